@@ -1,0 +1,104 @@
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "lib/base/clock.h"
+#include "lib/base/inbox.h"
+#include "lib/base/log.h"
+#include "lib/base/status.h"
+#include "lib/base/text.h"
+#include "lib/base/thread.h"
+#include "lib/base/units.h"
+
+namespace parkd {
+namespace {
+
+TEST(Status, a_failed_result_gives_its_status_and_field) {
+  const Result<int> failed = invalid_param("temperature", "temperature is 3, the limit is 2");
+  EXPECT_FALSE(failed.ok());
+  EXPECT_EQ(failed.status().param(), "temperature");
+  EXPECT_EQ(failed.status().to_string(), "invalid: temperature is 3, the limit is 2 (temperature)");
+}
+
+TEST(StatusDeathTest, reading_a_value_that_is_not_there_aborts) {
+  const Result<int> failed = not_found("no job 7");
+  EXPECT_DEATH((void)failed.value(), "no job 7");
+}
+
+TEST(Units, ceil_div_rounds_up) {
+  EXPECT_EQ(ceil_div(0, 32), 0);
+  EXPECT_EQ(ceil_div(1, 32), 1);
+  EXPECT_EQ(ceil_div(32, 32), 1);
+  EXPECT_EQ(ceil_div(33, 32), 2);
+}
+
+TEST(Clock, rfc3339_of_known_instants) {
+  EXPECT_EQ(to_rfc3339(from_unix_us(0)), "1970-01-01T00:00:00.000000Z");
+  EXPECT_EQ(to_rfc3339(from_unix_us(1'700'000'000'123'456)), "2023-11-14T22:13:20.123456Z");
+  EXPECT_EQ(to_rfc3339(from_unix_us(-1)), "1969-12-31T23:59:59.999999Z");
+}
+
+TEST(Clock, system_clock_never_steps_backwards) {
+  SystemClock clock;
+  WallTime last = clock.now();
+  for (int i = 0; i < 1000; ++i) {
+    const WallTime now = clock.now();
+    ASSERT_GE(now, last);
+    last = now;
+  }
+}
+
+TEST(Inbox, every_message_of_every_sender_arrives_in_its_order) {
+  Inbox<std::pair<int, int>> inbox;
+  constexpr int kSenders = 4;
+  constexpr int kMessages = 1000;
+  std::vector<Thread> senders;
+  for (int sender = 0; sender < kSenders; ++sender) {
+    senders.emplace_back(Thread::Options{"sender", 0}, [&inbox, sender] {
+      for (int i = 0; i < kMessages; ++i) inbox.push({sender, i});
+    });
+  }
+  int received = 0;
+  std::vector<int> next(kSenders, 0);
+  while (received < kSenders * kMessages) {
+    for (const auto& [sender, i] : inbox.wait_all()) {
+      ASSERT_EQ(i, next[static_cast<size_t>(sender)]++);
+      ++received;
+    }
+  }
+}
+
+TEST(Inbox, a_closed_inbox_refuses_and_wakes) {
+  Inbox<int> inbox;
+  EXPECT_TRUE(inbox.push(1));
+  inbox.close();
+  EXPECT_FALSE(inbox.push(2));
+  EXPECT_EQ(inbox.wait_all(), std::vector<int>{1});
+  EXPECT_TRUE(inbox.wait_all().empty());
+}
+
+TEST(Text, utf8_is_checked_as_rfc_3629_says) {
+  EXPECT_TRUE(is_valid_utf8("grüße 🌍"));
+  EXPECT_FALSE(is_valid_utf8("\xc0\xaf"));          // overlong
+  EXPECT_FALSE(is_valid_utf8("\xed\xa0\x80"));      // surrogate
+  EXPECT_FALSE(is_valid_utf8("\xf4\x90\x80\x80"));  // past U+10FFFF
+  EXPECT_EQ(valid_utf8_prefix("ab\xe2\x82"), 2u);   // cut in the middle
+  EXPECT_EQ(repair_utf8("a\xff" "b"), "a\xef\xbf\xbd" "b");
+}
+
+TEST(Text, json_strings_are_escaped) {
+  std::string out;
+  append_json_string(out, "a\"b\\c\n\x01 é");
+  EXPECT_EQ(out, "\"a\\\"b\\\\c\\n\\u0001 é\"");
+}
+
+TEST(Log, a_line_is_an_event_and_its_fields) {
+  EXPECT_EQ(format_log_line(LogFormat::text, "job.finished",
+                            {{"id", 42}, {"model", "a b"}, {"ok", true}, {"share", 0.5}}),
+            "job.finished id=42 model=\"a b\" ok=true share=0.5");
+  EXPECT_EQ(format_log_line(LogFormat::json, "job.finished", {{"id", 42}, {"model", "m"}}),
+            R"({"event":"job.finished","id":42,"model":"m"})");
+}
+
+}  // namespace
+}  // namespace parkd
