@@ -12,10 +12,10 @@ namespace parkd {
 
 }  // namespace parkd
 
-#define PARKD_CHECK(condition, why)                                              \
-  do {                                                                           \
-    if (!(condition)) [[unlikely]]                                               \
-      ::parkd::check_failed(__FILE__, __LINE__, #condition, (why));              \
+#define PARKD_CHECK(condition, why)                                 \
+  do {                                                              \
+    if (!(condition)) [[unlikely]]                                  \
+      ::parkd::check_failed(__FILE__, __LINE__, #condition, (why)); \
   } while (false)
 
 #ifdef NDEBUG

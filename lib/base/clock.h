@@ -48,8 +48,12 @@ class ManualClock final : public Clock {
   std::atomic<int64_t> steady_us_{0};
 };
 
-inline int64_t to_unix_us(WallTime time) { return time.time_since_epoch().count(); }
-inline WallTime from_unix_us(int64_t us) { return WallTime(Micros(us)); }
+inline int64_t to_unix_us(WallTime time) {
+  return time.time_since_epoch().count();
+}
+inline WallTime from_unix_us(int64_t us) {
+  return WallTime(Micros(us));
+}
 
 // "2026-11-23T11:44:00.123456Z" (RFC 3339, UTC).
 std::string to_rfc3339(WallTime time);

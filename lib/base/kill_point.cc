@@ -14,10 +14,10 @@ namespace parkd {
 namespace {
 
 constexpr std::array<std::string_view, 12> kNames = {
-    "submit.before_commit", "submit.after_commit",  "claim.after",
+    "submit.before_commit",  "submit.after_commit", "claim.after",
     "dispatch.after_charge", "engine.mid_prefill",  "engine.mid_decode",
-    "finish.before_commit", "finish.after_commit",  "cancel.after_commit",
-    "release.after_commit", "purge.mid",            "drain.before_release",
+    "finish.before_commit",  "finish.after_commit", "cancel.after_commit",
+    "release.after_commit",  "purge.mid",           "drain.before_release",
 };
 
 struct Target {
@@ -40,7 +40,9 @@ Target read_target() {
 
 }  // namespace
 
-std::span<const std::string_view> kill_point_names() { return kNames; }
+std::span<const std::string_view> kill_point_names() {
+  return kNames;
+}
 
 void kill_point(std::string_view name) {
   static const Target target = read_target();  // the environment does not change while we run

@@ -102,8 +102,14 @@ void configure_log(LogLevel level, LogFormat format) {
 void log_debug(std::string_view event, LogFields fields) {
   write(spdlog::level::debug, event, fields);
 }
-void log_info(std::string_view event, LogFields fields) { write(spdlog::level::info, event, fields); }
-void log_warn(std::string_view event, LogFields fields) { write(spdlog::level::warn, event, fields); }
-void log_error(std::string_view event, LogFields fields) { write(spdlog::level::err, event, fields); }
+void log_info(std::string_view event, LogFields fields) {
+  write(spdlog::level::info, event, fields);
+}
+void log_warn(std::string_view event, LogFields fields) {
+  write(spdlog::level::warn, event, fields);
+}
+void log_error(std::string_view event, LogFields fields) {
+  write(spdlog::level::err, event, fields);
+}
 
 }  // namespace parkd

@@ -1,8 +1,8 @@
 // Status and Result<T>: how an operating failure travels.
 //
 // Expected answers ("the job was already finished") belong in a return type of their own; Status is
-// for the operation that could not be done. The codes are few and chosen by what the caller does next.
-// Values, safe to copy and to move between threads.
+// for the operation that could not be done. The codes are few and chosen by what the caller does
+// next. Values, safe to copy and to move between threads.
 #pragma once
 
 #include <optional>
@@ -53,17 +53,27 @@ class [[nodiscard]] Status {
   std::string param_;
 };
 
-inline Status invalid(std::string message) { return {StatusCode::invalid, std::move(message)}; }
+inline Status invalid(std::string message) {
+  return {StatusCode::invalid, std::move(message)};
+}
 inline Status invalid_param(std::string param, std::string message) {
   return Status(StatusCode::invalid, std::move(message)).with_param(std::move(param));
 }
-inline Status not_found(std::string message) { return {StatusCode::not_found, std::move(message)}; }
-inline Status conflict(std::string message) { return {StatusCode::conflict, std::move(message)}; }
-inline Status exhausted(std::string message) { return {StatusCode::exhausted, std::move(message)}; }
+inline Status not_found(std::string message) {
+  return {StatusCode::not_found, std::move(message)};
+}
+inline Status conflict(std::string message) {
+  return {StatusCode::conflict, std::move(message)};
+}
+inline Status exhausted(std::string message) {
+  return {StatusCode::exhausted, std::move(message)};
+}
 inline Status unavailable(std::string message) {
   return {StatusCode::unavailable, std::move(message)};
 }
-inline Status corrupt(std::string message) { return {StatusCode::corrupt, std::move(message)}; }
+inline Status corrupt(std::string message) {
+  return {StatusCode::corrupt, std::move(message)};
+}
 inline Status internal_error(std::string message) {
   return {StatusCode::internal, std::move(message)};
 }
@@ -72,7 +82,8 @@ inline Status internal_error(std::string message) {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit by design
+  Result(T value)
+      : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit by design
   Result(Status status) : state_(std::in_place_index<1>, std::move(status)) {  // NOLINT: likewise
     PARKD_CHECK(!std::get<1>(state_).ok(), "a Result made from an ok Status has no value");
   }
@@ -108,10 +119,10 @@ class [[nodiscard]] Result {
 #define PARKD_CONCAT(a, b) PARKD_CONCAT_INNER(a, b)
 
 // Leaves the function with the Status of `expr` if it failed.
-#define PARKD_RETURN_IF_ERROR(expr)                      \
-  do {                                                   \
-    ::parkd::Status parkd_status = (expr);               \
-    if (!parkd_status.ok()) return parkd_status;         \
+#define PARKD_RETURN_IF_ERROR(expr)              \
+  do {                                           \
+    ::parkd::Status parkd_status = (expr);       \
+    if (!parkd_status.ok()) return parkd_status; \
   } while (false)
 
 // PARKD_ASSIGN_OR_RETURN(auto x, f()); leaves the function with f()'s Status if it failed.

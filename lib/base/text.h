@@ -13,7 +13,9 @@ void append_json_string(std::string& out, std::string_view text);
 
 // Length in bytes of the longest prefix of `text` that is complete, valid UTF-8 (RFC 3629).
 size_t valid_utf8_prefix(std::string_view text);
-inline bool is_valid_utf8(std::string_view text) { return valid_utf8_prefix(text) == text.size(); }
+inline bool is_valid_utf8(std::string_view text) {
+  return valid_utf8_prefix(text) == text.size();
+}
 
 // `text` with each byte that belongs to no valid UTF-8 sequence replaced by U+FFFD.
 std::string repair_utf8(std::string_view text);

@@ -14,7 +14,7 @@ namespace parkd {
 class Thread {
  public:
   struct Options {
-    std::string name;            // at most 15 characters are shown by the kernel
+    std::string name;             // at most 15 characters are shown by the kernel
     size_t stack_size_bytes = 0;  // 0 = the system's default
   };
 

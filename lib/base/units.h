@@ -24,6 +24,8 @@ struct Blocks {
 };
 
 // How many steps of `step` cover `count`; count >= 0, step > 0.
-constexpr int64_t ceil_div(int64_t count, int64_t step) { return (count + step - 1) / step; }
+constexpr int64_t ceil_div(int64_t count, int64_t step) {
+  return (count + step - 1) / step;
+}
 
 }  // namespace parkd

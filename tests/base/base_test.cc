@@ -83,7 +83,10 @@ TEST(Text, utf8_is_checked_as_rfc_3629_says) {
   EXPECT_FALSE(is_valid_utf8("\xed\xa0\x80"));      // surrogate
   EXPECT_FALSE(is_valid_utf8("\xf4\x90\x80\x80"));  // past U+10FFFF
   EXPECT_EQ(valid_utf8_prefix("ab\xe2\x82"), 2u);   // cut in the middle
-  EXPECT_EQ(repair_utf8("a\xff" "b"), "a\xef\xbf\xbd" "b");
+  EXPECT_EQ(repair_utf8("a\xff"
+                        "b"),
+            "a\xef\xbf\xbd"
+            "b");
 }
 
 TEST(Text, json_strings_are_escaped) {

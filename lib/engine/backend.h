@@ -1,0 +1,157 @@
+// Backend: one model's weights and KV memory on one device. Lane: one stream of steps on it.
+//
+// The model (lib/engine/model.h) is written once, in textbook order, on a Lane's ops. A Backend is
+// made and filled by one thread, is then immutable but for the KV memory its lanes write, and is
+// shared by them. A Lane belongs to one EngineWorker thread. KV blocks are handed out by KvCache;
+// a lane writes only blocks of its own sequences.
+//
+// I7, a rule of every implementation's arithmetic: a row's result depends on that row's input and
+// position alone, never on the number of rows beside it, the number of lanes or helper threads, or
+// how a prompt was cut into steps. Parallelise over rows and output columns, never split K; merge
+// KV tiles at absolute positions in tile order; quantise activations per row and 32-block.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/status.h"
+#include "lib/engine/generation.h"
+
+namespace parkd {
+
+// GGUF's tensor types that we read (ggml.h's numbers).
+enum class TensorType : uint32_t {
+  f32 = 0,
+  f16 = 1,
+  q4_0 = 2,
+  q4_1 = 3,
+  q8_0 = 8,
+  bf16 = 30,
+};
+
+// A tensor where it lies in the mapped file: `rows` of `columns` elements, columns contiguous, that
+// is (rows, columns) = (out_features, in_features).
+struct TensorView {
+  std::string_view name;
+  TensorType type = TensorType::f32;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  std::span<const uint8_t> bytes;
+};
+
+// Type of activations and KV cache. f32 is the float path the goldens are checked on; bf16 and f16
+// are the fast path, whose products use integer or bf16 dot instructions.
+enum class Dtype { f32, f16, bf16 };
+
+inline int dtype_bytes(Dtype dtype) {
+  return dtype == Dtype::f32 ? 4 : 2;
+}
+
+// interleaved: pairs (2i, 2i+1), GGUF's permuted llama layout. split_half: pairs (i, i+d/2), NeoX.
+enum class RopeLayout { interleaved, split_half };
+
+struct ModelShape {
+  int32_t n_layers = 0;
+  int32_t hidden = 0;
+  int32_t ffn = 0;
+  int32_t n_heads = 0;
+  int32_t n_kv_heads = 0;
+  int32_t head_dim = 0;  // never assumed to be hidden / n_heads
+  int32_t vocab = 0;
+  int32_t context_tokens = 0;
+  float rms_eps = 0;
+  RopeLayout rope_layout = RopeLayout::interleaved;
+  std::vector<float> rope_inv_freq;  // (head_dim / 2): angle = position * inv_freq[i]
+  float attention_scale = 0;         // head_dim^-0.5
+};
+
+struct MatrixId {
+  int32_t index = -1;
+};
+struct VectorId {
+  int32_t index = -1;
+};
+struct Buffer {
+  int32_t index = -1;
+};
+
+// One sequence's share of a step: rows [first_row, first_row + n_rows) are its tokens at positions
+// [context_tokens, context_tokens + n_rows). Its block table covers at least all of them.
+struct StepSequence {
+  int32_t first_row = 0;
+  int32_t n_rows = 0;
+  int32_t context_tokens = 0;
+  std::span<const int32_t> block_table;  // KV block of each block_size tokens, by position
+};
+
+struct StepBatch {
+  std::span<const TokenId> tokens;  // (n_rows)
+  std::span<const StepSequence> sequences;
+  std::span<const int32_t> logit_rows;  // rows whose logits are wanted, ascending
+};
+
+struct SampleRow {
+  const SamplingParams* params = nullptr;
+  int32_t choice_index = 0;
+  int32_t position = 0;  // of the token being chosen, counted from the start of the sequence
+};
+
+class Lane {
+ public:
+  virtual ~Lane() = default;
+
+  // A float buffer of up to `rows_max` rows of `columns`. Only while the model is being built.
+  virtual Buffer make_buffer(int64_t rows_max, int64_t columns) = 0;
+
+  // Starts a step. The spans must live until sample() or end_step() returns.
+  virtual void begin_step(const StepBatch& batch) = 0;
+
+  // The ops, in textbook order. Each reads its inputs' current row count and sets its output's.
+  virtual void embed(MatrixId table, Buffer out) = 0;  // out: (n_rows, hidden)
+  // out = in / sqrt(mean(in^2) + eps) * weight
+  virtual void rms_norm(Buffer in, VectorId weight, Buffer out) = 0;
+  virtual void matmul(MatrixId weight, Buffer in, Buffer out) = 0;      // out = in * weight^T
+  virtual void matmul_add(MatrixId weight, Buffer in, Buffer sum) = 0;  // sum += in * weight^T
+  // qkv: (n_rows, (n_heads + 2 n_kv_heads) * head_dim), q then k then v. Rotates q in place;
+  // rotates k and writes k and v of every row into the layer's KV blocks.
+  virtual void rope_and_store(int32_t layer, Buffer qkv) = 0;
+  // Causal attention of every row over its sequence's KV up to and with itself.
+  // out: (n_rows, n_heads * head_dim)
+  virtual void attention(int32_t layer, Buffer qkv, Buffer out) = 0;
+  // gate_up: (n_rows, 2 * ffn), gate then up. out = silu(gate) * up
+  virtual void silu_mul(Buffer gate_up, Buffer out) = 0;
+  virtual void gather_logit_rows(Buffer in, Buffer out) = 0;  // out: (n_logit_rows, columns)
+
+  // Chooses a token from each row of `logits` and ends the step. rows and out: (n_logit_rows).
+  // An error means the device is lost: nothing more can run on this backend.
+  virtual Status sample(Buffer logits, std::span<const SampleRow> rows,
+                        std::span<SampledToken> out) = 0;
+  // Ends a step that samples nothing.
+  virtual Status end_step() = 0;
+
+  // Row `row` of `buffer` as floats; for tests and teacher forcing.
+  virtual void read_row(Buffer buffer, int64_t row, std::span<float> out) = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // A weight made of `parts` stacked by rows (q, k, v or gate, up become one product); all parts
+  // have the same number of columns. Copies or repacks: the views may be unmapped afterwards.
+  virtual Result<MatrixId> load_matrix(std::span<const TensorView> parts) = 0;
+  virtual Result<VectorId> load_vector(const TensorView& vector) = 0;
+
+  // KV memory for `n_blocks` blocks of `block_size` tokens, all layers. Once, before any lane.
+  virtual Status allocate_kv(int64_t n_blocks, int32_t block_size) = 0;
+
+  virtual std::unique_ptr<Lane> make_lane() = 0;
+
+  virtual std::string describe() const = 0;  // "cpu avx512 bf16", for logs and results
+};
+
+}  // namespace parkd

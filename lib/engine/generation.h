@@ -1,0 +1,71 @@
+// The engine's whole vocabulary: what it is asked and what it answers. Tokens and sampling only; it
+// knows nothing of jobs, tenants, JSON or stores. Values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lib/base/status.h"
+
+namespace parkd {
+
+using TokenId = int32_t;
+
+// How one token is chosen from a row of logits. Semantics as in OpenAI's API and vLLM's
+// SamplingParams: temperature 0 = greedy; top_k 0 = all; top_p 1 = all. Ranges are checked by the
+// door that read the request (lib/job), not here.
+struct SamplingParams {
+  float temperature = 1.0F;  // [0, 2]
+  float top_p = 1.0F;        // (0, 1]
+  int32_t top_k = 0;         // 0 = off
+  float min_p = 0.0F;        // [0, 1], 0 = off
+  uint64_t seed = 0;
+  bool logprobs = false;     // report the chosen token's log-probability
+  int32_t top_logprobs = 0;  // and that many alternatives, 0..20
+};
+
+// One alternative at one position. Log-probabilities are natural, of the model's distribution at
+// temperature 1 before top_k, top_p and min_p (as OpenAI and vLLM report them).
+struct TokenLogprob {
+  TokenId token = 0;
+  float logprob = 0;
+};
+
+struct SampledToken {
+  TokenId token = 0;
+  float logprob = 0;              // meaningful when asked for
+  std::vector<TokenLogprob> top;  // best first; empty unless asked for
+};
+
+using RequestId = uint64_t;
+
+struct GenerationRequest {
+  RequestId id = 0;  // chosen by the caller, unique among running requests
+  std::vector<TokenId> prompt;
+  int32_t max_new_tokens = 0;  // prompt + this <= context, checked by the caller
+  int32_t n_choices = 1;
+  SamplingParams sampling;
+  std::vector<std::string> stop;     // up to 4 strings; the match is not part of the text
+  std::vector<TokenId> stop_tokens;  // end-of-sequence ids of the model
+};
+
+enum class FinishReason { stop, length, cancelled };
+
+struct GeneratedChoice {
+  std::vector<TokenId> tokens;  // without the stop token
+  std::string text;             // valid UTF-8, cut before a matched stop string
+  FinishReason finish_reason = FinishReason::stop;
+  std::vector<SampledToken> logprobs;  // one for each of `tokens`; empty unless asked for
+};
+
+struct GenerationResult {
+  RequestId id = 0;
+  Status status;  // not ok: the request failed alone; choices hold what had been generated
+  std::vector<GeneratedChoice> choices;
+  int32_t prompt_tokens = 0;
+  int64_t prefill_us = 0;  // first step with a prompt token to the first sampled token
+  int64_t decode_us = 0;   // first sampled token to the last
+};
+
+}  // namespace parkd
