@@ -1,0 +1,148 @@
+// Job: a durable unit of work, and Message: the one outcome it ends in.
+//
+// Plain values shared by stores, dispatcher and faces. Words and rules: DESIGN.md, "Words".
+#pragma once
+
+#include <chrono>
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "lib/base/clock.h"
+
+namespace parkd {
+
+using JobId = uint64_t;
+
+enum class Priority : uint8_t { critical, high, normal, low };
+std::string_view to_string(Priority priority);
+std::optional<Priority> priority_from_string(std::string_view word);
+
+// A live job's state. parked and running are what the daemon shows of a claimed job.
+enum class JobState : uint8_t { scheduled, queued, claimed };
+std::string_view to_string(JobState state);
+
+enum class Outcome : uint8_t { completed, failed, cancelled, deadline_missed, quarantined };
+std::string_view to_string(Outcome outcome);
+std::optional<Outcome> outcome_from_string(std::string_view word);
+
+// The fence: who claimed a job, and which time. Grows at each claim and across restarts, never
+// reused. (0, 0) = never claimed.
+struct RunLease {
+  uint64_t epoch = 0;  // embedded: counts the opens of the store; postgres: the daemon's start
+  uint64_t n = 0;      // counts the claims within it
+  friend auto operator<=>(const RunLease&, const RunLease&) = default;
+};
+
+// What a submitter gives. Text fields are as they came; the door that read the body has checked it.
+struct JobSpec {
+  std::string endpoint = "/v1/chat/completions";
+  std::string model;
+  std::string tenant = "default";
+  Priority priority = Priority::normal;
+  std::string mailbox_key;  // empty: the store generates one
+  std::string custom_id;
+  std::string batch_id;
+  std::string metadata;          // a JSON object, or empty
+  std::string idempotency_key;   // empty: none. Unique per tenant
+  std::string body;              // the OpenAI request body, JSON, verbatim
+  std::optional<uint64_t> seed;  // drawn and stored at submit when the body has none
+  std::optional<WallTime> run_at;
+  std::optional<WallTime> deadline;
+  std::optional<std::chrono::seconds> run_timeout;  // empty: the daemon's default
+  std::optional<std::chrono::seconds> retention;    // empty: the store's default
+  int32_t max_attempts = 3;
+  int32_t n_choices = 1;
+  int32_t prompt_tokens = 0;  // counted, or an estimate when !tokens_are_exact
+  int32_t max_new_tokens = 0;
+  bool tokens_are_exact = false;
+
+  // What fairness counts, in tokens: n * (prompt + max_new).
+  int64_t need_tokens() const {
+    return static_cast<int64_t>(n_choices) * (int64_t{prompt_tokens} + max_new_tokens);
+  }
+};
+
+// A live job as a store keeps it.
+struct Job {
+  JobId id = 0;
+  JobSpec spec;  // mailbox_key, seed and retention are filled in
+  JobState state = JobState::queued;
+  WallTime created_at{};
+  WallTime order_key{};  // created_at (or run_at) + the delay of its class; claim order in a tenant
+  int32_t attempts = 0;  // executions that failed with a retryable code
+  int32_t interruptions =
+      0;  // processes that died with it in the engine; evidence, never an attempt
+  RunLease lease;
+  WallTime claimed_at{};
+};
+
+// Codes of a failed outcome. Only internal, device_lost and out_of_resources are retried.
+namespace failure {
+inline constexpr std::string_view kInvalidRequest = "invalid_request";
+inline constexpr std::string_view kTooLarge = "too_large";
+inline constexpr std::string_view kRunTimeout = "run_timeout";
+inline constexpr std::string_view kModelUnavailable = "model_unavailable";
+inline constexpr std::string_view kInternal = "internal";
+inline constexpr std::string_view kDeviceLost = "device_lost";
+inline constexpr std::string_view kOutOfResources = "out_of_resources";
+}  // namespace failure
+
+bool is_retryable(std::string_view failure_code);
+
+// What a finished job leaves behind, as the dispatcher writes it.
+struct Ending {
+  Outcome outcome = Outcome::completed;
+  std::string error_code;     // failed: one of failure::*; empty when completed
+  std::string error_message;  // for people
+  std::string error_param;    // the field at fault, if one is
+  int32_t status_code = 200;  // the HTTP status of an OpenAI batch result line
+  std::string body;           // OpenAI response body, JSON; may hold partial text when failed
+  int32_t prompt_tokens = 0;
+  int32_t completion_tokens = 0;
+  int64_t units = 0;     // blocks that were charged
+  int64_t queue_us = 0;  // created (or run_at) to the start in the engine
+  int64_t run_us = 0;    // in the engine
+};
+
+// A mailbox message: the outcome under (tenant, mailbox_key) until taken or expired.
+struct Message {
+  uint64_t sequence = 0;  // position in the store's order of commits; what cursors are made of
+  JobId job_id = 0;
+  RunLease lease;  // of the run that ended the job; (0,0) when it never ran
+  std::string tenant;
+  std::string mailbox_key;
+  std::string model;
+  std::string custom_id;
+  std::string batch_id;
+  std::string metadata;
+  Ending ending;
+  int32_t attempts = 0;
+  WallTime created_at{};
+  WallTime finished_at{};
+  WallTime expires_at{};
+};
+
+// What stays 30 days after the message is gone: "done" differs from "never existed".
+struct HistoryRow {
+  JobId job_id = 0;
+  std::string tenant;
+  std::string custom_id;
+  std::string model;
+  Outcome outcome = Outcome::completed;
+  std::string error_code;
+  int32_t prompt_tokens = 0;
+  int32_t completion_tokens = 0;
+  WallTime created_at{};
+  WallTime finished_at{};
+};
+
+// Delay of a class in the order: one static key that is priority and ageing in one.
+std::chrono::seconds priority_delay(Priority priority);
+
+// The claim order key of a new job.
+WallTime order_key_of(const JobSpec& spec, WallTime created_at);
+
+}  // namespace parkd

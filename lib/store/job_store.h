@@ -1,0 +1,203 @@
+// JobStore: the durable queue and its mailbox, as a few deep verbs.
+//
+// Each verb is one transaction, idempotent, fenced by (id, run_lease) where it acts on a claimed
+// job, and asynchronous: it returns at once and its completion is called exactly once, on a thread
+// of the store (memory: inside the call). A completion must not block and must not call the store:
+// it pushes into an Inbox. Verbs may be called from any thread. After stop() every verb completes
+// with unavailable.
+//
+// What is durable when a completion says ok: submit, finish, cancel, release, take: synced. Claims
+// are not: an embedded store re-queues every unfinished job when it is opened again.
+//
+// Implementations: lib/store/memory (the reference semantics), lib/store/rocksdb (the embedded
+// default). tests/store/conformance runs one suite on all of them. DESIGN.md has the table of
+// verbs.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "lib/base/clock.h"
+#include "lib/base/status.h"
+#include "lib/job/job.h"
+
+namespace parkd {
+
+template <class T>
+using Completion = std::function<void(Result<T>)>;
+
+struct StoreOptions {
+  std::chrono::seconds retention_default{3600};
+  std::chrono::seconds history_retention{30 * 24 * 3600};
+  std::chrono::seconds idempotency_retention_min{24 * 3600};
+  std::optional<int64_t> queue_depth_max;  // live single jobs a model may have waiting; empty: none
+  int64_t batch_jobs_max = 50'000;         // jobs in one submit
+  std::string tenant_weights;              // reserved; all tenants weigh the same
+};
+
+// --- submit
+// ---------------------------------------------------------------------------------------
+
+struct SubmittedJob {
+  JobId id = 0;
+  std::string mailbox_key;
+  bool existed = false;   // the idempotency key named a job already accepted with the same content
+  bool finished = false;  // ... which has finished since
+};
+
+// --- claim
+// ----------------------------------------------------------------------------------------
+
+struct ClaimRequest {
+  std::string model;
+  int32_t max_jobs = 0;
+};
+
+// --- finish
+// ---------------------------------------------------------------------------------------
+
+struct FinishItem {
+  JobId id = 0;
+  RunLease lease;
+  Ending ending;
+};
+
+enum class FinishAnswer {
+  finished_now,
+  already_by_this_lease,  // an earlier finish of this very run was committed: not an error
+  lease_lost,             // another run, or a cancel, ended or owns the job: drop the result
+};
+
+// --- release
+// --------------------------------------------------------------------------------------
+
+// Gives a claimed job back to the queue.
+struct ReleaseItem {
+  JobId id = 0;
+  RunLease lease;
+  bool spend_attempt = false;      // an execution failed with a retryable code
+  std::optional<WallTime> run_at;  // back-off: not before this
+};
+
+enum class ReleaseAnswer { released, lease_lost };
+
+// --- cancel
+// ---------------------------------------------------------------------------------------
+
+enum class CancelAnswer {
+  cancelled,         // it was waiting; its cancelled message is stored
+  cancel_requested,  // it is claimed: the claimer is told and will finish it as cancelled
+  already_finished,
+  not_found,
+};
+
+// --- reading
+// --------------------------------------------------------------------------------------
+
+// Where a job is now: live, a message, a history row, or nothing.
+using JobRecord = std::variant<std::monostate, Job, Message, HistoryRow>;
+
+struct ListFilter {
+  std::optional<std::string> tenant;
+  std::optional<std::string> model;
+  std::optional<JobState> state;
+  JobId after = 0;  // ids greater than this, ascending
+  int32_t limit = 100;
+};
+
+struct FetchRequest {
+  std::string tenant;
+  std::string mailbox_key;
+  uint64_t after_sequence = 0;  // the cursor: messages later than this
+  int32_t limit = 100;
+};
+
+struct FetchAnswer {
+  std::vector<Message> messages;  // ascending by sequence, expired ones left out
+  uint64_t next_sequence = 0;     // cursor for the next fetch; the request's when nothing came
+};
+
+struct ModelDepth {
+  std::string model;
+  int64_t scheduled = 0;
+  int64_t queued = 0;
+  int64_t claimed = 0;
+  std::optional<WallTime> oldest_created_at;  // of the queued ones
+};
+
+struct StoreStats {
+  std::vector<ModelDepth> models;
+  int64_t messages = 0;
+  int64_t syncs = 0;        // fsync-class commits since open
+  int64_t commits = 0;      // write batches since open
+  uint64_t open_epoch = 0;  // how many times this store was opened
+};
+
+struct PurgeAnswer {
+  int64_t messages = 0;
+  int64_t history_rows = 0;
+  int64_t deadlines_missed = 0;  // queued jobs ended because their deadline passed
+};
+
+// What a store tells its daemon unasked. Called on a store thread (memory: inside the verb), after
+// the commit; must only push into an Inbox.
+struct StoreObserver {
+  std::function<void(const std::string& model)> work_available;
+  std::function<void(const std::string& tenant, const std::string& mailbox_key)> message_stored;
+  std::function<void(JobId id, RunLease lease)> cancel_requested;
+};
+
+class JobStore {
+ public:
+  virtual ~JobStore() = default;
+
+  // Before any verb; at most once.
+  virtual void set_observer(StoreObserver observer) = 0;
+
+  // Accepts all of `jobs` or none. Errors: invalid (param = "jobs[i].field"), conflict (idempotency
+  // key of another content), exhausted (queue depth with both numbers).
+  virtual void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) = 0;
+
+  // Up to max_jobs queued jobs of the model, in order: critical first; then tenants by fair share
+  // of need_tokens (start-time fair queueing); in a tenant by order_key, then id. Each gets a new
+  // lease. Jobs whose deadline has passed are not handed out; purge() ends them.
+  virtual void claim(ClaimRequest request, Completion<std::vector<Job>> done) = 0;
+
+  // Ends claimed jobs: each leaves the queue and its message and history row enter, in one commit;
+  // answers in the order of `items`. A bad item never fails its neighbours.
+  virtual void finish(std::vector<FinishItem> items,
+                      Completion<std::vector<FinishAnswer>> done) = 0;
+
+  virtual void release(std::vector<ReleaseItem> items,
+                       Completion<std::vector<ReleaseAnswer>> done) = 0;
+
+  // `tenant` empty: any tenant's job (the caller is privileged).
+  virtual void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) = 0;
+
+  virtual void get(JobId id, std::string tenant, Completion<JobRecord> done) = 0;
+  virtual void list(ListFilter filter, Completion<std::vector<Job>> done) = 0;
+
+  virtual void fetch(FetchRequest request, Completion<FetchAnswer> done) = 0;
+  // Removes the named messages of a key and returns those that were still there: of two takers, one
+  // gets a message. History rows stay.
+  virtual void take(std::string tenant, std::string mailbox_key, std::vector<uint64_t> sequences,
+                    Completion<std::vector<Message>> done) = 0;
+
+  // Housekeeping, called every few seconds: wakes scheduled jobs that are due, ends queued jobs
+  // past their deadline, drops expired messages, history rows and idempotency keys. Bounded work a
+  // call.
+  virtual void purge(Completion<PurgeAnswer> done) = 0;
+
+  virtual void stats(Completion<StoreStats> done) = 0;
+
+  // Completes what was accepted, syncs, closes. Blocks; idempotent.
+  virtual void stop() = 0;
+};
+
+}  // namespace parkd
