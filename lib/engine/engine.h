@@ -1,0 +1,71 @@
+// Engine: one loaded model and the workers that run it. The dispatcher's only door to inference.
+//
+// Owned by the dispatcher's wiring; start(), cancel() and stats() may be called from any thread and
+// never block on a step. Each request ends in exactly one call of on_result, on a worker thread,
+// which must only push into an Inbox. The caller has charged the blocks a request needs before
+// start(): the engine never refuses and never waits for memory (DESIGN.md, I2).
+//
+// Two implementations: LocalEngine (make_engine, workers on a Backend) and the scripted one of the
+// dispatcher's tests.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "lib/base/clock.h"
+#include "lib/base/status.h"
+#include "lib/base/units.h"
+#include "lib/engine/generation.h"
+
+namespace parkd {
+
+class Backend;
+struct ModelCard;
+
+struct EngineStats {
+  int64_t running_sequences = 0;
+  int64_t blocks_in_use = 0;  // KV blocks referenced by live sequences
+  int64_t steps = 0;
+  int64_t prompt_tokens = 0;     // computed since start
+  int64_t output_tokens = 0;     // sampled since start
+  int64_t last_step_us_ago = 0;  // of the worker that is busy and quiet the longest; 0 when idle
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // Runs the request to its end. Requires: prompt not empty, prompt + max_new_tokens <= context,
+  // and n_choices * ceil((prompt + max_new_tokens) / block_size) free blocks.
+  virtual void start(GenerationRequest request) = 0;
+
+  // Stops the request at the next step; its result says cancelled and holds what was generated. An
+  // id that is not running is ignored: its result is already on the way.
+  virtual void cancel(RequestId id) = 0;
+
+  virtual EngineStats stats() const = 0;
+
+  // Cancels everything and joins the workers. Idempotent.
+  virtual void stop() = 0;
+};
+
+struct EngineOptions {
+  Blocks kv_blocks;
+  int32_t block_size = 32;
+  int32_t n_workers = 1;
+  int32_t max_sequences = 16;        // of all workers together; the caller keeps to it
+  int32_t step_tokens = 512;         // token budget of one worker's step
+  int32_t prefill_chunk_tokens = 0;  // longest piece of a prompt in one step; 0 = step_tokens
+  size_t thread_stack_bytes = 0;
+  std::function<void(GenerationResult)> on_result;
+};
+
+// Loads the card's weights into `backend`, allocates its KV memory and starts the workers. Takes
+// seconds for a large model: call it off the control and dispatcher threads.
+Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelCard> card,
+                                            std::unique_ptr<Backend> backend,
+                                            EngineOptions options);
+
+}  // namespace parkd
