@@ -1,0 +1,176 @@
+// The house's rules that a machine can read: which floor may include which, which folder fences
+// which third-party library, and that no test file lies about unbuilt.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <regex>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kRoot = PARKD_SOURCE_DIR;
+
+struct Folder {
+  std::string path;
+  int floor;
+  std::vector<std::string> peers;  // folders of the same floor it may include too
+};
+
+// DESIGN.md, "The house". Longest prefix wins.
+const std::vector<Folder> kFolders = {
+    {"lib/base", 0, {}},    {"lib/config", 1, {}},
+    {"lib/job", 1, {}},     {"lib/pool", 1, {}},
+    {"lib/store", 2, {}},   {"lib/engine", 2, {}},
+    {"lib/backend", 3, {}}, {"lib/dispatch", 4, {"lib/ipc"}},
+    {"lib/ipc", 4, {}},     {"daemon", 5, {}},
+    {"tools", 5, {}},
+};
+
+// Header prefix -> the only folders that may include it.
+const std::map<std::string, std::vector<std::string>> kFences = {
+    {"pqxx/", {"lib/store/postgres", "tests"}},
+    {"rocksdb/", {"lib/store/rocksdb", "tests", "tools/bench"}},
+    {"yaml-cpp/", {"lib/config"}},
+    {"spdlog/", {"lib/base"}},
+    {"fmt/", {"lib/base"}},
+    {"boost/json", {"lib/job", "daemon", "tools", "tests"}},
+    {"boost/interprocess", {"lib/engine", "lib/ipc"}},
+    {"boost/asio", {"daemon", "tools/jobctl", "tests"}},
+    {"boost/beast", {"daemon", "tools/jobctl", "tests"}},
+    {"pcre2", {"lib/engine"}},
+    {"prometheus/", {"daemon"}},
+    {"CLI/", {"daemon", "tools"}},
+    {"cuda", {"lib/backend/cuda", "kernels/cuda", "tests"}},
+};
+
+bool is_under(const std::string& path, const std::string& folder) {
+  return path.rfind(folder + "/", 0) == 0;
+}
+
+const Folder* folder_of(const std::string& path) {
+  for (const Folder& folder : kFolders) {
+    if (is_under(path, folder.path)) return &folder;
+  }
+  return nullptr;
+}
+
+std::string read_file(const fs::path& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+std::vector<std::string> source_files(const std::vector<std::string>& tops) {
+  const std::set<std::string> endings = {".cc", ".h", ".cu", ".cuh"};
+  std::vector<std::string> files;
+  for (const std::string& top : tops) {
+    if (!fs::exists(kRoot / top)) continue;
+    for (const auto& entry : fs::recursive_directory_iterator(kRoot / top)) {
+      if (endings.count(entry.path().extension()) > 0) {
+        files.push_back(fs::relative(entry.path(), kRoot).string());
+      }
+    }
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+struct Include {
+  std::string file;
+  std::string header;
+};
+
+std::vector<Include> includes_of(const std::vector<std::string>& files) {
+  static const std::regex kInclude(R"(^\s*#\s*include\s*[<"]([^>"]+)[>"])");
+  std::vector<Include> includes;
+  for (const std::string& file : files) {
+    std::stringstream text(read_file(kRoot / file));
+    std::string line;
+    while (std::getline(text, line)) {
+      std::smatch match;
+      if (std::regex_search(line, match, kInclude)) includes.push_back({file, match[1]});
+    }
+  }
+  return includes;
+}
+
+// Why `file` may not include `header`; nothing when it may.
+std::optional<std::string> floor_violation(const Include& include) {
+  const Folder* from = folder_of(include.file);
+  const bool from_kernels = is_under(include.file, "kernels");
+  const Folder* to = folder_of(include.header);
+  if (from_kernels) {
+    if (to != nullptr) return "kernels know nothing of lib/";
+    return std::nullopt;
+  }
+  if (is_under(include.header, "kernels")) {
+    const bool backend = is_under(include.file, "lib/backend");
+    const bool shared = is_under(include.header, "kernels/common");
+    const bool tool = from != nullptr && from->floor == 5;
+    if (!backend && !shared && !tool) return "only backends use kernels/";
+    return std::nullopt;
+  }
+  if (from == nullptr || to == nullptr) return std::nullopt;
+  if (is_under(include.header, "tools") && is_under(include.file, "daemon")) {
+    return "the daemon does not use the tools";
+  }
+  if (from == to || to->floor < from->floor) return std::nullopt;
+  if (std::count(from->peers.begin(), from->peers.end(), to->path) > 0) return std::nullopt;
+  return "floor " + std::to_string(from->floor) + " includes floor " + std::to_string(to->floor);
+}
+
+TEST(Layers, a_floor_includes_only_lower_floors) {
+  const auto includes = includes_of(source_files({"lib", "kernels", "daemon", "tools"}));
+  ASSERT_GT(includes.size(), 50u) << "the sources were not found under " << kRoot;
+  for (const Include& include : includes) {
+    const auto why = floor_violation(include);
+    EXPECT_FALSE(why) << include.file << " includes " << include.header << ": " << *why;
+  }
+}
+
+TEST(Layers, the_rule_would_notice_a_wrong_include) {
+  EXPECT_TRUE(floor_violation({"lib/base/log.cc", "lib/job/job.h"}));
+  EXPECT_TRUE(floor_violation({"lib/store/job_store.h", "lib/engine/engine.h"}));
+  EXPECT_TRUE(floor_violation({"kernels/cpu/x.cc", "lib/base/status.h"}));
+  EXPECT_TRUE(floor_violation({"lib/engine/model.cc", "kernels/cpu/x.h"}));
+  EXPECT_FALSE(floor_violation({"lib/dispatch/dispatcher.cc", "lib/store/job_store.h"}));
+}
+
+TEST(Layers, third_party_headers_stay_behind_their_fence) {
+  for (const Include& include : includes_of(source_files({"lib", "kernels", "daemon", "tools"}))) {
+    for (const auto& [prefix, allowed] : kFences) {
+      if (include.header.rfind(prefix, 0) != 0) continue;
+      const bool inside =
+          std::any_of(allowed.begin(), allowed.end(),
+                      [&](const std::string& folder) { return is_under(include.file, folder); });
+      EXPECT_TRUE(inside) << include.file << " includes " << include.header;
+    }
+  }
+}
+
+TEST(Layers, every_source_file_is_in_a_target) {
+  std::string cmake;
+  for (const auto& entry : fs::recursive_directory_iterator(kRoot)) {
+    const std::string path = fs::relative(entry.path(), kRoot).string();
+    if (path.rfind("build", 0) == 0 || path.rfind(".git", 0) == 0) continue;
+    if (entry.path().filename() == "CMakeLists.txt") cmake += read_file(entry.path());
+  }
+  for (const std::string& file : source_files({"lib", "kernels", "daemon", "tools", "tests"})) {
+    const fs::path path(file);
+    if (path.extension() != ".cc" && path.extension() != ".cu") continue;
+    EXPECT_NE(cmake.find(path.stem().string()), std::string::npos)
+        << file << " is in no CMakeLists.txt";
+  }
+}
+
+}  // namespace

