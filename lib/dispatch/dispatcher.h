@@ -1,0 +1,91 @@
+// Dispatcher: the one place that knows store, pool and engine. It claims jobs, has them tokenised,
+// prices and charges them, parks what does not fit, starts what does, and sees to it that each
+// ends in the store exactly once.
+//
+// Owned by the daemon. One thread runs it (run(), or run_once() by hand in tests) and owns all its
+// state: pools, lots, the in-flight map. It never waits for disk, network or a step: the store's
+// completions, the engines' results and the blocking threads' answers come through its inbox. The
+// methods marked "any thread" only push into that inbox or copy the published stats.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "lib/base/clock.h"
+#include "lib/dispatch/dispatcher_stats.h"
+#include "lib/dispatch/model_port.h"
+#include "lib/store/job_store.h"
+
+namespace parkd {
+
+struct DispatcherOptions {
+  std::chrono::milliseconds poll_interval{1000};  // asks for work unasked, jittered by +-25 %
+  std::chrono::milliseconds finish_delay{3};      // endings wait this long for company
+  int32_t finish_batch_max = 256;
+  std::chrono::milliseconds overtake_max{5000};  // a parked job that does not fit is passed so long
+  std::chrono::seconds run_timeout_default{3600};
+  std::chrono::milliseconds drain_timeout{30'000};
+  std::chrono::milliseconds retry_delay_min{1000};  // after a failed attempt; doubles
+  std::chrono::milliseconds retry_delay_max{60'000};
+  std::chrono::milliseconds store_retry_min{50};  // after the store failed; doubles
+  std::chrono::milliseconds store_retry_max{5000};
+};
+
+class Dispatcher {
+ public:
+  // Runs a task on a thread that may wait (BlockingPool::run); returns false when it is dropped.
+  using RunBlocking = std::function<bool(std::function<void()>)>;
+
+  // `store` and `clock` outlive the dispatcher. The store's observer is the daemon's to set; it
+  // forwards work_available and cancel_requested.
+  Dispatcher(DispatcherOptions options, JobStore& store, Clock& clock, RunBlocking run_blocking);
+  ~Dispatcher();
+  Dispatcher(const Dispatcher&) = delete;
+  Dispatcher& operator=(const Dispatcher&) = delete;
+
+  // --- any thread
+  // Models are known from the start and become ready, or fail, later. A model of another state than
+  // ready claims nothing: its jobs stay in the queue.
+  void add_model(std::string model);
+  void model_ready(std::string model, ModelPort port);
+  void model_failed(std::string model, Status why);
+
+  void work_available(std::string model);
+  void cancel_requested(JobId id, RunLease lease);
+
+  // What EngineOptions::on_result calls.
+  void on_result(GenerationResult result);
+
+  // Stops claiming, gives parked jobs back to the queue, lets running ones finish until the drain
+  // timeout, then stops them and gives them back too. No attempt is spent.
+  void drain();
+  // drain() whose timeout is over now.
+  void stop_now();
+  // Nothing claimed is left: every ending is stored, every release done.
+  bool drained() const;
+
+  // The latest published state; never null. Costs one copy of a pointer.
+  std::shared_ptr<const DispatcherStats> stats() const;
+
+  // Ends run(). What is still in flight is dropped: an embedded store queues it again when opened.
+  void close();
+
+  // --- the dispatcher's thread
+  // Handles what has arrived and what is due; never waits. Returns whether anything was done.
+  bool run_once();
+  // How long run_once() has nothing to do unless a message comes.
+  Micros next_due() const;
+  // run_once() until close(); waits in between.
+  void run();
+  // CHECKs I8: nothing claimed means nothing charged and every lot empty.
+  void check_idle() const;
+
+ private:
+  class State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace parkd

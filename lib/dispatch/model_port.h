@@ -1,0 +1,44 @@
+// ModelPort: everything the dispatcher needs of one loaded model.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "lib/base/status.h"
+#include "lib/base/units.h"
+#include "lib/engine/engine.h"
+#include "lib/engine/generation.h"
+#include "lib/job/completion_response.h"
+#include "lib/job/job.h"
+
+namespace parkd {
+
+// A job ready to be priced. The dispatcher fills in request.id.
+struct PreparedJob {
+  GenerationRequest request;
+};
+
+// What the body of an ending is made of. References into the caller's frame.
+struct EndedRun {
+  const Job& job;
+  const GenerationResult& result;
+  RunFigures figures;
+};
+
+struct ModelPort {
+  Engine* engine = nullptr;  // not owned; stopped only after the dispatcher's loop has ended
+  Blocks capacity;           // = EngineOptions::kv_blocks
+  int32_t block_size = 0;    // tokens
+  int32_t sequences_max = 0;
+  int32_t lot_places = 0;  // daemon.lot_jobs
+
+  // Reads and tokenises a job's body. Runs on a blocking thread, several at a time. Errors: invalid
+  // (param = field) ends the job as invalid_request; anything else counts as a failed attempt.
+  std::function<Result<PreparedJob>(const Job&)> prepare;
+
+  // The response body of a run that ended, whole or in part. Runs on a blocking thread.
+  std::function<std::string(const EndedRun&)> render;
+};
+
+}  // namespace parkd
