@@ -18,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/base/dtype.h"
 #include "lib/base/status.h"
 #include "lib/engine/generation.h"
 
@@ -42,14 +43,6 @@ struct TensorView {
   int64_t columns = 0;
   std::span<const uint8_t> bytes;
 };
-
-// Type of activations and KV cache. f32 is the float path the goldens are checked on; bf16 and f16
-// are the fast path, whose products use integer or bf16 dot instructions.
-enum class Dtype { f32, f16, bf16 };
-
-inline int dtype_bytes(Dtype dtype) {
-  return dtype == Dtype::f32 ? 4 : 2;
-}
 
 // interleaved: pairs (2i, 2i+1), GGUF's permuted llama layout. split_half: pairs (i, i+d/2), NeoX.
 enum class RopeLayout { interleaved, split_half };

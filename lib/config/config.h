@@ -1,0 +1,167 @@
+// Config: what the daemon was told, read once from YAML, then immutable.
+//
+// Made by load_config() on the main thread before other threads start; shared by const reference
+// afterwards. Every key is honoured or refused, none is silently ignored: config/parkd.yaml
+// documents each with default, unit, range and meaning. Defaults are resolved here, so readers
+// never carry one of their own; an optional that stays empty says what empty means. yaml-cpp and
+// its exceptions stay behind config.cc. Never looks at weights, disks, GPUs or the user database.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/dtype.h"
+#include "lib/base/log.h"
+#include "lib/base/status.h"
+
+namespace parkd {
+
+enum class StoreBackend { memory, rocksdb };
+enum class Device { automatic, cpu };  // YAML: auto, cpu (cuda is not supported yet)
+enum class CpuIsa { automatic, scalar, avx2, avx512 };
+enum class Admission { reserve };  // worst case charged before the start (grow: not supported yet)
+
+std::string_view to_string(StoreBackend backend);
+std::string_view to_string(Device device);
+std::string_view to_string(CpuIsa isa);
+std::string_view to_string(Admission admission);
+std::string_view to_string(Dtype dtype);
+
+// parking_lot.pool, merged for one model.
+struct PoolConfig {
+  int32_t worker_threads = 1;          // left out: the cores this process may use
+  int32_t max_blocking_threads = 512;  // bound of the blocking-work pool
+  int64_t thread_stack_size_bytes = 2097152;
+  friend bool operator==(const PoolConfig&, const PoolConfig&) = default;
+};
+
+// parking_lot.limits, merged for one model.
+struct LimitsConfig {
+  std::optional<int64_t> max_units;             // empty: what the KV memory holds
+  std::optional<int64_t> max_queue_depth;       // empty: no limit (durable queues refuse by disk)
+  std::optional<std::chrono::seconds> timeout;  // run timeout; empty: 120 s waited for, else 3600 s
+  Admission admission = Admission::reserve;
+  friend bool operator==(const LimitsConfig&, const LimitsConfig&) = default;
+};
+
+// parking_lot.queue: one per daemon.
+struct QueueConfig {
+  StoreBackend backend = StoreBackend::rocksdb;
+  bool persistence = true;  // follows the back end; kept because the key exists
+  std::string rocksdb_dir;  // empty for memory
+  friend bool operator==(const QueueConfig&, const QueueConfig&) = default;
+};
+
+// parking_lot.mailbox: the back end is one per daemon, the retention merges per model.
+struct MailboxConfig {
+  StoreBackend backend = StoreBackend::rocksdb;
+  std::chrono::seconds retention{604800};
+  friend bool operator==(const MailboxConfig&, const MailboxConfig&) = default;
+};
+
+// models[].params
+struct ModelParams {
+  Dtype dtype = Dtype::bf16;
+  Device device = Device::automatic;
+  std::vector<int32_t> device_ids;  // {} or {0}: one device, the only one there can be yet
+  std::optional<int64_t> kvcache_mem_gpu_mb;  // as written
+  std::optional<int64_t> kvcache_mem_cpu_mb;  // as written
+  int32_t max_num_seqs = 16;
+  int32_t block_size = 32;                    // tokens
+  std::optional<int32_t> prefill_chunk_size;  // tokens; empty: daemon.step_tokens
+  // Sampling defaults of this model's jobs; empty: the model's own, else OpenAI's.
+  std::optional<double> temperature;
+  std::optional<double> top_p;
+  std::optional<int32_t> top_k;  // 0 = off (-1 in the YAML means 0)
+  std::optional<double> min_p;
+  friend bool operator==(const ModelParams&, const ModelParams&) = default;
+
+  // MiB of KV cache on the CPU: kvcache_mem_cpu, else kvcache_mem_gpu, else 1024.
+  int64_t kv_memory_mb() const {
+    return kvcache_mem_cpu_mb.value_or(kvcache_mem_gpu_mb.value_or(1024));
+  }
+};
+
+struct ModelConfig {
+  std::string name;
+  std::string hf_id;       // empty: local_path is set
+  std::string local_path;  // a GGUF file or a folder that holds one; empty: hf_id is set
+  ModelParams params;
+  PoolConfig pool;
+  LimitsConfig limits;
+  std::chrono::seconds retention{604800};
+  int32_t lot_jobs = 32;  // daemon.lot_jobs, else 2 * max_num_seqs
+  friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
+};
+
+struct DaemonConfig {
+  std::string state_dir = "/var/lib/parkd";
+  std::string socket;           // path of the API's Unix socket
+  uint32_t socket_mode = 0660;  // its permission bits
+  LogLevel log_level = LogLevel::info;
+  LogFormat log_format = LogFormat::text;
+  std::chrono::seconds drain_timeout{30};
+  std::optional<int32_t> lot_jobs;       // empty: 2 * max_num_seqs of each model
+  int64_t max_body_bytes = 1048576;      // largest body of one job
+  int64_t max_request_bytes = 67108864;  // largest HTTP request, which may hold many jobs
+  int64_t max_batch_jobs = 50000;
+  int32_t step_tokens = 512;  // token budget of one worker's step
+  CpuIsa cpu_isa = CpuIsa::automatic;
+  std::map<std::string, std::string> tenants;  // uid in digits, or user name -> tenant
+  std::vector<std::string> critical_tenants;   // may submit priority critical
+  std::chrono::milliseconds finish_batch{5};   // how long results wait to share a commit
+  std::chrono::seconds watchdog_stall{120};  // no step for so long while running: watchdog starves
+  int32_t history_days = 30;
+  int64_t min_free_disk_mb = 512;  // durable queues refuse submits below it
+  friend bool operator==(const DaemonConfig&, const DaemonConfig&) = default;
+};
+
+struct Config {
+  DaemonConfig daemon;
+  QueueConfig queue;
+  MailboxConfig mailbox;
+  PoolConfig pool;  // the global sections, defaults resolved; models hold their own merged copy
+  LimitsConfig limits;
+  std::string default_model;        // empty: a job must name its model
+  std::vector<ModelConfig> models;  // at least one, names unique
+  friend bool operator==(const Config&, const Config&) = default;
+
+  // The model of that name; nullptr when there is none.
+  const ModelConfig* find_model(std::string_view name) const;
+};
+
+// What parsing takes from the process. Tests give their own.
+struct ConfigInputs {
+  std::function<std::optional<std::string>(std::string_view name)> environment;
+  int32_t usable_cores = 1;
+};
+ConfigInputs process_inputs();
+
+// Reads and checks a file. Errors: not_found, or invalid with
+// "FILE:LINE:COLUMN: key 'a.b.c': value X ..." naming the limit, and the key as param().
+Result<Config> load_config(const std::string& path);
+
+// The same for text; `file_name` is only what messages call it. At most 1 MiB of text.
+Result<Config> parse_config(std::string_view text, const std::string& file_name);
+Result<Config> parse_config(std::string_view text, const std::string& file_name,
+                            const ConfigInputs& inputs);
+
+// The effective configuration as YAML: every key, defaults resolved. parse_config() of it gives an
+// equal Config.
+std::string print_config(const Config& config);
+
+// What an operator should hear once at start, one line each: a choice made for him that another
+// reading of his YAML could have made differently.
+std::vector<std::string> config_notes(const Config& config);
+
+// Every key the parser honours, as "parking_lot.pool.worker_threads", "models[].params.dtype".
+// models[].parking_lot repeats parking_lot's keys and is listed once.
+std::vector<std::string> known_config_keys();
+
+}  // namespace parkd
