@@ -1,0 +1,174 @@
+#include "lib/pool/parking_lot.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <deque>
+#include <random>
+#include <utility>
+#include <vector>
+
+namespace parkd {
+namespace {
+
+using JobId = uint64_t;
+
+using std::chrono::seconds;
+
+constexpr Micros kOvertakeMax = seconds(5);
+
+ParkedJob job(JobId id, int64_t cost, int64_t order_s = 0) {
+  return {.ticket = id + 1000,
+          .id = id,
+          .critical = false,
+          .order_key = WallTime(seconds(order_s)),
+          .cost = {cost},
+          .sequences = 1};
+}
+
+SteadyTime at(int64_t s) {
+  return SteadyTime(seconds(s));
+}
+
+// The ids that start at `now`, in order; their charges are appended to `charges`.
+std::vector<JobId> admit_all(ParkingLot& lot, ResourcePool& pool, std::vector<Charge>& charges,
+                             SteadyTime now, int32_t free_sequences = 1000) {
+  std::vector<JobId> ids;
+  while (auto admission = lot.admit_next(pool, free_sequences, now)) {
+    ids.push_back(admission->job.id);
+    free_sequences -= admission->job.sequences;
+    charges.push_back(std::move(admission->charge));
+  }
+  return ids;
+}
+
+TEST(ParkingLot, jobs_start_critical_first_then_by_order_key_then_by_id) {
+  ResourcePool pool(Blocks{100});
+  ParkingLot lot(10, kOvertakeMax);
+  lot.park(job(5, 1, 20));
+  lot.park(job(4, 1, 10));
+  lot.park(job(3, 1, 10));
+  ParkedJob critical = job(9, 1, 900);
+  critical.critical = true;
+  lot.park(critical);
+  std::vector<Charge> charges;
+  EXPECT_EQ(admit_all(lot, pool, charges, at(0)), (std::vector<JobId>{9, 3, 4, 5}));
+}
+
+TEST(ParkingLot, ten_units_coming_back_wake_as_many_small_jobs_as_fit) {  // A7
+  ResourcePool pool(Blocks{10});
+  ParkingLot lot(10, kOvertakeMax);
+  std::vector<Charge> charges;
+  lot.park(job(1, 10));
+  ASSERT_EQ(admit_all(lot, pool, charges, at(0)).size(), 1u);
+  for (JobId id = 2; id <= 5; ++id) lot.park(job(id, 3));
+  EXPECT_TRUE(admit_all(lot, pool, charges, at(0)).empty());
+  charges.clear();
+  EXPECT_EQ(admit_all(lot, pool, charges, at(0)), (std::vector<JobId>{2, 3, 4}));
+  charges.pop_back();
+  EXPECT_EQ(admit_all(lot, pool, charges, at(0)), (std::vector<JobId>{5}));
+}
+
+TEST(ParkingLot, a_job_that_does_not_fit_is_overtaken_only_for_a_bounded_time) {  // B5
+  ResourcePool pool(Blocks{10});
+  ParkingLot lot(10, kOvertakeMax);
+  std::vector<Charge> charges;
+  lot.park(job(1, 4));
+  ASSERT_EQ(admit_all(lot, pool, charges, at(0)).size(), 1u);
+  lot.park(job(2, 8));
+  lot.park(job(3, 2));
+  EXPECT_EQ(admit_all(lot, pool, charges, at(0)), (std::vector<JobId>{3}));
+  lot.park(job(4, 2));
+  EXPECT_EQ(admit_all(lot, pool, charges, at(4)), (std::vector<JobId>{4})) << "still in its time";
+  lot.park(job(5, 2));
+  EXPECT_TRUE(admit_all(lot, pool, charges, at(5)).empty()) << "room is held for job 2 now";
+  EXPECT_EQ(lot.why_waiting(1005, pool, 1000), "room is held for job 2, which came first");
+  EXPECT_EQ(lot.why_waiting(1002, pool, 1000), "needs 8 units, 2 of 10 are free");
+  charges.clear();
+  EXPECT_EQ(admit_all(lot, pool, charges, at(6)), (std::vector<JobId>{2, 5}));
+}
+
+TEST(ParkingLot, a_job_waits_for_its_sequence_slots_as_for_units) {
+  ResourcePool pool(Blocks{100});
+  ParkingLot lot(10, kOvertakeMax);
+  ParkedJob wide = job(1, 1);
+  wide.sequences = 4;
+  lot.park(wide);
+  std::vector<Charge> charges;
+  EXPECT_TRUE(admit_all(lot, pool, charges, at(0), 3).empty());
+  EXPECT_EQ(lot.why_waiting(1001, pool, 3), "needs 4 sequences, 3 are free");
+  EXPECT_EQ(admit_all(lot, pool, charges, at(0), 4), (std::vector<JobId>{1}));
+}
+
+TEST(ParkingLot, a_removed_job_is_gone_and_frees_its_place) {
+  ResourcePool pool(Blocks{1});
+  ParkingLot lot(1, kOvertakeMax);
+  lot.park(job(1, 1));
+  EXPECT_TRUE(lot.remove(1001));
+  EXPECT_FALSE(lot.remove(1001));
+  lot.park(job(2, 1));
+  std::vector<Charge> charges;
+  EXPECT_EQ(admit_all(lot, pool, charges, at(0)), (std::vector<JobId>{2}));
+}
+
+TEST(ParkingLotDeathTest, parking_more_than_there_are_places_is_a_bug) {
+  ParkingLot lot(1, kOvertakeMax);
+  lot.park(job(1, 1));
+  EXPECT_DEATH(lot.park(job(2, 1)), "full");
+}
+
+// B3: 10,000 random jobs through a small lot and pool; jobs end in random order. Never over the
+// capacity, nobody passed after its bounded time, everybody started.
+TEST(ParkingLot, ten_thousand_random_jobs_never_exceed_capacity_and_none_starves) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  constexpr int64_t kCapacity = 64;
+  constexpr int32_t kSequences = 8;
+  constexpr JobId kJobs = 10'000;
+  ResourcePool pool(Blocks{kCapacity});
+  ParkingLot lot(16, kOvertakeMax);
+  struct Running {
+    int64_t ends_at;
+    int64_t cost;
+    Charge charge;
+  };
+  std::vector<Running> running;
+  std::vector<int64_t> parked_at(kJobs + 1, 0);
+  JobId next_id = 1;
+  JobId started = 0;
+  int64_t longest_wait = 0;
+  for (int64_t now = 0; started < kJobs; ++now) {
+    ASSERT_LT(now, 10'000'000) << "somebody starves";
+    const auto over = std::partition(running.begin(), running.end(),
+                                     [now](const Running& r) { return r.ends_at > now; });
+    running.erase(over, running.end());
+    while (next_id <= kJobs && lot.size() < lot.places()) {
+      const bool large = random() % 10 == 0;
+      const int64_t cost =
+          static_cast<int64_t>(large ? kCapacity - random() % 4 : 1 + random() % 12);
+      parked_at[next_id] = now;
+      lot.park(job(next_id, cost, static_cast<int64_t>(next_id)));
+      ++next_id;
+    }
+    const auto slots = [&] { return kSequences - static_cast<int32_t>(running.size()); };
+    while (auto admission = lot.admit_next(pool, slots(), at(now))) {
+      ++started;
+      longest_wait = std::max(longest_wait, now - parked_at[admission->job.id]);
+      running.push_back({now + 1 + static_cast<int64_t>(random() % 5), admission->job.cost.count,
+                         std::move(admission->charge)});
+    }
+    int64_t sum = 0;
+    for (const Running& r : running) sum += r.cost;
+    ASSERT_EQ(pool.in_use().count, sum);
+    ASSERT_LE(sum, kCapacity);
+    ASSERT_LE(running.size(), size_t{kSequences});
+  }
+  // In the lot stand at most 15 jobs before it; each is in the way at most 5 s and then runs after
+  // all others have ended (at most 5 s): 16 * (5 + 5) s bound the wait.
+  EXPECT_LE(longest_wait, 160);
+  EXPECT_LE(pool.peak(), pool.capacity());
+}
+
+}  // namespace
+}  // namespace parkd
