@@ -1,0 +1,301 @@
+#include "lib/engine/engine_worker.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/base/kill_point.h"
+#include "lib/base/log.h"
+
+namespace parkd {
+namespace {
+
+using std::chrono::steady_clock;
+
+int64_t micros_between(steady_clock::time_point from, steady_clock::time_point to) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(to - from).count();
+}
+
+int64_t steady_us() {
+  return micros_between(steady_clock::time_point(), steady_clock::now());
+}
+
+int64_t expected_tokens(const GenerationRequest& request) {
+  const int64_t each = static_cast<int64_t>(request.prompt.size()) + request.max_new_tokens;
+  return request.n_choices * each;
+}
+
+}  // namespace
+
+EngineWorker::EngineWorker(WorkerOptions options, const Model& model, KvCache& kv_cache,
+                           std::unique_ptr<Lane> lane)
+    : options_(std::move(options)),
+      model_(model),
+      kv_cache_(kv_cache),
+      scheduler_({options_.step_tokens, options_.prefill_chunk_tokens}),
+      lane_(std::move(lane)) {
+  buffers_ = model_.make_buffers(*lane_, options_.step_tokens,
+                                 std::min(options_.step_tokens, options_.max_sequences));
+  thread_ = Thread({options_.name, options_.thread_stack_bytes}, [this] { run(); });
+}
+
+void EngineWorker::start(GenerationRequest request) {
+  const RequestId id = request.id;
+  const int64_t load = expected_tokens(request);
+  load_tokens_.fetch_add(load, std::memory_order_relaxed);
+  if (inbox_.push(std::move(request))) return;
+  load_tokens_.fetch_sub(load, std::memory_order_relaxed);
+  GenerationResult result;
+  result.id = id;
+  result.status = unavailable("the engine is stopping");
+  options_.on_result(std::move(result));
+}
+
+void EngineWorker::cancel(RequestId id) {
+  inbox_.push(id);
+}
+
+WorkerStats EngineWorker::stats() const {
+  WorkerStats stats;
+  stats.running_sequences = running_sequences_.load(std::memory_order_relaxed);
+  stats.steps = steps_.load(std::memory_order_relaxed);
+  stats.prompt_tokens = prompt_tokens_.load(std::memory_order_relaxed);
+  stats.output_tokens = output_tokens_.load(std::memory_order_relaxed);
+  const int64_t last = last_progress_us_.load(std::memory_order_relaxed);
+  if (last != 0) stats.quiet_us = std::max<int64_t>(0, steady_us() - last);
+  return stats;
+}
+
+void EngineWorker::stop() {
+  inbox_.close();
+  thread_.join();
+}
+
+void EngineWorker::run() {
+  while (!inbox_.closed()) {
+    take(running_.empty() ? inbox_.wait_all() : inbox_.take_all());
+    if (!running_.empty()) {
+      if (last_progress_us_.load(std::memory_order_relaxed) == 0) last_progress_us_ = steady_us();
+      step();
+    }
+    last_progress_us_.store(running_.empty() ? 0 : steady_us(), std::memory_order_relaxed);
+  }
+  take(inbox_.take_all());
+  finish_all(Status());
+}
+
+void EngineWorker::take(std::vector<Command> commands) {
+  for (Command& command : commands) {
+    if (auto* request = std::get_if<GenerationRequest>(&command)) {
+      admit(std::move(*request));
+    } else {
+      cancel_running(std::get<RequestId>(command));
+    }
+  }
+}
+
+// The caller checked all of this; a request that slipped through fails alone, nobody else does.
+Status EngineWorker::check(const GenerationRequest& request) const {
+  const ModelShape& shape = model_.shape();
+  if (device_lost_) return *device_lost_;
+  if (request.prompt.empty()) return invalid_param("prompt", "the prompt has no tokens");
+  if (request.max_new_tokens < 1) {
+    return invalid_param("max_tokens", "max_tokens is " + std::to_string(request.max_new_tokens) +
+                                           ", the least is 1");
+  }
+  if (request.n_choices < 1) {
+    return invalid_param("n", "n is " + std::to_string(request.n_choices) + ", the least is 1");
+  }
+  const int64_t n_tokens = static_cast<int64_t>(request.prompt.size()) + request.max_new_tokens;
+  if (n_tokens > shape.context_tokens) {
+    return invalid_param("max_tokens", "prompt and max_tokens are " + std::to_string(n_tokens) +
+                                           " tokens, the context is " +
+                                           std::to_string(shape.context_tokens));
+  }
+  for (const TokenId token : request.prompt) {
+    if (token < 0 || token >= shape.vocab) {
+      return invalid_param("prompt", "token " + std::to_string(token) +
+                                         " is outside the vocabulary of " +
+                                         std::to_string(shape.vocab));
+    }
+  }
+  return {};
+}
+
+void EngineWorker::admit(GenerationRequest request) {
+  if (Status status = check(request); !status.ok()) {
+    refuse(request, std::move(status));
+    return;
+  }
+  auto running = std::make_unique<RunningRequest>();
+  running->load_left_tokens = expected_tokens(request);
+  running->request = std::move(request);
+  const GenerationRequest& kept = running->request;
+  const int64_t n_tokens = static_cast<int64_t>(kept.prompt.size()) + kept.max_new_tokens;
+  const Blocks charge{ceil_div(n_tokens, kv_cache_.block_size_tokens())};
+  running->sequences.reserve(static_cast<size_t>(kept.n_choices));
+  for (int32_t i = 0; i < kept.n_choices; ++i) {
+    running->sequences.emplace_back(kept, i, kv_cache_.reserve(charge));
+  }
+  running_sequences_.fetch_add(kept.n_choices, std::memory_order_relaxed);
+  running_.push_back(std::move(running));
+}
+
+void EngineWorker::cancel_running(RequestId id) {
+  const auto it = std::find_if(running_.begin(), running_.end(),
+                               [id](const auto& running) { return running->request.id == id; });
+  if (it == running_.end()) return;
+  std::unique_ptr<RunningRequest> running = std::move(*it);
+  running_.erase(it);
+  finish(std::move(running), Status());
+}
+
+void EngineWorker::step() {
+  const BatchPlan plan = plan_step();
+  fill_batch(plan);
+  const Status status = compute(plan);
+  steps_.fetch_add(1, std::memory_order_relaxed);
+  if (!status.ok()) {
+    device_lost_ = unavailable("the device was lost: " + status.message());
+    log_error(
+        "engine.device_lost",
+        {{"worker", options_.name}, {"requests", running_.size()}, {"error", status.message()}});
+    finish_all(*device_lost_);
+    return;
+  }
+  apply(plan);
+  finish_ended();
+}
+
+BatchPlan EngineWorker::plan_step() {
+  candidates_.clear();
+  std::vector<SequenceProgress> progress;
+  for (const auto& running : running_) {
+    for (Sequence& sequence : running->sequences) {
+      if (sequence.finished()) continue;
+      if (static_cast<int32_t>(candidates_.size()) == options_.max_sequences) break;
+      candidates_.push_back({running.get(), &sequence});
+      progress.push_back(sequence.progress());
+    }
+  }
+  return scheduler_.plan(progress);
+}
+
+void EngineWorker::fill_batch(const BatchPlan& plan) {
+  tokens_.clear();
+  step_sequences_.clear();
+  logit_rows_.clear();
+  sample_rows_.clear();
+  const int64_t this_step = steps_.load(std::memory_order_relaxed) + 1;
+  const Time now = steady_clock::now();
+  for (const BatchPlan::Entry& entry : plan.entries) {
+    const StepMember& member = candidates_[static_cast<size_t>(entry.sequence)];
+    if (!member.running->first_step) member.running->first_step = now;
+    const auto pending = member.sequence->begin_step(entry.n_tokens, this_step);
+    step_sequences_.push_back({static_cast<int32_t>(tokens_.size()), entry.n_tokens,
+                               static_cast<int32_t>(member.sequence->n_computed()),
+                               member.sequence->block_table()});
+    tokens_.insert(tokens_.end(), pending.begin(), pending.end());
+    if (!entry.sample) continue;
+    logit_rows_.push_back(static_cast<int32_t>(tokens_.size()) - 1);
+    sample_rows_.push_back(member.sequence->sample_row());
+  }
+}
+
+Status EngineWorker::compute(const BatchPlan& plan) {
+  model_.forward(*lane_, buffers_, {tokens_, step_sequences_, logit_rows_});
+  for (const BatchPlan::Entry& entry : plan.entries) {
+    if (candidates_[static_cast<size_t>(entry.sequence)].sequence->progress().decoding) {
+      PARKD_KILL_POINT("engine.mid_decode");
+    } else {
+      PARKD_KILL_POINT("engine.mid_prefill");
+    }
+  }
+  sampled_.assign(sample_rows_.size(), {});
+  if (sample_rows_.empty()) return lane_->end_step();
+  return lane_->sample(buffers_.logits, sample_rows_, sampled_);
+}
+
+void EngineWorker::apply(const BatchPlan& plan) {
+  size_t next_sampled = 0;
+  for (const BatchPlan::Entry& entry : plan.entries) {
+    const StepMember& member = candidates_[static_cast<size_t>(entry.sequence)];
+    if (!member.sequence->progress().decoding) {
+      prompt_tokens_.fetch_add(entry.n_tokens, std::memory_order_relaxed);
+    }
+    member.sequence->end_step(entry.n_tokens);
+    member.running->load_left_tokens -= entry.n_tokens;
+    load_tokens_.fetch_sub(entry.n_tokens, std::memory_order_relaxed);
+    if (entry.sample) {
+      append_sampled(*member.running, *member.sequence, std::move(sampled_[next_sampled++]));
+    }
+  }
+}
+
+void EngineWorker::append_sampled(RunningRequest& running, Sequence& sequence,
+                                  SampledToken sampled) {
+  if (sampled.token < 0 || sampled.token >= model_.shape().vocab) {
+    running.failure = internal_error("the model gave no finite logits at position " +
+                                     std::to_string(sequence.n_computed()));
+    return;
+  }
+  const Result<std::string> bytes = options_.token_bytes(sampled.token);
+  if (!bytes.ok()) {
+    running.failure = bytes.status();
+    return;
+  }
+  running.last_token = steady_clock::now();
+  if (!running.first_token) running.first_token = running.last_token;
+  output_tokens_.fetch_add(1, std::memory_order_relaxed);
+  sequence.append(std::move(sampled), *bytes);
+}
+
+void EngineWorker::finish_ended() {
+  const auto is_over = [](const std::unique_ptr<RunningRequest>& running) {
+    return !running->failure.ok() ||
+           std::all_of(running->sequences.begin(), running->sequences.end(),
+                       [](const Sequence& sequence) { return sequence.finished(); });
+  };
+  for (size_t i = 0; i < running_.size();) {
+    if (!is_over(running_[i])) {
+      ++i;
+      continue;
+    }
+    std::unique_ptr<RunningRequest> running = std::move(running_[i]);
+    running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
+    Status failure = running->failure;
+    finish(std::move(running), std::move(failure));
+  }
+}
+
+void EngineWorker::finish_all(const Status& status) {
+  for (auto& running : std::exchange(running_, {})) finish(std::move(running), status);
+}
+
+// Blocks, counters and load go back before the caller hears of the end: it may then give the
+// charge to the next request at once.
+void EngineWorker::finish(std::unique_ptr<RunningRequest> running, Status status) {
+  GenerationResult result;
+  result.id = running->request.id;
+  result.status = std::move(status);
+  result.prompt_tokens = static_cast<int32_t>(running->request.prompt.size());
+  for (Sequence& sequence : running->sequences) result.choices.push_back(sequence.take_choice());
+  if (running->first_token) {
+    result.prefill_us = micros_between(*running->first_step, *running->first_token);
+    result.decode_us = micros_between(*running->first_token, running->last_token);
+  }
+  running_sequences_.fetch_sub(running->request.n_choices, std::memory_order_relaxed);
+  load_tokens_.fetch_sub(running->load_left_tokens, std::memory_order_relaxed);
+  running.reset();
+  options_.on_result(std::move(result));
+}
+
+void EngineWorker::refuse(const GenerationRequest& request, Status status) {
+  GenerationResult result;
+  result.id = request.id;
+  result.status = std::move(status);
+  result.prompt_tokens = static_cast<int32_t>(request.prompt.size());
+  load_tokens_.fetch_sub(expected_tokens(request), std::memory_order_relaxed);
+  options_.on_result(std::move(result));
+}
+
+}  // namespace parkd

@@ -1,0 +1,144 @@
+// EngineWorker: one thread, one Lane, its own sequences. It loops plan -> forward -> sample ->
+// append, and sleeps in its inbox when it has nothing to run.
+//
+// Owned by LocalEngine. start(), cancel(), load_tokens() and stats() may be called from any thread.
+// A request that fails ends alone, with a Status, and the worker goes on. A lane that fails has
+// lost its device: every request of the worker, and every later one, ends as unavailable.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "lib/base/inbox.h"
+#include "lib/base/status.h"
+#include "lib/base/thread.h"
+#include "lib/engine/backend.h"
+#include "lib/engine/generation.h"
+#include "lib/engine/kv_cache.h"
+#include "lib/engine/model.h"
+#include "lib/engine/scheduler.h"
+#include "lib/engine/sequence.h"
+
+namespace parkd {
+
+// The bytes a token adds to the text (none for a control token), or why it has none.
+// Called on every worker's thread at once.
+using TokenBytes = std::function<Result<std::string>(TokenId)>;
+
+struct WorkerOptions {
+  std::string name;
+  int32_t step_tokens = 512;
+  int32_t prefill_chunk_tokens = 0;  // 0 = step_tokens
+  int32_t max_sequences = 16;        // in one step; the youngest above it wait
+  size_t thread_stack_bytes = 0;
+  TokenBytes token_bytes;
+  std::function<void(GenerationResult)> on_result;
+};
+
+struct WorkerStats {
+  int64_t running_sequences = 0;
+  int64_t steps = 0;
+  int64_t prompt_tokens = 0;
+  int64_t output_tokens = 0;
+  int64_t quiet_us = 0;  // since the last step ended, or since work came; 0 when idle
+};
+
+class EngineWorker {
+ public:
+  // Starts the thread. `model` and `kv_cache` must outlive the worker.
+  EngineWorker(WorkerOptions options, const Model& model, KvCache& kv_cache,
+               std::unique_ptr<Lane> lane);
+  ~EngineWorker() { stop(); }
+  EngineWorker(const EngineWorker&) = delete;
+  EngineWorker& operator=(const EngineWorker&) = delete;
+
+  // As Engine::start. After stop() the result comes on the calling thread, as unavailable.
+  void start(GenerationRequest request);
+  void cancel(RequestId id);
+
+  // Tokens its requests may still cost at most, those in the inbox included.
+  int64_t load_tokens() const { return load_tokens_.load(std::memory_order_relaxed); }
+  WorkerStats stats() const;
+
+  // Ends every request as cancelled and joins the thread. Idempotent; one thread.
+  void stop();
+
+ private:
+  using Time = std::chrono::steady_clock::time_point;
+  using Command = std::variant<GenerationRequest, RequestId>;  // start it; cancel it
+
+  struct RunningRequest {
+    GenerationRequest request;
+    std::vector<Sequence> sequences;  // refer to `request`
+    Status failure;                   // not ok: ends after this step
+    int64_t load_left_tokens = 0;     // its part of load_tokens_
+    std::optional<Time> first_step;
+    std::optional<Time> first_token;
+    Time last_token;
+  };
+
+  // One entry of a step's plan with whom it belongs to.
+  struct StepMember {
+    RunningRequest* running = nullptr;
+    Sequence* sequence = nullptr;
+  };
+
+  void run();
+  void take(std::vector<Command> commands);
+  void admit(GenerationRequest request);
+  void cancel_running(RequestId id);
+
+  void step();
+  BatchPlan plan_step();
+  void fill_batch(const BatchPlan& plan);
+  Status compute(const BatchPlan& plan);
+  void apply(const BatchPlan& plan);
+  void append_sampled(RunningRequest& running, Sequence& sequence, SampledToken sampled);
+
+  void finish_ended();
+  void finish_all(const Status& status);
+  void finish(std::unique_ptr<RunningRequest> running, Status status);
+  void refuse(const GenerationRequest& request, Status status);
+  Status check(const GenerationRequest& request) const;
+
+  // Constant after construction.
+  const WorkerOptions options_;
+  const Model& model_;
+  KvCache& kv_cache_;
+  const Scheduler scheduler_;
+
+  Inbox<Command> inbox_;
+
+  // Counters, for load_tokens() and stats(): the worker's thread adds, anybody reads.
+  std::atomic<int64_t> load_tokens_{0};
+  std::atomic<int64_t> running_sequences_{0};
+  std::atomic<int64_t> steps_{0};
+  std::atomic<int64_t> prompt_tokens_{0};
+  std::atomic<int64_t> output_tokens_{0};
+  std::atomic<int64_t> last_progress_us_{0};  // steady clock; 0 = idle
+
+  // The worker's thread only.
+  std::unique_ptr<Lane> lane_;
+  ModelBuffers buffers_;
+  std::vector<std::unique_ptr<RunningRequest>> running_;  // in order of arrival
+  std::optional<Status> device_lost_;
+
+  // The step being computed; members only to reuse their memory.
+  std::vector<StepMember> candidates_;  // sequences the plan's entries index
+  std::vector<TokenId> tokens_;
+  std::vector<StepSequence> step_sequences_;
+  std::vector<int32_t> logit_rows_;
+  std::vector<SampleRow> sample_rows_;
+  std::vector<SampledToken> sampled_;
+
+  Thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace parkd

@@ -1,0 +1,51 @@
+#include "lib/engine/model.h"
+
+#include "lib/base/check.h"
+
+namespace parkd {
+
+Model::Model(ModelShape shape, ModelWeights weights)
+    : shape_(std::move(shape)), weights_(std::move(weights)) {
+  PARKD_CHECK(static_cast<int32_t>(weights_.layers.size()) == shape_.n_layers,
+              "a model has the weights of every layer");
+}
+
+ModelBuffers Model::make_buffers(Lane& lane, int64_t rows_max, int64_t logit_rows_max) const {
+  const int64_t head_dim = shape_.head_dim;
+  ModelBuffers buffers;
+  buffers.residual = lane.make_buffer(rows_max, shape_.hidden);
+  buffers.normed = lane.make_buffer(rows_max, shape_.hidden);
+  buffers.qkv =
+      lane.make_buffer(rows_max, (shape_.n_heads + 2 * int64_t{shape_.n_kv_heads}) * head_dim);
+  buffers.attended = lane.make_buffer(rows_max, shape_.n_heads * head_dim);
+  buffers.gate_up = lane.make_buffer(rows_max, 2 * int64_t{shape_.ffn});
+  buffers.activated = lane.make_buffer(rows_max, shape_.ffn);
+  buffers.sampled = lane.make_buffer(logit_rows_max, shape_.hidden);
+  buffers.sampled_normed = lane.make_buffer(logit_rows_max, shape_.hidden);
+  buffers.logits = lane.make_buffer(logit_rows_max, shape_.vocab);
+  return buffers;
+}
+
+void Model::forward(Lane& lane, const ModelBuffers& buffers, const StepBatch& batch) const {
+  lane.begin_step(batch);
+  lane.embed(weights_.embedding, buffers.residual);
+  for (int32_t i = 0; i < shape_.n_layers; ++i) {
+    const LayerWeights& layer = weights_.layers[static_cast<size_t>(i)];
+    lane.rms_norm(buffers.residual, layer.attention_norm, buffers.normed);
+    lane.matmul(layer.qkv, buffers.normed, buffers.qkv);
+    lane.rope_and_store(i, buffers.qkv);
+    lane.attention(i, buffers.qkv, buffers.attended);
+    lane.matmul_add(layer.attention_out, buffers.attended, buffers.residual);
+
+    lane.rms_norm(buffers.residual, layer.ffn_norm, buffers.normed);
+    lane.matmul(layer.gate_up, buffers.normed, buffers.gate_up);
+    lane.silu_mul(buffers.gate_up, buffers.activated);
+    lane.matmul_add(layer.ffn_down, buffers.activated, buffers.residual);
+  }
+  if (batch.logit_rows.empty()) return;  // a chunk in the middle of a prompt: only its KV matters
+  lane.gather_logit_rows(buffers.residual, buffers.sampled);
+  lane.rms_norm(buffers.sampled, weights_.output_norm, buffers.sampled_normed);
+  lane.matmul(weights_.head, buffers.sampled_normed, buffers.logits);
+}
+
+}  // namespace parkd

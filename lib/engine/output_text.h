@@ -1,0 +1,40 @@
+// OutputText: the text of one choice as it grows, token by token, and the watch for stop strings.
+// Bytes are kept as they come, since a token may end inside a character; text() makes UTF-8 of
+// them. Owned by one Sequence. The stop strings must outlive it.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace parkd {
+
+class OutputText {
+ public:
+  explicit OutputText(std::span<const std::string> stop_strings);
+
+  // Adds one token's bytes. Returns true when they complete a stop string: the text then ends
+  // before the match that starts first, and nothing may be added any more. Looks back over the
+  // borders of earlier tokens, as far as a stop string can reach.
+  bool append(std::string_view token_bytes);
+
+  // How many of the appended tokens have a byte in the text that is left, or lie before one that
+  // has: a token the cut goes through is kept.
+  size_t n_kept_tokens() const { return n_kept_tokens_; }
+
+  // Valid UTF-8: bytes that form no character (an unfinished one at the end) become U+FFFD.
+  std::string text() const;
+
+ private:
+  void cut(size_t at);
+
+  const std::span<const std::string> stop_strings_;
+  size_t longest_stop_ = 0;
+  std::string bytes_;
+  std::vector<size_t> token_starts_;  // offset in bytes_ of each token's first byte
+  size_t n_kept_tokens_ = 0;
+};
+
+}  // namespace parkd

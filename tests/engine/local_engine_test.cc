@@ -1,0 +1,439 @@
+// The engine above the Backend: batching, blocks, stops, cancels, failures. On the fake backend,
+// whose tokens show whether every row saw exactly its own history.
+#include "lib/engine/local_engine.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <iostream>
+#include <map>
+#include <mutex>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "lib/base/inbox.h"
+#include "lib/base/text.h"
+#include "tests/support/fake_backend.h"
+
+namespace parkd {
+namespace {
+
+using testing::expected_tokens;
+using testing::FakeBackend;
+using testing::kPoisonToken;
+
+char letter(TokenId token) {
+  return static_cast<char>('a' + token % 26);
+}
+
+constexpr TokenId kNoBytesToken = 200;  // the detokeniser of these tests refuses it
+
+struct Options {
+  int64_t kv_blocks = 4096;
+  int32_t block_size = 4;
+  int32_t n_workers = 1;
+  int32_t max_sequences = 16;
+  int32_t step_tokens = 32;
+  int32_t prefill_chunk_tokens = 0;
+  bool refuse_token = false;
+};
+
+// An engine on a fake backend, and I8 when it goes: no block is referenced, nothing runs.
+class FakeEngine {
+ public:
+  explicit FakeEngine(Options options = {}, std::function<void(const StepBatch&)> on_step = nullptr,
+                      int64_t steps_until_lost = -1) {
+    LoadedModel model;
+    auto backend = std::make_unique<FakeBackend>();
+    backend->on_step = std::move(on_step);
+    backend->steps_until_lost = steps_until_lost;
+    model.shape = testing::fake_shape();
+    model.weights = testing::load_fake_weights(*backend);
+    EXPECT_TRUE(backend->allocate_kv(options.kv_blocks, options.block_size).ok());
+    model.backend = std::move(backend);
+    model.token_bytes = [refuse = options.refuse_token](TokenId token) -> Result<std::string> {
+      if (refuse && token == kNoBytesToken) return internal_error("no such token");
+      return std::string(1, letter(token));
+    };
+    EngineOptions engine;
+    engine.kv_blocks = {options.kv_blocks};
+    engine.block_size = options.block_size;
+    engine.n_workers = options.n_workers;
+    engine.max_sequences = options.max_sequences;
+    engine.step_tokens = options.step_tokens;
+    engine.prefill_chunk_tokens = options.prefill_chunk_tokens;
+    engine.on_result = [this](GenerationResult result) { results_.push(std::move(result)); };
+    engine_ = std::make_unique<LocalEngine>(std::move(model), engine);
+  }
+
+  ~FakeEngine() {
+    engine_->stop();
+    EXPECT_EQ(engine_->stats().running_sequences, 0);
+    EXPECT_EQ(engine_->stats().blocks_in_use, 0);
+    EXPECT_TRUE(results_.take_all().empty()) << "a request had two results";
+  }
+
+  LocalEngine& engine() { return *engine_; }
+
+  // Waits for `n` results, by id.
+  std::map<RequestId, GenerationResult> wait(size_t n) {
+    std::map<RequestId, GenerationResult> results;
+    while (results.size() < n) {
+      for (GenerationResult& result : results_.wait_all()) {
+        const RequestId id = result.id;
+        EXPECT_TRUE(results.emplace(id, std::move(result)).second) << "two results of " << id;
+      }
+    }
+    return results;
+  }
+  GenerationResult run(GenerationRequest request) {
+    engine_->start(std::move(request));
+    return std::move(wait(1).begin()->second);
+  }
+
+ private:
+  Inbox<GenerationResult> results_;
+  std::unique_ptr<LocalEngine> engine_;
+};
+
+// A prompt of `n` tokens, none of them the poison one, told apart by `id`.
+GenerationRequest request_of(RequestId id, int32_t n_prompt, int32_t max_new_tokens) {
+  GenerationRequest request;
+  request.id = id;
+  for (int32_t i = 0; i < n_prompt; ++i) {
+    request.prompt.push_back(static_cast<TokenId>(testing::mix(id, i) % 200));
+  }
+  request.max_new_tokens = max_new_tokens;
+  request.sampling.temperature = 0;
+  request.sampling.logprobs = true;
+  request.sampling.top_logprobs = 2;
+  return request;
+}
+
+std::vector<TokenId> ids_of(const std::vector<SampledToken>& sampled) {
+  std::vector<TokenId> ids;
+  for (const SampledToken& token : sampled) ids.push_back(token.token);
+  return ids;
+}
+
+std::string text_of(const std::vector<TokenId>& tokens) {
+  std::string text;
+  for (const TokenId token : tokens) text += letter(token);
+  return text;
+}
+
+void expect_oracle(const GenerationRequest& request, const GenerationResult& result) {
+  ASSERT_TRUE(result.status.ok()) << result.status.to_string();
+  ASSERT_EQ(result.choices.size(), static_cast<size_t>(request.n_choices));
+  for (int32_t c = 0; c < request.n_choices; ++c) {
+    const GeneratedChoice& choice = result.choices[static_cast<size_t>(c)];
+    const std::vector<SampledToken> expected = expected_tokens(request, c);
+    ASSERT_EQ(choice.tokens, ids_of(expected));
+    EXPECT_EQ(choice.text, text_of(choice.tokens));
+    EXPECT_EQ(choice.finish_reason, FinishReason::length);
+    if (!request.sampling.logprobs) {
+      EXPECT_TRUE(choice.logprobs.empty());
+      continue;
+    }
+    ASSERT_EQ(choice.logprobs.size(), expected.size());
+    for (size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_EQ(choice.logprobs[i].token, expected[i].token);
+      EXPECT_EQ(choice.logprobs[i].logprob, expected[i].logprob);
+      EXPECT_EQ(choice.logprobs[i].top.size(), 2U);
+    }
+  }
+}
+
+TEST(LocalEngine, one_request_gives_the_tokens_of_the_textbook) {
+  FakeEngine fake;
+  const GenerationRequest request = request_of(1, 11, 20);
+  const GenerationResult result = fake.run(request);
+  expect_oracle(request, result);
+  EXPECT_EQ(result.prompt_tokens, 11);
+  EXPECT_GE(result.prefill_us, 0);
+  EXPECT_GE(result.decode_us, 0);
+  EXPECT_EQ(fake.engine().stats().prompt_tokens, 11);
+  EXPECT_EQ(fake.engine().stats().output_tokens, 20);
+}
+
+TEST(LocalEngine, one_token_prompt_and_one_new_token_work) {
+  FakeEngine fake;
+  const GenerationRequest request = request_of(1, 1, 1);
+  expect_oracle(request, fake.run(request));
+}
+
+TEST(LocalEngine, every_choice_is_sampled_on_its_own) {
+  FakeEngine fake;
+  GenerationRequest request = request_of(1, 5, 12);
+  request.n_choices = 3;
+  request.sampling.temperature = 1;
+  request.sampling.seed = 77;
+  const GenerationResult result = fake.run(request);
+  expect_oracle(request, result);
+  EXPECT_NE(result.choices[0].tokens, result.choices[1].tokens);
+}
+
+TEST(LocalEngine, logprobs_are_kept_only_when_asked_for) {
+  FakeEngine fake;
+  GenerationRequest request = request_of(1, 5, 4);
+  request.sampling.logprobs = false;
+  request.sampling.top_logprobs = 0;
+  expect_oracle(request, fake.run(request));
+}
+
+struct Way {
+  int32_t n_workers;
+  int32_t prefill_chunk_tokens;
+  int32_t step_tokens;
+  int32_t max_sequences;
+};
+
+class EveryWay : public ::testing::TestWithParam<Way> {};
+
+// I7 above the backend: batch neighbours, workers, chunks and budgets change no token.
+TEST_P(EveryWay, forty_requests_give_the_tokens_of_the_textbook) {
+  Options options;
+  options.n_workers = GetParam().n_workers;
+  options.prefill_chunk_tokens = GetParam().prefill_chunk_tokens;
+  options.step_tokens = GetParam().step_tokens;
+  options.max_sequences = GetParam().max_sequences;
+  FakeEngine fake(options);
+  std::vector<GenerationRequest> requests;
+  for (RequestId id = 0; id < 40; ++id) {
+    requests.push_back(request_of(id, static_cast<int32_t>(1 + id * 7 % 50),
+                                  static_cast<int32_t>(1 + id * 5 % 30)));
+    if (id % 3 == 0) requests.back().sampling.temperature = 0.7F;
+    if (id % 10 == 0) requests.back().n_choices = 2;
+    fake.engine().start(requests.back());
+  }
+  const auto results = fake.wait(requests.size());
+  for (const GenerationRequest& request : requests) expect_oracle(request, results.at(request.id));
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, EveryWay,
+                         ::testing::Values(Way{1, 0, 512, 64}, Way{1, 1, 8, 64}, Way{1, 7, 32, 64},
+                                           Way{2, 64, 128, 16}, Way{3, 3, 5, 64}, Way{1, 0, 2, 64},
+                                           Way{1, 0, 16, 4}));
+
+TEST(LocalEngine, stop_token_ends_the_choice_and_is_not_part_of_it) {
+  FakeEngine fake;
+  GenerationRequest request = request_of(1, 8, 30);
+  const std::vector<TokenId> free_running = ids_of(expected_tokens(request, 0));
+  request.stop_tokens = {free_running[6]};
+  const auto first = std::find(free_running.begin(), free_running.end(), free_running[6]);
+  const GenerationResult result = fake.run(request);
+  EXPECT_EQ(result.choices[0].finish_reason, FinishReason::stop);
+  EXPECT_EQ(result.choices[0].tokens, std::vector<TokenId>(free_running.begin(), first));
+  EXPECT_EQ(result.choices[0].logprobs.size(), result.choices[0].tokens.size());
+}
+
+TEST(LocalEngine, stop_string_over_token_borders_cuts_text_tokens_and_logprobs) {
+  FakeEngine fake;
+  GenerationRequest request = request_of(1, 8, 30);
+  const std::string text = text_of(ids_of(expected_tokens(request, 0)));
+  request.stop = {text.substr(9, 3), "no such text"};
+  const size_t at = text.find(request.stop[0]);
+  const GenerationResult result = fake.run(request);
+  EXPECT_EQ(result.choices[0].finish_reason, FinishReason::stop);
+  EXPECT_EQ(result.choices[0].text, text.substr(0, at));
+  EXPECT_EQ(result.choices[0].tokens.size(), at);
+  EXPECT_EQ(result.choices[0].logprobs.size(), at);
+}
+
+TEST(LocalEngine, request_with_no_finite_logits_fails_alone) {
+  FakeEngine fake;
+  GenerationRequest bad = request_of(1, 8, 10);
+  bad.prompt.back() = kPoisonToken;
+  const GenerationRequest good = request_of(2, 8, 10);
+  fake.engine().start(bad);
+  fake.engine().start(good);
+  const auto results = fake.wait(2);
+  EXPECT_EQ(results.at(1).status.code(), StatusCode::internal);
+  EXPECT_NE(results.at(1).status.message().find("position 8"), std::string::npos)
+      << results.at(1).status.message();
+  expect_oracle(good, results.at(2));
+  const GenerationRequest after = request_of(3, 8, 10);
+  expect_oracle(after, fake.run(after));
+}
+
+TEST(LocalEngine, token_without_bytes_fails_its_request_and_keeps_what_was_generated) {
+  Options options;
+  options.refuse_token = true;
+  FakeEngine fake(options);
+  for (RequestId id = 1; id < 200; ++id) {  // a request that samples the refused token in time
+    const GenerationRequest request = request_of(id, 3, 30);
+    const std::vector<TokenId> tokens = ids_of(expected_tokens(request, 0));
+    const auto refused = std::find(tokens.begin(), tokens.end(), kNoBytesToken);
+    if (refused == tokens.end()) continue;
+    const GenerationResult result = fake.run(request);
+    EXPECT_EQ(result.status.message(), "no such token");
+    ASSERT_EQ(result.choices.size(), 1U);
+    EXPECT_EQ(result.choices[0].tokens, std::vector<TokenId>(tokens.begin(), refused));
+    return;
+  }
+  FAIL() << "no request sampled the token";
+}
+
+TEST(LocalEngine, request_the_caller_should_have_refused_fails_alone_and_names_the_field) {
+  FakeEngine fake;
+  GenerationRequest empty = request_of(1, 1, 5);
+  empty.prompt.clear();
+  EXPECT_EQ(fake.run(empty).status.param(), "prompt");
+  EXPECT_EQ(fake.run(request_of(2, 5, 0)).status.param(), "max_tokens");
+  EXPECT_EQ(fake.run(request_of(3, 1000, 25)).status.param(), "max_tokens");
+  GenerationRequest outside = request_of(4, 5, 5);
+  outside.prompt[2] = testing::kFakeVocab;
+  EXPECT_EQ(fake.run(outside).status.param(), "prompt");
+  GenerationRequest nothing = request_of(5, 5, 5);
+  nothing.n_choices = 0;
+  EXPECT_EQ(fake.run(nothing).status.param(), "n");
+  const GenerationRequest good = request_of(6, 5, 5);
+  expect_oracle(good, fake.run(good));
+}
+
+TEST(LocalEngine, cancelled_request_keeps_its_tokens_and_frees_its_blocks) {
+  Inbox<int64_t> steps;
+  Inbox<int> go;
+  FakeEngine fake({}, [&](const StepBatch& batch) {
+    steps.push(static_cast<int64_t>(batch.tokens.size()));
+    go.wait_all();
+  });
+  const GenerationRequest request = request_of(1, 8, 100);
+  fake.engine().start(request);
+  for (int i = 0; i < 5; ++i) {  // let four steps go, then hold the fifth
+    steps.wait_all();
+    if (i < 4) go.push(0);
+  }
+  EXPECT_EQ(fake.engine().stats().running_sequences, 1);
+  EXPECT_EQ(fake.engine().stats().blocks_in_use, 3);  // 8 + 4 tokens in blocks of 4
+  fake.engine().cancel(1);
+  fake.engine().cancel(99);
+  go.close();
+  const GenerationResult result = std::move(fake.wait(1).begin()->second);
+  EXPECT_TRUE(result.status.ok());
+  EXPECT_EQ(result.choices[0].finish_reason, FinishReason::cancelled);
+  const std::vector<TokenId> all = ids_of(expected_tokens(request, 0));
+  EXPECT_EQ(result.choices[0].tokens, std::vector<TokenId>(all.begin(), all.begin() + 5));
+  EXPECT_EQ(result.choices[0].text, text_of(result.choices[0].tokens));
+  EXPECT_EQ(fake.engine().stats().blocks_in_use, 0);
+}
+
+TEST(LocalEngine, lost_device_ends_every_request_as_unavailable_and_later_ones_too) {
+  FakeEngine fake({}, nullptr, 3);
+  fake.engine().start(request_of(1, 8, 100));
+  fake.engine().start(request_of(2, 8, 100));
+  for (const auto& [id, result] : fake.wait(2)) {
+    EXPECT_EQ(result.status.code(), StatusCode::unavailable) << id;
+  }
+  EXPECT_EQ(fake.engine().stats().blocks_in_use, 0);
+  EXPECT_EQ(fake.run(request_of(3, 8, 100)).status.code(), StatusCode::unavailable);
+}
+
+TEST(LocalEngine, stop_cancels_what_runs_and_answers_what_comes_later) {
+  Inbox<int> first_step;
+  FakeEngine fake({}, [&](const StepBatch&) { first_step.push(0); });
+  for (RequestId id = 0; id < 20; ++id) fake.engine().start(request_of(id, 8, 700));
+  first_step.wait_all();
+  fake.engine().stop();
+  fake.engine().stop();
+  for (const auto& [id, result] : fake.wait(20)) {
+    EXPECT_TRUE(result.status.ok()) << id;
+    EXPECT_EQ(result.choices[0].finish_reason, FinishReason::cancelled);
+  }
+  fake.engine().cancel(3);
+  EXPECT_EQ(fake.run(request_of(21, 8, 1)).status.code(), StatusCode::unavailable);
+}
+
+TEST(LocalEngine, request_goes_to_the_worker_with_the_fewest_expected_tokens) {
+  std::mutex mutex;
+  std::map<std::thread::id, std::set<size_t>> seen;  // prompt sizes by worker thread
+  Options options;
+  options.n_workers = 2;
+  options.step_tokens = 512;
+  Inbox<int> go;
+  FakeEngine fake(options, [&](const StepBatch& batch) {
+    {
+      const std::lock_guard lock(mutex);
+      for (const StepSequence& sequence : batch.sequences) {
+        if (sequence.context_tokens == 0) {
+          seen[std::this_thread::get_id()].insert(static_cast<size_t>(sequence.n_rows));
+        }
+      }
+    }
+    go.wait_all();  // no step ends before all are dealt out
+  });
+  for (const int32_t n_prompt : {300, 40, 41, 42}) {
+    fake.engine().start(request_of(static_cast<RequestId>(n_prompt), n_prompt, 10));
+  }
+  go.close();
+  fake.wait(4);
+  ASSERT_EQ(seen.size(), 2U);
+  for (const auto& [thread, prompts] : seen) {
+    EXPECT_TRUE(prompts == std::set<size_t>{300} || prompts == (std::set<size_t>{40, 41, 42}));
+  }
+}
+
+TEST(LocalEngine, steps_carry_all_decodes_and_keep_the_budget) {
+  std::mutex mutex;
+  std::vector<StepSequence> shapes;
+  int64_t largest = 0;
+  Options options;
+  options.step_tokens = 24;
+  options.prefill_chunk_tokens = 10;
+  FakeEngine fake(options, [&](const StepBatch& batch) {
+    const std::lock_guard lock(mutex);
+    largest = std::max(largest, static_cast<int64_t>(batch.tokens.size()));
+    for (const StepSequence& sequence : batch.sequences) EXPECT_LE(sequence.n_rows, 10);
+  });
+  for (RequestId id = 0; id < 16; ++id) fake.engine().start(request_of(id, 40, 20));
+  fake.wait(16);
+  const std::lock_guard lock(mutex);
+  EXPECT_EQ(largest, 24);
+}
+
+// Starts and cancels at random from two threads; every request has one result that is a prefix of
+// the oracle's, and no block stays behind.
+TEST(LocalEngine, random_cancels_leave_no_block_behind) {
+  const uint64_t seed = random_u64();
+  std::cout << "seed " << seed << "\n";
+  std::mt19937_64 random(seed);
+  Options options;
+  options.n_workers = 3;
+  options.step_tokens = 20;
+  options.prefill_chunk_tokens = 9;
+  FakeEngine fake(options);
+  constexpr RequestId kRequests = 300;
+  std::map<RequestId, GenerationRequest> requests;
+  Inbox<RequestId> victims;
+  Thread canceller({"cancel", 0}, [&] {
+    while (!victims.closed()) {
+      for (const RequestId id : victims.wait_all()) fake.engine().cancel(id);
+    }
+  });
+  for (RequestId id = 1; id <= kRequests; ++id) {
+    GenerationRequest request = request_of(id, static_cast<int32_t>(1 + random() % 30),
+                                           static_cast<int32_t>(1 + random() % 40));
+    request.n_choices = static_cast<int32_t>(1 + random() % 2);
+    requests.emplace(id, request);
+    fake.engine().start(request);
+    if (random() % 2 == 0) victims.push(1 + random() % id);
+  }
+  const auto results = fake.wait(kRequests);
+  victims.close();
+  canceller.join();
+  for (const auto& [id, result] : results) {
+    ASSERT_TRUE(result.status.ok());
+    for (int32_t c = 0; c < requests.at(id).n_choices; ++c) {
+      const GeneratedChoice& choice = result.choices.at(static_cast<size_t>(c));
+      std::vector<TokenId> expected = ids_of(expected_tokens(requests.at(id), c));
+      ASSERT_LE(choice.tokens.size(), expected.size());
+      expected.resize(choice.tokens.size());
+      ASSERT_EQ(choice.tokens, expected);
+    }
+  }
+  EXPECT_EQ(fake.engine().stats().blocks_in_use, 0);
+}
+
+}  // namespace
+}  // namespace parkd

@@ -1,0 +1,356 @@
+// FakeBackend: a Backend that computes hashes instead of floats, for tests of everything above it.
+//
+// Each op mixes its name, its weight and its inputs into one 64-bit value a row; K and V are such
+// values in real block memory, read back through the block tables that the engine gives. So a
+// token is a pure function of its sequence's history, and a wrong block, a missed position, a
+// weight of the wrong layer or ops in the wrong order change it. expected_tokens() computes the
+// same without lanes, batches or blocks: the oracle.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lib/base/check.h"
+#include "lib/base/text.h"
+#include "lib/engine/backend.h"
+#include "lib/engine/model.h"
+
+namespace parkd::testing {
+
+constexpr int32_t kFakeVocab = 256;
+
+inline uint64_t mix(uint64_t a, uint64_t b) {
+  uint64_t x = a * 0x9e3779b97f4a7c15ull + b + 0x7f4a7c15ull;  // splitmix64's finaliser
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+  return x ^ (x >> 31);
+}
+
+// The ops, as functions of one row.
+namespace fake_op {
+inline uint64_t embed(uint64_t table, TokenId token) {
+  return mix(mix(1, table), token);
+}
+inline uint64_t rms_norm(uint64_t in, uint64_t weight) {
+  return mix(mix(2, weight), in);
+}
+inline uint64_t matmul(uint64_t weight, uint64_t in) {
+  return mix(mix(3, weight), in);
+}
+inline uint64_t add(uint64_t sum, uint64_t in) {
+  return mix(mix(4, sum), in);
+}
+inline uint64_t key_value(int32_t layer, uint64_t qkv, int64_t position) {
+  return mix(mix(mix(5, layer), qkv), position);
+}
+inline uint64_t rotated_query(uint64_t qkv, int64_t position) {
+  return mix(mix(6, qkv), position);
+}
+inline uint64_t attention_start(int32_t layer, uint64_t query) {
+  return mix(mix(7, layer), query);
+}
+inline uint64_t attend(uint64_t so_far, uint64_t key_value) {
+  return mix(so_far, key_value);
+}
+inline uint64_t silu_mul(uint64_t in) {
+  return mix(8, in);
+}
+}  // namespace fake_op
+
+// A row whose prompt holds this token has no finite logits.
+constexpr TokenId kPoisonToken = 255;
+
+inline SampledToken fake_sample(uint64_t logits, const SampleRow& row) {
+  uint64_t choice = logits;
+  if (row.params->temperature > 0) {
+    choice = mix(choice, mix(mix(row.params->seed, row.choice_index), row.position));
+  }
+  SampledToken sampled;
+  sampled.token = static_cast<TokenId>(choice % (kFakeVocab - 1));  // never the poison token
+  sampled.logprob = -static_cast<float>(choice >> 40) / 16777216.0F;
+  for (int32_t i = 0; i < row.params->top_logprobs; ++i) {
+    const uint64_t other = mix(logits, i);
+    sampled.top.push_back({static_cast<TokenId>(other % kFakeVocab), -static_cast<float>(i)});
+  }
+  return sampled;
+}
+
+inline ModelShape fake_shape() {
+  ModelShape shape;
+  shape.n_layers = 2;
+  shape.hidden = 8;
+  shape.ffn = 16;
+  shape.n_heads = 2;
+  shape.n_kv_heads = 1;
+  shape.head_dim = 4;
+  shape.vocab = kFakeVocab;
+  shape.context_tokens = 1024;
+  return shape;
+}
+
+class FakeBackend final : public Backend {
+ public:
+  // Runs at the start of every step, on the lane's thread. Set before lanes are made.
+  std::function<void(const StepBatch&)> on_step;
+  // The lane's end of step fails from this many steps on, as when a device is lost.
+  std::atomic<int64_t> steps_until_lost{-1};
+
+  Result<MatrixId> load_matrix(std::span<const TensorView> parts) override {
+    return MatrixId{add_weight(parts)};
+  }
+  Result<VectorId> load_vector(const TensorView& vector) override {
+    return VectorId{add_weight({&vector, 1})};
+  }
+  Status allocate_kv(int64_t n_blocks, int32_t block_size) override {
+    block_size_ = block_size;
+    for (auto& layer : kv_) layer.assign(static_cast<size_t>(n_blocks * block_size), 0);
+    return {};
+  }
+  std::unique_ptr<Lane> make_lane() override;
+  std::string describe() const override { return "fake"; }
+
+  uint64_t weight(int32_t index) const { return weights_.at(static_cast<size_t>(index)); }
+
+ private:
+  friend class FakeLane;
+  int32_t add_weight(std::span<const TensorView> parts) {
+    uint64_t hash = 0;
+    for (const TensorView& part : parts) hash = mix(hash, fnv1a64(part.name));
+    weights_.push_back(hash);
+    return static_cast<int32_t>(weights_.size()) - 1;
+  }
+
+  std::vector<uint64_t> weights_;
+  int32_t block_size_ = 0;
+  std::vector<std::vector<uint64_t>> kv_ =
+      std::vector<std::vector<uint64_t>>(static_cast<size_t>(fake_shape().n_layers));
+};
+
+class FakeLane final : public Lane {
+ public:
+  explicit FakeLane(FakeBackend& backend) : backend_(backend) {}
+
+  Buffer make_buffer(int64_t rows_max, int64_t) override {
+    buffers_.emplace_back();
+    rows_max_.push_back(rows_max);
+    return {static_cast<int32_t>(buffers_.size()) - 1};
+  }
+
+  void begin_step(const StepBatch& batch) override {
+    if (backend_.on_step) backend_.on_step(batch);
+    PARKD_CHECK(!in_step_, "the last step was not ended");
+    in_step_ = true;
+    batch_ = batch;
+    poisoned_.assign(batch.tokens.size(), false);
+    std::set<int32_t> blocks;
+    int32_t next_row = 0;
+    for (const StepSequence& sequence : batch.sequences) {
+      PARKD_CHECK(sequence.first_row == next_row && sequence.n_rows > 0, "rows are contiguous");
+      next_row += sequence.n_rows;
+      const int64_t n_tokens = sequence.context_tokens + int64_t{sequence.n_rows};
+      PARKD_CHECK(
+          static_cast<int64_t>(sequence.block_table.size()) * backend_.block_size_ >= n_tokens,
+          "the table covers the rows");
+      for (const int32_t block : sequence.block_table) {
+        PARKD_CHECK(blocks.insert(block).second, "two sequences share a block");
+      }
+    }
+    PARKD_CHECK(next_row == static_cast<int32_t>(batch.tokens.size()), "every row has a sequence");
+    PARKD_CHECK(next_row > 0, "a step computes something");
+  }
+
+  void embed(MatrixId table, Buffer out) override {
+    auto& rows = resized(out, batch_.tokens.size());
+    for (size_t i = 0; i < rows.size(); ++i) {
+      rows[i] = fake_op::embed(backend_.weight(table.index), batch_.tokens[i]);
+      poisoned_[i] = batch_.tokens[i] == kPoisonToken;
+    }
+  }
+  void rms_norm(Buffer in, VectorId weight, Buffer out) override {
+    map(in, out, [&](uint64_t x) { return fake_op::rms_norm(x, backend_.weight(weight.index)); });
+  }
+  void matmul(MatrixId weight, Buffer in, Buffer out) override {
+    map(in, out, [&](uint64_t x) { return fake_op::matmul(backend_.weight(weight.index), x); });
+  }
+  void matmul_add(MatrixId weight, Buffer in, Buffer sum) override {
+    const auto& x = at(in);
+    auto& rows = at(sum);
+    PARKD_CHECK(x.size() == rows.size(), "the sum has the input's rows");
+    for (size_t i = 0; i < rows.size(); ++i) {
+      rows[i] = fake_op::add(rows[i], fake_op::matmul(backend_.weight(weight.index), x[i]));
+    }
+  }
+  void rope_and_store(int32_t layer, Buffer qkv) override {
+    auto& rows = at(qkv);
+    for_each_row([&](const StepSequence& sequence, size_t row, int64_t position) {
+      cell(layer, sequence, position) = fake_op::key_value(layer, rows[row], position);
+      rows[row] = fake_op::rotated_query(rows[row], position);
+    });
+  }
+  void attention(int32_t layer, Buffer qkv, Buffer out) override {
+    auto& rows = resized(out, at(qkv).size());
+    const auto& queries = at(qkv);
+    for_each_row([&](const StepSequence& sequence, size_t row, int64_t position) {
+      rows[row] = fake_op::attention_start(layer, queries[row]);
+      for (int64_t p = 0; p <= position; ++p) {
+        rows[row] = fake_op::attend(rows[row], cell(layer, sequence, p));
+      }
+    });
+  }
+  void silu_mul(Buffer gate_up, Buffer out) override { map(gate_up, out, fake_op::silu_mul); }
+  void gather_logit_rows(Buffer in, Buffer out) override {
+    auto& rows = resized(out, batch_.logit_rows.size());
+    int32_t last = -1;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      PARKD_CHECK(batch_.logit_rows[i] > last, "logit rows ascend");
+      last = batch_.logit_rows[i];
+      rows[i] = at(in).at(static_cast<size_t>(last));
+    }
+  }
+  Status sample(Buffer logits, std::span<const SampleRow> rows,
+                std::span<SampledToken> out) override {
+    PARKD_CHECK(rows.size() == batch_.logit_rows.size() && out.size() == rows.size(),
+                "one choice a logit row");
+    for (size_t i = 0; i < rows.size(); ++i) {
+      out[i] = fake_sample(at(logits).at(i), rows[i]);
+      if (poisoned_[static_cast<size_t>(batch_.logit_rows[i])]) out[i].token = -1;
+    }
+    return end();
+  }
+  Status end_step() override {
+    PARKD_CHECK(batch_.logit_rows.empty(), "sampled rows end with sample()");
+    return end();
+  }
+  void read_row(Buffer buffer, int64_t row, std::span<float> out) override {
+    const uint64_t hash = at(buffer).at(static_cast<size_t>(row));
+    for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(mix(hash, i) >> 40);
+  }
+
+ private:
+  std::vector<uint64_t>& at(Buffer buffer) {
+    return buffers_.at(static_cast<size_t>(buffer.index));
+  }
+  std::vector<uint64_t>& resized(Buffer buffer, size_t rows) {
+    PARKD_CHECK(static_cast<int64_t>(rows) <= rows_max_.at(static_cast<size_t>(buffer.index)),
+                "more rows than the buffer was made for");
+    at(buffer).resize(rows);
+    return at(buffer);
+  }
+  template <class F>
+  void map(Buffer in, Buffer out, F f) {
+    auto& rows = resized(out, at(in).size());
+    for (size_t i = 0; i < rows.size(); ++i) rows[i] = f(at(in)[i]);
+  }
+  template <class F>
+  void for_each_row(F f) {
+    for (const StepSequence& sequence : batch_.sequences) {
+      for (int32_t i = 0; i < sequence.n_rows; ++i) {
+        f(sequence, static_cast<size_t>(sequence.first_row + i),
+          int64_t{sequence.context_tokens} + i);
+      }
+    }
+  }
+  uint64_t& cell(int32_t layer, const StepSequence& sequence, int64_t position) {
+    const int64_t block =
+        sequence.block_table[static_cast<size_t>(position / backend_.block_size_)];
+    return backend_.kv_.at(static_cast<size_t>(layer))
+        .at(static_cast<size_t>(block * backend_.block_size_ + position % backend_.block_size_));
+  }
+  Status end() {
+    in_step_ = false;
+    if (backend_.steps_until_lost.load() >= 0 && backend_.steps_until_lost.fetch_sub(1) <= 0) {
+      return unavailable("the test pulled the plug");
+    }
+    return {};
+  }
+
+  FakeBackend& backend_;
+  std::vector<std::vector<uint64_t>> buffers_;
+  std::vector<int64_t> rows_max_;
+  std::vector<bool> poisoned_;
+  StepBatch batch_;
+  bool in_step_ = false;
+};
+
+inline std::unique_ptr<Lane> FakeBackend::make_lane() {
+  return std::make_unique<FakeLane>(*this);
+}
+
+// The weights of fake_shape() under GGUF's names, stacked as the card of a real model is.
+inline ModelWeights load_fake_weights(FakeBackend& backend) {
+  const auto matrix = [&](const std::vector<std::string>& names) {
+    std::vector<TensorView> parts;
+    for (const std::string& name : names) parts.push_back({name, TensorType::f32, 1, 1, {}});
+    return backend.load_matrix(parts).value();
+  };
+  const auto vector = [&](const std::string& name) {
+    return backend.load_vector({name, TensorType::f32, 1, 1, {}}).value();
+  };
+  ModelWeights weights;
+  weights.embedding = matrix({"token_embd"});
+  for (int32_t i = 0; i < fake_shape().n_layers; ++i) {
+    const std::string layer = "blk." + std::to_string(i) + ".";
+    weights.layers.push_back({vector(layer + "attn_norm"),
+                              matrix({layer + "attn_q", layer + "attn_k", layer + "attn_v"}),
+                              matrix({layer + "attn_output"}), vector(layer + "ffn_norm"),
+                              matrix({layer + "ffn_gate", layer + "ffn_up"}),
+                              matrix({layer + "ffn_down"})});
+  }
+  weights.output_norm = vector("output_norm");
+  weights.head = matrix({"output"});
+  return weights;
+}
+
+// The logits' hash after `tokens`, by the textbook: one sequence, whole, in plain memory.
+inline uint64_t expected_logits(const std::vector<TokenId>& tokens) {
+  const auto weight = [](const std::vector<std::string>& names) {
+    uint64_t hash = 0;
+    for (const std::string& name : names) hash = mix(hash, fnv1a64(name));
+    return hash;
+  };
+  std::vector<uint64_t> stream;
+  for (const TokenId token : tokens)
+    stream.push_back(fake_op::embed(weight({"token_embd"}), token));
+  for (int32_t i = 0; i < fake_shape().n_layers; ++i) {
+    const std::string layer = "blk." + std::to_string(i) + ".";
+    std::vector<uint64_t> key_values;
+    for (size_t p = 0; p < stream.size(); ++p) {
+      const uint64_t qkv =
+          fake_op::matmul(weight({layer + "attn_q", layer + "attn_k", layer + "attn_v"}),
+                          fake_op::rms_norm(stream[p], weight({layer + "attn_norm"})));
+      const auto position = static_cast<int64_t>(p);
+      key_values.push_back(fake_op::key_value(i, qkv, position));
+      uint64_t attended = fake_op::attention_start(i, fake_op::rotated_query(qkv, position));
+      for (const uint64_t key_value : key_values) attended = fake_op::attend(attended, key_value);
+      const uint64_t after =
+          fake_op::add(stream[p], fake_op::matmul(weight({layer + "attn_output"}), attended));
+      const uint64_t activated = fake_op::silu_mul(
+          fake_op::matmul(weight({layer + "ffn_gate", layer + "ffn_up"}),
+                          fake_op::rms_norm(after, weight({layer + "ffn_norm"}))));
+      stream[p] = fake_op::add(after, fake_op::matmul(weight({layer + "ffn_down"}), activated));
+    }
+  }
+  return fake_op::matmul(weight({"output"}),
+                         fake_op::rms_norm(stream.back(), weight({"output_norm"})));
+}
+
+// What the choice generates when nothing stops it before max_new_tokens.
+inline std::vector<SampledToken> expected_tokens(const GenerationRequest& request,
+                                                 int32_t choice_index) {
+  std::vector<TokenId> tokens = request.prompt;
+  std::vector<SampledToken> sampled;
+  for (int32_t i = 0; i < request.max_new_tokens; ++i) {
+    const SampleRow row{&request.sampling, choice_index, static_cast<int32_t>(tokens.size())};
+    sampled.push_back(fake_sample(expected_logits(tokens), row));
+    tokens.push_back(sampled.back().token);
+  }
+  return sampled;
+}
+
+}  // namespace parkd::testing
