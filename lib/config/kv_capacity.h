@@ -21,8 +21,8 @@ struct KvShape {
   int32_t n_layers = 0;
 };
 
-// Bytes of one block, keys and values of all layers. Requires a checked shape: every number > 0, and
-// the product within 2^62.
+// Bytes of one block, keys and values of all layers. Requires a checked shape: every number > 0,
+// and the product within 2^62.
 int64_t kv_block_bytes(const KvShape& shape);
 
 // floor(kv_memory_mb * 2^20 / kv_block_bytes). Requires kv_memory_mb in [1, 2^24].

@@ -1,0 +1,156 @@
+#include "lib/config/keys.h"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+namespace parkd {
+namespace {
+
+constexpr std::string_view kNotYet = "not supported yet";
+constexpr std::string_view kPostgres = "not supported yet: this build has no postgres back end";
+
+constexpr ConfigKey kKeys[] = {
+    {"", "parking_lot", KeyKind::section, ""},
+    {"", "default_model", KeyKind::value, ""},
+    {"", "models", KeyKind::section, ""},
+    {"", "daemon", KeyKind::section, ""},
+    {"", "idle_unload_secs", KeyKind::forbidden, kNotYet},
+
+    {"parking_lot", "pool", KeyKind::section, ""},
+    {"parking_lot", "limits", KeyKind::section, ""},
+    {"parking_lot", "queue", KeyKind::section, ""},
+    {"parking_lot", "mailbox", KeyKind::section, ""},
+
+    {"parking_lot.pool", "worker_threads", KeyKind::value, ""},
+    {"parking_lot.pool", "max_blocking_threads", KeyKind::value, ""},
+    {"parking_lot.pool", "thread_stack_size", KeyKind::value, ""},
+
+    {"parking_lot.limits", "max_units", KeyKind::value, ""},
+    {"parking_lot.limits", "max_queue_depth", KeyKind::value, ""},
+    {"parking_lot.limits", "timeout_secs", KeyKind::value, ""},
+    {"parking_lot.limits", "admission", KeyKind::value, ""},
+
+    {"parking_lot.queue", "backend", KeyKind::value, ""},
+    {"parking_lot.queue", "persistence", KeyKind::value, ""},
+    {"parking_lot.queue", "rocksdb_dir", KeyKind::value, ""},
+    {"parking_lot.queue", "yaque_dir", KeyKind::alias, "rocksdb_dir"},
+    {"parking_lot.queue", "postgres_url", KeyKind::forbidden, kPostgres},
+    {"parking_lot.queue", "sqlite_path", KeyKind::forbidden, kNotYet},
+    {"parking_lot.queue", "surreal_path", KeyKind::forbidden, kNotYet},
+
+    {"parking_lot.mailbox", "backend", KeyKind::value, ""},
+    {"parking_lot.mailbox", "retention_secs", KeyKind::value, ""},
+    {"parking_lot.mailbox", "postgres_url", KeyKind::forbidden, kPostgres},
+    {"parking_lot.mailbox", "sqlite_path", KeyKind::forbidden, kNotYet},
+    {"parking_lot.mailbox", "surreal_path", KeyKind::forbidden, kNotYet},
+    {"parking_lot.mailbox", "webhook", KeyKind::forbidden, kNotYet},
+
+    {"models[]", "name", KeyKind::value, ""},
+    {"models[]", "hf_id", KeyKind::value, ""},
+    {"models[]", "local_path", KeyKind::value, ""},
+    {"models[]", "params", KeyKind::section, ""},
+    {"models[]", "parking_lot", KeyKind::section, ""},
+    {"models[]", "weight_file", KeyKind::forbidden,
+     "not supported yet: let local_path name the file itself"},
+    {"models[]", "capabilities", KeyKind::forbidden, kNotYet},
+    {"models[]", "notes", KeyKind::forbidden, "not supported yet: write a YAML comment"},
+
+    {"models[].params", "dtype", KeyKind::value, ""},
+    {"models[].params", "device", KeyKind::value, ""},
+    {"models[].params", "device_ids", KeyKind::value, ""},
+    {"models[].params", "kvcache_mem_gpu", KeyKind::value, ""},
+    {"models[].params", "kvcache_mem_cpu", KeyKind::value, ""},
+    {"models[].params", "max_num_seqs", KeyKind::value, ""},
+    {"models[].params", "block_size", KeyKind::value, ""},
+    {"models[].params", "prefill_chunk_size", KeyKind::value, ""},
+    {"models[].params", "temperature", KeyKind::value, ""},
+    {"models[].params", "top_p", KeyKind::value, ""},
+    {"models[].params", "top_k", KeyKind::value, ""},
+    {"models[].params", "min_p", KeyKind::value, ""},
+    {"models[].params", "mem", KeyKind::forbidden, "not supported yet: write kvcache_mem_gpu"},
+    {"models[].params", "quantization", KeyKind::forbidden, kNotYet},
+    {"models[].params", "isq", KeyKind::forbidden, kNotYet},
+    {"models[].params", "multithread", KeyKind::forbidden, kNotYet},
+    {"models[].params", "frequency_penalty", KeyKind::forbidden, kNotYet},
+    {"models[].params", "presence_penalty", KeyKind::forbidden, kNotYet},
+    {"models[].params", "kvcache_compression", KeyKind::forbidden, kNotYet},
+    {"models[].params", "prompt_cache", KeyKind::forbidden, kNotYet},
+
+    {"daemon", "state_dir", KeyKind::value, ""},
+    {"daemon", "socket", KeyKind::value, ""},
+    {"daemon", "socket_mode", KeyKind::value, ""},
+    {"daemon", "log_level", KeyKind::value, ""},
+    {"daemon", "log_format", KeyKind::value, ""},
+    {"daemon", "drain_timeout_s", KeyKind::value, ""},
+    {"daemon", "lot_jobs", KeyKind::value, ""},
+    {"daemon", "max_body_bytes", KeyKind::value, ""},
+    {"daemon", "max_request_bytes", KeyKind::value, ""},
+    {"daemon", "max_batch_jobs", KeyKind::value, ""},
+    {"daemon", "step_tokens", KeyKind::value, ""},
+    {"daemon", "cpu_isa", KeyKind::value, ""},
+    {"daemon", "tenants", KeyKind::value, ""},
+    {"daemon", "critical_tenants", KeyKind::value, ""},
+    {"daemon", "finish_batch_ms", KeyKind::value, ""},
+    {"daemon", "watchdog_stall_s", KeyKind::value, ""},
+    {"daemon", "history_days", KeyKind::value, ""},
+    {"daemon", "min_free_disk_mb", KeyKind::value, ""},
+};
+
+// Levenshtein's distance.
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+    }
+  }
+  return row[b.size()];
+}
+
+std::string nearest_key(std::string_view section, std::string_view key) {
+  constexpr size_t kLongestKey = 64;  // longer is no slip of the finger
+  if (key.size() > kLongestKey) return "";
+  size_t best = key.size() < 5 ? 2 : 3;  // fewer than two (three) slips are "close"
+  std::string_view nearest;
+  for (const ConfigKey& known : kKeys) {
+    if (known.section != section || known.kind == KeyKind::forbidden) continue;
+    const size_t distance = edit_distance(key, known.key);
+    if (distance < best) {
+      best = distance;
+      nearest = known.key;
+    }
+  }
+  return std::string(nearest);
+}
+
+}  // namespace
+
+std::span<const ConfigKey> config_keys() {
+  return kKeys;
+}
+
+const ConfigKey* find_config_key(std::string_view section, std::string_view key) {
+  for (const ConfigKey& known : kKeys) {
+    if (known.section == section && known.key == key) return &known;
+  }
+  return nullptr;
+}
+
+std::string unknown_key_hint(std::string_view section, std::string_view key) {
+  const std::string nearest = nearest_key(section, key);
+  if (!nearest.empty()) return "did you mean '" + nearest + "'?";
+  for (const ConfigKey& known : kKeys) {
+    if (known.key != key) continue;
+    if (known.section.empty()) return "it belongs at the top level";
+    return "it belongs in '" + std::string(known.section) + "'";
+  }
+  return "";
+}
+
+}  // namespace parkd

@@ -1,0 +1,28 @@
+#include "lib/config/kv_capacity.h"
+
+#include "lib/base/check.h"
+
+namespace parkd {
+
+int64_t kv_block_bytes(const KvShape& shape) {
+  PARKD_CHECK(
+      shape.block_size > 0 && shape.n_kv_heads > 0 && shape.head_dim > 0 && shape.n_layers > 0,
+      "a KV shape needs positive numbers");
+  return int64_t{2} * dtype_bytes(shape.dtype) * shape.block_size * shape.n_kv_heads *
+         shape.head_dim * shape.n_layers;
+}
+
+Blocks kv_capacity_blocks(int64_t kv_memory_mb, const KvShape& shape) {
+  PARKD_CHECK(kv_memory_mb > 0 && kv_memory_mb <= (int64_t{1} << 24), "KV memory out of range");
+  return {(kv_memory_mb << 20) / kv_block_bytes(shape)};
+}
+
+UnitCapacity unit_capacity(Blocks physical, std::optional<int64_t> max_units) {
+  if (!max_units) return {physical, ""};
+  if (*max_units <= physical.count) return {{*max_units}, ""};
+  return {physical, "limits.max_units " + std::to_string(*max_units) + " is above the " +
+                        std::to_string(physical.count) + " blocks the KV memory holds; using " +
+                        std::to_string(physical.count)};
+}
+
+}  // namespace parkd

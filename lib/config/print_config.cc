@@ -1,0 +1,190 @@
+// print_config(): the effective configuration as YAML that parses to an equal Config.
+#include <charconv>
+
+#include "lib/base/text.h"
+#include "lib/config/config.h"
+#include "lib/config/words.h"
+
+namespace parkd {
+namespace {
+
+// Writes "key: value" lines at a depth. Values that may be read as something else are quoted as
+// JSON strings, which YAML understands.
+class YamlWriter {
+ public:
+  void line(int depth, std::string_view text) {
+    out_.append(static_cast<size_t>(depth) * 2, ' ');
+    out_ += text;
+    out_ += '\n';
+  }
+  void raw(int depth, std::string_view key, std::string_view value) {
+    line(depth, std::string(key) + ": " + std::string(value));
+  }
+  void text(int depth, std::string_view key, std::string_view value) {
+    std::string quoted;
+    append_json_string(quoted, value);
+    raw(depth, key, quoted);
+  }
+  void optional_text(int depth, std::string_view key, std::string_view value) {
+    value.empty() ? raw(depth, key, "null") : text(depth, key, value);
+  }
+  void path(int depth, std::string_view key, std::string_view value) {
+    std::string escaped;
+    for (size_t i = 0; i < value.size(); ++i) {
+      if (value.substr(i, 2) == "${") escaped += '$';
+      escaped += value[i];
+    }
+    optional_text(depth, key, escaped);
+  }
+  template <std::integral T>
+  void number(int depth, std::string_view key, T value) {
+    raw(depth, key, std::to_string(value));
+  }
+  void number(int depth, std::string_view key, double value) {
+    char buffer[32];
+    const auto end = std::to_chars(buffer, buffer + sizeof buffer, value).ptr;
+    raw(depth, key, std::string_view(buffer, static_cast<size_t>(end - buffer)));
+  }
+  template <class T>
+  void optional_number(int depth, std::string_view key, const std::optional<T>& value) {
+    value ? number(depth, key, *value) : raw(depth, key, "null");
+  }
+  std::string take() { return std::move(out_); }
+
+ private:
+  std::string out_;
+};
+
+void print_pool(YamlWriter& y, int depth, const PoolConfig& pool) {
+  y.line(depth, "pool:");
+  y.number(depth + 1, "worker_threads", pool.worker_threads);
+  y.number(depth + 1, "max_blocking_threads", pool.max_blocking_threads);
+  y.number(depth + 1, "thread_stack_size", pool.thread_stack_size_bytes);
+}
+
+void print_limits(YamlWriter& y, int depth, const LimitsConfig& limits) {
+  y.line(depth, "limits:");
+  y.optional_number(depth + 1, "max_units", limits.max_units);
+  y.optional_number(depth + 1, "max_queue_depth", limits.max_queue_depth);
+  limits.timeout ? y.number(depth + 1, "timeout_secs", limits.timeout->count())
+                 : y.raw(depth + 1, "timeout_secs", "null");
+  y.raw(depth + 1, "admission", to_string(limits.admission));
+}
+
+void print_params(YamlWriter& y, int depth, const ModelParams& params) {
+  y.line(depth, "params:");
+  ++depth;
+  y.raw(depth, "dtype", to_string(params.dtype));
+  y.raw(depth, "device", to_string(params.device));
+  y.raw(depth, "device_ids", params.device_ids.empty() ? "[]" : "[0]");
+  y.optional_number(depth, "kvcache_mem_gpu", params.kvcache_mem_gpu_mb);
+  y.optional_number(depth, "kvcache_mem_cpu", params.kvcache_mem_cpu_mb);
+  y.line(depth, "# KV memory on the CPU: " + std::to_string(params.kv_memory_mb()) + " MiB");
+  y.number(depth, "max_num_seqs", params.max_num_seqs);
+  y.number(depth, "block_size", params.block_size);
+  y.optional_number(depth, "prefill_chunk_size", params.prefill_chunk_size);
+  y.optional_number(depth, "temperature", params.temperature);
+  y.optional_number(depth, "top_p", params.top_p);
+  y.optional_number(depth, "top_k", params.top_k);
+  y.optional_number(depth, "min_p", params.min_p);
+}
+
+void print_parking_lot(YamlWriter& y, const Config& config) {
+  y.line(0, "parking_lot:");
+  print_pool(y, 1, config.pool);
+  print_limits(y, 1, config.limits);
+  y.line(1, "queue:");
+  y.raw(2, "backend", to_string(config.queue.backend));
+  y.raw(2, "persistence", config.queue.persistence ? "true" : "false");
+  y.path(2, "rocksdb_dir", config.queue.rocksdb_dir);
+  y.line(1, "mailbox:");
+  y.raw(2, "backend", to_string(config.mailbox.backend));
+  y.number(2, "retention_secs", config.mailbox.retention.count());
+}
+
+void print_model(YamlWriter& y, const ModelConfig& model) {
+  std::string name;
+  append_json_string(name, model.name);
+  y.line(1, "- name: " + name);
+  y.optional_text(2, "hf_id", model.hf_id);
+  y.path(2, "local_path", model.local_path);
+  print_params(y, 2, model.params);
+  y.line(2, "parking_lot:");
+  print_pool(y, 3, model.pool);
+  print_limits(y, 3, model.limits);
+  y.line(3, "mailbox:");
+  y.number(4, "retention_secs", model.retention.count());
+  y.line(2, "# parked jobs at most: " + std::to_string(model.lot_jobs));
+}
+
+std::string octal(uint32_t mode) {
+  std::string digits = "0000";
+  for (size_t i = 0; i < 4; ++i) digits[3 - i] = static_cast<char>('0' + ((mode >> (3 * i)) & 7));
+  return digits;
+}
+
+void print_tenants(YamlWriter& y, const DaemonConfig& daemon) {
+  y.line(1, daemon.tenants.empty() ? "tenants: {}" : "tenants:");
+  for (const auto& [user, tenant] : daemon.tenants) {
+    std::string key;
+    append_json_string(key, user);
+    y.text(2, key, tenant);
+  }
+  std::string list;
+  for (const std::string& tenant : daemon.critical_tenants) {
+    list += list.empty() ? "" : ", ";
+    append_json_string(list, tenant);
+  }
+  y.raw(1, "critical_tenants", "[" + list + "]");
+}
+
+void print_daemon(YamlWriter& y, const DaemonConfig& daemon) {
+  y.line(0, "daemon:");
+  y.path(1, "state_dir", daemon.state_dir);
+  y.path(1, "socket", daemon.socket);
+  y.raw(1, "socket_mode", octal(daemon.socket_mode));
+  y.raw(1, "log_level", words::word_of(words::kLogLevel, daemon.log_level));
+  y.raw(1, "log_format", words::word_of(words::kLogFormat, daemon.log_format));
+  y.number(1, "drain_timeout_s", daemon.drain_timeout.count());
+  y.optional_number(1, "lot_jobs", daemon.lot_jobs);
+  y.number(1, "max_body_bytes", daemon.max_body_bytes);
+  y.number(1, "max_request_bytes", daemon.max_request_bytes);
+  y.number(1, "max_batch_jobs", daemon.max_batch_jobs);
+  y.number(1, "step_tokens", daemon.step_tokens);
+  y.raw(1, "cpu_isa", to_string(daemon.cpu_isa));
+  print_tenants(y, daemon);
+  y.number(1, "finish_batch_ms", daemon.finish_batch.count());
+  y.number(1, "watchdog_stall_s", daemon.watchdog_stall.count());
+  y.number(1, "history_days", daemon.history_days);
+  y.number(1, "min_free_disk_mb", daemon.min_free_disk_mb);
+}
+
+}  // namespace
+
+std::string_view to_string(StoreBackend backend) {
+  return words::word_of(words::kStoreBackend, backend);
+}
+std::string_view to_string(Device device) {
+  return words::word_of(words::kDevice, device);
+}
+std::string_view to_string(CpuIsa isa) {
+  return words::word_of(words::kCpuIsa, isa);
+}
+std::string_view to_string(Admission admission) {
+  return words::word_of(words::kAdmission, admission);
+}
+std::string_view to_string(Dtype dtype) {
+  return words::word_of(words::kDtype, dtype);
+}
+
+std::string print_config(const Config& config) {
+  YamlWriter y;
+  print_parking_lot(y, config);
+  y.optional_text(0, "default_model", config.default_model);
+  y.line(0, "models:");
+  for (const ModelConfig& model : config.models) print_model(y, model);
+  print_daemon(y, config.daemon);
+  return y.take();
+}
+
+}  // namespace parkd
