@@ -26,7 +26,6 @@ struct DispatcherOptions {
   std::chrono::milliseconds finish_delay{3};      // endings wait this long for company
   int32_t finish_batch_max = 256;
   std::chrono::milliseconds overtake_max{5000};  // a parked job that does not fit is passed so long
-  std::chrono::seconds run_timeout_default{3600};
   std::chrono::milliseconds drain_timeout{30'000};
   std::chrono::milliseconds retry_delay_min{1000};  // after a failed attempt; doubles
   std::chrono::milliseconds retry_delay_max{60'000};

@@ -1,6 +1,7 @@
 // ModelPort: everything the dispatcher needs of one loaded model.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -31,7 +32,8 @@ struct ModelPort {
   Blocks capacity;           // = EngineOptions::kv_blocks
   int32_t block_size = 0;    // tokens
   int32_t sequences_max = 0;
-  int32_t lot_places = 0;  // daemon.lot_jobs
+  int32_t lot_places = 0;                          // daemon.lot_jobs
+  std::chrono::seconds run_timeout_default{3600};  // limits.timeout_secs, where the job has none
 
   // Reads and tokenises a job's body. Runs on a blocking thread, several at a time. Errors: invalid
   // (param = field) ends the job as invalid_request; anything else counts as a failed attempt.

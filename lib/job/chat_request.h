@@ -19,7 +19,7 @@ namespace parkd {
 
 struct ChatMessage {
   std::string role;     // system, user or assistant (developer is read as system)
-  std::string content;  // text parts joined, valid UTF-8
+  std::string content;  // valid UTF-8; text parts are joined by newlines, as vLLM does
 };
 
 // What a field means when the body leaves it out: the model's `params` of the config.

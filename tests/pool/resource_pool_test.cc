@@ -23,15 +23,6 @@ TEST(Price, does_not_overflow_at_the_largest_counts) {
   EXPECT_EQ(job_cost(128, 2147483647, 2147483647, 1), Blocks{128 * 2 * int64_t{2147483647}});
 }
 
-TEST(Price, the_capacity_of_the_design_document_is_1260) {
-  EXPECT_EQ(kv_capacity(8192, 64, {26, 8, 128, 2}), Blocks{1260});
-}
-
-TEST(Price, the_capacity_of_the_demo_model_follows_its_shape) {
-  // 30 layers, 3 KV heads of 64, bf16, blocks of 32: 2*32*3*64*30*2 = 737280 bytes a block.
-  EXPECT_EQ(kv_capacity(1024, 32, {30, 3, 64, 2}), Blocks{1456});
-}
-
 TEST(ResourcePool, what_fits_is_charged_and_what_does_not_is_refused) {
   ResourcePool pool(Blocks{10});
   auto first = pool.try_charge(Blocks{10});
