@@ -20,6 +20,7 @@ std::string_view to_string(ModelState state);
 // Where a claimed job is: being tokenised, waiting for units, in the engine, or ending (its answer
 // is being written or stored; its units are back).
 enum class LivePhase { preparing, parked, running, ending };
+inline constexpr size_t kLivePhases = 4;
 std::string_view to_string(LivePhase phase);
 
 struct LiveJob {
@@ -70,6 +71,7 @@ struct DispatcherStats {
   int64_t unstored_endings = 0;    // waiting for the store to take them
   bool store_trouble = false;      // the store's last answer was a failure
   bool draining = false;
+  bool drained = false;  // draining, and nothing claimed is left
 
   const ModelStats* model(std::string_view name) const;
   const LiveJob* find(JobId id) const;

@@ -1,0 +1,42 @@
+// Endings: what becomes of a job that does not simply complete. Pure functions.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "lib/base/status.h"
+#include "lib/base/units.h"
+#include "lib/engine/generation.h"
+#include "lib/job/job.h"
+
+namespace parkd {
+
+Ending cancelled_ending();
+Ending deadline_missed_ending();
+Ending run_timeout_ending(std::chrono::seconds limit);
+Ending invalid_request_ending(const Status& why);
+
+// The failure code of a run, or a preparation, that ended in `status`.
+std::string_view failure_code_of(const Status& status);
+Ending failed_ending(const Status& status);
+
+// A job whose price no daemon state can ever meet. Empty reason: it fits.
+struct RunShape {
+  std::string model;
+  int32_t n_choices = 1;
+  int32_t prompt_tokens = 0;
+  int32_t max_new_tokens = 0;
+  int32_t block_size = 0;
+  Blocks capacity;
+  int32_t sequences_max = 0;
+};
+// Ok, or invalid (param = the field to lower) with both numbers.
+Status fits_at_all(const RunShape& shape);
+Ending too_large_ending(const Status& why);
+
+// Whether every choice of an ok result came to its own end.
+bool is_complete(const GenerationResult& result);
+int32_t completion_tokens_of(const GenerationResult& result);
+
+}  // namespace parkd

@@ -1,0 +1,73 @@
+// The dispatcher's own state: one InFlight for each job this daemon holds the claim of, one Desk
+// for each model. Owned by the dispatcher's thread; no other sees them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "lib/base/clock.h"
+#include "lib/dispatch/dispatcher_stats.h"
+#include "lib/dispatch/model_port.h"
+#include "lib/pool/parking_lot.h"
+#include "lib/pool/resource_pool.h"
+
+namespace parkd {
+
+// All that belongs to one model.
+struct Desk {
+  std::string name;
+  ModelState state = ModelState::loading;
+  std::string failure;
+  // From model_ready on:
+  std::shared_ptr<const ModelPort> port;  // shared with the tasks on blocking threads
+  std::unique_ptr<ResourcePool> pool;
+  std::unique_ptr<ParkingLot> lot;
+
+  std::array<int32_t, kLivePhases> jobs{};  // in each phase
+  int32_t running_sequences = 0;
+
+  bool work_hint = false;  // there may be something to claim
+  int32_t claiming = 0;    // jobs asked for by the claim under way; 0 = none is
+  SteadyTime claim_not_before{};
+  Micros claim_retry_delay{0};  // 0 = the last claim was answered
+
+  ModelStats counters;  // only what counts since the start
+
+  int32_t jobs_in(LivePhase phase) const { return jobs[static_cast<size_t>(phase)]; }
+  int32_t jobs_in_flight() const { return jobs[0] + jobs[1] + jobs[2] + jobs[3]; }
+  int32_t free_sequences() const { return port->sequences_max - running_sequences; }
+};
+
+// Why a running job was told to stop. What is told first stands, except that a cancel was promised
+// to its caller and so outranks the rest.
+enum class StopReason { none, run_timeout, deadline, drain, cancel };
+
+// A claimed job on its way through preparing -> parked -> running -> ending.
+struct InFlight {
+  uint64_t ticket = 0;             // also the engine's RequestId
+  std::shared_ptr<const Job> job;  // shared with the tasks on blocking threads
+  Desk* desk = nullptr;
+  LivePhase phase = LivePhase::preparing;
+  WallTime phase_since{};
+
+  GenerationRequest request;  // parked: what will run; moved into the engine
+  int32_t prompt_tokens = 0;
+  int32_t max_new_tokens = 0;
+  int32_t sequences = 0;
+  Blocks cost;
+  bool parking_logged = false;
+
+  std::optional<Charge> charge;  // running
+  SteadyTime started{};
+  SteadyTime run_ends{};  // by run timeout
+  int64_t queue_us = 0;
+  StopReason stop = StopReason::none;
+
+  Ending ending;  // ending, unless it is being released
+  bool releasing = false;
+};
+
+}  // namespace parkd
