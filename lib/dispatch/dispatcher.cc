@@ -299,7 +299,7 @@ void Dispatcher::State::take_in(Desk& desk, Job claimed) {
   const bool cancelled = cancelled_before_it_came(claimed);
   job.job = std::make_shared<const Job>(std::move(claimed));
   if (cancelled) {
-    end(job, cancelled_ending());
+    end(job, stopped_by_cancel());
   } else if (draining_) {
     release(job, false, std::nullopt);
   } else {
@@ -367,7 +367,7 @@ void Dispatcher::State::start(InFlight& job, Charge charge) {
   const JobSpec& spec = job.job->spec;
   job.charge.emplace(std::move(charge));
   job.started = clock_.steady_now();
-  job.run_ends = job.started + spec.run_timeout.value_or(desk.port->run_timeout_default);
+  job.run_ends = *job.started + spec.run_timeout.value_or(desk.port->run_timeout_default);
   job.queue_us = std::max<int64_t>(0, (clock_.now() - waits_from(*job.job)).count());
   desk.running_sequences += job.sequences;
   move_to(job, LivePhase::running);
@@ -414,7 +414,7 @@ void Dispatcher::State::handle(CancelRequested message) {
       PARKD_CHECK(job->desk->lot->remove(job->ticket), "a parked job is in its lot");
       [[fallthrough]];
     case LivePhase::preparing:
-      return end(*job, cancelled_ending());
+      return end(*job, stopped_by_cancel());
     case LivePhase::running:
       return stop_running(*job, StopReason::cancel);
     case LivePhase::ending:
@@ -434,18 +434,18 @@ void Dispatcher::State::handle(Generated message) {
   job.charge.reset();
   desk.running_sequences -= job.sequences;
   GenerationResult& result = message.result;
-  job.ending.run_us = (clock_.steady_now() - job.started).count();
+  job.ending.run_us = (clock_.steady_now() - *job.started).count();
   const bool complete = is_complete(result);
   switch (job.stop) {
     case StopReason::cancel:
-      return end(job, cancelled_ending());
+      return end(job, stopped_by_cancel());
     case StopReason::deadline:
-      return render(job, std::move(result), deadline_missed_ending());
+      return render(job, std::move(result), stopped_by_deadline());
     case StopReason::run_timeout:
       if (complete) break;  // it was done before it could be stopped: nothing is gained by its loss
       return render(job, std::move(result),
-                    run_timeout_ending(std::chrono::duration_cast<std::chrono::seconds>(
-                        job.run_ends - job.started)));
+                    stopped_by_run_timeout(std::chrono::duration_cast<std::chrono::seconds>(
+                        job.run_ends - *job.started)));
     case StopReason::drain:
     case StopReason::none:
       break;
@@ -513,7 +513,7 @@ void Dispatcher::State::handle(Rendered message) {
 }
 
 void Dispatcher::State::end(InFlight& job, Ending ending) {
-  ending.units = job.started == SteadyTime{} ? 0 : job.cost.count;
+  ending.units = job.started ? job.cost.count : 0;
   ending.queue_us = job.queue_us;
   ending.prompt_tokens = job.prompt_tokens;
   if (ending.run_us == 0) ending.run_us = job.ending.run_us;
@@ -630,7 +630,7 @@ bool Dispatcher::State::stop_what_is_due() {
       if (job.phase == LivePhase::parked) {
         PARKD_CHECK(job.desk->lot->remove(ticket), "a parked job is in its lot");
       }
-      end(job, deadline_missed_ending());
+      end(job, stopped_by_deadline());
       acted = true;
     }
   }

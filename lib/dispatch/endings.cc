@@ -18,24 +18,26 @@ Ending failed(std::string_view code, int32_t status_code, std::string message) {
 
 }  // namespace
 
-Ending cancelled_ending() {
+Ending stopped_by_cancel() {
   Ending ending;
   ending.outcome = Outcome::cancelled;
+  ending.error_code = "cancelled";
   ending.status_code = 499;  // nginx's "client closed request"; HTTP itself has no word for it
   ending.error_message = "the job was cancelled";
   return ending;
 }
 
-Ending deadline_missed_ending() {
+Ending stopped_by_deadline() {
   Ending ending;
   ending.outcome = Outcome::deadline_missed;
-  ending.status_code = 504;
+  ending.error_code = "deadline_missed";
+  ending.status_code = 408;
   ending.error_message = "the job's deadline passed before it was done";
   return ending;
 }
 
-Ending run_timeout_ending(std::chrono::seconds limit) {
-  return failed(failure::kRunTimeout, 504,
+Ending stopped_by_run_timeout(std::chrono::seconds limit) {
+  return failed(failure::kRunTimeout, 408,
                 "the job was stopped after its run_timeout of " + std::to_string(limit.count()) +
                     " s in the engine");
 }

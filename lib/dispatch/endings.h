@@ -12,9 +12,10 @@
 
 namespace parkd {
 
-Ending cancelled_ending();
-Ending deadline_missed_ending();
-Ending run_timeout_ending(std::chrono::seconds limit);
+// Of jobs this daemon had claimed; what ends in the queue is the store's (lib/store/rules.h).
+Ending stopped_by_cancel();
+Ending stopped_by_deadline();
+Ending stopped_by_run_timeout(std::chrono::seconds limit);
 Ending invalid_request_ending(const Status& why);
 
 // The failure code of a run, or a preparation, that ended in `status`.

@@ -61,7 +61,7 @@ struct InFlight {
   bool parking_logged = false;
 
   std::optional<Charge> charge;  // running
-  SteadyTime started{};
+  std::optional<SteadyTime> started;  // in the engine; empty: it never ran
   SteadyTime run_ends{};  // by run timeout
   int64_t queue_us = 0;
   StopReason stop = StopReason::none;
