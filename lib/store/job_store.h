@@ -133,10 +133,12 @@ struct ModelDepth {
 
 struct StoreStats {
   std::vector<ModelDepth> models;
-  int64_t messages = 0;
+  int64_t messages = 0;     // may count expired ones until their period is dropped
   int64_t syncs = 0;        // fsync-class commits since open
   int64_t commits = 0;      // write batches since open
   uint64_t open_epoch = 0;  // how many times this store was opened
+  bool healthy = true;  // false: the last commit failed; verbs answer unavailable until it heals
+  std::string health_error;  // why, while not healthy
 };
 
 struct PurgeAnswer {

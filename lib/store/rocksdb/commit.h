@@ -1,0 +1,56 @@
+// Commit: the verbs that go to disk together, as one WriteBatch.
+//
+// Built by the state thread, written by the sync thread, settled by the state thread again; one is
+// under way at a time. A verb that touches what an earlier verb of the same commit touches waits
+// for the next commit, so that each verb is decided on committed state alone.
+#pragma once
+
+#include <rocksdb/write_batch.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "lib/base/status.h"
+#include "lib/job/job.h"
+#include "lib/store/rocksdb/database.h"
+
+namespace parkd {
+
+// What observers are told after the commit.
+struct CommitNews {
+  std::set<std::string> models;
+  std::vector<std::pair<std::string, std::string>> messages;  // (tenant, mailbox key)
+  std::vector<std::pair<JobId, RunLease>> cancels;
+};
+
+struct Commit {
+  struct Step {
+    std::function<void()> apply;                  // to the state in RAM, once it is on disk
+    std::function<void(const Status&)> complete;  // ok, or why it is not on disk
+  };
+
+  rocksdb::WriteBatch batch;
+  std::vector<Step> steps;
+  CommitNews news;
+  std::unordered_set<JobId> touched_jobs;
+  std::set<std::string> touched_keys;                // idempotency and message keys
+  std::map<std::string, int64_t> n_new_singles;      // by model
+  std::map<std::string, int64_t> n_messages_change;  // by period
+  std::vector<Period> expired;                       // to drop after the write
+  bool has_submit = false, has_finish = false, has_cancel = false, has_release = false;
+  bool has_purge = false;
+
+  // Filled by the sync thread.
+  Status written;
+  std::vector<std::string> dropped;
+
+  bool is_empty() const { return batch.Count() == 0 && expired.empty(); }
+};
+
+}  // namespace parkd

@@ -1,0 +1,240 @@
+#include "lib/store/rocksdb/database.h"
+
+#include <rocksdb/cache.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/table.h>
+#include <rocksdb/utilities/table_properties_collectors.h>
+
+#include <array>
+#include <charconv>
+#include <filesystem>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <system_error>
+
+#include "lib/base/log.h"
+#include "lib/store/rocksdb/record_codec.h"
+
+namespace parkd {
+namespace {
+
+// The first is RocksDB's obligatory family; order is that of Database's accessors.
+constexpr std::array<const char*, 6> kFixed = {"default", "jobs",        "bodies",
+                                               "history", "idempotency", "due"};
+
+constexpr std::string_view kPeriodPrefix = "box_";
+
+struct Stretch {
+  char letter;
+  int64_t hours;         // length of a period
+  int64_t within_hours;  // for messages that expire within this
+};
+constexpr std::array<Stretch, 4> kStretches = {
+    {{'h', 1, 6}, {'q', 6, 48}, {'d', 24, 32 * 24}, {'w', 7 * 24, int64_t{1} << 40}}};
+constexpr int64_t kHourUs = int64_t{3600} * 1'000'000;
+
+std::optional<WallTime> end_of_period(std::string_view name) {
+  if (name.substr(0, kPeriodPrefix.size()) != kPeriodPrefix) return std::nullopt;
+  name.remove_prefix(kPeriodPrefix.size());
+  for (const Stretch& stretch : kStretches) {
+    if (name.empty() || name.front() != stretch.letter) continue;
+    int64_t index = 0;
+    const char* end = name.data() + name.size();
+    const auto [stop, error] = std::from_chars(name.data() + 1, end, index);
+    constexpr int64_t kIndexMax = 1'000'000'000;
+    if (error != std::errc() || stop != end || index < 0 || index > kIndexMax) return std::nullopt;
+    return from_unix_us((index + 1) * stretch.hours * kHourUs);
+  }
+  return std::nullopt;
+}
+
+std::string period_name(WallTime expires_at, WallTime now) {
+  const int64_t left_us = (expires_at - now).count();
+  for (const Stretch& stretch : kStretches) {
+    if (left_us / kHourUs >= stretch.within_hours) continue;
+    const int64_t index = to_unix_us(expires_at) / (stretch.hours * kHourUs);
+    return std::string(kPeriodPrefix) + stretch.letter + std::to_string(index);
+  }
+  return {};  // not reached: the last stretch has no end
+}
+
+Status from_rocksdb(const rocksdb::Status& status) {
+  if (status.ok()) return {};
+  if (status.IsNotFound()) return not_found("not in the store");
+  if (status.IsCorruption()) return corrupt(status.ToString());
+  return unavailable(status.ToString());
+}
+
+Status open_failed(const rocksdb::Status& status, const std::string& dir) {
+  const std::string text = status.ToString();
+  const bool locked = status.IsIOError() && (text.find("lock") != std::string::npos ||
+                                             text.find("LOCK") != std::string::npos);
+  if (locked) {
+    return unavailable("the store directory " + dir + " is in use by another process (" + text +
+                       ")");
+  }
+  const std::string message = "cannot open the store directory " + dir + ": " + text;
+  return status.IsCorruption() ? corrupt(message) : unavailable(message);
+}
+
+rocksdb::DBOptions db_options(const RocksDbTesting& testing) {
+  rocksdb::DBOptions options;
+  options.create_if_missing = true;
+  options.create_missing_column_families = true;
+  // The log is shared: a family that is seldom written would pin it for ever.
+  options.max_total_wal_size = uint64_t{256} << 20;
+  options.max_background_jobs = 2;
+  options.max_open_files = 1000;
+  options.info_log_level = rocksdb::WARN_LEVEL;
+  options.keep_log_file_num = 2;
+  options.max_log_file_size = size_t{4} << 20;
+  options.stats_dump_period_sec = 0;
+  options.stats_persist_period_sec = 0;
+  options.avoid_flush_during_shutdown = true;  // the log is synced; opening replays it
+  if (testing.env != nullptr) options.env = testing.env;
+  return options;
+}
+
+rocksdb::ColumnFamilyOptions family_options(const std::shared_ptr<rocksdb::Cache>& cache,
+                                            size_t write_buffer_bytes) {
+  rocksdb::ColumnFamilyOptions options;
+  options.write_buffer_size = write_buffer_bytes;
+  options.compression = rocksdb::kLZ4Compression;
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = cache;
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  // A queue deletes nearly all it writes: compact where tombstones gather.
+  options.table_properties_collector_factories.push_back(
+      rocksdb::NewCompactOnDeletionCollectorFactory(4096, 2048, 0.5));
+  return options;
+}
+
+}  // namespace
+
+std::string period_count_key(const std::string& period_name) {
+  return "count/" + period_name;
+}
+
+Result<std::unique_ptr<Database>> Database::open(const RocksDbStoreOptions& options,
+                                                 const RocksDbTesting& testing) {
+  std::error_code error;
+  std::filesystem::create_directories(options.dir, error);
+  if (error) {
+    return unavailable("cannot make the store directory " + options.dir + ": " + error.message());
+  }
+  const auto cache = rocksdb::NewLRUCache(static_cast<size_t>(options.block_cache_bytes));
+  const rocksdb::DBOptions db = db_options(testing);
+
+  // RocksDB opens only when every family that exists is named.
+  std::vector<std::string> existing;
+  (void)rocksdb::DB::ListColumnFamilies(db, options.dir,
+                                        &existing);  // fails when there is no store
+  std::set<std::string> names(existing.begin(), existing.end());
+  for (const char* name : kFixed) names.erase(name);
+
+  std::vector<rocksdb::ColumnFamilyDescriptor> families;
+  for (const char* name : kFixed) families.emplace_back(name, family_options(cache, 16u << 20));
+  const rocksdb::ColumnFamilyOptions period_options = family_options(cache, 8u << 20);
+  for (const std::string& name : names) families.emplace_back(name, period_options);
+
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* opened = nullptr;
+  const rocksdb::Status status = rocksdb::DB::Open(db, options.dir, families, &handles, &opened);
+  if (!status.ok()) return open_failed(status, options.dir);
+
+  std::unique_ptr<Database> database(new Database());
+  database->db_.reset(opened);
+  database->sync_ = testing.sync_commits;
+  database->period_options_ = period_options;
+  database->fixed_.assign(handles.begin(), handles.begin() + kFixed.size());
+  size_t next = kFixed.size();
+  for (const std::string& name : names) {
+    database->periods_[name] = {name, {}, handles[next++], 0};
+  }
+  PARKD_RETURN_IF_ERROR(database->load_periods());
+  return database;
+}
+
+Status Database::load_periods() {
+  for (auto& [name, period] : periods_) {
+    const std::optional<WallTime> end = end_of_period(name);
+    if (!end) return corrupt("the store holds a column family of an unknown name: " + name);
+    period.end = *end;
+    PARKD_ASSIGN_OR_RETURN(const uint64_t n, get_count(period_count_key(name), 0));
+    period.n_messages = static_cast<int64_t>(n);
+  }
+  return {};
+}
+
+Database::~Database() {
+  if (db_ == nullptr) return;
+  const rocksdb::Status synced = db_->FlushWAL(true);  // 7.8 does not sync the log when it closes
+  if (!synced.ok()) log_warn("store.close_sync_failed", {{"error", synced.ToString()}});
+  for (rocksdb::ColumnFamilyHandle* handle : fixed_) (void)db_->DestroyColumnFamilyHandle(handle);
+  for (auto& [name, period] : periods_) (void)db_->DestroyColumnFamilyHandle(period.family);
+  const rocksdb::Status closed = db_->Close();
+  if (!closed.ok()) log_warn("store.close_failed", {{"error", closed.ToString()}});
+}
+
+Result<Period*> Database::period_for(WallTime expires_at, WallTime now) {
+  const std::string name = period_name(expires_at, now);
+  if (Period* found = find_period(name)) return found;
+  rocksdb::ColumnFamilyHandle* handle = nullptr;
+  const rocksdb::Status status = db_->CreateColumnFamily(period_options_, name, &handle);
+  if (!status.ok()) return from_rocksdb(status);
+  Period& period = periods_[name];
+  period = {name, *end_of_period(name), handle, 0};
+  return &period;
+}
+
+Period* Database::find_period(const std::string& name) {
+  const auto found = periods_.find(name);
+  return found == periods_.end() ? nullptr : &found->second;
+}
+
+Result<std::string> Database::get(rocksdb::ColumnFamilyHandle* family,
+                                  const std::string& key) const {
+  std::string value;
+  const rocksdb::Status status = db_->Get(rocksdb::ReadOptions(), family, key, &value);
+  if (!status.ok()) return from_rocksdb(status);
+  return value;
+}
+
+Result<uint64_t> Database::get_count(const std::string& key, uint64_t otherwise) const {
+  Result<std::string> value = get(meta(), key);
+  if (value.ok()) return record::decode_count(*value);
+  if (value.status().code() == StatusCode::not_found) return otherwise;
+  return value.status();
+}
+
+std::unique_ptr<rocksdb::Iterator> Database::iterate(rocksdb::ColumnFamilyHandle* family,
+                                                     const rocksdb::Slice* first,
+                                                     const rocksdb::Slice* last) const {
+  rocksdb::ReadOptions options;
+  options.iterate_lower_bound = first;
+  options.iterate_upper_bound = last;
+  std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(options, family));
+  iterator->SeekToFirst();
+  return iterator;
+}
+
+Status Database::write(rocksdb::WriteBatch* batch) {
+  rocksdb::WriteOptions options;
+  options.sync = sync_;
+  return from_rocksdb(db_->Write(options, batch));
+}
+
+Status Database::drop(const Period& period) {
+  return from_rocksdb(db_->DropColumnFamily(period.family));
+}
+
+void Database::forget(const std::string& period_name) {
+  const auto found = periods_.find(period_name);
+  if (found == periods_.end()) return;
+  (void)db_->DestroyColumnFamilyHandle(found->second.family);
+  periods_.erase(found);
+}
+
+}  // namespace parkd

@@ -1,0 +1,81 @@
+// Database: the RocksDB handle, its fixed column families and the mailbox's periods.
+//
+// Owner: the embedded store's state thread. write() and drop() alone may be called on its sync
+// thread, one call at a time, while the state thread reads. Closing syncs the log.
+//
+// A period is a column family that holds the messages of one mailbox whose expiry falls in one
+// stretch of time; it is dropped whole when the stretch has passed, so that expiry leaves no
+// tombstones. Stretches are finer the sooner a message expires: an hour within 6 hours, 6 hours
+// within 2 days, a day within 32 days, else a week; at most 7 + 9 + 33 + 5 of them live at a time.
+#pragma once
+
+#include <rocksdb/db.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/base/clock.h"
+#include "lib/base/status.h"
+#include "lib/store/rocksdb/rocksdb_testing.h"
+
+namespace parkd {
+
+struct Period {
+  std::string name;  // "box_h489000": length, index since 1970
+  WallTime end{};    // no message in it expires later
+  rocksdb::ColumnFamilyHandle* family = nullptr;
+  int64_t n_messages = 0;  // committed
+};
+
+class Database {
+ public:
+  static Result<std::unique_ptr<Database>> open(const RocksDbStoreOptions& options,
+                                                const RocksDbTesting& testing);
+  ~Database();
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  // Fixed families.
+  rocksdb::ColumnFamilyHandle* meta() const { return fixed_[0]; }
+  rocksdb::ColumnFamilyHandle* jobs() const { return fixed_[1]; }         // id -> StoredJob
+  rocksdb::ColumnFamilyHandle* bodies() const { return fixed_[2]; }       // id -> request body
+  rocksdb::ColumnFamilyHandle* history() const { return fixed_[3]; }      // id -> StoredHistory
+  rocksdb::ColumnFamilyHandle* idempotency() const { return fixed_[4]; }  // key -> StoredKey
+  rocksdb::ColumnFamilyHandle* due() const { return fixed_[5]; }          // due_key -> nothing
+
+  // The period of a message; made when it is the first.
+  Result<Period*> period_for(WallTime expires_at, WallTime now);
+  std::map<std::string, Period>& periods() { return periods_; }
+  Period* find_period(const std::string& name);
+
+  // The value, or not_found.
+  Result<std::string> get(rocksdb::ColumnFamilyHandle* family, const std::string& key) const;
+  Result<uint64_t> get_count(const std::string& key, uint64_t otherwise) const;
+  // [first, last) of a family; never walks past `last`.
+  std::unique_ptr<rocksdb::Iterator> iterate(rocksdb::ColumnFamilyHandle* family,
+                                             const rocksdb::Slice* first,
+                                             const rocksdb::Slice* last) const;
+
+  Status write(rocksdb::WriteBatch* batch);
+  Status drop(const Period& period);
+  // After drop(), on the state thread: nobody reads it any more.
+  void forget(const std::string& period_name);
+
+ private:
+  Database() = default;
+  Status load_periods();
+
+  std::vector<rocksdb::ColumnFamilyHandle*> fixed_;
+  std::map<std::string, Period> periods_;
+  rocksdb::ColumnFamilyOptions period_options_;
+  bool sync_ = true;
+  std::unique_ptr<rocksdb::DB> db_;
+};
+
+// The meta key of a period's counter.
+std::string period_count_key(const std::string& period_name);
+
+}  // namespace parkd

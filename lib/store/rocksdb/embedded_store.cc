@@ -1,0 +1,422 @@
+#include "lib/store/rocksdb/embedded_store.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/base/check.h"
+#include "lib/base/kill_point.h"
+#include "lib/base/log.h"
+#include "lib/base/text.h"
+#include "lib/store/rules.h"
+
+namespace parkd {
+namespace {
+
+constexpr uint64_t kFormat = 1;
+// A commit is closed when it holds this much; what is left makes the next one.
+constexpr size_t kCommitVerbsMax = 1024;
+constexpr size_t kCommitBytesMax = size_t{8} << 20;
+constexpr std::chrono::seconds kHealEvery{1};
+
+Status stopped() {
+  return unavailable("the store has stopped");
+}
+
+}  // namespace
+
+// --- any thread
+
+EmbeddedStore::EmbeddedStore(RocksDbStoreOptions options, RocksDbTesting testing, Clock& clock)
+    : options_(std::move(options)), testing_(testing), clock_(clock) {}
+
+Status EmbeddedStore::start() {
+  PARKD_ASSIGN_OR_RETURN(database_, Database::open(options_, testing_));
+  PARKD_RETURN_IF_ERROR(load_meta(true));
+  PARKD_RETURN_IF_ERROR(load_jobs());
+  accepting_ = true;
+  sync_thread_ = Thread({"store-sync", 0}, [this] {
+    for (;;) {
+      std::vector<std::unique_ptr<Commit>> commits = to_sync_.wait_all();
+      if (commits.empty()) return;  // closed
+      for (std::unique_ptr<Commit>& commit : commits) {
+        if (commit->batch.Count() > 0) commit->written = database_->write(&commit->batch);
+        if (commit->has_purge) PARKD_KILL_POINT("purge.mid");
+        for (const Period& period : commit->expired) {
+          if (commit->written.ok() && database_->drop(period).ok()) {
+            commit->dropped.push_back(period.name);
+          }
+        }
+        Request settled;
+        settled.committed = std::move(commit);
+        inbox_.push(std::move(settled));
+      }
+    }
+  });
+  state_thread_ = Thread({"store", 0}, [this] { run(); });
+  return {};
+}
+
+void EmbeddedStore::set_observer(StoreObserver observer) {
+  observer_ = std::move(observer);
+}
+
+void EmbeddedStore::push(Request request) {
+  {
+    const std::lock_guard lock(door_);
+    if (accepting_) {
+      inbox_.push(std::move(request));
+      return;
+    }
+  }
+  request.refuse(stopped());
+}
+
+template <class T>
+void EmbeddedStore::push_read(Completion<T> done, std::function<void(const Completion<T>&)> verb) {
+  Request request;
+  request.refuse = [done](const Status& why) { done(why); };
+  request.read = [done, verb = std::move(verb)] { verb(done); };
+  push(std::move(request));
+}
+
+template <class T>
+void EmbeddedStore::push_write(Completion<T> done,
+                               std::function<bool(const Completion<T>&, Commit&)> verb) {
+  Request request;
+  request.refuse = [done](const Status& why) { done(why); };
+  request.write = [done, verb = std::move(verb)](Commit& commit) { return verb(done, commit); };
+  push(std::move(request));
+}
+
+void EmbeddedStore::submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) {
+  auto specs = std::make_shared<std::vector<JobSpec>>(std::move(jobs));
+  push_write<std::vector<SubmittedJob>>(std::move(done),
+                                        [this, specs](const auto& completion, Commit& commit) {
+                                          return build_submit(*specs, completion, commit);
+                                        });
+}
+
+void EmbeddedStore::claim(ClaimRequest request, Completion<std::vector<Job>> done) {
+  push_read<std::vector<Job>>(
+      std::move(done), [this, request](const auto& completion) { do_claim(request, completion); });
+}
+
+void EmbeddedStore::finish(std::vector<FinishItem> items,
+                           Completion<std::vector<FinishAnswer>> done) {
+  auto shared = std::make_shared<std::vector<FinishItem>>(std::move(items));
+  push_write<std::vector<FinishAnswer>>(std::move(done),
+                                        [this, shared](const auto& completion, Commit& commit) {
+                                          return build_finish(*shared, completion, commit);
+                                        });
+}
+
+void EmbeddedStore::release(std::vector<ReleaseItem> items,
+                            Completion<std::vector<ReleaseAnswer>> done) {
+  push_write<std::vector<ReleaseAnswer>>(
+      std::move(done), [this, items = std::move(items)](const auto& completion, Commit& commit) {
+        return build_release(items, completion, commit);
+      });
+}
+
+void EmbeddedStore::cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) {
+  push_write<CancelAnswer>(std::move(done), [this, id, tenant = std::move(tenant)](
+                                                const auto& completion, Commit& commit) {
+    return build_cancel(id, tenant, completion, commit);
+  });
+}
+
+void EmbeddedStore::take(std::string tenant, std::string mailbox_key,
+                         std::vector<uint64_t> sequences, Completion<std::vector<Message>> done) {
+  push_write<std::vector<Message>>(
+      std::move(done), [this, tenant = std::move(tenant), mailbox_key = std::move(mailbox_key),
+                        sequences = std::move(sequences)](const auto& completion, Commit& commit) {
+        return build_take(tenant, mailbox_key, sequences, completion, commit);
+      });
+}
+
+void EmbeddedStore::purge(Completion<PurgeAnswer> done) {
+  push_write<PurgeAnswer>(std::move(done), [this](const auto& completion, Commit& commit) {
+    return build_purge(completion, commit);
+  });
+}
+
+void EmbeddedStore::get(JobId id, std::string tenant, Completion<JobRecord> done) {
+  push_read<JobRecord>(std::move(done),
+                       [this, id, tenant = std::move(tenant)](const auto& completion) {
+                         completion(do_get(id, tenant));
+                       });
+}
+
+void EmbeddedStore::list(ListFilter filter, Completion<std::vector<Job>> done) {
+  push_read<std::vector<Job>>(
+      std::move(done),
+      [this, filter = std::move(filter)](const auto& completion) { completion(do_list(filter)); });
+}
+
+void EmbeddedStore::fetch(FetchRequest request, Completion<FetchAnswer> done) {
+  push_read<FetchAnswer>(std::move(done),
+                         [this, request = std::move(request)](const auto& completion) {
+                           completion(do_fetch(request));
+                         });
+}
+
+void EmbeddedStore::stats(Completion<StoreStats> done) {
+  push_read<StoreStats>(std::move(done),
+                        [this](const auto& completion) { completion(do_stats()); });
+}
+
+void EmbeddedStore::stop() {
+  const std::lock_guard one_at_a_time(stop_mutex_);
+  {
+    const std::lock_guard lock(door_);
+    if (!accepting_) return;
+    accepting_ = false;
+    Request request;
+    request.is_stop = true;
+    inbox_.push(std::move(request));
+  }
+  state_thread_.join();
+  to_sync_.close();
+  sync_thread_.join();
+  database_.reset();
+}
+
+// --- state thread
+
+void EmbeddedStore::run() {
+  if (!waiting_.empty()) build_commit();  // jobs whose cancel was asked for before the restart
+  while (!stopping_ || commit_under_way_ || !waiting_.empty()) {
+    std::vector<Request> requests = inbox_.wait_all();
+    promote_due(clock_.now());
+    for (Request& request : requests) {
+      if (request.is_stop) {
+        stopping_ = true;
+      } else if (request.committed != nullptr) {
+        commit_under_way_ = false;
+        settle(*request.committed);
+      } else if (request.read) {
+        request.read();
+      } else {
+        waiting_.push_back(std::move(request));
+      }
+    }
+    while (!waiting_.empty() && !commit_under_way_) build_commit();
+  }
+}
+
+void EmbeddedStore::build_commit() {
+  const Status usable_now = usable();
+  if (!usable_now.ok()) {
+    for (Request& request : std::exchange(waiting_, {})) {
+      if (request.refuse) request.refuse(usable_now);
+    }
+    return;
+  }
+  auto commit = std::make_unique<Commit>();
+  std::deque<Request> deferred;
+  for (size_t n = 0; !waiting_.empty() && n < kCommitVerbsMax; ++n) {
+    if (commit->batch.GetDataSize() >= kCommitBytesMax) break;
+    Request request = std::move(waiting_.front());
+    waiting_.pop_front();
+    if (!request.write(*commit)) deferred.push_back(std::move(request));
+  }
+  std::move(deferred.rbegin(), deferred.rend(), std::front_inserter(waiting_));
+
+  if (commit->is_empty()) {
+    settle(*commit);
+    return;
+  }
+  for (const auto& [name, change] : commit->n_messages_change) {
+    const int64_t n = database_->find_period(name)->n_messages + change;
+    (void)commit->batch.Put(database_->meta(), period_count_key(name),
+                            record::encode_count(static_cast<uint64_t>(n)));
+  }
+  if (commit->has_submit) PARKD_KILL_POINT("submit.before_commit");
+  if (commit->has_finish) PARKD_KILL_POINT("finish.before_commit");
+  commit_under_way_ = true;
+  to_sync_.push(std::move(commit));
+}
+
+void EmbeddedStore::settle(Commit& commit) {
+  if (!commit.written.ok()) {
+    fail(commit.written);
+    for (const Commit::Step& step : commit.steps) {
+      if (step.complete) step.complete(failure_);
+    }
+    return;
+  }
+  if (!commit.is_empty()) {
+    ++n_commits_;
+    if (testing_.sync_commits) ++n_syncs_;
+  }
+  if (commit.has_submit) PARKD_KILL_POINT("submit.after_commit");
+  if (commit.has_finish) PARKD_KILL_POINT("finish.after_commit");
+  if (commit.has_cancel) PARKD_KILL_POINT("cancel.after_commit");
+  if (commit.has_release) PARKD_KILL_POINT("release.after_commit");
+  for (const auto& [name, change] : commit.n_messages_change) {
+    database_->find_period(name)->n_messages += change;
+  }
+  for (const std::string& name : commit.dropped) database_->forget(name);
+  for (const Commit::Step& step : commit.steps) {
+    if (step.apply) step.apply();
+  }
+  tell(commit.news);
+  for (const Commit::Step& step : commit.steps) {
+    if (step.complete) step.complete({});
+  }
+}
+
+void EmbeddedStore::tell(const CommitNews& news) const {
+  if (observer_.work_available) {
+    for (const std::string& model : news.models) observer_.work_available(model);
+  }
+  if (observer_.message_stored) {
+    for (const auto& [tenant, key] : news.messages) observer_.message_stored(tenant, key);
+  }
+  if (observer_.cancel_requested) {
+    for (const auto& [id, lease] : news.cancels) observer_.cancel_requested(id, lease);
+  }
+}
+
+void EmbeddedStore::promote_due(WallTime now) {
+  for (const std::string& model : index_.promote_due(now)) {
+    if (observer_.work_available) observer_.work_available(model);
+  }
+}
+
+// --- failure
+
+// Whether a failed commit is on disk is unknown: its bytes may be in the log without a sync, and
+// then a crash would bring it back. Building on such ground could store a second message for a
+// job. So nothing is written until heal() has opened the database again, which decides what the
+// log holds.
+void EmbeddedStore::fail(const Status& why) {
+  failure_ = unavailable("the store cannot write: " + why.to_string());
+  next_heal_ = clock_.steady_now() + kHealEvery;
+  log_error("store.commit_failed", {{"dir", options_.dir}, {"error", why.to_string()}});
+}
+
+Status EmbeddedStore::usable() {
+  if (!failure_.ok() && clock_.steady_now() >= next_heal_) heal();
+  return failure_;
+}
+
+// Requires that no commit is under way. DB::Resume() is not used: it does not say what became of
+// the write that failed, and refuses fatal errors.
+void EmbeddedStore::heal() {
+  next_heal_ = clock_.steady_now() + kHealEvery;
+  database_.reset();
+  const Status loaded = load();
+  if (!loaded.ok()) {
+    failure_ = unavailable("the store cannot be opened again: " + loaded.to_string());
+    log_error("store.heal_failed", {{"dir", options_.dir}, {"error", loaded.to_string()}});
+    return;
+  }
+  failure_ = {};
+  log_warn("store.healed", {{"dir", options_.dir}, {"jobs", index_.size()}});
+}
+
+Status EmbeddedStore::load() {
+  Result<std::unique_ptr<Database>> opened = Database::open(options_, testing_);
+  if (!opened.ok()) return opened.status();
+  database_ = std::move(opened).value();
+  Status loaded = load_meta(false);
+  if (loaded.ok()) loaded = load_jobs();
+  if (!loaded.ok()) database_.reset();
+  return loaded;
+}
+
+// --- opening
+
+// The format is checked and, at the first open of a process, the epoch counted up: leases of
+// earlier processes never equal ours.
+Status EmbeddedStore::load_meta(bool is_first_open) {
+  PARKD_ASSIGN_OR_RETURN(const uint64_t format, database_->get_count("format", kFormat));
+  if (format != kFormat) {
+    return corrupt("the store in " + options_.dir + " has format " + std::to_string(format) +
+                   "; this program knows " + std::to_string(kFormat));
+  }
+  PARKD_ASSIGN_OR_RETURN(const uint64_t epoch, database_->get_count("epoch", 0));
+  PARKD_ASSIGN_OR_RETURN(const uint64_t next_id, database_->get_count("next_id", 1));
+  PARKD_ASSIGN_OR_RETURN(const uint64_t last_sequence, database_->get_count("last_sequence", 0));
+  next_id_ = std::max(next_id_, next_id);
+  last_sequence_ = std::max(last_sequence_, last_sequence);
+  if (!is_first_open) return {};
+
+  open_epoch_ = epoch + 1;
+  rocksdb::WriteBatch batch;
+  (void)batch.Put(database_->meta(), "format", record::encode_count(kFormat));
+  (void)batch.Put(database_->meta(), "epoch", record::encode_count(open_epoch_));
+  if (epoch == 0) (void)batch.Put(database_->meta(), "uuid", random_hex(16));
+  return database_->write(&batch);
+}
+
+// The index is built from the jobs alone, so it cannot disagree with them. Claims of this process
+// that are still live are put back (after a failed commit); there are none at the first open.
+Status EmbeddedStore::load_jobs() {
+  const WallTime now = clock_.now();
+  index_ = QueueIndex();
+  flagged_.clear();
+  due_low_.clear();
+  std::unordered_map<JobId, Claim> claims;
+  const auto iterator = database_->iterate(database_->jobs(), nullptr, nullptr);
+  for (; iterator->Valid(); iterator->Next()) {
+    Result<record::StoredJob> stored = record::decode_job(iterator->value().ToStringView());
+    if (!stored.ok()) {
+      return corrupt("job record " + to_hex(fnv1a64(iterator->key().ToStringView())) + " in " +
+                     options_.dir + ": " + stored.status().message());
+    }
+    const JobId id = stored->job.id;
+    index_.add(stored->job, now);
+    next_id_ = std::max(next_id_, id + 1);
+    const auto claim = claims_.find(id);
+    if (claim != claims_.end()) {
+      index_.mark_claimed(id);
+      claims[id] = claim->second;
+      claims[id].cancel_requested = stored->cancel_requested;
+    } else if (stored->cancel_requested) {
+      index_.hold(id);
+      flagged_.push_back(id);
+    }
+  }
+  if (!iterator->status().ok()) return corrupt(iterator->status().ToString());
+  claims_ = std::move(claims);
+  if (!flagged_.empty()) {
+    Request request;
+    request.write = [this](Commit& commit) { return end_flagged(commit); };
+    waiting_.push_front(std::move(request));
+  }
+  return {};
+}
+
+bool EmbeddedStore::end_flagged(Commit& commit) {
+  const WallTime now = clock_.now();
+  std::vector<JobId> ended_ids;
+  for (const JobId id : flagged_) {
+    Result<Ended> ended = prepare_end(id, {}, cancelled_ending(), now);
+    if (!ended.ok()) continue;  // logged; stays held until the store is opened again
+    write_end(*ended, now, commit);
+    ended_ids.push_back(id);
+  }
+  commit.has_cancel = true;
+  commit.steps.push_back({[this, ended_ids] {
+                            for (const JobId id : ended_ids) apply_end(id);
+                            flagged_.clear();
+                          },
+                          nullptr});
+  return true;
+}
+
+Result<std::unique_ptr<JobStore>> open_rocksdb_store_for_test(RocksDbStoreOptions options,
+                                                              RocksDbTesting testing,
+                                                              Clock& clock) {
+  auto store = std::make_unique<EmbeddedStore>(std::move(options), testing, clock);
+  PARKD_RETURN_IF_ERROR(store->start());
+  return std::unique_ptr<JobStore>(std::move(store));
+}
+
+Result<std::unique_ptr<JobStore>> open_rocksdb_store(RocksDbStoreOptions options, Clock& clock) {
+  return open_rocksdb_store_for_test(std::move(options), {}, clock);
+}
+
+}  // namespace parkd

@@ -1,0 +1,170 @@
+// EmbeddedStore: the JobStore on RocksDB. Two threads of its own:
+//
+//   state thread ("store")       owns the index, the claims, and all reads; builds commits
+//   sync thread  ("store-sync")  writes and syncs one commit at a time
+//
+// so that a claim never waits for the disk to sync. Verbs arrive in the inbox; those that write
+// gather while a commit is under way and become the next one (natural group commit: nothing is
+// delayed when the store is idle). Failure of a commit: see heal().
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lib/base/clock.h"
+#include "lib/base/inbox.h"
+#include "lib/base/thread.h"
+#include "lib/store/job_store.h"
+#include "lib/store/rocksdb/commit.h"
+#include "lib/store/rocksdb/database.h"
+#include "lib/store/rocksdb/queue_index.h"
+#include "lib/store/rocksdb/record_codec.h"
+
+namespace parkd {
+
+class EmbeddedStore final : public JobStore {
+ public:
+  EmbeddedStore(RocksDbStoreOptions options, RocksDbTesting testing, Clock& clock);
+  ~EmbeddedStore() override { stop(); }
+
+  // Opens the database, loads the index and starts the threads. Once, before any verb.
+  Status start();
+
+  void set_observer(StoreObserver observer) override;
+  void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) override;
+  void claim(ClaimRequest request, Completion<std::vector<Job>> done) override;
+  void finish(std::vector<FinishItem> items, Completion<std::vector<FinishAnswer>> done) override;
+  void release(std::vector<ReleaseItem> items,
+               Completion<std::vector<ReleaseAnswer>> done) override;
+  void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override;
+  void get(JobId id, std::string tenant, Completion<JobRecord> done) override;
+  void list(ListFilter filter, Completion<std::vector<Job>> done) override;
+  void fetch(FetchRequest request, Completion<FetchAnswer> done) override;
+  void take(std::string tenant, std::string mailbox_key, std::vector<uint64_t> sequences,
+            Completion<std::vector<Message>> done) override;
+  void purge(Completion<PurgeAnswer> done) override;
+  void stats(Completion<StoreStats> done) override;
+  void stop() override;
+
+ private:
+  struct Claim {
+    RunLease lease;
+    WallTime claimed_at{};
+    bool cancel_requested = false;
+  };
+  // A verb on its way: one of `read` and `write` is set.
+  struct Request {
+    std::function<void()> read;
+    // Decides the verb and adds it to the commit, or completes it at once when there is nothing to
+    // write. False: must wait for the next commit (and nothing was added).
+    std::function<bool(Commit&)> write;
+    std::function<void(const Status&)> refuse;
+    std::unique_ptr<Commit> committed;  // from the sync thread
+    bool is_stop = false;
+  };
+  // A job that ends in the commit being built.
+  struct Ended {
+    record::StoredJob stored;
+    Message message;
+    Period* period = nullptr;
+  };
+
+  // --- any thread
+  template <class T>
+  void push_read(Completion<T> done, std::function<void(const Completion<T>&)> verb);
+  template <class T>
+  void push_write(Completion<T> done, std::function<bool(const Completion<T>&, Commit&)> verb);
+  void push(Request request);
+
+  // --- state thread: life (embedded_store.cc)
+  void run();
+  void build_commit();
+  void settle(Commit& commit);
+  void fail(const Status& why);
+  void tell(const CommitNews& news) const;
+  void promote_due(WallTime now);
+  Status load();
+  Status load_meta(bool is_first_open);
+  Status load_jobs();
+  Status usable();  // heals if it can; not ok: what verbs answer
+  void heal();
+  bool end_flagged(Commit& commit);
+
+  // --- state thread: writing (embedded_write.cc)
+  bool build_submit(std::vector<JobSpec>& specs, const Completion<std::vector<SubmittedJob>>& done,
+                    Commit& commit);
+  bool build_finish(std::vector<FinishItem>& items,
+                    const Completion<std::vector<FinishAnswer>>& done, Commit& commit);
+  bool build_release(const std::vector<ReleaseItem>& items,
+                     const Completion<std::vector<ReleaseAnswer>>& done, Commit& commit);
+  bool build_cancel(JobId id, const std::string& tenant, const Completion<CancelAnswer>& done,
+                    Commit& commit);
+  bool build_take(const std::string& tenant, const std::string& mailbox_key,
+                  const std::vector<uint64_t>& sequences,
+                  const Completion<std::vector<Message>>& done, Commit& commit);
+  bool build_purge(const Completion<PurgeAnswer>& done, Commit& commit);
+  Status sweep_due(WallTime now, PurgeAnswer& answer, Commit& commit);
+  Status sweep_one(const record::Due& due, PurgeAnswer& answer, Commit& commit);
+  Status check_depth(const std::map<std::string, int64_t>& n_new, const Commit& commit) const;
+  Result<std::optional<SubmittedJob>> find_repeated(const JobSpec& spec, size_t index,
+                                                    WallTime now) const;
+  bool holds_lease(JobId id, RunLease lease) const;
+  Result<FinishAnswer> answer_without_claim(const FinishItem& item) const;
+  // Reads the job and makes its message; adds nothing to the commit yet.
+  Result<Ended> prepare_end(JobId id, RunLease lease, Ending ending, WallTime now);
+  void write_end(const Ended& ended, WallTime now, Commit& commit);
+  void apply_end(JobId id);
+  void put_job(const record::StoredJob& stored, Commit& commit);
+
+  // --- state thread: reading (embedded_read.cc)
+  void do_claim(const ClaimRequest& request, const Completion<std::vector<Job>>& done);
+  Result<JobRecord> do_get(JobId id, const std::string& tenant);
+  Result<std::vector<Job>> do_list(const ListFilter& filter);
+  Result<FetchAnswer> do_fetch(const FetchRequest& request);
+  Result<StoreStats> do_stats();
+  Result<record::StoredJob> read_job(JobId id) const;
+  Result<Job> read_whole_job(JobId id, WallTime now) const;
+  Result<record::StoredHistory> read_history(JobId id) const;
+  Result<JobRecord> read_past(JobId id, const std::string& tenant, WallTime now) const;
+
+  // Constant after construction.
+  const RocksDbStoreOptions options_;
+  const RocksDbTesting testing_;
+  Clock& clock_;
+  StoreObserver observer_;  // constant once verbs are called
+
+  // Owned by the state thread (start() runs before it).
+  std::unique_ptr<Database> database_;  // null while a failed store could not be opened again
+  QueueIndex index_;
+  std::unordered_map<JobId, Claim> claims_;
+  std::vector<JobId> flagged_;  // held: their cancel was asked for and nobody runs them
+  std::deque<Request> waiting_;
+  bool commit_under_way_ = false;
+  bool stopping_ = false;
+  JobId next_id_ = 1;
+  uint64_t last_sequence_ = 0;
+  uint64_t open_epoch_ = 0;
+  uint64_t n_claims_ = 0;
+  int64_t n_syncs_ = 0;
+  int64_t n_commits_ = 0;
+  std::string due_low_;  // everything below was swept: the iterator starts here, not in tombstones
+  Status failure_;       // of the last commit, until healed
+  SteadyTime next_heal_{};
+
+  Inbox<Request> inbox_;                    // to the state thread
+  Inbox<std::unique_ptr<Commit>> to_sync_;  // to the sync thread
+  std::mutex door_;  // orders verbs before the stop; held for a push, never while calling out
+  bool accepting_ = false;  // guarded by door_
+  std::mutex stop_mutex_;   // one stop() at a time
+  Thread state_thread_;
+  Thread sync_thread_;
+};
+
+}  // namespace parkd

@@ -1,0 +1,127 @@
+// QueueIndex: which live job comes next, in RAM.
+//
+// Owner: the store's state thread. Holds ids and order only, about 180 bytes a job (a node of the
+// id map and a node of one order set); bodies stay on disk. Never touches the disk.
+//
+// Order per model: critical jobs by (order_key, id); then the tenant with the smallest start tag,
+// and in it by (order_key, id). Start tags are start-time fair queueing (Goyal, Vin, Cheng 1996):
+// a tenant's tag grows by need_tokens of each job it is given, and never lies before the tag that
+// was served last, so that a tenant that was away has no credit.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "lib/base/clock.h"
+#include "lib/job/job.h"
+
+namespace parkd {
+
+class QueueIndex {
+ public:
+  struct ModelCounts {
+    std::string model;
+    int64_t scheduled = 0;
+    int64_t queued = 0;
+    int64_t claimed = 0;
+    JobId oldest_queued = 0;  // smallest queued id; 0: none
+  };
+
+  // A job that was committed; its state is derived from run_at and `now`.
+  void add(const Job& job, WallTime now);
+  // A job that ended.
+  void remove(JobId id);
+
+  // Takes a waiting job out of the order while its end is being committed; remove() follows.
+  void hold(JobId id);
+
+  // Up to max_jobs queued jobs of the model in claim order; they become claimed. Overdue ones are
+  // left for the sweep of deadlines.
+  std::vector<JobId> claim(const std::string& model, int64_t max_jobs, WallTime now);
+  // A job that is claimed already, of an index that is built anew.
+  void mark_claimed(JobId id);
+  // A claimed job back to the queue; not before run_at, if given.
+  void release(JobId id, std::optional<WallTime> run_at, WallTime now);
+
+  // Scheduled jobs whose time has come are queued; returns their models.
+  std::vector<std::string> promote_due(WallTime now);
+
+  // Waiting jobs whose deadline has passed, earliest first.
+  std::vector<JobId> overdue(WallTime now, size_t max_jobs) const;
+
+  bool contains(JobId id) const { return entries_.contains(id); }
+  // Requires contains(id).
+  JobState state_of(JobId id) const { return entries_.at(id).state; }
+  const std::string& tenant_of(JobId id) const { return entries_.at(id).lane->tenant; }
+  const std::string& model_of(JobId id) const { return entries_.at(id).lane->model->name; }
+
+  // Live single jobs of a model that wait: scheduled and queued, batch members left out.
+  int64_t waiting_singles(const std::string& model) const;
+
+  // Ids above `after`, ascending, of the given tenant, model and state.
+  std::vector<JobId> list(const std::optional<std::string>& tenant,
+                          const std::optional<std::string>& model, std::optional<JobState> state,
+                          JobId after, size_t limit) const;
+
+  std::vector<ModelCounts> counts() const;
+  size_t size() const { return entries_.size(); }
+
+ private:
+  using OrderKey = std::pair<int64_t, JobId>;  // (unix us, id)
+  struct Model;
+
+  // The queued jobs of a tenant in a model.
+  struct Lane {
+    Model* model = nullptr;
+    std::string tenant;
+    int64_t tag = 0;  // start tag of its next job
+    std::set<OrderKey> queued;
+  };
+  struct ByTag {
+    bool operator()(const Lane* a, const Lane* b) const {
+      return std::pair(a->tag, std::string_view(a->tenant)) <
+             std::pair(b->tag, std::string_view(b->tenant));
+    }
+  };
+  struct Model {
+    std::string name;
+    int64_t virtual_time = 0;
+    int64_t n_scheduled = 0, n_queued = 0, n_claimed = 0, n_waiting_singles = 0;
+    std::set<OrderKey> critical;
+    std::map<std::string, Lane> lanes;
+    std::set<Lane*, ByTag> backlogged;  // lanes with queued jobs
+  };
+  struct Entry {
+    Lane* lane = nullptr;
+    int64_t order_us = 0;
+    int64_t run_at_us = 0;    // meaningful while scheduled
+    int64_t deadline_us = 0;  // 0: none
+    int64_t need_tokens = 0;
+    JobState state = JobState::queued;
+    bool is_critical = false;
+    bool is_single = false;
+    bool held = false;
+  };
+
+  Lane& lane_of(const std::string& model, const std::string& tenant);
+  void enter(JobId id, Entry& entry);        // into the sets of its state
+  void leave(JobId id, const Entry& entry);  // out of them
+  void enqueue(JobId id, const Entry& entry);
+  void dequeue(JobId id, const Entry& entry);
+  void count(const Entry& entry, int64_t change);
+  std::optional<JobId> pop_next(Model& model, WallTime now);
+
+  std::map<JobId, Entry> entries_;
+  std::map<std::string, std::unique_ptr<Model>> models_;
+  std::set<OrderKey> scheduled_;  // by run_at
+  std::set<OrderKey> deadlines_;  // of waiting jobs that have one
+};
+
+}  // namespace parkd

@@ -1,0 +1,227 @@
+#include "lib/store/rules.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "lib/base/text.h"
+
+namespace parkd {
+namespace {
+
+// Times beyond the year 9999 have no RFC 3339 text, and adding to them could overflow.
+constexpr int64_t kTimeMaxUs = 253'402'300'799'000'000;
+
+bool is_sane(const std::optional<WallTime>& time) {
+  return !time || (to_unix_us(*time) >= 0 && to_unix_us(*time) <= kTimeMaxUs);
+}
+
+std::string param(size_t index, std::string_view field) {
+  return "jobs[" + std::to_string(index) + "]." + std::string(field);
+}
+
+Status refuse(size_t index, std::string_view field, const std::string& why) {
+  return invalid_param(param(index, field), param(index, field) + " " + why);
+}
+
+Status check_times(const JobSpec& spec, size_t index, WallTime now) {
+  if (!is_sane(spec.run_at)) return refuse(index, "run_at", "is not within the years 1970 to 9999");
+  if (!is_sane(spec.deadline)) {
+    return refuse(index, "deadline", "is not within the years 1970 to 9999");
+  }
+  if (spec.deadline && *spec.deadline <= now) {
+    return refuse(index, "deadline",
+                  to_rfc3339(*spec.deadline) + " has passed: it is " + to_rfc3339(now));
+  }
+  if (spec.run_timeout && spec.run_timeout->count() <= 0) {
+    return refuse(index, "run_timeout",
+                  std::to_string(spec.run_timeout->count()) + " s is not above 0");
+  }
+  if (spec.retention && (*spec.retention < kRetentionMin || *spec.retention > kRetentionMax)) {
+    return refuse(index, "retention",
+                  std::to_string(spec.retention->count()) + " s is not within " +
+                      std::to_string(kRetentionMin.count()) + " to " +
+                      std::to_string(kRetentionMax.count()) + " s");
+  }
+  return {};
+}
+
+Status check_spec(const JobSpec& spec, size_t index, WallTime now) {
+  if (spec.model.empty()) return refuse(index, "model", "is empty");
+  if (spec.tenant.empty()) return refuse(index, "tenant", "is empty");
+  if (spec.priority > Priority::low) return refuse(index, "priority", "is none of the four words");
+  if (spec.max_attempts < 1) {
+    return refuse(index, "max_attempts", std::to_string(spec.max_attempts) + " is below 1");
+  }
+  if (spec.n_choices < 1) {
+    return refuse(index, "n_choices", std::to_string(spec.n_choices) + " is below 1");
+  }
+  if (spec.prompt_tokens < 0) return refuse(index, "prompt_tokens", "is negative");
+  if (spec.max_new_tokens < 0) return refuse(index, "max_new_tokens", "is negative");
+  return check_times(spec, index, now);
+}
+
+// FNV-1a over fields with their lengths, so that "ab","c" and "a","bc" differ.
+class Fingerprint {
+ public:
+  void add(std::string_view text) {
+    add(static_cast<int64_t>(text.size()));
+    hash_ = fnv1a64(text, hash_);
+  }
+  void add(int64_t value) {
+    char bytes[8];
+    for (int i = 0; i < 8; ++i) {
+      bytes[i] = static_cast<char>((static_cast<uint64_t>(value) >> (8 * i)) & 0xff);
+    }
+    hash_ = fnv1a64({bytes, sizeof bytes}, hash_);
+  }
+  void add(const std::optional<int64_t>& value) {
+    add(static_cast<int64_t>(value.has_value()));
+    add(value.value_or(0));
+  }
+  uint64_t value() const { return hash_; }
+
+ private:
+  uint64_t hash_ = fnv1a64("parkd.job.1");
+};
+
+std::optional<int64_t> micros_of(const std::optional<WallTime>& time) {
+  if (!time) return std::nullopt;
+  return to_unix_us(*time);
+}
+
+std::optional<int64_t> seconds_of(const std::optional<std::chrono::seconds>& duration) {
+  if (!duration) return std::nullopt;
+  return duration->count();
+}
+
+}  // namespace
+
+Status check_submission(const std::vector<JobSpec>& jobs, const StoreOptions& options,
+                        WallTime now) {
+  if (jobs.empty()) return invalid_param("jobs", "jobs is empty");
+  const auto n_jobs = static_cast<int64_t>(jobs.size());
+  if (n_jobs > options.batch_jobs_max) {
+    return invalid_param("jobs", "jobs has " + std::to_string(n_jobs) + " entries; the limit is " +
+                                     std::to_string(options.batch_jobs_max));
+  }
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    PARKD_RETURN_IF_ERROR(check_spec(jobs[i], i, now));
+  }
+  return {};
+}
+
+Status queue_is_full(std::string_view model, int64_t depth, int64_t n_new, int64_t limit) {
+  std::string text = "the queue of model " + std::string(model) + " is full: ";
+  text += std::to_string(depth) + " jobs are waiting, the limit is " + std::to_string(limit);
+  if (n_new > 1) text += ", and " + std::to_string(n_new) + " were submitted";
+  return exhausted(std::move(text));
+}
+
+Status key_has_other_content(size_t index, std::string_view idempotency_key, JobId id) {
+  const std::string field = param(index, "idempotency_key");
+  return conflict(field + " " + std::string(idempotency_key) + " belongs to job " +
+                  std::to_string(id) + ", whose content differs")
+      .with_param(field);
+}
+
+uint64_t content_fingerprint(const JobSpec& spec) {
+  Fingerprint fingerprint;
+  for (const std::string* text :
+       {&spec.endpoint, &spec.model, &spec.tenant, &spec.mailbox_key, &spec.custom_id,
+        &spec.batch_id, &spec.metadata, &spec.idempotency_key, &spec.body}) {
+    fingerprint.add(std::string_view(*text));
+  }
+  fingerprint.add(static_cast<int64_t>(spec.priority));
+  fingerprint.add(spec.seed ? std::optional<int64_t>(static_cast<int64_t>(*spec.seed))
+                            : std::nullopt);
+  fingerprint.add(micros_of(spec.run_at));
+  fingerprint.add(micros_of(spec.deadline));
+  fingerprint.add(seconds_of(spec.run_timeout));
+  fingerprint.add(seconds_of(spec.retention));
+  fingerprint.add(static_cast<int64_t>(spec.max_attempts));
+  return fingerprint.value();
+}
+
+Job new_job(JobSpec spec, JobId id, WallTime now, const StoreOptions& options) {
+  Job job;
+  job.id = id;
+  job.spec = std::move(spec);
+  if (job.spec.mailbox_key.empty()) job.spec.mailbox_key = "mb-" + random_hex(12);
+  if (!job.spec.seed) job.spec.seed = random_u64();
+  if (!job.spec.retention) job.spec.retention = options.retention_default;
+  job.created_at = now;
+  job.order_key = order_key_of(job.spec, now);
+  job.state = job.spec.run_at && *job.spec.run_at > now ? JobState::scheduled : JobState::queued;
+  return job;
+}
+
+Message message_of(const Job& job, RunLease lease, Ending ending, uint64_t sequence, WallTime now) {
+  Message message;
+  message.sequence = sequence;
+  message.job_id = job.id;
+  message.lease = lease;
+  message.tenant = job.spec.tenant;
+  message.mailbox_key = job.spec.mailbox_key;
+  message.model = job.spec.model;
+  message.custom_id = job.spec.custom_id;
+  message.batch_id = job.spec.batch_id;
+  message.metadata = job.spec.metadata;
+  message.attempts = job.attempts;
+  if (ending.outcome == Outcome::failed && is_retryable(ending.error_code)) ++message.attempts;
+  message.ending = std::move(ending);
+  message.created_at = job.created_at;
+  message.finished_at = now;
+  const std::chrono::seconds retention = job.spec.retention.value_or(kRetentionMin);
+  message.expires_at = now + retention;
+  if (!job.spec.batch_id.empty() && job.spec.deadline) {
+    // A member that is done early stays until the reader of the whole batch can have come.
+    message.expires_at = std::max(message.expires_at, *job.spec.deadline + retention);
+    message.expires_at = std::min(message.expires_at, now + kMessageLifeMax);
+  }
+  return message;
+}
+
+HistoryRow history_of(const Message& message) {
+  HistoryRow row;
+  row.job_id = message.job_id;
+  row.tenant = message.tenant;
+  row.custom_id = message.custom_id;
+  row.model = message.model;
+  row.outcome = message.ending.outcome;
+  row.error_code = message.ending.error_code;
+  row.prompt_tokens = message.ending.prompt_tokens;
+  row.completion_tokens = message.ending.completion_tokens;
+  row.created_at = message.created_at;
+  row.finished_at = message.finished_at;
+  return row;
+}
+
+WallTime history_expires_at(const Message& message, const StoreOptions& options) {
+  return message.expires_at + options.history_retention;
+}
+
+WallTime idempotency_expires_at(const Job& job, WallTime finished_at, const StoreOptions& options) {
+  return finished_at +
+         std::max(job.spec.retention.value_or(kRetentionMin), options.idempotency_retention_min);
+}
+
+Ending cancelled_ending() {
+  Ending ending;
+  ending.outcome = Outcome::cancelled;
+  ending.error_code = "cancelled";
+  ending.error_message = "the job was cancelled before it ran";
+  ending.status_code = 499;
+  return ending;
+}
+
+Ending deadline_missed_ending() {
+  Ending ending;
+  ending.outcome = Outcome::deadline_missed;
+  ending.error_code = "deadline_missed";
+  ending.error_message = "the deadline passed before the job ran";
+  ending.status_code = 408;
+  return ending;
+}
+
+}  // namespace parkd

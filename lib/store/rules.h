@@ -1,0 +1,56 @@
+// What every store decides alike about one job: which submissions are refused, what a submission
+// becomes, what a finished job leaves behind.
+//
+// Pure functions, any thread (new_job also draws random bytes). Never anything about the order of
+// claims: each store has its own, so that one can be the oracle of another.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/status.h"
+#include "lib/job/job.h"
+#include "lib/store/job_store.h"
+
+namespace parkd {
+
+// The life a message may be given.
+inline constexpr std::chrono::seconds kRetentionMin{60};
+inline constexpr std::chrono::seconds kRetentionMax{30 * 24 * 3600};
+// No message outlives this, however late the deadline of its batch: what bounds the mailbox's
+// periods.
+inline constexpr std::chrono::seconds kMessageLifeMax{60 * 24 * 3600};
+
+// The first thing wrong with a submission, with param = "jobs[i].field"; ok when nothing is.
+Status check_submission(const std::vector<JobSpec>& jobs, const StoreOptions& options,
+                        WallTime now);
+
+// The refusal of `n_new` more single jobs of a model that has `depth` waiting.
+Status queue_is_full(std::string_view model, int64_t depth, int64_t n_new, int64_t limit);
+
+// The refusal of a key that names a job of another content.
+Status key_has_other_content(size_t index, std::string_view idempotency_key, JobId id);
+
+// What two submissions with one idempotency key must agree in: all that the submitter chose, and
+// nothing that was derived from it (token counts) or filled in later.
+uint64_t content_fingerprint(const JobSpec& spec);
+
+// The job a checked spec becomes: mailbox key, seed and retention filled in; queued, or scheduled
+// when run_at lies ahead.
+Job new_job(JobSpec spec, JobId id, WallTime now, const StoreOptions& options);
+
+// The message of a job that ends now, by the run `lease` or, when nobody ran it, by (0,0).
+Message message_of(const Job& job, RunLease lease, Ending ending, uint64_t sequence, WallTime now);
+HistoryRow history_of(const Message& message);
+
+// A history row stays this long after its message is gone at the latest.
+WallTime history_expires_at(const Message& message, const StoreOptions& options);
+WallTime idempotency_expires_at(const Job& job, WallTime finished_at, const StoreOptions& options);
+
+// Endings the store itself writes.
+Ending cancelled_ending();
+Ending deadline_missed_ending();
+
+}  // namespace parkd

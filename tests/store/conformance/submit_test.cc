@@ -1,0 +1,263 @@
+#include <set>
+
+#include "tests/store/conformance/store_conformance.h"
+
+namespace parkd {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::seconds;
+
+TEST_P(StoreConformance, a_submitted_job_is_there_as_it_was_given) {
+  JobSpec given = spec();
+  given.tenant = "alice";
+  given.custom_id = "line-1";
+  given.metadata = R"({"a":"b"})";
+  given.seed = 42;
+  given.run_timeout = seconds(77);
+  given.deadline = clock_.now() + hours(8);
+  given.priority = Priority::high;
+  given.n_choices = 2;
+  const JobId id = submit_one(given);
+
+  const JobRecord record = get(id, "alice");
+  ASSERT_TRUE(std::holds_alternative<Job>(record));
+  const Job& job = std::get<Job>(record);
+  EXPECT_EQ(job.id, id);
+  EXPECT_EQ(job.state, JobState::queued);
+  EXPECT_EQ(job.spec.body, given.body);
+  EXPECT_EQ(job.spec.endpoint, "/v1/chat/completions");
+  EXPECT_EQ(job.spec.mailbox_key, "box");
+  EXPECT_EQ(job.spec.custom_id, "line-1");
+  EXPECT_EQ(job.spec.metadata, given.metadata);
+  EXPECT_EQ(job.spec.seed, 42u);
+  EXPECT_EQ(job.spec.run_timeout, seconds(77));
+  EXPECT_EQ(job.spec.deadline, given.deadline);
+  EXPECT_EQ(job.spec.need_tokens(), 2 * 128);
+  EXPECT_EQ(job.spec.retention, kRetention) << "the default is filled in";
+  EXPECT_EQ(job.created_at, clock_.now());
+  EXPECT_EQ(job.order_key, clock_.now() + std::chrono::minutes(10));
+  EXPECT_EQ(job.attempts, 0);
+  EXPECT_EQ(job.lease, RunLease());
+}
+
+TEST_P(StoreConformance, seeds_and_mailbox_keys_left_out_are_drawn_and_stored) {
+  JobSpec bare = spec();
+  bare.mailbox_key.clear();
+  const auto submitted = driver_->submit({bare, bare});
+  ASSERT_TRUE(submitted.ok());
+  std::set<std::string> keys;
+  for (const SubmittedJob& job : *submitted) {
+    EXPECT_EQ(job.mailbox_key.substr(0, 3), "mb-");
+    EXPECT_EQ(job.mailbox_key.size(), 3u + 24u);
+    keys.insert(job.mailbox_key);
+    const JobRecord record = get(job.id);
+    EXPECT_TRUE(std::get<Job>(record).spec.seed.has_value());
+    EXPECT_EQ(std::get<Job>(record).spec.mailbox_key, job.mailbox_key);
+  }
+  EXPECT_EQ(keys.size(), 2u);
+}
+
+TEST_P(StoreConformance, job_ids_increase_in_the_order_of_submission) {
+  const auto first = driver_->submit({spec(), spec(), spec()});
+  const auto second = driver_->submit({spec()});
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_LT(first->at(0).id, first->at(1).id);
+  EXPECT_LT(first->at(1).id, first->at(2).id);
+  EXPECT_LT(first->at(2).id, second->at(0).id);
+}
+
+TEST_P(StoreConformance, submit_tells_that_work_is_available_unless_it_is_scheduled) {
+  JobSpec later = spec("later");
+  later.run_at = clock_.now() + hours(1);
+  submit_one(later);
+  EXPECT_TRUE(driver_->told().work.empty());
+  submit_one(spec("now"));
+  EXPECT_EQ(driver_->told().work, std::vector<std::string>{"now"});
+}
+
+TEST_P(StoreConformance, all_jobs_of_a_submission_are_accepted_or_none) {
+  JobSpec bad = spec();
+  bad.deadline = clock_.now() - seconds(1);
+  const auto refused = driver_->submit({spec(), spec(), bad});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.status().code(), StatusCode::invalid);
+  EXPECT_EQ(refused.status().param(), "jobs[2].deadline");
+  EXPECT_TRUE(driver_->list({})->empty());
+}
+
+TEST_P(StoreConformance, a_deadline_of_this_very_moment_is_refused) {
+  JobSpec bad = spec();
+  bad.deadline = clock_.now();
+  const auto refused = driver_->submit({bad});
+  EXPECT_EQ(refused.status().param(), "jobs[0].deadline");
+}
+
+TEST_P(StoreConformance, bad_fields_are_refused_by_name) {
+  const auto param_of = [&](const std::function<void(JobSpec&)>& change) {
+    JobSpec bad = spec();
+    change(bad);
+    const auto refused = driver_->submit({bad});
+    return refused.ok() ? std::string("accepted") : refused.status().param();
+  };
+  EXPECT_EQ(param_of([](JobSpec& s) { s.model.clear(); }), "jobs[0].model");
+  EXPECT_EQ(param_of([](JobSpec& s) { s.tenant.clear(); }), "jobs[0].tenant");
+  EXPECT_EQ(param_of([](JobSpec& s) { s.retention = seconds(59); }), "jobs[0].retention");
+  EXPECT_EQ(param_of([](JobSpec& s) { s.retention = hours(24 * 30) + seconds(1); }),
+            "jobs[0].retention");
+  EXPECT_EQ(param_of([](JobSpec& s) { s.max_attempts = 0; }), "jobs[0].max_attempts");
+  EXPECT_EQ(param_of([](JobSpec& s) { s.n_choices = 0; }), "jobs[0].n_choices");
+  EXPECT_EQ(param_of([](JobSpec& s) { s.prompt_tokens = -1; }), "jobs[0].prompt_tokens");
+  EXPECT_EQ(param_of([](JobSpec& s) { s.run_timeout = seconds(0); }), "jobs[0].run_timeout");
+  EXPECT_EQ(param_of([](JobSpec& s) { s.run_at = WallTime::max(); }), "jobs[0].run_at");
+}
+
+TEST_P(StoreConformance, a_submission_of_nothing_or_of_too_many_is_refused) {
+  EXPECT_EQ(driver_->submit({}).status().param(), "jobs");
+  options_.batch_jobs_max = 2;
+  reopen();
+  const auto refused = driver_->submit({spec(), spec(), spec()});
+  EXPECT_EQ(refused.status().param(), "jobs");
+  EXPECT_NE(refused.status().message().find("3"), std::string::npos);
+  EXPECT_NE(refused.status().message().find("2"), std::string::npos);
+}
+
+// --- depth
+
+TEST_P(StoreConformance, a_full_queue_refuses_and_names_depth_and_limit) {
+  options_.queue_depth_max = 3;
+  reopen();
+  ASSERT_TRUE(driver_->submit({spec(), spec()}).ok());
+  const auto refused = driver_->submit({spec(), spec()});
+  EXPECT_EQ(refused.status().code(), StatusCode::exhausted);
+  EXPECT_NE(refused.status().message().find("2 jobs are waiting"), std::string::npos);
+  EXPECT_NE(refused.status().message().find("limit is 3"), std::string::npos);
+  EXPECT_TRUE(driver_->submit({spec()}).ok());
+  EXPECT_TRUE(driver_->submit({spec("other")}).ok()) << "each model has its own depth";
+}
+
+TEST_P(StoreConformance, batch_members_and_claimed_jobs_do_not_count_as_depth) {
+  options_.queue_depth_max = 1;
+  reopen();
+  JobSpec member = spec();
+  member.batch_id = "b1";
+  ASSERT_TRUE(driver_->submit({member, member, member}).ok());
+  ASSERT_TRUE(driver_->submit({spec()}).ok());
+  EXPECT_FALSE(driver_->submit({spec()}).ok());
+  ASSERT_EQ(driver_->claim("m", 4)->size(), 4u);
+  EXPECT_TRUE(driver_->submit({spec()}).ok());
+}
+
+// --- idempotency
+
+TEST_P(StoreConformance, the_same_key_and_content_is_the_same_job) {
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  const auto first = driver_->submit({keyed});
+  clock_.advance(seconds(5));
+  const auto again = driver_->submit({keyed});
+  ASSERT_TRUE(first.ok() && again.ok());
+  EXPECT_FALSE(first->at(0).existed);
+  EXPECT_TRUE(again->at(0).existed);
+  EXPECT_FALSE(again->at(0).finished);
+  EXPECT_EQ(again->at(0).id, first->at(0).id);
+  EXPECT_EQ(again->at(0).mailbox_key, first->at(0).mailbox_key);
+  EXPECT_EQ(driver_->list({})->size(), 1u);
+}
+
+TEST_P(StoreConformance, the_same_key_with_a_generated_mailbox_key_names_the_first_one) {
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  keyed.mailbox_key.clear();
+  const auto first = driver_->submit({keyed});
+  const auto again = driver_->submit({keyed});
+  EXPECT_EQ(again->at(0).mailbox_key, first->at(0).mailbox_key);
+}
+
+TEST_P(StoreConformance, the_same_key_with_another_content_is_a_conflict) {
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  submit_one(keyed);
+  keyed.body = R"({"messages":[1]})";
+  const auto refused = driver_->submit({spec(), keyed});
+  EXPECT_EQ(refused.status().code(), StatusCode::conflict);
+  EXPECT_EQ(refused.status().param(), "jobs[1].idempotency_key");
+  EXPECT_EQ(driver_->list({})->size(), 1u) << "its neighbour was refused with it";
+}
+
+TEST_P(StoreConformance, derived_token_counts_are_not_content) {
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  submit_one(keyed);
+  keyed.prompt_tokens += 1;
+  keyed.tokens_are_exact = true;
+  EXPECT_TRUE(driver_->submit({keyed}).ok());
+}
+
+TEST_P(StoreConformance, a_key_belongs_to_its_tenant) {
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  const JobId first = submit_one(keyed);
+  keyed.tenant = "other";
+  EXPECT_NE(submit_one(keyed), first);
+}
+
+TEST_P(StoreConformance, a_key_twice_in_one_submission_is_one_job) {
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  const auto submitted = driver_->submit({keyed, keyed});
+  ASSERT_TRUE(submitted.ok());
+  EXPECT_EQ(submitted->at(0).id, submitted->at(1).id);
+  EXPECT_TRUE(submitted->at(1).existed);
+  JobSpec other = keyed;
+  other.idempotency_key = "k2";
+  JobSpec differs = other;
+  differs.body = "{}";
+  EXPECT_EQ(driver_->submit({other, differs}).status().code(), StatusCode::conflict);
+  EXPECT_EQ(driver_->list({})->size(), 1u);
+}
+
+TEST_P(StoreConformance, a_finished_job_keeps_its_key_for_a_day_or_its_retention) {
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  const JobId first = submit_one(keyed);
+  finish_one(claim_one());
+  clock_.advance(hours(24) - Micros(1));
+  must(driver_->purge());
+  const auto again = driver_->submit({keyed});
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->at(0).id, first);
+  EXPECT_TRUE(again->at(0).finished);
+  clock_.advance(Micros(1));
+  const auto anew = driver_->submit({keyed});
+  ASSERT_TRUE(anew.ok());
+  EXPECT_NE(anew->at(0).id, first);
+  EXPECT_FALSE(anew->at(0).existed);
+  must(driver_->purge());
+  EXPECT_TRUE(driver_->submit({keyed})->at(0).existed) << "the purge spared the key's new life";
+}
+
+TEST_P(StoreConformance, a_long_retention_keeps_the_key_as_long) {
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  keyed.retention = hours(72);
+  const JobId first = submit_one(keyed);
+  finish_one(claim_one());
+  clock_.advance(hours(71));
+  must(driver_->purge());
+  EXPECT_EQ(driver_->submit({keyed})->at(0).id, first);
+}
+
+TEST_P(StoreConformance, an_expired_key_accepts_another_content_after_the_purge) {
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  submit_one(keyed);
+  finish_one(claim_one());
+  clock_.advance(hours(25));
+  ASSERT_TRUE(driver_->purge().ok());
+  keyed.body = "{}";
+  EXPECT_TRUE(driver_->submit({keyed}).ok());
+}
+
+}  // namespace
+}  // namespace parkd

@@ -1,0 +1,113 @@
+// StoreDriver: a JobStore's verbs as plain calls that wait for their completion.
+//
+// For tests, any thread but the store's. Also records what the store told its observer.
+#pragma once
+
+#include <future>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lib/store/job_store.h"
+
+namespace parkd {
+
+class StoreDriver {
+ public:
+  struct Told {
+    std::vector<std::string> work;                              // models
+    std::vector<std::pair<std::string, std::string>> messages;  // (tenant, mailbox key)
+    std::vector<std::pair<JobId, RunLease>> cancels;
+  };
+
+  // Takes the observer's place: before any verb.
+  explicit StoreDriver(JobStore& store) : store_(store) {
+    StoreObserver observer;
+    observer.work_available = [told = told_](const std::string& model) {
+      const std::lock_guard lock(told->mutex);
+      told->what.work.push_back(model);
+    };
+    observer.message_stored = [told = told_](const std::string& tenant, const std::string& key) {
+      const std::lock_guard lock(told->mutex);
+      told->what.messages.emplace_back(tenant, key);
+    };
+    observer.cancel_requested = [told = told_](JobId id, RunLease lease) {
+      const std::lock_guard lock(told->mutex);
+      told->what.cancels.emplace_back(id, lease);
+    };
+    store_.set_observer(std::move(observer));
+  }
+
+  Result<std::vector<SubmittedJob>> submit(std::vector<JobSpec> jobs) {
+    return wait<std::vector<SubmittedJob>>(
+        [&](auto done) { store_.submit(std::move(jobs), std::move(done)); });
+  }
+  Result<std::vector<Job>> claim(std::string model, int32_t max_jobs) {
+    return wait<std::vector<Job>>([&](auto done) {
+      store_.claim({std::move(model), max_jobs}, std::move(done));
+    });
+  }
+  Result<std::vector<FinishAnswer>> finish(std::vector<FinishItem> items) {
+    return wait<std::vector<FinishAnswer>>(
+        [&](auto done) { store_.finish(std::move(items), std::move(done)); });
+  }
+  Result<std::vector<ReleaseAnswer>> release(std::vector<ReleaseItem> items) {
+    return wait<std::vector<ReleaseAnswer>>(
+        [&](auto done) { store_.release(std::move(items), std::move(done)); });
+  }
+  Result<CancelAnswer> cancel(JobId id, std::string tenant) {
+    return wait<CancelAnswer>(
+        [&](auto done) { store_.cancel(id, std::move(tenant), std::move(done)); });
+  }
+  Result<JobRecord> get(JobId id, std::string tenant) {
+    return wait<JobRecord>([&](auto done) { store_.get(id, std::move(tenant), std::move(done)); });
+  }
+  Result<std::vector<Job>> list(ListFilter filter) {
+    return wait<std::vector<Job>>(
+        [&](auto done) { store_.list(std::move(filter), std::move(done)); });
+  }
+  Result<FetchAnswer> fetch(FetchRequest request) {
+    return wait<FetchAnswer>([&](auto done) { store_.fetch(std::move(request), std::move(done)); });
+  }
+  Result<std::vector<Message>> take(std::string tenant, std::string key,
+                                    std::vector<uint64_t> sequences) {
+    return wait<std::vector<Message>>([&](auto done) {
+      store_.take(std::move(tenant), std::move(key), std::move(sequences), std::move(done));
+    });
+  }
+  Result<PurgeAnswer> purge() {
+    return wait<PurgeAnswer>([&](auto done) { store_.purge(std::move(done)); });
+  }
+  Result<StoreStats> stats() {
+    return wait<StoreStats>([&](auto done) { store_.stats(std::move(done)); });
+  }
+
+  // What was told since the last call. A store tells before it completes the verb.
+  Told told() {
+    const std::lock_guard lock(told_->mutex);
+    return std::exchange(told_->what, {});
+  }
+
+  JobStore& store() { return store_; }
+
+ private:
+  struct Shared {
+    std::mutex mutex;
+    Told what;
+  };
+
+  template <class T, class Call>
+  Result<T> wait(Call call) {
+    auto promise = std::make_shared<std::promise<Result<T>>>();
+    std::future<Result<T>> future = promise->get_future();
+    call(Completion<T>([promise](Result<T> result) { promise->set_value(std::move(result)); }));
+    return future.get();
+  }
+
+  JobStore& store_;
+  std::shared_ptr<Shared> told_ = std::make_shared<Shared>();
+};
+
+}  // namespace parkd
