@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# systemd/parkd.service passes `systemd-analyze verify` without a word, and its numbers agree with the
+# configuration's defaults. Exit 77 = skipped (no systemd-analyze); PARKD_CI_STRICT=1 makes that 1.
+set -euo pipefail
+unit=$1/systemd/parkd.service
+fail() { echo "FAILED: $*" >&2; exit 1; }
+
+# value KEY: of the last such line of the unit.
+value() { sed -n "s/^$1=//p" "$unit" | tail -n 1; }
+
+[ "$(value Type)" = notify ] || fail "Type is not notify"
+[ "$(value Restart)" = always ] || fail "Restart is not always"
+[ "$(value StartLimitIntervalSec)" = 0 ] || fail "there is a start limit"
+[ "$(value KillMode)" = mixed ] || fail "KillMode is not mixed"
+[ -n "$(value WatchdogSec)" ] || fail "no watchdog"
+drain=$(sed -n 's/^ *#\{0,1\}drain_timeout_s: *//p' "$1/config/parkd.yaml")
+stop=$(value TimeoutStopSec)
+[ "${stop%s}" -gt "$drain" ] || fail "TimeoutStopSec $stop is not above drain_timeout_s $drain"
+
+if ! command -v systemd-analyze >/dev/null; then
+  echo "SKIPPED: no systemd-analyze, so systemd/parkd.service is not verified" >&2
+  [ "${PARKD_CI_STRICT:-0}" = 1 ] && fail "PARKD_CI_STRICT is set"
+  exit 77
+fi
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# verify wants the command to be there; every other line is checked as it is.
+sed 's|^ExecStart=/usr/local/bin/parkd |ExecStart=/bin/true |' "$unit" >"$work/parkd.service"
+cmp -s "$unit" "$work/parkd.service" && fail "ExecStart is not /usr/local/bin/parkd"
+said=$(systemd-analyze verify --man=no "$work/parkd.service" 2>&1) || fail "verify: $said"
+# Complaints about other units of this machine are not ours.
+ours=$(grep -F parkd.service <<<"$said" || true)
+[ -z "$ours" ] || fail "verify: $ours"
+
+# The check itself must be able to fail.
+sed 's/^KillMode=mixed/KillMod=mixed/' "$work/parkd.service" >"$work/parkd-wrong.service"
+systemd-analyze verify --man=no "$work/parkd-wrong.service" 2>&1 | grep -q KillMod ||
+  fail "verify does not notice an unknown key"
+echo "ok: systemd/parkd.service"
