@@ -1,0 +1,83 @@
+// Kernels on single rows: norm, gate, rope, quantisation. Included after one simd_*.h.
+//
+// Plain loops here hold no reductions in float and the file is compiled with -ffp-contract=off, so
+// whatever the compiler vectorises keeps its bits.
+#pragma once
+
+#include "kernels/cpu/cpu_kernels.h"
+
+namespace parkd::cpu {
+namespace {
+
+void quantise_row(const float* in, int64_t k, int8_t* q8, ActivationBlock* blocks) {
+  for (int64_t b = 0; b < k / kBlock; ++b, in += kBlock, q8 += kBlock) {
+    uint32_t amax_bits = 0;  // magnitudes of floats order like their bits; NaN is the greatest
+    for (int i = 0; i < kBlock; ++i) {
+      const uint32_t bits = float_to_bits(in[i]) & 0x7FFFFFFFU;
+      amax_bits = bits > amax_bits ? bits : amax_bits;
+    }
+    const float amax = bits_to_float(amax_bits);
+    const float inverse = amax_bits >= 0x00800000U ? 127.0F / amax : 0.0F;
+    int32_t sum = 0;
+    for (int i = 0; i < kBlock; ++i) {
+      // 1.5 * 2^23 rounds to nearest even and leaves the integer in the low bits.
+      const float shifted = in[i] * inverse + 12582912.0F;
+      const auto code = static_cast<int8_t>(float_to_bits(shifted) - 0x4B400000U);
+      q8[i] = code;
+      sum += code;
+    }
+    const float scale = amax / 127.0F;
+    blocks[b] = {scale, scale * static_cast<float>(sum), -8 * sum, -128 * sum};
+  }
+}
+
+void to_bf16(const float* in, int64_t n, uint16_t* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = float_to_bf16(in[i]);
+}
+
+void rms_norm(const float* in, const float* weight, int64_t n, float eps, float* out) {
+  F32x16 squares = broadcast(0.0F);
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const F32x16 x = load(in + i);
+    squares = fma(x, x, squares);
+  }
+  if (i < n) {
+    const F32x16 x = load_first(in + i, static_cast<int>(n - i));
+    squares = fma(x, x, squares);
+  }
+  const float mean = sum_lanes(squares) / static_cast<float>(n);
+  const float factor = 1.0F / __builtin_sqrtf(mean + eps);
+  for (i = 0; i < n; ++i) out[i] = in[i] * factor * weight[i];
+}
+
+// silu(g) = g / (1 + e^-g)
+void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
+  const F32x16 zero = broadcast(0.0F);
+  const F32x16 one = broadcast(1.0F);
+  for (int64_t i = 0; i < n; i += 16) {
+    const int left = n - i < 16 ? static_cast<int>(n - i) : 16;
+    const F32x16 g = load_first(gate + i, left);
+    const F32x16 denominator = add(one, exponential(subtract(zero, g)));
+    store_first(out + i, multiply(divide(g, denominator), load_first(up + i, left)), left);
+  }
+}
+
+void rope(float* heads, int64_t n_heads, int64_t head_dim, const float* cos_sin, bool interleaved) {
+  const int64_t half = head_dim / 2;
+  const int64_t step = interleaved ? 2 : 1;      // from pair to pair
+  const int64_t apart = interleaved ? 1 : half;  // from first to second of a pair
+  for (int64_t h = 0; h < n_heads; ++h, heads += head_dim) {
+    for (int64_t i = 0; i < half; ++i) {
+      const float c = cos_sin[2 * i];
+      const float s = cos_sin[2 * i + 1];
+      const float x = heads[i * step];
+      const float y = heads[i * step + apart];
+      heads[i * step] = x * c - y * s;
+      heads[i * step + apart] = x * s + y * c;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace parkd::cpu

@@ -1,0 +1,154 @@
+// The 16-lane vectors of vector_kernels.h as two AVX2 registers (AVX2, FMA, F16C).
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "kernels/cpu/half.h"
+
+namespace parkd::cpu {
+namespace {
+
+struct F32x16 {
+  __m256 low;
+  __m256 high;
+};
+
+inline F32x16 broadcast(float x) {
+  return {_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+inline F32x16 load(const float* p) {
+  return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+inline __m256i first_lanes(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+inline F32x16 load_first(const float* p, int n) {
+  return {_mm256_maskload_ps(p, first_lanes(n)), _mm256_maskload_ps(p + 8, first_lanes(n - 8))};
+}
+inline void store(float* p, F32x16 a) {
+  _mm256_storeu_ps(p, a.low);
+  _mm256_storeu_ps(p + 8, a.high);
+}
+inline void store_first(float* p, F32x16 a, int n) {
+  _mm256_maskstore_ps(p, first_lanes(n), a.low);
+  _mm256_maskstore_ps(p + 8, first_lanes(n - 8), a.high);
+}
+inline F32x16 add(F32x16 a, F32x16 b) {
+  return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
+}
+inline F32x16 subtract(F32x16 a, F32x16 b) {
+  return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)};
+}
+inline F32x16 multiply(F32x16 a, F32x16 b) {
+  return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
+}
+inline F32x16 divide(F32x16 a, F32x16 b) {
+  return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)};
+}
+inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
+  return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+}
+inline F32x16 maximum(F32x16 a, F32x16 b) {
+  return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)};
+}
+inline F32x16 minimum(F32x16 a, F32x16 b) {
+  return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)};
+}
+inline F32x16 keep_first(F32x16 a, int n, float other) {
+  const __m256 filler = _mm256_set1_ps(other);
+  return {_mm256_blendv_ps(filler, a.low, _mm256_castsi256_ps(first_lanes(n))),
+          _mm256_blendv_ps(filler, a.high, _mm256_castsi256_ps(first_lanes(n - 8)))};
+}
+inline __m256 scale_by_power(__m256 value, __m256 magic) {
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value),
+                                              _mm256_slli_epi32(_mm256_castps_si256(magic), 23)));
+}
+inline F32x16 scale_by_power(F32x16 value, F32x16 magic) {
+  return {scale_by_power(value.low, magic.low), scale_by_power(value.high, magic.high)};
+}
+inline F32x16 load_f16(const uint16_t* p) {
+  return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
+          _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
+}
+
+struct Bf16x32 {
+  F32x16 even;
+  F32x16 odd;
+};
+inline Bf16x32 load_pairs(const uint16_t* p) {
+  const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 16));
+  const __m256i odd = _mm256_set1_epi32(static_cast<int>(0xFFFF0000U));
+  return {{_mm256_castsi256_ps(_mm256_slli_epi32(low, 16)),
+           _mm256_castsi256_ps(_mm256_slli_epi32(high, 16))},
+          {_mm256_castsi256_ps(_mm256_and_si256(low, odd)),
+           _mm256_castsi256_ps(_mm256_and_si256(high, odd))}};
+}
+inline F32x16 dot_pair(F32x16 sum, Bf16x32 a, uint32_t pair) {
+  sum = fma(a.even, broadcast(bits_to_float(pair << 16)), sum);
+  return fma(a.odd, broadcast(bits_to_float(pair & 0xFFFF0000U)), sum);
+}
+
+struct I32x16 {
+  __m256i low;
+  __m256i high;
+};
+inline I32x16 broadcast_i32(int32_t x) {
+  return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)};
+}
+inline F32x16 to_float(I32x16 a) {
+  return {_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)};
+}
+
+struct Codes64 {
+  __m256i low;
+  __m256i high;
+};
+inline Codes64 load_codes(const uint8_t* p) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))};
+}
+inline void load_nibbles(const uint8_t* p, Codes64& low, Codes64& high) {
+  const Codes64 both = load_codes(p);
+  const __m256i mask = _mm256_set1_epi8(15);
+  low = {_mm256_and_si256(both.low, mask), _mm256_and_si256(both.high, mask)};
+  high = {_mm256_and_si256(_mm256_srli_epi16(both.low, 4), mask),
+          _mm256_and_si256(_mm256_srli_epi16(both.high, 4), mask)};
+}
+inline Codes64 load_q8(const uint8_t* p) {
+  const Codes64 codes = load_codes(p);
+  const __m256i offset = _mm256_set1_epi8(static_cast<char>(0x80));
+  return {_mm256_xor_si256(codes.low, offset), _mm256_xor_si256(codes.high, offset)};
+}
+inline I32x16 q8_start(int32_t) {
+  return broadcast_i32(0);
+}
+// VPMADDUBSW adds two products in 16 bits: 2 * 15 * 127 fits.
+inline __m256i dot_nibbles(__m256i sum, __m256i codes, __m256i four) {
+  const __m256i pairs = _mm256_maddubs_epi16(codes, four);
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+// Signs move to the activation, so the unsigned operand is |code| <= 128: 2 * 128 * 127 = 32512
+// still fits in 16 bits, where code + 128 would not.
+inline __m256i dot_q8(__m256i sum, __m256i codes, __m256i four) {
+  return dot_nibbles(sum, _mm256_abs_epi8(codes), _mm256_sign_epi8(four, codes));
+}
+inline __m256i broadcast_four(const int8_t* four) {
+  int32_t bits;
+  __builtin_memcpy(&bits, four, 4);
+  return _mm256_set1_epi32(bits);
+}
+inline I32x16 dot_nibbles(I32x16 sum, const Codes64& codes, const int8_t* four) {
+  const __m256i activation = broadcast_four(four);
+  return {dot_nibbles(sum.low, codes.low, activation),
+          dot_nibbles(sum.high, codes.high, activation)};
+}
+inline I32x16 dot_q8(I32x16 sum, const Codes64& codes, const int8_t* four) {
+  const __m256i activation = broadcast_four(four);
+  return {dot_q8(sum.low, codes.low, activation), dot_q8(sum.high, codes.high, activation)};
+}
+
+}  // namespace
+}  // namespace parkd::cpu

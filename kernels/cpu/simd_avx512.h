@@ -1,0 +1,115 @@
+// The 16-lane vectors of vector_kernels.h as one AVX-512 register (F, BW, DQ, VL, VNNI, BF16).
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "kernels/cpu/half.h"
+
+namespace parkd::cpu {
+namespace {
+
+using F32x16 = __m512;
+
+inline F32x16 broadcast(float x) {
+  return _mm512_set1_ps(x);
+}
+inline F32x16 load(const float* p) {
+  return _mm512_loadu_ps(p);
+}
+inline __mmask16 first_lanes(int n) {
+  return n >= 16 ? static_cast<__mmask16>(0xFFFF)
+                 : static_cast<__mmask16>(n <= 0 ? 0U : (1U << n) - 1U);
+}
+inline F32x16 load_first(const float* p, int n) {
+  return _mm512_maskz_loadu_ps(first_lanes(n), p);
+}
+inline void store(float* p, F32x16 a) {
+  _mm512_storeu_ps(p, a);
+}
+inline void store_first(float* p, F32x16 a, int n) {
+  _mm512_mask_storeu_ps(p, first_lanes(n), a);
+}
+inline F32x16 add(F32x16 a, F32x16 b) {
+  return _mm512_add_ps(a, b);
+}
+inline F32x16 subtract(F32x16 a, F32x16 b) {
+  return _mm512_sub_ps(a, b);
+}
+inline F32x16 multiply(F32x16 a, F32x16 b) {
+  return _mm512_mul_ps(a, b);
+}
+inline F32x16 divide(F32x16 a, F32x16 b) {
+  return _mm512_div_ps(a, b);
+}
+inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
+  return _mm512_fmadd_ps(a, b, c);
+}
+inline F32x16 maximum(F32x16 a, F32x16 b) {
+  return _mm512_max_ps(a, b);
+}
+inline F32x16 minimum(F32x16 a, F32x16 b) {
+  return _mm512_min_ps(a, b);
+}
+inline F32x16 keep_first(F32x16 a, int n, float other) {
+  return _mm512_mask_blend_ps(first_lanes(n), _mm512_set1_ps(other), a);
+}
+inline F32x16 scale_by_power(F32x16 value, F32x16 magic) {
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(value),
+                                              _mm512_slli_epi32(_mm512_castps_si512(magic), 23)));
+}
+inline F32x16 load_f16(const uint16_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+
+using Bf16x32 = __m512bh;
+
+inline Bf16x32 load_pairs(const uint16_t* p) {
+  const __m512i bits = _mm512_loadu_si512(p);
+  Bf16x32 result;
+  __builtin_memcpy(&result, &bits, 64);
+  return result;
+}
+inline F32x16 dot_pair(F32x16 sum, Bf16x32 a, uint32_t pair) {
+  const __m512i bits = _mm512_set1_epi32(static_cast<int>(pair));
+  Bf16x32 b;
+  __builtin_memcpy(&b, &bits, 64);
+  return _mm512_dpbf16_ps(sum, a, b);
+}
+
+using I32x16 = __m512i;
+
+inline I32x16 broadcast_i32(int32_t x) {
+  return _mm512_set1_epi32(x);
+}
+inline F32x16 to_float(I32x16 a) {
+  return _mm512_cvtepi32_ps(a);
+}
+
+using Codes64 = __m512i;
+
+inline void load_nibbles(const uint8_t* p, Codes64& low, Codes64& high) {
+  const __m512i both = _mm512_loadu_si512(p);
+  const __m512i mask = _mm512_set1_epi8(15);
+  low = _mm512_and_si512(both, mask);
+  high = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
+}
+// VPDPBUSD wants unsigned weights: the codes keep their +128 and the sum starts at its correction.
+inline Codes64 load_q8(const uint8_t* p) {
+  return _mm512_loadu_si512(p);
+}
+inline I32x16 q8_start(int32_t minus_128_sum) {
+  return broadcast_i32(minus_128_sum);
+}
+inline I32x16 dot_nibbles(I32x16 sum, const Codes64& codes, const int8_t* four) {
+  int32_t bits;
+  __builtin_memcpy(&bits, four, 4);
+  return _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(bits));
+}
+inline I32x16 dot_q8(I32x16 sum, const Codes64& codes, const int8_t* four) {
+  return dot_nibbles(sum, codes, four);
+}
+
+}  // namespace
+}  // namespace parkd::cpu

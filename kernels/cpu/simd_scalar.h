@@ -1,0 +1,133 @@
+// The 16-lane vectors of vector_kernels.h in plain C++: the reference for the other two.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cpu/half.h"
+
+namespace parkd::cpu {
+namespace {
+
+struct F32x16 {
+  float lane[16];
+};
+
+template <class F>
+inline F32x16 each(F f) {
+  F32x16 result;
+  for (int i = 0; i < 16; ++i) result.lane[i] = f(i);
+  return result;
+}
+
+inline F32x16 broadcast(float x) {
+  return each([&](int) { return x; });
+}
+inline F32x16 load(const float* p) {
+  return each([&](int i) { return p[i]; });
+}
+inline F32x16 load_first(const float* p, int n) {
+  return each([&](int i) { return i < n ? p[i] : 0.0F; });
+}
+inline void store(float* p, F32x16 a) {
+  for (int i = 0; i < 16; ++i) p[i] = a.lane[i];
+}
+inline void store_first(float* p, F32x16 a, int n) {
+  for (int i = 0; i < n; ++i) p[i] = a.lane[i];
+}
+inline F32x16 add(F32x16 a, F32x16 b) {
+  return each([&](int i) { return a.lane[i] + b.lane[i]; });
+}
+inline F32x16 subtract(F32x16 a, F32x16 b) {
+  return each([&](int i) { return a.lane[i] - b.lane[i]; });
+}
+inline F32x16 multiply(F32x16 a, F32x16 b) {
+  return each([&](int i) { return a.lane[i] * b.lane[i]; });
+}
+inline F32x16 divide(F32x16 a, F32x16 b) {
+  return each([&](int i) { return a.lane[i] / b.lane[i]; });
+}
+// a * b + c, rounded once.
+inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
+  return each([&](int i) { return __builtin_fmaf(a.lane[i], b.lane[i], c.lane[i]); });
+}
+// The larger; b when one is NaN, as the instruction does.
+inline F32x16 maximum(F32x16 a, F32x16 b) {
+  return each([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+inline F32x16 minimum(F32x16 a, F32x16 b) {
+  return each([&](int i) { return a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+// Lanes [0, n) of a, `other` elsewhere.
+inline F32x16 keep_first(F32x16 a, int n, float other) {
+  return each([&](int i) { return i < n ? a.lane[i] : other; });
+}
+// value * 2^k where `magic` is 1.5 * 2^23 + k.
+inline F32x16 scale_by_power(F32x16 value, F32x16 magic) {
+  return each([&](int i) {
+    return bits_to_float(float_to_bits(value.lane[i]) + (float_to_bits(magic.lane[i]) << 23));
+  });
+}
+inline F32x16 load_f16(const uint16_t* p) {
+  return each([&](int i) { return f16_to_float(p[i]); });
+}
+
+// 16 pairs of bf16, and sums of products of pairs.
+struct Bf16x32 {
+  uint32_t pair[16];
+};
+inline Bf16x32 load_pairs(const uint16_t* p) {
+  Bf16x32 result;
+  __builtin_memcpy(result.pair, p, 64);
+  return result;
+}
+inline F32x16 dot_pair(F32x16 sum, Bf16x32 a, uint32_t pair) {
+  const float even = bits_to_float(pair << 16);
+  const float odd = bits_to_float(pair & 0xFFFF0000U);
+  return each([&](int i) {
+    const float first = __builtin_fmaf(bits_to_float(a.pair[i] << 16), even, sum.lane[i]);
+    return __builtin_fmaf(bits_to_float(a.pair[i] & 0xFFFF0000U), odd, first);
+  });
+}
+
+struct I32x16 {
+  int32_t lane[16];
+};
+inline I32x16 broadcast_i32(int32_t x) {
+  I32x16 result;
+  for (int i = 0; i < 16; ++i) result.lane[i] = x;
+  return result;
+}
+inline F32x16 to_float(I32x16 a) {
+  return each([&](int i) { return static_cast<float>(a.lane[i]); });
+}
+
+// (16 outputs, 4 k) of codes as bytes: nibbles 0..15, or q8 in whatever form dot_q8 wants.
+struct Codes64 {
+  int8_t code[64];
+};
+inline void load_nibbles(const uint8_t* p, Codes64& low, Codes64& high) {
+  for (int i = 0; i < 64; ++i) {
+    low.code[i] = static_cast<int8_t>(p[i] & 15);
+    high.code[i] = static_cast<int8_t>(p[i] >> 4);
+  }
+}
+inline Codes64 load_q8(const uint8_t* p) {
+  Codes64 result;
+  for (int i = 0; i < 64; ++i) result.code[i] = static_cast<int8_t>(p[i] ^ 0x80);
+  return result;
+}
+// What a q8 sum starts from: the correction when the codes still carry their +128.
+inline I32x16 q8_start(int32_t) {
+  return broadcast_i32(0);
+}
+// lane += sum over 4 k of code * activation; `four` holds four int8.
+inline I32x16 dot_nibbles(I32x16 sum, const Codes64& codes, const int8_t* four) {
+  for (int i = 0; i < 64; ++i) sum.lane[i / 4] += codes.code[i] * four[i % 4];
+  return sum;
+}
+inline I32x16 dot_q8(I32x16 sum, const Codes64& codes, const int8_t* four) {
+  return dot_nibbles(sum, codes, four);
+}
+
+}  // namespace
+}  // namespace parkd::cpu
