@@ -247,7 +247,7 @@ const YAML::Node* YamlSection::list(std::string_view key, size_t count_max) cons
   return node;
 }
 
-std::vector<YamlSection> YamlSection::sections(std::string_view key, std::string schema,
+std::vector<YamlSection> YamlSection::sections(std::string_view key, const std::string& schema,
                                                size_t count_max) const {
   std::vector<YamlSection> result;
   const YAML::Node* node = list(key, count_max);
@@ -331,7 +331,7 @@ std::optional<bool> YamlSection::boolean(std::string_view key) const {
 }
 
 std::optional<std::string> YamlSection::text(std::string_view key, size_t bytes_max) const {
-  const auto value = scalar(key);
+  auto value = scalar(key);
   if (!value) return std::nullopt;
   if (value->empty()) {
     fail_value(key, "is empty");

@@ -59,7 +59,7 @@ class YamlSection {
 
   YamlSection section(std::string_view key, std::string schema) const;
   // The mappings of a list; at most `count_max`.
-  std::vector<YamlSection> sections(std::string_view key, std::string schema,
+  std::vector<YamlSection> sections(std::string_view key, const std::string& schema,
                                     size_t count_max) const;
 
   bool has(std::string_view key) const { return entries_.count(std::string(key)) > 0; }
