@@ -1,0 +1,67 @@
+#include "lib/job/job.h"
+
+#include <gtest/gtest.h>
+
+namespace parkd {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+TEST(Job, words_of_enums_read_back) {
+  for (const Priority p : {Priority::critical, Priority::high, Priority::normal, Priority::low}) {
+    EXPECT_EQ(priority_from_string(to_string(p)), p);
+  }
+  EXPECT_EQ(priority_from_string("urgent"), std::nullopt);
+  for (const Outcome o : {Outcome::completed, Outcome::failed, Outcome::cancelled,
+                          Outcome::deadline_missed, Outcome::quarantined}) {
+    EXPECT_EQ(outcome_from_string(to_string(o)), o);
+  }
+  EXPECT_EQ(outcome_from_string(""), std::nullopt);
+}
+
+TEST(Job, the_order_key_is_priority_and_ageing_in_one) {
+  const WallTime t0 = from_unix_us(1'800'000'000'000'000);
+  JobSpec low;
+  low.priority = Priority::low;
+  JobSpec normal;
+  JobSpec high;
+  high.priority = Priority::high;
+  EXPECT_LT(order_key_of(high, t0), order_key_of(normal, t0));
+  EXPECT_LT(order_key_of(normal, t0), order_key_of(low, t0));
+  EXPECT_LT(order_key_of(low, t0), order_key_of(normal, t0 + hours(6)))
+      << "a low job that waited long goes before a fresh normal one: nothing starves";
+  EXPECT_EQ(order_key_of(high, t0), t0 + minutes(10));
+}
+
+TEST(Job, a_later_run_at_is_where_waiting_starts) {
+  const WallTime t0 = from_unix_us(1'800'000'000'000'000);
+  JobSpec spec;
+  spec.priority = Priority::critical;
+  spec.run_at = t0 + seconds(90);
+  EXPECT_EQ(order_key_of(spec, t0), t0 + seconds(90));
+  spec.run_at = t0 - seconds(90);
+  EXPECT_EQ(order_key_of(spec, t0), t0);
+}
+
+TEST(Job, need_counts_every_choice_whole) {
+  JobSpec spec;
+  spec.n_choices = 128;
+  spec.prompt_tokens = 2'000'000'000;
+  spec.max_new_tokens = 2'000'000'000;
+  EXPECT_EQ(spec.need_tokens(), 128 * int64_t{4'000'000'000});
+}
+
+TEST(Job, only_three_failure_codes_are_retried) {
+  EXPECT_TRUE(is_retryable(failure::kInternal));
+  EXPECT_TRUE(is_retryable(failure::kDeviceLost));
+  EXPECT_TRUE(is_retryable(failure::kOutOfResources));
+  EXPECT_FALSE(is_retryable(failure::kInvalidRequest));
+  EXPECT_FALSE(is_retryable(failure::kTooLarge));
+  EXPECT_FALSE(is_retryable(failure::kRunTimeout));
+  EXPECT_FALSE(is_retryable(failure::kModelUnavailable));
+}
+
+}  // namespace
+}  // namespace parkd
