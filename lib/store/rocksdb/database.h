@@ -72,6 +72,7 @@ class Database {
   std::map<std::string, Period> periods_;
   rocksdb::ColumnFamilyOptions period_options_;
   bool sync_ = true;
+  bool write_failed_ = false;  // only read when the sync thread is idle
   std::unique_ptr<rocksdb::DB> db_;
 };
 
