@@ -13,6 +13,15 @@ namespace {
 
 namespace json = boost::json;
 
+constexpr size_t kShownMax = 60;  // bytes of a sender's value or name in a message
+
+// Where to cut a longer text: before the code point that would straddle the limit.
+size_t cut_at(std::string_view text) {
+  size_t end = kShownMax;
+  while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xc0) == 0x80) --end;
+  return end;
+}
+
 // Builds a json::value like boost's own parser, and refuses what that one lets pass: an object that
 // names a member twice (the last would win silently) and numbers past the largest double.
 class StrictHandler {
@@ -53,7 +62,7 @@ class StrictHandler {
     key_.append(text.data(), text.size());
     if (!keys_.back().insert(key_).second) {
       why = "is given twice in one object";
-      at = key_;
+      at = key_.substr(0, key_.size() <= kShownMax ? key_.size() : cut_at(key_));
       error = json::error::syntax;
       return false;
     }
@@ -121,7 +130,7 @@ Result<json::value> parse_json(std::string_view body) {
     const StrictHandler& handler = parser.handler();
     if (!handler.why.empty()) {
       if (handler.at.empty()) return bad_body(handler.why);
-      return invalid_param(handler.at, handler.at + " " + handler.why);
+      return invalid_param(handler.at, "\"" + handler.at + "\" " + handler.why);
     }
     if (error == json::error::too_deep) {
       return bad_body("is nested deeper than " + std::to_string(kChatJsonDepthMax) + " levels");
@@ -140,17 +149,20 @@ Result<json::value> parse_json(std::string_view body) {
 
 // The value as it stands in the body, shortened for a message.
 std::string shown(const json::value& value) {
-  constexpr size_t kShownMax = 60;
   std::string text = json::serialize(value);
   if (text.size() <= kShownMax) return text;
-  // Cut before the code point that would straddle the limit.
-  size_t end = kShownMax;
-  while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xc0) == 0x80) --end;
-  return text.substr(0, end) + "...";
+  return text.substr(0, cut_at(text)) + "...";
 }
 
 Status wrong(const std::string& field, const json::value& value, const std::string& must) {
   return invalid_param(field, field + " is " + shown(value) + "; it must be " + must);
+}
+
+// A name the sender made up, shortened like a value.
+Status unknown(const std::string& parent, std::string_view name) {
+  std::string field = parent;
+  field += name.size() <= kShownMax ? name : name.substr(0, cut_at(name));
+  return invalid_param(field, (field.empty() ? "\"\"" : field) + " is not a known field");
 }
 
 Status unsupported(const std::string& field) {
@@ -262,8 +274,7 @@ Status read_content_part(const std::string& field, const json::value& value, std
   }
   for (const auto& member : part) {
     if (member.key() != "type" && member.key() != "text") {
-      const std::string name = field + "." + std::string(member.key());
-      return invalid_param(name, name + " is not a known field");
+      return unknown(field + ".", {member.key().data(), member.key().size()});
     }
   }
   const json::value* text = part.if_contains("text");
@@ -327,7 +338,7 @@ Status read_message(const std::string& field, const json::value& value, ChatMess
     } else if (std::find(kUnsupported.begin(), kUnsupported.end(), key) != kUnsupported.end()) {
       if (!is_empty_or_null(member.value())) return unsupported(name);
     } else {
-      return invalid_param(name, name + " is not a known field");
+      return unknown(field + ".", key);
     }
   }
   if (!has_role) return invalid_param(field + ".role", field + ".role is missing");
@@ -467,7 +478,7 @@ Status read_field(const std::string& field, const json::value& value, ChatReques
   }
   if (is_accepted(field)) return {};
   if (auto answer = read_unsupported(field, value)) return *answer;
-  return invalid_param(field, field + " is not a known field");
+  return unknown("", field);
 }
 
 bool is_known(const std::string& field) {
@@ -495,7 +506,7 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const ChatDefaults
   for (const auto& member : root.get_object()) {
     const std::string field(member.key());
     if (member.value().is_null()) {  // null means left out, of a field there is
-      if (!is_known(field)) return invalid_param(field, field + " is not a known field");
+      if (!is_known(field)) return unknown("", field);
       continue;
     }
     PARKD_RETURN_IF_ERROR(read_field(field, member.value(), request, max_tokens_given));

@@ -157,6 +157,14 @@ TEST(ChatRequest, unknown_fields_are_refused_by_name_even_when_null) {
                  "messages[0].colour", "not a known field");
 }
 
+TEST(ChatRequest, long_and_empty_names_are_told_in_few_words) {
+  const auto request = parse(body_with("\"" + std::string(100'000, 'x') + "\":1"));
+  ASSERT_FALSE(request.ok());
+  EXPECT_LT(request.status().message().size(), 200u);
+  expect_refused(body_with("\"\":1"), "", "\"\" is not a known field");
+  EXPECT_FALSE(parse(body_with(R"("":1,"":2)")).ok());
+}
+
 TEST(ChatRequest, wrong_values_name_field_value_and_limit) {
   const Refusal refusals[] = {
       {R"("max_tokens":0)", "max_tokens", "is 0; it must be an integer from 1"},

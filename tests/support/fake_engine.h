@@ -35,13 +35,11 @@ class FakeEngine final : public Engine {
   }
 
   void cancel(RequestId id) override {
-    bool answer = false;
     {
       const std::lock_guard lock(mutex_);
       cancelled_.push_back(id);
-      answer = answer_cancels && running_.count(id) > 0;
     }
-    if (answer) end(id, FinishReason::cancelled, Status());
+    if (answer_cancels) end_if_running(id, FinishReason::cancelled, Status());
   }
 
   EngineStats stats() const override {
@@ -59,28 +57,13 @@ class FakeEngine final : public Engine {
   // --- the test's side
   // Ends a request: each choice has its max_new_tokens tokens, or half of them when cut short.
   void end(RequestId id, FinishReason reason, Status status) {
-    GenerationResult result;
-    {
-      const std::lock_guard lock(mutex_);
-      const auto found = running_.find(id);
-      PARKD_CHECK(found != running_.end(), "the test ends a request that is not running");
-      const GenerationRequest& request = found->second;
-      result.id = id;
-      result.status = std::move(status);
-      result.prompt_tokens = static_cast<int32_t>(request.prompt.size());
-      const bool whole = result.status.ok() && reason != FinishReason::cancelled;
-      const int32_t n_tokens = whole ? request.max_new_tokens : request.max_new_tokens / 2;
-      for (int32_t i = 0; i < request.n_choices; ++i) {
-        GeneratedChoice choice;
-        choice.tokens.assign(static_cast<size_t>(n_tokens), 7);
-        choice.text = whole ? "whole" : "partial";
-        choice.finish_reason = reason;
-        result.choices.push_back(std::move(choice));
-      }
-      blocks_ -= blocks_of(request);
-      running_.erase(found);
-    }
-    on_result_(std::move(result));
+    PARKD_CHECK(end_if_running(id, reason, std::move(status)),
+                "the test ends a request that is not running");
+  }
+  // Completes some running request, if there is one; beside cancels of other threads.
+  bool complete_any() {
+    const auto ids = running();
+    return !ids.empty() && end_if_running(ids.front(), FinishReason::stop, Status());
   }
   void complete(RequestId id) { end(id, FinishReason::stop, Status()); }
   void fail(RequestId id, Status status) { end(id, FinishReason::stop, std::move(status)); }
@@ -105,6 +88,38 @@ class FakeEngine final : public Engine {
   }
 
  private:
+  bool end_if_running(RequestId id, FinishReason reason, Status status) {
+    GenerationResult result;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto found = running_.find(id);
+      if (found == running_.end()) return false;
+      result = result_of(found->second, reason, std::move(status));
+      blocks_ -= blocks_of(found->second);
+      running_.erase(found);
+    }
+    on_result_(std::move(result));
+    return true;
+  }
+
+  static GenerationResult result_of(const GenerationRequest& request, FinishReason reason,
+                                    Status status) {
+    GenerationResult result;
+    result.id = request.id;
+    result.status = std::move(status);
+    result.prompt_tokens = static_cast<int32_t>(request.prompt.size());
+    const bool whole = result.status.ok() && reason != FinishReason::cancelled;
+    const int32_t n_tokens = whole ? request.max_new_tokens : request.max_new_tokens / 2;
+    for (int32_t i = 0; i < request.n_choices; ++i) {
+      GeneratedChoice choice;
+      choice.tokens.assign(static_cast<size_t>(n_tokens), 7);
+      choice.text = whole ? "whole" : "partial";
+      choice.finish_reason = reason;
+      result.choices.push_back(std::move(choice));
+    }
+    return result;
+  }
+
   int64_t blocks_of(const GenerationRequest& request) const {
     return job_cost(request.n_choices, static_cast<int32_t>(request.prompt.size()),
                     request.max_new_tokens, block_size_)
