@@ -1,0 +1,276 @@
+#include "tests/support/tiny_model.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <string_view>
+#include <utility>
+
+#include "lib/engine/byte_level_bpe.h"
+#include "tests/support/gguf_writer.h"
+
+namespace parkd::testing {
+namespace {
+
+constexpr std::string_view kTemplate =
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a tiny model.<|im_end|>\n' }}{% endif %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+// Both parts of each merge are bytes or earlier merges.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 38> kMerges = {{
+    {" ", "t"},       {" ", "a"},       {"h", "e"},   {"i", "n"},   {"r", "e"},   {"o", "n"},
+    {" t", "he"},     {"e", "r"},       {" ", "s"},   {"a", "t"},   {" ", "c"},   {"n", "d"},
+    {"i", "s"},       {"o", "r"},       {"i", "t"},   {"e", "n"},   {"a", "l"},   {" ", "o"},
+    {"in", "g"},      {" o", "f"},      {" a", "nd"}, {" ", " "},   {"  ", "  "}, {"e", "s"},
+    {"a", "n"},       {" ", "w"},       {"o", "u"},   {" ", "p"},   {"at", "i"},  {"ati", "on"},
+    {"s", "t"},       {"u", "s"},       {"er", "s"},  {"us", "er"}, {"l", "l"},   {"\n", "\n"},
+    {"\xc3", "\xa4"}, {"\xe4", "\xb8"},
+}};
+
+// splitmix64 (Steele, Lea, Flood 2014): the same numbers everywhere, unlike <random>'s.
+class Draw {
+ public:
+  explicit Draw(uint64_t seed) : state_(seed) {}
+
+  // About normal, mean 0, deviation 1: the sum of 12 uniforms (Irwin-Hall).
+  float normal() {
+    double sum = -6;
+    for (int i = 0; i < 12; ++i) sum += static_cast<double>(next() >> 11) * 0x1p-53;
+    return static_cast<float>(sum);
+  }
+
+ private:
+  uint64_t next() {
+    uint64_t z = state_ += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+  }
+  uint64_t state_;
+};
+
+uint16_t to_bf16(float value) {
+  uint32_t bits = 0;
+  std::memcpy(&bits, &value, sizeof bits);
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+// Round to nearest even; for |value| < 65504, subnormals become zero.
+uint16_t to_f16(float value) {
+  uint32_t bits = 0;
+  std::memcpy(&bits, &value, sizeof bits);
+  const auto sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
+  const int32_t exponent = static_cast<int32_t>(bits >> 23 & 0xff) - 127 + 15;
+  if (exponent <= 0) return sign;
+  const uint32_t mantissa = bits & 0x7fffff;
+  uint32_t half = static_cast<uint32_t>(exponent) << 10 | mantissa >> 13;
+  const uint32_t rest = mantissa & 0x1fff;
+  if (rest > 0x1000 || (rest == 0x1000 && (half & 1) != 0)) ++half;
+  return static_cast<uint16_t>(sign | half);
+}
+
+uint8_t to_code(float scaled, float max) {
+  return static_cast<uint8_t>(std::clamp(std::nearbyint(scaled), 0.0F, max));
+}
+
+void put_nibbles(std::vector<uint8_t>& out, const std::array<uint8_t, 32>& codes) {
+  for (size_t j = 0; j < 16; ++j) {
+    out.push_back(static_cast<uint8_t>(codes[j] | codes[j + 16] << 4));
+  }
+}
+
+// One block of 32 values, as ggml's reference quantiser writes it (up to the choice of rounding).
+void put_block(std::vector<uint8_t>& out, TensorType type, std::span<const float> values) {
+  const auto [low, high] = std::minmax_element(values.begin(), values.end());
+  const float largest = std::max(std::fabs(*low), std::fabs(*high));
+  std::array<uint8_t, 32> codes{};
+  if (type == TensorType::q8_0) {
+    const float d = largest / 127;
+    GgufWriter::put(out, to_f16(d));
+    for (const float value : values) {
+      out.push_back(
+          static_cast<uint8_t>(static_cast<int8_t>(d > 0 ? std::nearbyint(value / d) : 0)));
+    }
+  } else if (type == TensorType::q4_0) {
+    const float d = (std::fabs(*low) > std::fabs(*high) ? *low : *high) / -8;
+    GgufWriter::put(out, to_f16(d));
+    for (size_t i = 0; i < 32; ++i) codes[i] = to_code(d != 0 ? values[i] / d + 8 : 8, 15);
+    put_nibbles(out, codes);
+  } else {
+    const float d = (*high - *low) / 15;
+    GgufWriter::put(out, to_f16(d));
+    GgufWriter::put(out, to_f16(*low));
+    for (size_t i = 0; i < 32; ++i) codes[i] = to_code(d > 0 ? (values[i] - *low) / d : 0, 15);
+    put_nibbles(out, codes);
+  }
+}
+
+std::vector<uint8_t> encode(TensorType type, std::span<const float> values) {
+  std::vector<uint8_t> bytes;
+  if (block_elements(type) == 32) {
+    for (size_t i = 0; i < values.size(); i += 32) put_block(bytes, type, values.subspan(i, 32));
+    return bytes;
+  }
+  for (const float value : values) {
+    if (type == TensorType::f32) {
+      GgufWriter::put(bytes, value);
+    } else {
+      GgufWriter::put(bytes, type == TensorType::f16 ? to_f16(value) : to_bf16(value));
+    }
+  }
+  return bytes;
+}
+
+struct Vocabulary {
+  std::vector<std::string> texts = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
+  std::vector<std::string> merges;
+  size_t n_special = 3;
+};
+
+Vocabulary make_vocabulary() {
+  Vocabulary vocabulary;
+  for (int byte = 0; byte < 256; ++byte) {
+    const char c = static_cast<char>(byte);
+    vocabulary.texts.push_back(byte_level_text_of({&c, 1}));
+  }
+  for (const auto& [left, right] : kMerges) {
+    const std::string first = byte_level_text_of(left);
+    const std::string second = byte_level_text_of(right);
+    vocabulary.merges.push_back(first + " " + second);
+    vocabulary.texts.push_back(first + second);
+  }
+  return vocabulary;
+}
+
+void add_vocabulary(GgufWriter& writer, const Vocabulary& vocabulary) {
+  std::vector<int32_t> types(vocabulary.texts.size(), 1);
+  std::fill_n(types.begin(), vocabulary.n_special, 3);
+  writer.add_string("tokenizer.ggml.model", "gpt2");
+  writer.add_string("tokenizer.ggml.pre", "smollm");
+  writer.add_strings("tokenizer.ggml.tokens", vocabulary.texts);
+  writer.add_i32s("tokenizer.ggml.token_type", types);
+  writer.add_strings("tokenizer.ggml.merges", vocabulary.merges);
+  writer.add_u32("tokenizer.ggml.bos_token_id", 1);
+  writer.add_u32("tokenizer.ggml.eos_token_id", 2);
+  writer.add_bool("tokenizer.ggml.add_bos_token", false);
+  writer.add_string("tokenizer.chat_template", kTemplate);
+}
+
+void add_shape(GgufWriter& writer, const TinyModelOptions& options, size_t vocab) {
+  const auto add = [&](const char* key, int32_t value) {
+    writer.add_u32(std::string("llama.") + key, static_cast<uint32_t>(value));
+  };
+  writer.add_string("general.architecture", "llama");
+  writer.add_string("general.name", "tiny model");
+  add("block_count", options.n_layers);
+  add("context_length", options.context_tokens);
+  add("embedding_length", options.hidden);
+  add("feed_forward_length", options.ffn);
+  add("attention.head_count", options.n_heads);
+  add("attention.head_count_kv", options.n_kv_heads);
+  add("attention.key_length", options.head_dim);
+  add("attention.value_length", options.head_dim);
+  add("rope.dimension_count", options.head_dim);
+  add("vocab_size", static_cast<int32_t>(vocab));
+  writer.add_f32("llama.rope.freq_base", 10000.0F);
+  writer.add_f32("llama.attention.layer_norm_rms_epsilon", 1e-5F);
+}
+
+class WeightWriter {
+ public:
+  WeightWriter(GgufWriter& writer, const TinyModelOptions& options)
+      : writer_(writer), type_(options.type), draw_(options.seed) {}
+
+  void norm(const std::string& name, int64_t columns) {
+    std::vector<float> values(static_cast<size_t>(columns));
+    for (float& value : values) value = 1.0F + 0.1F * draw_.normal();
+    writer_.add_tensor(name + ".weight", TensorType::f32, 1, columns,
+                       encode(TensorType::f32, values));
+  }
+
+  // Deviation 1/sqrt(columns), so that a row of deviation 1 stays one.
+  void matrix(const std::string& name, int64_t rows, int64_t columns) {
+    table(name, rows, columns, 1.0F / std::sqrt(static_cast<float>(columns)),
+          [](int64_t) { return 1.0F; });
+  }
+
+  template <class RowScale>
+  void table(const std::string& name, int64_t rows, int64_t columns, float deviation,
+             RowScale row_scale) {
+    std::vector<float> values;
+    values.reserve(static_cast<size_t>(rows * columns));
+    for (int64_t row = 0; row < rows; ++row) {
+      const float scale = deviation * row_scale(row);
+      for (int64_t i = 0; i < columns; ++i) values.push_back(scale * draw_.normal());
+    }
+    writer_.add_tensor(name + ".weight", type_, rows, columns, encode(type_, values));
+  }
+
+ private:
+  GgufWriter& writer_;
+  const TensorType type_;
+  Draw draw_;
+};
+
+// Special tokens get no weight in the head, so that a turn does not end by chance; bytes that are
+// no printable ASCII get little, so that most output is readable.
+float head_scale(int64_t token) {
+  if (token < 3) return 0.0F;
+  const int64_t byte = token - 3;
+  if (byte >= 256) return 1.0F;
+  return byte >= 0x20 && byte < 0x7f ? 1.0F : 0.25F;
+}
+
+}  // namespace
+
+std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options) {
+  const Vocabulary vocabulary = make_vocabulary();
+  const auto vocab = static_cast<int64_t>(vocabulary.texts.size());
+  GgufWriter writer;
+  add_shape(writer, options, vocabulary.texts.size());
+  add_vocabulary(writer, vocabulary);
+
+  WeightWriter weights(writer, options);
+  const int64_t hidden = options.hidden;
+  const int64_t q_rows = int64_t{options.n_heads} * options.head_dim;
+  const int64_t kv_rows = int64_t{options.n_kv_heads} * options.head_dim;
+  // A head of deviation 0.5 on normed rows gives logits of deviation sqrt(hidden) / 2: few ties.
+  weights.table("token_embd", vocab, hidden, 0.5F,
+                [&](int64_t row) { return options.tied ? head_scale(row) : 1.0F; });
+  for (int32_t i = 0; i < options.n_layers; ++i) {
+    const std::string prefix = "blk." + std::to_string(i) + ".";
+    weights.norm(prefix + "attn_norm", hidden);
+    weights.matrix(prefix + "attn_q", q_rows, hidden);
+    weights.matrix(prefix + "attn_k", kv_rows, hidden);
+    weights.matrix(prefix + "attn_v", kv_rows, hidden);
+    weights.matrix(prefix + "attn_output", hidden, q_rows);
+    weights.norm(prefix + "ffn_norm", hidden);
+    weights.matrix(prefix + "ffn_gate", options.ffn, hidden);
+    weights.matrix(prefix + "ffn_up", options.ffn, hidden);
+    weights.matrix(prefix + "ffn_down", hidden, options.ffn);
+  }
+  weights.norm("output_norm", hidden);
+  if (!options.tied) weights.table("output", vocab, hidden, 0.5F, head_scale);
+  return writer.bytes();
+}
+
+Status write_tiny_model(const std::string& path, const TinyModelOptions& options) {
+  const std::vector<uint8_t> bytes = make_tiny_model(options);
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file.write(reinterpret_cast<const char*>(bytes.data()),
+             static_cast<std::streamsize>(bytes.size()));
+  file.close();
+  if (!file) return unavailable(path + " cannot be written");
+  return {};
+}
+
+std::shared_ptr<const ModelCard> tiny_model_card(const TinyModelOptions& options) {
+  return make_model_card(GgufFile::from_bytes("tiny model", make_tiny_model(options)).value())
+      .value();
+}
+
+}  // namespace parkd::testing

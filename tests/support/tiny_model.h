@@ -1,0 +1,38 @@
+// A llama model with random weights, drawn from a seed, of well under 1 MB: every layer of the
+// daemon runs end to end on it in milliseconds. Its tokenizer has all 256 bytes, some merges and
+// ChatML's special tokens; its template is ChatML with a default system prompt. It says nothing
+// sensible, and practically never ends a turn by itself: it runs to max_tokens.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/base/status.h"
+#include "lib/engine/model_card.h"
+
+namespace parkd::testing {
+
+struct TinyModelOptions {
+  uint64_t seed = 1;
+  TensorType type = TensorType::f32;  // of the matrices; norms stay F32
+  bool tied = false;                  // the embedding is the head too
+  int32_t n_layers = 2;
+  int32_t hidden = 64;  // it and ffn and n_heads * head_dim: multiples of 32
+  int32_t ffn = 96;
+  int32_t n_heads = 4;
+  int32_t n_kv_heads = 2;
+  int32_t head_dim = 16;
+  int32_t context_tokens = 2048;
+};
+
+// The whole GGUF file. The same options give the same bytes on every machine.
+std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options);
+
+Status write_tiny_model(const std::string& path, const TinyModelOptions& options);
+
+// The card of a tiny model in memory.
+std::shared_ptr<const ModelCard> tiny_model_card(const TinyModelOptions& options = {});
+
+}  // namespace parkd::testing

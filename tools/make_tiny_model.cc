@@ -1,0 +1,33 @@
+// parkd_make_tiny_model PATH [--seed N] [--type q4_1] [--context N] [--tied]: writes the tests'
+// tiny model (tests/support/tiny_model.h), for end-to-end tests and for trying the daemon without a
+// download.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <map>
+#include <string>
+
+#include "tests/support/tiny_model.h"
+
+int main(int argc, char** argv) {
+  using parkd::TensorType;
+  parkd::testing::TinyModelOptions options;
+  std::string path;
+  std::string type = "f32";
+  const std::map<std::string, TensorType> types = {
+      {"f32", TensorType::f32},   {"f16", TensorType::f16},   {"bf16", TensorType::bf16},
+      {"q8_0", TensorType::q8_0}, {"q4_0", TensorType::q4_0}, {"q4_1", TensorType::q4_1}};
+
+  CLI::App app("Writes a GGUF model with random weights, for tests.");
+  app.add_option("path", path, "the file to write")->required();
+  app.add_option("--seed", options.seed, "of the weights");
+  app.add_option("--type", type, "of the matrices")->check(CLI::IsMember(types));
+  app.add_option("--context", options.context_tokens, "tokens")->check(CLI::Range(1, 1 << 24));
+  app.add_flag("--tied", options.tied, "the embedding is the head too");
+  CLI11_PARSE(app, argc, argv);
+  options.type = types.at(type);
+
+  const parkd::Status status = parkd::testing::write_tiny_model(path, options);
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "%s\n", status.to_string().c_str());
+  return 1;
+}
