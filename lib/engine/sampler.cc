@@ -1,0 +1,277 @@
+// Compiled with -ffp-contract=off: a fused product would change the bits of the weights.
+#include "lib/engine/sampler.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "kernels/common/counter_rng.h"
+#include "lib/base/check.h"
+
+namespace parkd {
+namespace {
+
+constexpr int64_t kScanBlock = 64;  // logits whose maximum and weight are kept together
+constexpr float kGreedyTemperature = 1e-5F;
+constexpr float kOne = 1073741824.0F;  // 2^30, the weight of the best
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+
+int64_t n_scan_blocks(size_t n) {
+  return (static_cast<int64_t>(n) + kScanBlock - 1) / kScanBlock;
+}
+
+std::span<const float> scan_block(std::span<const float> logits, int64_t block) {
+  const auto first = static_cast<size_t>(block * kScanBlock);
+  return logits.subspan(first, std::min<size_t>(kScanBlock, logits.size() - first));
+}
+
+// e^x by x = k ln 2 + r and a polynomial of degree 6 in r.
+inline float exponential(float x) {
+  x = x > -25.0F ? x : -25.0F;
+  const float magic = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
+  const float shifted = x * 1.44269504F + magic;
+  const float k = shifted - magic;
+  const float r = (x - k * 0.693359375F) - k * -2.12194440e-4F;
+  float p = 1.0F / 720;
+  p = p * r + 1.0F / 120;
+  p = p * r + 1.0F / 24;
+  p = p * r + 1.0F / 6;
+  p = p * r + 0.5F;
+  p = p * r + 1.0F;
+  p = p * r + 1.0F;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(p) +
+                              (std::bit_cast<uint32_t>(shifted) << 23));
+}
+
+inline int32_t weight_of(float logit, float max, float inverse_temperature) {
+  return static_cast<int32_t>(exponential((logit - max) * inverse_temperature) * kOne);
+}
+
+int32_t least_weight(const SamplingParams& params) {
+  return static_cast<int32_t>(std::clamp(params.min_p, 0.0F, 1.0F) * kOne);
+}
+
+// floor(noise * total / 2^64) < total, by halves: no 128-bit integers in C++20.
+uint64_t scaled(uint64_t noise, uint64_t total) {
+  const uint64_t noise_low = noise & 0xFFFFFFFFU;
+  const uint64_t noise_high = noise >> 32;
+  const uint64_t total_low = total & 0xFFFFFFFFU;
+  const uint64_t total_high = total >> 32;
+  const uint64_t middle = noise_high * total_low + (noise_low * total_low >> 32);
+  const uint64_t middle2 = noise_low * total_high + (middle & 0xFFFFFFFFU);
+  return noise_high * total_high + (middle >> 32) + (middle2 >> 32);
+}
+
+}  // namespace
+
+float weight_exponential(float x) {
+  return exponential(x);
+}
+
+Sampler::Sampler(int64_t vocab)
+    : weights_(static_cast<size_t>(vocab)),
+      block_max_(static_cast<size_t>(n_scan_blocks(weights_.size()))),
+      block_max_copy_(block_max_.size()),
+      block_sum_(block_max_.size()) {
+  candidates_.reserve(weights_.size());
+}
+
+void Sampler::sample_row(std::span<const float> logits, const SampleRow& row, SampledToken& out) {
+  PARKD_CHECK(logits.size() <= weights_.size(), "a row longer than the sampler's vocabulary");
+  const SamplingParams& params = *row.params;
+  out.token = -1;
+  out.logprob = 0;
+  out.top.clear();
+  if (!scan(logits)) return;
+  if (params.temperature < kGreedyTemperature || params.top_k == 1) {
+    out.token = first_of(logits, max_);
+  } else {
+    const uint64_t noise = sampling_noise(params.seed, static_cast<uint32_t>(row.choice_index),
+                                          static_cast<uint32_t>(row.position));
+    const bool filtered = params.top_k > 0 || params.top_p < 1.0F;
+    out.token =
+        filtered ? choose_filtered(logits, params, noise) : choose_from_all(logits, params, noise);
+  }
+  if (params.logprobs || params.top_logprobs > 0) report(logits, params, out);
+}
+
+// Finds the maxima; false when the row cannot be sampled.
+bool Sampler::scan(std::span<const float> logits) {
+  uint32_t bad = 0;
+  max_ = kMinusInfinity;
+  for (int64_t b = 0; b < n_scan_blocks(logits.size()); ++b) {
+    const std::span<const float> block = scan_block(logits, b);
+    float lane[16];  // sixteen maxima side by side, so that the compiler can use vectors
+    std::fill_n(lane, 16, kMinusInfinity);
+    const float* x = block.data();
+    size_t i = 0;
+    for (; i + 16 <= block.size(); i += 16) {
+      for (size_t j = 0; j < 16; ++j) {
+        lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+      }
+    }
+    for (; i < block.size(); ++i) lane[0] = std::max(lane[0], x[i]);
+    for (i = 0; i < block.size(); ++i) {
+      const auto bits = std::bit_cast<uint32_t>(x[i]);
+      bad |= static_cast<uint32_t>((bits & 0x7FFFFFFFU) >= 0x7F800000U && bits != 0xFF800000U);
+    }
+    const float block_max = *std::max_element(lane, lane + 16);
+    block_max_[static_cast<size_t>(b)] = block_max;
+    max_ = std::max(max_, block_max);
+  }
+  return bad == 0 && max_ > kMinusInfinity;
+}
+
+TokenId Sampler::first_of(std::span<const float> logits, float value) const {
+  for (int64_t b = 0; b < n_scan_blocks(logits.size()); ++b) {
+    if (block_max_[static_cast<size_t>(b)] < value) continue;
+    const std::span<const float> block = scan_block(logits, b);
+    const auto found = std::find(block.begin(), block.end(), value);
+    if (found != block.end()) {
+      return static_cast<TokenId>(b * kScanBlock + (found - block.begin()));
+    }
+  }
+  return -1;
+}
+
+// The k-th greatest block maximum is not above the k-th greatest logit, so only blocks and logits
+// that reach it can be among the best k: no sort of the vocabulary.
+void Sampler::find_best(std::span<const float> logits, int64_t k) {
+  const int64_t n_blocks = n_scan_blocks(logits.size());
+  float threshold = kMinusInfinity;
+  if (k <= n_blocks) {
+    const auto end = std::copy_n(block_max_.begin(), n_blocks, block_max_copy_.begin());
+    const auto kth = block_max_copy_.begin() + (k - 1);
+    std::nth_element(block_max_copy_.begin(), kth, end, std::greater<>());
+    threshold = *kth;
+  }
+  candidates_.clear();
+  for (int64_t b = 0; b < n_blocks; ++b) {
+    if (block_max_[static_cast<size_t>(b)] < threshold) continue;
+    const std::span<const float> block = scan_block(logits, b);
+    for (size_t i = 0; i < block.size(); ++i) {
+      if (block[i] >= threshold && block[i] > kMinusInfinity) {
+        candidates_.push_back(
+            {block[i], static_cast<TokenId>(b * kScanBlock + static_cast<int64_t>(i))});
+      }
+    }
+  }
+  const auto better = [](const Candidate& a, const Candidate& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+  };
+  if (static_cast<int64_t>(candidates_.size()) > k) {
+    std::nth_element(candidates_.begin(), candidates_.begin() + (k - 1), candidates_.end(), better);
+    candidates_.resize(static_cast<size_t>(k));
+  }
+  std::sort(candidates_.begin(), candidates_.end(), better);
+}
+
+// Fills weights_ and block_sum_ (weights below `least` count nothing); returns their sum.
+uint64_t Sampler::weigh_all(std::span<const float> logits, float inverse_temperature,
+                            int32_t least) {
+  uint64_t total = 0;
+  for (int64_t b = 0; b < n_scan_blocks(logits.size()); ++b) {
+    const std::span<const float> block = scan_block(logits, b);
+    const float* x = block.data();
+    const size_t n = block.size();
+    int32_t* w = weights_.data() + b * kScanBlock;
+    for (size_t i = 0; i < n; ++i) {
+      const int32_t weight = weight_of(x[i], max_, inverse_temperature);
+      w[i] = weight >= least ? weight : 0;
+    }
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n; ++i) sum += static_cast<uint64_t>(w[i]);
+    block_sum_[static_cast<size_t>(b)] = sum;
+    total += sum;
+  }
+  return total;
+}
+
+TokenId Sampler::choose_from_all(std::span<const float> logits, const SamplingParams& params,
+                                 uint64_t noise) {
+  const uint64_t total = weigh_all(logits, 1.0F / params.temperature, least_weight(params));
+  uint64_t left = scaled(noise, total);
+  size_t block = 0;
+  while (left >= block_sum_[block]) left -= block_sum_[block++];
+  size_t token = block * kScanBlock;
+  while (left >= static_cast<uint64_t>(weights_[token])) {
+    left -= static_cast<uint64_t>(weights_[token++]);
+  }
+  return static_cast<TokenId>(token);
+}
+
+// Leaves in candidates_ the run of the best that top_p keeps.
+void Sampler::keep_top_p(std::span<const float> logits, const SamplingParams& params) {
+  const float inverse_temperature = 1.0F / params.temperature;
+  const auto weight = [&](const Candidate& candidate) {
+    return static_cast<uint64_t>(weight_of(candidate.logit, max_, inverse_temperature));
+  };
+  uint64_t total = 0;
+  int64_t k = 64;  // the run is short as a rule: look further only when it is not
+  if (params.top_k > 0) {
+    for (const Candidate& candidate : candidates_) total += weight(candidate);
+  } else {
+    total = weigh_all(logits, inverse_temperature, 0);
+    find_best(logits, k);
+  }
+  const double wanted = static_cast<double>(params.top_p) * static_cast<double>(total);
+  uint64_t sum = 0;
+  for (size_t n = 0;; ++n) {
+    if (n == candidates_.size()) {
+      const bool all = params.top_k > 0 || static_cast<int64_t>(n) < k ||
+                       k >= static_cast<int64_t>(logits.size());
+      if (all) return;
+      k *= 8;
+      find_best(logits, k);  // begins with the same n
+    }
+    sum += weight(candidates_[n]);
+    if (static_cast<double>(sum) >= wanted) return candidates_.resize(n + 1);
+  }
+}
+
+TokenId Sampler::choose_filtered(std::span<const float> logits, const SamplingParams& params,
+                                 uint64_t noise) {
+  if (params.top_k > 0) find_best(logits, params.top_k);
+  if (params.top_p < 1.0F) keep_top_p(logits, params);
+  const float inverse_temperature = 1.0F / params.temperature;
+  const int32_t least = least_weight(params);
+  const auto weight = [&](const Candidate& candidate) {
+    const int32_t full = weight_of(candidate.logit, max_, inverse_temperature);
+    return static_cast<uint64_t>(full >= least ? full : 0);
+  };
+  std::sort(candidates_.begin(), candidates_.end(),
+            [](const Candidate& a, const Candidate& b) { return a.token < b.token; });
+  uint64_t total = 0;
+  for (const Candidate& candidate : candidates_) total += weight(candidate);
+  uint64_t left = scaled(noise, total);
+  size_t n = 0;
+  while (left >= weight(candidates_[n])) left -= weight(candidates_[n++]);
+  return candidates_[n].token;
+}
+
+void Sampler::report(std::span<const float> logits, const SamplingParams& params,
+                     SampledToken& out) {
+  double sum = 0;
+  for (int64_t b = 0; b < n_scan_blocks(logits.size()); ++b) {
+    const std::span<const float> block = scan_block(logits, b);
+    float e[kScanBlock];
+    for (size_t i = 0; i < block.size(); ++i) e[i] = exponential(block[i] - max_);
+    float block_sum = 0;
+    for (size_t i = 0; i < block.size(); ++i) block_sum += e[i];
+    sum += static_cast<double>(block_sum);
+  }
+  const double log_sum = std::log(sum) + static_cast<double>(max_);
+  const auto logprob = [&](float logit) {
+    return static_cast<float>(static_cast<double>(logit) - log_sum);
+  };
+  out.logprob = logprob(logits[static_cast<size_t>(out.token)]);
+  if (params.top_logprobs <= 0) return;
+  find_best(logits, params.top_logprobs);
+  out.top.reserve(candidates_.size());
+  for (const Candidate& candidate : candidates_) {
+    out.top.push_back({candidate.token, logprob(candidate.logit)});
+  }
+}
+
+}  // namespace parkd

@@ -1,0 +1,68 @@
+// Sampler: chooses one token from one row of logits, the same token for the same (logits, params,
+// choice_index, position) on every machine. Owned by one thread at a time; allocates only when made
+// and when alternatives are asked for.
+//
+// The algorithm, written so that a device can give the same bits:
+//   1. best = the greatest logit, the lowest id among equals. Temperature below 1e-5 (vLLM's limit)
+//      or top_k 1 stops here.
+//   2. Weights are integers: w[i] = floor(2^30 * e^((x[i] - x[best]) / temperature)), e^ being
+//      weight_exponential below (float products and sums, never fused). A token less likely than
+//      2^-30 of the best is never chosen; of 49152 such tokens that loses at most 5e-5. Integer
+//      sums have no order, so any parallel reduction agrees.
+//   3. Filters, in this order: top_k keeps the k greatest logits (lowest ids among equals), top_p
+//      the shortest best-first run of what is left whose weight reaches top_p of its sum, min_p
+//      those of at least min_p * w[best]. (vLLM applies min_p before the two, llama.cpp applies
+//      temperature last; min_p commutes with top_k.)
+//   4. noise = sampling_noise(seed, choice_index, position), 64 bits of Philox4x32-10; the choice
+//   is
+//      the first kept id, ascending, whose running sum exceeds floor(noise * total / 2^64).
+// Log-probabilities are those of the softmax of the raw logits (temperature 1, nothing filtered).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "lib/engine/backend.h"
+
+namespace parkd {
+
+class Sampler {
+ public:
+  explicit Sampler(int64_t vocab);
+
+  // `logits` has at most `vocab` entries; -inf means impossible. out.token is -1 when no token can
+  // be chosen: a logit is NaN or +inf, or all are -inf. out.top is filled with params.top_logprobs
+  // entries, best first, lowest id first among equals; params.logprobs alone fills out.logprob.
+  void sample_row(std::span<const float> logits, const SampleRow& row, SampledToken& out);
+
+ private:
+  struct Candidate {
+    float logit;
+    TokenId token;
+  };
+
+  bool scan(std::span<const float> logits);
+  TokenId first_of(std::span<const float> logits, float value) const;
+  // The `k` best of `logits` into candidates_, best first; fewer when fewer are possible.
+  void find_best(std::span<const float> logits, int64_t k);
+  TokenId choose_from_all(std::span<const float> logits, const SamplingParams& params,
+                          uint64_t noise);
+  TokenId choose_filtered(std::span<const float> logits, const SamplingParams& params,
+                          uint64_t noise);
+  uint64_t weigh_all(std::span<const float> logits, float inverse_temperature, int32_t least);
+  void keep_top_p(std::span<const float> logits, const SamplingParams& params);
+  void report(std::span<const float> logits, const SamplingParams& params, SampledToken& out);
+
+  std::vector<int32_t> weights_;       // (vocab)
+  std::vector<float> block_max_;       // (vocab / 64) of the row at hand
+  std::vector<float> block_max_copy_;  // (vocab / 64)
+  std::vector<uint64_t> block_sum_;    // (vocab / 64)
+  std::vector<Candidate> candidates_;  // capacity vocab
+  float max_ = 0;
+};
+
+// e^x for x in [-25, 0], clamped below, within 3 ulp: floats multiplied and added, never fused.
+float weight_exponential(float x);
+
+}  // namespace parkd
