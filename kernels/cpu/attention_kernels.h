@@ -5,8 +5,8 @@
 // at absolute positions, always from position 0 upwards: m, l and o of a row pass through the same
 // operations however the queries are cut into calls. The query heads that share a kv head are rows
 // beside each other, so a K or V tile is read once for all of them. Tokens after a row's own have
-// probability exactly 0; their K may be anything, their V is finite (store_kv clears the rest of a
-// tile when it begins one).
+// probability exactly 0; their K may be anything, their V is finite (clear_values clears a tile
+// that begins).
 #pragma once
 
 #include "kernels/cpu/cpu_kernels.h"
@@ -77,13 +77,15 @@ void store_kv_as(const KvView& kv, int64_t position, const float* k, const float
   auto* k_tile = reinterpret_cast<Element*>(kv.k + offset);
   auto* v_tile = reinterpret_cast<Element*>(kv.v + offset);
   const auto token = static_cast<int>(position % kKvTile);
-  if (token == 0) {
-    __builtin_memset(v_tile, 0, sizeof(Element) * kKvTile * static_cast<size_t>(kv.head_dim));
-  }
   for (int d = 0; d < kv.head_dim; ++d) {
     k_tile[(d / kStep * kKvTile + token) * kStep + d % kStep] = Kv::to_element(k[d]);
     v_tile[(token / kStep * kv.head_dim + d) * kStep + token % kStep] = Kv::to_element(v[d]);
   }
+}
+
+void clear_values(const KvView& kv, int64_t position) {
+  const int64_t bytes = int64_t{kKvTile} * kv.head_dim * kv_element_bytes(kv.type);
+  __builtin_memset(kv.v + tile_offset(kv, position), 0, static_cast<size_t>(bytes));
 }
 
 void store_kv(const KvView& kv, int64_t position, const float* k, const float* v) {

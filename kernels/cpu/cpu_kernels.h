@@ -142,6 +142,9 @@ struct CpuKernels {
   void (*rope)(float* heads, int64_t n_heads, int64_t head_dim, const float* cos_sin,
                bool interleaved);
 
+  // Zeroes V of the tile that holds `position`: before the first store_kv into it, or a former
+  // owner's NaN would meet a probability of 0.
+  void (*clear_values)(const KvView& kv, int64_t position);
   // Writes one token's k and v (head_dim each) at `position`.
   void (*store_kv)(const KvView& kv, int64_t position, const float* k, const float* v);
   void (*attention)(const AttentionArgs& args);

@@ -15,6 +15,6 @@ namespace parkd::cpu {
 
 extern const CpuKernels kScalarKernels;
 const CpuKernels kScalarKernels = {Isa::scalar, matmul, quantise_row, to_bf16,  rms_norm,
-                                   silu_mul,    rope,   store_kv,     attention};
+                                   silu_mul,    rope,   clear_values, store_kv, attention};
 
 }  // namespace parkd::cpu
