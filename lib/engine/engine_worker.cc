@@ -238,15 +238,11 @@ void EngineWorker::append_sampled(RunningRequest& running, Sequence& sequence,
                                      std::to_string(sequence.n_computed()));
     return;
   }
-  const Result<std::string> bytes = options_.token_bytes(sampled.token);
-  if (!bytes.ok()) {
-    running.failure = bytes.status();
-    return;
-  }
   running.last_token = steady_clock::now();
   if (!running.first_token) running.first_token = running.last_token;
   output_tokens_.fetch_add(1, std::memory_order_relaxed);
-  sequence.append(std::move(sampled), *bytes);
+  const std::string_view bytes = options_.token_bytes(sampled.token);
+  sequence.append(std::move(sampled), bytes);
 }
 
 void EngineWorker::finish_ended() {

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -28,9 +29,8 @@
 
 namespace parkd {
 
-// The bytes a token adds to the text (none for a control token), or why it has none.
-// Called on every worker's thread at once.
-using TokenBytes = std::function<Result<std::string>(TokenId)>;
+// The bytes a token adds to the text; none for a control token. Called on all workers' threads.
+using TokenBytes = std::function<std::string_view(TokenId)>;
 
 struct WorkerOptions {
   std::string name;

@@ -3,9 +3,33 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/base/check.h"
 #include "lib/base/log.h"
+#include "lib/engine/model_card.h"
 
 namespace parkd {
+namespace {
+
+Status out_of_range(std::string name, int64_t value, int64_t least) {
+  std::string message =
+      name + " is " + std::to_string(value) + ", the least is " + std::to_string(least);
+  return invalid_param(std::move(name), std::move(message));
+}
+
+Status check_options(const EngineOptions& options) {
+  PARKD_CHECK(options.on_result != nullptr, "somebody wants the results");
+  if (options.kv_blocks.count < 1) return out_of_range("kv_blocks", options.kv_blocks.count, 1);
+  if (options.block_size < 1) return out_of_range("block_size", options.block_size, 1);
+  if (options.n_workers < 1) return out_of_range("worker_threads", options.n_workers, 1);
+  if (options.max_sequences < 1) return out_of_range("max_num_seqs", options.max_sequences, 1);
+  if (options.step_tokens < 2) return out_of_range("step_tokens", options.step_tokens, 2);
+  if (options.prefill_chunk_tokens < 0) {
+    return out_of_range("prefill_chunk_tokens", options.prefill_chunk_tokens, 0);
+  }
+  return {};
+}
+
+}  // namespace
 
 LocalEngine::LocalEngine(LoadedModel model, const EngineOptions& options)
     : backend_(std::move(model.backend)),
@@ -54,6 +78,28 @@ EngineStats LocalEngine::stats() const {
 
 void LocalEngine::stop() {
   for (const auto& worker : workers_) worker->stop();
+}
+
+Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelCard> card,
+                                            std::unique_ptr<Backend> backend,
+                                            EngineOptions options) {
+  PARKD_RETURN_IF_ERROR(check_options(options));
+  LoadedModel model;
+  model.shape = card->shape;
+  PARKD_ASSIGN_OR_RETURN(model.weights, load_weights(*card, *backend));
+  PARKD_RETURN_IF_ERROR(backend->allocate_kv(options.kv_blocks.count, options.block_size));
+  log_info("engine.loaded", {{"model", card->name},
+                             {"backend", backend->describe()},
+                             {"weights", card->weight_types},
+                             {"fingerprint", card->fingerprint},
+                             {"workers", options.n_workers},
+                             {"kv_blocks", options.kv_blocks.count},
+                             {"block_size", options.block_size}});
+  model.backend = std::move(backend);
+  model.token_bytes = [tokenizer = card->tokenizer](TokenId token) {
+    return tokenizer->token_bytes(token);
+  };
+  return std::unique_ptr<Engine>(std::make_unique<LocalEngine>(std::move(model), options));
 }
 
 }  // namespace parkd

@@ -1,8 +1,36 @@
 #include "lib/engine/model.h"
 
+#include <span>
+#include <utility>
+
 #include "lib/base/check.h"
+#include "lib/engine/model_card.h"
 
 namespace parkd {
+
+Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend) {
+  const ModelTensors& tensors = card.tensors;
+  ModelWeights weights;
+  PARKD_ASSIGN_OR_RETURN(weights.embedding, backend.load_matrix({&tensors.embedding, 1}));
+  for (const LayerTensors& from : tensors.layers) {
+    const TensorView qkv[] = {from.q, from.k, from.v};
+    const TensorView gate_up[] = {from.gate, from.up};
+    LayerWeights layer;
+    PARKD_ASSIGN_OR_RETURN(layer.attention_norm, backend.load_vector(from.attention_norm));
+    PARKD_ASSIGN_OR_RETURN(layer.qkv, backend.load_matrix(qkv));
+    PARKD_ASSIGN_OR_RETURN(layer.attention_out, backend.load_matrix({&from.attention_out, 1}));
+    PARKD_ASSIGN_OR_RETURN(layer.ffn_norm, backend.load_vector(from.ffn_norm));
+    PARKD_ASSIGN_OR_RETURN(layer.gate_up, backend.load_matrix(gate_up));
+    PARKD_ASSIGN_OR_RETURN(layer.ffn_down, backend.load_matrix({&from.down, 1}));
+    weights.layers.push_back(layer);
+  }
+  PARKD_ASSIGN_OR_RETURN(weights.output_norm, backend.load_vector(tensors.output_norm));
+  weights.head = weights.embedding;
+  if (tensors.head) {
+    PARKD_ASSIGN_OR_RETURN(weights.head, backend.load_matrix({&*tensors.head, 1}));
+  }
+  return weights;
+}
 
 Model::Model(ModelShape shape, ModelWeights weights)
     : shape_(std::move(shape)), weights_(std::move(weights)) {
