@@ -1,0 +1,56 @@
+// The daemon's JSON: submits in, jobs and messages out. One schema for HTTP, jobctl and result
+// lines.
+//
+// A submitted job: {"body": {...}, "model", "endpoint", "mailbox_key", "custom_id", "metadata":
+// {...},
+//   "batch_id", "priority", "run_at", "deadline" (RFC 3339), "run_timeout_s", "retention_s",
+//   "max_attempts", "idempotency_key", "tenant"}; only body is required. An OpenAI batch line
+//   ({"custom_id", "method", "url", "body"}) is one too: url is its endpoint.
+// A message: {"id", "custom_id", "mailbox_key", "batch_id", "tenant", "model", "outcome",
+//   "response": {"status_code", "request_id", "body"} | null, "error": {"code", "message", "param"}
+//   | null, "prompt_tokens", "completion_tokens", "units", "queue_ms", "run_ms", "attempts",
+//   "metadata", "created_at", "finished_at", "expires_at", "cursor"}. As OpenAI's batch output has
+//   it, a refused request is a response of status 4xx with the error inside its body; "error" is
+//   for what is no answer to a request (cancelled, deadline_missed, internal). A failed run's
+//   partial text is in response.body.
+// Pure functions, any thread; whatever the bytes are, the answer is a value or a Status.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/status.h"
+#include "lib/job/job.h"
+
+namespace parkd {
+
+struct SubmitLimits {
+  size_t jobs_max = 50'000;
+  size_t body_bytes_max = 1u << 20;  // of one job's body
+};
+
+struct ParsedSubmit {
+  std::vector<JobSpec> jobs;  // tenant empty where none was named
+  bool many = false;          // {"jobs": [...]} rather than one job
+};
+
+// Errors: invalid, param = the field ("jobs[3].priority"; of a single job just "priority").
+Result<ParsedSubmit> parse_submit(std::string_view json, const SubmitLimits& limits);
+
+std::string render_message(const Message& message);
+// A live job. `state` is what the daemon shows: scheduled, queued, parked, running ...; units < 0:
+// not priced yet.
+std::string render_job(const Job& job, std::string_view state, int64_t units,
+                       std::string_view waits_for);
+std::string render_history(const HistoryRow& row);
+
+// Opaque to readers: a sequence of the store.
+std::string render_cursor(uint64_t sequence);
+std::optional<uint64_t> parse_cursor(std::string_view cursor);
+
+// "2026-11-23T12:00:00Z", fractions and offsets allowed (RFC 3339).
+std::optional<WallTime> parse_rfc3339(std::string_view text);
+
+}  // namespace parkd
