@@ -191,9 +191,9 @@ class JobStore {
   virtual void take(std::string tenant, std::string mailbox_key, std::vector<uint64_t> sequences,
                     Completion<std::vector<Message>> done) = 0;
 
-  // Housekeeping, called every few seconds: wakes scheduled jobs that are due, ends queued jobs
-  // past their deadline, drops expired messages, history rows and idempotency keys. Bounded work a
-  // call.
+  // Housekeeping, called every few seconds: wakes scheduled jobs that are due, ends waiting jobs
+  // past their deadline (the earliest first), drops expired messages, history rows and idempotency
+  // keys. Bounded work a call.
   virtual void purge(Completion<PurgeAnswer> done) = 0;
 
   virtual void stats(Completion<StoreStats> done) = 0;

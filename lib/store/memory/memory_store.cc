@@ -1,6 +1,7 @@
 #include "lib/store/memory/memory_store.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <set>
@@ -425,14 +426,15 @@ class MemoryStore final : public JobStore {
 
   Result<PurgeAnswer> purge_now(WallTime now, News& news) {
     PurgeAnswer answer;
-    std::vector<JobId> overdue;
+    std::set<std::pair<WallTime, JobId>> overdue;  // the earliest deadline ends first
     for (const auto& [id, live] : jobs_) {
       const Job& job = live.job;
-      if (job.state == JobState::claimed || !job.spec.deadline || *job.spec.deadline > now)
-        continue;
-      if (overdue.size() < kPurgeMax) overdue.push_back(id);
+      if (job.state == JobState::claimed || !job.spec.deadline) continue;
+      if (*job.spec.deadline <= now) overdue.emplace(*job.spec.deadline, id);
     }
-    for (const JobId id : overdue) end(id, {}, deadline_missed_ending(), now, news);
+    if (overdue.size() > kPurgeMax)
+      overdue.erase(std::next(overdue.begin(), kPurgeMax), overdue.end());
+    for (const auto& [deadline, id] : overdue) end(id, {}, deadline_missed_ending(), now, news);
     answer.deadlines_missed = static_cast<int64_t>(overdue.size());
     PARKD_KILL_POINT("purge.mid");
     answer.messages =

@@ -363,8 +363,9 @@ Status EmbeddedStore::load_jobs() {
   for (; iterator->Valid(); iterator->Next()) {
     Result<record::StoredJob> stored = record::decode_job(iterator->value().ToStringView());
     if (!stored.ok()) {
-      return corrupt("job record " + to_hex(fnv1a64(iterator->key().ToStringView())) + " in " +
-                     options_.dir + ": " + stored.status().message());
+      const Result<JobId> id = record::decode_id_key(iterator->key().ToStringView());
+      return corrupt("job " + (id.ok() ? std::to_string(*id) : std::string("of an unknown id")) +
+                     " in " + options_.dir + ": " + stored.status().message());
     }
     const JobId id = stored->job.id;
     index_.add(stored->job, now);

@@ -1,0 +1,229 @@
+#include "lib/store/postgres/connection.h"
+
+#include <sys/socket.h>
+
+#include <pqxx/connection>
+#include <pqxx/except>
+#include <pqxx/nontransaction>
+#include <pqxx/notification>
+#include <pqxx/prepared_statement>
+#include <pqxx/transaction>
+#include <utility>
+
+#include "lib/base/log.h"
+
+namespace parkd {
+namespace {
+
+int64_t steady_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// Ours first: libpq takes the last value of a keyword, so what the user wrote wins. A URI cannot be
+// prefixed and is taken as it is.
+std::string full_dsn(const Connection::Options& options) {
+  if (options.dsn.find("://") != std::string::npos) return options.dsn;
+  return "connect_timeout=5 keepalives_idle=10 keepalives_interval=5 keepalives_count=3 "
+         "tcp_user_timeout=15000 application_name='" +
+         options.application_name + "' " + options.dsn;
+}
+
+// What the caller does next, by the class of the SQLSTATE (PostgreSQL manual, appendix A).
+StatusCode code_of(const std::string& sqlstate) {
+  const std::string group = sqlstate.substr(0, 2);
+  if (sqlstate == "25006" || sqlstate == "55P03" || sqlstate == "57014")
+    return StatusCode::unavailable;
+  for (const char* away : {"08", "40", "53", "57", "58"}) {
+    if (group == away) return StatusCode::unavailable;
+  }
+  if (group == "22" || group == "23" || group == "54") return StatusCode::invalid;
+  if (group == "PK") return StatusCode::conflict;
+  return StatusCode::internal;
+}
+
+// The first line: the rest quotes the statement and its data.
+std::string first_line(const std::string& text) {
+  return text.substr(0, text.find('\n'));
+}
+
+class Receiver final : public pqxx::notification_receiver {
+ public:
+  Receiver(pqxx::connection& connection, const std::string& channel,
+           std::function<void(const std::string&)> on_payload)
+      : pqxx::notification_receiver(connection, channel), on_payload_(std::move(on_payload)) {}
+  void operator()(const std::string& payload, int) override { on_payload_(payload); }
+
+ private:
+  std::function<void(const std::string&)> on_payload_;
+};
+
+}  // namespace
+
+class Connection::Session {
+ public:
+  explicit Session(const std::string& dsn) : connection(dsn) {}
+  pqxx::connection connection;
+  std::vector<std::unique_ptr<Receiver>> receivers;  // after connection: they leave it first
+};
+
+Connection::Connection(Options options) : options_(std::move(options)) {}
+
+Connection::~Connection() {
+  close();
+}
+
+bool Connection::connected() const {
+  return session_ != nullptr && session_->connection.is_open();
+}
+
+void Connection::close() {
+  {
+    const std::lock_guard lock(socket_mutex_);
+    socket_ = -1;
+  }
+  prepared_.clear();
+  try {
+    session_.reset();
+  } catch (const std::exception& error) {
+    log_debug("postgres.close_failed", {{"error", first_line(error.what())}});
+  }
+}
+
+Status Connection::connect() {
+  if (connected()) return {};
+  close();
+  sqlstate_.clear();
+  in_doubt_ = false;
+  try {
+    session_ = std::make_unique<Session>(full_dsn(options_));
+    session_->connection.inhibit_reactivation(true);
+    pqxx::nontransaction tx(session_->connection);
+    if (options_.prepare) {
+      // The planner's JIT costs more than our statements do. Not behind a pooler: it may give the
+      // session to others.
+      tx.exec(
+          "SET jit = off; SET idle_in_transaction_session_timeout = '30s'; SET statement_timeout "
+          "= " +
+          std::to_string(options_.statement_limit.count()));
+    }
+    const std::lock_guard lock(socket_mutex_);
+    socket_ = session_->connection.sock();
+  } catch (...) {
+    Status status = failed();
+    close();
+    return unavailable("cannot connect to PostgreSQL: " + status.message());
+  }
+  return {};
+}
+
+void Connection::mark_busy(bool busy) {
+  busy_since_ms_ = busy ? steady_ms() : 0;
+}
+
+void Connection::interrupt_if_overdue() {
+  const int64_t since = busy_since_ms_;
+  // Twice: the server's own statement_timeout has the first word.
+  if (since == 0 || steady_ms() - since < 2 * options_.statement_limit.count()) return;
+  const std::lock_guard lock(socket_mutex_);
+  if (socket_ < 0) return;
+  log_warn("postgres.statement_overdue", {{"ms", steady_ms() - since}});
+  ::shutdown(socket_, SHUT_RDWR);
+}
+
+Status Connection::failed() {
+  try {
+    throw;
+  } catch (const pqxx::sql_error& error) {
+    sqlstate_ = error.sqlstate();
+    Status status(code_of(sqlstate_), first_line(error.what()));
+    if (!connected()) {
+      in_doubt_ = true;
+      status = unavailable(status.message());
+    }
+    return status;
+  } catch (const pqxx::broken_connection& error) {
+    in_doubt_ = true;
+    return unavailable(first_line(error.what()));
+  } catch (const pqxx::in_doubt_error& error) {
+    in_doubt_ = true;
+    return unavailable(first_line(error.what()));
+  } catch (const std::exception& error) {
+    if (connected()) return internal_error(first_line(error.what()));
+    in_doubt_ = true;
+    return unavailable(first_line(error.what()));
+  }
+}
+
+Result<pqxx::result> Connection::run(const Statement& statement, const Params& params) {
+  PARKD_RETURN_IF_ERROR(connect());
+  sqlstate_.clear();
+  in_doubt_ = false;
+  std::vector<const char*> values;
+  values.reserve(params.values().size());
+  for (const auto& value : params.values()) values.push_back(value ? value->c_str() : nullptr);
+  mark_busy(true);
+  Status status;
+  try {
+    if (options_.prepare && prepared_.insert(statement.name).second) {
+      session_->connection.prepare(statement.name, statement.sql);
+    }
+    pqxx::nontransaction tx(session_->connection);
+    const auto arguments = pqxx::prepare::make_dynamic_params(values);
+    pqxx::result rows = options_.prepare ? tx.exec_prepared(statement.name, arguments)
+                                         : tx.exec_params(statement.sql, arguments);
+    mark_busy(false);
+    return rows;
+  } catch (...) {
+    status = failed();
+  }
+  mark_busy(false);
+  if (!connected()) close();
+  return status;
+}
+
+Status Connection::run_script(const std::string& sql) {
+  PARKD_RETURN_IF_ERROR(connect());
+  sqlstate_.clear();
+  in_doubt_ = false;
+  Status status;
+  try {
+    pqxx::work tx(session_->connection);
+    tx.exec(sql);
+    tx.commit();
+    return {};
+  } catch (...) {
+    status = failed();
+  }
+  if (!connected()) close();
+  return status;
+}
+
+Status Connection::listen(const std::string& channel,
+                          std::function<void(const std::string&)> on_payload) {
+  PARKD_RETURN_IF_ERROR(connect());
+  try {
+    session_->receivers.push_back(
+        std::make_unique<Receiver>(session_->connection, channel, std::move(on_payload)));
+    return {};
+  } catch (...) {
+    Status status = failed();
+    close();
+    return status;
+  }
+}
+
+Status Connection::wait(std::chrono::milliseconds timeout) {
+  if (!connected()) return unavailable("no connection to PostgreSQL");
+  try {
+    session_->connection.await_notification(timeout.count() / 1000, timeout.count() % 1000 * 1000);
+    return {};
+  } catch (...) {
+    Status status = failed();
+    close();
+    return status;
+  }
+}
+
+}  // namespace parkd

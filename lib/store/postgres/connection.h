@@ -1,0 +1,106 @@
+// Connection: one session with the database, opened when it is needed, and never silently again.
+//
+// Owner: one thread (a lane of PostgresStore); interrupt() alone may be called from any. libpqxx
+// and its exceptions stop here: callers get a Result and the SQLSTATE.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <pqxx/result>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/status.h"
+
+namespace pqxx {
+class notification_receiver;
+}
+
+namespace parkd {
+
+// A named statement of statements.h.
+struct Statement {
+  const char* name;
+  const char* sql;
+};
+
+// Parameters of a statement, as text.
+class Params {
+ public:
+  Params& add(std::string value) {
+    values_.emplace_back(std::move(value));
+    return *this;
+  }
+  Params& add(int64_t value) { return add(std::to_string(value)); }
+  Params& add_null() {
+    values_.emplace_back(std::nullopt);
+    return *this;
+  }
+  Params& add(const std::optional<int64_t>& value) { return value ? add(*value) : add_null(); }
+  const std::vector<std::optional<std::string>>& values() const { return values_; }
+
+ private:
+  std::vector<std::optional<std::string>> values_;
+};
+
+class Connection {
+ public:
+  struct Options {
+    std::string dsn;
+    std::string application_name;
+    bool prepare = true;  // false behind a pooler that shares sessions between transactions
+    std::chrono::milliseconds statement_limit{30'000};
+  };
+
+  explicit Connection(Options options);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // Opens the session if there is none. Errors: unavailable.
+  Status connect();
+  bool connected() const;
+  void close();
+
+  // One statement, one transaction. Errors: unavailable (connection lost, server shutting down,
+  // read only, out of space, lock or statement timeout), invalid (the data), internal.
+  Result<pqxx::result> run(const Statement& statement, const Params& params);
+  // SQL text with several statements (a migration), in one transaction.
+  Status run_script(const std::string& sql);
+
+  // Of the last failure: "" when the server did not say.
+  const std::string& sqlstate() const { return sqlstate_; }
+  // Whether the last failure leaves it open if the statement was committed.
+  bool in_doubt() const { return in_doubt_; }
+
+  // Notifications. listen() must be repeated after every connect(). wait() returns after `timeout`
+  // or the first notification; unavailable when the session is gone.
+  Status listen(const std::string& channel, std::function<void(const std::string&)> on_payload);
+  Status wait(std::chrono::milliseconds timeout);
+
+  // Any thread: cuts the session if its present statement runs for longer than statement_limit.
+  void interrupt_if_overdue();
+
+ private:
+  class Session;
+  Status failed();  // from inside a catch block
+  void mark_busy(bool busy);
+
+  const Options options_;
+  std::unique_ptr<Session> session_;
+  std::set<std::string> prepared_;
+  std::string sqlstate_;
+  bool in_doubt_ = false;
+
+  std::mutex socket_mutex_;  // guards socket_: it must not be closed while it is being cut
+  int socket_ = -1;
+  std::atomic<int64_t> busy_since_ms_{0};  // steady clock; 0 = idle
+};
+
+}  // namespace parkd

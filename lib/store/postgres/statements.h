@@ -1,0 +1,139 @@
+// Every statement the store sends, each with the index it lives on
+// (tests/store/postgres/plan_test.cc looks at the plans). The verbs themselves are functions of
+// migrations/0002_verbs.up.sql.
+#pragma once
+
+#include "lib/store/postgres/connection.h"
+
+namespace parkd::sql {
+
+// The order of these columns is that of parse_job() and parse_message() in rows.cc.
+#define PARKD_JOB_COLUMNS                                                                          \
+  "id, run_lease, parkd.us_v1(created_at), parkd.us_v1(order_key), parkd.us_v1(run_at), "          \
+  "parkd.us_v1(deadline), parkd.us_v1(claimed_at), seed, "                                         \
+  "(date_part('epoch', retention) * 1e6)::bigint, date_part('epoch', run_timeout)::bigint, "       \
+  "prompt_tokens, max_new_tokens, n_choices, attempts, max_attempts, interruptions, priority, "    \
+  "tokens_are_exact, model, tenant, mailbox_key, endpoint, custom_id, batch_id, idempotency_key, " \
+  "metadata, body, "                                                                               \
+  "CASE WHEN state = 'scheduled' AND run_at <= parkd.from_us_v1($1) THEN 'queued' ELSE "           \
+  "state::text END"
+#define PARKD_MESSAGE_COLUMNS                                                                     \
+  "sequence, job_id, run_lease, parkd.us_v1(created_at), parkd.us_v1(finished_at), "              \
+  "parkd.us_v1(expires_at), queue_us, run_us, units, prompt_tokens, completion_tokens, "          \
+  "status_code, attempts, outcome, tenant, mailbox_key, model, custom_id, batch_id, error_code, " \
+  "error_message, error_param, metadata, body"
+
+// daemons_pkey
+inline constexpr Statement kRegister{
+    "register",
+    "SELECT daemon_id, fence_epoch FROM parkd.register_v1($1, $2, $3, make_interval(secs => $4), "
+    "parkd.from_us_v1($5))"};
+// daemons_pkey, jobs_claimed
+inline constexpr Statement kHeartbeat{
+    "heartbeat",
+    "SELECT job_id, run_lease FROM parkd.heartbeat_v1($1, $2, $3, parkd.from_us_v1($4))"};
+// jobs_claimed
+inline constexpr Statement kUnregister{"unregister",
+                                       "SELECT parkd.unregister_v1($1, parkd.from_us_v1($2))"};
+// jobs_claimed
+inline constexpr Statement kReturnUnknownClaims{
+    "return_unknown_claims",
+    "SELECT parkd.return_unknown_claims_v1($1, $2::bigint[], parkd.from_us_v1($3))"};
+inline constexpr Statement kEnsurePartitions{
+    "ensure_partitions", "SELECT parkd.ensure_partitions_v1(parkd.from_us_v1($1))"};
+// jobs_pkey
+inline constexpr Statement kEnsurePartitionsFor{
+    "ensure_partitions_for",
+    "SELECT parkd.ensure_partitions_for_v1($1::bigint[], parkd.from_us_v1($2))"};
+
+// idempotency_pkey
+inline constexpr Statement kSubmit{
+    "submit",
+    "SELECT row_index, job_id, mailbox_key, existed, finished, conflict FROM parkd.submit_v1("
+    "$1::int[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], "
+    "$8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bigint[], "
+    "$15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::int[], "
+    "$21::int[], $22::int[], $23::int[], $24::bool[], $25::bool, parkd.from_us_v1($26))"};
+// jobs_critical, jobs_queue, jobs_pkey; jobs_scheduled
+inline constexpr Statement kClaim{
+    "claim",
+    "SELECT id, run_lease, created_us, order_us, run_at_us, deadline_us, claimed_us, seed, "
+    "retention_us, run_timeout_s, prompt_tokens, max_new_tokens, n_choices, attempts, "
+    "max_attempts, interruptions, priority, tokens_are_exact, model, tenant, mailbox_key, "
+    "endpoint, custom_id, batch_id, idempotency_key, metadata, body, 'claimed', ord "
+    "FROM parkd.claim_v1($1, $2, $3, parkd.from_us_v1($4))"};
+// jobs_pkey; history_job where a job is gone
+inline constexpr Statement kFinish{
+    "finish",
+    "SELECT job_id, run_lease, answer, tenant, mailbox_key FROM parkd.finish_v1($1::bigint[], "
+    "$2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::text[], "
+    "$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], parkd.from_us_v1($14))"};
+// jobs_pkey
+inline constexpr Statement kRelease{
+    "release",
+    "SELECT job_id, run_lease, model, tenant, mailbox_key FROM parkd.release_v1($1::bigint[], "
+    "$2::bigint[], $3::bool[], $4::bigint[], parkd.from_us_v1($5))"};
+// jobs_pkey, history_job
+inline constexpr Statement kCancel{
+    "cancel",
+    "SELECT answer, run_lease, mine, tenant, mailbox_key FROM parkd.cancel_v1($1, $2, "
+    "make_interval(secs => $3), parkd.from_us_v1($4))"};
+
+// jobs_pkey
+inline constexpr Statement kGetJob{"get_job",
+                                   "SELECT " PARKD_JOB_COLUMNS
+                                   " FROM parkd.jobs WHERE id = $2 AND ($3 = '' OR tenant = $3)"};
+// history_job, mailbox_key
+inline constexpr Statement kGetMessage{
+    "get_message",
+    "SELECT " PARKD_MESSAGE_COLUMNS
+    " FROM parkd.message_of_v1($2, parkd.from_us_v1($1)) WHERE $3 = '' OR tenant = $3"};
+// history_job
+inline constexpr Statement kGetHistory{
+    "get_history",
+    "SELECT job_id, tenant, custom_id, model, outcome, error_code, prompt_tokens, "
+    "completion_tokens, parkd.us_v1(created_at), parkd.us_v1(finished_at) FROM parkd.history "
+    "WHERE job_id = $2 AND ($3 = '' OR tenant = $3) AND expires_at + make_interval(secs => $4) > "
+    "coalesce(parkd.from_us_v1($1), clock_timestamp())"};
+// jobs_pkey
+inline constexpr Statement kList{
+    "list",
+    "SELECT " PARKD_JOB_COLUMNS
+    " FROM parkd.jobs WHERE id > $2 AND ($3::text IS NULL OR tenant = $3) AND ($4::text IS NULL "
+    "OR model = $4) AND ($5::text IS NULL OR CASE WHEN state = 'scheduled' AND run_at <= "
+    "parkd.from_us_v1($1) THEN 'queued' ELSE state::text END = $5) ORDER BY id LIMIT $6"};
+// mailbox_key
+inline constexpr Statement kFetch{
+    "fetch", "SELECT " PARKD_MESSAGE_COLUMNS
+             " FROM parkd.fetch_v1($1, $2, $3, $4, parkd.from_us_v1($5)) ORDER BY sequence"};
+// mailbox_key
+inline constexpr Statement kTake{
+    "take", "SELECT " PARKD_MESSAGE_COLUMNS
+            " FROM parkd.take_v1($1, $2, $3::bigint[], parkd.from_us_v1($4)) ORDER BY sequence"};
+// jobs_scheduled, jobs_deadline, jobs_claimed, idempotency_check
+inline constexpr Statement kMaintain{
+    "maintain",
+    "SELECT messages, history_rows, deadlines_missed, rescued, "
+    "array_to_string(promoted_models, E'\\x01'), array_to_string(ended_tenants, E'\\x01'), "
+    "array_to_string(ended_keys, E'\\x01') FROM parkd.maintain_v1(make_interval(secs => $1), "
+    "make_interval(secs => $2), parkd.from_us_v1($3))"};
+// a scan of parkd.jobs: at most once in depth_sample_interval
+inline constexpr Statement kSampleDepth{"sample_depth",
+                                        "SELECT parkd.sample_depth_v1(parkd.from_us_v1($1))"};
+inline constexpr Statement kDepths{
+    "depths",
+    "SELECT model, scheduled, queued, claimed, parkd.us_v1(oldest_created_at), "
+    "parkd.count_messages_v1(parkd.from_us_v1($1)) FROM parkd.depth_samples "
+    "WHERE scheduled + queued + claimed > 0 UNION ALL "
+    "SELECT NULL, 0, 0, 0, NULL, parkd.count_messages_v1(parkd.from_us_v1($1)) ORDER BY 1"};
+// jobs_queue, jobs_critical, jobs_scheduled
+inline constexpr Statement kWaitingSingles{"waiting_singles",
+                                           "SELECT parkd.waiting_singles_v1($1, $2)"};
+// What durability rests on.
+inline constexpr Statement kServer{
+    "server",
+    "SELECT current_setting('fsync'), current_setting('full_page_writes'), "
+    "current_setting('synchronous_commit'), current_setting('server_version'), "
+    "pg_is_in_recovery()::int, current_setting('transaction_read_only')"};
+
+}  // namespace parkd::sql

@@ -1,0 +1,386 @@
+#include "lib/store/postgres/verbs.h"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+
+#include "lib/base/text.h"
+#include "lib/store/postgres/pg_text.h"
+#include "lib/store/postgres/rows.h"
+#include "lib/store/postgres/statements.h"
+#include "lib/store/rules.h"
+
+namespace parkd {
+namespace {
+
+// libpq takes a statement of up to 1 GB, a field of up to 1 GB; a body this size helps nobody.
+constexpr size_t kBodyBytesMax = size_t{64} << 20;
+
+int64_t to_bigint(uint64_t value) {
+  return static_cast<int64_t>(
+      std::min<uint64_t>(value, static_cast<uint64_t>(std::numeric_limits<int64_t>::max())));
+}
+
+std::optional<int64_t> us_of(const std::optional<WallTime>& time) {
+  if (!time) return std::nullopt;
+  return to_unix_us(*time);
+}
+
+std::string body_of(const Ending& ending) {
+  return storable_json(ending.body);
+}
+
+std::string wrapped_body_of(const Ending& ending) {
+  std::string wrapped;
+  append_json_string(wrapped, readable_text(ending.body));
+  return wrapped;
+}
+
+}  // namespace
+
+// --- submit
+
+Result<std::vector<Result<std::vector<SubmittedJob>>>> submit_groups(
+    Connection& connection, const std::vector<const std::vector<JobSpec>*>& groups,
+    const StoreOptions& options, Now now) {
+  ArrayText group, model, tenant, priority, mailbox_key, custom_id, batch_id, metadata,
+      idempotency_key, content_hash, endpoint, body, seed, created, order, run_at, deadline,
+      run_timeout, retention, max_attempts, n_choices, prompt_tokens, max_new_tokens, exact;
+  bool keyed = false;
+  std::vector<std::pair<size_t, size_t>> places;  // row -> (group, index in it)
+  // With the database's clock, times are filled in there and the order key is its difference to now.
+  const WallTime base = from_unix_us(now.value_or(0));
+  for (size_t g = 0; g < groups.size(); ++g) {
+    for (size_t i = 0; i < groups[g]->size(); ++i) {
+      const JobSpec& given = (*groups[g])[i];
+      places.emplace_back(g, i);
+      const Job job = new_job(given, 0, base, options);
+      const JobSpec& spec = job.spec;
+      group.add(static_cast<int64_t>(g));
+      model.add(encode_text(spec.model));
+      tenant.add(encode_text(spec.tenant));
+      priority.add(to_string(spec.priority));
+      mailbox_key.add(encode_text(spec.mailbox_key));
+      custom_id.add(encode_text(spec.custom_id));
+      batch_id.add(encode_text(spec.batch_id));
+      metadata.add(spec.metadata);
+      idempotency_key.add(encode_text(spec.idempotency_key));
+      content_hash.add(spec.idempotency_key.empty() ? std::string()
+                                                    : to_hex(content_fingerprint(given)));
+      keyed = keyed || !spec.idempotency_key.empty();
+      endpoint.add(spec.endpoint);
+      body.add(spec.body);
+      seed.add(static_cast<int64_t>(*spec.seed));
+      created.add(now);
+      // Empty: submit_v1 takes greatest(its now, run_at) and adds the class's delay.
+      order.add(now ? std::optional(to_unix_us(job.order_key)) : std::nullopt);
+      run_at.add(us_of(spec.run_at));
+      deadline.add(us_of(spec.deadline));
+      run_timeout.add(spec.run_timeout ? std::optional<int64_t>(spec.run_timeout->count())
+                                       : std::nullopt);
+      retention.add(int64_t{1'000'000} * spec.retention->count());
+      max_attempts.add(int64_t{spec.max_attempts});
+      n_choices.add(int64_t{spec.n_choices});
+      prompt_tokens.add(int64_t{spec.prompt_tokens});
+      max_new_tokens.add(int64_t{spec.max_new_tokens});
+      exact.add(spec.tokens_are_exact);
+    }
+  }
+  Params params;
+  for (ArrayText* array :
+       {&group, &model, &tenant, &priority, &mailbox_key, &custom_id, &batch_id, &metadata,
+        &idempotency_key, &content_hash, &endpoint, &body, &seed, &created, &order, &run_at,
+        &deadline, &run_timeout, &retention, &max_attempts, &n_choices, &prompt_tokens,
+        &max_new_tokens, &exact}) {
+    params.add(array->take());
+  }
+  params.add(std::string(keyed ? "t" : "f")).add(now);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kSubmit, params));
+
+  std::vector<Result<std::vector<SubmittedJob>>> answers;
+  for (const auto* jobs : groups) answers.emplace_back(std::vector<SubmittedJob>(jobs->size()));
+  for (const auto& row : rows) {
+    const auto [g, i] = places.at(static_cast<size_t>(integer(row, 0)));
+    const auto id = static_cast<JobId>(integer(row, 1));
+    if (text(row, 5) == "t") {
+      if (answers[g].ok()) answers[g] = key_has_other_content(i, (*groups[g])[i].idempotency_key, id);
+      continue;
+    }
+    if (!answers[g].ok()) continue;
+    answers[g].value()[i] = {id, text(row, 2), text(row, 3) == "t", text(row, 4) == "t"};
+  }
+  return answers;
+}
+
+// --- claim
+
+Result<std::vector<Job>> claim_jobs(Connection& connection, int64_t daemon_id,
+                                    const ClaimRequest& request, Now now) {
+  Params params;
+  params.add(daemon_id).add(encode_text(request.model)).add(int64_t{request.max_jobs}).add(now);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kClaim, params));
+  std::vector<std::pair<int64_t, Job>> ordered;
+  for (const auto& row : rows) ordered.emplace_back(integer(row, 28), parse_job(row));
+  // UPDATE ... RETURNING promises no order.
+  std::sort(ordered.begin(), ordered.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<Job> jobs;
+  for (auto& [place, job] : ordered) jobs.push_back(std::move(job));
+  return jobs;
+}
+
+// --- finish
+
+namespace {
+
+// What stands in for an ending that cannot be stored as it is.
+Ending unstorable(const Ending& ending, const std::string& code, const std::string& why) {
+  Ending failed = ending;
+  failed.outcome = Outcome::failed;
+  failed.error_code = code;
+  failed.error_message = why;
+  failed.error_param.clear();
+  failed.status_code = 500;
+  failed.body.clear();
+  return failed;
+}
+
+Result<pqxx::result> send_finish(Connection& connection,
+                                 const std::vector<const FinishItem*>& items, Now now,
+                                 bool wrap_bodies) {
+  ArrayText ids, leases, outcomes, codes, messages, error_params, status, bodies, prompt,
+      completion, units, queue_us, run_us;
+  for (const FinishItem* item : items) {
+    Ending oversize;
+    const Ending* ending = &item->ending;
+    if (ending->body.size() > kBodyBytesMax) {
+      oversize = unstorable(*ending, std::string(failure::kTooLarge),
+                            "the result has " + std::to_string(ending->body.size()) +
+                                " bytes, the limit is " + std::to_string(kBodyBytesMax));
+      ending = &oversize;
+    }
+    ids.add(to_bigint(item->id));
+    leases.add(lease_to_sql(item->lease));
+    outcomes.add(to_string(ending->outcome));
+    codes.add(readable_text(ending->error_code));
+    messages.add(readable_text(ending->error_message));
+    error_params.add(readable_text(ending->error_param));
+    status.add(int64_t{ending->status_code});
+    bodies.add(wrap_bodies && !ending->body.empty() ? wrapped_body_of(*ending) : body_of(*ending));
+    prompt.add(int64_t{ending->prompt_tokens});
+    completion.add(int64_t{ending->completion_tokens});
+    units.add(ending->units);
+    queue_us.add(ending->queue_us);
+    run_us.add(ending->run_us);
+  }
+  const std::string all_ids = ids.take();
+  Params params;
+  params.add(all_ids);
+  for (ArrayText* array : {&leases, &outcomes, &codes, &messages, &error_params, &status, &bodies,
+                           &prompt, &completion, &units, &queue_us, &run_us}) {
+    params.add(array->take());
+  }
+  params.add(now);
+  auto rows = connection.run(sql::kFinish, params);
+  if (!rows.ok() && connection.sqlstate() == "23514") {  // no partition of relation found for row
+    Params which;
+    which.add(all_ids).add(now);
+    PARKD_RETURN_IF_ERROR(connection.run(sql::kEnsurePartitionsFor, which).status());
+    rows = connection.run(sql::kFinish, params);
+  }
+  return rows;
+}
+
+}  // namespace
+
+Result<std::vector<FinishAnswer>> finish_jobs(Connection& connection,
+                                              const std::vector<const FinishItem*>& items, Now now,
+                                              News& news) {
+  // By id: two statements that touch the same jobs then lock them in the same order.
+  std::vector<size_t> order(items.size());
+  for (size_t i = 0; i < items.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return items[a]->id < items[b]->id; });
+  std::vector<const FinishItem*> sorted;
+  for (const size_t i : order) sorted.push_back(items[i]);
+
+  auto rows = send_finish(connection, sorted, now, false);
+  if (!rows.ok() && rows.status().code() == StatusCode::invalid) {
+    if (items.size() > 1) {  // one bad item: find it in halves, its neighbours are stored
+      const auto middle = items.begin() + static_cast<std::ptrdiff_t>(items.size() / 2);
+      PARKD_ASSIGN_OR_RETURN(auto answers,
+                             finish_jobs(connection, {items.begin(), middle}, now, news));
+      PARKD_ASSIGN_OR_RETURN(const auto rest,
+                             finish_jobs(connection, {middle, items.end()}, now, news));
+      answers.insert(answers.end(), rest.begin(), rest.end());
+      return answers;
+    }
+    rows = send_finish(connection, sorted, now, true);
+    if (!rows.ok() && rows.status().code() == StatusCode::invalid) {
+      FinishItem failed = *items[0];
+      failed.ending = unstorable(items[0]->ending, std::string(failure::kInternal),
+                                 "the result could not be stored: " + rows.status().message());
+      rows = send_finish(connection, {&failed}, now, false);
+    }
+  }
+  if (!rows.ok()) return rows.status();
+
+  std::map<std::pair<int64_t, int64_t>, int64_t> best;
+  for (const auto& row : *rows) {
+    const std::pair key(integer(row, 0), integer(row, 1));
+    const int64_t answer = integer(row, 2);
+    if (answer == 0) news.messages.emplace_back(text(row, 3), text(row, 4));
+    const auto [at, fresh] = best.emplace(key, answer);
+    if (!fresh) at->second = std::min(at->second, answer);
+  }
+  std::vector<FinishAnswer> answers;
+  for (const FinishItem* item : items) {
+    const auto found = best.find({to_bigint(item->id), lease_to_sql(item->lease)});
+    answers.push_back(found == best.end() ? FinishAnswer::lease_lost
+                                          : static_cast<FinishAnswer>(found->second));
+    if (found != best.end() && found->second == 0) found->second = 1;  // its twin came too late
+  }
+  return answers;
+}
+
+Result<std::vector<ReleaseAnswer>> release_jobs(Connection& connection,
+                                                const std::vector<ReleaseItem>& items, Now now,
+                                                News& news) {
+  ArrayText ids, leases, spend, run_at;
+  for (const ReleaseItem& item : items) {
+    ids.add(to_bigint(item.id));
+    leases.add(lease_to_sql(item.lease));
+    spend.add(item.spend_attempt);
+    run_at.add(us_of(item.run_at));
+  }
+  Params params;
+  params.add(ids.take()).add(leases.take()).add(spend.take()).add(run_at.take()).add(now);
+  auto rows = connection.run(sql::kRelease, params);
+  if (!rows.ok()) return rows.status();
+  std::map<std::pair<int64_t, int64_t>, int> released;
+  std::vector<std::string> models;
+  for (const auto& row : *rows) {
+    ++released[{integer(row, 0), integer(row, 1)}];
+    if (!row[2].is_null()) models.push_back(text(row, 2));
+    if (!row[3].is_null()) news.messages.emplace_back(text(row, 3), text(row, 4));
+  }
+  std::sort(models.begin(), models.end());
+  models.erase(std::unique(models.begin(), models.end()), models.end());
+  news.models.insert(news.models.end(), models.begin(), models.end());
+  std::vector<ReleaseAnswer> answers;
+  for (const ReleaseItem& item : items) {
+    const auto found = released.find({to_bigint(item.id), lease_to_sql(item.lease)});
+    const bool ours = found != released.end() && found->second > 0;
+    if (ours) --found->second;
+    answers.push_back(ours ? ReleaseAnswer::released : ReleaseAnswer::lease_lost);
+  }
+  return answers;
+}
+
+// --- cancel
+
+Result<Cancelled> cancel_job(Connection& connection, JobId id, const std::string& tenant,
+                             const StoreOptions& options, Now now, News& news) {
+  Params params;
+  params.add(to_bigint(id)).add(encode_text(tenant)).add(options.history_retention.count()).add(now);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kCancel, params));
+  if (rows.size() != 1) return internal_error("cancel answered no row");
+  Cancelled cancelled;
+  const std::string answer = text(rows[0], 0);
+  if (answer == "cancelled") {
+    cancelled.answer = CancelAnswer::cancelled;
+    news.messages.emplace_back(text(rows[0], 3), text(rows[0], 4));
+  } else if (answer == "cancel_requested") {
+    cancelled.answer = CancelAnswer::cancel_requested;
+    cancelled.lease = lease_from_sql(integer(rows[0], 1));
+    cancelled.daemon_id = integer(rows[0], 2);
+  } else if (answer == "already_finished") {
+    cancelled.answer = CancelAnswer::already_finished;
+  }
+  return cancelled;
+}
+
+// --- reading
+
+Result<JobRecord> get_record(Connection& connection, JobId id, const std::string& tenant,
+                             const StoreOptions& options, Now now) {
+  Params params;
+  params.add(now).add(to_bigint(id)).add(encode_text(tenant));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result jobs, connection.run(sql::kGetJob, params));
+  if (!jobs.empty()) return JobRecord(parse_job(jobs[0]));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result messages, connection.run(sql::kGetMessage, params));
+  if (!messages.empty()) return JobRecord(parse_message(messages[0]));
+  params.add(options.history_retention.count());
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result history, connection.run(sql::kGetHistory, params));
+  if (!history.empty()) return JobRecord(parse_history(history[0]));
+  return JobRecord();
+}
+
+Result<std::vector<Job>> list_jobs(Connection& connection, const ListFilter& filter, Now now) {
+  Params params;
+  params.add(now).add(to_bigint(filter.after));
+  for (const auto* name : {&filter.tenant, &filter.model}) {
+    *name ? params.add(encode_text(**name)) : params.add_null();
+  }
+  filter.state ? params.add(std::string(to_string(*filter.state))) : params.add_null();
+  params.add(int64_t{std::max(filter.limit, 0)});
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kList, params));
+  std::vector<Job> jobs;
+  for (const auto& row : rows) jobs.push_back(parse_job(row));
+  return jobs;
+}
+
+Result<FetchAnswer> fetch_messages(Connection& connection, const FetchRequest& request, Now now) {
+  Params params;
+  params.add(encode_text(request.tenant))
+      .add(encode_text(request.mailbox_key))
+      .add(to_bigint(request.after_sequence))
+      .add(int64_t{std::max(request.limit, 0)})
+      .add(now);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kFetch, params));
+  FetchAnswer answer;
+  answer.next_sequence = request.after_sequence;
+  for (const auto& row : rows) {
+    answer.messages.push_back(parse_message(row));
+    answer.next_sequence = answer.messages.back().sequence;
+  }
+  return answer;
+}
+
+Result<std::vector<Message>> take_messages(Connection& connection, const std::string& tenant,
+                                           const std::string& mailbox_key,
+                                           const std::vector<uint64_t>& sequences, Now now) {
+  ArrayText wanted;
+  for (const uint64_t sequence : sequences) wanted.add(to_bigint(sequence));
+  Params params;
+  params.add(encode_text(tenant)).add(encode_text(mailbox_key)).add(wanted.take()).add(now);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kTake, params));
+  std::vector<Message> taken;
+  for (const auto& row : rows) taken.push_back(parse_message(row));
+  return taken;
+}
+
+// --- housekeeping
+
+Result<PurgeAnswer> maintain(Connection& connection, const StoreOptions& options, Now now,
+                             News& news) {
+  Params params;
+  params.add(options.history_retention.count())
+      .add(options.idempotency_retention_min.count())
+      .add(now);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kMaintain, params));
+  if (rows.size() != 1) return internal_error("maintain answered no row");
+  PurgeAnswer answer;
+  answer.messages = integer(rows[0], 0);
+  answer.history_rows = integer(rows[0], 1);
+  answer.deadlines_missed = integer(rows[0], 2);
+  news.models = split_list(rows[0], 4);
+  const std::vector<std::string> tenants = split_list(rows[0], 5);
+  const std::vector<std::string> keys = split_list(rows[0], 6);
+  for (size_t i = 0; i < std::min(tenants.size(), keys.size()); ++i) {
+    news.messages.emplace_back(tenants[i], keys[i]);
+  }
+  return answer;
+}
+
+}  // namespace parkd

@@ -1,0 +1,60 @@
+// The store's verbs as single statements over a Connection: what is sent, what the answer means.
+//
+// Free functions; the caller's thread owns the connection. They try once: retries, coalescing and
+// threads are PostgresStore's. `now` empty = the database's clock.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lib/store/job_store.h"
+#include "lib/store/postgres/connection.h"
+
+namespace parkd {
+
+using Now = std::optional<int64_t>;  // microseconds since 1970
+
+// What an ending verb leaves to tell: (tenant, mailbox key) of each stored message, and models that
+// have work again.
+struct News {
+  std::vector<std::pair<std::string, std::string>> messages;
+  std::vector<std::string> models;
+};
+
+// One Result per group. A failure of the whole statement is the Status.
+Result<std::vector<Result<std::vector<SubmittedJob>>>> submit_groups(
+    Connection& connection, const std::vector<const std::vector<JobSpec>*>& groups,
+    const StoreOptions& options, Now now);
+
+Result<std::vector<Job>> claim_jobs(Connection& connection, int64_t daemon_id,
+                                    const ClaimRequest& request, Now now);
+
+// Answers in the order of `items`; duplicates of a run answer already_by_this_lease.
+Result<std::vector<FinishAnswer>> finish_jobs(Connection& connection,
+                                              const std::vector<const FinishItem*>& items, Now now,
+                                              News& news);
+Result<std::vector<ReleaseAnswer>> release_jobs(Connection& connection,
+                                                const std::vector<ReleaseItem>& items, Now now,
+                                                News& news);
+
+struct Cancelled {
+  CancelAnswer answer = CancelAnswer::not_found;
+  RunLease lease;         // of a claimed job
+  int64_t daemon_id = 0;  // and its claimer
+};
+Result<Cancelled> cancel_job(Connection& connection, JobId id, const std::string& tenant,
+                             const StoreOptions& options, Now now, News& news);
+
+Result<JobRecord> get_record(Connection& connection, JobId id, const std::string& tenant,
+                             const StoreOptions& options, Now now);
+Result<std::vector<Job>> list_jobs(Connection& connection, const ListFilter& filter, Now now);
+Result<FetchAnswer> fetch_messages(Connection& connection, const FetchRequest& request, Now now);
+Result<std::vector<Message>> take_messages(Connection& connection, const std::string& tenant,
+                                           const std::string& mailbox_key,
+                                           const std::vector<uint64_t>& sequences, Now now);
+Result<PurgeAnswer> maintain(Connection& connection, const StoreOptions& options, Now now,
+                             News& news);
+
+}  // namespace parkd

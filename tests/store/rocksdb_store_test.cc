@@ -1,0 +1,181 @@
+// What the embedded store alone promises: its directory, its format, its periods.
+#include "lib/store/rocksdb/rocksdb_store.h"
+
+#include <gtest/gtest.h>
+#include <rocksdb/db.h>
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "lib/store/rocksdb/record_codec.h"
+#include "tests/support/store_driver.h"
+#include "tests/support/temp_dir.h"
+
+namespace parkd {
+namespace {
+
+using std::chrono::hours;
+
+class RocksDbStoreTest : public testing::Test {
+ protected:
+  RocksDbStoreOptions options() const {
+    RocksDbStoreOptions options;
+    options.dir = dir_.path() + "/a/queue";
+    return options;
+  }
+  void open() {
+    auto opened = open_rocksdb_store(options(), clock_);
+    ASSERT_TRUE(opened.ok()) << opened.status().to_string();
+    store_ = std::move(opened).value();
+    driver_ = std::make_unique<StoreDriver>(*store_);
+  }
+  void close() {
+    driver_.reset();
+    store_.reset();
+  }
+  std::vector<std::string> families() const {
+    std::vector<std::string> names;
+    EXPECT_TRUE(rocksdb::DB::ListColumnFamilies({}, options().dir, &names).ok());
+    return names;
+  }
+  // Changes one value behind the store's back.
+  void tamper(const std::string& family, const std::string& key, const std::string& value) {
+    std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+    for (const std::string& name : families())
+      descriptors.emplace_back(name, rocksdb::ColumnFamilyOptions());
+    std::vector<rocksdb::ColumnFamilyHandle*> handles;
+    rocksdb::DB* raw = nullptr;
+    ASSERT_TRUE(rocksdb::DB::Open({}, options().dir, descriptors, &handles, &raw).ok());
+    const std::unique_ptr<rocksdb::DB> db(raw);
+    for (rocksdb::ColumnFamilyHandle* handle : handles) {
+      if (handle->GetName() == family) {
+        ASSERT_TRUE(db->Put({}, handle, key, value).ok());
+      }
+      ASSERT_TRUE(db->DestroyColumnFamilyHandle(handle).ok());
+    }
+  }
+  static JobSpec spec(int n_hours = 1) {
+    JobSpec spec;
+    spec.model = "m";
+    spec.mailbox_key = "box";
+    spec.retention = hours(n_hours);
+    return spec;
+  }
+
+  TempDir dir_;
+  ManualClock clock_{from_unix_us(int64_t{1'790'000'000} * 1'000'000)};
+  std::unique_ptr<JobStore> store_;
+  std::unique_ptr<StoreDriver> driver_;
+};
+
+TEST_F(RocksDbStoreTest, a_directory_in_use_is_refused_by_name) {
+  open();
+  const auto second = open_rocksdb_store(options(), clock_);
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.status().code(), StatusCode::unavailable);
+  EXPECT_NE(second.status().message().find(options().dir), std::string::npos);
+  EXPECT_NE(second.status().message().find("in use"), std::string::npos);
+  close();
+  open();
+}
+
+TEST_F(RocksDbStoreTest, a_directory_that_cannot_be_made_is_refused_by_name) {
+  RocksDbStoreOptions bad;
+  bad.dir = "/proc/nowhere/queue";
+  const auto opened = open_rocksdb_store(bad, clock_);
+  EXPECT_EQ(opened.status().code(), StatusCode::unavailable);
+  EXPECT_NE(opened.status().message().find(bad.dir), std::string::npos);
+}
+
+TEST_F(RocksDbStoreTest, a_newer_format_is_refused) {
+  open();
+  close();
+  tamper("default", "format", record::encode_count(2));
+  const auto opened = open_rocksdb_store(options(), clock_);
+  EXPECT_EQ(opened.status().code(), StatusCode::corrupt);
+  EXPECT_NE(opened.status().message().find("format 2"), std::string::npos);
+}
+
+TEST_F(RocksDbStoreTest, a_damaged_job_is_named_and_not_dropped_in_silence) {
+  open();
+  ASSERT_TRUE(driver_->submit({spec()}).ok());
+  close();
+  tamper("jobs", record::id_key(1), "rubbish");
+  const auto opened = open_rocksdb_store(options(), clock_);
+  EXPECT_EQ(opened.status().code(), StatusCode::corrupt);
+  EXPECT_NE(opened.status().message().find("job 1"), std::string::npos)
+      << opened.status().message();
+}
+
+TEST_F(RocksDbStoreTest, periods_are_few_and_dropped_whole) {
+  open();
+  // Messages every 12 hours for 40 days, with each kind of retention.
+  size_t n_periods_max = 0;
+  for (int i = 0; i < 80; ++i) {
+    ASSERT_TRUE(driver_->submit({spec(1), spec(24), spec(24 * 7), spec(24 * 30)}).ok());
+    const auto jobs = driver_->claim("m", 10);
+    ASSERT_TRUE(jobs.ok());
+    std::vector<FinishItem> items;
+    for (const Job& job : *jobs) items.push_back({job.id, job.lease, {}});
+    ASSERT_TRUE(driver_->finish(items).ok());
+    clock_.advance(hours(12));
+    ASSERT_TRUE(driver_->purge().ok());
+    if (i % 20 == 19) {
+      close();
+      const auto names = families();
+      n_periods_max = std::max(
+          n_periods_max, static_cast<size_t>(std::count_if(
+                             names.begin(), names.end(),
+                             [](const std::string& name) { return name.substr(0, 4) == "box_"; })));
+      open();
+    }
+  }
+  EXPECT_GT(n_periods_max, 30u) << "daily periods of 30 days";
+  EXPECT_LE(n_periods_max, 54u) << "7 hours + 9 quarter days + 33 days + 5 weeks";
+  const auto box = driver_->fetch({"default", "box", 0, 100'000});
+  ASSERT_TRUE(box.ok());
+  EXPECT_GE(driver_->stats()->messages, static_cast<int64_t>(box->messages.size()));
+
+  clock_.advance(hours(24 * 31));
+  ASSERT_TRUE(driver_->purge().ok());
+  close();
+  for (const std::string& name : families()) EXPECT_NE(name.substr(0, 4), "box_") << name;
+}
+
+TEST_F(RocksDbStoreTest, a_finished_and_forgotten_job_leaves_nothing_behind) {
+  open();
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  for (int i = 0; i < 50; ++i) {
+    keyed.idempotency_key = "k" + std::to_string(i);
+    ASSERT_TRUE(driver_->submit({keyed}).ok());
+  }
+  const auto jobs = driver_->claim("m", 100);
+  std::vector<FinishItem> items;
+  for (const Job& job : *jobs) items.push_back({job.id, job.lease, {}});
+  ASSERT_TRUE(driver_->finish(items).ok());
+  clock_.advance(hours(24 * 40));
+  EXPECT_EQ(driver_->purge()->history_rows, 50);
+  close();
+
+  std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+  for (const std::string& name : families())
+    descriptors.emplace_back(name, rocksdb::ColumnFamilyOptions());
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* raw = nullptr;
+  ASSERT_TRUE(rocksdb::DB::OpenForReadOnly({}, options().dir, descriptors, &handles, &raw).ok());
+  const std::unique_ptr<rocksdb::DB> db(raw);
+  for (rocksdb::ColumnFamilyHandle* handle : handles) {
+    const std::unique_ptr<rocksdb::Iterator> iterator(db->NewIterator({}, handle));
+    int n_keys = 0;
+    for (iterator->SeekToFirst(); iterator->Valid(); iterator->Next()) ++n_keys;
+    const int n_expected = handle->GetName() == "default" ? 5 : 0;
+    EXPECT_EQ(n_keys, n_expected) << "in " << handle->GetName()
+                                  << " (default: format, epoch, uuid, next_id, last_sequence)";
+    ASSERT_TRUE(db->DestroyColumnFamilyHandle(handle).ok());
+  }
+}
+
+}  // namespace
+}  // namespace parkd
