@@ -20,9 +20,9 @@ TEST(BlockingPool, one_thread_does_tasks_in_the_order_they_came) {
 }
 
 TEST(BlockingPool, a_task_that_waits_does_not_hold_up_another_thread) {
-  BlockingPool pool(2, 256 * 1024);
   Inbox<int> first;
   Inbox<int> second;
+  BlockingPool pool(2, 256 * 1024);
   pool.run([&] { second.push(first.wait_all().at(0) + 1); });
   pool.run([&] { first.push(1); });
   EXPECT_EQ(second.wait_all().at(0), 2);
