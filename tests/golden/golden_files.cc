@@ -1,0 +1,86 @@
+#include "tests/golden/golden_files.h"
+
+#include <boost/json.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "lib/base/check.h"
+
+namespace parkd::testing {
+namespace {
+
+namespace json = boost::json;
+
+json::value read_json(const std::string& name) {
+  const std::string path = std::string(PARKD_SOURCE_DIR) + "/tests/golden/smollm2-135m/" + name;
+  std::ifstream file(path, std::ios::binary);
+  PARKD_CHECK(file.good(), path + " cannot be read");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  return json::parse(text);
+}
+
+std::vector<TokenId> ids_of(const json::value& array) {
+  return json::value_to<std::vector<TokenId>>(array);
+}
+
+GoldenPrompt prompt_of(const json::object& row) {
+  GoldenPrompt prompt;
+  prompt.name = json::value_to<std::string>(row.at("name"));
+  for (const json::value& message : row.at("messages").as_array()) {
+    prompt.messages.push_back({json::value_to<std::string>(message.at("role")),
+                               json::value_to<std::string>(message.at("content"))});
+  }
+  prompt.rendered = json::value_to<std::string>(row.at("rendered"));
+  prompt.prompt = ids_of(row.at("prompt"));
+  prompt.generated = ids_of(row.at("generated"));
+  prompt.ends_at = json::value_to<size_t>(row.at("ends_at"));
+  prompt.text = json::value_to<std::string>(row.at("text"));
+  for (const json::value& position : row.at("top").as_array()) {
+    std::vector<TokenLogprob>& top = prompt.top.emplace_back();
+    for (const json::value& entry : position.as_array()) {
+      top.push_back({entry.at(0).to_number<TokenId>(), entry.at(1).to_number<float>()});
+    }
+  }
+  prompt.gap = json::value_to<std::vector<float>>(row.at("gap"));
+  return prompt;
+}
+
+}  // namespace
+
+std::vector<GoldenPrompt> load_golden_prompts() {
+  const json::value file = read_json("prompts.json");
+  std::vector<GoldenPrompt> prompts;
+  for (const json::value& row : file.at("prompts").as_array()) {
+    prompts.push_back(prompt_of(row.as_object()));
+  }
+  return prompts;
+}
+
+std::vector<GoldenString> load_golden_strings() {
+  const json::value file = read_json("tokenizer.json");
+  std::vector<GoldenString> strings;
+  for (const json::value& row : file.at("strings").as_array()) {
+    strings.push_back({json::value_to<std::string>(row.at("text")), ids_of(row.at("ids"))});
+  }
+  return strings;
+}
+
+std::string golden_model_path() {
+  const char* path = std::getenv("PARKD_TEST_MODEL");
+  if (path == nullptr || *path == '\0') return {};
+  // The size tells the goldens' file from any other quantisation; tools/setup.sh checks its
+  // SHA-256.
+  constexpr uintmax_t kGoldenModelBytes = 98'362'432;
+  PARKD_CHECK(std::filesystem::file_size(path) == kGoldenModelBytes,
+              std::string("PARKD_TEST_MODEL ") + path + " is not the model of the goldens");
+  return path;
+}
+
+bool golden_model_is_required() {
+  const char* strict = std::getenv("PARKD_CI_STRICT");
+  return strict != nullptr && std::string(strict) == "1";
+}
+
+}  // namespace parkd::testing

@@ -1,0 +1,50 @@
+// The golden files of tests/golden/smollm2-135m, as written by tools/golden/reference.py, and the
+// model they were made of.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lib/engine/generation.h"
+#include "lib/job/chat_request.h"
+
+namespace parkd::testing {
+
+struct GoldenPrompt {
+  std::string name;
+  std::vector<ChatMessage> messages;
+  std::string rendered;            // the chat template's output
+  std::vector<TokenId> prompt;     // its ids
+  std::vector<TokenId> generated;  // 64 greedy tokens; goes on past an end token
+  size_t ends_at = 0;              // index of the first end token in `generated`, or its size
+  std::string text;                // of generated[0, ends_at)
+  // For each of `generated`, of the distribution it was taken from (float64):
+  std::vector<std::vector<TokenLogprob>> top;  // the five best, best first
+  std::vector<float> gap;                      // nat between the best and the second
+};
+
+struct GoldenString {
+  std::string text;
+  std::vector<TokenId> ids;  // special tokens in it read as text
+};
+
+std::vector<GoldenPrompt> load_golden_prompts();
+std::vector<GoldenString> load_golden_strings();
+
+// PARKD_TEST_MODEL; empty when it is not set. Checks that a file that is there is the goldens' one.
+std::string golden_model_path();
+
+// For tests that cannot run without the model:
+//   if (golden_model_path().empty()) PARKD_SKIP_WITHOUT_MODEL();
+// Skips loudly, or fails where PARKD_CI_STRICT=1 says that the model ought to be there.
+bool golden_model_is_required();
+
+}  // namespace parkd::testing
+
+#define PARKD_SKIP_WITHOUT_MODEL()                                          \
+  do {                                                                      \
+    if (::parkd::testing::golden_model_is_required()) {                     \
+      FAIL() << "PARKD_TEST_MODEL is not set and PARKD_CI_STRICT=1";        \
+    }                                                                       \
+    GTEST_SKIP() << "SKIPPED LOUDLY: PARKD_TEST_MODEL names no model file"; \
+  } while (false)

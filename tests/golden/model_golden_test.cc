@@ -1,0 +1,305 @@
+// The real model against the independent reference of tools/golden, and its own paths against each
+// other. CI takes some of the prompts where a check is slow; PARKD_LONG=1 takes all of everything.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "lib/backend/cpu/cpu_backend.h"
+#include "lib/engine/model_card.h"
+#include "tests/golden/golden_files.h"
+#include "tests/support/engine_runner.h"
+#include "tests/support/teacher_forcing.h"
+
+namespace parkd {
+namespace {
+
+using testing::EngineRunner;
+using testing::GoldenPrompt;
+using testing::log_softmax;
+using testing::result_bytes;
+using testing::TeacherForcing;
+
+bool is_long_run() {
+  const char* text = std::getenv("PARKD_LONG");
+  return text != nullptr && std::string(text) == "1";
+}
+
+std::vector<cpu::Isa> available_isas() {
+  std::vector<cpu::Isa> isas;
+  for (const cpu::Isa isa : {cpu::Isa::avx512, cpu::Isa::avx2, cpu::Isa::scalar}) {
+    if (cpu::isa_available(isa)) {
+      isas.push_back(isa);
+    } else {
+      std::cout << "SKIPPED LOUDLY: this machine has no " << cpu::to_string(isa) << "\n";
+    }
+  }
+  return isas;
+}
+
+class ModelGolden : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (testing::golden_model_path().empty()) PARKD_SKIP_WITHOUT_MODEL();
+    static const std::shared_ptr<const ModelCard> card =
+        load_model_card(testing::golden_model_path()).value();
+    static const std::vector<GoldenPrompt> prompts = testing::load_golden_prompts();
+    card_ = card;
+    prompts_ = prompts;
+    ASSERT_GE(prompts_.size(), 20U);
+  }
+
+  std::unique_ptr<Backend> backend(Dtype dtype, cpu::Isa isa = cpu::detect_isa(),
+                                   int32_t team_size = 1) const {
+    CpuBackendOptions options;
+    options.shape = card_->shape;
+    options.dtype = dtype;
+    options.isa = isa;
+    options.team_size = team_size;
+    return make_cpu_backend(options).value();
+  }
+
+  std::vector<GoldenPrompt> first_prompts(size_t n) const {
+    return {prompts_.begin(),
+            prompts_.begin() + static_cast<std::ptrdiff_t>(
+                                   is_long_run() ? prompts_.size() : std::min(n, prompts_.size()))};
+  }
+
+  // Logits that each of the prompt's generated tokens was taken from.
+  std::vector<std::vector<float>> logits_along(TeacherForcing& forcing,
+                                               const GoldenPrompt& prompt) const {
+    std::vector<TokenId> tokens = prompt.prompt;
+    tokens.insert(tokens.end(), prompt.generated.begin(), prompt.generated.end() - 1);
+    return forcing.logits(tokens, static_cast<int32_t>(prompt.prompt.size()) - 1);
+  }
+
+  TeacherForcing forcing(Dtype dtype, cpu::Isa isa = cpu::detect_isa()) const {
+    size_t tokens_max = 0;
+    for (const GoldenPrompt& prompt : prompts_) {
+      tokens_max = std::max(tokens_max, prompt.prompt.size() + prompt.generated.size());
+    }
+    return TeacherForcing(*card_, backend(dtype, isa), static_cast<int32_t>(tokens_max), 64);
+  }
+
+  EngineOptions engine_options() const {
+    EngineOptions options;
+    options.kv_blocks = {1024};
+    options.max_sequences = 64;
+    return options;
+  }
+
+  std::shared_ptr<const ModelCard> card_;
+  std::vector<GoldenPrompt> prompts_;
+};
+
+GenerationRequest greedy(const GoldenPrompt& prompt, RequestId id, int32_t max_new_tokens) {
+  GenerationRequest request;
+  request.id = id;
+  request.prompt = prompt.prompt;
+  request.max_new_tokens = max_new_tokens;
+  request.sampling.temperature = 0;
+  return request;
+}
+
+// 2e-3 nat: room for float sums in another order (the reference sums in double); a wrong op or
+// weight shows as 0.1 and more.
+constexpr double kLogprobTolerance = 2e-3;
+
+TEST_F(ModelGolden, float_path_teacher_forced_top_5_is_the_references) {
+  TeacherForcing forced = forcing(Dtype::f32);
+  double worst = 0;
+  size_t n_compared = 0;
+  for (const GoldenPrompt& prompt : prompts_) {
+    const auto rows = logits_along(forced, prompt);
+    ASSERT_EQ(rows.size(), prompt.top.size());
+    for (size_t i = 0; i < rows.size(); ++i) {
+      std::vector<double> ours = log_softmax(rows[i]);
+      const std::vector<TokenLogprob>& top = prompt.top[i];
+      ASSERT_EQ(top.size(), 5U);
+      for (const TokenLogprob& golden : top) {
+        const double error =
+            std::abs(ours[static_cast<size_t>(golden.token)] - double{golden.logprob});
+        ASSERT_LE(error, kLogprobTolerance) << prompt.name << " position " << i;
+        worst = std::max(worst, error);
+        ++n_compared;
+      }
+      // And nothing else of ours stands above the reference's five.
+      std::partial_sort(ours.begin(), ours.begin() + 5, ours.end(), std::greater<>());
+      for (size_t k = 0; k < 5; ++k) {
+        ASSERT_NEAR(ours[k], double{top[k].logprob}, kLogprobTolerance)
+            << prompt.name << " position " << i << " rank " << k;
+      }
+    }
+  }
+  EXPECT_GE(n_compared, 20U * 64 * 5);
+  std::cout << "float path, teacher-forced: " << n_compared << " log-probabilities of "
+            << prompts_.size() << " prompts, worst difference " << worst << " (limit "
+            << kLogprobTolerance << ")\n";
+}
+
+// A near tie may fall the other way; anything above 0.05 nat may not.
+constexpr float kTieGap = 0.05F;
+
+TEST_F(ModelGolden, float_path_free_running_follows_the_reference) {
+  EngineOptions options = engine_options();
+  options.n_workers = 2;
+  EngineRunner runner(card_, backend(Dtype::f32), options);
+  std::vector<GenerationRequest> requests;
+  for (const GoldenPrompt& prompt : prompts_) {
+    requests.push_back(greedy(prompt, requests.size(), 64));
+  }
+  const std::vector<GenerationResult> results = runner.run(requests);
+  size_t n_same = 0;
+  for (size_t i = 0; i < prompts_.size(); ++i) {
+    const GoldenPrompt& prompt = prompts_[i];
+    ASSERT_TRUE(results[i].status.ok()) << results[i].status.to_string();
+    const std::vector<TokenId>& ours = results[i].choices.at(0).tokens;
+    ASSERT_EQ(ours.size(), prompt.generated.size());
+    const auto differs = std::mismatch(ours.begin(), ours.end(), prompt.generated.begin());
+    if (differs.first == ours.end()) {
+      ++n_same;
+      continue;
+    }
+    const auto at = static_cast<size_t>(differs.first - ours.begin());
+    EXPECT_LE(prompt.gap[at], kTieGap) << prompt.name << " leaves the reference at token " << at;
+    std::cout << prompt.name << " differs at token " << at << ", gap " << prompt.gap[at] << "\n";
+  }
+  std::cout << "float path, free running: " << n_same << " of " << prompts_.size()
+            << " prompts give all 64 tokens of the reference\n";
+  EXPECT_GE(static_cast<double>(n_same), 0.9 * static_cast<double>(prompts_.size()));
+}
+
+TEST_F(ModelGolden, end_tokens_stop_it_with_the_references_text) {
+  EngineRunner runner(card_, backend(Dtype::f32), engine_options());
+  const auto ends = card_->tokenizer->end_tokens();
+  std::vector<GoldenPrompt> chosen;  // those that the reference ends, the shortest first
+  for (const GoldenPrompt& prompt : prompts_) {
+    if (prompt.ends_at < prompt.generated.size()) chosen.push_back(prompt);
+  }
+  std::sort(chosen.begin(), chosen.end(),
+            [](const auto& a, const auto& b) { return a.ends_at < b.ends_at; });
+  chosen.resize(std::min<size_t>(chosen.size(), 4));
+  ASSERT_FALSE(chosen.empty());
+  std::vector<GenerationRequest> requests;
+  for (const GoldenPrompt& prompt : chosen) {
+    requests.push_back(greedy(prompt, requests.size(), 64));
+    requests.back().stop_tokens.assign(ends.begin(), ends.end());
+  }
+  const std::vector<GenerationResult> results = runner.run(requests);
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    const GeneratedChoice& choice = results[i].choices.at(0);
+    EXPECT_EQ(choice.text, chosen[i].text) << chosen[i].name;
+    EXPECT_EQ(choice.finish_reason, FinishReason::stop);
+    EXPECT_EQ(choice.tokens.size(), chosen[i].ends_at);
+  }
+}
+
+struct Agreement {
+  double kl_sum = 0;
+  double kl_worst = 0;
+  size_t n_same_best = 0;
+  size_t n_rows = 0;
+
+  void add(const std::vector<double>& ours, const std::vector<double>& fast) {
+    double kl = 0;
+    for (size_t i = 0; i < ours.size(); ++i) kl += std::exp(ours[i]) * (ours[i] - fast[i]);
+    kl_sum += kl;
+    kl_worst = std::max(kl_worst, kl);
+    const auto best = [](const std::vector<double>& row) {
+      return std::max_element(row.begin(), row.end()) - row.begin();
+    };
+    if (best(ours) == best(fast)) ++n_same_best;
+    ++n_rows;
+  }
+  double kl_mean() const { return kl_sum / static_cast<double>(n_rows); }
+  double same_best() const {
+    return static_cast<double>(n_same_best) / static_cast<double>(n_rows);
+  }
+};
+
+// The fast path rounds activations to 8 bits a 32-block and KV to bf16; 0.01 nat is about what the
+// step from Q8 to Q4 weights costs, a few times what is measured, and a third of what one wrong
+// scale does.
+TEST_F(ModelGolden, fast_path_keeps_to_the_float_path) {
+  TeacherForcing exact = forcing(Dtype::f32);
+  std::vector<Dtype> dtypes = {Dtype::bf16};
+  std::vector<cpu::Isa> isas = available_isas();
+  if (is_long_run()) {
+    dtypes.push_back(Dtype::f16);
+  } else {
+    isas.resize(1);
+  }
+  const std::vector<GoldenPrompt> prompts = first_prompts(8);
+  for (const cpu::Isa isa : isas) {
+    for (const Dtype dtype : dtypes) {
+      TeacherForcing fast = forcing(dtype, isa);
+      Agreement agreement;
+      for (const GoldenPrompt& prompt : prompts) {
+        const auto exact_rows = logits_along(exact, prompt);
+        const auto fast_rows = logits_along(fast, prompt);
+        for (size_t i = 0; i < exact_rows.size(); ++i) {
+          agreement.add(log_softmax(exact_rows[i]), log_softmax(fast_rows[i]));
+        }
+      }
+      std::cout << cpu::to_string(isa) << (dtype == Dtype::bf16 ? " bf16" : " f16")
+                << " against the float path: mean KL " << agreement.kl_mean() << " nat, worst "
+                << agreement.kl_worst << ", top-1 agreement " << 100 * agreement.same_best()
+                << " % of " << agreement.n_rows << " rows\n";
+      EXPECT_LE(agreement.kl_mean(), 0.01);
+      EXPECT_GE(agreement.same_best(), 0.97);
+    }
+  }
+}
+
+// I7 on the real model: sixteen at once, on more workers and in chunks, against one at a time.
+TEST_F(ModelGolden, same_bytes_alone_batched_chunked_and_on_more_workers) {
+  std::vector<cpu::Isa> isas = available_isas();
+  if (!is_long_run()) isas.resize(1);
+  constexpr size_t kRequests = 16;
+  const size_t n_alone = is_long_run() ? kRequests : 4;  // the rest are neighbours
+  std::vector<GenerationRequest> requests;
+  for (size_t i = 0; i < kRequests; ++i) {
+    requests.push_back(greedy(prompts_[i], i, 12));
+    requests.back().sampling.temperature = i % 2 == 0 ? 0.0F : 0.9F;
+    requests.back().sampling.seed = i;
+    requests.back().sampling.logprobs = true;
+    requests.back().sampling.top_logprobs = 3;
+  }
+  for (const cpu::Isa isa : isas) {
+    std::vector<std::string> alone;
+    {
+      EngineRunner runner(card_, backend(Dtype::bf16, isa), engine_options());
+      const std::vector<GenerationRequest> some(
+          requests.begin(), requests.begin() + static_cast<std::ptrdiff_t>(n_alone));
+      for (const GenerationResult& result : runner.run_alone(some)) {
+        ASSERT_TRUE(result.status.ok());
+        alone.push_back(result_bytes(result));
+      }
+    }
+    struct Way {
+      int32_t n_workers;
+      int32_t team_size;
+      int32_t prefill_chunk_tokens;
+    };
+    for (const Way& way : {Way{1, 1, 0}, Way{2, 1, 0}, Way{3, 1, 7}, Way{1, 2, 64}}) {
+      EngineOptions options = engine_options();
+      options.n_workers = way.n_workers;
+      options.prefill_chunk_tokens = way.prefill_chunk_tokens;
+      EngineRunner runner(card_, backend(Dtype::bf16, isa, way.team_size), options);
+      const std::vector<GenerationResult> results = runner.run(requests);
+      for (size_t i = 0; i < n_alone; ++i) {
+        EXPECT_TRUE(result_bytes(results[i]) == alone[i])
+            << cpu::to_string(isa) << ", " << way.n_workers << " workers, team " << way.team_size
+            << ", chunk " << way.prefill_chunk_tokens << ": " << prompts_[i].name
+            << " differs from the one run alone";
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace parkd
