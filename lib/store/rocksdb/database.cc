@@ -83,7 +83,7 @@ rocksdb::DBOptions db_options(const RocksDbTesting& testing) {
   options.create_if_missing = true;
   options.create_missing_column_families = true;
   // The log is shared: a family that is seldom written would pin it for ever.
-  options.max_total_wal_size = uint64_t{256} << 20;
+  options.max_total_wal_size = uint64_t{64} << 20;  // what an opening has to replay at most
   options.max_background_jobs = 2;
   options.max_open_files = 1000;
   options.info_log_level = rocksdb::WARN_LEVEL;

@@ -1,0 +1,258 @@
+#include "lib/store/postgres/listener.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "lib/base/log.h"
+#include "lib/base/text.h"
+#include "lib/store/postgres/migrator.h"
+#include "lib/store/postgres/pg_text.h"
+#include "lib/store/postgres/rows.h"
+#include "lib/store/postgres/statements.h"
+
+namespace parkd {
+namespace {
+
+using std::chrono::milliseconds;
+
+int64_t steady_ms() {
+  return std::chrono::duration_cast<milliseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+Connection::Options session(const PostgresOptions& options) {
+  Connection::Options session;
+  session.dsn = options.listen_dsn.empty() ? options.dsn : options.listen_dsn;
+  session.application_name = "parkd-beat";
+  session.prepare = !options.transaction_pooling || !options.listen_dsn.empty();
+  session.statement_limit = std::max(options.ttl / 6, milliseconds(500));
+  session.statement_limit = std::min(session.statement_limit, milliseconds(30'000));
+  return session;
+}
+
+}  // namespace
+
+Listener::Listener(const PostgresOptions& options, Events events)
+    : options_(options), events_(std::move(events)), connection_(session(options)) {}
+
+std::optional<int64_t> Listener::now() const {
+  if (options_.test_clock == nullptr) return std::nullopt;
+  return to_unix_us(options_.test_clock->now());
+}
+
+Status Listener::start(std::vector<Connection*> watched) {
+  watched_ = std::move(watched);
+  const Status status = ensure_registered();
+  if (status.code() == StatusCode::conflict || status.code() == StatusCode::internal) return status;
+  if (status.ok() && options_.listen) PARKD_RETURN_IF_ERROR(listen_all());
+  beat_thread_ = Thread({"pg-beat", 0}, [this] { beat_loop(); });
+  watch_thread_ = Thread({"pg-watch", 0}, [this] { watch_loop(); });
+  return {};
+}
+
+void Listener::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return;
+    stopping_ = true;
+  }
+  woken_.notify_all();
+  beat_thread_.join();
+  watch_thread_.join();
+  const int64_t id = daemon_id_.exchange(0);
+  if (id != 0) {
+    Params params;
+    params.add(id).add(now());
+    const Status status = connection_.run(sql::kUnregister, params).status();
+    if (!status.ok()) log_warn("postgres.not_unregistered", {{"error", status.message()}});
+  }
+  connection_.close();
+}
+
+void Listener::set_trouble(std::string why) {
+  const std::lock_guard lock(mutex_);
+  trouble_ = std::move(why);
+}
+
+std::string Listener::trouble() const {
+  const std::lock_guard lock(mutex_);
+  return trouble_;
+}
+
+bool Listener::pause(milliseconds time) {
+  std::unique_lock lock(mutex_);
+  woken_.wait_for(lock, time, [this] { return stopping_; });
+  return !stopping_;
+}
+
+// --- registration
+
+Status Listener::ensure_registered() {
+  if (daemon_id_ != 0 && connection_.connected()) return {};
+  listening_ = listening_ && connection_.connected();
+  Status status = connection_.connect();
+  if (status.ok() && daemon_id_ == 0) {
+    status = check_schema(connection_, embedded_migrations());
+    if (status.ok()) {
+      const auto server = connection_.run(sql::kServer, {});
+      status = server.status();
+      if (status.ok() && text((*server)[0], 2) == "off") {
+        status = conflict("synchronous_commit is off: an acknowledged job could be lost. "
+                          "ALTER ROLE ... SET synchronous_commit = on, or in postgresql.conf");
+      }
+      if (status.ok() && (text((*server)[0], 0) == "off" || text((*server)[0], 1) == "off")) {
+        log_warn("postgres.unsafe", {{"fsync", text((*server)[0], 0)},
+                                     {"full_page_writes", text((*server)[0], 1)}});
+      }
+      if (status.ok() && text((*server)[0], 5) == "on") {
+        status = unavailable("the database is read-only (a standby?)");
+      }
+    }
+    if (status.ok()) {
+      Params params;
+      params.add(now());
+      status = connection_.run(sql::kEnsurePartitions, params).status();
+    }
+    if (status.ok() && abandoned_ != 0) {
+      Params params;
+      params.add(abandoned_.load()).add(now());
+      status = connection_.run(sql::kUnregister, params).status();
+      if (status.ok()) abandoned_ = 0;
+    }
+    if (status.ok()) {
+      Params params;
+      params.add(options_.host)
+          .add(int64_t{::getpid()})
+          .add(options_.version)
+          .add(std::to_string(static_cast<double>(options_.ttl.count()) / 1000.0))
+          .add(now());
+      const auto rows = connection_.run(sql::kRegister, params);
+      status = rows.status();
+      if (status.ok()) {
+        last_beat_ms_ = steady_ms();
+        last_daemon_id_ = integer((*rows)[0], 0);
+        daemon_id_ = integer((*rows)[0], 0);
+        log_info("postgres.registered", {{"daemon_id", daemon_id_.load()},
+                                         {"fence_epoch", integer((*rows)[0], 1)}});
+      }
+    }
+  }
+  set_trouble(status.ok() ? "" : status.message());
+  return status;
+}
+
+void Listener::lose(int64_t daemon_id) {
+  int64_t expected = daemon_id;
+  if (daemon_id == 0 || !daemon_id_.compare_exchange_strong(expected, 0)) return;
+  abandoned_ = daemon_id;
+  set_trouble("the heartbeat was lost");
+  log_warn("postgres.ownership_lost", {{"daemon_id", daemon_id}});
+  events_.lost();
+}
+
+void Listener::was_declared_gone(int64_t daemon_id) {
+  lose(daemon_id);
+}
+
+Status Listener::beat() {
+  const int64_t id = daemon_id_;
+  Params params;
+  params.add(id);
+  options_.status ? params.add(options_.status()) : params.add_null();
+  params.add(std::string("f")).add(now());
+  const auto rows = connection_.run(sql::kHeartbeat, params);
+  if (!rows.ok()) {
+    if (connection_.sqlstate() == "PK001") lose(id);
+    return rows.status();
+  }
+  last_beat_ms_ = steady_ms();
+  for (const auto& row : *rows) {
+    events_.cancel(static_cast<JobId>(integer(row, 0)), lease_from_sql(integer(row, 1)));
+  }
+  return {};
+}
+
+// --- notifications
+
+Status Listener::listen_all() {
+  if (listening_) return {};
+  PARKD_RETURN_IF_ERROR(connection_.listen("parkd_work", [this](const std::string& model) {
+    events_.work(decode_text(model));
+  }));
+  PARKD_RETURN_IF_ERROR(connection_.listen("parkd_cancel", [this](const std::string& payload) {
+    std::istringstream fields(payload);
+    int64_t daemon_id = 0;
+    int64_t job_id = 0;
+    int64_t lease = 0;
+    if (fields >> daemon_id >> job_id >> lease && daemon_id == daemon_id_) {
+      events_.cancel(static_cast<JobId>(job_id), lease_from_sql(lease));
+    }
+  }));
+  PARKD_RETURN_IF_ERROR(connection_.listen("parkd_results", [this](const std::string& payload) {
+    const size_t space = payload.find(' ');
+    if (space != payload.npos) {
+      events_.message(decode_text(payload.substr(0, space)),
+                      decode_text(payload.substr(space + 1)));
+    }
+  }));
+  listening_ = true;
+  return {};
+}
+
+void Listener::beat_loop() {
+  int64_t next_beat = steady_ms() + options_.beat.count();
+  int64_t next_poll = 0;
+  milliseconds backoff{50};
+  for (;;) {
+    const bool had_connection = connection_.connected();
+    Status status = ensure_registered();
+    if (status.ok() && options_.listen) status = listen_all();
+    if (!status.ok()) {
+      if (!pause(backoff)) return;
+      backoff = std::min(backoff * 2, milliseconds(1000));
+      continue;
+    }
+    backoff = milliseconds(50);
+    if (!had_connection) {  // what was announced meanwhile was not heard
+      next_beat = 0;
+      events_.look();
+    }
+    if (steady_ms() >= next_beat) {
+      next_beat = steady_ms() + options_.beat.count();
+      if (!beat().ok()) continue;
+    }
+    int64_t wait = next_beat - steady_ms();
+    if (options_.poll.count() > 0) {
+      if (steady_ms() >= next_poll) {
+        events_.look();
+        // Jitter: a hundred daemons that started together shall not ask together.
+        const int64_t half = std::max<int64_t>(options_.poll.count() / 2, 1);
+        next_poll = steady_ms() + half +
+                    static_cast<int64_t>(random_u64() % static_cast<uint64_t>(2 * half));
+      }
+      wait = std::min(wait, next_poll - steady_ms());
+    }
+    // Short slices, for stop(): libpq's wait cannot be woken.
+    const milliseconds slice(std::clamp<int64_t>(wait, 0, 100));
+    if (options_.listen) {
+      if (!connection_.wait(slice).ok()) continue;
+      if (!pause(milliseconds(0))) return;
+    } else if (!pause(slice)) {
+      return;
+    }
+  }
+}
+
+void Listener::watch_loop() {
+  while (pause(milliseconds(100))) {
+    for (Connection* connection : watched_) connection->interrupt_if_overdue();
+    connection_.interrupt_if_overdue();
+    const int64_t id = daemon_id_;
+    if (id != 0 && steady_ms() - last_beat_ms_ > options_.ttl.count() * 2 / 3) lose(id);
+  }
+}
+
+}  // namespace parkd

@@ -1,0 +1,656 @@
+#include "lib/store/postgres/postgres_store.h"
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <set>
+#include <utility>
+
+#include "lib/base/inbox.h"
+#include "lib/base/kill_point.h"
+#include "lib/base/log.h"
+#include "lib/base/text.h"
+#include "lib/base/thread.h"
+#include "lib/store/postgres/connection.h"
+#include "lib/store/postgres/depth_estimate.h"
+#include "lib/store/postgres/listener.h"
+#include "lib/store/postgres/pg_text.h"
+#include "lib/store/postgres/rows.h"
+#include "lib/store/postgres/statements.h"
+#include "lib/store/postgres/verbs.h"
+#include "lib/store/rules.h"
+
+namespace parkd {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr size_t kSubmitRowsMax = 2000;  // rows of one coalesced submit
+constexpr size_t kFinishRowsMax = 500;   // items of one coalesced finish
+
+struct SubmitCall {
+  std::vector<JobSpec> jobs;
+  Completion<std::vector<SubmittedJob>> done;
+};
+struct FinishCall {
+  std::vector<FinishItem> items;
+  Completion<std::vector<FinishAnswer>> done;
+};
+struct ReleaseCall {
+  std::vector<ReleaseItem> items;
+  Completion<std::vector<ReleaseAnswer>> done;
+};
+using EndCall = std::variant<FinishCall, ReleaseCall>;
+using Task = std::function<void(Connection&)>;
+
+Status stopped() {
+  return unavailable("the store has stopped");
+}
+
+// Only U+0000 is carried over (encode_text); other bytes must be UTF-8 for PostgreSQL.
+Status check_text(const std::vector<JobSpec>& jobs) {
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    const JobSpec& spec = jobs[i];
+    const std::pair<const char*, const std::string*> fields[] = {
+        {"model", &spec.model},         {"tenant", &spec.tenant},
+        {"mailbox_key", &spec.mailbox_key}, {"custom_id", &spec.custom_id},
+        {"batch_id", &spec.batch_id},   {"idempotency_key", &spec.idempotency_key},
+        {"metadata", &spec.metadata},   {"endpoint", &spec.endpoint},
+        {"body", &spec.body}};
+    for (const auto& [name, value] : fields) {
+      const std::string field = "jobs[" + std::to_string(i) + "]." + name;
+      if (!is_valid_utf8(*value)) return invalid_param(field, field + " is not UTF-8");
+      const bool is_json = value == &spec.body || value == &spec.metadata || value == &spec.endpoint;
+      if (is_json && value->find('\0') != value->npos) {
+        return invalid_param(field, field + " contains U+0000");
+      }
+    }
+  }
+  return {};
+}
+
+bool all_keyed(const std::vector<JobSpec>& jobs) {
+  return std::all_of(jobs.begin(), jobs.end(),
+                     [](const JobSpec& job) { return !job.idempotency_key.empty(); });
+}
+
+class PostgresStore final : public JobStore {
+ public:
+  PostgresStore(PostgresOptions options, StoreOptions store)
+      : options_(std::move(options)),
+        store_(std::move(store)),
+        submit_connection_(session("parkd-submit")),
+        claim_connection_(session("parkd-claim")),
+        end_connection_(session("parkd-finish")),
+        read_connection_(session("parkd-read")),
+        listener_(options_, events()) {}
+  ~PostgresStore() override { stop(); }
+
+  Status start() {
+    PARKD_RETURN_IF_ERROR(listener_.start(
+        {&submit_connection_, &claim_connection_, &end_connection_, &read_connection_}));
+    submit_thread_ = Thread({"pg-submit", 0}, [this] { submit_loop(); });
+    claim_thread_ = Thread({"pg-claim", 0}, [this] { task_loop(claims_, claim_connection_); });
+    end_thread_ = Thread({"pg-finish", 0}, [this] { end_loop(); });
+    read_thread_ = Thread({"pg-read", 0}, [this] { task_loop(reads_, read_connection_); });
+    return {};
+  }
+
+  void set_observer(StoreObserver observer) override {
+    const std::lock_guard lock(mutex_);
+    observer_ = std::make_shared<const StoreObserver>(std::move(observer));
+  }
+
+  void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) override {
+    if (!submits_.push({std::move(jobs), done})) done(stopped());
+  }
+
+  void claim(ClaimRequest request, Completion<std::vector<Job>> done) override {
+    const auto stop_answer = done;
+    if (!claims_.push([this, request = std::move(request), done](Connection& connection) {
+          done(claim_now(connection, request));
+        })) {
+      stop_answer(stopped());
+    }
+  }
+
+  void finish(std::vector<FinishItem> items, Completion<std::vector<FinishAnswer>> done) override {
+    if (!ends_.push(EndCall(FinishCall{std::move(items), done}))) done(stopped());
+  }
+  void release(std::vector<ReleaseItem> items,
+               Completion<std::vector<ReleaseAnswer>> done) override {
+    if (!ends_.push(EndCall(ReleaseCall{std::move(items), done}))) done(stopped());
+  }
+
+  void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override {
+    read<CancelAnswer>(std::move(done), [this, id, tenant = std::move(tenant)](Connection& c) {
+      return cancel_now(c, id, tenant);
+    });
+  }
+  void get(JobId id, std::string tenant, Completion<JobRecord> done) override {
+    read<JobRecord>(std::move(done), [this, id, tenant = std::move(tenant)](Connection& c) {
+      return get_record(c, id, tenant, store_, now());
+    });
+  }
+  void list(ListFilter filter, Completion<std::vector<Job>> done) override {
+    read<std::vector<Job>>(std::move(done), [this, filter = std::move(filter)](Connection& c) {
+      return list_jobs(c, filter, now());
+    });
+  }
+  void fetch(FetchRequest request, Completion<FetchAnswer> done) override {
+    read<FetchAnswer>(std::move(done), [this, request = std::move(request)](Connection& c) {
+      return fetch_messages(c, request, now());
+    });
+  }
+  void take(std::string tenant, std::string mailbox_key, std::vector<uint64_t> sequences,
+            Completion<std::vector<Message>> done) override {
+    read<std::vector<Message>>(
+        std::move(done), [this, tenant = std::move(tenant), key = std::move(mailbox_key),
+                          sequences = std::move(sequences)](Connection& c) {
+          auto taken = take_messages(c, tenant, key, sequences, now());
+          if (taken.ok() && !taken->empty()) count_commit();
+          return taken;
+        });
+  }
+  void purge(Completion<PurgeAnswer> done) override {
+    read<PurgeAnswer>(std::move(done), [this](Connection& c) { return purge_now(c); });
+  }
+  void stats(Completion<StoreStats> done) override {
+    const auto stop_answer = done;
+    if (!reads_.push([this, done](Connection& connection) { done(stats_now(connection)); })) {
+      stop_answer(stopped());
+    }
+  }
+
+  void stop() override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!stop_by_) stop_by_ = steady_clock::now() + options_.stop_limit;
+    }
+    submits_.close();
+    claims_.close();
+    ends_.close();
+    reads_.close();
+    for (Thread* thread : {&submit_thread_, &claim_thread_, &end_thread_, &read_thread_}) {
+      thread->join();
+    }
+    listener_.stop();
+    for (Connection* connection :
+         {&submit_connection_, &claim_connection_, &end_connection_, &read_connection_}) {
+      connection->close();
+    }
+  }
+
+ private:
+  // --- small things every lane uses
+
+  Connection::Options session(const std::string& name) const {
+    Connection::Options session;
+    session.dsn = options_.dsn;
+    session.application_name = name;
+    session.prepare = !options_.transaction_pooling;
+    return session;
+  }
+
+  Now now() const {
+    if (options_.test_clock == nullptr) return std::nullopt;
+    return to_unix_us(options_.test_clock->now());
+  }
+  // For checks before the database is asked.
+  WallTime about_now() { return options_.test_clock ? options_.test_clock->now() : clock_.now(); }
+
+  std::shared_ptr<const StoreObserver> observer() const {
+    const std::lock_guard lock(mutex_);
+    return observer_;
+  }
+  void tell_work(const std::string& model) const {
+    const auto observer = this->observer();
+    if (observer && observer->work_available) observer->work_available(model);
+  }
+  void tell_message(const std::string& tenant, const std::string& key) const {
+    const auto observer = this->observer();
+    if (observer && observer->message_stored) observer->message_stored(tenant, key);
+  }
+  void tell_cancel(JobId id, RunLease lease) const {
+    const auto observer = this->observer();
+    if (observer && observer->cancel_requested) observer->cancel_requested(id, lease);
+  }
+  void tell(const News& news) const {
+    for (const std::string& model : news.models) tell_work(model);
+    for (const auto& [tenant, key] : news.messages) tell_message(tenant, key);
+  }
+
+  Listener::Events events() {
+    Listener::Events events;
+    events.work = [this](const std::string& model) { tell_work(model); };
+    events.look = [this] {
+      for (const std::string& model : hungry_models()) tell_work(model);
+    };
+    events.cancel = [this](JobId id, RunLease lease) { tell_cancel(id, lease); };
+    events.message = [this](const std::string& tenant, const std::string& key) {
+      tell_message(tenant, key);
+    };
+    events.lost = [this] {
+      {
+        const std::lock_guard lock(mutex_);
+        claimed_.clear();
+      }
+      if (options_.ownership_lost) options_.ownership_lost();
+    };
+    return events;
+  }
+
+  // Models whose last claim found less than it asked for.
+  std::set<std::string> hungry_models() const {
+    const std::lock_guard lock(mutex_);
+    return hungry_;
+  }
+
+  void count_commit() {
+    ++n_commits_;
+    ++n_syncs_;
+  }
+
+  void note(const Status& status) {
+    const std::lock_guard lock(mutex_);
+    last_error_ = status.code() == StatusCode::unavailable ? status.message() : "";
+  }
+
+  // Waits before another try; false when it is time to give up: `give_up_at`, or the stop's limit.
+  bool wait_to_retry(milliseconds& backoff, std::optional<steady_clock::time_point> give_up_at) {
+    std::optional<steady_clock::time_point> stop_by;
+    {
+      const std::lock_guard lock(mutex_);
+      stop_by = stop_by_;
+    }
+    const auto wake = steady_clock::now() + backoff;
+    if (give_up_at && wake > *give_up_at) return false;
+    if (stop_by && wake > *stop_by) return false;
+    std::this_thread::sleep_for(backoff);
+    backoff = std::min(backoff * 2, milliseconds(500));
+    return true;
+  }
+  std::optional<steady_clock::time_point> verb_limit() const {
+    return steady_clock::now() + options_.verb_limit;
+  }
+
+  // Runs `verb` until it is done or answers something other than "the database is away". With
+  // repeatable = false it is not tried again once it may have been committed.
+  template <class T, class Verb>
+  Result<T> with_retries(Connection& connection, bool repeatable,
+                         std::optional<steady_clock::time_point> give_up_at, Verb verb) {
+    milliseconds backoff{20};
+    for (;;) {
+      Result<T> result = verb(connection);
+      note(result.status());
+      if (result.ok() || result.status().code() != StatusCode::unavailable) return result;
+      if (connection.in_doubt() && !repeatable) {
+        return unavailable("the connection was lost before the database answered: " +
+                           result.status().message());
+      }
+      if (!wait_to_retry(backoff, give_up_at)) return result;
+    }
+  }
+
+  template <class T, class Verb>
+  void read(Completion<T> done, Verb verb) {
+    const auto stop_answer = done;
+    if (!reads_.push([this, done = std::move(done), verb = std::move(verb)](Connection& c) {
+          done(with_retries<T>(c, true, verb_limit(), verb));
+        })) {
+      stop_answer(stopped());
+    }
+  }
+
+  static void task_loop(Inbox<Task>& inbox, Connection& connection) {
+    for (;;) {
+      const std::vector<Task> tasks = inbox.wait_all();
+      if (tasks.empty() && inbox.closed()) return;
+      for (const Task& task : tasks) task(connection);
+    }
+  }
+
+  // --- submit
+
+  void submit_loop() {
+    for (;;) {
+      std::vector<SubmitCall> calls = submits_.wait_all();
+      if (calls.empty() && submits_.closed()) return;
+      std::vector<SubmitCall> good;
+      size_t n_rows = 0;
+      std::map<std::string, int64_t> pending;  // singles of this statement, not yet in the estimate
+      for (SubmitCall& call : calls) {
+        Status status = check_submission(call.jobs, store_, about_now());
+        if (status.ok()) status = check_text(call.jobs);
+        if (status.ok()) status = check_depth(call.jobs, pending);
+        if (!status.ok()) {
+          call.done(status);
+          continue;
+        }
+        n_rows += call.jobs.size();
+        good.push_back(std::move(call));
+        if (n_rows < kSubmitRowsMax) continue;
+        submit_together(good);
+        good.clear();
+        pending.clear();
+        n_rows = 0;
+      }
+      if (!good.empty()) submit_together(good);
+    }
+  }
+
+  Status check_depth(const std::vector<JobSpec>& jobs, std::map<std::string, int64_t>& pending) {
+    if (!store_.queue_depth_max) return {};
+    std::map<std::string, int64_t> n_new;
+    for (const JobSpec& job : jobs) {
+      if (job.batch_id.empty()) ++n_new[job.model];
+    }
+    for (const auto& [model, n] : n_new) {
+      std::optional<int64_t> depth = depth_.of(model);
+      if (!depth) {
+        Params params;
+        params.add(encode_text(model)).add(*store_.queue_depth_max + 1);
+        const auto rows = submit_connection_.run(sql::kWaitingSingles, params);
+        if (!rows.ok()) return rows.status();
+        depth = integer((*rows)[0], 0);
+        depth_.sampled(model, *depth);
+      }
+      *depth += pending[model];
+      if (*depth + n > *store_.queue_depth_max) {
+        return queue_is_full(model, *depth, n, *store_.queue_depth_max);
+      }
+    }
+    for (const auto& [model, n] : n_new) pending[model] += n;
+    return {};
+  }
+
+  void submit_together(std::vector<SubmitCall>& calls) {
+    std::vector<const std::vector<JobSpec>*> groups;
+    bool repeatable = true;
+    for (const SubmitCall& call : calls) {
+      groups.push_back(&call.jobs);
+      repeatable = repeatable && all_keyed(call.jobs);
+    }
+    using Answers = std::vector<Result<std::vector<SubmittedJob>>>;
+    PARKD_KILL_POINT("submit.before_commit");
+    const auto answers = with_retries<Answers>(
+        submit_connection_, repeatable, verb_limit(),
+        [&](Connection& c) { return submit_groups(c, groups, store_, now()); });
+    PARKD_KILL_POINT("submit.after_commit");
+    if (!answers.ok() && answers.status().code() == StatusCode::invalid && calls.size() > 1) {
+      for (SubmitCall& call : calls) {  // one of them is bad: each alone
+        std::vector<SubmitCall> one;
+        one.push_back(std::move(call));
+        submit_together(one);
+      }
+      return;
+    }
+    if (answers.ok()) count_commit();
+    for (size_t i = 0; i < calls.size(); ++i) {
+      if (!answers.ok()) {
+        Status status = answers.status();
+        // What is left for PostgreSQL to refuse is JSON that is none.
+        if (status.code() == StatusCode::invalid) {
+          status.with_param(calls[i].jobs.size() == 1 ? "jobs[0].body" : "jobs");
+        }
+        calls[i].done(status);
+        continue;
+      }
+      tell_submitted(calls[i].jobs, (*answers)[i]);
+      calls[i].done((*answers)[i]);
+    }
+  }
+
+  void tell_submitted(const std::vector<JobSpec>& jobs,
+                      const Result<std::vector<SubmittedJob>>& answer) {
+    if (!answer.ok()) return;
+    std::set<std::string> models;
+    const WallTime now = about_now();
+    for (size_t i = 0; i < jobs.size(); ++i) {
+      if (answer->at(i).existed) continue;
+      if (jobs[i].batch_id.empty()) depth_.add(jobs[i].model, 1);
+      if (!jobs[i].run_at || *jobs[i].run_at <= now) models.insert(jobs[i].model);
+    }
+    for (const std::string& model : models) tell_work(model);
+  }
+
+  // --- claim
+
+  Result<std::vector<Job>> claim_now(Connection& connection, const ClaimRequest& request) {
+    if (request.max_jobs <= 0) return std::vector<Job>();
+    const int64_t daemon_id = listener_.daemon_id();
+    if (daemon_id == 0) return unavailable("not registered: " + listener_.trouble());
+    if (claim_in_doubt_) PARKD_RETURN_IF_ERROR(give_back_unknown(connection, daemon_id));
+    auto jobs = claim_jobs(connection, daemon_id, request, now());
+    note(jobs.status());
+    if (!jobs.ok()) {
+      if (connection.sqlstate() == "PK001") {
+        listener_.was_declared_gone(daemon_id);
+        return unavailable(jobs.status().message());
+      }
+      claim_in_doubt_ = claim_in_doubt_ || connection.in_doubt();
+      return jobs;
+    }
+    ++n_commits_;
+    PARKD_KILL_POINT("claim.after");
+    const std::lock_guard lock(mutex_);
+    if (static_cast<int64_t>(jobs->size()) < request.max_jobs) {
+      hungry_.insert(request.model);
+    } else {
+      hungry_.erase(request.model);
+    }
+    for (const Job& job : *jobs) {
+      claimed_.insert(job.id);
+      if (job.spec.batch_id.empty()) depth_.add(job.spec.model, -1);
+    }
+    return jobs;
+  }
+
+  // The answer to a claim was lost: what it claimed, nobody runs.
+  Status give_back_unknown(Connection& connection, int64_t daemon_id) {
+    ArrayText known;
+    {
+      const std::lock_guard lock(mutex_);
+      for (const JobId id : claimed_) known.add(static_cast<int64_t>(id));
+    }
+    Params params;
+    params.add(daemon_id).add(known.take()).add(now());
+    const auto rows = connection.run(sql::kReturnUnknownClaims, params);
+    if (!rows.ok()) return rows.status();
+    claim_in_doubt_ = false;
+    log_info("postgres.claims_given_back", {{"jobs", integer((*rows)[0], 0)}});
+    return {};
+  }
+
+  // --- finish and release
+
+  void end_loop() {
+    for (;;) {
+      std::vector<EndCall> calls = ends_.wait_all();
+      if (calls.empty() && ends_.closed()) return;
+      std::vector<FinishCall*> finishes;
+      size_t n_items = 0;
+      for (EndCall& call : calls) {
+        if (auto* release = std::get_if<ReleaseCall>(&call)) {
+          release_now(*release);
+          continue;
+        }
+        finishes.push_back(&std::get<FinishCall>(call));
+        n_items += finishes.back()->items.size();
+        if (n_items < kFinishRowsMax) continue;
+        finish_together(finishes);
+        finishes.clear();
+        n_items = 0;
+      }
+      if (!finishes.empty()) finish_together(finishes);
+    }
+  }
+
+  void forget(JobId id) {
+    const std::lock_guard lock(mutex_);
+    claimed_.erase(id);
+  }
+
+  void finish_together(const std::vector<FinishCall*>& calls) {
+    std::vector<const FinishItem*> items;
+    for (const FinishCall* call : calls) {
+      for (const FinishItem& item : call->items) items.push_back(&item);
+    }
+    News news;
+    PARKD_KILL_POINT("finish.before_commit");
+    Result<std::vector<FinishAnswer>> answers = std::vector<FinishAnswer>();
+    if (!items.empty()) {
+      // Without a limit but the stop's: a finished result is not given up.
+      answers = with_retries<std::vector<FinishAnswer>>(
+          end_connection_, true, std::nullopt,
+          [&](Connection& c) { return finish_jobs(c, items, now(), news); });
+      if (answers.ok()) count_commit();
+    }
+    PARKD_KILL_POINT("finish.after_commit");
+    for (const FinishItem* item : items) forget(item->id);
+    tell(news);
+    size_t first = 0;
+    for (const FinishCall* call : calls) {
+      if (!answers.ok()) {
+        call->done(answers.status());
+        continue;
+      }
+      const auto begin = answers->begin() + static_cast<std::ptrdiff_t>(first);
+      first += call->items.size();
+      call->done(std::vector<FinishAnswer>(begin, begin + static_cast<std::ptrdiff_t>(call->items.size())));
+    }
+  }
+
+  void release_now(const ReleaseCall& call) {
+    News news;
+    Result<std::vector<ReleaseAnswer>> answers = std::vector<ReleaseAnswer>();
+    if (!call.items.empty()) {
+      answers = with_retries<std::vector<ReleaseAnswer>>(
+          end_connection_, true, std::nullopt,
+          [&](Connection& c) { return release_jobs(c, call.items, now(), news); });
+      if (answers.ok()) count_commit();
+      PARKD_KILL_POINT("release.after_commit");
+      for (const ReleaseItem& item : call.items) forget(item.id);
+    }
+    tell(news);
+    call.done(std::move(answers));
+  }
+
+  // --- the rest
+
+  Result<CancelAnswer> cancel_now(Connection& connection, JobId id, const std::string& tenant) {
+    News news;
+    PARKD_ASSIGN_OR_RETURN(const Cancelled cancelled,
+                           cancel_job(connection, id, tenant, store_, now(), news));
+    if (cancelled.answer == CancelAnswer::cancelled ||
+        cancelled.answer == CancelAnswer::cancel_requested) {
+      count_commit();
+    }
+    PARKD_KILL_POINT("cancel.after_commit");
+    tell(news);
+    // Another daemon's claim hears of it by NOTIFY, or with its next heartbeat.
+    if (cancelled.daemon_id != 0 && cancelled.daemon_id == listener_.daemon_id()) {
+      tell_cancel(id, cancelled.lease);
+    }
+    return cancelled.answer;
+  }
+
+  Result<PurgeAnswer> purge_now(Connection& connection) {
+    News news;
+    PARKD_ASSIGN_OR_RETURN(const PurgeAnswer answer, maintain(connection, store_, now(), news));
+    PARKD_KILL_POINT("purge.mid");
+    tell(news);
+    return answer;
+  }
+
+  Result<StoreStats> stats_now(Connection& connection) {
+    StoreStats stats;
+    stats.syncs = n_syncs_;
+    stats.commits = n_commits_;
+    stats.open_epoch = listener_.epoch();
+    Status status = sample_depth(connection);
+    if (status.ok()) {
+      Params params;
+      params.add(now());
+      const auto rows = connection.run(sql::kDepths, params);
+      status = rows.status();
+      if (status.ok()) read_depths(*rows, stats);
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      stats.health_error = !status.ok() ? status.message() : last_error_;
+    }
+    if (stats.health_error.empty()) stats.health_error = listener_.trouble();
+    stats.healthy = stats.health_error.empty();
+    return stats;
+  }
+
+  Status sample_depth(Connection& connection) {
+    if (steady_clock::now() - depth_sampled_at_ < options_.depth_sample) return {};
+    Params params;
+    params.add(now());
+    const auto began = steady_clock::now();
+    PARKD_RETURN_IF_ERROR(connection.run(sql::kSampleDepth, params).status());
+    // A sample that takes long is taken less often: at most a fiftieth of the time.
+    depth_sampled_at_ = steady_clock::now() + 50 * (steady_clock::now() - began) - options_.depth_sample;
+    if (options_.depth_sample.count() == 0) depth_sampled_at_ = {};
+    return {};
+  }
+
+  static void read_depths(const pqxx::result& rows, StoreStats& stats) {
+    for (const auto& row : rows) {
+      stats.messages = integer(row, 5);
+      if (row[0].is_null()) continue;
+      ModelDepth depth;
+      depth.model = text(row, 0);
+      depth.scheduled = integer(row, 1);
+      depth.queued = integer(row, 2);
+      depth.claimed = integer(row, 3);
+      if (!row[4].is_null()) depth.oldest_created_at = from_unix_us(integer(row, 4));
+      stats.models.push_back(std::move(depth));
+    }
+  }
+
+  const PostgresOptions options_;
+  const StoreOptions store_;
+  SystemClock clock_;
+
+  Inbox<SubmitCall> submits_;
+  Inbox<Task> claims_;
+  Inbox<EndCall> ends_;
+  Inbox<Task> reads_;
+  Connection submit_connection_;  // each of its lane's thread
+  Connection claim_connection_;
+  Connection end_connection_;
+  Connection read_connection_;
+  DepthEstimate depth_;
+  bool claim_in_doubt_ = false;                      // claim lane
+  steady_clock::time_point depth_sampled_at_{};      // read lane
+  std::atomic<int64_t> n_commits_{0};
+  std::atomic<int64_t> n_syncs_{0};
+
+  mutable std::mutex mutex_;  // guards all below: lanes and callers look at them for an instant
+  std::shared_ptr<const StoreObserver> observer_;
+  std::set<JobId> claimed_;
+  std::set<std::string> hungry_;
+  std::string last_error_;
+  std::optional<steady_clock::time_point> stop_by_;
+
+  Listener listener_;
+  Thread submit_thread_;
+  Thread claim_thread_;
+  Thread end_thread_;
+  Thread read_thread_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<JobStore>> open_postgres_store(PostgresOptions options, StoreOptions store) {
+  auto opened = std::make_unique<PostgresStore>(std::move(options), std::move(store));
+  PARKD_RETURN_IF_ERROR(opened->start());
+  return std::unique_ptr<JobStore>(std::move(opened));
+}
+
+}  // namespace parkd
