@@ -148,6 +148,10 @@ struct CpuKernels {
   // Writes one token's k and v (head_dim each) at `position`.
   void (*store_kv)(const KvView& kv, int64_t position, const float* k, const float* v);
   void (*attention)(const AttentionArgs& args);
+
+  // For benchmarks: `rounds` times 16 independent integer dots at full speed; returns the number of
+  // multiplications and additions.
+  int64_t (*run_dots)(int64_t rounds);
 };
 
 // The table of `isa`; requires isa_available(isa).

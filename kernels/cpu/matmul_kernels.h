@@ -170,5 +170,29 @@ void matmul(const MatmulArgs& args) {
   }
 }
 
+int64_t run_dots(int64_t rounds) {
+  constexpr int kDots = 16;
+  alignas(64) uint8_t bytes[64] = {1, 2, 3};
+  alignas(64) int8_t four[4] = {1, -1, 2, 0};
+  Codes64 codes;
+  Codes64 unused;
+  load_nibbles(bytes, codes, unused);
+  I32x16 sums[kDots];
+#pragma GCC unroll 16
+  for (int i = 0; i < kDots; ++i) sums[i] = broadcast_i32(i);
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kDots; ++i) {
+      asm volatile("" : "+m"(four));  // not the same activation for all the compiler knows
+      sums[i] = dot_nibbles(sums[i], codes, four);
+    }
+  }
+  F32x16 total = broadcast(0.0F);
+#pragma GCC unroll 16
+  for (int i = 0; i < kDots; ++i) total = add(total, to_float(sums[i]));
+  // The comparison keeps the sums alive.
+  return rounds * kDots * 128 + (sum_lanes(total) == 0.5F ? 1 : 0);
+}
+
 }  // namespace
 }  // namespace parkd::cpu
