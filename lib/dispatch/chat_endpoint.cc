@@ -146,7 +146,7 @@ std::string ChatEndpoint::render(const EndedRun& run) const {
     CompletionChoice shown;
     shown.content = choice.text;
     shown.finish_reason = std::string(word_of(choice.finish_reason));
-    if (!choice.logprobs.empty()) shown.logprobs = show_all(*card_->tokenizer, choice.logprobs);
+    if (run.logprobs) shown.logprobs = show_all(*card_->tokenizer, choice.logprobs);
     response.choices.push_back(std::move(shown));
   }
   return render_completion(response);

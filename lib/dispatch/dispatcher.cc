@@ -336,6 +336,7 @@ void Dispatcher::State::park(InFlight& job, PreparedJob prepared) {
   job.prompt_tokens = static_cast<int32_t>(request.prompt.size());
   job.max_new_tokens = request.max_new_tokens;
   job.sequences = request.n_choices;
+  job.logprobs = request.sampling.logprobs;
   const Status fits =
       fits_at_all({desk.name, job.sequences, job.prompt_tokens, job.max_new_tokens,
                    desk.port->block_size, desk.port->capacity, desk.port->sequences_max});
@@ -494,9 +495,10 @@ void Dispatcher::State::render(InFlight& job, GenerationResult result, Ending en
                            .decode_us = result.decode_us,
                            .attempts = job.job->attempts};
   auto task = [in = inbox, port = job.desk->port, claimed = job.job, ticket = job.ticket, figures,
+               logprobs = job.logprobs,
                answer = std::make_shared<const GenerationResult>(std::move(result))] {
     in->push(Rendered{ticket, guarded<std::string>([&]() -> Result<std::string> {
-                        return port->render(EndedRun{*claimed, *answer, figures});
+                        return port->render(EndedRun{*claimed, *answer, logprobs, figures});
                       })});
   };
   if (!run_blocking_(std::move(task))) log_warn("job.not_rendered", {{"id", job.job->id}});

@@ -57,12 +57,13 @@ struct InFlight {
   int32_t prompt_tokens = 0;
   int32_t max_new_tokens = 0;
   int32_t sequences = 0;
+  bool logprobs = false;
   Blocks cost;
   bool parking_logged = false;
 
-  std::optional<Charge> charge;  // running
+  std::optional<Charge> charge;       // running
   std::optional<SteadyTime> started;  // in the engine; empty: it never ran
-  SteadyTime run_ends{};  // by run timeout
+  SteadyTime run_ends{};              // by run timeout
   int64_t queue_us = 0;
   StopReason stop = StopReason::none;
 

@@ -24,6 +24,7 @@ struct PreparedJob {
 struct EndedRun {
   const Job& job;
   const GenerationResult& result;
+  bool logprobs = false;  // they were asked for
   RunFigures figures;
 };
 
