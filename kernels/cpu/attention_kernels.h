@@ -24,10 +24,11 @@ struct KvF32 {
   static Operand load_operand(const Element* p) { return load(p); }
   static F32x16 dot(F32x16 sum, Operand a, Factor f) { return fma(a, broadcast(f), sum); }
   static Element to_element(float x) { return x; }
-  static void to_factors(const float* in, int n, Factor* out) {
-    for (int i = 0; i < n; ++i) out[i] = in[i];
+  // 16 queries or probabilities, and what they are after rounding.
+  static F32x16 put_factors(F32x16 x, Factor* out) {
+    store(out, x);
+    return x;
   }
-  static float rounded(float x) { return x; }
 };
 
 struct KvF16 {
@@ -38,8 +39,7 @@ struct KvF16 {
   static Operand load_operand(const Element* p) { return load_f16(p); }
   static F32x16 dot(F32x16 sum, Operand a, Factor f) { return fma(a, broadcast(f), sum); }
   static Element to_element(float x) { return float_to_f16(x); }
-  static void to_factors(const float* in, int n, Factor* out) { KvF32::to_factors(in, n, out); }
-  static float rounded(float x) { return x; }
+  static F32x16 put_factors(F32x16 x, Factor* out) { return KvF32::put_factors(x, out); }
 };
 
 struct KvBf16 {
@@ -50,12 +50,11 @@ struct KvBf16 {
   static Operand load_operand(const Element* p) { return load_pairs(p); }
   static F32x16 dot(F32x16 sum, Operand a, Factor f) { return dot_pair(sum, a, f); }
   static Element to_element(float x) { return float_to_bf16(x); }
-  static void to_factors(const float* in, int n, Factor* out) {
-    for (int i = 0; i < n / 2; ++i) {
-      out[i] = uint32_t{float_to_bf16(in[2 * i])} | uint32_t{float_to_bf16(in[2 * i + 1])} << 16;
-    }
+  static F32x16 put_factors(F32x16 x, Factor* out) {
+    auto* halves = reinterpret_cast<uint16_t*>(out);
+    store_bf16(halves, x);
+    return load_bf16(halves);
   }
-  static float rounded(float x) { return bf16_to_float(float_to_bf16(x)); }
 };
 
 inline int64_t head_block_bytes(const KvView& kv) {
@@ -159,17 +158,15 @@ inline void score_rows(const AttentionArgs& args, const AttentionRows<Kv>& rows,
     const float tile_max = max_lanes(maximum(s0, s1));
     const float before = rows.m[row];
     const float now = tile_max > before ? tile_max : before;
-    float p[kKvTile];
-    store(p, keep_first(exponential(subtract(s0, broadcast(now))), n, 0.0F));
-    store(p + 16, keep_first(exponential(subtract(s1, broadcast(now))), n - 16, 0.0F));
+    const F32x16 p0 = keep_first(exponential(subtract(s0, broadcast(now))), n, 0.0F);
+    const F32x16 p1 = keep_first(exponential(subtract(s1, broadcast(now))), n - 16, 0.0F);
     // The sum takes the probabilities as V will see them, so that they add up to one.
-    for (int t = 0; t < kKvTile; ++t) p[t] = Kv::rounded(p[t]);
-    Kv::to_factors(p, kKvTile, rows.p + int64_t{row} * (kKvTile / kStep));
-    float change[16];
-    store(change, exponential(broadcast(before - now)));
+    auto* p = rows.p + int64_t{row} * (kKvTile / kStep);
+    const F32x16 sum = add(Kv::put_factors(p0, p), Kv::put_factors(p1, p + 16 / kStep));
+    const float correction = first_lane(exponential(broadcast(before - now)));
     rows.m[row] = now;
-    rows.correction[row] = change[0];
-    rows.l[row] = rows.l[row] * change[0] + sum_lanes(add(load(p), load(p + 16)));
+    rows.correction[row] = correction;
+    rows.l[row] = rows.l[row] * correction + sum_lanes(sum);
   }
 }
 
@@ -236,9 +233,10 @@ void attention_as(const AttentionArgs& args) {
   const AttentionRows<Kv> rows = carve<Kv>(args.workspace, n_rows, head_dim);
   for (int row = 0; row < n_rows; ++row) {
     const float* q = args.q + row / args.group * args.q_stride + row % args.group * head_dim;
-    float scaled[kHeadDimMax];
-    for (int64_t d = 0; d < head_dim; ++d) scaled[d] = q[d] * args.scale;
-    Kv::to_factors(scaled, static_cast<int>(head_dim), rows.q + row * (head_dim / Kv::kStep));
+    for (int64_t d = 0; d < head_dim; d += 16) {
+      Kv::put_factors(multiply(load(q + d), broadcast(args.scale)),
+                      rows.q + (row * head_dim + d) / Kv::kStep);
+    }
     __builtin_memset(rows.o + row * head_dim, 0, static_cast<size_t>(head_dim) * sizeof(float));
     rows.m[row] = -__builtin_inff();
     rows.l[row] = 0;

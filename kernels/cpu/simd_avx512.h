@@ -62,6 +62,33 @@ inline F32x16 scale_by_power(F32x16 value, F32x16 magic) {
 inline F32x16 load_f16(const uint16_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
+inline void store_bf16(uint16_t* p, F32x16 a) {
+  const __m256bh rounded = _mm512_cvtneps_pbh(a);
+  __builtin_memcpy(p, &rounded, 32);
+}
+inline F32x16 load_bf16(const uint16_t* p) {
+  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+inline float first_lane(F32x16 a) {
+  return _mm512_cvtss_f32(a);
+}
+inline float sum_lanes(__m256 a) {
+  __m128 x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+}
+inline float max_lanes(__m256 a) {
+  __m128 x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+}
+inline float sum_lanes(F32x16 a) {
+  return sum_lanes(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)));
+}
+inline float max_lanes(F32x16 a) {
+  return max_lanes(_mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)));
+}
 
 using Bf16x32 = __m512bh;
 

@@ -71,6 +71,32 @@ inline F32x16 load_f16(const uint16_t* p) {
   return each([&](int i) { return f16_to_float(p[i]); });
 }
 
+// 16 bf16, rounded to nearest even.
+inline void store_bf16(uint16_t* p, F32x16 a) {
+  for (int i = 0; i < 16; ++i) p[i] = float_to_bf16(a.lane[i]);
+}
+inline F32x16 load_bf16(const uint16_t* p) {
+  return each([&](int i) { return bf16_to_float(p[i]); });
+}
+inline float first_lane(F32x16 a) {
+  return a.lane[0];
+}
+// Over the lanes as a tree: lane i with i + 8, then + 4, + 2, + 1.
+inline float sum_lanes(F32x16 a) {
+  for (int width = 8; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) a.lane[i] += a.lane[i + width];
+  }
+  return a.lane[0];
+}
+inline float max_lanes(F32x16 a) {
+  for (int width = 8; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) {
+      a.lane[i] = a.lane[i] > a.lane[i + width] ? a.lane[i] : a.lane[i + width];
+    }
+  }
+  return a.lane[0];
+}
+
 // 16 pairs of bf16, and sums of products of pairs.
 struct Bf16x32 {
   uint32_t pair[16];

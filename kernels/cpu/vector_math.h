@@ -1,28 +1,9 @@
-// Reductions and exp on the 16-lane vectors, the same operations in the same order everywhere.
+// exp on the 16-lane vectors, the same operations in the same order everywhere.
 // Included after one simd_*.h.
 #pragma once
 
 namespace parkd::cpu {
 namespace {
-
-// Sum over the lanes as a tree: lane i with i + 8, then + 4, + 2, + 1.
-inline float sum_lanes(F32x16 a) {
-  float lane[16];
-  store(lane, a);
-  for (int width = 8; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
-  }
-  return lane[0];
-}
-
-inline float max_lanes(F32x16 a) {
-  float lane[16];
-  store(lane, a);
-  for (int width = 8; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lane[i] = lane[i] > lane[i + width] ? lane[i] : lane[i + width];
-  }
-  return lane[0];
-}
 
 // e^x within 2 ulp for x in [-87, 88]; outside it is clamped, NaN stays NaN. Cody and Waite's
 // reduction x = k ln 2 + r, then a polynomial of degree 6 on |r| <= ln 2 / 2.

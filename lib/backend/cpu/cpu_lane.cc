@@ -42,7 +42,7 @@ Buffer CpuLane::make_buffer(int64_t rows_max, int64_t columns) {
   Rows rows;
   rows.rows_max = rows_max;
   rows.columns = columns;
-  rows.stride = round_up(columns, cpu::kBlock);
+  rows.stride = cpu::row_stride(columns);
   const int64_t n = rows_max * rows.stride;
   const auto block_bytes = static_cast<int64_t>(sizeof(cpu::ActivationBlock));
   rows.memory = must_map(n * (4 + 2 + 1) + n / cpu::kBlock * block_bytes);
