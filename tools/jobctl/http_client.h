@@ -1,8 +1,8 @@
 // HttpClient: jobctl's one way to a daemon: HTTP/1.1 with JSON over its Unix socket.
 //
-// One thread. Keeps its connection open between calls and opens a new one when the daemon closed
-// it. Retrying a call that may have been carried out is the caller's decision: submits carry
-// idempotency keys for it.
+// One thread. Keeps its connection open between calls. A call on a connection that turns out to be
+// closed is sent again on a new one; the first call of a client never is, so a call that must not
+// be carried out twice (take) is a client's first. Submits carry idempotency keys instead.
 #pragma once
 
 #include <boost/json/value.hpp>

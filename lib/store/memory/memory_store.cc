@@ -145,16 +145,15 @@ class MemoryStore final : public JobStore {
   // --- submit
 
   Status check_depth(const std::map<std::string, int64_t>& n_new) const {
-    if (!options_.queue_depth_max) return {};
     for (const auto& [model, n] : n_new) {
+      const auto limit = options_.depth_max(model);
+      if (!limit) continue;
       const int64_t depth = std::count_if(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
         const Job& job = entry.second.job;
         return job.spec.model == model && job.spec.batch_id.empty() &&
                job.state != JobState::claimed;
       });
-      if (depth + n > *options_.queue_depth_max) {
-        return queue_is_full(model, depth, n, *options_.queue_depth_max);
-      }
+      if (depth + n > *limit) return queue_is_full(model, depth, n, *limit);
     }
     return {};
   }

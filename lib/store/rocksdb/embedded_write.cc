@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "lib/base/kill_point.h"
 #include "lib/base/log.h"
 #include "lib/store/rocksdb/embedded_store.h"
 #include "lib/store/rules.h"
@@ -29,14 +30,13 @@ void succeed_with(const Completion<T>& done, T answer, const Status& status) {
 
 Status EmbeddedStore::check_depth(const std::map<std::string, int64_t>& n_new,
                                   const Commit& commit) const {
-  if (!options_.store.queue_depth_max) return {};
   for (const auto& [model, n] : n_new) {
+    const auto limit = options_.store.depth_max(model);
+    if (!limit) continue;
     int64_t depth = index_.waiting_singles(model);
     const auto beside = commit.n_new_singles.find(model);
     if (beside != commit.n_new_singles.end()) depth += beside->second;
-    if (depth + n > *options_.store.queue_depth_max) {
-      return queue_is_full(model, depth, n, *options_.store.queue_depth_max);
-    }
+    if (depth + n > *limit) return queue_is_full(model, depth, n, *limit);
   }
   return {};
 }
@@ -453,6 +453,7 @@ bool EmbeddedStore::build_purge(const Completion<PurgeAnswer>& done, Commit& com
     ended_ids.push_back(id);
   }
   answer.deadlines_missed = static_cast<int64_t>(ended_ids.size());
+  PARKD_KILL_POINT("purge.mid");  // and once more on the sync thread, between write and drop
 
   const Status swept = sweep_due(now, answer, commit);
   if (!swept.ok()) log_error("store.sweep_failed", {{"error", swept.to_string()}});

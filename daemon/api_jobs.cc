@@ -1,0 +1,226 @@
+// /v1/jobs: submit, get, list, cancel.
+#include <sys/statvfs.h>
+
+#include <boost/asio/post.hpp>
+
+#include "daemon/api.h"
+#include "daemon/on_control.h"
+#include "lib/base/text.h"
+#include "lib/job/chat_request.h"
+#include "lib/job/completion_response.h"
+#include "lib/job/wire.h"
+
+namespace parkd {
+namespace {
+
+constexpr int64_t kEstimatedBytesPerToken = 4;
+
+// Everything a submit is checked against, copied so that a blocking thread can do it.
+struct SubmitCheck {
+  const Config& config;
+  std::shared_ptr<const ModelTable> models;
+  Caller caller;
+  bool may_be_critical;
+  WallTime now;
+};
+
+// A field of job i, as its submitter wrote it.
+Status in_job(Status status, size_t i, bool many) {
+  if (!many || status.param().empty()) return status;
+  return Status(status.code(), status.message())
+      .with_param("jobs[" + std::to_string(i) + "]." + status.param());
+}
+
+// While a model's file is still being read its prompts cannot be counted: the body is checked, the
+// count is an estimate, and the claim finds out.
+Status estimate(JobSpec& spec) {
+  PARKD_ASSIGN_OR_RETURN(const ChatRequest request, parse_chat_request(spec.body, {}));
+  spec.n_choices = request.n;
+  spec.prompt_tokens =
+      static_cast<int32_t>(1 + static_cast<int64_t>(spec.body.size()) / kEstimatedBytesPerToken);
+  spec.max_new_tokens = request.max_tokens.value_or(128);
+  spec.seed = request.seed;
+  return {};
+}
+
+Status check_job(const SubmitCheck& check, JobSpec& spec) {
+  if (!spec.tenant.empty() && spec.tenant != check.caller.tenant && !check.caller.privileged) {
+    return invalid_param("tenant", "you are tenant \"" + check.caller.tenant +
+                                       "\" and may not submit for \"" + spec.tenant + "\"");
+  }
+  if (spec.tenant.empty()) spec.tenant = check.caller.tenant;
+  if (spec.priority == Priority::critical && !check.may_be_critical) {
+    return invalid_param("priority", "tenant \"" + spec.tenant +
+                                         "\" is not granted priority critical "
+                                         "(daemon.critical_tenants)");
+  }
+  if (spec.model.empty()) spec.model = check.config.default_model;
+  if (spec.model.empty()) return invalid_param("model", "model is missing and there is no default");
+  const auto found = check.models->find(spec.model);
+  if (found == check.models->end()) {
+    return invalid_param("model", "there is no model \"" + spec.model + "\" here");
+  }
+  const ModelEntry& model = found->second;
+  if (model.state == ModelState::failed) {
+    return unavailable("model " + spec.model + " could not be loaded: " + model.failure);
+  }
+  if (!spec.retention) spec.retention = model.retention;
+  if (model.endpoint == nullptr) return estimate(spec);
+  return model.endpoint->admit(spec, check.now);
+}
+
+Result<ParsedSubmit> read_submit(const SubmitCheck& check, std::string_view body) {
+  SubmitLimits limits;
+  limits.jobs_max = static_cast<size_t>(check.config.daemon.max_batch_jobs);
+  limits.body_bytes_max = static_cast<size_t>(check.config.daemon.max_body_bytes);
+  PARKD_ASSIGN_OR_RETURN(ParsedSubmit parsed, parse_submit(body, limits));
+  for (size_t i = 0; i < parsed.jobs.size(); ++i) {
+    if (Status status = check_job(check, parsed.jobs[i]); !status.ok()) {
+      return in_job(std::move(status), i, parsed.many);
+    }
+  }
+  return parsed;
+}
+
+// A durable queue refuses by what is left of the disk, not by counting.
+Status check_disk(const Config& config) {
+  if (config.queue.backend != StoreBackend::rocksdb) return {};
+  struct statvfs disk {};
+  if (::statvfs(config.queue.rocksdb_dir.c_str(), &disk) != 0) return {};
+  const int64_t free_mb =
+      static_cast<int64_t>(disk.f_bavail * static_cast<uint64_t>(disk.f_frsize) >> 20);
+  if (free_mb >= config.daemon.min_free_disk_mb) return {};
+  return exhausted("the queue's disk has " + std::to_string(free_mb) + " MiB free, the limit is " +
+                   std::to_string(config.daemon.min_free_disk_mb) + " (daemon.min_free_disk_mb)");
+}
+
+std::string render_submitted(const SubmittedJob& job) {
+  std::string out = "{\"id\":" + std::to_string(job.id) + ",\"mailbox_key\":";
+  append_json_string(out, job.mailbox_key);
+  out += std::string(",\"existed\":") + (job.existed ? "true" : "false");
+  out += std::string(",\"finished\":") + (job.finished ? "true" : "false");
+  return out + "}";
+}
+
+std::string render_submitted(const std::vector<SubmittedJob>& jobs, bool many) {
+  if (!many) return render_submitted(jobs.front());
+  std::string out = "{\"jobs\":[";
+  for (const SubmittedJob& job : jobs) {
+    if (out.back() != '[') out += ',';
+    out += render_submitted(job);
+  }
+  return out + "]}";
+}
+
+// A single job's submitter wrote "deadline", not "jobs[0].deadline".
+Status without_index(const Status& status, bool many) {
+  constexpr std::string_view kFirst = "jobs[0].";
+  if (many || status.param().rfind(kFirst, 0) != 0) return status;
+  return Status(status.code(), status.message()).with_param(status.param().substr(kFirst.size()));
+}
+
+std::string render_live(const Job& job, const DispatcherStats& stats) {
+  const LiveJob* live = stats.find(job.id);
+  if (live == nullptr) return render_job(job, to_string(job.state), -1, "");
+  const int64_t units = live->phase == LivePhase::preparing ? -1 : live->units.count;
+  return render_job(job, to_string(live->phase), units, live->waits_for);
+}
+
+}  // namespace
+
+void Api::submit(const ApiRequest& request, const Caller& caller, Reply reply) {
+  if (stopping_) return reply(error_reply(unavailable("parkd is stopping")));
+  if (const Status disk = check_disk(parts_.config); !disk.ok()) return reply(error_reply(disk));
+  const SubmitCheck check{parts_.config, models_, caller,
+                          caller.privileged || tenants_.may_be_critical(caller.tenant),
+                          parts_.clock.now()};
+  const auto task = [this, check, reply, body = request.body] {
+    auto parsed = read_submit(check, body);
+    if (!parsed.ok()) return reply(error_reply(parsed.status()));
+    const bool many = parsed->many;
+    parts_.store.submit(std::move(parsed->jobs),
+                        [reply, many](Result<std::vector<SubmittedJob>> answer) {
+                          if (!answer.ok()) {
+                            return reply(error_reply(without_index(answer.status(), many)));
+                          }
+                          reply({.status = 202, .body = render_submitted(*answer, many)});
+                        });
+  };
+  if (!parts_.blocking.run(task)) reply(error_reply(unavailable("parkd is stopping")));
+}
+
+void Api::get_job(JobId id, const Caller& caller, Reply reply) {
+  const std::string tenant = caller.privileged && !caller.named ? "" : caller.tenant;
+  parts_.store.get(id, tenant,
+                   on_control<JobRecord>(parts_.io, [this, id, reply](Result<JobRecord> record) {
+                     if (!record.ok()) return reply(error_reply(record.status()));
+                     if (const auto* job = std::get_if<Job>(&*record)) {
+                       return reply({.body = render_live(*job, *parts_.dispatcher.stats())});
+                     }
+                     if (const auto* message = std::get_if<Message>(&*record)) {
+                       return reply({.body = render_message(*message)});
+                     }
+                     if (const auto* row = std::get_if<HistoryRow>(&*record)) {
+                       return reply({.body = render_history(*row)});
+                     }
+                     reply(error_reply(not_found("there is no job " + std::to_string(id))));
+                   }));
+}
+
+void Api::cancel_job(JobId id, const Caller& caller, Reply reply) {
+  const std::string tenant = caller.privileged && !caller.named ? "" : caller.tenant;
+  parts_.store.cancel(
+      id, tenant, on_control<CancelAnswer>(parts_.io, [id, reply](Result<CancelAnswer> answer) {
+        if (!answer.ok()) return reply(error_reply(answer.status()));
+        const auto say = [&](const char* word) {
+          reply({.body = "{\"id\":" + std::to_string(id) + ",\"cancel\":\"" + word + "\"}"});
+        };
+        switch (*answer) {
+          case CancelAnswer::cancelled:
+            return say("cancelled");
+          case CancelAnswer::cancel_requested:
+            return say("cancel_requested");
+          case CancelAnswer::already_finished:
+            return say("already_finished");
+          case CancelAnswer::not_found:
+            return reply(error_reply(not_found("there is no job " + std::to_string(id))));
+        }
+      }));
+}
+
+void Api::list_jobs(const ApiRequest& request, const Caller& caller, Reply reply) {
+  ListFilter filter;
+  const auto limit = query_number(request, "limit", 100, 1, 1000);
+  if (!limit.ok()) return reply(error_reply(limit.status()));
+  filter.limit = static_cast<int32_t>(*limit);
+  const auto after = query_number(request, "after", 0, 0, INT64_MAX);
+  if (!after.ok()) return reply(error_reply(after.status()));
+  filter.after = static_cast<JobId>(*after);
+  if (!caller.privileged || caller.named) filter.tenant = caller.tenant;
+  if (const auto model = request.query.find("model"); model != request.query.end()) {
+    filter.model = model->second;
+  }
+  if (const auto state = request.query.find("state"); state != request.query.end()) {
+    for (const JobState known : {JobState::scheduled, JobState::queued, JobState::claimed}) {
+      if (to_string(known) == state->second) filter.state = known;
+    }
+    if (!filter.state) {
+      return reply(error_reply(invalid_param(
+          "state", "state is \"" + state->second + "\", it must be scheduled, queued or claimed")));
+    }
+  }
+  parts_.store.list(
+      filter, on_control<std::vector<Job>>(parts_.io, [this, reply](Result<std::vector<Job>> jobs) {
+        if (!jobs.ok()) return reply(error_reply(jobs.status()));
+        const auto stats = parts_.dispatcher.stats();
+        std::string out = "{\"jobs\":[";
+        for (const Job& job : *jobs) {
+          if (out.back() != '[') out += ',';
+          out += render_live(job, *stats);
+        }
+        out += "],\"next_after\":" + std::to_string(jobs->empty() ? 0 : jobs->back().id) + "}";
+        reply({.body = std::move(out)});
+      }));
+}
+
+}  // namespace parkd

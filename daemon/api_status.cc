@@ -1,0 +1,124 @@
+// /v1/models, /v1/pool, /readyz, /metrics: what the daemon says of itself.
+#include "daemon/api.h"
+#include "daemon/metrics.h"
+#include "daemon/on_control.h"
+#include "lib/base/text.h"
+
+namespace parkd {
+namespace {
+
+void field(std::string& out, const char* key, std::string_view text) {
+  if (out.back() != '{') out += ',';
+  out += std::string("\"") + key + "\":";
+  append_json_string(out, text);
+}
+
+void field(std::string& out, const char* key, int64_t number) {
+  if (out.back() != '{') out += ',';
+  out += std::string("\"") + key + "\":" + std::to_string(number);
+}
+
+void flag(std::string& out, const char* key, bool value) {
+  if (out.back() != '{') out += ',';
+  out += std::string("\"") + key + "\":" + (value ? "true" : "false");
+}
+
+std::string render_model(const std::string& name, const ModelEntry& model) {
+  std::string out = "{";
+  field(out, "id", name);
+  field(out, "object", "model");
+  field(out, "state", to_string(model.state));
+  if (!model.failure.empty()) field(out, "failure", model.failure);
+  if (!model.description.empty()) field(out, "description", model.description);
+  if (model.endpoint != nullptr) {
+    const ChatEndpointOptions& options = model.endpoint->options();
+    field(out, "context_tokens", options.context_tokens);
+    field(out, "block_size", options.block_size);
+    field(out, "capacity_units", options.capacity.count);
+    field(out, "max_num_seqs", options.sequences_max);
+    field(out, "system_fingerprint", options.system_fingerprint);
+  }
+  return out + "}";
+}
+
+std::string render_pool(const ModelStats& model) {
+  std::string out = "{";
+  field(out, "model", model.model);
+  field(out, "state", to_string(model.state));
+  field(out, "capacity_units", model.capacity.count);
+  field(out, "in_use_units", model.in_use.count);
+  field(out, "peak_units", model.peak.count);
+  field(out, "block_size", model.block_size);
+  field(out, "preparing", model.preparing);
+  field(out, "parked", model.parked);
+  field(out, "running", model.running);
+  field(out, "running_sequences", model.running_sequences);
+  field(out, "ending", model.ending);
+  field(out, "lot_places", model.lot_places);
+  field(out, "max_num_seqs", model.sequences_max);
+  field(out, "prompt_tokens", model.prompt_tokens);
+  field(out, "output_tokens", model.output_tokens);
+  std::string outcomes = "{";
+  for (const auto& [outcome, count] : model.outcomes) field(outcomes, outcome.c_str(), count);
+  out += ",\"outcomes\":" + outcomes + "}";
+  return out + "}";
+}
+
+template <class Map, class Render>
+std::string render_list(const Map& entries, Render&& render) {
+  std::string out = "[";
+  for (const auto& entry : entries) {
+    if (out.back() != '[') out += ',';
+    out += render(entry);
+  }
+  return out + "]";
+}
+
+}  // namespace
+
+void Api::models(Reply reply) {
+  const std::string list = render_list(
+      *models_, [](const auto& entry) { return render_model(entry.first, entry.second); });
+  reply({.body = "{\"object\":\"list\",\"data\":" + list + "}"});
+}
+
+void Api::pool(Reply reply) {
+  const auto stats = parts_.dispatcher.stats();
+  std::string out = "{";
+  flag(out, "draining", stats->draining);
+  flag(out, "store_trouble", stats->store_trouble);
+  field(out, "unstored_endings", stats->unstored_endings);
+  out += ",\"models\":" + render_list(stats->models, render_pool);
+  reply({.body = out + "}"});
+}
+
+// Ready means that jobs are accepted and kept; models may still be coming, and the answer says so.
+void Api::ready(Reply reply) {
+  parts_.store.stats(on_control<StoreStats>(parts_.io, [this, reply](Result<StoreStats> stats) {
+    const bool store_healthy = stats.ok() && stats->healthy;
+    const bool accepting = store_healthy && !stopping_;
+    std::string out = "{";
+    flag(out, "ready", accepting);
+    flag(out, "stopping", stopping_);
+    flag(out, "store_healthy", store_healthy);
+    if (!stats.ok()) {
+      field(out, "store_error", stats.status().to_string());
+    } else if (!stats->healthy) {
+      field(out, "store_error", stats->health_error);
+    }
+    out += ",\"models\":" + render_list(*models_, [](const auto& entry) {
+             return render_model(entry.first, entry.second);
+           });
+    reply({.status = accepting ? 200 : 503, .body = out + "}"});
+  }));
+}
+
+void Api::metrics(Reply reply) {
+  parts_.store.stats(on_control<StoreStats>(parts_.io, [this, reply](Result<StoreStats> stats) {
+    if (!stats.ok()) return reply(error_reply(stats.status()));
+    reply({.body = render_metrics(*stats, *parts_.dispatcher.stats(), parts_.clock.now()),
+           .content_type = "text/plain; version=0.0.4"});
+  }));
+}
+
+}  // namespace parkd

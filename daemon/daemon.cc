@@ -1,0 +1,312 @@
+#include "daemon/daemon.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <boost/asio/post.hpp>
+#include <filesystem>
+
+#include "daemon/sd_notify.h"
+#include "lib/base/log.h"
+#include "lib/store/memory/memory_store.h"
+#include "lib/store/rocksdb/rocksdb_store.h"
+
+namespace parkd {
+namespace {
+
+constexpr auto kPurgeEvery = std::chrono::milliseconds(2000);
+constexpr auto kDrainLookEvery = std::chrono::milliseconds(20);
+constexpr auto kStopNowPatience = std::chrono::seconds(2);        // after a second signal
+constexpr auto kDispatcherSilenceMax = std::chrono::seconds(20);  // it polls every second
+
+StoreOptions store_options(const Config& config) {
+  StoreOptions options;
+  options.retention_default = config.mailbox.retention;
+  options.history_retention = std::chrono::hours(24) * config.daemon.history_days;
+  options.batch_jobs_max = config.daemon.max_batch_jobs;
+  options.queue_depth_max = config.limits.max_queue_depth;
+  for (const ModelConfig& model : config.models) {
+    options.queue_depth_max_of_model[model.name] = model.limits.max_queue_depth;
+  }
+  return options;
+}
+
+Result<std::unique_ptr<JobStore>> open_store(const Config& config, Clock& clock) {
+  if (config.queue.backend == StoreBackend::memory) {
+    return make_memory_store(store_options(config), clock);
+  }
+  RocksDbStoreOptions options;
+  options.store = store_options(config);
+  options.dir = config.queue.rocksdb_dir;
+  return open_rocksdb_store(std::move(options), clock);
+}
+
+Status make_directory(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error)
+    return invalid_param("daemon.state_dir", "cannot make " + path + ": " + error.message());
+  return {};
+}
+
+DispatcherOptions dispatcher_options(const Config& config) {
+  DispatcherOptions options;
+  options.finish_delay = config.daemon.finish_batch;
+  options.drain_timeout = config.daemon.drain_timeout;
+  return options;
+}
+
+ApiServer::Options server_options(const Config& config) {
+  ApiServer::Options options;
+  options.socket_path = config.daemon.socket;
+  options.socket_mode = config.daemon.socket_mode;
+  options.request_bytes_max = static_cast<size_t>(config.daemon.max_request_bytes);
+  return options;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Daemon>> Daemon::start(Config config) {
+  PARKD_RETURN_IF_ERROR(make_directory(config.daemon.state_dir));
+  PARKD_ASSIGN_OR_RETURN(InstanceLock lock, InstanceLock::acquire(config.daemon.state_dir));
+  std::unique_ptr<Daemon> daemon(new Daemon(std::move(config), std::move(lock)));
+  PARKD_ASSIGN_OR_RETURN(daemon->store_, open_store(daemon->config_, daemon->clock_));
+  PARKD_RETURN_IF_ERROR(daemon->wire());
+  return daemon;
+}
+
+Daemon::Daemon(Config config, InstanceLock lock)
+    : config_(std::move(config)), lock_(std::move(lock)), signals_(io_, SIGTERM, SIGINT, SIGUSR1) {}
+
+Status Daemon::wire() {
+  blocking_ = std::make_unique<BlockingPool>(blocking_threads(), 0);
+  dispatcher_ = std::make_unique<Dispatcher>(
+      dispatcher_options(config_), *store_, clock_,
+      [this](std::function<void()> task) { return blocking_->run(std::move(task)); });
+  api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *dispatcher_, *blocking_, clock_});
+  observe_store();
+  server_ = std::make_unique<ApiServer>(io_, server_options(config_),
+                                        [this](ApiRequest request, ApiServer::Reply reply) {
+                                          api_->handle(std::move(request), std::move(reply));
+                                        });
+  return server_->listen();
+}
+
+// Tokenising is what the pool mostly does: more threads than cores only help tasks that wait for
+// files, and loads of several models.
+int Daemon::blocking_threads() const {
+  const int useful = usable_cores() + static_cast<int>(config_.models.size());
+  return std::min(useful, config_.pool.max_blocking_threads);
+}
+
+Daemon::~Daemon() {
+  shut_down();
+}
+
+void Daemon::observe_store() {
+  StoreObserver observer;
+  observer.work_available = [this](const std::string& model) {
+    dispatcher_->work_available(model);
+  };
+  observer.cancel_requested = [this](JobId id, RunLease lease) {
+    dispatcher_->cancel_requested(id, lease);
+  };
+  observer.message_stored = [this](const std::string& tenant, const std::string& key) {
+    boost::asio::post(io_, [this, tenant, key] { api_->message_stored(tenant, key); });
+  };
+  store_->set_observer(std::move(observer));
+}
+
+// --- models
+
+void Daemon::load_models() {
+  for (const ModelConfig& model : config_.models) {
+    dispatcher_->add_model(model.name);
+    ModelEntry entry;
+    entry.retention = model.retention;
+    set_model(model.name, std::move(entry));
+    load_model(model);
+  }
+}
+
+void Daemon::load_model(const ModelConfig& model) {
+  ModelLoader::Reports reports;
+  reports.card_ready = [this, name = model.name](ModelEntry entry) {
+    boost::asio::post(io_, [this, name, entry] { set_model(name, entry); });
+  };
+  reports.on_result = [this](GenerationResult result) {
+    dispatcher_->on_result(std::move(result));
+  };
+  const auto task = [this, &model, reports] {
+    auto loaded =
+        std::make_shared<Result<LoadedModel>>(ModelLoader(config_, model, reports).load());
+    boost::asio::post(
+        io_, [this, name = model.name, loaded] { model_loaded(name, std::move(*loaded)); });
+  };
+  PARKD_CHECK(blocking_->run(task), "models are loaded before anything stops");
+}
+
+void Daemon::set_model(const std::string& name, ModelEntry entry) {
+  models_[name] = std::move(entry);
+  api_->set_models(std::make_shared<const ModelTable>(models_));
+}
+
+void Daemon::model_loaded(const std::string& name, Result<LoadedModel> loaded) {
+  ModelEntry entry = models_[name];
+  if (!loaded.ok()) {
+    entry.state = ModelState::failed;
+    entry.failure = loaded.status().to_string();
+    set_model(name, std::move(entry));
+    return dispatcher_->model_failed(name, loaded.status());
+  }
+  entry.state = ModelState::ready;
+  set_model(name, std::move(entry));
+  engines_[name] = std::move(loaded->engine);
+  dispatcher_->model_ready(name, std::move(loaded->port));
+}
+
+// --- life
+
+void Daemon::after(std::chrono::milliseconds delay, std::function<void()> then) {
+  auto timer = std::make_shared<boost::asio::steady_timer>(io_, delay);
+  timer->async_wait([timer, then = std::move(then)](boost::system::error_code error) {
+    if (!error) then();
+  });
+}
+
+void Daemon::run() {
+  dispatcher_thread_ = Thread({"dispatcher", 0}, [this] { dispatcher_->run(); });
+  load_models();
+  wait_for_signal();
+  purge_soon();
+  feed_watchdog();
+  log_info("daemon.started", {{"version", PARKD_VERSION},
+                              {"pid", ::getpid()},
+                              {"socket", config_.daemon.socket},
+                              {"state_dir", config_.daemon.state_dir},
+                              {"store", to_string(config_.queue.backend)}});
+  sd_notify("READY=1\nSTATUS=accepting jobs");
+  io_.run();
+  shut_down();
+}
+
+void Daemon::wait_for_signal() {
+  signals_.async_wait([this](boost::system::error_code error, int signal) {
+    if (error) return;
+    wait_for_signal();
+    on_signal(signal);
+  });
+}
+
+void Daemon::on_signal(int signal) {
+  if (signal == SIGUSR1) return dump_state();
+  ++stop_signals_;
+  log_info("daemon.signal", {{"signal", signal}, {"count", stop_signals_}});
+  if (stop_signals_ == 1) return begin_stop();
+  stop_not_after_ = clock_.steady_now() + kStopNowPatience;
+  dispatcher_->stop_now();
+}
+
+void Daemon::begin_stop() {
+  sd_notify("STOPPING=1\nSTATUS=draining");
+  api_->stop_accepting();
+  dispatcher_->drain();
+  wait_until_drained();
+}
+
+void Daemon::wait_until_drained() {
+  const bool patience_over =
+      stop_not_after_ != SteadyTime{} && clock_.steady_now() >= stop_not_after_;
+  if (dispatcher_->drained() || patience_over) {
+    if (patience_over) log_warn("drain.abandoned", {});
+    server_->close();
+    return io_.stop();
+  }
+  after(kDrainLookEvery, [this] { wait_until_drained(); });
+}
+
+// What is still claimed or unstored is queued again when an embedded store is opened: nothing is
+// lost by stopping here, only work that will be done again.
+void Daemon::shut_down() {
+  if (dispatcher_ == nullptr) return;
+  if (server_ != nullptr) server_->close();
+  dispatcher_->close();
+  dispatcher_thread_.join();
+  for (auto& [name, engine] : engines_) engine->stop();
+  blocking_->stop();
+  store_->stop();
+  engines_.clear();
+  dispatcher_.reset();
+  log_info("daemon.stopped", {{"pid", ::getpid()}});
+}
+
+void Daemon::purge_soon() {
+  after(kPurgeEvery, [this] {
+    store_->purge([this](Result<PurgeAnswer> answer) {
+      if (!answer.ok()) log_warn("store.purge_failed", {{"error", answer.status().to_string()}});
+      boost::asio::post(io_, [this] { purge_soon(); });
+    });
+  });
+}
+
+// --- watching
+
+bool Daemon::is_making_progress() {
+  const SteadyTime now = clock_.steady_now();
+  auto stats = dispatcher_->stats();
+  if (stats != watched_stats_) {
+    watched_stats_ = std::move(stats);
+    stats_changed_ = now;
+  }
+  if (now - stats_changed_ > kDispatcherSilenceMax) {
+    log_error("watchdog.dispatcher_silent", {});
+    return false;
+  }
+  for (const auto& [name, engine] : engines_) {
+    const auto quiet = std::chrono::microseconds(engine->stats().last_step_us_ago);
+    if (quiet > config_.daemon.watchdog_stall) {
+      log_error("watchdog.engine_silent",
+                {{"model", name}, {"quiet_s", quiet.count() / 1'000'000}});
+      return false;
+    }
+  }
+  return true;
+}
+
+void Daemon::feed_watchdog() {
+  if (stats_changed_ == SteadyTime{}) stats_changed_ = clock_.steady_now();
+  const auto interval = watchdog_interval();
+  if (!interval) return;
+  if (is_making_progress()) sd_notify("WATCHDOG=1");
+  after(std::chrono::duration_cast<std::chrono::milliseconds>(*interval / 3),
+        [this] { feed_watchdog(); });
+}
+
+// One screen of log: what an operator with a stuck daemon asks first.
+void Daemon::dump_state() const {
+  const auto stats = dispatcher_->stats();
+  log_info("dump.daemon", {{"draining", stats->draining},
+                           {"unstored_endings", stats->unstored_endings},
+                           {"store_trouble", stats->store_trouble}});
+  for (const ModelStats& model : stats->models) {
+    log_info("dump.model", {{"model", model.model},
+                            {"state", to_string(model.state)},
+                            {"units_in_use", model.in_use.count},
+                            {"units", model.capacity.count},
+                            {"preparing", model.preparing},
+                            {"parked", model.parked},
+                            {"running", model.running},
+                            {"ending", model.ending}});
+  }
+  constexpr size_t kJobsShown = 30;
+  for (size_t i = 0; i < std::min(kJobsShown, stats->live.size()); ++i) {
+    const LiveJob& job = stats->live[i];
+    log_info("dump.job", {{"id", job.id},
+                          {"phase", to_string(job.phase)},
+                          {"units", job.units.count},
+                          {"since", to_rfc3339(job.since)},
+                          {"waits_for", job.waits_for}});
+  }
+}
+
+}  // namespace parkd

@@ -1,0 +1,83 @@
+// Daemon: everything wired together, from READY to the last synced result.
+//
+// The only place where store, dispatcher, engines and faces meet. Made and run on the main thread,
+// which is the control thread; run() returns when the daemon has stopped.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "daemon/api.h"
+#include "daemon/api_server.h"
+#include "daemon/model_loader.h"
+#include "lib/base/clock.h"
+#include "lib/base/thread.h"
+#include "lib/config/config.h"
+#include "lib/dispatch/blocking_pool.h"
+#include "lib/dispatch/dispatcher.h"
+#include "lib/ipc/instance_lock.h"
+#include "lib/store/job_store.h"
+
+namespace parkd {
+
+class Daemon {
+ public:
+  // Locks the state directory, opens the store, listens. Errors leave nothing behind.
+  static Result<std::unique_ptr<Daemon>> start(Config config);
+  ~Daemon();
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
+
+  // Serves until SIGTERM or SIGINT has drained it (a second one stops at once).
+  void run();
+
+ private:
+  Daemon(Config config, InstanceLock lock);
+
+  Status wire();
+  int blocking_threads() const;
+  void observe_store();
+  void load_models();
+  void load_model(const ModelConfig& model);
+  void set_model(const std::string& name, ModelEntry entry);
+  void model_loaded(const std::string& name, Result<LoadedModel> loaded);
+
+  void wait_for_signal();
+  void on_signal(int signal);
+  void dump_state() const;
+  void begin_stop();
+  void wait_until_drained();
+  void purge_soon();
+  void feed_watchdog();
+  bool is_making_progress();
+  void shut_down();
+  // Calls `then` on the control thread after `delay`, unless the daemon is past it.
+  void after(std::chrono::milliseconds delay, std::function<void()> then);
+
+  const Config config_;
+  InstanceLock lock_;
+  SystemClock clock_;
+  boost::asio::io_context io_;
+  std::unique_ptr<JobStore> store_;
+  std::unique_ptr<BlockingPool> blocking_;
+  std::unique_ptr<Dispatcher> dispatcher_;
+  std::unique_ptr<Api> api_;
+  std::unique_ptr<ApiServer> server_;
+  boost::asio::signal_set signals_;
+  Thread dispatcher_thread_;
+
+  ModelTable models_;                                       // the latest; snapshots go to api_
+  std::map<std::string, std::unique_ptr<Engine>> engines_;  // of loaded models
+  int stop_signals_ = 0;
+  SteadyTime stop_not_after_{};  // set by the second signal
+  std::shared_ptr<const DispatcherStats> watched_stats_;
+  SteadyTime stats_changed_{};
+};
+
+}  // namespace parkd

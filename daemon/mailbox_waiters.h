@@ -1,0 +1,48 @@
+// MailboxWaiters: readers that wait for the next message of a key (long polls). Control thread.
+//
+// A waiter is registered before the mailbox is read, so that a message stored between the read and
+// the wait is not missed: wake() makes it read again.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+namespace parkd {
+
+class MailboxWaiters {
+ public:
+  // What a waiter is told: try again (a message may be there), or answer with what there is.
+  enum class Call { try_again, give_up };
+
+  struct Waiter {
+    std::function<void(Call)> call;
+    std::unique_ptr<boost::asio::steady_timer> timer;
+  };
+  using Handle = std::shared_ptr<Waiter>;
+
+  explicit MailboxWaiters(boost::asio::io_context& io) : io_(io) {}
+
+  // Calls `call(try_again)` at each message of the key, and `call(give_up)` once when `wait` is
+  // over.
+  Handle add(const std::string& tenant, const std::string& mailbox_key, std::chrono::seconds wait,
+             std::function<void(Call)> call);
+  void remove(const Handle& waiter);
+
+  void wake(const std::string& tenant, const std::string& mailbox_key);
+  // Every waiter gives up now.
+  void end_all();
+
+ private:
+  using Key = std::pair<std::string, std::string>;
+
+  boost::asio::io_context& io_;
+  std::multimap<Key, Handle> waiters_;
+};
+
+}  // namespace parkd

@@ -1,0 +1,82 @@
+// parkd: the daemon's command line.
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <exception>
+#include <iostream>
+
+#include "daemon/daemon.h"
+#include "lib/base/kill_point.h"
+#include "lib/base/log.h"
+#include "lib/config/config.h"
+
+namespace {
+
+constexpr int kExitOk = 0;
+constexpr int kExitStartFailed = 1;  // the directory, the store or the socket cannot be had
+constexpr int kExitUsage = 2;        // bad option or configuration
+
+int serve(parkd::Config config) {
+  parkd::configure_log(config.daemon.log_level, config.daemon.log_format);
+  for (const std::string& note : parkd::config_notes(config)) {
+    parkd::log_info("config.note", {{"note", note}});
+  }
+  ::signal(SIGPIPE, SIG_IGN);  // a reader that goes away is an error code, not a death
+  auto daemon = parkd::Daemon::start(std::move(config));
+  if (!daemon.ok()) {
+    parkd::log_error("daemon.start_failed", {{"error", daemon.status().to_string()}});
+    return kExitStartFailed;
+  }
+  (*daemon)->run();
+  return kExitOk;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("parkd: durable batch LLM inference. Jobs come from jobctl or HTTP on its socket.");
+  app.set_version_flag("--version", "parkd " PARKD_VERSION);
+  std::string path = "/etc/parkd/parkd.yaml";
+  bool check = false;
+  bool print = false;
+  bool list_kill_points = false;
+  app.add_option("--config", path, "Configuration (YAML); config/parkd.yaml explains every key");
+  app.add_flag("--check-config", check, "Say whether the configuration is sound, and exit");
+  app.add_flag("--print-config", print, "Print the effective configuration, and exit");
+  app.add_flag("--list-kill-points", list_kill_points, "Names for PARKD_KILL_AT (test builds)");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  if (list_kill_points) {
+    for (const auto name : parkd::kill_point_names()) std::cout << name << "\n";
+    return kExitOk;
+  }
+  auto config = parkd::load_config(path);
+  if (!config.ok()) {
+    std::cerr << "parkd: " << config.status().message() << "\n";
+    return kExitUsage;
+  }
+  if (print) {
+    std::cout << parkd::print_config(*config);
+    return kExitOk;
+  }
+  if (check) {
+    for (const std::string& note : parkd::config_notes(*config))
+      std::cerr << "note: " << note << "\n";
+    std::cout << path << " is sound: " << config->models.size() << " model(s), socket "
+              << config->daemon.socket << "\n";
+    return kExitOk;
+  }
+  return serve(std::move(config).value());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "parkd: " << error.what() << "\n";
+    return kExitStartFailed;
+  }
+}

@@ -1,0 +1,24 @@
+// ModelTable: what the faces know of each configured model. An immutable value: the control thread
+// replaces the whole table when a model changes state, readers on any thread hold a snapshot.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "lib/dispatch/chat_endpoint.h"
+#include "lib/dispatch/dispatcher_stats.h"
+
+namespace parkd {
+
+struct ModelEntry {
+  ModelState state = ModelState::loading;
+  std::string failure;                           // why it failed; else empty
+  std::shared_ptr<const ChatEndpoint> endpoint;  // once the file was read; null before
+  std::string description;                       // "Q4_1 x210 ..., cpu avx512 bf16"
+  std::chrono::seconds retention{0};
+};
+
+using ModelTable = std::map<std::string, ModelEntry>;
+
+}  // namespace parkd

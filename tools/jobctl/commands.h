@@ -1,0 +1,45 @@
+// jobctl's subcommands: each takes its options and answers with the process's exit code.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "lib/base/status.h"
+#include "tools/jobctl/http_client.h"
+
+namespace parkd::jobctl {
+
+// Exit codes, the same for every subcommand (README.md).
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitFailedOutcome = 1;  // the job, or a line of the batch, did not complete
+inline constexpr int kExitUsage = 2;          // bad option or input; nothing was accepted
+inline constexpr int kExitUnreachable = 3;    // no daemon on the socket, or it is stopping
+inline constexpr int kExitRefused = 4;        // the daemon refused: a limit, a conflict, not found
+inline constexpr int kExitInterrupted = 5;    // Ctrl-C; the same command continues
+inline constexpr int kExitTimedOut = 124;     // --wait-timeout passed; the job goes on
+
+// Options before the subcommand.
+struct GlobalOptions {
+  std::string socket;
+  std::string tenant;
+  bool json = false;
+};
+
+// Prints "jobctl: ..." and gives the exit code that fits.
+int report(const Status& status);
+
+std::unique_ptr<HttpClient> connect(const GlobalOptions& options);
+
+// Each adds its subcommand to `app`; when it is the one that was given, `chosen` becomes its body.
+using Chosen = std::function<int()>;
+void add_submit(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
+void add_status(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
+void add_list(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
+void add_cancel(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
+void add_mailbox(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
+void add_pool(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
+void add_models(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
+void add_batch(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
+
+}  // namespace parkd::jobctl

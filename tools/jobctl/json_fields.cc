@@ -1,0 +1,57 @@
+#include "tools/jobctl/json_fields.h"
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+
+namespace parkd::jobctl {
+
+const boost::json::value* find(const boost::json::value& from, std::string_view path) {
+  const boost::json::value* at = &from;
+  while (at != nullptr && !path.empty()) {
+    const size_t dot = path.find('.');
+    const std::string_view key = path.substr(0, dot);
+    path = dot == std::string_view::npos ? std::string_view() : path.substr(dot + 1);
+    const auto* object = at->if_object();
+    at = object == nullptr ? nullptr : object->if_contains(key);
+  }
+  return at;
+}
+
+std::string text_at(const boost::json::value& from, std::string_view path) {
+  const auto* value = find(from, path);
+  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
+}
+
+int64_t number_at(const boost::json::value& from, std::string_view path) {
+  const auto* value = find(from, path);
+  if (value == nullptr) return 0;
+  if (value->is_int64()) return value->get_int64();
+  if (value->is_uint64()) return static_cast<int64_t>(value->get_uint64());
+  return 0;
+}
+
+bool flag_at(const boost::json::value& from, std::string_view path) {
+  const auto* value = find(from, path);
+  return value != nullptr && value->is_bool() && value->get_bool();
+}
+
+std::string answer_text(const boost::json::value& message) {
+  const auto* choices = find(message, "response.body.choices");
+  if (choices == nullptr || !choices->is_array() || choices->get_array().empty()) return {};
+  return text_at(choices->get_array().front(), "message.content");
+}
+
+std::string outcome_text(const boost::json::value& message) {
+  std::string text = text_at(message, "outcome");
+  for (const char* path : {"error", "response.body.error"}) {
+    if (const std::string code = text_at(message, std::string(path) + ".code"); !code.empty()) {
+      text += ": " + code;
+    }
+    if (const std::string why = text_at(message, std::string(path) + ".message"); !why.empty()) {
+      return text + ": " + why;
+    }
+  }
+  return text;
+}
+
+}  // namespace parkd::jobctl

@@ -1,0 +1,23 @@
+// Reading fields of the daemon's answers: a field that is missing or of another type is its
+// default.
+#pragma once
+
+#include <boost/json/value.hpp>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace parkd::jobctl {
+
+// The value at `path` ("response.body.usage"), or null.
+const boost::json::value* find(const boost::json::value& from, std::string_view path);
+std::string text_at(const boost::json::value& from, std::string_view path);
+int64_t number_at(const boost::json::value& from, std::string_view path);
+bool flag_at(const boost::json::value& from, std::string_view path);
+
+// The first choice's text of a message, or of the partial body of a failed one.
+std::string answer_text(const boost::json::value& message);
+// "failed: run_timeout: ..." of a message that did not complete.
+std::string outcome_text(const boost::json::value& message);
+
+}  // namespace parkd::jobctl

@@ -1,0 +1,39 @@
+// jobctl: hands jobs to a parkd and reads what became of them.
+#include <cstdlib>
+
+#include "tools/jobctl/commands.h"
+
+int main(int argc, char** argv) {
+  using namespace parkd::jobctl;
+  CLI::App app("Submits jobs to parkd and reads their results.");
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.set_version_flag("--version", "jobctl " PARKD_VERSION);
+  app.footer(
+      "Exit codes: 0 done, 1 a job did not complete, 2 bad input, 3 parkd not reachable, 4 "
+      "refused, "
+      "5 interrupted (run the same command to continue), 124 --wait-timeout passed.");
+
+  GlobalOptions globals;
+  const char* from_environment = std::getenv("PARKD_SOCKET");
+  globals.socket = from_environment != nullptr ? from_environment : "/run/parkd/parkd.sock";
+  app.add_option("--socket", globals.socket, "The daemon's Unix socket (default: $PARKD_SOCKET)");
+  app.add_option("--tenant", globals.tenant, "Act for this tenant (root and the daemon's user)");
+  app.add_flag("--json", globals.json, "Print the daemon's JSON");
+
+  Chosen chosen;
+  add_submit(app, globals, chosen);
+  add_status(app, globals, chosen);
+  add_list(app, globals, chosen);
+  add_cancel(app, globals, chosen);
+  add_mailbox(app, globals, chosen);
+  add_pool(app, globals, chosen);
+  add_models(app, globals, chosen);
+  add_batch(app, globals, chosen);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  return chosen();
+}

@@ -1,0 +1,233 @@
+// jobctl submit: one job, from a prompt, a body in a file, or a body on standard input.
+#include <unistd.h>
+
+#include <boost/json.hpp>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <optional>
+
+#include "lib/base/text.h"
+#include "tools/jobctl/commands.h"
+#include "tools/jobctl/json_fields.h"
+#include "tools/jobctl/time_option.h"
+
+namespace parkd::jobctl {
+namespace {
+
+namespace json = boost::json;
+
+struct SubmitOptions {
+  std::string model;
+  std::string prompt;
+  std::string system;
+  std::string file;
+  std::optional<double> temperature;
+  std::optional<double> top_p;
+  std::optional<int64_t> top_k;
+  std::optional<int64_t> max_tokens;
+  std::optional<uint64_t> seed;
+  std::optional<int64_t> top_logprobs;
+  bool logprobs = false;
+  std::vector<std::string> stop;
+  std::string mailbox_key;
+  std::string custom_id;
+  std::string priority;
+  std::string deadline;
+  std::string run_at;
+  std::string run_timeout;
+  std::string retention;
+  std::string idempotency_key;
+  bool wait = false;
+  std::string wait_timeout;
+};
+
+Result<std::string> read_body(const std::string& file) {
+  std::string text;
+  if (file == "-") {
+    text.assign(std::istreambuf_iterator<char>(std::cin), {});
+  } else {
+    std::ifstream stream(file, std::ios::binary);
+    if (!stream) return invalid("cannot read " + file);
+    text.assign(std::istreambuf_iterator<char>(stream), {});
+  }
+  return text;
+}
+
+// The request body: the file's, or one made of the prompt, with the sampling options put in.
+Result<json::object> make_body(const SubmitOptions& options) {
+  json::object body;
+  if (options.prompt.empty()) {
+    const std::string file = options.file.empty() ? "-" : options.file;
+    if (file == "-" && ::isatty(STDIN_FILENO) != 0) {
+      return invalid("give --prompt, --file BODY.json, or a body on standard input");
+    }
+    PARKD_ASSIGN_OR_RETURN(const std::string text, read_body(file));
+    json::error_code error;
+    const json::value parsed = json::parse(text, error);
+    if (error || !parsed.is_object()) {
+      return invalid("the body in " + file + " is not a JSON object" +
+                     (error ? ": " + error.message() : std::string()));
+    }
+    body = parsed.get_object();
+  } else {
+    json::array messages;
+    if (!options.system.empty()) {
+      messages.push_back({{"role", "system"}, {"content", options.system}});
+    }
+    messages.push_back({{"role", "user"}, {"content", options.prompt}});
+    body["messages"] = std::move(messages);
+  }
+  if (options.temperature) body["temperature"] = *options.temperature;
+  if (options.top_p) body["top_p"] = *options.top_p;
+  if (options.top_k) body["top_k"] = *options.top_k;
+  if (options.max_tokens) body["max_tokens"] = *options.max_tokens;
+  if (options.seed) body["seed"] = *options.seed;
+  if (options.logprobs || options.top_logprobs) body["logprobs"] = true;
+  if (options.top_logprobs) body["top_logprobs"] = *options.top_logprobs;
+  if (!options.stop.empty()) body["stop"] = json::value_from(options.stop);
+  return body;
+}
+
+Status put_instant(json::object& job, const char* key, const std::string& text, WallTime now) {
+  if (text.empty()) return {};
+  PARKD_ASSIGN_OR_RETURN(const std::string instant, parse_instant(text, now));
+  job[key] = instant;
+  return {};
+}
+
+Status put_duration(json::object& job, const char* key, const std::string& text) {
+  if (text.empty()) return {};
+  PARKD_ASSIGN_OR_RETURN(const auto duration, parse_duration(text));
+  job[key] = duration.count();
+  return {};
+}
+
+Result<json::object> make_job(const SubmitOptions& options) {
+  SystemClock clock;
+  const WallTime now = clock.now();
+  json::object job;
+  PARKD_ASSIGN_OR_RETURN(job["body"], make_body(options));
+  const auto put = [&job](const char* key, const std::string& text) {
+    if (!text.empty()) job[key] = text;
+  };
+  put("model", options.model);
+  put("mailbox_key", options.mailbox_key);
+  put("custom_id", options.custom_id);
+  put("priority", options.priority);
+  // Always one, so that a submit whose answer was lost can be sent again and stays one job.
+  job["idempotency_key"] =
+      options.idempotency_key.empty() ? "jobctl-" + random_hex(16) : options.idempotency_key;
+  PARKD_RETURN_IF_ERROR(put_instant(job, "deadline", options.deadline, now));
+  PARKD_RETURN_IF_ERROR(put_instant(job, "run_at", options.run_at, now));
+  PARKD_RETURN_IF_ERROR(put_duration(job, "run_timeout_s", options.run_timeout));
+  PARKD_RETURN_IF_ERROR(put_duration(job, "retention_s", options.retention));
+  return job;
+}
+
+int print_message(const GlobalOptions& globals, const json::value& message) {
+  const bool completed = text_at(message, "outcome") == "completed";
+  if (globals.json) {
+    std::cout << json::serialize(message) << "\n";
+  } else {
+    std::cout << answer_text(message) << "\n";
+    if (!completed) std::cerr << "jobctl: " << outcome_text(message) << "\n";
+  }
+  return completed ? kExitOk : kExitFailedOutcome;
+}
+
+// Reads the key's messages until the job's own is there.
+int wait_for(HttpClient& client, const GlobalOptions& globals, int64_t id, const std::string& key,
+             std::optional<std::chrono::seconds> limit) {
+  SystemClock clock;
+  const SteadyTime start = clock.steady_now();
+  std::string cursor;
+  for (;;) {
+    int64_t wait_s = 20;
+    if (limit) {
+      const auto left =
+          *limit - std::chrono::duration_cast<std::chrono::seconds>(clock.steady_now() - start);
+      if (left.count() <= 0) {
+        std::cerr << "jobctl: job " << id << " has not finished; see: jobctl status " << id << "\n";
+        return kExitTimedOut;
+      }
+      wait_s = std::min<int64_t>(wait_s, left.count());
+    }
+    std::string target = "/v1/mailbox/" + url_encode(key) + "?wait_s=" + std::to_string(wait_s);
+    if (!cursor.empty()) target += "&cursor=" + url_encode(cursor);
+    const auto answer = client.get(target);
+    if (!answer.ok() || answer->status == 503) {
+      // The job is on disk; a daemon that restarts will finish it.
+      std::cerr << "jobctl: waiting for parkd to come back\n";
+      ::sleep(1);
+      continue;
+    }
+    if (answer->status != 200) return report(status_of(*answer));
+    if (const auto* messages = find(answer->json, "messages"); messages && messages->is_array()) {
+      for (const json::value& message : messages->get_array()) {
+        if (number_at(message, "id") == id) return print_message(globals, message);
+      }
+    }
+    if (const std::string next = text_at(answer->json, "next_cursor"); !next.empty()) cursor = next;
+  }
+}
+
+int submit(const GlobalOptions& globals, const SubmitOptions& options) {
+  const auto job = make_job(options);
+  if (!job.ok()) return report(job.status());
+  std::optional<std::chrono::seconds> limit;
+  if (!options.wait_timeout.empty()) {
+    const auto parsed = parse_duration(options.wait_timeout);
+    if (!parsed.ok()) return report(parsed.status());
+    limit = *parsed;
+  }
+  const auto client = connect(globals);
+  const auto answer = client->post("/v1/jobs", *job);
+  if (!answer.ok()) return report(answer.status());
+  if (answer->status >= 300) return report(status_of(*answer));
+  const int64_t id = number_at(answer->json, "id");
+  const std::string key = text_at(answer->json, "mailbox_key");
+  if (options.wait) return wait_for(*client, globals, id, key, limit);
+  if (globals.json) {
+    std::cout << answer->text << "\n";
+  } else {
+    std::cout << "job " << id << " accepted; results: jobctl mailbox " << key << "\n";
+  }
+  return kExitOk;
+}
+
+}  // namespace
+
+void add_submit(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
+  auto options = std::make_shared<SubmitOptions>();
+  CLI::App* command = app.add_subcommand("submit", "Submit one job");
+  command->add_option("--model", options->model, "Model (default: the config's default_model)");
+  auto* prompt = command->add_option("--prompt", options->prompt, "The user's message");
+  command->add_option("--system", options->system, "A system message before it")->needs(prompt);
+  command->add_option("--file", options->file, "An OpenAI chat body (JSON); - = standard input")
+      ->excludes(prompt);
+  command->add_option("--temperature", options->temperature, "0 = greedy, up to 2");
+  command->add_option("--top-p", options->top_p, "Nucleus sampling, (0, 1]");
+  command->add_option("--top-k", options->top_k, "Keep the k best tokens; 0 = all");
+  command->add_option("--max-tokens", options->max_tokens, "Longest answer, in tokens");
+  command->add_option("--seed", options->seed, "Same seed, same answer");
+  command->add_option("--stop", options->stop, "Stop before this text (up to 4)");
+  command->add_flag("--logprobs", options->logprobs, "Report log-probabilities");
+  command->add_option("--top-logprobs", options->top_logprobs, "And so many alternatives, 0..20");
+  command->add_option("--mailbox-key", options->mailbox_key, "Where the result goes");
+  command->add_option("--custom-id", options->custom_id, "Your own name for the job");
+  command->add_option("--priority", options->priority, "critical, high, normal or low");
+  command->add_option("--deadline", options->deadline, "+8h, or 2026-01-31T12:00:00Z");
+  command->add_option("--run-at", options->run_at, "Not before this: +10m, or a time");
+  command->add_option("--run-timeout", options->run_timeout, "Longest run in the engine: 90s, 15m");
+  command->add_option("--retention", options->retention, "Life of the result: 1m to 30d");
+  command->add_option("--idempotency-key", options->idempotency_key,
+                      "A submit with the same key is the same job");
+  command->add_flag("--wait", options->wait, "Wait for the answer and print it");
+  command->add_option("--wait-timeout", options->wait_timeout, "Give up waiting after 30s, 5m ...");
+  command->callback(
+      [options, &globals, &chosen] { chosen = [&] { return submit(globals, *options); }; });
+  (void)prompt;
+}
+
+}  // namespace parkd::jobctl
