@@ -97,8 +97,9 @@ Status Connection::connect() {
   sqlstate_.clear();
   in_doubt_ = false;
   try {
+    // libpqxx opens a lost session again by itself only when a statement starts on one already known
+    // to be lost; run() never does that.
     session_ = std::make_unique<Session>(full_dsn(options_));
-    session_->connection.inhibit_reactivation(true);
     pqxx::nontransaction tx(session_->connection);
     if (options_.prepare) {
       // The planner's JIT costs more than our statements do. Not behind a pooler: it may give the

@@ -118,20 +118,16 @@ Status Migrator::up(int target) {
       return conflict("migration " + std::to_string(migration.version) + " " +
                       std::string(migration.name) + " was applied with another text");
     }
-    const Status status = run_step(connection, up_script(migration));
-    // 23505: another migrator was faster between our look and our lock.
-    if (!status.ok() && connection.sqlstate() != "23505" && connection.sqlstate() != "42P07" &&
-        connection.sqlstate() != "42710") {
+    // Asked again under the lock: another migrator may have been faster since we looked.
+    const Status status = run_step(
+        connection, "DO $$ BEGIN IF EXISTS (SELECT FROM parkd.schema_version WHERE version = " +
+                        std::to_string(migration.version) +
+                        ") THEN RAISE EXCEPTION USING ERRCODE = 'PK002'; END IF; END $$;\n" +
+                        up_script(migration));
+    if (connection.sqlstate() == "PK002") continue;
+    if (!status.ok()) {
       return Status(status.code(), "migration " + std::to_string(migration.version) + " " +
                                        std::string(migration.name) + ": " + status.message());
-    }
-    if (!status.ok()) {
-      PARKD_ASSIGN_OR_RETURN(const std::vector<Applied> now, applied_versions(connection));
-      if (std::none_of(now.begin(), now.end(),
-                       [&](const Applied& a) { return a.version == migration.version; })) {
-        return status;
-      }
-      continue;
     }
     log_info("migrate.applied", {{"version", migration.version}, {"name", migration.name}});
   }

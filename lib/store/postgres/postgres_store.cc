@@ -342,25 +342,23 @@ class PostgresStore final : public JobStore {
   }
 
   Status check_depth(const std::vector<JobSpec>& jobs, std::map<std::string, int64_t>& pending) {
-    if (!store_.queue_depth_max) return {};
     std::map<std::string, int64_t> n_new;
     for (const JobSpec& job : jobs) {
-      if (job.batch_id.empty()) ++n_new[job.model];
+      if (job.batch_id.empty() && store_.depth_max(job.model)) ++n_new[job.model];
     }
     for (const auto& [model, n] : n_new) {
+      const int64_t limit = *store_.depth_max(model);
       std::optional<int64_t> depth = depth_.of(model);
       if (!depth) {
         Params params;
-        params.add(encode_text(model)).add(*store_.queue_depth_max + 1);
+        params.add(encode_text(model)).add(limit + 1);
         const auto rows = submit_connection_.run(sql::kWaitingSingles, params);
         if (!rows.ok()) return rows.status();
         depth = integer((*rows)[0], 0);
         depth_.sampled(model, *depth);
       }
       *depth += pending[model];
-      if (*depth + n > *store_.queue_depth_max) {
-        return queue_is_full(model, *depth, n, *store_.queue_depth_max);
-      }
+      if (*depth + n > limit) return queue_is_full(model, *depth, n, limit);
     }
     for (const auto& [model, n] : n_new) pending[model] += n;
     return {};

@@ -1,11 +1,14 @@
 #include "lib/store/rocksdb/database.h"
 
+#include <fcntl.h>
 #include <rocksdb/cache.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/table.h>
 #include <rocksdb/utilities/table_properties_collectors.h>
+#include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <filesystem>
 #include <optional>
@@ -78,6 +81,34 @@ Status open_failed(const rocksdb::Status& status, const std::string& dir) {
   return status.IsCorruption() ? corrupt(message) : unavailable(message);
 }
 
+Status sync_directory(const std::filesystem::path& dir) {
+  const int file = ::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool synced = file >= 0 && ::fsync(file) == 0;
+  const int error = errno;
+  if (file >= 0) ::close(file);
+  if (synced) return {};
+  return unavailable("cannot sync the directory " + dir.string() + ": " +
+                     std::generic_category().message(error));
+}
+
+// Makes `dir` and its parents, so that they survive a power cut: RocksDB syncs what is in its
+// directory, but not the directory's own name.
+Status make_directory(const std::string& dir) {
+  std::error_code error;
+  std::vector<std::filesystem::path> parents;  // of what is missing
+  for (std::filesystem::path at = std::filesystem::absolute(dir, error).lexically_normal();
+       !error && !std::filesystem::exists(at, error) && at.has_relative_path();
+       at = at.parent_path()) {
+    parents.push_back(at.parent_path());
+  }
+  std::filesystem::create_directories(dir, error);
+  if (error) return unavailable("cannot make the store directory " + dir + ": " + error.message());
+  for (const std::filesystem::path& parent : parents) {
+    PARKD_RETURN_IF_ERROR(sync_directory(parent));
+  }
+  return {};
+}
+
 rocksdb::DBOptions db_options(const RocksDbTesting& testing) {
   rocksdb::DBOptions options;
   options.create_if_missing = true;
@@ -119,11 +150,7 @@ std::string period_count_key(const std::string& period_name) {
 
 Result<std::unique_ptr<Database>> Database::open(const RocksDbStoreOptions& options,
                                                  const RocksDbTesting& testing) {
-  std::error_code error;
-  std::filesystem::create_directories(options.dir, error);
-  if (error) {
-    return unavailable("cannot make the store directory " + options.dir + ": " + error.message());
-  }
+  PARKD_RETURN_IF_ERROR(make_directory(options.dir));
   const auto cache = rocksdb::NewLRUCache(static_cast<size_t>(options.block_cache_bytes));
   const rocksdb::DBOptions db = db_options(testing);
 

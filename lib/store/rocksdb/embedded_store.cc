@@ -314,6 +314,11 @@ void EmbeddedStore::heal() {
   }
   failure_ = {};
   log_warn("store.healed", {{"dir", options_.dir}, {"jobs", index_.size()}});
+  CommitNews news;  // the dispatcher's last claim may have been refused
+  for (const QueueIndex::ModelCounts& counts : index_.counts()) {
+    if (counts.queued > 0) news.models.insert(counts.model);
+  }
+  tell(news);
 }
 
 Status EmbeddedStore::load() {

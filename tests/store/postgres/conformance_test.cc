@@ -1,0 +1,45 @@
+// The suite every store passes, on PostgreSQL. Time stands still as in the other stores' runs: each verb
+// is given the test's clock.
+#include "tests/store/conformance/store_conformance.h"
+#include "tests/store/postgres/test_database.h"
+
+namespace parkd {
+namespace {
+
+// One database for the whole run, emptied for each test: its partitions take longer to make than most
+// tests to run.
+class SharedDatabase final : public testing::Environment {
+ public:
+  void SetUp() override { database = std::make_unique<TestDatabase>(); }
+  void TearDown() override { database.reset(); }
+  static inline std::unique_ptr<TestDatabase> database;
+};
+const auto* const kEnvironment = testing::AddGlobalTestEnvironment(new SharedDatabase);
+
+class PostgresHome final : public StoreHome {
+ public:
+  PostgresHome() {
+    SharedDatabase::database->run(
+        "DELETE FROM parkd.jobs; DELETE FROM parkd.mailbox; DELETE FROM parkd.history; "
+        "DELETE FROM parkd.idempotency; DELETE FROM parkd.shares; DELETE FROM parkd.waiters; "
+        "DELETE FROM parkd.depth_samples; DELETE FROM parkd.batches; DELETE FROM parkd.daemons");
+  }
+  std::unique_ptr<JobStore> open(const StoreOptions& options, Clock& clock) override {
+    PostgresOptions postgres = quiet_options(SharedDatabase::database->dsn());
+    postgres.test_clock = &clock;
+    postgres.beat = std::chrono::hours(1);
+    postgres.ttl = std::chrono::hours(24 * 3650);  // the clock leaps by months between two beats
+    auto store = open_postgres_store(std::move(postgres), options);
+    EXPECT_TRUE(store.ok()) << store.status().to_string();
+    return store.ok() ? std::move(store).value() : nullptr;
+  }
+};
+
+const StoreFactory kPostgres{"postgres", [] { return std::make_unique<PostgresHome>(); }};
+
+INSTANTIATE_TEST_SUITE_P(stores, StoreConformance, testing::Values(kPostgres), name_of_factory);
+INSTANTIATE_TEST_SUITE_P(stores, DurableStoreConformance, testing::Values(kPostgres),
+                         name_of_factory);
+
+}  // namespace
+}  // namespace parkd

@@ -1,0 +1,119 @@
+#include <gtest/gtest.h>
+
+#include <future>
+
+#include "lib/store/postgres/migrator.h"
+#include "tests/store/postgres/test_database.h"
+
+namespace parkd {
+namespace {
+
+int n_applied(const std::vector<MigrationState>& states) {
+  int n = 0;
+  for (const MigrationState& state : states) n += state.applied_at.empty() ? 0 : 1;
+  return n;
+}
+
+// What the schema consists of, to compare two ways to it.
+std::string inventory(TestDatabase& database) {
+  return database.value(
+      "SELECT string_agg(x, E'\n' ORDER BY x) FROM ("
+      "SELECT 'table ' || relname || ' ' || relkind::text AS x FROM pg_class WHERE relnamespace = "
+      "'parkd'::regnamespace UNION ALL SELECT 'function ' || oid::regprocedure || md5(prosrc) || "
+      "coalesce(proacl::text, '') FROM pg_proc WHERE pronamespace = 'parkd'::regnamespace UNION ALL "
+      "SELECT 'trigger ' || tgname FROM pg_trigger WHERE NOT tgisinternal UNION ALL "
+      "SELECT 'policy ' || polname || polrelid::regclass FROM pg_policy) i");
+}
+
+TEST(Migration, up_down_and_up_again_give_the_same_schema) {
+  TestDatabase database(TestDatabase::Schema::none);
+  Migrator migrator(database.dsn());
+  ASSERT_TRUE(migrator.up(0).ok());
+  EXPECT_TRUE(migrator.check().ok());
+  const std::string first = inventory(database);
+  EXPECT_NE(first.find("claim_v1"), first.npos);
+  ASSERT_TRUE(migrator.up(0).ok()) << "nothing is left to do";
+  for (int target = static_cast<int>(embedded_migrations().size()) - 1; target >= 0; --target) {
+    const Status status = migrator.down(target);
+    ASSERT_TRUE(status.ok()) << status.to_string();
+    EXPECT_EQ(n_applied(*migrator.status()), target);
+  }
+  EXPECT_EQ(database.number("SELECT count(*) FROM pg_class WHERE relnamespace = 'parkd'::regnamespace "
+                            "AND relname NOT LIKE 'schema_version%'"), 0);
+  ASSERT_TRUE(migrator.up(0).ok());
+  EXPECT_EQ(inventory(database), first);
+}
+
+TEST(Migration, going_down_loses_no_job) {
+  TestDatabase database;
+  database.run("SELECT parkd.register_model_v1('m', '', 8192)");
+  database.run("INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')");
+  Migrator migrator(database.dsn());
+  const Status refused = migrator.down(0);
+  EXPECT_EQ(refused.code(), StatusCode::conflict);
+  EXPECT_EQ(database.number("SELECT count(*) FROM parkd.jobs"), 1);
+  ASSERT_TRUE(migrator.up(0).ok());
+  EXPECT_EQ(database.number("SELECT count(*) FROM parkd.jobs"), 1);
+}
+
+TEST(Migration, a_missing_schema_is_refused_with_what_to_run) {
+  TestDatabase database(TestDatabase::Schema::none);
+  const Status status = Migrator(database.dsn()).check();
+  EXPECT_EQ(status.code(), StatusCode::conflict);
+  EXPECT_NE(status.message().find("jobctl migrate up"), std::string::npos);
+  const auto store = open_postgres_store(quiet_options(database.dsn()), {});
+  EXPECT_EQ(store.status().code(), StatusCode::conflict);
+}
+
+TEST(Migration, a_changed_migration_is_noticed) {
+  TestDatabase database;
+  database.run("UPDATE parkd.schema_version SET checksum = 'x' WHERE version = 2");
+  Migrator migrator(database.dsn());
+  EXPECT_EQ(migrator.check().code(), StatusCode::conflict);
+  EXPECT_EQ(migrator.up(0).code(), StatusCode::conflict);
+  EXPECT_TRUE(migrator.status()->at(1).changed);
+}
+
+TEST(Migration, a_daemon_works_beside_a_newer_schema_that_says_it_may) {
+  TestDatabase database;
+  std::vector<Migration> newer(embedded_migrations().begin(), embedded_migrations().end());
+  const int next = newer.back().version + 1;
+  const std::string needs = "-- needs: " + std::to_string(next - 1) + "\n";
+  const std::string compatible = needs + "ALTER TABLE parkd.jobs ADD COLUMN flavour text;";
+  newer.push_back({next, "flavour", compatible, "ALTER TABLE parkd.jobs DROP COLUMN flavour;"});
+  ASSERT_TRUE(Migrator(database.dsn(), newer).up(0).ok());
+  EXPECT_TRUE(Migrator(database.dsn()).check().ok());
+  auto store = open_postgres_store(quiet_options(database.dsn()), {});
+  ASSERT_TRUE(store.ok()) << store.status().to_string();
+
+  newer.push_back({next + 1, "rupture", "ALTER TABLE parkd.jobs ADD COLUMN other text;", ""});
+  ASSERT_TRUE(Migrator(database.dsn(), newer).up(0).ok());
+  const Status refused = Migrator(database.dsn()).check();
+  EXPECT_EQ(refused.code(), StatusCode::conflict);
+  EXPECT_NE(refused.message().find("upgrade parkd"), std::string::npos);
+}
+
+TEST(Migration, two_migrators_at_once_do_it_once) {
+  TestDatabase database(TestDatabase::Schema::none);
+  std::vector<std::future<Status>> runs;
+  for (int i = 0; i < 3; ++i) {
+    runs.push_back(std::async(std::launch::async, [&] { return Migrator(database.dsn()).up(0); }));
+  }
+  for (auto& run : runs) {
+    const Status status = run.get();
+    EXPECT_TRUE(status.ok()) << status.to_string();
+  }
+  EXPECT_TRUE(Migrator(database.dsn()).check().ok());
+}
+
+TEST(Migration, the_printed_sql_is_what_up_runs) {
+  TestDatabase by_up(TestDatabase::Schema::none);
+  TestDatabase by_hand(TestDatabase::Schema::none);
+  ASSERT_TRUE(Migrator(by_up.dsn()).up(0).ok());
+  by_hand.run(Migrator(by_hand.dsn()).sql());
+  EXPECT_TRUE(Migrator(by_hand.dsn()).check().ok());
+  EXPECT_EQ(inventory(by_hand), inventory(by_up));
+}
+
+}  // namespace
+}  // namespace parkd
