@@ -97,8 +97,8 @@ Status Connection::connect() {
   sqlstate_.clear();
   in_doubt_ = false;
   try {
-    // libpqxx opens a lost session again by itself only when a statement starts on one already known
-    // to be lost; run() never does that.
+    // libpqxx opens a lost session again by itself only when a statement starts on one already
+    // known to be lost; run() never does that.
     session_ = std::make_unique<Session>(full_dsn(options_));
     pqxx::nontransaction tx(session_->connection);
     if (options_.prepare) {

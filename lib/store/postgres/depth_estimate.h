@@ -1,8 +1,8 @@
 // DepthEstimate: how many single jobs of each model wait, without counting them at every submit.
 //
-// A sample from the database at most once a second, and in between what this daemon itself submitted
-// and claimed. Alone, a daemon's estimate is exact; with others it is wrong by at most what they did
-// since the sample. Owner: PostgresStore; thread-safe.
+// A sample from the database at most once a second, and in between what this daemon itself
+// submitted and claimed. Alone, a daemon's estimate is exact; with others it is wrong by at most
+// what they did since the sample. Owner: PostgresStore; thread-safe.
 #pragma once
 
 #include <chrono>
@@ -27,7 +27,8 @@ class DepthEstimate {
     int64_t depth = 0;
     std::chrono::steady_clock::time_point at;
   };
-  mutable std::mutex mutex_;  // submit and claim lanes both write: two integers, no message worth it
+  mutable std::mutex
+      mutex_;  // submit and claim lanes both write: two integers, no message worth it
   std::map<std::string, Sample> samples_;
 };
 

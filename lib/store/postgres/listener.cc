@@ -100,12 +100,13 @@ Status Listener::ensure_registered() {
       const auto server = connection_.run(sql::kServer, {});
       status = server.status();
       if (status.ok() && text((*server)[0], 2) == "off") {
-        status = conflict("synchronous_commit is off: an acknowledged job could be lost. "
-                          "ALTER ROLE ... SET synchronous_commit = on, or in postgresql.conf");
+        status = conflict(
+            "synchronous_commit is off: an acknowledged job could be lost. "
+            "ALTER ROLE ... SET synchronous_commit = on, or in postgresql.conf");
       }
       if (status.ok() && (text((*server)[0], 0) == "off" || text((*server)[0], 1) == "off")) {
-        log_warn("postgres.unsafe", {{"fsync", text((*server)[0], 0)},
-                                     {"full_page_writes", text((*server)[0], 1)}});
+        log_warn("postgres.unsafe",
+                 {{"fsync", text((*server)[0], 0)}, {"full_page_writes", text((*server)[0], 1)}});
       }
       if (status.ok() && text((*server)[0], 5) == "on") {
         status = unavailable("the database is read-only (a standby?)");
@@ -135,8 +136,8 @@ Status Listener::ensure_registered() {
         last_beat_ms_ = steady_ms();
         last_daemon_id_ = integer((*rows)[0], 0);
         daemon_id_ = integer((*rows)[0], 0);
-        log_info("postgres.registered", {{"daemon_id", daemon_id_.load()},
-                                         {"fence_epoch", integer((*rows)[0], 1)}});
+        log_info("postgres.registered",
+                 {{"daemon_id", daemon_id_.load()}, {"fence_epoch", integer((*rows)[0], 1)}});
       }
     }
   }
@@ -179,9 +180,8 @@ Status Listener::beat() {
 
 Status Listener::listen_all() {
   if (listening_) return {};
-  PARKD_RETURN_IF_ERROR(connection_.listen("parkd_work", [this](const std::string& model) {
-    events_.work(decode_text(model));
-  }));
+  PARKD_RETURN_IF_ERROR(connection_.listen(
+      "parkd_work", [this](const std::string& model) { events_.work(decode_text(model)); }));
   PARKD_RETURN_IF_ERROR(connection_.listen("parkd_cancel", [this](const std::string& payload) {
     std::istringstream fields(payload);
     int64_t daemon_id = 0;

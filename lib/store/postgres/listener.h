@@ -1,9 +1,9 @@
 // Listener: this process's row in parkd.daemons, and what the database tells it.
 //
 // Owner: PostgresStore. Its own two threads: "pg-beat" registers, beats, listens and polls on one
-// connection and opens it again when it is lost; "pg-watch" cuts statements that hang and, when no beat
-// came through for two thirds of the ttl, declares the claims of this process lost before others may
-// take them. Events are called on these threads and must only push.
+// connection and opens it again when it is lost; "pg-watch" cuts statements that hang and, when no
+// beat came through for two thirds of the ttl, declares the claims of this process lost before
+// others may take them. Events are called on these threads and must only push.
 #pragma once
 
 #include <atomic>
@@ -25,7 +25,8 @@ class Listener {
  public:
   struct Events {
     std::function<void(const std::string& model)> work;
-    std::function<void()> look;  // (re)connected, or the poll's turn: there may be work of any model
+    std::function<void()>
+        look;  // (re)connected, or the poll's turn: there may be work of any model
     std::function<void(JobId, RunLease)> cancel;
     std::function<void(const std::string& tenant, const std::string& mailbox_key)> message;
     std::function<void()> lost;
@@ -34,8 +35,8 @@ class Listener {
   Listener(const PostgresOptions& options, Events events);
   ~Listener() { stop(); }
 
-  // One try to connect, check and register; then the threads. Errors: conflict (the schema). A database
-  // that is away is no error: the threads go on trying.
+  // One try to connect, check and register; then the threads. Errors: conflict (the schema). A
+  // database that is away is no error: the threads go on trying.
   Status start(std::vector<Connection*> watched);
   // Unregisters, so that what is claimed goes back at once.
   void stop();
@@ -62,15 +63,15 @@ class Listener {
 
   const PostgresOptions& options_;
   const Events events_;
-  Connection connection_;              // pg-beat's, and start()'s and stop()'s before and after it
+  Connection connection_;  // pg-beat's, and start()'s and stop()'s before and after it
   std::vector<Connection*> watched_;
-  bool listening_ = false;             // pg-beat
+  bool listening_ = false;  // pg-beat
   std::atomic<int64_t> daemon_id_{0};
   std::atomic<int64_t> last_daemon_id_{0};
   std::atomic<int64_t> abandoned_{0};  // a lost registration to be ended once the database is there
   std::atomic<int64_t> last_beat_ms_{0};
 
-  mutable std::mutex mutex_;           // guards trouble_, stopping_
+  mutable std::mutex mutex_;  // guards trouble_, stopping_
   std::condition_variable woken_;
   std::string trouble_;
   bool stopping_ = false;

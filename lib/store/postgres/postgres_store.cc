@@ -54,15 +54,20 @@ Status check_text(const std::vector<JobSpec>& jobs) {
   for (size_t i = 0; i < jobs.size(); ++i) {
     const JobSpec& spec = jobs[i];
     const std::pair<const char*, const std::string*> fields[] = {
-        {"model", &spec.model},         {"tenant", &spec.tenant},
-        {"mailbox_key", &spec.mailbox_key}, {"custom_id", &spec.custom_id},
-        {"batch_id", &spec.batch_id},   {"idempotency_key", &spec.idempotency_key},
-        {"metadata", &spec.metadata},   {"endpoint", &spec.endpoint},
+        {"model", &spec.model},
+        {"tenant", &spec.tenant},
+        {"mailbox_key", &spec.mailbox_key},
+        {"custom_id", &spec.custom_id},
+        {"batch_id", &spec.batch_id},
+        {"idempotency_key", &spec.idempotency_key},
+        {"metadata", &spec.metadata},
+        {"endpoint", &spec.endpoint},
         {"body", &spec.body}};
     for (const auto& [name, value] : fields) {
       const std::string field = "jobs[" + std::to_string(i) + "]." + name;
       if (!is_valid_utf8(*value)) return invalid_param(field, field + " is not UTF-8");
-      const bool is_json = value == &spec.body || value == &spec.metadata || value == &spec.endpoint;
+      const bool is_json =
+          value == &spec.body || value == &spec.metadata || value == &spec.endpoint;
       if (is_json && value->find('\0') != value->npos) {
         return invalid_param(field, field + " contains U+0000");
       }
@@ -146,13 +151,13 @@ class PostgresStore final : public JobStore {
   }
   void take(std::string tenant, std::string mailbox_key, std::vector<uint64_t> sequences,
             Completion<std::vector<Message>> done) override {
-    read<std::vector<Message>>(
-        std::move(done), [this, tenant = std::move(tenant), key = std::move(mailbox_key),
-                          sequences = std::move(sequences)](Connection& c) {
-          auto taken = take_messages(c, tenant, key, sequences, now());
-          if (taken.ok() && !taken->empty()) count_commit();
-          return taken;
-        });
+    read<std::vector<Message>>(std::move(done),
+                               [this, tenant = std::move(tenant), key = std::move(mailbox_key),
+                                sequences = std::move(sequences)](Connection& c) {
+                                 auto taken = take_messages(c, tenant, key, sequences, now());
+                                 if (taken.ok() && !taken->empty()) count_commit();
+                                 return taken;
+                               });
   }
   void purge(Completion<PurgeAnswer> done) override {
     read<PurgeAnswer>(std::move(done), [this](Connection& c) { return purge_now(c); });
@@ -517,7 +522,8 @@ class PostgresStore final : public JobStore {
       }
       const auto begin = answers->begin() + static_cast<std::ptrdiff_t>(first);
       first += call->items.size();
-      call->done(std::vector<FinishAnswer>(begin, begin + static_cast<std::ptrdiff_t>(call->items.size())));
+      call->done(std::vector<FinishAnswer>(
+          begin, begin + static_cast<std::ptrdiff_t>(call->items.size())));
     }
   }
 
@@ -592,7 +598,8 @@ class PostgresStore final : public JobStore {
     const auto began = steady_clock::now();
     PARKD_RETURN_IF_ERROR(connection.run(sql::kSampleDepth, params).status());
     // A sample that takes long is taken less often: at most a fiftieth of the time.
-    depth_sampled_at_ = steady_clock::now() + 50 * (steady_clock::now() - began) - options_.depth_sample;
+    depth_sampled_at_ =
+        steady_clock::now() + 50 * (steady_clock::now() - began) - options_.depth_sample;
     if (options_.depth_sample.count() == 0) depth_sampled_at_ = {};
     return {};
   }
@@ -624,8 +631,8 @@ class PostgresStore final : public JobStore {
   Connection end_connection_;
   Connection read_connection_;
   DepthEstimate depth_;
-  bool claim_in_doubt_ = false;                      // claim lane
-  steady_clock::time_point depth_sampled_at_{};      // read lane
+  bool claim_in_doubt_ = false;                  // claim lane
+  steady_clock::time_point depth_sampled_at_{};  // read lane
   std::atomic<int64_t> n_commits_{0};
   std::atomic<int64_t> n_syncs_{0};
 

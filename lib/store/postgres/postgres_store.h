@@ -1,10 +1,10 @@
 // The PostgreSQL store: one database, many daemons. migrations/ holds its schema and verbs.
 //
 // Promises beyond JobStore's: a finish is kept and sent again until the database has it (its answer
-// tells a repeated one from a lost lease, so a commit whose answer was lost is no problem); a submit
-// whose answer was lost answers unavailable, unless all its jobs have idempotency keys: then it is sent
-// again; a claim whose answer was lost is given back by the next. Connections: submit, claim, finish,
-// read, and one for heartbeat and LISTEN: five a daemon.
+// tells a repeated one from a lost lease, so a commit whose answer was lost is no problem); a
+// submit whose answer was lost answers unavailable, unless all its jobs have idempotency keys: then
+// it is sent again; a claim whose answer was lost is given back by the next. Connections: submit,
+// claim, finish, read, and one for heartbeat and LISTEN: five a daemon.
 #pragma once
 
 #include <chrono>
@@ -22,26 +22,27 @@ struct PostgresOptions {
   std::string listen_dsn;  // straight to the server, where dsn goes through a pooler; empty: dsn
   bool transaction_pooling = false;  // dsn is a pooler that shares sessions: no prepared statements
   bool listen = true;                // false: poll only
-  std::chrono::milliseconds poll{2000};    // jittered; the net under lost notifications. 0: none
-  std::chrono::milliseconds beat{5000};    // between heartbeats
-  std::chrono::milliseconds ttl{30'000};   // silent for longer: others take this daemon's jobs
-  std::chrono::milliseconds depth_sample{5000};  // the age up to which a sampled depth is good enough
-  std::chrono::milliseconds verb_limit{5000};    // how long a verb tries while the database is away
+  std::chrono::milliseconds poll{2000};   // jittered; the net under lost notifications. 0: none
+  std::chrono::milliseconds beat{5000};   // between heartbeats
+  std::chrono::milliseconds ttl{30'000};  // silent for longer: others take this daemon's jobs
+  std::chrono::milliseconds depth_sample{
+      5000};                                   // the age up to which a sampled depth is good enough
+  std::chrono::milliseconds verb_limit{5000};  // how long a verb tries while the database is away
   std::chrono::milliseconds stop_limit{10'000};  // how long stop() tries to store what is finished
-  std::string host = "localhost";  // shown in parkd.workers
+  std::string host = "localhost";                // shown in parkd.workers
   std::string version = "0";
   // What this daemon parks and runs, as JSON for parkd.live; called at each heartbeat.
   std::function<std::string()> status;
-  // The daemon was silent for too long, or the database is another one: its claims are anybody's now,
-  // and it must stop their work. Called on a store thread; must only push into an Inbox.
+  // The daemon was silent for too long, or the database is another one: its claims are anybody's
+  // now, and it must stop their work. Called on a store thread; must only push into an Inbox.
   std::function<void()> ownership_lost;
   // Tests alone: the time of every verb. Empty: the database's clock.
   Clock* test_clock = nullptr;
 };
 
-// Connects, checks the schema, registers this process. A database that cannot be reached is waited for
-// in the background: verbs answer unavailable, stats() says why. Errors: conflict, when the schema is
-// not one this parkd knows; the message says what to run.
+// Connects, checks the schema, registers this process. A database that cannot be reached is waited
+// for in the background: verbs answer unavailable, stats() says why. Errors: conflict, when the
+// schema is not one this parkd knows; the message says what to run.
 Result<std::unique_ptr<JobStore>> open_postgres_store(PostgresOptions options, StoreOptions store);
 
 }  // namespace parkd

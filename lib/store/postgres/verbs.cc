@@ -48,7 +48,8 @@ Result<std::vector<Result<std::vector<SubmittedJob>>>> submit_groups(
       run_timeout, retention, max_attempts, n_choices, prompt_tokens, max_new_tokens, exact;
   bool keyed = false;
   std::vector<std::pair<size_t, size_t>> places;  // row -> (group, index in it)
-  // With the database's clock, times are filled in there and the order key is its difference to now.
+  // With the database's clock, times are filled in there and the order key is its difference to
+  // now.
   const WallTime base = from_unix_us(now.value_or(0));
   for (size_t g = 0; g < groups.size(); ++g) {
     for (size_t i = 0; i < groups[g]->size(); ++i) {
@@ -88,10 +89,10 @@ Result<std::vector<Result<std::vector<SubmittedJob>>>> submit_groups(
   }
   Params params;
   for (ArrayText* array :
-       {&group, &model, &tenant, &priority, &mailbox_key, &custom_id, &batch_id, &metadata,
-        &idempotency_key, &content_hash, &endpoint, &body, &seed, &created, &order, &run_at,
-        &deadline, &run_timeout, &retention, &max_attempts, &n_choices, &prompt_tokens,
-        &max_new_tokens, &exact}) {
+       {&group,     &model,        &tenant,          &priority,      &mailbox_key,    &custom_id,
+        &batch_id,  &metadata,     &idempotency_key, &content_hash,  &endpoint,       &body,
+        &seed,      &created,      &order,           &run_at,        &deadline,       &run_timeout,
+        &retention, &max_attempts, &n_choices,       &prompt_tokens, &max_new_tokens, &exact}) {
     params.add(array->take());
   }
   params.add(std::string(keyed ? "t" : "f")).add(now);
@@ -103,7 +104,8 @@ Result<std::vector<Result<std::vector<SubmittedJob>>>> submit_groups(
     const auto [g, i] = places.at(static_cast<size_t>(integer(row, 0)));
     const auto id = static_cast<JobId>(integer(row, 1));
     if (text(row, 5) == "t") {
-      if (answers[g].ok()) answers[g] = key_has_other_content(i, (*groups[g])[i].idempotency_key, id);
+      if (answers[g].ok())
+        answers[g] = key_has_other_content(i, (*groups[g])[i].idempotency_key, id);
       continue;
     }
     if (!answers[g].ok()) continue;
@@ -282,7 +284,10 @@ Result<std::vector<ReleaseAnswer>> release_jobs(Connection& connection,
 Result<Cancelled> cancel_job(Connection& connection, JobId id, const std::string& tenant,
                              const StoreOptions& options, Now now, News& news) {
   Params params;
-  params.add(to_bigint(id)).add(encode_text(tenant)).add(options.history_retention.count()).add(now);
+  params.add(to_bigint(id))
+      .add(encode_text(tenant))
+      .add(options.history_retention.count())
+      .add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kCancel, params));
   if (rows.size() != 1) return internal_error("cancel answered no row");
   Cancelled cancelled;

@@ -1,13 +1,13 @@
-// The suite every store passes, on PostgreSQL. Time stands still as in the other stores' runs: each verb
-// is given the test's clock.
+// The suite every store passes, on PostgreSQL. Time stands still as in the other stores' runs: each
+// verb is given the test's clock.
 #include "tests/store/conformance/store_conformance.h"
 #include "tests/store/postgres/test_database.h"
 
 namespace parkd {
 namespace {
 
-// One database for the whole run, emptied for each test: its partitions take longer to make than most
-// tests to run.
+// One database for the whole run, emptied for each test: its partitions take longer to make than
+// most tests to run.
 class SharedDatabase final : public testing::Environment {
  public:
   void SetUp() override { database = std::make_unique<TestDatabase>(); }

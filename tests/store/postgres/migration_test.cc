@@ -20,7 +20,8 @@ std::string inventory(TestDatabase& database) {
       "SELECT string_agg(x, E'\n' ORDER BY x) FROM ("
       "SELECT 'table ' || relname || ' ' || relkind::text AS x FROM pg_class WHERE relnamespace = "
       "'parkd'::regnamespace UNION ALL SELECT 'function ' || oid::regprocedure || md5(prosrc) || "
-      "coalesce(proacl::text, '') FROM pg_proc WHERE pronamespace = 'parkd'::regnamespace UNION ALL "
+      "coalesce(proacl::text, '') FROM pg_proc WHERE pronamespace = 'parkd'::regnamespace UNION "
+      "ALL "
       "SELECT 'trigger ' || tgname FROM pg_trigger WHERE NOT tgisinternal UNION ALL "
       "SELECT 'policy ' || polname || polrelid::regclass FROM pg_policy) i");
 }
@@ -38,8 +39,10 @@ TEST(Migration, up_down_and_up_again_give_the_same_schema) {
     ASSERT_TRUE(status.ok()) << status.to_string();
     EXPECT_EQ(n_applied(*migrator.status()), target);
   }
-  EXPECT_EQ(database.number("SELECT count(*) FROM pg_class WHERE relnamespace = 'parkd'::regnamespace "
-                            "AND relname NOT LIKE 'schema_version%'"), 0);
+  EXPECT_EQ(
+      database.number("SELECT count(*) FROM pg_class WHERE relnamespace = 'parkd'::regnamespace "
+                      "AND relname NOT LIKE 'schema_version%'"),
+      0);
   ASSERT_TRUE(migrator.up(0).ok());
   EXPECT_EQ(inventory(database), first);
 }

@@ -23,8 +23,8 @@ TEST(PgText, an_array_literal_quotes_what_must_be_quoted) {
 
 TEST(PgText, keys_with_nul_come_back_and_stay_different) {
   const std::string escape = "\xf4\x8f\xbf\xbe";
-  for (const std::string& text : {std::string("plain"), std::string("b\0c", 3), escape + "0", escape,
-                                  std::string("\0", 1) + escape + std::string("\0\0", 2)}) {
+  for (const std::string& text : {std::string("plain"), std::string("b\0c", 3), escape + "0",
+                                  escape, std::string("\0", 1) + escape + std::string("\0\0", 2)}) {
     const std::string stored = encode_text(text);
     EXPECT_EQ(stored.find('\0'), stored.npos);
     EXPECT_TRUE(is_valid_utf8(stored));

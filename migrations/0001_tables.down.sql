@@ -1,0 +1,16 @@
+-- Only an empty queue may go: nothing is lost.
+DO $$
+BEGIN
+  IF EXISTS (SELECT FROM parkd.jobs) OR EXISTS (SELECT FROM parkd.mailbox)
+     OR EXISTS (SELECT FROM parkd.history) THEN
+    RAISE EXCEPTION 'parkd.jobs, parkd.mailbox or parkd.history hold rows: going down would lose them'
+      USING HINT = 'To remove parkd with its data: DROP SCHEMA parkd CASCADE.';
+  END IF;
+END $$;
+DROP TABLE parkd.depth_samples, parkd.history, parkd.mailbox, parkd.idempotency, parkd.jobs,
+  parkd.batches, parkd.shares, parkd.waiters, parkd.daemons, parkd.limits, parkd.models,
+  parkd.tenant_logins, parkd.tenants, parkd.settings, parkd.fence;
+DROP SEQUENCE parkd.message_sequence;
+DROP FUNCTION parkd.ensure_partitions_v1(timestamptz);
+DROP FUNCTION parkd.ensure_partition_v1(text, timestamptz, timestamptz);
+DROP TYPE parkd.outcome, parkd.job_state, parkd.priority;

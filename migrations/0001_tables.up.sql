@@ -1,0 +1,279 @@
+-- 0001: the tables. Live jobs alone stand in parkd.jobs; what has finished is a row of parkd.mailbox
+-- (until taken or expired) and of parkd.history (30 days). All ranges are in UTC.
+
+-- Enumerators in the order of lib/job/job.h.
+CREATE TYPE parkd.priority  AS ENUM ('critical', 'high', 'normal', 'low');
+CREATE TYPE parkd.job_state AS ENUM ('scheduled', 'queued', 'claimed');
+CREATE TYPE parkd.outcome   AS ENUM ('completed', 'failed', 'cancelled', 'deadline_missed', 'quarantined');
+
+-- Which database this is. A promoted standby has another timeline, a restored one another timeline
+-- or system: the first daemon that notices raises the epoch, and every later run_lease is larger
+-- than any that the lost part of history gave out. An operator who restores bumps it by hand too.
+CREATE TABLE parkd.fence (
+  one               bool PRIMARY KEY DEFAULT true CHECK (one),
+  epoch             bigint NOT NULL DEFAULT 1 CHECK (epoch BETWEEN 1 AND 2147483647),
+  system_identifier bigint NOT NULL,
+  timeline          text NOT NULL,
+  changed_at        timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+INSERT INTO parkd.fence (system_identifier, timeline)
+  SELECT system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system();
+
+CREATE TABLE parkd.settings (
+  one            bool PRIMARY KEY DEFAULT true CHECK (one),
+  notify_work    bool NOT NULL DEFAULT true,    -- wake idle daemons by NOTIFY; else they poll
+  notify_results bool NOT NULL DEFAULT false    -- NOTIFY parkd_results, '<tenant> <mailbox_key>'
+);
+INSERT INTO parkd.settings DEFAULT VALUES;
+
+CREATE TABLE parkd.tenants (
+  name            text PRIMARY KEY,
+  weight          real NOT NULL DEFAULT 1 CHECK (weight > 0),
+  may_be_critical bool NOT NULL DEFAULT false
+);
+
+-- A login that submits acts for exactly one tenant. One without a row acts for the tenant of its own
+-- name; members of parkd_admin and parkd_daemon may name any tenant.
+CREATE TABLE parkd.tenant_logins (
+  login  text PRIMARY KEY,
+  tenant text NOT NULL
+);
+
+CREATE TABLE parkd.models (
+  name           text PRIMARY KEY,
+  content_hash   text,                 -- of weights, tokenizer, template and dtype; set by the first
+  context_tokens int NOT NULL DEFAULT 8192 CHECK (context_tokens > 0),
+  paused_at      timestamptz,
+  registered_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- model '' speaks for every model without a row of its own. Off when there is no row.
+CREATE TABLE parkd.limits (
+  model           text PRIMARY KEY,
+  max_queue_depth bigint NOT NULL CHECK (max_queue_depth > 0),
+  on_full         text NOT NULL DEFAULT 'refuse' CHECK (on_full IN ('refuse', 'wait'))
+);
+
+CREATE TABLE parkd.daemons (            -- one row per process START, never used again
+  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  beat_at     timestamptz NOT NULL,
+  ttl         interval NOT NULL DEFAULT '30 seconds',
+  started_at  timestamptz NOT NULL,
+  fence_epoch bigint NOT NULL,
+  timeline    text NOT NULL,
+  pid         int NOT NULL,
+  draining    bool NOT NULL DEFAULT false,
+  lost_at     timestamptz,              -- left, or declared gone: its claims are anybody's
+  host        text NOT NULL,
+  version     text NOT NULL,
+  status      json                      -- what it parks and runs, for parkd.live and parkd.workers
+) WITH (fillfactor = 20);               -- a beat changes no indexed column: HOT, page by page
+
+-- Daemons with nothing to do on a model: the gate of NOTIFY parkd_work. Losing it costs a poll.
+CREATE UNLOGGED TABLE parkd.waiters (
+  model     text NOT NULL,
+  daemon_id bigint NOT NULL,
+  PRIMARY KEY (model, daemon_id)
+);
+
+-- Start-time fair queueing between the tenants of a model. tags: tenant -> finish tag, only those
+-- ahead of virtual_time (a tag at or behind it says the same as none).
+CREATE TABLE parkd.shares (
+  model        text PRIMARY KEY,
+  virtual_time double precision NOT NULL DEFAULT 0,
+  tags         jsonb NOT NULL DEFAULT '{}',
+  after_tenant text NOT NULL DEFAULT ''  -- where the next look at the tenants starts: a ring
+) WITH (fillfactor = 20);
+
+CREATE TABLE parkd.batches (
+  id               text PRIMARY KEY DEFAULT 'batch_' || replace(gen_random_uuid()::text, '-', ''),
+  tenant           text NOT NULL,
+  total            bigint NOT NULL DEFAULT 0,
+  completed        bigint NOT NULL DEFAULT 0,
+  failed           bigint NOT NULL DEFAULT 0,
+  cancelled        bigint NOT NULL DEFAULT 0,
+  truncated        bigint NOT NULL DEFAULT 0,
+  created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+  deadline         timestamptz,
+  sealed_at        timestamptz,
+  cancel_at        timestamptz,
+  finished_at      timestamptz,
+  metadata         json
+) WITH (fillfactor = 50);               -- counters change and no index holds them: HOT
+
+CREATE TABLE parkd.jobs (
+  id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  run_lease        bigint NOT NULL DEFAULT 0,   -- the fence: epoch << 32 | n; grows at each claim
+  daemon_id        bigint,
+  created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+  order_key        timestamptz NOT NULL,        -- set by the trigger: created_at (or run_at) + delay
+  run_at           timestamptz,
+  deadline         timestamptz,
+  claimed_at       timestamptz,
+  cancel_at        timestamptz,                 -- cancel asked for while claimed
+  seed             bigint NOT NULL DEFAULT (random() * 9007199254740991)::bigint,
+  requeued_from    bigint,
+  retention        interval NOT NULL DEFAULT '7 days',
+  run_timeout      interval,
+  prompt_tokens    int NOT NULL DEFAULT 0,
+  max_new_tokens   int NOT NULL DEFAULT 0,
+  n_choices        int NOT NULL DEFAULT 1,
+  attempts         int NOT NULL DEFAULT 0,
+  max_attempts     int NOT NULL DEFAULT 3,
+  interruptions    int NOT NULL DEFAULT 0,
+  state            parkd.job_state NOT NULL DEFAULT 'queued',
+  priority         parkd.priority NOT NULL,     -- left out by a client: normal, in a batch low
+  tokens_are_exact bool NOT NULL DEFAULT false,
+  model            text NOT NULL,
+  tenant           text NOT NULL,
+  mailbox_key      text NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', ''),
+  endpoint         text NOT NULL DEFAULT '/v1/chat/completions',
+  custom_id        text,
+  batch_id         text,
+  idempotency_key  text,
+  metadata         json,
+  body             json NOT NULL,
+  CHECK ((state = 'claimed') = (daemon_id IS NOT NULL)),
+  CHECK (retention > interval '0' AND retention <= interval '30 days')
+) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 2000,
+        autovacuum_vacuum_insert_scale_factor = 0.2, autovacuum_vacuum_cost_delay = 0,
+        autovacuum_analyze_scale_factor = 0.1, autovacuum_analyze_threshold = 5000);
+ALTER TABLE parkd.jobs ALTER COLUMN body SET COMPRESSION lz4;
+
+-- Every change of state writes one entry into the primary key and one into the index of the new
+-- state, so there are no full indexes but the key.
+CREATE INDEX jobs_queue     ON parkd.jobs (model, tenant, order_key, id)
+  WHERE state = 'queued' AND priority <> 'critical';
+CREATE INDEX jobs_critical  ON parkd.jobs (model, order_key, id)
+  WHERE state = 'queued' AND priority = 'critical';
+CREATE INDEX jobs_scheduled ON parkd.jobs (run_at)    WHERE state = 'scheduled';
+CREATE INDEX jobs_claimed   ON parkd.jobs (daemon_id) WHERE state = 'claimed';
+CREATE INDEX jobs_batch     ON parkd.jobs (batch_id)  WHERE batch_id IS NOT NULL;
+CREATE INDEX jobs_deadline  ON parkd.jobs (deadline)  WHERE deadline IS NOT NULL AND state <> 'claimed';
+
+-- An idempotency key holds as long as its job lives, and after that until history.key_until (finish +
+-- max(retention, 24 h)), so finishing touches nothing here.
+CREATE TABLE parkd.idempotency (
+  tenant       text NOT NULL,
+  key          text NOT NULL,
+  job_id       bigint NOT NULL,
+  check_at     timestamptz NOT NULL,   -- housekeeping looks again then
+  content_hash text NOT NULL,
+  PRIMARY KEY (tenant, key)
+);
+CREATE INDEX idempotency_check ON parkd.idempotency (check_at);
+
+CREATE SEQUENCE parkd.message_sequence;   -- of messages; parkd.horizon_v1 makes it safe to page by
+
+CREATE TABLE parkd.mailbox (
+  sequence          bigint NOT NULL,
+  job_id            bigint NOT NULL,
+  run_lease         bigint NOT NULL,
+  created_at        timestamptz NOT NULL,
+  finished_at       timestamptz NOT NULL,
+  expires_at        timestamptz NOT NULL,
+  queue_us          bigint NOT NULL,
+  run_us            bigint NOT NULL,
+  units             bigint NOT NULL,
+  prompt_tokens     int NOT NULL,
+  completion_tokens int NOT NULL,
+  status_code       int NOT NULL,
+  attempts          int NOT NULL,
+  outcome           parkd.outcome NOT NULL,
+  tenant            text NOT NULL,
+  mailbox_key       text NOT NULL,
+  model             text NOT NULL,
+  custom_id         text,
+  batch_id          text,
+  error_code        text,
+  error_message     text,
+  error_param       text,
+  metadata          json,
+  body              json,
+  request           json    -- what the job was, kept when it did not complete: requeue needs it
+) PARTITION BY RANGE (expires_at);
+-- Key first: the view for admins, who see every tenant, is served by it too.
+CREATE INDEX mailbox_key   ON parkd.mailbox (mailbox_key, tenant, sequence);
+CREATE INDEX mailbox_batch ON parkd.mailbox (batch_id, sequence) WHERE batch_id IS NOT NULL;
+
+-- Also the index of messages by job: it says in which partition and under which key the message is.
+CREATE TABLE parkd.history (
+  job_id            bigint NOT NULL,
+  run_lease         bigint NOT NULL,
+  sequence          bigint NOT NULL,
+  created_at        timestamptz NOT NULL,
+  finished_at       timestamptz NOT NULL,
+  expires_at        timestamptz NOT NULL,   -- of the message; this row lives longer
+  key_until         timestamptz,            -- its idempotency key holds until then
+  run_us            bigint NOT NULL,
+  units             bigint NOT NULL,
+  prompt_tokens     int NOT NULL,
+  completion_tokens int NOT NULL,
+  outcome           parkd.outcome NOT NULL,
+  tenant            text NOT NULL,
+  mailbox_key       text NOT NULL,
+  model             text NOT NULL,
+  custom_id         text,
+  batch_id          text,
+  error_code        text
+) PARTITION BY RANGE (finished_at);
+CREATE INDEX history_job ON parkd.history (job_id);
+
+-- Sampled by housekeeping, never counted by a submitter.
+CREATE TABLE parkd.depth_samples (
+  model             text PRIMARY KEY,
+  scheduled         bigint NOT NULL,
+  queued            bigint NOT NULL,
+  claimed           bigint NOT NULL,
+  waiting_singles   bigint NOT NULL,    -- live single jobs not yet running: what limits speak of
+  oldest_created_at timestamptz,
+  sampled_at        timestamptz NOT NULL
+) WITH (fillfactor = 20);
+
+-- Creates a partition beside the table and attaches it: that waits for nobody, while CREATE TABLE ...
+-- PARTITION OF would lock the whole mailbox. Returns whether there was something to do.
+CREATE FUNCTION parkd.ensure_partition_v1(p_table text, p_from timestamptz, p_to timestamptz)
+RETURNS bool LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET timezone = 'UTC' AS $$
+DECLARE v_name text := p_table || '_' || to_char(p_from, 'YYYYMMDD');
+BEGIN
+  IF to_regclass('parkd.' || v_name) IS NOT NULL THEN RETURN false; END IF;
+  EXECUTE format('CREATE TABLE parkd.%I (LIKE parkd.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION)',
+                 v_name, p_table);
+  EXECUTE format('ALTER TABLE parkd.%I ATTACH PARTITION parkd.%I FOR VALUES FROM (%L) TO (%L)',
+                 p_table, v_name, p_from, p_to);
+  RETURN true;
+END $$;
+
+-- The mailbox by days up to the longest retention, the history by weeks (from Mondays), both a little
+-- ahead of the clock. One daemon at a time. A member of a batch with a late deadline may outlive these
+-- days (60 at most): its partition is made when it is needed.
+CREATE FUNCTION parkd.ensure_partitions_v1(p_now timestamptz DEFAULT NULL)
+RETURNS int LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+  v_now  timestamptz := coalesce(p_now, clock_timestamp());
+  v_day  timestamptz := date_trunc('day', v_now);
+  v_week timestamptz := date_trunc('week', v_now);
+  n      int := 0;
+BEGIN
+  IF to_regclass('parkd.mailbox_' || to_char(v_day + interval '32 days', 'YYYYMMDD')) IS NOT NULL
+     AND to_regclass('parkd.mailbox_' || to_char(v_day, 'YYYYMMDD')) IS NOT NULL
+     AND to_regclass('parkd.history_' || to_char(v_week, 'YYYYMMDD')) IS NOT NULL
+     AND to_regclass('parkd.history_' || to_char(v_week + interval '14 days', 'YYYYMMDD')) IS NOT NULL THEN
+    RETURN 0;
+  END IF;
+  PERFORM pg_advisory_xact_lock(1886540395, 1);
+  FOR i IN 0..32 LOOP
+    n := n + parkd.ensure_partition_v1('mailbox', v_day + i * interval '1 day',
+                                       v_day + (i + 1) * interval '1 day')::int;
+  END LOOP;
+  FOR i IN 0..2 LOOP
+    n := n + parkd.ensure_partition_v1('history', v_week + i * interval '7 days',
+                                       v_week + (i + 1) * interval '7 days')::int;
+  END LOOP;
+  RETURN n;
+END $$;
+SELECT parkd.ensure_partitions_v1();
+REVOKE ALL ON FUNCTION parkd.ensure_partition_v1(text, timestamptz, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION parkd.ensure_partitions_v1(timestamptz) FROM PUBLIC;

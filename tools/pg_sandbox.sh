@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# A throwaway PostgreSQL cluster: fresh initdb in a temporary directory, Unix socket only, removed
+# when the command it runs has ended. Nothing is installed, no port is opened, no password exists.
+#
+#   tools/pg_sandbox.sh COMMAND [ARG...]     runs COMMAND with PGHOST, PGUSER and PGDATABASE set
+#
+# Environment:
+#   PG_SANDBOX_FSYNC=off    for tests that do not look at durability (default on)
+#   PG_SANDBOX_CONF=FILE    appended to postgresql.conf
+# The command also sees PG_SANDBOX_DATA (the data directory) and PG_SANDBOX_CTL (a pg_ctl that runs
+# as the cluster's user), for tests that stop and start the server.
+# PostgreSQL does not run as root: then the cluster belongs to the user postgres.
+set -euo pipefail
+
+die() { printf 'pg_sandbox: %s\n' "$*" >&2; exit 1; }
+[ $# -gt 0 ] || die "usage: tools/pg_sandbox.sh COMMAND [ARG...]"
+
+bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1 || true)
+[ -x "${bin:-}/initdb" ] || bin=$(dirname "$(command -v initdb || true)")
+if [ ! -x "$bin/initdb" ]; then
+  echo "pg_sandbox: SKIPPED, no PostgreSQL server (apt-get install postgresql)" >&2
+  # What ctest counts as skipped; where CI says that everything must be there, a failure.
+  [ "${PARKD_CI_STRICT:-0}" = 1 ] && exit 1
+  exit 77
+fi
+
+# The socket path must fit into sockaddr_un, so the directory's name is short.
+root=$(mktemp -d /tmp/pgs.XXXXXX)
+owner=$(id -un)
+if [ "$(id -u)" = 0 ]; then
+  owner=postgres
+  chown "$owner" "$root"
+fi
+chmod 755 "$root"
+
+as_owner() {
+  if [ "$(id -un)" = "$owner" ]; then "$@"; else
+    setpriv --reuid="$owner" --regid="$(id -gn "$owner")" --init-groups env HOME="$root" "$@"
+  fi
+}
+
+cleanup() {
+  as_owner "$bin/pg_ctl" -D "$root/data" -m immediate -w stop >/dev/null 2>&1 || true
+  rm -rf "$root"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+
+cd "$root"
+as_owner "$bin/initdb" -D "$root/data" -U postgres --auth=trust --encoding=UTF8 --locale=C.UTF-8 \
+  --no-sync >"$root/initdb.log" 2>&1 || { cat "$root/initdb.log" >&2; die "initdb failed"; }
+cat >>"$root/data/postgresql.conf" <<CONF
+listen_addresses = ''
+unix_socket_directories = '$root'
+fsync = ${PG_SANDBOX_FSYNC:-on}
+shared_buffers = 256MB
+max_wal_size = 4GB
+max_connections = 100
+timezone = 'Europe/Berlin'
+log_timezone = 'UTC'
+logging_collector = off
+CONF
+[ -z "${PG_SANDBOX_CONF:-}" ] || cat "$PG_SANDBOX_CONF" >>"$root/data/postgresql.conf"
+cat >"$root/ctl" <<CTL
+#!/usr/bin/env bash
+# pg_ctl of this sandbox: ctl stop -m immediate, ctl start, ctl restart ...
+cd "$root"
+if [ "\$(id -un)" = "$owner" ]; then run=(); else
+  run=(setpriv --reuid="$owner" --regid="$(id -gn "$owner")" --init-groups env "HOME=$root")
+fi
+exec "\${run[@]}" "$bin/pg_ctl" -D "$root/data" -l "$root/log" -w "\$@"
+CTL
+chmod 755 "$root/ctl"
+"$root/ctl" start >/dev/null || { cat "$root/log" >&2; die "the server did not start"; }
+
+export PGHOST=$root PGUSER=postgres PGDATABASE=postgres
+export PG_SANDBOX_DATA=$root/data PG_SANDBOX_CTL=$root/ctl PG_SANDBOX_LOG=$root/log
+unset PGPORT PGPASSWORD PGSERVICE PGPASSFILE 2>/dev/null || true
+cd "$OLDPWD"
+status=0
+"$@" || status=$?
+exit "$status"
