@@ -2,9 +2,11 @@
 #include "lib/engine/sampler.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "kernels/common/counter_rng.h"
 #include "lib/base/check.h"
@@ -48,6 +50,20 @@ inline int32_t weight_of(float logit, float max, float inverse_temperature) {
   return static_cast<int32_t>(exponential((logit - max) * inverse_temperature) * kOne);
 }
 
+// Which of 4 * 31 sizes a weight has: its length in bits and the two bits after the first; 0 for 0.
+constexpr uint32_t kWeightSizes = 128;
+
+inline uint32_t weight_size(int32_t weight) {
+  const auto bits = static_cast<uint32_t>(weight);
+  if (bits < 4) return bits;
+  const auto shift = static_cast<uint32_t>(std::bit_width(bits)) - 3;
+  return shift * 4 + (bits >> shift);
+}
+
+double wanted(float top_p, uint64_t total) {
+  return static_cast<double>(top_p) * static_cast<double>(total);
+}
+
 int32_t least_weight(const SamplingParams& params) {
   return static_cast<int32_t>(std::clamp(params.min_p, 0.0F, 1.0F) * kOne);
 }
@@ -75,6 +91,7 @@ Sampler::Sampler(int64_t vocab)
       block_max_copy_(block_max_.size()),
       block_sum_(block_max_.size()) {
   candidates_.reserve(weights_.size());
+  kept_.reserve(weights_.size());
 }
 
 void Sampler::sample_row(std::span<const float> logits, const SampleRow& row, SampledToken& out) {
@@ -201,53 +218,74 @@ TokenId Sampler::choose_from_all(std::span<const float> logits, const SamplingPa
   return static_cast<TokenId>(token);
 }
 
-// Leaves in candidates_ the run of the best that top_p keeps.
-void Sampler::keep_top_p(std::span<const float> logits, const SamplingParams& params) {
+// Into kept_: the top_k best of what can be chosen, cut to top_p.
+void Sampler::weigh_best(std::span<const float> logits, const SamplingParams& params) {
+  find_best(logits, params.top_k);
   const float inverse_temperature = 1.0F / params.temperature;
-  const auto weight = [&](const Candidate& candidate) {
-    return static_cast<uint64_t>(weight_of(candidate.logit, max_, inverse_temperature));
-  };
+  kept_.clear();
   uint64_t total = 0;
-  int64_t k = 64;  // the run is short as a rule: look further only when it is not
-  if (params.top_k > 0) {
-    for (const Candidate& candidate : candidates_) total += weight(candidate);
-  } else {
-    total = weigh_all(logits, inverse_temperature, 0);
-    find_best(logits, k);
+  for (const Candidate& candidate : candidates_) {
+    const int32_t weight = weight_of(candidate.logit, max_, inverse_temperature);
+    kept_.push_back({weight, candidate.token});
+    total += static_cast<uint64_t>(weight);
   }
-  const double wanted = static_cast<double>(params.top_p) * static_cast<double>(total);
-  uint64_t sum = 0;
-  for (size_t n = 0;; ++n) {
-    if (n == candidates_.size()) {
-      const bool all = params.top_k > 0 || static_cast<int64_t>(n) < k ||
-                       k >= static_cast<int64_t>(logits.size());
-      if (all) return;
-      k *= 8;
-      find_best(logits, k);  // begins with the same n
+  if (params.top_p < 1.0F) keep_top_p(params.top_p, total);
+}
+
+// Into kept_: the heaviest that make up top_p. Sums by size of weight tell how light the last of
+// them can be, so that only the heavier are sorted.
+void Sampler::weigh_heaviest(std::span<const float> logits, const SamplingParams& params) {
+  const uint64_t total = weigh_all(logits, 1.0F / params.temperature, 0);
+  std::array<uint64_t, kWeightSizes> sums{};
+  for (size_t i = 0; i < logits.size(); ++i) {
+    sums[weight_size(weights_[i])] += static_cast<uint64_t>(weights_[i]);
+  }
+  uint32_t least = kWeightSizes;
+  for (uint64_t sum = 0; least > 1 && static_cast<double>(sum) < wanted(params.top_p, total);) {
+    sum += sums[--least];
+  }
+  kept_.clear();
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (weight_size(weights_[i]) >= least) {
+      kept_.push_back({weights_[i], static_cast<TokenId>(i)});
     }
-    sum += weight(candidates_[n]);
-    if (static_cast<double>(sum) >= wanted) return candidates_.resize(n + 1);
   }
+  keep_top_p(params.top_p, total);
+}
+
+void Sampler::keep_top_p(float top_p, uint64_t total) {
+  std::sort(kept_.begin(), kept_.end(), [](const Weighted& a, const Weighted& b) {
+    return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
+  });
+  uint64_t sum = 0;
+  size_t n = 0;
+  while (n < kept_.size() && (n == 0 || static_cast<double>(sum) < wanted(top_p, total))) {
+    sum += static_cast<uint64_t>(kept_[n++].weight);
+  }
+  kept_.resize(n);
 }
 
 TokenId Sampler::choose_filtered(std::span<const float> logits, const SamplingParams& params,
                                  uint64_t noise) {
-  if (params.top_k > 0) find_best(logits, params.top_k);
-  if (params.top_p < 1.0F) keep_top_p(logits, params);
-  const float inverse_temperature = 1.0F / params.temperature;
+  if (params.top_k > 0) {
+    weigh_best(logits, params);
+  } else {
+    weigh_heaviest(logits, params);
+  }
+  std::sort(kept_.begin(), kept_.end(),
+            [](const Weighted& a, const Weighted& b) { return a.token < b.token; });
   const int32_t least = least_weight(params);
-  const auto weight = [&](const Candidate& candidate) {
-    const int32_t full = weight_of(candidate.logit, max_, inverse_temperature);
-    return static_cast<uint64_t>(full >= least ? full : 0);
-  };
-  std::sort(candidates_.begin(), candidates_.end(),
-            [](const Candidate& a, const Candidate& b) { return a.token < b.token; });
   uint64_t total = 0;
-  for (const Candidate& candidate : candidates_) total += weight(candidate);
+  for (Weighted& kept : kept_) {
+    if (kept.weight < least) kept.weight = 0;
+    total += static_cast<uint64_t>(kept.weight);
+  }
   uint64_t left = scaled(noise, total);
   size_t n = 0;
-  while (left >= weight(candidates_[n])) left -= weight(candidates_[n++]);
-  return candidates_[n].token;
+  while (left >= static_cast<uint64_t>(kept_[n].weight)) {
+    left -= static_cast<uint64_t>(kept_[n++].weight);
+  }
+  return kept_[n].token;
 }
 
 void Sampler::report(std::span<const float> logits, const SamplingParams& params,
@@ -256,10 +294,14 @@ void Sampler::report(std::span<const float> logits, const SamplingParams& params
   for (int64_t b = 0; b < n_scan_blocks(logits.size()); ++b) {
     const std::span<const float> block = scan_block(logits, b);
     float e[kScanBlock];
-    for (size_t i = 0; i < block.size(); ++i) e[i] = exponential(block[i] - max_);
-    float block_sum = 0;
-    for (size_t i = 0; i < block.size(); ++i) block_sum += e[i];
-    sum += static_cast<double>(block_sum);
+    for (size_t n = 0; n < block.size(); ++n) e[n] = exponential(block[n] - max_);
+    float lane[16] = {};
+    size_t i = 0;
+    for (; i + 16 <= block.size(); i += 16) {
+      for (size_t j = 0; j < 16; ++j) lane[j] += e[i + j];
+    }
+    for (; i < block.size(); ++i) lane[0] += e[i];
+    sum += static_cast<double>(std::accumulate(lane, lane + 16, 0.0F));
   }
   const double log_sum = std::log(sum) + static_cast<double>(max_);
   const auto logprob = [&](float logit) {

@@ -10,9 +10,9 @@
 //      2^-30 of the best is never chosen; of 49152 such tokens that loses at most 5e-5. Integer
 //      sums have no order, so any parallel reduction agrees.
 //   3. Filters, in this order: top_k keeps the k greatest logits (lowest ids among equals), top_p
-//      the shortest best-first run of what is left whose weight reaches top_p of its sum, min_p
-//      those of at least min_p * w[best]. (vLLM applies min_p before the two, llama.cpp applies
-//      temperature last; min_p commutes with top_k.)
+//      the shortest run of what is left, heaviest first (lowest ids among equals), whose weight
+//      reaches top_p of its sum, min_p those of at least min_p * w[best]. (vLLM applies min_p
+//      before the two, llama.cpp applies temperature last; min_p commutes with top_k.)
 //   4. noise = sampling_noise(seed, choice_index, position), 64 bits of Philox4x32-10; the choice
 //   is
 //      the first kept id, ascending, whose running sum exceeds floor(noise * total / 2^64).
@@ -41,6 +41,10 @@ class Sampler {
     float logit;
     TokenId token;
   };
+  struct Weighted {
+    int32_t weight;
+    TokenId token;
+  };
 
   bool scan(std::span<const float> logits);
   TokenId first_of(std::span<const float> logits, float value) const;
@@ -51,7 +55,9 @@ class Sampler {
   TokenId choose_filtered(std::span<const float> logits, const SamplingParams& params,
                           uint64_t noise);
   uint64_t weigh_all(std::span<const float> logits, float inverse_temperature, int32_t least);
-  void keep_top_p(std::span<const float> logits, const SamplingParams& params);
+  void weigh_best(std::span<const float> logits, const SamplingParams& params);
+  void weigh_heaviest(std::span<const float> logits, const SamplingParams& params);
+  void keep_top_p(float top_p, uint64_t total);
   void report(std::span<const float> logits, const SamplingParams& params, SampledToken& out);
 
   std::vector<int32_t> weights_;       // (vocab)
@@ -59,6 +65,7 @@ class Sampler {
   std::vector<float> block_max_copy_;  // (vocab / 64)
   std::vector<uint64_t> block_sum_;    // (vocab / 64)
   std::vector<Candidate> candidates_;  // capacity vocab
+  std::vector<Weighted> kept_;         // capacity vocab
   float max_ = 0;
 };
 
