@@ -1,0 +1,171 @@
+// engine.*: tokens per second of continuous batching on a real model, without stores or faces.
+#include "tools/bench/engine_bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <future>
+#include <mutex>
+#include <random>
+#include <vector>
+
+#include "kernels/cpu/peak.h"
+#include "lib/backend/cpu/cpu_backend.h"
+#include "lib/base/check.h"
+#include "lib/base/thread.h"
+#include "lib/engine/backend.h"
+#include "lib/engine/engine.h"
+#include "lib/engine/model_card.h"
+
+namespace parkd::bench {
+namespace {
+
+constexpr int32_t kBlockSize = 32;
+constexpr int32_t kStepTokens = 512;
+constexpr int32_t kSequencesMax = 64;
+
+struct Load {
+  int jobs;
+  int32_t prompt_tokens;
+  int32_t output_tokens;
+};
+
+struct Ran {
+  double seconds = 0;
+  std::vector<double> job_seconds;
+};
+
+class EngineUnderTest {
+ public:
+  EngineUnderTest(const Settings& settings, std::shared_ptr<const ModelCard> card, int n_workers)
+      : card_(std::move(card)) {
+    CpuBackendOptions backend_options;
+    backend_options.shape = card_->shape;
+    backend_options.dtype = Dtype::bf16;
+    const auto isa = cpu_isa_from_string(settings.isa);
+    PARKD_CHECK(isa.ok(), isa.status().to_string());
+    backend_options.isa = *isa;
+    backend_options.team_size = 1;
+    auto backend = make_cpu_backend(backend_options);
+    PARKD_CHECK(backend.ok(), backend.status().to_string());
+    description_ = (*backend)->describe();
+
+    EngineOptions options;
+    options.block_size = kBlockSize;
+    options.kv_blocks = Blocks{int64_t{kSequencesMax} * (256 / kBlockSize)};
+    options.n_workers = n_workers;
+    options.max_sequences = kSequencesMax;
+    options.step_tokens = kStepTokens;
+    options.on_result = [this](GenerationResult result) { on_result(std::move(result)); };
+    auto engine = make_engine(card_, std::move(backend).value(), std::move(options));
+    PARKD_CHECK(engine.ok(), engine.status().to_string());
+    engine_ = std::move(engine).value();
+  }
+
+  ~EngineUnderTest() { engine_->stop(); }
+  EngineUnderTest(const EngineUnderTest&) = delete;
+  EngineUnderTest& operator=(const EngineUnderTest&) = delete;
+
+  // Random tokens in, greedy tokens out, no end-of-sequence: every job runs its full length.
+  Ran run(const Load& load) {
+    std::mt19937 random(7);
+    std::uniform_int_distribution<TokenId> token(17, card_->shape.vocab - 1);
+    {
+      const std::lock_guard lock(mutex_);
+      ran_ = {};
+      expected_ = static_cast<size_t>(load.jobs);
+      done_ = {};
+      start_ = std::chrono::steady_clock::now();
+    }
+    auto done = done_.get_future();
+    for (int i = 0; i < load.jobs; ++i) {
+      GenerationRequest request;
+      request.id = next_id_++;
+      request.max_new_tokens = load.output_tokens;
+      request.sampling.temperature = 0;
+      for (int32_t t = 0; t < load.prompt_tokens; ++t) request.prompt.push_back(token(random));
+      engine_->start(std::move(request));
+    }
+    done.wait();
+    return ran_;
+  }
+
+  const std::string& description() const { return description_; }
+
+ private:
+  void on_result(GenerationResult result) {
+    PARKD_CHECK(result.status.ok(), result.status.to_string());
+    const std::lock_guard lock(mutex_);
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
+    ran_.job_seconds.push_back(elapsed.count());
+    ran_.seconds = elapsed.count();
+    if (ran_.job_seconds.size() == expected_) done_.set_value();
+  }
+
+  std::shared_ptr<const ModelCard> card_;
+  std::string description_;
+  std::mutex mutex_;  // between run() and the workers' on_result
+  Ran ran_;
+  size_t expected_ = 0;
+  std::promise<void> done_;
+  std::chrono::steady_clock::time_point start_;
+  RequestId next_id_ = 1;
+  std::unique_ptr<Engine> engine_;  // last: its workers use what stands above
+};
+
+// Multiply-accumulates of the products alone: every token passes the layers, sampled ones the head.
+double layer_macs(const ModelShape& shape) {
+  const double q = double(shape.n_heads) * shape.head_dim;
+  const double kv = double(shape.n_kv_heads) * shape.head_dim;
+  const double attention = shape.hidden * (q + 2 * kv) + q * shape.hidden;
+  return shape.n_layers * (attention + 3.0 * shape.hidden * shape.ffn);
+}
+
+BenchResult measure(EngineUnderTest& engine, const ModelShape& shape, const Load& load,
+                    int n_workers) {
+  Load prefill_only = load;
+  prefill_only.output_tokens = 1;
+  const Ran prefill = engine.run(prefill_only);
+  const Ran whole = engine.run(load);
+  const double prompt = double(load.jobs) * load.prompt_tokens;
+  const double output = double(load.jobs) * load.output_tokens;
+  const double macs =
+      (prompt + output) * layer_macs(shape) + output * shape.hidden * double(shape.vocab);
+  BenchResult result;
+  result.name = "engine.batch_" + std::to_string(load.jobs);
+  std::vector<double> job_ms;
+  for (const double seconds : whole.job_seconds) job_ms.push_back(1000 * seconds);
+  result.figure("total_tokens_per_s", (prompt + output) / whole.seconds)
+      .figure("prompt_tokens_per_s", prompt / prefill.seconds)
+      .figure("output_tokens_per_s",
+              (output - load.jobs) / std::max(1e-9, whole.seconds - prefill.seconds))
+      .figure("jobs_per_s", load.jobs / whole.seconds)
+      .figure("p50_ms", percentile_of(job_ms, 0.50))
+      .figure("p99_ms", percentile_of(job_ms, 0.99))
+      .figure("peak_fraction",
+              2 * macs / whole.seconds / kernels::measured_peak_ops_per_s(n_workers))
+      .figure("peak_rss_bytes", peak_rss_bytes());
+  return result;
+}
+
+}  // namespace
+
+void run_engine_benchmarks(const Settings& settings) {
+  auto card = load_model_card(settings.model);
+  PARKD_CHECK(card.ok(), card.status().to_string());
+  const int n_workers = settings.threads > 0 ? settings.threads : usable_cores();
+  EngineUnderTest engine(settings, *card, n_workers);
+  const std::vector<Load> loads =
+      settings.smoke ? std::vector<Load>{{2, 8, 4}}
+                     : std::vector<Load>{{1, 128, 128}, {8, 128, 128}, {64, 128, 128}};
+  for (const Load& load : loads) {
+    std::vector<BenchResult> runs;
+    for (int run = 0; run < settings.runs; ++run) {
+      runs.push_back(measure(engine, (*card)->shape, load, n_workers));
+    }
+    print(settings, median(std::move(runs))
+                        .label("backend", engine.description())
+                        .label("workers", std::to_string(n_workers)));
+  }
+}
+
+}  // namespace parkd::bench

@@ -1,0 +1,72 @@
+// The two files of `jobctl batch run`, and the small one beside the output that makes it resumable.
+//
+// A run is named by a random id in OUT.parkd-run, which is written and synced before anything is
+// submitted and removed when the batch is complete. OUT only grows: a result line is appended once,
+// and a torn last line (jobctl killed in the middle of a write) is cut off when the run goes on.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/status.h"
+
+namespace parkd::jobctl {
+
+// One request line. The text stays in the file.
+struct BatchLine {
+  int64_t number = 0;  // in the file, from 1
+  int64_t offset = 0;
+  int64_t length = 0;
+  std::string custom_id;
+};
+
+class BatchInput {
+ public:
+  // Reads every line. Errors: invalid, listing the lines that are not a JSON object, or lack or
+  // repeat a custom_id.
+  static Result<BatchInput> open(const std::string& path);
+
+  const std::vector<BatchLine>& lines() const { return lines_; }
+  Result<std::string> read(const BatchLine& line) const;
+  uint64_t fingerprint() const { return fingerprint_; }  // of the whole file
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  std::unique_ptr<std::FILE, Close> file_;
+  std::vector<BatchLine> lines_;
+  uint64_t fingerprint_ = 0;
+};
+
+class BatchOutput {
+ public:
+  // Opens or continues `path`. Errors: invalid when it holds lines that are not results of this
+  // input, or the run was begun with another input.
+  static Result<BatchOutput> open(const std::string& path, const BatchInput& input);
+
+  bool has(const std::string& custom_id) const { return done_.count(custom_id) > 0; }
+  size_t n_done() const { return done_.size(); }
+  const std::string& run_id() const { return run_id_; }
+
+  // Appends a result line, once per custom_id.
+  Status append(const std::string& custom_id, std::string_view line);
+  // Everything is written: syncs it and ends the run.
+  Status complete();
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  std::string path_;
+  std::string run_id_;
+  std::unique_ptr<std::FILE, Close> file_;
+  std::set<std::string> done_;
+};
+
+}  // namespace parkd::jobctl

@@ -1,0 +1,313 @@
+// jobctl batch run: a file of OpenAI batch lines in, a file of OpenAI result lines out.
+//
+// One loop: submit a chunk, collect what has finished, show progress. All that must survive lies in
+// the two files (batch_files.h) and in the daemon; idempotency keys made of the run's id and the
+// line make a repeated submit the same job, and the mailbox is read without taking, so any of the
+// two sides can die anywhere.
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cstdio>
+#include <deque>
+#include <iostream>
+#include <map>
+
+#include "lib/base/clock.h"
+#include "lib/base/text.h"
+#include "lib/job/completion_response.h"
+#include "tools/jobctl/batch_files.h"
+#include "tools/jobctl/commands.h"
+#include "tools/jobctl/json_fields.h"
+#include "tools/jobctl/progress.h"
+#include "tools/jobctl/time_option.h"
+
+namespace parkd::jobctl {
+namespace {
+
+namespace json = boost::json;
+
+constexpr size_t kChunkJobs = 64;  // submitted together, whole or not at all
+constexpr size_t kChunkBytes = 8 << 20;
+constexpr size_t kOpenJobsMax = 4096;  // submitted and not finished
+constexpr int64_t kPageMessages = 500;
+constexpr int64_t kWait_s = 2;  // of one long poll: how late Ctrl-C may be noticed
+
+volatile sig_atomic_t interrupted = 0;
+
+void on_interrupt(int) {
+  interrupted = 1;
+}
+
+struct BatchRunOptions {
+  std::string input;
+  std::string output;
+  std::string model;
+  std::string priority = "low";
+  std::string deadline;
+  std::string retention;
+};
+
+class BatchRun {
+ public:
+  BatchRun(const BatchRunOptions& options, HttpClient& client, BatchInput input, BatchOutput output)
+      : options_(options), client_(client), input_(std::move(input)), output_(std::move(output)) {}
+
+  int run();
+
+ private:
+  struct Submission {
+    const BatchLine* line = nullptr;
+    int attempt = 1;  // grows when an earlier one finished and its result is gone
+  };
+
+  Status submit_chunk();
+  Result<json::object> make_job(const Submission& submission, const std::string& text) const;
+  Status chunk_answered(const std::vector<Submission>& chunk, const HttpAnswer& answer);
+  Status refuse_line(const Submission& submission, const HttpAnswer& answer);
+  Status collect(int64_t wait_s);
+  Status take_in(const json::value& message);
+  void resubmit_lost();
+  void wait_for_daemon(const std::string& why);
+  int finish();
+
+  const BatchRunOptions& options_;
+  HttpClient& client_;
+  const BatchInput input_;
+  BatchOutput output_;
+  std::string deadline_;  // RFC 3339, fixed at the start
+  int64_t retention_s_ = 0;
+  std::deque<Submission> to_submit_;
+  std::map<std::string, Submission> open_;      // submitted, by custom_id
+  std::map<std::string, Submission> finished_;  // ... of which the daemon said: finished before
+  std::string cursor_;
+  BatchCounts counts_;
+  Progress progress_;
+};
+
+int BatchRun::run() {
+  SystemClock clock;
+  const auto deadline = parse_instant(options_.deadline, clock.now());
+  if (!deadline.ok()) return report(deadline.status());
+  deadline_ = *deadline;
+  if (!options_.retention.empty()) {
+    const auto retention = parse_duration(options_.retention);
+    if (!retention.ok()) return report(retention.status());
+    retention_s_ = retention->count();
+  }
+  for (const BatchLine& line : input_.lines()) {
+    if (!output_.has(line.custom_id)) to_submit_.push_back({&line, 1});
+  }
+  counts_.total = static_cast<int64_t>(input_.lines().size());
+  counts_.done = static_cast<int64_t>(output_.n_done());
+  progress_.start(counts_);
+  while (counts_.done < counts_.total && interrupted == 0) {
+    Status status;
+    const bool may_submit = !to_submit_.empty() && open_.size() < kOpenJobsMax;
+    if (may_submit) status = submit_chunk();
+    if (status.ok()) status = collect(may_submit ? 0 : kWait_s);
+    if (status.code() == StatusCode::unavailable || status.code() == StatusCode::exhausted) {
+      wait_for_daemon(status.message());
+    } else if (!status.ok()) {
+      progress_.end();
+      return report(status);
+    }
+    progress_.show(counts_);
+  }
+  return finish();
+}
+
+// --- submitting
+
+Result<json::object> BatchRun::make_job(const Submission& submission,
+                                        const std::string& text) const {
+  json::object job = json::parse(text).get_object();  // checked when the input was opened
+  const std::string attempt =
+      submission.attempt > 1 ? "#" + std::to_string(submission.attempt) : std::string();
+  job["idempotency_key"] = output_.run_id() + "/" + to_hex(fnv1a64(submission.line->custom_id)) +
+                           "/" + std::to_string(submission.line->number) + attempt;
+  job["mailbox_key"] = "batch-" + output_.run_id();
+  if (!job.contains("priority")) job["priority"] = options_.priority;
+  if (!options_.model.empty()) {
+    job["model"] = options_.model;
+    if (json::object* body = job["body"].if_object()) body->erase("model");
+  }
+  if (!deadline_.empty() && !job.contains("deadline")) job["deadline"] = deadline_;
+  if (retention_s_ > 0) job["retention_s"] = retention_s_;
+  return job;
+}
+
+Status BatchRun::submit_chunk() {
+  std::vector<Submission> chunk;
+  json::array jobs;
+  size_t bytes = 0;
+  while (chunk.size() < kChunkJobs && chunk.size() < to_submit_.size() && bytes < kChunkBytes) {
+    const Submission& next = to_submit_[chunk.size()];
+    PARKD_ASSIGN_OR_RETURN(const std::string text, input_.read(*next.line));
+    PARKD_ASSIGN_OR_RETURN(json::object job, make_job(next, text));
+    bytes += text.size();
+    jobs.push_back(std::move(job));
+    chunk.push_back(next);
+  }
+  PARKD_ASSIGN_OR_RETURN(const HttpAnswer answer,
+                         client_.post("/v1/jobs", json::object{{"jobs", std::move(jobs)}}));
+  return chunk_answered(chunk, answer);
+}
+
+// The index in "jobs[12].body.temperature"; nothing for another param.
+std::optional<size_t> job_index(const std::string& param) {
+  size_t index = 0;
+  if (std::sscanf(param.c_str(), "jobs[%zu]", &index) != 1) return std::nullopt;
+  return index;
+}
+
+Status BatchRun::chunk_answered(const std::vector<Submission>& chunk, const HttpAnswer& answer) {
+  if (answer.status >= 300) {
+    const Status status = status_of(answer);
+    const auto at_fault = job_index(status.param());
+    const bool of_one_line =
+        (answer.status == 400 || answer.status == 409) && at_fault && *at_fault < chunk.size();
+    if (!of_one_line) return status;
+    // The daemon took none of the chunk: this line ends here, its neighbours are sent again.
+    to_submit_.erase(to_submit_.begin() + static_cast<std::ptrdiff_t>(*at_fault));
+    return refuse_line(chunk[*at_fault], answer);
+  }
+  const json::value* jobs = find(answer.json, "jobs");
+  if (jobs == nullptr || !jobs->is_array() || jobs->get_array().size() != chunk.size()) {
+    return internal_error("the daemon's answer to a submit cannot be read");
+  }
+  for (size_t i = 0; i < chunk.size(); ++i) {
+    const std::string& custom_id = chunk[i].line->custom_id;
+    open_[custom_id] = chunk[i];
+    if (flag_at(jobs->get_array()[i], "finished")) finished_[custom_id] = chunk[i];
+  }
+  to_submit_.erase(to_submit_.begin(),
+                   to_submit_.begin() + static_cast<std::ptrdiff_t>(chunk.size()));
+  return {};
+}
+
+// A line the daemon will never accept: a failed result line, as OpenAI writes it.
+Status BatchRun::refuse_line(const Submission& submission, const HttpAnswer& answer) {
+  const Status status = status_of(answer);
+  const size_t dot = status.param().find('.');
+  const std::string param = dot == std::string::npos ? "" : status.param().substr(dot + 1);
+  const std::string& custom_id = submission.line->custom_id;
+  json::object line;
+  line["id"] = "batch_req_refused_" + std::to_string(submission.line->number);
+  line["custom_id"] = custom_id;
+  line["response"] = {{"status_code", answer.status},
+                      {"request_id", nullptr},
+                      {"body", json::parse(render_error(answer.status, "invalid_request",
+                                                        status.message(), param))}};
+  line["error"] = nullptr;
+  ++counts_.failed;
+  ++counts_.done;
+  return output_.append(custom_id, json::serialize(line));
+}
+
+// --- collecting
+
+Status BatchRun::collect(int64_t wait_s) {
+  for (;;) {
+    std::string target = "/v1/mailbox/batch-" + output_.run_id() +
+                         "?limit=" + std::to_string(kPageMessages) +
+                         "&wait_s=" + std::to_string(wait_s);
+    if (!cursor_.empty()) target += "&cursor=" + cursor_;
+    PARKD_ASSIGN_OR_RETURN(const HttpAnswer answer, client_.get(target));
+    if (answer.status >= 300) return status_of(answer);
+    const json::value* messages = find(answer.json, "messages");
+    if (messages == nullptr || !messages->is_array()) {
+      return internal_error("the daemon's mailbox answer cannot be read");
+    }
+    const json::array& list = messages->get_array();
+    for (const json::value& message : list) PARKD_RETURN_IF_ERROR(take_in(message));
+    if (!list.empty()) cursor_ = text_at(answer.json, "next_cursor");
+    if (list.size() < static_cast<size_t>(kPageMessages)) break;
+    wait_s = 0;
+  }
+  resubmit_lost();
+  return {};
+}
+
+Status BatchRun::take_in(const json::value& message) {
+  const std::string custom_id = text_at(message, "custom_id");
+  open_.erase(custom_id);
+  finished_.erase(custom_id);
+  if (output_.has(custom_id)) return {};
+  json::object line;
+  line["id"] = "batch_req_" + std::to_string(number_at(message, "id"));
+  line["custom_id"] = custom_id;
+  const auto copy = [&](const char* key) {
+    const json::value* value = find(message, key);
+    line[key] = value == nullptr ? json::value() : *value;
+  };
+  copy("response");
+  copy("error");
+  counts_.count(message);
+  return output_.append(custom_id, json::serialize(line));
+}
+
+// The mailbox was read to its end: a job that finished before this process asked, and has no
+// message there, had one that expired before it was written down. It has to run again.
+void BatchRun::resubmit_lost() {
+  for (const auto& [custom_id, submission] : finished_) {
+    open_.erase(custom_id);
+    to_submit_.push_back({submission.line, submission.attempt + 1});
+  }
+  finished_.clear();
+}
+
+void BatchRun::wait_for_daemon(const std::string& why) {
+  progress_.note("waiting: " + why);
+  for (int i = 0; i < 10 && interrupted == 0; ++i) ::usleep(100'000);
+}
+
+int BatchRun::finish() {
+  progress_.end();
+  if (counts_.done < counts_.total) {
+    std::cerr << "jobctl: interrupted with " << counts_.done << " of " << counts_.total
+              << " results in " << options_.output
+              << "; accepted jobs go on. Continue with the same command.\n";
+    return kExitInterrupted;
+  }
+  if (const Status status = output_.complete(); !status.ok()) return report(status);
+  progress_.summary(counts_, options_.output);
+  return counts_.failed == 0 ? kExitOk : kExitFailedOutcome;
+}
+
+int batch_run(const GlobalOptions& globals, const BatchRunOptions& options) {
+  auto input = BatchInput::open(options.input);
+  if (!input.ok()) return report(input.status());
+  auto output = BatchOutput::open(options.output, *input);
+  if (!output.ok()) return report(output.status());
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  action.sa_flags = SA_RESETHAND;  // a second Ctrl-C kills
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+  const auto client = connect(globals);
+  return BatchRun(options, *client, std::move(input).value(), std::move(output).value()).run();
+}
+
+}  // namespace
+
+void add_batch(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
+  auto options = std::make_shared<BatchRunOptions>();
+  CLI::App* batch = app.add_subcommand("batch", "Files of many jobs");
+  batch->require_subcommand(1);
+  CLI::App* command = batch->add_subcommand(
+      "run", "Run OpenAI batch lines; run the same command again after any interruption");
+  command->add_option("input", options->input, "JSONL of OpenAI batch lines")->required();
+  command->add_option("-o,--output", options->output, "JSONL of results; grows, never rewritten")
+      ->required();
+  command->add_option("--model", options->model, "Run every line on this model");
+  command->add_option("--priority", options->priority, "high, normal or low (default: low)");
+  command->add_option("--deadline", options->deadline, "+8h, or 2026-01-31T12:00:00Z");
+  command->add_option("--retention", options->retention, "Life of the results in parkd: 1m to 30d");
+  command->callback([options, &globals, &chosen] {
+    chosen = [options, &globals] { return batch_run(globals, *options); };
+  });
+}
+
+}  // namespace parkd::jobctl

@@ -1,0 +1,115 @@
+#include "tools/jobctl/progress.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/json/array.hpp>
+#include <cstdio>
+
+#include "tools/jobctl/json_fields.h"
+
+namespace parkd::jobctl {
+namespace {
+
+constexpr int kBarColumns = 30;
+constexpr auto kBarEvery = std::chrono::milliseconds(100);
+constexpr auto kLineEvery = std::chrono::seconds(10);
+
+std::string duration_text(double seconds) {
+  const auto s = static_cast<int64_t>(seconds + 0.5);
+  char text[32];
+  if (s >= 3600) {
+    std::snprintf(text, sizeof text, "%lldh%02lldm", static_cast<long long>(s / 3600),
+                  static_cast<long long>(s / 60 % 60));
+  } else {
+    std::snprintf(text, sizeof text, "%lldm%02llds", static_cast<long long>(s / 60),
+                  static_cast<long long>(s % 60));
+  }
+  return text;
+}
+
+}  // namespace
+
+void BatchCounts::count(const boost::json::value& message) {
+  ++done;
+  prompt_tokens += number_at(message, "prompt_tokens");
+  output_tokens += number_at(message, "completion_tokens");
+  if (text_at(message, "outcome") != "completed") {
+    ++failed;
+    return;
+  }
+  const auto* choices = find(message, "response.body.choices");
+  if (choices == nullptr || !choices->is_array()) return;
+  const auto& list = choices->get_array();
+  truncated += std::any_of(list.begin(), list.end(), [](const boost::json::value& choice) {
+    return text_at(choice, "finish_reason") == "length";
+  });
+}
+
+double Progress::elapsed_s() const {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
+}
+
+void Progress::start(const BatchCounts& counts) {
+  terminal_ = ::isatty(STDERR_FILENO) != 0;
+  done_before_ = counts.done;
+  started_ = std::chrono::steady_clock::now();
+  last_shown_ = started_;
+  if (done_before_ > 0) {
+    std::fprintf(stderr, "continuing: %lld of %lld results are there\n",
+                 static_cast<long long>(done_before_), static_cast<long long>(counts.total));
+  }
+}
+
+void Progress::show(const BatchCounts& counts) {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - last_shown_ < (terminal_ ? std::chrono::milliseconds(kBarEvery) : kLineEvery)) return;
+  last_shown_ = now;
+  last_note_.clear();
+  const double elapsed = std::max(0.001, elapsed_s());
+  const auto here = static_cast<double>(counts.done - done_before_);
+  const double rate = here / elapsed;
+  const std::string eta =
+      rate > 0 ? duration_text(static_cast<double>(counts.total - counts.done) / rate) : "--";
+  const double tokens_per_s =
+      static_cast<double>(counts.prompt_tokens + counts.output_tokens) / elapsed;
+  const double share = static_cast<double>(counts.done) / static_cast<double>(counts.total);
+  std::string bar;
+  if (terminal_) {
+    const int filled = static_cast<int>(share * kBarColumns);
+    bar = "[" + std::string(static_cast<size_t>(filled), '#') +
+          std::string(static_cast<size_t>(kBarColumns - filled), '.') + "] ";
+  }
+  std::fprintf(stderr, "%s%s%lld/%lld  %lld failed  %.0f tokens/s  ETA %s%s", terminal_ ? "\r" : "",
+               bar.c_str(), static_cast<long long>(counts.done),
+               static_cast<long long>(counts.total), static_cast<long long>(counts.failed),
+               tokens_per_s, eta.c_str(), terminal_ ? "\033[K" : "\n");
+  bar_shown_ = terminal_;
+}
+
+void Progress::note(const std::string& text) {
+  if (text == last_note_) return;
+  last_note_ = text;
+  std::fprintf(stderr, "%s%s\n", bar_shown_ ? "\r\033[K" : "", text.c_str());
+  bar_shown_ = false;
+}
+
+void Progress::end() {
+  if (bar_shown_) std::fputc('\n', stderr);
+  bar_shown_ = false;
+}
+
+void Progress::summary(const BatchCounts& counts, const std::string& output) {
+  const double elapsed = std::max(0.001, elapsed_s());
+  std::fprintf(stderr,
+               "%lld results in %s: %lld completed, %lld failed, %lld truncated by length; "
+               "%lld prompt + %lld output tokens in %s (%.0f tokens/s)\n",
+               static_cast<long long>(counts.done), output.c_str(),
+               static_cast<long long>(counts.done - counts.failed),
+               static_cast<long long>(counts.failed), static_cast<long long>(counts.truncated),
+               static_cast<long long>(counts.prompt_tokens),
+               static_cast<long long>(counts.output_tokens), duration_text(elapsed).c_str(),
+               static_cast<double>(counts.prompt_tokens + counts.output_tokens) / elapsed);
+}
+
+}  // namespace parkd::jobctl

@@ -1,0 +1,44 @@
+// What `jobctl batch run` shows on stderr: a bar with ETA on a terminal, a line now and then
+// elsewhere.
+#pragma once
+
+#include <boost/json/value.hpp>
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace parkd::jobctl {
+
+struct BatchCounts {
+  int64_t total = 0;
+  int64_t done = 0;
+  int64_t failed = 0;     // of this process's results
+  int64_t truncated = 0;  // finish_reason length
+  int64_t prompt_tokens = 0;
+  int64_t output_tokens = 0;
+
+  // Counts a result.
+  void count(const boost::json::value& message);
+};
+
+class Progress {
+ public:
+  void start(const BatchCounts& counts);
+  void show(const BatchCounts& counts);
+  // A line of its own; the same text is not said twice in a row.
+  void note(const std::string& text);
+  void end();
+  void summary(const BatchCounts& counts, const std::string& output);
+
+ private:
+  double elapsed_s() const;
+
+  bool terminal_ = false;
+  bool bar_shown_ = false;
+  int64_t done_before_ = 0;  // by earlier processes
+  std::string last_note_;
+  std::chrono::steady_clock::time_point started_;
+  std::chrono::steady_clock::time_point last_shown_;
+};
+
+}  // namespace parkd::jobctl
