@@ -136,6 +136,16 @@ TEST_P(StoreConformance, a_full_queue_refuses_and_names_depth_and_limit) {
   EXPECT_TRUE(driver_->submit({spec("other")}).ok()) << "each model has its own depth";
 }
 
+TEST_P(StoreConformance, a_model_may_have_its_own_limit_or_none) {
+  options_.queue_depth_max = 1;
+  options_.queue_depth_max_of_model = {{"wide", 2}, {"free", std::nullopt}};
+  reopen();
+  EXPECT_FALSE(driver_->submit({spec(), spec()}).ok());
+  EXPECT_TRUE(driver_->submit({spec("wide"), spec("wide")}).ok());
+  EXPECT_FALSE(driver_->submit({spec("wide")}).ok());
+  EXPECT_TRUE(driver_->submit({spec("free"), spec("free"), spec("free")}).ok());
+}
+
 TEST_P(StoreConformance, batch_members_and_claimed_jobs_do_not_count_as_depth) {
   options_.queue_depth_max = 1;
   reopen();
