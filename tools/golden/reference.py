@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes tests/golden/smollm2-135m/*.json: what an independent implementation makes of the model.
 
-    python3 -m venv venv && venv/bin/pip install numpy gguf tokenizers jinja2
+    python3 -m venv venv
+    venv/bin/pip install numpy==2.4.6 gguf==0.19.0 tokenizers==0.23.3 jinja2==3.1.6
     venv/bin/python tools/golden/reference.py MODEL.gguf tests/golden/smollm2-135m
 
 Shares nothing with parkd. The GGUF is read and dequantised by the PyPI package gguf; ids come from
