@@ -137,6 +137,7 @@ class Dispatcher::State {
   int32_t free_places(const Desk& desk) const;
   void take_in(Desk& desk, Job claimed);
   bool cancelled_before_it_came(const Job& job);
+  bool claim_is_out() const;
   void prepare(InFlight& job);
   void park(InFlight& job, PreparedJob prepared);
   void admit(Desk& desk);
@@ -276,9 +277,12 @@ void Dispatcher::State::handle(Claimed message) {
     if (static_cast<int32_t>(message.jobs->size()) == asked) desk.work_hint = true;
     for (Job& job : *message.jobs) take_in(desk, std::move(job));
   }
-  const bool claim_out = std::any_of(desks_.begin(), desks_.end(),
-                                     [](const auto& entry) { return entry.second.claiming > 0; });
-  if (!claim_out) early_cancels_.clear();
+  if (!claim_is_out()) early_cancels_.clear();
+}
+
+bool Dispatcher::State::claim_is_out() const {
+  return std::any_of(desks_.begin(), desks_.end(),
+                     [](const auto& entry) { return entry.second.claiming > 0; });
 }
 
 bool Dispatcher::State::cancelled_before_it_came(const Job& job) {
@@ -407,7 +411,7 @@ void Dispatcher::State::stop_running(InFlight& job, StopReason why) {
 void Dispatcher::State::handle(CancelRequested message) {
   InFlight* job = find(message.id, message.lease);
   if (job == nullptr) {
-    early_cancels_.push_back(message);
+    if (claim_is_out()) early_cancels_.push_back(message);
     return;
   }
   switch (job->phase) {
@@ -508,6 +512,8 @@ void Dispatcher::State::handle(Rendered message) {
   InFlight* job = find(message.ticket);
   PARKD_CHECK(job != nullptr && job->phase == LivePhase::ending, "rendered, but nothing ended");
   if (!message.body.ok()) {
+    // A job that is ending badly anyway does so without the text it had.
+    if (job->ending.outcome != Outcome::completed) return end(*job, std::move(job->ending));
     return fail_run(*job, message.body.status(), nullptr);
   }
   job->ending.body = std::move(message.body).value();
@@ -757,11 +763,7 @@ void Dispatcher::State::publish_desk(const Desk& desk, DispatcherStats& stats) c
 
 void Dispatcher::State::publish() {
   auto stats = std::make_shared<DispatcherStats>();
-  bool claim_out = false;
-  for (const auto& [name, desk] : desks_) {
-    publish_desk(desk, *stats);
-    claim_out |= desk.claiming > 0;
-  }
+  for (const auto& [name, desk] : desks_) publish_desk(desk, *stats);
   stats->live.reserve(jobs_.size());
   for (const auto& [ticket, job] : jobs_) {
     LiveJob live{job.job->id, job.phase, job.cost, job.phase_since, {}};
@@ -776,7 +778,7 @@ void Dispatcher::State::publish() {
   stats->unstored_endings = writer_.unstored();
   stats->store_trouble = writer_.in_trouble();
   stats->draining = draining_;
-  stats->drained = draining_ && jobs_.empty() && !claim_out;
+  stats->drained = draining_ && jobs_.empty() && !claim_is_out();
   const std::lock_guard lock(published_mutex_);
   published_ = std::move(stats);
 }

@@ -156,6 +156,39 @@ TEST(Dispatcher, an_exception_in_preparing_ends_the_job_and_not_the_process) {  
   EXPECT_EQ(world.message(id).ending.error_code, "internal");
 }
 
+TEST(Dispatcher, a_body_that_cannot_be_rendered_fails_its_job_alone) {  // B8
+  World world(10);
+  world.port.render = [](const EndedRun&) -> std::string { throw std::runtime_error("scripted"); };
+  world.ready();
+  JobSpec spec = job_of(5);
+  spec.max_attempts = 1;
+  const JobId whole = world.submit(spec);
+  spec.run_timeout = seconds(1);
+  const JobId timed = world.submit(spec);
+  world.complete_nth(0);
+  world.pass(seconds(1));
+  world.flush();
+  EXPECT_EQ(world.message(whole).ending.error_code, "internal");
+  EXPECT_EQ(world.message(timed).ending.error_code, "run_timeout") << "only its text is lost";
+  EXPECT_EQ(world.message(timed).ending.body, "");
+  world.dispatcher.check_idle();
+}
+
+TEST(Dispatcher, a_cancel_that_overtakes_the_claims_answer_is_not_lost) {
+  World world(10);
+  world.ready();
+  world.store.hold_claims = true;
+  const JobId id = world.submit(job_of(5));
+  ASSERT_EQ(world.phase(id), std::nullopt) << "claimed, and the answer is on its way";
+  EXPECT_EQ(world.cancel(id), CancelAnswer::cancel_requested);
+  world.store.hold_claims = false;
+  world.store.let_claims_go();
+  world.settle();
+  world.flush();
+  EXPECT_EQ(world.message(id).ending.outcome, Outcome::cancelled);
+  EXPECT_TRUE(world.engine.started().empty());
+}
+
 TEST(Dispatcher, a_model_that_is_loading_claims_nothing_and_then_everything) {
   World world(10);
   const JobId id = world.submit(job_of(1));

@@ -4,6 +4,7 @@
 // what a connection that breaks at commit looks like.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,13 +25,25 @@ class FaultyStore final : public JobStore {
   std::map<std::string, Status>
       answers;                       // what a fault says; unavailable where nothing stands here
   std::map<std::string, int> calls;  // by verb
+  bool hold_claims = false;          // claims are done, but their answers stay on the way
   std::vector<size_t> finish_sizes;  // items of each finish
+
+  // The answers that were held arrive.
+  void let_claims_go() {
+    for (const auto& answer : std::exchange(held_, {})) answer();
+  }
 
   void set_observer(StoreObserver observer) override { store_->set_observer(std::move(observer)); }
   void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) override {
     store_->submit(std::move(jobs), std::move(done));
   }
   void claim(ClaimRequest request, Completion<std::vector<Job>> done) override {
+    if (hold_claims) {
+      store_->claim(request, [this, done = std::move(done)](Result<std::vector<Job>> jobs) {
+        held_.push_back([done, jobs = std::move(jobs)] { done(jobs); });
+      });
+      return;
+    }
     through<std::vector<Job>>("claim", std::move(done), [&](Completion<std::vector<Job>> answer) {
       store_->claim(request, std::move(answer));
     });
@@ -82,6 +95,7 @@ class FaultyStore final : public JobStore {
   }
 
   const std::unique_ptr<JobStore> store_;
+  std::vector<std::function<void()>> held_;
 };
 
 }  // namespace parkd
