@@ -225,30 +225,39 @@ struct Agreement {
 };
 
 // The fast path rounds activations to 8 bits a 32-block and KV to the dtype. Measured on the eight
-// prompts (avx512, bf16): mean KL 0.0024 nat, top-1 agreement 97.5 %; the limits are the brief's.
+// prompts (avx512, bf16): mean KL 0.0024 nat, top-1 agreement 97.5 %; on all thirty 0.0026 nat and
+// 97.1 %. The limits are the brief's.
 TEST_F(ModelGolden, fast_path_keeps_to_the_float_path) {
-  TeacherForcing exact = forcing(Dtype::f32);
-  std::vector<Dtype> dtypes = {Dtype::bf16};
-  if (is_long_run()) dtypes.push_back(Dtype::f16);
-  const std::vector<GoldenPrompt> prompts = first_prompts(8);
+  struct Variant {
+    std::string name;
+    TeacherForcing forcing;
+    Agreement agreement;
+  };
+  std::vector<Variant> variants;
   for (const cpu::Isa isa : vector_isas()) {
-    for (const Dtype dtype : dtypes) {
-      TeacherForcing fast = forcing(dtype, isa);
-      Agreement agreement;
-      for (const GoldenPrompt& prompt : prompts) {
-        const auto exact_rows = logits_along(exact, prompt);
-        const auto fast_rows = logits_along(fast, prompt);
-        for (size_t i = 0; i < exact_rows.size(); ++i) {
-          agreement.add(log_softmax(exact_rows[i]), log_softmax(fast_rows[i]));
-        }
+    const std::string name = cpu::to_string(isa);
+    variants.push_back({name + " bf16", forcing(Dtype::bf16, isa), {}});
+    if (is_long_run()) variants.push_back({name + " f16", forcing(Dtype::f16, isa), {}});
+  }
+  TeacherForcing exact = forcing(Dtype::f32);
+  for (const GoldenPrompt& prompt : first_prompts(8)) {
+    std::vector<std::vector<double>> exact_rows;
+    for (const auto& row : logits_along(exact, prompt)) exact_rows.push_back(log_softmax(row));
+    for (Variant& variant : variants) {
+      const auto fast_rows = logits_along(variant.forcing, prompt);
+      for (size_t i = 0; i < exact_rows.size(); ++i) {
+        variant.agreement.add(exact_rows[i], log_softmax(fast_rows[i]));
       }
-      std::cout << cpu::to_string(isa) << (dtype == Dtype::bf16 ? " bf16" : " f16")
-                << " against the float path: mean KL " << agreement.kl_mean() << " nat, worst "
-                << agreement.kl_worst << ", top-1 agreement " << 100 * agreement.same_best()
-                << " % of " << agreement.n_rows << " rows" << std::endl;
-      EXPECT_LE(agreement.kl_mean(), 0.01);
-      EXPECT_GE(agreement.same_best(), 0.97);
     }
+  }
+  for (const Variant& variant : variants) {
+    const Agreement& agreement = variant.agreement;
+    std::cout << variant.name << " against the float path: mean KL " << agreement.kl_mean()
+              << " nat, worst " << agreement.kl_worst << ", top-1 agreement "
+              << 100 * agreement.same_best() << " % of " << agreement.n_rows << " rows"
+              << std::endl;
+    EXPECT_LE(agreement.kl_mean(), 0.01) << variant.name;
+    EXPECT_GE(agreement.same_best(), 0.97) << variant.name;
   }
 }
 
