@@ -6,14 +6,16 @@ CREATE TYPE parkd.priority  AS ENUM ('critical', 'high', 'normal', 'low');
 CREATE TYPE parkd.job_state AS ENUM ('scheduled', 'queued', 'claimed');
 CREATE TYPE parkd.outcome   AS ENUM ('completed', 'failed', 'cancelled', 'deadline_missed', 'quarantined');
 
--- Which database this is. A promoted standby has another timeline, a restored one another timeline
--- or system: the first daemon that notices raises the epoch, and every later run_lease is larger
--- than any that the lost part of history gave out. An operator who restores bumps it by hand too.
+-- Which database this is. A promoted standby has another timeline, a restored one another timeline or
+-- system, and a server that crashed has forgotten the last claims (they are not synced): the first daemon
+-- that notices raises the epoch, and every later run_lease is larger than any that the lost part of
+-- history gave out. An operator who restores bumps it by hand too.
 CREATE TABLE parkd.fence (
   one               bool PRIMARY KEY DEFAULT true CHECK (one),
   epoch             bigint NOT NULL DEFAULT 1 CHECK (epoch BETWEEN 1 AND 2147483647),
   system_identifier bigint NOT NULL,
   timeline          text NOT NULL,
+  server_start      timestamptz NOT NULL DEFAULT pg_postmaster_start_time(),
   changed_at        timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 INSERT INTO parkd.fence (system_identifier, timeline)
@@ -59,7 +61,8 @@ CREATE TABLE parkd.daemons (            -- one row per process START, never used
   beat_at     timestamptz NOT NULL,
   ttl         interval NOT NULL DEFAULT '30 seconds',
   started_at  timestamptz NOT NULL,
-  fence_epoch bigint NOT NULL,
+  fence_epoch  bigint NOT NULL,
+  server_start timestamptz NOT NULL,    -- of the server that fence_epoch was read from
   timeline    text NOT NULL,
   pid         int NOT NULL,
   draining    bool NOT NULL DEFAULT false,

@@ -17,22 +17,32 @@ CREATE FUNCTION parkd.timeline_v1() RETURNS text LANGUAGE sql STABLE
 
 -- --- daemons ----------------------------------------------------------------------------------
 
--- A new daemon row. Notices that the database is another one than the fence knows.
+-- The epoch of leases given out from now on; raised when the server is another one than the fence knows.
+CREATE FUNCTION parkd.current_epoch_v1() RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off AS $$
+DECLARE v_epoch bigint;
+BEGIN
+  -- Must be durable before a lease of it is used: whoever calls this commits with a sync.
+  UPDATE parkd.fence f
+     SET epoch = f.epoch + 1, system_identifier = s.system_identifier, timeline = parkd.timeline_v1(),
+         server_start = pg_postmaster_start_time(), changed_at = clock_timestamp()
+    FROM pg_control_system() s
+   WHERE f.system_identifier <> s.system_identifier OR f.timeline <> parkd.timeline_v1()
+      OR f.server_start <> pg_postmaster_start_time();
+  SELECT f.epoch INTO STRICT v_epoch FROM parkd.fence f;
+  RETURN v_epoch;
+END $$;
+
+-- A new daemon row.
 CREATE FUNCTION parkd.register_v1(p_host text, p_pid int, p_version text, p_ttl interval,
                                   p_now timestamptz DEFAULT NULL)
 RETURNS TABLE (daemon_id bigint, fence_epoch bigint) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off AS $$
-DECLARE v_epoch bigint; v_now timestamptz := coalesce(p_now, clock_timestamp());
+DECLARE v_epoch bigint := parkd.current_epoch_v1(); v_now timestamptz := coalesce(p_now, clock_timestamp());
 BEGIN
-  UPDATE parkd.fence f
-     SET epoch = f.epoch + 1, system_identifier = s.system_identifier, timeline = parkd.timeline_v1(),
-         changed_at = v_now
-    FROM pg_control_system() s
-   WHERE f.system_identifier <> s.system_identifier OR f.timeline <> parkd.timeline_v1();
-  SELECT f.epoch INTO STRICT v_epoch FROM parkd.fence f;
   RETURN QUERY
-  INSERT INTO parkd.daemons AS d (beat_at, ttl, started_at, fence_epoch, timeline, pid, host, version)
-    VALUES (v_now, p_ttl, v_now, v_epoch, parkd.timeline_v1(), p_pid, p_host, p_version)
+  INSERT INTO parkd.daemons AS d (beat_at, ttl, started_at, fence_epoch, server_start, timeline, pid, host, version)
+    VALUES (v_now, p_ttl, v_now, v_epoch, pg_postmaster_start_time(), parkd.timeline_v1(), p_pid, p_host, p_version)
     RETURNING d.id, v_epoch;
 END $$;
 
@@ -278,19 +288,26 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off S
 DECLARE
   v_now   timestamptz := coalesce(p_now, clock_timestamp());
   v_epoch bigint;
+  v_start timestamptz;
   v_ids   bigint[];
   v_first text;
   v_last  text;
 BEGIN
-  SELECT d.fence_epoch INTO v_epoch FROM parkd.daemons d
+  SELECT d.fence_epoch, d.server_start INTO v_epoch, v_start FROM parkd.daemons d
    WHERE d.id = p_daemon AND d.lost_at IS NULL AND d.beat_at + d.ttl > v_now
      AND d.timeline = parkd.timeline_v1();
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'PK001',
       MESSAGE = format('daemon %s is no longer registered with this database', p_daemon);
   END IF;
-  -- A claim that a crash of the server forgets is a job that is claimed again: not worth a sync.
-  PERFORM set_config('synchronous_commit', 'off', true);
+  IF v_start = pg_postmaster_start_time() THEN
+    -- A claim that a crash of the server forgets is a job that is claimed again: not worth a sync.
+    PERFORM set_config('synchronous_commit', 'off', true);
+  ELSE
+    -- It has forgotten some: their leases must not be given out a second time.
+    v_epoch := parkd.current_epoch_v1();
+    UPDATE parkd.daemons d SET fence_epoch = v_epoch, server_start = pg_postmaster_start_time() WHERE d.id = p_daemon;
+  END IF;
   IF EXISTS (SELECT FROM parkd.models m WHERE m.name = p_model AND m.paused_at IS NOT NULL) THEN RETURN; END IF;
 
   IF EXISTS (SELECT FROM parkd.jobs j WHERE j.state = 'scheduled' AND j.run_at <= v_now) THEN

@@ -66,7 +66,9 @@ void Listener::stop() {
   if (id != 0) {
     Params params;
     params.add(id).add(now());
-    const Status status = connection_.run(sql::kUnregister, params).status();
+    Status status = connection_.run(sql::kUnregister, params).status();
+    // A session that was cut while nobody looked is noticed only now.
+    if (!status.ok()) status = connection_.run(sql::kUnregister, params).status();
     if (!status.ok()) log_warn("postgres.not_unregistered", {{"error", status.message()}});
   }
   connection_.close();
@@ -92,6 +94,7 @@ bool Listener::pause(milliseconds time) {
 
 Status Listener::ensure_registered() {
   if (daemon_id_ != 0 && connection_.connected()) return {};
+  if (losing_ != 0) return unavailable("the heartbeat was lost");
   listening_ = listening_ && connection_.connected();
   Status status = connection_.connect();
   if (status.ok() && daemon_id_ == 0) {
@@ -147,11 +150,18 @@ Status Listener::ensure_registered() {
 
 void Listener::lose(int64_t daemon_id) {
   int64_t expected = daemon_id;
-  if (daemon_id == 0 || !daemon_id_.compare_exchange_strong(expected, 0)) return;
-  abandoned_ = daemon_id;
-  set_trouble("the heartbeat was lost");
+  if (daemon_id == 0) return;
+  ++losing_;
+  if (!daemon_id_.compare_exchange_strong(expected, 0)) {
+    --losing_;
+    return;
+  }
   log_warn("postgres.ownership_lost", {{"daemon_id", daemon_id}});
+  set_trouble("the heartbeat was lost");
+  // Told before there can be a new registration: a claim that completes later is of the new one.
   events_.lost();
+  abandoned_ = daemon_id;
+  --losing_;
 }
 
 void Listener::was_declared_gone(int64_t daemon_id) {

@@ -69,6 +69,7 @@ class Listener {
   std::atomic<int64_t> daemon_id_{0};
   std::atomic<int64_t> last_daemon_id_{0};
   std::atomic<int64_t> abandoned_{0};  // a lost registration to be ended once the database is there
+  std::atomic<int> losing_{0};         // lose() is at work: no new registration before it has told
   std::atomic<int64_t> last_beat_ms_{0};
 
   mutable std::mutex mutex_;  // guards trouble_, stopping_

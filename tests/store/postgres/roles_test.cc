@@ -1,0 +1,298 @@
+// What each role can and cannot do, by logging in as it.
+#include <gtest/gtest.h>
+
+#include "tests/store/postgres/test_database.h"
+
+namespace parkd {
+namespace {
+
+class Roles : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    pqxx::connection connection("dbname=postgres");
+    pqxx::nontransaction tx(connection);
+    { const TestDatabase creates_the_roles; }
+    for (const char* login : {"alice submitter", "bob submitter", "rita reader", "dora daemon",
+                              "anna admin", "mona monitor"}) {
+      const std::string pair = login;
+      const size_t space = pair.find(' ');
+      tx.exec("CREATE ROLE " + pair.substr(0, space) + " LOGIN IN ROLE parkd_" +
+              pair.substr(space + 1));
+    }
+    tx.exec("CREATE ROLE nobody_in_particular LOGIN");
+  }
+
+  void SetUp() override {
+    database_.run("INSERT INTO parkd.models (name) VALUES ('m')");
+    database_.run("INSERT INTO parkd.tenant_logins VALUES ('rita', 'alice')");
+    for (const char* login : {"alice", "bob"}) {
+      insert(login,
+             "INSERT INTO parkd.jobs (model, body, custom_id, mailbox_key) VALUES ('m', "
+             "'{\"messages\":[]}', 'of " +
+                 std::string(login) + "', 'box')");
+    }
+    finish_all();
+  }
+
+  // Everything queued, through the daemon's own verbs and login.
+  void finish_all() {
+    auto dora = database_.connect("dora");
+    pqxx::nontransaction tx(*dora);
+    const auto daemon =
+        tx.exec("SELECT daemon_id FROM parkd.register_v1('h', 1, 'v', '1 hour')")[0][0]
+            .as<int64_t>();
+    for (const auto& row : tx.exec("SELECT id, run_lease FROM parkd.claim_v1(" +
+                                   std::to_string(daemon) + ", 'm', 100)")) {
+      tx.exec("SELECT * FROM parkd.finish_v1(ARRAY[" + std::string(row[0].c_str()) + "], ARRAY[" +
+              row[1].c_str() +
+              "], '{completed}', '{\"\"}', '{\"\"}', '{\"\"}', '{200}', "
+              "ARRAY['{\"choices\":[{\"message\":{\"content\":\"Rhine\"},\"finish_reason\":"
+              "\"stop\"}]}'], '{3}', '{2}', "
+              "'{1}', '{0}', '{0}')");
+    }
+  }
+
+  void insert(const std::string& login, const std::string& sql) {
+    auto session = database_.connect(login);
+    pqxx::nontransaction tx(*session);
+    tx.exec(sql);
+  }
+  std::string refused(const std::string& login, const std::string& sql) {
+    auto session = database_.connect(login);
+    return refusal(*session, sql);
+  }
+  std::string value(const std::string& login, const std::string& sql) {
+    auto session = database_.connect(login);
+    pqxx::nontransaction tx(*session);
+    const pqxx::result rows = tx.exec(sql);
+    return rows.empty() || rows[0][0].is_null() ? "" : rows[0][0].c_str();
+  }
+  static bool has(const std::string& text, const std::string& part) {
+    return text.find(part) != text.npos;
+  }
+
+  TestDatabase database_;
+};
+
+TEST_F(Roles, a_submitter_sees_its_own_tenant_only) {
+  for (const char* login : {"alice", "bob"}) {
+    EXPECT_EQ(value(login, "SELECT string_agg(custom_id, ',') FROM parkd.results"),
+              "of " + std::string(login));
+    EXPECT_EQ(value(login, "SELECT string_agg(custom_id, ',') FROM parkd.mailbox"),
+              "of " + std::string(login));
+    EXPECT_EQ(value(login, "SELECT text FROM parkd.results"), "Rhine");
+  }
+  insert("alice", "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')");
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.live"), "1");
+  EXPECT_EQ(value("bob", "SELECT count(*) FROM parkd.live"), "0");
+  EXPECT_EQ(value("bob", "SELECT count(*) FROM parkd.jobs"), "0");
+  EXPECT_EQ(value("bob", "SELECT sum(jobs) FROM parkd.costs"), "1");
+}
+
+TEST_F(Roles, a_leaky_function_in_a_condition_sees_nothing_more) {
+  database_.run(
+      "CREATE FUNCTION leak(text) RETURNS bool LANGUAGE plpgsql COST 0.0001 AS "
+      "$$ BEGIN IF $1 = 'of alice' THEN RAISE EXCEPTION 'leaked'; END IF; RETURN true; END $$");
+  EXPECT_EQ(refused("bob", "SELECT * FROM parkd.results WHERE leak(custom_id)"), "");
+  EXPECT_EQ(refused("bob", "SELECT * FROM parkd.mailbox WHERE leak(custom_id)"), "");
+}
+
+TEST_F(Roles, a_submitter_submits_for_its_own_tenant_and_writes_clients_columns_only) {
+  EXPECT_TRUE(has(
+      refused("alice", "INSERT INTO parkd.jobs (model, body, tenant) VALUES ('m', '{}', 'bob')"),
+      "submits for tenant alice"));
+  EXPECT_TRUE(has(refused("alice",
+                          "SET parkd.tenant = 'bob'; INSERT INTO parkd.jobs (model, body, tenant) "
+                          "VALUES ('m', '{}', 'bob')"),
+                  "submits for tenant alice"));
+  for (const char* column :
+       {"order_key", "created_at", "run_lease", "state", "attempts", "daemon_id"}) {
+    EXPECT_TRUE(has(refused("alice", "INSERT INTO parkd.jobs (model, body, " + std::string(column) +
+                                         ") VALUES ('m', '{}', NULL)"),
+                    "permission denied"))
+        << column;
+  }
+  EXPECT_TRUE(
+      has(refused("alice", "UPDATE parkd.jobs SET priority = 'critical'"), "permission denied"));
+  EXPECT_TRUE(has(refused("alice", "DELETE FROM parkd.jobs"), "permission denied"));
+  EXPECT_TRUE(has(refused("alice", "DELETE FROM parkd.mailbox"), "permission denied"));
+  EXPECT_TRUE(
+      has(refused("alice",
+                  "INSERT INTO parkd.jobs (model, body, priority) VALUES ('m', '{}', 'critical')"),
+          "may not submit critical"));
+  EXPECT_TRUE(
+      has(refused("alice", "SELECT * FROM parkd.claim_v1(1, 'm', 1)"), "permission denied"));
+  EXPECT_TRUE(has(refused("alice", "SELECT * FROM parkd.cancel_v1(1, '')"), "permission denied"));
+  EXPECT_TRUE(has(refused("alice", "SELECT * FROM parkd.tenant_logins"), "permission denied"));
+  EXPECT_TRUE(has(refused("alice", "TRUNCATE parkd.jobs_copy"), "permission denied"));
+}
+
+TEST_F(Roles, bad_rows_are_refused_with_what_to_do) {
+  const auto why = [&](const std::string& columns, const std::string& values) {
+    return refused("alice", "INSERT INTO parkd.jobs (" + columns + ") VALUES (" + values + ")");
+  };
+  EXPECT_TRUE(has(why("model, body", "'zzz', '{}'"), "'zzz' is not known here"));
+  EXPECT_TRUE(has(why("model, body", "'m', '[]'"), "not a JSON object"));
+  EXPECT_TRUE(has(why("model, body", "'m', '{'"), "invalid input syntax for type json"));
+  EXPECT_TRUE(has(why("model, body", "'m', '{\"a\":\"\\u0000\"}'"), "\\u0000"));
+  EXPECT_TRUE(has(why("model, body", "'m', '{\"stream\":true}'"), "stream"));
+  EXPECT_TRUE(has(why("model, body", "'m', '{\"model\":\"other\"}'"), "body.model is other"));
+  EXPECT_TRUE(has(why("model, body, deadline", "'m', '{}', now() - interval '1 s'"), "has passed"));
+  EXPECT_TRUE(
+      has(why("model, body, retention", "'m', '{}', '31 days'"), "not within 1 minute to 30 days"));
+  EXPECT_TRUE(has(why("model, body, batch_id", "'m', '{}', 'nope'"), "no batch nope"));
+  EXPECT_TRUE(has(why("model, body, priority", "'m', '{}', 'urgent'"), "urgent"));
+}
+
+TEST_F(Roles, copy_goes_through_its_own_table_for_the_logins_tenant) {
+  auto alice = database_.connect("alice");
+  EXPECT_TRUE(has(refusal(*alice, "COPY parkd.jobs (model, body) FROM STDIN"),
+                  "COPY FROM not supported with row-level security"));
+  {
+    pqxx::work tx(*alice);
+    tx.exec("SET LOCAL search_path = parkd");  // stream_to takes no schema
+    pqxx::stream_to copy(tx, "jobs_copy", std::vector<std::string>{"model", "body", "custom_id"});
+    for (int i = 0; i < 100; ++i)
+      copy << std::make_tuple(std::string("m"), std::string("{\"messages\":[]}"),
+                              "c" + std::to_string(i));
+    copy.complete();
+    tx.commit();
+  }
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.jobs WHERE tenant = 'alice'"), "100");
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.jobs_copy"), 0);
+}
+
+TEST_F(Roles, a_rolled_back_insert_never_existed) {
+  auto alice = database_.connect("alice");
+  {
+    pqxx::work tx(*alice);
+    tx.exec(
+        "INSERT INTO parkd.jobs (model, body, idempotency_key) SELECT 'm', '{}', 'k' || i FROM "
+        "generate_series(1, 10) i");
+    tx.abort();
+  }
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.jobs"), "0");
+  insert("alice", "INSERT INTO parkd.jobs (model, body, idempotency_key) VALUES ('m', '{}', 'k1')");
+  EXPECT_TRUE(
+      has(refused("alice",
+                  "INSERT INTO parkd.jobs (model, body, idempotency_key) VALUES ('m', '{}', 'k1')"),
+          "belongs to job"));
+  EXPECT_EQ(value("alice",
+                  "SELECT existed FROM "
+                  "parkd.submit('{\"model\":\"m\",\"body\":{},\"idempotency_key\":\"k1\"}')"),
+            "t");
+  EXPECT_EQ(value("bob",
+                  "SELECT existed FROM "
+                  "parkd.submit('{\"model\":\"m\",\"body\":{},\"idempotency_key\":\"k1\"}')"),
+            "f");
+}
+
+TEST_F(Roles, cancel_requeue_and_batches_are_of_the_own_tenant) {
+  insert("alice", "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{\"max_tokens\":9}')");
+  const std::string id = value("alice", "SELECT id FROM parkd.live");
+  EXPECT_EQ(value("bob", "SELECT parkd.cancel(" + id + ")"), "not_found");
+  EXPECT_EQ(value("alice", "SELECT parkd.cancel(" + id + ")"), "cancelled");
+  EXPECT_EQ(value("bob", "SELECT count(*) FROM parkd.requeue(ARRAY[" + id + "])"), "0");
+  EXPECT_EQ(value("alice", "SELECT requeued_from FROM parkd.requeue(ARRAY[" + id + "])"), id);
+  EXPECT_EQ(value("alice", "SELECT max_new_tokens FROM parkd.live"), "9");
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.results WHERE outcome = 'cancelled'"), "1")
+      << "the old message stays";
+  const std::string batch = value("alice", "SELECT parkd.open_batch()");
+  EXPECT_TRUE(has(refused("bob", "SELECT parkd.seal_batch('" + batch + "')"), "there is no batch"));
+  EXPECT_TRUE(has(
+      refused("bob",
+              "INSERT INTO parkd.jobs (model, body, batch_id) VALUES ('m', '{}', '" + batch + "')"),
+      "there is no batch"));
+  insert("alice", "INSERT INTO parkd.jobs (model, body, batch_id) SELECT 'm', '{}', '" + batch +
+                      "' FROM generate_series(1, 3)");
+  EXPECT_EQ(value("alice", "SELECT parkd.seal_batch('" + batch + "')"), "3");
+  EXPECT_TRUE(has(
+      refused("alice",
+              "INSERT INTO parkd.jobs (model, body, batch_id) VALUES ('m', '{}', '" + batch + "')"),
+      "is sealed"));
+  finish_all();
+  EXPECT_EQ(value("alice", "SELECT status || ' ' || completed FROM parkd.batch_status"),
+            "finished 3");
+  EXPECT_EQ(value("bob", "SELECT count(*) FROM parkd.batch_status"), "0");
+}
+
+TEST_F(Roles, a_reader_reads_the_tenant_of_its_login_and_nothing_else) {
+  EXPECT_EQ(value("rita", "SELECT string_agg(custom_id, ',') FROM parkd.results"), "of alice");
+  EXPECT_TRUE(has(refused("rita", "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')"),
+                  "permission denied"));
+  EXPECT_TRUE(has(refused("rita", "SELECT parkd.cancel(1)"), "permission denied"));
+}
+
+TEST_F(Roles, a_monitor_sees_numbers_and_no_bodies) {
+  insert("alice", "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')");
+  EXPECT_EQ(value("mona", "SELECT jobs FROM parkd.depth_by_tenant"), "1");
+  EXPECT_EQ(value("mona", "SELECT state FROM parkd.workers"), "alive");
+  EXPECT_TRUE(has(refused("mona", "SELECT * FROM parkd.jobs"), "permission denied"));
+  EXPECT_TRUE(has(refused("mona", "SELECT * FROM parkd.mailbox"), "permission denied"));
+  EXPECT_TRUE(has(refused("mona", "SELECT * FROM parkd.results"), "permission denied"));
+}
+
+TEST_F(Roles, an_admin_acts_for_any_tenant) {
+  insert("anna",
+         "INSERT INTO parkd.jobs (model, body, tenant, priority) VALUES ('m', '{}', 'bob', "
+         "'critical')");
+  EXPECT_EQ(value("bob", "SELECT count(*) FROM parkd.live"), "1");
+  EXPECT_EQ(value("anna", "SELECT count(*) FROM parkd.results"), "2");
+  insert("anna", "INSERT INTO parkd.limits VALUES ('m', 5, 'refuse')");
+  EXPECT_TRUE(has(refused("anna", "SELECT * FROM parkd.claim_v1(1, 'm', 1)"), "permission denied"));
+}
+
+TEST_F(Roles, a_stranger_can_do_nothing) {
+  for (const char* sql :
+       {"SELECT * FROM parkd.results", "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')",
+        "SELECT parkd.cancel(1)", "SELECT * FROM parkd.workers"}) {
+    EXPECT_TRUE(has(refused("nobody_in_particular", sql), "permission denied")) << sql;
+  }
+}
+
+TEST_F(Roles, a_daemon_needs_no_more_than_its_role) {
+  PostgresOptions options = quiet_options(database_.dsn_as("dora"));
+  auto store = open_postgres_store(std::move(options), {});
+  ASSERT_TRUE(store.ok()) << store.status().to_string();
+  insert("alice", "INSERT INTO parkd.jobs (model, body, mailbox_key) VALUES ('m', '{}', 'd')");
+  auto dora = database_.connect("dora");
+  EXPECT_TRUE(has(refusal(*dora, "DELETE FROM parkd.jobs"), "permission denied"));
+  EXPECT_TRUE(has(refusal(*dora, "UPDATE parkd.tenants SET weight = 5"), "permission denied"));
+}
+
+TEST_F(Roles, functions_of_the_owner_do_not_look_at_the_callers_schemas) {
+  database_.run("GRANT CREATE ON SCHEMA public TO alice");
+  insert("alice",
+         "CREATE FUNCTION public.octet_length(text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE "
+         "EXCEPTION 'mine'; END $$");
+  EXPECT_EQ(refused("alice",
+                    "SET search_path = public, pg_catalog; INSERT INTO parkd.jobs (model, body) "
+                    "VALUES ('m', '{}')"),
+            "");
+  EXPECT_EQ(database_.value("SELECT string_agg(proname, ',') FROM pg_proc WHERE pronamespace = "
+                            "'parkd'::regnamespace AND prosecdef "
+                            "AND NOT coalesce(proconfig::text LIKE '%search_path=pg_catalog, "
+                            "parkd, pg_temp%', false)"),
+            "");
+}
+
+// --- the depth limit of the database
+
+TEST_F(Roles, a_full_queue_refuses_by_the_last_sample_or_waits) {
+  database_.run("INSERT INTO parkd.limits VALUES ('m', 3, 'refuse')");
+  insert("alice",
+         "INSERT INTO parkd.jobs (model, body) SELECT 'm', '{}' FROM generate_series(1, 3)");
+  database_.run("SELECT parkd.sample_depth_v1()");
+  EXPECT_TRUE(has(refused("alice", "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')"),
+                  "depth 3, limit 3"));
+  EXPECT_TRUE(has(refused("alice",
+                          "SET parkd.on_full = 'wait'; SET statement_timeout = '300ms'; "
+                          "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')"),
+                  "statement timeout"));
+  finish_all();
+  database_.run("SELECT parkd.sample_depth_v1()");
+  EXPECT_EQ(refused("alice", "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')"), "");
+}
+
+}  // namespace
+}  // namespace parkd
