@@ -5,6 +5,9 @@
 //   sum += float(dot) * (weight scale * activation scale)
 //   sum += weight minimum * activation's scaled sum          (q4_1)
 #pragma once
+#ifndef TOG
+#define TOG 2
+#endif
 
 #include "kernels/cpu/cpu_kernels.h"
 
@@ -55,6 +58,8 @@ template <PanelType type, int n_tile>
 inline void quantised_tile(const MatmulArgs& args, int64_t first_row, int64_t panel) {
   constexpr int64_t kBytes = quantised_block_bytes<type>();
   constexpr int kCodeBytes = type == PanelType::q8_0 ? 512 : 256;
+  // Rows whose chains of dots run side by side, to hide the instruction's latency.
+  constexpr int kTogether = n_tile < 4 ? n_tile : 4;
   const int64_t n_blocks = args.weight.k / kBlock;
   const uint8_t* block = args.weight.panels + panel * n_blocks * kBytes;
   const int8_t* q8 = args.in.q8 + first_row * args.in.q8_stride;
@@ -70,21 +75,32 @@ inline void quantised_tile(const MatmulArgs& args, int64_t first_row, int64_t pa
     F32x16 least = broadcast(0.0F);
     if constexpr (type == PanelType::q4_1) least = load_f16(halves + kPanelColumns);
 #pragma GCC unroll 16
-    for (int m = 0; m < n_tile; ++m) {
-      const int8_t* row = q8 + m * args.in.q8_stride;
-      const ActivationBlock& activation = activations[m * args.in.blocks_stride];
-      I32x16 dot = block_start<type>(activation);
+    for (int m = 0; m < n_tile; m += kTogether) {
+      I32x16 dots[kTogether];
+#pragma GCC unroll 4
+      for (int i = 0; i < kTogether; ++i) {
+        dots[i] = block_start<type>(activations[(m + i) * args.in.blocks_stride]);
+      }
 #pragma GCC unroll 8
       for (int g = 0; g < 8; ++g) {
-        if constexpr (type == PanelType::q8_0) {
-          dot = dot_q8(dot, codes[g], row + g * 4);
-        } else {
-          dot = dot_nibbles(dot, codes[g], row + g * 4);
+#pragma GCC unroll 4
+        for (int i = 0; i < kTogether; ++i) {
+          const int8_t* four = q8 + (m + i) * args.in.q8_stride + g * 4;
+          if constexpr (type == PanelType::q8_0) {
+            dots[i] = dot_q8(dots[i], codes[g], four);
+          } else {
+            dots[i] = dot_nibbles(dots[i], codes[g], four);
+          }
         }
       }
-      sums[m] = fma(to_float(dot), multiply(scale, broadcast(activation.scale)), sums[m]);
-      if constexpr (type == PanelType::q4_1) {
-        sums[m] = fma(least, broadcast(activation.scaled_sum), sums[m]);
+#pragma GCC unroll 4
+      for (int i = 0; i < kTogether; ++i) {
+        const ActivationBlock& activation = activations[(m + i) * args.in.blocks_stride];
+        const F32x16 both = multiply(scale, broadcast(activation.scale));
+        sums[m + i] = fma(to_float(dots[i]), both, sums[m + i]);
+        if constexpr (type == PanelType::q4_1) {
+          sums[m + i] = fma(least, broadcast(activation.scaled_sum), sums[m + i]);
+        }
       }
     }
   }
