@@ -1,6 +1,7 @@
 #include "tools/jobctl/batch_files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <boost/json.hpp>
@@ -51,22 +52,29 @@ Status write_synced(const std::string& path, const std::string& text) {
   return {};
 }
 
-// The id of the run that OUT belongs to; a new one is made when there is none.
-Result<std::string> open_run(const std::string& out, const BatchInput& input) {
+struct RunMark {
+  std::string run_id;
+  std::string deadline;
+};
+
+// The run that OUT belongs to; a new one is begun when there is none.
+Result<RunMark> open_run(const std::string& out, const BatchInput& input,
+                         const std::string& deadline) {
   const std::string path = run_file(out);
   const std::string fingerprint = to_hex(input.fingerprint());
   std::ifstream existing(path);
-  std::string run_id;
+  RunMark run;
   std::string of_input;
-  if (existing >> run_id >> of_input) {
-    if (of_input == fingerprint) return run_id;
+  if (existing >> run.run_id >> of_input) {
+    existing >> run.deadline;  // may be absent
+    if (of_input == fingerprint) return run;
     return invalid("the input has changed since the run into " + out +
                    " began: use another -o, or remove " + path +
                    " to run what is missing as a new batch");
   }
-  run_id = random_hex(12);
-  PARKD_RETURN_IF_ERROR(write_synced(path, run_id + " " + fingerprint + "\n"));
-  return run_id;
+  run = {random_hex(12), deadline};
+  PARKD_RETURN_IF_ERROR(write_synced(path, run.run_id + " " + fingerprint + " " + deadline + "\n"));
+  return run;
 }
 
 }  // namespace
@@ -119,12 +127,18 @@ Result<std::string> BatchInput::read(const BatchLine& line) const {
   return text;
 }
 
-Result<BatchOutput> BatchOutput::open(const std::string& path, const BatchInput& input) {
+Result<BatchOutput> BatchOutput::open(const std::string& path, const BatchInput& input,
+                                      const std::string& deadline) {
   BatchOutput output;
   output.path_ = path;
   std::set<std::string> asked;
   for (const BatchLine& line : input.lines()) asked.insert(line.custom_id);
 
+  output.file_.reset(std::fopen(path.c_str(), "ab"));
+  if (output.file_ == nullptr) return invalid("cannot write " + path + ": " + std::strerror(errno));
+  if (::flock(::fileno(output.file_.get()), LOCK_EX | LOCK_NB) != 0) {
+    return conflict("another jobctl is writing to " + path);
+  }
   int64_t whole_bytes = 0;  // up to the end of the last complete line
   {
     std::ifstream stream(path, std::ios::binary);
@@ -137,23 +151,26 @@ Result<BatchOutput> BatchOutput::open(const std::string& path, const BatchInput&
         return invalid(path + " line " + std::to_string(number) +
                        " is no result of this input: use another -o");
       }
-      output.done_.insert(custom_id);
+      if (output.done_.insert(custom_id).second) output.counts_.count(line);
       whole_bytes += static_cast<int64_t>(text.size()) + 1;
     }
   }
-  output.file_.reset(std::fopen(path.c_str(), "ab"));
-  if (output.file_ == nullptr) return invalid("cannot write " + path + ": " + std::strerror(errno));
   if (::ftruncate(::fileno(output.file_.get()), whole_bytes) != 0) {
     return invalid("cannot cut the torn last line of " + path + ": " + std::strerror(errno));
   }
-  PARKD_ASSIGN_OR_RETURN(output.run_id_, open_run(path, input));
+  PARKD_ASSIGN_OR_RETURN(RunMark run, open_run(path, input, deadline));
+  output.run_id_ = std::move(run.run_id);
+  output.deadline_ = std::move(run.deadline);
+  output.counts_.total = static_cast<int64_t>(input.lines().size());
   return output;
 }
 
-Status BatchOutput::append(const std::string& custom_id, std::string_view line) {
+Status BatchOutput::append(const std::string& custom_id, const json::value& line) {
   if (!done_.insert(custom_id).second) return {};
-  const bool written = std::fwrite(line.data(), 1, line.size(), file_.get()) == line.size() &&
-                       std::fputc('\n', file_.get()) != EOF && std::fflush(file_.get()) == 0;
+  counts_.count(line);
+  const std::string text = json::serialize(line) + "\n";
+  const bool written = std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size() &&
+                       std::fflush(file_.get()) == 0;
   if (!written) return invalid("cannot write " + path_ + ": " + std::strerror(errno));
   return {};
 }

@@ -1,10 +1,13 @@
 // The two files of `jobctl batch run`, and the small one beside the output that makes it resumable.
 //
 // A run is named by a random id in OUT.parkd-run, which is written and synced before anything is
-// submitted and removed when the batch is complete. OUT only grows: a result line is appended once,
-// and a torn last line (jobctl killed in the middle of a write) is cut off when the run goes on.
+// submitted and removed when the batch is complete; it keeps the run's deadline too, so that "+8h"
+// counts from its beginning. One process at a time works on OUT (a lock on it). OUT only grows: a
+// result line is appended once, and a torn last line (jobctl killed in the middle of a write) is
+// cut off when the run goes on.
 #pragma once
 
+#include <boost/json/value.hpp>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -14,6 +17,7 @@
 #include <vector>
 
 #include "lib/base/status.h"
+#include "tools/jobctl/progress.h"
 
 namespace parkd::jobctl {
 
@@ -46,16 +50,19 @@ class BatchInput {
 
 class BatchOutput {
  public:
-  // Opens or continues `path`. Errors: invalid when it holds lines that are not results of this
-  // input, or the run was begun with another input.
-  static Result<BatchOutput> open(const std::string& path, const BatchInput& input);
+  // Opens or continues `path`; `deadline` (RFC 3339 or empty) is kept where the run begins. Errors:
+  // invalid when it holds lines that are not results of this input, or the run was begun with
+  // another input; conflict when another jobctl writes to it.
+  static Result<BatchOutput> open(const std::string& path, const BatchInput& input,
+                                  const std::string& deadline);
 
   bool has(const std::string& custom_id) const { return done_.count(custom_id) > 0; }
-  size_t n_done() const { return done_.size(); }
+  const BatchCounts& counts() const { return counts_; }  // of the lines that are there
   const std::string& run_id() const { return run_id_; }
+  const std::string& deadline() const { return deadline_; }  // the run's; empty: none
 
   // Appends a result line, once per custom_id.
-  Status append(const std::string& custom_id, std::string_view line);
+  Status append(const std::string& custom_id, const boost::json::value& line);
   // Everything is written: syncs it and ends the run.
   Status complete();
 
@@ -65,6 +72,8 @@ class BatchOutput {
   };
   std::string path_;
   std::string run_id_;
+  std::string deadline_;
+  BatchCounts counts_;
   std::unique_ptr<std::FILE, Close> file_;
   std::set<std::string> done_;
 };

@@ -32,6 +32,7 @@ constexpr size_t kChunkJobs = 64;  // submitted together, whole or not at all
 constexpr size_t kChunkBytes = 8 << 20;
 constexpr size_t kOpenJobsMax = 4096;  // submitted and not finished
 constexpr int64_t kPageMessages = 500;
+constexpr int kBackOffMax = 20;
 constexpr int64_t kWait_s = 2;  // of one long poll: how late Ctrl-C may be noticed
 
 volatile sig_atomic_t interrupted = 0;
@@ -62,6 +63,7 @@ class BatchRun {
     int attempt = 1;  // grows when an earlier one finished and its result is gone
   };
 
+  void plan();
   Status submit_chunk();
   Result<json::object> make_job(const Submission& submission, const std::string& text) const;
   Status chunk_answered(const std::vector<Submission>& chunk, const HttpAnswer& answer);
@@ -69,6 +71,7 @@ class BatchRun {
   Status collect(int64_t wait_s);
   Status take_in(const json::value& message);
   void resubmit_lost();
+  bool is_done() const { return output_.counts().done == output_.counts().total; }
   void wait_for_daemon(const std::string& why);
   int finish();
 
@@ -76,46 +79,55 @@ class BatchRun {
   HttpClient& client_;
   const BatchInput input_;
   BatchOutput output_;
-  std::string deadline_;  // RFC 3339, fixed at the start
   int64_t retention_s_ = 0;
   std::deque<Submission> to_submit_;
   std::map<std::string, Submission> open_;      // submitted, by custom_id
   std::map<std::string, Submission> finished_;  // ... of which the daemon said: finished before
   std::string cursor_;
-  BatchCounts counts_;
+  int back_off_ = 1;  // tenths of a second until the daemon is tried again
   Progress progress_;
 };
 
 int BatchRun::run() {
-  SystemClock clock;
-  const auto deadline = parse_instant(options_.deadline, clock.now());
-  if (!deadline.ok()) return report(deadline.status());
-  deadline_ = *deadline;
   if (!options_.retention.empty()) {
     const auto retention = parse_duration(options_.retention);
     if (!retention.ok()) return report(retention.status());
     retention_s_ = retention->count();
   }
-  for (const BatchLine& line : input_.lines()) {
-    if (!output_.has(line.custom_id)) to_submit_.push_back({&line, 1});
-  }
-  counts_.total = static_cast<int64_t>(input_.lines().size());
-  counts_.done = static_cast<int64_t>(output_.n_done());
-  progress_.start(counts_);
-  while (counts_.done < counts_.total && interrupted == 0) {
+  progress_.start(output_.counts());
+  bool caught_up = false;  // with what earlier processes left in the mailbox
+  while (!is_done() && interrupted == 0) {
     Status status;
     const bool may_submit = !to_submit_.empty() && open_.size() < kOpenJobsMax;
     if (may_submit) status = submit_chunk();
-    if (status.ok()) status = collect(may_submit ? 0 : kWait_s);
+    // A refusal for want of room ends when results leave it: they are collected all the same.
+    const Status refused = status.code() == StatusCode::exhausted ? status : Status();
+    const bool may_wait = caught_up && (!may_submit || !refused.ok());
+    if (status.ok() || !refused.ok()) status = collect(may_wait ? kWait_s : 0);
+    if (status.ok() && !caught_up) {
+      caught_up = true;
+      plan();
+    }
+    if (!refused.ok()) progress_.note("waiting: " + refused.message());
     if (status.code() == StatusCode::unavailable || status.code() == StatusCode::exhausted) {
       wait_for_daemon(status.message());
-    } else if (!status.ok()) {
+      continue;
+    }
+    back_off_ = 1;
+    if (!status.ok()) {
       progress_.end();
       return report(status);
     }
-    progress_.show(counts_);
+    progress_.show(output_.counts());
   }
   return finish();
+}
+
+// What nothing has come for yet is submitted, again where an earlier process had done it already.
+void BatchRun::plan() {
+  for (const BatchLine& line : input_.lines()) {
+    if (!output_.has(line.custom_id)) to_submit_.push_back({&line, 1});
+  }
 }
 
 // --- submitting
@@ -128,12 +140,14 @@ Result<json::object> BatchRun::make_job(const Submission& submission,
   job["idempotency_key"] = output_.run_id() + "/" + to_hex(fnv1a64(submission.line->custom_id)) +
                            "/" + std::to_string(submission.line->number) + attempt;
   job["mailbox_key"] = "batch-" + output_.run_id();
+  job["batch_id"] = output_.run_id();  // its own account: a batch does not fill the queue's depth
   if (!job.contains("priority")) job["priority"] = options_.priority;
   if (!options_.model.empty()) {
     job["model"] = options_.model;
     if (json::object* body = job["body"].if_object()) body->erase("model");
   }
-  if (!deadline_.empty() && !job.contains("deadline")) job["deadline"] = deadline_;
+  const std::string& deadline = output_.deadline();
+  if (!deadline.empty() && !job.contains("deadline")) job["deadline"] = deadline;
   if (retention_s_ > 0) job["retention_s"] = retention_s_;
   return job;
 }
@@ -171,6 +185,12 @@ Status BatchRun::chunk_answered(const std::vector<Submission>& chunk, const Http
     if (!of_one_line) return status;
     // The daemon took none of the chunk: this line ends here, its neighbours are sent again.
     to_submit_.erase(to_submit_.begin() + static_cast<std::ptrdiff_t>(*at_fault));
+    if (answer.status == 409) {
+      // The key is this run's and this line's: the job was accepted by an earlier process, with
+      // other options. It stays as it is.
+      open_[chunk[*at_fault].line->custom_id] = chunk[*at_fault];
+      return {};
+    }
     return refuse_line(chunk[*at_fault], answer);
   }
   const json::value* jobs = find(answer.json, "jobs");
@@ -201,9 +221,7 @@ Status BatchRun::refuse_line(const Submission& submission, const HttpAnswer& ans
                       {"body", json::parse(render_error(answer.status, "invalid_request",
                                                         status.message(), param))}};
   line["error"] = nullptr;
-  ++counts_.failed;
-  ++counts_.done;
-  return output_.append(custom_id, json::serialize(line));
+  return output_.append(custom_id, line);
 }
 
 // --- collecting
@@ -244,8 +262,7 @@ Status BatchRun::take_in(const json::value& message) {
   };
   copy("response");
   copy("error");
-  counts_.count(message);
-  return output_.append(custom_id, json::serialize(line));
+  return output_.append(custom_id, line);
 }
 
 // The mailbox was read to its end: a job that finished before this process asked, and has no
@@ -260,26 +277,31 @@ void BatchRun::resubmit_lost() {
 
 void BatchRun::wait_for_daemon(const std::string& why) {
   progress_.note("waiting: " + why);
-  for (int i = 0; i < 10 && interrupted == 0; ++i) ::usleep(100'000);
+  for (int i = 0; i < back_off_ && interrupted == 0; ++i) ::usleep(100'000);
+  back_off_ = std::min(2 * back_off_, kBackOffMax);
 }
 
 int BatchRun::finish() {
   progress_.end();
-  if (counts_.done < counts_.total) {
-    std::cerr << "jobctl: interrupted with " << counts_.done << " of " << counts_.total
+  const BatchCounts& counts = output_.counts();
+  if (!is_done()) {
+    std::cerr << "jobctl: interrupted with " << counts.done << " of " << counts.total
               << " results in " << options_.output
               << "; accepted jobs go on. Continue with the same command.\n";
     return kExitInterrupted;
   }
   if (const Status status = output_.complete(); !status.ok()) return report(status);
-  progress_.summary(counts_, options_.output);
-  return counts_.failed == 0 ? kExitOk : kExitFailedOutcome;
+  progress_.summary(counts, options_.output);
+  return counts.failed == 0 ? kExitOk : kExitFailedOutcome;
 }
 
 int batch_run(const GlobalOptions& globals, const BatchRunOptions& options) {
   auto input = BatchInput::open(options.input);
   if (!input.ok()) return report(input.status());
-  auto output = BatchOutput::open(options.output, *input);
+  SystemClock clock;
+  const auto deadline = parse_instant(options.deadline, clock.now());
+  if (!deadline.ok()) return report(deadline.status());
+  auto output = BatchOutput::open(options.output, *input, *deadline);
   if (!output.ok()) return report(output.status());
   struct sigaction action {};
   action.sa_handler = on_interrupt;

@@ -30,15 +30,17 @@ std::string duration_text(double seconds) {
 
 }  // namespace
 
-void BatchCounts::count(const boost::json::value& message) {
+void BatchCounts::count(const boost::json::value& line) {
   ++done;
-  prompt_tokens += number_at(message, "prompt_tokens");
-  output_tokens += number_at(message, "completion_tokens");
-  if (text_at(message, "outcome") != "completed") {
+  prompt_tokens += number_at(line, "response.body.usage.prompt_tokens");
+  output_tokens += number_at(line, "response.body.usage.completion_tokens");
+  const auto* error = find(line, "error");
+  const bool is_error = error != nullptr && !error->is_null();
+  if (is_error || number_at(line, "response.status_code") != 200) {
     ++failed;
     return;
   }
-  const auto* choices = find(message, "response.body.choices");
+  const auto* choices = find(line, "response.body.choices");
   if (choices == nullptr || !choices->is_array()) return;
   const auto& list = choices->get_array();
   truncated += std::any_of(list.begin(), list.end(), [](const boost::json::value& choice) {
@@ -50,14 +52,19 @@ double Progress::elapsed_s() const {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
 }
 
+double Progress::tokens_here(const BatchCounts& counts) const {
+  return static_cast<double>(counts.prompt_tokens + counts.output_tokens - before_.prompt_tokens -
+                             before_.output_tokens);
+}
+
 void Progress::start(const BatchCounts& counts) {
   terminal_ = ::isatty(STDERR_FILENO) != 0;
-  done_before_ = counts.done;
+  before_ = counts;
   started_ = std::chrono::steady_clock::now();
   last_shown_ = started_;
-  if (done_before_ > 0) {
+  if (before_.done > 0) {
     std::fprintf(stderr, "continuing: %lld of %lld results are there\n",
-                 static_cast<long long>(done_before_), static_cast<long long>(counts.total));
+                 static_cast<long long>(before_.done), static_cast<long long>(counts.total));
   }
 }
 
@@ -67,12 +74,11 @@ void Progress::show(const BatchCounts& counts) {
   last_shown_ = now;
   last_note_.clear();
   const double elapsed = std::max(0.001, elapsed_s());
-  const auto here = static_cast<double>(counts.done - done_before_);
+  const auto here = static_cast<double>(counts.done - before_.done);
   const double rate = here / elapsed;
   const std::string eta =
       rate > 0 ? duration_text(static_cast<double>(counts.total - counts.done) / rate) : "--";
-  const double tokens_per_s =
-      static_cast<double>(counts.prompt_tokens + counts.output_tokens) / elapsed;
+  const double tokens_per_s = tokens_here(counts) / elapsed;
   const double share = static_cast<double>(counts.done) / static_cast<double>(counts.total);
   std::string bar;
   if (terminal_) {
@@ -109,7 +115,7 @@ void Progress::summary(const BatchCounts& counts, const std::string& output) {
                static_cast<long long>(counts.failed), static_cast<long long>(counts.truncated),
                static_cast<long long>(counts.prompt_tokens),
                static_cast<long long>(counts.output_tokens), duration_text(elapsed).c_str(),
-               static_cast<double>(counts.prompt_tokens + counts.output_tokens) / elapsed);
+               tokens_here(counts) / elapsed);
 }
 
 }  // namespace parkd::jobctl

@@ -12,13 +12,13 @@ namespace parkd::jobctl {
 struct BatchCounts {
   int64_t total = 0;
   int64_t done = 0;
-  int64_t failed = 0;     // of this process's results
+  int64_t failed = 0;
   int64_t truncated = 0;  // finish_reason length
   int64_t prompt_tokens = 0;
   int64_t output_tokens = 0;
 
-  // Counts a result.
-  void count(const boost::json::value& message);
+  // Counts a result line.
+  void count(const boost::json::value& line);
 };
 
 class Progress {
@@ -32,10 +32,11 @@ class Progress {
 
  private:
   double elapsed_s() const;
+  double tokens_here(const BatchCounts& counts) const;  // of this process's results
 
   bool terminal_ = false;
   bool bar_shown_ = false;
-  int64_t done_before_ = 0;  // by earlier processes
+  BatchCounts before_;  // the results of earlier processes
   std::string last_note_;
   std::chrono::steady_clock::time_point started_;
   std::chrono::steady_clock::time_point last_shown_;
