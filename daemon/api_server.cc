@@ -90,6 +90,7 @@ class ApiServer::State : public std::enable_shared_from_this<ApiServer::State> {
   const Handler handler;
   bool closing = false;
   int connections = 0;
+  int unanswered = 0;
 
  private:
   void accept();
@@ -103,20 +104,45 @@ class Session : public std::enable_shared_from_this<Session> {
   Session(std::shared_ptr<ApiServer::State> server, Unix::socket socket);
   ~Session();
   void start() { read(); }
+  void write(ApiReply reply);
+  asio::io_context& io() const { return server_->io; }
 
  private:
   void read();
   void handle(beast::error_code error);
   void refuse(const Status& why, int status);
-  void write(ApiReply reply);
   void written(beast::error_code error, bool keep);
+  void set_answering(bool answering);
 
   std::shared_ptr<ApiServer::State> server_;
   const uid_t peer_uid_;
+  bool answering_ = false;  // a request was read and its answer is not written
   beast::basic_stream<Unix> stream_;
   beast::flat_buffer buffer_;
   std::optional<http::request_parser<http::string_body>> parser_;
   http::response<http::string_body> response_;
+};
+
+// What a Reply holds: it may be called and let go of on any thread, the session only on the control
+// thread.
+class PendingAnswer {
+ public:
+  explicit PendingAnswer(std::shared_ptr<Session> session) : session_(std::move(session)) {}
+  ~PendingAnswer() {
+    asio::io_context& io = session_->io();
+    asio::post(io, [session = std::move(session_)] {});
+  }
+  PendingAnswer(const PendingAnswer&) = delete;
+  PendingAnswer& operator=(const PendingAnswer&) = delete;
+
+  void write(ApiReply reply) {
+    asio::dispatch(session_->io(), [session = session_, reply = std::move(reply)]() mutable {
+      session->write(std::move(reply));
+    });
+  }
+
+ private:
+  std::shared_ptr<Session> session_;
 };
 
 Session::Session(std::shared_ptr<ApiServer::State> server, Unix::socket socket)
@@ -125,7 +151,14 @@ Session::Session(std::shared_ptr<ApiServer::State> server, Unix::socket socket)
 }
 
 Session::~Session() {
+  set_answering(false);
   --server_->connections;
+}
+
+void Session::set_answering(bool answering) {
+  if (answering == answering_) return;
+  answering_ = answering;
+  server_->unanswered += answering ? 1 : -1;
 }
 
 void Session::read() {
@@ -167,11 +200,12 @@ void Session::handle(beast::error_code error) {
     request.tenant = std::string(found->value());
   }
   request.peer_uid = peer_uid_;
+  set_answering(true);
   request.body = std::move(parser_->get().body());
-  server_->handler(std::move(request), [self = shared_from_this()](ApiReply reply) {
-    asio::dispatch(self->server_->io,
-                   [self, reply = std::move(reply)]() mutable { self->write(std::move(reply)); });
-  });
+  server_->handler(std::move(request),
+                   [answer = std::make_shared<PendingAnswer>(shared_from_this())](ApiReply reply) {
+                     answer->write(std::move(reply));
+                   });
 }
 
 void Session::refuse(const Status& why, int status) {
@@ -201,6 +235,7 @@ void Session::write(ApiReply reply) {
 }
 
 void Session::written(beast::error_code error, bool keep) {
+  set_answering(false);
   if (error) return;
   if (keep && !server_->closing) return read();
   stream_.socket().shutdown(Unix::socket::shutdown_send, error);
@@ -270,6 +305,9 @@ Status ApiServer::listen() {
 }
 void ApiServer::close() {
   state_->close();
+}
+int ApiServer::unanswered() const {
+  return state_->unanswered;
 }
 
 }  // namespace parkd

@@ -58,6 +58,9 @@ class ApiServer {
   // No new connections; open ones are closed once their answer is written. Removes the socket file.
   void close();
 
+  // Requests whose answer is not written yet.
+  int unanswered() const;
+
   class State;  // shared with the sessions that are still answering
 
  private:

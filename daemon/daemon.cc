@@ -16,7 +16,7 @@ namespace {
 
 constexpr auto kPurgeEvery = std::chrono::milliseconds(2000);
 constexpr auto kDrainLookEvery = std::chrono::milliseconds(20);
-constexpr auto kStopNowPatience = std::chrono::seconds(2);        // after a second signal
+constexpr auto kStopNowPatience = std::chrono::seconds(2);  // after a second signal; for answers
 constexpr auto kDispatcherSilenceMax = std::chrono::seconds(20);  // it polls every second
 
 StoreOptions store_options(const Config& config) {
@@ -220,9 +220,15 @@ void Daemon::wait_until_drained() {
   if (dispatcher_->drained() || patience_over) {
     if (patience_over) log_warn("drain.abandoned", {});
     server_->close();
-    return io_.stop();
+    return wait_until_answered(clock_.steady_now() + kStopNowPatience);
   }
   after(kDrainLookEvery, [this] { wait_until_drained(); });
+}
+
+// Readers that waited for a message, and submits on their way, still get their answer.
+void Daemon::wait_until_answered(SteadyTime not_after) {
+  if (server_->unanswered() == 0 || clock_.steady_now() >= not_after) return io_.stop();
+  after(kDrainLookEvery, [this, not_after] { wait_until_answered(not_after); });
 }
 
 // What is still claimed or unstored is queued again when an embedded store is opened: nothing is

@@ -53,6 +53,7 @@ class Daemon {
   void dump_state() const;
   void begin_stop();
   void wait_until_drained();
+  void wait_until_answered(SteadyTime not_after);
   void purge_soon();
   void feed_watchdog();
   bool is_making_progress();
