@@ -1,0 +1,379 @@
+// The HTTP face of a real daemon.
+#include <grp.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <set>
+#include <thread>
+
+#include "tests/e2e/child_process.h"
+#include "tests/e2e/jobs.h"
+
+namespace parkd::testing {
+namespace {
+
+// One daemon for all tests of the API: they use keys of their own.
+class Api : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    DaemonSetup setup;
+    setup.max_num_seqs = 4;
+    setup.more_daemon = "  max_request_bytes: 2097152\n  socket_mode: \"0666\"\n";
+    daemon_ = new DaemonProcess(setup);
+    ASSERT_TRUE(daemon_->start()) << daemon_->log();
+    daemon_->wait_for_model();
+  }
+  static void TearDownTestSuite() {
+    delete daemon_;
+    daemon_ = nullptr;
+  }
+
+  // What the daemon writes back to raw bytes, until it closes the connection.
+  static std::string raw(const std::string& bytes) {
+    const int socket = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, daemon_->socket().c_str(), sizeof address.sun_path - 1);
+    EXPECT_EQ(::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    for (size_t sent = 0; sent < bytes.size();) {
+      const ssize_t n = ::send(socket, bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
+      if (n <= 0) break;
+      sent += static_cast<size_t>(n);
+    }
+    std::string answer;
+    char buffer[4096];
+    for (ssize_t n = 0; (n = ::recv(socket, buffer, sizeof buffer, 0)) > 0;) {
+      answer.append(buffer, static_cast<size_t>(n));
+    }
+    ::close(socket);
+    return answer;
+  }
+
+  static DaemonProcess* daemon_;
+  std::unique_ptr<HttpClient> client_ = daemon_->client();
+};
+
+DaemonProcess* Api::daemon_ = nullptr;
+
+TEST_F(Api, a_job_ends_in_one_message_with_an_openai_body) {
+  json::object job = chat_job("one", 5);
+  job["custom_id"] = "mine";
+  job["metadata"] = {{"team", "blue"}};
+  const int64_t id = submit(*client_, job);
+  const json::array messages = wait_for_messages(*client_, "one", 1);
+  ASSERT_EQ(messages.size(), 1u);
+  const json::value& message = messages[0];
+  EXPECT_EQ(number_at(message, "id"), id);
+  EXPECT_EQ(text_at(message, "custom_id"), "mine");
+  EXPECT_EQ(text_at(message, "mailbox_key"), "one");
+  EXPECT_EQ(text_at(message, "model"), "tiny");
+  EXPECT_EQ(text_at(message, "outcome"), "completed");
+  EXPECT_EQ(text_at(message, "metadata.team"), "blue");
+  EXPECT_EQ(number_at(message, "response.status_code"), 200);
+  EXPECT_EQ(text_at(message, "response.body.object"), "chat.completion");
+  EXPECT_EQ(number_at(message, "response.body.usage.completion_tokens"), 5);
+  EXPECT_EQ(number_at(message, "completion_tokens"), 5);
+  EXPECT_TRUE(find(message, "error")->is_null());
+  EXPECT_FALSE(text_at(message, "expires_at").empty());
+  const HttpAnswer again = must(client_->get("/v1/jobs/" + std::to_string(id)));
+  EXPECT_EQ(text_at(again.json, "outcome"), "completed") << again.text;
+}
+
+TEST_F(Api, a_taken_result_leaves_a_history_row_and_an_unknown_job_is_404) {
+  const int64_t id = submit(*client_, chat_job("history"));
+  wait_for_messages(*client_, "history", 1);
+  EXPECT_EQ(messages_of(must(client_->post("/v1/mailbox/history/take", json::object()))).size(),
+            1u);
+  EXPECT_EQ(messages_of(must(client_->get("/v1/mailbox/history"))).size(), 0u);
+  const HttpAnswer row = must(client_->get("/v1/jobs/" + std::to_string(id)));
+  EXPECT_EQ(row.status, 200);
+  EXPECT_EQ(text_at(row.json, "outcome"), "completed");
+  EXPECT_EQ(find(row.json, "response"), nullptr) << "the answer is gone with the message";
+  EXPECT_EQ(must(client_->get("/v1/jobs/999999999")).status, 404);
+}
+
+TEST_F(Api, bad_submits_are_refused_by_field) {
+  struct Case {
+    const char* job;
+    const char* param;
+  };
+  const Case cases[] = {
+      {R"({"body":{"messages":[{"role":"user","content":"x"}],"temperature":3}})", "temperature"},
+      {R"({"body":{"messages":[]}})", "messages"},
+      {R"({"body":{"messages":[{"role":"nobody","content":"x"}]}})", "messages[0].role"},
+      {R"({"body":{"messages":[{"role":"user","content":"x"}],"stream":true}})", "stream"},
+      {R"({"body":{"messages":[{"role":"user","content":"x"}],"tools":[{}]}})", "tools"},
+      {R"({"body":{"messages":[{"role":"user","content":"x"}],"temprature":1}})", "temprature"},
+      {R"({"body":{"messages":[{"role":"user","content":"x"}]},"priority":"urgent"})", "priority"},
+      {R"({"body":{"messages":[{"role":"user","content":"x"}]},"deadline":"soon"})", "deadline"},
+      {R"({"body":{"messages":[{"role":"user","content":"x"}]},"deadline":"2001-01-01T00:00:00Z"})",
+       "deadline"},
+      {R"({"body":{"messages":[{"role":"user","content":"x"}]},"retention_s":5})", "retention_s"},
+      {R"({"body":{"messages":[{"role":"user","content":"x"}]},"model":"huge"})", "model"},
+      {R"({"body":{"messages":[{"role":"user","content":"x"}],"model":"b"},"model":"tiny"})",
+       "body.model"},
+      {R"({"body":{"messages":[{"role":"user","content":"x"}]},"colour":"red"})", "colour"},
+      {R"({"body":"text"})", "body"},
+      {R"({"jobs":[]})", "jobs"},
+  };
+  for (const Case& bad : cases) {
+    SCOPED_TRACE(bad.job);
+    const HttpAnswer answer = must(client_->post("/v1/jobs", json::parse(bad.job)));
+    EXPECT_EQ(answer.status, 400);
+    EXPECT_FALSE(text_at(answer.json, "error.message").empty()) << answer.text;
+    const std::string param = text_at(answer.json, "error.param");
+    EXPECT_NE(param.find(bad.param), std::string::npos) << answer.text;
+  }
+}
+
+TEST_F(Api, of_many_jobs_all_are_accepted_or_none) {
+  json::object good = far_future(chat_job("atomic"));
+  json::object bad = good;
+  bad["body"].as_object()["top_p"] = 0;
+  const HttpAnswer refused =
+      must(client_->post("/v1/jobs", json::object{{"jobs", json::array{good, bad, good}}}));
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(text_at(refused.json, "error.param").rfind("jobs[1].", 0), 0u) << refused.text;
+  const HttpAnswer list = must(client_->get("/v1/jobs?state=scheduled"));
+  EXPECT_EQ(list.text.find("\"atomic\""), std::string::npos) << "a refusal leaves no trace";
+
+  const HttpAnswer accepted =
+      must(client_->post("/v1/jobs", json::object{{"jobs", json::array{good, good}}}));
+  ASSERT_EQ(accepted.status, 202) << accepted.text;
+  const json::array jobs = find(accepted.json, "jobs")->get_array();
+  ASSERT_EQ(jobs.size(), 2u);
+  for (const json::value& job : jobs) {
+    const std::string url = "/v1/jobs/" + std::to_string(number_at(job, "id"));
+    EXPECT_EQ(text_at(must(client_->get(url)).json, "state"), "scheduled");
+    EXPECT_EQ(text_at(must(client_->post(url + "/cancel", json::object())).json, "cancel"),
+              "cancelled");
+  }
+  for (const json::value& message : wait_for_messages(*client_, "atomic", 2)) {
+    EXPECT_EQ(text_at(message, "outcome"), "cancelled");
+    EXPECT_EQ(text_at(message, "error.code"), "cancelled");
+  }
+}
+
+TEST_F(Api, an_idempotency_key_makes_a_repeated_submit_the_same_job) {
+  json::object job = chat_job("repeat");
+  job["idempotency_key"] = "once";
+  const int64_t id = submit(*client_, job);
+  EXPECT_EQ(submit(*client_, job), id);
+  wait_for_messages(*client_, "repeat", 1);
+  const HttpAnswer third = must(client_->post("/v1/jobs", job));
+  EXPECT_EQ(number_at(third.json, "id"), id);
+  EXPECT_TRUE(flag_at(third.json, "existed"));
+  EXPECT_TRUE(flag_at(third.json, "finished"));
+  job["priority"] = "high";
+  EXPECT_EQ(must(client_->post("/v1/jobs", job)).status, 409) << "the same key, another content";
+}
+
+TEST_F(Api, a_cursor_pages_through_a_mailbox_without_gaps) {
+  for (int i = 0; i < 5; ++i) submit(*client_, chat_job("pages"));
+  wait_for_messages(*client_, "pages", 5);
+  std::set<int64_t> ids;
+  std::string cursor;
+  std::vector<size_t> sizes;
+  do {
+    const HttpAnswer page = must(
+        client_->get("/v1/mailbox/pages?limit=2" + (cursor.empty() ? "" : "&cursor=" + cursor)));
+    const json::array messages = messages_of(page);
+    sizes.push_back(messages.size());
+    for (const json::value& message : messages) ids.insert(number_at(message, "id"));
+    cursor = text_at(page.json, "next_cursor");
+  } while (sizes.back() > 0 && sizes.size() < 10);
+  EXPECT_EQ(sizes, (std::vector<size_t>{2, 2, 1, 0}));
+  EXPECT_EQ(ids.size(), 5u);
+  // A cursor at the end hears of the next message.
+  submit(*client_, chat_job("pages"));
+  const HttpAnswer next = must(client_->get("/v1/mailbox/pages?wait_s=60&cursor=" + cursor));
+  EXPECT_EQ(messages_of(next).size(), 1u);
+}
+
+TEST_F(Api, bad_queries_are_refused_by_name) {
+  const char* targets[] = {"/v1/mailbox/k?limit=0",   "/v1/mailbox/k?wait_s=61",
+                           "/v1/mailbox/k?cursor=12", "/v1/mailbox/k?limit=ten",
+                           "/v1/jobs?state=running",  "/v1/jobs?limit=100000"};
+  for (const char* target : targets) {
+    SCOPED_TRACE(target);
+    const HttpAnswer answer = must(client_->get(target));
+    EXPECT_EQ(answer.status, 400);
+    EXPECT_FALSE(text_at(answer.json, "error.param").empty()) << answer.text;
+  }
+  EXPECT_EQ(must(client_->get("/v1/nothing")).status, 404);
+  EXPECT_EQ(must(client_->post("/metrics", json::object())).status, 404);
+}
+
+TEST_F(Api, of_two_takers_one_gets_each_message) {
+  constexpr size_t kJobs = 24;
+  json::array jobs;
+  for (size_t i = 0; i < kJobs; ++i) jobs.push_back(chat_job("taken", 1));
+  ASSERT_EQ(must(client_->post("/v1/jobs", json::object{{"jobs", jobs}})).status, 202);
+  wait_for_messages(*client_, "taken", kJobs);
+  std::vector<int64_t> taken[2];
+  std::vector<std::thread> takers;
+  for (auto& mine : taken) {
+    takers.emplace_back([&mine] {
+      const auto client = daemon_->client();
+      for (int round = 0; round < 24; ++round) {
+        const auto answer =
+            must(client->post("/v1/mailbox/taken/take", json::object{{"limit", 3}}));
+        for (const json::value& message : messages_of(answer)) {
+          mine.push_back(number_at(message, "id"));
+        }
+      }
+    });
+  }
+  for (auto& taker : takers) taker.join();
+  std::set<int64_t> all(taken[0].begin(), taken[0].end());
+  all.insert(taken[1].begin(), taken[1].end());
+  EXPECT_EQ(all.size(), kJobs);
+  EXPECT_EQ(taken[0].size() + taken[1].size(), kJobs) << "a message came to both";
+}
+
+TEST_F(Api, named_messages_are_taken_and_the_others_stay) {
+  submit(*client_, chat_job("named"));
+  submit(*client_, chat_job("named"));
+  const json::array messages = wait_for_messages(*client_, "named", 2);
+  const json::object take{{"cursors", json::array{text_at(messages[1], "cursor")}}};
+  const json::array taken = messages_of(must(client_->post("/v1/mailbox/named/take", take)));
+  ASSERT_EQ(taken.size(), 1u);
+  EXPECT_EQ(number_at(taken[0], "id"), number_at(messages[1], "id"));
+  const json::array left = messages_of(must(client_->get("/v1/mailbox/named")));
+  ASSERT_EQ(left.size(), 1u);
+  EXPECT_EQ(number_at(left[0], "id"), number_at(messages[0], "id"));
+}
+
+TEST_F(Api, tenants_do_not_see_each_other) {
+  const auto red = daemon_->client("red");
+  const auto blue = daemon_->client("blue");
+  const int64_t id = submit(*red, chat_job("shared-key"));
+  EXPECT_EQ(text_at(wait_for_messages(*red, "shared-key", 1)[0], "tenant"), "red");
+  EXPECT_EQ(messages_of(must(blue->get("/v1/mailbox/shared-key"))).size(), 0u);
+  const std::string url = "/v1/jobs/" + std::to_string(id);
+  EXPECT_EQ(must(blue->get(url)).status, 404);
+  EXPECT_EQ(must(blue->post(url + "/cancel", json::object())).status, 404);
+  EXPECT_EQ(must(client_->get(url)).status, 200) << "the daemon's own user sees every job";
+  submit(*red, far_future(chat_job("hidden")));
+  EXPECT_EQ(must(blue->get("/v1/jobs")).text.find("hidden"), std::string::npos);
+  EXPECT_NE(must(red->get("/v1/jobs")).text.find("hidden"), std::string::npos);
+}
+
+// In a child that is another user: the kernel tells the daemon who it is.
+int as_nobody(const std::string& socket) {
+  constexpr uid_t kNobody = 65534;
+  if (::setgroups(0, nullptr) != 0 || ::setgid(kNobody) != 0 || ::setuid(kNobody) != 0) return 10;
+  HttpClient own(socket, "", std::chrono::seconds(60));
+  const auto accepted = own.post("/v1/jobs", chat_job("nobodys"));
+  if (!accepted.ok() || accepted->status != 202) return 11;
+  const auto message = own.get("/v1/mailbox/nobodys?wait_s=60");
+  if (!message.ok() || message->text.find("\"tenant\":\"root\"") != std::string::npos) return 12;
+  HttpClient other(socket, "root", std::chrono::seconds(60));
+  const auto as_root = other.get("/v1/mailbox/one");
+  if (!as_root.ok() || as_root->status != 400) return 13;
+  json::object job = chat_job("nobodys");
+  job["tenant"] = "root";
+  const auto for_root = own.post("/v1/jobs", job);
+  if (!for_root.ok() || text_at(for_root->json, "error.param") != "tenant") return 14;
+  job = chat_job("nobodys");
+  job["priority"] = "critical";
+  const auto critical = own.post("/v1/jobs", job);
+  if (!critical.ok() || text_at(critical->json, "error.param") != "priority") return 15;
+  return 0;
+}
+
+TEST_F(Api, another_user_is_its_own_tenant_and_no_other) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to become another user";
+  ASSERT_EQ(::chmod(daemon_->directory().c_str(), 0711), 0);
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(as_nobody(daemon_->socket()));
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0) << "the number of the step of as_nobody() that failed";
+}
+
+TEST_F(Api, metrics_name_what_operators_need) {
+  submit(*client_, chat_job("metrics", 3));
+  wait_for_messages(*client_, "metrics", 1);
+  const std::string text = must(client_->get("/metrics")).text;
+  for (const char* name :
+       {"parkd_build_info{version=", "parkd_queue_depth{model=\"tiny\",state=\"queued\"}",
+        "parkd_queue_oldest_age_seconds", "parkd_jobs_parked", "parkd_jobs_running",
+        "parkd_units_in_use", "parkd_units_capacity", "parkd_jobs_finished_total{",
+        "outcome=\"completed\"", "parkd_prompt_tokens_total", "parkd_output_tokens_total",
+        "parkd_finish_latency_seconds_bucket", "parkd_store_fsyncs_total"}) {
+    EXPECT_NE(text.find(name), std::string::npos) << name << " is missing in\n" << text;
+  }
+}
+
+TEST_F(Api, pipelined_requests_are_answered_in_order) {
+  const std::string answer =
+      raw("GET /healthz HTTP/1.1\r\nHost: p\r\n\r\n"
+          "GET /v1/jobs/999999999 HTTP/1.1\r\nHost: p\r\n\r\n"
+          "GET /v1/pool HTTP/1.1\r\nHost: p\r\nConnection: close\r\n\r\n");
+  const size_t first = answer.find("\"status\":\"ok\"");
+  const size_t second = answer.find("there is no job 999999999");
+  const size_t third = answer.find("capacity_units");
+  EXPECT_TRUE(first < second && second < third && third != std::string::npos) << answer;
+}
+
+TEST_F(Api, hostile_bytes_get_a_refusal_and_the_daemon_lives) {
+  EXPECT_NE(raw("no http at all\r\n\r\n").find(" 400 "), std::string::npos);
+  EXPECT_NE(raw("GET /v1/%zz HTTP/1.1\r\n\r\n").find(" 400 "), std::string::npos);
+  EXPECT_NE(raw("GET / HTTP/1.1\r\nX: " + std::string(100'000, 'x') + "\r\n\r\n").find(" 400 "),
+            std::string::npos);
+  const std::string too_big =
+      raw("POST /v1/jobs HTTP/1.1\r\nHost: p\r\nContent-Length: 900000000\r\n\r\n{");
+  EXPECT_NE(too_big.find(" 413 "), std::string::npos) << too_big;
+  EXPECT_NE(too_big.find("max_request_bytes"), std::string::npos) << too_big;
+  EXPECT_EQ(must(client_->get("/healthz")).status, 200);
+}
+
+TEST_F(Api, curl_works) {
+  ChildProcess curl({"/usr/bin/curl", "-sS", "--unix-socket", daemon_->socket(), "-d",
+                     R"({"body":{"messages":[{"role":"user","content":"x"}],"max_tokens":2},)"
+                     R"("mailbox_key":"curl"})",
+                     "http://parkd/v1/jobs"});
+  if (curl.wait() == 127) GTEST_SKIP() << "curl is not installed";
+  EXPECT_NE(curl.out().find("\"mailbox_key\":\"curl\""), std::string::npos)
+      << curl.out() << curl.err();
+  EXPECT_EQ(wait_for_messages(*client_, "curl", 1).size(), 1u);
+}
+
+TEST(ApiLimits, a_job_over_the_capacity_is_refused_with_both_numbers) {
+  DaemonSetup setup;
+  setup.kv_units = 4;
+  DaemonProcess daemon(setup);
+  ASSERT_TRUE(daemon.start());
+  daemon.wait_for_model();
+  const auto client = daemon.client();
+  const HttpAnswer answer = must(client->post("/v1/jobs", chat_job("big", 1000)));
+  EXPECT_EQ(answer.status, 400);
+  const std::string why = text_at(answer.json, "error.message");
+  EXPECT_NE(why.find(" 4"), std::string::npos) << "no capacity in: " << why;
+  EXPECT_FALSE(text_at(answer.json, "error.param").empty()) << answer.text;
+}
+
+TEST(ApiLimits, a_full_queue_answers_429_with_depth_and_limit) {
+  DaemonSetup setup;
+  setup.more_lot = "  limits:\n    max_queue_depth: 2\n  queue:\n    backend: memory\n";
+  DaemonProcess daemon(setup);
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  const auto client = daemon.client();
+  submit(*client, far_future(chat_job("deep")));
+  submit(*client, far_future(chat_job("deep")));
+  const HttpAnswer answer = must(client->post("/v1/jobs", far_future(chat_job("deep"))));
+  EXPECT_EQ(answer.status, 429) << answer.text;
+  EXPECT_NE(text_at(answer.json, "error.message").find("2 jobs are waiting, the limit is 2"),
+            std::string::npos)
+      << answer.text;
+}
+
+}  // namespace
+}  // namespace parkd::testing

@@ -1,0 +1,189 @@
+// jobctl batch run: what comes back, and that it comes back once, whatever dies in between.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <random>
+
+#include "lib/base/text.h"
+#include "tests/e2e/child_process.h"
+#include "tests/e2e/jobs.h"
+
+namespace parkd::testing {
+namespace {
+
+std::string batch_line(const std::string& custom_id, int max_tokens) {
+  json::object line;
+  line["custom_id"] = custom_id;
+  line["method"] = "POST";
+  line["url"] = "/v1/chat/completions";
+  line["body"] = chat_body("Tell me about " + custom_id + ".", max_tokens);
+  line["body"].as_object()["model"] = "tiny";
+  return json::serialize(line) + "\n";
+}
+
+class BatchRun : public ::testing::Test {
+ protected:
+  BatchRun() : daemon_(setup()) {}
+
+  static DaemonSetup setup() {
+    DaemonSetup setup;
+    setup.max_num_seqs = 4;
+    setup.worker_threads = 2;
+    return setup;
+  }
+
+  std::string in() const { return daemon_.directory() + "/in.jsonl"; }
+  std::string out() const { return daemon_.directory() + "/out.jsonl"; }
+  void write_input(const std::string& text) const { std::ofstream(in()) << text; }
+  std::string output() const {
+    std::ifstream file(out());
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  std::vector<std::string> command(std::vector<std::string> more = {}) const {
+    std::vector<std::string> words = {"batch", "run", in(), "-o", out()};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  JobctlResult run(std::vector<std::string> more = {}) const {
+    return run_jobctl(daemon_, command(std::move(more)));
+  }
+  // The result lines by custom_id; a line that is not JSON or repeats one is a failure.
+  std::map<std::string, json::value> results() const {
+    std::map<std::string, json::value> by_id;
+    std::ifstream file(out());
+    for (std::string line; std::getline(file, line);) {
+      json::error_code error;
+      const json::value result = json::parse(line, error);
+      EXPECT_FALSE(error) << line;
+      EXPECT_TRUE(by_id.emplace(text_at(result, "custom_id"), result).second)
+          << text_at(result, "custom_id") << " is there twice";
+    }
+    return by_id;
+  }
+  size_t n_lines() const {
+    const std::string text = output();
+    return static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
+  }
+
+  DaemonProcess daemon_;
+};
+
+TEST_F(BatchRun, each_line_gets_an_openai_result_line) {
+  std::string input = batch_line("a", 3) + batch_line("b", 4) + "\n";
+  json::object bad = json::parse(batch_line("bad", 3)).as_object();
+  bad["body"].as_object()["temperature"] = 9;
+  input += json::serialize(bad) + "\n" + batch_line("c", 5);
+  write_input(input);
+  ASSERT_TRUE(daemon_.start());
+  const JobctlResult result = run();
+  EXPECT_EQ(result.exit_code, 1) << "a line failed: " << result.err;
+  EXPECT_NE(result.err.find("3 completed, 1 failed, 3 truncated"), std::string::npos) << result.err;
+  const auto lines = results();
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_EQ(number_at(lines.at("b"), "response.status_code"), 200);
+  EXPECT_EQ(number_at(lines.at("b"), "response.body.usage.completion_tokens"), 4);
+  EXPECT_TRUE(find(lines.at("b"), "error")->is_null());
+  EXPECT_FALSE(text_at(lines.at("b"), "id").empty());
+  EXPECT_EQ(number_at(lines.at("bad"), "response.status_code"), 400);
+  EXPECT_EQ(text_at(lines.at("bad"), "response.body.error.param"), "temperature")
+      << json::serialize(lines.at("bad"));
+  EXPECT_TRUE(find(lines.at("bad"), "error")->is_null());
+
+  const std::string before = output();
+  const JobctlResult again = run();
+  EXPECT_EQ(output(), before) << "nothing was left to do";
+  EXPECT_EQ(again.exit_code, 1);
+  EXPECT_NE(again.err.find("3 completed, 1 failed, 3 truncated"), std::string::npos) << again.err;
+}
+
+TEST_F(BatchRun, a_batch_with_unusable_lines_is_refused_with_their_numbers) {
+  write_input(batch_line("a", 3) + "{broken\n" + batch_line("a", 3) + "{\"body\":{}}\n");
+  const JobctlResult result = run();
+  EXPECT_EQ(result.exit_code, 2);
+  for (const char* part : {"line 2 is not JSON", "line 3 repeats custom_id \"a\" of line 1",
+                           "line 4 has no custom_id"}) {
+    EXPECT_NE(result.err.find(part), std::string::npos) << part << " is missing in " << result.err;
+  }
+}
+
+TEST_F(BatchRun, an_interrupted_run_says_how_to_go_on_and_goes_on) {
+  std::string input;
+  for (int i = 0; i < 40; ++i) input += batch_line("i" + std::to_string(i), 400);
+  write_input(input);
+  ASSERT_TRUE(daemon_.start());
+  {
+    ChildProcess first(jobctl_argv(daemon_, command({"--deadline", "+1h"})));
+    while (n_lines() < 3) ::usleep(2000);
+    first.signal(SIGINT);
+    EXPECT_EQ(first.wait(), 5) << first.err();
+    EXPECT_NE(first.err().find("Continue with the same command"), std::string::npos) << first.err();
+  }
+  // A result was cut in the middle of its line.
+  std::string torn = output();
+  ASSERT_LT(n_lines(), 40u) << "the run was over before it was interrupted";
+  torn.resize(torn.size() - 5);
+  std::ofstream(out(), std::ios::trunc) << torn;
+  const JobctlResult rest = run({"--deadline", "+1h", "--priority", "high"});
+  EXPECT_EQ(rest.exit_code, 0) << rest.err;
+  const auto lines = results();
+  EXPECT_EQ(lines.size(), 40u);
+  for (const auto& [custom_id, line] : lines) {
+    EXPECT_EQ(number_at(line, "response.status_code"), 200) << json::serialize(line);
+  }
+}
+
+TEST_F(BatchRun, two_runs_do_not_write_to_one_output) {
+  std::string input;
+  for (int i = 0; i < 4; ++i) input += batch_line("i" + std::to_string(i), 3);
+  write_input(input);
+  ChildProcess first(jobctl_argv(daemon_, command()));  // waits: no daemon is there
+  while (::access((out() + ".parkd-run").c_str(), F_OK) != 0) ::usleep(2000);
+  EXPECT_EQ(run().exit_code, 4);
+  ASSERT_TRUE(daemon_.start());
+  EXPECT_EQ(first.wait(), 0) << first.err();
+  EXPECT_EQ(results().size(), 4u);
+}
+
+TEST_F(BatchRun, each_line_comes_back_once_though_both_sides_are_killed) {
+  const uint64_t seed = random_u64() % 1'000'000;
+  std::cout << "seed " << seed << "\n";
+  std::mt19937_64 random(seed);
+  constexpr size_t kLines = 100;
+  constexpr int kKills = 10;
+  std::string input;
+  for (size_t i = 0; i < kLines; ++i) {
+    input += batch_line("line-" + std::to_string(i), 50 + static_cast<int>(random() % 200));
+  }
+  write_input(input);
+  ASSERT_TRUE(daemon_.start());
+  auto jobctl = std::make_unique<ChildProcess>(jobctl_argv(daemon_, command()));
+  for (int kill = 0; kill < kKills; ++kill) {
+    // Each kill falls after some progress, so that all of them fall into the batch.
+    const size_t target = kLines * static_cast<size_t>(kill + 1) / (kKills + 2);
+    while (n_lines() < target) ::usleep(1000);
+    ::usleep(static_cast<useconds_t>(random() % 20'000));
+    if (kill % 3 == 2) {
+      jobctl.reset();  // kill -9
+      jobctl = std::make_unique<ChildProcess>(jobctl_argv(daemon_, command()));
+    } else {
+      daemon_.kill();
+      ASSERT_TRUE(daemon_.start());
+    }
+  }
+  EXPECT_EQ(jobctl->wait(), 0) << jobctl->err();
+  const auto lines = results();
+  EXPECT_EQ(lines.size(), kLines);
+  for (const auto& [custom_id, line] : lines) {
+    EXPECT_EQ(number_at(line, "response.status_code"), 200) << json::serialize(line);
+  }
+  // The daemon has one message for each as well, and nothing is left in the queue.
+  const HttpAnswer jobs = must(daemon_.client()->get("/v1/jobs"));
+  EXPECT_EQ(find(jobs.json, "jobs")->get_array().size(), 0u) << jobs.text;
+}
+
+}  // namespace
+}  // namespace parkd::testing

@@ -1,0 +1,248 @@
+// A daemon's life: starting, loading, draining, stopping, dying.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+#include <set>
+
+#include "lib/base/thread.h"
+#include "tests/e2e/child_process.h"
+#include "tests/e2e/jobs.h"
+
+namespace parkd::testing {
+namespace {
+
+constexpr auto kPatience = std::chrono::seconds(120);
+
+// Runs for a while, also on the tiny model: many steps of many sequences.
+json::object long_job(const std::string& key) {
+  json::object job = chat_job(key, 1800);
+  job["body"].as_object()["n"] = 8;
+  return job;
+}
+
+DaemonSetup long_running() {
+  DaemonSetup setup;
+  setup.max_num_seqs = 8;
+  setup.drain_timeout_s = 100;
+  return setup;
+}
+
+void wait_until_running(HttpClient& client) {
+  for (;;) {
+    const HttpAnswer pool = must(client.get("/v1/pool"));
+    if (pool.status != 200) return;
+    if (number_at(find(pool.json, "models")->get_array().at(0), "running") > 0) return;
+    ::usleep(2000);
+  }
+}
+
+bool ended_with(DaemonProcess& daemon, int exit_code) {
+  const auto end = daemon.wait_for_end(kPatience);
+  return end && WIFEXITED(*end) && WEXITSTATUS(*end) == exit_code;
+}
+
+TEST(Life, a_stopping_daemon_answers_503_and_finishes_what_runs) {
+  DaemonProcess daemon(long_running());
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  daemon.wait_for_model();
+  const auto client = daemon.client();
+  const int64_t id = submit(*client, long_job("long"));
+  wait_until_running(*client);
+  daemon.signal(SIGTERM);
+  // The signal is handled when readiness says so; the long job keeps the daemon here till then.
+  HttpAnswer ready;
+  do {
+    ready = must(client->get("/readyz"));
+  } while (ready.status == 200);
+  EXPECT_EQ(ready.status, 503);
+  EXPECT_TRUE(flag_at(ready.json, "stopping")) << ready.text;
+  const HttpAnswer refused = must(client->post("/v1/jobs", chat_job("late")));
+  EXPECT_EQ(refused.status, 503) << refused.text;
+  EXPECT_NE(text_at(refused.json, "error.message").find("stopping"), std::string::npos);
+  EXPECT_TRUE(ended_with(daemon, 0)) << daemon.log();
+
+  ASSERT_TRUE(daemon.start());
+  const HttpAnswer job = must(daemon.client()->get("/v1/jobs/" + std::to_string(id)));
+  EXPECT_EQ(text_at(job.json, "outcome"), "completed") << job.text;
+}
+
+TEST(Life, a_second_signal_stops_at_once_and_loses_nothing) {
+  DaemonProcess daemon(long_running());
+  ASSERT_TRUE(daemon.start());
+  daemon.wait_for_model();
+  const auto client = daemon.client();
+  const int64_t id = submit(*client, long_job("long"));
+  wait_until_running(*client);
+  daemon.signal(SIGTERM);
+  while (must(client->get("/readyz")).status == 200) {
+  }
+  daemon.signal(SIGTERM);
+  EXPECT_TRUE(ended_with(daemon, 0)) << daemon.log();
+
+  ASSERT_TRUE(daemon.start());
+  const HttpAnswer job = must(daemon.client()->get("/v1/jobs/" + std::to_string(id)));
+  EXPECT_EQ(find(job.json, "outcome"), nullptr) << "the job had ended before the second signal";
+  EXPECT_EQ(number_at(job.json, "attempts"), 0) << "stopping spends no attempt: " << job.text;
+  const json::array messages = wait_for_messages(*daemon.client(), "long", 1);
+  EXPECT_EQ(text_at(messages[0], "outcome"), "completed");
+}
+
+TEST(Life, a_waiting_reader_is_answered_when_the_daemon_stops) {
+  DaemonProcess daemon(DaemonSetup{});
+  ASSERT_TRUE(daemon.start());
+  std::optional<HttpAnswer> page;
+  Thread reader({"reader", 0},
+                [&] { page = must(daemon.client()->get("/v1/mailbox/empty?wait_s=60")); });
+  ::usleep(100'000);  // most likely it waits by now; if not, it is answered at once all the same
+  daemon.signal(SIGTERM);
+  EXPECT_TRUE(ended_with(daemon, 0)) << daemon.log();
+  reader.join();
+}
+
+TEST(Life, an_accepted_job_survives_kill_9_and_runs_after_the_restart) {
+  DaemonProcess daemon(long_running());
+  ASSERT_TRUE(daemon.start());
+  const auto client = daemon.client();
+  const int64_t running = submit(*client, long_job("kept"));
+  const int64_t waiting = submit(*client, chat_job("kept", 3));
+  daemon.kill();
+  ASSERT_TRUE(daemon.start()) << "the dead daemon's socket and lock are in the way";
+  std::set<int64_t> ids;
+  for (const json::value& message : wait_for_messages(*daemon.client(), "kept", 2)) {
+    EXPECT_EQ(text_at(message, "outcome"), "completed");
+    ids.insert(number_at(message, "id"));
+  }
+  EXPECT_EQ(ids, (std::set<int64_t>{running, waiting}));
+}
+
+TEST(Life, a_second_daemon_on_the_same_state_directory_is_refused) {
+  DaemonProcess daemon(DaemonSetup{});
+  ASSERT_TRUE(daemon.start());
+  ChildProcess second({PARKD_BINARY, "--config", daemon.config_path()});
+  EXPECT_EQ(second.wait(), 1);
+  EXPECT_NE(second.err().find("state"), std::string::npos) << second.err();
+  EXPECT_EQ(must(daemon.client()->get("/healthz")).status, 200) << "the first one lost its socket";
+}
+
+TEST(Life, a_wrong_configuration_is_refused_with_its_place) {
+  TempDir directory;
+  const std::string path = directory.path() + "/bad.yaml";
+  std::FILE* file = std::fopen(path.c_str(), "w");
+  std::fputs("daemon:\n  drain_timeout_s: soon\n", file);
+  std::fclose(file);
+  ChildProcess daemon({PARKD_BINARY, "--config", path});
+  EXPECT_EQ(daemon.wait(), 2);
+  EXPECT_NE(daemon.err().find("bad.yaml:2:"), std::string::npos) << daemon.err();
+  ChildProcess none({PARKD_BINARY, "--config", directory.path() + "/none.yaml"});
+  EXPECT_EQ(none.wait(), 2);
+}
+
+TEST(Life, the_configuration_can_be_checked_and_printed) {
+  DaemonProcess daemon(DaemonSetup{});
+  ChildProcess check({PARKD_BINARY, "--config", daemon.config_path(), "--check-config"});
+  EXPECT_EQ(check.wait(), 0) << check.err();
+  ChildProcess print({PARKD_BINARY, "--config", daemon.config_path(), "--print-config"});
+  EXPECT_EQ(print.wait(), 0);
+  EXPECT_NE(print.out().find("max_num_seqs: 2"), std::string::npos) << print.out();
+}
+
+// A model file that is a pipe: reading it takes until somebody opens the other end.
+TEST(Life, a_slowly_loading_model_does_not_keep_jobs_out) {
+  DaemonProcess daemon(DaemonSetup{});
+  const std::string file = daemon.directory() + "/tiny.gguf";
+  const std::string saved = file + ".saved";
+  ASSERT_EQ(std::rename(file.c_str(), saved.c_str()), 0);
+  ASSERT_EQ(::mkfifo(file.c_str(), 0600), 0);
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  const auto client = daemon.client();
+  const HttpAnswer ready = must(client->get("/readyz"));
+  EXPECT_EQ(ready.status, 200) << "ready means that jobs are accepted";
+  EXPECT_NE(ready.text.find("\"state\":\"loading\""), std::string::npos) << ready.text;
+  const int64_t id = submit(*client, chat_job("early"));
+  json::object bad = chat_job("early");
+  bad["body"].as_object()["temperature"] = 9;
+  EXPECT_EQ(must(client->post("/v1/jobs", bad)).status, 400) << "bodies are checked all the same";
+  EXPECT_EQ(text_at(must(client->get("/v1/jobs/" + std::to_string(id))).json, "state"), "queued");
+
+  ::close(::open(file.c_str(), O_RDWR));  // the load goes on, and finds no model
+  HttpAnswer models;
+  do {
+    models = must(client->get("/v1/models"));
+  } while (models.text.find("\"state\":\"loading\"") != std::string::npos);
+  EXPECT_NE(models.text.find("\"state\":\"failed\""), std::string::npos) << models.text;
+  EXPECT_FALSE(text_at(find(models.json, "data")->get_array().at(0), "failure").empty());
+  EXPECT_NE(must(client->get("/readyz")).text.find("\"failed\""), std::string::npos);
+  daemon.signal(SIGTERM);
+  EXPECT_TRUE(ended_with(daemon, 0)) << daemon.log();
+
+  ASSERT_EQ(std::rename(saved.c_str(), file.c_str()), 0);
+  ASSERT_TRUE(daemon.start());
+  const json::array messages = wait_for_messages(*daemon.client(), "early", 1);
+  EXPECT_EQ(text_at(messages[0], "outcome"), "completed");
+  EXPECT_EQ(number_at(messages[0], "id"), id);
+}
+
+TEST(Life, the_log_says_what_the_pool_became_and_sigusr1_dumps_it) {
+  DaemonSetup setup;
+  setup.worker_threads = 2;
+  DaemonProcess daemon(setup);
+  ASSERT_TRUE(daemon.start());
+  daemon.wait_for_model();
+  EXPECT_NE(daemon.log().find("parking lot pool initialized with 2 worker threads"),
+            std::string::npos)
+      << daemon.log();
+  daemon.signal(SIGUSR1);
+  while (daemon.running() && daemon.log().find("dump.model") == std::string::npos) ::usleep(2000);
+  EXPECT_TRUE(daemon.running());
+}
+
+// The socket that systemd would listen on.
+class NotifySocket {
+ public:
+  explicit NotifySocket(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_DGRAM, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+    EXPECT_EQ(::bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  }
+  ~NotifySocket() { ::close(fd_); }
+  NotifySocket(const NotifySocket&) = delete;
+  NotifySocket& operator=(const NotifySocket&) = delete;
+
+  // Reads until a message holds `word`.
+  bool hears(const std::string& word) {
+    char buffer[1024];
+    for (;;) {
+      const ssize_t n = ::recv(fd_, buffer, sizeof buffer, 0);
+      if (n < 0) return false;
+      if (std::string(buffer, static_cast<size_t>(n)).find(word) != std::string::npos) return true;
+    }
+  }
+
+ private:
+  int fd_;
+};
+
+TEST(Life, systemd_hears_ready_watchdog_and_stopping) {
+  DaemonProcess daemon(DaemonSetup{});
+  NotifySocket systemd(daemon.directory() + "/notify");
+  ASSERT_TRUE(daemon.start(
+      {{"NOTIFY_SOCKET", daemon.directory() + "/notify"}, {"WATCHDOG_USEC", "300000"}}));
+  EXPECT_TRUE(systemd.hears("READY=1"));
+  EXPECT_TRUE(systemd.hears("WATCHDOG=1"));
+  EXPECT_TRUE(systemd.hears("WATCHDOG=1")) << "it goes on";
+  daemon.signal(SIGTERM);
+  EXPECT_TRUE(systemd.hears("STOPPING=1"));
+  EXPECT_TRUE(ended_with(daemon, 0));
+}
+
+}  // namespace
+}  // namespace parkd::testing

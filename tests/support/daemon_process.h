@@ -1,0 +1,61 @@
+// A real parkd in a directory of its own: start it, talk to it, kill it, start it again.
+//
+// Owned by one test thread; client() makes connections for others. The directory, with the queue
+// and the log, outlives the processes.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "tests/support/temp_dir.h"
+#include "tools/jobctl/http_client.h"
+
+namespace parkd::testing {
+
+struct DaemonSetup {
+  int max_num_seqs = 2;
+  int worker_threads = 1;
+  int kv_units = 0;  // limits.max_units; 0 = what the memory holds
+  int drain_timeout_s = 10;
+  std::string more_daemon;  // further lines of the daemon: section, indented
+  std::string more_lot;     // further lines of the parking_lot: section, indented
+};
+
+class DaemonProcess {
+ public:
+  explicit DaemonProcess(const DaemonSetup& setup);
+  ~DaemonProcess();  // kills what still runs
+  DaemonProcess(const DaemonProcess&) = delete;
+  DaemonProcess& operator=(const DaemonProcess&) = delete;
+
+  using Environment = std::map<std::string, std::string>;
+  // Forks and waits until it answers; returns false when it died before (a kill point may say so).
+  bool start(const Environment& environment = {});
+  // Waits until the model is loaded.
+  void wait_for_model();
+
+  void signal(int number);
+  void kill();  // SIGKILL, and waits for the end
+  // The wait status, once it has ended; nothing when it still runs after `patience`.
+  std::optional<int> wait_for_end(std::chrono::seconds patience);
+  bool running();
+
+  std::unique_ptr<jobctl::HttpClient> client(const std::string& tenant = "") const;
+  const std::string& socket() const { return socket_; }
+  std::string directory() const { return directory_.path(); }
+  std::string config_path() const { return directory_.path() + "/parkd.yaml"; }
+  std::string log() const;
+
+ private:
+  TempDir directory_;
+  std::string socket_;
+  pid_t pid_ = -1;
+  std::optional<int> end_;
+};
+
+}  // namespace parkd::testing
