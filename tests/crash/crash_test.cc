@@ -1,0 +1,117 @@
+// kill -9 at every named point and at random, under load, on one queue directory from first to
+// last. CI size: every kill point once and 20 random kills; PARKD_LONG=1: 10 to 20 times as many.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <iostream>
+
+#include "lib/base/kill_point.h"
+#include "lib/base/text.h"
+#include "tests/crash/crash_world.h"
+
+namespace parkd::testing {
+namespace {
+
+// Points that only a stopping daemon passes.
+bool needs_drain(std::string_view point) {
+  return point == "drain.before_release" || point == "release.after_commit";
+}
+
+// Passed a few times a minute at most.
+bool is_rare(std::string_view point) {
+  return point == "purge.mid" || point == "cancel.after_commit";
+}
+
+bool died_by_sigkill(std::optional<int> status) {
+  return status && WIFSIGNALED(*status) && WTERMSIG(*status) == SIGKILL;
+}
+
+// Starts the daemon with its kill point armed and waits for its end. A drain may find nothing to
+// give back, and then ends well: it is tried again.
+std::optional<int> run_until_end(CrashWorld& world, std::string_view point,
+                                 const std::string& target) {
+  constexpr int kDrainsMax = 20;
+  for (int i = 0;; ++i) {
+    world.daemon().start({{"PARKD_KILL_AT", target}});
+    if (needs_drain(point) && world.wait_for_load()) world.daemon().signal(SIGTERM);
+    const auto end = world.daemon().wait_for_end(std::chrono::seconds(60));
+    const bool ended_well = end && WIFEXITED(*end) && WEXITSTATUS(*end) == 0;
+    if (!ended_well || !needs_drain(point) || i == kDrainsMax) return end;
+  }
+}
+
+struct Tally {
+  std::map<std::string, int> kills;
+  int under_load = 0;  // something ran and something waited
+  int total = 0;
+
+  void count(const std::string& where, const Load& load) {
+    ++kills[where];
+    ++total;
+    if (load.running > 0 && load.waiting > 0) ++under_load;
+  }
+};
+
+TEST(Crash, acknowledged_jobs_end_in_exactly_one_message_wherever_the_daemon_dies) {
+  const bool long_run = std::getenv("PARKD_LONG") != nullptr;
+  const int rounds = long_run ? 20 : 1;
+  const int random_kills = long_run ? 120 : 8;
+  const uint64_t seed = random_u64() % 1'000'000;
+  std::cout << "seed " << seed << "\n";
+  std::mt19937_64 random(seed);
+  CrashWorld world(seed);
+  Tally tally;
+  world.start_clients(3);
+
+  for (int round = 0; round < rounds; ++round) {
+    for (const std::string_view point : kill_point_names()) {
+      // The first passings of some points come before anything runs; later ones come under load.
+      const uint64_t passing = is_rare(point) ? 1 + random() % 2 : 3 + random() % 12;
+      const std::string target =
+          std::string(point) + ":" + std::to_string(needs_drain(point) ? 1 : passing);
+      SCOPED_TRACE(target);
+      const auto end = run_until_end(world, point, target);
+      ASSERT_TRUE(died_by_sigkill(end)) << "the point was never passed\n"
+                                        << world.daemon().log().substr(0, 4000);
+      tally.count(std::string(point), world.last_load());
+      ASSERT_TRUE(world.daemon().start());
+      world.check_after_restart();
+      if (HasFatalFailure()) return;
+      ASSERT_TRUE(world.wait_for_load());
+      world.daemon().kill();
+      tally.count("random", world.last_load());
+    }
+  }
+  for (int i = 0; i < random_kills; ++i) {
+    ASSERT_TRUE(world.daemon().start());
+    ASSERT_TRUE(world.wait_for_load());
+    ::usleep(static_cast<useconds_t>(random() % 30'000));
+    world.daemon().kill();
+    tally.count("random", world.last_load());
+  }
+
+  ASSERT_TRUE(world.daemon().start());
+  world.check_after_restart();
+  world.stop_clients();
+  world.check_at_the_end();
+  world.daemon().signal(SIGTERM);
+  const auto end = world.daemon().wait_for_end(std::chrono::seconds(30));
+  EXPECT_TRUE(end && WIFEXITED(*end) && WEXITSTATUS(*end) == 0) << "the last stop was not clean";
+
+  for (const auto& [point, kills] : tally.kills)
+    std::cout << kills << " kills at " << point << "\n";
+  std::cout << tally.total << " kills, " << tally.under_load
+            << " with a job running and one waiting, " << world.submits_in_doubt()
+            << " submits cut off, " << world.n_acknowledged() << " jobs acknowledged\n";
+  for (const std::string_view point : kill_point_names()) {
+    EXPECT_GT(tally.kills[std::string(point)], 0) << point << " was never hit";
+  }
+  EXPECT_GE(tally.total, 30);
+  EXPECT_GT(world.submits_in_doubt(), 0) << "no kill fell into a submit";
+}
+
+}  // namespace
+}  // namespace parkd::testing
