@@ -112,7 +112,7 @@ TEST_F(BatchRun, a_batch_with_unusable_lines_is_refused_with_their_numbers) {
 
 TEST_F(BatchRun, an_interrupted_run_says_how_to_go_on_and_goes_on) {
   std::string input;
-  for (int i = 0; i < 40; ++i) input += batch_line("i" + std::to_string(i), 400);
+  for (int i = 0; i < 40; ++i) input += batch_line("i" + std::to_string(i), 1500);
   write_input(input);
   ASSERT_TRUE(daemon_.start());
   {
