@@ -482,7 +482,7 @@ DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_n int;
 BEGIN
   PERFORM parkd.enter_finish_v1();
   RETURN QUERY
-  WITH i AS MATERIALIZED (
+  WITH i AS (
     SELECT * FROM unnest(p_ids, p_leases, p_outcomes, p_codes, p_messages, p_params, p_status, p_bodies,
                          p_prompt, p_completion, p_units, p_queue_us, p_run_us)
       i(id, lease, outcome, code, message, param, status, body, prompt, completion, units, queue_us, run_us)),
@@ -553,11 +553,12 @@ END $$;
 
 -- Announces that this transaction is about to draw message sequences above the present one. The lock
 -- ends with the transaction; the lower 32 bits are enough, for readers compare by distance.
-CREATE FUNCTION parkd.enter_finish_v1() RETURNS void LANGUAGE sql VOLATILE
-SET search_path = pg_catalog, parkd, pg_temp SET jit = off AS $$
-  SELECT pg_advisory_xact_lock_shared(1886540396, ((last_value + is_called::int) & 4294967295)::bit(32)::int)
-    FROM parkd.message_sequence;
-$$;
+CREATE FUNCTION parkd.enter_finish_v1() RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared(1886540396, ((s.last_value + s.is_called::int) & 4294967295)::bit(32)::int)
+     FROM parkd.message_sequence s;
+END $$;
 
 -- The largest message sequence below which nothing can appear any more. Sequences are drawn before
 -- the commit, so a message may become visible after one with a larger sequence; a cursor that went

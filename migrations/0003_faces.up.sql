@@ -21,17 +21,22 @@ BEGIN
   END LOOP;
 END $$;
 
-CREATE FUNCTION parkd.acts_for_any() RETURNS bool LANGUAGE sql STABLE SECURITY DEFINER
+-- plpgsql keeps its plans for the session; SQL functions that cannot be inlined are planned at each call.
+CREATE FUNCTION parkd.acts_for_any() RETURNS bool LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp AS $$
-  SELECT pg_has_role(session_user, 'parkd_admin', 'member') OR pg_has_role(session_user, 'parkd_daemon', 'member');
-$$;
+BEGIN
+  RETURN pg_has_role(session_user, 'parkd_admin', 'member') OR pg_has_role(session_user, 'parkd_daemon', 'member');
+END $$;
 
 -- The tenant of this login. SET ROLE does not change it.
-CREATE FUNCTION parkd.my_tenant() RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
+CREATE FUNCTION parkd.my_tenant() RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp AS $$
-  SELECT coalesce((SELECT l.tenant FROM parkd.tenant_logins l WHERE l.login = session_user),
-                  CASE WHEN parkd.acts_for_any() THEN 'default' ELSE session_user::text END);
-$$;
+DECLARE v_tenant text;
+BEGIN
+  SELECT l.tenant INTO v_tenant FROM parkd.tenant_logins l WHERE l.login = session_user;
+  IF FOUND THEN RETURN v_tenant; END IF;
+  RETURN CASE WHEN parkd.acts_for_any() THEN 'default' ELSE session_user::text END;
+END $$;
 
 -- --- INSERT INTO parkd.jobs ---------------------------------------------------------------------
 
@@ -45,12 +50,12 @@ DECLARE
   v_model parkd.models;
   v_new   numeric;
   v_n     numeric;
-  v_any   bool := parkd.acts_for_any();
+  v_mine  text := parkd.my_tenant();
 BEGIN
-  NEW.tenant := coalesce(nullif(NEW.tenant, ''), parkd.my_tenant());
-  IF NOT v_any AND NEW.tenant <> parkd.my_tenant() THEN
+  NEW.tenant := coalesce(nullif(NEW.tenant, ''), v_mine);
+  IF NEW.tenant <> v_mine AND NOT parkd.acts_for_any() THEN
     RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-      MESSAGE = format('login %s submits for tenant %s, not for %s', session_user, parkd.my_tenant(), NEW.tenant),
+      MESSAGE = format('login %s submits for tenant %s, not for %s', session_user, v_mine, NEW.tenant),
       HINT = 'Leave tenant out, or let an administrator add a row to parkd.tenant_logins.';
   END IF;
   IF NEW.body IS NULL OR json_typeof(NEW.body) <> 'object' THEN
@@ -96,7 +101,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'run_timeout and max_attempts are above 0',
       HINT = 'Leave them out for the defaults.';
   END IF;
-  IF NEW.priority = 'critical' AND NOT v_any
+  IF NEW.priority = 'critical' AND NOT parkd.acts_for_any()
      AND NOT EXISTS (SELECT FROM parkd.tenants t WHERE t.name = NEW.tenant AND t.may_be_critical) THEN
     RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('tenant %s may not submit critical jobs', NEW.tenant),
       HINT = 'Use high, or let an administrator set parkd.tenants.may_be_critical.';
