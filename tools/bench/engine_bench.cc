@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-#include "kernels/cpu/peak.h"
+#include "kernels/cpu/measure.h"
 #include "lib/backend/cpu/cpu_backend.h"
 #include "lib/base/check.h"
 #include "lib/base/thread.h"
@@ -121,7 +121,7 @@ double layer_macs(const ModelShape& shape) {
 }
 
 BenchResult measure(EngineUnderTest& engine, const ModelShape& shape, const Load& load,
-                    int n_workers) {
+                    double peak_gop_per_s) {
   Load prefill_only = load;
   prefill_only.output_tokens = 1;
   const Ran prefill = engine.run(prefill_only);
@@ -141,8 +141,7 @@ BenchResult measure(EngineUnderTest& engine, const ModelShape& shape, const Load
       .figure("jobs_per_s", load.jobs / whole.seconds)
       .figure("p50_ms", percentile_of(job_ms, 0.50))
       .figure("p99_ms", percentile_of(job_ms, 0.99))
-      .figure("peak_fraction",
-              2 * macs / whole.seconds / kernels::measured_peak_ops_per_s(n_workers))
+      .figure("peak_fraction", 2e-9 * macs / whole.seconds / peak_gop_per_s)
       .figure("peak_rss_bytes", peak_rss_bytes());
   return result;
 }
@@ -153,6 +152,9 @@ void run_engine_benchmarks(const Settings& settings) {
   auto card = load_model_card(settings.model);
   PARKD_CHECK(card.ok(), card.status().to_string());
   const int n_workers = settings.threads > 0 ? settings.threads : usable_cores();
+  const cpu::Isa isa = cpu_isa_from_string(settings.isa)->value_or(cpu::detect_isa());
+  const double peak_gop_per_s =
+      cpu::measure_dot_peak_gop_per_s(isa) * std::min(n_workers, usable_cores());
   EngineUnderTest engine(settings, *card, n_workers);
   const std::vector<Load> loads =
       settings.smoke ? std::vector<Load>{{2, 8, 4}}
@@ -160,7 +162,7 @@ void run_engine_benchmarks(const Settings& settings) {
   for (const Load& load : loads) {
     std::vector<BenchResult> runs;
     for (int run = 0; run < settings.runs; ++run) {
-      runs.push_back(measure(engine, (*card)->shape, load, n_workers));
+      runs.push_back(measure(engine, (*card)->shape, load, peak_gop_per_s));
     }
     print(settings, median(std::move(runs))
                         .label("backend", engine.description())

@@ -23,7 +23,7 @@ std::string some_text(size_t n_bytes) {
   std::mt19937 random(11);
   std::string text;
   while (text.size() < n_bytes) {
-    const uint32_t draw = random();
+    const auto draw = static_cast<uint32_t>(random());
     if (draw % 41 == 0) {
       text += "\nfor (int i = 0; i < n; ++i) total += values[i];\n";
     } else if (draw % 17 == 0) {
