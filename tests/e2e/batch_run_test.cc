@@ -93,6 +93,14 @@ TEST_F(BatchRun, each_line_gets_an_openai_result_line) {
       << json::serialize(lines.at("bad"));
   EXPECT_TRUE(find(lines.at("bad"), "error")->is_null());
 
+  // A result line holds the daemon's own bytes, numbers included.
+  const std::string id = text_at(lines.at("b"), "id").substr(std::string("batch_req_").size());
+  const std::string message = must(daemon_.client()->get("/v1/jobs/" + id)).text;
+  const size_t begin = message.find("\"response\":");
+  const std::string response =
+      message.substr(begin, message.find(",\"prompt_tokens\":", begin) - begin);
+  EXPECT_NE(output().find(response), std::string::npos) << response;
+
   const std::string before = output();
   const JobctlResult again = run();
   EXPECT_EQ(output(), before) << "nothing was left to do";

@@ -165,11 +165,11 @@ Result<BatchOutput> BatchOutput::open(const std::string& path, const BatchInput&
   return output;
 }
 
-Status BatchOutput::append(const std::string& custom_id, const json::value& line) {
+Status BatchOutput::append(const std::string& custom_id, std::string line) {
   if (!done_.insert(custom_id).second) return {};
-  counts_.count(line);
-  const std::string text = json::serialize(line) + "\n";
-  const bool written = std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size() &&
+  counts_.count(json::parse(line));
+  line += '\n';
+  const bool written = std::fwrite(line.data(), 1, line.size(), file_.get()) == line.size() &&
                        std::fflush(file_.get()) == 0;
   if (!written) return invalid("cannot write " + path_ + ": " + std::strerror(errno));
   return {};

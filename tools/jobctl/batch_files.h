@@ -7,7 +7,6 @@
 // cut off when the run goes on.
 #pragma once
 
-#include <boost/json/value.hpp>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -61,8 +60,8 @@ class BatchOutput {
   const std::string& run_id() const { return run_id_; }
   const std::string& deadline() const { return deadline_; }  // the run's; empty: none
 
-  // Appends a result line, once per custom_id.
-  Status append(const std::string& custom_id, const boost::json::value& line);
+  // Appends a result line (JSON, without its newline), once per custom_id.
+  Status append(const std::string& custom_id, std::string line);
   // Everything is written: syncs it and ends the run.
   Status complete();
 

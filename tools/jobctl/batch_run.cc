@@ -14,6 +14,7 @@
 #include <iostream>
 #include <map>
 
+#include "lib/base/check.h"
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/job/completion_response.h"
@@ -21,6 +22,7 @@
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"
 #include "tools/jobctl/progress.h"
+#include "tools/jobctl/raw_json.h"
 #include "tools/jobctl/time_option.h"
 
 namespace parkd::jobctl {
@@ -69,7 +71,7 @@ class BatchRun {
   Status chunk_answered(const std::vector<Submission>& chunk, const HttpAnswer& answer);
   Status refuse_line(const Submission& submission, const HttpAnswer& answer);
   Status collect(int64_t wait_s);
-  Status take_in(const json::value& message);
+  Status take_in(const json::value& message, std::string_view raw);
   void resubmit_lost();
   bool is_done() const { return output_.counts().done == output_.counts().total; }
   void wait_for_daemon(const std::string& why);
@@ -221,7 +223,7 @@ Status BatchRun::refuse_line(const Submission& submission, const HttpAnswer& ans
                       {"body", json::parse(render_error(answer.status, "invalid_request",
                                                         status.message(), param))}};
   line["error"] = nullptr;
-  return output_.append(custom_id, line);
+  return output_.append(custom_id, json::serialize(line));
 }
 
 // --- collecting
@@ -239,7 +241,9 @@ Status BatchRun::collect(int64_t wait_s) {
       return internal_error("the daemon's mailbox answer cannot be read");
     }
     const json::array& list = messages->get_array();
-    for (const json::value& message : list) PARKD_RETURN_IF_ERROR(take_in(message));
+    const std::vector<std::string_view> raw = raw_elements(raw_member(answer.text, "messages"));
+    PARKD_CHECK(raw.size() == list.size(), "two readings of one answer agree");
+    for (size_t i = 0; i < list.size(); ++i) PARKD_RETURN_IF_ERROR(take_in(list[i], raw[i]));
     if (!list.empty()) cursor_ = text_at(answer.json, "next_cursor");
     if (list.size() < static_cast<size_t>(kPageMessages)) break;
     wait_s = 0;
@@ -248,21 +252,17 @@ Status BatchRun::collect(int64_t wait_s) {
   return {};
 }
 
-Status BatchRun::take_in(const json::value& message) {
+Status BatchRun::take_in(const json::value& message, std::string_view raw) {
   const std::string custom_id = text_at(message, "custom_id");
   open_.erase(custom_id);
   finished_.erase(custom_id);
   if (output_.has(custom_id)) return {};
-  json::object line;
-  line["id"] = "batch_req_" + std::to_string(number_at(message, "id"));
-  line["custom_id"] = custom_id;
-  const auto copy = [&](const char* key) {
-    const json::value* value = find(message, key);
-    line[key] = value == nullptr ? json::value() : *value;
-  };
-  copy("response");
-  copy("error");
-  return output_.append(custom_id, line);
+  std::string line = R"({"id":"batch_req_)" + std::to_string(number_at(message, "id"));
+  line += R"(","custom_id":)";
+  append_json_string(line, custom_id);
+  line += R"(,"response":)" + std::string(raw_member(raw, "response"));
+  line += R"(,"error":)" + std::string(raw_member(raw, "error")) + "}";
+  return output_.append(custom_id, std::move(line));
 }
 
 // The mailbox was read to its end: a job that finished before this process asked, and has no

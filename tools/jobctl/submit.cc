@@ -17,6 +17,9 @@ namespace {
 
 namespace json = boost::json;
 
+constexpr int kRepeats = 5;
+constexpr useconds_t kRepeatAfter_us = 200'000;
+
 struct SubmitOptions {
   std::string model;
   std::string prompt;
@@ -182,7 +185,12 @@ int submit(const GlobalOptions& globals, const SubmitOptions& options) {
     limit = *parsed;
   }
   const auto client = connect(globals);
-  const auto answer = client->post("/v1/jobs", *job);
+  auto answer = client->post("/v1/jobs", *job);
+  // The answer may have been lost on its way: the key makes the same job of the repeat.
+  for (int repeat = 0; !answer.ok() && repeat < kRepeats; ++repeat) {
+    ::usleep(kRepeatAfter_us);
+    answer = client->post("/v1/jobs", *job);
+  }
   if (!answer.ok()) return report(answer.status());
   if (answer->status >= 300) return report(status_of(*answer));
   const int64_t id = number_at(answer->json, "id");

@@ -1,0 +1,74 @@
+#include "tools/jobctl/raw_json.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+#include <iostream>
+#include <random>
+
+#include "lib/base/text.h"
+
+namespace parkd::jobctl {
+namespace {
+
+namespace json = boost::json;
+
+json::value some_value(std::mt19937_64& random, int depth) {
+  switch (random() % (depth > 0 ? 6 : 4)) {
+    case 0:
+      return static_cast<int64_t>(random() % 1000) - 500;
+    case 1:
+      return random() % 2 == 0 ? json::value(nullptr) : json::value(true);
+    case 2:
+      return "a \"quoted\\\" ] } , : \n text";
+    case 3:
+      return 0.25 * static_cast<double>(random() % 100);
+    case 4: {
+      json::array array;
+      for (uint64_t i = random() % 4; i > 0; --i) array.push_back(some_value(random, depth - 1));
+      return array;
+    }
+    default: {
+      json::object object;
+      for (uint64_t i = random() % 4; i > 0; --i) {
+        object["k" + std::to_string(i) + "\\\""] = some_value(random, depth - 1);
+      }
+      return object;
+    }
+  }
+}
+
+TEST(RawJson, members_and_elements_are_what_a_parser_finds) {
+  const uint64_t seed = random_u64() % 1'000'000;
+  std::cout << "seed " << seed << "\n";
+  std::mt19937_64 random(seed);
+  for (int round = 0; round < 2000; ++round) {
+    json::object object;
+    json::array array;
+    for (int i = 0; i < 4; ++i) {
+      object["key" + std::to_string(i)] = some_value(random, 3);
+      array.push_back(some_value(random, 3));
+    }
+    const std::string object_text = json::serialize(object);
+    for (const auto& member : object) {
+      EXPECT_EQ(raw_member(object_text, member.key()), json::serialize(member.value()))
+          << object_text;
+    }
+    const std::string array_text = json::serialize(array);
+    const auto elements = raw_elements(array_text);
+    ASSERT_EQ(elements.size(), array.size()) << array_text;
+    for (size_t i = 0; i < array.size(); ++i) EXPECT_EQ(elements[i], json::serialize(array[i]));
+  }
+}
+
+TEST(RawJson, white_space_and_empty_values_are_no_trouble) {
+  EXPECT_EQ(raw_member(" { \"a\" : 1.50 ,\n\"b\": [ ] } ", "a"), "1.50");
+  EXPECT_EQ(raw_member(" { \"a\" : 1.50 ,\n\"b\": [ ] } ", "b"), "[ ]");
+  EXPECT_EQ(raw_member("{}", "a"), "null");
+  EXPECT_TRUE(raw_elements("[]").empty());
+  EXPECT_TRUE(raw_elements("null").empty());
+  EXPECT_EQ(raw_elements("[ 1 , {} ]"), (std::vector<std::string_view>{"1", "{}"}));
+}
+
+}  // namespace
+}  // namespace parkd::jobctl
