@@ -119,9 +119,9 @@ class Lane {
   virtual void silu_mul(Buffer gate_up, Buffer out) = 0;
   virtual void gather_logit_rows(Buffer in, Buffer out) = 0;  // out: (n_logit_rows, columns)
 
-  // Chooses a token from each row of `logits` and ends the step. rows and out: (n_logit_rows). A row
-  // that holds NaN or +inf, or nothing finite, gets token -1 and harms no other.
-  // An error means the device is lost: nothing more can run on this backend.
+  // Chooses a token from each row of `logits` and ends the step. rows and out: (n_logit_rows). A
+  // row that holds NaN or +inf, or nothing finite, gets token -1 and harms no other. An error means
+  // the device is lost: nothing more can run on this backend.
   virtual Status sample(Buffer logits, std::span<const SampleRow> rows,
                         std::span<SampledToken> out) = 0;
   // Ends a step that samples nothing.

@@ -39,7 +39,7 @@ struct StoreOptions {
   std::chrono::seconds idempotency_retention_min{24 * 3600};
   std::optional<int64_t> queue_depth_max;  // live single jobs a model may have waiting; empty: none
   std::map<std::string, std::optional<int64_t>> queue_depth_max_of_model;  // instead of it
-  int64_t batch_jobs_max = 50'000;         // jobs in one submit
+  int64_t batch_jobs_max = 50'000;                                         // jobs in one submit
 
   std::optional<int64_t> depth_max(const std::string& model) const {
     const auto own = queue_depth_max_of_model.find(model);
