@@ -1,0 +1,112 @@
+// The daemon's small parts: tenants, waiting readers, URLs, systemd's watchdog.
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "daemon/api_server.h"
+#include "daemon/mailbox_waiters.h"
+#include "daemon/sd_notify.h"
+#include "daemon/tenants.h"
+
+namespace parkd {
+namespace {
+
+constexpr uid_t kSomebody = 3'999'999'999u;  // not root, not us, not in the user database
+
+TEST(Tenants, a_uid_is_mapped_by_the_configuration_else_by_its_name) {
+  DaemonConfig config;
+  config.tenants = {{std::to_string(kSomebody), "lab"}};
+  Tenants tenants(config);
+  EXPECT_EQ(tenants.caller(kSomebody, "")->tenant, "lab");
+  EXPECT_FALSE(tenants.caller(kSomebody, "")->privileged);
+  EXPECT_EQ(tenants.caller(kSomebody - 1, "")->tenant, "uid-" + std::to_string(kSomebody - 1));
+  EXPECT_EQ(tenants.caller(0, "")->tenant, "root");
+}
+
+TEST(Tenants, only_root_and_the_daemons_own_user_act_for_others) {
+  DaemonConfig config;
+  config.tenants = {{std::to_string(kSomebody), "lab"}};
+  Tenants tenants(config);
+  EXPECT_TRUE(tenants.caller(kSomebody, "lab").ok()) << "its own tenant by name";
+  const auto refused = tenants.caller(kSomebody, "other");
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.status().param(), "tenant");
+  EXPECT_EQ(tenants.caller(0, "other")->tenant, "other");
+  EXPECT_EQ(tenants.caller(::geteuid(), "other")->tenant, "other");
+  EXPECT_TRUE(tenants.caller(::geteuid(), "other")->privileged);
+}
+
+TEST(Tenants, critical_is_granted_by_name) {
+  DaemonConfig config;
+  config.critical_tenants = {"ops"};
+  const Tenants tenants(config);
+  EXPECT_TRUE(tenants.may_be_critical("ops"));
+  EXPECT_FALSE(tenants.may_be_critical("lab"));
+}
+
+TEST(MailboxWaiters, a_message_wakes_the_readers_of_its_key_and_tenant_only) {
+  boost::asio::io_context io;
+  MailboxWaiters waiters(io);
+  std::string calls;
+  const auto add = [&](const char* tenant, const char* key, char name) {
+    return waiters.add(tenant, key, std::chrono::seconds(1000),
+                       [&calls, name](MailboxWaiters::Call call) {
+                         calls += name;
+                         calls += call == MailboxWaiters::Call::try_again ? '+' : '-';
+                       });
+  };
+  const auto a = add("red", "k", 'a');
+  const auto b = add("red", "k", 'b');
+  const auto c = add("blue", "k", 'c');
+  waiters.wake("red", "k");
+  EXPECT_EQ(calls, "a+b+");
+  waiters.remove(a);
+  calls.clear();
+  waiters.wake("red", "k");
+  EXPECT_EQ(calls, "b+");
+  calls.clear();
+  waiters.end_all();
+  EXPECT_EQ(calls.size(), 4u);
+  EXPECT_NE(calls.find("b-"), std::string::npos);
+  EXPECT_NE(calls.find("c-"), std::string::npos);
+  waiters.remove(b);
+  waiters.remove(c);
+  calls.clear();
+  waiters.wake("blue", "k");
+  EXPECT_EQ(calls, "");
+}
+
+TEST(MailboxWaiters, a_waiter_gives_up_when_its_time_is_over) {
+  boost::asio::io_context io;
+  MailboxWaiters waiters(io);
+  int gave_up = 0;
+  const auto waiter =
+      waiters.add("red", "k", std::chrono::seconds(0), [&](MailboxWaiters::Call call) {
+        if (call == MailboxWaiters::Call::give_up) ++gave_up;
+      });
+  io.run();
+  EXPECT_EQ(gave_up, 1);
+}
+
+TEST(Url, escapes_are_decoded_or_refused) {
+  std::string out;
+  EXPECT_TRUE(url_decode("a%2Fb%20c", out));
+  EXPECT_EQ(out, "a/b c");
+  EXPECT_TRUE(url_decode("%41", out));
+  EXPECT_EQ(out, "A");
+  for (const char* broken : {"%", "%4", "%zz", "x%4g"}) EXPECT_FALSE(url_decode(broken, out));
+}
+
+TEST(Watchdog, its_interval_comes_from_systemd) {
+  ::unsetenv("WATCHDOG_USEC");
+  EXPECT_FALSE(watchdog_interval().has_value());
+  ::setenv("WATCHDOG_USEC", "30000000", 1);
+  ASSERT_TRUE(watchdog_interval().has_value());
+  EXPECT_EQ(*watchdog_interval(), std::chrono::seconds(30));
+  ::setenv("WATCHDOG_USEC", "soon", 1);
+  EXPECT_FALSE(watchdog_interval().has_value());
+  ::unsetenv("WATCHDOG_USEC");
+}
+
+}  // namespace
+}  // namespace parkd
