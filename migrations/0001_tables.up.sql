@@ -241,6 +241,8 @@ SET search_path = pg_catalog, parkd, pg_temp SET timezone = 'UTC' AS $$
 DECLARE v_name text := p_table || '_' || to_char(p_from, 'YYYYMMDD');
 BEGIN
   IF to_regclass('parkd.' || v_name) IS NOT NULL THEN RETURN false; END IF;
+  PERFORM pg_advisory_xact_lock(1886540395, 1);
+  IF to_regclass('parkd.' || v_name) IS NOT NULL THEN RETURN false; END IF;
   EXECUTE format('CREATE TABLE parkd.%I (LIKE parkd.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION)',
                  v_name, p_table);
   EXECUTE format('ALTER TABLE parkd.%I ATTACH PARTITION parkd.%I FOR VALUES FROM (%L) TO (%L)',
@@ -266,7 +268,6 @@ BEGIN
      AND to_regclass('parkd.history_' || to_char(v_week + interval '14 days', 'YYYYMMDD')) IS NOT NULL THEN
     RETURN 0;
   END IF;
-  PERFORM pg_advisory_xact_lock(1886540395, 1);
   FOR i IN 0..32 LOOP
     n := n + parkd.ensure_partition_v1('mailbox', v_day + i * interval '1 day',
                                        v_day + (i + 1) * interval '1 day')::int;

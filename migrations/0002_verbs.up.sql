@@ -660,6 +660,7 @@ BEGIN
      WHERE j.id = ANY (p_ids) AND j.daemon_id IS NULL RETURNING j.id)
   SELECT coalesce(array_agg(m.id ORDER BY m.id), '{}'), count(*) INTO v_ids, n FROM mine m;
   IF n = 0 THEN RETURN; END IF;
+  PERFORM parkd.ensure_partitions_for_v1(v_ids, p_now);
   RETURN QUERY
   SELECT f.tenant, f.mailbox_key FROM parkd.finish_v1(
     v_ids, array_fill(0::bigint, ARRAY[n]), array_fill(p_outcome::text, ARRAY[n]),
@@ -849,7 +850,6 @@ SET search_path = pg_catalog, parkd, pg_temp SET timezone = 'UTC' SET enable_seq
 DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); d timestamptz;
 BEGIN
   PERFORM parkd.ensure_partitions_v1(p_now);
-  PERFORM pg_advisory_xact_lock(1886540395, 1);
   FOR d IN SELECT DISTINCT date_trunc('day', least(greatest(v_now, j.deadline) + j.retention, v_now + interval '60 days'))
              FROM parkd.jobs j WHERE j.id = ANY (p_ids) AND j.batch_id IS NOT NULL AND j.deadline IS NOT NULL LOOP
     -- and the next day, for the clock goes on until the finish is tried again

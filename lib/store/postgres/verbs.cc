@@ -100,12 +100,16 @@ Result<std::vector<Result<std::vector<SubmittedJob>>>> submit_groups(
 
   std::vector<Result<std::vector<SubmittedJob>>> answers;
   for (const auto* jobs : groups) answers.emplace_back(std::vector<SubmittedJob>(jobs->size()));
+  std::vector<size_t> first_conflict;  // rows come by key; the first by index is named
+  for (const auto* jobs : groups) first_conflict.push_back(jobs->size());
   for (const auto& row : rows) {
     const auto [g, i] = places.at(static_cast<size_t>(integer(row, 0)));
     const auto id = static_cast<JobId>(integer(row, 1));
     if (text(row, 5) == "t") {
-      if (answers[g].ok())
+      if (i < first_conflict[g]) {
+        first_conflict[g] = i;
         answers[g] = key_has_other_content(i, (*groups[g])[i].idempotency_key, id);
+      }
       continue;
     }
     if (!answers[g].ok()) continue;
