@@ -8,6 +8,8 @@ cd "$(dirname "$0")/.."
 . tools/setup.sh
 mode=${1:-ci}
 jobs=${PARKD_JOBS:-$(nproc)}
+# A clone in another directory still finds what an earlier one compiled.
+export CCACHE_BASEDIR=$PARKD_ROOT CCACHE_NOHASHDIR=1
 
 install_packages $BUILD_PACKAGES $TEST_PACKAGES
 [ "$mode" = full ] && install_packages $FULL_PACKAGES
