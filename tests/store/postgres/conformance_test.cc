@@ -1,5 +1,7 @@
 // The suite every store passes, on PostgreSQL. Time stands still as in the other stores' runs: each
 // verb is given the test's clock.
+#include <cstdlib>
+
 #include "tests/store/conformance/store_conformance.h"
 #include "tests/store/postgres/test_database.h"
 
@@ -27,6 +29,12 @@ class PostgresHome final : public StoreHome {
   std::unique_ptr<JobStore> open(const StoreOptions& options, Clock& clock) override {
     PostgresOptions postgres = quiet_options(SharedDatabase::database->dsn());
     postgres.test_clock = &clock;
+    // tests/store/postgres/with_pgbouncer.sh runs the suite a second time through a pooler.
+    if (const char* pooler = std::getenv("PARKD_TEST_POOLER")) {
+      postgres.listen_dsn = postgres.dsn;
+      postgres.dsn += " " + std::string(pooler);
+      postgres.transaction_pooling = true;
+    }
     postgres.beat = std::chrono::hours(1);
     postgres.ttl = std::chrono::hours(24 * 3650);  // the clock leaps by months between two beats
     auto store = open_postgres_store(std::move(postgres), options);
