@@ -5,6 +5,7 @@
 #include <boost/json.hpp>
 #include <boost/json/basic_parser_impl.hpp>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <set>
 
@@ -147,8 +148,13 @@ Result<json::value> parse_json(std::string_view body) {
 
 // --- leaves: one value of a named field
 
-// The value as it stands in the body, shortened for a message.
+// The value as people write it, shortened for a message. (Boost.JSON writes 9.0 as 9E0.)
 std::string shown(const json::value& value) {
+  if (value.is_double()) {
+    std::array<char, 32> digits{};
+    std::snprintf(digits.data(), digits.size(), "%.10g", value.get_double());
+    return digits.data();
+  }
   std::string text = json::serialize(value);
   if (text.size() <= kShownMax) return text;
   return text.substr(0, cut_at(text)) + "...";
