@@ -196,10 +196,15 @@ void claim_concurrently(TestDatabase& database, int n_tenants) {
   std::atomic<int> n_claimed{0};
   std::mutex mutex;
   std::multiset<JobId> ids;
+  // They outlive the claimers: one that stops gives its claims back.
+  std::vector<std::unique_ptr<Daemon>> daemons;
+  for (int t = 0; t < kClaimers; ++t) {
+    daemons.push_back(std::make_unique<Daemon>(quiet_options(database.dsn())));
+  }
   std::vector<std::thread> claimers;
   for (int t = 0; t < kClaimers; ++t) {
-    claimers.emplace_back([&] {
-      Daemon daemon(quiet_options(database.dsn()));
+    claimers.emplace_back([&, t] {
+      Daemon& daemon = *daemons[static_cast<size_t>(t)];
       for (;;) {
         const auto jobs = daemon.driver->claim("m", kTake);
         ASSERT_TRUE(jobs.ok()) << jobs.status().to_string();
@@ -213,7 +218,6 @@ void claim_concurrently(TestDatabase& database, int n_tenants) {
         const std::lock_guard lock(mutex);
         for (const Job& job : *jobs) ids.insert(job.id);
       }
-      daemon.store.release();  // NOLINT: as if the process had died; its claims stay
     });
   }
   for (std::thread& claimer : claimers) claimer.join();
