@@ -45,7 +45,7 @@ struct PoolConfig {
 struct LimitsConfig {
   std::optional<int64_t> max_units;             // empty: what the KV memory holds
   std::optional<int64_t> max_queue_depth;       // empty: no limit (durable queues refuse by disk)
-  std::optional<std::chrono::seconds> timeout;  // run timeout; empty: 120 s waited for, else 3600 s
+  std::optional<std::chrono::seconds> timeout;  // run timeout of jobs without one; empty: 3600 s
   Admission admission = Admission::reserve;
   friend bool operator==(const LimitsConfig&, const LimitsConfig&) = default;
 };
