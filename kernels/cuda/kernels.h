@@ -1,0 +1,239 @@
+// The device's kernels as plain functions: each asserts its shapes, launches on `stream` and
+// returns at once (cudaGetLastError's answer, or cudaErrorInvalidValue for a shape it cannot do).
+// No launcher allocates, synchronises or keeps state; all pointers are device memory, 16-byte
+// aligned, and live until the stream has passed. Every kernel may be captured into a graph: sizes
+// that change from step to step are read from device memory (StepTables::counts), grids are for the
+// most that the capture allows, and blocks beyond the counts return at once.
+//
+// Shapes, slowest first; n_rows is the step's tokens. Each .cu's header has formula, geometry,
+// bytes and flops, tolerance, source and its CPU twin (kernels/cpu/cpu_kernels.h,
+// lib/engine/sampler.h). Nothing here promises I7's bits: sums are float, in the order of the
+// launch geometry. The sampler alone gives the CPU's bits for equal logits.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace parkd::cuda {
+
+// Element type of weights' tiles, activations that meet a matrix, and KV.
+enum class Element : int32_t { f32, f16, bf16 };
+
+inline int element_bytes(Element element) {
+  return element == Element::f32 ? 4 : 2;
+}
+
+// What a step is, in device memory. Filled by the lane with one copy a step.
+struct StepTables {
+  struct Counts {
+    int32_t n_rows;
+    int32_t n_sequences;
+    int32_t n_logit_rows;
+    int32_t n_decode;  // the first n_decode sequences have one row each; the others are chunks
+  };
+  const Counts* counts;
+  const int32_t* tokens;            // (n_rows)
+  const int32_t* positions;         // (n_rows): of each token in its sequence
+  const int32_t* sequence_of_row;   // (n_rows)
+  const int32_t* first_row;         // (n_sequences)
+  const int32_t* rows_of_sequence;  // (n_sequences)
+  const int32_t* context_tokens;    // (n_sequences): positions before its first row
+  const int32_t* block_tables;      // (n_sequences, block_table_stride)
+  const int32_t* logit_rows;        // (n_logit_rows)
+  int64_t block_table_stride;
+  // The most that the launch is for; the counts are at most these.
+  int32_t rows_max;
+  int32_t sequences_max;
+  int32_t logit_rows_max;
+  int32_t decode_max;
+};
+
+// KV memory of all layers: (n_layers, n_blocks, K or V, n_kv_heads, block_size, head_dim).
+struct KvMemory {
+  void* base;
+  Element element;
+  int32_t n_layers;
+  int64_t n_blocks;
+  int32_t n_kv_heads;
+  int32_t block_size;  // tokens; a multiple of 8
+  int32_t head_dim;    // 64, 80, 96 or 128 in attention; a multiple of 8 elsewhere
+};
+
+// --- embed.cu: out[row] = table[token]; table (vocab, hidden) of `element`, out (n_rows, hidden)
+// float.
+struct EmbedParams {
+  StepTables step;
+  const void* table;
+  Element element;
+  int32_t hidden;
+  float* out;
+};
+cudaError_t launch_embed(const EmbedParams& params, cudaStream_t stream);
+
+// --- rms_norm.cu: out = x / sqrt(mean(x^2) + eps) * weight with x = in, or x = in + addend, which
+// is then also written back to in. in (n_rows, columns) float, out (n_rows, columns) of `element`.
+struct RmsNormParams {
+  const int32_t* n_rows;  // device
+  int32_t rows_max;
+  int32_t columns;  // a multiple of 4
+  float eps;
+  float* in;
+  const float* addend;  // nullptr: none
+  const float* weight;
+  void* out;
+  Element element;
+};
+cudaError_t launch_rms_norm(const RmsNormParams& params, cudaStream_t stream);
+
+// --- rope.cu: cos_sin (n_rows, head_dim / 2, 2) of this step's positions, angles in double; once a
+// step. Then, a layer at a time: rotates q in place, rotates k, and writes k and v into the KV
+// blocks. qkv (n_rows, (n_heads + 2 n_kv_heads) * head_dim) float.
+struct RopeTableParams {
+  StepTables step;
+  const float* inv_freq;  // (head_dim / 2)
+  int32_t head_dim;
+  float* cos_sin;
+};
+cudaError_t launch_rope_table(const RopeTableParams& params, cudaStream_t stream);
+
+struct RopeStoreParams {
+  StepTables step;
+  KvMemory kv;
+  int32_t layer;
+  int32_t n_heads;
+  bool interleaved;  // pairs (2i, 2i + 1), else (i, i + head_dim / 2)
+  const float* cos_sin;
+  float* qkv;
+};
+cudaError_t launch_rope_and_store(const RopeStoreParams& params, cudaStream_t stream);
+
+// --- attention: out (n_rows, n_heads * head_dim) of `element`; q is the first part of qkv's rows.
+// Decode (attention_decode.cu) does the first counts.n_decode sequences: GQA packed, KV split among
+// `n_splits` blocks a (sequence, kv head) and merged by a second kernel. Prefill
+// (attention_prefill.cu) does the other sequences' rows, causal. Both are launched every step that
+// has such sequences.
+struct AttentionParams {
+  StepTables step;
+  KvMemory kv;
+  int32_t layer;
+  int32_t n_heads;
+  float scale;
+  const float* qkv;
+  void* out;
+  Element element;
+  int32_t n_splits;   // decode; attention_splits()
+  float* workspace;   // decode; attention_workspace_floats() floats
+  bool tensor_cores;  // prefill: the mma.sync path, which no GPU has confirmed yet
+};
+// Splits that fill a device of `n_multiprocessors` for up to this many sequences and tokens.
+int32_t attention_splits(int32_t n_sequences, int32_t n_kv_heads, int32_t tokens_max,
+                         int32_t n_multiprocessors);
+int64_t attention_workspace_floats(int32_t n_sequences, int32_t n_heads, int32_t head_dim,
+                                   int32_t n_splits);
+cudaError_t launch_attention_decode(const AttentionParams& params, cudaStream_t stream);
+cudaError_t launch_attention_prefill(const AttentionParams& params, cudaStream_t stream);
+
+// --- silu_mul.cu: gate_up (n_rows, 2 * ffn) float, gate then up; out (n_rows, ffn) of `element`.
+struct SiluMulParams {
+  const int32_t* n_rows;  // device
+  int32_t rows_max;
+  int32_t ffn;
+  const float* gate_up;
+  void* out;
+  Element element;
+};
+cudaError_t launch_silu_mul(const SiluMulParams& params, cudaStream_t stream);
+
+// --- gather.cu: out[i] = in[logit_rows[i]], float rows of `columns`.
+struct GatherRowsParams {
+  StepTables step;
+  const float* in;
+  float* out;
+  int32_t columns;
+};
+cudaError_t launch_gather_rows(const GatherRowsParams& params, cudaStream_t stream);
+
+// --- dequantise.cu: GGUF tensor rows as they lie in the file -> (rows, columns) of `element`,
+// which cuBLAS reads. `type` has ggml's numbers: f32 0, f16 1, q4_0 2, q4_1 3, q8_0 8, bf16 30.
+struct DequantiseParams {
+  const uint8_t* from;
+  int32_t type;
+  int64_t rows;
+  int64_t columns;  // a multiple of 32 for the quantised types
+  void* to;
+  Element element;
+};
+cudaError_t launch_dequantise(const DequantiseParams& params, cudaStream_t stream);
+
+// --- sampling.cu: one token from each row of logits (n_logit_rows, vocab), by the algorithm of
+// lib/engine/sampler.h and with its bits. -1 for a row that holds NaN or +inf or nothing finite.
+struct SampleRowParams {
+  float temperature;
+  float top_p;
+  float min_p;
+  int32_t top_k;  // 0 = off
+  uint64_t seed;
+  uint32_t choice_index;
+  uint32_t position;
+};
+struct SamplingParams {
+  const int32_t* n_rows;  // device
+  int32_t rows_max;
+  int32_t vocab;
+  const float* logits;
+  const SampleRowParams* rows;  // (n_rows), device
+  void* workspace;              // sampling_workspace_bytes()
+  int32_t* tokens;              // (n_rows)
+};
+int64_t sampling_workspace_bytes(int32_t rows_max, int32_t vocab);
+cudaError_t launch_sampling(const SamplingParams& params, cudaStream_t stream);
+
+// --- logit_processors.cu: before sampling, in place. For each row: logits of tokens with a count
+// lose presence_penalty + count * frequency_penalty (OpenAI's formula) and are divided (or, when
+// negative, multiplied) by repetition_penalty (Keskar et al., CTRL, 2019; prompt tokens count too);
+// then biases are added.
+struct LogitProcessorRow {
+  float presence_penalty;
+  float frequency_penalty;
+  float repetition_penalty;  // 1 = off
+  int32_t first_count;       // into token_counts
+  int32_t n_counts;
+  int32_t first_bias;  // into biases
+  int32_t n_biases;
+};
+struct TokenCount {
+  int32_t token;
+  int32_t in_output;  // times generated; 0: only in the prompt
+};
+struct TokenBias {
+  int32_t token;
+  float bias;
+};
+struct LogitProcessorParams {
+  const int32_t* n_rows;  // device
+  int32_t rows_max;
+  int32_t vocab;
+  float* logits;
+  const LogitProcessorRow* rows;   // (n_rows)
+  const TokenCount* token_counts;  // distinct tokens within a row
+  const TokenBias* biases;         // distinct tokens within a row
+};
+cudaError_t launch_logit_processors(const LogitProcessorParams& params, cudaStream_t stream);
+
+// --- logprobs.cu: only when asked for. logprob[i] = log softmax of the raw row at tokens[i]; the
+// `top` best ids and their log-probabilities, best first, lowest id first among equals.
+struct LogprobParams {
+  const int32_t* n_rows;  // device
+  int32_t rows_max;
+  int32_t vocab;
+  const float* logits;
+  const int32_t* tokens;  // (n_rows)
+  float* logprob;         // (n_rows)
+  int32_t top;            // 0..20
+  int32_t* top_tokens;    // (n_rows, top)
+  float* top_logprobs;    // (n_rows, top)
+};
+cudaError_t launch_logprobs(const LogprobParams& params, cudaStream_t stream);
+
+}  // namespace parkd::cuda
