@@ -31,17 +31,17 @@ struct StepTables {
     int32_t n_sequences;
     int32_t n_logit_rows;
     int32_t n_decode;  // the first n_decode sequences have one row each; the others are chunks
+    int32_t block_table_stride;
   };
   const Counts* counts;
-  const int32_t* tokens;            // (n_rows)
+  int32_t* tokens;                  // (n_rows); -1 - i: what the last step sampled in its row i
   const int32_t* positions;         // (n_rows): of each token in its sequence
   const int32_t* sequence_of_row;   // (n_rows)
   const int32_t* first_row;         // (n_sequences)
   const int32_t* rows_of_sequence;  // (n_sequences)
   const int32_t* context_tokens;    // (n_sequences): positions before its first row
-  const int32_t* block_tables;      // (n_sequences, block_table_stride)
+  const int32_t* block_tables;      // (n_sequences, counts->block_table_stride)
   const int32_t* logit_rows;        // (n_logit_rows)
-  int64_t block_table_stride;
   // The most that the launch is for; the counts are at most these.
   int32_t rows_max;
   int32_t sequences_max;
@@ -59,6 +59,15 @@ struct KvMemory {
   int32_t block_size;  // tokens; a multiple of 8
   int32_t head_dim;    // 64, 80, 96 or 128 in attention; a multiple of 8 elsewhere
 };
+
+// --- feed_tokens.cu: tokens[row] = tokens[row] < 0 ? sampled[-1 - tokens[row]] : tokens[row], so
+// that a step can start before the host has seen what the one before it chose. A sampled -1 (a
+// failed row) becomes token 0: the row is computed and its result is dropped by the host.
+struct FeedTokensParams {
+  StepTables step;
+  const int32_t* sampled;  // of the last step
+};
+cudaError_t launch_feed_tokens(const FeedTokensParams& params, cudaStream_t stream);
 
 // --- embed.cu: out[row] = table[token]; table (vocab, hidden) of `element`, out (n_rows, hidden)
 // float.
