@@ -196,6 +196,7 @@ class PostgresStore final : public JobStore {
     session.dsn = options_.dsn;
     session.application_name = name;
     session.prepare = !options_.transaction_pooling;
+    session.statement_limit = options_.statement_limit;
     return session;
   }
 

@@ -28,6 +28,9 @@ struct PostgresOptions {
   std::chrono::milliseconds depth_sample{
       5000};                                   // the age up to which a sampled depth is good enough
   std::chrono::milliseconds verb_limit{5000};  // how long a verb tries while the database is away
+  // A statement that runs for longer is ended by the server; one without an answer after twice that
+  // loses its connection (half-open: nobody else would notice).
+  std::chrono::milliseconds statement_limit{30'000};
   std::chrono::milliseconds stop_limit{10'000};  // how long stop() tries to store what is finished
   std::string host = "localhost";                // shown in parkd.workers
   std::string version = "0";
