@@ -82,7 +82,9 @@ struct StepSequence {
 };
 
 struct StepBatch {
-  std::span<const TokenId> tokens;  // (n_rows)
+  // (n_rows); -1 - i is the token that the lane's last step chooses from its logit row i, which the
+  // host has not collected yet. Only where Lane::steps_ahead() > 0.
+  std::span<const TokenId> tokens;
   std::span<const StepSequence> sequences;
   std::span<const int32_t> logit_rows;  // rows whose logits are wanted, ascending
 };
@@ -99,6 +101,10 @@ class Lane {
 
   // A float buffer of up to `rows_max` rows of `columns`. Only while the model is being built.
   virtual Buffer make_buffer(int64_t rows_max, int64_t columns) = 0;
+
+  // How many steps may be begun after one that is not collected: 0 computes at once, 1 keeps the
+  // device busy while the host reads what it chose.
+  virtual int32_t steps_ahead() const = 0;
 
   // Starts a step. The spans must live until sample() or end_step() returns.
   virtual void begin_step(const StepBatch& batch) = 0;
@@ -119,15 +125,19 @@ class Lane {
   virtual void silu_mul(Buffer gate_up, Buffer out) = 0;
   virtual void gather_logit_rows(Buffer in, Buffer out) = 0;  // out: (n_logit_rows, columns)
 
-  // Chooses a token from each row of `logits` and ends the step. rows and out: (n_logit_rows). A
-  // row that holds NaN or +inf, or nothing finite, gets token -1 and harms no other. An error means
-  // the device is lost: nothing more can run on this backend.
-  virtual Status sample(Buffer logits, std::span<const SampleRow> rows,
-                        std::span<SampledToken> out) = 0;
+  // Ends a step by choosing a token from each row of `logits`. rows: (n_logit_rows); their params
+  // must live until the step is collected.
+  virtual void sample(Buffer logits, std::span<const SampleRow> rows) = 0;
   // Ends a step that samples nothing.
-  virtual Status end_step() = 0;
+  virtual void end_step() = 0;
 
-  // Row `row` of `buffer` as floats; for tests and teacher forcing.
+  // Waits for the oldest ended step and gives what it chose; out: its (n_logit_rows), empty for one
+  // that sampled nothing. Once for each step, in order. A row that holds NaN or +inf, or nothing
+  // finite, gets token -1 and harms no other. An error means the device is lost: nothing more can
+  // run on this backend, and steps not collected never will be.
+  virtual Status collect(std::span<SampledToken> out) = 0;
+
+  // Row `row` of `buffer` as floats, before the step is ended; for tests and teacher forcing.
   virtual void read_row(Buffer buffer, int64_t row, std::span<float> out) = 0;
 };
 

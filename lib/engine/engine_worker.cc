@@ -80,6 +80,7 @@ void EngineWorker::run() {
     last_progress_us_.store(running_.empty() ? 0 : steady_us(), std::memory_order_relaxed);
   }
   take(inbox_.take_all());
+  while (steps_under_way_ > 0 && !device_lost_) collect_step();
   finish_all(Status());
 }
 
@@ -144,34 +145,35 @@ void EngineWorker::cancel_running(RequestId id) {
   const auto it = std::find_if(running_.begin(), running_.end(),
                                [id](const auto& running) { return running->request.id == id; });
   if (it == running_.end()) return;
-  std::unique_ptr<RunningRequest> running = std::move(*it);
-  running_.erase(it);
-  finish(std::move(running), Status());
+  (*it)->cancelled = true;
+  finish_ended();
 }
 
 void EngineWorker::step() {
-  const BatchPlan plan = plan_step();
-  fill_batch(plan);
-  const Status status = compute(plan);
-  steps_.fetch_add(1, std::memory_order_relaxed);
-  if (!status.ok()) {
-    device_lost_ = unavailable("the device was lost: " + status.message());
-    log_error(
-        "engine.device_lost",
-        {{"worker", options_.name}, {"requests", running_.size()}, {"error", status.message()}});
-    finish_all(*device_lost_);
-    return;
-  }
-  apply(plan);
+  const bool begun = begin_step();
+  if (steps_under_way_ > (begun ? lane_->steps_ahead() : 0)) collect_step();
   finish_ended();
+}
+
+// False when nothing can be computed before the step under way is collected.
+bool EngineWorker::begin_step() {
+  const BatchPlan plan = plan_step();
+  if (plan.entries.empty()) return false;
+  Step& step = steps_ring_[next_step_];
+  next_step_ = (next_step_ + 1) % steps_ring_.size();
+  ++steps_under_way_;
+  fill(step, plan);
+  compute(step);
+  return true;
 }
 
 BatchPlan EngineWorker::plan_step() {
   candidates_.clear();
   std::vector<SequenceProgress> progress;
   for (const auto& running : running_) {
+    if (running->cancelled || !running->failure.ok()) continue;
     for (Sequence& sequence : running->sequences) {
-      if (sequence.finished()) continue;
+      if (!sequence.wants_step()) continue;
       if (static_cast<int32_t>(candidates_.size()) == options_.max_sequences) break;
       candidates_.push_back({running.get(), &sequence});
       progress.push_back(sequence.progress());
@@ -180,52 +182,76 @@ BatchPlan EngineWorker::plan_step() {
   return scheduler_.plan(progress);
 }
 
-void EngineWorker::fill_batch(const BatchPlan& plan) {
-  tokens_.clear();
-  step_sequences_.clear();
-  logit_rows_.clear();
-  sample_rows_.clear();
+void EngineWorker::fill(Step& step, const BatchPlan& plan) {
+  step.members.clear();
+  step.tokens.clear();
+  step.sequences.clear();
+  step.logit_rows.clear();
+  step.sample_rows.clear();
   const int64_t this_step = steps_.load(std::memory_order_relaxed) + 1;
+  steps_.store(this_step, std::memory_order_relaxed);
   const Time now = steady_clock::now();
   for (const BatchPlan::Entry& entry : plan.entries) {
-    const StepMember& member = candidates_[static_cast<size_t>(entry.sequence)];
+    StepMember member = candidates_[static_cast<size_t>(entry.sequence)];
+    member.n_tokens = entry.n_tokens;
+    member.sample = entry.sample;
+    member.decoding = member.sequence->progress().decoding;
     if (!member.running->first_step) member.running->first_step = now;
-    const auto pending = member.sequence->begin_step(entry.n_tokens, this_step);
-    step_sequences_.push_back({static_cast<int32_t>(tokens_.size()), entry.n_tokens,
-                               static_cast<int32_t>(member.sequence->n_computed()),
-                               member.sequence->block_table()});
-    tokens_.insert(tokens_.end(), pending.begin(), pending.end());
+    const auto first_row = static_cast<int32_t>(step.tokens.size());
+    const auto context = static_cast<int32_t>(member.sequence->n_computed());
+    member.sequence->begin_step(entry.n_tokens, this_step, step.tokens);
+    step.sequences.push_back({first_row, entry.n_tokens, context, member.sequence->block_table()});
+    step.members.push_back(member);
     if (!entry.sample) continue;
-    logit_rows_.push_back(static_cast<int32_t>(tokens_.size()) - 1);
-    sample_rows_.push_back(member.sequence->sample_row());
+    const auto logit_row = static_cast<int32_t>(step.logit_rows.size());
+    step.logit_rows.push_back(static_cast<int32_t>(step.tokens.size()) - 1);
+    step.sample_rows.push_back(member.sequence->begin_sample(logit_row));
   }
 }
 
-Status EngineWorker::compute(const BatchPlan& plan) {
-  model_.forward(*lane_, buffers_, {tokens_, step_sequences_, logit_rows_});
-  for (const BatchPlan::Entry& entry : plan.entries) {
-    if (candidates_[static_cast<size_t>(entry.sequence)].sequence->progress().decoding) {
+void EngineWorker::compute(Step& step) {
+  model_.forward(*lane_, buffers_, {step.tokens, step.sequences, step.logit_rows});
+  for (const StepMember& member : step.members) {
+    if (member.decoding) {
       PARKD_KILL_POINT("engine.mid_decode");
     } else {
       PARKD_KILL_POINT("engine.mid_prefill");
     }
   }
-  sampled_.assign(sample_rows_.size(), {});
-  if (sample_rows_.empty()) return lane_->end_step();
-  return lane_->sample(buffers_.logits, sample_rows_, sampled_);
+  if (step.sample_rows.empty()) {
+    lane_->end_step();
+  } else {
+    lane_->sample(buffers_.logits, step.sample_rows);
+  }
 }
 
-void EngineWorker::apply(const BatchPlan& plan) {
+void EngineWorker::collect_step() {
+  const auto under_way = static_cast<size_t>(steps_under_way_);
+  const Step& step =
+      steps_ring_[(next_step_ + steps_ring_.size() - under_way) % steps_ring_.size()];
+  --steps_under_way_;
+  sampled_.assign(step.sample_rows.size(), {});
+  if (Status status = lane_->collect(sampled_); !status.ok()) return lose_device(status);
+  apply(step);
+}
+
+void EngineWorker::lose_device(const Status& status) {
+  steps_under_way_ = 0;
+  device_lost_ = unavailable("the device was lost: " + status.message());
+  log_error(
+      "engine.device_lost",
+      {{"worker", options_.name}, {"requests", running_.size()}, {"error", status.message()}});
+  finish_all(*device_lost_);
+}
+
+void EngineWorker::apply(const Step& step) {
   size_t next_sampled = 0;
-  for (const BatchPlan::Entry& entry : plan.entries) {
-    const StepMember& member = candidates_[static_cast<size_t>(entry.sequence)];
-    if (!member.sequence->progress().decoding) {
-      prompt_tokens_.fetch_add(entry.n_tokens, std::memory_order_relaxed);
-    }
-    member.sequence->end_step(entry.n_tokens);
-    member.running->load_left_tokens -= entry.n_tokens;
-    load_tokens_.fetch_sub(entry.n_tokens, std::memory_order_relaxed);
-    if (entry.sample) {
+  for (const StepMember& member : step.members) {
+    if (!member.decoding) prompt_tokens_.fetch_add(member.n_tokens, std::memory_order_relaxed);
+    member.running->load_left_tokens -= member.n_tokens;
+    load_tokens_.fetch_sub(member.n_tokens, std::memory_order_relaxed);
+    member.sequence->end_step();
+    if (member.sample) {
       append_sampled(*member.running, *member.sequence, std::move(sampled_[next_sampled++]));
     }
   }
@@ -233,9 +259,11 @@ void EngineWorker::apply(const BatchPlan& plan) {
 
 void EngineWorker::append_sampled(RunningRequest& running, Sequence& sequence,
                                   SampledToken sampled) {
+  // The step was begun before its end, or its neighbour's failure, was seen.
+  if (sequence.finished() || !running.failure.ok()) return sequence.drop_sampled();
   if (sampled.token < 0 || sampled.token >= model_.shape().vocab) {
     running.failure = internal_error("the model gave no finite logits at position " +
-                                     std::to_string(sequence.n_computed()));
+                                     std::to_string(sequence.n_known()));
     return;
   }
   running.last_token = steady_clock::now();
@@ -247,9 +275,11 @@ void EngineWorker::append_sampled(RunningRequest& running, Sequence& sequence,
 
 void EngineWorker::finish_ended() {
   const auto is_over = [](const std::unique_ptr<RunningRequest>& running) {
-    return !running->failure.ok() ||
-           std::all_of(running->sequences.begin(), running->sequences.end(),
-                       [](const Sequence& sequence) { return sequence.finished(); });
+    const bool stopped = running->cancelled || !running->failure.ok();
+    return std::all_of(running->sequences.begin(), running->sequences.end(),
+                       [stopped](const Sequence& sequence) {
+                         return (stopped || sequence.finished()) && sequence.steps_under_way() == 0;
+                       });
   };
   for (size_t i = 0; i < running_.size();) {
     if (!is_over(running_[i])) {

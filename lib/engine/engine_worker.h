@@ -1,11 +1,17 @@
 // EngineWorker: one thread, one Lane, its own sequences. It loops plan -> forward -> sample ->
 // append, and sleeps in its inbox when it has nothing to run.
 //
+// On a lane that can be a step ahead (a GPU) it begins the next step before it collects the last
+// one, so the device never waits for the host: the tokens it has not seen are fed back on the
+// device, a sequence that ends is noticed one step late, and that step's token is dropped. Requests
+// and blocks stay until no step that knows them is under way.
+//
 // Owned by LocalEngine. start(), cancel(), load_tokens() and stats() may be called from any thread.
 // A request that fails ends alone, with a Status, and the worker goes on. A lane that fails has
 // lost its device: every request of the worker, and every later one, ends as unavailable.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -77,17 +83,29 @@ class EngineWorker {
   struct RunningRequest {
     GenerationRequest request;
     std::vector<Sequence> sequences;  // refer to `request`
-    Status failure;                   // not ok: ends after this step
+    bool cancelled = false;           // ends as soon as no step knows it
+    Status failure;                   // not ok: likewise
     int64_t load_left_tokens = 0;     // its part of load_tokens_
     std::optional<Time> first_step;
     std::optional<Time> first_token;
     Time last_token;
   };
 
-  // One entry of a step's plan with whom it belongs to.
+  // One sequence's part in a step.
   struct StepMember {
     RunningRequest* running = nullptr;
     Sequence* sequence = nullptr;
+    int32_t n_tokens = 0;
+    bool sample = false;
+    bool decoding = false;
+  };
+  // A step that was begun; what the lane reads lives here until it is collected.
+  struct Step {
+    std::vector<StepMember> members;
+    std::vector<TokenId> tokens;
+    std::vector<StepSequence> sequences;
+    std::vector<int32_t> logit_rows;
+    std::vector<SampleRow> sample_rows;
   };
 
   void run();
@@ -96,11 +114,14 @@ class EngineWorker {
   void cancel_running(RequestId id);
 
   void step();
+  bool begin_step();
   BatchPlan plan_step();
-  void fill_batch(const BatchPlan& plan);
-  Status compute(const BatchPlan& plan);
-  void apply(const BatchPlan& plan);
+  void fill(Step& step, const BatchPlan& plan);
+  void compute(Step& step);
+  void collect_step();
+  void apply(const Step& step);
   void append_sampled(RunningRequest& running, Sequence& sequence, SampledToken sampled);
+  void lose_device(const Status& status);
 
   void finish_ended();
   void finish_all(const Status& status);
@@ -130,12 +151,12 @@ class EngineWorker {
   std::vector<std::unique_ptr<RunningRequest>> running_;  // in order of arrival
   std::optional<Status> device_lost_;
 
-  // The step being computed; members only to reuse their memory.
+  // Steps begun and not collected are the last `steps_under_way_` up to next_step_; the array only
+  // reuses their memory.
+  std::array<Step, 2> steps_ring_;
+  size_t next_step_ = 0;
+  int32_t steps_under_way_ = 0;
   std::vector<StepMember> candidates_;  // sequences the plan's entries index
-  std::vector<TokenId> tokens_;
-  std::vector<StepSequence> step_sequences_;
-  std::vector<int32_t> logit_rows_;
-  std::vector<SampleRow> sample_rows_;
   std::vector<SampledToken> sampled_;
 
   Thread thread_;  // last: it uses all of the above

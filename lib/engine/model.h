@@ -55,7 +55,7 @@ class Model {
   ModelBuffers make_buffers(Lane& lane, int64_t rows_max, int64_t logit_rows_max) const;
 
   // Starts a step and computes it up to the logits of batch.logit_rows, which are then in
-  // buffers.logits. The caller ends the step with sample() or end_step().
+  // buffers.logits. The caller ends the step with sample() or end_step(), and collects it.
   void forward(Lane& lane, const ModelBuffers& buffers, const StepBatch& batch) const;
 
   const ModelShape& shape() const { return shape_; }

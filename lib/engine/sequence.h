@@ -35,33 +35,58 @@ class Sequence {
   int64_t n_generated() const {
     return static_cast<int64_t>(tokens_.size() - request_.prompt.size());
   }
+  // Tokens of the prompt and those chosen and seen.
+  int64_t n_known() const { return static_cast<int64_t>(tokens_.size()); }
+  // Tokens in the KV cache, those of steps under way included.
   int64_t n_computed() const { return n_computed_; }
 
+  // Whether a next step may take it: not once it ended, nor when the token under way is its last.
+  bool wants_step() const {
+    return !finished() && (n_unseen_ == 0 || n_generated() + n_unseen_ < request_.max_new_tokens);
+  }
+  // Steps that began and have not ended: until then its blocks are in use, finished or not.
+  int32_t steps_under_way() const { return steps_under_way_; }
+
   SequenceProgress progress() const {
-    const auto n_pending = static_cast<int64_t>(tokens_.size()) - n_computed_;
-    return {n_pending, n_pending == 1 && n_generated() > 0, last_step_};
+    const int64_t n_pending = static_cast<int64_t>(tokens_.size()) + n_unseen_ - n_computed_;
+    return {n_pending, n_pending == 1 && n_generated() + n_unseen_ > 0, last_step_};
   }
 
-  // The next `n` tokens to compute; takes the blocks they need.
-  std::span<const TokenId> begin_step(int64_t n, int64_t step) {
+  // Adds the next `n` tokens to compute to `tokens` and takes the blocks they need. Requires
+  // wants_step().
+  void begin_step(int64_t n, int64_t step, std::vector<TokenId>& tokens) {
     table_.cover(n_computed_ + n);
     last_step_ = step;
-    return std::span(tokens_).subspan(static_cast<size_t>(n_computed_), static_cast<size_t>(n));
+    ++steps_under_way_;
+    const int64_t known = std::min(n, static_cast<int64_t>(tokens_.size()) - n_computed_);
+    const auto first = tokens_.begin() + n_computed_;
+    tokens.insert(tokens.end(), first, first + known);
+    if (known < n) tokens.push_back(-1 - unseen_row_);
+    n_computed_ += n;
   }
   std::span<const int32_t> block_table() const { return table_.blocks(); }
 
-  // How the token after the last known one is to be chosen.
-  SampleRow sample_row() const {
-    return {&request_.sampling, choice_index_, static_cast<int32_t>(tokens_.size())};
+  // The step that just began chooses the next token from its logit row `row`. Returns how.
+  SampleRow begin_sample(int32_t row) {
+    const auto position = static_cast<int32_t>(tokens_.size()) + n_unseen_;
+    unseen_row_ = row;
+    ++n_unseen_;
+    return {&request_.sampling, choice_index_, position};
   }
 
-  // The step that begin_step(n) began is done.
-  void end_step(int64_t n) { n_computed_ += n; }
+  // The oldest step that is under way is done.
+  void end_step() {
+    --steps_under_way_;
+    if (finished() && steps_under_way_ == 0) table_.release();
+  }
 
-  // Adds the chosen token. Requires every token before it to be computed.
+  // The token that the step chose is not wanted.
+  void drop_sampled() { --n_unseen_; }
+
+  // The token that the step chose. Requires it not to be finished.
   void append(SampledToken sampled, std::string_view bytes) {
-    PARKD_DCHECK(!finished() && n_computed_ == static_cast<int64_t>(tokens_.size()),
-                 "a token is chosen from the row of the one before it");
+    PARKD_DCHECK(!finished(), "nothing follows the end");
+    --n_unseen_;
     const std::vector<TokenId>& ends = request_.stop_tokens;
     if (std::find(ends.begin(), ends.end(), sampled.token) != ends.end()) {
       finish(FinishReason::stop);
@@ -92,14 +117,18 @@ class Sequence {
  private:
   void finish(FinishReason reason) {
     finish_reason_ = reason;
-    table_.release();  // at once: its neighbours may still run for long
+    // As soon as no step writes into them: its neighbours may still run for long.
+    if (steps_under_way_ == 0) table_.release();
   }
 
   const GenerationRequest& request_;
   const int32_t choice_index_;
   std::vector<TokenId> tokens_;  // prompt, then generated
-  int64_t n_computed_ = 0;       // of tokens_, whose K and V are in the blocks
+  int64_t n_computed_ = 0;       // of tokens_ and the unseen one: K and V are in the blocks
   int64_t last_step_ = 0;
+  int32_t n_unseen_ = 0;    // tokens chosen by steps under way
+  int32_t unseen_row_ = 0;  // the logit row of the last of them, in its step
+  int32_t steps_under_way_ = 0;
   BlockTable table_;
   OutputText text_;
   std::vector<SampledToken> logprobs_;  // of the generated tokens, when asked for

@@ -37,6 +37,7 @@ struct Options {
   int32_t max_sequences = 16;
   int32_t step_tokens = 32;
   int32_t prefill_chunk_tokens = 0;
+  int32_t steps_ahead = 0;
 };
 
 // An engine on a fake backend, and I8 when it goes: no block is referenced, nothing runs.
@@ -48,6 +49,7 @@ class FakeEngine {
     auto backend = std::make_unique<FakeBackend>();
     backend->on_step = std::move(on_step);
     backend->steps_until_lost = steps_until_lost;
+    backend->steps_ahead = options.steps_ahead;
     model.shape = testing::fake_shape();
     model.weights = testing::load_fake_weights(*backend);
     EXPECT_TRUE(backend->allocate_kv(options.kv_blocks, options.block_size).ok());
@@ -186,6 +188,7 @@ struct Way {
   int32_t prefill_chunk_tokens;
   int32_t step_tokens;
   int32_t max_sequences;
+  int32_t steps_ahead;
 };
 
 class EveryWay : public ::testing::TestWithParam<Way> {};
@@ -197,6 +200,7 @@ TEST_P(EveryWay, forty_requests_give_the_tokens_of_the_textbook) {
   options.prefill_chunk_tokens = GetParam().prefill_chunk_tokens;
   options.step_tokens = GetParam().step_tokens;
   options.max_sequences = GetParam().max_sequences;
+  options.steps_ahead = GetParam().steps_ahead;
   FakeEngine fake(options);
   std::vector<GenerationRequest> requests;
   for (RequestId id = 0; id < 40; ++id) {
@@ -211,9 +215,65 @@ TEST_P(EveryWay, forty_requests_give_the_tokens_of_the_textbook) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, EveryWay,
-                         ::testing::Values(Way{1, 0, 512, 64}, Way{1, 1, 8, 64}, Way{1, 7, 32, 64},
-                                           Way{2, 64, 128, 16}, Way{3, 3, 5, 64}, Way{1, 0, 2, 64},
-                                           Way{1, 0, 16, 4}));
+                         ::testing::Values(Way{1, 0, 512, 64, 0}, Way{1, 1, 8, 64, 0},
+                                           Way{1, 7, 32, 64, 0}, Way{2, 64, 128, 16, 0},
+                                           Way{3, 3, 5, 64, 0}, Way{1, 0, 2, 64, 0},
+                                           Way{1, 0, 16, 4, 0}, Way{1, 0, 512, 64, 1},
+                                           Way{1, 1, 8, 64, 1}, Way{3, 3, 5, 64, 1},
+                                           Way{2, 7, 16, 4, 1}));
+
+Options one_step_ahead() {
+  Options options;
+  options.steps_ahead = 1;
+  return options;
+}
+
+// The step after the last one is under way when the end is seen: its token must not show, and its
+// blocks must not be another's yet. Few blocks, so that they are used again at once.
+TEST(LocalEngine, end_noticed_one_step_late_changes_no_token) {
+  Options options = one_step_ahead();
+  options.kv_blocks = 48;
+  FakeEngine fake(options);
+  std::vector<GenerationRequest> requests;
+  for (RequestId id = 1; id <= 40; ++id) {
+    GenerationRequest request = request_of(id, static_cast<int32_t>(1 + id % 9), 30);
+    const std::vector<TokenId> free_running = ids_of(expected_tokens(request, 0));
+    request.stop_tokens = {free_running[id % 20]};
+    requests.push_back(request);
+  }
+  // Four at a time hold 40 of the 48 blocks at most.
+  for (size_t i = 0; i < requests.size(); i += 4) {
+    for (size_t j = i; j < i + 4; ++j) fake.engine().start(requests[j]);
+    const auto results = fake.wait(4);
+    for (size_t j = i; j < i + 4; ++j) {
+      const std::vector<TokenId> all = ids_of(expected_tokens(requests[j], 0));
+      const auto end = std::find(all.begin(), all.end(), requests[j].stop_tokens[0]);
+      const GeneratedChoice& choice = results.at(requests[j].id).choices[0];
+      EXPECT_EQ(choice.tokens, std::vector<TokenId>(all.begin(), end)) << requests[j].id;
+      EXPECT_EQ(choice.finish_reason, FinishReason::stop);
+    }
+    EXPECT_EQ(fake.engine().stats().blocks_in_use, 0);
+  }
+}
+
+TEST(LocalEngine, failure_and_device_loss_are_the_same_one_step_ahead) {
+  {
+    FakeEngine fake(one_step_ahead());
+    GenerationRequest bad = request_of(1, 8, 10);
+    bad.prompt.back() = kPoisonToken;
+    const GenerationRequest good = request_of(2, 8, 10);
+    fake.engine().start(bad);
+    fake.engine().start(good);
+    const auto results = fake.wait(2);
+    EXPECT_EQ(results.at(1).status.code(), StatusCode::internal);
+    expect_oracle(good, results.at(2));
+  }
+  FakeEngine fake(one_step_ahead(), nullptr, 3);
+  fake.engine().start(request_of(1, 8, 100));
+  EXPECT_EQ(fake.wait(1).at(1).status.code(), StatusCode::unavailable);
+  EXPECT_EQ(fake.engine().stats().blocks_in_use, 0);
+  EXPECT_EQ(fake.run(request_of(3, 8, 100)).status.code(), StatusCode::unavailable);
+}
 
 TEST(LocalEngine, stop_token_ends_the_choice_and_is_not_part_of_it) {
   FakeEngine fake;
@@ -375,7 +435,10 @@ TEST(LocalEngine, steps_carry_all_decodes_and_keep_the_budget) {
 
 // Starts and cancels at random from two threads; every request has one result that is a prefix of
 // the oracle's, and no block stays behind.
-TEST(LocalEngine, random_cancels_leave_no_block_behind) {
+class RandomCancels : public ::testing::TestWithParam<int32_t> {};
+INSTANTIATE_TEST_SUITE_P(StepsAhead, RandomCancels, ::testing::Values(0, 1));
+
+TEST_P(RandomCancels, leave_no_block_behind) {
   const uint64_t seed = random_u64();
   std::cout << "seed " << seed << "\n";
   std::mt19937_64 random(seed);
@@ -383,6 +446,7 @@ TEST(LocalEngine, random_cancels_leave_no_block_behind) {
   options.n_workers = 3;
   options.step_tokens = 20;
   options.prefill_chunk_tokens = 9;
+  options.steps_ahead = GetParam();
   FakeEngine fake(options);
   constexpr RequestId kRequests = 300;
   std::map<RequestId, GenerationRequest> requests;

@@ -7,8 +7,11 @@
 // same without lanes, batches or blocks: the oracle.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -100,6 +103,9 @@ class FakeBackend final : public Backend {
   std::function<void(const StepBatch&)> on_step;
   // The lane's end of step fails from this many steps on, as when a device is lost.
   std::atomic<int64_t> steps_until_lost{-1};
+  // 1: a step's ops run when it is collected, as late as a device may: whatever the engine gave
+  // away too early is then overwritten.
+  int32_t steps_ahead = 0;
 
   Result<MatrixId> load_matrix(std::span<const TensorView> parts) override {
     return MatrixId{add_weight(parts)};
@@ -142,11 +148,24 @@ class FakeLane final : public Lane {
     return {static_cast<int32_t>(buffers_.size()) - 1};
   }
 
+  int32_t steps_ahead() const override { return backend_.steps_ahead; }
+
   void begin_step(const StepBatch& batch) override {
     if (backend_.on_step) backend_.on_step(batch);
     PARKD_CHECK(!in_step_, "the last step was not ended");
+    PARKD_CHECK(static_cast<int32_t>(steps_.size()) <= backend_.steps_ahead,
+                "more steps begun than the lane can be ahead");
     in_step_ = true;
-    batch_ = batch;
+    steps_.emplace_back(batch);
+    now_or_later([this] { start(); });
+  }
+
+  // The start of a step, when its time comes.
+  void start() {
+    const StepBatch& batch = batch_ = steps_.front().batch();
+    for (TokenId& token : steps_.front().tokens) {
+      if (token < 0) token = sampled_.at(static_cast<size_t>(-1 - token)).token;
+    }
     poisoned_.assign(batch.tokens.size(), false);
     std::set<int32_t> blocks;
     int32_t next_row = 0;
@@ -166,19 +185,97 @@ class FakeLane final : public Lane {
   }
 
   void embed(MatrixId table, Buffer out) override {
+    now_or_later([=, this] { do_embed(table, out); });
+  }
+  void rms_norm(Buffer in, VectorId weight, Buffer out) override {
+    now_or_later([=, this] {
+      map(in, out, [&](uint64_t x) { return fake_op::rms_norm(x, backend_.weight(weight.index)); });
+    });
+  }
+  void matmul(MatrixId weight, Buffer in, Buffer out) override {
+    now_or_later([=, this] {
+      map(in, out, [&](uint64_t x) { return fake_op::matmul(backend_.weight(weight.index), x); });
+    });
+  }
+  void matmul_add(MatrixId weight, Buffer in, Buffer sum) override {
+    now_or_later([=, this] { do_matmul_add(weight, in, sum); });
+  }
+  void rope_and_store(int32_t layer, Buffer qkv) override {
+    now_or_later([=, this] { do_rope_and_store(layer, qkv); });
+  }
+  void attention(int32_t layer, Buffer qkv, Buffer out) override {
+    now_or_later([=, this] { do_attention(layer, qkv, out); });
+  }
+  void silu_mul(Buffer gate_up, Buffer out) override {
+    now_or_later([=, this] { map(gate_up, out, fake_op::silu_mul); });
+  }
+  void gather_logit_rows(Buffer in, Buffer out) override {
+    now_or_later([=, this] { do_gather(in, out); });
+  }
+  void sample(Buffer logits, std::span<const SampleRow> rows) override {
+    PARKD_CHECK(rows.size() == steps_.back().logit_rows.size(), "one choice a logit row");
+    now_or_later([=, this] { do_sample(logits, rows); });
+    in_step_ = false;
+  }
+  void end_step() override {
+    PARKD_CHECK(steps_.back().logit_rows.empty(), "sampled rows end with sample()");
+    now_or_later([this] { sampled_.clear(); });
+    in_step_ = false;
+  }
+  Status collect(std::span<SampledToken> out) override {
+    PARKD_CHECK(!steps_.empty() && !(in_step_ && steps_.size() == 1), "a step is ended first");
+    for (const auto& op : steps_.front().ops) op();
+    steps_.pop_front();
+    PARKD_CHECK(out.size() == sampled_.size(), "one choice a logit row");
+    std::copy(sampled_.begin(), sampled_.end(), out.begin());
+    if (backend_.steps_until_lost.load() >= 0 && backend_.steps_until_lost.fetch_sub(1) <= 0) {
+      return unavailable("the test pulled the plug");
+    }
+    return {};
+  }
+  void read_row(Buffer buffer, int64_t row, std::span<float> out) override {
+    PARKD_CHECK(backend_.steps_ahead == 0, "rows are read where ops run at once");
+    const uint64_t hash = at(buffer).at(static_cast<size_t>(row));
+    for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(mix(hash, i) >> 40);
+  }
+
+ private:
+  // A step's batch as a device has it: a copy.
+  struct Step {
+    explicit Step(const StepBatch& from)
+        : tokens(from.tokens.begin(), from.tokens.end()),
+          sequences(from.sequences.begin(), from.sequences.end()),
+          logit_rows(from.logit_rows.begin(), from.logit_rows.end()) {
+      for (StepSequence& sequence : sequences) {
+        tables.emplace_back(sequence.block_table.begin(), sequence.block_table.end());
+        sequence.block_table = tables.back();
+      }
+    }
+    StepBatch batch() const { return {tokens, sequences, logit_rows}; }
+
+    std::vector<TokenId> tokens;
+    std::vector<StepSequence> sequences;
+    std::list<std::vector<int32_t>> tables;
+    std::vector<int32_t> logit_rows;
+    std::vector<std::function<void()>> ops;
+  };
+
+  void now_or_later(std::function<void()> op) {
+    if (backend_.steps_ahead > 0) {
+      steps_.back().ops.push_back(std::move(op));
+    } else {
+      op();
+    }
+  }
+
+  void do_embed(MatrixId table, Buffer out) {
     auto& rows = resized(out, batch_.tokens.size());
     for (size_t i = 0; i < rows.size(); ++i) {
       rows[i] = fake_op::embed(backend_.weight(table.index), batch_.tokens[i]);
       poisoned_[i] = batch_.tokens[i] == kPoisonToken;
     }
   }
-  void rms_norm(Buffer in, VectorId weight, Buffer out) override {
-    map(in, out, [&](uint64_t x) { return fake_op::rms_norm(x, backend_.weight(weight.index)); });
-  }
-  void matmul(MatrixId weight, Buffer in, Buffer out) override {
-    map(in, out, [&](uint64_t x) { return fake_op::matmul(backend_.weight(weight.index), x); });
-  }
-  void matmul_add(MatrixId weight, Buffer in, Buffer sum) override {
+  void do_matmul_add(MatrixId weight, Buffer in, Buffer sum) {
     const auto& x = at(in);
     auto& rows = at(sum);
     PARKD_CHECK(x.size() == rows.size(), "the sum has the input's rows");
@@ -186,14 +283,14 @@ class FakeLane final : public Lane {
       rows[i] = fake_op::add(rows[i], fake_op::matmul(backend_.weight(weight.index), x[i]));
     }
   }
-  void rope_and_store(int32_t layer, Buffer qkv) override {
+  void do_rope_and_store(int32_t layer, Buffer qkv) {
     auto& rows = at(qkv);
     for_each_row([&](const StepSequence& sequence, size_t row, int64_t position) {
       cell(layer, sequence, position) = fake_op::key_value(layer, rows[row], position);
       rows[row] = fake_op::rotated_query(rows[row], position);
     });
   }
-  void attention(int32_t layer, Buffer qkv, Buffer out) override {
+  void do_attention(int32_t layer, Buffer qkv, Buffer out) {
     auto& rows = resized(out, at(qkv).size());
     const auto& queries = at(qkv);
     for_each_row([&](const StepSequence& sequence, size_t row, int64_t position) {
@@ -203,8 +300,7 @@ class FakeLane final : public Lane {
       }
     });
   }
-  void silu_mul(Buffer gate_up, Buffer out) override { map(gate_up, out, fake_op::silu_mul); }
-  void gather_logit_rows(Buffer in, Buffer out) override {
+  void do_gather(Buffer in, Buffer out) {
     auto& rows = resized(out, batch_.logit_rows.size());
     int32_t last = -1;
     for (size_t i = 0; i < rows.size(); ++i) {
@@ -213,26 +309,14 @@ class FakeLane final : public Lane {
       rows[i] = at(in).at(static_cast<size_t>(last));
     }
   }
-  Status sample(Buffer logits, std::span<const SampleRow> rows,
-                std::span<SampledToken> out) override {
-    PARKD_CHECK(rows.size() == batch_.logit_rows.size() && out.size() == rows.size(),
-                "one choice a logit row");
+  void do_sample(Buffer logits, std::span<const SampleRow> rows) {
+    sampled_.resize(rows.size());
     for (size_t i = 0; i < rows.size(); ++i) {
-      out[i] = fake_sample(at(logits).at(i), rows[i]);
-      if (poisoned_[static_cast<size_t>(batch_.logit_rows[i])]) out[i].token = -1;
+      sampled_[i] = fake_sample(at(logits).at(i), rows[i]);
+      if (poisoned_[static_cast<size_t>(batch_.logit_rows[i])]) sampled_[i].token = -1;
     }
-    return end();
-  }
-  Status end_step() override {
-    PARKD_CHECK(batch_.logit_rows.empty(), "sampled rows end with sample()");
-    return end();
-  }
-  void read_row(Buffer buffer, int64_t row, std::span<float> out) override {
-    const uint64_t hash = at(buffer).at(static_cast<size_t>(row));
-    for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(mix(hash, i) >> 40);
   }
 
- private:
   std::vector<uint64_t>& at(Buffer buffer) {
     return buffers_.at(static_cast<size_t>(buffer.index));
   }
@@ -262,20 +346,14 @@ class FakeLane final : public Lane {
     return backend_.kv_.at(static_cast<size_t>(layer))
         .at(static_cast<size_t>(block * backend_.block_size_ + position % backend_.block_size_));
   }
-  Status end() {
-    in_step_ = false;
-    if (backend_.steps_until_lost.load() >= 0 && backend_.steps_until_lost.fetch_sub(1) <= 0) {
-      return unavailable("the test pulled the plug");
-    }
-    return {};
-  }
-
   FakeBackend& backend_;
   std::vector<std::vector<uint64_t>> buffers_;
   std::vector<int64_t> rows_max_;
   std::vector<bool> poisoned_;
-  StepBatch batch_;
+  std::deque<Step> steps_;  // begun and not collected
   bool in_step_ = false;
+  StepBatch batch_;  // of the step whose ops run
+  std::vector<SampledToken> sampled_;
 };
 
 inline std::unique_ptr<Lane> FakeBackend::make_lane() {

@@ -292,21 +292,27 @@ void CpuLane::gather_logit_rows(Buffer in, Buffer out) {
   }
 }
 
-Status CpuLane::sample(Buffer logits, std::span<const SampleRow> rows,
-                       std::span<SampledToken> out) {
+void CpuLane::sample(Buffer logits, std::span<const SampleRow> rows) {
   const Rows& from = rows_of(logits);
+  sampled_.assign(rows.size(), {});
   team_.divide(from.rows, 1, [&](int64_t first, int64_t last, int member) {
     for (int64_t i = first; i < last; ++i) {
       const std::span<const float> row(from.row(i), static_cast<size_t>(from.columns));
       samplers_[static_cast<size_t>(member)].sample_row(row, rows[static_cast<size_t>(i)],
-                                                        out[static_cast<size_t>(i)]);
+                                                        sampled_[static_cast<size_t>(i)]);
     }
   });
-  return end_step();
+  batch_ = {};
 }
 
-Status CpuLane::end_step() {
+void CpuLane::end_step() {
+  sampled_.clear();
   batch_ = {};
+}
+
+Status CpuLane::collect(std::span<SampledToken> out) {
+  PARKD_CHECK(out.size() == sampled_.size(), "a step is collected with its own rows");
+  std::move(sampled_.begin(), sampled_.end(), out.begin());
   return {};
 }
 

@@ -22,6 +22,7 @@ class CpuLane final : public Lane {
           int team_size);
 
   Buffer make_buffer(int64_t rows_max, int64_t columns) override;
+  int32_t steps_ahead() const override { return 0; }
   void begin_step(const StepBatch& batch) override;
   void embed(MatrixId table, Buffer out) override;
   void rms_norm(Buffer in, VectorId weight, Buffer out) override;
@@ -31,9 +32,9 @@ class CpuLane final : public Lane {
   void attention(int32_t layer, Buffer qkv, Buffer out) override;
   void silu_mul(Buffer gate_up, Buffer out) override;
   void gather_logit_rows(Buffer in, Buffer out) override;
-  Status sample(Buffer logits, std::span<const SampleRow> rows,
-                std::span<SampledToken> out) override;
-  Status end_step() override;
+  void sample(Buffer logits, std::span<const SampleRow> rows) override;
+  void end_step() override;
+  Status collect(std::span<SampledToken> out) override;
   void read_row(Buffer buffer, int64_t row, std::span<float> out) override;
 
  private:
@@ -88,6 +89,7 @@ class CpuLane final : public Lane {
   std::vector<AttentionUnit> units_;      // capacity grows once
   std::vector<MappedMemory> workspaces_;  // (team)
   std::vector<Sampler> samplers_;         // (team)
+  std::vector<SampledToken> sampled_;     // of the step that is ended and not collected
 };
 
 }  // namespace parkd
