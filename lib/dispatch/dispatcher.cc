@@ -7,6 +7,7 @@
 #include <optional>
 #include <random>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -44,8 +45,10 @@ struct CancelRequested {
   JobId id;
   RunLease lease;
 };
+struct OwnershipLost {};
 struct Claimed {
   std::string model;
+  uint64_t ownership;  // State::ownership_ when it was asked for
   Result<std::vector<Job>> jobs;
 };
 struct Prepared {
@@ -63,8 +66,9 @@ struct Drain {
   bool at_once;
 };
 
-using News = std::variant<AddModel, ModelReady, ModelFailed, WorkAvailable, CancelRequested,
-                          Claimed, Prepared, Generated, Rendered, FinishDone, ReleaseDone, Drain>;
+using News =
+    std::variant<AddModel, ModelReady, ModelFailed, WorkAvailable, CancelRequested, OwnershipLost,
+                 Claimed, Prepared, Generated, Rendered, FinishDone, ReleaseDone, Drain>;
 using DispatcherInbox = Inbox<News>;
 
 // Runs `work`, whose exceptions (bad_alloc, a library's) end the job and not the process.
@@ -119,6 +123,7 @@ class Dispatcher::State {
   void handle(ModelFailed message);
   void handle(WorkAvailable message);
   void handle(CancelRequested message);
+  void handle(OwnershipLost message);
   void handle(Claimed message);
   void handle(Prepared message);
   void handle(Generated message);
@@ -135,7 +140,7 @@ class Dispatcher::State {
 
   bool claim_more();
   int32_t free_places(const Desk& desk) const;
-  void take_in(Desk& desk, Job claimed);
+  void take_in(Desk& desk, Job claimed, bool still_ours);
   bool cancelled_before_it_came(const Job& job);
   bool claim_is_out() const;
   void prepare(InFlight& job);
@@ -151,6 +156,8 @@ class Dispatcher::State {
   void end(InFlight& job, Ending ending);
   void release(InFlight& job, bool spend_attempt, std::optional<WallTime> run_at);
   void finished(InFlight& job, FinishAnswer answer);
+  void lose(InFlight& job);
+  void drop(InFlight& job);
 
   bool stop_what_is_due();
   bool poll_if_due();
@@ -168,6 +175,7 @@ class Dispatcher::State {
   std::unordered_map<uint64_t, InFlight> jobs_;  // by ticket
   std::unordered_map<JobId, uint64_t> tickets_;  // the latest of a job
   uint64_t next_ticket_ = 1;
+  uint64_t ownership_ = 0;  // counts ownership_lost()
   // Cancels of jobs whose claim is answered but has not been read yet; kept while a claim is out.
   std::vector<CancelRequested> early_cancels_;
 
@@ -251,9 +259,10 @@ bool Dispatcher::State::claim_more() {
     desk.work_hint = false;
     desk.claiming = places;
     asked = true;
-    store_.claim({name, places}, [in = inbox, model = name](Result<std::vector<Job>> jobs) {
-      in->push(Claimed{model, std::move(jobs)});
-    });
+    store_.claim({name, places},
+                 [in = inbox, model = name, ownership = ownership_](Result<std::vector<Job>> jobs) {
+                   in->push(Claimed{model, ownership, std::move(jobs)});
+                 });
   }
   return asked;
 }
@@ -275,7 +284,9 @@ void Dispatcher::State::handle(Claimed message) {
     PARKD_CHECK(static_cast<int32_t>(message.jobs->size()) <= asked,
                 "a store gave more jobs than it was asked for");
     if (static_cast<int32_t>(message.jobs->size()) == asked) desk.work_hint = true;
-    for (Job& job : *message.jobs) take_in(desk, std::move(job));
+    for (Job& job : *message.jobs) {
+      take_in(desk, std::move(job), message.ownership == ownership_);
+    }
   }
   if (!claim_is_out()) early_cancels_.clear();
 }
@@ -291,7 +302,9 @@ bool Dispatcher::State::cancelled_before_it_came(const Job& job) {
   });
 }
 
-void Dispatcher::State::take_in(Desk& desk, Job claimed) {
+// A claim that was under way when ownership was lost may be of the old ownership or of the new: its
+// jobs are given back, which does the right thing for either.
+void Dispatcher::State::take_in(Desk& desk, Job claimed, bool still_ours) {
   const uint64_t ticket = next_ticket_++;
   InFlight& job = jobs_[ticket];
   job.ticket = ticket;
@@ -304,7 +317,7 @@ void Dispatcher::State::take_in(Desk& desk, Job claimed) {
   job.job = std::make_shared<const Job>(std::move(claimed));
   if (cancelled) {
     end(job, stopped_by_cancel());
-  } else if (draining_) {
+  } else if (draining_ || !still_ours) {
     release(job, false, std::nullopt);
   } else {
     prepare(job);
@@ -404,7 +417,7 @@ void Dispatcher::State::log_parked(Desk& desk) {
 
 void Dispatcher::State::stop_running(InFlight& job, StopReason why) {
   const bool told = job.stop != StopReason::none;
-  if (!told || why == StopReason::cancel) job.stop = why;
+  if (!told || why > job.stop) job.stop = why;
   if (!told) job.desk->port->engine->cancel(job.ticket);
 }
 
@@ -442,6 +455,8 @@ void Dispatcher::State::handle(Generated message) {
   job.ending.run_us = (clock_.steady_now() - *job.started).count();
   const bool complete = is_complete(result);
   switch (job.stop) {
+    case StopReason::lost:
+      return drop(job);
     case StopReason::cancel:
       return end(job, stopped_by_cancel());
     case StopReason::deadline:
@@ -510,7 +525,8 @@ void Dispatcher::State::render(InFlight& job, GenerationResult result, Ending en
 
 void Dispatcher::State::handle(Rendered message) {
   InFlight* job = find(message.ticket);
-  PARKD_CHECK(job != nullptr && job->phase == LivePhase::ending, "rendered, but nothing ended");
+  if (job == nullptr) return;  // lost meanwhile
+  PARKD_CHECK(job->phase == LivePhase::ending, "rendered, but nothing ended");
   if (!message.body.ok()) {
     // A job that is ending badly anyway does so without the text it had.
     if (job->ending.outcome != Outcome::completed) return end(*job, std::move(job->ending));
@@ -583,6 +599,36 @@ void Dispatcher::State::handle(ReleaseDone message) {
     log_info("job.released", {{"id", job->job->id}, {"model", job->desk->name}});
     erase(*job);
   }
+}
+
+// --- losing
+
+void Dispatcher::State::handle(OwnershipLost) {
+  ++ownership_;
+  log_warn("dispatcher.ownership_lost", {{"jobs", jobs_.size()}});
+  const std::unordered_set<uint64_t> at_the_store = writer_.lose_all();
+  for (auto next = jobs_.begin(); next != jobs_.end();) {
+    InFlight& job = next->second;
+    ++next;  // lose() may erase it
+    if (at_the_store.count(job.ticket) == 0) lose(job);
+  }
+  for (auto& [name, desk] : desks_) desk.work_hint = true;
+}
+
+// A run keeps its units until the engine has stopped it: until then the blocks are in use.
+void Dispatcher::State::lose(InFlight& job) {
+  if (job.phase == LivePhase::running) return stop_running(job, StopReason::lost);
+  if (job.phase == LivePhase::parked) {
+    PARKD_CHECK(job.desk->lot->remove(job.ticket), "a parked job is in its lot");
+  }
+  drop(job);
+}
+
+// Forgets a job that is no longer ours; the store knows better what became of it.
+void Dispatcher::State::drop(InFlight& job) {
+  ++job.desk->counters.leases_lost;
+  move_to(job, LivePhase::ending);
+  erase(job);
 }
 
 // --- draining
@@ -766,6 +812,7 @@ void Dispatcher::State::publish() {
   for (const auto& [name, desk] : desks_) publish_desk(desk, *stats);
   stats->live.reserve(jobs_.size());
   for (const auto& [ticket, job] : jobs_) {
+    if (job.stop == StopReason::lost) continue;
     LiveJob live{job.job->id, job.phase, job.cost, job.phase_since, {}};
     if (job.phase == LivePhase::parked) {
       live.waits_for =
@@ -811,6 +858,9 @@ void Dispatcher::work_available(std::string model) {
 }
 void Dispatcher::cancel_requested(JobId id, RunLease lease) {
   state_->inbox->push(CancelRequested{id, lease});
+}
+void Dispatcher::ownership_lost() {
+  state_->inbox->push(OwnershipLost{});
 }
 void Dispatcher::on_result(GenerationResult result) {
   state_->inbox->push(Generated{std::move(result)});

@@ -55,6 +55,13 @@ class Dispatcher {
   void work_available(std::string model);
   void cancel_requested(JobId id, RunLease lease);
 
+  // The store has given up this daemon's claims (its heartbeat was lost, the database is another):
+  // nothing that was claimed before this call is ours any more. Its runs are stopped, what waits is
+  // forgotten, endings the store has not been given are dropped; then claiming goes on anew. The
+  // caller makes it before the store answers a claim of the new ownership. A claim that was under
+  // way is given back, whichever side of the loss it fell on.
+  void ownership_lost();
+
   // What EngineOptions::on_result calls.
   void on_result(GenerationResult result);
 
@@ -79,7 +86,8 @@ class Dispatcher {
   Micros next_due() const;
   // run_once() until close(); waits in between.
   void run();
-  // CHECKs I8: nothing claimed means nothing charged and every lot empty.
+  // CHECKs I8: nothing claimed means nothing charged and every lot empty. Requires that nothing
+  // is claimed, and no lost run still on its way out of the engine.
   void check_idle() const;
 
  private:

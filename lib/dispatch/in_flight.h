@@ -42,8 +42,8 @@ struct Desk {
 };
 
 // Why a running job was told to stop. What is told first stands, except that a cancel was promised
-// to its caller and so outranks the rest.
-enum class StopReason { none, run_timeout, deadline, drain, cancel };
+// to its caller and so outranks the rest, and that a lost job is no longer ours to end at all.
+enum class StopReason { none, run_timeout, deadline, drain, cancel, lost };
 
 // A claimed job on its way through preparing -> parked -> running -> ending.
 struct InFlight {

@@ -41,6 +41,18 @@ void put_back(std::vector<Outgoing<Item>>& queue, std::vector<Outgoing<Item>> ba
                std::make_move_iterator(batch.end()));
 }
 
+// Takes out what will not be sent again, answered as lost.
+template <class Item, class Answer>
+std::vector<Settled<Answer>> settle_lost(std::vector<Outgoing<Item>>& batch, Answer lease_lost) {
+  std::vector<Settled<Answer>> settled;
+  for (const Outgoing<Item>& outgoing : batch) {
+    if (outgoing.lost) settled.push_back({outgoing.ticket, lease_lost});
+  }
+  batch.erase(std::remove_if(batch.begin(), batch.end(), [](const auto& o) { return o.lost; }),
+              batch.end());
+  return settled;
+}
+
 template <class Item, class Answer>
 std::vector<Settled<Answer>> settle(const std::vector<Outgoing<Item>>& batch,
                                     const std::vector<Answer>& answers) {
@@ -133,9 +145,10 @@ std::vector<Settled<FinishAnswer>> StoreWriter::on_finished(FinishDone done, Ste
   finishes_sent_.erase(found);
   if (!done.answers.ok()) {
     note_failure(done.answers.status(), "finish", batch.size(), now);
+    auto lost = settle_lost(batch, FinishAnswer::lease_lost);
     put_back(finishes_, std::move(batch), done.answers.status());
-    oldest_finish_ = now - options_.finish_delay;
-    return {};
+    if (!finishes_.empty()) oldest_finish_ = now - options_.finish_delay;
+    return lost;
   }
   trouble_ = false;
   return settle(batch, *done.answers);
@@ -148,11 +161,30 @@ std::vector<Settled<ReleaseAnswer>> StoreWriter::on_released(ReleaseDone done, S
   releases_sent_.erase(found);
   if (!done.answers.ok()) {
     note_failure(done.answers.status(), "release", batch.size(), now);
+    auto lost = settle_lost(batch, ReleaseAnswer::lease_lost);
     put_back(releases_, std::move(batch), done.answers.status());
-    return {};
+    return lost;
   }
   trouble_ = false;
   return settle(batch, *done.answers);
+}
+
+std::unordered_set<uint64_t> StoreWriter::lose_all() {
+  finishes_.clear();
+  releases_.clear();
+  oldest_finish_.reset();
+  std::unordered_set<uint64_t> sent;
+  const auto mark = [&sent](auto& batches) {
+    for (auto& [batch, items] : batches) {
+      for (auto& outgoing : items) {
+        outgoing.lost = true;
+        sent.insert(outgoing.ticket);
+      }
+    }
+  };
+  mark(finishes_sent_);
+  mark(releases_sent_);
+  return sent;
 }
 
 int64_t StoreWriter::unstored() const {

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <unordered_set>
 #include <vector>
 
 #include "lib/base/clock.h"
@@ -27,6 +28,8 @@ struct Outgoing {
   // An earlier batch with it was refused for a reason that may be its own: it is sent alone, so
   // that it fails no neighbours.
   bool alone = false;
+  // Not sent again: see lose_all().
+  bool lost = false;
 };
 
 struct FinishDone {
@@ -63,7 +66,12 @@ class StoreWriter {
   // Sends what is due. Returns whether anything was sent.
   bool flush(SteadyTime now);
 
-  // The tickets the store has answered for; empty when it failed and the batch will be sent again.
+  // The leases of all items are gone: what has not been sent is dropped, and what the store has got
+  // will not be sent again. Returns the tickets of the latter: they are settled when the store has
+  // answered, as lease_lost when it failed.
+  std::unordered_set<uint64_t> lose_all();
+
+  // The tickets the store has answered for; none when it failed and the batch will be sent again.
   std::vector<Settled<FinishAnswer>> on_finished(FinishDone done, SteadyTime now);
   std::vector<Settled<ReleaseAnswer>> on_released(ReleaseDone done, SteadyTime now);
 

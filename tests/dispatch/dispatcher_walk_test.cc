@@ -17,7 +17,7 @@
 namespace parkd {
 namespace {
 
-// One walk: submits, ends, failures, cancels, time, and a store that comes and goes.
+// One walk: submits, ends, failures, cancels, time, a store that comes and goes, and lost claims.
 class Walk {
  public:
   explicit Walk(unsigned seed) : random_(seed), world_(40, 6, 5) { world_.ready(); }
@@ -32,8 +32,9 @@ class Walk {
     world_.settle();
   }
 
-  // Adds what happened to `outcomes` and `retried`.
-  void expect_every_job_ended_once(std::map<std::string, int64_t>& outcomes, int64_t& retried) {
+  // Adds what happened to `outcomes`, `retried` and `lost`.
+  void expect_every_job_ended_once(std::map<std::string, int64_t>& outcomes, int64_t& retried,
+                                   int64_t& lost) {
     world_.dispatcher.check_idle();
     std::map<JobId, int> messages;
     for (const Message& message : world_.mailbox()) ++messages[message.job_id];
@@ -43,13 +44,14 @@ class Walk {
     EXPECT_LE(world_.model().peak, Blocks{40});
     for (const auto& [outcome, n] : world_.model().outcomes) outcomes[outcome] += n;
     retried += world_.model().retried;
+    lost += world_.model().leases_lost;
   }
 
  private:
   unsigned pick(unsigned n) { return static_cast<unsigned>(random_() % n); }
 
   void step() {
-    switch (pick(12)) {
+    switch (pick(13)) {
       case 0:
       case 1:
       case 2:
@@ -67,6 +69,9 @@ class Walk {
         return toggle_fault();
       case 9:
         world_.engine.answer_cancels = pick(2) == 0;
+        return;
+      case 10:
+        if (pick(4) == 0) world_.lose_ownership();
         return;
       default:
         world_.pass(milliseconds(pick(3000)));
@@ -129,11 +134,12 @@ TEST(DispatcherWalk, whatever_happens_every_job_ends_in_exactly_one_message) {
   std::cout << "seed " << seed << "\n";  // a CHECK would end the process before a trace is shown
   std::map<std::string, int64_t> outcomes;
   int64_t retried = 0;
+  int64_t lost = 0;
   for (unsigned i = 0; i < 20; ++i) {
     SCOPED_TRACE("seed " + std::to_string(seed + i));
     Walk walk(seed + i);
     walk.run(150);
-    walk.expect_every_job_ended_once(outcomes, retried);
+    walk.expect_every_job_ended_once(outcomes, retried, lost);
     if (testing::Test::HasFailure()) return;
   }
   // 3000 jobs with one chance in 5 to 20 for each: a walk that misses one of them walks too little.
@@ -143,6 +149,7 @@ TEST(DispatcherWalk, whatever_happens_every_job_ends_in_exactly_one_message) {
     EXPECT_GT(outcomes[outcome], 0) << outcome;
   }
   EXPECT_GT(retried, 0);
+  EXPECT_GT(lost, 0);
 }
 
 // B3: 10,000 submits, none over the units, all stored once.

@@ -111,6 +111,13 @@ class World {
   // Long enough for endings to be stored.
   void flush() { pass(milliseconds(10)); }
 
+  // What a store does whose heartbeat was lost: the claims are free for anybody, then it says so.
+  void lose_ownership() {
+    store.lose_claims();
+    dispatcher.ownership_lost();
+    settle();
+  }
+
   JobId submit(JobSpec spec) {
     std::optional<JobId> id;
     store.submit({std::move(spec)}, [&](Result<std::vector<SubmittedJob>> answer) {

@@ -1,5 +1,7 @@
 // FaultyStore: a store that fails when the test says so, in front of one that does not.
 //
+// lose_claims() is what a daemon's lost heartbeat looks like: what it had claimed is queued again.
+//
 // `before`: the verb never reaches the store. `after`: it is done, but the answer is lost, which is
 // what a connection that breaks at commit looks like.
 #pragma once
@@ -26,10 +28,16 @@ class FaultyStore final : public JobStore {
       answers;                       // what a fault says; unavailable where nothing stands here
   std::map<std::string, int> calls;  // by verb
   bool hold_claims = false;          // claims are done, but their answers stay on the way
+  bool hold_finishes = false;        // likewise
   std::vector<size_t> finish_sizes;  // items of each finish
 
+  // Every claim ever answered is no longer the claimer's. Finished jobs keep their outcome.
+  void lose_claims() {
+    store_->release(std::exchange(claimed_, {}), [](Result<std::vector<ReleaseAnswer>>) {});
+  }
+
   // The answers that were held arrive.
-  void let_claims_go() {
+  void let_go() {
     for (const auto& answer : std::exchange(held_, {})) answer();
   }
 
@@ -38,18 +46,31 @@ class FaultyStore final : public JobStore {
     store_->submit(std::move(jobs), std::move(done));
   }
   void claim(ClaimRequest request, Completion<std::vector<Job>> done) override {
+    const auto note = [this](Completion<std::vector<Job>> then) {
+      return [this, then = std::move(then)](Result<std::vector<Job>> jobs) {
+        if (jobs.ok()) {
+          for (const Job& job : *jobs) claimed_.push_back({job.id, job.lease, false, std::nullopt});
+        }
+        then(std::move(jobs));
+      };
+    };
     if (hold_claims) {
-      store_->claim(request, [this, done = std::move(done)](Result<std::vector<Job>> jobs) {
-        held_.push_back([done, jobs = std::move(jobs)] { done(jobs); });
-      });
+      store_->claim(request, note([this, done = std::move(done)](Result<std::vector<Job>> jobs) {
+                      held_.push_back([done, jobs = std::move(jobs)] { done(jobs); });
+                    }));
       return;
     }
     through<std::vector<Job>>("claim", std::move(done), [&](Completion<std::vector<Job>> answer) {
-      store_->claim(request, std::move(answer));
+      store_->claim(request, note(std::move(answer)));
     });
   }
   void finish(std::vector<FinishItem> items, Completion<std::vector<FinishAnswer>> done) override {
     finish_sizes.push_back(items.size());
+    if (hold_finishes) {
+      done = [this, then = std::move(done)](Result<std::vector<FinishAnswer>> said) {
+        held_.push_back([then, said = std::move(said)] { then(said); });
+      };
+    }
     through<std::vector<FinishAnswer>>("finish", std::move(done),
                                        [&](Completion<std::vector<FinishAnswer>> answer) {
                                          store_->finish(std::move(items), std::move(answer));
@@ -96,6 +117,7 @@ class FaultyStore final : public JobStore {
 
   const std::unique_ptr<JobStore> store_;
   std::vector<std::function<void()>> held_;
+  std::vector<ReleaseItem> claimed_;  // all that was ever claimed, since the last lose_claims()
 };
 
 }  // namespace parkd
