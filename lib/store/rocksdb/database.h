@@ -45,6 +45,9 @@ class Database {
   rocksdb::ColumnFamilyHandle* history() const { return fixed_[3]; }      // id -> StoredHistory
   rocksdb::ColumnFamilyHandle* idempotency() const { return fixed_[4]; }  // key -> StoredKey
   rocksdb::ColumnFamilyHandle* due() const { return fixed_[5]; }          // due_key -> nothing
+  rocksdb::ColumnFamilyHandle* outbox() const {
+    return fixed_[6];
+  }  // sequence -> StoredUndelivered
 
   // The period of a message; made when it is the first.
   Result<Period*> period_for(WallTime expires_at, WallTime now);

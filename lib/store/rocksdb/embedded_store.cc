@@ -33,6 +33,12 @@ Status EmbeddedStore::start() {
   PARKD_ASSIGN_OR_RETURN(database_, Database::open(options_, testing_));
   PARKD_RETURN_IF_ERROR(load_meta(true));
   PARKD_RETURN_IF_ERROR(load_jobs());
+  PARKD_ASSIGN_OR_RETURN(outbox_identity_, read_outbox_identity());
+  if (!has_outbox() && outbox_identity_.dropped_through < last_sequence_) {
+    log_warn("store.outbox_is_left",
+             {{"dir", options_.dir},
+              {"why", "messages wait for a PostgreSQL mailbox, and none is configured"}});
+  }
   accepting_ = true;
   sync_thread_ = Thread({"store-sync", 0}, [this] {
     for (;;) {
@@ -165,6 +171,24 @@ void EmbeddedStore::stats(Completion<StoreStats> done) {
                         [this](const auto& completion) { completion(do_stats()); });
 }
 
+void EmbeddedStore::read_outbox(size_t messages_max, size_t bytes_max,
+                                Completion<OutboxPage> done) {
+  push_read<OutboxPage>(std::move(done), [this, messages_max, bytes_max](const auto& completion) {
+    completion(do_read_outbox(messages_max, bytes_max));
+  });
+}
+
+void EmbeddedStore::drop_delivered(uint64_t through, Completion<int64_t> done) {
+  push_write<int64_t>(std::move(done), [this, through](const auto& completion, Commit& commit) {
+    return build_drop_delivered(through, completion, commit);
+  });
+}
+
+void EmbeddedStore::find_message(JobId id, Completion<std::optional<MessagePlace>> done) {
+  push_read<std::optional<MessagePlace>>(
+      std::move(done), [this, id](const auto& completion) { completion(do_find_message(id)); });
+}
+
 void EmbeddedStore::stop() {
   const std::lock_guard one_at_a_time(stop_mutex_);
   {
@@ -261,6 +285,7 @@ void EmbeddedStore::settle(Commit& commit) {
     if (step.apply) step.apply();
   }
   tell(commit.news);
+  if (has_outbox() && !commit.news.messages.empty()) options_.outbox_filled();
   for (const Commit::Step& step : commit.steps) {
     if (step.complete) step.complete({});
   }
@@ -363,6 +388,7 @@ Status EmbeddedStore::load_jobs() {
   index_ = QueueIndex();
   flagged_.clear();
   due_low_.clear();
+  outbox_low_.clear();
   std::unordered_map<JobId, Claim> claims;
   const auto iterator = database_->iterate(database_->jobs(), nullptr, nullptr);
   for (; iterator->Valid(); iterator->Next()) {
@@ -411,6 +437,14 @@ bool EmbeddedStore::end_flagged(Commit& commit) {
                           },
                           nullptr});
   return true;
+}
+
+Result<OpenedOutbox> open_rocksdb_store_with_outbox(RocksDbStoreOptions options, Clock& clock) {
+  PARKD_CHECK(options.outbox_filled != nullptr, "an outbox without anybody to tell");
+  auto store = std::make_unique<EmbeddedStore>(std::move(options), RocksDbTesting{}, clock);
+  PARKD_RETURN_IF_ERROR(store->start());
+  RocksDbOutbox outbox(*store, store->outbox_identity());
+  return OpenedOutbox{std::move(store), std::move(outbox)};
 }
 
 Result<std::unique_ptr<JobStore>> open_rocksdb_store_for_test(RocksDbStoreOptions options,

@@ -26,6 +26,7 @@
 #include "lib/store/rocksdb/database.h"
 #include "lib/store/rocksdb/queue_index.h"
 #include "lib/store/rocksdb/record_codec.h"
+#include "lib/store/rocksdb/rocksdb_outbox.h"
 
 namespace parkd {
 
@@ -52,6 +53,12 @@ class EmbeddedStore final : public JobStore {
   void purge(Completion<PurgeAnswer> done) override;
   void stats(Completion<StoreStats> done) override;
   void stop() override;
+
+  // The verbs of RocksDbOutbox (embedded_outbox.cc).
+  void read_outbox(size_t messages_max, size_t bytes_max, Completion<OutboxPage> done);
+  void drop_delivered(uint64_t through, Completion<int64_t> done);
+  void find_message(JobId id, Completion<std::optional<MessagePlace>> done);
+  const OutboxIdentity& outbox_identity() const { return outbox_identity_; }
 
  private:
   struct Claim {
@@ -134,11 +141,21 @@ class EmbeddedStore final : public JobStore {
   Result<record::StoredHistory> read_history(JobId id) const;
   Result<JobRecord> read_past(JobId id, const std::string& tenant, WallTime now) const;
 
+  // --- state thread: the outbox (embedded_outbox.cc)
+  bool has_outbox() const { return options_.outbox_filled != nullptr; }
+  Result<OutboxPage> do_read_outbox(size_t messages_max, size_t bytes_max);
+  bool build_drop_delivered(uint64_t through, const Completion<int64_t>& done, Commit& commit);
+  Result<std::optional<MessagePlace>> do_find_message(JobId id) const;
+  // Of a message that is taken: its row goes in the same commit.
+  void leave_outbox(uint64_t sequence, Commit& commit);
+  Result<OutboxIdentity> read_outbox_identity() const;
+
   // Constant after construction.
   const RocksDbStoreOptions options_;
   const RocksDbTesting testing_;
   Clock& clock_;
-  StoreObserver observer_;  // constant once verbs are called
+  StoreObserver observer_;          // constant once verbs are called
+  OutboxIdentity outbox_identity_;  // constant after start()
 
   // Owned by the state thread (start() runs before it).
   std::unique_ptr<Database> database_;  // null while a failed store could not be opened again
@@ -155,7 +172,8 @@ class EmbeddedStore final : public JobStore {
   int64_t n_syncs_ = 0;
   int64_t n_commits_ = 0;
   std::string due_low_;  // everything below was swept: the iterator starts here, not in tombstones
-  Status failure_;       // of the last commit, until healed
+  std::string outbox_low_;  // likewise, what was delivered
+  Status failure_;          // of the last commit, until healed
   SteadyTime next_heal_{};
 
   Inbox<Request> inbox_;                    // to the state thread

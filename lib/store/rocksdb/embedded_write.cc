@@ -190,6 +190,13 @@ void EmbeddedStore::write_end(const Ended& ended, WallTime now, Commit& commit) 
   (void)batch.Put(ended.period->family,
                   record::message_key(message.tenant, message.mailbox_key, message.sequence),
                   record::encode(message));
+  if (has_outbox()) {
+    const record::StoredUndelivered undelivered{
+        ended.period->name,
+        record::message_key(message.tenant, message.mailbox_key, message.sequence)};
+    (void)batch.Put(database_->outbox(), record::id_key(message.sequence),
+                    record::encode(undelivered));
+  }
 
   record::StoredHistory history;
   history.row = history_of(message);
@@ -431,6 +438,7 @@ bool EmbeddedStore::build_take(const std::string& tenant, const std::string& mai
     (void)commit.batch.SingleDelete(periods[i]->family, key);  // a message is written once
     commit.touched_keys.insert("m" + key);
     --commit.n_messages_change[periods[i]->name];
+    if (has_outbox()) leave_outbox(taken[i].sequence, commit);
   }
   commit.steps.push_back({nullptr, [done, taken = std::move(taken)](const Status& status) {
                             succeed_with(done, taken, status);

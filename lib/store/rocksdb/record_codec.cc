@@ -12,6 +12,7 @@ constexpr uint8_t kJobVersion = 1;
 constexpr uint8_t kMessageVersion = 1;
 constexpr uint8_t kHistoryVersion = 1;
 constexpr uint8_t kKeyVersion = 1;
+constexpr uint8_t kUndeliveredVersion = 1;
 
 // --- keys
 
@@ -403,6 +404,22 @@ Result<StoredKey> decode_key(std::string_view bytes) {
   key.expires_at = in.time();
   if (!in.finished()) return damaged("idempotency key");
   return key;
+}
+
+std::string encode(const StoredUndelivered& undelivered) {
+  Writer out(kUndeliveredVersion);
+  out.text(undelivered.period);
+  out.text(undelivered.message_key);
+  return out.take();
+}
+
+Result<StoredUndelivered> decode_undelivered(std::string_view bytes) {
+  Reader in(bytes, kUndeliveredVersion);
+  StoredUndelivered undelivered;
+  undelivered.period = in.text();
+  undelivered.message_key = in.text();
+  if (!in.finished()) return damaged("outbox row");
+  return undelivered;
 }
 
 std::string encode_count(uint64_t value) {

@@ -78,6 +78,14 @@ struct StoredKey {
 std::string encode(const StoredKey& key);
 Result<StoredKey> decode_key(std::string_view bytes);
 
+// Where a message lies that waits in the outbox, under id_key(sequence).
+struct StoredUndelivered {
+  std::string period;  // column family of the message
+  std::string message_key;
+};
+std::string encode(const StoredUndelivered& undelivered);
+Result<StoredUndelivered> decode_undelivered(std::string_view bytes);
+
 // Counters of the meta column family.
 std::string encode_count(uint64_t value);
 Result<uint64_t> decode_count(std::string_view bytes);

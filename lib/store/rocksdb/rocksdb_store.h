@@ -5,6 +5,7 @@
 // do not wait for a sync. Layout, durability and failure: lib/store/README.md.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -18,6 +19,9 @@ struct RocksDbStoreOptions {
   StoreOptions store;
   std::string dir;  // made when missing
   int64_t block_cache_bytes = int64_t{32} << 20;
+  // Not empty: every message also enters the outbox (rocksdb_outbox.h), in the commit of its
+  // finish, and this is called after it on the state thread; must only push into an Inbox.
+  std::function<void()> outbox_filled;
 };
 
 // Opens or makes the store: every unfinished job is queued again (or ends, when its cancel was
