@@ -18,6 +18,7 @@
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
 #include "lib/store/postgres/statements.h"
+#include "lib/store/postgres/storable.h"
 #include "lib/store/postgres/verbs.h"
 #include "lib/store/rules.h"
 
@@ -47,33 +48,6 @@ using Task = std::function<void(Connection&)>;
 
 Status stopped() {
   return unavailable("the store has stopped");
-}
-
-// Only U+0000 is carried over (encode_text); other bytes must be UTF-8 for PostgreSQL.
-Status check_text(const std::vector<JobSpec>& jobs) {
-  for (size_t i = 0; i < jobs.size(); ++i) {
-    const JobSpec& spec = jobs[i];
-    const std::pair<const char*, const std::string*> fields[] = {
-        {"model", &spec.model},
-        {"tenant", &spec.tenant},
-        {"mailbox_key", &spec.mailbox_key},
-        {"custom_id", &spec.custom_id},
-        {"batch_id", &spec.batch_id},
-        {"idempotency_key", &spec.idempotency_key},
-        {"metadata", &spec.metadata},
-        {"endpoint", &spec.endpoint},
-        {"body", &spec.body}};
-    for (const auto& [name, value] : fields) {
-      const std::string field = "jobs[" + std::to_string(i) + "]." + name;
-      if (!is_valid_utf8(*value)) return invalid_param(field, field + " is not UTF-8");
-      const bool is_json =
-          value == &spec.body || value == &spec.metadata || value == &spec.endpoint;
-      if (is_json && value->find('\0') != value->npos) {
-        return invalid_param(field, field + " contains U+0000");
-      }
-    }
-  }
-  return {};
 }
 
 bool all_keyed(const std::vector<JobSpec>& jobs) {
@@ -329,7 +303,7 @@ class PostgresStore final : public JobStore {
       std::map<std::string, int64_t> pending;  // singles of this statement, not yet in the estimate
       for (SubmitCall& call : calls) {
         Status status = check_submission(call.jobs, store_, about_now());
-        if (status.ok()) status = check_text(call.jobs);
+        if (status.ok()) status = check_storable(call.jobs);
         if (status.ok()) status = check_depth(call.jobs, pending);
         if (!status.ok()) {
           call.done(status);

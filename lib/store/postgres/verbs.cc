@@ -8,13 +8,11 @@
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
 #include "lib/store/postgres/statements.h"
+#include "lib/store/postgres/storable.h"
 #include "lib/store/rules.h"
 
 namespace parkd {
 namespace {
-
-// libpq takes a statement of up to 1 GB, a field of up to 1 GB; a body this size helps nobody.
-constexpr size_t kBodyBytesMax = size_t{64} << 20;
 
 int64_t to_bigint(uint64_t value) {
   return static_cast<int64_t>(
@@ -24,16 +22,6 @@ int64_t to_bigint(uint64_t value) {
 std::optional<int64_t> us_of(const std::optional<WallTime>& time) {
   if (!time) return std::nullopt;
   return to_unix_us(*time);
-}
-
-std::string body_of(const Ending& ending) {
-  return storable_json(ending.body);
-}
-
-std::string wrapped_body_of(const Ending& ending) {
-  std::string wrapped;
-  append_json_string(wrapped, readable_text(ending.body));
-  return wrapped;
 }
 
 }  // namespace
@@ -139,45 +127,26 @@ Result<std::vector<Job>> claim_jobs(Connection& connection, int64_t daemon_id,
 
 namespace {
 
-// What stands in for an ending that cannot be stored as it is.
-Ending unstorable(const Ending& ending, const std::string& code, const std::string& why) {
-  Ending failed = ending;
-  failed.outcome = Outcome::failed;
-  failed.error_code = code;
-  failed.error_message = why;
-  failed.error_param.clear();
-  failed.status_code = 500;
-  failed.body.clear();
-  return failed;
-}
-
 Result<pqxx::result> send_finish(Connection& connection,
                                  const std::vector<const FinishItem*>& items, Now now,
                                  bool wrap_bodies) {
   ArrayText ids, leases, outcomes, codes, messages, error_params, status, bodies, prompt,
       completion, units, queue_us, run_us;
   for (const FinishItem* item : items) {
-    Ending oversize;
-    const Ending* ending = &item->ending;
-    if (ending->body.size() > kBodyBytesMax) {
-      oversize = unstorable(*ending, std::string(failure::kTooLarge),
-                            "the result has " + std::to_string(ending->body.size()) +
-                                " bytes, the limit is " + std::to_string(kBodyBytesMax));
-      ending = &oversize;
-    }
+    const Ending ending = storable_ending(item->ending);
     ids.add(to_bigint(item->id));
     leases.add(lease_to_sql(item->lease));
-    outcomes.add(to_string(ending->outcome));
-    codes.add(readable_text(ending->error_code));
-    messages.add(readable_text(ending->error_message));
-    error_params.add(readable_text(ending->error_param));
-    status.add(int64_t{ending->status_code});
-    bodies.add(wrap_bodies && !ending->body.empty() ? wrapped_body_of(*ending) : body_of(*ending));
-    prompt.add(int64_t{ending->prompt_tokens});
-    completion.add(int64_t{ending->completion_tokens});
-    units.add(ending->units);
-    queue_us.add(ending->queue_us);
-    run_us.add(ending->run_us);
+    outcomes.add(to_string(ending.outcome));
+    codes.add(readable_text(ending.error_code));
+    messages.add(readable_text(ending.error_message));
+    error_params.add(readable_text(ending.error_param));
+    status.add(int64_t{ending.status_code});
+    bodies.add(wrap_bodies && !ending.body.empty() ? wrapped_body(ending) : storable_body(ending));
+    prompt.add(int64_t{ending.prompt_tokens});
+    completion.add(int64_t{ending.completion_tokens});
+    units.add(ending.units);
+    queue_us.add(ending.queue_us);
+    run_us.add(ending.run_us);
   }
   const std::string all_ids = ids.take();
   Params params;

@@ -1,0 +1,70 @@
+#include "lib/store/postgres/storable.h"
+
+#include <utility>
+
+#include "lib/base/text.h"
+#include "lib/store/postgres/pg_text.h"
+
+namespace parkd {
+namespace {
+
+// libpq takes a statement of up to 1 GB, a field of up to 1 GB; a body this size helps nobody.
+constexpr size_t kBodyBytesMax = size_t{64} << 20;
+
+}  // namespace
+
+Status check_storable(const std::vector<JobSpec>& jobs) {
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    const JobSpec& spec = jobs[i];
+    const std::pair<const char*, const std::string*> fields[] = {
+        {"model", &spec.model},
+        {"tenant", &spec.tenant},
+        {"mailbox_key", &spec.mailbox_key},
+        {"custom_id", &spec.custom_id},
+        {"batch_id", &spec.batch_id},
+        {"idempotency_key", &spec.idempotency_key},
+        {"metadata", &spec.metadata},
+        {"endpoint", &spec.endpoint},
+        {"body", &spec.body}};
+    for (const auto& [name, value] : fields) {
+      const std::string field = "jobs[" + std::to_string(i) + "]." + name;
+      if (!is_valid_utf8(*value)) return invalid_param(field, field + " is not UTF-8");
+      const bool is_json =
+          value == &spec.body || value == &spec.metadata || value == &spec.endpoint;
+      if (is_json && value->find('\0') != value->npos) {
+        return invalid_param(field, field + " contains U+0000");
+      }
+    }
+  }
+  return {};
+}
+
+std::string storable_body(const Ending& ending) {
+  return storable_json(ending.body);
+}
+
+std::string wrapped_body(const Ending& ending) {
+  std::string wrapped;
+  append_json_string(wrapped, readable_text(ending.body));
+  return wrapped;
+}
+
+Ending storable_ending(const Ending& ending) {
+  if (ending.body.size() <= kBodyBytesMax) return ending;
+  return unstorable(ending, std::string(failure::kTooLarge),
+                    "the result has " + std::to_string(ending.body.size()) +
+                        " bytes, the limit is " + std::to_string(kBodyBytesMax));
+}
+
+Ending unstorable(const Ending& ending, const std::string& code, const std::string& why) {
+  Ending failed = ending;
+  failed.outcome = Outcome::failed;
+  failed.error_code = code;
+  failed.error_message = why;
+  failed.error_param.clear();
+  failed.status_code = 500;
+  failed.body.clear();
+  return failed;
+}
+
+}  // namespace parkd
