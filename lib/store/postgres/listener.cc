@@ -17,10 +17,12 @@ namespace {
 
 using std::chrono::milliseconds;
 
-int64_t steady_ms() {
-  return std::chrono::duration_cast<milliseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
+int64_t steady_us() {
+  return std::chrono::duration_cast<Micros>(std::chrono::steady_clock::now().time_since_epoch())
       .count();
+}
+int64_t steady_ms() {
+  return steady_us() / 1000;
 }
 
 Connection::Options session(const PostgresOptions& options) {
@@ -41,6 +43,16 @@ Listener::Listener(const PostgresOptions& options, Events events)
 std::optional<int64_t> Listener::now() const {
   if (options_.test_clock == nullptr) return std::nullopt;
   return to_unix_us(options_.test_clock->now());
+}
+
+void Listener::set_database_now(int64_t unix_us) {
+  database_ahead_us_ = unix_us - steady_us();
+}
+
+std::optional<WallTime> Listener::database_now() const {
+  const int64_t ahead_us = database_ahead_us_;
+  if (ahead_us == 0) return std::nullopt;
+  return from_unix_us(steady_us() + ahead_us);
 }
 
 Status Listener::start(std::vector<Connection*> watched) {
@@ -99,22 +111,7 @@ Status Listener::ensure_registered() {
   Status status = connection_.connect();
   if (status.ok() && daemon_id_ == 0) {
     status = check_schema(connection_, embedded_migrations());
-    if (status.ok()) {
-      const auto server = connection_.run(sql::kServer, {});
-      status = server.status();
-      if (status.ok() && text((*server)[0], 2) == "off") {
-        status = conflict(
-            "synchronous_commit is off: an acknowledged job could be lost. "
-            "ALTER ROLE ... SET synchronous_commit = on, or in postgresql.conf");
-      }
-      if (status.ok() && (text((*server)[0], 0) == "off" || text((*server)[0], 1) == "off")) {
-        log_warn("postgres.unsafe",
-                 {{"fsync", text((*server)[0], 0)}, {"full_page_writes", text((*server)[0], 1)}});
-      }
-      if (status.ok() && text((*server)[0], 5) == "on") {
-        status = unavailable("the database is read-only (a standby?)");
-      }
-    }
+    if (status.ok()) status = check_server(connection_);
     if (status.ok()) {
       Params params;
       params.add(now());
@@ -137,6 +134,7 @@ Status Listener::ensure_registered() {
       status = rows.status();
       if (status.ok()) {
         last_beat_ms_ = steady_ms();
+        set_database_now(integer((*rows)[0], 2));
         last_daemon_id_ = integer((*rows)[0], 0);
         daemon_id_ = integer((*rows)[0], 0);
         log_info("postgres.registered",
@@ -181,7 +179,9 @@ Status Listener::beat() {
   }
   last_beat_ms_ = steady_ms();
   for (const auto& row : *rows) {
-    events_.cancel(static_cast<JobId>(integer(row, 0)), lease_from_sql(integer(row, 1)));
+    set_database_now(integer(row, 0));
+    if (row[1].is_null()) continue;
+    events_.cancel(static_cast<JobId>(integer(row, 1)), lease_from_sql(integer(row, 2)));
   }
   return {};
 }

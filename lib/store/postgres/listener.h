@@ -11,9 +11,11 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "lib/base/clock.h"
 #include "lib/base/thread.h"
 #include "lib/job/job.h"
 #include "lib/store/postgres/connection.h"
@@ -46,6 +48,9 @@ class Listener {
   uint64_t epoch() const { return static_cast<uint64_t>(last_daemon_id_.load()); }
   // The database said that this daemon is not registered any more.
   void was_declared_gone(int64_t daemon_id);
+  // The database's time, from its last answer to a heartbeat and the steady clock since: this
+  // machine's wall clock may be wrong. Nothing before the first answer.
+  std::optional<WallTime> database_now() const;
   // Why there is no registration; empty when there is.
   std::string trouble() const;
 
@@ -57,6 +62,7 @@ class Listener {
   Status listen_all();
   void lose(int64_t daemon_id);
   void set_trouble(std::string why);
+  void set_database_now(int64_t unix_us);
   std::optional<int64_t> now() const;
   // Sleeps; false when stopping.
   bool pause(std::chrono::milliseconds time);
@@ -71,6 +77,7 @@ class Listener {
   std::atomic<int64_t> abandoned_{0};  // a lost registration to be ended once the database is there
   std::atomic<int> losing_{0};         // lose() is at work: no new registration before it has told
   std::atomic<int64_t> last_beat_ms_{0};
+  std::atomic<int64_t> database_ahead_us_{0};  // of the steady clock; 0 = not known yet
 
   mutable std::mutex mutex_;  // guards trouble_, stopping_
   std::condition_variable woken_;

@@ -178,8 +178,11 @@ class PostgresStore final : public JobStore {
     if (options_.test_clock == nullptr) return std::nullopt;
     return to_unix_us(options_.test_clock->now());
   }
-  // For checks before the database is asked.
-  WallTime about_now() { return options_.test_clock ? options_.test_clock->now() : clock_.now(); }
+  // For checks before the database is asked. Its time, not ours: our clock may jump.
+  WallTime about_now() {
+    if (options_.test_clock != nullptr) return options_.test_clock->now();
+    return listener_.database_now().value_or(clock_.now());
+  }
 
   std::shared_ptr<const StoreObserver> observer() const {
     const std::lock_guard lock(mutex_);

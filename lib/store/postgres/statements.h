@@ -26,12 +26,14 @@ namespace parkd::sql {
 // daemons_pkey
 inline constexpr Statement kRegister{
     "register",
-    "SELECT daemon_id, fence_epoch FROM parkd.register_v1($1, $2, $3, make_interval(secs => $4), "
-    "parkd.from_us_v1($5))"};
-// daemons_pkey, jobs_claimed
+    "SELECT daemon_id, fence_epoch, parkd.us_v1(clock_timestamp()) FROM "
+    "parkd.register_v1($1, $2, $3, make_interval(secs => $4), parkd.from_us_v1($5))"};
+// daemons_pkey, jobs_claimed. At least one row, with the time.
 inline constexpr Statement kHeartbeat{
     "heartbeat",
-    "SELECT job_id, run_lease FROM parkd.heartbeat_v1($1, $2, $3, parkd.from_us_v1($4))"};
+    "SELECT c.now_us, h.job_id, h.run_lease FROM "
+    "(SELECT parkd.us_v1(clock_timestamp())) c(now_us) LEFT JOIN "
+    "parkd.heartbeat_v1($1, $2, $3, parkd.from_us_v1($4)) h ON true"};
 // jobs_claimed
 inline constexpr Statement kUnregister{"unregister",
                                        "SELECT parkd.unregister_v1($1, parkd.from_us_v1($2))"};
