@@ -59,6 +59,7 @@ max_connections = 100
 timezone = 'Europe/Berlin'
 log_timezone = 'UTC'
 logging_collector = off
+recovery_init_sync_method = syncfs
 CONF
 [ -z "${PG_SANDBOX_CONF:-}" ] || cat "$PG_SANDBOX_CONF" >>"$root/data/postgresql.conf"
 cat >"$root/ctl" <<CTL

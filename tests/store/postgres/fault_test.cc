@@ -1,206 +1,185 @@
-// Several daemon processes on one real server, with fsync: killed, stopped for longer than their
-// heartbeat, their sessions cut, the server crashed. The oracle is what the submitters were told.
-#include <fcntl.h>
+// Processes, sessions, the server and the clock fail under load: several daemon processes and
+// several submitting hosts on one real server, with fsync. Each fault is a function; every fault is
+// held against every check of World. PARKD_LONG=1 repeats each twenty times as often.
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <map>
-#include <mutex>
-#include <random>
-#include <set>
-#include <thread>
-
-#include "tests/store/postgres/test_database.h"
+#include "tests/store/postgres/fault_world.h"
 
 namespace parkd {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-using std::chrono::steady_clock;
 
-bool eventually(seconds limit, const std::function<bool()>& condition) {
-  const auto give_up = steady_clock::now() + limit;
-  for (;;) {
-    try {
-      if (condition()) return true;
-    } catch (const std::exception&) {  // the server may be coming back
-    }
-    if (steady_clock::now() > give_up) return false;
-    std::this_thread::sleep_for(milliseconds(50));
+constexpr milliseconds kTtl(2000);  // the daemon children's
+
+void kill_a_daemon(World& world) {
+  Child& daemon = world.some_daemon();
+  daemon.kill();
+  daemon.start();
+}
+
+void stop_a_daemon_for_longer_than_its_ttl(World& world) {
+  Child& daemon = world.some_daemon();
+  daemon.signal(SIGSTOP);
+  world.run_for(kTtl + milliseconds(600));
+  daemon.signal(SIGCONT);
+}
+
+void kill_a_submitter(World& world) {
+  world.replace_a_submitter();
+}
+
+// Sessions of the whole database but ours whose application_name is (not) like this.
+void terminate(World& world, const std::string& which, const std::string& limit) {
+  try {
+    world.database().run(
+        "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity WHERE datname = "
+        "current_database() AND pid <> pg_backend_pid() AND application_name " +
+        which + " ORDER BY random() LIMIT " + limit + ") x");
+  } catch (const pqxx::failure&) {  // ours was among those that a crash before this one ended
   }
 }
 
-// A daemon process, started again by whoever killed it.
-class Child {
- public:
-  explicit Child(std::string dsn) : dsn_(std::move(dsn)) { start(); }
-  ~Child() { kill(); }
-  void start() {
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      const int null = ::open("/dev/null", O_WRONLY);
-      ::dup2(null, 2);
-      ::execl(PARKD_DAEMON_CHILD, PARKD_DAEMON_CHILD, dsn_.c_str(), static_cast<char*>(nullptr));
-      ::_exit(127);
-    }
+void terminate_some_daemon_sessions(World& world) {
+  terminate(world, "LIKE 'parkd-%'", "5");
+}
+void terminate_every_session(World& world) {
+  terminate(world, "IS NOT NULL", "ALL");
+}
+void terminate_submitters(World& world) {
+  terminate(world, "NOT LIKE 'parkd-%'", "ALL");
+}
+
+void crash_the_server(World&) {
+  server_control("restart -m immediate");
+}
+
+void set_for_all(World& world, const std::string& setting, milliseconds time) {
+  world.database().run("SET default_transaction_read_only = off");
+  world.database().run("ALTER SYSTEM SET " + setting);
+  world.database().run("SELECT pg_reload_conf()");
+  world.run_for(time);
+  world.database().run("ALTER SYSTEM RESET ALL");
+  world.database().run("SELECT pg_reload_conf()");
+}
+
+void make_it_read_only_for_a_moment(World& world) {
+  set_for_all(world, "default_transaction_read_only = on", milliseconds(700));
+}
+void make_it_read_only_for_longer_than_the_ttl(World& world) {
+  set_for_all(world, "default_transaction_read_only = on", kTtl + milliseconds(600));
+}
+
+void drop_notifications(World& world) {
+  // Sent by nobody, and what listened listens no more until it has connected again.
+  world.database().run("UPDATE parkd.settings SET notify_work = false");
+  terminate(world, "= 'parkd-beat'", "ALL");
+  world.run_for(milliseconds(800));
+  world.database().run("UPDATE parkd.settings SET notify_work = true");
+}
+
+void jump_the_clocks(World& world) {
+  for (const auto& daemon : world.daemons()) {
+    daemon->signal(world.random()() % 2 == 0 ? SIGUSR1 : SIGUSR2);
   }
-  void signal(int number) const { ::kill(pid_, number); }
-  void kill() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-    pid_ = 0;
+  for (const auto& submitter : world.submitters()) {
+    submitter->signal(world.random()() % 2 == 0 ? SIGUSR1 : SIGUSR2);
   }
+}
 
- private:
-  std::string dsn_;
-  pid_t pid_ = 0;
-};
+// --- what one fault has to say beyond the checks that hold for all
 
-// Submits by plain SQL and remembers what it was told.
-struct Submitter {
-  std::set<std::string> acknowledged;
-  std::set<std::string> in_doubt;
+void the_stopped_daemon_knew(World& world) {
+  EXPECT_GT(world.reported("ownership_lost"), 0) << "stopped for longer than its ttl";
+}
 
-  void run(const TestDatabase& database, const std::string& name, const std::string& batch,
-           const std::atomic<bool>& stop) {
-    std::unique_ptr<pqxx::connection> session;
-    for (int i = 0; !stop; ++i) {
-      const std::string id = name + "-" + std::to_string(i);
-      bool sent = false;
-      try {
-        if (!session || !session->is_open()) session = database.connect();
-        pqxx::nontransaction tx(*session);
-        sent = true;
-        tx.exec(
-            "INSERT INTO parkd.jobs (model, body, custom_id, mailbox_key, batch_id) VALUES ('m', "
-            "'{}', '" +
-            id + "', 'box', " + (i % 2 == 0 ? "'" + batch + "'" : "NULL") + ")");
-        acknowledged.insert(id);
-      } catch (const std::exception&) {
-        if (sent) in_doubt.insert(id);
-        session.reset();
-        std::this_thread::sleep_for(milliseconds(20));
-      }
-      std::this_thread::sleep_for(milliseconds(1));
-    }
-  }
-};
-
-TEST(PostgresFaults, nothing_acknowledged_is_lost_and_nothing_is_doubled) {
-  const seconds duration(std::getenv("PARKD_LONG") != nullptr ? 300 : 15);
-  const unsigned seed = std::random_device()();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
-  TestDatabase database;
-  database.run("SELECT parkd.register_model_v1('m', '', 8192)");
-  const std::string batch = database.value("SELECT parkd.open_batch()");
-  std::vector<std::unique_ptr<Child>> children;
-  for (int i = 0; i < 3; ++i) children.push_back(std::make_unique<Child>(database.dsn()));
-
-  std::atomic<bool> stop{false};
-  std::vector<Submitter> submitters(2);
-  std::vector<std::thread> threads;
-  for (size_t i = 0; i < submitters.size(); ++i) {
-    threads.emplace_back(
-        [&, i] { submitters[i].run(database, "s" + std::to_string(i), batch, stop); });
-  }
-
-  std::map<std::string, int> done;
-  const auto end = steady_clock::now() + duration;
-  const std::string control =
-      std::string(std::getenv("PG_SANDBOX_CTL")) + " restart -m immediate >/dev/null 2>&1";
-  for (int round = 0; steady_clock::now() < end; ++round) {
-    Child& child = *children[random() % children.size()];
-    // Each kind at least once, then by chance; the crash of the server seldom: all wait for it.
-    const unsigned what =
-        round < 5 ? static_cast<unsigned>(round) * 2 : static_cast<unsigned>(random() % 9);
-    if (what <= 1) {
-      child.kill();
-      child.start();
-      ++done["SIGKILL"];
-    } else if (what <= 3) {
-      child.signal(SIGSTOP);
-      std::this_thread::sleep_for(milliseconds(2600));  // the children's ttl is 2 s
-      child.signal(SIGCONT);
-      ++done["SIGSTOP longer than the ttl"];
-    } else if (what <= 5 || what == 7) {
-      try {
-        database.run(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
-            "current_database() "
-            "AND pid <> pg_backend_pid() AND application_name LIKE 'parkd-%' ORDER BY random() "
-            "LIMIT 4");
-        ++done["pg_terminate_backend"];
-      } catch (const std::exception&) {
-      }
-    } else if (what == 6) {
-      try {
-        database.run(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
-            "current_database() "
-            "AND pid <> pg_backend_pid() AND application_name NOT LIKE 'parkd-%'");
-        ++done["submitters cut"];
-      } catch (const std::exception&) {
-      }
-    } else {
-      ASSERT_EQ(std::system(control.c_str()), 0);
-      ++done["immediate restart of the server"];
-    }
-    std::this_thread::sleep_for(milliseconds(random() % 300));
-  }
-  stop = true;
-  for (std::thread& thread : threads) thread.join();
-  for (const auto& [fault, n] : done) std::printf("%3d x %s\n", n, fault.c_str());
-
-  ASSERT_TRUE(eventually(seconds(40),
-                         [&] {
-                           database.run("SELECT parkd.seal_batch('" + batch + "')");
-                           return database.number("SELECT count(*) FROM parkd.jobs") == 0;
-                         }))
-      << database.value(
-             "SELECT string_agg(concat_ws(' ', j.state, j.n, 'daemon', j.daemon_id, w.state), ', "
-             "') FROM "
-             "(SELECT state, daemon_id, count(*) AS n FROM parkd.jobs GROUP BY 1, 2) j "
-             "LEFT JOIN parkd.workers w ON w.id = j.daemon_id");
-  children.clear();
-
-  std::map<std::string, int> messages;
-  auto session = database.connect();
-  pqxx::nontransaction tx(*session);
-  for (const auto& row : tx.exec("SELECT custom_id FROM parkd.mailbox")) ++messages[row[0].c_str()];
-  size_t n_acknowledged = 0;
-  size_t n_in_doubt = 0;
-  for (const Submitter& submitter : submitters) {
-    n_acknowledged += submitter.acknowledged.size();
-    n_in_doubt += submitter.in_doubt.size();
-    for (const std::string& id : submitter.acknowledged)
-      EXPECT_EQ(messages[id], 1) << id << " was acknowledged";
-    for (const std::string& id : submitter.in_doubt)
-      EXPECT_LE(messages[id], 1) << id << " was in doubt";
-  }
-  std::printf("%zu acknowledged, %zu in doubt, %zu messages\n", n_acknowledged, n_in_doubt,
-              messages.size());
-  EXPECT_GT(n_acknowledged, 100u) << "the submitters were hardly running";
-  EXPECT_EQ(database.number("SELECT count(*) - count(DISTINCT job_id) FROM parkd.mailbox"), 0);
-  EXPECT_EQ(database.number("SELECT count(*) FROM parkd.mailbox"),
-            database.number("SELECT count(*) FROM parkd.history"));
-  EXPECT_EQ(database.number(
-                "SELECT count(*) FROM parkd.mailbox WHERE outcome <> 'completed' OR attempts <> 0"),
-            0)
-      << "deaths are nobody's fault";
-  EXPECT_EQ(database.number("SELECT count(*) FROM parkd.mailbox m JOIN parkd.history h USING "
-                            "(job_id) WHERE m.run_lease <> h.run_lease"),
+// A daemon that never lost its heartbeat is registered once.
+void nobody_lost_its_registration(World& world) {
+  EXPECT_EQ(world.reported("ownership_lost"), 0);
+  EXPECT_EQ(world.database().number("SELECT count(*) FROM parkd.daemons WHERE lost_at IS NOT NULL "
+                                    "AND host = 'fault-daemon'"),
             0);
-  EXPECT_EQ(database.value("SELECT total || ' ' || completed || ' ' || (finished_at IS NOT NULL) "
-                           "FROM parkd.batches"),
-            database.value("SELECT count(*) || ' ' || count(*) || ' true' FROM parkd.mailbox WHERE "
-                           "batch_id IS NOT NULL"));
+}
+
+void the_epoch_rose(World& world) {
+  EXPECT_GT(world.database().number("SELECT epoch FROM parkd.fence"), 1);
+}
+
+void nothing_more(World&) {}
+
+struct Fault {
+  const char* name;
+  void (*inject)(World&);
+  int rounds;
+  int pause_ms_max;  // between rounds, by chance
+  void (*expect)(World&);
+};
+
+constexpr Fault kFaults[] = {
+    {"SIGKILL_of_a_daemon", kill_a_daemon, 15, 300, nothing_more},
+    {"SIGSTOP_longer_than_the_ttl", stop_a_daemon_for_longer_than_its_ttl, 2, 200,
+     the_stopped_daemon_knew},
+    {"SIGKILL_of_a_submitter", kill_a_submitter, 12, 200, nothing_more},
+    {"daemon_sessions_terminated", terminate_some_daemon_sessions, 30, 100, nothing_more},
+    {"all_sessions_terminated", terminate_every_session, 15, 200, nothing_more},
+    {"submitters_sessions_terminated", terminate_submitters, 20, 150, nothing_more},
+    {"immediate_restart_of_the_server", crash_the_server, 3, 1500, the_epoch_rose},
+    {"read_only_for_a_moment", make_it_read_only_for_a_moment, 3, 300, nothing_more},
+    {"read_only_longer_than_the_ttl", make_it_read_only_for_longer_than_the_ttl, 1, 300,
+     nothing_more},
+    {"notifications_lost", drop_notifications, 3, 300, nobody_lost_its_registration},
+    {"clocks_jump", jump_the_clocks, 10, 300, nobody_lost_its_registration},
+};
+
+class PostgresFaults : public testing::Test {
+ protected:
+  // The settings of one test do not reach the next.
+  void TearDown() override {
+    database_.run("SET default_transaction_read_only = off");
+    database_.run("ALTER SYSTEM RESET ALL");
+    database_.run("SELECT pg_reload_conf()");
+  }
+  TestDatabase database_;
+};
+
+class PostgresFault : public PostgresFaults, public testing::WithParamInterface<Fault> {};
+
+TEST_P(PostgresFault, loses_nothing_and_doubles_nothing) {
+  const Fault& fault = GetParam();
+  World world(database_, {});
+  SCOPED_TRACE("seed " + std::to_string(world.seed()));
+  ASSERT_TRUE(world.progress(50)) << "no load";
+  const int rounds = fault_rounds(fault.rounds);
+  for (int round = 0; round < rounds; ++round) {
+    fault.inject(world);
+    world.run_for(milliseconds(world.random()() % static_cast<unsigned>(fault.pause_ms_max)));
+    if (round % 10 == 9) world.check();
+  }
+  EXPECT_TRUE(world.progress(50)) << "work does not go on";
+  fault.expect(world);
+  world.check();
+  world.report(fault.name, rounds, world.settle());
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, PostgresFault, testing::ValuesIn(kFaults),
+                         [](const auto& fault) { return std::string(fault.param.name); });
+
+TEST_F(PostgresFaults, of_any_kind_at_any_time) {
+  World world(database_, {});
+  SCOPED_TRACE("seed " + std::to_string(world.seed()));
+  const int rounds = fault_rounds(15);
+  for (int round = 0; round < rounds; ++round) {
+    const Fault& fault = kFaults[world.random()() % std::size(kFaults)];
+    try {
+      fault.inject(world);
+    } catch (const pqxx::failure&) {  // two faults met: our own session was one of the victims
+      database_.run("SELECT 1");
+    }
+    world.run_for(milliseconds(world.random()() % 200));
+  }
+  world.report("of_any_kind", rounds, world.settle());
 }
 
 }  // namespace

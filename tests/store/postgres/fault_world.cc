@@ -1,0 +1,291 @@
+#include "tests/store/postgres/fault_world.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <functional>
+#include <sstream>
+#include <thread>
+
+namespace parkd {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+
+std::filesystem::path new_directory() {
+  std::string name = "/tmp/parkd-fault.XXXXXX";
+  if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
+  return name;
+}
+
+// A statement that counts what should not be there, and its words. Each is one snapshot.
+struct Check {
+  const char* finding;
+  const char* count;
+};
+
+constexpr Check kAlways[] = {
+    {"jobs with a message and a live row, or two messages",
+     "SELECT count(*) FROM (SELECT id FROM (SELECT job_id AS id FROM parkd.mailbox UNION ALL "
+     "SELECT id FROM parkd.jobs) x GROUP BY id HAVING count(*) > 1) y"},
+    {"messages without their history row of the same lease, or the reverse",
+     "SELECT count(*) FROM parkd.mailbox m FULL JOIN parkd.history h ON h.job_id = m.job_id AND "
+     "h.run_lease = m.run_lease AND h.sequence = m.sequence WHERE m.job_id IS NULL OR h.job_id IS "
+     "NULL"},
+    {"results of another job",
+     "SELECT count(*) FROM parkd.mailbox WHERE body #>> '{choices,0,message,content}' IS DISTINCT "
+     "FROM custom_id"},
+    {"outcomes other than completed, or attempts spent: faults are nobody's fault",
+     "SELECT count(*) FROM parkd.mailbox WHERE outcome <> 'completed' OR attempts <> 0"},
+    {"batches whose counters are not the number of rows",
+     "SELECT count(*) FROM parkd.batches b WHERE (b.total, b.completed, b.failed, b.cancelled) <> "
+     "((SELECT count(*) FROM parkd.jobs j WHERE j.batch_id = b.id) + (SELECT count(*) FROM "
+     "parkd.mailbox m WHERE m.batch_id = b.id), (SELECT count(*) FROM parkd.mailbox m WHERE "
+     "m.batch_id = b.id), 0, 0)"},
+    {"live jobs claimed by nobody, or by a daemon that never was",
+     "SELECT count(*) FROM parkd.jobs j LEFT JOIN parkd.daemons d ON d.id = j.daemon_id WHERE "
+     "(j.state = 'claimed') <> (d.id IS NOT NULL)"},
+};
+
+// At rest nothing of a job or of a dead process is left.
+constexpr Check kAtRest[] = {
+    {"live jobs", "SELECT count(*) FROM parkd.jobs"},
+    {"idempotency keys of jobs that are not there",
+     "SELECT count(*) FROM parkd.idempotency k WHERE NOT EXISTS (SELECT FROM parkd.history h WHERE "
+     "h.job_id = k.job_id)"},
+    {"waiters that are gone",
+     "SELECT count(*) FROM parkd.waiters w LEFT JOIN parkd.daemons d ON d.id = w.daemon_id WHERE "
+     "d.id IS NULL OR d.lost_at IS NOT NULL"},
+    {"locks of finishes that ended",
+     "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = "
+     "'advisory' AND a.datname = current_database() AND a.state LIKE 'idle%'"},
+    {"open transactions of nobody",
+     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE "
+     "'idle in transaction%'"},
+};
+
+}  // namespace
+
+int fault_rounds(int ci_rounds) {
+  return std::getenv("PARKD_LONG") != nullptr ? 20 * ci_rounds : ci_rounds;
+}
+
+bool eventually(seconds limit, const std::function<bool()>& condition) {
+  const auto give_up = steady_clock::now() + limit;
+  for (;;) {
+    try {
+      if (condition()) return true;
+    } catch (const pqxx::failure&) {  // the server may be coming back
+    }
+    if (steady_clock::now() > give_up) return false;
+    std::this_thread::sleep_for(milliseconds(50));
+  }
+}
+
+void server_control(const std::string& arguments) {
+  const char* control = std::getenv("PG_SANDBOX_CTL");
+  if (control == nullptr) throw std::runtime_error("run this through tools/pg_sandbox.sh");
+  const std::string command = std::string(control) + " " + arguments + " >/dev/null 2>&1";
+  if (std::system(command.c_str()) != 0) throw std::runtime_error(command + " failed");
+}
+
+// --- processes
+
+Child::Child(std::vector<std::string> command, std::string log)
+    : command_(std::move(command)), log_(std::move(log)) {
+  start();
+}
+
+void Child::start() {
+  pid_ = ::fork();
+  if (pid_ != 0) return;
+  const int log = ::open(log_.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+  ::dup2(log, 2);
+  std::vector<char*> arguments;
+  for (std::string& word : command_) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  ::execv(arguments[0], arguments.data());
+  ::_exit(127);
+}
+
+void Child::signal(int number) const {
+  if (pid_ > 0) ::kill(pid_, number);
+}
+
+void Child::kill() {
+  if (pid_ <= 0) return;
+  ::kill(pid_, SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+  pid_ = 0;
+}
+
+bool Child::stop(seconds limit) {
+  if (pid_ <= 0) return true;
+  ::kill(pid_, SIGTERM);
+  const bool ended = eventually(limit, [&] { return ::waitpid(pid_, nullptr, WNOHANG) == pid_; });
+  if (ended) {
+    pid_ = 0;
+  } else {
+    kill();
+  }
+  return ended;
+}
+
+// --- the world
+
+World::World(TestDatabase& database, Options options)
+    : database_(database),
+      options_(std::move(options)),
+      seed_(std::random_device()()),
+      random_(seed_),
+      dir_(new_directory()),
+      began_(steady_clock::now()),
+      oracle_(dir_) {
+  database_.run("SELECT parkd.register_model_v1('m', '', 8192)");
+  batch_ = database_.value("SELECT parkd.open_batch()");
+  const std::string dsn = options_.daemon_dsn.empty() ? database_.dsn() : options_.daemon_dsn;
+  for (size_t i = 0; i < options_.n_daemons; ++i) add_daemon(dsn, options_.daemons_listen);
+  for (size_t i = 0; i < options_.n_sql_submitters; ++i) start_submitter(false);
+  for (size_t i = 0; i < options_.n_keyed_submitters; ++i) start_submitter(true);
+}
+
+World::~World() {
+  daemons_.clear();
+  submitters_.clear();
+  if (testing::Test::HasFailure()) {
+    std::printf("seed %u; journals and logs are kept in %s\n", seed_, dir_.c_str());
+    return;
+  }
+  std::error_code ignored;
+  std::filesystem::remove_all(dir_, ignored);
+}
+
+void World::add_daemon(const std::string& dsn, bool listens) {
+  const std::string name = "daemon" + std::to_string(daemons_.size());
+  std::vector<std::string> command = {PARKD_DAEMON_CHILD, dsn, path(name + ".finished")};
+  if (!listens) command.push_back("poll_only");
+  daemons_.push_back(std::make_unique<Child>(std::move(command), path(name + ".log")));
+}
+
+void World::start_submitter(bool keyed) {
+  const std::string name = (keyed ? "keyed" : "sql") + std::to_string(n_names_++);
+  submitters_.push_back(std::make_unique<Child>(
+      std::vector<std::string>{PARKD_FAULT_SUBMITTER,
+                               options_.submit_dsn.empty() ? database_.dsn() : options_.submit_dsn,
+                               path(name + ".submitted"), name, keyed ? "keyed" : "sql", batch_},
+      path(name + ".log")));
+}
+
+void World::replace_a_submitter() {
+  const size_t which = random_() % submitters_.size();
+  const bool keyed = submitters_[which]->command()[4] == "keyed";
+  submitters_.erase(submitters_.begin() + static_cast<std::ptrdiff_t>(which));
+  start_submitter(keyed);
+}
+
+void World::run_for(milliseconds time) const {
+  std::this_thread::sleep_for(time);
+}
+
+bool World::progress(int64_t n, seconds limit) {
+  const auto messages = [&] { return database_.number("SELECT count(*) FROM parkd.mailbox"); };
+  const auto submitted = [&] {
+    return database_.number(
+        "SELECT (SELECT count(*) FROM parkd.mailbox) + count(*) FROM "
+        "parkd.jobs");
+  };
+  int64_t messages_then = -1;
+  int64_t submitted_then = 0;
+  return eventually(limit, [&] {
+    if (messages_then < 0) {
+      submitted_then = submitted();
+      messages_then = messages();
+    }
+    return messages() >= messages_then + n && submitted() >= submitted_then + n;
+  });
+}
+
+Oracle::Tally World::check() {
+  std::vector<std::string> findings;
+  Oracle::Tally tally;
+  if (!eventually(seconds(30), [&] {
+        findings.clear();
+        auto session = database_.connect();
+        tally = oracle_.look(*session, findings);
+        for (const Check& check : kAlways) {
+          const int64_t n = database_.number(check.count);
+          if (n != 0) findings.push_back(std::to_string(n) + " " + check.finding);
+        }
+        return true;
+      })) {
+    findings.push_back("the database could not be asked");
+  }
+  for (size_t i = 0; i < findings.size() && i < 10; ++i) ADD_FAILURE() << findings[i];
+  EXPECT_LE(findings.size(), 10u) << "findings in all";
+  return tally;
+}
+
+Oracle::Tally World::settle(seconds limit) {
+  for (const auto& submitter : submitters_) submitter->signal(SIGTERM);
+  for (const auto& submitter : submitters_) {
+    EXPECT_TRUE(submitter->stop(seconds(30))) << "a submitter hung";
+  }
+  const bool done =
+      eventually(limit, [&] { return database_.number("SELECT count(*) FROM parkd.jobs") == 0; });
+  EXPECT_TRUE(done) << "jobs stay: "
+                    << database_.value(
+                           "SELECT string_agg(concat_ws(' ', j.n, j.state, 'daemon', j.daemon_id, "
+                           "w.state), ', ') FROM (SELECT state, daemon_id, count(*) AS n FROM "
+                           "parkd.jobs GROUP BY 1, 2) j LEFT JOIN parkd.workers w ON w.id = "
+                           "j.daemon_id");
+  for (const Check& check : kAtRest) {
+    int64_t n = 0;
+    // A lost daemon's last trace goes with a pass of housekeeping, a dead client's with its
+    // session.
+    EXPECT_TRUE(eventually(seconds(20), [&] { return (n = database_.number(check.count)) == 0; }))
+        << "at rest there are " << n << " " << check.finding;
+  }
+  const std::string finished =
+      "SELECT count(*) FROM parkd.batches WHERE sealed_at IS NULL OR finished_at IS NULL";
+  database_.run("SELECT parkd.seal_batch('" + batch_ + "')");
+  EXPECT_EQ(database_.number(finished), 0) << "a sealed batch without live jobs is finished";
+  return check();
+}
+
+int64_t World::reported(const std::string& word) const {
+  int64_t sum = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(dir_)) {
+    if (entry.path().extension() != ".finished") continue;
+    for (const std::string& line : read_journal(entry.path())) {
+      std::istringstream fields(line);
+      std::string first;
+      int64_t n = 1;
+      fields >> first;
+      if (first != word) continue;
+      if (!(fields >> n)) n = 1;
+      sum += n;
+    }
+  }
+  return sum;
+}
+
+void World::report(const std::string& fault, int times, const Oracle::Tally& tally) const {
+  const double spent = std::chrono::duration<double>(steady_clock::now() - began_).count();
+  std::printf(
+      "FAULT %-38s times %3d | acked %6zu in doubt %4zu messages %6zu | doubles %zu lost %zu | "
+      "finishes found done %4lld refused %4lld ownership lost %3lld | %5.1f s, seed %u\n",
+      fault.c_str(), times, tally.acknowledged, tally.in_doubt, tally.messages, tally.doubled,
+      tally.lost, static_cast<long long>(reported("already")),
+      static_cast<long long>(reported("lease_lost")),
+      static_cast<long long>(reported("ownership_lost")), spent, seed_);
+  std::fflush(stdout);
+}
+
+}  // namespace parkd
