@@ -18,6 +18,15 @@ std::string read_file(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+JobctlResult run_to_end(const std::vector<std::string>& argv, const std::string& input) {
+  ChildProcess process(argv, input);
+  JobctlResult result;
+  result.exit_code = process.wait();
+  result.out = process.out();
+  result.err = process.err();
+  return result;
+}
+
 }  // namespace
 
 ChildProcess::ChildProcess(const std::vector<std::string>& argv, const std::string& input) {
@@ -77,12 +86,16 @@ std::vector<std::string> jobctl_argv(const DaemonProcess& daemon,
 
 JobctlResult run_jobctl(const DaemonProcess& daemon, const std::vector<std::string>& arguments,
                         const std::string& input) {
-  ChildProcess process(jobctl_argv(daemon, arguments), input);
-  JobctlResult result;
-  result.exit_code = process.wait();
-  result.out = process.out();
-  result.err = process.err();
-  return result;
+  return run_to_end(jobctl_argv(daemon, arguments), input);
+}
+
+JobctlResult run_jobctl(const std::vector<std::string>& arguments, const std::string& input,
+                        const std::vector<std::string>& environment) {
+  std::vector<std::string> argv = {"/usr/bin/env"};
+  argv.insert(argv.end(), environment.begin(), environment.end());
+  argv.push_back(JOBCTL_BINARY);
+  argv.insert(argv.end(), arguments.begin(), arguments.end());
+  return run_to_end(argv, input);
 }
 
 }  // namespace parkd::testing

@@ -33,12 +33,15 @@ class ChildProcess {
   std::optional<int> end_;
 };
 
-// jobctl on the daemon's socket.
+// jobctl, and jobctl on a daemon's socket.
 struct JobctlResult {
   int exit_code = 0;
   std::string out;
   std::string err;
 };
+// `environment`: NAME=VALUE, added to this process's own.
+JobctlResult run_jobctl(const std::vector<std::string>& arguments, const std::string& input = "",
+                        const std::vector<std::string>& environment = {});
 std::vector<std::string> jobctl_argv(const DaemonProcess& daemon,
                                      const std::vector<std::string>& arguments);
 JobctlResult run_jobctl(const DaemonProcess& daemon, const std::vector<std::string>& arguments,

@@ -3,6 +3,8 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 
 #include "lib/base/status.h"
@@ -21,13 +23,20 @@ inline constexpr int kExitTimedOut = 124;     // --wait-timeout passed; the job 
 
 // Options before the subcommand.
 struct GlobalOptions {
-  std::string socket;
+  std::optional<std::string> socket;  // as given; connect.cc asks the environment too
+  std::optional<std::string> dsn;
   std::string tenant;
   bool json = false;
 };
 
 // Prints "jobctl: ..." and gives the exit code that fits.
 int report(const Status& status);
+
+// The database that the options or the environment name; empty: the daemon. Errors: invalid.
+Result<std::optional<std::string>> chosen_dsn(const GlobalOptions& globals);
+std::string chosen_socket(const GlobalOptions& globals);
+// The database's DSN, whatever --socket says; "" leaves it to libpq. Errors: invalid.
+Result<std::string> database_dsn(const GlobalOptions& globals);
 
 std::unique_ptr<HttpClient> connect(const GlobalOptions& options);
 
@@ -40,6 +49,7 @@ void add_cancel(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_mailbox(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_pool(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_models(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
+void add_migrate(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_batch(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 
 }  // namespace parkd::jobctl

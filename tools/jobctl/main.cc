@@ -1,6 +1,4 @@
 // jobctl: hands jobs to a parkd and reads what became of them.
-#include <cstdlib>
-
 #include "tools/jobctl/commands.h"
 
 int main(int argc, char** argv) {
@@ -15,9 +13,11 @@ int main(int argc, char** argv) {
       "5 interrupted (run the same command to continue), 124 --wait-timeout passed.");
 
   GlobalOptions globals;
-  const char* from_environment = std::getenv("PARKD_SOCKET");
-  globals.socket = from_environment != nullptr ? from_environment : "/run/parkd/parkd.sock";
-  app.add_option("--socket", globals.socket, "The daemon's Unix socket (default: $PARKD_SOCKET)");
+  app.add_option("--socket", globals.socket,
+                 "The daemon's Unix socket (default: $PARKD_SOCKET, /run/parkd/parkd.sock)");
+  app.add_option("--dsn", globals.dsn,
+                 "Straight to the PostgreSQL database, no daemon (default: $PARKD_DSN): libpq's "
+                 "keywords or URI; \"\" for PGHOST and so on");
   app.add_option("--tenant", globals.tenant, "Act for this tenant (root and the daemon's user)");
   app.add_flag("--json", globals.json, "Print the daemon's JSON");
 
@@ -30,6 +30,9 @@ int main(int argc, char** argv) {
   add_pool(app, globals, chosen);
   add_models(app, globals, chosen);
   add_batch(app, globals, chosen);
+#ifdef PARKD_HAVE_POSTGRES
+  add_migrate(app, globals, chosen);
+#endif
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

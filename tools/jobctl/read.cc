@@ -1,11 +1,11 @@
 // jobctl status, list, cancel, mailbox, pool, models: what became of jobs, and what parkd is doing.
 #include <boost/json.hpp>
-#include <iomanip>
 #include <iostream>
 #include <optional>
 
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"
+#include "tools/jobctl/table.h"
 
 namespace parkd::jobctl {
 namespace {
@@ -30,29 +30,6 @@ std::vector<json::value> list_at(const json::value& from, std::string_view path)
   const json::value* list = find(from, path);
   if (list == nullptr || !list->is_array()) return {};
   return {list->get_array().begin(), list->get_array().end()};
-}
-
-std::string one_line(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < ' ') c = ' ';
-  }
-  return text;
-}
-
-// Tab-separated columns of a table, aligned.
-void print_table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      const bool last = i + 1 == row.size();
-      std::cout << std::left << std::setw(last ? 0 : static_cast<int>(widths[i] + 2)) << row[i];
-    }
-    std::cout << "\n";
-  }
 }
 
 void print_message(const json::value& message) {
@@ -262,27 +239,6 @@ void add_models(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   app.add_subcommand("models", "Models and their state")->callback([&globals, &chosen] {
     chosen = [&globals] { return models(globals); };
   });
-}
-
-int report(const Status& status) {
-  std::cerr << "jobctl: " << status.message();
-  if (!status.param().empty()) std::cerr << " (" << status.param() << ")";
-  std::cerr << "\n";
-  switch (status.code()) {
-    case StatusCode::ok:
-      return kExitOk;
-    case StatusCode::invalid:
-      return kExitUsage;
-    case StatusCode::unavailable:
-      return kExitUnreachable;
-    default:
-      return kExitRefused;
-  }
-}
-
-std::unique_ptr<HttpClient> connect(const GlobalOptions& options) {
-  constexpr auto kCallTimeout = std::chrono::seconds(120);  // above the longest long poll
-  return std::make_unique<HttpClient>(options.socket, options.tenant, kCallTimeout);
 }
 
 }  // namespace parkd::jobctl

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "lib/base/log.h"
+#include "lib/store/postgres/dsn.h"
 
 namespace parkd {
 namespace {
@@ -46,6 +47,13 @@ StatusCode code_of(const std::string& sqlstate) {
 // The first line: the rest quotes the statement and its data.
 std::string first_line(const std::string& text) {
   return text.substr(0, text.find('\n'));
+}
+
+// What our own functions (and the server) say to do about it.
+std::string hint_line(const std::string& text) {
+  constexpr std::string_view kHint = "\nHINT:  ";
+  const size_t at = text.find(kHint);
+  return at == text.npos ? std::string() : first_line(text.substr(at + kHint.size()));
 }
 
 class Receiver final : public pqxx::notification_receiver {
@@ -94,6 +102,8 @@ void Connection::close() {
 Status Connection::connect() {
   if (connected()) return {};
   close();
+  // libpq would quote what it cannot read, and that may be a password.
+  PARKD_RETURN_IF_ERROR(parse_dsn(options_.dsn).status());
   sqlstate_.clear();
   in_doubt_ = false;
   try {
@@ -134,10 +144,12 @@ void Connection::interrupt_if_overdue() {
 }
 
 Status Connection::failed() {
+  hint_.clear();
   try {
     throw;
   } catch (const pqxx::sql_error& error) {
     sqlstate_ = error.sqlstate();
+    hint_ = hint_line(error.what());
     Status status(code_of(sqlstate_), first_line(error.what()));
     if (!connected()) {
       in_doubt_ = true;

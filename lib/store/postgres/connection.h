@@ -63,7 +63,7 @@ class Connection {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  // Opens the session if there is none. Errors: unavailable.
+  // Opens the session if there is none. Errors: unavailable; invalid when the DSN cannot be read.
   Status connect();
   bool connected() const;
   void close();
@@ -76,6 +76,7 @@ class Connection {
 
   // Of the last failure: "" when the server did not say.
   const std::string& sqlstate() const { return sqlstate_; }
+  const std::string& hint() const { return hint_; }  // what the server said to do about it
   // Whether the last failure leaves it open if the statement was committed.
   bool in_doubt() const { return in_doubt_; }
 
@@ -96,6 +97,7 @@ class Connection {
   std::unique_ptr<Session> session_;
   std::set<std::string> prepared_;
   std::string sqlstate_;
+  std::string hint_;
   bool in_doubt_ = false;
 
   std::mutex socket_mutex_;  // guards socket_: it must not be closed while it is being cut

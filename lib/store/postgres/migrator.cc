@@ -13,7 +13,8 @@ namespace parkd {
 namespace {
 
 constexpr Statement kVersions{"versions",
-                              "SELECT version, checksum, name, applied_at::text, needs FROM "
+                              "SELECT version, checksum, name, to_char(applied_at AT TIME ZONE "
+                              "'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), needs FROM "
                               "parkd.schema_version ORDER BY version"};
 
 constexpr std::string_view kBootstrap =
@@ -138,6 +139,8 @@ Status Migrator::down(int target) {
   Connection connection(session(dsn_));
   PARKD_ASSIGN_OR_RETURN(std::vector<Applied> applied, applied_versions(connection));
   std::reverse(applied.begin(), applied.end());
+  // One transaction for all of them: half a schema would serve nobody.
+  std::string script;
   for (const Applied& step : applied) {
     if (step.version <= target) break;
     const Migration* migration = find(migrations_, step.version);
@@ -145,16 +148,16 @@ Status Migrator::down(int target) {
       return conflict("migration " + std::to_string(step.version) + " " + step.name +
                       " cannot be undone by this parkd");
     }
-    const Status status =
-        run_step(connection, std::string(migration->down_sql) +
-                                 "\nDELETE FROM parkd.schema_version WHERE version = " +
-                                 std::to_string(step.version) + ";\n");
-    if (!status.ok()) {
-      return conflict("migration " + std::to_string(step.version) + " " + step.name +
-                      " was not undone: " + status.message());
-    }
-    log_info("migrate.undone", {{"version", step.version}, {"name", step.name}});
+    script += std::string(migration->down_sql) +
+              "\nDELETE FROM parkd.schema_version WHERE version = " + std::to_string(step.version) +
+              ";\n";
   }
+  if (script.empty()) return {};
+  if (const Status status = run_step(connection, script); !status.ok()) {
+    const std::string hint = connection.hint().empty() ? "" : ". " + connection.hint();
+    return conflict("nothing was undone: " + status.message() + hint);
+  }
+  log_info("migrate.undone", {{"from", applied.front().version}, {"to", target}});
   return {};
 }
 

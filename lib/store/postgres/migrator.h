@@ -29,7 +29,7 @@ std::span<const Migration> embedded_migrations();
 struct MigrationState {
   int version = 0;
   std::string name;
-  std::string applied_at;  // empty: pending
+  std::string applied_at;  // RFC 3339, UTC; empty: pending
   bool changed = false;    // its text is not what was applied
   bool unknown = false;    // applied by a newer parkd
 };
@@ -41,8 +41,8 @@ class Migrator {
   // Applies what is missing up to `target` (0: all), each version in a transaction of its own;
   // waits for a migrator that is at work. Errors: conflict when an applied one was changed.
   Status up(int target);
-  // Undoes versions above `target`, last first. Errors: conflict when one cannot be undone without
-  // loss.
+  // Undoes versions above `target`, last first, in one transaction. Errors: conflict when one
+  // cannot be undone without loss; then all stay.
   Status down(int target);
   Result<std::vector<MigrationState>> status();
   // Whether this parkd can work with the database as it is; the message says what to run.
