@@ -11,6 +11,7 @@
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
 #include "lib/store/postgres/statements.h"
+#include "lib/store/postgres/verbs.h"
 
 namespace parkd {
 namespace {

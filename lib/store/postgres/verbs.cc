@@ -4,6 +4,7 @@
 #include <limits>
 #include <map>
 
+#include "lib/base/log.h"
 #include "lib/base/text.h"
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
@@ -339,6 +340,22 @@ Result<std::vector<Message>> take_messages(Connection& connection, const std::st
 }
 
 // --- housekeeping
+
+Status check_server(Connection& connection) {
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kServer, {}));
+  const pqxx::row server = rows[0];
+  if (text(server, 2) == "off") {
+    return conflict(
+        "synchronous_commit is off: an acknowledged job could be lost. "
+        "ALTER ROLE ... SET synchronous_commit = on, or in postgresql.conf");
+  }
+  if (text(server, 0) == "off" || text(server, 1) == "off") {
+    log_warn("postgres.unsafe",
+             {{"fsync", text(server, 0)}, {"full_page_writes", text(server, 1)}});
+  }
+  if (text(server, 5) == "on") return unavailable("the database is read-only (a standby?)");
+  return {};
+}
 
 Result<PurgeAnswer> maintain(Connection& connection, const StoreOptions& options, Now now,
                              News& news) {

@@ -54,6 +54,10 @@ Result<FetchAnswer> fetch_messages(Connection& connection, const FetchRequest& r
 Result<std::vector<Message>> take_messages(Connection& connection, const std::string& tenant,
                                            const std::string& mailbox_key,
                                            const std::vector<uint64_t>& sequences, Now now);
+// Whether durability and writing can be promised on this server. Errors: conflict
+// (synchronous_commit is off), unavailable (read-only).
+Status check_server(Connection& connection);
+
 Result<PurgeAnswer> maintain(Connection& connection, const StoreOptions& options, Now now,
                              News& news);
 

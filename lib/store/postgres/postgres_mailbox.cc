@@ -1,0 +1,267 @@
+#include "lib/store/postgres/postgres_mailbox.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "lib/base/text.h"
+#include "lib/store/postgres/connection.h"
+#include "lib/store/postgres/migrator.h"
+#include "lib/store/postgres/pg_text.h"
+#include "lib/store/postgres/rows.h"
+#include "lib/store/postgres/statements.h"
+#include "lib/store/postgres/storable.h"
+#include "lib/store/postgres/verbs.h"
+
+namespace parkd {
+namespace {
+
+// PARKD_MESSAGE_COLUMNS with the names the embedded store gave.
+#define PARKD_ORIGIN_COLUMNS                                                                \
+  "origin_sequence, origin_job, run_lease, parkd.us_v1(created_at), "                       \
+  "parkd.us_v1(finished_at), parkd.us_v1(expires_at), queue_us, run_us, units, "            \
+  "prompt_tokens, completion_tokens, status_code, attempts, outcome, tenant, mailbox_key, " \
+  "model, custom_id, batch_id, error_code, error_message, error_param, metadata, body"
+
+// outboxes_pkey
+constexpr Statement kOpenOutbox{"open_outbox",
+                                "SELECT parkd.open_outbox_v1($1::uuid, $2, $3::uuid, $4, $5, "
+                                "parkd.from_us_v1($6))"};
+// outboxes_pkey
+constexpr Statement kDeliver{
+    "deliver",
+    "SELECT parkd.deliver_v1($1::uuid, $2::uuid, $3::bigint[], $4::bigint[], $5::bigint[], "
+    "$6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], "
+    "$12::int[], $13::int[], $14::int[], $15::int[], $16::text[], $17::text[], $18::text[], "
+    "$19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::text[], $25::text[], "
+    "$26::text[], parkd.from_us_v1($27))"};
+constexpr Statement kEnsureDeliveryPartitions{
+    "ensure_delivery_partitions",
+    "SELECT parkd.ensure_delivery_partitions_v1($1::bigint[], $2::bigint[], "
+    "parkd.from_us_v1($3))"};
+// mailbox_origin
+constexpr Statement kFetchOrigin{
+    "fetch_origin", "SELECT " PARKD_ORIGIN_COLUMNS
+                    " FROM parkd.fetch_origin_v1($1::uuid, $2, $3, $4, $5, parkd.from_us_v1($6)) "
+                    "ORDER BY origin_sequence"};
+// mailbox_origin
+constexpr Statement kTakeOrigin{"take_origin",
+                                "SELECT " PARKD_ORIGIN_COLUMNS
+                                " FROM parkd.take_origin_v1($1::uuid, $2, $3, $4::bigint[], "
+                                "parkd.from_us_v1($5)) ORDER BY origin_sequence"};
+constexpr Statement kCountMessages{"count_messages",
+                                   "SELECT parkd.count_messages_v1(parkd.from_us_v1($1))"};
+
+constexpr char kNoPartition[] = "23514";  // check_violation: no partition of relation found for row
+
+int64_t to_bigint(uint64_t value) {
+  return static_cast<int64_t>(
+      std::min<uint64_t>(value, static_cast<uint64_t>(std::numeric_limits<int64_t>::max())));
+}
+
+Connection::Options session(const PostgresOptions& options, const std::string& application_name) {
+  Connection::Options session;
+  session.dsn = options.dsn;
+  session.application_name = application_name;
+  session.prepare = !options.transaction_pooling;
+  session.statement_limit = options.statement_limit;
+  return session;
+}
+
+// Metadata that is no JSON, as a JSON string: the way bodies are kept.
+std::string storable_metadata(const std::string& metadata, bool wrap) {
+  if (!wrap || metadata.empty()) return storable_json(metadata);
+  std::string wrapped;
+  append_json_string(wrapped, readable_text(metadata));
+  return wrapped;
+}
+
+std::vector<Message> parse_messages(const pqxx::result& rows) {
+  std::vector<Message> messages;
+  for (const auto& row : rows) messages.push_back(parse_message(row));
+  return messages;
+}
+
+}  // namespace
+
+PostgresMailbox::PostgresMailbox(const PostgresOptions& options, Origin origin,
+                                 const std::string& application_name)
+    : origin_(std::move(origin)),
+      host_(options.host),
+      test_clock_(options.test_clock),
+      connection_(std::make_unique<Connection>(session(options, application_name))) {}
+
+PostgresMailbox::~PostgresMailbox() = default;
+
+std::optional<int64_t> PostgresMailbox::database_now() const {
+  if (test_clock_ == nullptr) return std::nullopt;
+  return to_unix_us(test_clock_->now());
+}
+
+void PostgresMailbox::close() {
+  connection_->close();
+}
+
+void PostgresMailbox::interrupt_if_overdue() {
+  connection_->interrupt_if_overdue();
+}
+
+Result<uint64_t> PostgresMailbox::announce(uint64_t last_sequence) {
+  PARKD_RETURN_IF_ERROR(connection_->connect());
+  PARKD_RETURN_IF_ERROR(check_schema(*connection_, embedded_migrations()));
+  PARKD_RETURN_IF_ERROR(check_server(*connection_));
+  Params partitions;
+  partitions.add(database_now());
+  PARKD_RETURN_IF_ERROR(connection_->run(sql::kEnsurePartitions, partitions).status());
+  Params params;
+  params.add(origin_.store)
+      .add(to_bigint(origin_.epoch))
+      .add(origin_.process)
+      .add(to_bigint(last_sequence))
+      .add(host_)
+      .add(database_now());
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection_->run(kOpenOutbox, params));
+  if (rows.size() != 1) return internal_error("open_outbox answered no row");
+  return static_cast<uint64_t>(integer(rows[0], 0));
+}
+
+// --- deliver
+
+Status PostgresMailbox::send(const std::vector<Message>& messages, bool wrap) {
+  ArrayText sequences, jobs, leases, created, finished, expires, queue_us, run_us, units, prompt,
+      completion, status, attempts, outcomes, tenants, keys, models, custom_ids, batch_ids, codes,
+      texts, error_params, metadata, bodies;
+  for (const Message& message : messages) {
+    const Ending ending = storable_ending(message.ending);
+    sequences.add(to_bigint(message.sequence));
+    jobs.add(to_bigint(message.job_id));
+    leases.add(lease_to_sql(message.lease));
+    created.add(to_unix_us(message.created_at));
+    finished.add(to_unix_us(message.finished_at));
+    expires.add(to_unix_us(message.expires_at));
+    queue_us.add(ending.queue_us);
+    run_us.add(ending.run_us);
+    units.add(ending.units);
+    prompt.add(int64_t{ending.prompt_tokens});
+    completion.add(int64_t{ending.completion_tokens});
+    status.add(int64_t{ending.status_code});
+    attempts.add(int64_t{message.attempts});
+    outcomes.add(to_string(ending.outcome));
+    tenants.add(encode_text(message.tenant));
+    keys.add(encode_text(message.mailbox_key));
+    models.add(encode_text(message.model));
+    custom_ids.add(encode_text(message.custom_id));
+    batch_ids.add(encode_text(message.batch_id));
+    codes.add(readable_text(ending.error_code));
+    texts.add(readable_text(ending.error_message));
+    error_params.add(readable_text(ending.error_param));
+    metadata.add(storable_metadata(message.metadata, wrap));
+    bodies.add(wrap && !ending.body.empty() ? wrapped_body(ending) : storable_body(ending));
+  }
+  const std::string finished_us = finished.take();
+  const std::string expires_us = expires.take();
+  Params params;
+  params.add(origin_.store).add(origin_.process);
+  for (ArrayText* array : {&sequences, &jobs, &leases, &created}) params.add(array->take());
+  params.add(finished_us).add(expires_us);
+  for (ArrayText* array : {&queue_us, &run_us, &units, &prompt, &completion, &status, &attempts,
+                           &outcomes, &tenants, &keys, &models, &custom_ids, &batch_ids, &codes,
+                           &texts, &error_params, &metadata, &bodies}) {
+    params.add(array->take());
+  }
+  params.add(database_now());
+  Status sent = connection_->run(kDeliver, params).status();
+  if (!sent.ok() && connection_->sqlstate() == kNoPartition) {
+    Params which;
+    which.add(finished_us).add(expires_us).add(database_now());
+    PARKD_RETURN_IF_ERROR(connection_->run(kEnsureDeliveryPartitions, which).status());
+    sent = connection_->run(kDeliver, params).status();
+  }
+  return sent;
+}
+
+Status PostgresMailbox::deliver(const std::vector<Message>& messages) {
+  return deliver_range(messages, 0, messages.size());
+}
+
+// A message that is refused is found in halves, in order: what was delivered is always a beginning.
+Status PostgresMailbox::deliver_range(const std::vector<Message>& messages, size_t first,
+                                      size_t last) {
+  if (first == last) return {};
+  std::vector<Message> some(messages.begin() + static_cast<std::ptrdiff_t>(first),
+                            messages.begin() + static_cast<std::ptrdiff_t>(last));
+  Status status = send(some, false);
+  if (status.code() != StatusCode::invalid) return status;
+  if (some.size() > 1) {
+    const size_t middle = first + some.size() / 2;
+    PARKD_RETURN_IF_ERROR(deliver_range(messages, first, middle));
+    return deliver_range(messages, middle, last);
+  }
+  status = send(some, true);
+  if (status.code() != StatusCode::invalid) return status;
+  Message& message = some[0];
+  message.ending = unstorable(message.ending, std::string(failure::kInternal),
+                              "the result could not be stored: " + status.message());
+  for (std::string* text : {&message.tenant, &message.mailbox_key, &message.model,
+                            &message.custom_id, &message.batch_id}) {
+    *text = readable_text(*text);
+  }
+  return send(some, true);
+}
+
+// --- reading
+
+Result<std::vector<Message>> PostgresMailbox::fetch(const FetchRequest& request, WallTime now) {
+  Params params;
+  params.add(origin_.store)
+      .add(encode_text(request.tenant))
+      .add(encode_text(request.mailbox_key))
+      .add(to_bigint(request.after_sequence))
+      .add(int64_t{std::max(request.limit, 0)})
+      .add(to_unix_us(now));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection_->run(kFetchOrigin, params));
+  return parse_messages(rows);
+}
+
+Result<std::optional<Message>> PostgresMailbox::find(const std::string& tenant,
+                                                     const std::string& mailbox_key,
+                                                     uint64_t sequence, WallTime now) {
+  PARKD_ASSIGN_OR_RETURN(std::vector<Message> found,
+                         fetch({tenant, mailbox_key, sequence - 1, 1}, now));
+  if (found.empty() || found[0].sequence != sequence) return std::optional<Message>();
+  return std::optional(std::move(found[0]));
+}
+
+Result<std::vector<Message>> PostgresMailbox::take(const std::string& tenant,
+                                                   const std::string& mailbox_key,
+                                                   const std::vector<uint64_t>& sequences,
+                                                   WallTime now) {
+  ArrayText wanted;
+  for (const uint64_t sequence : sequences) wanted.add(to_bigint(sequence));
+  Params params;
+  params.add(origin_.store)
+      .add(encode_text(tenant))
+      .add(encode_text(mailbox_key))
+      .add(wanted.take())
+      .add(to_unix_us(now));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection_->run(kTakeOrigin, params));
+  return parse_messages(rows);
+}
+
+// --- housekeeping
+
+Result<int64_t> PostgresMailbox::count() {
+  Params params;
+  params.add(database_now());
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection_->run(kCountMessages, params));
+  return integer(rows[0], 0);
+}
+
+Result<int64_t> PostgresMailbox::maintain(const StoreOptions& options) {
+  News news;  // of jobs in the database's own queue: their daemons hear of it themselves
+  PARKD_ASSIGN_OR_RETURN(const PurgeAnswer answer,
+                         parkd::maintain(*connection_, options, database_now(), news));
+  return answer.messages;
+}
+
+}  // namespace parkd
