@@ -97,13 +97,14 @@ class [[nodiscard]] Result {
     PARKD_CHECK(ok(), "value() of a failed Result: " + std::get<1>(state_).to_string());
     return std::get<0>(state_);
   }
-  T&& value() && {
+  // By value, so that `for (auto& x : f().value())` does not walk over a dead temporary.
+  T value() && {
     PARKD_CHECK(ok(), "value() of a failed Result: " + std::get<1>(state_).to_string());
     return std::get<0>(std::move(state_));
   }
   const T& operator*() const& { return value(); }
   T& operator*() & { return value(); }
-  T&& operator*() && { return std::move(*this).value(); }
+  T operator*() && { return std::move(*this).value(); }
   const T* operator->() const { return &value(); }
   T* operator->() { return &value(); }
   // The failure; Status() when ok.
