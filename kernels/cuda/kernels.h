@@ -135,6 +135,8 @@ struct AttentionParams {
   float* workspace;   // decode; attention_workspace_floats() floats
   bool tensor_cores;  // prefill: the mma.sync path, which no GPU has confirmed yet
 };
+// Whether there are attention kernels for this head_dim and so many query heads a kv head.
+bool attention_supports(int32_t head_dim, int32_t group);
 // Splits that fill a device of `n_multiprocessors` for up to this many sequences and tokens.
 int32_t attention_splits(int32_t n_sequences, int32_t n_kv_heads, int32_t tokens_max,
                          int32_t n_multiprocessors);

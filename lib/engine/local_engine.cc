@@ -31,7 +31,18 @@ Status check_options(const EngineOptions& options) {
 
 }  // namespace
 
-LocalEngine::LocalEngine(LoadedModel model, const EngineOptions& options)
+Result<std::unique_ptr<LocalEngine>> LocalEngine::make(LoadedModel model,
+                                                       const EngineOptions& options) {
+  std::vector<std::unique_ptr<Lane>> lanes;
+  for (int32_t i = 0; i < options.n_workers; ++i) {
+    PARKD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, model.backend->make_lane());
+    lanes.push_back(std::move(lane));
+  }
+  return std::unique_ptr<LocalEngine>(new LocalEngine(std::move(model), options, std::move(lanes)));
+}
+
+LocalEngine::LocalEngine(LoadedModel model, const EngineOptions& options,
+                         std::vector<std::unique_ptr<Lane>> lanes)
     : backend_(std::move(model.backend)),
       kv_cache_(options.kv_blocks, options.block_size),
       model_(std::move(model.shape), std::move(model.weights)) {
@@ -45,7 +56,7 @@ LocalEngine::LocalEngine(LoadedModel model, const EngineOptions& options)
     worker.token_bytes = model.token_bytes;
     worker.on_result = options.on_result;
     workers_.push_back(std::make_unique<EngineWorker>(std::move(worker), model_, kv_cache_,
-                                                      backend_->make_lane()));
+                                                      std::move(lanes[static_cast<size_t>(i)])));
   }
 }
 
@@ -99,7 +110,8 @@ Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelCard> car
   model.token_bytes = [tokenizer = card->tokenizer](TokenId token) {
     return tokenizer->token_bytes(token);
   };
-  return std::unique_ptr<Engine>(std::make_unique<LocalEngine>(std::move(model), options));
+  PARKD_ASSIGN_OR_RETURN(auto engine, LocalEngine::make(std::move(model), options));
+  return std::unique_ptr<Engine>(std::move(engine));
 }
 
 }  // namespace parkd

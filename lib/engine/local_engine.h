@@ -23,8 +23,8 @@ struct LoadedModel {
 
 class LocalEngine final : public Engine {
  public:
-  // Starts the workers. Requires checked options.
-  LocalEngine(LoadedModel model, const EngineOptions& options);
+  // Starts the workers. Requires checked options. Errors: those of Backend::make_lane.
+  static Result<std::unique_ptr<LocalEngine>> make(LoadedModel model, const EngineOptions& options);
   ~LocalEngine() override { stop(); }
 
   // To the worker with the fewest tokens ahead of it; the first of equals.
@@ -34,6 +34,9 @@ class LocalEngine final : public Engine {
   void stop() override;
 
  private:
+  LocalEngine(LoadedModel model, const EngineOptions& options,
+              std::vector<std::unique_ptr<Lane>> lanes);
+
   const std::unique_ptr<Backend> backend_;  // outlives the lanes of the workers
   KvCache kv_cache_;
   const Model model_;

@@ -104,7 +104,8 @@ class SmallModel {
 
   class Run {
    public:
-    Run(SmallModel& model, int64_t rows_max) : model_(model), lane_(model.backend_->make_lane()) {
+    Run(SmallModel& model, int64_t rows_max)
+        : model_(model), lane_(model.backend_->make_lane().value()) {
       const ModelShape& s = model.shape_;
       residual_ = lane_->make_buffer(rows_max, s.hidden);
       normed_ = lane_->make_buffer(rows_max, s.hidden);
@@ -299,7 +300,7 @@ TEST(CpuBackend, samples_rows_and_marks_only_the_broken_one) {
   const TensorView view = {"token_embd.weight", TensorType::f32, 211, 96, bytes};
   const MatrixId id = backend->load_matrix({&view, 1}).value();
   ASSERT_TRUE(backend->allocate_kv(8, kBlockSize).ok());
-  auto lane = backend->make_lane();
+  auto lane = backend->make_lane().value();
   const Buffer logits = lane->make_buffer(3, 96);
   const std::vector<TokenId> tokens = {0, 1, 2};
   const std::vector<int32_t> blocks = {0};

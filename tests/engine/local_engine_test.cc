@@ -65,7 +65,7 @@ class FakeEngine {
     engine.step_tokens = options.step_tokens;
     engine.prefill_chunk_tokens = options.prefill_chunk_tokens;
     engine.on_result = [this](GenerationResult result) { results_.push(std::move(result)); };
-    engine_ = std::make_unique<LocalEngine>(std::move(model), engine);
+    engine_ = LocalEngine::make(std::move(model), engine).value();
   }
 
   ~FakeEngine() {

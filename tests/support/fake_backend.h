@@ -118,7 +118,7 @@ class FakeBackend final : public Backend {
     for (auto& layer : kv_) layer.assign(static_cast<size_t>(n_blocks * block_size), 0);
     return {};
   }
-  std::unique_ptr<Lane> make_lane() override;
+  Result<std::unique_ptr<Lane>> make_lane() override;
   std::string describe() const override { return "fake"; }
 
   uint64_t weight(int32_t index) const { return weights_.at(static_cast<size_t>(index)); }
@@ -356,8 +356,8 @@ class FakeLane final : public Lane {
   std::vector<SampledToken> sampled_;
 };
 
-inline std::unique_ptr<Lane> FakeBackend::make_lane() {
-  return std::make_unique<FakeLane>(*this);
+inline Result<std::unique_ptr<Lane>> FakeBackend::make_lane() {
+  return std::unique_ptr<Lane>(std::make_unique<FakeLane>(*this));
 }
 
 // The weights of fake_shape() under GGUF's names, stacked as the card of a real model is.

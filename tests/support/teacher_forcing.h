@@ -27,7 +27,7 @@ class TeacherForcing {
         blocks_(static_cast<size_t>(ceil_div(tokens_max, kBlockSize))) {
     PARKD_CHECK(backend_->allocate_kv(static_cast<int64_t>(blocks_.size()), kBlockSize).ok(), "kv");
     std::iota(blocks_.rbegin(), blocks_.rend(), 0);
-    lane_ = backend_->make_lane();
+    lane_ = backend_->make_lane().value();
     buffers_ = model_.make_buffers(*lane_, step_tokens, step_tokens);
   }
 

@@ -23,8 +23,9 @@ class KernelBackend final : public CpuBackend {
   Status allocate_kv(int64_t n_blocks, int32_t block_size) override {
     return weights_.allocate_kv(options_.shape, n_blocks, block_size);
   }
-  std::unique_ptr<Lane> make_lane() override {
-    return std::make_unique<CpuLane>(weights_, options_.shape, kernels_, options_.team_size);
+  Result<std::unique_ptr<Lane>> make_lane() override {
+    return std::unique_ptr<Lane>(
+        std::make_unique<CpuLane>(weights_, options_.shape, kernels_, options_.team_size));
   }
   std::string describe() const override {
     const char* dtype = options_.dtype == Dtype::f32   ? "f32"

@@ -1,17 +1,18 @@
 #include "lib/backend/cpu/cpu_weights.h"
 
 #include <limits>
-#include <optional>
 #include <string>
 #include <utility>
 
 #include "kernels/cpu/pack.h"
 #include "lib/base/check.h"
+#include "lib/engine/tensor_check.h"
 
 namespace parkd {
 namespace {
 
-std::optional<cpu::SourceType> source_type(TensorType type) {
+// Of a checked tensor.
+cpu::SourceType source_type(TensorType type) {
   switch (type) {
     case TensorType::f32:
       return cpu::SourceType::f32;
@@ -26,12 +27,7 @@ std::optional<cpu::SourceType> source_type(TensorType type) {
     case TensorType::q8_0:
       return cpu::SourceType::q8_0;
   }
-  return std::nullopt;
-}
-
-bool is_quantised(cpu::SourceType type) {
-  return type == cpu::SourceType::q4_0 || type == cpu::SourceType::q4_1 ||
-         type == cpu::SourceType::q8_0;
+  PARKD_CHECK(false, "the tensor was checked");
 }
 
 cpu::PanelType panel_type(cpu::SourceType type, Dtype dtype) {
@@ -48,48 +44,14 @@ cpu::PanelType panel_type(cpu::SourceType type, Dtype dtype) {
   }
 }
 
-Status tensor_error(const TensorView& tensor, const std::string& what) {
-  return invalid("tensor " + std::string(tensor.name) + ": " + what);
-}
-
-// The source type of a tensor whose type, size and bytes are as they must be.
-Result<cpu::SourceType> check_tensor(const TensorView& tensor) {
-  const auto type = source_type(tensor.type);
-  if (!type) {
-    return tensor_error(tensor, "type " + std::to_string(static_cast<uint32_t>(tensor.type)) +
-                                    " is not one of f32, f16, bf16, q4_0, q4_1, q8_0");
-  }
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-  if (tensor.rows <= 0 || tensor.columns <= 0 || tensor.rows > kMost || tensor.columns > kMost) {
-    return tensor_error(tensor, "size " + std::to_string(tensor.rows) + " x " +
-                                    std::to_string(tensor.columns) + " is outside 1.." +
-                                    std::to_string(kMost));
-  }
-  if (is_quantised(*type) && tensor.columns % cpu::kBlock != 0) {
-    return tensor_error(tensor, std::to_string(tensor.columns) +
-                                    " columns of a quantised type are not a multiple of 32");
-  }
-  const int64_t wanted = tensor.rows * cpu::source_row_bytes(*type, tensor.columns);
-  if (static_cast<int64_t>(tensor.bytes.size()) != wanted) {
-    return tensor_error(tensor, std::to_string(tensor.bytes.size()) +
-                                    " bytes where its size asks " + std::to_string(wanted));
-  }
-  return *type;
-}
-
 }  // namespace
 
 Result<MatrixId> CpuWeights::load_matrix(std::span<const TensorView> parts) {
-  if (parts.empty()) return invalid("a matrix of no tensors");
+  PARKD_RETURN_IF_ERROR(check_parts(parts));
   CpuMatrix matrix;
   matrix.k = parts.front().columns;
   for (const TensorView& tensor : parts) {
-    PARKD_ASSIGN_OR_RETURN(const cpu::SourceType type, check_tensor(tensor));
-    if (tensor.columns != matrix.k) {
-      return tensor_error(tensor, std::to_string(tensor.columns) + " columns where " +
-                                      std::string(parts.front().name) + " has " +
-                                      std::to_string(matrix.k));
-    }
+    const cpu::SourceType type = source_type(tensor.type);
     CpuMatrix::Part part;
     part.packed.type = panel_type(type, dtype_);
     part.packed.n_outputs = tensor.rows;
@@ -115,14 +77,10 @@ Result<MatrixId> CpuWeights::load_matrix(std::span<const TensorView> parts) {
 }
 
 Result<VectorId> CpuWeights::load_vector(const TensorView& vector) {
-  PARKD_ASSIGN_OR_RETURN(const cpu::SourceType type, check_tensor(vector));
-  if (vector.rows != 1 && vector.columns != 1) {
-    return tensor_error(vector, std::to_string(vector.rows) + " x " +
-                                    std::to_string(vector.columns) + " is not a vector");
-  }
+  PARKD_RETURN_IF_ERROR(check_vector(vector));
   const int64_t n = vector.rows * vector.columns;
   std::vector<float> values(static_cast<size_t>(n));
-  cpu::dequantise_source_row(type, vector.bytes.data(), n, values.data());
+  cpu::dequantise_source_row(source_type(vector.type), vector.bytes.data(), n, values.data());
   weight_bytes_ += n * static_cast<int64_t>(sizeof(float));
   vectors_.push_back(std::move(values));
   return VectorId{static_cast<int32_t>(vectors_.size()) - 1};

@@ -1,0 +1,207 @@
+#include "lib/backend/cuda/cuda_backend.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/backend/cuda/cuda_lane.h"
+#include "lib/backend/cuda/cuda_weights.h"
+#include "lib/base/check.h"
+
+namespace parkd {
+namespace {
+
+using cuda::to_status;
+
+constexpr int32_t kComputeMajorMin = 8;  // bf16 products and cp.async
+constexpr int64_t kCublasWorkspaceBytes = int64_t{32} << 20;
+
+std::string device_name(const CudaDevice& device) {
+  return "device " + std::to_string(device.id) + " (" + device.name + ")";
+}
+
+Result<CudaDevice> describe_device(int32_t id) {
+  PARKD_RETURN_IF_ERROR(to_status(cudaSetDevice(id), "cudaSetDevice"));
+  cudaDeviceProp properties = {};
+  PARKD_RETURN_IF_ERROR(
+      to_status(cudaGetDeviceProperties(&properties, id), "cudaGetDeviceProperties"));
+  size_t free_bytes = 0;
+  size_t total_bytes = 0;
+  PARKD_RETURN_IF_ERROR(to_status(cudaMemGetInfo(&free_bytes, &total_bytes), "cudaMemGetInfo"));
+  CudaDevice device;
+  device.id = id;
+  device.name = properties.name;
+  device.compute_major = properties.major;
+  device.compute_minor = properties.minor;
+  device.n_multiprocessors = properties.multiProcessorCount;
+  device.memory_bytes = static_cast<int64_t>(total_bytes);
+  device.free_bytes = static_cast<int64_t>(free_bytes);
+  return device;
+}
+
+Status check_device(const CudaDevice& device) {
+  if (device.compute_major >= kComputeMajorMin) return {};
+  return unavailable(device_name(device) + " has compute capability " +
+                     std::to_string(device.compute_major) + "." +
+                     std::to_string(device.compute_minor) + ", the least is " +
+                     std::to_string(kComputeMajorMin) + ".0");
+}
+
+Status check_multiple(const char* what, int64_t value, int64_t multiple) {
+  if (value > 0 && value % multiple == 0) return {};
+  return invalid(std::string(what) + " " + std::to_string(value) +
+                 " is not a positive multiple of " + std::to_string(multiple) +
+                 ", which the CUDA kernels need");
+}
+
+Status check_shape(const ModelShape& shape) {
+  PARKD_RETURN_IF_ERROR(check_multiple("hidden", shape.hidden, 8));
+  PARKD_RETURN_IF_ERROR(check_multiple("ffn", shape.ffn, 8));
+  PARKD_RETURN_IF_ERROR(check_multiple("n_layers", shape.n_layers, 1));
+  PARKD_RETURN_IF_ERROR(check_multiple("vocab", shape.vocab, 1));
+  PARKD_RETURN_IF_ERROR(check_multiple("n_kv_heads", shape.n_kv_heads, 1));
+  PARKD_RETURN_IF_ERROR(check_multiple("n_heads", shape.n_heads, shape.n_kv_heads));
+  if (!cuda::attention_supports(shape.head_dim, shape.n_heads / shape.n_kv_heads)) {
+    return invalid("the CUDA attention kernels have no head_dim " + std::to_string(shape.head_dim) +
+                   " with " + std::to_string(shape.n_heads / shape.n_kv_heads) +
+                   " query heads a kv head");
+  }
+  if (static_cast<int64_t>(shape.rope_inv_freq.size()) != shape.head_dim / 2) {
+    return invalid(std::to_string(shape.rope_inv_freq.size()) +
+                   " rope frequencies where head_dim " + std::to_string(shape.head_dim) +
+                   " asks half as many as itself");
+  }
+  return {};
+}
+
+class DeviceBackend final : public CudaBackend {
+ public:
+  DeviceBackend(const CudaBackendOptions& options, CudaDevice device)
+      : options_(options), device_(std::move(device)) {}
+  ~DeviceBackend() override { (void)cudaSetDevice(device_.id); }
+
+  Status start() {
+    PARKD_RETURN_IF_ERROR(select());
+    PARKD_ASSIGN_OR_RETURN(stream_, cuda::Stream::make());
+    PARKD_RETURN_IF_ERROR(keep_freed_memory());
+    PARKD_ASSIGN_OR_RETURN(weights_, cuda::CudaWeights::make(options_.dtype, stream_));
+    const std::vector<float>& inv_freq = options_.shape.rope_inv_freq;
+    const size_t bytes = inv_freq.size() * sizeof(float);
+    PARKD_ASSIGN_OR_RETURN(inv_freq_, cuda::DeviceBuffer::make(bytes, stream_));
+    PARKD_RETURN_IF_ERROR(to_status(cudaMemcpyAsync(inv_freq_.as<void>(), inv_freq.data(), bytes,
+                                                    cudaMemcpyHostToDevice, stream_.get()),
+                                    "copying rope frequencies"));
+    PARKD_RETURN_IF_ERROR(stream_.synchronize());
+    // Opened here, so that a host without cuBLAS hears of it before a weight is copied.
+    return cuda::load_cublas().status();
+  }
+
+  Result<MatrixId> load_matrix(std::span<const TensorView> parts) override {
+    PARKD_RETURN_IF_ERROR(select());
+    return weights_.load_matrix(parts);
+  }
+  Result<VectorId> load_vector(const TensorView& vector) override {
+    PARKD_RETURN_IF_ERROR(select());
+    return weights_.load_vector(vector);
+  }
+  // The last of loading.
+  Status allocate_kv(int64_t n_blocks, int32_t block_size) override {
+    PARKD_RETURN_IF_ERROR(select());
+    weights_.free_staging();
+    return weights_.allocate_kv(options_.shape, n_blocks, block_size);
+  }
+  Result<std::unique_ptr<Lane>> make_lane() override {
+    PARKD_RETURN_IF_ERROR(select());
+    cuda::LaneOptions options;
+    options.device = device_.id;
+    options.n_multiprocessors = device_.n_multiprocessors;
+    options.graphs = options_.graphs;
+    options.tensor_core_attention = options_.tensor_core_attention;
+    PARKD_ASSIGN_OR_RETURN(
+        auto lane, cuda::CudaLane::make(weights_, options_.shape, inv_freq_.as<float>(), options));
+    return std::unique_ptr<Lane>(std::move(lane));
+  }
+  std::string describe() const override {
+    const char* dtype = options_.dtype == Dtype::f32   ? "f32"
+                        : options_.dtype == Dtype::f16 ? "f16"
+                                                       : "bf16";
+    return "cuda " + device_.name + " " + dtype;
+  }
+  int64_t weight_bytes() const override { return weights_.weight_bytes(); }
+  int64_t kv_bytes() const override { return weights_.kv_bytes(); }
+
+ private:
+  Status select() const { return to_status(cudaSetDevice(device_.id), "cudaSetDevice"); }
+
+  // The pool keeps what is freed instead of giving it back to the driver at each synchronisation.
+  Status keep_freed_memory() const {
+    cudaMemPool_t pool = nullptr;
+    PARKD_RETURN_IF_ERROR(
+        to_status(cudaDeviceGetDefaultMemPool(&pool, device_.id), "cudaDeviceGetDefaultMemPool"));
+    uint64_t threshold = UINT64_MAX;
+    return to_status(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &threshold),
+                     "cudaMemPoolSetAttribute");
+  }
+
+  const CudaBackendOptions options_;
+  const CudaDevice device_;
+  cuda::Stream stream_;  // before what is freed on it
+  cuda::CudaWeights weights_;
+  cuda::DeviceBuffer inv_freq_;
+};
+
+}  // namespace
+
+Result<std::vector<CudaDevice>> find_cuda_devices() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess) {
+    return unavailable(std::string("no CUDA device: ") + cudaGetErrorString(error));
+  }
+  std::vector<CudaDevice> devices;
+  Status why_not = unavailable("no CUDA device: the driver knows none");
+  for (int32_t id = 0; id < count; ++id) {
+    PARKD_ASSIGN_OR_RETURN(CudaDevice device, describe_device(id));
+    if (Status status = check_device(device); !status.ok()) {
+      why_not = std::move(status);
+      continue;
+    }
+    devices.push_back(std::move(device));
+  }
+  if (devices.empty()) return why_not;
+  return devices;
+}
+
+Result<std::unique_ptr<CudaBackend>> make_cuda_backend(const CudaBackendOptions& options) {
+  PARKD_RETURN_IF_ERROR(check_shape(options.shape));
+  PARKD_ASSIGN_OR_RETURN(CudaDevice device, describe_device(options.device));
+  PARKD_RETURN_IF_ERROR(check_device(device));
+  auto backend = std::make_unique<DeviceBackend>(options, std::move(device));
+  PARKD_RETURN_IF_ERROR(backend->start());
+  return std::unique_ptr<CudaBackend>(std::move(backend));
+}
+
+int64_t cuda_weight_bytes(const ModelShape& shape, Dtype dtype, bool own_head) {
+  const int64_t hidden = shape.hidden;
+  const int64_t heads = shape.n_heads + 2 * int64_t{shape.n_kv_heads};
+  const int64_t layer = heads * shape.head_dim * hidden +
+                        int64_t{shape.n_heads} * shape.head_dim * hidden +
+                        3 * int64_t{shape.ffn} * hidden;
+  const int64_t vocab = shape.vocab * hidden * (own_head ? 2 : 1);
+  const int64_t norms = (2 * int64_t{shape.n_layers} + 1) * hidden;
+  return (shape.n_layers * layer + vocab) * dtype_bytes(dtype) +
+         norms * static_cast<int64_t>(sizeof(float));
+}
+
+int64_t cuda_lane_bytes(const ModelShape& shape, int32_t step_tokens, int32_t max_sequences) {
+  const int64_t heads = shape.n_heads + 2 * int64_t{shape.n_kv_heads};
+  // Both forms of every row of the model's buffers, 8 bytes at most each.
+  const int64_t row =
+      2 * int64_t{shape.hidden} + (heads + shape.n_heads) * shape.head_dim + 3 * int64_t{shape.ffn};
+  const int64_t logit_row = 2 * int64_t{shape.hidden} + shape.vocab;
+  const int64_t logit_rows = std::min(step_tokens, max_sequences);
+  return (step_tokens * row + logit_rows * logit_row) * 8 +
+         cuda::sampling_workspace_bytes(static_cast<int32_t>(logit_rows), shape.vocab) +
+         kCublasWorkspaceBytes;
+}
+
+}  // namespace parkd

@@ -1,0 +1,61 @@
+// CudaBackend: the Backend on one CUDA device, its own kernels (kernels/cuda) and cuBLAS. See
+// lib/engine/backend.h for the contract.
+//
+// Dtype bf16 and f16: weights, KV and what meets a product have that type, sums are float. f32:
+// everything is float. I7 holds for the sampler alone: sums here follow the launch geometry and
+// cuBLAS's choice of algorithm, so equal requests may differ in the last bits of their logits with
+// their neighbours.
+//
+// Never run on a GPU: its tests run on the CPU under tests/cuda_emulator. check_against_cpu() is
+// called before the first job for that reason.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/base/dtype.h"
+#include "lib/base/status.h"
+#include "lib/engine/backend.h"
+
+namespace parkd {
+
+struct CudaDevice {
+  int32_t id = 0;
+  std::string name;
+  int32_t compute_major = 0;
+  int32_t compute_minor = 0;
+  int32_t n_multiprocessors = 0;
+  int64_t memory_bytes = 0;
+  int64_t free_bytes = 0;  // now
+};
+
+// The devices that this parkd can use, best reason first when there are none. Errors: unavailable,
+// "no CUDA device: ...", "built without CUDA", "device 0 (Tesla T4) has compute capability 7.5, the
+// least is 8.0". Any thread; the first call may take a second.
+Result<std::vector<CudaDevice>> find_cuda_devices();
+
+struct CudaBackendOptions {
+  ModelShape shape;
+  Dtype dtype = Dtype::bf16;
+  int32_t device = 0;
+  bool graphs = true;
+  bool tensor_core_attention = false;
+};
+
+class CudaBackend : public Backend {
+ public:
+  virtual int64_t weight_bytes() const = 0;
+  virtual int64_t kv_bytes() const = 0;
+};
+
+// Errors: unavailable (device, cuBLAS), invalid (a shape that the kernels cannot do).
+Result<std::unique_ptr<CudaBackend>> make_cuda_backend(const CudaBackendOptions& options);
+
+// Bytes that the weights of this shape take on a device.
+int64_t cuda_weight_bytes(const ModelShape& shape, Dtype dtype, bool own_head);
+// Bytes of device memory that a lane takes for itself, for steps of this size.
+int64_t cuda_lane_bytes(const ModelShape& shape, int32_t step_tokens, int32_t max_sequences);
+
+}  // namespace parkd

@@ -1,0 +1,95 @@
+#include "lib/backend/cuda/cuda_handles.h"
+
+namespace parkd::cuda {
+
+Status to_status(cudaError_t error, const std::string& what) {
+  if (error == cudaSuccess) return {};
+  const std::string message = what + ": " + cudaGetErrorString(error);
+  return error == cudaErrorMemoryAllocation ? exhausted(message) : unavailable(message);
+}
+
+Result<Stream> Stream::make() {
+  Stream stream;
+  PARKD_RETURN_IF_ERROR(to_status(cudaStreamCreateWithFlags(&stream.stream_, cudaStreamNonBlocking),
+                                  "cudaStreamCreateWithFlags"));
+  return stream;
+}
+
+Stream::~Stream() {
+  if (stream_ != nullptr) (void)cudaStreamDestroy(stream_);
+}
+
+Status Stream::synchronize() const {
+  return to_status(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+}
+
+Result<Event> Event::make() {
+  Event event;
+  PARKD_RETURN_IF_ERROR(to_status(cudaEventCreateWithFlags(&event.event_, cudaEventDisableTiming),
+                                  "cudaEventCreateWithFlags"));
+  return event;
+}
+
+Event::~Event() {
+  if (event_ != nullptr) (void)cudaEventDestroy(event_);
+}
+
+Status Event::record(const Stream& stream) const {
+  return to_status(cudaEventRecord(event_, stream.get()), "cudaEventRecord");
+}
+
+Status Event::synchronize() const {
+  return to_status(cudaEventSynchronize(event_), "cudaEventSynchronize");
+}
+
+Result<DeviceBuffer> DeviceBuffer::make(size_t bytes, const Stream& stream) {
+  DeviceBuffer buffer;
+  PARKD_RETURN_IF_ERROR(to_status(cudaMallocAsync(&buffer.data_, bytes, stream.get()),
+                                  "cudaMallocAsync of " + std::to_string(bytes) + " bytes"));
+  buffer.bytes_ = bytes;
+  buffer.stream_ = stream.get();
+  return buffer;
+}
+
+DeviceBuffer::~DeviceBuffer() {
+  if (data_ != nullptr) (void)cudaFreeAsync(data_, stream_);
+}
+
+Result<PinnedBuffer> PinnedBuffer::make(size_t bytes) {
+  PinnedBuffer buffer;
+  PARKD_RETURN_IF_ERROR(to_status(cudaMallocHost(&buffer.data_, bytes),
+                                  "cudaMallocHost of " + std::to_string(bytes) + " bytes"));
+  buffer.bytes_ = bytes;
+  return buffer;
+}
+
+PinnedBuffer::~PinnedBuffer() {
+  if (data_ != nullptr) (void)cudaFreeHost(data_);
+}
+
+Status Graph::begin(const Stream& stream) {
+  // Thread-local: what other workers' threads do meanwhile is no part of it and no error.
+  return to_status(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeThreadLocal),
+                   "cudaStreamBeginCapture");
+}
+
+Result<Graph> Graph::end(const Stream& stream) {
+  cudaGraph_t captured = nullptr;
+  PARKD_RETURN_IF_ERROR(
+      to_status(cudaStreamEndCapture(stream.get(), &captured), "cudaStreamEndCapture"));
+  Graph graph;
+  const cudaError_t error = cudaGraphInstantiate(&graph.exec_, captured, 0);
+  (void)cudaGraphDestroy(captured);
+  PARKD_RETURN_IF_ERROR(to_status(error, "cudaGraphInstantiate"));
+  return graph;
+}
+
+Graph::~Graph() {
+  if (exec_ != nullptr) (void)cudaGraphExecDestroy(exec_);
+}
+
+Status Graph::launch(const Stream& stream) const {
+  return to_status(cudaGraphLaunch(exec_, stream.get()), "cudaGraphLaunch");
+}
+
+}  // namespace parkd::cuda

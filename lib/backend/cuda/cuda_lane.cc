@@ -1,0 +1,466 @@
+#include "lib/backend/cuda/cuda_lane.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "lib/base/check.h"
+#include "lib/base/units.h"
+
+namespace parkd::cuda {
+namespace {
+
+constexpr int32_t kTopLogprobsMax = 20;
+
+// Batch sizes that get a graph of their own: a batch computes at most a third more rows than it
+// has.
+constexpr int32_t kBuckets[] = {1,  2,  3,  4,  6,   8,   12,  16,  24,  32,
+                                48, 64, 80, 96, 112, 128, 160, 192, 224, 256};
+
+// What logprobs come back as, behind each other.
+struct LogprobLayout {
+  int64_t rows_max;
+  size_t chosen_bytes() const { return static_cast<size_t>(rows_max) * sizeof(float); }
+  size_t top_bytes() const { return chosen_bytes() * kTopLogprobsMax; }
+  size_t bytes() const { return chosen_bytes() + 2 * top_bytes(); }
+  float* chosen(uint8_t* base) const { return reinterpret_cast<float*>(base); }
+  int32_t* top_tokens(uint8_t* base) const {
+    return reinterpret_cast<int32_t*>(base + chosen_bytes());
+  }
+  float* top_logprobs(uint8_t* base) const {
+    return reinterpret_cast<float*>(base + chosen_bytes() + top_bytes());
+  }
+};
+
+}  // namespace
+
+Result<std::unique_ptr<CudaLane>> CudaLane::make(const CudaWeights& weights,
+                                                 const ModelShape& shape, const float* inv_freq,
+                                                 const LaneOptions& options) {
+  std::unique_ptr<CudaLane> lane(new CudaLane(weights, shape, inv_freq, options));
+  PARKD_ASSIGN_OR_RETURN(lane->stream_, Stream::make());
+  PARKD_ASSIGN_OR_RETURN(lane->cublas_, Cublas::make(lane->stream_));
+  return lane;
+}
+
+CudaLane::~CudaLane() {
+  (void)cudaSetDevice(options_.device);
+  (void)stream_.synchronize();
+}
+
+void CudaLane::note(const Status& status) {
+  if (failure_.ok() && !status.ok()) failure_ = status;
+}
+
+void CudaLane::note(cudaError_t error, const char* what) {
+  if (error != cudaSuccess) note(to_status(error, what));
+}
+
+// --- memory
+
+Buffer CudaLane::make_buffer(int64_t rows_max, int64_t columns) {
+  PARKD_CHECK(!layout_, "buffers are made before the first step");
+  Rows rows;
+  rows.rows_max = rows_max;
+  rows.columns = columns;
+  buffers_.push_back(std::move(rows));
+  rows_max_ = std::max(rows_max_, rows_max);
+  logit_rows_max_ = logit_rows_max_ == 0 ? rows_max : std::min(logit_rows_max_, rows_max);
+  return Buffer{static_cast<int32_t>(buffers_.size()) - 1};
+}
+
+Status CudaLane::allocate_step_memory() {
+  StepLimits limits;
+  limits.rows_max = static_cast<int32_t>(rows_max_);
+  limits.sequences_max = limits.rows_max;
+  limits.logit_rows_max = static_cast<int32_t>(logit_rows_max_);
+  limits.blocks_max =
+      static_cast<int32_t>(ceil_div(shape_.context_tokens, weights_.kv().block_size));
+  layout_.emplace(limits);
+  const auto floats = [this](int64_t n) {
+    return DeviceBuffer::make(static_cast<size_t>(std::max<int64_t>(n, 1)) * sizeof(float),
+                              stream_);
+  };
+  PARKD_ASSIGN_OR_RETURN(step_memory_, DeviceBuffer::make(layout_->bytes(), stream_));
+  PARKD_ASSIGN_OR_RETURN(cos_sin_, floats(rows_max_ * shape_.head_dim));
+  int64_t workspace = 0;
+  for (int64_t n = 1; n <= rows_max_; ++n) {
+    workspace =
+        std::max(workspace, attention_workspace_floats(static_cast<int32_t>(n), shape_.n_heads,
+                                                       shape_.head_dim, splits_of(n)));
+  }
+  PARKD_ASSIGN_OR_RETURN(attention_workspace_, floats(workspace));
+  const int64_t sampling = sampling_workspace_bytes(limits.logit_rows_max, shape_.vocab);
+  PARKD_ASSIGN_OR_RETURN(
+      sampling_workspace_,
+      DeviceBuffer::make(static_cast<size_t>(std::max<int64_t>(sampling, 1)), stream_));
+  PARKD_ASSIGN_OR_RETURN(sampled_, floats(logit_rows_max_));
+  for (HostStep& step : host_steps_) {
+    PARKD_ASSIGN_OR_RETURN(step.packed, PinnedBuffer::make(layout_->bytes()));
+    PARKD_ASSIGN_OR_RETURN(
+        step.tokens, PinnedBuffer::make(static_cast<size_t>(logit_rows_max_) * sizeof(int32_t)));
+    PARKD_ASSIGN_OR_RETURN(step.done, Event::make());
+  }
+  return {};
+}
+
+float* CudaLane::write_floats(Rows& rows, int64_t n, const int32_t* n_rows) {
+  PARKD_DCHECK(n <= rows.rows_max, "more rows than the buffer was made for");
+  if (rows.floats.bytes() == 0) {
+    PARKD_CHECK(mode_ == Mode::eager, "a captured step has run eagerly before");
+    auto memory = DeviceBuffer::make(
+        static_cast<size_t>(rows.rows_max * rows.columns) * sizeof(float), stream_);
+    note(memory.status());
+    if (memory.ok()) rows.floats = std::move(*memory);
+  }
+  rows.rows = n;
+  rows.n_rows = n_rows;
+  rows.is_float = true;
+  return rows.floats.as<float>();
+}
+
+void* CudaLane::write_elements(Rows& rows, int64_t n, const int32_t* n_rows) {
+  PARKD_DCHECK(n <= rows.rows_max, "more rows than the buffer was made for");
+  if (rows.elements.bytes() == 0) {
+    PARKD_CHECK(mode_ == Mode::eager, "a captured step has run eagerly before");
+    const int64_t bytes = rows.rows_max * rows.columns * element_bytes(weights_.element());
+    auto memory = DeviceBuffer::make(static_cast<size_t>(bytes), stream_);
+    note(memory.status());
+    if (memory.ok()) rows.elements = std::move(*memory);
+  }
+  rows.rows = n;
+  rows.n_rows = n_rows;
+  rows.is_float = false;
+  return rows.elements.as<void>();
+}
+
+const void* CudaLane::elements_of(Rows& rows) {
+  if (!rows.is_float) return rows.elements.as<void>();
+  if (weights_.element() == Element::f32) return rows.floats.as<void>();
+  DequantiseParams params = {};
+  params.from = rows.floats.as<uint8_t>();
+  params.type = static_cast<int32_t>(TensorType::f32);
+  params.rows = rows.rows;
+  params.columns = rows.columns;
+  params.to = write_elements(rows, rows.rows, rows.n_rows);
+  params.element = weights_.element();
+  if (failure_.ok()) note(launch_dequantise(params, stream_.get()), "rounding rows");
+  rows.is_float = true;  // both forms hold
+  return rows.elements.as<void>();
+}
+
+// --- a step's beginning
+
+int32_t CudaLane::bucket_of(int64_t n_sequences) const {
+  const auto* bucket = std::lower_bound(std::begin(kBuckets), std::end(kBuckets), n_sequences);
+  const int64_t size = bucket != std::end(kBuckets) ? *bucket : n_sequences;
+  return static_cast<int32_t>(std::min(size, std::max(n_sequences, logit_rows_max_)));
+}
+
+int32_t CudaLane::splits_of(int64_t n_sequences) const {
+  return attention_splits(bucket_of(n_sequences), shape_.n_kv_heads, shape_.context_tokens,
+                          options_.n_multiprocessors);
+}
+
+void CudaLane::begin_step(const StepBatch& batch) {
+  if (!failure_.ok()) return;
+  note(start(batch));
+}
+
+Status CudaLane::start(const StepBatch& batch) {
+  PARKD_RETURN_IF_ERROR(to_status(cudaSetDevice(options_.device), "cudaSetDevice"));
+  if (!layout_) PARKD_RETURN_IF_ERROR(allocate_step_memory());
+  HostStep& step = host_step();
+  PARKD_RETURN_IF_ERROR(copy_to_device(layout_->pack(batch, step.packed.data()), step));
+  n_logit_rows_ = static_cast<int64_t>(batch.logit_rows.size());
+  mode_ = Mode::eager;
+  set_maxima(batch);
+  decodes_ = is_decode(batch);
+  if (options_.graphs && decodes_) {
+    const auto known = graphs_.find(bucket_);
+    if (known != graphs_.end()) {
+      mode_ = known->second ? Mode::replaying : Mode::capturing;
+      n_rows_ = bucket_;
+      step_.rows_max = step_.sequences_max = step_.logit_rows_max = step_.decode_max = bucket_;
+    }
+  }
+  if (mode_ == Mode::replaying) return {};
+  if (mode_ == Mode::capturing) PARKD_RETURN_IF_ERROR(Graph::begin(stream_));
+  PARKD_RETURN_IF_ERROR(to_status(
+      launch_feed_tokens({step_, sampled_.as<int32_t>()}, stream_.get()), "feeding tokens back"));
+  const RopeTableParams rope = {step_, inv_freq_, shape_.head_dim, cos_sin_.as<float>()};
+  return to_status(launch_rope_table(rope, stream_.get()), "rotation table");
+}
+
+// The step's own sizes, until a graph asks for its bucket's.
+void CudaLane::set_maxima(const StepBatch& batch) {
+  int64_t n_decode = 0;
+  for (const StepSequence& sequence : batch.sequences) n_decode += sequence.n_rows == 1 ? 1 : 0;
+  const auto n_sequences = static_cast<int64_t>(batch.sequences.size());
+  n_rows_ = static_cast<int64_t>(batch.tokens.size());
+  has_decode_ = n_decode > 0;
+  has_prefill_ = n_decode < n_sequences;
+  bucket_ = bucket_of(std::max<int64_t>(n_decode, 1));
+  step_ = layout_->tables(step_memory_.as<uint8_t>());
+  step_.rows_max = static_cast<int32_t>(n_rows_);
+  step_.sequences_max = static_cast<int32_t>(n_sequences);
+  step_.logit_rows_max = static_cast<int32_t>(n_logit_rows_);
+  step_.decode_max = static_cast<int32_t>(n_decode);
+}
+
+// What stands at `bytes` of the pinned copy, to the same place on the device.
+Status CudaLane::copy_to_device(std::span<const uint8_t> bytes, const HostStep& from) {
+  const auto offset = static_cast<size_t>(bytes.data() - from.packed.data());
+  return to_status(cudaMemcpyAsync(step_memory_.as<uint8_t>() + offset, bytes.data(), bytes.size(),
+                                   cudaMemcpyHostToDevice, stream_.get()),
+                   "copying a step");
+}
+
+// --- the ops
+
+void CudaLane::embed(MatrixId table, Buffer out) {
+  if (skips()) return;
+  const CudaMatrix& matrix = weights_.matrix(table);
+  EmbedParams params = {};
+  params.step = step_;
+  params.table = matrix.memory.as<void>();
+  params.element = weights_.element();
+  params.hidden = static_cast<int32_t>(matrix.k);
+  params.out = write_floats(rows_of(out), n_rows_, &step_.counts->n_rows);
+  if (failure_.ok()) note(launch_embed(params, stream_.get()), "embedding");
+}
+
+void CudaLane::rms_norm(Buffer in, VectorId weight, Buffer out) {
+  if (skips()) return;
+  Rows& from = rows_of(in);
+  PARKD_DCHECK(from.is_float, "norms read float rows");
+  RmsNormParams params = {};
+  params.n_rows = from.n_rows;
+  params.rows_max = static_cast<int32_t>(from.rows);
+  params.columns = static_cast<int32_t>(from.columns);
+  params.eps = shape_.rms_eps;
+  params.in = from.floats.as<float>();
+  params.weight = weights_.vector(weight);
+  params.out = write_elements(rows_of(out), from.rows, from.n_rows);
+  params.element = weights_.element();
+  if (failure_.ok()) note(launch_rms_norm(params, stream_.get()), "RMS norm");
+}
+
+void CudaLane::multiply(MatrixId weight, Buffer in, Buffer out, bool add) {
+  if (skips()) return;
+  const CudaMatrix& matrix = weights_.matrix(weight);
+  Rows& from = rows_of(in);
+  Rows& to = rows_of(out);
+  PARKD_DCHECK(from.columns == matrix.k && to.columns == matrix.n_outputs,
+               "a product of unequal lengths");
+  const void* elements = elements_of(from);
+  float* floats = write_floats(to, from.rows, from.n_rows);
+  if (!failure_.ok()) return;
+  note(cublas_.multiply(matrix.memory.as<void>(), elements, weights_.element(), from.rows,
+                        matrix.n_outputs, matrix.k, add, floats));
+}
+
+void CudaLane::matmul(MatrixId weight, Buffer in, Buffer out) {
+  multiply(weight, in, out, false);
+}
+
+void CudaLane::matmul_add(MatrixId weight, Buffer in, Buffer sum) {
+  multiply(weight, in, sum, true);
+}
+
+void CudaLane::rope_and_store(int32_t layer, Buffer qkv) {
+  if (skips()) return;
+  RopeStoreParams params = {};
+  params.step = step_;
+  params.kv = weights_.kv();
+  params.layer = layer;
+  params.n_heads = shape_.n_heads;
+  params.interleaved = shape_.rope_layout == RopeLayout::interleaved;
+  params.cos_sin = cos_sin_.as<float>();
+  params.qkv = rows_of(qkv).floats.as<float>();
+  note(launch_rope_and_store(params, stream_.get()), "rotation and KV store");
+}
+
+AttentionParams CudaLane::attention_params(int32_t layer, const Rows& qkv, const Rows& out) const {
+  AttentionParams params = {};
+  params.step = step_;
+  params.kv = weights_.kv();
+  params.layer = layer;
+  params.n_heads = shape_.n_heads;
+  params.scale = shape_.attention_scale;
+  params.qkv = qkv.floats.as<float>();
+  params.out = out.elements.as<void>();
+  params.element = weights_.element();
+  params.n_splits = splits_of(std::max(step_.decode_max, 1));
+  params.workspace = attention_workspace_.as<float>();
+  params.tensor_cores = options_.tensor_core_attention;
+  return params;
+}
+
+void CudaLane::attention(int32_t layer, Buffer qkv, Buffer out) {
+  if (skips()) return;
+  const Rows& from = rows_of(qkv);
+  Rows& to = rows_of(out);
+  (void)write_elements(to, from.rows, from.n_rows);
+  if (!failure_.ok()) return;
+  const AttentionParams params = attention_params(layer, from, to);
+  if (has_decode_) note(launch_attention_decode(params, stream_.get()), "decode attention");
+  if (has_prefill_) note(launch_attention_prefill(params, stream_.get()), "prefill attention");
+}
+
+void CudaLane::silu_mul(Buffer gate_up, Buffer out) {
+  if (skips()) return;
+  const Rows& from = rows_of(gate_up);
+  Rows& to = rows_of(out);
+  SiluMulParams params = {};
+  params.n_rows = from.n_rows;
+  params.rows_max = static_cast<int32_t>(from.rows);
+  params.ffn = static_cast<int32_t>(to.columns);
+  params.gate_up = from.floats.as<float>();
+  params.out = write_elements(to, from.rows, from.n_rows);
+  params.element = weights_.element();
+  if (failure_.ok()) note(launch_silu_mul(params, stream_.get()), "SiLU product");
+}
+
+void CudaLane::gather_logit_rows(Buffer in, Buffer out) {
+  if (skips()) return;
+  const Rows& from = rows_of(in);
+  GatherRowsParams params = {};
+  params.step = step_;
+  params.in = from.floats.as<float>();
+  params.columns = static_cast<int32_t>(from.columns);
+  params.out = write_floats(rows_of(out), step_.logit_rows_max, &step_.counts->n_logit_rows);
+  if (failure_.ok()) note(launch_gather_rows(params, stream_.get()), "gathering rows");
+}
+
+// --- a step's end
+
+Status CudaLane::run_sampling(Buffer logits) {
+  SamplingParams params = {};
+  params.n_rows = &step_.counts->n_logit_rows;
+  params.rows_max = step_.logit_rows_max;
+  params.vocab = shape_.vocab;
+  params.logits = rows_of(logits).floats.as<float>();
+  params.rows = layout_->sample_rows(step_memory_.as<uint8_t>());
+  params.workspace = sampling_workspace_.as<void>();
+  params.tokens = sampled_.as<int32_t>();
+  return to_status(launch_sampling(params, stream_.get()), "sampling");
+}
+
+void CudaLane::sample(Buffer logits, std::span<const SampleRow> rows) {
+  HostStep& step = host_step();
+  step.params.clear();
+  for (const SampleRow& row : rows) step.params.push_back(row.params);
+  if (failure_.ok()) note(finish_sampling(step, logits, rows));
+  next_host_step_ = (next_host_step_ + 1) % host_steps_.size();
+}
+
+Status CudaLane::finish_sampling(HostStep& step, Buffer logits, std::span<const SampleRow> rows) {
+  if (mode_ == Mode::capturing) {
+    PARKD_RETURN_IF_ERROR(run_sampling(logits));
+    PARKD_ASSIGN_OR_RETURN(graphs_[bucket_], Graph::end(stream_));
+  }
+  PARKD_RETURN_IF_ERROR(copy_to_device(layout_->pack_samples(rows, step.packed.data()), step));
+  if (mode_ == Mode::eager) {
+    PARKD_RETURN_IF_ERROR(run_sampling(logits));
+    if (decodes_) graphs_.try_emplace(bucket_);
+  } else {
+    PARKD_RETURN_IF_ERROR(graphs_.at(bucket_)->launch(stream_));
+  }
+  PARKD_RETURN_IF_ERROR(to_status(
+      cudaMemcpyAsync(step.tokens.as<void>(), sampled_.as<void>(), rows.size() * sizeof(int32_t),
+                      cudaMemcpyDeviceToHost, stream_.get()),
+      "copying tokens"));
+  PARKD_RETURN_IF_ERROR(copy_logprobs(step, logits));
+  return step.done.record(stream_);
+}
+
+// Nothing unless a row asks for them.
+Status CudaLane::copy_logprobs(HostStep& step, Buffer logits) {
+  step.top = -1;
+  for (const parkd::SamplingParams* params : step.params) {
+    if (params->logprobs || params->top_logprobs > 0) {
+      step.top = std::max(step.top, params->top_logprobs);
+    }
+  }
+  if (step.top < 0) return {};
+  const LogprobLayout layout{logit_rows_max_};
+  if (logprobs_.bytes() == 0) {
+    PARKD_ASSIGN_OR_RETURN(logprobs_, DeviceBuffer::make(layout.bytes(), stream_));
+  }
+  if (step.logprobs.bytes() == 0) {
+    PARKD_ASSIGN_OR_RETURN(step.logprobs, PinnedBuffer::make(layout.bytes()));
+  }
+  auto* device = logprobs_.as<uint8_t>();
+  LogprobParams params = {};
+  params.n_rows = &step_.counts->n_logit_rows;
+  params.rows_max = step_.logit_rows_max;
+  params.vocab = shape_.vocab;
+  params.logits = rows_of(logits).floats.as<float>();
+  params.tokens = sampled_.as<int32_t>();
+  params.logprob = layout.chosen(device);
+  params.top = step.top;
+  params.top_tokens = layout.top_tokens(device);
+  params.top_logprobs = layout.top_logprobs(device);
+  PARKD_RETURN_IF_ERROR(to_status(launch_logprobs(params, stream_.get()), "log-probabilities"));
+  return to_status(cudaMemcpyAsync(step.logprobs.as<void>(), device, layout.bytes(),
+                                   cudaMemcpyDeviceToHost, stream_.get()),
+                   "copying log-probabilities");
+}
+
+void CudaLane::end_step() {
+  PARKD_CHECK(mode_ == Mode::eager || !failure_.ok(), "a captured step ends by sampling");
+  HostStep& step = host_step();
+  step.params.clear();
+  step.top = -1;
+  if (failure_.ok()) note(step.done.record(stream_));
+  next_host_step_ = (next_host_step_ + 1) % host_steps_.size();
+}
+
+Status CudaLane::collect(std::span<SampledToken> out) {
+  HostStep& step = host_steps_[oldest_host_step_];
+  oldest_host_step_ = (oldest_host_step_ + 1) % host_steps_.size();
+  if (failure_.ok()) note(step.done.synchronize());
+  if (!failure_.ok()) return failure_;
+  PARKD_CHECK(out.size() == step.params.size(), "a step is collected with its own rows");
+  const auto* tokens = step.tokens.as<int32_t>();
+  for (size_t i = 0; i < out.size(); ++i) {
+    out[i] = {};
+    out[i].token = tokens[i];
+  }
+  if (step.top >= 0) read_logprobs(step, out);
+  return {};
+}
+
+void CudaLane::read_logprobs(const HostStep& step, std::span<SampledToken> out) const {
+  const LogprobLayout layout{logit_rows_max_};
+  const float* chosen = layout.chosen(step.logprobs.data());
+  const int32_t* top_tokens = layout.top_tokens(step.logprobs.data());
+  const float* top_logprobs = layout.top_logprobs(step.logprobs.data());
+  for (size_t i = 0; i < out.size(); ++i) {
+    const parkd::SamplingParams& params = *step.params[i];
+    if (out[i].token < 0) continue;
+    if (params.logprobs) out[i].logprob = chosen[i];
+    const size_t first = i * static_cast<size_t>(step.top);
+    for (int32_t t = 0; t < params.top_logprobs; ++t) {
+      const size_t at = first + static_cast<size_t>(t);
+      if (top_tokens[at] < 0) break;  // fewer tokens were possible
+      out[i].top.push_back({top_tokens[at], top_logprobs[at]});
+    }
+  }
+}
+
+void CudaLane::read_row(Buffer buffer, int64_t row, std::span<float> out) {
+  Rows& from = rows_of(buffer);
+  PARKD_CHECK(mode_ == Mode::eager, "rows are read of steps that are not captured");
+  PARKD_CHECK(row < from.rows && from.is_float && static_cast<int64_t>(out.size()) == from.columns,
+              "a float row that the buffer has");
+  if (!failure_.ok()) return std::fill(out.begin(), out.end(), 0.0F);
+  note(cudaMemcpyAsync(out.data(), from.floats.as<float>() + row * from.columns, out.size_bytes(),
+                       cudaMemcpyDeviceToHost, stream_.get()),
+       "reading a row");
+  note(stream_.synchronize());
+}
+
+}  // namespace parkd::cuda

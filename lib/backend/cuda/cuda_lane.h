@@ -1,0 +1,154 @@
+// CudaLane: a Lane that hands each op to one CUDA stream and returns at once.
+//
+// A step's batch and sampling rows are copied to the device in two pieces; the host may be one step
+// ahead: it packs the next step into the other pinned buffer while the device computes this one,
+// and tokens not seen yet are fed back on the device. Steps that only decode are captured into a
+// CUDA graph for each bucket of batch sizes, when a bucket comes the second time, and replayed as
+// one launch; the ops of a replayed step then do nothing.
+//
+// Failures of an op are kept and answered by collect(): the device is lost. Nothing is allocated
+// after each kind of step ran once.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "kernels/cuda/kernels.h"
+#include "lib/backend/cuda/cublas.h"
+#include "lib/backend/cuda/cuda_handles.h"
+#include "lib/backend/cuda/cuda_weights.h"
+#include "lib/backend/cuda/step_tables.h"
+#include "lib/engine/backend.h"
+
+namespace parkd::cuda {
+
+struct LaneOptions {
+  int32_t device = 0;
+  int32_t n_multiprocessors = 1;
+  bool graphs = true;
+  bool tensor_core_attention = false;  // the mma.sync path
+};
+
+class CudaLane final : public Lane {
+ public:
+  // `weights` and `shape` are shared with the other lanes and outlive this one. Errors: exhausted,
+  // unavailable.
+  static Result<std::unique_ptr<CudaLane>> make(const CudaWeights& weights, const ModelShape& shape,
+                                                const float* inv_freq, const LaneOptions& options);
+  ~CudaLane() override;
+
+  Buffer make_buffer(int64_t rows_max, int64_t columns) override;
+  int32_t steps_ahead() const override { return 1; }
+  void begin_step(const StepBatch& batch) override;
+  void embed(MatrixId table, Buffer out) override;
+  void rms_norm(Buffer in, VectorId weight, Buffer out) override;
+  void matmul(MatrixId weight, Buffer in, Buffer out) override;
+  void matmul_add(MatrixId weight, Buffer in, Buffer sum) override;
+  void rope_and_store(int32_t layer, Buffer qkv) override;
+  void attention(int32_t layer, Buffer qkv, Buffer out) override;
+  void silu_mul(Buffer gate_up, Buffer out) override;
+  void gather_logit_rows(Buffer in, Buffer out) override;
+  void sample(Buffer logits, std::span<const SampleRow> rows) override;
+  void end_step() override;
+  Status collect(std::span<SampledToken> out) override;
+  void read_row(Buffer buffer, int64_t row, std::span<float> out) override;
+
+  int64_t graphs_captured() const { return static_cast<int64_t>(graphs_.size()); }
+
+ private:
+  // Rows as floats (what is added to, rotated, sampled) and as the products' inputs; each form is
+  // allocated when an op first writes it.
+  struct Rows {
+    int64_t rows_max = 0;
+    int64_t columns = 0;
+    int64_t rows = 0;                 // that ops launch for
+    const int32_t* n_rows = nullptr;  // device: how many there are
+    bool is_float = false;            // which form the last op wrote
+    DeviceBuffer floats;
+    DeviceBuffer elements;
+  };
+
+  // What the host keeps of a step that is ended and not collected.
+  struct HostStep {
+    PinnedBuffer packed;  // StepLayout
+    PinnedBuffer tokens;  // (logit_rows_max)
+    PinnedBuffer logprobs;
+    Event done;
+    std::vector<const parkd::SamplingParams*> params;
+    int32_t top = 0;
+  };
+
+  enum class Mode { eager, capturing, replaying };
+
+  CudaLane(const CudaWeights& weights, const ModelShape& shape, const float* inv_freq,
+           const LaneOptions& options)
+      : weights_(weights), shape_(shape), inv_freq_(inv_freq), options_(options) {}
+
+  Status allocate_step_memory();
+  Status start(const StepBatch& batch);
+  void set_maxima(const StepBatch& batch);
+  int32_t bucket_of(int64_t n_sequences) const;
+  int32_t splits_of(int64_t n_sequences) const;
+  AttentionParams attention_params(int32_t layer, const Rows& qkv, const Rows& out) const;
+
+  bool skips() const { return mode_ == Mode::replaying || !failure_.ok(); }
+  void note(const Status& status);
+  void note(cudaError_t error, const char* what);
+  Rows& rows_of(Buffer buffer) { return buffers_[static_cast<size_t>(buffer.index)]; }
+  // Makes `rows` as many as `n` and `n_rows` say, in one of its forms.
+  float* write_floats(Rows& rows, int64_t n, const int32_t* n_rows);
+  void* write_elements(Rows& rows, int64_t n, const int32_t* n_rows);
+  // `rows` in the form that products read.
+  const void* elements_of(Rows& rows);
+  void multiply(MatrixId weight, Buffer in, Buffer out, bool add);
+  Status copy_to_device(std::span<const uint8_t> bytes, const HostStep& from);
+  Status run_sampling(Buffer logits);
+  Status copy_logprobs(HostStep& step, Buffer logits);
+  Status finish_sampling(HostStep& step, Buffer logits, std::span<const SampleRow> rows);
+  void read_logprobs(const HostStep& step, std::span<SampledToken> out) const;
+  HostStep& host_step() { return host_steps_[next_host_step_]; }
+
+  // Constant after construction.
+  const CudaWeights& weights_;
+  const ModelShape& shape_;
+  const float* const inv_freq_;  // (head_dim / 2), device
+  const LaneOptions options_;
+
+  Stream stream_;  // before what is freed on it
+  Cublas cublas_;
+  std::vector<Rows> buffers_;
+  int64_t rows_max_ = 0;        // of the largest buffer
+  int64_t logit_rows_max_ = 0;  // of the smallest
+
+  // Allocated by the first step.
+  std::optional<StepLayout> layout_;
+  DeviceBuffer step_memory_;  // StepLayout
+  DeviceBuffer cos_sin_;      // (rows_max, head_dim)
+  DeviceBuffer attention_workspace_;
+  DeviceBuffer sampling_workspace_;
+  DeviceBuffer sampled_;   // (logit_rows_max): the last step's tokens
+  DeviceBuffer logprobs_;  // when first asked for
+  std::array<HostStep, 2> host_steps_;
+  size_t next_host_step_ = 0;
+  size_t oldest_host_step_ = 0;
+
+  // The step at hand.
+  Mode mode_ = Mode::eager;
+  int32_t bucket_ = 0;    // of a step that decodes only
+  StepTables step_ = {};  // in step_memory_, with this step's maxima
+  int64_t n_rows_ = 0;    // that products compute: the bucket's in a graph
+  int64_t n_logit_rows_ = 0;
+  bool decodes_ = false;  // and does nothing else
+  bool has_decode_ = false;
+  bool has_prefill_ = false;
+  Status failure_;
+
+  std::map<int32_t, std::optional<Graph>> graphs_;  // by bucket; empty: it ran once, eagerly
+};
+
+}  // namespace parkd::cuda
