@@ -108,15 +108,20 @@ std::optional<std::string> nullable_path(const YamlSection& section, std::string
   return section.path(key);
 }
 
+// A key of another back end is refused, not ignored. A URL is not shown: it may hold a password.
+void refuse_foreign(const YamlSection& section, std::string_view key, StoreBackend backend) {
+  if (!section.has_value(key)) return;
+  const std::string why =
+      "has no use with the " + std::string(to_string(backend)) + " back end: leave it out";
+  key == "postgres_url" ? section.fail(key, why) : section.fail_value(key, why);
+}
+
 void read_queue_dir(const YamlSection& section, const std::string& state_dir, QueueConfig& queue) {
-  const bool memory = queue.backend == StoreBackend::memory;
-  for (const std::string_view key : {"rocksdb_dir", "yaque_dir"}) {
-    if (memory && section.has_value(key)) {
-      section.fail_value(key, "has no use with the memory back end: leave it out");
-      return;
-    }
+  if (queue.backend != StoreBackend::rocksdb) {
+    refuse_foreign(section, "rocksdb_dir", queue.backend);
+    refuse_foreign(section, "yaque_dir", queue.backend);
+    return;
   }
-  if (memory) return;
   if (section.has_value("rocksdb_dir") && section.has_value("yaque_dir")) {
     section.fail_value("yaque_dir", "is a second name of rocksdb_dir: write one of them");
     return;
@@ -126,6 +131,26 @@ void read_queue_dir(const YamlSection& section, const std::string& state_dir, Qu
   if (auto folder = nullable_path(section, "rocksdb_dir")) queue.rocksdb_dir = *folder;
 }
 
+std::optional<std::string> nullable_dsn(const YamlSection& section, std::string_view key) {
+  if (!section.has_value(key)) return std::nullopt;
+  return section.dsn(key);
+}
+
+std::string_view contradiction_of(StoreBackend backend) {
+  switch (backend) {
+    case StoreBackend::memory:
+      return "contradicts backend memory, which forgets jobs when it stops: leave persistence out, "
+             "or choose backend rocksdb or postgres";
+    case StoreBackend::rocksdb:
+      return "contradicts backend rocksdb, which keeps jobs on disk: leave persistence out, or "
+             "choose backend memory";
+    case StoreBackend::postgres:
+      return "contradicts backend postgres, which keeps jobs in the database: leave persistence "
+             "out, or choose backend memory";
+  }
+  return "";
+}
+
 QueueConfig read_queue(const YamlSection& section, const std::string& state_dir) {
   QueueConfig queue;
   queue.backend =
@@ -133,26 +158,51 @@ QueueConfig read_queue(const YamlSection& section, const std::string& state_dir)
   queue.persistence = queue.backend != StoreBackend::memory;
   const auto persistence = section.boolean("persistence");
   if (persistence && *persistence != queue.persistence) {
-    section.fail_value("persistence",
-                       queue.persistence
-                           ? "contradicts backend rocksdb, which keeps jobs on disk: leave "
-                             "persistence out, or choose backend memory"
-                           : "contradicts backend memory, which forgets jobs when it stops: leave "
-                             "persistence out, or choose backend rocksdb");
+    section.fail_value("persistence", std::string(contradiction_of(queue.backend)));
   }
   read_queue_dir(section, state_dir, queue);
+  if (queue.backend == StoreBackend::postgres) {
+    queue.postgres_url = nullable_dsn(section, "postgres_url").value_or("");
+  } else {
+    refuse_foreign(section, "postgres_url", queue.backend);
+  }
   return queue;
 }
 
-MailboxConfig read_mailbox(const YamlSection& section, const QueueConfig& queue,
-                           const ParkingLotKeys& keys) {
+// One database: the end of a job and its message are one transaction.
+void resolve_urls(const YamlSection& queue_section, const YamlSection& mailbox_section,
+                  QueueConfig& queue, MailboxConfig& mailbox) {
+  mailbox.postgres_url = nullable_dsn(mailbox_section, "postgres_url").value_or("");
+  const bool both = queue.backend == StoreBackend::postgres;
+  if (both && mailbox.postgres_url.empty()) mailbox.postgres_url = queue.postgres_url;
+  if (both && queue.postgres_url.empty()) queue.postgres_url = mailbox.postgres_url;
+  if (mailbox.postgres_url.empty()) {
+    (both ? queue_section : mailbox_section)
+        .fail("backend",
+              "postgres needs postgres_url beside it, without a password: "
+              "postgresql://parkd@db1/parkd, or service=parkd");
+  } else if (both && mailbox.postgres_url != queue.postgres_url) {
+    mailbox_section.fail("postgres_url",
+                         "differs from the queue's: a job's end and its message are one "
+                         "transaction in one database; leave it out here");
+  }
+}
+
+MailboxConfig read_mailbox(const YamlSection& section, const YamlSection& queue_section,
+                           QueueConfig& queue, const ParkingLotKeys& keys) {
   MailboxConfig mailbox;
   mailbox.backend =
       section.word<StoreBackend>("backend", words::kStoreBackend).value_or(queue.backend);
   if (mailbox.backend != queue.backend) {
     section.fail_value("backend", "does not go with queue back end " +
                                       std::string(to_string(queue.backend)) +
-                                      ": the pairs are memory + memory and rocksdb + rocksdb");
+                                      ": the pairs are memory + memory, rocksdb + rocksdb and "
+                                      "postgres + postgres");
+  }
+  if (mailbox.backend == StoreBackend::postgres) {
+    resolve_urls(queue_section, section, queue, mailbox);
+  } else {
+    refuse_foreign(section, "postgres_url", mailbox.backend);
   }
   mailbox.retention = resolve_retention(keys, queue.backend);
   return mailbox;
@@ -233,6 +283,9 @@ void check_model_backends(const YamlSection& queue, const YamlSection& mailbox,
   check(mailbox, config.mailbox.backend);
   for (const std::string_view key : {"persistence", "rocksdb_dir", "yaque_dir"}) {
     if (queue.has(key)) queue.fail_value(key, "is set for one model" + one);
+  }
+  for (const YamlSection* section : {&queue, &mailbox}) {
+    if (section->has("postgres_url")) section->fail("postgres_url", "is set for one model" + one);
   }
 }
 
@@ -322,6 +375,35 @@ void read_tenants(const YamlSection& section, DaemonConfig& daemon) {
   }
 }
 
+PostgresConfig read_postgres(const YamlSection& section) {
+  PostgresConfig p;
+  const auto ms = [&](std::string_view key, int64_t min, int64_t max,
+                      std::chrono::milliseconds otherwise) {
+    return std::chrono::milliseconds(section.integer(key, min, max).value_or(otherwise.count()));
+  };
+  p.listen_dsn = nullable_dsn(section, "listen_dsn").value_or("");
+  p.transaction_pooling = section.boolean("transaction_pooling").value_or(p.transaction_pooling);
+  p.listen = section.boolean("listen").value_or(p.listen);
+  p.poll = ms("poll_ms", 100, 10'000, p.poll);
+  p.beat = ms("beat_ms", 100, 60'000, p.beat);
+  p.ttl = ms("ttl_ms", 1000, 600'000, p.ttl);
+  p.verb_limit = ms("verb_limit_ms", 100, 60'000, p.verb_limit);
+  p.statement_limit = ms("statement_limit_ms", 1000, 600'000, p.statement_limit);
+  // A daemon gives itself up after two thirds of the ttl: less would forgive no lost heartbeat.
+  if (p.ttl < 3 * p.beat) {
+    section.fail(section.has("ttl_ms") ? "ttl_ms" : "beat_ms",
+                 "ttl_ms, " + std::to_string(p.ttl.count()) +
+                     ", must be at least 3 * beat_ms, which is " +
+                     std::to_string(3 * p.beat.count()));
+  }
+  if (p.transaction_pooling && p.listen && p.listen_dsn.empty()) {
+    section.fail("transaction_pooling",
+                 "notifications do not pass a pooler that shares sessions: set listen_dsn straight "
+                 "to the server, or listen: false");
+  }
+  return p;
+}
+
 DaemonConfig read_daemon(const YamlSection& section) {
   DaemonConfig d;
   d.state_dir = nullable_path(section, "state_dir").value_or(d.state_dir);
@@ -350,6 +432,7 @@ DaemonConfig read_daemon(const YamlSection& section) {
   d.watchdog_stall = seconds(section.integer("watchdog_stall_s", 5, 3600).value_or(120));
   d.history_days = section.integer32("history_days", 1, 3650).value_or(d.history_days);
   d.min_free_disk_mb = section.integer("min_free_disk_mb", 0, 1 << 24).value_or(d.min_free_disk_mb);
+  d.postgres = read_postgres(section.section("postgres", "daemon.postgres"));
   return d;
 }
 
@@ -383,8 +466,9 @@ Config read_config(const YamlSection& root, const ConfigInputs& inputs) {
   read_pool(lot.section("pool", "parking_lot.pool"), keys.pool);
   read_limits(lot.section("limits", "parking_lot.limits"), keys.limits);
   read_retention(mailbox, keys);
-  config.queue = read_queue(lot.section("queue", "parking_lot.queue"), config.daemon.state_dir);
-  config.mailbox = read_mailbox(mailbox, config.queue, keys);
+  const YamlSection queue = lot.section("queue", "parking_lot.queue");
+  config.queue = read_queue(queue, config.daemon.state_dir);
+  config.mailbox = read_mailbox(mailbox, queue, config.queue, keys);
   config.pool = resolve(keys.pool, inputs);
   config.limits = resolve(keys.limits, config.queue.backend);
   read_models(root, keys, inputs, config);
@@ -443,6 +527,9 @@ Result<Config> parse_config(std::string_view text, const std::string& file_name,
 
 std::vector<std::string> config_notes(const Config& config) {
   std::vector<std::string> notes;
+  if (!config.uses_postgres() && config.daemon.postgres != PostgresConfig{}) {
+    notes.push_back("daemon.postgres is set, but neither queue nor mailbox is in PostgreSQL");
+  }
   for (const ModelConfig& model : config.models) {
     if (model.params.kvcache_mem_cpu_mb) continue;
     const std::string mb = std::to_string(model.params.kv_memory_mb()) + " MiB";

@@ -22,7 +22,7 @@
 
 namespace parkd {
 
-enum class StoreBackend { memory, rocksdb };
+enum class StoreBackend { memory, rocksdb, postgres };
 enum class Device { automatic, cpu };  // YAML: auto, cpu (cuda is not supported yet)
 enum class CpuIsa { automatic, scalar, avx2, avx512 };
 enum class Admission { reserve };  // worst case charged before the start (grow: not supported yet)
@@ -53,8 +53,9 @@ struct LimitsConfig {
 // parking_lot.queue: one per daemon.
 struct QueueConfig {
   StoreBackend backend = StoreBackend::rocksdb;
-  bool persistence = true;  // follows the back end; kept because the key exists
-  std::string rocksdb_dir;  // empty for memory
+  bool persistence = true;   // follows the back end; kept because the key exists
+  std::string rocksdb_dir;   // empty unless the back end is rocksdb
+  std::string postgres_url;  // libpq URI or keywords, never with a password; empty unless postgres
   friend bool operator==(const QueueConfig&, const QueueConfig&) = default;
 };
 
@@ -62,6 +63,7 @@ struct QueueConfig {
 struct MailboxConfig {
   StoreBackend backend = StoreBackend::rocksdb;
   std::chrono::seconds retention{604800};
+  std::string postgres_url;  // as the queue's; the same where both are postgres
   friend bool operator==(const MailboxConfig&, const MailboxConfig&) = default;
 };
 
@@ -100,6 +102,19 @@ struct ModelConfig {
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
 };
 
+// daemon.postgres: how this daemon talks to its database.
+struct PostgresConfig {
+  std::string listen_dsn;            // straight to the server, past a pooler; empty: postgres_url
+  bool transaction_pooling = false;  // postgres_url is a pooler that shares sessions
+  bool listen = true;                // false: poll only
+  std::chrono::milliseconds poll{2000};
+  std::chrono::milliseconds beat{5000};
+  std::chrono::milliseconds ttl{30'000};  // silent for longer: others take this daemon's jobs
+  std::chrono::milliseconds verb_limit{5000};
+  std::chrono::milliseconds statement_limit{30'000};
+  friend bool operator==(const PostgresConfig&, const PostgresConfig&) = default;
+};
+
 struct DaemonConfig {
   std::string state_dir = "/var/lib/parkd";
   std::string socket;           // path of the API's Unix socket
@@ -118,7 +133,8 @@ struct DaemonConfig {
   std::chrono::milliseconds finish_batch{5};   // how long results wait to share a commit
   std::chrono::seconds watchdog_stall{120};  // no step for so long while running: watchdog starves
   int32_t history_days = 30;
-  int64_t min_free_disk_mb = 512;  // durable queues refuse submits below it
+  int64_t min_free_disk_mb = 512;  // embedded durable queues refuse submits below it
+  PostgresConfig postgres;
   friend bool operator==(const DaemonConfig&, const DaemonConfig&) = default;
 };
 
@@ -132,6 +148,9 @@ struct Config {
   std::vector<ModelConfig> models;  // at least one, names unique
   friend bool operator==(const Config&, const Config&) = default;
 
+  bool uses_postgres() const {
+    return queue.backend == StoreBackend::postgres || mailbox.backend == StoreBackend::postgres;
+  }
   // The model of that name; nullptr when there is none.
   const ModelConfig* find_model(std::string_view name) const;
 };

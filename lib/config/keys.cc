@@ -8,7 +8,6 @@ namespace parkd {
 namespace {
 
 constexpr std::string_view kNotYet = "not supported yet";
-constexpr std::string_view kPostgres = "not supported yet: this build has no postgres back end";
 
 constexpr ConfigKey kKeys[] = {
     {"", "parking_lot", KeyKind::section, ""},
@@ -35,13 +34,13 @@ constexpr ConfigKey kKeys[] = {
     {"parking_lot.queue", "persistence", KeyKind::value, ""},
     {"parking_lot.queue", "rocksdb_dir", KeyKind::value, ""},
     {"parking_lot.queue", "yaque_dir", KeyKind::alias, "rocksdb_dir"},
-    {"parking_lot.queue", "postgres_url", KeyKind::forbidden, kPostgres},
+    {"parking_lot.queue", "postgres_url", KeyKind::value, ""},
     {"parking_lot.queue", "sqlite_path", KeyKind::forbidden, kNotYet},
     {"parking_lot.queue", "surreal_path", KeyKind::forbidden, kNotYet},
 
     {"parking_lot.mailbox", "backend", KeyKind::value, ""},
     {"parking_lot.mailbox", "retention_secs", KeyKind::value, ""},
-    {"parking_lot.mailbox", "postgres_url", KeyKind::forbidden, kPostgres},
+    {"parking_lot.mailbox", "postgres_url", KeyKind::value, ""},
     {"parking_lot.mailbox", "sqlite_path", KeyKind::forbidden, kNotYet},
     {"parking_lot.mailbox", "surreal_path", KeyKind::forbidden, kNotYet},
     {"parking_lot.mailbox", "webhook", KeyKind::forbidden, kNotYet},
@@ -95,6 +94,16 @@ constexpr ConfigKey kKeys[] = {
     {"daemon", "watchdog_stall_s", KeyKind::value, ""},
     {"daemon", "history_days", KeyKind::value, ""},
     {"daemon", "min_free_disk_mb", KeyKind::value, ""},
+    {"daemon", "postgres", KeyKind::section, ""},
+
+    {"daemon.postgres", "listen_dsn", KeyKind::value, ""},
+    {"daemon.postgres", "transaction_pooling", KeyKind::value, ""},
+    {"daemon.postgres", "listen", KeyKind::value, ""},
+    {"daemon.postgres", "poll_ms", KeyKind::value, ""},
+    {"daemon.postgres", "beat_ms", KeyKind::value, ""},
+    {"daemon.postgres", "ttl_ms", KeyKind::value, ""},
+    {"daemon.postgres", "verb_limit_ms", KeyKind::value, ""},
+    {"daemon.postgres", "statement_limit_ms", KeyKind::value, ""},
 };
 
 // Levenshtein's distance.

@@ -97,9 +97,11 @@ void print_parking_lot(YamlWriter& y, const Config& config) {
   y.raw(2, "backend", to_string(config.queue.backend));
   y.raw(2, "persistence", config.queue.persistence ? "true" : "false");
   y.path(2, "rocksdb_dir", config.queue.rocksdb_dir);
+  y.path(2, "postgres_url", config.queue.postgres_url);
   y.line(1, "mailbox:");
   y.raw(2, "backend", to_string(config.mailbox.backend));
   y.number(2, "retention_secs", config.mailbox.retention.count());
+  y.path(2, "postgres_url", config.mailbox.postgres_url);
 }
 
 void print_model(YamlWriter& y, const ModelConfig& model) {
@@ -138,6 +140,19 @@ void print_tenants(YamlWriter& y, const DaemonConfig& daemon) {
   y.raw(1, "critical_tenants", "[" + list + "]");
 }
 
+void print_postgres(YamlWriter& y, const PostgresConfig& postgres) {
+  const auto flag = [](bool value) { return value ? "true" : "false"; };
+  y.line(1, "postgres:");
+  y.path(2, "listen_dsn", postgres.listen_dsn);
+  y.raw(2, "transaction_pooling", flag(postgres.transaction_pooling));
+  y.raw(2, "listen", flag(postgres.listen));
+  y.number(2, "poll_ms", postgres.poll.count());
+  y.number(2, "beat_ms", postgres.beat.count());
+  y.number(2, "ttl_ms", postgres.ttl.count());
+  y.number(2, "verb_limit_ms", postgres.verb_limit.count());
+  y.number(2, "statement_limit_ms", postgres.statement_limit.count());
+}
+
 void print_daemon(YamlWriter& y, const DaemonConfig& daemon) {
   y.line(0, "daemon:");
   y.path(1, "state_dir", daemon.state_dir);
@@ -157,6 +172,7 @@ void print_daemon(YamlWriter& y, const DaemonConfig& daemon) {
   y.number(1, "watchdog_stall_s", daemon.watchdog_stall.count());
   y.number(1, "history_days", daemon.history_days);
   y.number(1, "min_free_disk_mb", daemon.min_free_disk_mb);
+  print_postgres(y, daemon.postgres);
 }
 
 }  // namespace

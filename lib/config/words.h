@@ -8,11 +8,9 @@ namespace parkd::words {
 inline constexpr std::string_view kNotYet = "not supported yet";
 
 inline constexpr Word<StoreBackend> kStoreBackend[] = {
-    {"memory", StoreBackend::memory},
-    {"rocksdb", StoreBackend::rocksdb},
+    {"memory", StoreBackend::memory},     {"rocksdb", StoreBackend::rocksdb},
     {"yaque", StoreBackend::rocksdb},  // the design document's name of the embedded durable queue
-    {"postgres", {}, "not supported yet: this build has memory and rocksdb"},
-    {"sqlite", {}, kNotYet},
+    {"postgres", StoreBackend::postgres}, {"sqlite", {}, kNotYet},
     {"surrealdb", {}, kNotYet},
 };
 inline constexpr Word<Device> kDevice[] = {

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "lib/base/text.h"
+#include "lib/config/dsn_text.h"
 #include "lib/config/keys.h"
 
 namespace parkd {
@@ -87,6 +88,13 @@ std::string number_text(double value) {
 
 bool is_quoted(const YAML::Node& node) {
   return node.Tag() == "!";
+}
+
+// Control characters, or bytes that are not UTF-8.
+bool has_control(const std::string& text) {
+  return !is_valid_utf8(text) || std::any_of(text.begin(), text.end(), [](char c) {
+    return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+  });
 }
 
 // Replaces ${NAME} by the variable and $${ by ${. Returns why it cannot, or "".
@@ -342,10 +350,7 @@ std::optional<std::string> YamlSection::text(std::string_view key, size_t bytes_
                         std::to_string(bytes_max));
     return std::nullopt;
   }
-  const bool control = std::any_of(value->begin(), value->end(), [](char c) {
-    return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-  });
-  if (control || !is_valid_utf8(*value)) {
+  if (has_control(*value)) {
     fail_value(key, "has control characters or is not UTF-8");
     return std::nullopt;
   }
@@ -367,6 +372,25 @@ std::optional<std::string> YamlSection::path(std::string_view key) const {
     return std::nullopt;
   }
   return expanded;
+}
+
+std::optional<std::string> YamlSection::dsn(std::string_view key) const {
+  const YAML::Node* node = find(key);
+  if (node == nullptr) return std::nullopt;
+  std::string why;
+  std::string expanded;
+  if (!node->IsScalar() || node->Scalar().empty()) {
+    why = "is not a connection string";
+  } else if (node->Scalar().size() > kPathBytes || has_control(node->Scalar())) {
+    why = "is longer than " + std::to_string(kPathBytes) +
+          " bytes, has control characters or is not UTF-8";
+  } else {
+    why = expand_variables(node->Scalar(), reader_->inputs(), expanded);
+    if (why.empty()) why = dsn_refusal(expanded);
+  }
+  if (why.empty()) return expanded;
+  fail(key, why);
+  return std::nullopt;
 }
 
 std::optional<std::vector<int64_t>> YamlSection::integers(std::string_view key,

@@ -75,6 +75,9 @@ class YamlSection {
   std::optional<std::string> text(std::string_view key, size_t bytes_max) const;
   // A text in which ${NAME} stands for an environment variable and $${ for a literal ${.
   std::optional<std::string> path(std::string_view key) const;
+  // A libpq connection string, variables as in path(). Refused when it holds a password; messages
+  // never show its value.
+  std::optional<std::string> dsn(std::string_view key) const;
   std::optional<std::vector<int64_t>> integers(std::string_view key, size_t count_max) const;
   std::optional<std::vector<std::string>> texts(std::string_view key, size_t count_max) const;
   std::map<std::string, std::string> text_map(std::string_view key, size_t count_max) const;

@@ -107,12 +107,6 @@ TEST(ConfigErrors, a_key_written_twice_is_an_error) {
 TEST(ConfigErrors, keys_of_the_parent_systems_are_refused_by_name) {
   expect_refused({
       {"idle_unload_secs: 3600\n", "t.yaml:1:1: key 'idle_unload_secs': not supported yet"},
-      {with_lot("queue: {postgres_url: 'postgresql://user:pass@localhost/x'}"),
-       "t.yaml:3:11: key 'parking_lot.queue.postgres_url': not supported yet: this build has no "
-       "postgres back end"},
-      {with_lot("mailbox: {postgres_url: x}"),
-       "t.yaml:3:13: key 'parking_lot.mailbox.postgres_url': not supported yet: this build has no "
-       "postgres back end"},
       {with_lot("mailbox: {webhook: {}}"),
        "t.yaml:3:13: key 'parking_lot.mailbox.webhook': not supported yet"},
       {"models: [{name: m, hf_id: x, weight_file: w}]\n",
@@ -133,10 +127,6 @@ TEST(ConfigErrors, keys_of_the_parent_systems_are_refused_by_name) {
 
 TEST(ConfigErrors, values_of_what_is_to_come_are_refused_by_name) {
   expect_refused({
-      {with_lot("queue: {backend: postgres}"),
-       "t.yaml:3:20: key 'parking_lot.queue.backend': value \"postgres\" is not supported yet: "
-       "this "
-       "build has memory and rocksdb"},
       {with_lot("queue: {backend: sqlite}"),
        "t.yaml:3:20: key 'parking_lot.queue.backend': value \"sqlite\" is not supported yet"},
       {with_lot("limits: {admission: grow}"),
@@ -179,7 +169,7 @@ TEST(ConfigErrors, a_value_of_the_wrong_type_is_refused) {
        "t.yaml:3:20: key 'parking_lot.queue.backend': value [list] is not a single value"},
       {with_lot("queue: {backend: mysql}"),
        "t.yaml:3:20: key 'parking_lot.queue.backend': value \"mysql\" is none of memory, rocksdb, "
-       "yaque"},
+       "yaque, postgres"},
       {with_params("{temperature: hot}"),
        "t.yaml:4:25: key 'models[0].params.temperature': value \"hot\" is not a number (0 .. 2)"},
       {with_params("{device_ids: [x]}"),
@@ -321,13 +311,15 @@ TEST(ConfigErrors, contradictory_back_ends_are_refused_with_a_reason) {
   expect_refused({
       {with_lot("queue: {backend: memory, persistence: true}"),
        "t.yaml:3:41: key 'parking_lot.queue.persistence': value true contradicts backend memory, "
-       "which forgets jobs when it stops: leave persistence out, or choose backend rocksdb"},
+       "which forgets jobs when it stops: leave persistence out, or choose backend rocksdb or "
+       "postgres"},
       {with_lot("queue: {persistence: false}"),
        "t.yaml:3:24: key 'parking_lot.queue.persistence': value false contradicts backend rocksdb, "
        "which keeps jobs on disk: leave persistence out, or choose backend memory"},
       {with_lot("mailbox: {backend: memory}"),
        "t.yaml:3:22: key 'parking_lot.mailbox.backend': value \"memory\" does not go with queue "
-       "back end rocksdb: the pairs are memory + memory and rocksdb + rocksdb"},
+       "back end rocksdb: the pairs are memory + memory, rocksdb + rocksdb and postgres + "
+       "postgres"},
       {with_lot("queue: {backend: memory, rocksdb_dir: /q}"),
        "t.yaml:3:41: key 'parking_lot.queue.rocksdb_dir': value \"/q\" has no use with the memory "
        "back end: leave it out"},
