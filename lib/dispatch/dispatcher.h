@@ -6,38 +6,25 @@
 // state: pools, lots, the in-flight map. It never waits for disk, network or a step: the store's
 // completions, the engines' results and the blocking threads' answers come through its inbox. The
 // methods marked "any thread" only push into that inbox or copy the published stats.
+//
+// Its parts, each calling only the next: Intake (claim, prepare, park, admit) -> Runs (in the
+// engine) -> Finisher (the last word to the store), over one InFlightTable. This file is the loop
+// around them, and what concerns them all: cancel, deadline, drain, loss of ownership.
 #pragma once
 
-#include <chrono>
-#include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 
 #include "lib/base/clock.h"
+#include "lib/dispatch/dispatcher_options.h"
 #include "lib/dispatch/dispatcher_stats.h"
 #include "lib/dispatch/model_port.h"
 #include "lib/store/job_store.h"
 
 namespace parkd {
 
-struct DispatcherOptions {
-  std::chrono::milliseconds poll_interval{1000};  // asks for work unasked, jittered by +-25 %
-  std::chrono::milliseconds finish_delay{3};      // endings wait this long for company
-  int32_t finish_batch_max = 256;
-  std::chrono::milliseconds overtake_max{5000};  // a parked job that does not fit is passed so long
-  std::chrono::milliseconds drain_timeout{30'000};
-  std::chrono::milliseconds retry_delay_min{1000};  // after a failed attempt; doubles
-  std::chrono::milliseconds retry_delay_max{60'000};
-  std::chrono::milliseconds store_retry_min{50};  // after the store failed; doubles
-  std::chrono::milliseconds store_retry_max{5000};
-};
-
 class Dispatcher {
  public:
-  // Runs a task on a thread that may wait (BlockingPool::run); returns false when it is dropped.
-  using RunBlocking = std::function<bool(std::function<void()>)>;
-
   // `store` and `clock` outlive the dispatcher. The store's observer is the daemon's to set; it
   // forwards work_available and cancel_requested.
   Dispatcher(DispatcherOptions options, JobStore& store, Clock& clock, RunBlocking run_blocking);

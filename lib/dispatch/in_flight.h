@@ -2,6 +2,7 @@
 // for each model. Owned by the dispatcher's thread; no other sees them.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -70,5 +71,10 @@ struct InFlight {
   Ending ending;  // ending, unless it is being released
   bool releasing = false;
 };
+
+// Since when a job could have run.
+inline WallTime waits_from(const Job& job) {
+  return job.spec.run_at ? std::max(*job.spec.run_at, job.created_at) : job.created_at;
+}
 
 }  // namespace parkd

@@ -1,0 +1,78 @@
+// What comes through the dispatcher's inbox: what other threads ask of it, and the answers to what
+// its parts asked of the store, the blocking threads and the engines. Values; the parts that ask
+// hold the inbox, because an answer may come after the dispatcher is gone.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "lib/base/inbox.h"
+#include "lib/base/status.h"
+#include "lib/dispatch/model_port.h"
+#include "lib/dispatch/store_writer.h"
+#include "lib/engine/generation.h"
+#include "lib/job/job.h"
+
+namespace parkd {
+
+struct AddModel {
+  std::string model;
+};
+struct ModelReady {
+  std::string model;
+  ModelPort port;
+};
+struct ModelFailed {
+  std::string model;
+  Status why;
+};
+struct WorkAvailable {
+  std::string model;
+};
+struct CancelRequested {
+  JobId id;
+  RunLease lease;
+};
+struct OwnershipLost {};
+struct Drain {
+  bool at_once;
+};
+struct Generated {
+  GenerationResult result;
+};
+
+// Answers. (FinishDone and ReleaseDone are the StoreWriter's.)
+struct Claimed {
+  std::string model;
+  uint64_t ownership;  // Intake's when it was asked for
+  Result<std::vector<Job>> jobs;
+};
+struct Prepared {
+  uint64_t ticket;
+  Result<PreparedJob> prepared;
+};
+struct Rendered {
+  uint64_t ticket;
+  Result<std::string> body;
+};
+
+using DispatcherNews =
+    std::variant<AddModel, ModelReady, ModelFailed, WorkAvailable, CancelRequested, OwnershipLost,
+                 Claimed, Prepared, Generated, Rendered, FinishDone, ReleaseDone, Drain>;
+using DispatcherInbox = Inbox<DispatcherNews>;
+
+// Runs `work`, whose exceptions (bad_alloc, a library's) end the job and not the process.
+template <class T>
+Result<T> guarded(const std::function<Result<T>()>& work) {
+  try {
+    return work();
+  } catch (const std::exception& e) {
+    return internal_error(std::string("exception: ") + e.what());
+  }
+}
+
+}  // namespace parkd

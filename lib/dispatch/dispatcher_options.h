@@ -1,0 +1,25 @@
+// DispatcherOptions: the dispatcher's times and bounds. A value, constant after construction.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+
+namespace parkd {
+
+struct DispatcherOptions {
+  std::chrono::milliseconds poll_interval{1000};  // asks for work unasked, jittered by +-25 %
+  std::chrono::milliseconds finish_delay{3};      // endings wait this long for company
+  int32_t finish_batch_max = 256;
+  std::chrono::milliseconds overtake_max{5000};  // a parked job that does not fit is passed so long
+  std::chrono::milliseconds drain_timeout{30'000};
+  std::chrono::milliseconds retry_delay_min{1000};  // after a failed attempt; doubles
+  std::chrono::milliseconds retry_delay_max{60'000};
+  std::chrono::milliseconds store_retry_min{50};  // after the store failed; doubles
+  std::chrono::milliseconds store_retry_max{5000};
+};
+
+// Runs a task on a thread that may wait (BlockingPool::run); returns false when it is dropped.
+using RunBlocking = std::function<bool(std::function<void()>)>;
+
+}  // namespace parkd

@@ -1,0 +1,109 @@
+#include "lib/dispatch/in_flight_table.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/base/check.h"
+
+namespace parkd {
+
+Desk& InFlightTable::desk_of(const std::string& model) {
+  Desk& desk = desks_[model];
+  desk.name = model;
+  return desk;
+}
+
+InFlight& InFlightTable::add(Desk& desk, Job claimed) {
+  const uint64_t ticket = next_ticket_++;
+  InFlight& job = jobs_[ticket];
+  job.ticket = ticket;
+  job.desk = &desk;
+  job.phase_since = clock_.now();
+  tickets_[claimed.id] = ticket;
+  job.job = std::make_shared<const Job>(std::move(claimed));
+  ++desk.jobs[static_cast<size_t>(LivePhase::preparing)];
+  return job;
+}
+
+void InFlightTable::move_to(InFlight& job, LivePhase phase) {
+  --job.desk->jobs[static_cast<size_t>(job.phase)];
+  ++job.desk->jobs[static_cast<size_t>(phase)];
+  if (job.phase != phase) job.phase_since = clock_.now();
+  job.phase = phase;
+}
+
+void InFlightTable::leave_lot(InFlight& job) {
+  PARKD_CHECK(job.desk->lot->remove(job.ticket), "a parked job is in its lot");
+}
+
+void InFlightTable::erase(InFlight& job) {
+  PARKD_CHECK(job.phase == LivePhase::ending && !job.charge, "a job left with its charge");
+  --job.desk->jobs[static_cast<size_t>(LivePhase::ending)];
+  const auto found = tickets_.find(job.job->id);
+  if (found != tickets_.end() && found->second == job.ticket) tickets_.erase(found);
+  jobs_.erase(job.ticket);  // last: `job` is gone
+}
+
+InFlight* InFlightTable::find(uint64_t ticket) {
+  const auto found = jobs_.find(ticket);
+  return found == jobs_.end() ? nullptr : &found->second;
+}
+
+InFlight* InFlightTable::find(JobId id, RunLease lease) {
+  const auto found = tickets_.find(id);
+  if (found == tickets_.end()) return nullptr;
+  InFlight* job = find(found->second);
+  return job != nullptr && job->job->lease == lease ? job : nullptr;
+}
+
+void InFlightTable::check_idle() const {
+  PARKD_CHECK(jobs_.empty(), "I8: something is still claimed");
+  for (const auto& [name, desk] : desks_) {
+    PARKD_CHECK(desk.jobs_in_flight() == 0 && desk.running_sequences == 0, "I8: a count leaked");
+    if (desk.state != ModelState::ready) continue;
+    PARKD_CHECK(desk.pool->in_use() == Blocks{0}, "I8: idle, but units are charged");
+    PARKD_CHECK(desk.lot->empty(), "I8: idle, but the lot is not empty");
+    PARKD_CHECK(desk.port->engine->stats().blocks_in_use == 0, "I8: idle, but blocks are in use");
+  }
+}
+
+ModelStats InFlightTable::model_stats(const Desk& desk) const {
+  ModelStats model = desk.counters;
+  model.model = desk.name;
+  model.state = desk.state;
+  model.failure = desk.failure;
+  model.preparing = desk.jobs_in(LivePhase::preparing);
+  model.parked = desk.jobs_in(LivePhase::parked);
+  model.running = desk.jobs_in(LivePhase::running);
+  model.ending = desk.jobs_in(LivePhase::ending);
+  model.running_sequences = desk.running_sequences;
+  if (desk.state == ModelState::ready) {
+    model.capacity = desk.pool->capacity();
+    model.in_use = desk.pool->in_use();
+    model.peak = desk.pool->peak();
+    model.block_size = desk.port->block_size;
+    model.lot_places = desk.lot->places();
+    model.sequences_max = desk.port->sequences_max;
+  }
+  return model;
+}
+
+DispatcherStats InFlightTable::stats() const {
+  DispatcherStats stats;
+  for (const auto& [name, desk] : desks_) stats.models.push_back(model_stats(desk));
+  stats.live.reserve(jobs_.size());
+  for (const auto& [ticket, job] : jobs_) {
+    if (job.stop == StopReason::lost) continue;
+    LiveJob live{job.job->id, job.phase, job.cost, job.phase_since, {}};
+    if (job.phase == LivePhase::parked) {
+      live.waits_for =
+          job.desk->lot->why_waiting(ticket, *job.desk->pool, job.desk->free_sequences());
+    }
+    stats.live.push_back(std::move(live));
+  }
+  std::sort(stats.live.begin(), stats.live.end(),
+            [](const LiveJob& a, const LiveJob& b) { return a.id < b.id; });
+  return stats;
+}
+
+}  // namespace parkd

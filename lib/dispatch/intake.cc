@@ -1,0 +1,239 @@
+#include "lib/dispatch/intake.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/base/check.h"
+#include "lib/base/log.h"
+#include "lib/base/text.h"
+#include "lib/dispatch/endings.h"
+#include "lib/pool/price.h"
+
+namespace parkd {
+
+Intake::Intake(const DispatcherOptions& options, JobStore& store, Clock& clock,
+               RunBlocking run_blocking, std::shared_ptr<DispatcherInbox> inbox,
+               InFlightTable& table, Runs& runs, Finisher& finisher)
+    : options_(options),
+      store_(store),
+      clock_(clock),
+      run_blocking_(std::move(run_blocking)),
+      inbox_(std::move(inbox)),
+      table_(table),
+      runs_(runs),
+      finisher_(finisher),
+      jitter_(static_cast<uint32_t>(random_u64())) {}
+
+// --- claiming
+
+void Intake::handle(WorkAvailable message) {
+  const auto found = table_.desks().find(message.model);
+  if (found != table_.desks().end()) found->second.work_hint = true;
+}
+
+// Jittered, so that many daemons on one store do not ask at the same moment.
+bool Intake::poll_if_due() {
+  const SteadyTime now = clock_.steady_now();
+  if (now < next_poll_) return false;
+  std::uniform_real_distribution<double> factor(0.75, 1.25);
+  next_poll_ = now + std::chrono::duration_cast<Micros>(options_.poll_interval * factor(jitter_));
+  for (auto& [name, desk] : table_.desks()) desk.work_hint = true;
+  return true;
+}
+
+SteadyTime Intake::next_due() const {
+  SteadyTime due = next_poll_;
+  for (const auto& [name, desk] : table_.desks()) {
+    if (desk.claim_retry_delay.count() > 0 && desk.claiming == 0 && free_places(desk) > 0) {
+      due = std::min(due, desk.claim_not_before);
+    }
+  }
+  return due;
+}
+
+int32_t Intake::free_places(const Desk& desk) const {
+  const int32_t places = desk.port->lot_places - desk.jobs_in(LivePhase::preparing) -
+                         desk.jobs_in(LivePhase::parked) - desk.claiming;
+  // Endings the store does not take must not pile up without bound while it still gives out jobs.
+  const int32_t in_flight_max = 4 * (desk.port->lot_places + desk.port->sequences_max);
+  return std::min(places, in_flight_max - desk.jobs_in_flight());
+}
+
+bool Intake::claim_more() {
+  if (closed_) return false;
+  bool asked = false;
+  const SteadyTime now = clock_.steady_now();
+  for (auto& [name, desk] : table_.desks()) {
+    if (desk.state != ModelState::ready || !desk.work_hint || desk.claiming > 0) continue;
+    if (now < desk.claim_not_before) continue;
+    const int32_t places = free_places(desk);
+    if (places <= 0) continue;
+    desk.work_hint = false;
+    desk.claiming = places;
+    asked = true;
+    store_.claim({name, places}, [in = inbox_, model = name,
+                                  ownership = ownership_](Result<std::vector<Job>> jobs) {
+      in->push(Claimed{model, ownership, std::move(jobs)});
+    });
+  }
+  return asked;
+}
+
+bool Intake::claim_is_out() const {
+  return std::any_of(table_.desks().begin(), table_.desks().end(),
+                     [](const auto& entry) { return entry.second.claiming > 0; });
+}
+
+void Intake::handle(Claimed message) {
+  Desk& desk = table_.desks().at(message.model);
+  const int32_t asked = std::exchange(desk.claiming, 0);
+  if (!message.jobs.ok()) {
+    claim_failed(desk, message.jobs.status());
+  } else {
+    desk.claim_retry_delay = Micros(0);
+    PARKD_CHECK(static_cast<int32_t>(message.jobs->size()) <= asked,
+                "a store gave more jobs than it was asked for");
+    if (static_cast<int32_t>(message.jobs->size()) == asked) desk.work_hint = true;
+    for (Job& job : *message.jobs) {
+      take_in(desk, std::move(job), message.ownership == ownership_);
+    }
+  }
+  if (!claim_is_out()) early_cancels_.clear();
+}
+
+void Intake::claim_failed(Desk& desk, const Status& why) {
+  desk.work_hint = true;
+  desk.claim_retry_delay = std::clamp<Micros>(desk.claim_retry_delay * 2, options_.store_retry_min,
+                                              options_.store_retry_max);
+  desk.claim_not_before = clock_.steady_now() + desk.claim_retry_delay;
+  log_warn("store.retry", {{"verb", "claim"},
+                           {"model", desk.name},
+                           {"error", why.to_string()},
+                           {"retry_ms", desk.claim_retry_delay.count() / 1000}});
+}
+
+void Intake::note_cancel(const CancelRequested& cancel) {
+  if (claim_is_out()) early_cancels_.push_back(cancel);
+}
+
+bool Intake::cancelled_before_it_came(const Job& job) const {
+  return std::any_of(early_cancels_.begin(), early_cancels_.end(), [&](const CancelRequested& c) {
+    return c.id == job.id && c.lease == job.lease;
+  });
+}
+
+// A claim that was under way when ownership was lost may be of the old ownership or of the new: its
+// jobs are given back, which does the right thing for either.
+void Intake::take_in(Desk& desk, Job claimed, bool still_ours) {
+  ++desk.counters.claimed;
+  const bool cancelled = cancelled_before_it_came(claimed);
+  InFlight& job = table_.add(desk, std::move(claimed));
+  if (cancelled) {
+    finisher_.end(job, stopped_by_cancel());
+  } else if (closed_ || !still_ours) {
+    finisher_.release(job, false, std::nullopt);
+  } else {
+    prepare(job);
+  }
+}
+
+// --- preparing and parking
+
+void Intake::prepare(InFlight& job) {
+  auto task = [in = inbox_, port = job.desk->port, claimed = job.job, ticket = job.ticket] {
+    in->push(Prepared{ticket, guarded<PreparedJob>([&] { return port->prepare(*claimed); })});
+  };
+  // Refused only when the process is stopping; then the claim dies with it.
+  if (!run_blocking_(std::move(task))) log_warn("job.not_prepared", {{"id", job.job->id}});
+}
+
+void Intake::handle(Prepared message) {
+  InFlight* job = table_.find(message.ticket);
+  // Cancelled, too late, lost or given back meanwhile.
+  if (job == nullptr || job->phase != LivePhase::preparing) return;
+  if (message.prepared.ok()) {
+    park(*job, std::move(message.prepared).value());
+  } else {
+    finisher_.fail_run(*job, message.prepared.status(), nullptr);
+  }
+}
+
+void Intake::park(InFlight& job, PreparedJob prepared) {
+  Desk& desk = *job.desk;
+  GenerationRequest& request = prepared.request;
+  PARKD_CHECK(!request.prompt.empty() && request.max_new_tokens > 0 && request.n_choices > 0,
+              "a prepared job that asks for nothing");
+  job.prompt_tokens = static_cast<int32_t>(request.prompt.size());
+  job.max_new_tokens = request.max_new_tokens;
+  job.sequences = request.n_choices;
+  job.logprobs = request.sampling.logprobs;
+  const Status fits =
+      fits_at_all({desk.name, job.sequences, job.prompt_tokens, job.max_new_tokens,
+                   desk.port->block_size, desk.port->capacity, desk.port->sequences_max});
+  if (!fits.ok()) return finisher_.end(job, too_large_ending(fits));
+  job.cost = job_cost(job.sequences, job.prompt_tokens, job.max_new_tokens, desk.port->block_size);
+  job.request = std::move(request);
+  job.request.id = job.ticket;
+  desk.lot->park({.ticket = job.ticket,
+                  .id = job.job->id,
+                  .critical = job.job->spec.priority == Priority::critical,
+                  .order_key = job.job->order_key,
+                  .cost = job.cost,
+                  .sequences = job.sequences});
+  table_.move_to(job, LivePhase::parked);
+}
+
+// --- starting
+
+void Intake::admit() {
+  if (closed_) return;
+  const SteadyTime now = clock_.steady_now();
+  for (auto& [name, desk] : table_.desks()) {
+    if (desk.state != ModelState::ready) continue;
+    while (auto admission = desk.lot->admit_next(*desk.pool, desk.free_sequences(), now)) {
+      runs_.start(*table_.find(admission->job.ticket), std::move(admission->charge));
+    }
+    if (!desk.lot->empty()) log_parked(desk);
+  }
+}
+
+// A job that starts at its first look is not worth a line.
+void Intake::log_parked(const Desk& desk) {
+  for (auto& [ticket, job] : table_.jobs()) {
+    if (job.phase != LivePhase::parked || job.desk != &desk || job.parking_logged) continue;
+    job.parking_logged = true;
+    log_info("job.parked", {{"id", job.job->id},
+                            {"model", desk.name},
+                            {"blocks", job.cost.count},
+                            {"blocks_free", desk.pool->free().count},
+                            {"sequences_free", desk.free_sequences()}});
+  }
+}
+
+// --- closing, losing
+
+void Intake::close() {
+  closed_ = true;
+  for (auto& [ticket, job] : table_.jobs()) {
+    if (job.phase == LivePhase::parked) {
+      table_.leave_lot(job);
+    } else if (job.phase != LivePhase::preparing) {
+      continue;
+    }
+    finisher_.release(job, false, std::nullopt);
+  }
+}
+
+void Intake::lose_ownership() {
+  ++ownership_;
+  auto& jobs = table_.jobs();
+  for (auto next = jobs.begin(); next != jobs.end();) {
+    InFlight& job = next->second;
+    ++next;  // drop() erases it
+    if (job.phase == LivePhase::parked) table_.leave_lot(job);
+    if (job.phase == LivePhase::parked || job.phase == LivePhase::preparing) finisher_.drop(job);
+  }
+  for (auto& [name, desk] : table_.desks()) desk.work_hint = true;
+}
+
+}  // namespace parkd

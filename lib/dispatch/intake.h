@@ -1,0 +1,78 @@
+// Intake: claims jobs up to the lot's free places, has them tokenised, prices them, parks them, and
+// starts those that fit.
+//
+// Owned by the dispatcher's thread; one of its parts (Intake -> Runs -> Finisher).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <random>
+#include <vector>
+
+#include "lib/base/clock.h"
+#include "lib/dispatch/dispatcher_inbox.h"
+#include "lib/dispatch/dispatcher_options.h"
+#include "lib/dispatch/finisher.h"
+#include "lib/dispatch/in_flight_table.h"
+#include "lib/dispatch/runs.h"
+#include "lib/store/job_store.h"
+
+namespace parkd {
+
+class Intake {
+ public:
+  // All references outlive the intake.
+  Intake(const DispatcherOptions& options, JobStore& store, Clock& clock, RunBlocking run_blocking,
+         std::shared_ptr<DispatcherInbox> inbox, InFlightTable& table, Runs& runs,
+         Finisher& finisher);
+
+  // Asks the store for jobs where there is room for them. Returns whether it asked.
+  bool claim_more();
+  bool claim_is_out() const;
+  // Asks every model's queue unasked when it is time: the net under the store's wake-ups.
+  bool poll_if_due();
+  // When something is due, if nothing else comes.
+  SteadyTime next_due() const;
+
+  // Starts the parked jobs that may start.
+  void admit();
+
+  // Claims and starts nothing any more; gives back what waits.
+  void close();
+  // The claims made so far are not ours any more, nor is what a claim under way brings.
+  void lose_ownership();
+
+  void handle(WorkAvailable message);
+  void handle(Claimed message);
+  void handle(Prepared message);
+  // A cancel of a job that is not here: its claim may be answered, and not yet read.
+  void note_cancel(const CancelRequested& cancel);
+
+ private:
+  int32_t free_places(const Desk& desk) const;
+  void claim_failed(Desk& desk, const Status& why);
+  void take_in(Desk& desk, Job claimed, bool still_ours);
+  bool cancelled_before_it_came(const Job& job) const;
+  void prepare(InFlight& job);
+  void park(InFlight& job, PreparedJob prepared);
+  void log_parked(const Desk& desk);
+
+  const DispatcherOptions& options_;
+  JobStore& store_;
+  Clock& clock_;
+  const RunBlocking run_blocking_;
+  const std::shared_ptr<DispatcherInbox> inbox_;
+  InFlightTable& table_;
+  Runs& runs_;
+  Finisher& finisher_;
+
+  bool closed_ = false;
+  uint64_t ownership_ = 0;  // counts lose_ownership()
+  SteadyTime next_poll_{};
+  std::minstd_rand jitter_;
+  // Cancels of jobs whose claim is answered but has not been read yet; kept while a claim is out.
+  std::vector<CancelRequested> early_cancels_;
+};
+
+}  // namespace parkd
