@@ -5,8 +5,7 @@
 namespace parkd::cuda {
 namespace {
 
-// NVIDIA's recommendation for Hopper (cuBLAS guide, cublasSetWorkspace); 4 MiB do elsewhere.
-constexpr size_t kWorkspaceBytes = size_t{32} << 20;
+constexpr auto kWorkspaceBytes = static_cast<size_t>(kCublasWorkspaceBytes);
 
 Status to_status(cublasStatus_t status, const char* what) {
   if (status == CUBLAS_STATUS_SUCCESS) return {};

@@ -31,6 +31,9 @@ struct CublasApi {
 // (cublas_dlopen.cc; the emulator's tests link their own.)
 Result<const CublasApi*> load_cublas();
 
+// NVIDIA's recommendation for Hopper (cuBLAS guide, cublasSetWorkspace); 4 MiB do elsewhere.
+inline constexpr int64_t kCublasWorkspaceBytes = int64_t{32} << 20;
+
 // One lane's cuBLAS: its stream and a workspace of its own, so that products may be captured into
 // graphs (cublasSetWorkspace; NVIDIA, cuBLAS guide, "CUDA Graphs support").
 class Cublas {

@@ -12,8 +12,8 @@ namespace {
 
 using cuda::to_status;
 
-constexpr int32_t kComputeMajorMin = 8;  // bf16 products and cp.async
-constexpr int64_t kCublasWorkspaceBytes = int64_t{32} << 20;
+constexpr int32_t kComputeMajorMin = 8;               // bf16 products and cp.async
+constexpr int64_t kStagingBytes = int64_t{32} << 20;  // while weights are loaded
 
 std::string device_name(const CudaDevice& device) {
   return "device " + std::to_string(device.id) + " (" + device.name + ")";
@@ -71,6 +71,31 @@ Status check_shape(const ModelShape& shape) {
                    " asks half as many as itself");
   }
   return {};
+}
+
+int64_t weight_bytes(const CudaFootprint& footprint) {
+  const ModelShape& shape = footprint.shape;
+  const int64_t hidden = shape.hidden;
+  const int64_t heads = shape.n_heads + 2 * int64_t{shape.n_kv_heads};
+  const int64_t layer =
+      (heads + shape.n_heads) * shape.head_dim * hidden + 3 * int64_t{shape.ffn} * hidden;
+  const int64_t vocab = shape.vocab * hidden * (footprint.own_head ? 2 : 1);
+  const int64_t norms = (2 * int64_t{shape.n_layers} + 1) * hidden;
+  return (shape.n_layers * layer + vocab) * dtype_bytes(footprint.dtype) +
+         norms * static_cast<int64_t>(sizeof(float));
+}
+
+int64_t lane_bytes(const CudaFootprint& footprint) {
+  const ModelShape& shape = footprint.shape;
+  const int64_t heads = shape.n_heads + 2 * int64_t{shape.n_kv_heads};
+  // Every row of the model's buffers, both forms of it at most.
+  const int64_t row =
+      2 * int64_t{shape.hidden} + (heads + shape.n_heads) * shape.head_dim + 3 * int64_t{shape.ffn};
+  const int64_t logit_row = 2 * int64_t{shape.hidden} + shape.vocab;
+  const int32_t logit_rows = std::min(footprint.step_tokens, footprint.max_sequences);
+  const int64_t elements = footprint.step_tokens * row + logit_rows * logit_row;
+  return elements * 2 * static_cast<int64_t>(sizeof(float)) +
+         cuda::sampling_workspace_bytes(logit_rows, shape.vocab) + cuda::kCublasWorkspaceBytes;
 }
 
 class DeviceBackend final : public CudaBackend {
@@ -180,28 +205,10 @@ Result<std::unique_ptr<CudaBackend>> make_cuda_backend(const CudaBackendOptions&
   return std::unique_ptr<CudaBackend>(std::move(backend));
 }
 
-int64_t cuda_weight_bytes(const ModelShape& shape, Dtype dtype, bool own_head) {
-  const int64_t hidden = shape.hidden;
-  const int64_t heads = shape.n_heads + 2 * int64_t{shape.n_kv_heads};
-  const int64_t layer = heads * shape.head_dim * hidden +
-                        int64_t{shape.n_heads} * shape.head_dim * hidden +
-                        3 * int64_t{shape.ffn} * hidden;
-  const int64_t vocab = shape.vocab * hidden * (own_head ? 2 : 1);
-  const int64_t norms = (2 * int64_t{shape.n_layers} + 1) * hidden;
-  return (shape.n_layers * layer + vocab) * dtype_bytes(dtype) +
-         norms * static_cast<int64_t>(sizeof(float));
-}
-
-int64_t cuda_lane_bytes(const ModelShape& shape, int32_t step_tokens, int32_t max_sequences) {
-  const int64_t heads = shape.n_heads + 2 * int64_t{shape.n_kv_heads};
-  // Both forms of every row of the model's buffers, 8 bytes at most each.
-  const int64_t row =
-      2 * int64_t{shape.hidden} + (heads + shape.n_heads) * shape.head_dim + 3 * int64_t{shape.ffn};
-  const int64_t logit_row = 2 * int64_t{shape.hidden} + shape.vocab;
-  const int64_t logit_rows = std::min(step_tokens, max_sequences);
-  return (step_tokens * row + logit_rows * logit_row) * 8 +
-         cuda::sampling_workspace_bytes(static_cast<int32_t>(logit_rows), shape.vocab) +
-         kCublasWorkspaceBytes;
+int64_t cuda_kv_bytes(const CudaDevice& device, const CudaFootprint& footprint) {
+  const int64_t needed =
+      weight_bytes(footprint) + footprint.n_lanes * lane_bytes(footprint) + kStagingBytes;
+  return (device.free_bytes - needed) / 10 * 9;
 }
 
 }  // namespace parkd

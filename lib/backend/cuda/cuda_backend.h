@@ -53,9 +53,17 @@ class CudaBackend : public Backend {
 // Errors: unavailable (device, cuBLAS), invalid (a shape that the kernels cannot do).
 Result<std::unique_ptr<CudaBackend>> make_cuda_backend(const CudaBackendOptions& options);
 
-// Bytes that the weights of this shape take on a device.
-int64_t cuda_weight_bytes(const ModelShape& shape, Dtype dtype, bool own_head);
-// Bytes of device memory that a lane takes for itself, for steps of this size.
-int64_t cuda_lane_bytes(const ModelShape& shape, int32_t step_tokens, int32_t max_sequences);
+// What a model needs of a device beside its KV blocks.
+struct CudaFootprint {
+  ModelShape shape;
+  Dtype dtype = Dtype::bf16;
+  bool own_head = false;  // the output head is a matrix of its own
+  int32_t n_lanes = 1;
+  int32_t step_tokens = 512;
+  int32_t max_sequences = 16;
+};
+// Bytes of `device` that are left for KV blocks: nine tenths of what is free now without the
+// footprint. 0 or less: it does not fit.
+int64_t cuda_kv_bytes(const CudaDevice& device, const CudaFootprint& footprint);
 
 }  // namespace parkd

@@ -1,0 +1,25 @@
+// What a parkd that was built without the CUDA toolkit says of it.
+#include "lib/backend/cuda/cuda_backend.h"
+
+namespace parkd {
+namespace {
+
+Status built_without() {
+  return unavailable("this parkd was built without CUDA");
+}
+
+}  // namespace
+
+Result<std::vector<CudaDevice>> find_cuda_devices() {
+  return built_without();
+}
+
+Result<std::unique_ptr<CudaBackend>> make_cuda_backend(const CudaBackendOptions&) {
+  return built_without();
+}
+
+int64_t cuda_kv_bytes(const CudaDevice&, const CudaFootprint&) {
+  return 0;
+}
+
+}  // namespace parkd
