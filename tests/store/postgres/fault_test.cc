@@ -1,6 +1,6 @@
 // Processes, sessions, the server and the clock fail under load: several daemon processes and
 // several submitting hosts on one real server, with fsync. Each fault is a function; every fault is
-// held against every check of World. PARKD_LONG=1 repeats each twenty times as often.
+// held against every check of World. PARKD_LONG=1 repeats each ten times as often.
 #include <gtest/gtest.h>
 #include <signal.h>
 

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
@@ -74,7 +75,8 @@ constexpr Check kAtRest[] = {
 }  // namespace
 
 int fault_rounds(int ci_rounds) {
-  return std::getenv("PARKD_LONG") != nullptr ? 20 * ci_rounds : ci_rounds;
+  const char* times = std::getenv("PARKD_LONG");
+  return times == nullptr ? ci_rounds : 10 * std::max(std::atoi(times), 1) * ci_rounds;
 }
 
 bool eventually(seconds limit, const std::function<bool()>& condition) {

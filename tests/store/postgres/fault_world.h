@@ -18,7 +18,7 @@
 
 namespace parkd {
 
-// How often a fault is repeated: PARKD_LONG=1 makes it twenty times as often.
+// How often a fault is repeated: ten times as often with PARKD_LONG=1, thirty with PARKD_LONG=3.
 int fault_rounds(int ci_rounds);
 
 // A process that a fault may stop, kill and start again. Its stderr is appended to `log`.
