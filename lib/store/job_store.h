@@ -145,6 +145,10 @@ struct StoreStats {
   uint64_t open_epoch = 0;  // how many times this store was opened
   bool healthy = true;  // false: the last commit failed; verbs answer unavailable until it heals
   std::string health_error;  // why, while not healthy
+  // Of a queue whose mailbox is elsewhere (lib/store/outbox): messages that wait to be delivered,
+  // and why they are not; the queue itself is none the worse for it.
+  int64_t undelivered_messages = 0;
+  std::string mailbox_error;
 };
 
 struct PurgeAnswer {

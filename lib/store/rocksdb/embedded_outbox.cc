@@ -2,9 +2,16 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/base/check.h"
+
 #include "lib/store/rocksdb/embedded_store.h"
 
 namespace parkd {
+namespace {
+
+constexpr char kDroppedThrough[] = "dropped_through";  // in the meta family
+
+}  // namespace
 
 void RocksDbOutbox::read(size_t messages_max, size_t bytes_max, Completion<OutboxPage> done) {
   store_.read_outbox(messages_max, bytes_max, std::move(done));
@@ -21,13 +28,9 @@ Result<OutboxIdentity> EmbeddedStore::read_outbox_identity() const {
   PARKD_ASSIGN_OR_RETURN(identity.store, database_->get(database_->meta(), "uuid"));
   identity.epoch = open_epoch_;
   identity.last_sequence = last_sequence_;
-  identity.dropped_through = last_sequence_;
+  PARKD_ASSIGN_OR_RETURN(identity.dropped_through, database_->get_count(kDroppedThrough, 0));
   const auto iterator = database_->iterate(database_->outbox(), nullptr, nullptr);
-  if (iterator->Valid()) {
-    PARKD_ASSIGN_OR_RETURN(const uint64_t first,
-                           record::decode_id_key(iterator->key().ToStringView()));
-    identity.dropped_through = first - 1;
-  }
+  identity.is_empty = !iterator->Valid();
   if (!iterator->status().ok()) return corrupt(iterator->status().ToString());
   return identity;
 }
@@ -105,6 +108,8 @@ bool EmbeddedStore::build_drop_delivered(uint64_t through, const Completion<int6
     --commit.n_messages_change[period->name];
     ++n_messages;
   }
+  PARKD_CHECK(through <= last_sequence_, "delivered what was never stored");
+  (void)commit.batch.Put(database_->meta(), kDroppedThrough, record::encode_count(through));
   commit.steps.push_back({[this, last] { outbox_low_ = std::max(outbox_low_, last); },
                           [done, n_messages](const Status& status) {
                             status.ok() ? done(n_messages) : done(status);

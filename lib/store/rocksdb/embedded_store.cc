@@ -34,7 +34,7 @@ Status EmbeddedStore::start() {
   PARKD_RETURN_IF_ERROR(load_meta(true));
   PARKD_RETURN_IF_ERROR(load_jobs());
   PARKD_ASSIGN_OR_RETURN(outbox_identity_, read_outbox_identity());
-  if (!has_outbox() && outbox_identity_.dropped_through < last_sequence_) {
+  if (!has_outbox() && !outbox_identity_.is_empty) {
     log_warn("store.outbox_is_left",
              {{"dir", options_.dir},
               {"why", "messages wait for a PostgreSQL mailbox, and none is configured"}});

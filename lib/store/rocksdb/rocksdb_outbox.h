@@ -41,7 +41,8 @@ struct OutboxIdentity {
   std::string store;             // made once with the directory: 32 hexadecimal digits
   uint64_t epoch = 0;            // counts the openings of the store
   uint64_t last_sequence = 0;    // given out at the opening
-  uint64_t dropped_through = 0;  // messages up to here are not in the outbox any more
+  uint64_t dropped_through = 0;  // the largest that drop_delivered() was given so far
+  bool is_empty = true;
 };
 
 // A handle; the store it was opened with must outlive it.
@@ -53,7 +54,7 @@ class RocksDbOutbox {
   // From the front, at most so much (a first message larger than bytes_max comes alone).
   void read(size_t messages_max, size_t bytes_max, Completion<OutboxPage> done);
   // The messages up to `through` are where they belong: removes them, synced. Completes with how
-  // many there were.
+  // many there were. `through` never goes back.
   void drop_delivered(uint64_t through, Completion<int64_t> done);
   // Empty: the job has not finished, or is forgotten.
   void find_message(JobId id, Completion<std::optional<MessagePlace>> done);
