@@ -45,14 +45,15 @@ Status estimate(JobSpec& spec) {
 
 Status check_job(const SubmitCheck& check, JobSpec& spec) {
   if (!spec.tenant.empty() && spec.tenant != check.caller.tenant && !check.caller.privileged) {
-    return invalid_param("tenant", "you are tenant \"" + check.caller.tenant +
-                                       "\" and may not submit for \"" + spec.tenant + "\"");
+    return denied("you are tenant \"" + check.caller.tenant + "\" and may not submit for \"" +
+                  spec.tenant + "\"")
+        .with_param("tenant");
   }
   if (spec.tenant.empty()) spec.tenant = check.caller.tenant;
   if (spec.priority == Priority::critical && !check.may_be_critical) {
-    return invalid_param("priority", "tenant \"" + spec.tenant +
-                                         "\" is not granted priority critical "
-                                         "(daemon.critical_tenants)");
+    return denied("tenant \"" + spec.tenant +
+                  "\" is not granted priority critical (daemon.critical_tenants)")
+        .with_param("priority");
   }
   if (spec.model.empty()) spec.model = check.config.default_model;
   if (spec.model.empty()) return invalid_param("model", "model is missing and there is no default");
@@ -62,7 +63,8 @@ Status check_job(const SubmitCheck& check, JobSpec& spec) {
   }
   const ModelEntry& model = found->second;
   if (model.state == ModelState::failed) {
-    return unavailable("model " + spec.model + " could not be loaded: " + model.failure);
+    return unavailable("model " + spec.model + " could not be loaded: " + model.failure)
+        .with_param("model");
   }
   if (!spec.retention) spec.retention = model.retention;
   if (model.endpoint == nullptr) return estimate(spec);
@@ -95,11 +97,7 @@ Status check_disk(const Config& config) {
 }
 
 std::string render_submitted(const SubmittedJob& job) {
-  std::string out = "{\"id\":" + std::to_string(job.id) + ",\"mailbox_key\":";
-  append_json_string(out, job.mailbox_key);
-  out += std::string(",\"existed\":") + (job.existed ? "true" : "false");
-  out += std::string(",\"finished\":") + (job.finished ? "true" : "false");
-  return out + "}";
+  return parkd::render_submitted(job.id, job.mailbox_key, job.existed, job.finished);
 }
 
 std::string render_submitted(const std::vector<SubmittedJob>& jobs, bool many) {

@@ -12,20 +12,6 @@ namespace {
 constexpr int64_t kMessagesMax = 1000;  // of one answer
 constexpr int64_t kWaitMax_s = 60;
 
-std::string render_messages(const std::vector<Message>& messages) {
-  std::string out = "{\"messages\":[";
-  for (const Message& message : messages) {
-    if (out.back() != '[') out += ',';
-    out += render_message(message);
-  }
-  return out + "]";
-}
-
-std::string render_page(const FetchAnswer& page) {
-  return render_messages(page.messages) + ",\"next_cursor\":\"" +
-         render_cursor(page.next_sequence) + "\"}";
-}
-
 // One reader of one key: reads, and where nothing is there and it may wait, reads again at each
 // wake-up. Answers exactly once. Control thread.
 class MailboxRead : public std::enable_shared_from_this<MailboxRead> {
@@ -72,7 +58,7 @@ class MailboxRead : public std::enable_shared_from_this<MailboxRead> {
     if (answered_) return;
     if (!page.ok()) return answer(error_reply(page.status()));
     const bool wait = waiter_ != nullptr && may_wait_ && page->messages.empty();
-    if (!wait) return answer({.body = render_page(*page)});
+    if (!wait) return answer({.body = render_page(page->messages, page->next_sequence)});
     if (read_again_) read();
   }
 
@@ -169,7 +155,7 @@ void Api::take_messages(const ApiRequest& request, const std::string& key, const
     parts_.store.take(tenant, key, std::move(sequences),
                       [reply](Result<std::vector<Message>> taken) {
                         if (!taken.ok()) return reply(error_reply(taken.status()));
-                        reply({.body = render_messages(*taken) + "}"});
+                        reply({.body = render_messages(*taken)});
                       });
   };
   if (!take->sequences.empty()) return take_named(std::move(take->sequences));

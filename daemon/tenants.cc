@@ -41,8 +41,8 @@ Result<Caller> Tenants::caller(uid_t uid, const std::string& asked) {
   const std::string& own = own_tenant(uid);
   if (asked.empty() || asked == own) return Caller{own, privileged, !asked.empty()};
   if (privileged) return Caller{asked, true, true};
-  return invalid_param("tenant",
-                       "you are tenant \"" + own + "\" and may not act for \"" + asked + "\"");
+  return denied("you are tenant \"" + own + "\" and may not act for \"" + asked + "\"")
+      .with_param("tenant");
 }
 
 bool Tenants::may_be_critical(const std::string& tenant) const {

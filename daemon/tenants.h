@@ -23,7 +23,7 @@ class Tenants {
   explicit Tenants(const DaemonConfig& config) : config_(config) {}
 
   // `asked` empty: the peer's own tenant, which is the config's mapping of its uid or user name,
-  // else its user name. Errors: invalid (param "tenant") when it may not act for `asked`.
+  // else its user name. Errors: denied (param "tenant") when it may not act for `asked`.
   Result<Caller> caller(uid_t uid, const std::string& asked);
 
   bool may_be_critical(const std::string& tenant) const;

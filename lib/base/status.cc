@@ -12,6 +12,8 @@ std::string_view to_string(StatusCode code) {
       return "ok";
     case StatusCode::invalid:
       return "invalid";
+    case StatusCode::denied:
+      return "denied";
     case StatusCode::not_found:
       return "not_found";
     case StatusCode::conflict:

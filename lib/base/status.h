@@ -18,6 +18,7 @@ namespace parkd {
 enum class StatusCode {
   ok,
   invalid,      // the input is wrong and will stay wrong: tell the user (HTTP 400)
+  denied,       // who asks may not do this (HTTP 403)
   not_found,    // nothing of that name (HTTP 404)
   conflict,     // the same key with another content, or a state that forbids it (HTTP 409)
   exhausted,    // a limit is reached: later it may work (HTTP 429)
@@ -58,6 +59,9 @@ inline Status invalid(std::string message) {
 }
 inline Status invalid_param(std::string param, std::string message) {
   return Status(StatusCode::invalid, std::move(message)).with_param(std::move(param));
+}
+inline Status denied(std::string message) {
+  return {StatusCode::denied, std::move(message)};
 }
 inline Status not_found(std::string message) {
   return {StatusCode::not_found, std::move(message)};

@@ -155,6 +155,8 @@ int32_t http_status_of(StatusCode code) {
       return 200;
     case StatusCode::invalid:
       return 400;
+    case StatusCode::denied:
+      return 403;
     case StatusCode::not_found:
       return 404;
     case StatusCode::conflict:

@@ -64,7 +64,7 @@ std::string render_error(int32_t http_status, std::string_view code, std::string
 // The same, of a Status; the code is its word ("invalid" is written invalid_request).
 std::string render_error(const Status& status);
 
-// 400, 404, 409, 429, 503 or 500.
+// 400, 403, 404, 409, 429, 503 or 500.
 int32_t http_status_of(StatusCode code);
 
 }  // namespace parkd

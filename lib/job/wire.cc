@@ -286,6 +286,30 @@ std::string render_message(const Message& message) {
   return out + "}";
 }
 
+std::string render_messages(const std::vector<Message>& messages) {
+  std::string out = "{\"messages\":[";
+  for (const Message& message : messages) {
+    if (out.back() != '[') out += ',';
+    out += render_message(message);
+  }
+  return out + "]}";
+}
+
+std::string render_page(const std::vector<Message>& messages, uint64_t next_sequence) {
+  std::string out = render_messages(messages);
+  out.pop_back();
+  append_field(out, "next_cursor", render_cursor(next_sequence));
+  return out + "}";
+}
+
+std::string render_submitted(JobId id, std::string_view mailbox_key, bool existed, bool finished) {
+  std::string out = "{\"id\":" + std::to_string(id);
+  append_field(out, "mailbox_key", mailbox_key);
+  append_raw(out, "existed", existed ? "true" : "false");
+  append_raw(out, "finished", finished ? "true" : "false");
+  return out + "}";
+}
+
 std::string render_job(const Job& job, std::string_view state, int64_t units,
                        std::string_view waits_for) {
   const JobSpec& spec = job.spec;

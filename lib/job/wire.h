@@ -40,6 +40,11 @@ struct ParsedSubmit {
 Result<ParsedSubmit> parse_submit(std::string_view json, const SubmitLimits& limits);
 
 std::string render_message(const Message& message);
+// {"messages":[...]}, and the same with "next_cursor".
+std::string render_messages(const std::vector<Message>& messages);
+std::string render_page(const std::vector<Message>& messages, uint64_t next_sequence);
+// An accepted job: {"id", "mailbox_key", "existed", "finished"}.
+std::string render_submitted(JobId id, std::string_view mailbox_key, bool existed, bool finished);
 // A live job. `state` is what the daemon shows: scheduled, queued, parked, running ...; units < 0:
 // not priced yet.
 std::string render_job(const Job& job, std::string_view state, int64_t units,

@@ -30,6 +30,7 @@ TEST(Tenants, only_root_and_the_daemons_own_user_act_for_others) {
   EXPECT_TRUE(tenants.caller(kSomebody, "lab").ok()) << "its own tenant by name";
   const auto refused = tenants.caller(kSomebody, "other");
   ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.status().code(), StatusCode::denied);
   EXPECT_EQ(refused.status().param(), "tenant");
   EXPECT_EQ(tenants.caller(0, "other")->tenant, "other");
   EXPECT_EQ(tenants.caller(::geteuid(), "other")->tenant, "other");

@@ -275,11 +275,12 @@ int as_nobody(const std::string& socket) {
   if (!message.ok() || message->text.find("\"tenant\":\"root\"") != std::string::npos) return 12;
   HttpClient other(socket, "root", std::chrono::seconds(60));
   const auto as_root = other.get("/v1/mailbox/one");
-  if (!as_root.ok() || as_root->status != 400) return 13;
+  if (!as_root.ok() || as_root->status != 403) return 13;
   json::object job = chat_job("nobodys");
   job["tenant"] = "root";
   const auto for_root = own.post("/v1/jobs", job);
-  if (!for_root.ok() || text_at(for_root->json, "error.param") != "tenant") return 14;
+  if (!for_root.ok() || for_root->status != 403) return 14;
+  if (text_at(for_root->json, "error.param") != "tenant") return 14;
   job = chat_job("nobodys");
   job["priority"] = "critical";
   const auto critical = own.post("/v1/jobs", job);
