@@ -35,7 +35,9 @@ constexpr size_t kChunkBytes = 8 << 20;
 constexpr size_t kOpenJobsMax = 4096;  // submitted and not finished
 constexpr int64_t kPageMessages = 500;
 constexpr int kBackOffMax = 20;
-constexpr int64_t kWait_s = 2;  // of one long poll: how late Ctrl-C may be noticed
+constexpr int kIdleWaits = 3;          // so many long polls without a result: what is the matter?
+constexpr size_t kLookedAtLines = 64;  // ... with the models of so many open lines
+constexpr int64_t kWait_s = 2;         // of one long poll: how late Ctrl-C may be noticed
 
 volatile sig_atomic_t interrupted = 0;
 
@@ -54,7 +56,7 @@ struct BatchRunOptions {
 
 class BatchRun {
  public:
-  BatchRun(const BatchRunOptions& options, HttpClient& client, BatchInput input, BatchOutput output)
+  BatchRun(const BatchRunOptions& options, Client& client, BatchInput input, BatchOutput output)
       : options_(options), client_(client), input_(std::move(input)), output_(std::move(output)) {}
 
   int run();
@@ -68,17 +70,19 @@ class BatchRun {
   void plan();
   Status submit_chunk();
   Result<json::object> make_job(const Submission& submission, const std::string& text) const;
-  Status chunk_answered(const std::vector<Submission>& chunk, const HttpAnswer& answer);
-  Status refuse_line(const Submission& submission, const HttpAnswer& answer);
+  Status chunk_accepted(const std::vector<Submission>& chunk, const Answer& answer);
+  Status chunk_refused(const std::vector<Submission>& chunk, const Status& status);
+  Status refuse_line(const Submission& submission, const Status& status);
   Status collect(int64_t wait_s);
   Status take_in(const json::value& message, std::string_view raw);
   void resubmit_lost();
   bool is_done() const { return output_.counts().done == output_.counts().total; }
+  Status look_at_models();
   void wait_for_daemon(const std::string& why);
   int finish();
 
   const BatchRunOptions& options_;
-  HttpClient& client_;
+  Client& client_;
   const BatchInput input_;
   BatchOutput output_;
   int64_t retention_s_ = 0;
@@ -86,7 +90,8 @@ class BatchRun {
   std::map<std::string, Submission> open_;      // submitted, by custom_id
   std::map<std::string, Submission> finished_;  // ... of which the daemon said: finished before
   std::string cursor_;
-  int back_off_ = 1;  // tenths of a second until the daemon is tried again
+  int idle_waits_ = 0;  // since something last came
+  int back_off_ = 1;    // tenths of a second until the daemon is tried again
   Progress progress_;
 };
 
@@ -116,6 +121,7 @@ int BatchRun::run() {
       continue;
     }
     back_off_ = 1;
+    if (status.ok() && idle_waits_ >= kIdleWaits) status = look_at_models();
     if (!status.ok()) {
       progress_.end();
       return report(status);
@@ -142,7 +148,8 @@ Result<json::object> BatchRun::make_job(const Submission& submission,
   job["idempotency_key"] = output_.run_id() + "/" + to_hex(fnv1a64(submission.line->custom_id)) +
                            "/" + std::to_string(submission.line->number) + attempt;
   job["mailbox_key"] = "batch-" + output_.run_id();
-  job["batch_id"] = output_.run_id();  // its own account: a batch does not fill the queue's depth
+  // Its own account: a batch does not fill the queue's depth.
+  if (client_.takes_any_batch_id()) job["batch_id"] = output_.run_id();
   if (!job.contains("priority")) job["priority"] = options_.priority;
   if (!options_.model.empty()) {
     job["model"] = options_.model;
@@ -166,9 +173,8 @@ Status BatchRun::submit_chunk() {
     jobs.push_back(std::move(job));
     chunk.push_back(next);
   }
-  PARKD_ASSIGN_OR_RETURN(const HttpAnswer answer,
-                         client_.post("/v1/jobs", json::object{{"jobs", std::move(jobs)}}));
-  return chunk_answered(chunk, answer);
+  const auto answer = client_.submit(json::object{{"jobs", std::move(jobs)}});
+  return answer.ok() ? chunk_accepted(chunk, *answer) : chunk_refused(chunk, answer.status());
 }
 
 // The index in "jobs[12].body.temperature"; nothing for another param.
@@ -178,23 +184,20 @@ std::optional<size_t> job_index(const std::string& param) {
   return index;
 }
 
-Status BatchRun::chunk_answered(const std::vector<Submission>& chunk, const HttpAnswer& answer) {
-  if (answer.status >= 300) {
-    const Status status = status_of(answer);
-    const auto at_fault = job_index(status.param());
-    const bool of_one_line =
-        (answer.status == 400 || answer.status == 409) && at_fault && *at_fault < chunk.size();
-    if (!of_one_line) return status;
-    // The daemon took none of the chunk: this line ends here, its neighbours are sent again.
-    to_submit_.erase(to_submit_.begin() + static_cast<std::ptrdiff_t>(*at_fault));
-    if (answer.status == 409) {
-      // The key is this run's and this line's: the job was accepted by an earlier process, with
-      // other options. It stays as it is.
-      open_[chunk[*at_fault].line->custom_id] = chunk[*at_fault];
-      return {};
-    }
-    return refuse_line(chunk[*at_fault], answer);
-  }
+Status BatchRun::chunk_refused(const std::vector<Submission>& chunk, const Status& status) {
+  const auto at_fault = job_index(status.param());
+  if (!at_fault || *at_fault >= chunk.size()) return status;
+  // None of the chunk was taken, for this line's sake: it ends here, its neighbours are sent again.
+  const Submission submission = chunk[*at_fault];
+  to_submit_.erase(to_submit_.begin() + static_cast<std::ptrdiff_t>(*at_fault));
+  if (status.code() != StatusCode::conflict) return refuse_line(submission, status);
+  // The key is this run's and this line's: the job was accepted by an earlier process, with other
+  // options. It stays as it is.
+  open_[submission.line->custom_id] = submission;
+  return {};
+}
+
+Status BatchRun::chunk_accepted(const std::vector<Submission>& chunk, const Answer& answer) {
   const json::value* jobs = find(answer.json, "jobs");
   if (jobs == nullptr || !jobs->is_array() || jobs->get_array().size() != chunk.size()) {
     return internal_error("the daemon's answer to a submit cannot be read");
@@ -209,19 +212,22 @@ Status BatchRun::chunk_answered(const std::vector<Submission>& chunk, const Http
   return {};
 }
 
-// A line the daemon will never accept: a failed result line, as OpenAI writes it.
-Status BatchRun::refuse_line(const Submission& submission, const HttpAnswer& answer) {
-  const Status status = status_of(answer);
+// A line that will not be accepted: a failed result line, as OpenAI writes it.
+Status BatchRun::refuse_line(const Submission& submission, const Status& status) {
   const size_t dot = status.param().find('.');
   const std::string param = dot == std::string::npos ? "" : status.param().substr(dot + 1);
   const std::string& custom_id = submission.line->custom_id;
+  const int32_t http_status = http_status_of(status.code());
+  const std::string_view code = status.code() == StatusCode::unavailable
+                                    ? failure::kModelUnavailable
+                                    : failure::kInvalidRequest;
   json::object line;
   line["id"] = "batch_req_refused_" + std::to_string(submission.line->number);
   line["custom_id"] = custom_id;
-  line["response"] = {{"status_code", answer.status},
-                      {"request_id", nullptr},
-                      {"body", json::parse(render_error(answer.status, "invalid_request",
-                                                        status.message(), param))}};
+  line["response"] = {
+      {"status_code", http_status},
+      {"request_id", nullptr},
+      {"body", json::parse(render_error(http_status, code, status.message(), param))}};
   line["error"] = nullptr;
   return output_.append(custom_id, json::serialize(line));
 }
@@ -230,12 +236,8 @@ Status BatchRun::refuse_line(const Submission& submission, const HttpAnswer& ans
 
 Status BatchRun::collect(int64_t wait_s) {
   for (;;) {
-    std::string target = "/v1/mailbox/batch-" + output_.run_id() +
-                         "?limit=" + std::to_string(kPageMessages) +
-                         "&wait_s=" + std::to_string(wait_s);
-    if (!cursor_.empty()) target += "&cursor=" + cursor_;
-    PARKD_ASSIGN_OR_RETURN(const HttpAnswer answer, client_.get(target));
-    if (answer.status >= 300) return status_of(answer);
+    PARKD_ASSIGN_OR_RETURN(const Answer answer, client_.mailbox({"batch-" + output_.run_id(),
+                                                                 cursor_, kPageMessages, wait_s}));
     const json::value* messages = find(answer.json, "messages");
     if (messages == nullptr || !messages->is_array()) {
       return internal_error("the daemon's mailbox answer cannot be read");
@@ -245,6 +247,7 @@ Status BatchRun::collect(int64_t wait_s) {
     PARKD_CHECK(raw.size() == list.size(), "two readings of one answer agree");
     for (size_t i = 0; i < list.size(); ++i) PARKD_RETURN_IF_ERROR(take_in(list[i], raw[i]));
     if (!list.empty()) cursor_ = text_at(answer.json, "next_cursor");
+    idle_waits_ = list.empty() && wait_s > 0 ? idle_waits_ + 1 : 0;
     if (list.size() < static_cast<size_t>(kPageMessages)) break;
     wait_s = 0;
   }
@@ -273,6 +276,32 @@ void BatchRun::resubmit_lost() {
     to_submit_.push_back({submission.line, submission.attempt + 1});
   }
   finished_.clear();
+}
+
+// A model that could not be loaded will not answer, however long we wait. Its accepted lines stay
+// queued for the day it can.
+Status BatchRun::look_at_models() {
+  idle_waits_ = 0;
+  PARKD_ASSIGN_OR_RETURN(const Answer answer, client_.models());
+  const json::value* data = find(answer.json, "data");
+  if (data == nullptr || !data->is_array()) return {};
+  const json::array& models = data->get_array();
+  size_t looked_at = 0;
+  for (const auto& [custom_id, submission] : open_) {
+    if (++looked_at > kLookedAtLines) break;
+    PARKD_ASSIGN_OR_RETURN(const std::string text, input_.read(*submission.line));
+    PARKD_ASSIGN_OR_RETURN(const json::value job, make_job(submission, text));
+    const std::string named = text_at(job, "model");
+    const std::string name = named.empty() ? text_at(job, "body.model") : named;
+    for (const json::value& model : models) {
+      const bool is_its = name.empty() ? models.size() == 1 : text_at(model, "id") == name;
+      if (!is_its || text_at(model, "state") != "failed") continue;
+      return conflict("model " + text_at(model, "id") + " could not be loaded: " +
+                      text_at(model, "failure") + "; " + std::to_string(open_.size()) +
+                      " accepted lines stay queued: repair it and run the same command again");
+    }
+  }
+  return {};
 }
 
 void BatchRun::wait_for_daemon(const std::string& why) {
@@ -309,16 +338,15 @@ int batch_run(const GlobalOptions& globals, const BatchRunOptions& options) {
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
   const auto client = connect(globals);
-  return BatchRun(options, *client, std::move(input).value(), std::move(output).value()).run();
+  if (!client.ok()) return report(client.status());
+  return BatchRun(options, **client, std::move(input).value(), std::move(output).value()).run();
 }
 
 }  // namespace
 
-void add_batch(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
+void add_batch_run(CLI::App& batch, const GlobalOptions& globals, Chosen& chosen) {
   auto options = std::make_shared<BatchRunOptions>();
-  CLI::App* batch = app.add_subcommand("batch", "Files of many jobs");
-  batch->require_subcommand(1);
-  CLI::App* command = batch->add_subcommand(
+  CLI::App* command = batch.add_subcommand(
       "run", "Run OpenAI batch lines; run the same command again after any interruption");
   command->add_option("input", options->input, "JSONL of OpenAI batch lines")->required();
   command->add_option("-o,--output", options->output, "JSONL of results; grows, never rewritten")

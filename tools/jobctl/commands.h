@@ -8,7 +8,7 @@
 #include <string>
 
 #include "lib/base/status.h"
-#include "tools/jobctl/http_client.h"
+#include "tools/jobctl/client.h"
 
 namespace parkd::jobctl {
 
@@ -16,8 +16,8 @@ namespace parkd::jobctl {
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitFailedOutcome = 1;  // the job, or a line of the batch, did not complete
 inline constexpr int kExitUsage = 2;          // bad option or input; nothing was accepted
-inline constexpr int kExitUnreachable = 3;    // no daemon on the socket, or it is stopping
-inline constexpr int kExitRefused = 4;        // the daemon refused: a limit, a conflict, not found
+inline constexpr int kExitUnreachable = 3;    // no daemon, or no database, or it is stopping
+inline constexpr int kExitRefused = 4;        // refused: a limit, a conflict, not found
 inline constexpr int kExitInterrupted = 5;    // Ctrl-C; the same command continues
 inline constexpr int kExitTimedOut = 124;     // --wait-timeout passed; the job goes on
 
@@ -38,7 +38,11 @@ std::string chosen_socket(const GlobalOptions& globals);
 // The database's DSN, whatever --socket says; "" leaves it to libpq. Errors: invalid.
 Result<std::string> database_dsn(const GlobalOptions& globals);
 
-std::unique_ptr<HttpClient> connect(const GlobalOptions& options);
+// The parkd that the options or the environment name. Errors: invalid.
+Result<std::unique_ptr<Client>> connect(const GlobalOptions& globals);
+// `answer` as JSON where --json was given, else by `print`; or its error. Gives the exit code.
+int show(const GlobalOptions& globals, const Result<Answer>& answer,
+         const std::function<void(const boost::json::value&)>& print);
 
 // Each adds its subcommand to `app`; when it is the one that was given, `chosen` becomes its body.
 using Chosen = std::function<int()>;
@@ -46,10 +50,12 @@ void add_submit(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_status(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_list(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_cancel(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
+void add_requeue(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_mailbox(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_pool(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_models(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_migrate(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
+void add_batch_run(CLI::App& batch, const GlobalOptions& globals, Chosen& chosen);
 void add_batch(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 
 }  // namespace parkd::jobctl

@@ -3,8 +3,10 @@
 #include <iostream>
 
 #include "tools/jobctl/commands.h"
+#include "tools/jobctl/daemon_client.h"
 #ifdef PARKD_HAVE_POSTGRES
 #include "lib/store/postgres/dsn.h"
+#include "tools/jobctl/database_client.h"
 #endif
 
 namespace parkd::jobctl {
@@ -75,9 +77,25 @@ int report(const Status& status) {
   }
 }
 
-std::unique_ptr<HttpClient> connect(const GlobalOptions& globals) {
-  constexpr auto kCallTimeout = std::chrono::seconds(120);  // above the longest long poll
-  return std::make_unique<HttpClient>(chosen_socket(globals), globals.tenant, kCallTimeout);
+Result<std::unique_ptr<Client>> connect(const GlobalOptions& globals) {
+  PARKD_ASSIGN_OR_RETURN(const std::optional<std::string> dsn, chosen_dsn(globals));
+  std::unique_ptr<Client> client;
+#ifdef PARKD_HAVE_POSTGRES
+  if (dsn) client = std::make_unique<DatabaseClient>(*dsn, globals.tenant);
+#endif
+  if (!client) client = std::make_unique<DaemonClient>(chosen_socket(globals), globals.tenant);
+  return client;
+}
+
+int show(const GlobalOptions& globals, const Result<Answer>& answer,
+         const std::function<void(const boost::json::value&)>& print) {
+  if (!answer.ok()) return report(answer.status());
+  if (globals.json) {
+    std::cout << answer->text << "\n";
+  } else {
+    print(answer->json);
+  }
+  return kExitOk;
 }
 
 }  // namespace parkd::jobctl

@@ -120,6 +120,7 @@ Result<HttpAnswer> HttpClient::call(const std::string& method, const std::string
 Status status_of(const HttpAnswer& answer) {
   StatusCode code = StatusCode::internal;
   if (answer.status == 400 || answer.status == 413) code = StatusCode::invalid;
+  if (answer.status == 403) code = StatusCode::denied;
   if (answer.status == 404) code = StatusCode::not_found;
   if (answer.status == 409) code = StatusCode::conflict;
   if (answer.status == 429) code = StatusCode::exhausted;

@@ -8,7 +8,8 @@ int main(int argc, char** argv) {
   app.fallthrough();
   app.set_version_flag("--version", "jobctl " PARKD_VERSION);
   app.footer(
-      "Exit codes: 0 done, 1 a job did not complete, 2 bad input, 3 parkd not reachable, 4 "
+      "Exit codes: 0 done, 1 a job did not complete, 2 bad input, 3 parkd or its database not "
+      "reachable, 4 "
       "refused, "
       "5 interrupted (run the same command to continue), 124 --wait-timeout passed.");
 
@@ -26,6 +27,7 @@ int main(int argc, char** argv) {
   add_status(app, globals, chosen);
   add_list(app, globals, chosen);
   add_cancel(app, globals, chosen);
+  add_requeue(app, globals, chosen);
   add_mailbox(app, globals, chosen);
   add_pool(app, globals, chosen);
   add_models(app, globals, chosen);

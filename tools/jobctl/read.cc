@@ -1,9 +1,11 @@
-// jobctl status, list, cancel, mailbox, pool, models: what became of jobs, and what parkd is doing.
+// jobctl status, list, cancel, requeue, mailbox, pool, models: what became of jobs, and what parkd
+// is doing.
 #include <boost/json.hpp>
 #include <iostream>
 #include <optional>
 
 #include "tools/jobctl/commands.h"
+#include "tools/jobctl/daemon_client.h"
 #include "tools/jobctl/json_fields.h"
 #include "tools/jobctl/table.h"
 
@@ -11,20 +13,6 @@ namespace parkd::jobctl {
 namespace {
 
 namespace json = boost::json;
-
-// The 2xx answer, or nothing after printing why there is none and setting `code`.
-std::optional<HttpAnswer> answer_or_report(Result<HttpAnswer> answer, int& code) {
-  if (!answer.ok()) {
-    code = report(answer.status());
-    return std::nullopt;
-  }
-  if (answer->status >= 300) {
-    code = report(status_of(*answer));
-    return std::nullopt;
-  }
-  code = kExitOk;
-  return std::move(*answer);
-}
 
 std::vector<json::value> list_at(const json::value& from, std::string_view path) {
   const json::value* list = find(from, path);
@@ -41,150 +29,141 @@ void print_message(const json::value& message) {
 }
 
 int status(const GlobalOptions& globals, int64_t id) {
-  int code = kExitOk;
-  const auto answer =
-      answer_or_report(connect(globals)->get("/v1/jobs/" + std::to_string(id)), code);
-  if (!answer) return code;
-  const json::value& job = answer->json;
-  if (globals.json) {
-    std::cout << answer->text << "\n";
-  } else if (const auto state = text_at(job, "state"); !state.empty()) {
+  const auto client = connect(globals);
+  if (!client.ok()) return report(client.status());
+  const auto answer = (*client)->job(id);
+  const int code = show(globals, answer, [id](const json::value& job) {
+    const auto state = text_at(job, "state");
+    if (state.empty()) return print_message(job);
     std::cout << "job " << id << "  " << state;
     if (find(job, "units") != nullptr) std::cout << "  " << number_at(job, "units") << " units";
     std::cout << "  model " << text_at(job, "model") << "  since " << text_at(job, "created_at")
               << "\n";
     if (const auto why = text_at(job, "waits_for"); !why.empty()) std::cout << why << "\n";
-  } else {
-    print_message(job);
-  }
-  const auto outcome = text_at(job, "outcome");
+  });
+  if (code != kExitOk) return code;
+  const auto outcome = text_at(answer->json, "outcome");
   return outcome.empty() || outcome == "completed" ? kExitOk : kExitFailedOutcome;
 }
 
-struct ListOptions {
-  std::string model;
-  std::string state;
-  int64_t after = 0;
-  int64_t limit = 100;
-};
-
-int list(const GlobalOptions& globals, const ListOptions& options) {
-  std::string target =
-      "/v1/jobs?limit=" + std::to_string(options.limit) + "&after=" + std::to_string(options.after);
-  if (!options.model.empty()) target += "&model=" + url_encode(options.model);
-  if (!options.state.empty()) target += "&state=" + url_encode(options.state);
-  int code = kExitOk;
-  const auto answer = answer_or_report(connect(globals)->get(target), code);
-  if (!answer) return code;
-  if (globals.json) {
-    std::cout << answer->text << "\n";
-    return kExitOk;
-  }
-  std::vector<std::vector<std::string>> rows = {
-      {"ID", "STATE", "PRIORITY", "MODEL", "TENANT", "CUSTOM_ID", "CREATED"}};
-  for (const json::value& job : list_at(answer->json, "jobs")) {
-    rows.push_back({std::to_string(number_at(job, "id")), text_at(job, "state"),
-                    text_at(job, "priority"), text_at(job, "model"), text_at(job, "tenant"),
-                    one_line(text_at(job, "custom_id")), text_at(job, "created_at")});
-  }
-  print_table(rows);
-  return kExitOk;
+int list(const GlobalOptions& globals, const ListRequest& request) {
+  const auto client = connect(globals);
+  if (!client.ok()) return report(client.status());
+  return show(globals, (*client)->list(request), [](const json::value& answer) {
+    std::vector<std::vector<std::string>> rows = {
+        {"ID", "STATE", "PRIORITY", "MODEL", "TENANT", "CUSTOM_ID", "CREATED"}};
+    for (const json::value& job : list_at(answer, "jobs")) {
+      rows.push_back({std::to_string(number_at(job, "id")), text_at(job, "state"),
+                      text_at(job, "priority"), text_at(job, "model"), text_at(job, "tenant"),
+                      one_line(text_at(job, "custom_id")), text_at(job, "created_at")});
+    }
+    print_table(rows);
+  });
 }
 
 int cancel(const GlobalOptions& globals, const std::vector<int64_t>& ids) {
   const auto client = connect(globals);
+  if (!client.ok()) return report(client.status());
   int worst = kExitOk;
   for (const int64_t id : ids) {
-    int code = kExitOk;
-    const auto answer = answer_or_report(
-        client->post("/v1/jobs/" + std::to_string(id) + "/cancel", json::object()), code);
+    const int code = show(globals, (*client)->cancel(id), [id](const json::value& answer) {
+      std::cout << "job " << id << "  " << text_at(answer, "cancel") << "\n";
+    });
     worst = std::max(worst, code);
-    if (!answer) continue;
-    if (globals.json) {
-      std::cout << answer->text << "\n";
-    } else {
-      std::cout << "job " << id << "  " << text_at(answer->json, "cancel") << "\n";
-    }
   }
   return worst;
 }
 
+int requeue(const GlobalOptions& globals, const RequeueRequest& request) {
+  if (request.ids.empty() == request.failed_with.empty()) {
+    return report(invalid("give job ids or --failed-with CODE"));
+  }
+  const auto client = connect(globals);
+  if (!client.ok()) return report(client.status());
+  const auto answer = (*client)->requeue(request);
+  const int code = show(globals, answer, [](const json::value& requeued) {
+    for (const json::value& job : list_at(requeued, "jobs")) {
+      std::cout << "job " << number_at(job, "requeued_from") << "  requeued as job "
+                << number_at(job, "id") << "\n";
+    }
+  });
+  if (code != kExitOk) return code;
+  const size_t n_requeued = list_at(answer->json, "jobs").size();
+  if (n_requeued >= request.ids.size()) {
+    if (n_requeued == 0) std::cerr << "no job failed with " << request.failed_with << "\n";
+    return kExitOk;
+  }
+  std::cerr << "jobctl: " << n_requeued << " of " << request.ids.size()
+            << " jobs requeued: only one whose message is there, and says that it did not "
+               "complete, can be\n";
+  return kExitRefused;
+}
+
 struct MailboxOptions {
-  std::string key;
-  std::string cursor;
-  int64_t limit = 100;
-  int64_t wait_s = 0;
+  MailboxRequest request;
   bool take = false;
 };
 
 int mailbox(const GlobalOptions& globals, const MailboxOptions& options) {
   const auto client = connect(globals);
-  const std::string base = "/v1/mailbox/" + url_encode(options.key);
-  int code = kExitOk;
-  std::optional<HttpAnswer> answer;
-  if (options.take) {
-    // The client's first call: it is never sent twice, so no taken message can be lost that way.
-    answer = answer_or_report(client->post(base + "/take", json::object{{"limit", options.limit}}),
-                              code);
-  } else {
-    std::string target = base + "?limit=" + std::to_string(options.limit) +
-                         "&wait_s=" + std::to_string(options.wait_s);
-    if (!options.cursor.empty()) target += "&cursor=" + url_encode(options.cursor);
-    answer = answer_or_report(client->get(target), code);
+  if (!client.ok()) return report(client.status());
+  const std::string& key = options.request.key;
+  const auto print = [&key](const json::value& page) {
+    const auto messages = list_at(page, "messages");
+    for (const json::value& message : messages) print_message(message);
+    if (messages.empty()) std::cerr << "no message under " << key << "\n";
+  };
+  if (!options.take) return show(globals, (*client)->mailbox(options.request), print);
+  if (options.request.wait_s > 0) {
+    const auto page = (*client)->mailbox(options.request);
+    if (!page.ok()) return report(page.status());
   }
-  if (!answer) return code;
-  if (globals.json) {
-    std::cout << answer->text << "\n";
-    return kExitOk;
-  }
-  const auto messages = list_at(answer->json, "messages");
-  for (const json::value& message : messages) print_message(message);
-  if (messages.empty()) std::cerr << "no message under " << options.key << "\n";
-  return kExitOk;
+  const Status status =
+      (*client)->take(key, options.request.limit, [&](const Answer& taken) -> Status {
+        show(globals, taken, print);
+        std::cout.flush();
+        // What could not be printed is not taken.
+        return std::cout ? Status() : internal_error("cannot write to standard output");
+      });
+  return status.ok() ? kExitOk : report(status);
 }
 
 int pool(const GlobalOptions& globals) {
-  int code = kExitOk;
-  const auto answer = answer_or_report(connect(globals)->get("/v1/pool"), code);
-  if (!answer) return code;
-  if (globals.json) {
-    std::cout << answer->text << "\n";
-    return kExitOk;
-  }
-  std::vector<std::vector<std::string>> rows = {
-      {"MODEL", "STATE", "UNITS", "PEAK", "RUNNING", "PARKED", "LOT", "OUTPUT TOKENS"}};
-  for (const json::value& model : list_at(answer->json, "models")) {
-    const auto number = [&](const char* key) { return std::to_string(number_at(model, key)); };
-    rows.push_back({text_at(model, "model"), text_at(model, "state"),
-                    number("in_use_units") + "/" + number("capacity_units"), number("peak_units"),
-                    number("running_sequences") + "/" + number("max_num_seqs"), number("parked"),
-                    number("lot_places"), number("output_tokens")});
-  }
-  print_table(rows);
-  return kExitOk;
+  const auto dsn = chosen_dsn(globals);
+  if (!dsn.ok()) return report(dsn.status());
+  if (*dsn) return report(invalid("pool is a daemon's: ask one with --socket"));
+  DaemonClient daemon(chosen_socket(globals), globals.tenant);
+  return show(globals, daemon.pool(), [](const json::value& answer) {
+    std::vector<std::vector<std::string>> rows = {
+        {"MODEL", "STATE", "UNITS", "PEAK", "RUNNING", "PARKED", "LOT", "OUTPUT TOKENS"}};
+    for (const json::value& model : list_at(answer, "models")) {
+      const auto number = [&](const char* key) { return std::to_string(number_at(model, key)); };
+      rows.push_back({text_at(model, "model"), text_at(model, "state"),
+                      number("in_use_units") + "/" + number("capacity_units"), number("peak_units"),
+                      number("running_sequences") + "/" + number("max_num_seqs"), number("parked"),
+                      number("lot_places"), number("output_tokens")});
+    }
+    print_table(rows);
+  });
 }
 
 int models(const GlobalOptions& globals) {
-  int code = kExitOk;
-  const auto answer = answer_or_report(connect(globals)->get("/v1/models"), code);
-  if (!answer) return code;
-  if (globals.json) {
-    std::cout << answer->text << "\n";
-    return kExitOk;
-  }
-  std::vector<std::vector<std::string>> rows = {
-      {"MODEL", "STATE", "CONTEXT", "UNITS", "BLOCK", "FINGERPRINT", "WEIGHTS"}};
-  for (const json::value& model : list_at(answer->json, "data")) {
-    const auto failure = text_at(model, "failure");
-    rows.push_back({text_at(model, "id"), text_at(model, "state"),
-                    std::to_string(number_at(model, "context_tokens")),
-                    std::to_string(number_at(model, "capacity_units")),
-                    std::to_string(number_at(model, "block_size")),
-                    text_at(model, "system_fingerprint"),
-                    failure.empty() ? text_at(model, "description") : failure});
-  }
-  print_table(rows);
-  return kExitOk;
+  const auto client = connect(globals);
+  if (!client.ok()) return report(client.status());
+  return show(globals, (*client)->models(), [](const json::value& answer) {
+    std::vector<std::vector<std::string>> rows = {
+        {"MODEL", "STATE", "CONTEXT", "UNITS", "BLOCK", "FINGERPRINT", "WEIGHTS"}};
+    for (const json::value& model : list_at(answer, "data")) {
+      const auto failure = text_at(model, "failure");
+      rows.push_back({text_at(model, "id"), text_at(model, "state"),
+                      std::to_string(number_at(model, "context_tokens")),
+                      std::to_string(number_at(model, "capacity_units")),
+                      std::to_string(number_at(model, "block_size")),
+                      text_at(model, "system_fingerprint"),
+                      failure.empty() ? text_at(model, "description") : failure});
+    }
+    print_table(rows);
+  });
 }
 
 }  // namespace
@@ -198,7 +177,7 @@ void add_status(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
 }
 
 void add_list(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
-  auto options = std::make_shared<ListOptions>();
+  auto options = std::make_shared<ListRequest>();
   CLI::App* command = app.add_subcommand("list", "Live jobs");
   command->add_option("--model", options->model, "Only this model's");
   command->add_option("--state", options->state, "scheduled, queued or claimed");
@@ -217,13 +196,28 @@ void add_cancel(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
       [ids, &globals, &chosen] { chosen = [ids, &globals] { return cancel(globals, *ids); }; });
 }
 
+void add_requeue(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
+  auto request = std::make_shared<RequeueRequest>();
+  CLI::App* command =
+      app.add_subcommand("requeue", "Make new jobs of finished ones that did not complete");
+  command->add_option("ids", request->ids, "Job ids");
+  command->add_option("--failed-with", request->failed_with,
+                      "All that failed with this code: run_timeout, internal ...");
+  command->add_option("--model", request->model, "... of this model only");
+  command->callback([request, &globals, &chosen] {
+    chosen = [request, &globals] { return requeue(globals, *request); };
+  });
+}
+
 void add_mailbox(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   auto options = std::make_shared<MailboxOptions>();
   CLI::App* command = app.add_subcommand("mailbox", "Results under a mailbox key");
-  command->add_option("key", options->key, "The mailbox key")->required();
-  command->add_option("--cursor", options->cursor, "Only messages after this cursor (--json)");
-  command->add_option("--limit", options->limit, "At most so many, up to 1000");
-  command->add_option("--wait", options->wait_s, "Wait up to so many seconds for one, up to 60");
+  command->add_option("key", options->request.key, "The mailbox key")->required();
+  command->add_option("--cursor", options->request.cursor,
+                      "Only messages after this cursor (--json)");
+  command->add_option("--limit", options->request.limit, "At most so many, up to 1000");
+  command->add_option("--wait", options->request.wait_s,
+                      "Wait up to so many seconds for one, up to 60");
   command->add_flag("--take", options->take, "Remove what is printed");
   command->callback([options, &globals, &chosen] {
     chosen = [options, &globals] { return mailbox(globals, *options); };

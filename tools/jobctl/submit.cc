@@ -140,13 +140,14 @@ int print_message(const GlobalOptions& globals, const json::value& message) {
 }
 
 // Reads the key's messages until the job's own is there.
-int wait_for(HttpClient& client, const GlobalOptions& globals, int64_t id, const std::string& key,
+int wait_for(Client& client, const GlobalOptions& globals, int64_t id, const std::string& key,
              std::optional<std::chrono::seconds> limit) {
   SystemClock clock;
   const SteadyTime start = clock.steady_now();
-  std::string cursor;
+  MailboxRequest request;
+  request.key = key;
   for (;;) {
-    int64_t wait_s = 20;
+    request.wait_s = 20;
     if (limit) {
       const auto left =
           *limit - std::chrono::duration_cast<std::chrono::seconds>(clock.steady_now() - start);
@@ -154,25 +155,38 @@ int wait_for(HttpClient& client, const GlobalOptions& globals, int64_t id, const
         std::cerr << "jobctl: job " << id << " has not finished; see: jobctl status " << id << "\n";
         return kExitTimedOut;
       }
-      wait_s = std::min<int64_t>(wait_s, left.count());
+      request.wait_s = std::min<int64_t>(request.wait_s, left.count());
     }
-    std::string target = "/v1/mailbox/" + url_encode(key) + "?wait_s=" + std::to_string(wait_s);
-    if (!cursor.empty()) target += "&cursor=" + url_encode(cursor);
-    const auto answer = client.get(target);
-    if (!answer.ok() || answer->status == 503) {
-      // The job is on disk; a daemon that restarts will finish it.
-      std::cerr << "jobctl: waiting for parkd to come back\n";
+    const auto page = client.mailbox(request);
+    if (page.status().code() == StatusCode::unavailable) {
+      // The job is on disk; a daemon, or a database, that comes back has it.
+      std::cerr << "jobctl: waiting: " << page.status().message() << "\n";
       ::sleep(1);
       continue;
     }
-    if (answer->status != 200) return report(status_of(*answer));
-    if (const auto* messages = find(answer->json, "messages"); messages && messages->is_array()) {
+    if (!page.ok()) return report(page.status());
+    if (const auto* messages = find(page->json, "messages"); messages && messages->is_array()) {
       for (const json::value& message : messages->get_array()) {
         if (number_at(message, "id") == id) return print_message(globals, message);
       }
     }
-    if (const std::string next = text_at(answer->json, "next_cursor"); !next.empty()) cursor = next;
+    if (const std::string next = text_at(page->json, "next_cursor"); !next.empty()) {
+      request.cursor = next;
+    }
   }
+}
+
+// The answer may be lost on its way: the key makes the same job of a repeat.
+Result<Answer> submit_repeating(Client& client, const json::value& job) {
+  Result<Answer> answer = client.submit(job);
+  const auto is_lost = [&answer] {
+    return answer.status().code() == StatusCode::unavailable && answer.status().param().empty();
+  };
+  for (int repeat = 0; is_lost() && repeat < kRepeats; ++repeat) {
+    ::usleep(kRepeatAfter_us);
+    answer = client.submit(job);
+  }
+  return answer;
 }
 
 int submit(const GlobalOptions& globals, const SubmitOptions& options) {
@@ -185,23 +199,15 @@ int submit(const GlobalOptions& globals, const SubmitOptions& options) {
     limit = *parsed;
   }
   const auto client = connect(globals);
-  auto answer = client->post("/v1/jobs", *job);
-  // The answer may have been lost on its way: the key makes the same job of the repeat.
-  for (int repeat = 0; !answer.ok() && repeat < kRepeats; ++repeat) {
-    ::usleep(kRepeatAfter_us);
-    answer = client->post("/v1/jobs", *job);
-  }
+  if (!client.ok()) return report(client.status());
+  const auto answer = submit_repeating(**client, *job);
   if (!answer.ok()) return report(answer.status());
-  if (answer->status >= 300) return report(status_of(*answer));
   const int64_t id = number_at(answer->json, "id");
   const std::string key = text_at(answer->json, "mailbox_key");
-  if (options.wait) return wait_for(*client, globals, id, key, limit);
-  if (globals.json) {
-    std::cout << answer->text << "\n";
-  } else {
+  if (options.wait) return wait_for(**client, globals, id, key, limit);
+  return show(globals, answer, [&](const json::value&) {
     std::cout << "job " << id << " accepted; results: jobctl mailbox " << key << "\n";
-  }
-  return kExitOk;
+  });
 }
 
 }  // namespace

@@ -149,6 +149,8 @@ Status Connection::failed() {
     throw;
   } catch (const pqxx::sql_error& error) {
     sqlstate_ = error.sqlstate();
+    // libpqxx 6.4 keeps this one's to itself.
+    if (dynamic_cast<const pqxx::insufficient_privilege*>(&error)) sqlstate_ = "42501";
     hint_ = hint_line(error.what());
     Status status(code_of(sqlstate_), first_line(error.what()));
     if (!connected()) {

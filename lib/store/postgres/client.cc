@@ -1,0 +1,474 @@
+#include "lib/store/postgres/client.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/base/text.h"
+#include "lib/store/postgres/dsn.h"
+#include "lib/store/postgres/migrator.h"
+#include "lib/store/postgres/pg_text.h"
+#include "lib/store/postgres/rows.h"
+#include "lib/store/postgres/statements.h"
+
+namespace parkd {
+namespace {
+
+using std::chrono::milliseconds;
+
+// How often an empty mailbox is looked at: soon at first, then at the slower pace; the slower one
+// alone where the database announces results.
+constexpr milliseconds kPollFirst{50};
+constexpr milliseconds kPollMax{1000};
+
+// idempotency_pkey
+constexpr Statement kSubmitJson{"client_submit",
+                                "SELECT id, mailbox_key, existed FROM parkd.submit($1::json)"};
+// jobs_pkey
+constexpr Statement kStillLive{"client_still_live",
+                               "SELECT id FROM parkd.jobs WHERE id = ANY ($1::bigint[])"};
+// LATERAL: parkd.live is a barrier, so what it is asked for has to be inside. jobs_pkey.
+#define PARKD_LIVE_JOBS                                                                         \
+  "SELECT " PARKD_JOB_COLUMNS                                                                   \
+  ", live_state, live_units, live_reason FROM parkd.jobs LEFT JOIN LATERAL (SELECT l.state AS " \
+  "live_state, l.units AS live_units, l.reason AS live_reason FROM parkd.live l WHERE l.id = "  \
+  "parkd.jobs.id AND parkd.jobs.state = 'claimed') x ON true "
+constexpr Statement kFindLive{"client_find_live",
+                              PARKD_LIVE_JOBS "WHERE id = $2 AND ($3 = '' OR tenant = $3)"};
+constexpr Statement kListLive{
+    "client_list_live", PARKD_LIVE_JOBS
+    "WHERE id > $2 AND ($3::text IS NULL OR tenant = $3) AND ($4::text IS NULL OR model = $4) AND "
+    "($5::text IS NULL OR CASE WHEN state = 'scheduled' AND run_at <= clock_timestamp() THEN "
+    "'queued' ELSE state::text END = $5) ORDER BY id LIMIT $6"};
+// history_job, then mailbox_key in one partition
+constexpr Statement kFindMessage{
+    "client_find_message",
+    "SELECT " PARKD_MESSAGE_COLUMNS
+    " FROM (SELECT p.mailbox_key AS its_key, p.tenant AS its_tenant, p.sequence AS its_sequence, "
+    "p.expires_at AS its_end FROM parkd.past p WHERE p.id = $1 AND ($2 = '' OR p.tenant = $2)) h "
+    "JOIN parkd.mailbox ON mailbox_key = its_key AND tenant = its_tenant AND sequence = "
+    "its_sequence AND expires_at = its_end AND expires_at > clock_timestamp()"};
+// history_job
+constexpr Statement kFindPast{
+    "client_find_past",
+    "SELECT id, tenant, custom_id, model, outcome, error_code, prompt_tokens, completion_tokens, "
+    "parkd.us_v1(created_at), parkd.us_v1(finished_at) FROM parkd.past WHERE id = $1 AND ($2 = '' "
+    "OR tenant = $2)"};
+// jobs_pkey, history_job
+constexpr Statement kCancelJob{"client_cancel", "SELECT parkd.cancel($1)"};
+constexpr Statement kRequeueJobs{
+    "client_requeue",
+    "SELECT requeued_from, id FROM parkd.requeue($1::bigint[], $2, $3) ORDER BY requeued_from"};
+// mailbox_key
+constexpr Statement kFetchPage{"client_fetch",
+                               "SELECT " PARKD_MESSAGE_COLUMNS
+                               " FROM parkd.fetch($1, $2, $3, $4) ORDER BY sequence"};
+constexpr Statement kTakeOldest{"client_take", "SELECT " PARKD_MESSAGE_COLUMNS
+                                               " FROM parkd.take($1, $2, $3) ORDER BY sequence"};
+constexpr Statement kResultsAreTold{"client_results_are_told",
+                                    "SELECT notify_results FROM parkd.settings"};
+constexpr Statement kOpenBatch{"client_open_batch",
+                               "SELECT parkd.open_batch($1::json, parkd.from_us_v1($2))"};
+constexpr Statement kSealBatch{"client_seal_batch", "SELECT parkd.seal_batch($1)"};
+constexpr Statement kCancelBatch{"client_cancel_batch", "SELECT parkd.cancel_batch($1)"};
+// batches_pkey
+constexpr Statement kBatch{
+    "client_batch",
+    "SELECT id, tenant, status, total, completed, failed, cancelled, truncated, "
+    "parkd.us_v1(created_at), parkd.us_v1(sealed_at), parkd.us_v1(finished_at), "
+    "parkd.us_v1(deadline), metadata FROM parkd.batch_status WHERE id = $1 AND ($2 = '' OR tenant "
+    "= $2)"};
+constexpr Statement kModels{"client_models",
+                            "SELECT name, content_hash, context_tokens, (paused_at IS NOT "
+                            "NULL)::int FROM parkd.models ORDER BY name"};
+constexpr Statement kRegisterModel{"client_register_model",
+                                   "SELECT parkd.register_model_v1($1, $2, $3)"};
+constexpr Statement kBegin{"client_begin", "BEGIN"};
+constexpr Statement kCommit{"client_commit", "COMMIT"};
+
+Connection::Options session(const std::string& dsn) {
+  Connection::Options options;
+  options.dsn = dsn;
+  options.application_name = "jobctl";
+  options.prepare = false;
+  return options;
+}
+
+void append_field(std::string& out, const char* key, std::string_view text) {
+  if (text.empty()) return;
+  out += std::string(",\"") + key + "\":";
+  append_json_string(out, text);
+}
+
+void append_raw(std::string& out, const char* key, std::string_view json) {
+  if (json.empty()) return;
+  out += std::string(",\"") + key + "\":";
+  out += json;
+}
+
+// A job as parkd.submit reads it: the client's columns of parkd.jobs.
+std::string submit_json(const JobSpec& spec) {
+  std::string out = "{\"endpoint\":";
+  append_json_string(out, spec.endpoint);
+  append_field(out, "model", spec.model);
+  append_field(out, "tenant", spec.tenant);
+  append_field(out, "priority", to_string(spec.priority));
+  append_field(out, "mailbox_key", spec.mailbox_key);
+  append_field(out, "custom_id", spec.custom_id);
+  append_field(out, "batch_id", spec.batch_id);
+  append_field(out, "idempotency_key", spec.idempotency_key);
+  append_raw(out, "metadata", spec.metadata);
+  append_raw(out, "body", spec.body);
+  if (spec.run_at) append_field(out, "run_at", to_rfc3339(*spec.run_at));
+  if (spec.deadline) append_field(out, "deadline", to_rfc3339(*spec.deadline));
+  const auto seconds = [&](const char* key, const std::optional<std::chrono::seconds>& value) {
+    if (value) append_field(out, key, std::to_string(value->count()) + " seconds");
+  };
+  seconds("run_timeout", spec.run_timeout);
+  seconds("retention", spec.retention);
+  append_raw(out, "max_attempts", std::to_string(spec.max_attempts));
+  return out + "}";
+}
+
+std::string array_of(const std::vector<std::string>& jobs) {
+  std::string out = "[";
+  for (const std::string& job : jobs) out += (out.size() > 1 ? "," : "") + job;
+  return out + "]";
+}
+
+std::optional<WallTime> time_at(const pqxx::row& row, pqxx::row::size_type column) {
+  if (row[column].is_null()) return std::nullopt;
+  return from_unix_us(integer(row, column));
+}
+
+PostgresClient::LiveJob parse_live(const pqxx::row& row) {
+  PostgresClient::LiveJob live;
+  live.job = parse_job(row);
+  live.state = row[28].is_null() ? std::string(to_string(live.job.state)) : text(row, 28);
+  if (!row[29].is_null()) live.units = integer(row, 29);
+  live.waits_for = text(row, 30);
+  return live;
+}
+
+std::string quoted(const std::string& text) {
+  std::string out;
+  append_json_string(out, text);
+  return out;
+}
+
+Status no_batch(const std::string& id) {
+  return not_found("there is no batch " + quoted(id));
+}
+
+}  // namespace
+
+PostgresClient::PostgresClient(std::string dsn, std::string tenant)
+    : dsn_(std::move(dsn)), tenant_(std::move(tenant)), connection_(session(dsn_)) {}
+
+// --- the session
+
+Status PostgresClient::open() {
+  if (connection_.connected() && checked_) return {};
+  checked_ = false;
+  listening_ = false;
+  if (const Status status = connection_.connect(); !status.ok()) return with_target(status, dsn_);
+  if (const Status status = check_schema(connection_, embedded_migrations()); !status.ok()) {
+    return explain(status);
+  }
+  checked_ = true;
+  return {};
+}
+
+Result<pqxx::result> PostgresClient::run(const Statement& statement, const Params& params) {
+  PARKD_RETURN_IF_ERROR(open());
+  auto rows = connection_.run(statement, params);
+  if (!rows.ok()) return explain(rows.status());
+  return rows;
+}
+
+// The server's words without their "ERROR:", with its hint, under the code a client acts by; with
+// database and login, where they are what is wrong.
+Status PostgresClient::explain(const Status& status) const {
+  const std::string& sqlstate = connection_.sqlstate();
+  StatusCode code = status.code();
+  std::string hint = connection_.hint();
+  bool of_database = code == StatusCode::unavailable || sqlstate.empty();
+  if (sqlstate == "42501") {
+    code = StatusCode::denied;
+    of_database = true;
+    if (hint.empty())
+      hint = "An administrator may GRANT parkd_submitter (or parkd_reader) to this login.";
+  } else if (sqlstate == "53400") {
+    code = StatusCode::exhausted;
+    of_database = false;
+  } else if (sqlstate == "23505" || sqlstate == "55000") {
+    code = StatusCode::conflict;
+  } else if (sqlstate == "42883" || sqlstate == "42P01" || sqlstate == "3F000") {
+    code = StatusCode::conflict;
+    of_database = true;
+    hint = "Run jobctl migrate check.";
+  }
+  std::string message = status.message();
+  for (const std::string_view prefix : {"ERROR:  ", "FATAL:  "}) {
+    if (message.rfind(prefix, 0) == 0) message.erase(0, prefix.size());
+  }
+  if (!sqlstate.empty() && !hint.empty()) message += ". " + hint;
+  while (!message.empty() && message.back() == '.') message.pop_back();
+  const Status explained = Status(code, message).with_param(status.param());
+  return of_database ? with_target(explained, dsn_) : explained;
+}
+
+// --- submit
+
+Status PostgresClient::fill_in_model(std::vector<JobSpec>& jobs) {
+  const auto is_missing = [](const JobSpec& job) { return job.model.empty(); };
+  if (std::none_of(jobs.begin(), jobs.end(), is_missing)) return {};
+  PARKD_ASSIGN_OR_RETURN(const std::vector<Model> known, models());
+  if (known.size() != 1) {
+    return invalid_param("model", "model is missing, and the database knows " +
+                                      std::to_string(known.size()) + " models, not one");
+  }
+  for (JobSpec& job : jobs) {
+    if (job.model.empty()) job.model = known.front().name;
+  }
+  return {};
+}
+
+// Tries them one after the other in a transaction that comes to nothing.
+Result<size_t> PostgresClient::first_refused(const std::vector<std::string>& jobs) {
+  PARKD_RETURN_IF_ERROR(run(kBegin, {}).status());
+  size_t at = 0;
+  while (at < jobs.size() &&
+         connection_.run(kSubmitJson, Params().add("[" + jobs[at] + "]")).ok()) {
+    ++at;
+  }
+  connection_.close();  // which ends it
+  return at;
+}
+
+Result<std::vector<SubmittedJob>> PostgresClient::submit(std::vector<JobSpec> jobs) {
+  PARKD_RETURN_IF_ERROR(fill_in_model(jobs));
+  std::vector<std::string> rendered;
+  for (JobSpec& job : jobs) {
+    if (job.tenant.empty()) job.tenant = tenant_;
+    rendered.push_back(submit_json(job));
+  }
+  Params params;
+  params.add(array_of(rendered));
+  auto rows = run(kSubmitJson, params);
+  // Another session was storing the same key at the same moment: now it is there to be found.
+  if (!rows.ok() && connection_.sqlstate() == "23505") rows = run(kSubmitJson, params);
+  if (!rows.ok()) {
+    Status status = rows.status();
+    const bool of_one_job =
+        status.code() == StatusCode::invalid || status.code() == StatusCode::conflict;
+    if (of_one_job && rendered.size() > 1) {
+      PARKD_ASSIGN_OR_RETURN(const size_t at, first_refused(rendered));
+      if (at < rendered.size()) status.with_param("jobs[" + std::to_string(at) + "]");
+    }
+    return status;
+  }
+  std::vector<SubmittedJob> submitted;
+  ArrayText existing;
+  bool any_existed = false;
+  for (const auto& row : *rows) {
+    submitted.push_back({static_cast<JobId>(integer(row, 0)), text(row, 1), text(row, 2) == "t"});
+    if (!submitted.back().existed) continue;
+    existing.add(integer(row, 0));
+    any_existed = true;
+  }
+  if (!any_existed) return submitted;
+  // In a later statement: a job that is not live by now had finished, or has since.
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result live, run(kStillLive, Params().add(existing.take())));
+  for (SubmittedJob& job : submitted) {
+    job.finished = job.existed && std::none_of(live.begin(), live.end(), [&](const auto& row) {
+                     return static_cast<JobId>(integer(row, 0)) == job.id;
+                   });
+  }
+  return submitted;
+}
+
+// --- jobs
+
+Result<PostgresClient::Found> PostgresClient::find(JobId id) {
+  const auto number = static_cast<int64_t>(id);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result live,
+                         run(kFindLive, Params().add_null().add(number).add(encode_text(tenant_))));
+  if (!live.empty()) return Found(parse_live(live[0]));
+  Params params;
+  params.add(number).add(encode_text(tenant_));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result messages, run(kFindMessage, params));
+  if (!messages.empty()) return Found(parse_message(messages[0]));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result past, run(kFindPast, params));
+  if (!past.empty()) return Found(parse_history(past[0]));
+  return Found();
+}
+
+Result<std::vector<PostgresClient::LiveJob>> PostgresClient::list(const ListFilter& filter) {
+  Params params;
+  params.add_null().add(static_cast<int64_t>(filter.after));
+  tenant_.empty() ? params.add_null() : params.add(encode_text(tenant_));
+  filter.model ? params.add(encode_text(*filter.model)) : params.add_null();
+  filter.state ? params.add(std::string(to_string(*filter.state))) : params.add_null();
+  params.add(int64_t{filter.limit});
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kListLive, params));
+  std::vector<LiveJob> jobs;
+  for (const auto& row : rows) jobs.push_back(parse_live(row));
+  return jobs;
+}
+
+Result<CancelAnswer> PostgresClient::cancel(JobId id) {
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
+                         run(kCancelJob, Params().add(static_cast<int64_t>(id))));
+  const std::string word = text(rows[0], 0);
+  if (word == "cancelled") return CancelAnswer::cancelled;
+  if (word == "cancel_requested") return CancelAnswer::cancel_requested;
+  if (word == "already_finished") return CancelAnswer::already_finished;
+  return CancelAnswer::not_found;
+}
+
+Result<std::vector<PostgresClient::Requeued>> PostgresClient::requeue(const Requeue& what) {
+  ArrayText ids;
+  for (const JobId id : what.ids) ids.add(static_cast<int64_t>(id));
+  Params params;
+  what.ids.empty() ? params.add_null() : params.add(ids.take());
+  what.error_code.empty() ? params.add_null() : params.add(what.error_code);
+  what.model.empty() ? params.add_null() : params.add(encode_text(what.model));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kRequeueJobs, params));
+  std::vector<Requeued> requeued;
+  for (const auto& row : rows) {
+    requeued.push_back({static_cast<JobId>(integer(row, 0)), static_cast<JobId>(integer(row, 1))});
+  }
+  return requeued;
+}
+
+// --- the mailbox
+
+Result<FetchAnswer> PostgresClient::fetch_now(const std::string& mailbox_key,
+                                              uint64_t after_sequence, int32_t limit) {
+  Params params;
+  params.add(encode_text(mailbox_key))
+      .add(static_cast<int64_t>(after_sequence))
+      .add(int64_t{limit})
+      .add(encode_text(tenant_));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kFetchPage, params));
+  FetchAnswer answer;
+  answer.next_sequence = after_sequence;
+  for (const auto& row : rows) {
+    answer.messages.push_back(parse_message(row));
+    answer.next_sequence = answer.messages.back().sequence;
+  }
+  return answer;
+}
+
+// Opt-in, by the database: where results are not announced, or a pooler loses the announcements,
+// polling alone finds them.
+void PostgresClient::listen_for_results() {
+  if (listening_) return;
+  const auto told = run(kResultsAreTold, {});
+  if (!told.ok() || told->empty() || text((*told)[0], 0) != "t") return;
+  // Whatever comes ends the wait: looking once in vain is cheaper than taking the payload apart.
+  listening_ = connection_.listen("parkd_results", [](const std::string&) {}).ok();
+}
+
+Result<FetchAnswer> PostgresClient::fetch(const std::string& mailbox_key, uint64_t after_sequence,
+                                          int32_t limit, milliseconds wait) {
+  SystemClock clock;
+  const SteadyTime until = clock.steady_now() + wait;
+  if (wait.count() > 0) {
+    PARKD_RETURN_IF_ERROR(open());
+    listen_for_results();  // before the first look, so that nothing falls between
+  }
+  milliseconds pause = listening_ ? kPollMax : kPollFirst;
+  for (;;) {
+    PARKD_ASSIGN_OR_RETURN(FetchAnswer answer, fetch_now(mailbox_key, after_sequence, limit));
+    const auto left = std::chrono::duration_cast<milliseconds>(until - clock.steady_now());
+    if (!answer.messages.empty() || left.count() <= 0) return answer;
+    PARKD_RETURN_IF_ERROR(connection_.wait(std::min(pause, left)));
+    pause = std::min(2 * pause, kPollMax);
+  }
+}
+
+Status PostgresClient::take(const std::string& mailbox_key, int32_t limit,
+                            const std::function<Status(const std::vector<Message>&)>& keep) {
+  PARKD_RETURN_IF_ERROR(run(kBegin, {}).status());
+  const auto taken =
+      run(kTakeOldest,
+          Params().add(encode_text(mailbox_key)).add(int64_t{limit}).add(encode_text(tenant_)));
+  Status status = taken.status();
+  if (status.ok()) {
+    std::vector<Message> messages;
+    for (const auto& row : *taken) messages.push_back(parse_message(row));
+    status = keep(messages);
+  }
+  if (status.ok() && connection_.connected()) {
+    const auto committed = connection_.run(kCommit, {});
+    return committed.ok() ? Status() : explain(committed.status());
+  }
+  connection_.close();  // and the messages stay
+  return status;
+}
+
+// --- batches
+
+Result<std::string> PostgresClient::open_batch(const std::string& metadata,
+                                               std::optional<WallTime> deadline) {
+  Params params;
+  metadata.empty() ? params.add_null() : params.add(metadata);
+  deadline ? params.add(to_unix_us(*deadline)) : params.add_null();
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kOpenBatch, params));
+  return text(rows[0], 0);
+}
+
+Result<PostgresClient::Batch> PostgresClient::batch(const std::string& id) {
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
+                         run(kBatch, Params().add(encode_text(id)).add(encode_text(tenant_))));
+  if (rows.empty()) return no_batch(id);
+  const pqxx::row row = rows[0];
+  Batch batch;
+  batch.id = text(row, 0);
+  batch.tenant = text(row, 1);
+  batch.status = text(row, 2);
+  batch.total = integer(row, 3);
+  batch.completed = integer(row, 4);
+  batch.failed = integer(row, 5);
+  batch.cancelled = integer(row, 6);
+  batch.truncated = integer(row, 7);
+  batch.created_at = time_at(row, 8);
+  batch.sealed_at = time_at(row, 9);
+  batch.finished_at = time_at(row, 10);
+  batch.deadline = time_at(row, 11);
+  batch.metadata = text(row, 12);
+  return batch;
+}
+
+Result<int64_t> PostgresClient::seal_batch(const std::string& id) {
+  PARKD_RETURN_IF_ERROR(batch(id).status());
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kSealBatch, Params().add(encode_text(id))));
+  return integer(rows[0], 0);
+}
+
+Result<int64_t> PostgresClient::cancel_batch(const std::string& id) {
+  PARKD_RETURN_IF_ERROR(batch(id).status());
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kCancelBatch, Params().add(encode_text(id))));
+  return integer(rows[0], 0);
+}
+
+// --- models
+
+Result<std::vector<PostgresClient::Model>> PostgresClient::models() {
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kModels, {}));
+  std::vector<Model> models;
+  for (const auto& row : rows) {
+    models.push_back({text(row, 0), text(row, 1), integer(row, 2), integer(row, 3) != 0});
+  }
+  return models;
+}
+
+Result<bool> PostgresClient::register_model(const Model& model) {
+  Params params;
+  params.add(encode_text(model.name)).add(model.content_hash).add(model.context_tokens);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kRegisterModel, params));
+  return text(rows[0], 0) == "t";
+}
+
+}  // namespace parkd

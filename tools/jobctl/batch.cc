@@ -1,0 +1,259 @@
+// jobctl batch open, add, seal, status, cancel: batches whose state is parkd's own. (batch run
+// keeps its state in files: batch_run.cc.)
+#include <boost/json.hpp>
+#include <iostream>
+#include <map>
+
+#include "lib/base/clock.h"
+#include "lib/base/text.h"
+#include "lib/job/chat_request.h"
+#include "lib/job/wire.h"
+#include "tools/jobctl/batch_files.h"
+#include "tools/jobctl/commands.h"
+#include "tools/jobctl/json_fields.h"
+#include "tools/jobctl/table.h"
+#include "tools/jobctl/time_option.h"
+
+namespace parkd::jobctl {
+namespace {
+
+namespace json = boost::json;
+
+// One piece of a file is accepted whole or refused whole; most files are one piece.
+constexpr size_t kPieceJobs = 10'000;
+constexpr size_t kPieceBytes = 32 << 20;
+constexpr size_t kShownLines = 20;
+
+struct OpenOptions {
+  std::string deadline;
+  std::string metadata;
+};
+
+struct AddOptions {
+  std::string batch;
+  std::string input;
+  std::string model;
+  std::string priority = "low";
+  std::string mailbox_key;
+  std::string retention;
+  bool seal = false;
+};
+
+void print_batch(const json::value& batch) {
+  std::vector<std::vector<std::string>> rows = {
+      {"BATCH", "STATUS", "TOTAL", "COMPLETED", "FAILED", "CANCELLED", "TRUNCATED", "DEADLINE"}};
+  const auto number = [&batch](const char* key) { return std::to_string(number_at(batch, key)); };
+  rows.push_back({text_at(batch, "id"), text_at(batch, "status"), number("total"),
+                  number("completed"), number("failed"), number("cancelled"), number("truncated"),
+                  text_at(batch, "deadline")});
+  print_table(rows);
+}
+
+int open(const GlobalOptions& globals, const OpenOptions& options) {
+  SystemClock clock;
+  json::object request;
+  const auto deadline = parse_instant(options.deadline, clock.now());
+  if (!deadline.ok()) return report(deadline.status());
+  if (!deadline->empty()) request["deadline"] = *deadline;
+  if (!options.metadata.empty()) {
+    json::error_code error;
+    request["metadata"] = json::parse(options.metadata, error);
+    if (error || !request["metadata"].is_object()) {
+      return report(invalid("--metadata must be a JSON object"));
+    }
+  }
+  const auto client = connect(globals);
+  if (!client.ok()) return report(client.status());
+  return show(globals, (*client)->open_batch(request),
+              [](const json::value& batch) { std::cout << text_at(batch, "id") << "\n"; });
+}
+
+// --- add
+
+class BatchAdd {
+ public:
+  BatchAdd(const AddOptions& options, Client& client, BatchInput input)
+      : options_(options), client_(client), input_(std::move(input)) {}
+
+  Status run();
+  int64_t n_added() const { return n_added_; }
+  int64_t n_existed() const { return n_existed_; }
+  const std::string& mailbox_key() const { return mailbox_key_; }
+
+ private:
+  Status read_batch();
+  Status check_lines() const;
+  Result<json::object> make_job(const BatchLine& line) const;
+  Status submit(json::array jobs, const std::vector<const BatchLine*>& lines);
+
+  const AddOptions& options_;
+  Client& client_;
+  const BatchInput input_;
+  std::string mailbox_key_;
+  std::string deadline_;
+  int64_t retention_s_ = 0;
+  int64_t n_added_ = 0;
+  int64_t n_existed_ = 0;
+};
+
+Status BatchAdd::read_batch() {
+  PARKD_ASSIGN_OR_RETURN(const Answer batch, client_.batch(options_.batch));
+  deadline_ = text_at(batch.json, "deadline");
+  mailbox_key_ = options_.mailbox_key.empty() ? options_.batch : options_.mailbox_key;
+  if (options_.retention.empty()) return {};
+  PARKD_ASSIGN_OR_RETURN(const auto retention, parse_duration(options_.retention));
+  retention_s_ = retention.count();
+  return {};
+}
+
+// The key makes a repeated add the same jobs.
+Result<json::object> BatchAdd::make_job(const BatchLine& line) const {
+  PARKD_ASSIGN_OR_RETURN(const std::string text, input_.read(line));
+  json::object job = json::parse(text).get_object();  // checked when the input was opened
+  job["batch_id"] = options_.batch;
+  job["mailbox_key"] = mailbox_key_;
+  job["idempotency_key"] =
+      options_.batch + "/" + to_hex(fnv1a64(line.custom_id)) + "/" + std::to_string(line.number);
+  if (!job.contains("priority")) job["priority"] = options_.priority;
+  if (!deadline_.empty() && !job.contains("deadline")) job["deadline"] = deadline_;
+  if (retention_s_ > 0) job["retention_s"] = retention_s_;
+  if (!options_.model.empty()) {
+    job["model"] = options_.model;
+    if (json::object* body = job["body"].if_object()) body->erase("model");
+  }
+  return job;
+}
+
+// What can be told without parkd is told of all lines, before any of them is sent.
+Status BatchAdd::check_lines() const {
+  std::string faults;
+  size_t n_faults = 0;
+  for (const BatchLine& line : input_.lines()) {
+    PARKD_ASSIGN_OR_RETURN(const json::object job, make_job(line));
+    const auto parsed = parse_submit(json::serialize(job), {});
+    Status status = parsed.status();
+    if (status.ok()) status = parse_chat_request(parsed->jobs.front().body, {}).status();
+    if (status.ok() || ++n_faults > kShownLines) continue;
+    faults += "\n  line " + std::to_string(line.number) + ": " + status.message();
+    if (!status.param().empty()) faults += " (" + status.param() + ")";
+  }
+  if (n_faults == 0) return {};
+  return invalid(std::to_string(n_faults) + " lines cannot be jobs, so none was added:" + faults);
+}
+
+Status BatchAdd::submit(json::array jobs, const std::vector<const BatchLine*>& lines) {
+  const auto answer = client_.submit(json::object{{"jobs", std::move(jobs)}});
+  if (!answer.ok()) {
+    size_t index = 0;
+    Status status = answer.status();
+    if (std::sscanf(status.param().c_str(), "jobs[%zu]", &index) == 1 && index < lines.size()) {
+      status = Status(status.code(),
+                      "line " + std::to_string(lines[index]->number) + ": " + status.message());
+    }
+    return status;
+  }
+  if (const json::value* list = find(answer->json, "jobs"); list && list->is_array()) {
+    for (const json::value& job : list->get_array()) {
+      flag_at(job, "existed") ? ++n_existed_ : ++n_added_;
+    }
+  }
+  return {};
+}
+
+Status BatchAdd::run() {
+  PARKD_RETURN_IF_ERROR(read_batch());
+  PARKD_RETURN_IF_ERROR(check_lines());
+  json::array jobs;
+  std::vector<const BatchLine*> lines;
+  size_t bytes = 0;
+  for (const BatchLine& line : input_.lines()) {
+    PARKD_ASSIGN_OR_RETURN(json::object job, make_job(line));
+    jobs.push_back(std::move(job));
+    lines.push_back(&line);
+    bytes += static_cast<size_t>(line.length);
+    if (&line != &input_.lines().back() && jobs.size() < kPieceJobs && bytes < kPieceBytes) {
+      continue;
+    }
+    PARKD_RETURN_IF_ERROR(submit(std::move(jobs), lines));
+    jobs = {};
+    lines.clear();
+    bytes = 0;
+  }
+  if (options_.seal) return client_.seal_batch(options_.batch).status();
+  return {};
+}
+
+int add(const GlobalOptions& globals, const AddOptions& options) {
+  auto input = BatchInput::open(options.input);
+  if (!input.ok()) return report(input.status());
+  const auto client = connect(globals);
+  if (!client.ok()) return report(client.status());
+  BatchAdd batch(options, **client, std::move(input).value());
+  if (const Status status = batch.run(); !status.ok()) return report(status);
+  if (globals.json) {
+    std::cout << json::serialize(json::object{{"id", options.batch},
+                                              {"added", batch.n_added()},
+                                              {"existed", batch.n_existed()},
+                                              {"mailbox_key", batch.mailbox_key()}})
+              << "\n";
+    return kExitOk;
+  }
+  std::cout << options.batch << ": " << batch.n_added() << " jobs added";
+  if (batch.n_existed() > 0) std::cout << ", " << batch.n_existed() << " were there already";
+  std::cout << "; results: jobctl mailbox " << batch.mailbox_key() << "\n";
+  return kExitOk;
+}
+
+// --- the rest
+
+using BatchVerb = Result<Answer> (Client::*)(const std::string& id);
+
+int verb(const GlobalOptions& globals, BatchVerb call, const std::string& id) {
+  const auto client = connect(globals);
+  if (!client.ok()) return report(client.status());
+  return show(globals, ((**client).*call)(id), print_batch);
+}
+
+}  // namespace
+
+void add_batch(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
+  CLI::App* batch = app.add_subcommand("batch", "Many jobs that belong together");
+  batch->require_subcommand(1);
+  add_batch_run(*batch, globals, chosen);
+
+  auto opened = std::make_shared<OpenOptions>();
+  CLI::App* command = batch->add_subcommand("open", "Open a batch and print its id");
+  command->add_option("--deadline", opened->deadline, "+8h, or 2026-01-31T12:00:00Z");
+  command->add_option("--metadata", opened->metadata, "A JSON object of your own");
+  command->callback([opened, &globals, &chosen] {
+    chosen = [opened, &globals] { return open(globals, *opened); };
+  });
+
+  auto added = std::make_shared<AddOptions>();
+  command = batch->add_subcommand(
+      "add", "Add the lines of a file; the same command again adds what is missing");
+  command->add_option("id", added->batch, "The batch")->required();
+  command->add_option("input", added->input, "JSONL of OpenAI batch lines")->required();
+  command->add_option("--model", added->model, "Run every line on this model");
+  command->add_option("--priority", added->priority, "high, normal or low (default: low)");
+  command->add_option("--mailbox-key", added->mailbox_key, "Where results go (default: the id)");
+  command->add_option("--retention", added->retention, "Life of the results: 1m to 30d");
+  command->add_flag("--seal", added->seal, "And seal the batch");
+  command->callback(
+      [added, &globals, &chosen] { chosen = [added, &globals] { return add(globals, *added); }; });
+
+  const std::map<std::string, std::pair<const char*, BatchVerb>> verbs = {
+      {"status", {"How far a batch is", &Client::batch}},
+      {"seal", {"No more members: a batch is finished when all of them are", &Client::seal_batch}},
+      {"cancel", {"End what waits and stop what runs", &Client::cancel_batch}}};
+  for (const auto& [name, what] : verbs) {
+    auto id = std::make_shared<std::string>();
+    command = batch->add_subcommand(name, what.first);
+    command->add_option("id", *id, "The batch")->required();
+    command->callback([id, call = what.second, &globals, &chosen] {
+      chosen = [id, call, &globals] { return verb(globals, call, *id); };
+    });
+  }
+}
+
+}  // namespace parkd::jobctl

@@ -1,0 +1,77 @@
+// Client: what jobctl asks of a parkd, whichever way it goes there: through a daemon
+// (DaemonClient), or straight to the database (DatabaseClient).
+//
+// Answers are JSON of one schema, the daemon's (README.md, lib/job/wire.h). One thread. Errors of
+// every verb: unavailable (nothing, or no whole answer, came: the call may be repeated), invalid,
+// denied, not_found, conflict, exhausted; param as the daemon names it ("jobs[3].body").
+#pragma once
+
+#include <boost/json/value.hpp>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/base/status.h"
+
+namespace parkd::jobctl {
+
+struct Answer {
+  std::string text;
+  boost::json::value json;  // the same, parsed
+};
+
+struct ListRequest {
+  std::string model;  // empty: any
+  std::string state;  // empty: any
+  int64_t after = 0;
+  int64_t limit = 100;
+};
+
+struct MailboxRequest {
+  std::string key;
+  std::string cursor;  // empty: from the beginning
+  int64_t limit = 100;
+  int64_t wait_s = 0;  // up to 60
+};
+
+struct RequeueRequest {
+  std::vector<int64_t> ids;  // these; empty: all that failed with `failed_with`
+  std::string failed_with;
+  std::string model;  // only this model's; empty: any
+};
+
+class Client {
+ public:
+  virtual ~Client() = default;
+
+  // One job, or {"jobs": [...]}: all or none. To be repeated safely, each needs its key.
+  virtual Result<Answer> submit(const boost::json::value& request) = 0;
+  virtual Result<Answer> job(int64_t id) = 0;
+  virtual Result<Answer> list(const ListRequest& request) = 0;
+  virtual Result<Answer> cancel(int64_t id) = 0;
+  virtual Result<Answer> requeue(const RequeueRequest& request) = 0;
+
+  virtual Result<Answer> mailbox(const MailboxRequest& request) = 0;
+  // Removes the oldest messages. `keep` gets the answer; straight to the database they are gone
+  // only after it returned ok. Never carried out twice.
+  virtual Status take(const std::string& key, int64_t limit,
+                      const std::function<Status(const Answer&)>& keep) = 0;
+
+  // Whether a job may name a batch that nobody opened.
+  virtual bool takes_any_batch_id() const = 0;
+  // {"deadline": RFC 3339, "metadata": {...}}, both optional.
+  virtual Result<Answer> open_batch(const boost::json::object& request) = 0;
+  virtual Result<Answer> batch(const std::string& id) = 0;
+  virtual Result<Answer> seal_batch(const std::string& id) = 0;
+  virtual Result<Answer> cancel_batch(const std::string& id) = 0;
+
+  virtual Result<Answer> models() = 0;
+};
+
+// `text` as an answer. Errors: internal, when it is not JSON.
+Result<Answer> make_answer(std::string text);
+
+}  // namespace parkd::jobctl

@@ -1,0 +1,107 @@
+#include "tools/jobctl/daemon_client.h"
+
+#include <boost/json.hpp>
+
+namespace parkd::jobctl {
+namespace {
+
+namespace json = boost::json;
+
+constexpr auto kCallTimeout = std::chrono::seconds(120);  // above the longest long poll
+
+Result<Answer> answer_of(Result<HttpAnswer> http) {
+  if (!http.ok()) return http.status();
+  if (http->status >= 300) return status_of(*http);
+  return Answer{std::move(http->text), std::move(http->json)};
+}
+
+std::string batch_target(const std::string& id, const char* verb) {
+  return "/v1/batches/" + url_encode(id) + verb;
+}
+
+}  // namespace
+
+DaemonClient::DaemonClient(std::string socket_path, std::string tenant)
+    : socket_path_(std::move(socket_path)),
+      tenant_(std::move(tenant)),
+      http_(socket_path_, tenant_, kCallTimeout) {}
+
+Result<Answer> DaemonClient::submit(const json::value& request) {
+  return answer_of(http_.post("/v1/jobs", request));
+}
+
+Result<Answer> DaemonClient::job(int64_t id) {
+  return answer_of(http_.get("/v1/jobs/" + std::to_string(id)));
+}
+
+Result<Answer> DaemonClient::list(const ListRequest& request) {
+  std::string target =
+      "/v1/jobs?limit=" + std::to_string(request.limit) + "&after=" + std::to_string(request.after);
+  if (!request.model.empty()) target += "&model=" + url_encode(request.model);
+  if (!request.state.empty()) target += "&state=" + url_encode(request.state);
+  return answer_of(http_.get(target));
+}
+
+Result<Answer> DaemonClient::cancel(int64_t id) {
+  return answer_of(http_.post("/v1/jobs/" + std::to_string(id) + "/cancel", json::object()));
+}
+
+Result<Answer> DaemonClient::requeue(const RequeueRequest& request) {
+  json::object body;
+  if (!request.ids.empty()) body["ids"] = json::value_from(request.ids);
+  if (!request.failed_with.empty()) body["failed_with"] = request.failed_with;
+  if (!request.model.empty()) body["model"] = request.model;
+  return answer_of(http_.post("/v1/jobs/requeue", body));
+}
+
+Result<Answer> DaemonClient::mailbox(const MailboxRequest& request) {
+  std::string target = "/v1/mailbox/" + url_encode(request.key) +
+                       "?limit=" + std::to_string(request.limit) +
+                       "&wait_s=" + std::to_string(request.wait_s);
+  if (!request.cursor.empty()) target += "&cursor=" + url_encode(request.cursor);
+  return answer_of(http_.get(target));
+}
+
+Status DaemonClient::take(const std::string& key, int64_t limit,
+                          const std::function<Status(const Answer&)>& keep) {
+  // A client's first call is never sent twice, so no taken message can be lost that way.
+  HttpClient once(socket_path_, tenant_, kCallTimeout);
+  const auto answer = answer_of(
+      once.post("/v1/mailbox/" + url_encode(key) + "/take", json::object{{"limit", limit}}));
+  return answer.ok() ? keep(*answer) : answer.status();
+}
+
+Result<Answer> DaemonClient::open_batch(const json::object& request) {
+  return answer_of(http_.post("/v1/batches", request));
+}
+
+Result<Answer> DaemonClient::batch(const std::string& id) {
+  return answer_of(http_.get(batch_target(id, "")));
+}
+
+Result<Answer> DaemonClient::seal_batch(const std::string& id) {
+  return answer_of(http_.post(batch_target(id, "/seal"), json::object()));
+}
+
+Result<Answer> DaemonClient::cancel_batch(const std::string& id) {
+  return answer_of(http_.post(batch_target(id, "/cancel"), json::object()));
+}
+
+Result<Answer> DaemonClient::models() {
+  return answer_of(http_.get("/v1/models"));
+}
+
+Result<Answer> DaemonClient::pool() {
+  return answer_of(http_.get("/v1/pool"));
+}
+
+Result<Answer> make_answer(std::string text) {
+  json::error_code error;
+  Answer answer;
+  answer.json = json::parse(text, error);
+  if (error) return internal_error("an answer is not JSON: " + error.message());
+  answer.text = std::move(text);
+  return answer;
+}
+
+}  // namespace parkd::jobctl

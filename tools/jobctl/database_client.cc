@@ -1,0 +1,227 @@
+#include "tools/jobctl/database_client.h"
+
+#include <boost/json.hpp>
+
+#include "lib/base/text.h"
+#include "lib/job/chat_request.h"
+#include "lib/job/wire.h"
+
+namespace parkd::jobctl {
+namespace {
+
+namespace json = boost::json;
+
+// What parkd.jobs takes as one body.
+constexpr size_t kBodyBytesMax = 16u << 20;
+constexpr int64_t kMessagesMax = 1000;
+constexpr int64_t kWaitMax_s = 60;
+
+Status check_range(const char* name, int64_t value, int64_t min, int64_t max) {
+  if (value >= min && value <= max) return {};
+  return invalid_param(name, std::string(name) + " is " + std::to_string(value) +
+                                 ", it must be from " + std::to_string(min) + " to " +
+                                 std::to_string(max));
+}
+
+// What the daemon would refuse of a body before it accepts it. Its prompt is counted when the job
+// is first claimed: there is no tokenizer here.
+Status check_body(const JobSpec& spec) {
+  return parse_chat_request(spec.body, {}).status();
+}
+
+std::string render(const PostgresClient::LiveJob& live) {
+  return render_job(live.job, live.state, live.units, live.waits_for);
+}
+
+std::string render(const SubmittedJob& job) {
+  return render_submitted(job.id, job.mailbox_key, job.existed, job.finished);
+}
+
+template <class T, class Render>
+std::string render_list(const std::vector<T>& items, Render&& render_one) {
+  std::string out = "[";
+  for (const T& item : items) {
+    if (out.back() != '[') out += ',';
+    out += render_one(item);
+  }
+  return out + "]";
+}
+
+json::value time_or_null(const std::optional<WallTime>& time) {
+  if (!time) return nullptr;
+  return json::value(to_rfc3339(*time));
+}
+
+std::string render(const PostgresClient::Batch& batch) {
+  json::object out;
+  out["id"] = batch.id;
+  out["tenant"] = batch.tenant;
+  out["status"] = batch.status;
+  out["total"] = batch.total;
+  out["completed"] = batch.completed;
+  out["failed"] = batch.failed;
+  out["cancelled"] = batch.cancelled;
+  out["truncated"] = batch.truncated;
+  out["created_at"] = time_or_null(batch.created_at);
+  out["sealed_at"] = time_or_null(batch.sealed_at);
+  out["finished_at"] = time_or_null(batch.finished_at);
+  out["deadline"] = time_or_null(batch.deadline);
+  out["metadata"] = nullptr;
+  if (!batch.metadata.empty()) out["metadata"] = json::parse(batch.metadata);
+  return json::serialize(out);
+}
+
+}  // namespace
+
+DatabaseClient::DatabaseClient(std::string dsn, std::string tenant)
+    : database_(std::move(dsn), std::move(tenant)) {}
+
+Result<Answer> DatabaseClient::submit(const json::value& request) {
+  SubmitLimits limits;
+  limits.body_bytes_max = kBodyBytesMax;
+  PARKD_ASSIGN_OR_RETURN(ParsedSubmit parsed, parse_submit(json::serialize(request), limits));
+  const bool many = parsed.many;
+  for (size_t i = 0; i < parsed.jobs.size(); ++i) {
+    Status status = check_body(parsed.jobs[i]);
+    if (status.ok()) continue;
+    if (!many) return status;
+    const std::string param = status.param().empty() ? "" : "." + status.param();
+    return status.with_param("jobs[" + std::to_string(i) + "]" + param);
+  }
+  PARKD_ASSIGN_OR_RETURN(const std::vector<SubmittedJob> submitted,
+                         database_.submit(std::move(parsed.jobs)));
+  if (!many) return make_answer(render(submitted.front()));
+  return make_answer(
+      "{\"jobs\":" + render_list(submitted, [](const SubmittedJob& job) { return render(job); }) +
+      "}");
+}
+
+Result<Answer> DatabaseClient::job(int64_t id) {
+  PARKD_ASSIGN_OR_RETURN(const PostgresClient::Found found, database_.find(static_cast<JobId>(id)));
+  if (const auto* live = std::get_if<PostgresClient::LiveJob>(&found)) {
+    return make_answer(render(*live));
+  }
+  if (const auto* message = std::get_if<Message>(&found)) {
+    return make_answer(render_message(*message));
+  }
+  if (const auto* row = std::get_if<HistoryRow>(&found)) return make_answer(render_history(*row));
+  return not_found("there is no job " + std::to_string(id));
+}
+
+Result<Answer> DatabaseClient::list(const ListRequest& request) {
+  PARKD_RETURN_IF_ERROR(check_range("limit", request.limit, 1, kMessagesMax));
+  ListFilter filter;
+  filter.after = static_cast<JobId>(request.after);
+  filter.limit = static_cast<int32_t>(request.limit);
+  if (!request.model.empty()) filter.model = request.model;
+  for (const JobState known : {JobState::scheduled, JobState::queued, JobState::claimed}) {
+    if (to_string(known) == request.state) filter.state = known;
+  }
+  if (!request.state.empty() && !filter.state) {
+    return invalid_param(
+        "state", "state is \"" + request.state + "\", it must be scheduled, queued or claimed");
+  }
+  PARKD_ASSIGN_OR_RETURN(const std::vector<PostgresClient::LiveJob> jobs, database_.list(filter));
+  const auto one = [](const PostgresClient::LiveJob& live) { return render(live); };
+  return make_answer("{\"jobs\":" + render_list(jobs, one) + ",\"next_after\":" +
+                     std::to_string(jobs.empty() ? 0 : jobs.back().job.id) + "}");
+}
+
+Result<Answer> DatabaseClient::cancel(int64_t id) {
+  PARKD_ASSIGN_OR_RETURN(const CancelAnswer answer, database_.cancel(static_cast<JobId>(id)));
+  if (answer == CancelAnswer::not_found) {
+    return not_found("there is no job " + std::to_string(id));
+  }
+  const char* word = answer == CancelAnswer::cancelled          ? "cancelled"
+                     : answer == CancelAnswer::cancel_requested ? "cancel_requested"
+                                                                : "already_finished";
+  return make_answer("{\"id\":" + std::to_string(id) + ",\"cancel\":\"" + word + "\"}");
+}
+
+Result<Answer> DatabaseClient::requeue(const RequeueRequest& request) {
+  PostgresClient::Requeue what;
+  for (const int64_t id : request.ids) what.ids.push_back(static_cast<JobId>(id));
+  what.error_code = request.failed_with;
+  what.model = request.model;
+  PARKD_ASSIGN_OR_RETURN(const std::vector<PostgresClient::Requeued> requeued,
+                         database_.requeue(what));
+  const auto one = [](const PostgresClient::Requeued& job) {
+    return "{\"requeued_from\":" + std::to_string(job.from) + ",\"id\":" + std::to_string(job.id) +
+           "}";
+  };
+  return make_answer("{\"jobs\":" + render_list(requeued, one) + "}");
+}
+
+Result<Answer> DatabaseClient::mailbox(const MailboxRequest& request) {
+  PARKD_RETURN_IF_ERROR(check_range("limit", request.limit, 1, kMessagesMax));
+  PARKD_RETURN_IF_ERROR(check_range("wait_s", request.wait_s, 0, kWaitMax_s));
+  uint64_t after = 0;
+  if (!request.cursor.empty()) {
+    const auto sequence = parse_cursor(request.cursor);
+    if (!sequence) {
+      return invalid_param("cursor", "cursor is \"" + request.cursor + "\", which no answer gave");
+    }
+    after = *sequence;
+  }
+  PARKD_ASSIGN_OR_RETURN(const FetchAnswer page,
+                         database_.fetch(request.key, after, static_cast<int32_t>(request.limit),
+                                         std::chrono::seconds(request.wait_s)));
+  return make_answer(render_page(page.messages, page.next_sequence));
+}
+
+Status DatabaseClient::take(const std::string& key, int64_t limit,
+                            const std::function<Status(const Answer&)>& keep) {
+  PARKD_RETURN_IF_ERROR(check_range("limit", limit, 1, kMessagesMax));
+  return database_.take(key, static_cast<int32_t>(limit),
+                        [&keep](const std::vector<Message>& messages) {
+                          const auto answer = make_answer(render_messages(messages));
+                          return answer.ok() ? keep(*answer) : answer.status();
+                        });
+}
+
+Result<Answer> DatabaseClient::open_batch(const json::object& request) {
+  std::optional<WallTime> deadline;
+  if (const json::value* text = request.if_contains("deadline")) {
+    deadline = parse_rfc3339(std::string_view(text->as_string()));
+    if (!deadline) {
+      return invalid_param(
+          "deadline", "deadline is " + json::serialize(*text) + ", not a time as RFC 3339 has it");
+    }
+  }
+  const json::value* metadata = request.if_contains("metadata");
+  PARKD_ASSIGN_OR_RETURN(
+      const std::string id,
+      database_.open_batch(metadata == nullptr ? "" : json::serialize(*metadata), deadline));
+  return batch(id);
+}
+
+Result<Answer> DatabaseClient::batch(const std::string& id) {
+  PARKD_ASSIGN_OR_RETURN(const PostgresClient::Batch found, database_.batch(id));
+  return make_answer(render(found));
+}
+
+Result<Answer> DatabaseClient::seal_batch(const std::string& id) {
+  PARKD_RETURN_IF_ERROR(database_.seal_batch(id).status());
+  return batch(id);
+}
+
+Result<Answer> DatabaseClient::cancel_batch(const std::string& id) {
+  PARKD_RETURN_IF_ERROR(database_.cancel_batch(id).status());
+  return batch(id);
+}
+
+Result<Answer> DatabaseClient::models() {
+  PARKD_ASSIGN_OR_RETURN(const std::vector<PostgresClient::Model> models, database_.models());
+  const auto one = [](const PostgresClient::Model& model) {
+    json::object out;
+    out["id"] = model.name;
+    out["object"] = "model";
+    out["state"] = model.paused ? "paused" : "registered";
+    out["context_tokens"] = model.context_tokens;
+    out["system_fingerprint"] = model.content_hash;
+    return json::serialize(out);
+  };
+  return make_answer("{\"object\":\"list\",\"data\":" + render_list(models, one) + "}");
+}
+
+}  // namespace parkd::jobctl
