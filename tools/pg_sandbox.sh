@@ -7,8 +7,9 @@
 # Environment:
 #   PG_SANDBOX_FSYNC=off    for tests that do not look at durability (default on)
 #   PG_SANDBOX_CONF=FILE    appended to postgresql.conf
-# The command also sees PG_SANDBOX_DATA (the data directory) and PG_SANDBOX_CTL (a pg_ctl that runs
-# as the cluster's user), for tests that stop and start the server.
+# The command also sees PG_SANDBOX_DATA (the data directory), PG_SANDBOX_CTL (a pg_ctl that runs as
+# the cluster's user), for tests that stop and start the server, and PG_SANDBOX_AS (runs a command of
+# PostgreSQL's as that user), for tests that make a second server below PG_SANDBOX_ROOT.
 # PostgreSQL does not run as root: then the cluster belongs to the user postgres.
 set -euo pipefail
 
@@ -40,7 +41,11 @@ as_owner() {
 }
 
 cleanup() {
-  as_owner "$bin/pg_ctl" -D "$root/data" -m immediate -w stop >/dev/null 2>&1 || true
+  local pid_file
+  for pid_file in "$root"/*/postmaster.pid; do
+    [ -e "$pid_file" ] || continue
+    as_owner "$bin/pg_ctl" -D "$(dirname "$pid_file")" -m immediate -w stop >/dev/null 2>&1 || true
+  done
   rm -rf "$root"
 }
 trap cleanup EXIT
@@ -62,20 +67,25 @@ logging_collector = off
 recovery_init_sync_method = syncfs
 CONF
 [ -z "${PG_SANDBOX_CONF:-}" ] || cat "$PG_SANDBOX_CONF" >>"$root/data/postgresql.conf"
+cat >"$root/as" <<AS
+#!/usr/bin/env bash
+# A command of PostgreSQL's as this sandbox's user.
+cd "$root"
+export PATH="$bin:\$PATH" HOME="$root"
+[ "\$(id -un)" = "$owner" ] && exec "\$@"
+exec setpriv --reuid="$owner" --regid="$(id -gn "$owner")" --init-groups "\$@"
+AS
 cat >"$root/ctl" <<CTL
 #!/usr/bin/env bash
 # pg_ctl of this sandbox: ctl stop -m immediate, ctl start, ctl restart ...
-cd "$root"
-if [ "\$(id -un)" = "$owner" ]; then run=(); else
-  run=(setpriv --reuid="$owner" --regid="$(id -gn "$owner")" --init-groups env "HOME=$root")
-fi
-exec "\${run[@]}" "$bin/pg_ctl" -D "$root/data" -l "$root/log" -w "\$@"
+exec "$root/as" pg_ctl -D "$root/data" -l "$root/log" -w "\$@"
 CTL
-chmod 755 "$root/ctl"
+chmod 755 "$root/as" "$root/ctl"
 "$root/ctl" start >/dev/null || { cat "$root/log" >&2; die "the server did not start"; }
 
 export PGHOST=$root PGUSER=postgres PGDATABASE=postgres
-export PG_SANDBOX_DATA=$root/data PG_SANDBOX_CTL=$root/ctl PG_SANDBOX_LOG=$root/log
+export PG_SANDBOX_ROOT=$root PG_SANDBOX_DATA=$root/data PG_SANDBOX_LOG=$root/log
+export PG_SANDBOX_CTL=$root/ctl PG_SANDBOX_AS=$root/as
 unset PGPORT PGPASSWORD PGSERVICE PGPASSFILE 2>/dev/null || true
 cd "$OLDPWD"
 status=0
