@@ -30,6 +30,7 @@ std::string render_model(const std::string& name, const ModelEntry& model) {
   field(out, "state", to_string(model.state));
   if (!model.failure.empty()) field(out, "failure", model.failure);
   if (!model.description.empty()) field(out, "description", model.description);
+  if (!model.backend.empty()) field(out, "backend", model.backend);
   if (model.endpoint != nullptr) {
     const ChatEndpointOptions& options = model.endpoint->options();
     field(out, "context_tokens", options.context_tokens);
@@ -116,7 +117,7 @@ void Api::ready(Reply reply) {
 void Api::metrics(Reply reply) {
   parts_.store.stats(on_control<StoreStats>(parts_.io, [this, reply](Result<StoreStats> stats) {
     if (!stats.ok()) return reply(error_reply(stats.status()));
-    reply({.body = render_metrics(*stats, *parts_.dispatcher.stats(), parts_.clock.now()),
+    reply({.body = render_metrics(*stats, *parts_.dispatcher.stats(), *models_, parts_.clock.now()),
            .content_type = "text/plain; version=0.0.4"});
   }));
 }

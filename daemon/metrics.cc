@@ -145,16 +145,30 @@ void add_outcomes(Page& page, const DispatcherStats& stats) {
   }
 }
 
+void add_devices(Page& page, const ModelTable& models) {
+  for (const auto& [name, model] : models) {
+    if (model.backend.empty()) continue;
+    page.gauge("parkd_model_backend", "1; what the model runs on is a label",
+               {{"model", name}, {"backend", model.backend}}, 1);
+  }
+  for (const auto& [name, model] : models) {
+    page.gauge("parkd_model_device_refused",
+               "1 when a CUDA device did not answer as the CPU does and is not used",
+               {{"model", name}}, model.device_refused ? 1 : 0);
+  }
+}
+
 }  // namespace
 
 std::string render_metrics(const StoreStats& store, const DispatcherStats& dispatcher,
-                           WallTime now) {
+                           const ModelTable& models, WallTime now) {
   Page page;
   page.gauge("parkd_build_info", "1; the version is a label", {{"version", PARKD_VERSION}}, 1);
   add_queue(page, store, now);
   add_store(page, store);
   add_pool(page, dispatcher);
   add_outcomes(page, dispatcher);
+  add_devices(page, models);
   page.gauge("parkd_unstored_endings", "Finished jobs whose result the store has not taken yet", {},
              static_cast<double>(dispatcher.unstored_endings));
   return page.text();

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "daemon/model_table.h"
 #include "lib/base/clock.h"
 #include "lib/dispatch/dispatcher_stats.h"
 #include "lib/store/job_store.h"
@@ -11,6 +12,6 @@ namespace parkd {
 
 // Pure. Made anew at each scrape from what store and dispatcher count: no figure is kept twice.
 std::string render_metrics(const StoreStats& store, const DispatcherStats& dispatcher,
-                           WallTime now);
+                           const ModelTable& models, WallTime now);
 
 }  // namespace parkd

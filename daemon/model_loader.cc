@@ -4,19 +4,12 @@
 #include <filesystem>
 #include <vector>
 
-#include "lib/backend/cpu/cpu_backend.h"
+#include "daemon/model_device.h"
 #include "lib/base/log.h"
-#include "lib/base/thread.h"
-#include "lib/config/kv_capacity.h"
 #include "lib/engine/model_card.h"
 
 namespace parkd {
 namespace {
-
-// Threads of one worker's lane: more than one only where workers leave cores unused.
-int32_t team_size(int32_t worker_threads) {
-  return std::max(1, usable_cores() / worker_threads);
-}
 
 ChatEndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& card,
                                      Blocks capacity) {
@@ -34,35 +27,6 @@ ChatEndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& 
   options.sequences_max = model.params.max_num_seqs;
   options.system_fingerprint = "fp_" + card.fingerprint;
   return options;
-}
-
-Blocks capacity_of(const ModelConfig& model, const ModelCard& card) {
-  KvShape kv;
-  kv.dtype = model.params.dtype;
-  kv.block_size = model.params.block_size;
-  kv.n_kv_heads = card.shape.n_kv_heads;
-  kv.head_dim = card.shape.head_dim;
-  kv.n_layers = card.shape.n_layers;
-  const UnitCapacity capacity =
-      unit_capacity(kv_capacity_blocks(model.params.kv_memory_mb(), kv), model.limits.max_units);
-  if (!capacity.warning.empty()) {
-    log_warn("model.max_units", {{"model", model.name}, {"warning", capacity.warning}});
-  }
-  return capacity.blocks;
-}
-
-CpuIsaChoice isa_choice(CpuIsa isa) {
-  switch (isa) {
-    case CpuIsa::automatic:
-      return std::nullopt;
-    case CpuIsa::scalar:
-      return cpu::Isa::scalar;
-    case CpuIsa::avx2:
-      return cpu::Isa::avx2;
-    case CpuIsa::avx512:
-      return cpu::Isa::avx512;
-  }
-  return std::nullopt;
 }
 
 }  // namespace
@@ -88,43 +52,33 @@ Result<LoadedModel> ModelLoader::load() {
   const auto started = std::chrono::steady_clock::now();
   PARKD_ASSIGN_OR_RETURN(const std::string path, find_weights(model_));
   PARKD_ASSIGN_OR_RETURN(const std::shared_ptr<const ModelCard> card, load_model_card(path));
-  const Blocks capacity = capacity_of(model_, *card);
-  if (capacity.count < 1) {
-    return invalid("model " + model_.name + ": kvcache_mem of " +
-                   std::to_string(model_.params.kv_memory_mb()) + " MiB holds no KV block");
-  }
+  PARKD_ASSIGN_OR_RETURN(ModelDevice device, choose_device(config_, model_, *card));
   const auto endpoint =
-      std::make_shared<const ChatEndpoint>(card, endpoint_options(model_, *card, capacity));
+      std::make_shared<const ChatEndpoint>(card, endpoint_options(model_, *card, device.capacity));
   ModelEntry entry;
   entry.endpoint = endpoint;
   entry.retention = model_.retention;
   entry.description = card->weight_types;
+  entry.backend = device.description;
+  entry.device_refused = device.refused;
   reports_.card_ready(entry);
 
-  const int32_t workers = model_.pool.worker_threads;
-  CpuBackendOptions backend_options;
-  backend_options.shape = card->shape;
-  backend_options.dtype = model_.params.dtype;
-  backend_options.isa = isa_choice(config_.daemon.cpu_isa);
-  backend_options.team_size = team_size(workers);
-  PARKD_ASSIGN_OR_RETURN(std::unique_ptr<CpuBackend> backend, make_cpu_backend(backend_options));
-  const CpuBackend& sizes = *backend;
-  const std::string description = backend->describe();
-
+  const Backend& sizes = *device.backend;
   EngineOptions options;
-  options.kv_blocks = capacity;
+  options.kv_blocks = device.capacity;
   options.block_size = model_.params.block_size;
-  options.n_workers = workers;
+  options.n_workers = device.n_workers;
   options.max_sequences = model_.params.max_num_seqs;
   options.step_tokens = std::max(config_.daemon.step_tokens, model_.params.max_num_seqs);
   options.prefill_chunk_tokens = model_.params.prefill_chunk_size.value_or(0);
   options.thread_stack_bytes = static_cast<size_t>(model_.pool.thread_stack_size_bytes);
   options.on_result = reports_.on_result;
   LoadedModel loaded;
-  PARKD_ASSIGN_OR_RETURN(loaded.engine, make_engine(card, std::move(backend), std::move(options)));
+  PARKD_ASSIGN_OR_RETURN(loaded.engine,
+                         make_engine(card, std::move(device.backend), std::move(options)));
 
   loaded.port.engine = loaded.engine.get();
-  loaded.port.capacity = capacity;
+  loaded.port.capacity = device.capacity;
   loaded.port.block_size = model_.params.block_size;
   loaded.port.sequences_max = model_.params.max_num_seqs;
   loaded.port.lot_places = model_.lot_jobs;
@@ -132,16 +86,16 @@ Result<LoadedModel> ModelLoader::load() {
   loaded.port.prepare = [endpoint](const Job& job) { return endpoint->prepare(job); };
   loaded.port.render = [endpoint](const EndedRun& run) { return endpoint->render(run); };
   const auto took = std::chrono::steady_clock::now() - started;
-  log_info("parking lot pool initialized with " + std::to_string(workers) + " worker threads",
-           {{"model", model_.name},
-            {"backend", description},
-            {"team", backend_options.team_size},
-            {"units", capacity.count},
-            {"block_size", model_.params.block_size},
-            {"max_num_seqs", model_.params.max_num_seqs},
-            {"weights_mb", sizes.weight_bytes() >> 20},
-            {"kv_mb", sizes.kv_bytes() >> 20},
-            {"load_ms", std::chrono::duration_cast<std::chrono::milliseconds>(took).count()}});
+  log_info(
+      "parking lot pool initialized with " + std::to_string(device.n_workers) + " worker threads",
+      {{"model", model_.name},
+       {"backend", device.description},
+       {"units", device.capacity.count},
+       {"block_size", model_.params.block_size},
+       {"max_num_seqs", model_.params.max_num_seqs},
+       {"weights_mb", sizes.weight_bytes() >> 20},
+       {"kv_mb", sizes.kv_bytes() >> 20},
+       {"load_ms", std::chrono::duration_cast<std::chrono::milliseconds>(took).count()}});
   return loaded;
 }
 

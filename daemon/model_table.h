@@ -15,7 +15,9 @@ struct ModelEntry {
   ModelState state = ModelState::loading;
   std::string failure;                           // why it failed; else empty
   std::shared_ptr<const ChatEndpoint> endpoint;  // once the file was read; null before
-  std::string description;                       // "Q4_1 x210 ..., cpu avx512 bf16"
+  std::string description;                       // of the weights: "Q4_1 x210, ..."
+  std::string backend;                           // "cpu avx512 bf16"; empty before it is chosen
+  bool device_refused = false;                   // a CUDA device failed the self-check
   std::chrono::seconds retention{0};
 };
 

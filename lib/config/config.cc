@@ -5,7 +5,6 @@
 #include <iterator>
 #include <set>
 
-#include "lib/base/thread.h"
 #include "lib/config/keys.h"
 #include "lib/config/words.h"
 #include "lib/config/yaml_reader.h"
@@ -57,9 +56,16 @@ void take_nullable(const YamlSection& section, std::string_view key, int64_t min
   }
   take(section.integer(key, min, max), out);
 }
+void take_nullable(const YamlSection& section, std::string_view key, int32_t min, int32_t max,
+                   std::optional<int32_t>& out) {
+  std::optional<int64_t> wide = out;
+  take_nullable(section, key, int64_t{min}, int64_t{max}, wide);
+  out.reset();
+  if (wide) out = static_cast<int32_t>(*wide);
+}
 
 void read_pool(const YamlSection& section, PoolKeys& keys) {
-  take(section.integer32("worker_threads", 1, 1024), keys.worker_threads);
+  take_nullable(section, "worker_threads", 1, 1024, keys.worker_threads);
   take(section.integer32("max_blocking_threads", 1, 4096), keys.max_blocking_threads);
   take(section.integer("thread_stack_size", 64 << 10, 1 << 30), keys.thread_stack_size_bytes);
 }
@@ -75,9 +81,9 @@ void read_retention(const YamlSection& mailbox, ParkingLotKeys& keys) {
   take(mailbox.integer("retention_secs", 60, 30 * 24 * 3600), keys.retention_secs);
 }
 
-PoolConfig resolve(const PoolKeys& keys, const ConfigInputs& inputs) {
+PoolConfig resolve(const PoolKeys& keys) {
   PoolConfig pool;
-  pool.worker_threads = keys.worker_threads.value_or(inputs.usable_cores);
+  pool.worker_threads = keys.worker_threads;
   pool.max_blocking_threads = keys.max_blocking_threads.value_or(pool.max_blocking_threads);
   pool.thread_stack_size_bytes =
       keys.thread_stack_size_bytes.value_or(pool.thread_stack_size_bytes);
@@ -221,15 +227,18 @@ std::optional<std::string> read_name(const YamlSection& section, std::string_vie
 }
 
 void read_device_ids(const YamlSection& section, ModelParams& params) {
+  constexpr int64_t kDeviceIdMax = 63;
   const auto ids = section.integers("device_ids", 64);
-  if (!ids) return;
-  if (ids->empty() || *ids == std::vector<int64_t>{0}) {
-    params.device_ids.assign(ids->begin(), ids->end());
-    return;
+  if (!ids || ids->empty()) return;
+  if (ids->size() > 1) {
+    return section.fail("device_ids", "more than one device is not supported yet: write one id");
   }
-  section.fail("device_ids",
-               "more than one device, or another than 0, is not supported yet: "
-               "write [] or [0]");
+  if (ids->front() < 0 || ids->front() > kDeviceIdMax) {
+    return section.fail("device_ids", "value " + std::to_string(ids->front()) +
+                                          " is out of range (0 .. " + std::to_string(kDeviceIdMax) +
+                                          ")");
+  }
+  params.device_id = static_cast<int32_t>(ids->front());
 }
 
 void read_sampling(const YamlSection& section, ModelParams& params) {
@@ -300,7 +309,7 @@ void read_source(const YamlSection& section, ModelConfig& model) {
 }
 
 ModelConfig read_model(const YamlSection& section, const Config& config,
-                       const ParkingLotKeys& global, const ConfigInputs& inputs) {
+                       const ParkingLotKeys& global) {
   ModelConfig model;
   if (!section.has("name")) section.fail("", "missing name");
   model.name = read_name(section, "name").value_or("");
@@ -315,7 +324,7 @@ ModelConfig read_model(const YamlSection& section, const Config& config,
   read_retention(mailbox, keys);
   check_model_backends(lot.section("queue", "parking_lot.queue"), mailbox, config);
 
-  model.pool = resolve(keys.pool, inputs);
+  model.pool = resolve(keys.pool);
   model.limits = resolve(keys.limits, config.queue.backend);
   model.retention = resolve_retention(keys, config.queue.backend);
   model.lot_jobs = config.daemon.lot_jobs.value_or(2 * model.params.max_num_seqs);
@@ -436,13 +445,12 @@ DaemonConfig read_daemon(const YamlSection& section) {
   return d;
 }
 
-void read_models(const YamlSection& root, const ParkingLotKeys& global, const ConfigInputs& inputs,
-                 Config& config) {
+void read_models(const YamlSection& root, const ParkingLotKeys& global, Config& config) {
   const auto sections = root.sections("models", "models[]", kModelsMax);
   if (sections.empty()) root.fail("models", "at least one model is needed");
   std::set<std::string> names;
   for (const YamlSection& section : sections) {
-    config.models.push_back(read_model(section, config, global, inputs));
+    config.models.push_back(read_model(section, config, global));
     if (!names.insert(config.models.back().name).second) {
       section.fail_value("name", "is the name of an earlier model: names are unique");
     }
@@ -457,7 +465,7 @@ void read_models(const YamlSection& root, const ParkingLotKeys& global, const Co
   }
 }
 
-Config read_config(const YamlSection& root, const ConfigInputs& inputs) {
+Config read_config(const YamlSection& root) {
   Config config;
   config.daemon = read_daemon(root.section("daemon", "daemon"));
   const YamlSection lot = root.section("parking_lot", "parking_lot");
@@ -469,9 +477,9 @@ Config read_config(const YamlSection& root, const ConfigInputs& inputs) {
   const YamlSection queue = lot.section("queue", "parking_lot.queue");
   config.queue = read_queue(queue, config.daemon.state_dir);
   config.mailbox = read_mailbox(mailbox, queue, config.queue, keys);
-  config.pool = resolve(keys.pool, inputs);
+  config.pool = resolve(keys.pool);
   config.limits = resolve(keys.limits, config.queue.backend);
-  read_models(root, keys, inputs, config);
+  read_models(root, keys, config);
   return config;
 }
 
@@ -490,7 +498,7 @@ ConfigInputs process_inputs() {
     if (value == nullptr) return std::nullopt;
     return std::string(value);
   };
-  return {environment, usable_cores()};
+  return {environment};
 }
 
 Result<Config> load_config(const std::string& path) {
@@ -516,7 +524,7 @@ Result<Config> parse_config(std::string_view text, const std::string& file_name,
   YamlReader reader(file_name, inputs);
   try {
     const YamlSection root(reader, reader.load(text), "", "");
-    Config config = read_config(root, inputs);
+    Config config = read_config(root);
     if (!reader.ok()) return reader.status();
     return config;
   } catch (const YAML::Exception& error) {
@@ -531,9 +539,10 @@ std::vector<std::string> config_notes(const Config& config) {
     notes.push_back("daemon.postgres is set, but neither queue nor mailbox is in PostgreSQL");
   }
   for (const ModelConfig& model : config.models) {
-    if (model.params.kvcache_mem_cpu_mb) continue;
+    if (model.params.kvcache_mem_cpu_mb || model.params.device == Device::cuda) continue;
     const std::string mb = std::to_string(model.params.kv_memory_mb()) + " MiB";
-    notes.push_back("model " + model.name + ": kvcache_mem_cpu is left out; the KV cache takes " +
+    notes.push_back("model " + model.name +
+                    ": kvcache_mem_cpu is left out; on the CPU the KV cache takes " +
                     (model.params.kvcache_mem_gpu_mb ? "kvcache_mem_gpu, " + mb + ", of main memory"
                                                      : "the default " + mb));
   }

@@ -23,7 +23,7 @@
 namespace parkd {
 
 enum class StoreBackend { memory, rocksdb, postgres };
-enum class Device { automatic, cpu };  // YAML: auto, cpu (cuda is not supported yet)
+enum class Device { automatic, cpu, cuda };  // YAML: auto, cpu, cuda
 enum class CpuIsa { automatic, scalar, avx2, avx512 };
 enum class Admission { reserve };  // worst case charged before the start (grow: not supported yet)
 
@@ -35,8 +35,8 @@ std::string_view to_string(Dtype dtype);
 
 // parking_lot.pool, merged for one model.
 struct PoolConfig {
-  int32_t worker_threads = 1;          // left out: the cores this process may use
-  int32_t max_blocking_threads = 512;  // bound of the blocking-work pool
+  std::optional<int32_t> worker_threads;  // empty: 2 streams on CUDA, this process's cores on CPU
+  int32_t max_blocking_threads = 512;     // bound of the blocking-work pool
   int64_t thread_stack_size_bytes = 2097152;
   friend bool operator==(const PoolConfig&, const PoolConfig&) = default;
 };
@@ -71,7 +71,7 @@ struct MailboxConfig {
 struct ModelParams {
   Dtype dtype = Dtype::bf16;
   Device device = Device::automatic;
-  std::vector<int32_t> device_ids;  // {} or {0}: one device, the only one there can be yet
+  std::optional<int32_t> device_id;           // empty: the CUDA device with the most free memory
   std::optional<int64_t> kvcache_mem_gpu_mb;  // as written
   std::optional<int64_t> kvcache_mem_cpu_mb;  // as written
   int32_t max_num_seqs = 16;
@@ -158,7 +158,6 @@ struct Config {
 // What parsing takes from the process. Tests give their own.
 struct ConfigInputs {
   std::function<std::optional<std::string>(std::string_view name)> environment;
-  int32_t usable_cores = 1;
 };
 ConfigInputs process_inputs();
 

@@ -57,7 +57,7 @@ class YamlWriter {
 
 void print_pool(YamlWriter& y, int depth, const PoolConfig& pool) {
   y.line(depth, "pool:");
-  y.number(depth + 1, "worker_threads", pool.worker_threads);
+  y.optional_number(depth + 1, "worker_threads", pool.worker_threads);
   y.number(depth + 1, "max_blocking_threads", pool.max_blocking_threads);
   y.number(depth + 1, "thread_stack_size", pool.thread_stack_size_bytes);
 }
@@ -76,7 +76,8 @@ void print_params(YamlWriter& y, int depth, const ModelParams& params) {
   ++depth;
   y.raw(depth, "dtype", to_string(params.dtype));
   y.raw(depth, "device", to_string(params.device));
-  y.raw(depth, "device_ids", params.device_ids.empty() ? "[]" : "[0]");
+  y.raw(depth, "device_ids",
+        params.device_id ? "[" + std::to_string(*params.device_id) + "]" : "[]");
   y.optional_number(depth, "kvcache_mem_gpu", params.kvcache_mem_gpu_mb);
   y.optional_number(depth, "kvcache_mem_cpu", params.kvcache_mem_cpu_mb);
   y.line(depth, "# KV memory on the CPU: " + std::to_string(params.kv_memory_mb()) + " MiB");

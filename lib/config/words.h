@@ -16,7 +16,7 @@ inline constexpr Word<StoreBackend> kStoreBackend[] = {
 inline constexpr Word<Device> kDevice[] = {
     {"auto", Device::automatic},
     {"cpu", Device::cpu},
-    {"cuda", {}, "not supported yet: this build runs on the CPU"},
+    {"cuda", Device::cuda},
 };
 inline constexpr Word<Dtype> kDtype[] = {
     {"f32", Dtype::f32}, {"f16", Dtype::f16}, {"bf16", Dtype::bf16}};

@@ -157,6 +157,9 @@ class Backend {
   virtual Result<std::unique_ptr<Lane>> make_lane() = 0;
 
   virtual std::string describe() const = 0;  // "cpu avx512 bf16", for logs and results
+  virtual int64_t weight_bytes() const = 0;
+  virtual int64_t kv_bytes()
+      const = 0;  // of address space; on a CPU pages come as they are written
 };
 
 }  // namespace parkd

@@ -196,7 +196,7 @@ class SmallModel {
   }
 
   ModelShape shape_;
-  std::unique_ptr<CpuBackend> backend_;
+  std::unique_ptr<Backend> backend_;
   MatrixId embedding_;
   std::vector<MatrixId> qkv_, out_, gate_up_, down_;
   std::vector<VectorId> norm_;

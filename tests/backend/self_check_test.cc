@@ -19,8 +19,7 @@ MakeBackend cpu_with(Dtype dtype, std::function<void(ModelShape&)> bend) {
     options.shape = shape;
     options.dtype = dtype;
     bend(options.shape);
-    PARKD_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, make_cpu_backend(options));
-    return backend;
+    return make_cpu_backend(options);
   };
 }
 

@@ -34,7 +34,7 @@ TEST(ConfigDefaults, a_model_alone_is_a_whole_configuration) {
   EXPECT_EQ(m.params.kv_memory_mb(), 1024);
   EXPECT_EQ(m.params.prefill_chunk_size, std::nullopt);
   EXPECT_EQ(m.params.temperature, std::nullopt);
-  EXPECT_EQ(m.pool.worker_threads, kTestCores) << "left out, the usable cores";
+  EXPECT_EQ(m.pool.worker_threads, std::nullopt) << "left out: the device decides";
   EXPECT_EQ(m.pool.max_blocking_threads, 512);
   EXPECT_EQ(m.pool.thread_stack_size_bytes, 2097152);
   EXPECT_EQ(m.limits.max_units, std::nullopt);
@@ -80,7 +80,8 @@ TEST(ConfigDefaults, kv_memory_on_the_cpu_prefers_its_own_key_and_says_so_otherw
   EXPECT_EQ(gpu.models[0].params.kv_memory_mb(), 8192);
   ASSERT_EQ(config_notes(gpu).size(), 1u);
   EXPECT_EQ(config_notes(gpu)[0],
-            "model m: kvcache_mem_cpu is left out; the KV cache takes kvcache_mem_gpu, 8192 MiB, "
+            "model m: kvcache_mem_cpu is left out; on the CPU the KV cache takes kvcache_mem_gpu, "
+            "8192 MiB, "
             "of main memory");
 }
 
@@ -97,7 +98,7 @@ TEST(ConfigDefaults, an_explicit_block_size_and_chunk_are_honoured) {
   EXPECT_EQ(p.temperature, 0.0);
   EXPECT_EQ(p.top_p, 0.9);
   EXPECT_EQ(p.min_p, 0.05);
-  EXPECT_EQ(p.device_ids, std::vector<int32_t>{0});
+  EXPECT_EQ(p.device_id, 0);
 }
 
 TEST(ConfigDaemon, every_daemon_key_is_honoured) {
@@ -306,7 +307,6 @@ TEST(ConfigPaths, process_inputs_reads_the_real_environment) {
   EXPECT_EQ(process_inputs().environment("PARKD_CONFIG_TEST"), "here");
   ASSERT_EQ(unsetenv("PARKD_CONFIG_TEST"), 0);
   EXPECT_EQ(process_inputs().environment("PARKD_CONFIG_TEST"), std::nullopt);
-  EXPECT_GE(process_inputs().usable_cores, 1);
 }
 
 // --- printing

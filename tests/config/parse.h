@@ -12,12 +12,9 @@
 
 namespace parkd {
 
-constexpr int32_t kTestCores = 4;
-
 // ROOT and TAIL are set, EMPTY is set to nothing.
 inline ConfigInputs test_inputs() {
   ConfigInputs inputs;
-  inputs.usable_cores = kTestCores;
   inputs.environment = [](std::string_view name) -> std::optional<std::string> {
     if (name == "ROOT") return "/root-of-test";
     if (name == "TAIL") return "-tail";

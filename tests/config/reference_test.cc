@@ -55,7 +55,7 @@ TEST(ConfigReference, has_every_key_the_parser_knows_and_no_other) {
 TEST(ConfigReference, parses_as_it_stands_and_with_every_line_uncommented) {
   const Config as_it_stands = parsed(file_text("config/parkd.yaml"));
   Config all = parsed(uncommented());
-  // Equal: each commented value is the default (on a machine with kTestCores cores).
+  // Equal: each commented value is the default.
   EXPECT_EQ(print_config(all), print_config(as_it_stands));
   EXPECT_TRUE(all == as_it_stands);
 }

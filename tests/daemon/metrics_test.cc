@@ -46,7 +46,10 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   store.syncs = 11;
   DispatcherStats dispatcher;
   dispatcher.models = {some_model("a"), some_model("b")};
-  const std::string page = render_metrics(store, dispatcher, now);
+  ModelTable models;
+  models["a"].backend = "cpu avx2 bf16";
+  models["b"].device_refused = true;
+  const std::string page = render_metrics(store, dispatcher, models, now);
 
   std::map<std::string, int> types;
   std::istringstream lines(page);
@@ -62,6 +65,8 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   EXPECT_EQ(found["parkd_units_in_use{model=\"b\"}"], "17");
   EXPECT_EQ(found["parkd_units_capacity{model=\"b\"}"], "728");
   EXPECT_EQ(found["parkd_store_fsyncs_total"], "11");
+  EXPECT_EQ(found["parkd_model_backend{model=\"a\",backend=\"cpu avx2 bf16\"}"], "1");
+  EXPECT_EQ(found["parkd_model_device_refused{model=\"b\"}"], "1");
   EXPECT_EQ(found["parkd_jobs_finished_total{model=\"a\",outcome=\"failed\",code=\"run_timeout\"}"],
             "2");
 }
@@ -69,7 +74,7 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
 TEST(Metrics, the_latency_histogram_is_cumulative_and_ends_in_its_count) {
   DispatcherStats dispatcher;
   dispatcher.models = {some_model("a")};
-  auto found = samples(render_metrics({}, dispatcher, from_unix_us(0)));
+  auto found = samples(render_metrics({}, dispatcher, {}, from_unix_us(0)));
   const std::string bucket = "parkd_finish_latency_seconds_bucket{model=\"a\",le=\"";
   EXPECT_EQ(found[bucket + "0.01\"}"], "3");
   EXPECT_EQ(found[bucket + "0.05\"}"], "3");

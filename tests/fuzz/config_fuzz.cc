@@ -9,7 +9,6 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   parkd::ConfigInputs inputs;
-  inputs.usable_cores = 2;
   inputs.environment = [](std::string_view name) -> std::optional<std::string> {
     if (name == "HOME") return "/home/${x}";
     return std::nullopt;

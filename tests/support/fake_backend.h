@@ -120,6 +120,8 @@ class FakeBackend final : public Backend {
   }
   Result<std::unique_ptr<Lane>> make_lane() override;
   std::string describe() const override { return "fake"; }
+  int64_t weight_bytes() const override { return 0; }
+  int64_t kv_bytes() const override { return 0; }
 
   uint64_t weight(int32_t index) const { return weights_.at(static_cast<size_t>(index)); }
 

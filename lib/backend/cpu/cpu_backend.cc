@@ -9,7 +9,7 @@
 namespace parkd {
 namespace {
 
-class KernelBackend final : public CpuBackend {
+class KernelBackend final : public Backend {
  public:
   KernelBackend(const CpuBackendOptions& options, cpu::Isa isa)
       : options_(options), kernels_(cpu::kernels_of(isa)), weights_(options.dtype) {}
@@ -77,7 +77,7 @@ Result<CpuIsaChoice> cpu_isa_from_string(std::string_view word) {
                  "\" is not one of auto, scalar, avx2, avx512");
 }
 
-Result<std::unique_ptr<CpuBackend>> make_cpu_backend(const CpuBackendOptions& options) {
+Result<std::unique_ptr<Backend>> make_cpu_backend(const CpuBackendOptions& options) {
   PARKD_RETURN_IF_ERROR(check_shape(options.shape));
   if (options.team_size < 1 || options.team_size > 1024) {
     return invalid("a team of " + std::to_string(options.team_size) +
@@ -87,7 +87,7 @@ Result<std::unique_ptr<CpuBackend>> make_cpu_backend(const CpuBackendOptions& op
   if (!cpu::isa_available(isa)) {
     return invalid(std::string("this machine has no ") + cpu::to_string(isa));
   }
-  return std::unique_ptr<CpuBackend>(std::make_unique<KernelBackend>(options, isa));
+  return std::unique_ptr<Backend>(std::make_unique<KernelBackend>(options, isa));
 }
 
 }  // namespace parkd

@@ -1,4 +1,4 @@
-// CpuBackend: the Backend on our own SIMD kernels (kernels/cpu). See lib/engine/backend.h for the
+// The CPU backend: the Backend on our own SIMD kernels (kernels/cpu). See lib/engine/backend.h for the
 // contract; this adds nothing but how it is made and its sizes.
 //
 // Dtype f32 is the float path: every weight is dequantised to float, sums are float, KV is float.
@@ -32,14 +32,8 @@ struct CpuBackendOptions {
   int32_t team_size = 1;  // threads of one lane, its own included
 };
 
-class CpuBackend : public Backend {
- public:
-  virtual int64_t weight_bytes() const = 0;
-  virtual int64_t kv_bytes() const = 0;  // of address space; pages come as they are written
-};
-
 // Errors: invalid for a shape that the kernels cannot do (head_dim not a multiple of 16 or above
 // 256, ...) or an instruction set that this machine lacks.
-Result<std::unique_ptr<CpuBackend>> make_cpu_backend(const CpuBackendOptions& options);
+Result<std::unique_ptr<Backend>> make_cpu_backend(const CpuBackendOptions& options);
 
 }  // namespace parkd

@@ -98,7 +98,7 @@ int64_t lane_bytes(const CudaFootprint& footprint) {
          cuda::sampling_workspace_bytes(logit_rows, shape.vocab) + cuda::kCublasWorkspaceBytes;
 }
 
-class DeviceBackend final : public CudaBackend {
+class DeviceBackend final : public Backend {
  public:
   DeviceBackend(const CudaBackendOptions& options, CudaDevice device)
       : options_(options), device_(std::move(device)) {}
@@ -196,13 +196,13 @@ Result<std::vector<CudaDevice>> find_cuda_devices() {
   return devices;
 }
 
-Result<std::unique_ptr<CudaBackend>> make_cuda_backend(const CudaBackendOptions& options) {
+Result<std::unique_ptr<Backend>> make_cuda_backend(const CudaBackendOptions& options) {
   PARKD_RETURN_IF_ERROR(check_shape(options.shape));
   PARKD_ASSIGN_OR_RETURN(CudaDevice device, describe_device(options.device));
   PARKD_RETURN_IF_ERROR(check_device(device));
   auto backend = std::make_unique<DeviceBackend>(options, std::move(device));
   PARKD_RETURN_IF_ERROR(backend->start());
-  return std::unique_ptr<CudaBackend>(std::move(backend));
+  return std::unique_ptr<Backend>(std::move(backend));
 }
 
 int64_t cuda_kv_bytes(const CudaDevice& device, const CudaFootprint& footprint) {

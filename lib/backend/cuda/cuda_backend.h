@@ -1,4 +1,4 @@
-// CudaBackend: the Backend on one CUDA device, its own kernels (kernels/cuda) and cuBLAS. See
+// The CUDA backend: the Backend on one CUDA device, its own kernels (kernels/cuda) and cuBLAS. See
 // lib/engine/backend.h for the contract.
 //
 // Dtype bf16 and f16: weights, KV and what meets a product have that type, sums are float. f32:
@@ -44,14 +44,8 @@ struct CudaBackendOptions {
   bool tensor_core_attention = false;
 };
 
-class CudaBackend : public Backend {
- public:
-  virtual int64_t weight_bytes() const = 0;
-  virtual int64_t kv_bytes() const = 0;
-};
-
 // Errors: unavailable (device, cuBLAS), invalid (a shape that the kernels cannot do).
-Result<std::unique_ptr<CudaBackend>> make_cuda_backend(const CudaBackendOptions& options);
+Result<std::unique_ptr<Backend>> make_cuda_backend(const CudaBackendOptions& options);
 
 // What a model needs of a device beside its KV blocks.
 struct CudaFootprint {

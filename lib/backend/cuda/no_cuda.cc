@@ -14,7 +14,7 @@ Result<std::vector<CudaDevice>> find_cuda_devices() {
   return built_without();
 }
 
-Result<std::unique_ptr<CudaBackend>> make_cuda_backend(const CudaBackendOptions&) {
+Result<std::unique_ptr<Backend>> make_cuda_backend(const CudaBackendOptions&) {
   return built_without();
 }
 
