@@ -122,7 +122,7 @@ END $$;
 -- follow each other, so none appears late. mailbox_origin.
 CREATE FUNCTION parkd.fetch_origin_v1(p_store uuid, p_tenant text, p_key text, p_after bigint, p_limit int, p_now timestamptz)
 RETURNS SETOF parkd.mailbox LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
   RETURN QUERY
@@ -132,17 +132,22 @@ BEGIN
    ORDER BY m.origin_sequence LIMIT p_limit;
 END $$;
 
--- mailbox_origin
+-- Removes messages by their names in the store and returns those that were still there. mailbox_origin,
+-- one probe each (ORDER BY ... LIMIT 1 leaves the planner no other index, whatever its statistics say);
+-- then as every take.
 CREATE FUNCTION parkd.take_origin_v1(p_store uuid, p_tenant text, p_key text, p_sequences bigint[], p_now timestamptz)
 RETURNS SETOF parkd.mailbox LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE v_sequences bigint[];
 BEGIN
-  RETURN QUERY
-  DELETE FROM parkd.mailbox m
-   WHERE m.mailbox_key = p_key AND m.tenant = p_tenant AND m.origin = p_store AND m.origin_sequence = ANY (p_sequences)
-     AND m.expires_at > p_now
-  RETURNING m.*;
+  v_sequences := ARRAY(
+    SELECT f.sequence FROM unnest(p_sequences) s(n) CROSS JOIN LATERAL (
+      SELECT m.sequence, m.origin_sequence FROM parkd.mailbox m
+       WHERE m.mailbox_key = p_key AND m.tenant = p_tenant AND m.origin = p_store AND m.origin_sequence >= s.n
+       ORDER BY m.origin_sequence LIMIT 1) f
+     WHERE f.origin_sequence = s.n);
+  RETURN QUERY SELECT * FROM parkd.take_v1(p_tenant, p_key, v_sequences, p_now);
 END $$;
 
 GRANT SELECT ON parkd.outboxes TO parkd_daemon, parkd_admin, parkd_monitor;

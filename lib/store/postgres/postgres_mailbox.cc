@@ -127,7 +127,8 @@ Result<uint64_t> PostgresMailbox::announce(uint64_t last_sequence) {
 
 // --- deliver
 
-Status PostgresMailbox::send(const std::vector<Message>& messages, bool wrap) {
+Status PostgresMailbox::send(const std::vector<Message>& messages, Wrapped wrapped) {
+  const bool wraps_body = wrapped == Wrapped::metadata_and_body;
   ArrayText sequences, jobs, leases, created, finished, expires, queue_us, run_us, units, prompt,
       completion, status, attempts, outcomes, tenants, keys, models, custom_ids, batch_ids, codes,
       texts, error_params, metadata, bodies;
@@ -155,8 +156,8 @@ Status PostgresMailbox::send(const std::vector<Message>& messages, bool wrap) {
     codes.add(readable_text(ending.error_code));
     texts.add(readable_text(ending.error_message));
     error_params.add(readable_text(ending.error_param));
-    metadata.add(storable_metadata(message.metadata, wrap));
-    bodies.add(wrap && !ending.body.empty() ? wrapped_body(ending) : storable_body(ending));
+    metadata.add(storable_metadata(message.metadata, wrapped != Wrapped::nothing));
+    bodies.add(wraps_body && !ending.body.empty() ? wrapped_body(ending) : storable_body(ending));
   }
   const std::string finished_us = finished.take();
   const std::string expires_us = expires.take();
@@ -190,15 +191,17 @@ Status PostgresMailbox::deliver_range(const std::vector<Message>& messages, size
   if (first == last) return {};
   std::vector<Message> some(messages.begin() + static_cast<std::ptrdiff_t>(first),
                             messages.begin() + static_cast<std::ptrdiff_t>(last));
-  Status status = send(some, false);
+  Status status = send(some, Wrapped::nothing);
   if (status.code() != StatusCode::invalid) return status;
   if (some.size() > 1) {
     const size_t middle = first + some.size() / 2;
     PARKD_RETURN_IF_ERROR(deliver_range(messages, first, middle));
     return deliver_range(messages, middle, last);
   }
-  status = send(some, true);
-  if (status.code() != StatusCode::invalid) return status;
+  for (const Wrapped wrapped : {Wrapped::metadata, Wrapped::metadata_and_body}) {
+    status = send(some, wrapped);
+    if (status.code() != StatusCode::invalid) return status;
+  }
   Message& message = some[0];
   message.ending = unstorable(message.ending, std::string(failure::kInternal),
                               "the result could not be stored: " + status.message());
@@ -206,7 +209,7 @@ Status PostgresMailbox::deliver_range(const std::vector<Message>& messages, size
                             &message.custom_id, &message.batch_id}) {
     *text = readable_text(*text);
   }
-  return send(some, true);
+  return send(some, Wrapped::metadata_and_body);
 }
 
 // --- reading

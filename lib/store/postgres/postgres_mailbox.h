@@ -65,7 +65,9 @@ class PostgresMailbox {
   void interrupt_if_overdue();
 
  private:
-  Status send(const std::vector<Message>& messages, bool wrap_bodies);
+  // What is kept as a JSON string because it is no JSON.
+  enum class Wrapped { nothing, metadata, metadata_and_body };
+  Status send(const std::vector<Message>& messages, Wrapped wrapped);
   Status deliver_range(const std::vector<Message>& messages, size_t first, size_t last);
   std::optional<int64_t> database_now() const;  // tests alone
 
