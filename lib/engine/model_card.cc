@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 #include <map>
 #include <set>
 #include <utility>
@@ -297,18 +296,6 @@ Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const G
     card->weight_bytes += static_cast<int64_t>(view.bytes.size());
   }
   return std::shared_ptr<const ModelCard>(std::move(card));
-}
-
-Result<std::string> find_model_file(const std::string& path) {
-  namespace fs = std::filesystem;
-  std::error_code error;
-  if (!fs::is_directory(path, error)) return path;
-  std::vector<std::string> files;
-  for (const auto& entry : fs::directory_iterator(path, error)) {
-    if (entry.path().extension() == ".gguf") files.push_back(entry.path().string());
-  }
-  if (files.size() == 1) return files.front();
-  return invalid(path + " holds " + std::to_string(files.size()) + " GGUF files; name one");
 }
 
 Result<std::shared_ptr<const ModelCard>> load_model_card(const std::string& path) {

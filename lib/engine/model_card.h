@@ -60,9 +60,6 @@ struct ModelCard {
   std::shared_ptr<const GgufFile> file;  // keeps the mapping alive
 };
 
-// `path` itself, or the one GGUF file in that folder. Errors: invalid, when there is none or more.
-Result<std::string> find_model_file(const std::string& path);
-
 // Reads and checks the model at `path`. Errors: not_found, corrupt, or invalid when the file is
 // sound and needs something not supported yet ("architecture \"qwen3\" is not supported yet").
 Result<std::shared_ptr<const ModelCard>> load_model_card(const std::string& path);
