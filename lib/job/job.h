@@ -73,8 +73,12 @@ struct Job {
   WallTime created_at{};
   WallTime order_key{};  // created_at (or run_at) + the delay of its class; claim order in a tenant
   int32_t attempts = 0;  // executions that failed with a retryable code
-  int32_t interruptions =
-      0;  // processes that died with it in the engine; evidence, never an attempt
+  // Process deaths in a row with it in the engine, whatever they were; evidence, never an attempt.
+  int32_t interruptions = 0;
+  // Poison notes: the rule is judge_death's (lib/store/rules.h).
+  int32_t deaths_alone = 0;    // noted deaths at which nothing else was in the engine
+  uint64_t suspect_group = 0;  // it runs in no other company than this group's; 0: no suspect
+  RunLease noted_lease;        // the last run whose death was noted
   RunLease lease;
   WallTime claimed_at{};
 };

@@ -6,8 +6,8 @@
 // it pushes into an Inbox. Verbs may be called from any thread. After stop() every verb completes
 // with unavailable.
 //
-// What is durable when a completion says ok: submit, finish, cancel, release, take: synced. Claims
-// are not: an embedded store re-queues every unfinished job when it is opened again.
+// What is durable when a completion says ok: submit, finish, cancel, release, take, note_deaths:
+// synced. Claims are not: an embedded store re-queues every unfinished job when it is opened again.
 //
 // Implementations: lib/store/memory (the reference semantics), lib/store/rocksdb (the embedded
 // default). tests/store/conformance runs one suite on all of them. DESIGN.md has the table of
@@ -83,7 +83,8 @@ enum class FinishAnswer {
 // --- release
 // --------------------------------------------------------------------------------------
 
-// Gives a claimed job back to the queue.
+// Gives a claimed job back to the queue. A spent attempt clears its poison notes: it ran, and the
+// process lived.
 struct ReleaseItem {
   JobId id = 0;
   RunLease lease;
@@ -92,6 +93,27 @@ struct ReleaseItem {
 };
 
 enum class ReleaseAnswer { released, lease_lost };
+
+// --- deaths
+// --------------------------------------------------------------------------------------
+
+// A job that was in the engine when a process died, and the run it was.
+struct DeathNote {
+  JobId id = 0;
+  RunLease lease;
+};
+
+// The death of one process of this queue's. Noted: it crashed on an engine thread, or lost its
+// device; else it was killed, or the power went.
+struct DeathReport {
+  bool noted = false;
+  std::vector<DeathNote> present;  // all that was in the engine
+};
+
+struct DeathsAnswer {
+  int64_t suspects = 0;     // jobs of this report that are suspects now
+  int64_t quarantined = 0;  // ended by it
+};
 
 // --- cancel
 // ---------------------------------------------------------------------------------------
@@ -188,6 +210,11 @@ class JobStore {
 
   virtual void release(std::vector<ReleaseItem> items,
                        Completion<std::vector<ReleaseAnswer>> done) = 0;
+
+  // Writes down which jobs were in the engine at a death, makes suspects of them and ends those
+  // that killed twice alone as quarantined: judge_death in lib/store/rules.h. Told again, a run's
+  // death changes nothing; jobs that have ended are passed over.
+  virtual void note_deaths(DeathReport report, Completion<DeathsAnswer> done) = 0;
 
   // `tenant` empty: any tenant's job (the caller is privileged).
   virtual void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) = 0;

@@ -1,10 +1,12 @@
 #include "lib/store/rules.h"
 
 #include <algorithm>
+#include <map>
 #include <string>
 #include <utility>
 
 #include "lib/base/text.h"
+#include "lib/base/units.h"
 
 namespace parkd {
 namespace {
@@ -18,6 +20,11 @@ bool is_sane(const std::optional<WallTime>& time) {
 
 std::string param(size_t index, std::string_view field) {
   return "jobs[" + std::to_string(index) + "]." + std::string(field);
+}
+
+// Fits PostgreSQL's bigint, and is never "no group".
+uint64_t new_group_name() {
+  return (random_u64() >> 1) | 1;
 }
 
 Status refuse(size_t index, std::string_view field, const std::string& why) {
@@ -222,6 +229,54 @@ Ending deadline_missed_ending() {
   ending.error_message = "the deadline passed before the job ran";
   ending.status_code = 408;
   return ending;
+}
+
+Ending quarantined_ending() {
+  Ending ending;
+  ending.outcome = Outcome::quarantined;
+  ending.error_code = "quarantined";
+  ending.status_code = 500;
+  ending.error_message =
+      "the process died twice with only this job in the engine; requeue it to try again";
+  return ending;
+}
+
+// --- poison
+
+DeathVerdict judge_death(const DeathReport& report, const std::vector<Job*>& live) {
+  std::map<JobId, RunLease> present;
+  for (const DeathNote& note : report.present) {
+    RunLease& lease = present[note.id];
+    lease = std::max(lease, note.lease);
+  }
+  std::map<JobId, Job*> accused;
+  DeathVerdict verdict;
+  for (Job* job : live) {
+    const auto note = present.find(job->id);
+    if (note == present.end() || note->second <= job->noted_lease) continue;
+    job->noted_lease = note->second;
+    ++job->interruptions;
+    verdict.changed.push_back(job->id);
+    if (report.noted || job->interruptions >= kSilentDeathsMax) accused[job->id] = job;
+  }
+  // Counted among all that were there: one whose neighbours have ended meanwhile was not alone.
+  const bool alone = present.size() == 1;
+  const uint64_t groups[] = {new_group_name(), new_group_name()};
+  const int64_t n_first = ceil_div(static_cast<int64_t>(accused.size()), 2);
+  int64_t place = 0;
+  for (auto& [id, job] : accused) {
+    job->suspect_group = groups[place++ < n_first ? 0 : 1];
+    job->deaths_alone += alone ? 1 : 0;
+    const bool is_poison = job->deaths_alone >= kDeathsAloneMax;
+    (is_poison ? verdict.quarantined : verdict.suspects).push_back(id);
+  }
+  return verdict;
+}
+
+void clear_poison_notes(Job& job) {
+  job.interruptions = 0;
+  job.deaths_alone = 0;
+  job.suspect_group = 0;
 }
 
 }  // namespace parkd

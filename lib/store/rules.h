@@ -52,5 +52,36 @@ WallTime idempotency_expires_at(const Job& job, WallTime finished_at, const Stor
 // Endings the store itself writes.
 Ending cancelled_ending();
 Ending deadline_missed_ending();
+Ending quarantined_ending();
+
+// --- poison: finding the job that kills the process, without harm to the others
+//
+// A noted death makes suspects of all jobs that were in the engine. They are split by id into two
+// halves, each a suspect group of its own: the dispatcher runs a group with nothing else in the
+// engine. A suspect that ends, or fails an attempt, is one no longer. When a group kills again,
+// those of it that were in the engine are split again, the first half the larger one. So a poison
+// job among n is alone after ceil(log2 n) deaths, and quarantined after two more: the search ends,
+// for every death halves a group or counts against a job alone. Two poison jobs part at some split,
+// and each half has its own search. Only a job that was twice the only one in the engine is
+// quarantined.
+//
+// A death that was not noted (kill -9, a power cut, the kernel's out-of-memory killer) makes no
+// suspects; but the kSilentDeathsMax-th in a row, and each after it, counts as noted for the jobs
+// that were there every time.
+inline constexpr int32_t kDeathsAloneMax = 2;
+inline constexpr int32_t kSilentDeathsMax = 20;
+
+struct DeathVerdict {
+  std::vector<JobId> changed;      // their notes must be stored
+  std::vector<JobId> suspects;     // of these
+  std::vector<JobId> quarantined;  // of these; they are to end
+};
+
+// Writes the notes of a death into the live jobs it names, and into no others. `live`: in any
+// order, each once. Draws random bytes for the names of groups.
+DeathVerdict judge_death(const DeathReport& report, const std::vector<Job*>& live);
+
+// A job that ran while the process lived.
+void clear_poison_notes(Job& job);
 
 }  // namespace parkd

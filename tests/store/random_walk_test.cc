@@ -28,12 +28,13 @@ using std::chrono::seconds;
 // What can be compared of a job: all but the lease, which each store counts in its own way.
 std::string text_of(const Job& job) {
   const JobSpec& spec = job.spec;
-  std::string text = "job " + std::to_string(job.id) + " " + spec.model + "/" + spec.tenant + "/" +
-                     spec.mailbox_key + " " + std::string(to_string(job.state)) + " attempts " +
-                     std::to_string(job.attempts) + " order " + to_rfc3339(job.order_key) +
-                     " created " + to_rfc3339(job.created_at) + " body " + spec.body + " seed " +
-                     std::to_string(spec.seed.value_or(0)) + " claimed " +
-                     to_rfc3339(job.claimed_at);
+  std::string text =
+      "job " + std::to_string(job.id) + " " + spec.model + "/" + spec.tenant + "/" +
+      spec.mailbox_key + " " + std::string(to_string(job.state)) + " attempts " +
+      std::to_string(job.attempts) + " deaths " + std::to_string(job.interruptions) + "/" +
+      std::to_string(job.deaths_alone) + (job.suspect_group != 0 ? " suspect" : "") + " order " +
+      to_rfc3339(job.order_key) + " created " + to_rfc3339(job.created_at) + " body " + spec.body +
+      " seed " + std::to_string(spec.seed.value_or(0)) + " claimed " + to_rfc3339(job.claimed_at);
   if (spec.run_at) text += " run_at " + to_rfc3339(*spec.run_at);
   if (spec.deadline) text += " deadline " + to_rfc3339(*spec.deadline);
   return text;
@@ -71,6 +72,10 @@ std::string text_of(ReleaseAnswer answer) {
 }
 std::string text_of(CancelAnswer answer) {
   return "cancel answer " + std::to_string(static_cast<int>(answer));
+}
+std::string text_of(const DeathsAnswer& answer) {
+  return std::to_string(answer.suspects) + " suspects, " + std::to_string(answer.quarantined) +
+         " quarantined";
 }
 std::string text_of(const FetchAnswer& answer) {
   std::string text = "next " + std::to_string(answer.next_sequence);
@@ -112,7 +117,8 @@ class Walk {
     if (what < 65) return finish();
     if (what < 71) return release();
     if (what < 77) return cancel();
-    if (what < 82) return take();
+    if (what < 79) return die();
+    if (what < 83) return take();
     if (what < 87) return look();
     if (what < 91) return purge();
     if (what < 99) return pass_time();
@@ -246,6 +252,18 @@ class Walk {
       oracles.push_back({pair.id, pair.oracles, spend, run_at});
     }
     same("release", store_->release(ours), oracle_->release(oracles));
+  }
+
+  void die() {
+    DeathReport ours;
+    DeathReport oracles;
+    ours.noted = oracles.noted = chance(70);
+    for (uint64_t n = random_() % 4; n > 0 && !claims_.empty(); --n) {
+      const Pair pair = any_of(claims_);
+      ours.present.push_back({pair.id, pair.ours});
+      oracles.present.push_back({pair.id, pair.oracles});
+    }
+    same("note_deaths", store_->note_deaths(ours), oracle_->note_deaths(oracles));
   }
 
   void cancel() {

@@ -23,7 +23,7 @@ class FaultyStore final : public JobStore {
   enum class Fault { before, after };
   explicit FaultyStore(std::unique_ptr<JobStore> store) : store_(std::move(store)) {}
 
-  std::map<std::string, Fault> faults;  // by verb: claim, finish, release
+  std::map<std::string, Fault> faults;  // by verb: claim, finish, release, note_deaths
   std::map<std::string, Status>
       answers;                       // what a fault says; unavailable where nothing stands here
   std::map<std::string, int> calls;  // by verb
@@ -82,6 +82,11 @@ class FaultyStore final : public JobStore {
                                         [&](Completion<std::vector<ReleaseAnswer>> answer) {
                                           store_->release(std::move(items), std::move(answer));
                                         });
+  }
+  void note_deaths(DeathReport report, Completion<DeathsAnswer> done) override {
+    through<DeathsAnswer>("note_deaths", std::move(done), [&](Completion<DeathsAnswer> answer) {
+      store_->note_deaths(std::move(report), std::move(answer));
+    });
   }
   void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override {
     store_->cancel(id, std::move(tenant), std::move(done));

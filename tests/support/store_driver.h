@@ -57,6 +57,10 @@ class StoreDriver {
     return wait<std::vector<ReleaseAnswer>>(
         [&](auto done) { store_.release(std::move(items), std::move(done)); });
   }
+  Result<DeathsAnswer> note_deaths(DeathReport report) {
+    return wait<DeathsAnswer>(
+        [&](auto done) { store_.note_deaths(std::move(report), std::move(done)); });
+  }
   Result<CancelAnswer> cancel(JobId id, std::string tenant) {
     return wait<CancelAnswer>(
         [&](auto done) { store_.cancel(id, std::move(tenant), std::move(done)); });

@@ -75,6 +75,10 @@ class MemoryStore final : public JobStore {
     run<std::vector<ReleaseAnswer>>(
         [&](WallTime now, News& news) { return release_now(items, now, news); }, done);
   }
+  void note_deaths(DeathReport report, Completion<DeathsAnswer> done) override {
+    run<DeathsAnswer>([&](WallTime now, News& news) { return note_deaths_now(report, now, news); },
+                      done);
+  }
   void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override {
     run<CancelAnswer>([&](WallTime now, News& news) { return cancel_now(id, tenant, now, news); },
                       done);
@@ -325,7 +329,10 @@ class MemoryStore final : public JobStore {
       answers.push_back(live == nullptr ? ReleaseAnswer::lease_lost : ReleaseAnswer::released);
       if (live == nullptr) continue;
       Job& job = live->job;
-      if (item.spend_attempt) ++job.attempts;
+      if (item.spend_attempt) {
+        ++job.attempts;
+        clear_poison_notes(job);
+      }
       if (live->cancel_requested) {
         end(item.id, {}, cancelled_ending(), now, news);
         continue;
@@ -338,6 +345,20 @@ class MemoryStore final : public JobStore {
     }
     PARKD_KILL_POINT("release.after_commit");
     return answers;
+  }
+
+  Result<DeathsAnswer> note_deaths_now(const DeathReport& report, WallTime now, News& news) {
+    std::set<JobId> ids;
+    for (const DeathNote& note : report.present) ids.insert(note.id);
+    std::vector<Job*> live;
+    for (const JobId id : ids) {
+      const auto found = jobs_.find(id);
+      if (found != jobs_.end()) live.push_back(&found->second.job);
+    }
+    const DeathVerdict verdict = judge_death(report, live);
+    for (const JobId id : verdict.quarantined) end(id, {}, quarantined_ending(), now, news);
+    return DeathsAnswer{static_cast<int64_t>(verdict.suspects.size()),
+                        static_cast<int64_t>(verdict.quarantined.size())};
   }
 
   Result<CancelAnswer> cancel_now(JobId id, const std::string& tenant, WallTime now, News& news) {

@@ -96,6 +96,9 @@ class OutboxStore final : public JobStore {
                Completion<std::vector<ReleaseAnswer>> done) override {
     queue_->release(std::move(items), std::move(done));
   }
+  void note_deaths(DeathReport report, Completion<DeathsAnswer> done) override {
+    queue_->note_deaths(std::move(report), std::move(done));
+  }
   void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override {
     queue_->cancel(id, std::move(tenant), std::move(done));
   }

@@ -103,6 +103,11 @@ class PostgresStore final : public JobStore {
     if (!ends_.push(EndCall(ReleaseCall{std::move(items), done}))) done(stopped());
   }
 
+  void note_deaths(DeathReport report, Completion<DeathsAnswer> done) override {
+    read<DeathsAnswer>(std::move(done), [this, report = std::move(report)](Connection& c) {
+      return note_deaths_now(c, report);
+    });
+  }
   void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override {
     read<CancelAnswer>(std::move(done), [this, id, tenant = std::move(tenant)](Connection& c) {
       return cancel_now(c, id, tenant);
@@ -521,6 +526,14 @@ class PostgresStore final : public JobStore {
   }
 
   // --- the rest
+
+  Result<DeathsAnswer> note_deaths_now(Connection& connection, const DeathReport& report) {
+    News news;
+    auto answer = parkd::note_deaths(connection, report, now(), news);
+    if (answer.ok()) count_commit();
+    tell(news);
+    return answer;
+  }
 
   Result<CancelAnswer> cancel_now(Connection& connection, JobId id, const std::string& tenant) {
     News news;

@@ -91,6 +91,9 @@ Job parse_job(const pqxx::row& row) {
   job.state = state == "claimed"     ? JobState::claimed
               : state == "scheduled" ? JobState::scheduled
                                      : JobState::queued;
+  job.deaths_alone = small(row, 28);
+  job.suspect_group = static_cast<uint64_t>(integer(row, 29));
+  job.noted_lease = lease_from_sql(integer(row, 30));
   // The row remembers the lease of the last run, which the next one must exceed; nobody holds it.
   if (job.state != JobState::claimed) job.lease = {};
   return job;

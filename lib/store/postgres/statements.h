@@ -16,7 +16,7 @@ namespace parkd::sql {
   "tokens_are_exact, model, tenant, mailbox_key, endpoint, custom_id, batch_id, idempotency_key, " \
   "metadata, body, "                                                                               \
   "CASE WHEN state = 'scheduled' AND run_at <= parkd.from_us_v1($1) THEN 'queued' ELSE "           \
-  "state::text END"
+  "state::text END, deaths_alone, suspect_group, noted_lease"
 #define PARKD_MESSAGE_COLUMNS                                                                     \
   "sequence, job_id, run_lease, parkd.us_v1(created_at), parkd.us_v1(finished_at), "              \
   "parkd.us_v1(expires_at), queue_us, run_us, units, prompt_tokens, completion_tokens, "          \
@@ -62,8 +62,8 @@ inline constexpr Statement kClaim{
     "SELECT id, run_lease, created_us, order_us, run_at_us, deadline_us, claimed_us, seed, "
     "retention_us, run_timeout_s, prompt_tokens, max_new_tokens, n_choices, attempts, "
     "max_attempts, interruptions, priority, tokens_are_exact, model, tenant, mailbox_key, "
-    "endpoint, custom_id, batch_id, idempotency_key, metadata, body, 'claimed', ord "
-    "FROM parkd.claim_v1($1, $2, $3, parkd.from_us_v1($4))"};
+    "endpoint, custom_id, batch_id, idempotency_key, metadata, body, 'claimed', deaths_alone, "
+    "suspect_group, noted_lease, ord FROM parkd.claim_v2($1, $2, $3, parkd.from_us_v1($4))"};
 // jobs_pkey; history_job where a job is gone
 inline constexpr Statement kFinish{
     "finish",
@@ -73,8 +73,14 @@ inline constexpr Statement kFinish{
 // jobs_pkey
 inline constexpr Statement kRelease{
     "release",
-    "SELECT job_id, run_lease, model, tenant, mailbox_key FROM parkd.release_v1($1::bigint[], "
+    "SELECT job_id, run_lease, model, tenant, mailbox_key FROM parkd.release_v2($1::bigint[], "
     "$2::bigint[], $3::bool[], $4::bigint[], parkd.from_us_v1($5))"};
+// jobs_pkey. One row.
+inline constexpr Statement kNoteDeaths{
+    "note_deaths",
+    "SELECT suspects, quarantined, array_to_string(tenants, E'\\x01'), "
+    "array_to_string(mailbox_keys, E'\\x01') FROM parkd.note_deaths_v1($1::bigint[], $2::bigint[], "
+    "$3::bool, parkd.from_us_v1($4))"};
 // jobs_pkey, history_job
 inline constexpr Statement kCancel{
     "cancel",

@@ -115,7 +115,7 @@ Result<std::vector<Job>> claim_jobs(Connection& connection, int64_t daemon_id,
   params.add(daemon_id).add(encode_text(request.model)).add(int64_t{request.max_jobs}).add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kClaim, params));
   std::vector<std::pair<int64_t, Job>> ordered;
-  for (const auto& row : rows) ordered.emplace_back(integer(row, 28), parse_job(row));
+  for (const auto& row : rows) ordered.emplace_back(integer(row, 31), parse_job(row));
   // UPDATE ... RETURNING promises no order.
   std::sort(ordered.begin(), ordered.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });
@@ -251,6 +251,25 @@ Result<std::vector<ReleaseAnswer>> release_jobs(Connection& connection,
     answers.push_back(ours ? ReleaseAnswer::released : ReleaseAnswer::lease_lost);
   }
   return answers;
+}
+
+Result<DeathsAnswer> note_deaths(Connection& connection, const DeathReport& report, Now now,
+                                 News& news) {
+  ArrayText ids, leases;
+  for (const DeathNote& note : report.present) {
+    ids.add(to_bigint(note.id));
+    leases.add(lease_to_sql(note.lease));
+  }
+  Params params;
+  params.add(ids.take()).add(leases.take()).add(std::string(report.noted ? "t" : "f")).add(now);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kNoteDeaths, params));
+  if (rows.size() != 1) return internal_error("note_deaths answered no row");
+  const std::vector<std::string> tenants = split_list(rows[0], 2);
+  const std::vector<std::string> keys = split_list(rows[0], 3);
+  for (size_t i = 0; i < std::min(tenants.size(), keys.size()); ++i) {
+    news.messages.emplace_back(tenants[i], keys[i]);
+  }
+  return DeathsAnswer{integer(rows[0], 0), integer(rows[0], 1)};
 }
 
 // --- cancel

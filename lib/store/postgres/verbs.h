@@ -39,6 +39,9 @@ Result<std::vector<ReleaseAnswer>> release_jobs(Connection& connection,
                                                 const std::vector<ReleaseItem>& items, Now now,
                                                 News& news);
 
+Result<DeathsAnswer> note_deaths(Connection& connection, const DeathReport& report, Now now,
+                                 News& news);
+
 struct Cancelled {
   CancelAnswer answer = CancelAnswer::not_found;
   RunLease lease;         // of a claimed job

@@ -124,6 +124,13 @@ void EmbeddedStore::release(std::vector<ReleaseItem> items,
       });
 }
 
+void EmbeddedStore::note_deaths(DeathReport report, Completion<DeathsAnswer> done) {
+  push_write<DeathsAnswer>(
+      std::move(done), [this, report = std::move(report)](const auto& completion, Commit& commit) {
+        return build_note_deaths(report, completion, commit);
+      });
+}
+
 void EmbeddedStore::cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) {
   push_write<CancelAnswer>(std::move(done), [this, id, tenant = std::move(tenant)](
                                                 const auto& completion, Commit& commit) {

@@ -44,6 +44,7 @@ class EmbeddedStore final : public JobStore {
   void finish(std::vector<FinishItem> items, Completion<std::vector<FinishAnswer>> done) override;
   void release(std::vector<ReleaseItem> items,
                Completion<std::vector<ReleaseAnswer>> done) override;
+  void note_deaths(DeathReport report, Completion<DeathsAnswer> done) override;
   void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override;
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override;
   void list(ListFilter filter, Completion<std::vector<Job>> done) override;
@@ -111,6 +112,8 @@ class EmbeddedStore final : public JobStore {
                     const Completion<std::vector<FinishAnswer>>& done, Commit& commit);
   bool build_release(const std::vector<ReleaseItem>& items,
                      const Completion<std::vector<ReleaseAnswer>>& done, Commit& commit);
+  bool build_note_deaths(const DeathReport& report, const Completion<DeathsAnswer>& done,
+                         Commit& commit);
   bool build_cancel(JobId id, const std::string& tenant, const Completion<CancelAnswer>& done,
                     Commit& commit);
   bool build_take(const std::string& tenant, const std::string& mailbox_key,

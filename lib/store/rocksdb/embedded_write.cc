@@ -315,6 +315,7 @@ bool EmbeddedStore::build_release(const std::vector<ReleaseItem>& items,
       return true;
     }
     if (item.spend_attempt) {
+      clear_poison_notes(ended->stored.job);
       ++ended->stored.job.attempts;
       ++ended->message.attempts;
     }
@@ -352,6 +353,43 @@ bool EmbeddedStore::build_release(const std::vector<ReleaseItem>& items,
        [done, answers = std::move(answers)](const Status& status) {
          succeed_with(done, answers, status);
        }});
+  return true;
+}
+
+// --- deaths
+
+bool EmbeddedStore::build_note_deaths(const DeathReport& report,
+                                      const Completion<DeathsAnswer>& done, Commit& commit) {
+  const WallTime now = clock_.now();
+  std::map<JobId, Ended> named;  // live jobs of the report, and how they would end
+  for (const DeathNote& note : report.present) {
+    if (commit.touched_jobs.contains(note.id)) return false;
+    if (!index_.contains(note.id) || named.contains(note.id)) continue;
+    Result<Ended> ended = prepare_end(note.id, {}, quarantined_ending(), now);
+    if (!ended.ok()) {
+      done(ended.status());
+      return true;
+    }
+    named.emplace(note.id, std::move(ended).value());
+  }
+  std::vector<Job*> live;
+  for (auto& [id, ended] : named) live.push_back(&ended.stored.job);
+  const DeathVerdict verdict = judge_death(report, live);
+  for (const JobId id : verdict.changed) {
+    put_job(named.at(id).stored, commit);
+    commit.touched_jobs.insert(id);
+  }
+  for (const JobId id : verdict.quarantined) {
+    if (!claims_.contains(id)) index_.hold(id);
+    write_end(named.at(id), now, commit);
+  }
+  const DeathsAnswer answer{static_cast<int64_t>(verdict.suspects.size()),
+                            static_cast<int64_t>(verdict.quarantined.size())};
+  commit.steps.push_back(
+      {[this, ids = verdict.quarantined] {
+         for (const JobId id : ids) apply_end(id);
+       },
+       [done, answer](const Status& status) { succeed_with(done, answer, status); }});
   return true;
 }
 

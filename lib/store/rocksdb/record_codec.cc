@@ -8,7 +8,8 @@
 namespace parkd::record {
 namespace {
 
-constexpr uint8_t kJobVersion = 1;
+constexpr uint8_t kJobVersion = 2;
+constexpr uint8_t kJobVersionWithoutPoison = 1;  // still read
 constexpr uint8_t kMessageVersion = 1;
 constexpr uint8_t kHistoryVersion = 1;
 constexpr uint8_t kKeyVersion = 1;
@@ -286,11 +287,15 @@ std::string encode(const StoredJob& stored) {
   out.integer(job.interruptions);
   out.integer(stored.fingerprint);
   out.integer(stored.cancel_requested);
+  out.integer(job.deaths_alone);
+  out.integer(job.suspect_group);
+  out.lease(job.noted_lease);
   return out.take();
 }
 
 Result<StoredJob> decode_job(std::string_view bytes) {
-  Reader in(bytes, kJobVersion);
+  const bool is_old = !bytes.empty() && bytes[0] == char{kJobVersionWithoutPoison};
+  Reader in(bytes, is_old ? kJobVersionWithoutPoison : kJobVersion);
   StoredJob stored;
   stored.job.id = in.integer<uint64_t>();
   stored.job.spec = read_spec(in);
@@ -300,6 +305,11 @@ Result<StoredJob> decode_job(std::string_view bytes) {
   stored.job.interruptions = in.integer<int32_t>();
   stored.fingerprint = in.integer<uint64_t>();
   stored.cancel_requested = in.integer<bool>();
+  if (!is_old) {
+    stored.job.deaths_alone = in.integer<int32_t>();
+    stored.job.suspect_group = in.integer<uint64_t>();
+    stored.job.noted_lease = in.lease();
+  }
   if (!in.finished()) return damaged("job");
   return stored;
 }

@@ -27,6 +27,9 @@ class SettledStore final : public JobStore {
                Completion<std::vector<ReleaseAnswer>> done) override {
     settled(std::move(done), [&](auto ended) { store_->release(std::move(items), ended); });
   }
+  void note_deaths(DeathReport report, Completion<DeathsAnswer> done) override {
+    settled(std::move(done), [&](auto ended) { store_->note_deaths(report, ended); });
+  }
   void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override {
     settled(std::move(done), [&](auto ended) { store_->cancel(id, tenant, ended); });
   }

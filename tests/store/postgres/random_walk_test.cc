@@ -25,13 +25,15 @@ using std::chrono::seconds;
 std::string text_of(const JobRecord& record) {
   if (const Job* job = std::get_if<Job>(&record)) {
     const JobSpec& spec = job->spec;
-    std::string text = "job " + spec.custom_id + " " + spec.model + "/" + spec.tenant + "/" +
-                       spec.mailbox_key + " " + std::string(to_string(job->state)) + " attempts " +
-                       std::to_string(job->attempts) + " order " + to_rfc3339(job->order_key) +
-                       " created " + to_rfc3339(job->created_at) + " body " + spec.body + " seed " +
-                       std::to_string(spec.seed.value_or(0)) + " retention " +
-                       std::to_string(spec.retention->count()) + " leased " +
-                       std::to_string(job->lease != RunLease{});
+    std::string text =
+        "job " + spec.custom_id + " " + spec.model + "/" + spec.tenant + "/" + spec.mailbox_key +
+        " " + std::string(to_string(job->state)) + " attempts " + std::to_string(job->attempts) +
+        " deaths " + std::to_string(job->interruptions) + "/" + std::to_string(job->deaths_alone) +
+        (job->suspect_group != 0 ? " suspect" : "") + " order " + to_rfc3339(job->order_key) +
+        " created " + to_rfc3339(job->created_at) + " body " + spec.body + " seed " +
+        std::to_string(spec.seed.value_or(0)) + " retention " +
+        std::to_string(spec.retention->count()) + " leased " +
+        std::to_string(job->lease != RunLease{});
     if (spec.run_at) text += " run_at " + to_rfc3339(*spec.run_at);
     if (spec.deadline) text += " deadline " + to_rfc3339(*spec.deadline);
     return text;
@@ -88,7 +90,8 @@ class Walk {
     if (what < 65) return finish();
     if (what < 71) return release();
     if (what < 77) return cancel();
-    if (what < 82) return take();
+    if (what < 79) return die();
+    if (what < 83) return take();
     if (what < 87) return look();
     if (what < 91) return purge();
     if (what < 99) return pass_time();
@@ -251,6 +254,21 @@ class Walk {
       oracles.push_back({claim.ids.oracles, claim.oracles, spend, run_at});
     }
     ASSERT_EQ(store_->release(ours).value(), oracle_->release(oracles).value());
+  }
+
+  void die() {
+    DeathReport ours;
+    DeathReport oracles;
+    ours.noted = oracles.noted = chance(70);
+    for (uint64_t n = random_() % 4; n > 0 && !claims_.empty(); --n) {
+      const Claim claim = any_of(claims_);
+      ours.present.push_back({claim.ids.ours, claim.ours});
+      oracles.present.push_back({claim.ids.oracles, claim.oracles});
+    }
+    const DeathsAnswer said = store_->note_deaths(ours).value();
+    const DeathsAnswer expected = oracle_->note_deaths(oracles).value();
+    ASSERT_EQ(said.suspects, expected.suspects);
+    ASSERT_EQ(said.quarantined, expected.quarantined);
   }
 
   void cancel() {
