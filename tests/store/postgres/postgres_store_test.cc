@@ -273,7 +273,7 @@ TEST_F(PostgresStoreTest, another_database_raises_the_epoch_and_ends_every_claim
   const auto after = daemon.driver->claim("m", 2);
   ASSERT_TRUE(after.ok()) << after.status().to_string();
   ASSERT_EQ(after->size(), 2u) << "what the lost registration held was given back";
-  for (const Job& job : *after) EXPECT_EQ(job.lease.epoch, before.lease.epoch + 1);
+  for (const Job& job : *after) EXPECT_GT(job.lease.epoch, before.lease.epoch);
 }
 
 TEST_F(PostgresStoreTest, a_claim_whose_answer_was_lost_is_given_back) {
