@@ -229,6 +229,7 @@ void Listener::beat_loop() {
     backoff = milliseconds(50);
     if (!had_connection) {  // what was announced meanwhile was not heard
       next_beat = 0;
+      events_.reconnected();
       events_.look();
     }
     if (steady_ms() >= next_beat) {

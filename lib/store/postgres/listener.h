@@ -27,8 +27,8 @@ class Listener {
  public:
   struct Events {
     std::function<void(const std::string& model)> work;
-    std::function<void()>
-        look;  // (re)connected, or the poll's turn: there may be work of any model
+    std::function<void()> reconnected;  // to a server that may have crashed, or be a restored one
+    std::function<void()> look;  // reconnected, or the poll's turn: there may be work of any model
     std::function<void(JobId, RunLease)> cancel;
     std::function<void(const std::string& tenant, const std::string& mailbox_key)> message;
     std::function<void()> lost;

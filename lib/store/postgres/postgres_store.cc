@@ -213,6 +213,7 @@ class PostgresStore final : public JobStore {
   Listener::Events events() {
     Listener::Events events;
     events.work = [this](const std::string& model) { tell_work(model); };
+    events.reconnected = [this] { claims_in_doubt_ = true; };
     events.look = [this] {
       for (const std::string& model : hungry_models()) tell_work(model);
     };
@@ -408,7 +409,7 @@ class PostgresStore final : public JobStore {
     if (request.max_jobs <= 0) return std::vector<Job>();
     const int64_t daemon_id = listener_.daemon_id();
     if (daemon_id == 0) return unavailable("not registered: " + listener_.trouble());
-    if (claim_in_doubt_) PARKD_RETURN_IF_ERROR(give_back_unknown(connection, daemon_id));
+    if (claims_in_doubt_) PARKD_RETURN_IF_ERROR(give_back_unknown(connection, daemon_id));
     auto jobs = claim_jobs(connection, daemon_id, request, now());
     note(jobs.status());
     if (!jobs.ok()) {
@@ -416,7 +417,7 @@ class PostgresStore final : public JobStore {
         listener_.was_declared_gone(daemon_id);
         return unavailable(jobs.status().message());
       }
-      claim_in_doubt_ = claim_in_doubt_ || connection.in_doubt();
+      if (connection.in_doubt()) claims_in_doubt_ = true;
       return jobs;
     }
     ++n_commits_;
@@ -434,7 +435,8 @@ class PostgresStore final : public JobStore {
     return jobs;
   }
 
-  // The answer to a claim was lost: what it claimed, nobody runs.
+  // The answer to a claim was lost, or the database is a copy from before some of our finishes:
+  // what it believes to be claimed and we do not know of, nobody runs.
   Status give_back_unknown(Connection& connection, int64_t daemon_id) {
     ArrayText known;
     {
@@ -443,10 +445,14 @@ class PostgresStore final : public JobStore {
     }
     Params params;
     params.add(daemon_id).add(known.take()).add(now());
+    claims_in_doubt_ = false;  // before it is asked: a doubt that comes meanwhile stays
     const auto rows = connection.run(sql::kReturnUnknownClaims, params);
-    if (!rows.ok()) return rows.status();
-    claim_in_doubt_ = false;
-    log_info("postgres.claims_given_back", {{"jobs", integer((*rows)[0], 0)}});
+    if (!rows.ok()) {
+      claims_in_doubt_ = true;
+      return rows.status();
+    }
+    const int64_t n_jobs = integer((*rows)[0], 0);
+    if (n_jobs > 0) log_info("postgres.claims_given_back", {{"jobs", n_jobs}});
     return {};
   }
 
@@ -622,7 +628,7 @@ class PostgresStore final : public JobStore {
   Connection end_connection_;
   Connection read_connection_;
   DepthEstimate depth_;
-  bool claim_in_doubt_ = false;                  // claim lane
+  std::atomic<bool> claims_in_doubt_{false};     // whether the database may believe in more of them
   steady_clock::time_point depth_sampled_at_{};  // read lane
   std::atomic<int64_t> n_commits_{0};
   std::atomic<int64_t> n_syncs_{0};

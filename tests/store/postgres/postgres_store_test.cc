@@ -298,6 +298,28 @@ TEST_F(PostgresStoreTest, a_claim_whose_answer_was_lost_is_given_back) {
   EXPECT_NE(again[0].id, known.id);
 }
 
+TEST_F(PostgresStoreTest, what_a_restored_copy_believes_to_be_claimed_is_given_back) {
+  PostgresOptions options = quiet_options(database_.dsn());
+  options.beat = std::chrono::milliseconds(100);
+  Daemon daemon(options);
+  ASSERT_TRUE(daemon.driver->submit({spec(), spec()}).ok());
+  const Job known = daemon.driver->claim("m", 1)->at(0);
+  database_.run("SELECT * FROM parkd.claim_v1((SELECT max(id) FROM parkd.daemons), 'm', 1)");
+  // All that the daemon sees of a restore is that its sessions end; the claims' own is idle.
+  database_.run(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = "
+      "'parkd-beat' "
+      "AND datname = current_database()");
+  std::vector<Job> again;
+  EXPECT_TRUE(eventually([&] {
+    const auto jobs = daemon.driver->claim("m", 5);
+    if (jobs.ok()) again = *jobs;
+    return !again.empty();
+  }));
+  ASSERT_EQ(again.size(), 1u);
+  EXPECT_NE(again[0].id, known.id) << "the one it works on stays its own";
+}
+
 // --- LISTEN
 
 TEST_F(PostgresStoreTest, an_idle_daemon_hears_of_work_and_a_busy_one_is_not_notified) {
