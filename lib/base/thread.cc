@@ -1,6 +1,7 @@
 #include "lib/base/thread.h"
 
 #include <sched.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <cmath>
@@ -63,6 +64,38 @@ void Thread::join() {
   if (!running_) return;
   pthread_join(thread_, nullptr);
   running_ = false;
+}
+
+namespace {
+
+// Local to the thread it marks; a signal handler on that thread reads it.
+thread_local volatile bool is_engine_thread = false;
+
+constexpr size_t kSignalStackBytes = size_t{64}
+                                     << 10;  // the frame of AVX-512 and AMX state is large
+
+void use_signal_stack(void* memory, size_t size_bytes, int flags) {
+  stack_t stack{};
+  stack.ss_sp = memory;
+  stack.ss_size = size_bytes;
+  stack.ss_flags = flags;
+  PARKD_CHECK(::sigaltstack(&stack, nullptr) == 0, "sigaltstack");
+}
+
+}  // namespace
+
+EngineThread::EngineThread() : signal_stack_(std::make_unique<std::byte[]>(kSignalStackBytes)) {
+  use_signal_stack(signal_stack_.get(), kSignalStackBytes, 0);
+  is_engine_thread = true;
+}
+
+EngineThread::~EngineThread() {
+  is_engine_thread = false;
+  use_signal_stack(nullptr, 0, SS_DISABLE);
+}
+
+bool EngineThread::is_current() {
+  return is_engine_thread;
 }
 
 int usable_cores() {

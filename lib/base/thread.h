@@ -34,6 +34,23 @@ class Thread {
   bool running_ = false;
 };
 
+// Marks the calling thread, while it lives, as one that computes for an engine: if it crashes, the
+// jobs in the engine are suspect (lib/ipc/crash_handler.h). Made first thing in the thread's body.
+// Gives the thread a signal stack of its own, so that a handler still runs when its stack is full.
+class EngineThread {
+ public:
+  EngineThread();
+  ~EngineThread();
+  EngineThread(const EngineThread&) = delete;
+  EngineThread& operator=(const EngineThread&) = delete;
+
+  // Async-signal-safe.
+  static bool is_current();
+
+ private:
+  std::unique_ptr<std::byte[]> signal_stack_;
+};
+
 // Cores this process may use: its affinity mask, cut to its cgroup's CPU quota. At least 1.
 int usable_cores();
 
