@@ -53,6 +53,7 @@ void add_cancel(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_requeue(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_mailbox(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_pool(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
+void add_models_add(CLI::App& models, const GlobalOptions& globals, Chosen& chosen);
 void add_models(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_migrate(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_batch_run(CLI::App& batch, const GlobalOptions& globals, Chosen& chosen);

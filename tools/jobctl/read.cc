@@ -230,8 +230,11 @@ void add_pool(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
 }
 
 void add_models(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
-  app.add_subcommand("models", "Models and their state")->callback([&globals, &chosen] {
-    chosen = [&globals] { return models(globals); };
+  CLI::App* command = app.add_subcommand("models", "Models and their state");
+  command->require_subcommand(0, 1);
+  add_models_add(*command, globals, chosen);
+  command->callback([command, &globals, &chosen] {
+    if (command->get_subcommands().empty()) chosen = [&globals] { return models(globals); };
   });
 }
 
