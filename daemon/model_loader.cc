@@ -1,12 +1,11 @@
 #include "daemon/model_loader.h"
 
 #include <algorithm>
-#include <filesystem>
-#include <vector>
 
 #include "daemon/model_device.h"
 #include "lib/base/log.h"
 #include "lib/engine/model_card.h"
+#include "lib/engine/model_file.h"
 
 namespace parkd {
 namespace {
@@ -32,20 +31,11 @@ ChatEndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& 
 }  // namespace
 
 Result<std::string> find_weights(const ModelConfig& model) {
-  namespace fs = std::filesystem;
   if (model.local_path.empty()) {
     return not_found("weights of hf_id " + model.hf_id + " not found: set local_path of model " +
                      model.name);
   }
-  std::error_code error;
-  if (!fs::is_directory(model.local_path, error)) return model.local_path;
-  std::vector<std::string> files;
-  for (const auto& entry : fs::directory_iterator(model.local_path, error)) {
-    if (entry.path().extension() == ".gguf") files.push_back(entry.path().string());
-  }
-  if (files.size() == 1) return files.front();
-  return invalid("local_path " + model.local_path + " of model " + model.name + " holds " +
-                 std::to_string(files.size()) + " GGUF files; name one");
+  return find_model_file(model.local_path);
 }
 
 Result<LoadedModel> ModelLoader::load() {
