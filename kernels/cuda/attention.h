@@ -1,0 +1,32 @@
+// What the attention kernels share: the output's store and the launchers' checks.
+#pragma once
+
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/launch.h"
+
+namespace parkd::cuda {
+
+inline constexpr int32_t kAttentionGroupMax = 16;  // query heads a kv head
+inline constexpr int32_t kGridYMax = 65535;
+
+// out[index] of any element type; the branch is the same for the whole launch.
+__device__ __forceinline__ void store_element(void* out, Element element, int64_t index,
+                                              float value) {
+  if (element == Element::f32) {
+    static_cast<float*>(out)[index] = value;
+  } else if (element == Element::f16) {
+    static_cast<__half*>(out)[index] = from_float<__half>(value);
+  } else {
+    static_cast<__nv_bfloat16*>(out)[index] = from_float<__nv_bfloat16>(value);
+  }
+}
+
+inline bool attention_params_are_valid(const AttentionParams& params) {
+  const KvMemory& kv = params.kv;
+  return kv.n_kv_heads > 0 && params.n_heads > 0 && params.n_heads % kv.n_kv_heads == 0 &&
+         attention_supports(kv.head_dim, params.n_heads / kv.n_kv_heads) && kv.block_size > 0 &&
+         kv.block_size % 8 == 0 && params.layer >= 0 && params.layer < kv.n_layers &&
+         is_aligned(kv.base) && is_aligned(params.qkv) && is_aligned(params.out);
+}
+
+}  // namespace parkd::cuda

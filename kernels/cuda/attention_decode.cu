@@ -1,0 +1,397 @@
+// Attention of one new token a sequence over its paged KV: out = softmax(q K^T * scale) V.
+//
+// Shapes: qkv (n_rows, (n_heads + 2 n_kv_heads) * head_dim) float, of which q is read; KV as in
+// kernels.h; out (n_rows, n_heads * head_dim) of `element`. head_dim 64, 80, 96 or 128.
+// Geometry: grid (n_kv_heads * ceil(group / G), decode_max, n_splits), 128 threads. A block takes
+// the G query heads that share a kv head (G = 1, 2, 4 or 8; a larger group reads KV once per 8
+// heads) over its split of the tokens, in runs of 8 that a warp loads at once: 16 bytes a lane,
+// head_dim / 8 (f32: / 4) lanes a token, rounded up to a power of two, K and V of all 8 tokens in
+// flight. A run never crosses a KV block, so a warp looks up one table entry a run, one run ahead.
+// Each lane group keeps its own softmax (maximum, sum, values); they are merged over the warp by
+// shuffles, over the block in shared memory, over splits by a second kernel. Splits shorter than
+// 128 tokens are not made, however many the launch allows.
+// Bytes: 2 * head_dim * KV element bytes a token and kv head, read once, and n_splits * (head_dim +
+// 2) floats a head, written and read; 4 * G * head_dim flops a token: G flops a byte of bf16 KV,
+// bound by memory up to G = 8. Sums in float. Tolerance: 2e-6 of the largest value of V and the
+// output's rounding, against float64 on the rounded KV. Source: Dao et al., "Flash-Decoding", 2023.
+// CPU twin: CpuKernels::attention. Never run on a GPU.
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/launch.h"
+
+namespace parkd::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kWarps = kThreads / kWarpSize;
+constexpr int kRun = 8;            // tokens; a KV block holds whole runs
+constexpr int kRunsPerSplit = 16;  // at least
+constexpr int kSplitsMax = 64;
+constexpr int kBlocksPerMultiprocessor = 4;
+
+// How a sequence's tokens are cut into splits; the same in both kernels.
+struct Splits {
+  int32_t n_runs;
+  int32_t runs_per_split;
+  int32_t n_used;
+};
+
+__device__ __forceinline__ Splits splits_of(const AttentionParams& params, int32_t sequence) {
+  Splits splits;
+  splits.n_runs = ceil_div(params.step.context_tokens[sequence] + 1, kRun);
+  const int32_t even = ceil_div(splits.n_runs, params.n_splits);
+  splits.runs_per_split = even > kRunsPerSplit ? even : kRunsPerSplit;
+  splits.n_used = ceil_div(splits.n_runs, splits.runs_per_split);
+  return splits;
+}
+
+// Of the workspace: values (sequence, head, split, head_dim), then (maximum, sum) of each.
+__device__ __forceinline__ int64_t part_index(const AttentionParams& params, int32_t sequence,
+                                              int32_t head, int32_t split) {
+  return (int64_t{sequence} * params.n_heads + head) * params.n_splits + split;
+}
+
+__device__ __forceinline__ float2* part_sums(const AttentionParams& params) {
+  const int64_t n_parts = int64_t{params.step.decode_max} * params.n_heads * params.n_splits;
+  return reinterpret_cast<float2*>(params.workspace + n_parts * params.kv.head_dim);
+}
+
+// e^(from - to) in base 2, where `to` is at least `from`; 1 for two minus infinities would be NaN.
+__device__ __forceinline__ float rescale(float from, float to) {
+  return from == -INFINITY ? 0.0F : exp2f(from - to);
+}
+
+// The G query heads' running softmax over the tokens that a lane group has seen.
+template <class T, int kLanes, int G>
+struct Softmax {
+  static constexpr int kDims = kPerWide<T>;  // of the head in this lane
+  static constexpr int kTokens = kWarpSize / kLanes;
+  static constexpr int kUnroll = kRun / kTokens;
+
+  float query[G][kDims];
+  float values[G][kDims];
+  float maximum[G];
+  float sum[G];
+
+  // Takes in kUnroll tokens, of which those before `n_valid` count.
+  __device__ __forceinline__ void add(const uint4 (&keys)[kUnroll], const uint4 (&vs)[kUnroll],
+                                      int32_t token, int32_t n_valid) {
+    float score[G][kUnroll];
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      float key[kDims];
+      unpack_wide<T>(keys[u], key);
+      const bool valid = token + u * kTokens < n_valid;
+#pragma unroll
+      for (int g = 0; g < G; ++g) {
+        float dot = 0;
+#pragma unroll
+        for (int i = 0; i < kDims; ++i) dot += query[g][i] * key[i];
+#pragma unroll
+        for (int offset = kLanes / 2; offset > 0; offset /= 2) {
+          dot += __shfl_xor_sync(kFullWarp, dot, offset);
+        }
+        score[g][u] = valid ? dot : -INFINITY;
+      }
+    }
+#pragma unroll
+    for (int g = 0; g < G; ++g) take_scores(score[g], maximum[g], sum[g], values[g]);
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      float value[kDims];
+      unpack_wide<T>(vs[u], value);
+#pragma unroll
+      for (int g = 0; g < G; ++g) {
+#pragma unroll
+        for (int i = 0; i < kDims; ++i) values[g][i] += score[g][u] * value[i];
+      }
+    }
+  }
+
+  // Turns one head's scores into probabilities relative to its new maximum.
+  static __device__ __forceinline__ void take_scores(float (&score)[kUnroll], float& maximum,
+                                                     float& sum, float (&values)[kDims]) {
+    float now = maximum;
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) now = fmaxf(now, score[u]);
+    const float correction = rescale(maximum, now);
+    sum *= correction;
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      score[u] = rescale(score[u], now);
+      sum += score[u];
+    }
+#pragma unroll
+    for (int i = 0; i < kDims; ++i) values[i] *= correction;
+    maximum = now;
+  }
+
+  // Merges the warp's lane groups; every one then holds the result.
+  __device__ __forceinline__ void merge_warp() {
+#pragma unroll
+    for (int g = 0; g < G; ++g) {
+      float all = maximum[g];
+#pragma unroll
+      for (int offset = kLanes; offset < kWarpSize; offset *= 2) {
+        all = fmaxf(all, __shfl_xor_sync(kFullWarp, all, offset));
+      }
+      const float correction = rescale(maximum[g], all);
+      maximum[g] = all;
+      sum[g] *= correction;
+#pragma unroll
+      for (int i = 0; i < kDims; ++i) values[g][i] *= correction;
+#pragma unroll
+      for (int offset = kLanes; offset < kWarpSize; offset *= 2) {
+        sum[g] += __shfl_xor_sync(kFullWarp, sum[g], offset);
+#pragma unroll
+        for (int i = 0; i < kDims; ++i) {
+          values[g][i] += __shfl_xor_sync(kFullWarp, values[g][i], offset);
+        }
+      }
+    }
+  }
+};
+
+// What a block knows of its place.
+struct Place {
+  int32_t sequence;
+  int32_t row;
+  int32_t kv_head;
+  int32_t first_head;
+  int32_t n_heads;  // that this block writes, at most G
+  int32_t split;
+};
+
+template <int G>
+__device__ __forceinline__ Place place_of_block(const AttentionParams& params) {
+  const int32_t group = params.n_heads / params.kv.n_kv_heads;
+  const int32_t parts = ceil_div(group, G);
+  const auto x = static_cast<int32_t>(blockIdx.x);
+  const int32_t first_in_group = x % parts * G;
+  Place place;
+  place.sequence = static_cast<int32_t>(blockIdx.y);
+  place.row = params.step.first_row[place.sequence];
+  place.kv_head = x / parts;
+  place.first_head = place.kv_head * group + first_in_group;
+  place.n_heads = group - first_in_group < G ? group - first_in_group : G;
+  place.split = static_cast<int32_t>(blockIdx.z);
+  return place;
+}
+
+template <class T, int kLanes, int G>
+__device__ __forceinline__ void load_queries(const AttentionParams& params, const Place& place,
+                                             int32_t first_dim, bool is_active,
+                                             Softmax<T, kLanes, G>& softmax) {
+  constexpr float kLog2E = 1.44269504F;
+  constexpr int kDims = kPerWide<T>;
+  const int32_t head_dim = params.kv.head_dim;
+  const int64_t stride = (int64_t{params.n_heads} + 2 * params.kv.n_kv_heads) * head_dim;
+#pragma unroll
+  for (int g = 0; g < G; ++g) {
+    // A head too many computes the last one again and is not written.
+    const int32_t head = place.first_head + (g < place.n_heads ? g : place.n_heads - 1);
+    float query[kDims] = {};
+    if (is_active) {
+      load_floats(params.qkv + place.row * stride + int64_t{head} * head_dim + first_dim, query);
+    }
+#pragma unroll
+    for (int i = 0; i < kDims; ++i) {
+      softmax.query[g][i] = query[i] * (params.scale * kLog2E);
+      softmax.values[g][i] = 0;
+    }
+    softmax.maximum[g] = -INFINITY;
+    softmax.sum[g] = 0;
+  }
+}
+
+template <class T, int kLanes, int G>
+__device__ __forceinline__ void attend_runs(const AttentionParams& params, const Place& place,
+                                            int32_t first_run, int32_t last_run, int32_t first_dim,
+                                            bool is_active, Softmax<T, kLanes, G>& softmax) {
+  using State = Softmax<T, kLanes, G>;
+  const KvMemory& kv = params.kv;
+  const int32_t n_tokens = params.step.context_tokens[place.sequence] + 1;
+  const int32_t runs_per_block = kv.block_size / kRun;
+  const int32_t* table =
+      params.step.block_tables + int64_t{place.sequence} * params.step.counts->block_table_stride;
+  const int64_t head_elements = int64_t{kv.block_size} * kv.head_dim;
+  const int64_t value_offset = head_elements * kv.n_kv_heads;
+  const T* layer = static_cast<const T*>(kv.base) +
+                   int64_t{params.layer} * kv.n_blocks * 2 * value_offset +
+                   place.kv_head * head_elements + first_dim;
+  const auto sub = static_cast<int32_t>(threadIdx.x % kWarpSize / kLanes);
+  int32_t run = first_run + static_cast<int32_t>(threadIdx.x / kWarpSize);
+  int32_t block = run < last_run ? table[run / runs_per_block] : 0;
+  for (; run < last_run; run += kWarps) {
+    const T* keys_at = layer + block * 2 * value_offset;
+    const int32_t first_slot = run % runs_per_block * kRun;
+    const int32_t in_run = n_tokens - run * kRun;  // tokens that exist, from this run's first on
+    uint4 keys[State::kUnroll];
+    uint4 values[State::kUnroll];
+#pragma unroll
+    for (int u = 0; u < State::kUnroll; ++u) {
+      // A slot that holds no token is never read: it may hold anything, NaN too.
+      const int32_t token = u * State::kTokens + sub;
+      const int32_t slot = first_slot + (token < in_run ? token : in_run - 1);
+      const T* at = keys_at + int64_t{slot} * kv.head_dim;
+      keys[u] = is_active ? load_wide(at) : make_uint4(0, 0, 0, 0);
+      values[u] = is_active ? load_wide(at + value_offset) : make_uint4(0, 0, 0, 0);
+    }
+    if (run + kWarps < last_run) block = table[(run + kWarps) / runs_per_block];
+    softmax.add(keys, values, sub, in_run);
+  }
+}
+
+// Merges the warps and writes the block's result: the output, or a part for the second kernel.
+template <class T, int kLanes, int G>
+__device__ __forceinline__ void finish_block(const AttentionParams& params, const Place& place,
+                                             int32_t n_used_splits,
+                                             const Softmax<T, kLanes, G>& softmax) {
+  constexpr int kPadded = kLanes * kPerWide<T>;
+  PARKD_SHARED(float, warp_values, [kWarps][G][kPadded]);
+  PARKD_SHARED(float, warp_maximum, [kWarps][G]);
+  PARKD_SHARED(float, warp_sum, [kWarps][G]);
+  const auto warp = static_cast<int32_t>(threadIdx.x / kWarpSize);
+  const auto lane = static_cast<int32_t>(threadIdx.x % kWarpSize);
+  if (lane < kLanes) {
+#pragma unroll
+    for (int g = 0; g < G; ++g) {
+      float* to = &warp_values[warp][g][lane * kPerWide<T>];
+      store_floats(to, softmax.values[g]);
+      if (lane == 0) {
+        warp_maximum[warp][g] = softmax.maximum[g];
+        warp_sum[warp][g] = softmax.sum[g];
+      }
+    }
+  }
+  __syncthreads();
+  const int32_t head_dim = params.kv.head_dim;
+  for (auto i = static_cast<int32_t>(threadIdx.x); i < place.n_heads * head_dim; i += kThreads) {
+    const int32_t g = i / head_dim;
+    const int32_t dim = i % head_dim;
+    float maximum = -INFINITY;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) maximum = fmaxf(maximum, warp_maximum[w][g]);
+    float sum = 0;
+    float value = 0;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      const float correction = rescale(warp_maximum[w][g], maximum);
+      sum += correction * warp_sum[w][g];
+      value += correction * warp_values[w][g][dim];
+    }
+    const int32_t head = place.first_head + g;
+    if (n_used_splits == 1) {
+      const int64_t at = (int64_t{place.row} * params.n_heads + head) * head_dim + dim;
+      store_element(params.out, params.element, at, value / sum);
+    } else {
+      const int64_t part = part_index(params, place.sequence, head, place.split);
+      params.workspace[part * head_dim + dim] = value;
+      if (dim == 0) part_sums(params)[part] = make_float2(maximum, sum);
+    }
+  }
+}
+
+template <class T, int kLanes, int G>
+__global__ void __launch_bounds__(kThreads) attention_decode_kernel(AttentionParams params) {
+  if (static_cast<int32_t>(blockIdx.y) >= params.step.counts->n_decode) return;
+  const Place place = place_of_block<G>(params);
+  const Splits splits = splits_of(params, place.sequence);
+  if (place.split >= splits.n_used) return;
+  const int32_t first_run = place.split * splits.runs_per_split;
+  const int32_t end = first_run + splits.runs_per_split;
+  const int32_t last_run = end < splits.n_runs ? end : splits.n_runs;
+  // head_dim 80 and 96 leave some lanes of a group without dims.
+  const auto first_dim = static_cast<int32_t>(threadIdx.x % kLanes * kPerWide<T>);
+  const bool is_active = first_dim < params.kv.head_dim;
+  Softmax<T, kLanes, G> softmax;
+  load_queries(params, place, first_dim, is_active, softmax);
+  attend_runs(params, place, first_run, last_run, first_dim, is_active, softmax);
+  softmax.merge_warp();
+  finish_block(params, place, splits.n_used, softmax);
+}
+
+// Merges a sequence's splits. Grid (n_heads, decode_max), 128 threads, one a dim.
+__global__ void __launch_bounds__(kThreads) merge_splits_kernel(AttentionParams params) {
+  const auto head = static_cast<int32_t>(blockIdx.x);
+  const auto sequence = static_cast<int32_t>(blockIdx.y);
+  const auto dim = static_cast<int32_t>(threadIdx.x);
+  const int32_t head_dim = params.kv.head_dim;
+  if (sequence >= params.step.counts->n_decode || dim >= head_dim) return;
+  const int32_t n_used = splits_of(params, sequence).n_used;
+  if (n_used == 1) return;
+  const int64_t first_part = part_index(params, sequence, head, 0);
+  const float2* sums = part_sums(params) + first_part;
+  float maximum = -INFINITY;
+  for (int32_t split = 0; split < n_used; ++split) maximum = fmaxf(maximum, sums[split].x);
+  float sum = 0;
+  float value = 0;
+  for (int32_t split = 0; split < n_used; ++split) {
+    const float correction = rescale(sums[split].x, maximum);
+    sum += correction * sums[split].y;
+    value += correction * params.workspace[(first_part + split) * head_dim + dim];
+  }
+  const int64_t row = params.step.first_row[sequence];
+  store_element(params.out, params.element, (row * params.n_heads + head) * head_dim + dim,
+                value / sum);
+}
+
+template <class T, int kLanes, int G>
+cudaError_t launch_heads(const AttentionParams& params, cudaStream_t stream) {
+  const int32_t parts = ceil_div(params.n_heads / params.kv.n_kv_heads, G);
+  const dim3 grid(static_cast<unsigned>(params.kv.n_kv_heads * parts),
+                  static_cast<unsigned>(params.step.decode_max),
+                  static_cast<unsigned>(params.n_splits));
+  return launch({grid, kThreads, 0, stream}, attention_decode_kernel<T, kLanes, G>, params);
+}
+
+template <class T, int kLanes>
+cudaError_t launch_lanes(const AttentionParams& params, cudaStream_t stream) {
+  const int32_t group = params.n_heads / params.kv.n_kv_heads;
+  if (group == 1) return launch_heads<T, kLanes, 1>(params, stream);
+  if (group == 2) return launch_heads<T, kLanes, 2>(params, stream);
+  if (group <= 4) return launch_heads<T, kLanes, 4>(params, stream);
+  return launch_heads<T, kLanes, 8>(params, stream);
+}
+
+}  // namespace
+
+bool attention_supports(int32_t head_dim, int32_t group) {
+  const bool has_dim = head_dim == 64 || head_dim == 80 || head_dim == 96 || head_dim == 128;
+  return has_dim && group >= 1 && group <= kAttentionGroupMax;
+}
+
+int32_t attention_splits(int32_t n_sequences, int32_t n_kv_heads, int32_t tokens_max,
+                         int32_t n_multiprocessors) {
+  const int32_t one_split_blocks = n_sequences * n_kv_heads;
+  if (one_split_blocks <= 0) return 1;
+  const int32_t filling = ceil_div(n_multiprocessors * kBlocksPerMultiprocessor, one_split_blocks);
+  const int32_t useful = ceil_div(tokens_max, kRun * kRunsPerSplit);
+  const int32_t splits = filling < useful ? filling : useful;
+  return splits < 1 ? 1 : splits < kSplitsMax ? splits : kSplitsMax;
+}
+
+int64_t attention_workspace_floats(int32_t n_sequences, int32_t n_heads, int32_t head_dim,
+                                   int32_t n_splits) {
+  return int64_t{n_sequences} * n_heads * n_splits * (head_dim + 2);
+}
+
+cudaError_t launch_attention_decode(const AttentionParams& params, cudaStream_t stream) {
+  if (!attention_params_are_valid(params) || params.step.decode_max < 0 ||
+      params.step.decode_max > kGridYMax || params.n_splits < 1 || params.n_splits > kSplitsMax ||
+      (params.n_splits > 1 && !is_aligned(params.workspace))) {
+    return cudaErrorInvalidValue;
+  }
+  const cudaError_t error = with_element(params.kv.element, [&](auto element) {
+    using T = decltype(element);
+    constexpr int kLanesOf64 = 64 / kPerWide<T>;
+    return params.kv.head_dim == 64 ? launch_lanes<T, kLanesOf64>(params, stream)
+                                    : launch_lanes<T, 2 * kLanesOf64>(params, stream);
+  });
+  if (error != cudaSuccess || params.n_splits == 1) return error;
+  const dim3 grid(static_cast<unsigned>(params.n_heads),
+                  static_cast<unsigned>(params.step.decode_max));
+  return launch({grid, kThreads, 0, stream}, merge_splits_kernel, params);
+}
+
+}  // namespace parkd::cuda
