@@ -1,4 +1,4 @@
-// What the attention kernels share: the output's store and the launchers' checks.
+// What the attention kernels share: a softmax's step, the output's store, the launchers' checks.
 #pragma once
 
 #include "kernels/cuda/device.h"
@@ -8,6 +8,11 @@ namespace parkd::cuda {
 
 inline constexpr int32_t kAttentionGroupMax = 16;  // query heads a kv head
 inline constexpr int32_t kGridYMax = 65535;
+
+// 2^(from - to), and 0 for a `from` of minus infinity, also when `to` is that as well.
+__device__ __forceinline__ float rescale(float from, float to) {
+  return from == -INFINITY ? 0.0F : exp2f(from - to);
+}
 
 // out[index] of any element type; the branch is the same for the whole launch.
 __device__ __forceinline__ void store_element(void* out, Element element, int64_t index,

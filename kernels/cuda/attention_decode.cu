@@ -56,11 +56,6 @@ __device__ __forceinline__ float2* part_sums(const AttentionParams& params) {
   return reinterpret_cast<float2*>(params.workspace + n_parts * params.kv.head_dim);
 }
 
-// e^(from - to) in base 2, where `to` is at least `from`; 1 for two minus infinities would be NaN.
-__device__ __forceinline__ float rescale(float from, float to) {
-  return from == -INFINITY ? 0.0F : exp2f(from - to);
-}
-
 // The G query heads' running softmax over the tokens that a lane group has seen.
 template <class T, int kLanes, int G>
 struct Softmax {

@@ -1,0 +1,244 @@
+// Causal attention of chunks of a prompt over the paged KV, which already holds the chunk itself.
+//
+// Shapes: as in attention_decode.cu, for the sequences from counts.n_decode on, each with its rows.
+// Geometry: grid (tiles, n_kv_heads), 128 threads. A tile is 32 rows: the query heads of one kv
+// head (its group) of 32 / group consecutive tokens of one sequence; there are at most rows_max /
+// (32 / group) + sequences_max of them, and a warp finds its tile's sequence by a running sum over
+// the sequences. For each 32 tokens of KV: K into shared memory (as float), scores, softmax; then V
+// into the same place, and values. A thread has 4 rows by 2 tokens of the scores and 4 rows by
+// head_dim / 16 dims of the values.
+// Bytes: KV once for each tile, 32 * head_dim * 2 * KV element bytes a step for 4 * 32 * 32 *
+// head_dim flops: 32 flops a byte of bf16 KV. Float FMAs from shared memory: bound by arithmetic,
+// and the default until a GPU has confirmed attention_prefill_mma.cu. Sums in float. Tolerance: as
+// attention_decode.cu. Source: Dao, "FlashAttention-2", 2023. CPU twin: CpuKernels::attention.
+// Never run on a GPU.
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/prefill_tiles.h"
+
+namespace parkd::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kRows = 32;    // of a tile
+constexpr int kTokens = 32;  // of KV at a time
+constexpr int kColumnThreads = 16;
+constexpr int kThreadRows = kRows / (kThreads / kColumnThreads);  // 4
+constexpr int kThreadTokens = kTokens / kColumnThreads;           // 2
+constexpr int kPadding = 4;  // floats a row: rows start in other banks
+
+template <int kHeadDim>
+struct SharedTile {
+  float q[kRows][kHeadDim + kPadding];
+  float kv[kTokens][kHeadDim + kPadding];
+  float probability[kRows][kTokens + kPadding];
+};
+
+// A thread's share of the tile.
+template <int kHeadDim>
+struct Accumulators {
+  static constexpr int kDims = kHeadDim / kColumnThreads;
+  float values[kThreadRows][kDims] = {};
+  float maximum[kThreadRows];
+  float sum[kThreadRows] = {};  // of this thread's tokens
+};
+
+template <int kHeadDim>
+__device__ __forceinline__ void load_queries(const AttentionParams& params, const PrefillTile& tile,
+                                             SharedTile<kHeadDim>& shared) {
+  constexpr float kLog2E = 1.44269504F;
+  constexpr int kPieces = kHeadDim / 4;
+  const int64_t stride = (int64_t{params.n_heads} + 2 * params.kv.n_kv_heads) * kHeadDim;
+  for (auto i = static_cast<int32_t>(threadIdx.x); i < kRows * kPieces; i += kThreads) {
+    const int32_t row = i / kPieces;
+    const int32_t dim = i % kPieces * 4;
+    float q[4] = {};
+    if (row < tile.n_rows) {
+      load_floats(params.qkv + tile.token_row(row) * stride + tile.head(row) * kHeadDim + dim, q);
+    }
+#pragma unroll
+    for (int j = 0; j < 4; ++j) q[j] *= params.scale * kLog2E;
+    store_floats(&shared.q[row][dim], q);
+  }
+}
+
+// K (or V) of kTokens tokens from `first_token` on; tokens beyond the tile's last one are zeros, as
+// their slots may hold anything.
+template <class T, int kHeadDim>
+__device__ __forceinline__ void load_kv(const KvTokens<T>& kv, int32_t first_token,
+                                        int32_t last_token, SharedTile<kHeadDim>& shared) {
+  constexpr int kWide = kPerWide<T>;
+  constexpr int kPieces = kHeadDim / kWide;
+  constexpr int kLoads = ceil_div(kTokens * kPieces, kThreads);
+#pragma unroll
+  for (int load = 0; load < kLoads; ++load) {
+    const int32_t i = load * kThreads + static_cast<int32_t>(threadIdx.x);
+    if (i >= kTokens * kPieces) break;
+    const int32_t token = first_token + i / kPieces;
+    const int32_t dim = i % kPieces * kWide;
+    float values[kWide] = {};
+    if (token <= last_token) unpack_wide<T>(load_wide(kv.at(token) + dim), values);
+    store_floats(&shared.kv[i / kPieces][dim], values);
+  }
+}
+
+// Scores of this thread's rows and tokens: tokens column, column + 16.
+template <int kHeadDim>
+__device__ __forceinline__ void multiply_keys(const SharedTile<kHeadDim>& shared, int32_t first_row,
+                                              int32_t column,
+                                              float (&score)[kThreadRows][kThreadTokens]) {
+#pragma unroll 4
+  for (int dim = 0; dim < kHeadDim; dim += 4) {
+    float k[kThreadTokens][4];
+#pragma unroll
+    for (int t = 0; t < kThreadTokens; ++t) {
+      load_floats(&shared.kv[column + t * kColumnThreads][dim], k[t]);
+    }
+#pragma unroll
+    for (int r = 0; r < kThreadRows; ++r) {
+      float q[4];
+      load_floats(&shared.q[first_row + r][dim], q);
+#pragma unroll
+      for (int t = 0; t < kThreadTokens; ++t) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) score[r][t] += q[j] * k[t][j];
+      }
+    }
+  }
+}
+
+// Scores become probabilities in shared memory, relative to the rows' new maxima. The 16 threads of
+// a row are half a warp.
+template <int kHeadDim>
+__device__ __forceinline__ void take_scores(float (&score)[kThreadRows][kThreadTokens],
+                                            const int32_t (&position)[kThreadRows],
+                                            int32_t first_token, int32_t first_row, int32_t column,
+                                            SharedTile<kHeadDim>& shared,
+                                            Accumulators<kHeadDim>& state) {
+#pragma unroll
+  for (int r = 0; r < kThreadRows; ++r) {
+    float now = state.maximum[r];
+#pragma unroll
+    for (int t = 0; t < kThreadTokens; ++t) {
+      if (first_token + column + t * kColumnThreads > position[r]) score[r][t] = -INFINITY;
+      now = fmaxf(now, score[r][t]);
+    }
+#pragma unroll
+    for (int offset = kColumnThreads / 2; offset > 0; offset /= 2) {
+      now = fmaxf(now, __shfl_xor_sync(kFullWarp, now, offset));
+    }
+    const float correction = rescale(state.maximum[r], now);
+    state.maximum[r] = now;
+    state.sum[r] *= correction;
+#pragma unroll
+    for (int t = 0; t < kThreadTokens; ++t) {
+      const float probability = rescale(score[r][t], now);
+      shared.probability[first_row + r][column + t * kColumnThreads] = probability;
+      state.sum[r] += probability;
+    }
+#pragma unroll
+    for (int d = 0; d < Accumulators<kHeadDim>::kDims; ++d) state.values[r][d] *= correction;
+  }
+}
+
+template <int kHeadDim>
+__device__ __forceinline__ void add_values(const SharedTile<kHeadDim>& shared, int32_t first_row,
+                                           int32_t column, Accumulators<kHeadDim>& state) {
+#pragma unroll 2
+  for (int token = 0; token < kTokens; token += 4) {
+    float p[kThreadRows][4];
+#pragma unroll
+    for (int r = 0; r < kThreadRows; ++r) {
+      load_floats(&shared.probability[first_row + r][token], p[r]);
+    }
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+#pragma unroll
+      for (int d = 0; d < Accumulators<kHeadDim>::kDims; ++d) {
+        const float v = shared.kv[token + j][column + d * kColumnThreads];
+#pragma unroll
+        for (int r = 0; r < kThreadRows; ++r) state.values[r][d] += p[r][j] * v;
+      }
+    }
+  }
+}
+
+template <class T, int kHeadDim>
+__global__ void __launch_bounds__(kThreads) attention_prefill_kernel(AttentionParams params) {
+  PrefillTile tile;
+  if (!find_prefill_tile(params, kRows, &tile)) return;
+  PARKD_SHARED(SharedTile<kHeadDim>, shared, [1]);
+  const auto column = static_cast<int32_t>(threadIdx.x % kColumnThreads);
+  const auto first_row = static_cast<int32_t>(threadIdx.x / kColumnThreads * kThreadRows);
+  load_queries(params, tile, shared[0]);
+
+  Accumulators<kHeadDim> state;
+  int32_t position[kThreadRows];
+#pragma unroll
+  for (int r = 0; r < kThreadRows; ++r) {
+    state.maximum[r] = -INFINITY;
+    position[r] = tile.position(first_row + r);
+  }
+  const KvTokens<T> keys(params, tile, false);
+  const KvTokens<T> values(params, tile, true);
+  const int32_t last_token = tile.last_position();
+  for (int32_t first_token = 0; first_token <= last_token; first_token += kTokens) {
+    __syncthreads();  // the last step's values have been read
+    load_kv<T>(keys, first_token, last_token, shared[0]);
+    __syncthreads();
+    float score[kThreadRows][kThreadTokens] = {};
+    multiply_keys(shared[0], first_row, column, score);
+    take_scores(score, position, first_token, first_row, column, shared[0], state);
+    __syncthreads();  // K has been read; the probabilities are written
+    load_kv<T>(values, first_token, last_token, shared[0]);
+    __syncthreads();
+    add_values(shared[0], first_row, column, state);
+  }
+
+#pragma unroll
+  for (int r = 0; r < kThreadRows; ++r) {
+    float sum = state.sum[r];
+#pragma unroll
+    for (int offset = kColumnThreads / 2; offset > 0; offset /= 2) {
+      sum += __shfl_xor_sync(kFullWarp, sum, offset);
+    }
+    const int32_t row = first_row + r;
+    if (row >= tile.n_rows) continue;
+    const int64_t at = (tile.token_row(row) * params.n_heads + tile.head(row)) * kHeadDim + column;
+#pragma unroll
+    for (int d = 0; d < Accumulators<kHeadDim>::kDims; ++d) {
+      store_element(params.out, params.element, at + d * kColumnThreads, state.values[r][d] / sum);
+    }
+  }
+}
+
+template <class T>
+cudaError_t launch_type(const LaunchShape& shape, const AttentionParams& params) {
+  switch (params.kv.head_dim) {
+    case 64:
+      return launch(shape, attention_prefill_kernel<T, 64>, params);
+    case 80:
+      return launch(shape, attention_prefill_kernel<T, 80>, params);
+    case 96:
+      return launch(shape, attention_prefill_kernel<T, 96>, params);
+    case 128:
+      return launch(shape, attention_prefill_kernel<T, 128>, params);
+    default:
+      return cudaErrorInvalidValue;
+  }
+}
+
+}  // namespace
+
+cudaError_t launch_attention_prefill(const AttentionParams& params, cudaStream_t stream) {
+  if (!attention_params_are_valid(params) || params.step.rows_max < 0 ||
+      params.step.sequences_max < 0 || params.kv.n_kv_heads > kGridYMax) {
+    return cudaErrorInvalidValue;
+  }
+  const LaunchShape shape = {prefill_grid(params, kRows), kThreads, 0, stream};
+  return with_element(params.kv.element,
+                      [&](auto element) { return launch_type<decltype(element)>(shape, params); });
+}
+
+}  // namespace parkd::cuda

@@ -1,0 +1,111 @@
+// How prefill attention is cut into tiles, for its plain and its tensor-core kernel: a tile is the
+// query heads of one kv head of a few consecutive tokens of one sequence.
+#pragma once
+
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/launch.h"
+
+namespace parkd::cuda {
+
+struct PrefillTile {
+  int32_t sequence;
+  int32_t kv_head;
+  int32_t group;           // query heads a kv head
+  int32_t first_row;       // in the step, of the tile's first token
+  int32_t first_position;  // of that token
+  int32_t n_rows;          // of the tile that exist: tokens * group
+
+  // Of a row of the tile. Rows that do not exist see what the last one does.
+  __device__ __forceinline__ int64_t token_row(int32_t row) const {
+    return first_row + row / group;
+  }
+  __device__ __forceinline__ int32_t head(int32_t row) const {
+    return kv_head * group + row % group;
+  }
+  __device__ __forceinline__ int32_t position(int32_t row) const {
+    return first_position + (row < n_rows ? row : n_rows - 1) / group;
+  }
+  __device__ __forceinline__ int32_t last_position() const {
+    return first_position + n_rows / group - 1;
+  }
+};
+
+// This block's tile of `rows` rows, blockIdx = (tile, kv head); false when there is none. Each warp
+// finds it by itself: a running sum of tiles over the sequences, 32 at a time.
+__device__ __forceinline__ bool find_prefill_tile(const AttentionParams& params, int32_t rows,
+                                                  PrefillTile* tile) {
+  const StepTables& step = params.step;
+  const auto lane = static_cast<int32_t>(threadIdx.x % kWarpSize);
+  const int32_t n_sequences = step.counts->n_sequences;
+  tile->group = params.n_heads / params.kv.n_kv_heads;
+  tile->kv_head = static_cast<int32_t>(blockIdx.y);
+  const int32_t tokens = rows / tile->group;
+  auto left = static_cast<int32_t>(blockIdx.x);  // tiles before this one
+  for (int32_t first = step.counts->n_decode; first < n_sequences; first += kWarpSize) {
+    const int32_t sequence = first + lane;
+    const int32_t mine =
+        sequence < n_sequences ? ceil_div(step.rows_of_sequence[sequence], tokens) : 0;
+    int32_t sum = mine;
+#pragma unroll
+    for (int offset = 1; offset < kWarpSize; offset *= 2) {
+      const int32_t other = __shfl_up_sync(kFullWarp, sum, static_cast<unsigned>(offset));
+      if (lane >= offset) sum += other;
+    }
+    const unsigned reached = __ballot_sync(kFullWarp, sum > left ? 1 : 0);
+    if (reached == 0) {
+      left -= __shfl_sync(kFullWarp, sum, kWarpSize - 1);
+      continue;
+    }
+    const int32_t found = __ffs(static_cast<int>(reached)) - 1;
+    const int32_t before = __shfl_sync(kFullWarp, sum - mine, found);
+    const int32_t first_token = (left - before) * tokens;  // in the sequence's rows
+    tile->sequence = first + found;
+    const int32_t n_tokens = step.rows_of_sequence[tile->sequence] - first_token;
+    tile->first_row = step.first_row[tile->sequence] + first_token;
+    tile->first_position = step.context_tokens[tile->sequence] + first_token;
+    tile->n_rows = (n_tokens < tokens ? n_tokens : tokens) * tile->group;
+    return true;
+  }
+  return false;
+}
+
+// K or V of the tile's sequence and kv head, token by token.
+template <class T>
+class KvTokens {
+ public:
+  __device__ __forceinline__ KvTokens(const AttentionParams& params, const PrefillTile& tile,
+                                      bool is_value)
+      : table_(params.step.block_tables +
+               int64_t{tile.sequence} * params.step.counts->block_table_stride),
+        block_size_(params.kv.block_size),
+        head_dim_(params.kv.head_dim) {
+    const KvMemory& kv = params.kv;
+    const int64_t tile_elements = int64_t{kv.n_kv_heads} * kv.block_size * kv.head_dim;
+    block_elements_ = 2 * tile_elements;
+    base_ = static_cast<const T*>(kv.base) +
+            (int64_t{params.layer} * kv.n_blocks * 2 + (is_value ? 1 : 0)) * tile_elements +
+            int64_t{tile.kv_head} * kv.block_size * kv.head_dim;
+  }
+  __device__ __forceinline__ const T* at(int32_t token) const {
+    const int64_t block = table_[token / block_size_];
+    return base_ + block * block_elements_ + int64_t{token % block_size_} * head_dim_;
+  }
+
+ private:
+  const T* base_;
+  const int32_t* table_;
+  int64_t block_elements_;
+  int32_t block_size_;
+  int32_t head_dim_;
+};
+
+// Enough tiles for however the launch's rows fall into sequences.
+inline dim3 prefill_grid(const AttentionParams& params, int32_t rows) {
+  const int32_t tokens = rows / (params.n_heads / params.kv.n_kv_heads);
+  const int64_t tiles = params.step.rows_max / tokens + int64_t{params.step.sequences_max};
+  const int64_t most = params.step.rows_max;  // a tile has a row at least
+  return dim3(static_cast<unsigned>(tiles < most ? tiles : most),
+              static_cast<unsigned>(params.kv.n_kv_heads));
+}
+
+}  // namespace parkd::cuda
