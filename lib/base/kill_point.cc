@@ -7,17 +7,30 @@
 #include <atomic>
 #include <charconv>
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "lib/base/check.h"
 
 namespace parkd {
 namespace {
 
-constexpr std::array<std::string_view, 12> kNames = {
-    "submit.before_commit",  "submit.after_commit", "claim.after",
-    "dispatch.after_charge", "engine.mid_prefill",  "engine.mid_decode",
-    "finish.before_commit",  "finish.after_commit", "cancel.after_commit",
-    "release.after_commit",  "purge.mid",           "drain.before_release",
+constexpr std::array<std::string_view, 15> kNames = {
+    "submit.before_commit",
+    "submit.after_commit",
+    "claim.after",
+    "dispatch.after_charge",
+    "engine.mid_prefill",
+    "engine.mid_decode",
+    "finish.before_commit",
+    "finish.after_commit",
+    "cancel.after_commit",
+    "release.after_commit",
+    "purge.mid",
+    "drain.before_release",
+    "outbox.before_deliver",
+    "outbox.after_deliver",
+    "outbox.after_drop",
 };
 
 struct Target {
@@ -38,6 +51,28 @@ Target read_target() {
   return target;
 }
 
+struct Poison {
+  uint64_t seed = 0;
+  std::string how;  // empty: nothing is poison
+  int64_t n_tokens = 0;
+};
+
+Poison read_poison() {
+  const char* text = std::getenv("PARKD_POISON");
+  if (text == nullptr) return {};
+  const std::string spec(text);
+  const size_t first = spec.find(':');
+  const size_t last = spec.rfind(':');
+  PARKD_CHECK(first != spec.npos && first < last, "PARKD_POISON is seed:how:n");
+  return {std::stoull(spec.substr(0, first)), spec.substr(first + 1, last - first - 1),
+          std::stoll(spec.substr(last + 1))};
+}
+
+[[noreturn]] void die_now() {
+  ::kill(::getpid(), SIGKILL);
+  for (;;) ::pause();  // the signal is on its way; this thread must not do anything more
+}
+
 }  // namespace
 
 std::span<const std::string_view> kill_point_names() {
@@ -48,10 +83,19 @@ void kill_point(std::string_view name) {
   static const Target target = read_target();  // the environment does not change while we run
   static std::atomic<long> passings{0};
   if (target.name != name) return;
-  if (passings.fetch_add(1) + 1 == target.passing) {
-    ::kill(::getpid(), SIGKILL);
-    for (;;) ::pause();  // the signal is on its way; this thread must not do anything more
-  }
+  if (passings.fetch_add(1) + 1 == target.passing) die_now();
+}
+
+bool poison_point(uint64_t seed, int64_t n_tokens) {
+  static const Poison poison = read_poison();
+  if (poison.how.empty() || seed != poison.seed || n_tokens < poison.n_tokens) return false;
+  if (poison.how == "device") return true;
+  if (poison.how == "kill") die_now();
+  if (poison.how == "abort") std::abort();
+  PARKD_CHECK(poison.how == "segv", "PARKD_POISON kills by segv, abort, kill or device");
+  volatile int* nowhere = nullptr;
+  *nowhere = 1;
+  return false;
 }
 
 }  // namespace parkd

@@ -7,6 +7,8 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <string_view>
+#include <vector>
 
 #include "lib/base/kill_point.h"
 #include "lib/base/text.h"
@@ -14,6 +16,15 @@
 
 namespace parkd::testing {
 namespace {
+
+// All points but those of the pair rocksdb + postgres: tests/store/outbox kills there.
+std::vector<std::string_view> points() {
+  std::vector<std::string_view> all;
+  for (const std::string_view point : kill_point_names()) {
+    if (point.substr(0, 7) != "outbox.") all.push_back(point);
+  }
+  return all;
+}
 
 // Points that only a stopping daemon passes.
 bool needs_drain(std::string_view point) {
@@ -67,7 +78,7 @@ TEST(Crash, acknowledged_jobs_end_in_exactly_one_message_wherever_the_daemon_die
   world.start_clients(3);
 
   for (int round = 0; round < rounds; ++round) {
-    for (const std::string_view point : kill_point_names()) {
+    for (const std::string_view point : points()) {
       // The first passings of some points come before anything runs; later ones come under load.
       const uint64_t passing = is_rare(point) ? 1 + random() % 2 : 3 + random() % 12;
       const std::string target =
@@ -106,7 +117,7 @@ TEST(Crash, acknowledged_jobs_end_in_exactly_one_message_wherever_the_daemon_die
   std::cout << tally.total << " kills, " << tally.under_load
             << " with a job running and one waiting, " << world.submits_in_doubt()
             << " submits cut off, " << world.n_acknowledged() << " jobs acknowledged\n";
-  for (const std::string_view point : kill_point_names()) {
+  for (const std::string_view point : points()) {
     EXPECT_GT(tally.kills[std::string(point)], 0) << point << " was never hit";
   }
   EXPECT_GE(tally.total, 30);
