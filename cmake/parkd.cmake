@@ -61,3 +61,94 @@ function(parkd_test name)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
 endfunction()
+
+# --- CUDA on a machine without a GPU (tests/cuda_emulator/README.md)
+set(PARKD_EMULATOR_ASAN_OPTIONS -O1 -fsanitize=address,undefined -fno-omit-frame-pointer
+                                -fno-sanitize-recover=all -Wno-maybe-uninitialized)
+
+# A .cu (a path, or a name in kernels/cuda) compiled by g++ against the emulator's headers, once a
+# build (plain, asan, race); `out` is set to the object library.
+function(parkd_emulated_kernel kernel build out)
+  get_filename_component(stem ${kernel} NAME_WE)
+  set(name emulated_${stem}_${build})
+  set(${out} ${name} PARENT_SCOPE)
+  if(TARGET ${name})
+    return()
+  endif()
+  set(source ${kernel})
+  if(NOT IS_ABSOLUTE ${source})
+    set(source ${PROJECT_SOURCE_DIR}/kernels/cuda/${stem}.cu)
+  endif()
+  set_source_files_properties(${source} PROPERTIES LANGUAGE CXX)
+  add_library(${name} OBJECT ${source})
+  target_link_libraries(${name} PRIVATE parkd_options cuda_emulator_${build})
+  target_compile_options(${name} PRIVATE -O2 -Wno-unknown-pragmas)
+  if(build STREQUAL asan)
+    target_compile_options(${name} PRIVATE ${PARKD_EMULATOR_ASAN_OPTIONS})
+  elseif(build STREQUAL race)
+    # Instrumented by the compiler, answered by tests/cuda_emulator/race.cc.
+    target_compile_options(${name} PRIVATE -fsanitize=thread)
+  endif()
+endfunction()
+
+# parkd_cuda_emulator_test(NAME SOURCES a_test.cc ... KERNELS rms_norm ... DEPS ... [LABELS ...]
+#                          [TIMEOUT s] [ON_GPU])
+# A GoogleTest program that runs kernels/cuda on the CPU, in three builds and five tests: NAME.forward,
+# NAME.reverse, NAME.random (the order of threads), NAME.asan (with UBSan) and NAME.race. SOURCES may
+# hold host code that uses CUDA too (lib/backend/cuda/*.cc). KERNELS ALL are those of
+# kernels/cuda/CMakeLists.txt. ON_GPU: where nvcc is, NAME_gpu is built from the same sources with
+# the real toolkit; ctest -L gpu runs it, and skips it without a device.
+# The sanitizer presets leave these tests out: they have a sanitized build of their own.
+function(parkd_cuda_emulator_test name)
+  cmake_parse_arguments(arg "ON_GPU" "TIMEOUT" "SOURCES;KERNELS;DEPS;LABELS" ${ARGN})
+  if(PARKD_SANITIZE)
+    return()
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 300)
+  endif()
+  if(arg_KERNELS STREQUAL ALL)
+    get_directory_property(arg_KERNELS DIRECTORY ${PROJECT_SOURCE_DIR}/kernels/cuda
+                           DEFINITION PARKD_CUDA_SOURCES)
+    list(TRANSFORM arg_KERNELS REPLACE "\\.cu$" "")
+  endif()
+  list(APPEND arg_SOURCES ${PROJECT_SOURCE_DIR}/tests/cuda/device_main.cc)
+  foreach(build plain asan race)
+    set(kernels)
+    foreach(kernel ${arg_KERNELS})
+      parkd_emulated_kernel(${kernel} ${build} library)
+      list(APPEND kernels ${library})
+    endforeach()
+    set(program ${name}_${build})
+    add_executable(${program} ${arg_SOURCES})
+    target_compile_options(${program} PRIVATE -O1)
+    target_link_libraries(${program} PRIVATE parkd_options ${kernels} ${arg_DEPS}
+                                             cuda_emulator_${build} GTest::gtest)
+    if(build STREQUAL asan)
+      target_compile_options(${program} PRIVATE ${PARKD_EMULATOR_ASAN_OPTIONS})
+      target_link_options(${program} PRIVATE -fsanitize=address,undefined)
+    endif()
+  endforeach()
+  parkd_emulator_run(${name} forward plain forward)
+  parkd_emulator_run(${name} reverse plain reverse)
+  parkd_emulator_run(${name} random plain random)
+  parkd_emulator_run(${name} asan asan random)
+  parkd_emulator_run(${name} race race forward)
+  if(arg_ON_GPU AND PARKD_HAVE_CUDA)
+    add_executable(${name}_gpu ${arg_SOURCES})
+    target_link_libraries(${name}_gpu PRIVATE parkd_options ${arg_DEPS} parkd_kernels_cuda
+                                              CUDA::cudart_static GTest::gtest)
+    target_include_directories(${name}_gpu SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+    add_test(NAME ${name}.gpu COMMAND ${name}_gpu)
+    set_tests_properties(${name}.gpu PROPERTIES LABELS gpu SKIP_RETURN_CODE 77 RUN_SERIAL ON
+                                                TIMEOUT ${arg_TIMEOUT})
+  endif()
+endfunction()
+
+# Part of parkd_cuda_emulator_test: one of its tests.
+function(parkd_emulator_run name run build order)
+  add_test(NAME ${name}.${run} COMMAND ${name}_${build})
+  set_tests_properties(${name}.${run} PROPERTIES LABELS "cuda_emulator;${arg_LABELS}"
+                       TIMEOUT ${arg_TIMEOUT} SKIP_RETURN_CODE 77
+                       ENVIRONMENT "PARKD_CUDA_ORDER=${order}")
+endfunction()

@@ -1,0 +1,20 @@
+// Correct kernels that the emulator's own tests run.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace parkd::testing {
+
+// out[i] = value for the first n.
+cudaError_t launch_fill(float* out, float value, int32_t n, cudaStream_t stream);
+// out[i] = in[i] + addend[i].
+cudaError_t launch_add(const float* in, const float* addend, float* out, int32_t n,
+                       cudaStream_t stream);
+// One block: out[0] = the sum of n floats, through shared memory, shuffles and a barrier.
+cudaError_t launch_sum(const float* in, float* out, int32_t n, cudaStream_t stream);
+// As a histogram of bytes: counts[value] += 1, with atomics in shared and in device memory.
+cudaError_t launch_histogram(const uint8_t* in, int32_t* counts, int32_t n, cudaStream_t stream);
+
+}  // namespace parkd::testing

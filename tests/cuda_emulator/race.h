@@ -1,0 +1,15 @@
+// Hooks through which the scheduler tells the race detector what happens (race.cc). The plain and
+// ASan builds link no_race.cc, where they do nothing.
+#pragma once
+
+#include <cstddef>
+
+namespace cuda_emulator::race {
+
+void watch(const char* arena, size_t bytes);         // this OS thread's shared memory
+void start_block();                                  // nothing before it is seen by it
+void switch_to(unsigned thread);                     // this thread of the block runs now
+void block_barrier();                                // orders all before all after
+void warp_fence(unsigned warp, unsigned lane_mask);  // orders these lanes
+
+}  // namespace cuda_emulator::race

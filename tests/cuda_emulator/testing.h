@@ -1,0 +1,42 @@
+// What a test can ask of the emulator. Everything here may be called from any thread; changes count
+// for launches and calls that come after them.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace cuda_emulator {
+
+// In which order the blocks of a grid and the threads of a block run.
+enum class Order { forward, reverse, random };
+struct Schedule {
+  Order order = Order::forward;
+  uint64_t seed = 1;
+};
+// From PARKD_CUDA_ORDER (forward, reverse, random; default forward) and PARKD_CUDA_SEED (default: a
+// fresh one), printed once. The seed also decides which stream goes on when somebody waits.
+void set_schedule(const Schedule& schedule);
+
+// Makes the n-th runtime or cuBLAS call from now, counted over all threads, answer `error`; n = 1
+// is the next one. A device error (cudaErrorLaunchFailure, cudaErrorECCUncorrectable ...) sticks,
+// and what the streams still hold is dropped.
+void inject_error(int64_t n, cudaError_t error);
+// Calls since the process started: how many there are to fail.
+int64_t n_calls();
+
+// 0: every call answers cudaErrorNoDevice, as on a machine without a GPU. Default 1.
+void set_device_count(int n);
+// Of each device. Default 8 GiB.
+void set_device_memory(size_t bytes);
+size_t device_memory_used();
+
+// What the last failed launch or copy did wrong; empty if there was none.
+std::string last_failure();
+// A fresh process: sticky error, queued work, injected error and device memory are gone. Streams,
+// events and graphs made before stay valid. No other thread may be in a call.
+void reset();
+
+}  // namespace cuda_emulator
