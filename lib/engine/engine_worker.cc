@@ -35,7 +35,10 @@ EngineWorker::EngineWorker(WorkerOptions options, const Model& model, KvCache& k
       lane_(std::move(lane)) {
   buffers_ = model_.make_buffers(*lane_, options_.step_tokens,
                                  std::min(options_.step_tokens, options_.max_sequences));
-  thread_ = Thread({options_.name, options_.thread_stack_bytes}, [this] { run(); });
+  thread_ = Thread({options_.name, options_.thread_stack_bytes}, [this] {
+    const EngineThread mark;
+    run();
+  });
 }
 
 void EngineWorker::start(GenerationRequest request) {
@@ -231,7 +234,15 @@ void EngineWorker::collect_step() {
       steps_ring_[(next_step_ + steps_ring_.size() - under_way) % steps_ring_.size()];
   --steps_under_way_;
   sampled_.assign(step.sample_rows.size(), {});
-  if (Status status = lane_->collect(sampled_); !status.ok()) return lose_device(status);
+  Status status = lane_->collect(sampled_);
+  for (const StepMember& member : step.members) {
+    const GenerationRequest& request = member.running->request;
+    const auto n_prompt = static_cast<int32_t>(request.prompt.size());
+    if (PARKD_POISON_POINT(request.sampling.seed, member.sequence->n_known() - n_prompt)) {
+      status = internal_error("a poison prompt of a test");
+    }
+  }
+  if (!status.ok()) return lose_device(status);
   apply(step);
 }
 

@@ -23,7 +23,10 @@ Team::Team(int size) : size_(std::max(1, size)) {
   helpers_.reserve(static_cast<size_t>(size_ - 1));
   for (int member = 1; member < size_; ++member) {
     helpers_.emplace_back(Thread::Options{.name = "cpu_team" + std::to_string(member)},
-                          [this, member] { help(member); });
+                          [this, member] {
+                            const EngineThread mark;
+                            help(member);
+                          });
   }
 }
 
