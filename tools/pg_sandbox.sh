@@ -7,6 +7,9 @@
 # Environment:
 #   PG_SANDBOX_FSYNC=off    for tests that do not look at durability (default on)
 #   PG_SANDBOX_CONF=FILE    appended to postgresql.conf
+#   PG_SANDBOX_DISK=SIZE    a file system of that size (tmpfs, in a mount namespace of its own) that a
+#                           test can fill; the command sees it as PG_SANDBOX_DISK_DIR. 77 (skipped)
+#                           where mounting is forbidden
 # The command also sees PG_SANDBOX_DATA (the data directory), PG_SANDBOX_CTL (a pg_ctl that runs as
 # the cluster's user), for tests that stop and start the server, and PG_SANDBOX_AS (runs a command of
 # PostgreSQL's as that user), for tests that make a second server below PG_SANDBOX_ROOT.
@@ -23,6 +26,14 @@ if [ ! -x "$bin/initdb" ]; then
   # What ctest counts as skipped; where CI says that everything must be there, a failure.
   [ "${PARKD_CI_STRICT:-0}" = 1 ] && exit 1
   exit 77
+fi
+
+if [ -n "${PG_SANDBOX_DISK:-}" ] && [ -z "${PG_SANDBOX_OWN_MOUNTS:-}" ]; then
+  if ! unshare --mount true 2>/dev/null; then
+    echo "pg_sandbox: SKIPPED, no mount namespace for a disk that can be filled (not root?)" >&2
+    exit 77
+  fi
+  PG_SANDBOX_OWN_MOUNTS=1 exec unshare --mount --propagation private "$0" "$@"
 fi
 
 # The socket path must fit into sockaddr_un, so the directory's name is short.
@@ -46,12 +57,18 @@ cleanup() {
     [ -e "$pid_file" ] || continue
     as_owner "$bin/pg_ctl" -D "$(dirname "$pid_file")" -m immediate -w stop >/dev/null 2>&1 || true
   done
+  [ -z "${PG_SANDBOX_DISK:-}" ] || umount "$root/disk" 2>/dev/null || true
   rm -rf "$root"
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
 cd "$root"
+if [ -n "${PG_SANDBOX_DISK:-}" ]; then
+  mkdir disk
+  mount -t tmpfs -o "size=$PG_SANDBOX_DISK,mode=0777" parkd-test "$root/disk"
+  export PG_SANDBOX_DISK_DIR=$root/disk
+fi
 as_owner "$bin/initdb" -D "$root/data" -U postgres --auth=trust --encoding=UTF8 --locale=C.UTF-8 \
   --no-sync >"$root/initdb.log" 2>&1 || { cat "$root/initdb.log" >&2; die "initdb failed"; }
 cat >>"$root/data/postgresql.conf" <<CONF

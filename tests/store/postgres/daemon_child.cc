@@ -1,14 +1,14 @@
 // A daemon without a model, for the fault tests: a store with an executor that waits a moment and
 // answers with the job's custom_id. Claims when the store says that there is work, as the
 // dispatcher does, and not otherwise. Runs until it is killed.
-//   postgres_daemon_child DSN JOURNAL [poll_only]
+//   postgres_daemon_child DSN JOURNAL TTL_MS
 // The journal: "already N", "lease_lost N" (answers of a finish), "ownership_lost".
 #include <signal.h>
 
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
-#include <cstring>
+#include <cstdlib>
 #include <deque>
 #include <mutex>
 #include <thread>
@@ -157,17 +157,16 @@ class Executor {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3 && argc != 4) return 2;
+  if (argc != 4) return 2;
   parkd::jump_clock_on_signals();
   Executor executor(argv[2]);
   parkd::PostgresOptions options;
   options.dsn = argv[1];
-  options.ttl = milliseconds(2000);
+  options.ttl = milliseconds(std::atoi(argv[3]));
   options.beat = milliseconds(300);
   options.poll = milliseconds(200);
   options.statement_limit = milliseconds(1000);
   options.host = "fault-daemon";
-  options.listen = argc == 3 || std::strcmp(argv[3], "poll_only") != 0;
   options.ownership_lost = [&] { executor.ownership_lost(); };
   auto store = parkd::open_postgres_store(options, {});
   if (!store.ok()) {

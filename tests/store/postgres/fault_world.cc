@@ -152,8 +152,7 @@ World::World(TestDatabase& database, Options options)
       oracle_(dir_) {
   database_.run("SELECT parkd.register_model_v1('m', '', 8192)");
   batch_ = database_.value("SELECT parkd.open_batch()");
-  const std::string dsn = options_.daemon_dsn.empty() ? database_.dsn() : options_.daemon_dsn;
-  for (size_t i = 0; i < options_.n_daemons; ++i) add_daemon(dsn, options_.daemons_listen);
+  for (size_t i = 0; i < options_.n_daemons; ++i) start_daemon();
   for (size_t i = 0; i < options_.n_sql_submitters; ++i) start_submitter(false);
   for (size_t i = 0; i < options_.n_keyed_submitters; ++i) start_submitter(true);
 }
@@ -169,11 +168,13 @@ World::~World() {
   std::filesystem::remove_all(dir_, ignored);
 }
 
-void World::add_daemon(const std::string& dsn, bool listens) {
+void World::start_daemon() {
   const std::string name = "daemon" + std::to_string(daemons_.size());
-  std::vector<std::string> command = {PARKD_DAEMON_CHILD, dsn, path(name + ".finished")};
-  if (!listens) command.push_back("poll_only");
-  daemons_.push_back(std::make_unique<Child>(std::move(command), path(name + ".log")));
+  daemons_.push_back(std::make_unique<Child>(
+      std::vector<std::string>{
+          PARKD_DAEMON_CHILD, options_.daemon_dsn.empty() ? database_.dsn() : options_.daemon_dsn,
+          path(name + ".finished"), std::to_string(options_.daemon_ttl.count())},
+      path(name + ".log")));
 }
 
 void World::start_submitter(bool keyed) {

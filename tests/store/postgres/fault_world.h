@@ -48,7 +48,7 @@ class World {
     size_t n_keyed_submitters = 1;
     std::string daemon_dsn;  // empty: straight to the database
     std::string submit_dsn;
-    bool daemons_listen = true;
+    std::chrono::milliseconds daemon_ttl{2000};
   };
 
   World(TestDatabase& database, Options options);
@@ -62,8 +62,6 @@ class World {
   Child& some_daemon() { return *daemons_[random_() % daemons_.size()]; }
   // Kills a submitter and starts it under a new name.
   void replace_a_submitter();
-  // One process more, under way at once.
-  void add_daemon(const std::string& dsn, bool listens);
 
   // Load goes on for this long.
   void run_for(std::chrono::milliseconds time) const;
@@ -84,6 +82,7 @@ class World {
   void report(const std::string& fault, int times, const Oracle::Tally& tally) const;
 
  private:
+  void start_daemon();
   void start_submitter(bool keyed);
   std::string path(const std::string& name) const { return (dir_ / name).string(); }
 
