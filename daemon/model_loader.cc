@@ -44,7 +44,7 @@ Result<LoadedModel> ModelLoader::load() {
   PARKD_ASSIGN_OR_RETURN(const std::shared_ptr<const ModelCard> card, load_model_card(path));
   PARKD_ASSIGN_OR_RETURN(ModelDevice device, choose_device(config_, model_, *card));
   const auto endpoint =
-      std::make_shared<const ChatEndpoint>(card, endpoint_options(model_, *card, device.capacity));
+      std::make_shared<const ChatEndpoint>(card, endpoint_options(model_, *card, device.largest()));
   ModelEntry entry;
   entry.endpoint = endpoint;
   entry.retention = model_.retention;
@@ -53,9 +53,7 @@ Result<LoadedModel> ModelLoader::load() {
   entry.device_refused = device.refused;
   reports_.card_ready(entry);
 
-  const Backend& sizes = *device.backend;
   EngineOptions options;
-  options.kv_blocks = device.capacity;
   options.block_size = model_.params.block_size;
   options.n_workers = device.n_workers;
   options.max_sequences = model_.params.max_num_seqs;
@@ -64,11 +62,11 @@ Result<LoadedModel> ModelLoader::load() {
   options.thread_stack_bytes = static_cast<size_t>(model_.pool.thread_stack_size_bytes);
   options.on_result = reports_.on_result;
   LoadedModel loaded;
+  for (const EngineDevice& each : device.devices) loaded.port.capacity.push_back(each.kv_blocks);
   PARKD_ASSIGN_OR_RETURN(loaded.engine,
-                         make_engine(card, std::move(device.backend), std::move(options)));
+                         make_engine(card, std::move(device.devices), std::move(options)));
 
   loaded.port.engine = loaded.engine.get();
-  loaded.port.capacity = device.capacity;
   loaded.port.block_size = model_.params.block_size;
   loaded.port.sequences_max = model_.params.max_num_seqs;
   loaded.port.lot_places = model_.lot_jobs;
@@ -80,11 +78,10 @@ Result<LoadedModel> ModelLoader::load() {
       "parking lot pool initialized with " + std::to_string(device.n_workers) + " worker threads",
       {{"model", model_.name},
        {"backend", device.description},
-       {"units", device.capacity.count},
+       {"devices", loaded.port.capacity.size()},
+       {"units_each", device.largest().count},
        {"block_size", model_.params.block_size},
        {"max_num_seqs", model_.params.max_num_seqs},
-       {"weights_mb", sizes.weight_bytes() >> 20},
-       {"kv_mb", sizes.kv_bytes() >> 20},
        {"load_ms", std::chrono::duration_cast<std::chrono::milliseconds>(took).count()}});
   return loaded;
 }

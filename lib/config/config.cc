@@ -228,17 +228,19 @@ std::optional<std::string> read_name(const YamlSection& section, std::string_vie
 
 void read_device_ids(const YamlSection& section, ModelParams& params) {
   constexpr int64_t kDeviceIdMax = 63;
-  const auto ids = section.integers("device_ids", 64);
-  if (!ids || ids->empty()) return;
-  if (ids->size() > 1) {
-    return section.fail("device_ids", "more than one device is not supported yet: write one id");
+  for (const int64_t id :
+       section.integers("device_ids", kDeviceIdMax + 1).value_or(std::vector<int64_t>{})) {
+    if (id < 0 || id > kDeviceIdMax) {
+      return section.fail("device_ids", "value " + std::to_string(id) + " is out of range (0 .. " +
+                                            std::to_string(kDeviceIdMax) + ")");
+    }
+    const auto device = static_cast<int32_t>(id);
+    const auto& known = params.device_ids;
+    if (std::find(known.begin(), known.end(), device) != known.end()) {
+      return section.fail("device_ids", "value " + std::to_string(id) + " is there twice");
+    }
+    params.device_ids.push_back(device);
   }
-  if (ids->front() < 0 || ids->front() > kDeviceIdMax) {
-    return section.fail("device_ids", "value " + std::to_string(ids->front()) +
-                                          " is out of range (0 .. " + std::to_string(kDeviceIdMax) +
-                                          ")");
-  }
-  params.device_id = static_cast<int32_t>(ids->front());
 }
 
 void read_sampling(const YamlSection& section, ModelParams& params) {

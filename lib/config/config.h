@@ -71,7 +71,7 @@ struct MailboxConfig {
 struct ModelParams {
   Dtype dtype = Dtype::bf16;
   Device device = Device::automatic;
-  std::optional<int32_t> device_id;           // empty: the CUDA device with the most free memory
+  std::vector<int32_t> device_ids;  // CUDA devices; empty: the one with the most free memory
   std::optional<int64_t> kvcache_mem_gpu_mb;  // as written
   std::optional<int64_t> kvcache_mem_cpu_mb;  // as written
   int32_t max_num_seqs = 16;

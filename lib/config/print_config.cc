@@ -76,8 +76,9 @@ void print_params(YamlWriter& y, int depth, const ModelParams& params) {
   ++depth;
   y.raw(depth, "dtype", to_string(params.dtype));
   y.raw(depth, "device", to_string(params.device));
-  y.raw(depth, "device_ids",
-        params.device_id ? "[" + std::to_string(*params.device_id) + "]" : "[]");
+  std::string ids;
+  for (const int32_t id : params.device_ids) ids += (ids.empty() ? "" : ", ") + std::to_string(id);
+  y.raw(depth, "device_ids", "[" + ids + "]");
   y.optional_number(depth, "kvcache_mem_gpu", params.kvcache_mem_gpu_mb);
   y.optional_number(depth, "kvcache_mem_cpu", params.kvcache_mem_cpu_mb);
   y.line(depth, "# KV memory on the CPU: " + std::to_string(params.kv_memory_mb()) + " MiB");

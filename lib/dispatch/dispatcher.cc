@@ -95,7 +95,8 @@ void Dispatcher::State::handle(ModelReady message) {
   desk.failure.clear();
   desk.work_hint = true;
   log_info("model.ready", {{"model", desk.name},
-                           {"units", desk.port->capacity.count},
+                           {"units", desk.pool->capacity().count},
+                           {"devices", desk.port->capacity.size()},
                            {"block_size", desk.port->block_size},
                            {"sequences", desk.port->sequences_max},
                            {"lot_places", desk.port->lot_places}});

@@ -167,9 +167,9 @@ void Intake::park(InFlight& job, PreparedJob prepared) {
   job.max_new_tokens = request.max_new_tokens;
   job.sequences = request.n_choices;
   job.logprobs = request.sampling.logprobs;
-  const Status fits =
-      fits_at_all({desk.name, job.sequences, job.prompt_tokens, job.max_new_tokens,
-                   desk.port->block_size, desk.port->capacity, desk.port->sequences_max});
+  const Status fits = fits_at_all({desk.name, job.sequences, job.prompt_tokens, job.max_new_tokens,
+                                   desk.port->block_size, desk.pool->capacity_of_largest(),
+                                   desk.port->sequences_max});
   if (!fits.ok()) return finisher_.end(job, too_large_ending(fits));
   job.cost = job_cost(job.sequences, job.prompt_tokens, job.max_new_tokens, desk.port->block_size);
   job.request = std::move(request);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "lib/base/status.h"
 #include "lib/base/units.h"
@@ -29,9 +30,9 @@ struct EndedRun {
 };
 
 struct ModelPort {
-  Engine* engine = nullptr;  // not owned; stopped only after the dispatcher's loop has ended
-  Blocks capacity;           // = EngineOptions::kv_blocks
-  int32_t block_size = 0;    // tokens
+  Engine* engine = nullptr;      // not owned; stopped only after the dispatcher's loop has ended
+  std::vector<Blocks> capacity;  // KV blocks of each of the engine's devices
+  int32_t block_size = 0;        // tokens
   int32_t sequences_max = 0;
   int32_t lot_places = 0;                          // daemon.lot_jobs
   std::chrono::seconds run_timeout_default{3600};  // limits.timeout_secs, where the job has none

@@ -14,6 +14,7 @@ void Runs::start(InFlight& job, Charge charge) {
   PARKD_KILL_POINT("dispatch.after_charge");
   Desk& desk = *job.desk;
   const JobSpec& spec = job.job->spec;
+  job.request.device = charge.part();
   job.charge.emplace(std::move(charge));
   job.started = clock_.steady_now();
   job.run_ends = *job.started + spec.run_timeout.value_or(desk.port->run_timeout_default);

@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "lib/base/clock.h"
 #include "lib/base/status.h"
@@ -38,7 +39,7 @@ class Engine {
   virtual ~Engine() = default;
 
   // Runs the request to its end. Requires: prompt not empty, prompt + max_new_tokens <= context,
-  // and n_choices * ceil((prompt + max_new_tokens) / block_size) free blocks.
+  // n_choices * ceil((prompt + max_new_tokens) / block_size) free blocks on request.device.
   virtual void start(GenerationRequest request) = 0;
 
   // Stops the request at the next step; its result says cancelled and holds what was generated. An
@@ -52,9 +53,8 @@ class Engine {
 };
 
 struct EngineOptions {
-  Blocks kv_blocks;
   int32_t block_size = 32;
-  int32_t n_workers = 1;
+  int32_t n_workers = 1;             // of each device
   int32_t max_sequences = 16;        // of all workers together; the caller keeps to it
   int32_t step_tokens = 512;         // token budget of one worker's step
   int32_t prefill_chunk_tokens = 0;  // longest piece of a prompt in one step; 0 = step_tokens
@@ -62,10 +62,16 @@ struct EngineOptions {
   std::function<void(GenerationResult)> on_result;
 };
 
-// Loads the card's weights into `backend`, allocates its KV memory and starts the workers. Takes
+// One of the devices that hold the whole model each.
+struct EngineDevice {
+  std::unique_ptr<Backend> backend;
+  Blocks kv_blocks;
+};
+
+// Loads the card's weights into every device, allocates its KV memory and starts the workers. Takes
 // seconds for a large model: call it off the control and dispatcher threads.
 Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelCard> card,
-                                            std::unique_ptr<Backend> backend,
+                                            std::vector<EngineDevice> devices,
                                             EngineOptions options);
 
 }  // namespace parkd

@@ -41,7 +41,8 @@ struct SampledToken {
 using RequestId = uint64_t;
 
 struct GenerationRequest {
-  RequestId id = 0;  // chosen by the caller, unique among running requests
+  RequestId id = 0;    // chosen by the caller, unique among running requests
+  int32_t device = 0;  // which of the engine's: where the caller charged its blocks
   std::vector<TokenId> prompt;
   int32_t max_new_tokens = 0;  // prompt + this <= context, checked by the caller
   int32_t n_choices = 1;

@@ -18,7 +18,6 @@ Status out_of_range(std::string name, int64_t value, int64_t least) {
 
 Status check_options(const EngineOptions& options) {
   PARKD_CHECK(options.on_result != nullptr, "somebody wants the results");
-  if (options.kv_blocks.count < 1) return out_of_range("kv_blocks", options.kv_blocks.count, 1);
   if (options.block_size < 1) return out_of_range("block_size", options.block_size, 1);
   if (options.n_workers < 1) return out_of_range("worker_threads", options.n_workers, 1);
   if (options.max_sequences < 1) return out_of_range("max_num_seqs", options.max_sequences, 1);
@@ -31,38 +30,41 @@ Status check_options(const EngineOptions& options) {
 
 }  // namespace
 
+LocalEngine::Device::Device(LoadedDevice loaded, const ModelShape& shape, int32_t block_size)
+    : backend(std::move(loaded.backend)),
+      kv_cache(loaded.kv_blocks, block_size),
+      model(shape, std::move(loaded.weights)) {}
+
 Result<std::unique_ptr<LocalEngine>> LocalEngine::make(LoadedModel model,
                                                        const EngineOptions& options) {
-  std::vector<std::unique_ptr<Lane>> lanes;
-  for (int32_t i = 0; i < options.n_workers; ++i) {
-    PARKD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, model.backend->make_lane());
-    lanes.push_back(std::move(lane));
+  std::unique_ptr<LocalEngine> engine(new LocalEngine);
+  for (LoadedDevice& loaded : model.devices) {
+    auto device = std::make_unique<Device>(std::move(loaded), model.shape, options.block_size);
+    const std::string prefix = "engine-" + std::to_string(engine->devices_.size()) + "-";
+    for (int32_t i = 0; i < options.n_workers; ++i) {
+      PARKD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, device->backend->make_lane());
+      WorkerOptions worker;
+      worker.name = prefix + std::to_string(i);
+      worker.step_tokens = options.step_tokens;
+      worker.prefill_chunk_tokens = options.prefill_chunk_tokens;
+      worker.max_sequences = options.max_sequences;
+      worker.thread_stack_bytes = options.thread_stack_bytes;
+      worker.token_bytes = model.token_bytes;
+      worker.on_result = options.on_result;
+      device->workers.push_back(std::make_unique<EngineWorker>(std::move(worker), device->model,
+                                                               device->kv_cache, std::move(lane)));
+    }
+    engine->devices_.push_back(std::move(device));
   }
-  return std::unique_ptr<LocalEngine>(new LocalEngine(std::move(model), options, std::move(lanes)));
-}
-
-LocalEngine::LocalEngine(LoadedModel model, const EngineOptions& options,
-                         std::vector<std::unique_ptr<Lane>> lanes)
-    : backend_(std::move(model.backend)),
-      kv_cache_(options.kv_blocks, options.block_size),
-      model_(std::move(model.shape), std::move(model.weights)) {
-  for (int32_t i = 0; i < options.n_workers; ++i) {
-    WorkerOptions worker;
-    worker.name = "engine-" + std::to_string(i);
-    worker.step_tokens = options.step_tokens;
-    worker.prefill_chunk_tokens = options.prefill_chunk_tokens;
-    worker.max_sequences = options.max_sequences;
-    worker.thread_stack_bytes = options.thread_stack_bytes;
-    worker.token_bytes = model.token_bytes;
-    worker.on_result = options.on_result;
-    workers_.push_back(std::make_unique<EngineWorker>(std::move(worker), model_, kv_cache_,
-                                                      std::move(lanes[static_cast<size_t>(i)])));
-  }
+  return engine;
 }
 
 void LocalEngine::start(GenerationRequest request) {
+  PARKD_CHECK(request.device >= 0 && request.device < static_cast<int32_t>(devices_.size()),
+              "a request for a device that the engine has");
+  const auto& workers = devices_[static_cast<size_t>(request.device)]->workers;
   const auto least = std::min_element(
-      workers_.begin(), workers_.end(),
+      workers.begin(), workers.end(),
       [](const auto& a, const auto& b) { return a->load_tokens() < b->load_tokens(); });
   (*least)->start(std::move(request));
 }
@@ -70,43 +72,52 @@ void LocalEngine::start(GenerationRequest request) {
 // Nobody keeps a table of who runs what: each worker knows its own requests and ignores the rest,
 // and a start() before this call on the same thread lies before it in the same inbox.
 void LocalEngine::cancel(RequestId id) {
-  for (const auto& worker : workers_) worker->cancel(id);
+  for_each_worker([id](EngineWorker& worker) { worker.cancel(id); });
 }
 
 EngineStats LocalEngine::stats() const {
   EngineStats stats;
-  stats.blocks_in_use = kv_cache_.in_use().count;
-  for (const auto& worker : workers_) {
-    const WorkerStats of_worker = worker->stats();
+  for (const auto& device : devices_) stats.blocks_in_use += device->kv_cache.in_use().count;
+  for_each_worker([&stats](const EngineWorker& worker) {
+    const WorkerStats of_worker = worker.stats();
     stats.running_sequences += of_worker.running_sequences;
     stats.steps += of_worker.steps;
     stats.prompt_tokens += of_worker.prompt_tokens;
     stats.output_tokens += of_worker.output_tokens;
     stats.last_step_us_ago = std::max(stats.last_step_us_ago, of_worker.quiet_us);
-  }
+  });
   return stats;
 }
 
 void LocalEngine::stop() {
-  for (const auto& worker : workers_) worker->stop();
+  for_each_worker([](EngineWorker& worker) { worker.stop(); });
 }
 
 Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelCard> card,
-                                            std::unique_ptr<Backend> backend,
+                                            std::vector<EngineDevice> devices,
                                             EngineOptions options) {
   PARKD_RETURN_IF_ERROR(check_options(options));
+  PARKD_CHECK(!devices.empty(), "an engine has a device");
   LoadedModel model;
   model.shape = card->shape;
-  PARKD_ASSIGN_OR_RETURN(model.weights, load_weights(*card, *backend));
-  PARKD_RETURN_IF_ERROR(backend->allocate_kv(options.kv_blocks.count, options.block_size));
-  log_info("engine.loaded", {{"model", card->name},
-                             {"backend", backend->describe()},
-                             {"weights", card->weight_types},
-                             {"fingerprint", card->fingerprint},
-                             {"workers", options.n_workers},
-                             {"kv_blocks", options.kv_blocks.count},
-                             {"block_size", options.block_size}});
-  model.backend = std::move(backend);
+  for (EngineDevice& device : devices) {
+    if (device.kv_blocks.count < 1) return out_of_range("kv_blocks", device.kv_blocks.count, 1);
+    LoadedDevice loaded;
+    loaded.kv_blocks = device.kv_blocks;
+    PARKD_ASSIGN_OR_RETURN(loaded.weights, load_weights(*card, *device.backend));
+    PARKD_RETURN_IF_ERROR(device.backend->allocate_kv(device.kv_blocks.count, options.block_size));
+    log_info("engine.loaded", {{"model", card->name},
+                               {"backend", device.backend->describe()},
+                               {"weights", card->weight_types},
+                               {"fingerprint", card->fingerprint},
+                               {"workers", options.n_workers},
+                               {"kv_blocks", device.kv_blocks.count},
+                               {"block_size", options.block_size},
+                               {"weights_mb", device.backend->weight_bytes() >> 20},
+                               {"kv_mb", device.backend->kv_bytes() >> 20}});
+    loaded.backend = std::move(device.backend);
+    model.devices.push_back(std::move(loaded));
+  }
   model.token_bytes = [tokenizer = card->tokenizer](TokenId token) {
     return tokenizer->token_bytes(token);
   };

@@ -1,5 +1,6 @@
-// LocalEngine: the Engine that runs a model in this process: one KvCache, one Model, and workers
-// on one Backend. make_engine() builds it from a ModelCard; tests build it on a fake Backend.
+// LocalEngine: the Engine that runs a model in this process: for each device a KvCache, a Model and
+// workers on its Backend. make_engine() builds it from a ModelCard; tests build it on a fake
+// Backend.
 #pragma once
 
 #include <memory>
@@ -13,11 +14,16 @@
 
 namespace parkd {
 
-// A loaded model: its weights lie in `backend`, which has its KV memory too.
+// The weights lie in `backend`, which has KV memory of so many blocks too.
+struct LoadedDevice {
+  std::unique_ptr<Backend> backend;
+  ModelWeights weights;
+  Blocks kv_blocks;
+};
+
 struct LoadedModel {
   ModelShape shape;
-  ModelWeights weights;
-  std::unique_ptr<Backend> backend;
+  std::vector<LoadedDevice> devices;  // at least one
   TokenBytes token_bytes;
 };
 
@@ -27,20 +33,31 @@ class LocalEngine final : public Engine {
   static Result<std::unique_ptr<LocalEngine>> make(LoadedModel model, const EngineOptions& options);
   ~LocalEngine() override { stop(); }
 
-  // To the worker with the fewest tokens ahead of it; the first of equals.
+  // To the device's worker with the fewest tokens ahead of it; the first of equals.
   void start(GenerationRequest request) override;
   void cancel(RequestId id) override;
   EngineStats stats() const override;
   void stop() override;
 
  private:
-  LocalEngine(LoadedModel model, const EngineOptions& options,
-              std::vector<std::unique_ptr<Lane>> lanes);
+  // Destroyed from below: workers, then what they use.
+  struct Device {
+    Device(LoadedDevice loaded, const ModelShape& shape, int32_t block_size);
+    const std::unique_ptr<Backend> backend;
+    KvCache kv_cache;
+    const Model model;
+    std::vector<std::unique_ptr<EngineWorker>> workers;
+  };
 
-  const std::unique_ptr<Backend> backend_;  // outlives the lanes of the workers
-  KvCache kv_cache_;
-  const Model model_;
-  std::vector<std::unique_ptr<EngineWorker>> workers_;  // constant after construction
+  LocalEngine() = default;
+  template <class F>
+  void for_each_worker(F f) const {
+    for (const auto& device : devices_) {
+      for (const auto& worker : device->workers) f(*worker);
+    }
+  }
+
+  std::vector<std::unique_ptr<Device>> devices_;  // constant after make()
 };
 
 }  // namespace parkd

@@ -131,9 +131,6 @@ TEST(ConfigErrors, values_of_what_is_to_come_are_refused_by_name) {
        "t.yaml:3:20: key 'parking_lot.queue.backend': value \"sqlite\" is not supported yet"},
       {with_lot("limits: {admission: grow}"),
        "t.yaml:3:23: key 'parking_lot.limits.admission': value \"grow\" is not supported yet"},
-      {with_params("{device_ids: [0, 1]}"),
-       "t.yaml:4:24: key 'models[0].params.device_ids': more than one device is not supported yet: "
-       "write one id"},
   });
 }
 
@@ -164,6 +161,8 @@ TEST(ConfigErrors, a_value_of_the_wrong_type_is_refused) {
        "t.yaml:4:25: key 'models[0].params.temperature': value \"hot\" is not a number (0 .. 2)"},
       {with_params("{device_ids: [-1]}"),
        "t.yaml:4:24: key 'models[0].params.device_ids': value -1 is out of range (0 .. 63)"},
+      {with_params("{device_ids: [1, 1]}"),
+       "t.yaml:4:24: key 'models[0].params.device_ids': value 1 is there twice"},
       {with_params("{device_ids: [64]}"),
        "t.yaml:4:24: key 'models[0].params.device_ids': value 64 is out of range (0 .. 63)"},
       {with_params("{device_ids: [x]}"),

@@ -98,7 +98,7 @@ TEST(ConfigDefaults, an_explicit_block_size_and_chunk_are_honoured) {
   EXPECT_EQ(p.temperature, 0.0);
   EXPECT_EQ(p.top_p, 0.9);
   EXPECT_EQ(p.min_p, 0.05);
-  EXPECT_EQ(p.device_id, 0);
+  EXPECT_EQ(p.device_ids, std::vector<int32_t>{0});
 }
 
 TEST(ConfigDaemon, every_daemon_key_is_honoured) {
@@ -327,7 +327,7 @@ TEST(ConfigPrint, what_is_printed_parses_to_the_same_configuration) {
   expect_round_trip(
       parsed(with_params("{temperature: 0.1, top_p: 0.30000000000000004, top_k: 5, "
                          "min_p: 1e-5, prefill_chunk_size: 3, device: cpu, "
-                         "device_ids: [0], kvcache_mem_cpu: 5, dtype: f16}")));
+                         "device_ids: [3, 0], kvcache_mem_cpu: 5, dtype: f16}")));
 }
 
 TEST(ConfigPrint, names_that_look_like_something_else_survive) {

@@ -198,7 +198,7 @@ TEST(DispatcherThreads, jobs_from_many_threads_all_end_once_and_a_drain_ends_the
   store->set_observer(observer);
   ModelPort port;
   port.engine = &engine;
-  port.capacity = Blocks{20};
+  port.capacity = {Blocks{20}};
   port.block_size = kBlockSize;
   port.sequences_max = 8;
   port.lot_places = 8;

@@ -59,7 +59,7 @@ class World {
     store.set_observer(std::move(observer));
     dispatcher.add_model("m");
     port.engine = &engine;
-    port.capacity = Blocks{capacity};
+    port.capacity = {Blocks{capacity}};
     port.block_size = kBlockSize;
     port.sequences_max = sequences_max;
     port.lot_places = lot_places;

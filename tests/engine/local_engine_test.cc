@@ -38,6 +38,7 @@ struct Options {
   int32_t step_tokens = 32;
   int32_t prefill_chunk_tokens = 0;
   int32_t steps_ahead = 0;
+  int32_t n_devices = 1;
 };
 
 // An engine on a fake backend, and I8 when it goes: no block is referenced, nothing runs.
@@ -46,19 +47,23 @@ class FakeEngine {
   explicit FakeEngine(Options options = {}, std::function<void(const StepBatch&)> on_step = nullptr,
                       int64_t steps_until_lost = -1) {
     LoadedModel model;
-    auto backend = std::make_unique<FakeBackend>();
-    backend->on_step = std::move(on_step);
-    backend->steps_until_lost = steps_until_lost;
-    backend->steps_ahead = options.steps_ahead;
     model.shape = testing::fake_shape();
-    model.weights = testing::load_fake_weights(*backend);
-    EXPECT_TRUE(backend->allocate_kv(options.kv_blocks, options.block_size).ok());
-    model.backend = std::move(backend);
+    for (int32_t i = 0; i < options.n_devices; ++i) {
+      auto backend = std::make_unique<FakeBackend>();
+      backend->on_step = on_step;
+      backend->steps_until_lost = steps_until_lost;
+      backend->steps_ahead = options.steps_ahead;
+      EXPECT_TRUE(backend->allocate_kv(options.kv_blocks, options.block_size).ok());
+      LoadedDevice device;
+      device.weights = testing::load_fake_weights(*backend);
+      device.kv_blocks = {options.kv_blocks};
+      device.backend = std::move(backend);
+      model.devices.push_back(std::move(device));
+    }
     model.token_bytes = [](TokenId token) {
       return kLetters.substr(static_cast<size_t>(token % 26), 1);
     };
     EngineOptions engine;
-    engine.kv_blocks = {options.kv_blocks};
     engine.block_size = options.block_size;
     engine.n_workers = options.n_workers;
     engine.max_sequences = options.max_sequences;
@@ -226,6 +231,36 @@ Options one_step_ahead() {
   Options options;
   options.steps_ahead = 1;
   return options;
+}
+
+// Each device has the whole model and its own blocks: 40 requests of up to 21 blocks on two devices
+// that hold 420 each.
+TEST(LocalEngine, request_runs_on_the_device_that_it_names) {
+  std::mutex mutex;
+  std::map<std::thread::id, std::set<int64_t>> lengths;  // of prompts, by worker thread
+  Options options;
+  options.n_devices = 2;
+  options.kv_blocks = 420;
+  options.step_tokens = 512;
+  FakeEngine fake(options, [&](const StepBatch& batch) {
+    const std::lock_guard lock(mutex);
+    for (const StepSequence& sequence : batch.sequences) {
+      if (sequence.context_tokens == 0) lengths[std::this_thread::get_id()].insert(sequence.n_rows);
+    }
+  });
+  std::vector<GenerationRequest> requests;
+  for (RequestId id = 1; id <= 40; ++id) {
+    requests.push_back(request_of(id, static_cast<int32_t>(10 + id), 20));
+    requests.back().device = static_cast<int32_t>(id % 2);
+    fake.engine().start(requests.back());
+  }
+  const auto results = fake.wait(requests.size());
+  for (const GenerationRequest& request : requests) expect_oracle(request, results.at(request.id));
+  ASSERT_EQ(lengths.size(), 2U) << "each device has one worker";
+  for (const auto& [thread, seen] : lengths) {
+    EXPECT_EQ(seen.size(), 20U);
+    for (const int64_t length : seen) EXPECT_EQ(length % 2, *seen.begin() % 2);
+  }
 }
 
 // The step after the last one is under way when the end is seen: its token must not show, and its

@@ -64,13 +64,13 @@ class SameBytes : public ::testing::TestWithParam<std::tuple<cpu::Isa, Weights>>
     backend.dtype = std::get<1>(GetParam()).dtype;
     backend.team_size = way.team_size;
     EngineOptions options;
-    options.kv_blocks = {256};
     options.block_size = way.block_size;
     options.n_workers = way.n_workers;
     options.max_sequences = 32;
     options.step_tokens = way.step_tokens;
     options.prefill_chunk_tokens = way.prefill_chunk_tokens;
-    return std::make_unique<EngineRunner>(card_, make_cpu_backend(backend).value(), options);
+    return std::make_unique<EngineRunner>(card_, make_cpu_backend(backend).value(), Blocks{256},
+                                          options);
   }
 
   // Sixteen requests: short and long prompts (over block and chunk borders), greedy and sampled,

@@ -90,7 +90,6 @@ class ModelGolden : public ::testing::Test {
 
   EngineOptions engine_options() const {
     EngineOptions options;
-    options.kv_blocks = {1024};
     options.max_sequences = 64;
     return options;
   }
@@ -150,7 +149,7 @@ constexpr float kTieGap = 0.05F;
 TEST_F(ModelGolden, float_path_free_running_follows_the_reference) {
   EngineOptions options = engine_options();
   options.n_workers = 2;
-  EngineRunner runner(card_, backend(Dtype::f32), options);
+  EngineRunner runner(card_, backend(Dtype::f32), Blocks{1024}, options);
   std::vector<GenerationRequest> requests;
   for (const GoldenPrompt& prompt : prompts_) {
     requests.push_back(greedy(prompt, requests.size(), 64));
@@ -177,7 +176,7 @@ TEST_F(ModelGolden, float_path_free_running_follows_the_reference) {
 }
 
 TEST_F(ModelGolden, end_tokens_stop_it_with_the_references_text) {
-  EngineRunner runner(card_, backend(Dtype::f32), engine_options());
+  EngineRunner runner(card_, backend(Dtype::f32), Blocks{1024}, engine_options());
   const auto ends = card_->tokenizer->end_tokens();
   std::vector<GoldenPrompt> chosen;  // those that the reference ends, the shortest first
   for (const GoldenPrompt& prompt : prompts_) {
@@ -276,7 +275,7 @@ TEST_F(ModelGolden, same_bytes_alone_batched_chunked_and_on_more_workers) {
   for (const cpu::Isa isa : vector_isas()) {
     std::vector<std::string> alone;
     {
-      EngineRunner runner(card_, backend(Dtype::bf16, isa), engine_options());
+      EngineRunner runner(card_, backend(Dtype::bf16, isa), Blocks{1024}, engine_options());
       const std::vector<GenerationRequest> some(
           requests.begin(), requests.begin() + static_cast<std::ptrdiff_t>(n_alone));
       for (const GenerationResult& result : runner.run_alone(some)) {
@@ -293,7 +292,7 @@ TEST_F(ModelGolden, same_bytes_alone_batched_chunked_and_on_more_workers) {
       EngineOptions options = engine_options();
       options.n_workers = way.n_workers;
       options.prefill_chunk_tokens = way.prefill_chunk_tokens;
-      EngineRunner runner(card_, backend(Dtype::bf16, isa, way.team_size), options);
+      EngineRunner runner(card_, backend(Dtype::bf16, isa, way.team_size), Blocks{1024}, options);
       const std::vector<GenerationResult> results = runner.run(requests);
       for (size_t i = 0; i < n_alone; ++i) {
         EXPECT_TRUE(result_bytes(results[i]) == alone[i])

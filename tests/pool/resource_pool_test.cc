@@ -85,5 +85,30 @@ TEST(ResourcePoolDeathTest, going_away_before_its_charges_is_a_bug) {
       "before its charges");
 }
 
+TEST(ResourcePool, charge_is_of_one_part_and_of_the_emptiest) {
+  ResourcePool pool(std::vector<Blocks>{Blocks{10}, Blocks{10}, Blocks{4}});
+  EXPECT_EQ(pool.capacity(), Blocks{24});
+  EXPECT_EQ(pool.capacity_of_largest(), Blocks{10});
+  EXPECT_EQ(pool.free(), Blocks{10});
+  auto first = pool.try_charge(Blocks{6});
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->part(), 0) << "the first of equals";
+  auto second = pool.try_charge(Blocks{7});
+  ASSERT_TRUE(second);
+  EXPECT_EQ(second->part(), 1);
+  EXPECT_FALSE(pool.try_charge(Blocks{5})) << "11 are free, but no part has 5";
+  EXPECT_EQ(pool.free(), Blocks{4});
+  auto third = pool.try_charge(Blocks{3});
+  ASSERT_TRUE(third);
+  EXPECT_EQ(third->part(), 0) << "4 are free there, and in the smallest: the first of equals";
+  EXPECT_TRUE(second->try_extend(Blocks{3}));
+  EXPECT_FALSE(second->try_extend(Blocks{1})) << "its own part is full";
+  EXPECT_EQ(pool.in_use_of(0), Blocks{9});
+  EXPECT_EQ(pool.in_use(), Blocks{19});
+  second->release();
+  EXPECT_EQ(pool.in_use_of(1), Blocks{0});
+  EXPECT_EQ(pool.free(), Blocks{10});
+}
+
 }  // namespace
 }  // namespace parkd

@@ -20,9 +20,11 @@ namespace parkd::testing {
 class EngineRunner {
  public:
   EngineRunner(std::shared_ptr<const ModelCard> card, std::unique_ptr<Backend> backend,
-               EngineOptions options) {
+               Blocks kv_blocks, EngineOptions options) {
     options.on_result = [this](GenerationResult result) { results_.push(std::move(result)); };
-    engine_ = make_engine(std::move(card), std::move(backend), std::move(options)).value();
+    std::vector<EngineDevice> devices;
+    devices.push_back({std::move(backend), kv_blocks});
+    engine_ = make_engine(std::move(card), std::move(devices), std::move(options)).value();
   }
   ~EngineRunner() {
     engine_->stop();

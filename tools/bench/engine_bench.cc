@@ -51,12 +51,14 @@ class EngineUnderTest {
 
     EngineOptions options;
     options.block_size = kBlockSize;
-    options.kv_blocks = Blocks{int64_t{kSequencesMax} * (256 / kBlockSize)};
     options.n_workers = n_workers;
     options.max_sequences = kSequencesMax;
     options.step_tokens = kStepTokens;
     options.on_result = [this](GenerationResult result) { on_result(std::move(result)); };
-    auto engine = make_engine(card_, std::move(backend).value(), std::move(options));
+    std::vector<EngineDevice> devices;
+    devices.push_back(
+        {std::move(backend).value(), Blocks{int64_t{kSequencesMax} * (256 / kBlockSize)}});
+    auto engine = make_engine(card_, std::move(devices), std::move(options));
     PARKD_CHECK(engine.ok(), engine.status().to_string());
     engine_ = std::move(engine).value();
   }
