@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
+#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <set>
@@ -43,7 +44,10 @@ class JobctlDsn : public ::testing::Test {
 
   std::vector<std::string> command(const std::string& login,
                                    std::vector<std::string> arguments) const {
-    arguments.insert(arguments.begin(), {"--dsn", database_.dsn_as(login)});
+    // Through a pooler, where tests/store/postgres/with_pgbouncer.sh runs one.
+    const char* pooler = std::getenv("PARKD_TEST_POOLER");
+    const std::string through = pooler == nullptr ? "" : std::string(pooler) + " ";
+    arguments.insert(arguments.begin(), {"--dsn", through + database_.dsn_as(login)});
     return arguments;
   }
   JobctlResult as(const std::string& login, const std::vector<std::string>& arguments,

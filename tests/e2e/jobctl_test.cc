@@ -1,6 +1,8 @@
 // jobctl's commands and exit codes against a real daemon.
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "tests/e2e/child_process.h"
 #include "tests/e2e/jobs.h"
 
@@ -86,6 +88,58 @@ TEST_F(Jobctl, exit_codes_tell_failures_apart) {
   ChildProcess nobody({JOBCTL_BINARY, "--socket", daemon_->directory() + "/none", "pool"});
   EXPECT_EQ(nobody.wait(), 3);
   EXPECT_NE(nobody.err().find("/none"), std::string::npos) << nobody.err();
+}
+
+// --- a model that cannot be loaded
+
+void break_model(const DaemonProcess& daemon) {
+  std::ofstream(daemon.directory() + "/tiny.gguf") << "this is no model";
+}
+
+void wait_for_failure(const DaemonProcess& daemon) {
+  while (must(daemon.client()->get("/v1/models")).text.find("\"state\":\"failed\"") ==
+         std::string::npos) {
+  }
+}
+
+std::string batch_file(const DaemonProcess& daemon, const std::string& more) {
+  const std::string path = daemon.directory() + "/in.jsonl";
+  std::ofstream(path) << R"({"custom_id":"a","body":{"messages":[{"role":"user","content":"q"}]})"
+                      << more << "}\n";
+  return path;
+}
+
+TEST(JobctlFailedModel, a_batch_line_for_it_fails_with_the_reason) {
+  DaemonProcess daemon({});
+  break_model(daemon);
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  wait_for_failure(daemon);
+  const std::string output = daemon.directory() + "/out.jsonl";
+  const JobctlResult run =
+      run_jobctl(daemon, {"batch", "run", batch_file(daemon, ""), "-o", output});
+  EXPECT_EQ(run.exit_code, 1) << run.err;
+  std::ifstream file(output);
+  std::string line;
+  ASSERT_TRUE(std::getline(file, line));
+  EXPECT_EQ(text_at(json::parse(line), "response.body.error.code"), "model_unavailable") << line;
+  EXPECT_NE(line.find("could not be loaded"), std::string::npos) << line;
+  EXPECT_EQ(run_jobctl(daemon, {"submit", "--prompt", "x"}).exit_code, 3);
+}
+
+TEST(JobctlFailedModel, a_batch_that_waits_for_it_ends_with_the_reason_and_loses_nothing) {
+  DaemonProcess daemon({});
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  const std::string input = batch_file(daemon, R"(,"run_at":"2090-01-01T00:00:00Z")");
+  ChildProcess run(
+      jobctl_argv(daemon, {"batch", "run", input, "-o", daemon.directory() + "/out.jsonl"}));
+  while (must(daemon.client()->get("/v1/jobs")).text.find("scheduled") == std::string::npos) {
+  }
+  daemon.kill();
+  break_model(daemon);
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  EXPECT_EQ(run.wait(), 4) << run.err();
+  EXPECT_NE(run.err().find("could not be loaded"), std::string::npos) << run.err();
+  EXPECT_NE(run_jobctl(daemon, {"list"}).out.find("scheduled"), std::string::npos);
 }
 
 }  // namespace

@@ -69,10 +69,12 @@ Status register_in(const std::string& dsn, const PostgresClient::Model& model) {
   PostgresClient database(dsn, "");
   PARKD_ASSIGN_OR_RETURN(const bool same, database.register_model(model));
   if (same) return {};
-  return conflict("the database knows " + model.name +
-                  " by another content hash: the files (or the dtype) differ. Choose another "
-                  "--name, or let an administrator DELETE FROM parkd.models WHERE name = '" +
-                  model.name + "'");
+  return conflict(
+      "the database knows " + model.name +
+      " by another content hash: the files (or the dtype) differ. Choose another "
+      "--name, or, where the new files are meant, UPDATE parkd.models SET content_hash = NULL "
+      "WHERE name = '" +
+      model.name + "' first");
 }
 #endif
 

@@ -143,9 +143,11 @@ std::optional<WallTime> time_at(const pqxx::row& row, pqxx::row::size_type colum
 PostgresClient::LiveJob parse_live(const pqxx::row& row) {
   PostgresClient::LiveJob live;
   live.job = parse_job(row);
-  live.state = row[28].is_null() ? std::string(to_string(live.job.state)) : text(row, 28);
-  if (!row[29].is_null()) live.units = integer(row, 29);
-  live.waits_for = text(row, 30);
+  const auto state = row.column_number("live_state");
+  const auto units = row.column_number("live_units");
+  live.state = row[state].is_null() ? std::string(to_string(live.job.state)) : text(row, state);
+  if (!row[units].is_null()) live.units = integer(row, units);
+  live.waits_for = text(row, row.column_number("live_reason"));
   return live;
 }
 
@@ -241,7 +243,9 @@ Result<size_t> PostgresClient::first_refused(const std::vector<std::string>& job
          connection_.run(kSubmitJson, Params().add("[" + jobs[at] + "]")).ok()) {
     ++at;
   }
+  const bool lost = !connection_.connected();
   connection_.close();  // which ends it
+  if (lost) return with_target(unavailable("the connection to PostgreSQL was lost"), dsn_);
   return at;
 }
 
@@ -362,12 +366,29 @@ Result<FetchAnswer> PostgresClient::fetch_now(const std::string& mailbox_key,
 
 // Opt-in, by the database: where results are not announced, or a pooler loses the announcements,
 // polling alone finds them.
-void PostgresClient::listen_for_results() {
+void PostgresClient::listen_for_results(const std::string& mailbox_key) {
+  listened_for_ = " " + encode_text(mailbox_key);
   if (listening_) return;
   const auto told = run(kResultsAreTold, {});
   if (!told.ok() || told->empty() || text((*told)[0], 0) != "t") return;
-  // Whatever comes ends the wait: looking once in vain is cheaper than taking the payload apart.
-  listening_ = connection_.listen("parkd_results", [](const std::string&) {}).ok();
+  // The payload is tenant, space, key. A wrong guess costs one look in vain.
+  const auto hear = [this](const std::string& payload) {
+    const size_t length = std::min(payload.size(), listened_for_.size());
+    heard_ = heard_ || payload.compare(payload.size() - length, length, listened_for_) == 0;
+  };
+  listening_ = connection_.listen("parkd_results", hear).ok();
+}
+
+// Until a result of the key is announced, and no longer than `limit`.
+Status PostgresClient::wait_for_news(milliseconds limit) {
+  SystemClock clock;
+  const SteadyTime until = clock.steady_now() + limit;
+  for (heard_ = false; !heard_;) {
+    const auto left = std::chrono::duration_cast<milliseconds>(until - clock.steady_now());
+    if (left.count() <= 0) break;
+    PARKD_RETURN_IF_ERROR(connection_.wait(left));
+  }
+  return {};
 }
 
 Result<FetchAnswer> PostgresClient::fetch(const std::string& mailbox_key, uint64_t after_sequence,
@@ -376,14 +397,14 @@ Result<FetchAnswer> PostgresClient::fetch(const std::string& mailbox_key, uint64
   const SteadyTime until = clock.steady_now() + wait;
   if (wait.count() > 0) {
     PARKD_RETURN_IF_ERROR(open());
-    listen_for_results();  // before the first look, so that nothing falls between
+    listen_for_results(mailbox_key);  // before the first look, so that nothing falls between
   }
   milliseconds pause = listening_ ? kPollMax : kPollFirst;
   for (;;) {
     PARKD_ASSIGN_OR_RETURN(FetchAnswer answer, fetch_now(mailbox_key, after_sequence, limit));
     const auto left = std::chrono::duration_cast<milliseconds>(until - clock.steady_now());
     if (!answer.messages.empty() || left.count() <= 0) return answer;
-    PARKD_RETURN_IF_ERROR(connection_.wait(std::min(pause, left)));
+    PARKD_RETURN_IF_ERROR(wait_for_news(std::min(pause, left)));
     pause = std::min(2 * pause, kPollMax);
   }
 }

@@ -102,13 +102,16 @@ class PostgresClient {
   Status fill_in_model(std::vector<JobSpec>& jobs);
   Result<FetchAnswer> fetch_now(const std::string& mailbox_key, uint64_t after_sequence,
                                 int32_t limit);
-  void listen_for_results();
+  void listen_for_results(const std::string& mailbox_key);
+  Status wait_for_news(std::chrono::milliseconds limit);
 
   const std::string dsn_;
   const std::string tenant_;
   Connection connection_;
-  bool checked_ = false;    // this session's schema
-  bool listening_ = false;  // in this session
+  bool checked_ = false;      // this session's schema
+  bool listening_ = false;    // in this session
+  std::string listened_for_;  // the end of the payloads that are for us
+  bool heard_ = false;        // one of them, since the last look
 };
 
 }  // namespace parkd
