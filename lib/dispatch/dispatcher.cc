@@ -10,6 +10,7 @@
 #include "lib/base/check.h"
 #include "lib/base/kill_point.h"
 #include "lib/base/log.h"
+#include "lib/dispatch/death_notes.h"
 #include "lib/dispatch/dispatcher_inbox.h"
 #include "lib/dispatch/endings.h"
 #include "lib/dispatch/finisher.h"
@@ -28,8 +29,9 @@ class Dispatcher::State {
         clock_(clock),
         table_(clock),
         finisher_(options_, store, clock, run_blocking, inbox, table_),
-        runs_(clock, table_, finisher_),
+        runs_(options_, clock, inbox, table_, finisher_),
         intake_(options_, store, clock, run_blocking, inbox, table_, runs_, finisher_),
+        death_notes_(options_, store, clock, inbox),
         published_(std::make_shared<DispatcherStats>()) {}
 
   bool run_once();
@@ -46,7 +48,10 @@ class Dispatcher::State {
   void handle(ModelFailed message);
   void handle(CancelRequested message);
   void handle(OwnershipLost message);
+  void handle(LeftBehind message);
+  void handle(DeviceLost message);
   void handle(Drain message);
+  void handle(DeathsNoted message) { death_notes_.handle(std::move(message)); }
   void handle(WorkAvailable message) { intake_.handle(std::move(message)); }
   void handle(Claimed message) { intake_.handle(std::move(message)); }
   void handle(Prepared message) { intake_.handle(std::move(message)); }
@@ -67,6 +72,7 @@ class Dispatcher::State {
   Finisher finisher_;
   Runs runs_;
   Intake intake_;
+  DeathNotes death_notes_;
 
   bool draining_ = false;
   bool drain_is_over_ = false;
@@ -138,6 +144,22 @@ void Dispatcher::State::handle(OwnershipLost) {
   }
 }
 
+void Dispatcher::State::handle(LeftBehind message) {
+  intake_.hold(true);
+  death_notes_.report(std::move(message.report), [this, noted = std::move(message.noted)] {
+    intake_.hold(false);
+    noted();
+  });
+}
+
+// Nothing is started any more: what runs elsewhere may end, and the process is to go.
+void Dispatcher::State::handle(DeviceLost message) {
+  log_error("dispatcher.device_lost",
+            {{"jobs", message.report.present.size()}, {"error", message.why.to_string()}});
+  death_notes_.report(std::move(message.report), [this] { runs_.release_lost(); });
+  if (options_.device_lost) options_.device_lost();
+}
+
 void Dispatcher::State::handle(Drain message) {
   const SteadyTime now = clock_.steady_now();
   if (!draining_) {
@@ -196,6 +218,7 @@ Micros Dispatcher::State::next_due() const {
   const WallTime wall_now = clock_.now();
   SteadyTime due = intake_.next_due();
   if (const auto finisher_due = finisher_.next_due()) due = std::min(due, *finisher_due);
+  if (const auto notes_due = death_notes_.next_due()) due = std::min(due, *notes_due);
   if (draining_ && !drain_is_over_) due = std::min(due, drain_ends_);
   for (const auto& [ticket, job] : table_.jobs()) {
     if (job.phase == LivePhase::ending || job.stop != StopReason::none) continue;
@@ -217,6 +240,7 @@ bool Dispatcher::State::run_once() {
   acted |= stop_what_is_due();
   acted |= intake_.poll_if_due();
   intake_.admit();
+  acted |= death_notes_.send_if_due();
   acted |= finisher_.flush();
   acted |= intake_.claim_more();
   if (acted) publish();
@@ -271,6 +295,9 @@ void Dispatcher::cancel_requested(JobId id, RunLease lease) {
 }
 void Dispatcher::ownership_lost() {
   state_->inbox->push(OwnershipLost{});
+}
+void Dispatcher::report_left_behind(DeathReport report, std::function<void()> noted) {
+  state_->inbox->push(LeftBehind{std::move(report), std::move(noted)});
 }
 void Dispatcher::on_result(GenerationResult result) {
   state_->inbox->push(Generated{std::move(result)});

@@ -12,6 +12,7 @@
 // around them, and what concerns them all: cancel, deadline, drain, loss of ownership.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -49,7 +50,14 @@ class Dispatcher {
   // way is given back, whichever side of the loss it fell on.
   void ownership_lost();
 
-  // What EngineOptions::on_result calls.
+  // What an earlier process of this daemon had in its engines when it died. Call it before the
+  // models are ready: nothing is claimed until the store has noted it; then `noted` is called, on
+  // the dispatcher's thread.
+  void report_left_behind(DeathReport report, std::function<void()> noted);
+
+  // What EngineOptions::on_result calls. An unavailable result is a lost device: a death that is
+  // noted, after which nothing is started or claimed any more (DispatcherOptions::device_lost); the
+  // jobs it had go back without spending an attempt.
   void on_result(GenerationResult result);
 
   // Stops claiming, gives parked jobs back to the queue, lets running ones finish until the drain

@@ -38,6 +38,14 @@ struct CancelRequested {
   RunLease lease;
 };
 struct OwnershipLost {};
+struct LeftBehind {
+  DeathReport report;
+  std::function<void()> noted;
+};
+struct DeviceLost {
+  Status why;
+  DeathReport report;  // what was in the engines
+};
 struct Drain {
   bool at_once;
 };
@@ -60,9 +68,14 @@ struct Rendered {
   Result<std::string> body;
 };
 
+struct DeathsNoted {
+  Result<DeathsAnswer> answer;
+};
+
 using DispatcherNews =
     std::variant<AddModel, ModelReady, ModelFailed, WorkAvailable, CancelRequested, OwnershipLost,
-                 Claimed, Prepared, Generated, Rendered, FinishDone, ReleaseDone, Drain>;
+                 LeftBehind, DeviceLost, DeathsNoted, Claimed, Prepared, Generated, Rendered,
+                 FinishDone, ReleaseDone, Drain>;
 using DispatcherInbox = Inbox<DispatcherNews>;
 
 // Runs `work`, whose exceptions (bad_alloc, a library's) end the job and not the process.

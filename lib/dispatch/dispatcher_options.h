@@ -1,4 +1,5 @@
-// DispatcherOptions: the dispatcher's times and bounds. A value, constant after construction.
+// DispatcherOptions: the dispatcher's times and bounds, and what it has of the process around it.
+// Constant after construction.
 #pragma once
 
 #include <chrono>
@@ -6,6 +7,8 @@
 #include <functional>
 
 namespace parkd {
+
+class RunningIds;
 
 struct DispatcherOptions {
   std::chrono::milliseconds poll_interval{1000};  // asks for work unasked, jittered by +-25 %
@@ -17,6 +20,12 @@ struct DispatcherOptions {
   std::chrono::milliseconds retry_delay_max{60'000};
   std::chrono::milliseconds store_retry_min{50};  // after the store failed; doubles
   std::chrono::milliseconds store_retry_max{5000};
+
+  RunningIds* running_ids =
+      nullptr;  // kept true to the engines; not owned; null: nobody keeps them
+  // Called once, on the dispatcher's thread, when a device was lost: the process should drain at
+  // once and be started again.
+  std::function<void()> device_lost;
 };
 
 // Runs a task on a thread that may wait (BlockingPool::run); returns false when it is dropped.

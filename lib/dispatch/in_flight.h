@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,6 +27,7 @@ struct Desk {
   std::shared_ptr<const ModelPort> port;  // shared with the tasks on blocking threads
   std::unique_ptr<ResourcePool> pool;
   std::unique_ptr<ParkingLot> lot;
+  std::map<uint64_t, ParkingLot> suspects;  // by suspect group; those with nobody in them go
 
   std::array<int32_t, kLivePhases> jobs{};  // in each phase
   int32_t running_sequences = 0;
@@ -37,6 +39,12 @@ struct Desk {
 
   ModelStats counters;  // only what counts since the start
 
+  // The lot of a suspect group; 0: of jobs that are no suspects. nullptr: nobody of it is parked.
+  ParkingLot* lot_of(uint64_t group) {
+    if (group == 0) return lot.get();
+    const auto found = suspects.find(group);
+    return found == suspects.end() ? nullptr : &found->second;
+  }
   int32_t jobs_in(LivePhase phase) const { return jobs[static_cast<size_t>(phase)]; }
   int32_t jobs_in_flight() const { return jobs[0] + jobs[1] + jobs[2] + jobs[3]; }
   int32_t free_sequences() const { return port->sequences_max - running_sequences; }
@@ -61,6 +69,7 @@ struct InFlight {
   bool logprobs = false;
   Blocks cost;
   bool parking_logged = false;
+  int32_t running_place = -1;  // running: in RunningIds
 
   std::optional<Charge> charge;       // running
   std::optional<SteadyTime> started;  // in the engine; empty: it never ran

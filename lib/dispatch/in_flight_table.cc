@@ -33,7 +33,10 @@ void InFlightTable::move_to(InFlight& job, LivePhase phase) {
 }
 
 void InFlightTable::leave_lot(InFlight& job) {
-  PARKD_CHECK(job.desk->lot->remove(job.ticket), "a parked job is in its lot");
+  const uint64_t group = job.job->suspect_group;
+  ParkingLot* lot = job.desk->lot_of(group);
+  PARKD_CHECK(lot != nullptr && lot->remove(job.ticket), "a parked job is in its lot");
+  if (group != 0 && lot->empty()) job.desk->suspects.erase(group);
 }
 
 void InFlightTable::erase(InFlight& job) {
@@ -62,7 +65,7 @@ void InFlightTable::check_idle() const {
     PARKD_CHECK(desk.jobs_in_flight() == 0 && desk.running_sequences == 0, "I8: a count leaked");
     if (desk.state != ModelState::ready) continue;
     PARKD_CHECK(desk.pool->in_use() == Blocks{0}, "I8: idle, but units are charged");
-    PARKD_CHECK(desk.lot->empty(), "I8: idle, but the lot is not empty");
+    PARKD_CHECK(desk.lot->empty() && desk.suspects.empty(), "I8: idle, but the lot is not empty");
     PARKD_CHECK(desk.port->engine->stats().blocks_in_use == 0, "I8: idle, but blocks are in use");
   }
 }
@@ -88,6 +91,11 @@ ModelStats InFlightTable::model_stats(const Desk& desk) const {
   return model;
 }
 
+std::string InFlightTable::why_waiting(const InFlight& job) {
+  if (job.job->suspect_group != 0) return "the process died with it: it waits to run by itself";
+  return job.desk->lot->why_waiting(job.ticket, *job.desk->pool, job.desk->free_sequences());
+}
+
 DispatcherStats InFlightTable::stats() const {
   DispatcherStats stats;
   for (const auto& [name, desk] : desks_) stats.models.push_back(model_stats(desk));
@@ -96,8 +104,7 @@ DispatcherStats InFlightTable::stats() const {
     if (job.stop == StopReason::lost) continue;
     LiveJob live{job.job->id, job.phase, job.cost, job.phase_since, {}};
     if (job.phase == LivePhase::parked) {
-      live.waits_for =
-          job.desk->lot->why_waiting(ticket, *job.desk->pool, job.desk->free_sequences());
+      live.waits_for = why_waiting(job);
     }
     stats.live.push_back(std::move(live));
   }

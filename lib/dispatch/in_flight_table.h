@@ -50,6 +50,7 @@ class InFlightTable {
   DispatcherStats stats() const;
 
  private:
+  static std::string why_waiting(const InFlight& job);
   ModelStats model_stats(const Desk& desk) const;
 
   Clock& clock_;

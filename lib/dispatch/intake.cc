@@ -43,6 +43,7 @@ bool Intake::poll_if_due() {
 
 SteadyTime Intake::next_due() const {
   SteadyTime due = next_poll_;
+  if (!is_open()) return due;
   for (const auto& [name, desk] : table_.desks()) {
     if (desk.claim_retry_delay.count() > 0 && desk.claiming == 0 && free_places(desk) > 0) {
       due = std::min(due, desk.claim_not_before);
@@ -60,7 +61,7 @@ int32_t Intake::free_places(const Desk& desk) const {
 }
 
 bool Intake::claim_more() {
-  if (closed_) return false;
+  if (!is_open()) return false;
   bool asked = false;
   const SteadyTime now = clock_.steady_now();
   for (auto& [name, desk] : table_.desks()) {
@@ -158,6 +159,13 @@ void Intake::handle(Prepared message) {
   }
 }
 
+ParkingLot& Intake::lot_for(const InFlight& job) const {
+  Desk& desk = *job.desk;
+  const uint64_t group = job.job->suspect_group;
+  if (group == 0) return *desk.lot;
+  return desk.suspects.try_emplace(group, desk.lot->places(), options_.overtake_max).first->second;
+}
+
 void Intake::park(InFlight& job, PreparedJob prepared) {
   Desk& desk = *job.desk;
   GenerationRequest& request = prepared.request;
@@ -174,27 +182,47 @@ void Intake::park(InFlight& job, PreparedJob prepared) {
   job.cost = job_cost(job.sequences, job.prompt_tokens, job.max_new_tokens, desk.port->block_size);
   job.request = std::move(request);
   job.request.id = job.ticket;
-  desk.lot->park({.ticket = job.ticket,
-                  .id = job.job->id,
-                  .critical = job.job->spec.priority == Priority::critical,
-                  .order_key = job.job->order_key,
-                  .cost = job.cost,
-                  .sequences = job.sequences});
+  lot_for(job).park({.ticket = job.ticket,
+                     .id = job.job->id,
+                     .critical = job.job->spec.priority == Priority::critical,
+                     .order_key = job.job->order_key,
+                     .cost = job.cost,
+                     .sequences = job.sequences});
   table_.move_to(job, LivePhase::parked);
 }
 
 // --- starting
 
 void Intake::admit() {
-  if (closed_) return;
-  const SteadyTime now = clock_.steady_now();
+  if (!is_open()) return;
   for (auto& [name, desk] : table_.desks()) {
     if (desk.state != ModelState::ready) continue;
-    while (auto admission = desk.lot->admit_next(*desk.pool, desk.free_sequences(), now)) {
-      runs_.start(*table_.find(admission->job.ticket), std::move(admission->charge));
-    }
-    if (!desk.lot->empty()) log_parked(desk);
+    if (const auto group = next_group()) admit(desk, *group);
+    if (desk.jobs_in(LivePhase::parked) > 0) log_parked(desk);
   }
+}
+
+void Intake::admit(Desk& desk, uint64_t group) {
+  ParkingLot* lot = desk.lot_of(group);
+  if (lot == nullptr) return;
+  const SteadyTime now = clock_.steady_now();
+  while (auto admission = lot->admit_next(*desk.pool, desk.free_sequences(), now)) {
+    runs_.start(*table_.find(admission->job.ticket), std::move(admission->charge));
+  }
+  if (group != 0 && lot->empty()) desk.suspects.erase(group);
+}
+
+// Which suspect group may start now (0: jobs that are no suspects); empty: nobody. Suspects go
+// first, one group after the other, each when the engines are empty; what is no suspect starts no
+// more once one is parked, so that the engines become empty.
+std::optional<uint64_t> Intake::next_group() const {
+  const auto running = runs_.group();
+  if (running && *running != 0) return running;
+  for (const auto& [name, desk] : table_.desks()) {
+    if (desk.suspects.empty()) continue;
+    return running ? std::nullopt : std::optional(desk.suspects.begin()->first);
+  }
+  return 0;
 }
 
 // A job that starts at its first look is not worth a line.

@@ -38,6 +38,8 @@ class Intake {
   // Starts the parked jobs that may start.
   void admit();
 
+  // Held, it claims and starts nothing: while a death is not yet in the store.
+  void hold(bool held) { held_ = held; }
   // Claims and starts nothing any more; gives back what waits.
   void close();
   // The claims made so far are not ours any more, nor is what a claim under way brings.
@@ -56,6 +58,10 @@ class Intake {
   bool cancelled_before_it_came(const Job& job) const;
   void prepare(InFlight& job);
   void park(InFlight& job, PreparedJob prepared);
+  ParkingLot& lot_for(const InFlight& job) const;
+  bool is_open() const { return !closed_ && !held_ && !runs_.device_lost(); }
+  std::optional<uint64_t> next_group() const;
+  void admit(Desk& desk, uint64_t group);
   void log_parked(const Desk& desk);
 
   const DispatcherOptions& options_;
@@ -68,6 +74,7 @@ class Intake {
   Finisher& finisher_;
 
   bool closed_ = false;
+  bool held_ = false;
   uint64_t ownership_ = 0;  // counts lose_ownership()
   SteadyTime next_poll_{};
   std::minstd_rand jitter_;

@@ -10,10 +10,18 @@
 
 namespace parkd {
 
+std::optional<uint64_t> Runs::group() const {
+  if (n_running_ == 0) return std::nullopt;
+  return group_;
+}
+
 void Runs::start(InFlight& job, Charge charge) {
   PARKD_KILL_POINT("dispatch.after_charge");
   Desk& desk = *job.desk;
   const JobSpec& spec = job.job->spec;
+  PARKD_CHECK(n_running_ == 0 || group_ == job.job->suspect_group, "a suspect has other company");
+  group_ = job.job->suspect_group;
+  ++n_running_;
   job.request.device = charge.part();
   job.charge.emplace(std::move(charge));
   job.started = clock_.steady_now();
@@ -28,6 +36,13 @@ void Runs::start(InFlight& job, Charge charge) {
                            {"prompt_tokens", job.prompt_tokens},
                            {"max_new_tokens", job.max_new_tokens},
                            {"queue_ms", job.queue_us / 1000}});
+  if (group_ != 0) {
+    log_warn("job.runs_suspected", {{"id", job.job->id},
+                                    {"model", desk.name},
+                                    {"deaths_alone", job.job->deaths_alone},
+                                    {"deaths", job.job->interruptions}});
+  }
+  if (running_ids_ != nullptr) job.running_place = running_ids_->add(job.job->id, job.job->lease);
   desk.port->engine->start(std::move(job.request));
 }
 
@@ -49,6 +64,11 @@ void Runs::handle(Generated message) {
   job.charge.reset();
   desk.running_sequences -= job.sequences;
   GenerationResult& result = message.result;
+  // Before the job leaves the running ones: it was there.
+  const bool device_lost = result.status.code() == StatusCode::unavailable;
+  if (device_lost) note_lost_device(result.status);
+  --n_running_;
+  if (running_ids_ != nullptr) running_ids_->remove(job.running_place);
   job.ending.run_us = (clock_.steady_now() - *job.started).count();
   const bool complete = is_complete(result);
   switch (job.stop) {
@@ -69,9 +89,39 @@ void Runs::handle(Generated message) {
       break;
   }
   if (complete) return finisher_.render(job, std::move(result), Ending{});
+  if (device_lost) return keep_lost(job);
   // Stopped by a drain, or by an engine that is going away: it will run again elsewhere or later.
   if (result.status.ok()) return finisher_.release(job, false, std::nullopt);
   finisher_.fail_run(job, result.status, &result);
+}
+
+// --- a lost device
+
+void Runs::note_lost_device(const Status& why) {
+  if (std::exchange(device_lost_, true)) return;
+  if (running_ids_ != nullptr) running_ids_->note(kDeviceLostWord);
+  inbox_->push(DeviceLost{why, present()});
+}
+
+DeathReport Runs::present() const {
+  DeathReport report;
+  report.noted = true;
+  for (const auto& [ticket, job] : table_.jobs()) {
+    if (job.phase == LivePhase::running) report.present.push_back({job.job->id, job.job->lease});
+  }
+  return report;
+}
+
+void Runs::keep_lost(InFlight& job) {
+  table_.move_to(job, LivePhase::ending);
+  lost_with_device_.push_back(job.ticket);
+}
+
+void Runs::release_lost() {
+  for (const uint64_t ticket : std::exchange(lost_with_device_, {})) {
+    InFlight* job = table_.find(ticket);
+    if (job != nullptr) finisher_.release(*job, false, std::nullopt);
+  }
 }
 
 }  // namespace parkd

@@ -1,23 +1,43 @@
 // Runs: the jobs in the engines: started with their charge, stopped when they must, and their units
-// back the moment the engine has let go of them.
+// back the moment the engine has let go of them. RunningIds says who is there, whatever happens.
+//
+// All that runs at a time, of whatever model, is of one suspect group: a group is judged by what it
+// does alone (lib/store/rules.h, judge_death).
 //
 // Owned by the dispatcher's thread; one of its parts (Intake -> Runs -> Finisher).
 #pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
 
 #include "lib/base/clock.h"
 #include "lib/dispatch/dispatcher_inbox.h"
 #include "lib/dispatch/finisher.h"
 #include "lib/dispatch/in_flight_table.h"
+#include "lib/ipc/running_ids.h"
 #include "lib/pool/resource_pool.h"
 
 namespace parkd {
 
 class Runs {
  public:
-  Runs(Clock& clock, InFlightTable& table, Finisher& finisher)
-      : clock_(clock), table_(table), finisher_(finisher) {}
+  // All references outlive the runs.
+  Runs(const DispatcherOptions& options, Clock& clock, std::shared_ptr<DispatcherInbox> inbox,
+       InFlightTable& table, Finisher& finisher)
+      : running_ids_(options.running_ids),
+        clock_(clock),
+        inbox_(std::move(inbox)),
+        table_(table),
+        finisher_(finisher) {}
 
-  // Hands a priced job to its engine. It keeps `charge` until the engine has answered.
+  // The suspect group of what is in the engines; empty: nothing is.
+  std::optional<uint64_t> group() const;
+
+  // Hands a priced job of that group to its engine. It keeps `charge` until the engine has
+  // answered.
   void start(InFlight& job, Charge charge);
 
   // Tells the engine to stop a run; what the result becomes is decided when it comes.
@@ -25,10 +45,26 @@ class Runs {
 
   void handle(Generated message);
 
+  // Nothing may be started any more.
+  bool device_lost() const { return device_lost_; }
+  // The jobs that a lost device had: kept until their notes are stored, so that nobody claims them
+  // without.
+  void release_lost();
+
  private:
+  void note_lost_device(const Status& why);
+  void keep_lost(InFlight& job);
+  DeathReport present() const;
+
+  RunningIds* const running_ids_;
   Clock& clock_;
+  const std::shared_ptr<DispatcherInbox> inbox_;
   InFlightTable& table_;
   Finisher& finisher_;
+  int32_t n_running_ = 0;
+  uint64_t group_ = 0;  // of what runs
+  bool device_lost_ = false;
+  std::vector<uint64_t> lost_with_device_;  // tickets
 };
 
 }  // namespace parkd

@@ -40,11 +40,12 @@ inline JobSpec job_of(int64_t blocks) {
   return spec;
 }
 
+// `kept`: a store that outlives this world, which is then one process of several.
 class World {
  public:
   explicit World(int64_t capacity, int32_t lot_places = 8, int32_t sequences_max = 16,
-                 DispatcherOptions options = {})
-      : store(make_memory_store(store_options(), clock)),
+                 DispatcherOptions options = {}, std::shared_ptr<JobStore> kept = nullptr)
+      : store(kept != nullptr ? std::move(kept) : make_memory_store(store_options(), clock)),
         dispatcher(options, store, clock,
                    [](std::function<void()> task) {
                      task();

@@ -21,7 +21,7 @@ namespace parkd {
 class FaultyStore final : public JobStore {
  public:
   enum class Fault { before, after };
-  explicit FaultyStore(std::unique_ptr<JobStore> store) : store_(std::move(store)) {}
+  explicit FaultyStore(std::shared_ptr<JobStore> store) : store_(std::move(store)) {}
 
   std::map<std::string, Fault> faults;  // by verb: claim, finish, release, note_deaths
   std::map<std::string, Status>
@@ -120,7 +120,7 @@ class FaultyStore final : public JobStore {
     done(why);
   }
 
-  const std::unique_ptr<JobStore> store_;
+  const std::shared_ptr<JobStore> store_;
   std::vector<std::function<void()>> held_;
   std::vector<ReleaseItem> claimed_;  // all that was ever claimed, since the last lose_claims()
 };
