@@ -200,10 +200,10 @@ struct SamplingParams {
 int64_t sampling_workspace_bytes(int32_t rows_max, int32_t vocab);
 cudaError_t launch_sampling(const SamplingParams& params, cudaStream_t stream);
 
-// --- logit_processors.cu: before sampling, in place. For each row: logits of tokens with a count
-// lose presence_penalty + count * frequency_penalty (OpenAI's formula) and are divided (or, when
-// negative, multiplied) by repetition_penalty (Keskar et al., CTRL, 2019; prompt tokens count too);
-// then biases are added.
+// --- logit_processors.cu: before sampling, in place. For each row: logits of counted tokens are
+// divided (or, unless positive, multiplied) by repetition_penalty (Keskar et al., CTRL, 2019;
+// prompt tokens count too), then those in the output lose in_output * frequency_penalty +
+// presence_penalty (OpenAI's formula; the order is vLLM's); then biases are added.
 struct LogitProcessorRow {
   float presence_penalty;
   float frequency_penalty;
@@ -233,7 +233,8 @@ struct LogitProcessorParams {
 cudaError_t launch_logit_processors(const LogitProcessorParams& params, cudaStream_t stream);
 
 // --- logprobs.cu: only when asked for. logprob[i] = log softmax of the raw row at tokens[i]; the
-// `top` best ids and their log-probabilities, best first, lowest id first among equals.
+// `top` best ids and their log-probabilities, best first, lowest id first among equals; -1 and 0
+// where fewer are possible. 0 and none for a row whose token is -1.
 struct LogprobParams {
   const int32_t* n_rows;  // device
   int32_t rows_max;
