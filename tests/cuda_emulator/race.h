@@ -7,6 +7,7 @@
 namespace cuda_emulator::race {
 
 void watch(const char* arena, size_t bytes);         // this OS thread's shared memory
+void allow(const char* array, size_t bytes);         // of this block, inside the watched memory
 void start_block();                                  // nothing before it is seen by it
 void switch_to(unsigned thread);                     // this thread of the block runs now
 void block_barrier();                                // orders all before all after

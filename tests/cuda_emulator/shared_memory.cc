@@ -65,6 +65,7 @@ char* SharedMemory::take(size_t bytes, size_t alignment) {
   used_ = first + bytes;
   char* data = arena_ + first;
   asan::unpoison(data, bytes);
+  race::allow(data, bytes);
   std::memset(data, 0xFF, bytes);  // NaN in every type of float
   return data;
 }
