@@ -236,6 +236,9 @@ cudaError_t launch_attention_prefill(const AttentionParams& params, cudaStream_t
       params.step.sequences_max < 0 || params.kv.n_kv_heads > kGridYMax) {
     return cudaErrorInvalidValue;
   }
+  if (params.tensor_cores && params.kv.element != Element::f32) {
+    return launch_attention_prefill_mma(params, stream);
+  }
   const LaunchShape shape = {prefill_grid(params, kRows), kThreads, 0, stream};
   return with_element(params.kv.element,
                       [&](auto element) { return launch_type<decltype(element)>(shape, params); });

@@ -133,7 +133,7 @@ struct AttentionParams {
   Element element;
   int32_t n_splits;   // decode; attention_splits()
   float* workspace;   // decode; attention_workspace_floats() floats
-  bool tensor_cores;  // prefill: the mma.sync path, which no GPU has confirmed yet
+  bool tensor_cores;  // prefill of f16 and bf16 KV: the mma.sync path, which no GPU has confirmed
 };
 // Whether there are attention kernels for this head_dim and so many query heads a kv head.
 bool attention_supports(int32_t head_dim, int32_t group);

@@ -99,6 +99,9 @@ class KvTokens {
   int32_t head_dim_;
 };
 
+// Of attention_prefill_mma.cu; params have been checked, KV is f16 or bf16.
+cudaError_t launch_attention_prefill_mma(const AttentionParams& params, cudaStream_t stream);
+
 // Enough tiles for however the launch's rows fall into sequences.
 inline dim3 prefill_grid(const AttentionParams& params, int32_t rows) {
   const int32_t tokens = rows / (params.n_heads / params.kv.n_kv_heads);

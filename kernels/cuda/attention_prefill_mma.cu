@@ -1,0 +1,244 @@
+// attention_prefill.cu's work on tensor cores, for f16 and bf16 KV; behind AttentionParams::
+// tensor_cores until a GPU has confirmed it.
+//
+// Shapes: as in attention_prefill.cu. Geometry: grid (tiles, n_kv_heads), 128 threads. A tile is 64
+// rows (the group's heads of 64 / group tokens), 16 a warp; q stays in registers, rounded to the KV
+// type; for each 64 tokens K and V are copied to shared memory as they are. Scores are C fragments;
+// two of them side by side are the A fragment of the next product, so that probabilities (rounded
+// to the KV type) never leave the registers. Rows of shared memory are 16 bytes longer than
+// head_dim: the eight rows that ldmatrix reads at once lie in different banks.
+// Bytes: as the plain kernel, half of it as tiles have twice the rows; 4 * 64 * 64 * head_dim flops
+// a step of a tile. Sums in float; the sum of a row adds the probabilities as they were rounded, so
+// that weights add up to one. Tolerance: the roundings of q and of the probabilities: 2^-8 (bf16)
+// or 2^-11 (f16) of the largest value of V, twice. Source: Dao, "FlashAttention-2", 2023. CPU twin:
+// CpuKernels::attention. Never run on a GPU.
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/prefill_tiles.h"
+#include "kernels/cuda/ptx.h"
+
+namespace parkd::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kWarpRows = 16;
+constexpr int kRows = kThreads / kWarpSize * kWarpRows;  // of a tile
+constexpr int kTokens = 64;                              // of KV at a time
+constexpr int kTokenTiles = kTokens / 8;                 // C fragments of a warp's scores
+constexpr int kPadding = 8;
+
+template <class T, int kHeadDim>
+struct SharedKv {
+  T keys[kTokens][kHeadDim + kPadding];
+  T values[kTokens][kHeadDim + kPadding];
+};
+
+// A warp's 16 rows: this lane has rows lane / 4 and 8 more of each fragment, [0] and [1] here.
+template <int kHeadDim>
+struct WarpRows {
+  uint32_t query[kHeadDim / 16][4];    // A fragments
+  float values[kHeadDim / 8][4] = {};  // C fragments
+  float maximum[2] = {-INFINITY, -INFINITY};
+  float sum[2] = {};  // of this lane's tokens
+  int32_t position[2];
+};
+
+template <class T, int kHeadDim>
+__device__ __forceinline__ void load_queries(const AttentionParams& params, const PrefillTile& tile,
+                                             int32_t first_row, WarpRows<kHeadDim>& rows) {
+  const int64_t stride = (int64_t{params.n_heads} + 2 * params.kv.n_kv_heads) * kHeadDim;
+  const auto column = static_cast<int32_t>(threadIdx.x % 4 * 2);
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int32_t row = first_row + r * 8;
+    rows.position[r] = tile.position(row);
+    const float* q = params.qkv + tile.token_row(row) * stride + tile.head(row) * kHeadDim + column;
+#pragma unroll
+    for (int k = 0; k < kHeadDim / 16; ++k) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float2 pair = make_float2(0, 0);
+        if (row < tile.n_rows) pair = *reinterpret_cast<const float2*>(q + k * 16 + half * 8);
+        rows.query[k][half * 2 + r] = pack_word<T>(pair.x, pair.y);
+      }
+    }
+  }
+}
+
+// Zeros for tokens beyond the last one, whose slots may hold anything.
+template <class T, int kHeadDim>
+__device__ __forceinline__ void load_kv(const KvTokens<T>& kv, int32_t first_token,
+                                        int32_t last_token, T (&to)[kTokens][kHeadDim + kPadding]) {
+  constexpr int kPieces = kHeadDim / kPerWide<T>;
+#pragma unroll
+  for (int load = 0; load < kTokens * kPieces / kThreads; ++load) {
+    const int32_t i = load * kThreads + static_cast<int32_t>(threadIdx.x);
+    const int32_t token = first_token + i / kPieces;
+    const int32_t dim = i % kPieces * kPerWide<T>;
+    uint4 wide = make_uint4(0, 0, 0, 0);
+    if (token <= last_token) wide = load_wide(kv.at(token) + dim);
+    *reinterpret_cast<uint4*>(&to[i / kPieces][dim]) = wide;
+  }
+}
+
+// scores = q K^T: B fragments of 16 dims by 8 tokens, two of tokens at a load.
+template <class T, int kHeadDim>
+__device__ __forceinline__ void multiply_keys(const T (&keys)[kTokens][kHeadDim + kPadding],
+                                              const WarpRows<kHeadDim>& rows,
+                                              float (&score)[kTokenTiles][4]) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % kWarpSize);
+  // Matrices 0 and 1: the low and high 8 dims of 8 tokens; 2 and 3: of the next 8.
+  const int32_t token = lane / 16 * 8 + lane % 8;
+  const int32_t dim = lane / 8 % 2 * 8;
+#pragma unroll
+  for (int k = 0; k < kHeadDim / 16; ++k) {
+#pragma unroll
+    for (int n = 0; n < kTokenTiles; n += 2) {
+      uint32_t loaded[4];
+      load_matrices<false>(loaded, &keys[n * 8 + token][k * 16 + dim]);
+      const uint32_t first[2] = {loaded[0], loaded[1]};
+      const uint32_t second[2] = {loaded[2], loaded[3]};
+      mma_m16n8k16<T>(score[n], rows.query[k], first);
+      mma_m16n8k16<T>(score[n + 1], rows.query[k], second);
+    }
+  }
+}
+
+// Scores become probabilities relative to the rows' new maxima, rounded to T. A row is in four
+// lanes.
+template <class T, int kHeadDim>
+__device__ __forceinline__ void take_scores(float scale, int32_t first_token,
+                                            float (&score)[kTokenTiles][4],
+                                            WarpRows<kHeadDim>& rows) {
+  const auto column = static_cast<int32_t>(threadIdx.x % 4 * 2);
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    float now = rows.maximum[r];
+#pragma unroll
+    for (int n = 0; n < kTokenTiles; ++n) {
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        float& s = score[n][r * 2 + c];
+        s = first_token + n * 8 + column + c > rows.position[r] ? -INFINITY : s * scale;
+        now = fmaxf(now, s);
+      }
+    }
+    now = fmaxf(now, __shfl_xor_sync(kFullWarp, now, 1));
+    now = fmaxf(now, __shfl_xor_sync(kFullWarp, now, 2));
+    const float correction = rescale(rows.maximum[r], now);
+    rows.maximum[r] = now;
+    rows.sum[r] *= correction;
+#pragma unroll
+    for (int n = 0; n < kTokenTiles; ++n) {
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        float& s = score[n][r * 2 + c];
+        s = to_float(from_float<T>(rescale(s, now)));
+        rows.sum[r] += s;
+      }
+    }
+#pragma unroll
+    for (int d = 0; d < kHeadDim / 8; ++d) {
+      rows.values[d][r * 2] *= correction;
+      rows.values[d][r * 2 + 1] *= correction;
+    }
+  }
+}
+
+// values += probabilities V: B fragments of 16 tokens by 8 dims, two of dims at a load, transposed
+// as tokens are the rows in memory.
+template <class T, int kHeadDim>
+__device__ __forceinline__ void add_values(const T (&values)[kTokens][kHeadDim + kPadding],
+                                           const float (&probability)[kTokenTiles][4],
+                                           WarpRows<kHeadDim>& rows) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % kWarpSize);
+  // Matrices 0 and 1: the low and high 8 tokens of 8 dims; 2 and 3: of the next 8 dims.
+  const int32_t token = lane % 16;
+  const int32_t dim = lane / 16 * 8;
+#pragma unroll
+  for (int k = 0; k < kTokens / 16; ++k) {
+    const float(&low)[4] = probability[2 * k];
+    const float(&high)[4] = probability[2 * k + 1];
+    const uint32_t a[4] = {pack_word<T>(low[0], low[1]), pack_word<T>(low[2], low[3]),
+                           pack_word<T>(high[0], high[1]), pack_word<T>(high[2], high[3])};
+#pragma unroll
+    for (int d = 0; d < kHeadDim / 8; d += 2) {
+      uint32_t loaded[4];
+      load_matrices<true>(loaded, &values[k * 16 + token][d * 8 + dim]);
+      const uint32_t first[2] = {loaded[0], loaded[1]};
+      const uint32_t second[2] = {loaded[2], loaded[3]};
+      mma_m16n8k16<T>(rows.values[d], a, first);
+      mma_m16n8k16<T>(rows.values[d + 1], a, second);
+    }
+  }
+}
+
+template <class T, int kHeadDim>
+__global__ void __launch_bounds__(kThreads) attention_prefill_mma_kernel(AttentionParams params) {
+  constexpr float kLog2E = 1.44269504F;
+  PrefillTile tile;
+  if (!find_prefill_tile(params, kRows, &tile)) return;
+  using Shared = SharedKv<T, kHeadDim>;
+  PARKD_SHARED(Shared, shared, [1]);
+  const auto lane = static_cast<int32_t>(threadIdx.x % kWarpSize);
+  const int32_t first_row = static_cast<int32_t>(threadIdx.x / kWarpSize) * kWarpRows + lane / 4;
+  WarpRows<kHeadDim> rows;
+  load_queries<T>(params, tile, first_row, rows);
+
+  const KvTokens<T> keys(params, tile, false);
+  const KvTokens<T> values(params, tile, true);
+  const int32_t last_token = tile.last_position();
+  for (int32_t first_token = 0; first_token <= last_token; first_token += kTokens) {
+    __syncthreads();  // the last step's K and V have been read
+    load_kv<T, kHeadDim>(keys, first_token, last_token, shared[0].keys);
+    load_kv<T, kHeadDim>(values, first_token, last_token, shared[0].values);
+    __syncthreads();
+    float score[kTokenTiles][4] = {};
+    multiply_keys<T, kHeadDim>(shared[0].keys, rows, score);
+    take_scores<T>(params.scale * kLog2E, first_token, score, rows);
+    add_values<T, kHeadDim>(shared[0].values, score, rows);
+  }
+
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    float sum = rows.sum[r];
+    sum += __shfl_xor_sync(kFullWarp, sum, 1);
+    sum += __shfl_xor_sync(kFullWarp, sum, 2);
+    const int32_t row = first_row + r * 8;
+    if (row >= tile.n_rows) continue;
+    const int64_t at =
+        (tile.token_row(row) * params.n_heads + tile.head(row)) * kHeadDim + lane % 4 * 2;
+#pragma unroll
+    for (int d = 0; d < kHeadDim / 8; ++d) {
+      store_element(params.out, params.element, at + d * 8, rows.values[d][r * 2] / sum);
+      store_element(params.out, params.element, at + d * 8 + 1, rows.values[d][r * 2 + 1] / sum);
+    }
+  }
+}
+
+template <class T>
+cudaError_t launch_type(const AttentionParams& params, cudaStream_t stream) {
+  const LaunchShape shape = {prefill_grid(params, kRows), kThreads, 0, stream};
+  switch (params.kv.head_dim) {
+    case 64:
+      return launch(shape, attention_prefill_mma_kernel<T, 64>, params);
+    case 80:
+      return launch(shape, attention_prefill_mma_kernel<T, 80>, params);
+    case 96:
+      return launch(shape, attention_prefill_mma_kernel<T, 96>, params);
+    case 128:
+      return launch(shape, attention_prefill_mma_kernel<T, 128>, params);
+    default:
+      return cudaErrorInvalidValue;
+  }
+}
+
+}  // namespace
+
+cudaError_t launch_attention_prefill_mma(const AttentionParams& params, cudaStream_t stream) {
+  return params.kv.element == Element::f16 ? launch_type<__half>(params, stream)
+                                           : launch_type<__nv_bfloat16>(params, stream);
+}
+
+}  // namespace parkd::cuda
