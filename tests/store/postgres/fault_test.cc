@@ -90,6 +90,14 @@ void jump_the_clocks(World& world) {
   }
 }
 
+void pin_xmin(World& world) {
+  const auto session = world.database().connect();
+  pqxx::work snapshot(*session);
+  snapshot.exec("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
+  snapshot.exec("SELECT count(*) FROM parkd.jobs");
+  world.run_for(milliseconds(2000));
+}
+
 // --- what one fault has to say beyond the checks that hold for all
 
 void the_stopped_daemon_knew(World& world) {
@@ -131,6 +139,7 @@ constexpr Fault kFaults[] = {
     {"read_only_for_a_moment", make_it_read_only_for_a_moment, 3, 300, nothing_more},
     {"read_only_longer_than_the_ttl", make_it_read_only_for_longer_than_the_ttl, 1, 300,
      nothing_more},
+    {"xmin_pinned", pin_xmin, 1, 300, nothing_more},
     {"notifications_lost", drop_notifications, 3, 300, nobody_lost_its_registration, kLongTtl},
     {"clocks_jump", jump_the_clocks, 10, 300, nobody_lost_its_registration, kLongTtl},
 };
