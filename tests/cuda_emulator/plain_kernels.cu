@@ -1,5 +1,8 @@
 #include "tests/cuda_emulator/plain_kernels.h"
 
+#include <mma.h>
+
+#include "cuda_emulator/tensor_core.h"
 #include "kernels/cuda/device.h"
 
 namespace parkd::testing {
@@ -43,6 +46,38 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+__global__ void __launch_bounds__(32)
+    wmma_kernel(const __nv_bfloat16* a, const __nv_bfloat16* b, float* out) {
+  namespace wmma = nvcuda::wmma;
+  wmma::fragment<wmma::matrix_a, 16, 16, 16, __nv_bfloat16, wmma::row_major> left;
+  wmma::fragment<wmma::matrix_b, 16, 16, 16, __nv_bfloat16, wmma::col_major> right;
+  wmma::fragment<wmma::accumulator, 16, 16, 16, float> sums;
+  wmma::fill_fragment(sums, 0.0F);
+  wmma::load_matrix_sync(left, a, 16);
+  wmma::load_matrix_sync(right, b, 16);
+  wmma::mma_sync(sums, left, right, sums);
+  wmma::store_matrix_sync(out, sums, 16, wmma::mem_row_major);
+}
+
+// The addresses are those of the PTX ISA's example for ldmatrix: x4 gives A's four quadrants in the
+// order of mma's registers; B^T's rows are B's columns, so they need no transposition.
+__global__ void __launch_bounds__(32)
+    mma_kernel(const __nv_bfloat16* a, const __nv_bfloat16* b, float* out) {
+  const auto lane = static_cast<int>(threadIdx.x);
+  uint32_t left[4];
+  uint32_t right[4];
+  cuda_emulator::ldmatrix<4, false>(left, a + lane % 16 * 16 + lane / 16 * 8);
+  cuda_emulator::ldmatrix<4, false>(right, b + (lane % 8 + lane / 16 * 8) * 16 + lane / 8 % 2 * 8);
+  for (int half = 0; half < 2; ++half) {
+    float sums[4] = {};
+    const uint32_t columns[2] = {right[2 * half], right[2 * half + 1]};
+    cuda_emulator::mma_m16n8k16_bf16(sums, left, columns);
+    for (int e = 0; e < 4; ++e) {
+      out[(lane / 4 + e / 2 * 8) * 16 + half * 8 + lane % 4 * 2 + e % 2] = sums[e];
+    }
+  }
+}
+
 cudaLaunchConfig_t config(int32_t n, cudaStream_t stream) {
   cudaLaunchConfig_t result = {};
   result.gridDim = dim3(static_cast<unsigned>((n + kThreads - 1) / kThreads));
@@ -72,6 +107,13 @@ cudaError_t launch_sum(const float* in, float* out, int32_t n, cudaStream_t stre
 cudaError_t launch_histogram(const uint8_t* in, int32_t* counts, int32_t n, cudaStream_t stream) {
   const auto shape = config(n, stream);
   return cudaLaunchKernelEx(&shape, histogram_kernel, in, counts, n);
+}
+
+cudaError_t launch_tile_product(bool with_wmma, const __nv_bfloat16* a, const __nv_bfloat16* b,
+                                float* out, cudaStream_t stream) {
+  auto shape = config(1, stream);
+  shape.blockDim = dim3(32);
+  return cudaLaunchKernelEx(&shape, with_wmma ? wmma_kernel : mma_kernel, a, b, out);
 }
 
 }  // namespace parkd::testing

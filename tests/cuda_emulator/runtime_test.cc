@@ -1,4 +1,5 @@
 // The emulated runtime: streams, events, graphs, memory, errors and the reference products.
+#include <cublasLt.h>
 #include <cublas_v2.h>
 #include <gtest/gtest.h>
 
@@ -317,6 +318,75 @@ TEST_F(Runtime, gemm_multiplies_what_cublas_calls_column_major) {
   EXPECT_EQ(download(out)[7], 30.0F);
   EXPECT_EQ(multiply(&one, 2), CUBLAS_STATUS_INVALID_VALUE);
   EXPECT_EQ(cublasDestroy(handle), CUBLAS_STATUS_SUCCESS);
+}
+
+TEST_F(Runtime, cublas_lt_gives_the_same_product) {
+  const auto weight = upload(std::vector<float>{1, 2, 3, 4, 5, 6});
+  const auto in = upload(std::vector<float>{1, 0, 0, 1, 1, 1});
+  const auto out = allocate<float>(4);
+  cublasLtHandle_t handle = nullptr;
+  cublasLtMatmulDesc_t description = nullptr;
+  ASSERT_EQ(cublasLtCreate(&handle), CUBLAS_STATUS_SUCCESS);
+  ASSERT_EQ(cublasLtMatmulDescCreate(&description, CUBLAS_COMPUTE_32F, CUDA_R_32F),
+            CUBLAS_STATUS_SUCCESS);
+  const cublasOperation_t transpose = CUBLAS_OP_T;
+  ASSERT_EQ(cublasLtMatmulDescSetAttribute(description, CUBLASLT_MATMUL_DESC_TRANSA, &transpose,
+                                           sizeof(transpose)),
+            CUBLAS_STATUS_SUCCESS);
+  cublasLtMatrixLayout_t a = nullptr;
+  cublasLtMatrixLayout_t b = nullptr;
+  cublasLtMatrixLayout_t c = nullptr;
+  ASSERT_EQ(cublasLtMatrixLayoutCreate(&a, CUDA_R_32F, 3, 2, 3), CUBLAS_STATUS_SUCCESS);
+  ASSERT_EQ(cublasLtMatrixLayoutCreate(&b, CUDA_R_32F, 3, 2, 3), CUBLAS_STATUS_SUCCESS);
+  ASSERT_EQ(cublasLtMatrixLayoutCreate(&c, CUDA_R_32F, 2, 2, 2), CUBLAS_STATUS_SUCCESS);
+  cublasLtMatmulHeuristicResult_t found = {};
+  int n_found = 0;
+  ASSERT_EQ(
+      cublasLtMatmulAlgoGetHeuristic(handle, description, a, b, c, c, nullptr, 1, &found, &n_found),
+      CUBLAS_STATUS_SUCCESS);
+  ASSERT_EQ(n_found, 1);
+  EXPECT_EQ(
+      cublasLtMatmulAlgoGetHeuristic(handle, description, a, b, c, a, nullptr, 1, &found, &n_found),
+      CUBLAS_STATUS_INVALID_VALUE)
+      << "shapes that do not fit together";
+  const float one = 1;
+  const float zero = 0;
+  ASSERT_EQ(cublasLtMatmul(handle, description, &one, weight.get(), a, in.get(), b, &zero,
+                           out.get(), c, out.get(), c, &found.algo, nullptr, 0, stream()),
+            CUBLAS_STATUS_SUCCESS);
+  EXPECT_EQ(download(out), (std::vector<float>{1, 4, 6, 15}));
+  for (const cublasLtMatrixLayout_t layout : {a, b, c}) {
+    EXPECT_EQ(cublasLtMatrixLayoutDestroy(layout), CUBLAS_STATUS_SUCCESS);
+  }
+  EXPECT_EQ(cublasLtMatmulDescDestroy(description), CUBLAS_STATUS_SUCCESS);
+  EXPECT_EQ(cublasLtDestroy(handle), CUBLAS_STATUS_SUCCESS);
+}
+
+TEST_F(Runtime, tensor_core_twins_multiply) {
+  std::mt19937_64 random(fresh_device_seed());
+  std::vector<__nv_bfloat16> a(256);
+  std::vector<__nv_bfloat16> b(256);
+  // Small integers: every sum is exact.
+  const auto draw = [&] { return static_cast<float>(static_cast<int>(random() % 17) - 8); };
+  for (auto& x : a) x = __float2bfloat16_rn(draw());
+  for (auto& x : b) x = __float2bfloat16_rn(draw());
+  const auto device_a = upload(a);
+  const auto device_b = upload(b);
+  for (const bool with_wmma : {false, true}) {
+    const auto out = allocate<float>(256);
+    ASSERT_EQ(launch_tile_product(with_wmma, device_a.get(), device_b.get(), out.get(), stream()),
+              cudaSuccess);
+    const auto seen = download(out);
+    for (size_t i = 0; i < 16; ++i) {
+      for (size_t j = 0; j < 16; ++j) {
+        float expected = 0;
+        for (size_t k = 0; k < 16; ++k) {
+          expected += __bfloat162float(a[i * 16 + k]) * __bfloat162float(b[j * 16 + k]);
+        }
+        ASSERT_EQ(seen[i * 16 + j], expected) << i << "," << j << " wmma " << with_wmma;
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ inline unsigned short __half_as_ushort(__half x) {
 inline __half __ushort_as_half(unsigned short bits) {
   return {bits};
 }
-// Exact. A NaN keeps its sign and payload and becomes quiet.
+// Exact. Every NaN becomes 0x7FFFFFFF.
 inline float __half2float(__half x) {
   const unsigned sign = unsigned{x.bits} >> 15 << 31;
   const unsigned exponent = x.bits >> 10 & 0x1FU;
