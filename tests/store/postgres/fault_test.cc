@@ -195,5 +195,14 @@ TEST_F(PostgresFaults, of_any_kind_at_any_time) {
   world.report("of_any_kind", rounds, world.settle());
 }
 
+TEST_F(PostgresFaults, a_server_that_acknowledges_before_it_syncs_is_refused) {
+  database_.run("ALTER DATABASE " + database_.name() + " SET synchronous_commit = off");
+  const auto opened = open_postgres_store(quiet_options(database_.dsn()), {});
+  ASSERT_FALSE(opened.ok());
+  EXPECT_EQ(opened.status().code(), StatusCode::conflict);
+  EXPECT_NE(opened.status().message().find("synchronous_commit is off"), std::string::npos)
+      << opened.status().to_string();
+}
+
 }  // namespace
 }  // namespace parkd
