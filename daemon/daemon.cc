@@ -71,6 +71,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(Config config) {
   PARKD_ASSIGN_OR_RETURN(InstanceLock lock, InstanceLock::acquire(config.daemon.state_dir));
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(config), std::move(lock)));
   PARKD_ASSIGN_OR_RETURN(daemon->store_, open_store(daemon->config_, daemon->clock_));
+  PARKD_ASSIGN_OR_RETURN(daemon->deaths_, DeathWatch::start(daemon->config_));
   PARKD_RETURN_IF_ERROR(daemon->wire());
   return daemon;
 }
@@ -80,9 +81,14 @@ Daemon::Daemon(Config config, InstanceLock lock)
 
 Status Daemon::wire() {
   blocking_ = std::make_unique<BlockingPool>(blocking_threads(), 0);
-  dispatcher_ = std::make_unique<Dispatcher>(
-      dispatcher_options(config_), *store_, clock_,
-      [this](std::function<void()> task) { return blocking_->run(std::move(task)); });
+  const RunBlocking run_blocking = [this](std::function<void()> task) {
+    return blocking_->run(std::move(task));
+  };
+  DispatcherOptions options = dispatcher_options(config_);
+  options.running_ids = &deaths_->running_ids();
+  options.device_lost = [this] { boost::asio::post(io_, [this] { on_device_lost(); }); };
+  dispatcher_ = std::make_unique<Dispatcher>(std::move(options), *store_, clock_, run_blocking);
+  deaths_->report_to(*dispatcher_, run_blocking);
   api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *dispatcher_, *blocking_, clock_});
   observe_store();
   server_ = std::make_unique<ApiServer>(io_, server_options(config_),
@@ -174,7 +180,7 @@ void Daemon::after(std::chrono::milliseconds delay, std::function<void()> then) 
   });
 }
 
-void Daemon::run() {
+Daemon::End Daemon::run() {
   dispatcher_thread_ = Thread({"dispatcher", 0}, [this] { dispatcher_->run(); });
   load_models();
   wait_for_signal();
@@ -188,6 +194,7 @@ void Daemon::run() {
   sd_notify("READY=1\nSTATUS=accepting jobs");
   io_.run();
   shut_down();
+  return end_;
 }
 
 void Daemon::wait_for_signal() {
@@ -203,6 +210,16 @@ void Daemon::on_signal(int signal) {
   ++stop_signals_;
   log_info("daemon.signal", {{"signal", signal}, {"count", stop_signals_}});
   if (stop_signals_ == 1) return begin_stop();
+  stop_not_after_ = clock_.steady_now() + kStopNowPatience;
+  dispatcher_->stop_now();
+}
+
+// A process that lost a device cannot have it back: it gives its jobs back and ends, to be started
+// again. What the store does not take in time, the next start reports (running_ids).
+void Daemon::on_device_lost() {
+  log_error("daemon.device_lost", {{"action", "the process ends, to be started again"}});
+  end_ = End::device_lost;
+  if (stop_signals_++ == 0) begin_stop();
   stop_not_after_ = clock_.steady_now() + kStopNowPatience;
   dispatcher_->stop_now();
 }

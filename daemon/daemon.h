@@ -15,6 +15,7 @@
 
 #include "daemon/api.h"
 #include "daemon/api_server.h"
+#include "daemon/death_watch.h"
 #include "daemon/model_loader.h"
 #include "lib/base/clock.h"
 #include "lib/base/thread.h"
@@ -34,8 +35,10 @@ class Daemon {
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
 
-  // Serves until SIGTERM or SIGINT has drained it (a second one stops at once).
-  void run();
+  enum class End { stopped, device_lost };
+  // Serves until SIGTERM or SIGINT has drained it (a second one stops at once), or until a device
+  // was lost: then the process should be started again.
+  End run();
 
  private:
   Daemon(Config config, InstanceLock lock);
@@ -51,6 +54,7 @@ class Daemon {
   void wait_for_signal();
   void on_signal(int signal);
   void dump_state() const;
+  void on_device_lost();
   void begin_stop();
   void wait_until_drained();
   void wait_until_answered(SteadyTime not_after);
@@ -63,6 +67,7 @@ class Daemon {
 
   const Config config_;
   InstanceLock lock_;
+  std::unique_ptr<DeathWatch> deaths_;
   SystemClock clock_;
   boost::asio::io_context io_;
   std::unique_ptr<JobStore> store_;
@@ -76,6 +81,7 @@ class Daemon {
   ModelTable models_;                                       // the latest; snapshots go to api_
   std::map<std::string, std::unique_ptr<Engine>> engines_;  // of loaded models
   int stop_signals_ = 0;
+  End end_ = End::stopped;
   SteadyTime stop_not_after_{};  // set by the second signal
   std::shared_ptr<const DispatcherStats> watched_stats_;
   SteadyTime stats_changed_{};

@@ -15,6 +15,7 @@ namespace {
 constexpr int kExitOk = 0;
 constexpr int kExitStartFailed = 1;  // the directory, the store or the socket cannot be had
 constexpr int kExitUsage = 2;        // bad option or configuration
+constexpr int kExitDeviceLost = 3;   // start it again
 
 int serve(parkd::Config config) {
   parkd::configure_log(config.daemon.log_level, config.daemon.log_format);
@@ -27,8 +28,7 @@ int serve(parkd::Config config) {
     parkd::log_error("daemon.start_failed", {{"error", daemon.status().to_string()}});
     return kExitStartFailed;
   }
-  (*daemon)->run();
-  return kExitOk;
+  return (*daemon)->run() == parkd::Daemon::End::device_lost ? kExitDeviceLost : kExitOk;
 }
 
 int run(int argc, char** argv) {
