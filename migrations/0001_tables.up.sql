@@ -24,7 +24,8 @@ INSERT INTO parkd.fence (system_identifier, timeline)
 CREATE TABLE parkd.settings (
   one            bool PRIMARY KEY DEFAULT true CHECK (one),
   notify_work    bool NOT NULL DEFAULT true,    -- wake idle daemons by NOTIFY; else they poll
-  notify_results bool NOT NULL DEFAULT false    -- NOTIFY parkd_results, '<tenant> <mailbox_key>'
+  notify_results bool NOT NULL DEFAULT false,   -- NOTIFY parkd_results, '<tenant> <mailbox_key>'
+  max_batch_jobs bigint NOT NULL DEFAULT 50000 CHECK (max_batch_jobs > 0)   -- members of one batch
 );
 INSERT INTO parkd.settings DEFAULT VALUES;
 
@@ -88,22 +89,37 @@ CREATE TABLE parkd.shares (
   after_tenant text NOT NULL DEFAULT ''  -- where the next look at the tenants starts: a ring
 ) WITH (fillfactor = 20);
 
+-- A set of jobs with its own account (lib/store/batch.h). The counters always equal the members' rows:
+-- total moves with the INSERT of members, the others with their finish, each in its transaction.
 CREATE TABLE parkd.batches (
   id               text PRIMARY KEY DEFAULT 'batch_' || replace(gen_random_uuid()::text, '-', ''),
   tenant           text NOT NULL,
+  name             text,
+  idempotency_key  text,                -- holds as long as this row
+  content_hash     text,                -- of what was given with that key
+  retention        interval NOT NULL,   -- of members that bring none of their own
   total            bigint NOT NULL DEFAULT 0,
   completed        bigint NOT NULL DEFAULT 0,
   failed           bigint NOT NULL DEFAULT 0,
   cancelled        bigint NOT NULL DEFAULT 0,
-  truncated        bigint NOT NULL DEFAULT 0,
+  deadline_missed  bigint NOT NULL DEFAULT 0,
+  quarantined      bigint NOT NULL DEFAULT 0,
+  truncated        bigint NOT NULL DEFAULT 0,   -- of the completed: a choice ended at its token limit
   created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
-  deadline         timestamptz,
+  deadline         timestamptz NOT NULL,        -- its members' too
   sealed_at        timestamptz,
   cancel_at        timestamptz,
   finished_at      timestamptz,
-  metadata         json
+  metadata         json,
+  CHECK (completed + failed + cancelled + deadline_missed + quarantined <= total)
 ) WITH (fillfactor = 50);               -- counters change and no index holds them: HOT
+CREATE UNIQUE INDEX batches_key ON parkd.batches (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX batches_newest   ON parkd.batches (created_at, id);
+CREATE INDEX batches_open     ON parkd.batches (deadline)    WHERE sealed_at IS NULL;
+CREATE INDEX batches_finished ON parkd.batches (finished_at) WHERE finished_at IS NOT NULL;
 
+-- What a client may leave out has no DEFAULT here but is filled in by jobs_before_insert (0003), which
+-- must know what was given: that is the content behind an idempotency key.
 CREATE TABLE parkd.jobs (
   id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   run_lease        bigint NOT NULL DEFAULT 0,   -- the fence: epoch << 32 | n; grows at each claim
@@ -114,23 +130,23 @@ CREATE TABLE parkd.jobs (
   deadline         timestamptz,
   claimed_at       timestamptz,
   cancel_at        timestamptz,                 -- cancel asked for while claimed
-  seed             bigint NOT NULL DEFAULT (random() * 9007199254740991)::bigint,
+  seed             bigint NOT NULL,
   requeued_from    bigint,
-  retention        interval NOT NULL DEFAULT '7 days',
+  retention        interval NOT NULL,
   run_timeout      interval,
   prompt_tokens    int NOT NULL DEFAULT 0,
   max_new_tokens   int NOT NULL DEFAULT 0,
   n_choices        int NOT NULL DEFAULT 1,
   attempts         int NOT NULL DEFAULT 0,
-  max_attempts     int NOT NULL DEFAULT 3,
+  max_attempts     int NOT NULL,
   interruptions    int NOT NULL DEFAULT 0,
   state            parkd.job_state NOT NULL DEFAULT 'queued',
   priority         parkd.priority NOT NULL,     -- left out by a client: normal, in a batch low
   tokens_are_exact bool NOT NULL DEFAULT false,
   model            text NOT NULL,
   tenant           text NOT NULL,
-  mailbox_key      text NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', ''),
-  endpoint         text NOT NULL DEFAULT '/v1/chat/completions',
+  mailbox_key      text NOT NULL,
+  endpoint         text NOT NULL,
   custom_id        text,
   batch_id         text,
   idempotency_key  text,
@@ -193,11 +209,13 @@ CREATE TABLE parkd.mailbox (
   error_param       text,
   metadata          json,
   body              json,
-  request           json    -- what the job was, kept when it did not complete: requeue needs it
+  request           json     -- what the job was when it did not complete, until it is requeued
 ) PARTITION BY RANGE (expires_at);
 -- Key first: the view for admins, who see every tenant, is served by it too.
 CREATE INDEX mailbox_key   ON parkd.mailbox (mailbox_key, tenant, sequence);
 CREATE INDEX mailbox_batch ON parkd.mailbox (batch_id, sequence) WHERE batch_id IS NOT NULL;
+-- What requeue by failure code looks at; completed messages are not in it.
+CREATE INDEX mailbox_failed ON parkd.mailbox (error_code, sequence) WHERE request IS NOT NULL;
 
 -- Also the index of messages by job: it says in which partition and under which key the message is.
 CREATE TABLE parkd.history (
@@ -210,6 +228,7 @@ CREATE TABLE parkd.history (
   key_until         timestamptz,            -- its idempotency key holds until then
   run_us            bigint NOT NULL,
   units             bigint NOT NULL,
+  requeued_as       bigint,                 -- the job it became
   prompt_tokens     int NOT NULL,
   completion_tokens int NOT NULL,
   outcome           parkd.outcome NOT NULL,

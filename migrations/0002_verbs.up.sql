@@ -12,6 +12,9 @@ CREATE FUNCTION parkd.us_v1(t timestamptz) RETURNS bigint LANGUAGE sql STABLE
   RETURN round(date_part('epoch', t) * 1e6::float8)::bigint;
 CREATE FUNCTION parkd.from_us_v1(us bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE
   RETURN to_timestamp(us / 1e6::float8);
+-- The time of a statement: given by a test in microseconds, or the database's.
+CREATE FUNCTION parkd.now_v1(us bigint) RETURNS timestamptz LANGUAGE sql STABLE
+  RETURN coalesce(parkd.from_us_v1(us), clock_timestamp());
 CREATE FUNCTION parkd.timeline_v1() RETURNS text LANGUAGE sql STABLE
   RETURN left(pg_walfile_name(pg_current_wal_lsn()), 8);
 
@@ -128,110 +131,220 @@ BEGIN
   holds := coalesce(holds, false);
 END $$;
 
--- Many submits in one commit. p_group says which of them a row belongs to: a group is accepted whole
--- or not at all, and one group's conflict does not touch the others.
+-- The delay of a class in the order of claiming.
+CREATE FUNCTION parkd.delay_v1(p parkd.priority) RETURNS interval LANGUAGE sql IMMUTABLE
+  RETURN CASE p WHEN 'critical' THEN interval '0' WHEN 'high' THEN interval '10 minutes'
+                WHEN 'normal' THEN interval '1 hour' ELSE interval '6 hours' END;
+
+-- What two jobs under one idempotency key must agree in, whether they came by INSERT, parkd.submit or a
+-- daemon: all that the submitter chose and nothing that was derived or filled in later. JSON counts by its
+-- value (as jsonb has it: spaces, order of keys and repeated keys do not matter); a model inside the body
+-- is the column's; a seed inside the body is the column's.
+CREATE FUNCTION parkd.content_hash_v1(
+  p_endpoint text, p_model text, p_mailbox_key text, p_custom_id text, p_batch_id text, p_metadata json,
+  p_body json, p_priority parkd.priority, p_seed bigint, p_run_at timestamptz, p_deadline timestamptz,
+  p_run_timeout interval, p_retention interval, p_max_attempts int)
+RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
+DECLARE v_body jsonb; v_metadata jsonb; v_raw text;
+BEGIN
+  BEGIN
+    v_body := p_body;
+    v_metadata := p_metadata;
+    IF jsonb_typeof(v_body) = 'object' THEN v_body := v_body - 'model'; END IF;
+  EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
+    v_body := NULL; v_metadata := NULL;      -- \u0000: no jsonb can hold it, so the bytes count
+    v_raw := p_body::text || E'\x01' || coalesce(p_metadata::text, '');
+  END;
+  RETURN encode(sha256(convert_to(jsonb_build_array(
+    p_endpoint, p_model, coalesce(p_mailbox_key, ''), coalesce(p_custom_id, ''), coalesce(p_batch_id, ''), v_metadata,
+    v_body, v_raw, p_priority, coalesce(v_body -> 'seed', to_jsonb(p_seed)), parkd.us_v1(p_run_at), parkd.us_v1(p_deadline),
+    date_part('epoch', p_run_timeout)::bigint, (date_part('epoch', p_retention) * 1e6)::bigint,
+    p_max_attempts)::text, 'UTF8')), 'hex');
+END $$;
+
+-- Many submits in one commit. p_group says which of them a row belongs to: a group is accepted whole or
+-- not at all, and the refusal of one does not touch the others. What is left out ('' or NULL: mailbox_key,
+-- seed, retention) is filled in here. Of a refused group come rows with a refusal: other_content, sealed,
+-- over (n1: the batch's deadline), deadline, full (n1 members, n2 new, n3 limit), depth (likewise); the
+-- smallest row_index names the culprit.
 CREATE FUNCTION parkd.submit_v1(
   p_group int[], p_model text[], p_tenant text[], p_priority text[], p_mailbox_key text[],
   p_custom_id text[], p_batch_id text[], p_metadata text[], p_idempotency_key text[],
-  p_content_hash text[], p_endpoint text[], p_body text[], p_seed bigint[], p_created_us bigint[],
-  p_order_us bigint[], p_run_at_us bigint[], p_deadline_us bigint[], p_run_timeout_s bigint[],
-  p_retention_us bigint[], p_max_attempts int[], p_n_choices int[], p_prompt_tokens int[],
-  p_max_new_tokens int[], p_exact bool[], p_keyed bool, p_now timestamptz DEFAULT NULL)
-RETURNS TABLE (row_index int, job_id bigint, mailbox_key text, existed bool, finished bool, conflict bool)
+  p_endpoint text[], p_body text[], p_seed bigint[], p_run_at_us bigint[], p_deadline_us bigint[],
+  p_run_timeout_s bigint[], p_retention_us bigint[], p_max_attempts int[], p_n_choices int[], p_prompt_tokens int[],
+  p_max_new_tokens int[], p_exact bool[], p_keyed bool, p_batched bool, p_retention_default_us bigint,
+  p_batch_jobs_max bigint, p_now timestamptz DEFAULT NULL)
+RETURNS TABLE (row_index int, job_id bigint, mailbox_key text, existed bool, finished bool, refusal text,
+               n1 bigint, n2 bigint, n3 bigint)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
-  v_now  timestamptz := coalesce(p_now, clock_timestamp());
-  v_ids  bigint[];            -- per row: the id it gets; NULL = not to be inserted
-  v_mine bigint[] := '{}';    -- keys of this call: their jobs are not there yet
-  v_bad  int[] := '{}';       -- groups with a conflict
-  r      record;
-  a      record;
-  v_key  record;
+  v_now   timestamptz := coalesce(p_now, clock_timestamp());
+  v_ids   bigint[];            -- per row: the id it gets; NULL = not to be inserted
+  v_boxes text[];              -- per row: its mailbox key
+  v_mine  bigint[] := '{}';    -- keys of this call: their jobs are not there yet
+  v_bad   int[] := '{}';       -- refused groups
+  v_hash  text;
+  v_batch parkd.batches;
+  v_taken bigint;
+  v_max   bigint;
+  v_room  int;
+  v_at    int;
+  v_asked_b text;
+  v_asked_t text;
+  r       record;
+  a       record;
+  v_key   record;
 BEGIN
-  SELECT array_agg(nextval('parkd.jobs_id_seq') ORDER BY g.i) INTO v_ids
-    FROM generate_series(1, cardinality(p_group)) g(i);
+  SELECT array_agg(nextval('parkd.jobs_id_seq') ORDER BY u.i),
+         array_agg(coalesce(nullif(u.m, ''), 'mb-' || left(replace(gen_random_uuid()::text, '-', ''), 24)) ORDER BY u.i)
+    INTO v_ids, v_boxes FROM unnest(p_mailbox_key) WITH ORDINALITY u(m, i);
+  existed := false; finished := false;
   IF p_keyed THEN
-    FOR r IN SELECT u.i, u.g, u.t, u.k, u.h, u.m
-               FROM unnest(p_group, p_tenant, p_idempotency_key, p_content_hash, p_mailbox_key)
-                    WITH ORDINALITY u(g, t, k, h, m, i)
+    FOR r IN SELECT u.i, u.g, u.t, u.k FROM unnest(p_group, p_tenant, p_idempotency_key) WITH ORDINALITY u(g, t, k, i)
               WHERE u.k <> '' ORDER BY u.t, u.k, u.i LOOP
+      v_hash := parkd.content_hash_v1(p_endpoint[r.i], p_model[r.i], p_mailbox_key[r.i], p_custom_id[r.i], p_batch_id[r.i],
+        nullif(p_metadata[r.i], '')::json, p_body[r.i]::json, p_priority[r.i]::parkd.priority, p_seed[r.i],
+        parkd.from_us_v1(p_run_at_us[r.i]), parkd.from_us_v1(p_deadline_us[r.i]),
+        make_interval(secs => p_run_timeout_s[r.i]), p_retention_us[r.i] * interval '1 microsecond', p_max_attempts[r.i]);
       INSERT INTO parkd.idempotency AS k (tenant, key, job_id, check_at, content_hash)
-        VALUES (r.t, r.k, v_ids[r.i], v_now + interval '24 hours', r.h) ON CONFLICT DO NOTHING;
+        VALUES (r.t, r.k, v_ids[r.i], v_now + interval '24 hours', v_hash) ON CONFLICT DO NOTHING;
       IF FOUND THEN v_mine := v_mine || v_ids[r.i]; CONTINUE; END IF;
       SELECT k.job_id, k.content_hash INTO STRICT v_key FROM parkd.idempotency k
        WHERE k.tenant = r.t AND k.key = r.k FOR UPDATE;
       IF v_key.job_id = ANY (v_mine) THEN
-        SELECT true AS holds, false AS finished,
-               p_mailbox_key[array_position(v_ids, v_key.job_id)] AS mailbox_key INTO a;
+        SELECT true AS holds, false AS finished, v_boxes[array_position(v_ids, v_key.job_id)] AS mailbox_key INTO a;
       ELSE
         SELECT x.* INTO a FROM parkd.accepted_v1(v_key.job_id, v_now) x;
       END IF;
       IF NOT a.holds THEN        -- of a job that finished long ago: the key is free
-        UPDATE parkd.idempotency k SET job_id = v_ids[r.i], content_hash = r.h,
+        UPDATE parkd.idempotency k SET job_id = v_ids[r.i], content_hash = v_hash,
                check_at = v_now + interval '24 hours' WHERE k.tenant = r.t AND k.key = r.k;
         v_mine := v_mine || v_ids[r.i];
       ELSE
         v_ids[r.i] := NULL;
-        IF v_key.content_hash <> r.h THEN v_bad := v_bad || r.g; END IF;
+        IF v_key.content_hash <> v_hash THEN v_bad := v_bad || r.g; END IF;
         row_index := r.i - 1; job_id := v_key.job_id; mailbox_key := a.mailbox_key;
-        existed := true; finished := a.finished; conflict := v_key.content_hash <> r.h;
+        existed := true; finished := a.finished;
+        refusal := CASE WHEN v_key.content_hash <> v_hash THEN 'other_content' END;
         RETURN NEXT;
       END IF;
     END LOOP;
-    IF v_bad <> '{}' THEN
-      DELETE FROM parkd.idempotency k USING unnest(p_group, p_tenant, p_idempotency_key, v_ids) u(g, t, key, id)
-       WHERE u.g = ANY (v_bad) AND u.id IS NOT NULL AND k.tenant = u.t AND k.key = u.key AND k.job_id = u.id;
-    END IF;
   END IF;
+
+  job_id := NULL; mailbox_key := NULL; existed := false; finished := false;
+  IF p_batched THEN
+    -- batches_pkey. Each batch is locked once, in the order of ids; a batch_id without a row is a label.
+    v_batch := NULL;
+    FOR r IN SELECT u.b, u.t, u.g, array_agg(u.i::int ORDER BY u.i) AS members
+               FROM unnest(p_group, p_tenant, p_batch_id, v_ids) WITH ORDINALITY u(g, t, b, id, i)
+              WHERE u.b <> '' AND u.id IS NOT NULL GROUP BY u.b, u.t, u.g ORDER BY u.b, u.t, u.g LOOP
+      IF (v_asked_b, v_asked_t) IS DISTINCT FROM (r.b, r.t) THEN
+        v_asked_b := r.b; v_asked_t := r.t;
+        SELECT * INTO v_batch FROM parkd.batches b WHERE b.id = r.b AND b.tenant = r.t FOR UPDATE;
+        v_taken := v_batch.total;
+        v_max := (SELECT least(p_batch_jobs_max, x.max_batch_jobs) FROM parkd.settings x);
+      END IF;
+      CONTINUE WHEN v_batch.id IS NULL;
+      refusal := NULL; v_at := r.members[1]; n1 := NULL; n2 := NULL; n3 := NULL;
+      IF v_batch.sealed_at IS NOT NULL THEN
+        refusal := 'sealed';
+      ELSIF v_batch.deadline <= v_now THEN
+        refusal := 'over'; n1 := parkd.us_v1(v_batch.deadline);
+      ELSE
+        SELECT min(m) INTO v_at FROM unnest(r.members) m WHERE p_deadline_us[m] <> parkd.us_v1(v_batch.deadline);
+        IF v_at IS NOT NULL THEN refusal := 'deadline'; END IF;
+        v_room := greatest(v_max - v_taken, 0);
+        IF cardinality(r.members) > v_room AND (v_at IS NULL OR r.members[v_room + 1] < v_at) THEN
+          refusal := 'full'; v_at := r.members[v_room + 1]; n1 := v_taken; n2 := v_room + 1; n3 := v_max;
+        END IF;
+      END IF;
+      IF refusal IS NULL THEN
+        IF NOT (r.g = ANY (v_bad)) THEN v_taken := v_taken + cardinality(r.members); END IF;
+      ELSE
+        v_bad := v_bad || r.g; row_index := v_at - 1;
+        RETURN NEXT;
+      END IF;
+    END LOOP;
+  END IF;
+  -- The limit of the database, per group; the trigger then leaves these rows alone.
+  v_asked_b := NULL;
+  IF EXISTS (SELECT FROM parkd.limits) THEN
+    FOR r IN SELECT u.m, u.g, min(u.i) AS i, count(*) AS n
+               FROM unnest(p_group, p_model, p_batch_id, v_ids) WITH ORDINALITY u(g, m, b, id, i)
+              WHERE u.b = '' AND u.id IS NOT NULL AND NOT (u.g = ANY (v_bad)) GROUP BY u.m, u.g ORDER BY u.m, u.g LOOP
+      IF v_asked_b IS DISTINCT FROM r.m THEN
+        v_asked_b := r.m;
+        SELECT d.depth, d.max_depth INTO v_taken, v_max FROM parkd.depth_v1(r.m) d;
+      END IF;
+      CONTINUE WHEN v_max IS NULL;
+      IF v_taken + r.n > v_max THEN
+        refusal := 'depth'; row_index := r.i - 1; n1 := v_taken; n2 := r.n; n3 := v_max;
+        v_bad := v_bad || r.g;
+        RETURN NEXT;
+      ELSE
+        v_taken := v_taken + r.n;
+      END IF;
+    END LOOP;
+    PERFORM set_config('parkd.on_full', 'held', true);
+  END IF;
+  IF p_keyed AND v_bad <> '{}' THEN
+    DELETE FROM parkd.idempotency k USING unnest(p_group, p_tenant, p_idempotency_key, v_ids) u(g, t, key, id)
+     WHERE u.g = ANY (v_bad) AND u.id IS NOT NULL AND k.tenant = u.t AND k.key = u.key AND k.job_id = u.id;
+  END IF;
+
   RETURN QUERY
   WITH u AS MATERIALIZED (
-    SELECT * FROM unnest(p_group, p_model, p_tenant, p_priority, p_mailbox_key, p_custom_id, p_batch_id,
-        p_metadata, p_idempotency_key, p_endpoint, p_body, p_seed, p_created_us, p_order_us, p_run_at_us,
-        p_deadline_us, p_run_timeout_s, p_retention_us, p_max_attempts, p_n_choices, p_prompt_tokens,
-        p_max_new_tokens, p_exact, v_ids) WITH ORDINALITY
+    SELECT * FROM unnest(p_group, p_model, p_tenant, p_priority::parkd.priority[], v_boxes, p_custom_id, p_batch_id,
+        p_metadata, p_idempotency_key, p_endpoint, p_body, p_seed, p_run_at_us, p_deadline_us, p_run_timeout_s,
+        p_retention_us, p_max_attempts, p_n_choices, p_prompt_tokens, p_max_new_tokens, p_exact, v_ids) WITH ORDINALITY
       u(g, model, tenant, priority, mailbox_key, custom_id, batch_id, metadata, idempotency_key, endpoint,
-        body, seed, created_us, order_us, run_at_us, deadline_us, run_timeout_s, retention_us,
-        max_attempts, n_choices, prompt_tokens, max_new_tokens, exact, id, i)
+        body, seed, run_at_us, deadline_us, run_timeout_s, retention_us, max_attempts, n_choices, prompt_tokens,
+        max_new_tokens, exact, id, i)
      WHERE u.id IS NOT NULL AND NOT (u.g = ANY (v_bad))),
   stored AS (
     INSERT INTO parkd.jobs (id, model, tenant, priority, mailbox_key, custom_id, batch_id, metadata,
         idempotency_key, endpoint, body, seed, created_at, order_key, run_at, deadline, run_timeout,
         retention, max_attempts, n_choices, prompt_tokens, max_new_tokens, tokens_are_exact, state)
     OVERRIDING SYSTEM VALUE
-    SELECT u.id, u.model, u.tenant, u.priority::parkd.priority, u.mailbox_key, nullif(u.custom_id, ''),
+    SELECT u.id, u.model, u.tenant, u.priority, u.mailbox_key, nullif(u.custom_id, ''),
            nullif(u.batch_id, ''), nullif(u.metadata, '')::json, nullif(u.idempotency_key, ''),
-           u.endpoint, u.body::json, u.seed, coalesce(parkd.from_us_v1(u.created_us), v_now),
-           coalesce(parkd.from_us_v1(u.order_us), greatest(v_now, parkd.from_us_v1(u.run_at_us))
-             + CASE u.priority WHEN 'critical' THEN interval '0' WHEN 'high' THEN interval '10 minutes'
-                               WHEN 'normal' THEN interval '1 hour' ELSE interval '6 hours' END),
+           u.endpoint, u.body::json, coalesce(u.seed, (random() * 9007199254740991)::bigint), v_now,
+           greatest(v_now, parkd.from_us_v1(u.run_at_us)) + parkd.delay_v1(u.priority),
            parkd.from_us_v1(u.run_at_us),
-           parkd.from_us_v1(u.deadline_us), make_interval(secs => u.run_timeout_s),
-           u.retention_us * interval '1 microsecond', u.max_attempts, u.n_choices, u.prompt_tokens,
-           u.max_new_tokens, u.exact,
+           coalesce(b.deadline, parkd.from_us_v1(u.deadline_us)), make_interval(secs => u.run_timeout_s),
+           coalesce(u.retention_us * interval '1 microsecond', b.retention, p_retention_default_us * interval '1 microsecond'),
+           u.max_attempts, u.n_choices, u.prompt_tokens, u.max_new_tokens, u.exact,
            CASE WHEN parkd.from_us_v1(u.run_at_us) > v_now THEN 'scheduled' ELSE 'queued' END::parkd.job_state
-      FROM u ORDER BY u.i)
-  SELECT (u.i - 1)::int, u.id, u.mailbox_key, false, false, false FROM u;
+      FROM u LEFT JOIN parkd.batches b ON p_batched AND b.id = u.batch_id AND b.tenant = u.tenant ORDER BY u.i)
+  SELECT (u.i - 1)::int, u.id, u.mailbox_key, false, false, NULL::text, NULL::bigint, NULL::bigint, NULL::bigint FROM u;
 END $$;
 
 -- After every INSERT statement into the queue, whoever made it: wake idle daemons, one NOTIFY per
 -- model and only if somebody waits; count batch members; hold the depth limit.
 CREATE FUNCTION parkd.after_insert_v1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off AS $$
-DECLARE r record;
+DECLARE r record; b parkd.batches; v_max bigint;
 BEGIN
   IF EXISTS (SELECT FROM parkd.limits) THEN PERFORM parkd.hold_limit_v1(n.model, n.jobs) FROM (
-    SELECT model, count(*) AS jobs FROM new_rows WHERE batch_id IS NULL GROUP BY model) n;
+    SELECT model, count(*) AS jobs FROM new_rows WHERE batch_id IS NULL AND requeued_from IS NULL GROUP BY model) n;
   END IF;
-  FOR r IN SELECT batch_id, count(*) AS jobs FROM new_rows WHERE batch_id IS NOT NULL
-            GROUP BY batch_id ORDER BY batch_id LOOP
-    UPDATE parkd.batches b SET total = b.total + r.jobs WHERE b.id = r.batch_id AND b.sealed_at IS NULL;
-    IF NOT FOUND AND EXISTS (SELECT FROM parkd.batches b WHERE b.id = r.batch_id) THEN
+  FOR r IN SELECT batch_id, tenant, count(*) AS jobs FROM new_rows WHERE batch_id IS NOT NULL
+            GROUP BY batch_id, tenant ORDER BY batch_id LOOP
+    -- batches_pkey
+    SELECT * INTO b FROM parkd.batches x WHERE x.id = r.batch_id AND x.tenant = r.tenant FOR UPDATE;
+    CONTINUE WHEN NOT FOUND;    -- a daemon's label
+    v_max := (SELECT s.max_batch_jobs FROM parkd.settings s);
+    IF b.sealed_at IS NOT NULL THEN
       RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-        MESSAGE = format('batch %s is sealed: it takes no more jobs', r.batch_id),
-        HINT = 'Open a new batch.';
+        MESSAGE = format('batch %s is sealed: it takes no more jobs', r.batch_id), HINT = 'Open a new batch.';
+    ELSIF b.total + r.jobs > v_max THEN
+      RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded',
+        MESSAGE = format('batch %s has %s jobs and would get %s more; the limit is %s a batch', r.batch_id, b.total, r.jobs, v_max),
+        HINT = 'Open another batch for the rest. An administrator sets parkd.settings.max_batch_jobs.';
     END IF;
+    UPDATE parkd.batches x SET total = x.total + r.jobs WHERE x.id = r.batch_id;
   END LOOP;
   IF EXISTS (SELECT FROM parkd.waiters) THEN
     PERFORM pg_notify('parkd_work', m.model)
@@ -242,23 +355,44 @@ BEGIN
   RETURN NULL;
 END $$;
 
--- The limit is compared with the last sample of the depth, never with a count of rows, so it is
--- passed by at most what is submitted between two samples. With on_full = wait, or
--- SET parkd.on_full = 'wait', the statement waits (statement_timeout bounds it) instead of failing.
+-- The limit of a model (its own row or the one of model ''), what it does when full, and the depth as
+-- last sampled. NULLs when there is no limit.
+CREATE FUNCTION parkd.depth_v1(p_model text, OUT depth bigint, OUT max_depth bigint, OUT on_full text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
+BEGIN
+  SELECT l.max_queue_depth, l.on_full INTO max_depth, on_full FROM parkd.limits l
+   WHERE l.model IN (p_model, '') ORDER BY l.model DESC LIMIT 1;
+  IF FOUND THEN
+    depth := coalesce((SELECT d.waiting_singles FROM parkd.depth_samples d WHERE d.model = p_model), 0);
+  END IF;
+END $$;
+
+-- The limit is compared with the last sample of the depth, never with a count of rows. Bound: it is passed
+-- by at most what is submitted within one sampling period (maintain_v1 samples every 5 s while there is a
+-- limit), plus what was open in other transactions. What happens when it is full the submitter chooses:
+-- SET parkd.on_full = 'wait' waits until there is room (statement_timeout bounds it; READ COMMITTED only),
+-- 'refuse' fails at once; without it the row's on_full counts.
 CREATE FUNCTION parkd.hold_limit_v1(p_model text, p_jobs bigint) RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
-DECLARE l parkd.limits; v_depth bigint;
+DECLARE d record; v_choice text := nullif(current_setting('parkd.on_full', true), '');
 BEGIN
-  SELECT * INTO l FROM parkd.limits x WHERE x.model IN (p_model, '') ORDER BY x.model DESC LIMIT 1;
-  IF NOT FOUND THEN RETURN; END IF;
+  IF v_choice = 'held' THEN RETURN; END IF;    -- submit_v1 has looked
+  IF v_choice NOT IN ('wait', 'refuse') THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('parkd.on_full is %s', quote_literal(v_choice)), HINT = 'SET parkd.on_full = ''wait'' or ''refuse''.';
+  END IF;
   LOOP
-    SELECT d.waiting_singles INTO v_depth FROM parkd.depth_samples d WHERE d.model = p_model;
-    v_depth := coalesce(v_depth, 0);
-    EXIT WHEN v_depth + p_jobs <= l.max_queue_depth OR (v_depth = 0 AND p_jobs > l.max_queue_depth);
-    IF coalesce(nullif(current_setting('parkd.on_full', true), ''), l.on_full) <> 'wait' THEN
+    SELECT * INTO d FROM parkd.depth_v1(p_model);
+    EXIT WHEN d.max_depth IS NULL OR d.depth + p_jobs <= d.max_depth OR (d.depth = 0 AND p_jobs > d.max_depth);
+    IF coalesce(v_choice, d.on_full) <> 'wait' THEN
       RAISE EXCEPTION USING ERRCODE = 'configuration_limit_exceeded',
-        MESSAGE = format('the queue of model %s is full: depth %s, limit %s', p_model, v_depth, l.max_queue_depth),
+        MESSAGE = format('the queue of model %s is full: depth %s, limit %s', p_model, d.depth, d.max_depth),
         HINT = 'Submit later, or SET parkd.on_full = ''wait'' (with a statement_timeout).';
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+      RAISE EXCEPTION USING ERRCODE = 'configuration_limit_exceeded',
+        MESSAGE = format('the queue of model %s is full: depth %s, limit %s', p_model, d.depth, d.max_depth),
+        HINT = 'A transaction that is not READ COMMITTED cannot wait for room: it never sees any. Submit later.';
     END IF;
     PERFORM pg_sleep(0.2);
   END LOOP;
@@ -281,7 +415,7 @@ RETURNS TABLE (
   prompt_tokens int, max_new_tokens int, n_choices int, attempts int, max_attempts int,
   interruptions int, priority parkd.priority, tokens_are_exact bool, model text, tenant text,
   mailbox_key text, endpoint text, custom_id text, batch_id text, idempotency_key text, metadata json,
-  body json)
+  body json, requeued_from bigint)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -358,7 +492,7 @@ BEGIN
     (date_part('epoch', j.retention) * 1e6)::bigint, date_part('epoch', j.run_timeout)::bigint,
     j.prompt_tokens, j.max_new_tokens, j.n_choices, j.attempts, j.max_attempts, j.interruptions,
     j.priority, j.tokens_are_exact, j.model, j.tenant, j.mailbox_key, j.endpoint, j.custom_id,
-    j.batch_id, j.idempotency_key, j.metadata, j.body;
+    j.batch_id, j.idempotency_key, j.metadata, j.body, j.requeued_from;
 END $$;
 
 -- Start-time fair queueing (Goyal, Vin, Cheng 1996): a job's start tag is max(virtual time, its
@@ -467,6 +601,14 @@ END $$;
 
 -- --- finish -----------------------------------------------------------------------------------
 
+-- Whether a choice of this response ended at its token limit.
+CREATE FUNCTION parkd.is_truncated_v1(p json) RETURNS bool LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+  SELECT CASE WHEN json_typeof(p) = 'object' AND json_typeof(p -> 'choices') = 'array'
+              THEN EXISTS (SELECT FROM json_array_elements(p -> 'choices') c WHERE json_typeof(c) = 'object' AND c ->> 'finish_reason' = 'length')
+              ELSE false END;
+$$;
+
 -- Ends claimed jobs: job out, message and history in, batch counters moved, one statement, fenced.
 -- answer: 0 finished_now, 1 already_by_this_lease, 2 lease_lost. An item that was finished may also be
 -- listed as 1: the smaller answer counts.
@@ -524,17 +666,24 @@ BEGIN
            g.prompt, g.completion, g.outcome, g.tenant, g.mailbox_key, g.model, g.custom_id, g.batch_id, g.code
       FROM gone g),
   counted AS (
+    -- batches_pkey. Locked in the order of ids, so that two finishes cannot wait for each other.
     UPDATE parkd.batches b
-       SET completed = b.completed + c.completed, failed = b.failed + c.failed,
-           cancelled = b.cancelled + c.cancelled, truncated = b.truncated + c.truncated,
-           finished_at = CASE WHEN b.sealed_at IS NOT NULL AND b.completed + b.failed + b.cancelled + c.n >= b.total
-                              THEN v_now END
-      FROM (SELECT g.batch_id, count(*) AS n, count(*) FILTER (WHERE g.outcome = 'completed') AS completed,
-                   count(*) FILTER (WHERE g.outcome = 'cancelled') AS cancelled,
-                   count(*) FILTER (WHERE g.outcome NOT IN ('completed', 'cancelled')) AS failed,
-                   count(*) FILTER (WHERE g.body #>> '{choices,0,finish_reason}' = 'length') AS truncated
-              FROM gone g WHERE g.batch_id IS NOT NULL GROUP BY g.batch_id ORDER BY g.batch_id) c
-     WHERE b.id = c.batch_id)
+       SET completed = b.completed + c.completed, failed = b.failed + c.failed, cancelled = b.cancelled + c.cancelled,
+           deadline_missed = b.deadline_missed + c.deadline_missed, quarantined = b.quarantined + c.quarantined,
+           truncated = b.truncated + c.truncated,
+           finished_at = CASE WHEN b.sealed_at IS NOT NULL
+               AND b.completed + b.failed + b.cancelled + b.deadline_missed + b.quarantined + c.n >= b.total THEN v_now END
+      FROM (SELECT x.id, n.* FROM parkd.batches x JOIN (
+              SELECT g.batch_id, g.tenant, count(*) AS n,
+                     count(*) FILTER (WHERE g.outcome = 'completed') AS completed,
+                     count(*) FILTER (WHERE g.outcome = 'failed') AS failed,
+                     count(*) FILTER (WHERE g.outcome = 'cancelled') AS cancelled,
+                     count(*) FILTER (WHERE g.outcome = 'deadline_missed') AS deadline_missed,
+                     count(*) FILTER (WHERE g.outcome = 'quarantined') AS quarantined,
+                     count(*) FILTER (WHERE g.outcome = 'completed' AND parkd.is_truncated_v1(g.body)) AS truncated
+                FROM gone g WHERE g.batch_id IS NOT NULL GROUP BY g.batch_id, g.tenant) n
+              ON x.id = n.batch_id AND x.tenant = n.tenant ORDER BY x.id FOR UPDATE OF x) c
+     WHERE b.id = c.id)
   SELECT g.id, g.run_lease, 0, g.tenant, g.mailbox_key FROM gone g;
   GET DIAGNOSTICS v_n = ROW_COUNT;
   IF v_n < cardinality(p_ids) THEN
@@ -657,8 +806,9 @@ BEGIN
   -- Through the same door as every ending: a claim by nobody (daemon 0), finished in this transaction.
   WITH mine AS (
     UPDATE parkd.jobs j SET state = 'claimed', daemon_id = 0, run_lease = 0
-     WHERE j.id = ANY (p_ids) AND j.daemon_id IS NULL RETURNING j.id)
-  SELECT coalesce(array_agg(m.id ORDER BY m.id), '{}'), count(*) INTO v_ids, n FROM mine m;
+      FROM unnest(p_ids) WITH ORDINALITY u(id, n)
+     WHERE j.id = u.id AND j.daemon_id IS NULL RETURNING j.id, u.n)
+  SELECT coalesce(array_agg(m.id ORDER BY m.n), '{}'), count(*) INTO v_ids, n FROM mine m;
   IF n = 0 THEN RETURN; END IF;
   PERFORM parkd.ensure_partitions_for_v1(v_ids, p_now);
   RETURN QUERY
@@ -732,6 +882,143 @@ BEGIN
   END IF;
 END $$;
 
+-- --- requeue -----------------------------------------------------------------------------------
+
+-- Makes a new job of each finished one that did not complete and whose message is still there: those of
+-- p_ids, or all of an error code; both, when both are given. The history row remembers what a job became, so
+-- a repeated call by ids answers the same (and by code alone, nothing). p_tenant '' is any tenant.
+-- By ids: history_job, mailbox_key; by code: mailbox_failed.
+CREATE FUNCTION parkd.requeue_v1(p_tenant text, p_ids bigint[], p_error_code text, p_model text, p_limit int,
+                                 p_now timestamptz DEFAULT NULL)
+RETURNS TABLE (requeued_from bigint, id bigint, mailbox_key text, model text, existed bool)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_jobs bigint[]; v_made bigint[];
+BEGIN
+  IF coalesce(cardinality(p_ids), 0) > 0 THEN
+    v_jobs := ARRAY(
+      SELECT h.job_id FROM (SELECT DISTINCT u.id FROM unnest(p_ids) u(id)) i JOIN parkd.history h ON h.job_id = i.id
+       WHERE (p_tenant = '' OR h.tenant = p_tenant) AND h.outcome <> 'completed' AND h.expires_at > v_now
+         AND (p_error_code = '' OR h.error_code = p_error_code) AND (p_model = '' OR h.model = p_model)
+         AND (h.requeued_as IS NOT NULL OR EXISTS (
+           SELECT FROM parkd.mailbox m WHERE m.expires_at = h.expires_at AND m.mailbox_key = h.mailbox_key
+              AND m.sequence = h.sequence AND m.request IS NOT NULL))
+       ORDER BY h.sequence LIMIT p_limit);
+  ELSE
+    v_jobs := ARRAY(
+      SELECT m.job_id FROM parkd.mailbox m
+       WHERE m.error_code = p_error_code AND m.request IS NOT NULL AND m.expires_at > v_now
+         AND (p_tenant = '' OR m.tenant = p_tenant) AND (p_model = '' OR m.model = p_model)
+       ORDER BY m.sequence LIMIT p_limit FOR UPDATE SKIP LOCKED);
+  END IF;
+  -- A concurrent call for the same job waits here, and finds the request gone.
+  WITH old AS MATERIALIZED (
+    SELECT m.expires_at, m.sequence, m.finished_at, m.job_id, m.tenant, m.mailbox_key, m.model, m.custom_id, m.metadata, m.request
+      FROM unnest(v_jobs) u(job_id) JOIN parkd.history h ON h.job_id = u.job_id
+      JOIN parkd.mailbox m ON m.expires_at = h.expires_at AND m.mailbox_key = h.mailbox_key AND m.sequence = h.sequence
+     WHERE m.request IS NOT NULL ORDER BY m.sequence FOR UPDATE OF m),
+  fresh AS MATERIALIZED (SELECT o.*, nextval('parkd.jobs_id_seq') AS new_id FROM old o ORDER BY o.sequence),
+  used AS (
+    UPDATE parkd.mailbox m SET request = NULL FROM fresh f
+     WHERE m.expires_at = f.expires_at AND m.mailbox_key = f.mailbox_key AND m.sequence = f.sequence),
+  remembered AS (
+    UPDATE parkd.history h SET requeued_as = f.new_id FROM fresh f WHERE h.finished_at = f.finished_at AND h.job_id = f.job_id),
+  made AS (
+    INSERT INTO parkd.jobs (id, requeued_from, created_at, order_key, model, tenant, mailbox_key, custom_id, metadata, endpoint,
+        priority, seed, run_timeout, retention, max_attempts, n_choices, prompt_tokens, max_new_tokens, tokens_are_exact, body)
+    OVERRIDING SYSTEM VALUE
+    SELECT f.new_id, f.job_id, v_now, v_now + parkd.delay_v1((f.request ->> 'priority')::parkd.priority), f.model, f.tenant,
+           f.mailbox_key, f.custom_id, f.metadata, f.request ->> 'endpoint', (f.request ->> 'priority')::parkd.priority,
+           (f.request ->> 'seed')::bigint, (f.request ->> 'run_timeout')::interval, (f.request ->> 'retention')::interval,
+           (f.request ->> 'max_attempts')::int, (f.request ->> 'n_choices')::int, (f.request ->> 'prompt_tokens')::int,
+           (f.request ->> 'max_new_tokens')::int, (f.request ->> 'tokens_are_exact')::bool, f.request -> 'body'
+      FROM fresh f)
+  SELECT array_agg(f.new_id) INTO v_made FROM fresh f;
+  RETURN QUERY
+  SELECT h.job_id, h.requeued_as, h.mailbox_key, h.model, NOT coalesce(h.requeued_as = ANY (v_made), false)
+    FROM unnest(v_jobs) u(job_id) JOIN parkd.history h ON h.job_id = u.job_id
+   WHERE h.requeued_as IS NOT NULL ORDER BY h.sequence;
+END $$;
+
+-- --- batches -----------------------------------------------------------------------------------
+
+-- conflict: the key belongs to a batch of another content. With p_find_only nothing is opened, and no row
+-- says that there is no batch of that key. batches_key.
+CREATE FUNCTION parkd.open_batch_v1(p_tenant text, p_name text, p_metadata json, p_key text, p_deadline timestamptz,
+                                    p_retention interval, p_retention_default interval, p_find_only bool DEFAULT false,
+                                    p_now timestamptz DEFAULT NULL)
+RETURNS TABLE (existed bool, conflict bool, batch parkd.batches) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+  v_now  timestamptz := coalesce(p_now, clock_timestamp());
+  v_hash text := encode(sha256(convert_to(jsonb_build_array(coalesce(p_name, ''), p_metadata::jsonb, parkd.us_v1(p_deadline),
+                   (date_part('epoch', p_retention) * 1e6)::bigint)::text, 'UTF8')), 'hex');
+BEGIN
+  existed := false; conflict := false;
+  IF NOT p_find_only THEN
+    INSERT INTO parkd.batches AS b (tenant, name, metadata, idempotency_key, content_hash, created_at, deadline, retention)
+      VALUES (p_tenant, nullif(p_name, ''), p_metadata, nullif(p_key, ''), CASE WHEN p_key <> '' THEN v_hash END, v_now,
+              coalesce(p_deadline, v_now + interval '24 hours'), coalesce(p_retention, p_retention_default))
+      ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+      RETURNING b.* INTO batch;
+    IF FOUND THEN RETURN NEXT; RETURN; END IF;
+  END IF;
+  SELECT b.* INTO batch FROM parkd.batches b WHERE b.tenant = p_tenant AND b.idempotency_key = p_key;
+  IF NOT FOUND THEN RETURN; END IF;
+  existed := true;
+  conflict := (batch).content_hash <> v_hash;
+  RETURN NEXT;
+END $$;
+
+-- No more members; the batch is finished when all of them have ended. Answers the batch, if there is one
+-- (p_tenant '': any tenant's). batches_pkey.
+CREATE FUNCTION parkd.seal_batch_v1(p_id text, p_tenant text, p_now timestamptz DEFAULT NULL)
+RETURNS SETOF parkd.batches LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp());
+BEGIN
+  UPDATE parkd.batches b
+     SET sealed_at = v_now,
+         finished_at = CASE WHEN b.completed + b.failed + b.cancelled + b.deadline_missed + b.quarantined >= b.total THEN v_now END
+   WHERE b.id = p_id AND (p_tenant = '' OR b.tenant = p_tenant) AND b.sealed_at IS NULL;
+  RETURN QUERY SELECT b.* FROM parkd.batches b WHERE b.id = p_id AND (p_tenant = '' OR b.tenant = p_tenant);
+END $$;
+
+-- Seals the batch, ends its waiting members and asks for the end of those that are claimed. One row per
+-- ended member's (tenant, mailbox_key) and per claimed one (job_id, run_lease, daemon); the batch itself
+-- is read after it. jobs_batch, batches_pkey.
+CREATE FUNCTION parkd.cancel_batch_v1(p_id text, p_tenant text, p_now timestamptz DEFAULT NULL)
+RETURNS TABLE (tenant text, mailbox_key text, job_id bigint, run_lease bigint, daemon bigint) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_owner text; v_waiting bigint[];
+BEGIN
+  SELECT b.tenant INTO v_owner FROM parkd.batches b
+   WHERE b.id = p_id AND (p_tenant = '' OR b.tenant = p_tenant) AND b.finished_at IS NULL;
+  IF NOT FOUND THEN RETURN; END IF;
+  -- Members before the batch, as a finish locks them; then those that came in between.
+  PERFORM FROM (SELECT FROM parkd.jobs j WHERE j.batch_id = p_id AND j.tenant = v_owner ORDER BY j.id FOR UPDATE) x;
+  UPDATE parkd.batches b SET cancel_at = coalesce(b.cancel_at, v_now) WHERE b.id = p_id;
+  PERFORM parkd.seal_batch_v1(p_id, v_owner, v_now);
+  PERFORM FROM (SELECT FROM parkd.jobs j WHERE j.batch_id = p_id AND j.tenant = v_owner ORDER BY j.id FOR UPDATE) x;
+
+  v_waiting := ARRAY(SELECT j.id FROM parkd.jobs j
+    WHERE j.batch_id = p_id AND j.tenant = v_owner AND j.daemon_id IS NULL ORDER BY j.id);
+  RETURN QUERY SELECT e.tenant, e.mailbox_key, NULL::bigint, NULL::bigint, NULL::bigint
+    FROM parkd.end_waiting_v1(v_waiting, 'cancelled', v_now) e;
+  FOR tenant, mailbox_key, job_id, run_lease, daemon IN
+    UPDATE parkd.jobs j SET cancel_at = coalesce(j.cancel_at, v_now)
+     WHERE j.batch_id = p_id AND j.tenant = v_owner AND j.daemon_id IS NOT NULL
+    RETURNING NULL, NULL, j.id, j.run_lease, j.daemon_id
+  LOOP
+    PERFORM pg_notify('parkd_cancel', format('%s %s %s', daemon, job_id, run_lease));
+    RETURN NEXT;
+  END LOOP;
+END $$;
+
 -- --- housekeeping -------------------------------------------------------------------------------
 
 -- One daemon at a time; bounded work a call. The others get zeros.
@@ -760,6 +1047,15 @@ BEGIN
   rescued := parkd.rescue_v1(v_now);
   SELECT coalesce(sum(d.dropped), 0) INTO messages FROM parkd.drop_before_v1('mailbox', interval '0', v_now) d(dropped);
   SELECT coalesce(sum(d.dropped), 0) INTO history_rows FROM parkd.drop_before_v1('history', p_history, v_now) d(dropped);
+
+  -- batches_open, batches_finished
+  PERFORM parkd.seal_batch_v1(b.id, b.tenant, v_now) FROM (
+    SELECT x.id, x.tenant FROM parkd.batches x WHERE x.sealed_at IS NULL AND x.deadline <= v_now
+     ORDER BY x.deadline LIMIT 1000) b;
+  DELETE FROM parkd.batches d WHERE d.id = ANY (ARRAY(
+    SELECT x.id FROM parkd.batches x
+     WHERE x.finished_at <= v_now - p_history AND greatest(x.finished_at, x.deadline) + x.retention + p_history <= v_now
+     ORDER BY x.finished_at LIMIT 1000));
 
   FOR r IN SELECT k.tenant, k.key, k.job_id FROM parkd.idempotency k WHERE k.check_at <= v_now
             ORDER BY k.check_at LIMIT 1000 FOR UPDATE SKIP LOCKED LOOP

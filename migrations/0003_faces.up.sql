@@ -51,6 +51,9 @@ DECLARE
   v_new   numeric;
   v_n     numeric;
   v_mine  text := parkd.my_tenant();
+  v_batch parkd.batches;
+  v_key   parkd.idempotency;
+  v_hash  text;
 BEGIN
   NEW.tenant := coalesce(nullif(NEW.tenant, ''), v_mine);
   IF NEW.tenant <> v_mine AND NOT parkd.acts_for_any() THEN
@@ -92,7 +95,6 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('deadline %s has passed', NEW.deadline),
       HINT = 'Give a deadline that lies ahead, or none.';
   END IF;
-  NEW.retention := coalesce(NEW.retention, interval '7 days');
   IF NEW.retention NOT BETWEEN interval '1 minute' AND interval '30 days' THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
       MESSAGE = format('retention %s is not within 1 minute to 30 days', NEW.retention), HINT = 'For example retention = ''7 days''.';
@@ -106,10 +108,22 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('tenant %s may not submit critical jobs', NEW.tenant),
       HINT = 'Use high, or let an administrator set parkd.tenants.may_be_critical.';
   END IF;
-  IF NEW.batch_id IS NOT NULL AND NOT EXISTS (
-       SELECT FROM parkd.batches b WHERE b.id = NEW.batch_id AND b.tenant = NEW.tenant) THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('there is no batch %s', NEW.batch_id),
-      HINT = 'Open one: SELECT parkd.open_batch();';
+  NEW.batch_id := nullif(NEW.batch_id, '');
+  IF NEW.batch_id IS NOT NULL THEN
+    SELECT * INTO v_batch FROM parkd.batches b WHERE b.id = NEW.batch_id AND b.tenant = NEW.tenant;   -- batches_pkey
+    IF NOT FOUND THEN
+      RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('there is no batch %s', NEW.batch_id),
+        HINT = 'Open one: SELECT parkd.open_batch();';
+    END IF;
+    IF v_batch.deadline <= v_now THEN
+      RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('the deadline of batch %s, %s, has passed', NEW.batch_id, v_batch.deadline), HINT = 'Open a new batch.';
+    END IF;
+    IF NEW.deadline <> v_batch.deadline THEN
+      RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+        MESSAGE = format('deadline %s differs from that of batch %s, %s', NEW.deadline, NEW.batch_id, v_batch.deadline),
+        HINT = 'Leave deadline out: a member has its batch''s.';
+    END IF;
   END IF;
   -- The price is an estimate until a daemon has tokenised the prompt: four bytes a token.
   BEGIN
@@ -126,33 +140,39 @@ BEGIN
   NEW.max_new_tokens := least(v_new, v_model.context_tokens);
   NEW.prompt_tokens := least(octet_length(NEW.body::text) / 4, v_model.context_tokens);
   NEW.tokens_are_exact := false;
-  IF v_body ? 'seed' AND jsonb_typeof(v_body -> 'seed') = 'number' THEN NEW.seed := (v_body ->> 'seed')::numeric::bigint; END IF;
-  NEW.mailbox_key := coalesce(nullif(NEW.mailbox_key, ''), replace(gen_random_uuid()::text, '-', ''));
+  NEW.endpoint := coalesce(NEW.endpoint, '/v1/chat/completions');
+  NEW.max_attempts := coalesce(NEW.max_attempts, 3);
   NEW.priority := coalesce(NEW.priority, CASE WHEN NEW.batch_id IS NULL THEN 'normal' ELSE 'low' END::parkd.priority);
+  IF jsonb_typeof(v_body -> 'seed') = 'number' THEN NEW.seed := (v_body ->> 'seed')::numeric::bigint; END IF;
   NEW.created_at := v_now;
-  NEW.order_key := greatest(v_now, NEW.run_at) + CASE NEW.priority WHEN 'critical' THEN interval '0'
-    WHEN 'high' THEN interval '10 minutes' WHEN 'normal' THEN interval '1 hour' ELSE interval '6 hours' END;
+  NEW.order_key := greatest(v_now, NEW.run_at) + parkd.delay_v1(NEW.priority);
   NEW.state := CASE WHEN NEW.run_at > v_now THEN 'scheduled' ELSE 'queued' END;
   NEW.run_lease := 0; NEW.daemon_id := NULL; NEW.claimed_at := NULL; NEW.cancel_at := NULL;
   NEW.attempts := 0; NEW.interruptions := 0;
   IF NEW.idempotency_key IS NOT NULL THEN
+    v_hash := parkd.content_hash_v1(NEW.endpoint, NEW.model, NEW.mailbox_key, NEW.custom_id, NEW.batch_id, NEW.metadata,
+      NEW.body, NEW.priority, NEW.seed, NEW.run_at, NEW.deadline, NEW.run_timeout, NEW.retention, NEW.max_attempts);
+    -- idempotency_pkey
     INSERT INTO parkd.idempotency AS k (tenant, key, job_id, check_at, content_hash)
-      VALUES (NEW.tenant, NEW.idempotency_key, NEW.id, v_now + interval '24 hours', parkd.content_hash_v1(NEW))
+      VALUES (NEW.tenant, NEW.idempotency_key, NEW.id, v_now + interval '24 hours', v_hash)
       ON CONFLICT (tenant, key) DO UPDATE SET job_id = excluded.job_id, check_at = excluded.check_at,
         content_hash = excluded.content_hash
         WHERE NOT (SELECT a.holds FROM parkd.accepted_v1(k.job_id, v_now) a);
     IF NOT FOUND THEN
+      SELECT * INTO STRICT v_key FROM parkd.idempotency k WHERE k.tenant = NEW.tenant AND k.key = NEW.idempotency_key;
+      IF v_key.content_hash = v_hash THEN RETURN NULL; END IF;   -- the job is there already: the row is passed over
       RAISE EXCEPTION USING ERRCODE = 'unique_violation',
-        MESSAGE = format('idempotency_key %s belongs to job %s already', quote_literal(NEW.idempotency_key),
-          (SELECT k.job_id FROM parkd.idempotency k WHERE k.tenant = NEW.tenant AND k.key = NEW.idempotency_key)),
-        HINT = 'SELECT * FROM parkd.submit(...) returns the job of a repeated key instead.';
+        MESSAGE = format('idempotency_key %s belongs to job %s, whose content differs', quote_literal(NEW.idempotency_key), v_key.job_id),
+        HINT = 'Use another key, or submit the very same job again.';
     END IF;
   END IF;
+  -- From here on what was left out: not part of the content behind the key.
+  NEW.mailbox_key := coalesce(nullif(NEW.mailbox_key, ''), 'mb-' || left(replace(gen_random_uuid()::text, '-', ''), 24));
+  NEW.seed := coalesce(NEW.seed, (random() * 9007199254740991)::bigint);
+  NEW.retention := coalesce(NEW.retention, v_batch.retention, interval '7 days');
+  NEW.deadline := coalesce(NEW.deadline, v_batch.deadline);
   RETURN NEW;
 END $$;
-CREATE FUNCTION parkd.content_hash_v1(j parkd.jobs) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-  SELECT 'sql:' || md5(concat_ws(E'\x01', j.model, j.endpoint, j.custom_id, j.batch_id, j.metadata::text, j.body::text));
-$$;
 CREATE TRIGGER jobs_before_insert BEFORE INSERT ON parkd.jobs
   FOR EACH ROW WHEN (NEW.order_key IS NULL) EXECUTE FUNCTION parkd.before_insert_v1();
 
@@ -168,9 +188,8 @@ SET search_path = pg_catalog, parkd, pg_temp AS $$
 BEGIN
   INSERT INTO parkd.jobs (model, body, custom_id, endpoint, tenant, priority, mailbox_key, metadata, idempotency_key,
                           batch_id, run_at, deadline, retention, run_timeout, seed, max_attempts)
-  SELECT c.model, c.body, c.custom_id, coalesce(c.endpoint, '/v1/chat/completions'), c.tenant, c.priority, c.mailbox_key,
-         c.metadata, c.idempotency_key, c.batch_id, c.run_at, c.deadline, c.retention, c.run_timeout,
-         coalesce(c.seed, (random() * 9007199254740991)::bigint), coalesce(c.max_attempts, 3) FROM new_rows c;
+  SELECT c.model, c.body, c.custom_id, c.endpoint, c.tenant, c.priority, c.mailbox_key, c.metadata, c.idempotency_key,
+         c.batch_id, c.run_at, c.deadline, c.retention, c.run_timeout, c.seed, c.max_attempts FROM new_rows c;
   DELETE FROM parkd.jobs_copy;   -- sees only this transaction's own: nobody else's were ever committed
   RETURN NULL;
 END $$;
@@ -183,7 +202,7 @@ CREATE TRIGGER jobs_copy_after_insert AFTER INSERT ON parkd.jobs_copy REFERENCIN
 -- repeated idempotency_key returns the job it made the first time.
 CREATE FUNCTION parkd.submit(p json) RETURNS TABLE (id bigint, mailbox_key text, existed bool)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
-DECLARE e json; c parkd.jobs_copy; k parkd.idempotency; a record; v_tenant text; v_bad text;
+DECLARE e json; c parkd.jobs_copy; v_bad text;
 BEGIN
   FOR e IN SELECT x FROM json_array_elements(CASE json_typeof(p) WHEN 'array' THEN p ELSE json_build_array(p) END) x LOOP
     SELECT string_agg(o, ', ') INTO v_bad FROM json_object_keys(e) o
@@ -194,31 +213,17 @@ BEGIN
                                WHERE attrelid = 'parkd.jobs_copy'::regclass AND attnum > 0) || '.';
     END IF;
     c := json_populate_record(NULL::parkd.jobs_copy, e);
-    v_tenant := coalesce(c.tenant, parkd.my_tenant());
-    IF c.idempotency_key IS NOT NULL AND (v_tenant = parkd.my_tenant() OR parkd.acts_for_any()) THEN
-      SELECT * INTO k FROM parkd.idempotency x WHERE x.tenant = v_tenant AND x.key = c.idempotency_key;
-      IF FOUND THEN
-        SELECT * INTO a FROM parkd.accepted_v1(k.job_id, clock_timestamp());
-        IF a.holds THEN
-          IF k.content_hash LIKE 'sql:%' AND k.content_hash <> 'sql:' || md5(concat_ws(E'\x01',
-               coalesce(c.model, c.body ->> 'model'), coalesce(c.endpoint, '/v1/chat/completions'), c.custom_id, c.batch_id,
-               c.metadata::text, c.body::text)) THEN
-            RAISE EXCEPTION USING ERRCODE = 'unique_violation',
-              MESSAGE = format('idempotency_key %s belongs to job %s, whose content differs', c.idempotency_key, k.job_id),
-              HINT = 'Use another key.';
-          END IF;
-          id := k.job_id; mailbox_key := a.mailbox_key; existed := true;
-          RETURN NEXT;
-          CONTINUE;
-        END IF;
-      END IF;
-    END IF;
     INSERT INTO parkd.jobs AS j (model, body, custom_id, endpoint, tenant, priority, mailbox_key, metadata, idempotency_key,
                             batch_id, run_at, deadline, retention, run_timeout, seed, max_attempts)
-    VALUES (c.model, c.body, c.custom_id, coalesce(c.endpoint, '/v1/chat/completions'), c.tenant, c.priority, c.mailbox_key,
-            c.metadata, c.idempotency_key, c.batch_id, c.run_at, c.deadline, c.retention, c.run_timeout,
-            coalesce(c.seed, (random() * 9007199254740991)::bigint), coalesce(c.max_attempts, 3))
+    VALUES (c.model, c.body, c.custom_id, c.endpoint, c.tenant, c.priority, c.mailbox_key, c.metadata, c.idempotency_key,
+            c.batch_id, c.run_at, c.deadline, c.retention, c.run_timeout, c.seed, c.max_attempts)
     RETURNING j.id, j.mailbox_key, false INTO id, mailbox_key, existed;
+    IF NOT FOUND THEN          -- the trigger passed it over: its key and content are a job's already
+      existed := true;
+      SELECT k.job_id, a.mailbox_key INTO STRICT id, mailbox_key
+        FROM parkd.idempotency k CROSS JOIN LATERAL parkd.accepted_v1(k.job_id, clock_timestamp()) a
+       WHERE k.tenant = coalesce(nullif(c.tenant, ''), parkd.my_tenant()) AND k.key = c.idempotency_key;
+    END IF;
     RETURN NEXT;
   END LOOP;
 END $$;
@@ -233,66 +238,72 @@ $$;
 -- message stays. By ids, or by failure code (and model) of everything of the tenant.
 CREATE FUNCTION parkd.requeue(p_ids bigint[] DEFAULT NULL, p_error_code text DEFAULT NULL, p_model text DEFAULT NULL,
                               p_limit int DEFAULT 10000)
-RETURNS TABLE (requeued_from bigint, id bigint) LANGUAGE plpgsql SECURITY DEFINER
+RETURNS TABLE (requeued_from bigint, id bigint, mailbox_key text, existed bool) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp AS $$
 BEGIN
-  IF p_ids IS NULL AND p_error_code IS NULL THEN
+  IF coalesce(cardinality(p_ids), 0) = 0 AND coalesce(p_error_code, '') = '' THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'requeue what?',
       HINT = 'parkd.requeue(ARRAY[17, 18]) or parkd.requeue(p_error_code => ''run_timeout'').';
   END IF;
-  RETURN QUERY
-  WITH old AS MATERIALIZED (
-    SELECT m.*, nextval('parkd.jobs_id_seq') AS new_id FROM parkd.mailbox m
-     WHERE m.request IS NOT NULL AND m.expires_at > clock_timestamp()
-       AND (p_ids IS NULL OR m.job_id = ANY (p_ids)) AND (p_error_code IS NULL OR m.error_code = p_error_code)
-       AND (p_model IS NULL OR m.model = p_model)
-       AND (m.tenant = (SELECT parkd.my_tenant()) OR (SELECT parkd.acts_for_any()))
-       AND NOT EXISTS (SELECT FROM parkd.jobs j WHERE j.requeued_from = m.job_id AND j.id = ANY (p_ids))
-     LIMIT p_limit),
-  made AS (
-    INSERT INTO parkd.jobs (id, requeued_from, order_key, model, tenant, mailbox_key, custom_id, metadata, endpoint, priority,
-        seed, run_timeout, retention, max_attempts, n_choices, prompt_tokens, max_new_tokens, tokens_are_exact, body)
-    OVERRIDING SYSTEM VALUE
-    SELECT o.new_id, o.job_id, clock_timestamp() + CASE o.request ->> 'priority' WHEN 'critical' THEN interval '0'
-             WHEN 'high' THEN interval '10 minutes' WHEN 'normal' THEN interval '1 hour' ELSE interval '6 hours' END,
-           o.model, o.tenant, o.mailbox_key, o.custom_id, o.metadata, o.request ->> 'endpoint',
-           (o.request ->> 'priority')::parkd.priority, (o.request ->> 'seed')::bigint,
-           (o.request ->> 'run_timeout')::interval, (o.request ->> 'retention')::interval,
-           (o.request ->> 'max_attempts')::int, (o.request ->> 'n_choices')::int, (o.request ->> 'prompt_tokens')::int,
-           (o.request ->> 'max_new_tokens')::int, (o.request ->> 'tokens_are_exact')::bool, o.request -> 'body'
-      FROM old o)
-  SELECT o.job_id, o.new_id FROM old o;
+  RETURN QUERY SELECT r.requeued_from, r.id, r.mailbox_key, r.existed
+    FROM parkd.requeue_v1(CASE WHEN parkd.acts_for_any() THEN '' ELSE parkd.my_tenant() END, p_ids, coalesce(p_error_code, ''),
+                          coalesce(p_model, ''), p_limit) r;
 END $$;
 
-CREATE FUNCTION parkd.open_batch(p_metadata json DEFAULT NULL, p_deadline timestamptz DEFAULT NULL)
-RETURNS text LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
-  INSERT INTO parkd.batches (tenant, metadata, deadline)
-    VALUES (parkd.my_tenant(), p_metadata, coalesce(p_deadline, clock_timestamp() + interval '24 hours')) RETURNING id;
-$$;
+-- The id of a new batch, or, with an idempotency_key that was used before, of the same one.
+CREATE FUNCTION parkd.open_batch(p_metadata json DEFAULT NULL, p_deadline timestamptz DEFAULT NULL, p_name text DEFAULT NULL,
+                                 p_retention interval DEFAULT NULL, p_idempotency_key text DEFAULT NULL)
+RETURNS text LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
+DECLARE
+  r record;
+  -- The batch a repeated key names is found all the same: its deadline may have passed meanwhile.
+  v_bad_deadline bool := coalesce(p_deadline <= clock_timestamp() OR p_deadline > clock_timestamp() + interval '30 days', false);
+BEGIN
+  IF p_retention NOT BETWEEN interval '1 minute' AND interval '30 days' THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('retention %s is not within 1 minute to 30 days', p_retention), HINT = 'Leave it out for 7 days.';
+  END IF;
+  IF json_typeof(p_metadata) <> 'object' OR octet_length(p_metadata::text) > 65536 OR octet_length(p_name) > 512 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = 'metadata is not a JSON object of at most 65536 bytes, or name has more than 512 bytes';
+  END IF;
+  SELECT o.conflict, (o.batch).id AS id INTO r FROM parkd.open_batch_v1(parkd.my_tenant(), p_name, p_metadata,
+    p_idempotency_key, p_deadline, p_retention, interval '7 days', v_bad_deadline) o;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('deadline %s is not within the next 30 days', p_deadline), HINT = 'Leave it out for 24 hours.';
+  END IF;
+  IF r.conflict THEN
+    RAISE EXCEPTION USING ERRCODE = 'unique_violation',
+      MESSAGE = format('idempotency_key %s belongs to batch %s, whose content differs', quote_literal(p_idempotency_key), r.id),
+      HINT = 'Use another key.';
+  END IF;
+  RETURN r.id;
+END $$;
+CREATE FUNCTION parkd.no_such_batch_v1(p_batch text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('there is no batch %s', p_batch),
+    HINT = 'SELECT id, name, status FROM parkd.batch_status shows yours.';
+END $$;
 -- No more members; the batch is finished when all of them are. Returns how many there are.
 CREATE FUNCTION parkd.seal_batch(p_batch text) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp AS $$
 DECLARE v_total bigint;
 BEGIN
-  UPDATE parkd.batches b
-     SET sealed_at = coalesce(b.sealed_at, clock_timestamp()),
-         finished_at = CASE WHEN b.completed + b.failed + b.cancelled >= b.total
-                            THEN coalesce(b.finished_at, clock_timestamp()) END
-   WHERE b.id = p_batch AND (b.tenant = parkd.my_tenant() OR parkd.acts_for_any()) RETURNING b.total INTO v_total;
-  IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('there is no batch %s', p_batch); END IF;
+  SELECT b.total INTO v_total
+    FROM parkd.seal_batch_v1(p_batch, CASE WHEN parkd.acts_for_any() THEN '' ELSE parkd.my_tenant() END) b;
+  IF NOT FOUND THEN PERFORM parkd.no_such_batch_v1(p_batch); END IF;
   RETURN v_total;
 END $$;
 -- Ends what waits and asks for the end of what runs. Returns how many live members there were.
 CREATE FUNCTION parkd.cancel_batch(p_batch text) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp AS $$
-DECLARE n bigint;
+DECLARE n bigint; v_tenant text := CASE WHEN parkd.acts_for_any() THEN '' ELSE parkd.my_tenant() END;
 BEGIN
-  UPDATE parkd.batches b SET cancel_at = coalesce(b.cancel_at, clock_timestamp()), sealed_at = coalesce(b.sealed_at, clock_timestamp())
-   WHERE b.id = p_batch AND (b.tenant = parkd.my_tenant() OR parkd.acts_for_any());
-  IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('there is no batch %s', p_batch); END IF;
-  SELECT count(c.answer) INTO n FROM (SELECT j.id FROM parkd.jobs j WHERE j.batch_id = p_batch ORDER BY j.id) j
-    CROSS JOIN LATERAL parkd.cancel_v1(j.id, '') c WHERE c.answer IN ('cancelled', 'cancel_requested');
-  PERFORM parkd.seal_batch(p_batch);
+  IF NOT EXISTS (SELECT FROM parkd.batches b WHERE b.id = p_batch AND (v_tenant = '' OR b.tenant = v_tenant)) THEN
+    PERFORM parkd.no_such_batch_v1(p_batch);
+  END IF;
+  SELECT count(*) INTO n FROM parkd.cancel_batch_v1(p_batch, v_tenant);
   RETURN n;
 END $$;
 
@@ -348,12 +359,21 @@ SELECT d.id, d.host, d.pid, d.version, d.started_at, d.beat_at, d.draining,
             WHEN d.draining THEN 'draining' ELSE 'alive' END AS state, d.status -> 'pools' AS pools
   FROM parkd.daemons d;
 
+-- Units of each daemon's pools, as of its last heartbeat; only of daemons that are not gone.
+CREATE VIEW parkd.pools AS
+SELECT d.id AS daemon_id, d.host, p.model, p.capacity_units, p.in_use_units, p.running, p.parked, d.beat_at
+  FROM parkd.daemons d
+ CROSS JOIN LATERAL json_to_recordset(CASE json_typeof(d.status -> 'pools') WHEN 'array' THEN d.status -> 'pools' ELSE '[]' END)
+       p(model text, capacity_units bigint, in_use_units bigint, running bigint, parked bigint)
+ WHERE d.lost_at IS NULL;
+
+-- The states of lib/store/batch.h. Members that have not ended stand in parkd.live.
 CREATE VIEW parkd.batch_status WITH (security_barrier) AS
-SELECT b.id, b.tenant, b.total, b.completed, b.failed, b.cancelled, b.truncated,
-       b.total - b.completed - b.failed - b.cancelled AS unfinished,
+SELECT b.id, b.tenant, b.name, b.total, b.completed, b.failed, b.cancelled, b.deadline_missed, b.quarantined, b.truncated,
+       b.total - b.completed - b.failed - b.cancelled - b.deadline_missed - b.quarantined AS unfinished,
        CASE WHEN b.finished_at IS NOT NULL THEN 'finished' WHEN b.cancel_at IS NOT NULL THEN 'cancelling'
             WHEN b.sealed_at IS NOT NULL THEN 'in_progress' ELSE 'open' END AS status,
-       b.created_at, b.sealed_at, b.finished_at, b.deadline, b.metadata
+       b.created_at, b.sealed_at, b.finished_at, b.deadline, b.retention, b.metadata
   FROM parkd.batches b WHERE b.tenant = (SELECT parkd.my_tenant()) OR (SELECT parkd.acts_for_any());
 
 CREATE VIEW parkd.costs WITH (security_barrier) AS
@@ -384,8 +404,8 @@ GRANT INSERT ON parkd.jobs_copy TO parkd_submitter, parkd_admin;
 GRANT SELECT ON parkd.jobs, parkd.mailbox TO parkd_submitter, parkd_reader, parkd_daemon, parkd_admin;
 GRANT SELECT ON parkd.results, parkd.live, parkd.batch_status, parkd.costs, parkd.depth, parkd.depth_by_tenant
   TO parkd_submitter, parkd_reader, parkd_daemon, parkd_admin;
-GRANT SELECT ON parkd.depth, parkd.depth_by_tenant, parkd.workers TO parkd_monitor;
-GRANT SELECT ON parkd.workers TO parkd_daemon, parkd_admin;
+GRANT SELECT ON parkd.depth, parkd.depth_by_tenant, parkd.workers, parkd.pools TO parkd_monitor;
+GRANT SELECT ON parkd.workers, parkd.pools TO parkd_daemon, parkd_admin;
 GRANT SELECT ON parkd.history, parkd.models, parkd.settings, parkd.limits, parkd.tenants, parkd.tenant_logins,
   parkd.batches, parkd.depth_samples, parkd.daemons, parkd.schema_version TO parkd_daemon, parkd_admin;
 GRANT DELETE ON parkd.mailbox TO parkd_daemon;
@@ -404,8 +424,8 @@ BEGIN
     ELSIF f.name IN ('register_v1', 'heartbeat_v1', 'unregister_v1', 'return_unknown_claims_v1', 'submit_v1', 'claim_v1',
                      'finish_v1', 'release_v1', 'cancel_v1', 'maintain_v1', 'sample_depth_v1', 'horizon_v1',
                      'ensure_partitions_v1', 'ensure_partitions_for_v1', 'fetch_v1', 'take_v1', 'message_of_v1',
-                     'count_messages_v1', 'waiting_singles_v1', 'us_v1', 'from_us_v1', 'timeline_v1',
-                     'register_model_v1') THEN
+                     'count_messages_v1', 'waiting_singles_v1', 'us_v1', 'from_us_v1', 'now_v1', 'timeline_v1',
+                     'register_model_v1', 'requeue_v1', 'open_batch_v1', 'seal_batch_v1', 'cancel_batch_v1') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_daemon', f.signature);
     END IF;
   END LOOP;

@@ -20,7 +20,7 @@ RETURNS TABLE (
   prompt_tokens int, max_new_tokens int, n_choices int, attempts int, max_attempts int,
   interruptions int, priority parkd.priority, tokens_are_exact bool, model text, tenant text,
   mailbox_key text, endpoint text, custom_id text, batch_id text, idempotency_key text, metadata json,
-  body json, deaths_alone int, suspect_group bigint, noted_lease bigint)
+  body json, requeued_from bigint, deaths_alone int, suspect_group bigint, noted_lease bigint)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$

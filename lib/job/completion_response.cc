@@ -1,6 +1,8 @@
 #include "lib/job/completion_response.h"
 
+#include <algorithm>
 #include <array>
+#include <boost/json.hpp>
 #include <charconv>
 #include <cmath>
 
@@ -127,6 +129,21 @@ std::string render_completion(const CompletionResponse& response) {
   append_figures(out, response.figures);
   out += '}';
   return out;
+}
+
+bool is_truncated(std::string_view body) {
+  namespace json = boost::json;
+  json::error_code error;
+  const json::value response = json::parse(body, error);
+  if (error || !response.is_object()) return false;
+  const json::value* choices = response.get_object().if_contains("choices");
+  if (choices == nullptr || !choices->is_array()) return false;
+  return std::any_of(
+      choices->get_array().begin(), choices->get_array().end(), [](const json::value& choice) {
+        if (!choice.is_object()) return false;
+        const json::value* reason = choice.get_object().if_contains("finish_reason");
+        return reason != nullptr && reason->is_string() && reason->get_string() == "length";
+      });
 }
 
 std::string render_error(int32_t http_status, std::string_view code, std::string_view message,

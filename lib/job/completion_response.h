@@ -56,6 +56,10 @@ struct CompletionResponse {
 // {"id":"chatcmpl-<job id>","object":"chat.completion",...,"parkd":{...}}, one line.
 std::string render_completion(const CompletionResponse& response);
 
+// Whether a choice of this response body ended at its token limit (finish_reason "length"). False
+// for what is no response body.
+bool is_truncated(std::string_view body);
+
 // {"error":{"message":...,"type":...,"param":...,"code":...}}. `code` empty: null; so is `param`.
 // `type` follows from the HTTP status: invalid_request_error below 500, server_error from there.
 std::string render_error(int32_t http_status, std::string_view code, std::string_view message,

@@ -79,6 +79,7 @@ struct Job {
   int32_t deaths_alone = 0;    // noted deaths at which nothing else was in the engine
   uint64_t suspect_group = 0;  // it runs in no other company than this group's; 0: no suspect
   RunLease noted_lease;        // the last run whose death was noted
+  JobId requeued_from = 0;     // the finished job this one was made from; 0: none
   RunLease lease;
   WallTime claimed_at{};
 };

@@ -6,8 +6,9 @@
 // it pushes into an Inbox. Verbs may be called from any thread. After stop() every verb completes
 // with unavailable.
 //
-// What is durable when a completion says ok: submit, finish, cancel, release, take, note_deaths:
-// synced. Claims are not: an embedded store re-queues every unfinished job when it is opened again.
+// What is durable when a completion says ok: submit, finish, cancel, release, take, requeue,
+// note_deaths, and the verbs that change a batch: synced. Claims are not: an embedded store
+// re-queues every unfinished job when it is opened again.
 //
 // Implementations: lib/store/memory (the reference semantics), lib/store/rocksdb (the embedded
 // default). tests/store/conformance runs one suite on all of them. DESIGN.md has the table of
@@ -27,6 +28,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/status.h"
 #include "lib/job/job.h"
+#include "lib/store/batch.h"
 
 namespace parkd {
 
@@ -39,7 +41,7 @@ struct StoreOptions {
   std::chrono::seconds idempotency_retention_min{24 * 3600};
   std::optional<int64_t> queue_depth_max;  // live single jobs a model may have waiting; empty: none
   std::map<std::string, std::optional<int64_t>> queue_depth_max_of_model;  // instead of it
-  int64_t batch_jobs_max = 50'000;                                         // jobs in one submit
+  int64_t batch_jobs_max = 50'000;  // jobs in one submit, and members of one batch
 
   std::optional<int64_t> depth_max(const std::string& model) const {
     const auto own = queue_depth_max_of_model.find(model);
@@ -125,6 +127,35 @@ enum class CancelAnswer {
   not_found,
 };
 
+// --- requeue
+// --------------------------------------------------------------------------------------
+
+// Finished jobs that did not complete and whose message is still there: those of `ids`, or all with
+// this error code; both, if both are given.
+struct RequeueRequest {
+  std::string tenant;  // empty: any tenant's (the caller is privileged)
+  std::vector<JobId> ids;
+  std::string error_code;  // "run_timeout", "cancelled" ...; empty: any
+  std::string model;       // empty: any
+  int32_t limit = 10'000;
+};
+
+struct RequeuedJob {
+  JobId requeued_from = 0;
+  JobId id = 0;  // the new one
+  std::string mailbox_key;
+  bool existed = false;  // requeued before: what it became then, as long as its message could live
+};
+
+// --- batches (batch.h)
+// -----------------------------------------------------------------------------
+
+struct BatchFilter {
+  std::optional<std::string> tenant;
+  std::string after;  // a batch id: those opened before it; empty: from the newest
+  int32_t limit = 100;
+};
+
 // --- reading
 // --------------------------------------------------------------------------------------
 
@@ -195,7 +226,9 @@ class JobStore {
   virtual void set_observer(StoreObserver observer) = 0;
 
   // Accepts all of `jobs` or none. Errors: invalid (param = "jobs[i].field"), conflict (idempotency
-  // key of another content), exhausted (queue depth with both numbers).
+  // key of another content, a batch that takes no more), exhausted (queue depth with both numbers).
+  // A batch_id that names a batch of the tenant makes a member of it; any other is a label of the
+  // submitter's own, without an account.
   virtual void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) = 0;
 
   // Up to max_jobs queued jobs of the model, in order: critical first; then tenants by fair share
@@ -219,6 +252,24 @@ class JobStore {
   // `tenant` empty: any tenant's job (the caller is privileged).
   virtual void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) = 0;
 
+  // Makes a new job of each finished one the request names, under the same mailbox key; the old
+  // message stays. A job is requeued once: asked for again, by id, it answers what it became. The
+  // order is that of the old jobs' ends. New jobs are not held by the queue's depth. Errors:
+  // invalid (neither ids nor error_code).
+  virtual void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) = 0;
+
+  // Errors: invalid (param = the field), conflict (idempotency key of another content).
+  virtual void open_batch(BatchSpec spec, Completion<OpenedBatch> done) = 0;
+  // Both are idempotent and answer the batch as it is then; cancelling seals, ends the members that
+  // wait and asks for the end of those that are claimed, all in one commit. `tenant` empty: any.
+  // Errors: not_found.
+  virtual void seal_batch(std::string id, std::string tenant, Completion<Batch> done) = 0;
+  virtual void cancel_batch(std::string id, std::string tenant, Completion<Batch> done) = 0;
+  // With live members counted. Errors: not_found.
+  virtual void get_batch(std::string id, std::string tenant, Completion<Batch> done) = 0;
+  // The newest first. Errors: invalid (param = "after": no such batch).
+  virtual void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) = 0;
+
   virtual void get(JobId id, std::string tenant, Completion<JobRecord> done) = 0;
   virtual void list(ListFilter filter, Completion<std::vector<Job>> done) = 0;
 
@@ -229,8 +280,8 @@ class JobStore {
                     Completion<std::vector<Message>> done) = 0;
 
   // Housekeeping, called every few seconds: wakes scheduled jobs that are due, ends waiting jobs
-  // past their deadline (the earliest first), drops expired messages, history rows and idempotency
-  // keys. Bounded work a call.
+  // past their deadline (the earliest first), seals batches past theirs, drops expired messages,
+  // history rows, idempotency keys and batches. Bounded work a call.
   virtual void purge(Completion<PurgeAnswer> done) = 0;
 
   virtual void stats(Completion<StoreStats> done) = 0;

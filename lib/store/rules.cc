@@ -44,13 +44,7 @@ Status check_times(const JobSpec& spec, size_t index, WallTime now) {
     return refuse(index, "run_timeout",
                   std::to_string(spec.run_timeout->count()) + " s is not above 0");
   }
-  if (spec.retention && (*spec.retention < kRetentionMin || *spec.retention > kRetentionMax)) {
-    return refuse(index, "retention",
-                  std::to_string(spec.retention->count()) + " s is not within " +
-                      std::to_string(kRetentionMin.count()) + " to " +
-                      std::to_string(kRetentionMax.count()) + " s");
-  }
-  return {};
+  return check_retention(spec.retention, param(index, "retention"));
 }
 
 Status check_spec(const JobSpec& spec, size_t index, WallTime now) {
@@ -118,6 +112,15 @@ Status check_submission(const std::vector<JobSpec>& jobs, const StoreOptions& op
   return {};
 }
 
+Status check_retention(const std::optional<std::chrono::seconds>& retention,
+                       std::string_view field) {
+  if (!retention || (*retention >= kRetentionMin && *retention <= kRetentionMax)) return {};
+  return invalid_param(std::string(field),
+                       std::string(field) + " " + std::to_string(retention->count()) +
+                           " s is not within " + std::to_string(kRetentionMin.count()) + " to " +
+                           std::to_string(kRetentionMax.count()) + " s");
+}
+
 Status queue_is_full(std::string_view model, int64_t depth, int64_t n_new, int64_t limit) {
   std::string text = "the queue of model " + std::string(model) + " is full: ";
   text += std::to_string(depth) + " jobs are waiting, the limit is " + std::to_string(limit);
@@ -148,6 +151,30 @@ uint64_t content_fingerprint(const JobSpec& spec) {
   fingerprint.add(seconds_of(spec.retention));
   fingerprint.add(static_cast<int64_t>(spec.max_attempts));
   return fingerprint.value();
+}
+
+uint64_t content_fingerprint(const BatchSpec& spec) {
+  Fingerprint fingerprint;
+  for (const std::string* text :
+       {&spec.tenant, &spec.name, &spec.metadata, &spec.idempotency_key}) {
+    fingerprint.add(std::string_view(*text));
+  }
+  fingerprint.add(micros_of(spec.deadline));
+  fingerprint.add(seconds_of(spec.retention));
+  return fingerprint.value();
+}
+
+Status check_requeue(const RequeueRequest& request) {
+  if (!request.ids.empty() || !request.error_code.empty()) return {};
+  return invalid_param("ids", "requeue needs ids or an error_code, or it would requeue everything");
+}
+
+JobSpec requeued_spec(JobSpec spec) {
+  spec.batch_id.clear();
+  spec.idempotency_key.clear();
+  spec.run_at.reset();
+  spec.deadline.reset();
+  return spec;
 }
 
 Job new_job(JobSpec spec, JobId id, WallTime now, const StoreOptions& options) {

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -33,6 +34,10 @@ Status queue_is_full(std::string_view model, int64_t depth, int64_t n_new, int64
 // The refusal of a key that names a job of another content.
 Status key_has_other_content(size_t index, std::string_view idempotency_key, JobId id);
 
+// The refusal of a retention outside of its bounds; `field` names it.
+Status check_retention(const std::optional<std::chrono::seconds>& retention,
+                       std::string_view field);
+
 // What two submissions with one idempotency key must agree in: all that the submitter chose, and
 // nothing that was derived from it (token counts) or filled in later.
 uint64_t content_fingerprint(const JobSpec& spec);
@@ -40,6 +45,12 @@ uint64_t content_fingerprint(const JobSpec& spec);
 // The job a checked spec becomes: mailbox key, seed and retention filled in; queued, or scheduled
 // when run_at lies ahead.
 Job new_job(JobSpec spec, JobId id, WallTime now, const StoreOptions& options);
+
+Status check_requeue(const RequeueRequest& request);
+
+// What a finished job that did not complete is submitted as by requeue: the same, but for nobody's
+// batch, without its idempotency key, and without the times that have passed.
+JobSpec requeued_spec(JobSpec spec);
 
 // The message of a job that ends now, by the run `lease` or, when nobody ran it, by (0,0).
 Message message_of(const Job& job, RunLease lease, Ending ending, uint64_t sequence, WallTime now);

@@ -12,7 +12,11 @@ namespace {
 template <class Decode>
 void round_trip(Decode decode, std::string_view bytes) {
   const auto record = decode(bytes);
-  if (record.ok() && parkd::record::encode(*record) != bytes) std::abort();
+  if (!record.ok()) return;
+  const std::string again = parkd::record::encode(*record);
+  // A record of an older version is written anew in the present one.
+  const bool is_older = bytes[0] != again[0];
+  if (is_older ? !decode(again).ok() : again != bytes) std::abort();
 }
 
 }  // namespace
@@ -20,7 +24,7 @@ void round_trip(Decode decode, std::string_view bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
-  switch (data[0] % 5) {
+  switch (data[0] % 7) {
     case 0:
       round_trip(parkd::record::decode_job, bytes);
       break;
@@ -32,6 +36,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       break;
     case 3:
       round_trip(parkd::record::decode_key, bytes);
+      break;
+    case 5:
+      round_trip(parkd::record::decode_request, bytes);
+      break;
+    case 6:
+      round_trip(parkd::record::decode_batch, bytes);
       break;
     case 4: {
       const auto due = parkd::record::decode_due_key(bytes);

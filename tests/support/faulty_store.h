@@ -104,6 +104,24 @@ class FaultyStore final : public JobStore {
             Completion<std::vector<Message>> done) override {
     store_->take(std::move(tenant), std::move(mailbox_key), std::move(sequences), std::move(done));
   }
+  void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) override {
+    store_->requeue(std::move(request), std::move(done));
+  }
+  void open_batch(BatchSpec spec, Completion<OpenedBatch> done) override {
+    store_->open_batch(std::move(spec), std::move(done));
+  }
+  void seal_batch(std::string id, std::string tenant, Completion<Batch> done) override {
+    store_->seal_batch(std::move(id), std::move(tenant), std::move(done));
+  }
+  void cancel_batch(std::string id, std::string tenant, Completion<Batch> done) override {
+    store_->cancel_batch(std::move(id), std::move(tenant), std::move(done));
+  }
+  void get_batch(std::string id, std::string tenant, Completion<Batch> done) override {
+    store_->get_batch(std::move(id), std::move(tenant), std::move(done));
+  }
+  void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) override {
+    store_->list_batches(std::move(filter), std::move(done));
+  }
   void purge(Completion<PurgeAnswer> done) override { store_->purge(std::move(done)); }
   void stats(Completion<StoreStats> done) override { store_->stats(std::move(done)); }
   void stop() override { store_->stop(); }

@@ -81,6 +81,30 @@ class StoreDriver {
       store_.take(std::move(tenant), std::move(key), std::move(sequences), std::move(done));
     });
   }
+  Result<std::vector<RequeuedJob>> requeue(RequeueRequest request) {
+    return wait<std::vector<RequeuedJob>>(
+        [&](auto done) { store_.requeue(std::move(request), std::move(done)); });
+  }
+  Result<OpenedBatch> open_batch(BatchSpec spec) {
+    return wait<OpenedBatch>(
+        [&](auto done) { store_.open_batch(std::move(spec), std::move(done)); });
+  }
+  Result<Batch> seal_batch(std::string id, std::string tenant) {
+    return wait<Batch>(
+        [&](auto done) { store_.seal_batch(std::move(id), std::move(tenant), std::move(done)); });
+  }
+  Result<Batch> cancel_batch(std::string id, std::string tenant) {
+    return wait<Batch>(
+        [&](auto done) { store_.cancel_batch(std::move(id), std::move(tenant), std::move(done)); });
+  }
+  Result<Batch> get_batch(std::string id, std::string tenant) {
+    return wait<Batch>(
+        [&](auto done) { store_.get_batch(std::move(id), std::move(tenant), std::move(done)); });
+  }
+  Result<std::vector<Batch>> list_batches(BatchFilter filter) {
+    return wait<std::vector<Batch>>(
+        [&](auto done) { store_.list_batches(std::move(filter), std::move(done)); });
+  }
   Result<PurgeAnswer> purge() {
     return wait<PurgeAnswer>([&](auto done) { store_.purge(std::move(done)); });
   }

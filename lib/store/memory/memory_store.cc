@@ -25,6 +25,10 @@ struct Past {
   HistoryRow row;
   RunLease lease;
   WallTime expires_at{};
+  uint64_t sequence = 0;  // of its message
+  WallTime message_expires_at{};
+  JobSpec request;  // what requeue submits
+  JobId requeued_as = 0;
 };
 
 struct KnownKey {
@@ -34,6 +38,12 @@ struct KnownKey {
   std::optional<WallTime> expires_at;  // empty while the job lives
 };
 
+struct LiveBatch {
+  Batch batch;
+  uint64_t fingerprint = 0;  // of its spec as it came
+};
+
+using TenantKey = std::pair<std::string, std::string>;  // (tenant, batch id or idempotency key)
 using Keys = std::map<std::pair<std::string, std::string>, KnownKey>;  // (tenant, key)
 
 // Start-time fair queueing (Goyal, Vin, Cheng 1996) of one model's tenants over need_tokens.
@@ -82,6 +92,27 @@ class MemoryStore final : public JobStore {
   void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override {
     run<CancelAnswer>([&](WallTime now, News& news) { return cancel_now(id, tenant, now, news); },
                       done);
+  }
+  void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) override {
+    run<std::vector<RequeuedJob>>(
+        [&](WallTime now, News& news) { return requeue_now(request, now, news); }, done);
+  }
+  void open_batch(BatchSpec spec, Completion<OpenedBatch> done) override {
+    run<OpenedBatch>([&](WallTime now, News&) { return open_batch_now(std::move(spec), now); },
+                     done);
+  }
+  void seal_batch(std::string id, std::string tenant, Completion<Batch> done) override {
+    run<Batch>([&](WallTime now, News&) { return seal_batch_now(id, tenant, now); }, done);
+  }
+  void cancel_batch(std::string id, std::string tenant, Completion<Batch> done) override {
+    run<Batch>([&](WallTime now, News& news) { return cancel_batch_now(id, tenant, now, news); },
+               done);
+  }
+  void get_batch(std::string id, std::string tenant, Completion<Batch> done) override {
+    run<Batch>([&](WallTime, News&) { return get_batch_now(id, tenant); }, done);
+  }
+  void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) override {
+    run<std::vector<Batch>>([&](WallTime, News&) { return list_batches_now(filter); }, done);
   }
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override {
     run<JobRecord>([&](WallTime now, News&) { return get_now(id, tenant, now); }, done);
@@ -190,6 +221,7 @@ class MemoryStore final : public JobStore {
     std::vector<SubmittedJob> answers;
     std::vector<Job> accepted;
     std::map<std::string, int64_t> n_new;
+    std::map<TenantKey, int64_t> n_members;
     for (size_t i = 0; i < specs.size(); ++i) {
       PARKD_ASSIGN_OR_RETURN(const std::optional<SubmittedJob> repeated,
                              find_repeated(specs[i], i, now, keys_));
@@ -200,6 +232,11 @@ class MemoryStore final : public JobStore {
         continue;
       }
       const uint64_t fingerprint = content_fingerprint(specs[i]);
+      if (const Batch* batch = find_batch(specs[i].batch_id, specs[i].tenant)) {
+        const int64_t n = ++n_members[{batch->spec.tenant, batch->id}];
+        PARKD_RETURN_IF_ERROR(check_member(*batch, specs[i], i, n, options_, now));
+        become_member(specs[i], *batch);
+      }
       const Job job = new_job(std::move(specs[i]), next_id++, now, options_);
       if (job.spec.batch_id.empty()) ++n_new[job.spec.model];
       if (!job.spec.idempotency_key.empty()) {
@@ -212,6 +249,7 @@ class MemoryStore final : public JobStore {
     PARKD_RETURN_IF_ERROR(check_depth(n_new));
     PARKD_KILL_POINT("submit.before_commit");
     for (auto& [name, key] : fresh_keys) keys_[name] = std::move(key);
+    for (const auto& [name, n] : n_members) batches_.at(name).batch.total += n;
     next_id_ = next_id;
     for (Job& job : accepted) {
       if (job.state == JobState::queued) news.models.insert(job.spec.model);
@@ -292,7 +330,15 @@ class MemoryStore final : public JobStore {
   void end(JobId id, RunLease lease, Ending ending, WallTime now, News& news) {
     const Job job = jobs_.at(id).job;
     const Message message = message_of(job, lease, std::move(ending), ++last_sequence_, now);
-    past_[id] = {history_of(message), lease, history_expires_at(message, options_)};
+    past_[id] = {history_of(message),
+                 lease,
+                 history_expires_at(message, options_),
+                 message.sequence,
+                 message.expires_at,
+                 job.spec,
+                 0};
+    const auto batch = batches_.find({job.spec.tenant, job.spec.batch_id});
+    if (batch != batches_.end()) count_end(batch->second.batch, message.ending, now);
     if (!job.spec.idempotency_key.empty()) {
       keys_.at({job.spec.tenant, job.spec.idempotency_key}).expires_at =
           idempotency_expires_at(job, now, options_);
@@ -381,6 +427,129 @@ class MemoryStore final : public JobStore {
     return CancelAnswer::cancelled;
   }
 
+  // --- requeue
+
+  static bool matches(const RequeueRequest& request, const Past& past) {
+    const HistoryRow& row = past.row;
+    const bool named = std::count(request.ids.begin(), request.ids.end(), row.job_id) > 0 ||
+                       (request.ids.empty() && past.requeued_as == 0);
+    return named && may_act(request.tenant, row.tenant) && row.outcome != Outcome::completed &&
+           (request.error_code.empty() || request.error_code == row.error_code) &&
+           (request.model.empty() || request.model == row.model);
+  }
+
+  Result<std::vector<RequeuedJob>> requeue_now(const RequeueRequest& request, WallTime now,
+                                               News& news) {
+    PARKD_RETURN_IF_ERROR(check_requeue(request));
+    std::map<uint64_t, Past*> ended;  // by sequence of their messages
+    for (auto& [id, past] : past_) {
+      const bool can = past.requeued_as != 0 || messages_.contains(past.sequence);
+      if (can && past.message_expires_at > now && matches(request, past)) {
+        ended[past.sequence] = &past;
+      }
+    }
+    std::vector<RequeuedJob> answers;
+    for (auto& [sequence, past] : ended) {
+      if (static_cast<int64_t>(answers.size()) >= request.limit) break;
+      const JobId old_id = past->row.job_id;
+      const bool existed = past->requeued_as != 0;
+      if (!existed) {
+        Job job = new_job(requeued_spec(past->request), next_id_++, now, options_);
+        job.requeued_from = old_id;
+        past->requeued_as = job.id;
+        news.models.insert(job.spec.model);
+        jobs_[job.id].job = std::move(job);
+      }
+      answers.push_back({old_id, past->requeued_as, past->request.mailbox_key, existed});
+    }
+    return answers;
+  }
+
+  // --- batches
+
+  // `tenant` empty: any tenant's.
+  Batch* find_batch(const std::string& id, const std::string& tenant) {
+    for (auto& [name, live] : batches_) {
+      if (name.second == id && may_act(tenant, name.first)) return &live.batch;
+    }
+    return nullptr;
+  }
+
+  Result<OpenedBatch> open_batch_now(BatchSpec spec, WallTime now) {
+    const uint64_t fingerprint = content_fingerprint(spec);
+    for (const auto& [name, live] : batches_) {
+      if (spec.idempotency_key.empty() || name.first != spec.tenant ||
+          live.batch.spec.idempotency_key != spec.idempotency_key) {
+        continue;
+      }
+      if (live.fingerprint != fingerprint) {
+        return batch_key_has_other_content(spec.idempotency_key, live.batch.id);
+      }
+      return OpenedBatch{live.batch, true};
+    }
+    PARKD_RETURN_IF_ERROR(check_batch(spec, now));
+    const Batch batch = new_batch(std::move(spec), now, options_);
+    batches_[{batch.spec.tenant, batch.id}] = {batch, fingerprint};
+    return OpenedBatch{batch, false};
+  }
+
+  Result<Batch> seal_batch_now(const std::string& id, const std::string& tenant, WallTime now) {
+    Batch* batch = find_batch(id, tenant);
+    if (batch == nullptr) return no_such_batch(id);
+    seal(*batch, now);
+    return *batch;
+  }
+
+  Result<Batch> cancel_batch_now(const std::string& id, const std::string& tenant, WallTime now,
+                                 News& news) {
+    Batch* batch = find_batch(id, tenant);
+    if (batch == nullptr) return no_such_batch(id);
+    if (batch->finished_at) return *batch;
+    if (!batch->cancel_at) batch->cancel_at = now;
+    seal(*batch, now);
+    std::vector<JobId> members;
+    for (const auto& [job_id, live] : jobs_) {
+      if (is_member(live.job, *batch)) members.push_back(job_id);
+    }
+    for (const JobId job_id : members) {
+      PARKD_RETURN_IF_ERROR(cancel_now(job_id, "", now, news).status());
+    }
+    return *batch;
+  }
+
+  static bool is_member(const Job& job, const Batch& batch) {
+    return job.spec.batch_id == batch.id && job.spec.tenant == batch.spec.tenant;
+  }
+
+  Result<Batch> get_batch_now(const std::string& id, const std::string& tenant) {
+    const Batch* found = find_batch(id, tenant);
+    if (found == nullptr) return no_such_batch(id);
+    Batch batch = *found;
+    batch.live.emplace();
+    for (const auto& [job_id, live] : jobs_) {
+      if (!is_member(live.job, batch)) continue;
+      if (live.job.state == JobState::scheduled) ++batch.live->scheduled;
+      if (live.job.state == JobState::queued) ++batch.live->queued;
+      if (live.job.state == JobState::claimed) ++batch.live->claimed;
+    }
+    return batch;
+  }
+
+  Result<std::vector<Batch>> list_batches_now(const BatchFilter& filter) {
+    const Batch* after = find_batch(filter.after, "");
+    if (!filter.after.empty() && after == nullptr) return no_batch_to_list_after(filter.after);
+    std::vector<Batch> found;
+    for (const auto& [name, live] : batches_) {
+      if (filter.tenant && *filter.tenant != name.first) continue;
+      if (after == nullptr || is_newer(*after, live.batch)) found.push_back(live.batch);
+    }
+    std::sort(found.begin(), found.end(), is_newer);
+    if (static_cast<int64_t>(found.size()) > filter.limit) {
+      found.resize(static_cast<size_t>(std::max(filter.limit, 0)));
+    }
+    return found;
+  }
+
   // --- reading
 
   Result<JobRecord> get_now(JobId id, const std::string& tenant, WallTime now) const {
@@ -460,6 +629,13 @@ class MemoryStore final : public JobStore {
     answer.messages =
         drop(messages_, [&](const Message& message) { return message.expires_at <= now; });
     answer.history_rows = drop(past_, [&](const Past& past) { return past.expires_at <= now; });
+    for (auto& [name, live] : batches_) {
+      if (*live.batch.spec.deadline <= now) seal(live.batch, now);
+    }
+    drop(batches_, [&](const LiveBatch& live) {
+      const auto expires_at = batch_expires_at(live.batch, options_);
+      return expires_at && *expires_at <= now;
+    });
     drop(keys_,
          [&](const KnownKey& key) { return key.expires_at.has_value() && *key.expires_at <= now; });
     return answer;
@@ -515,6 +691,7 @@ class MemoryStore final : public JobStore {
   std::map<uint64_t, Message> messages_;
   std::map<JobId, Past> past_;
   Keys keys_;
+  std::map<TenantKey, LiveBatch> batches_;
   std::map<std::string, Shares> shares_;
 };
 

@@ -102,6 +102,24 @@ class OutboxStore final : public JobStore {
   void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override {
     queue_->cancel(id, std::move(tenant), std::move(done));
   }
+  void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) override {
+    queue_->requeue(std::move(request), std::move(done));
+  }
+  void open_batch(BatchSpec spec, Completion<OpenedBatch> done) override {
+    queue_->open_batch(std::move(spec), std::move(done));
+  }
+  void seal_batch(std::string id, std::string tenant, Completion<Batch> done) override {
+    queue_->seal_batch(std::move(id), std::move(tenant), std::move(done));
+  }
+  void cancel_batch(std::string id, std::string tenant, Completion<Batch> done) override {
+    queue_->cancel_batch(std::move(id), std::move(tenant), std::move(done));
+  }
+  void get_batch(std::string id, std::string tenant, Completion<Batch> done) override {
+    queue_->get_batch(std::move(id), std::move(tenant), std::move(done));
+  }
+  void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) override {
+    queue_->list_batches(std::move(filter), std::move(done));
+  }
   void list(ListFilter filter, Completion<std::vector<Job>> done) override {
     queue_->list(std::move(filter), std::move(done));
   }
@@ -138,7 +156,9 @@ class OutboxStore final : public JobStore {
   void take(std::string tenant, std::string mailbox_key, std::vector<uint64_t> sequences,
             Completion<std::vector<Message>> done) override {
     delivery_->take(std::move(tenant), std::move(mailbox_key), std::move(sequences),
-                    std::move(done));
+                    [this, done](Result<std::vector<Message>> taken) {
+                      forget_requests(std::move(taken), done);
+                    });
   }
 
   void purge(Completion<PurgeAnswer> done) override {
@@ -188,6 +208,23 @@ class OutboxStore final : public JobStore {
   void wake_delivery() {
     const std::lock_guard lock(mutex_);
     if (delivery_ != nullptr) delivery_->wake();
+  }
+
+  // What was taken cannot be requeued: the queue still has the requests of those that failed. A
+  // crash before this leaves them until they expire.
+  void forget_requests(Result<std::vector<Message>> taken,
+                       const Completion<std::vector<Message>>& done) {
+    std::vector<RequestPlace> places;
+    for (const Message& message : taken.ok() ? *taken : std::vector<Message>()) {
+      if (message.ending.outcome == Outcome::completed) continue;
+      places.push_back({message.ending.error_code, message.sequence});
+    }
+    if (places.empty()) {
+      done(std::move(taken));
+      return;
+    }
+    outbox_->forget_requests(std::move(places),
+                             [done, taken = std::move(taken)](Result<int64_t>) { done(taken); });
   }
 
   // --- the read thread

@@ -12,6 +12,7 @@
 #include "lib/base/log.h"
 #include "lib/base/text.h"
 #include "lib/base/thread.h"
+#include "lib/store/postgres/batch_verbs.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/depth_estimate.h"
 #include "lib/store/postgres/listener.h"
@@ -111,6 +112,48 @@ class PostgresStore final : public JobStore {
   void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override {
     read<CancelAnswer>(std::move(done), [this, id, tenant = std::move(tenant)](Connection& c) {
       return cancel_now(c, id, tenant);
+    });
+  }
+  void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) override {
+    read<std::vector<RequeuedJob>>(std::move(done),
+                                   [this, request = std::move(request)](Connection& c) {
+                                     News news;
+                                     auto requeued = requeue_jobs(c, request, now(), news);
+                                     if (requeued.ok() && !news.models.empty()) count_commit();
+                                     tell(news);
+                                     return requeued;
+                                   });
+  }
+  void open_batch(BatchSpec spec, Completion<OpenedBatch> done) override {
+    const bool repeatable = !spec.idempotency_key.empty();
+    push_read<OpenedBatch>(std::move(done), repeatable,
+                           [this, spec = std::move(spec)](Connection& c) -> Result<OpenedBatch> {
+                             auto opened = open_batch_row(c, spec, store_, about_now(), now());
+                             if (opened.ok() && !opened->existed) count_commit();
+                             return opened;
+                           });
+  }
+  void seal_batch(std::string id, std::string tenant, Completion<Batch> done) override {
+    read<Batch>(std::move(done),
+                [this, id = std::move(id), tenant = std::move(tenant)](Connection& c) {
+                  auto sealed = seal_batch_row(c, id, tenant, now());
+                  if (sealed.ok()) count_commit();
+                  return sealed;
+                });
+  }
+  void cancel_batch(std::string id, std::string tenant, Completion<Batch> done) override {
+    read<Batch>(std::move(done), [this, id = std::move(id), tenant = std::move(tenant)](
+                                     Connection& c) { return cancel_batch_now(c, id, tenant); });
+  }
+  void get_batch(std::string id, std::string tenant, Completion<Batch> done) override {
+    read<Batch>(std::move(done),
+                [this, id = std::move(id), tenant = std::move(tenant)](Connection& c) {
+                  return get_batch_row(c, id, tenant, now());
+                });
+  }
+  void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) override {
+    read<std::vector<Batch>>(std::move(done), [this, filter = std::move(filter)](Connection& c) {
+      return list_batch_rows(c, filter, now());
     });
   }
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override {
@@ -285,10 +328,15 @@ class PostgresStore final : public JobStore {
 
   template <class T, class Verb>
   void read(Completion<T> done, Verb verb) {
+    push_read<T>(std::move(done), true, std::move(verb));
+  }
+  template <class T, class Verb>
+  void push_read(Completion<T> done, bool repeatable, Verb verb) {
     const auto stop_answer = done;
-    if (!reads_.push([this, done = std::move(done), verb = std::move(verb)](Connection& c) {
-          done(with_retries<T>(c, true, verb_limit(), verb));
-        })) {
+    if (!reads_.push(
+            [this, repeatable, done = std::move(done), verb = std::move(verb)](Connection& c) {
+              done(with_retries<T>(c, repeatable, verb_limit(), verb));
+            })) {
       stop_answer(stopped());
     }
   }
@@ -556,6 +604,21 @@ class PostgresStore final : public JobStore {
       tell_cancel(id, cancelled.lease);
     }
     return cancelled.answer;
+  }
+
+  Result<Batch> cancel_batch_now(Connection& connection, const std::string& id,
+                                 const std::string& tenant) {
+    News news;
+    PARKD_ASSIGN_OR_RETURN(const std::vector<AskedToCancel> asked,
+                           cancel_batch_members(connection, id, tenant, now(), news));
+    if (!asked.empty() || !news.messages.empty()) count_commit();
+    tell(news);
+    for (const AskedToCancel& job : asked) {
+      if (job.daemon_id == listener_.daemon_id()) tell_cancel(job.id, job.lease);
+    }
+    PARKD_ASSIGN_OR_RETURN(Batch batch, get_batch_row(connection, id, tenant, now()));
+    batch.live.reset();
+    return batch;
   }
 
   Result<PurgeAnswer> purge_now(Connection& connection) {

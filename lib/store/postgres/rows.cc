@@ -87,13 +87,14 @@ Job parse_job(const pqxx::row& row) {
   spec.idempotency_key = text(row, 24);
   spec.metadata = raw(row, 25);
   spec.body = raw(row, 26);
-  const std::string state = raw(row, 27);
+  job.requeued_from = static_cast<JobId>(integer(row, 27));
+  const std::string state = raw(row, 28);
   job.state = state == "claimed"     ? JobState::claimed
               : state == "scheduled" ? JobState::scheduled
                                      : JobState::queued;
-  job.deaths_alone = small(row, 28);
-  job.suspect_group = static_cast<uint64_t>(integer(row, 29));
-  job.noted_lease = lease_from_sql(integer(row, 30));
+  job.deaths_alone = small(row, 29);
+  job.suspect_group = static_cast<uint64_t>(integer(row, 30));
+  job.noted_lease = lease_from_sql(integer(row, 31));
   // The row remembers the lease of the last run, which the next one must exceed; nobody holds it.
   if (job.state != JobState::claimed) job.lease = {};
   return job;

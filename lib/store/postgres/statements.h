@@ -14,7 +14,7 @@ namespace parkd::sql {
   "(date_part('epoch', retention) * 1e6)::bigint, date_part('epoch', run_timeout)::bigint, "       \
   "prompt_tokens, max_new_tokens, n_choices, attempts, max_attempts, interruptions, priority, "    \
   "tokens_are_exact, model, tenant, mailbox_key, endpoint, custom_id, batch_id, idempotency_key, " \
-  "metadata, body, "                                                                               \
+  "metadata, body, requeued_from, "                                                                \
   "CASE WHEN state = 'scheduled' AND run_at <= parkd.from_us_v1($1) THEN 'queued' ELSE "           \
   "state::text END, deaths_alone, suspect_group, noted_lease"
 #define PARKD_MESSAGE_COLUMNS                                                                     \
@@ -48,22 +48,23 @@ inline constexpr Statement kEnsurePartitionsFor{
     "ensure_partitions_for",
     "SELECT parkd.ensure_partitions_for_v1($1::bigint[], parkd.from_us_v1($2))"};
 
-// idempotency_pkey
+// idempotency_pkey, batches_pkey
 inline constexpr Statement kSubmit{
     "submit",
-    "SELECT row_index, job_id, mailbox_key, existed, finished, conflict FROM parkd.submit_v1("
-    "$1::int[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], "
-    "$8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bigint[], "
-    "$15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::int[], "
-    "$21::int[], $22::int[], $23::int[], $24::bool[], $25::bool, parkd.from_us_v1($26))"};
+    "SELECT row_index, job_id, mailbox_key, existed, finished, refusal, n1, n2, n3 FROM "
+    "parkd.submit_v1($1::int[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], "
+    "$7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], "
+    "$14::bigint[], $15::bigint[], $16::bigint[], $17::int[], $18::int[], $19::int[], $20::int[], "
+    "$21::bool[], $22::bool, $23::bool, $24::bigint, $25::bigint, parkd.from_us_v1($26))"};
 // jobs_critical, jobs_queue, jobs_pkey; jobs_scheduled
 inline constexpr Statement kClaim{
     "claim",
     "SELECT id, run_lease, created_us, order_us, run_at_us, deadline_us, claimed_us, seed, "
     "retention_us, run_timeout_s, prompt_tokens, max_new_tokens, n_choices, attempts, "
     "max_attempts, interruptions, priority, tokens_are_exact, model, tenant, mailbox_key, "
-    "endpoint, custom_id, batch_id, idempotency_key, metadata, body, 'claimed', deaths_alone, "
-    "suspect_group, noted_lease, ord FROM parkd.claim_v2($1, $2, $3, parkd.from_us_v1($4))"};
+    "endpoint, custom_id, batch_id, idempotency_key, metadata, body, requeued_from, 'claimed', "
+    "deaths_alone, suspect_group, noted_lease, ord FROM parkd.claim_v2($1, $2, $3, "
+    "parkd.from_us_v1($4))"};
 // jobs_pkey; history_job where a job is gone
 inline constexpr Statement kFinish{
     "finish",
@@ -86,6 +87,52 @@ inline constexpr Statement kCancel{
     "cancel",
     "SELECT answer, run_lease, mine, tenant, mailbox_key FROM parkd.cancel_v1($1, $2, "
     "make_interval(secs => $3), parkd.from_us_v1($4))"};
+
+// history_job, mailbox_key; mailbox_failed
+inline constexpr Statement kRequeue{
+    "requeue",
+    "SELECT requeued_from, id, mailbox_key, model, existed FROM parkd.requeue_v1($1, $2::bigint[], "
+    "$3, $4, $5, parkd.from_us_v1($6))"};
+
+// The order of these columns is that of parse_batch() in batch_verbs.cc.
+#define PARKD_BATCH_COLUMNS(b)                                                              \
+  b "id, " b "tenant, " b "name, " b "metadata, " b "idempotency_key, parkd.us_v1(" b       \
+    "deadline), date_part('epoch', " b "retention)::bigint, " b "total, " b "completed, " b \
+    "failed, " b "cancelled, " b "deadline_missed, " b "quarantined, " b                    \
+    "truncated, parkd.us_v1(" b "created_at), parkd.us_v1(" b "sealed_at), parkd.us_v1(" b  \
+    "cancel_at), parkd.us_v1(" b "finished_at)"
+// batches_key
+inline constexpr Statement kOpenBatch{
+    "open_batch", "SELECT existed, conflict, " PARKD_BATCH_COLUMNS(
+                      "(batch).") " FROM parkd.open_batch_v1($1, $2, $3::json, $4, "
+                                  "parkd.from_us_v1($5), make_interval(secs => $6), "
+                                  "make_interval(secs => $7), $8, parkd.from_us_v1($9))"};
+// batches_pkey
+inline constexpr Statement kSealBatch{
+    "seal_batch",
+    "SELECT " PARKD_BATCH_COLUMNS("") " FROM parkd.seal_batch_v1($1, $2, parkd.from_us_v1($3))"};
+// jobs_batch, batches_pkey
+inline constexpr Statement kCancelBatch{
+    "cancel_batch",
+    "SELECT tenant, mailbox_key, job_id, run_lease, daemon FROM parkd.cancel_batch_v1($1, $2, "
+    "parkd.from_us_v1($3))"};
+// batches_pkey; jobs_batch where members live
+inline constexpr Statement kGetBatch{
+    "get_batch",
+    "SELECT " PARKD_BATCH_COLUMNS(
+        "b.") ", l.scheduled, l.queued, l.claimed FROM parkd.batches b CROSS JOIN LATERAL (SELECT "
+              "count(*) FILTER (WHERE j.state = 'scheduled' AND j.run_at > parkd.now_v1($3)) AS scheduled, "
+              "count(*) FILTER (WHERE j.state = 'queued' OR j.state = 'scheduled' AND j.run_at <= "
+              "parkd.now_v1($3)) AS queued, count(*) FILTER (WHERE j.state = 'claimed') AS claimed FROM "
+              "parkd.jobs j WHERE j.batch_id = b.id AND j.tenant = b.tenant) l WHERE b.id = $1 AND "
+              "($2 = '' OR b.tenant = $2)"};
+// batches_newest
+inline constexpr Statement kListBatches{
+    "list_batches",
+    "SELECT " PARKD_BATCH_COLUMNS(
+        "b.") " FROM parkd.batches b WHERE ($1::text IS NULL OR b.tenant = $1) AND ($2 = '' OR "
+              "(b.created_at, b.id) < (SELECT x.created_at, x.id FROM parkd.batches x WHERE x.id = "
+              "$2)) ORDER BY b.created_at DESC, b.id DESC LIMIT $3"};
 
 // jobs_pkey
 inline constexpr Statement kGetJob{"get_job",

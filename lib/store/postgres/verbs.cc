@@ -1,6 +1,7 @@
 #include "lib/store/postgres/verbs.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <map>
 
@@ -25,27 +26,45 @@ std::optional<int64_t> us_of(const std::optional<WallTime>& time) {
   return to_unix_us(*time);
 }
 
+std::optional<int64_t> us_of(const std::optional<std::chrono::seconds>& duration) {
+  if (!duration) return std::nullopt;
+  return int64_t{1'000'000} * duration->count();
+}
+
 }  // namespace
 
 // --- submit
+
+namespace {
+
+// The refusal a row of submit_v1 speaks of, of jobs[index].
+Status submit_refusal(const std::string& word, size_t index, const JobSpec& spec, JobId id,
+                      const std::array<int64_t, 3>& n) {
+  if (word == "other_content") return key_has_other_content(index, spec.idempotency_key, id);
+  if (word == "sealed") return batch_is_sealed(index, spec.batch_id);
+  if (word == "over") return batch_is_over(index, spec.batch_id, from_unix_us(n[0]));
+  if (word == "deadline") return deadline_is_its_batchs(index, spec.batch_id);
+  if (word == "full") return batch_is_full(index, spec.batch_id, n[0], n[1], n[2]);
+  if (word == "depth") return queue_is_full(spec.model, n[0], n[1], n[2]);
+  return internal_error("submit_v1 refused for an unknown reason: " + word);
+}
+
+}  // namespace
 
 Result<std::vector<Result<std::vector<SubmittedJob>>>> submit_groups(
     Connection& connection, const std::vector<const std::vector<JobSpec>*>& groups,
     const StoreOptions& options, Now now) {
   ArrayText group, model, tenant, priority, mailbox_key, custom_id, batch_id, metadata,
-      idempotency_key, content_hash, endpoint, body, seed, created, order, run_at, deadline,
-      run_timeout, retention, max_attempts, n_choices, prompt_tokens, max_new_tokens, exact;
+      idempotency_key, endpoint, body, seed, run_at, deadline, run_timeout, retention, max_attempts,
+      n_choices, prompt_tokens, max_new_tokens, exact;
   bool keyed = false;
+  bool batched = false;
   std::vector<std::pair<size_t, size_t>> places;  // row -> (group, index in it)
-  // With the database's clock, times are filled in there and the order key is its difference to
-  // now.
-  const WallTime base = from_unix_us(now.value_or(0));
+  // What the submitter left out stays out: the database fills it in, and knows what was given.
   for (size_t g = 0; g < groups.size(); ++g) {
     for (size_t i = 0; i < groups[g]->size(); ++i) {
-      const JobSpec& given = (*groups[g])[i];
+      const JobSpec& spec = (*groups[g])[i];
       places.emplace_back(g, i);
-      const Job job = new_job(given, 0, base, options);
-      const JobSpec& spec = job.spec;
       group.add(static_cast<int64_t>(g));
       model.add(encode_text(spec.model));
       tenant.add(encode_text(spec.tenant));
@@ -55,20 +74,16 @@ Result<std::vector<Result<std::vector<SubmittedJob>>>> submit_groups(
       batch_id.add(encode_text(spec.batch_id));
       metadata.add(spec.metadata);
       idempotency_key.add(encode_text(spec.idempotency_key));
-      content_hash.add(spec.idempotency_key.empty() ? std::string()
-                                                    : to_hex(content_fingerprint(given)));
       keyed = keyed || !spec.idempotency_key.empty();
+      batched = batched || !spec.batch_id.empty();
       endpoint.add(spec.endpoint);
       body.add(spec.body);
-      seed.add(static_cast<int64_t>(*spec.seed));
-      created.add(now);
-      // Empty: submit_v1 takes greatest(its now, run_at) and adds the class's delay.
-      order.add(now ? std::optional(to_unix_us(job.order_key)) : std::nullopt);
+      seed.add(spec.seed ? std::optional(static_cast<int64_t>(*spec.seed)) : std::nullopt);
       run_at.add(us_of(spec.run_at));
       deadline.add(us_of(spec.deadline));
       run_timeout.add(spec.run_timeout ? std::optional<int64_t>(spec.run_timeout->count())
                                        : std::nullopt);
-      retention.add(int64_t{1'000'000} * spec.retention->count());
+      retention.add(us_of(spec.retention));
       max_attempts.add(int64_t{spec.max_attempts});
       n_choices.add(int64_t{spec.n_choices});
       prompt_tokens.add(int64_t{spec.prompt_tokens});
@@ -77,27 +92,34 @@ Result<std::vector<Result<std::vector<SubmittedJob>>>> submit_groups(
     }
   }
   Params params;
-  for (ArrayText* array :
-       {&group,     &model,        &tenant,          &priority,      &mailbox_key,    &custom_id,
-        &batch_id,  &metadata,     &idempotency_key, &content_hash,  &endpoint,       &body,
-        &seed,      &created,      &order,           &run_at,        &deadline,       &run_timeout,
-        &retention, &max_attempts, &n_choices,       &prompt_tokens, &max_new_tokens, &exact}) {
+  for (ArrayText* array : {&group,     &model,        &tenant,    &priority,        &mailbox_key,
+                           &custom_id, &batch_id,     &metadata,  &idempotency_key, &endpoint,
+                           &body,      &seed,         &run_at,    &deadline,        &run_timeout,
+                           &retention, &max_attempts, &n_choices, &prompt_tokens,   &max_new_tokens,
+                           &exact}) {
     params.add(array->take());
   }
-  params.add(std::string(keyed ? "t" : "f")).add(now);
+  params.add(std::string(keyed ? "t" : "f"))
+      .add(std::string(batched ? "t" : "f"))
+      .add(us_of(std::optional(options.retention_default)))
+      .add(options.batch_jobs_max)
+      .add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kSubmit, params));
 
   std::vector<Result<std::vector<SubmittedJob>>> answers;
-  for (const auto* jobs : groups) answers.emplace_back(std::vector<SubmittedJob>(jobs->size()));
-  std::vector<size_t> first_conflict;  // rows come by key; the first by index is named
-  for (const auto* jobs : groups) first_conflict.push_back(jobs->size());
+  std::vector<size_t> first_refused;  // rows come by key or batch; the first by index is named
+  for (const auto* jobs : groups) {
+    answers.emplace_back(std::vector<SubmittedJob>(jobs->size()));
+    first_refused.push_back(jobs->size());
+  }
   for (const auto& row : rows) {
     const auto [g, i] = places.at(static_cast<size_t>(integer(row, 0)));
     const auto id = static_cast<JobId>(integer(row, 1));
-    if (text(row, 5) == "t") {
-      if (i < first_conflict[g]) {
-        first_conflict[g] = i;
-        answers[g] = key_has_other_content(i, (*groups[g])[i].idempotency_key, id);
+    if (!row[5].is_null()) {
+      if (i < first_refused[g]) {
+        first_refused[g] = i;
+        answers[g] = submit_refusal(text(row, 5), i, (*groups[g])[i], id,
+                                    {integer(row, 6), integer(row, 7), integer(row, 8)});
       }
       continue;
     }
@@ -115,7 +137,7 @@ Result<std::vector<Job>> claim_jobs(Connection& connection, int64_t daemon_id,
   params.add(daemon_id).add(encode_text(request.model)).add(int64_t{request.max_jobs}).add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kClaim, params));
   std::vector<std::pair<int64_t, Job>> ordered;
-  for (const auto& row : rows) ordered.emplace_back(integer(row, 31), parse_job(row));
+  for (const auto& row : rows) ordered.emplace_back(integer(row, 32), parse_job(row));
   // UPDATE ... RETURNING promises no order.
   std::sort(ordered.begin(), ordered.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });

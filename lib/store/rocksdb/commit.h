@@ -19,6 +19,7 @@
 #include "lib/base/status.h"
 #include "lib/job/job.h"
 #include "lib/store/rocksdb/database.h"
+#include "lib/store/rocksdb/record_codec.h"
 
 namespace parkd {
 
@@ -39,8 +40,12 @@ struct Commit {
   std::vector<Step> steps;
   CommitNews news;
   std::unordered_set<JobId> touched_jobs;
-  std::set<std::string> touched_keys;                // idempotency and message keys
-  std::map<std::string, int64_t> n_new_singles;      // by model
+  std::set<std::string> touched_keys;            // idempotency and message keys
+  std::map<std::string, int64_t> n_new_singles;  // by model
+  // As they will be, by id. Unlike jobs, a batch may be touched by several verbs of a commit: all
+  // of them are on disk or none, so each is decided on what the ones before it left here.
+  std::map<std::string, record::StoredBatch> batches;
+  std::set<std::string> forgotten_batches;
   std::map<std::string, int64_t> n_messages_change;  // by period
   std::vector<Period> expired;                       // to drop after the write
   bool has_submit = false, has_finish = false, has_cancel = false, has_release = false;

@@ -23,8 +23,8 @@ namespace parkd {
 namespace {
 
 // The first is RocksDB's obligatory family; order is that of Database's accessors.
-constexpr std::array<const char*, 7> kFixed = {"default",     "jobs", "bodies", "history",
-                                               "idempotency", "due",  "outbox"};
+constexpr std::array<const char*, 8> kFixed = {"default",     "jobs", "bodies", "history",
+                                               "idempotency", "due",  "outbox", "batches"};
 
 constexpr std::string_view kPeriodPrefix = "box_";
 

@@ -48,6 +48,7 @@ class Database {
   rocksdb::ColumnFamilyHandle* outbox() const {
     return fixed_[6];
   }  // sequence -> StoredUndelivered
+  rocksdb::ColumnFamilyHandle* batches() const { return fixed_[7]; }  // id -> StoredBatch
 
   // The period of a message; made when it is the first.
   Result<Period*> period_for(WallTime expires_at, WallTime now);

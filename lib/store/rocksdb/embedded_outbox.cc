@@ -23,6 +23,10 @@ void RocksDbOutbox::find_message(JobId id, Completion<std::optional<MessagePlace
   store_.find_message(id, std::move(done));
 }
 
+void RocksDbOutbox::forget_requests(std::vector<RequestPlace> places, Completion<int64_t> done) {
+  store_.forget_requests(std::move(places), std::move(done));
+}
+
 Result<OutboxIdentity> EmbeddedStore::read_outbox_identity() const {
   OutboxIdentity identity;
   PARKD_ASSIGN_OR_RETURN(identity.store, database_->get(database_->meta(), "uuid"));
@@ -113,6 +117,23 @@ bool EmbeddedStore::build_drop_delivered(uint64_t through, const Completion<int6
   commit.steps.push_back({[this, last] { outbox_low_ = std::max(outbox_low_, last); },
                           [done, n_messages](const Status& status) {
                             status.ok() ? done(n_messages) : done(status);
+                          }});
+  return true;
+}
+
+bool EmbeddedStore::build_forget_requests(const std::vector<RequestPlace>& places,
+                                          const Completion<int64_t>& done, Commit& commit) {
+  int64_t n_forgotten = 0;
+  for (const RequestPlace& place : places) {
+    const std::string key = record::request_key(place.error_code, place.sequence);
+    for (const auto& [name, period] : database_->periods()) {
+      if (!database_->get(period.family, key).ok()) continue;
+      (void)commit.batch.Delete(period.family, key);
+      ++n_forgotten;
+    }
+  }
+  commit.steps.push_back({nullptr, [done, n_forgotten](const Status& status) {
+                            status.ok() ? done(n_forgotten) : done(status);
                           }});
   return true;
 }

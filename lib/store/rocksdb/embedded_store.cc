@@ -33,6 +33,7 @@ Status EmbeddedStore::start() {
   PARKD_ASSIGN_OR_RETURN(database_, Database::open(options_, testing_));
   PARKD_RETURN_IF_ERROR(load_meta(true));
   PARKD_RETURN_IF_ERROR(load_jobs());
+  PARKD_RETURN_IF_ERROR(load_batches());
   PARKD_ASSIGN_OR_RETURN(outbox_identity_, read_outbox_identity());
   if (!has_outbox() && !outbox_identity_.is_empty) {
     log_warn("store.outbox_is_left",
@@ -153,6 +154,49 @@ void EmbeddedStore::purge(Completion<PurgeAnswer> done) {
   });
 }
 
+void EmbeddedStore::requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) {
+  push_write<std::vector<RequeuedJob>>(
+      std::move(done),
+      [this, request = std::move(request)](const auto& completion, Commit& commit) {
+        return build_requeue(request, completion, commit);
+      });
+}
+
+void EmbeddedStore::open_batch(BatchSpec spec, Completion<OpenedBatch> done) {
+  push_write<OpenedBatch>(std::move(done),
+                          [this, spec = std::move(spec)](const auto& completion, Commit& commit) {
+                            return build_open_batch(spec, completion, commit);
+                          });
+}
+
+void EmbeddedStore::seal_batch(std::string id, std::string tenant, Completion<Batch> done) {
+  push_write<Batch>(std::move(done), [this, id = std::move(id), tenant = std::move(tenant)](
+                                         const auto& completion, Commit& commit) {
+    return build_seal_batch(id, tenant, completion, commit);
+  });
+}
+
+void EmbeddedStore::cancel_batch(std::string id, std::string tenant, Completion<Batch> done) {
+  push_write<Batch>(std::move(done), [this, id = std::move(id), tenant = std::move(tenant)](
+                                         const auto& completion, Commit& commit) {
+    return build_cancel_batch(id, tenant, completion, commit);
+  });
+}
+
+void EmbeddedStore::get_batch(std::string id, std::string tenant, Completion<Batch> done) {
+  push_read<Batch>(std::move(done),
+                   [this, id = std::move(id), tenant = std::move(tenant)](const auto& completion) {
+                     completion(do_get_batch(id, tenant));
+                   });
+}
+
+void EmbeddedStore::list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) {
+  push_read<std::vector<Batch>>(std::move(done),
+                                [this, filter = std::move(filter)](const auto& completion) {
+                                  completion(do_list_batches(filter));
+                                });
+}
+
 void EmbeddedStore::get(JobId id, std::string tenant, Completion<JobRecord> done) {
   push_read<JobRecord>(std::move(done),
                        [this, id, tenant = std::move(tenant)](const auto& completion) {
@@ -189,6 +233,13 @@ void EmbeddedStore::drop_delivered(uint64_t through, Completion<int64_t> done) {
   push_write<int64_t>(std::move(done), [this, through](const auto& completion, Commit& commit) {
     return build_drop_delivered(through, completion, commit);
   });
+}
+
+void EmbeddedStore::forget_requests(std::vector<RequestPlace> places, Completion<int64_t> done) {
+  push_write<int64_t>(std::move(done),
+                      [this, places = std::move(places)](const auto& completion, Commit& commit) {
+                        return build_forget_requests(places, completion, commit);
+                      });
 }
 
 void EmbeddedStore::find_message(JobId id, Completion<std::optional<MessagePlace>> done) {
@@ -253,6 +304,7 @@ void EmbeddedStore::build_commit() {
   }
   std::move(deferred.rbegin(), deferred.rend(), std::front_inserter(waiting_));
 
+  write_batches(*commit);
   if (commit->is_empty()) {
     settle(*commit);
     return;
@@ -288,6 +340,7 @@ void EmbeddedStore::settle(Commit& commit) {
     database_->find_period(name)->n_messages += change;
   }
   for (const std::string& name : commit.dropped) database_->forget(name);
+  apply_batches(commit);
   for (const Commit::Step& step : commit.steps) {
     if (step.apply) step.apply();
   }
@@ -359,6 +412,7 @@ Status EmbeddedStore::load() {
   database_ = std::move(opened).value();
   Status loaded = load_meta(false);
   if (loaded.ok()) loaded = load_jobs();
+  if (loaded.ok()) loaded = load_batches();
   if (!loaded.ok()) database_.reset();
   return loaded;
 }

@@ -46,6 +46,12 @@ class EmbeddedStore final : public JobStore {
                Completion<std::vector<ReleaseAnswer>> done) override;
   void note_deaths(DeathReport report, Completion<DeathsAnswer> done) override;
   void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override;
+  void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) override;
+  void open_batch(BatchSpec spec, Completion<OpenedBatch> done) override;
+  void seal_batch(std::string id, std::string tenant, Completion<Batch> done) override;
+  void cancel_batch(std::string id, std::string tenant, Completion<Batch> done) override;
+  void get_batch(std::string id, std::string tenant, Completion<Batch> done) override;
+  void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) override;
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override;
   void list(ListFilter filter, Completion<std::vector<Job>> done) override;
   void fetch(FetchRequest request, Completion<FetchAnswer> done) override;
@@ -59,6 +65,7 @@ class EmbeddedStore final : public JobStore {
   void read_outbox(size_t messages_max, size_t bytes_max, Completion<OutboxPage> done);
   void drop_delivered(uint64_t through, Completion<int64_t> done);
   void find_message(JobId id, Completion<std::optional<MessagePlace>> done);
+  void forget_requests(std::vector<RequestPlace> places, Completion<int64_t> done);
   const OutboxIdentity& outbox_identity() const { return outbox_identity_; }
 
  private:
@@ -82,6 +89,12 @@ class EmbeddedStore final : public JobStore {
     record::StoredJob stored;
     Message message;
     Period* period = nullptr;
+    std::string body;  // of the request, when it did not complete
+  };
+  // A finished job that requeue may make anew, or has.
+  struct Requeueable {
+    record::StoredRequest request;  // spec empty once it was requeued
+    record::StoredHistory history;
   };
 
   // --- any thread
@@ -133,6 +146,29 @@ class EmbeddedStore final : public JobStore {
   void apply_end(JobId id);
   void put_job(const record::StoredJob& stored, Commit& commit);
 
+  // --- state thread: batches and requeue (embedded_batches.cc)
+  Status load_batches();
+  // As the commit has it so far; null when there is none. `tenant` empty: any tenant's.
+  const record::StoredBatch* find_batch(const std::string& id, const std::string& tenant,
+                                        const Commit& commit) const;
+  Batch& edit_batch(const std::string& id, Commit& commit);  // requires that it is there
+  const record::StoredBatch* find_batch_by_key(const BatchSpec& spec, const Commit& commit) const;
+  void write_batches(Commit& commit);
+  void apply_batches(const Commit& commit);
+  bool build_open_batch(const BatchSpec& spec, const Completion<OpenedBatch>& done, Commit& commit);
+  bool build_seal_batch(const std::string& id, const std::string& tenant,
+                        const Completion<Batch>& done, Commit& commit);
+  bool build_cancel_batch(const std::string& id, const std::string& tenant,
+                          const Completion<Batch>& done, Commit& commit);
+  void sweep_batches(WallTime now, Commit& commit);
+  Result<Batch> do_get_batch(const std::string& id, const std::string& tenant);
+  Result<std::vector<Batch>> do_list_batches(const BatchFilter& filter);
+  bool build_requeue(const RequeueRequest& request,
+                     const Completion<std::vector<RequeuedJob>>& done, Commit& commit);
+  Result<std::vector<Requeueable>> find_requeueable(const RequeueRequest& request, WallTime now);
+  Result<std::optional<Requeueable>> find_requeueable_job(JobId id, const RequeueRequest& request,
+                                                          WallTime now);
+
   // --- state thread: reading (embedded_read.cc)
   void do_claim(const ClaimRequest& request, const Completion<std::vector<Job>>& done);
   Result<JobRecord> do_get(JobId id, const std::string& tenant);
@@ -148,6 +184,8 @@ class EmbeddedStore final : public JobStore {
   bool has_outbox() const { return options_.outbox_filled != nullptr; }
   Result<OutboxPage> do_read_outbox(size_t messages_max, size_t bytes_max);
   bool build_drop_delivered(uint64_t through, const Completion<int64_t>& done, Commit& commit);
+  bool build_forget_requests(const std::vector<RequestPlace>& places,
+                             const Completion<int64_t>& done, Commit& commit);
   Result<std::optional<MessagePlace>> do_find_message(JobId id) const;
   // Of a message that is taken: its row goes in the same commit.
   void leave_outbox(uint64_t sequence, Commit& commit);
@@ -164,6 +202,7 @@ class EmbeddedStore final : public JobStore {
   std::unique_ptr<Database> database_;  // null while a failed store could not be opened again
   QueueIndex index_;
   std::unordered_map<JobId, Claim> claims_;
+  std::map<std::string, record::StoredBatch> batches_;  // by id
   std::vector<JobId> flagged_;  // held: their cancel was asked for and nobody runs them
   std::deque<Request> waiting_;
   bool commit_under_way_ = false;

@@ -79,6 +79,7 @@ bool EmbeddedStore::build_submit(std::vector<JobSpec>& specs,
   std::vector<record::StoredJob> accepted;
   std::map<std::string, size_t> accepted_by_key;  // keys of this very submission
   std::map<std::string, int64_t> n_new;
+  std::map<std::string, int64_t> n_members;  // by batch
   JobId next_id = next_id_;
   for (size_t i = 0; i < specs.size(); ++i) {
     const uint64_t fingerprint = content_fingerprint(specs[i]);
@@ -103,6 +104,15 @@ bool EmbeddedStore::build_submit(std::vector<JobSpec>& specs,
         continue;
       }
       accepted_by_key[keys[i]] = accepted.size();
+    }
+    if (const auto* batch = find_batch(specs[i].batch_id, specs[i].tenant, commit)) {
+      const int64_t n = ++n_members[batch->batch.id];
+      const Status taken = check_member(batch->batch, specs[i], i, n, options_.store, now);
+      if (!taken.ok()) {
+        done(taken);
+        return true;
+      }
+      become_member(specs[i], batch->batch);
     }
     if (specs[i].batch_id.empty()) ++n_new[specs[i].model];
     record::StoredJob stored;
@@ -133,6 +143,7 @@ bool EmbeddedStore::build_submit(std::vector<JobSpec>& specs,
     if (stored.job.state == JobState::queued) commit.news.models.insert(spec.model);
   }
   for (const auto& [model, n] : n_new) commit.n_new_singles[model] += n;
+  for (const auto& [id, n] : n_members) edit_batch(id, commit).total += n;
   commit.has_submit = true;
   commit.steps.push_back({[this, accepted = std::move(accepted)] {
                             const WallTime then = clock_.now();
@@ -175,6 +186,9 @@ Result<EmbeddedStore::Ended> EmbeddedStore::prepare_end(JobId id, RunLease lease
     return failure_;
   }
   ended.period = *period;
+  if (ended.message.ending.outcome != Outcome::completed) {
+    PARKD_ASSIGN_OR_RETURN(ended.body, database_->get(database_->bodies(), record::id_key(id)));
+  }
   return ended;
 }
 
@@ -196,6 +210,17 @@ void EmbeddedStore::write_end(const Ended& ended, WallTime now, Commit& commit) 
         record::message_key(message.tenant, message.mailbox_key, message.sequence)};
     (void)batch.Put(database_->outbox(), record::id_key(message.sequence),
                     record::encode(undelivered));
+  }
+
+  if (message.ending.outcome != Outcome::completed) {
+    record::StoredRequest request{message.job_id, message.sequence, message.expires_at, spec};
+    request.spec.body = ended.body;
+    (void)batch.Put(ended.period->family,
+                    record::request_key(message.ending.error_code, message.sequence),
+                    record::encode(request));
+  }
+  if (const auto* stored = find_batch(spec.batch_id, spec.tenant, commit)) {
+    count_end(edit_batch(stored->batch.id, commit), message.ending, now);
   }
 
   record::StoredHistory history;
@@ -476,6 +501,10 @@ bool EmbeddedStore::build_take(const std::string& tenant, const std::string& mai
     (void)commit.batch.SingleDelete(periods[i]->family, key);  // a message is written once
     commit.touched_keys.insert("m" + key);
     --commit.n_messages_change[periods[i]->name];
+    if (taken[i].ending.outcome != Outcome::completed) {  // gone already, if it was requeued
+      (void)commit.batch.Delete(periods[i]->family,
+                                record::request_key(taken[i].ending.error_code, taken[i].sequence));
+    }
     if (has_outbox()) leave_outbox(taken[i].sequence, commit);
   }
   commit.steps.push_back({nullptr, [done, taken = std::move(taken)](const Status& status) {
@@ -501,6 +530,7 @@ bool EmbeddedStore::build_purge(const Completion<PurgeAnswer>& done, Commit& com
   answer.deadlines_missed = static_cast<int64_t>(ended_ids.size());
   PARKD_KILL_POINT("purge.mid");  // and once more on the sync thread, between write and drop
 
+  sweep_batches(now, commit);
   const Status swept = sweep_due(now, answer, commit);
   if (!swept.ok()) log_error("store.sweep_failed", {{"error", swept.to_string()}});
 

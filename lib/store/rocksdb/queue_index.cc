@@ -33,7 +33,7 @@ void QueueIndex::count(const Entry& entry, int64_t change) {
       model.n_claimed += change;
       return;
   }
-  if (entry.is_single) model.n_waiting_singles += change;
+  if (entry.batch == nullptr) model.n_waiting_singles += change;
 }
 
 void QueueIndex::enqueue(JobId id, const Entry& entry) {
@@ -86,7 +86,10 @@ void QueueIndex::add(const Job& job, WallTime now) {
   entry.deadline_us = job.spec.deadline ? to_unix_us(*job.spec.deadline) : 0;
   entry.need_tokens = job.spec.need_tokens();
   entry.is_critical = job.spec.priority == Priority::critical;
-  entry.is_single = job.spec.batch_id.empty();
+  if (!job.spec.batch_id.empty()) {
+    entry.batch = &batches_[job.spec.batch_id];
+    entry.batch->insert(job.id);
+  }
   entry.state = entry.run_at_us > to_unix_us(now) ? JobState::scheduled : JobState::queued;
   enter(job.id, entry);
 }
@@ -95,7 +98,19 @@ void QueueIndex::remove(JobId id) {
   const auto found = entries_.find(id);
   PARKD_CHECK(found != entries_.end(), "a job leaves the index once");
   leave(id, found->second);
+  if (found->second.batch != nullptr) found->second.batch->erase(id);
   entries_.erase(found);
+}
+
+std::vector<JobId> QueueIndex::members(const std::string& batch_id,
+                                       const std::string& tenant) const {
+  std::vector<JobId> found;
+  const auto batch = batches_.find(batch_id);
+  if (batch == batches_.end()) return found;
+  for (const JobId id : batch->second) {
+    if (tenant_of(id) == tenant) found.push_back(id);
+  }
+  return found;
 }
 
 void QueueIndex::hold(JobId id) {

@@ -1,7 +1,8 @@
 // QueueIndex: which live job comes next, in RAM.
 //
 // Owner: the store's state thread. Holds ids and order only, about 180 bytes a job (a node of the
-// id map and a node of one order set); bodies stay on disk. Never touches the disk.
+// id map and a node of one order set; 40 more of a batch's member); bodies stay on disk. Never
+// touches the disk.
 //
 // Order per model: critical jobs by (order_key, id); then the tenant with the smallest start tag,
 // and in it by (order_key, id). Start tags are start-time fair queueing (Goyal, Vin, Cheng 1996):
@@ -62,6 +63,9 @@ class QueueIndex {
   const std::string& tenant_of(JobId id) const { return entries_.at(id).lane->tenant; }
   const std::string& model_of(JobId id) const { return entries_.at(id).lane->model->name; }
 
+  // Live jobs with this batch_id and tenant, ascending.
+  std::vector<JobId> members(const std::string& batch_id, const std::string& tenant) const;
+
   // Live single jobs of a model that wait: scheduled and queued, batch members left out.
   int64_t waiting_singles(const std::string& model) const;
 
@@ -106,7 +110,7 @@ class QueueIndex {
     int64_t need_tokens = 0;
     JobState state = JobState::queued;
     bool is_critical = false;
-    bool is_single = false;
+    std::set<JobId>* batch = nullptr;  // the jobs of its batch_id; null: a single job
     bool held = false;
   };
 
@@ -120,6 +124,7 @@ class QueueIndex {
 
   std::map<JobId, Entry> entries_;
   std::map<std::string, std::unique_ptr<Model>> models_;
+  std::map<std::string, std::set<JobId>> batches_;
   std::set<OrderKey> scheduled_;  // by run_at
   std::set<OrderKey> deadlines_;  // of waiting jobs that have one
 };

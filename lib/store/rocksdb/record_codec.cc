@@ -8,13 +8,6 @@
 namespace parkd::record {
 namespace {
 
-constexpr uint8_t kJobVersion = 2;
-constexpr uint8_t kJobVersionWithoutPoison = 1;  // still read
-constexpr uint8_t kMessageVersion = 1;
-constexpr uint8_t kHistoryVersion = 1;
-constexpr uint8_t kKeyVersion = 1;
-constexpr uint8_t kUndeliveredVersion = 1;
-
 // --- keys
 
 template <std::unsigned_integral T>
@@ -37,49 +30,115 @@ void append_sized(std::string& out, std::string_view text) {
 
 // --- records
 
+// What a record is called in a message, and the version its bytes are written in. Older versions
+// are read: fields() says since when a field is there.
+template <class Record>
+struct Format;
+template <>
+struct Format<StoredJob> {
+  static constexpr uint8_t version = 2;
+  static constexpr std::string_view name = "job";
+};
+template <>
+struct Format<Message> {
+  static constexpr uint8_t version = 1;
+  static constexpr std::string_view name = "message";
+};
+template <>
+struct Format<StoredHistory> {
+  static constexpr uint8_t version = 2;
+  static constexpr std::string_view name = "history row";
+};
+template <>
+struct Format<StoredKey> {
+  static constexpr uint8_t version = 1;
+  static constexpr std::string_view name = "idempotency key";
+};
+template <>
+struct Format<StoredRequest> {
+  static constexpr uint8_t version = 1;
+  static constexpr std::string_view name = "request";
+};
+template <>
+struct Format<StoredBatch> {
+  static constexpr uint8_t version = 1;
+  static constexpr std::string_view name = "batch";
+};
+template <>
+struct Format<StoredUndelivered> {
+  static constexpr uint8_t version = 1;
+  static constexpr std::string_view name = "outbox row";
+};
+
+constexpr Priority last_of(Priority) {
+  return Priority::low;
+}
+constexpr Outcome last_of(Outcome) {
+  return Outcome::quarantined;
+}
+
+// Writes fields one after the other; Reader reads them in the same order.
 class Writer {
  public:
-  explicit Writer(uint8_t version) { integer(version); }
+  explicit Writer(uint8_t version) : version_(version) { field(version); }
 
+  template <class... Fields>
+  void operator()(const Fields&... fields) {
+    (field(fields), ...);
+  }
+  uint8_t version() const { return version_; }
+  std::string take() { return std::move(bytes_); }
+
+ private:
   template <std::integral T>
-  void integer(T value) {
+  void field(T value) {
     using Unsigned = std::make_unsigned_t<std::conditional_t<std::same_as<T, bool>, uint8_t, T>>;
     const auto bits = static_cast<Unsigned>(value);
     for (size_t i = 0; i < sizeof(T); ++i) {
       bytes_.push_back(static_cast<char>((static_cast<uint64_t>(bits) >> (8 * i)) & 0xff));
     }
   }
-  void text(std::string_view value) {
-    integer(static_cast<uint32_t>(value.size()));
+  template <class Enum>
+  requires std::is_enum_v<Enum>
+  void field(Enum value) { field(static_cast<uint8_t>(value)); }
+  void field(const std::string& value) {
+    field(static_cast<uint32_t>(value.size()));
     bytes_.append(value);
   }
-  void time(WallTime value) { integer(to_unix_us(value)); }
-  void lease(const RunLease& value) {
-    integer(value.epoch);
-    integer(value.n);
+  void field(WallTime value) { field(to_unix_us(value)); }
+  void field(std::chrono::seconds value) { field(int64_t{value.count()}); }
+  void field(const RunLease& value) { (*this)(value.epoch, value.n); }
+  template <class T>
+  void field(const std::optional<T>& value) {
+    field(value.has_value());
+    if (value) field(*value);
   }
-  template <class T, class Write>
-  void optional(const std::optional<T>& value, Write write) {
-    integer(value.has_value());
-    if (value) write(*value);
-  }
-  std::string take() { return std::move(bytes_); }
 
- private:
+  const uint8_t version_;
   std::string bytes_;
 };
 
-// Reads fields in order. After the first that does not fit, all are empty and ok() is false.
+// After the first field that does not fit, all are empty and finished() is false.
 class Reader {
  public:
-  Reader(std::string_view bytes, uint8_t version) : rest_(bytes) {
-    if (integer<uint8_t>() != version) ok_ = false;
+  Reader(std::string_view bytes, uint8_t version_max) : rest_(bytes) {
+    field(version_);
+    if (version_ < 1 || version_ > version_max) ok_ = false;
   }
 
+  template <class... Fields>
+  void operator()(Fields&... fields) {
+    (field(fields), ...);
+  }
+  uint8_t version() const { return version_; }
+  bool finished() const { return ok_ && rest_.empty(); }
+
+ private:
   template <std::integral T>
-  T integer() {
+  void field(T& value) {
     using Unsigned = std::make_unsigned_t<std::conditional_t<std::same_as<T, bool>, uint8_t, T>>;
-    if (!has(sizeof(T))) return T{};
+    value = T{};
+    if (!has(sizeof(T))) return;
     uint64_t bits = 0;
     for (size_t i = 0; i < sizeof(T); ++i) {
       bits |= static_cast<uint64_t>(static_cast<uint8_t>(rest_[i])) << (8 * i);
@@ -87,51 +146,49 @@ class Reader {
     rest_.remove_prefix(sizeof(T));
     if constexpr (std::same_as<T, bool>) {
       if (bits > 1) ok_ = false;
-      return bits == 1;
+      value = bits == 1;
     } else {
-      return static_cast<T>(static_cast<Unsigned>(bits));
+      value = static_cast<T>(static_cast<Unsigned>(bits));
     }
   }
-  std::string text() {
-    const auto size = integer<uint32_t>();
-    if (!has(size)) return {};
-    std::string value(rest_.substr(0, size));
+  template <class Enum>
+  requires std::is_enum_v<Enum>
+  void field(Enum& value) {
+    uint8_t number = 0;
+    field(number);
+    if (number > static_cast<uint8_t>(last_of(Enum{}))) ok_ = false;
+    value = static_cast<Enum>(ok_ ? number : 0);
+  }
+  void field(std::string& value) {
+    uint32_t size = 0;
+    field(size);
+    if (!has(size)) return;
+    value.assign(rest_.substr(0, size));
     rest_.remove_prefix(size);
-    return value;
   }
   // Times are those of check_submission and sums of few of them: outside, the bytes are not ours.
-  WallTime time() {
-    const auto us = integer<int64_t>();
+  void field(WallTime& value) {
+    int64_t us = 0;
+    field(us);
     constexpr int64_t kMaxUs = std::numeric_limits<int64_t>::max() / 8;
     if (us < 0 || us > kMaxUs) ok_ = false;
-    return from_unix_us(ok_ ? us : 0);
+    value = from_unix_us(ok_ ? us : 0);
   }
-  RunLease lease() {
-    RunLease value;
-    value.epoch = integer<uint64_t>();
-    value.n = integer<uint64_t>();
-    return value;
-  }
-  template <class Enum>
-  Enum word(Enum last) {
-    const auto value = integer<uint8_t>();
-    if (value > static_cast<uint8_t>(last)) ok_ = false;
-    return static_cast<Enum>(ok_ ? value : 0);
-  }
-  std::chrono::seconds seconds() {
-    const auto count = integer<int64_t>();
+  void field(std::chrono::seconds& value) {
+    int64_t count = 0;
+    field(count);
     constexpr int64_t kMax = int64_t{1} << 40;
     if (count < -kMax || count > kMax) ok_ = false;
-    return std::chrono::seconds(ok_ ? count : 0);
+    value = std::chrono::seconds(ok_ ? count : 0);
   }
-  template <class Read>
-  auto optional(Read read) -> std::optional<decltype(read())> {
-    if (!integer<bool>() || !ok_) return std::nullopt;
-    return read();
+  void field(RunLease& value) { (*this)(value.epoch, value.n); }
+  template <class T>
+  void field(std::optional<T>& value) {
+    bool is_there = false;
+    field(is_there);
+    value.reset();
+    if (is_there && ok_) field(value.emplace());
   }
-  bool finished() const { return ok_ && rest_.empty(); }
-
- private:
   bool has(size_t n_bytes) {
     if (rest_.size() < n_bytes) ok_ = false;
     if (!ok_) rest_ = {};
@@ -139,81 +196,100 @@ class Reader {
   }
 
   std::string_view rest_;
+  uint8_t version_ = 0;
   bool ok_ = true;
 };
+
+// The fields of a record in the order of its bytes, said once: Io is a Writer and the record const,
+// or a Reader.
+template <class Given, class Record>
+concept Is = std::same_as<std::remove_const_t<Given>, Record>;
+
+template <class Io, Is<JobSpec> Spec>
+void spec_fields(Io& io, Spec& spec) {
+  io(spec.endpoint, spec.model, spec.tenant, spec.mailbox_key, spec.custom_id, spec.batch_id,
+     spec.metadata, spec.idempotency_key, spec.priority, spec.seed, spec.run_at, spec.deadline,
+     spec.run_timeout, spec.retention, spec.max_attempts, spec.n_choices, spec.prompt_tokens,
+     spec.max_new_tokens, spec.tokens_are_exact);
+}
+
+template <class Io, Is<StoredJob> Record>
+void fields(Io& io, Record& stored) {
+  auto& job = stored.job;
+  io(job.id);
+  spec_fields(io, job.spec);
+  io(job.created_at, job.order_key, job.attempts, job.interruptions, stored.fingerprint,
+     stored.cancel_requested);
+  if (io.version() >= 2) {
+    io(job.deaths_alone, job.suspect_group, job.noted_lease, job.requeued_from);
+  }
+}
+
+template <class Io, Is<Message> Record>
+void fields(Io& io, Record& message) {
+  auto& ending = message.ending;
+  io(message.sequence, message.job_id, message.lease, message.tenant, message.mailbox_key,
+     message.model, message.custom_id, message.batch_id, message.metadata, ending.outcome,
+     ending.error_code, ending.error_message, ending.error_param, ending.status_code, ending.body,
+     ending.prompt_tokens, ending.completion_tokens, ending.units, ending.queue_us, ending.run_us,
+     message.attempts, message.created_at, message.finished_at, message.expires_at);
+}
+
+template <class Io, Is<StoredHistory> Record>
+void fields(Io& io, Record& history) {
+  auto& row = history.row;
+  io(row.job_id, row.tenant, row.custom_id, row.model, row.outcome, row.error_code,
+     row.prompt_tokens, row.completion_tokens, row.created_at, row.finished_at, history.lease,
+     history.sequence, history.mailbox_key, history.message_expires_at, history.period,
+     history.expires_at);
+  if (io.version() >= 2) io(history.requeued_as);
+}
+
+template <class Io, Is<StoredKey> Record>
+void fields(Io& io, Record& key) {
+  io(key.id, key.fingerprint, key.mailbox_key, key.expires_at);
+}
+
+template <class Io, Is<StoredRequest> Record>
+void fields(Io& io, Record& request) {
+  io(request.job_id, request.sequence, request.message_expires_at);
+  spec_fields(io, request.spec);
+  io(request.spec.body);
+}
+
+template <class Io, Is<StoredBatch> Record>
+void fields(Io& io, Record& stored) {
+  auto& batch = stored.batch;
+  auto& spec = batch.spec;
+  io(batch.id, spec.tenant, spec.name, spec.metadata, spec.idempotency_key, spec.deadline,
+     spec.retention, batch.total, batch.completed, batch.failed, batch.cancelled,
+     batch.deadline_missed, batch.quarantined, batch.truncated, batch.created_at, batch.sealed_at,
+     batch.cancel_at, batch.finished_at, stored.fingerprint);
+}
+
+template <class Io, Is<StoredUndelivered> Record>
+void fields(Io& io, Record& undelivered) {
+  io(undelivered.period, undelivered.message_key);
+}
 
 Status damaged(std::string_view what) {
   return corrupt("a stored " + std::string(what) + " is damaged or of a newer version");
 }
 
-void write_spec(Writer& out, const JobSpec& spec) {
-  for (const std::string* text :
-       {&spec.endpoint, &spec.model, &spec.tenant, &spec.mailbox_key, &spec.custom_id,
-        &spec.batch_id, &spec.metadata, &spec.idempotency_key}) {
-    out.text(*text);
-  }
-  out.integer(static_cast<uint8_t>(spec.priority));
-  out.optional(spec.seed, [&](uint64_t seed) { out.integer(seed); });
-  out.optional(spec.run_at, [&](WallTime time) { out.time(time); });
-  out.optional(spec.deadline, [&](WallTime time) { out.time(time); });
-  out.optional(spec.run_timeout, [&](std::chrono::seconds s) { out.integer(int64_t{s.count()}); });
-  out.optional(spec.retention, [&](std::chrono::seconds s) { out.integer(int64_t{s.count()}); });
-  for (const int32_t value :
-       {spec.max_attempts, spec.n_choices, spec.prompt_tokens, spec.max_new_tokens}) {
-    out.integer(value);
-  }
-  out.integer(spec.tokens_are_exact);
+template <class Record>
+std::string encode_record(const Record& record) {
+  Writer out(Format<Record>::version);
+  fields(out, record);
+  return out.take();
 }
 
-JobSpec read_spec(Reader& in) {
-  JobSpec spec;
-  for (std::string* text :
-       {&spec.endpoint, &spec.model, &spec.tenant, &spec.mailbox_key, &spec.custom_id,
-        &spec.batch_id, &spec.metadata, &spec.idempotency_key}) {
-    *text = in.text();
-  }
-  spec.priority = in.word(Priority::low);
-  spec.seed = in.optional([&] { return in.integer<uint64_t>(); });
-  spec.run_at = in.optional([&] { return in.time(); });
-  spec.deadline = in.optional([&] { return in.time(); });
-  spec.run_timeout = in.optional([&] { return in.seconds(); });
-  spec.retention = in.optional([&] { return in.seconds(); });
-  for (int32_t* value :
-       {&spec.max_attempts, &spec.n_choices, &spec.prompt_tokens, &spec.max_new_tokens}) {
-    *value = in.integer<int32_t>();
-  }
-  spec.tokens_are_exact = in.integer<bool>();
-  return spec;
-}
-
-void write_ending(Writer& out, const Ending& ending) {
-  out.integer(static_cast<uint8_t>(ending.outcome));
-  out.text(ending.error_code);
-  out.text(ending.error_message);
-  out.text(ending.error_param);
-  out.integer(ending.status_code);
-  out.text(ending.body);
-  out.integer(ending.prompt_tokens);
-  out.integer(ending.completion_tokens);
-  out.integer(ending.units);
-  out.integer(ending.queue_us);
-  out.integer(ending.run_us);
-}
-
-Ending read_ending(Reader& in) {
-  Ending ending;
-  ending.outcome = in.word(Outcome::quarantined);
-  ending.error_code = in.text();
-  ending.error_message = in.text();
-  ending.error_param = in.text();
-  ending.status_code = in.integer<int32_t>();
-  ending.body = in.text();
-  ending.prompt_tokens = in.integer<int32_t>();
-  ending.completion_tokens = in.integer<int32_t>();
-  ending.units = in.integer<int64_t>();
-  ending.queue_us = in.integer<int64_t>();
-  ending.run_us = in.integer<int64_t>();
-  return ending;
+template <class Record>
+Result<Record> decode_record(std::string_view bytes) {
+  Reader in(bytes, Format<Record>::version);
+  Record record;
+  fields(in, record);
+  if (!in.finished()) return damaged(Format<Record>::name);
+  return record;
 }
 
 }  // namespace
@@ -276,160 +352,67 @@ Result<Due> decode_due_key(std::string_view key) {
   return due;
 }
 
-std::string encode(const StoredJob& stored) {
-  const Job& job = stored.job;
-  Writer out(kJobVersion);
-  out.integer(job.id);
-  write_spec(out, job.spec);
-  out.time(job.created_at);
-  out.time(job.order_key);
-  out.integer(job.attempts);
-  out.integer(job.interruptions);
-  out.integer(stored.fingerprint);
-  out.integer(stored.cancel_requested);
-  out.integer(job.deaths_alone);
-  out.integer(job.suspect_group);
-  out.lease(job.noted_lease);
-  return out.take();
-}
-
-Result<StoredJob> decode_job(std::string_view bytes) {
-  const bool is_old = !bytes.empty() && bytes[0] == char{kJobVersionWithoutPoison};
-  Reader in(bytes, is_old ? kJobVersionWithoutPoison : kJobVersion);
-  StoredJob stored;
-  stored.job.id = in.integer<uint64_t>();
-  stored.job.spec = read_spec(in);
-  stored.job.created_at = in.time();
-  stored.job.order_key = in.time();
-  stored.job.attempts = in.integer<int32_t>();
-  stored.job.interruptions = in.integer<int32_t>();
-  stored.fingerprint = in.integer<uint64_t>();
-  stored.cancel_requested = in.integer<bool>();
-  if (!is_old) {
-    stored.job.deaths_alone = in.integer<int32_t>();
-    stored.job.suspect_group = in.integer<uint64_t>();
-    stored.job.noted_lease = in.lease();
-  }
-  if (!in.finished()) return damaged("job");
-  return stored;
-}
-
-std::string encode(const Message& message) {
-  Writer out(kMessageVersion);
-  out.integer(message.sequence);
-  out.integer(message.job_id);
-  out.lease(message.lease);
-  for (const std::string* text : {&message.tenant, &message.mailbox_key, &message.model,
-                                  &message.custom_id, &message.batch_id, &message.metadata}) {
-    out.text(*text);
-  }
-  write_ending(out, message.ending);
-  out.integer(message.attempts);
-  out.time(message.created_at);
-  out.time(message.finished_at);
-  out.time(message.expires_at);
-  return out.take();
-}
-
-Result<Message> decode_message(std::string_view bytes) {
-  Reader in(bytes, kMessageVersion);
-  Message message;
-  message.sequence = in.integer<uint64_t>();
-  message.job_id = in.integer<uint64_t>();
-  message.lease = in.lease();
-  for (std::string* text : {&message.tenant, &message.mailbox_key, &message.model,
-                            &message.custom_id, &message.batch_id, &message.metadata}) {
-    *text = in.text();
-  }
-  message.ending = read_ending(in);
-  message.attempts = in.integer<int32_t>();
-  message.created_at = in.time();
-  message.finished_at = in.time();
-  message.expires_at = in.time();
-  if (!in.finished()) return damaged("message");
-  return message;
-}
-
-std::string encode(const StoredHistory& history) {
-  Writer out(kHistoryVersion);
-  const HistoryRow& row = history.row;
-  out.integer(row.job_id);
-  out.text(row.tenant);
-  out.text(row.custom_id);
-  out.text(row.model);
-  out.integer(static_cast<uint8_t>(row.outcome));
-  out.text(row.error_code);
-  out.integer(row.prompt_tokens);
-  out.integer(row.completion_tokens);
-  out.time(row.created_at);
-  out.time(row.finished_at);
-  out.lease(history.lease);
-  out.integer(history.sequence);
-  out.text(history.mailbox_key);
-  out.time(history.message_expires_at);
-  out.text(history.period);
-  out.time(history.expires_at);
-  return out.take();
-}
-
-Result<StoredHistory> decode_history(std::string_view bytes) {
-  Reader in(bytes, kHistoryVersion);
-  StoredHistory history;
-  HistoryRow& row = history.row;
-  row.job_id = in.integer<uint64_t>();
-  row.tenant = in.text();
-  row.custom_id = in.text();
-  row.model = in.text();
-  row.outcome = in.word(Outcome::quarantined);
-  row.error_code = in.text();
-  row.prompt_tokens = in.integer<int32_t>();
-  row.completion_tokens = in.integer<int32_t>();
-  row.created_at = in.time();
-  row.finished_at = in.time();
-  history.lease = in.lease();
-  history.sequence = in.integer<uint64_t>();
-  history.mailbox_key = in.text();
-  history.message_expires_at = in.time();
-  history.period = in.text();
-  history.expires_at = in.time();
-  if (!in.finished()) return damaged("history row");
-  return history;
-}
-
-std::string encode(const StoredKey& key) {
-  Writer out(kKeyVersion);
-  out.integer(key.id);
-  out.integer(key.fingerprint);
-  out.text(key.mailbox_key);
-  out.time(key.expires_at);
-  return out.take();
-}
-
-Result<StoredKey> decode_key(std::string_view bytes) {
-  Reader in(bytes, kKeyVersion);
-  StoredKey key;
-  key.id = in.integer<uint64_t>();
-  key.fingerprint = in.integer<uint64_t>();
-  key.mailbox_key = in.text();
-  key.expires_at = in.time();
-  if (!in.finished()) return damaged("idempotency key");
+std::string request_prefix(std::string_view error_code) {
+  std::string key(4, '\xff');  // where a message key has the size of its tenant
+  append_sized(key, error_code);
   return key;
 }
 
-std::string encode(const StoredUndelivered& undelivered) {
-  Writer out(kUndeliveredVersion);
-  out.text(undelivered.period);
-  out.text(undelivered.message_key);
-  return out.take();
+std::string request_key(std::string_view error_code, uint64_t sequence) {
+  std::string key = request_prefix(error_code);
+  append_big_endian(key, sequence);
+  return key;
 }
 
+std::string encode(const StoredJob& stored) {
+  return encode_record(stored);
+}
+Result<StoredJob> decode_job(std::string_view bytes) {
+  return decode_record<StoredJob>(bytes);
+}
+
+std::string encode(const Message& message) {
+  return encode_record(message);
+}
+Result<Message> decode_message(std::string_view bytes) {
+  return decode_record<Message>(bytes);
+}
+
+std::string encode(const StoredHistory& history) {
+  return encode_record(history);
+}
+Result<StoredHistory> decode_history(std::string_view bytes) {
+  return decode_record<StoredHistory>(bytes);
+}
+
+std::string encode(const StoredKey& key) {
+  return encode_record(key);
+}
+Result<StoredKey> decode_key(std::string_view bytes) {
+  return decode_record<StoredKey>(bytes);
+}
+
+std::string encode(const StoredRequest& request) {
+  return encode_record(request);
+}
+Result<StoredRequest> decode_request(std::string_view bytes) {
+  return decode_record<StoredRequest>(bytes);
+}
+
+std::string encode(const StoredBatch& batch) {
+  return encode_record(batch);
+}
+Result<StoredBatch> decode_batch(std::string_view bytes) {
+  PARKD_ASSIGN_OR_RETURN(StoredBatch stored, decode_record<StoredBatch>(bytes));
+  if (!stored.batch.spec.deadline || !stored.batch.spec.retention) return damaged("batch");
+  return stored;
+}
+
+std::string encode(const StoredUndelivered& undelivered) {
+  return encode_record(undelivered);
+}
 Result<StoredUndelivered> decode_undelivered(std::string_view bytes) {
-  Reader in(bytes, kUndeliveredVersion);
-  StoredUndelivered undelivered;
-  undelivered.period = in.text();
-  undelivered.message_key = in.text();
-  if (!in.finished()) return damaged("outbox row");
-  return undelivered;
+  return decode_record<StoredUndelivered>(bytes);
 }
 
 std::string encode_count(uint64_t value) {

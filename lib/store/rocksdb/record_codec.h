@@ -15,6 +15,7 @@
 
 #include "lib/base/status.h"
 #include "lib/job/job.h"
+#include "lib/store/batch.h"
 
 namespace parkd::record {
 
@@ -28,6 +29,11 @@ std::string idempotency_key(std::string_view tenant, std::string_view key);
 // Messages of one mailbox key sort by sequence: mailbox_prefix(tenant, key) + sequence.
 std::string mailbox_prefix(std::string_view tenant, std::string_view mailbox_key);
 std::string message_key(std::string_view tenant, std::string_view mailbox_key, uint64_t sequence);
+
+// Requests of failed jobs lie beside the messages, by failure code and sequence; no message key
+// begins as they do.
+std::string request_prefix(std::string_view error_code);
+std::string request_key(std::string_view error_code, uint64_t sequence);
 
 // What expires when: the sweep reads these from the front. `target` is an id_key of a history row
 // or an idempotency_key.
@@ -65,6 +71,7 @@ struct StoredHistory {
   WallTime message_expires_at{};
   std::string period;  // column family of the message
   WallTime expires_at{};
+  JobId requeued_as = 0;  // the job it became; 0: none yet
 };
 std::string encode(const StoredHistory& history);
 Result<StoredHistory> decode_history(std::string_view bytes);
@@ -77,6 +84,24 @@ struct StoredKey {
 };
 std::string encode(const StoredKey& key);
 Result<StoredKey> decode_key(std::string_view bytes);
+
+// What a job that did not complete was, for requeue: as long as its message is there and it was not
+// requeued.
+struct StoredRequest {
+  JobId job_id = 0;
+  uint64_t sequence = 0;  // of its message
+  WallTime message_expires_at{};
+  JobSpec spec;  // whole, with the body
+};
+std::string encode(const StoredRequest& request);
+Result<StoredRequest> decode_request(std::string_view bytes);
+
+struct StoredBatch {
+  Batch batch;               // without live
+  uint64_t fingerprint = 0;  // content_fingerprint of its spec as it came
+};
+std::string encode(const StoredBatch& batch);
+Result<StoredBatch> decode_batch(std::string_view bytes);
 
 // Where a message lies that waits in the outbox, under id_key(sequence).
 struct StoredUndelivered {

@@ -37,6 +37,12 @@ struct MessagePlace {
   WallTime expires_at{};
 };
 
+// The request of a failed job (record::request_key).
+struct RequestPlace {
+  std::string error_code;
+  uint64_t sequence = 0;  // of its message
+};
+
 struct OutboxIdentity {
   std::string store;             // made once with the directory: 32 hexadecimal digits
   uint64_t epoch = 0;            // counts the openings of the store
@@ -58,6 +64,10 @@ class RocksDbOutbox {
   void drop_delivered(uint64_t through, Completion<int64_t> done);
   // Empty: the job has not finished, or is forgotten.
   void find_message(JobId id, Completion<std::optional<MessagePlace>> done);
+
+  // Messages that were taken after their delivery: their jobs cannot be requeued any more.
+  // Completes with how many requests there were.
+  void forget_requests(std::vector<RequestPlace> places, Completion<int64_t> done);
 
   // As it was when the store was opened.
   const OutboxIdentity& identity() const { return identity_; }

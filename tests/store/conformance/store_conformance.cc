@@ -76,6 +76,29 @@ FinishAnswer StoreConformance::finish_one(const Job& job, const std::string& bod
   return answers->at(0);
 }
 
+void StoreConformance::finish_as(const Job& job, Outcome outcome, const std::string& code,
+                                 const std::string& body) {
+  Ending given = ending(body);
+  given.outcome = outcome;
+  given.error_code = code;
+  EXPECT_EQ(must(driver_->finish({{job.id, job.lease, given}})),
+            std::vector{FinishAnswer::finished_now});
+}
+
+std::string StoreConformance::open_one(BatchSpec spec) {
+  return must(driver_->open_batch(std::move(spec))).batch.id;
+}
+
+JobSpec StoreConformance::member(const std::string& batch_id) const {
+  JobSpec given = spec();
+  given.batch_id = batch_id;
+  return given;
+}
+
+Batch StoreConformance::batch(const std::string& id) {
+  return must(driver_->get_batch(id, ""));
+}
+
 std::vector<Message> StoreConformance::messages(const std::string& key, const std::string& tenant) {
   auto fetched = driver_->fetch({tenant, key, 0, 1000});
   EXPECT_TRUE(fetched.ok()) << fetched.status().to_string();

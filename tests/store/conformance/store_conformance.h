@@ -55,6 +55,12 @@ class StoreConformance : public testing::TestWithParam<StoreFactory> {
   std::vector<Message> messages(const std::string& key, const std::string& tenant = "default");
   JobRecord get(JobId id, const std::string& tenant = "");
   static Ending ending(const std::string& body);
+  // Ends a claimed job in any outcome.
+  void finish_as(const Job& job, Outcome outcome, const std::string& code = "",
+                 const std::string& body = "{}");
+  std::string open_one(BatchSpec spec = {});  // the id of a new batch
+  JobSpec member(const std::string& batch_id) const;
+  Batch batch(const std::string& id);  // as it is now
 
   ManualClock clock_{from_unix_us(int64_t{1'790'000'000} * 1'000'000)};
   StoreOptions options_;

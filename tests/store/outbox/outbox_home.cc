@@ -33,6 +33,24 @@ class SettledStore final : public JobStore {
   void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override {
     settled(std::move(done), [&](auto ended) { store_->cancel(id, tenant, ended); });
   }
+  void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) override {
+    store_->requeue(std::move(request), std::move(done));
+  }
+  void open_batch(BatchSpec spec, Completion<OpenedBatch> done) override {
+    store_->open_batch(std::move(spec), std::move(done));
+  }
+  void seal_batch(std::string id, std::string tenant, Completion<Batch> done) override {
+    store_->seal_batch(std::move(id), std::move(tenant), std::move(done));
+  }
+  void cancel_batch(std::string id, std::string tenant, Completion<Batch> done) override {
+    settled(std::move(done), [&](auto ended) { store_->cancel_batch(id, tenant, ended); });
+  }
+  void get_batch(std::string id, std::string tenant, Completion<Batch> done) override {
+    store_->get_batch(std::move(id), std::move(tenant), std::move(done));
+  }
+  void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) override {
+    store_->list_batches(std::move(filter), std::move(done));
+  }
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override {
     store_->get(id, std::move(tenant), std::move(done));
   }

@@ -80,10 +80,11 @@ class Plans : public testing::TestWithParam<Statistics> {
   static void fill(TestDatabase& database_, const std::string& model, const std::string& tenant,
                    int n) {
     database_.run(
-        "INSERT INTO parkd.jobs (model, tenant, body, priority, order_key, prompt_tokens) SELECT "
-        "'" +
+        "INSERT INTO parkd.jobs (model, tenant, body, priority, order_key, prompt_tokens, seed, "
+        "retention, max_attempts, mailbox_key, endpoint) SELECT '" +
         model + "', " + tenant +
-        ", '{}', 'normal', now() + i * interval '1 microsecond', 10 FROM generate_series(1, " +
+        ", '{}', 'normal', now() + i * interval '1 microsecond', 10, i, '7 days', 3, 'live' || i % "
+        "1000, '/v1/chat/completions' FROM generate_series(1, " +
         std::to_string(n) + ") i");
   }
 

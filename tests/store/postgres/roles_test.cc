@@ -173,10 +173,12 @@ TEST_F(Roles, a_rolled_back_insert_never_existed) {
   }
   EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.jobs"), "0");
   insert("alice", "INSERT INTO parkd.jobs (model, body, idempotency_key) VALUES ('m', '{}', 'k1')");
-  EXPECT_TRUE(
-      has(refused("alice",
-                  "INSERT INTO parkd.jobs (model, body, idempotency_key) VALUES ('m', '{}', 'k1')"),
-          "belongs to job"));
+  insert("alice", "INSERT INTO parkd.jobs (model, body, idempotency_key) VALUES ('m', '{}', 'k1')");
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.jobs"), "1") << "the same job again";
+  EXPECT_TRUE(has(refused("alice",
+                          "INSERT INTO parkd.jobs (model, body, idempotency_key) VALUES ('m', "
+                          "'{\"n\":2}', 'k1')"),
+                  "whose content differs"));
   EXPECT_EQ(value("alice",
                   "SELECT existed FROM "
                   "parkd.submit('{\"model\":\"m\",\"body\":{},\"idempotency_key\":\"k1\"}')"),

@@ -43,9 +43,9 @@ void fill(Connection& connection, int64_t depth, int n_tenants) {
     const auto rows = connection.run(
         {"fill",
          "INSERT INTO parkd.jobs (model, tenant, priority, mailbox_key, order_key, prompt_tokens, "
-         "max_new_tokens, body) SELECT 'm', 'tenant' || i % $2::int, 'normal', 'box', "
-         "clock_timestamp() + interval '1 hour', 40, 48, $3::json FROM generate_series(1, $1::int) "
-         "i"},
+         "max_new_tokens, body, seed, retention, max_attempts, endpoint) SELECT 'm', 'tenant' || i "
+         "% $2::int, 'normal', 'box', clock_timestamp() + interval '1 hour', 40, 48, $3::json, i, "
+         "'7 days', 3, '/v1/chat/completions' FROM generate_series(1, $1::int) i"},
         params);
     if (!rows.ok()) give_up(rows.status());
   }

@@ -1,0 +1,37 @@
+// requeue and the batch verbs as single statements: verbs.h's second part, by the same rules.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lib/store/job_store.h"
+#include "lib/store/postgres/connection.h"
+#include "lib/store/postgres/verbs.h"
+
+namespace parkd {
+
+Result<std::vector<RequeuedJob>> requeue_jobs(Connection& connection, const RequeueRequest& request,
+                                              Now now, News& news);
+
+Result<OpenedBatch> open_batch_row(Connection& connection, const BatchSpec& spec,
+                                   const StoreOptions& options, WallTime about_now, Now now);
+Result<Batch> seal_batch_row(Connection& connection, const std::string& id,
+                             const std::string& tenant, Now now);
+
+// A claimed member that is to be told.
+struct AskedToCancel {
+  JobId id = 0;
+  RunLease lease;
+  int64_t daemon_id = 0;
+};
+Result<std::vector<AskedToCancel>> cancel_batch_members(Connection& connection,
+                                                        const std::string& id,
+                                                        const std::string& tenant, Now now,
+                                                        News& news);
+
+Result<Batch> get_batch_row(Connection& connection, const std::string& id,
+                            const std::string& tenant, Now now);
+Result<std::vector<Batch>> list_batch_rows(Connection& connection, const BatchFilter& filter,
+                                           Now now);
+
+}  // namespace parkd

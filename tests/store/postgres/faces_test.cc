@@ -1,0 +1,339 @@
+// The same queue through both its faces: what people write in SQL is what a daemon sees, and the
+// other way round. Roles have a test of their own (roles_test.cc).
+#include <gtest/gtest.h>
+
+#include <future>
+
+#include "tests/store/postgres/test_database.h"
+#include "tests/support/store_driver.h"
+
+namespace parkd {
+namespace {
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != text.npos;
+}
+
+class Faces : public testing::Test {
+ protected:
+  void SetUp() override {
+    database_.run("INSERT INTO parkd.models (name) VALUES ('m')");
+    open({});
+  }
+  void TearDown() override {
+    driver_.reset();
+    store_.reset();
+  }
+  void open(const StoreOptions& options) {
+    TearDown();
+    auto opened = open_postgres_store(quiet_options(database_.dsn()), options);
+    ASSERT_TRUE(opened.ok()) << opened.status().to_string();
+    store_ = std::move(opened).value();
+    driver_ = std::make_unique<StoreDriver>(*store_);
+  }
+  std::string refused(const std::string& sql) {
+    auto session = database_.connect();
+    return refusal(*session, sql);
+  }
+  static JobSpec spec() {
+    JobSpec spec;
+    spec.model = "m";
+    spec.body = R"({"messages":[],"max_tokens":9})";
+    return spec;
+  }
+  Job job(JobId id) { return std::get<Job>(driver_->get(id, "").value()); }
+  void finish_as(const Job& job, Outcome outcome, const std::string& code) {
+    Ending ending;
+    ending.outcome = outcome;
+    ending.error_code = code;
+    ASSERT_TRUE(driver_->finish({{job.id, job.lease, ending}}).ok());
+  }
+
+  TestDatabase database_;
+  std::unique_ptr<JobStore> store_;
+  std::unique_ptr<StoreDriver> driver_;
+};
+
+TEST_F(Faces, every_column_of_a_client_reaches_the_daemon) {
+  const auto id = static_cast<JobId>(database_.number(
+      "INSERT INTO parkd.jobs (model, body, custom_id, endpoint, tenant, priority, mailbox_key, "
+      "metadata, idempotency_key, run_at, deadline, retention, run_timeout, seed, max_attempts) "
+      "VALUES ('m', '{\"messages\": [], \"n\": 2, \"max_tokens\": 7}', 'order-17', "
+      "'/v1/chat/completions', 'alice', 'high', 'box', '{\"a\": 1}', 'k', now() + interval '1 h', "
+      "'2100-01-01 00:00:00Z', '3 days', '90 s', 5, 2) RETURNING id"));
+  const Job found = job(id);
+  EXPECT_EQ(found.state, JobState::scheduled);
+  EXPECT_EQ(found.spec.body, "{\"messages\": [], \"n\": 2, \"max_tokens\": 7}");
+  EXPECT_EQ(found.spec.custom_id, "order-17");
+  EXPECT_EQ(found.spec.tenant, "alice");
+  EXPECT_EQ(found.spec.priority, Priority::high);
+  EXPECT_EQ(found.spec.mailbox_key, "box");
+  EXPECT_EQ(found.spec.metadata, "{\"a\": 1}");
+  EXPECT_EQ(found.spec.idempotency_key, "k");
+  EXPECT_EQ(to_rfc3339(*found.spec.deadline).substr(0, 10), "2100-01-01");
+  EXPECT_EQ(found.spec.retention, std::chrono::hours(72));
+  EXPECT_EQ(found.spec.run_timeout, std::chrono::seconds(90));
+  EXPECT_EQ(found.spec.seed, 5u);
+  EXPECT_EQ(found.spec.max_attempts, 2);
+  EXPECT_EQ(found.spec.n_choices, 2);
+  EXPECT_EQ(found.spec.max_new_tokens, 7);
+  EXPECT_FALSE(found.spec.tokens_are_exact);
+  EXPECT_EQ(found.order_key, *found.spec.run_at + std::chrono::minutes(10));
+}
+
+TEST_F(Faces, what_is_left_out_is_filled_in) {
+  const Job found = job(static_cast<JobId>(
+      database_.number("INSERT INTO parkd.jobs (body) VALUES ('{\"model\":\"m\",\"seed\":77}') "
+                       "RETURNING id")));
+  EXPECT_EQ(found.spec.model, "m");
+  EXPECT_EQ(found.spec.seed, 77u);
+  EXPECT_EQ(found.spec.tenant, "default");
+  EXPECT_EQ(found.spec.priority, Priority::normal);
+  EXPECT_EQ(found.spec.endpoint, "/v1/chat/completions");
+  EXPECT_EQ(found.spec.mailbox_key.substr(0, 3), "mb-");
+  EXPECT_EQ(found.spec.retention, std::chrono::hours(7 * 24));
+  EXPECT_EQ(found.spec.max_attempts, 3);
+  EXPECT_EQ(found.spec.max_new_tokens, 8192 / 5);
+}
+
+// --- idempotency keys
+
+TEST_F(Faces, the_same_key_and_content_by_sql_and_by_a_daemon_is_one_job) {
+  JobSpec given = spec();
+  given.idempotency_key = "k";
+  given.custom_id = "c";
+  given.metadata = R"({"a":1,"b":[1.50]})";
+  given.priority = Priority::high;
+  given.deadline = from_unix_us(int64_t{4'000'000'000} * 1'000'000);
+  given.run_timeout = std::chrono::seconds(120);
+  given.seed = 12;
+  given.body = R"({"max_tokens":9,"messages":[],"seed":12})";
+  // JSON by value: other spaces, another order, the model inside; the seed in the body alone.
+  const std::string sql =
+      "{\"model\": \"m\", \"custom_id\": \"c\", \"priority\": \"high\", \"idempotency_key\": "
+      "\"k\", \"metadata\": {\"b\": [1.50], \"a\": 1}, \"deadline\": \"2096-10-02 07:06:40Z\", "
+      "\"run_timeout\": \"2 minutes\", \"body\": {\"messages\": [], \"max_tokens\": 9, \"model\": "
+      "\"m\", \"seed\": 12}}";
+  const auto by_daemon = driver_->submit({given}).value().at(0);
+  EXPECT_FALSE(by_daemon.existed);
+  EXPECT_EQ(database_.value("SELECT id || ' ' || existed FROM parkd.submit('" + sql + "')"),
+            std::to_string(by_daemon.id) + " true");
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.jobs"), 1);
+
+  std::string other = sql;
+  other.replace(other.find("\"k\""), 3, "\"j\"");
+  const int64_t by_sql = database_.number("SELECT id FROM parkd.submit('" + other + "')");
+  given.idempotency_key = "j";
+  const auto again = driver_->submit({given}).value().at(0);
+  EXPECT_TRUE(again.existed);
+  EXPECT_EQ(static_cast<int64_t>(again.id), by_sql);
+
+  given.body = R"({"max_tokens":10,"messages":[],"seed":12})";
+  EXPECT_EQ(driver_->submit({given}).status().code(), StatusCode::conflict);
+  other.replace(other.find("high"), 4, "low ");
+  other.replace(other.find("low "), 4, "low");
+  EXPECT_TRUE(has(refused("SELECT * FROM parkd.submit('" + other + "')"), "whose content differs"));
+}
+
+TEST_F(Faces, a_statement_whose_answer_was_lost_is_sent_again_whole) {
+  const std::string insert =
+      "INSERT INTO parkd.jobs (model, body, idempotency_key) SELECT 'm', '{}', 'k' || i FROM "
+      "generate_series(1, 5) i";
+  database_.run(insert);
+  database_.run(insert);
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.jobs"), 5);
+  // Finished ones too, as long as their keys hold.
+  for (const Job& claimed : driver_->claim("m", 5).value()) {
+    finish_as(claimed, Outcome::completed, "");
+  }
+  database_.run(insert);
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.jobs"), 0);
+}
+
+TEST_F(Faces, a_key_may_have_a_body_no_jsonb_can_hold) {
+  JobSpec given = spec();
+  given.idempotency_key = "k";
+  given.body = R"({"messages":["\u0000"]})";
+  const auto first = driver_->submit({given});
+  ASSERT_TRUE(first.ok()) << first.status().to_string();
+  EXPECT_TRUE(driver_->submit({given}).value().at(0).existed);
+  given.body = R"({"messages":["\u0000 "]})";
+  EXPECT_EQ(driver_->submit({given}).status().code(), StatusCode::conflict);
+}
+
+// --- batches
+
+TEST_F(Faces, a_batch_is_filled_by_one_statement_and_counted_by_row) {
+  const std::string id = database_.value(
+      "SELECT parkd.open_batch('{\"a\":1}', p_name => 'nightly', p_retention => '2 hours', "
+      "p_idempotency_key => 'night')");
+  EXPECT_EQ(database_.value(
+                "SELECT parkd.open_batch('{\"a\": 1}', p_name => 'nightly', p_retention => '120 "
+                "minutes', p_idempotency_key => 'night')"),
+            id);
+  EXPECT_TRUE(has(refused("SELECT parkd.open_batch(p_idempotency_key => 'night')"),
+                  "whose content differs"));
+  database_.run("INSERT INTO parkd.jobs (model, body, batch_id, custom_id) SELECT 'm', '{}', '" +
+                id + "', 'line ' || i FROM generate_series(1, 4) i");
+  EXPECT_EQ(database_.value("SELECT DISTINCT priority || ' ' || retention FROM parkd.jobs"),
+            "low 02:00:00");
+  EXPECT_EQ(database_.value("SELECT count(DISTINCT j.deadline = b.deadline) FROM parkd.jobs j "
+                            "JOIN parkd.batches b ON b.id = j.batch_id"),
+            "1");
+  const auto jobs = driver_->claim("m", 3).value();
+  ASSERT_EQ(jobs.size(), 3u);
+  finish_as(jobs[0], Outcome::completed, "");
+  finish_as(jobs[1], Outcome::failed, "run_timeout");
+  EXPECT_EQ(database_.number("SELECT parkd.seal_batch('" + id + "')"), 4);
+  EXPECT_EQ(database_.number("SELECT parkd.cancel_batch('" + id + "')"), 2);
+  finish_as(jobs[2], Outcome::cancelled, "cancelled");
+  EXPECT_EQ(database_.value("SELECT concat_ws(' ', status, name, total, completed, failed, "
+                            "cancelled, unfinished) FROM parkd.batch_status"),
+            "finished nightly 4 1 1 2 0");
+  const Batch seen = driver_->get_batch(id, "default").value();
+  EXPECT_EQ(seen.state(), BatchState::finished);
+  EXPECT_EQ(seen.cancelled, 2);
+}
+
+TEST_F(Faces, a_batch_refuses_with_what_to_do) {
+  database_.run("UPDATE parkd.settings SET max_batch_jobs = 3");
+  const std::string id = database_.value("SELECT parkd.open_batch()");
+  const auto insert = [&](int n, const std::string& more_columns = "",
+                          const std::string& more_values = "") {
+    return "INSERT INTO parkd.jobs (model, body, batch_id" + more_columns +
+           ") SELECT 'm', '{}', '" + id + "'" + more_values + " FROM generate_series(1, " +
+           std::to_string(n) + ")";
+  };
+  EXPECT_TRUE(has(refused(insert(4)), "has 0 jobs and would get 4 more; the limit is 3"));
+  EXPECT_EQ(database_.number("SELECT total FROM parkd.batches"), 0);
+  EXPECT_TRUE(has(refused(insert(1, ", deadline", ", now() + interval '1 h'")),
+                  "differs from that of batch"));
+  database_.run(insert(3));
+  JobSpec member = spec();
+  member.batch_id = id;
+  const auto full = driver_->submit({member});
+  EXPECT_EQ(full.status().param(), "jobs[0].batch_id");
+  EXPECT_TRUE(has(full.status().message(), "the limit is 3"));
+  database_.run("SELECT parkd.seal_batch('" + id + "')");
+  EXPECT_TRUE(has(refused(insert(1)), "is sealed"));
+  EXPECT_TRUE(has(refused("SELECT parkd.seal_batch('nope')"), "there is no batch nope"));
+  EXPECT_TRUE(has(refused("SELECT parkd.open_batch(p_deadline => now() + interval '31 days')"),
+                  "not within the next 30 days"));
+  EXPECT_TRUE(has(refused("SELECT parkd.open_batch('[]')"), "not a JSON object"));
+}
+
+TEST_F(Faces, one_refused_submit_does_not_fail_those_beside_it) {
+  const std::string id = driver_->open_batch({}).value().batch.id;
+  ASSERT_TRUE(driver_->seal_batch(id, "").ok());
+  JobSpec member = spec();
+  member.batch_id = id;
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  database_.run("INSERT INTO parkd.limits VALUES ('m', 2, 'refuse')");
+  database_.run(
+      "INSERT INTO parkd.depth_samples (model, scheduled, queued, claimed, waiting_singles, "
+      "sampled_at) VALUES ('m', 0, 1, 0, 1, now())");
+  // All at once, so that they share statements.
+  std::vector<std::promise<Result<std::vector<SubmittedJob>>>> answers(4);
+  const std::vector<std::vector<JobSpec>> submits = {
+      {member, keyed}, {spec(), spec()}, {spec()}, {member}};
+  for (size_t i = 0; i < submits.size(); ++i) {
+    store_->submit(submits[i],
+                   [&answers, i](auto answer) { answers[i].set_value(std::move(answer)); });
+  }
+  std::vector<Result<std::vector<SubmittedJob>>> got;
+  for (auto& answer : answers) got.push_back(answer.get_future().get());
+  EXPECT_EQ(got[0].status().code(), StatusCode::conflict);
+  EXPECT_EQ(got[0].status().param(), "jobs[0].batch_id");
+  EXPECT_EQ(got[1].status().code(), StatusCode::exhausted) << got[1].status().to_string();
+  EXPECT_TRUE(has(got[1].status().message(), "1 jobs are waiting, the limit is 2"));
+  EXPECT_TRUE(got[2].ok()) << got[2].status().to_string();
+  EXPECT_EQ(got[3].status().code(), StatusCode::conflict);
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.idempotency"), 0)
+      << "a refused group leaves no key";
+}
+
+// --- requeue
+
+TEST_F(Faces, requeue_by_code_makes_each_failed_job_once) {
+  database_.run(
+      "INSERT INTO parkd.jobs (model, body, custom_id) SELECT 'm', json_build_object('n', i), 'c' "
+      "|| i FROM generate_series(1, 3) i");
+  for (const Job& claimed : driver_->claim("m", 3).value()) {
+    finish_as(claimed, Outcome::failed, "run_timeout");
+  }
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.requeue(p_error_code => 'run_timeout')"),
+            3);
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.requeue(p_error_code => 'run_timeout')"),
+            0);
+  EXPECT_EQ(database_.value("SELECT string_agg(custom_id, ',' ORDER BY id) FROM parkd.live"),
+            "c1,c2,c3");
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.results"), 3) << "old messages stay";
+  EXPECT_TRUE(has(refused("SELECT * FROM parkd.requeue()"), "requeue what?"));
+}
+
+// --- listening and looking
+
+TEST_F(Faces, whoever_listens_hears_of_results_when_the_database_says_so) {
+  class Receiver final : public pqxx::notification_receiver {
+   public:
+    explicit Receiver(pqxx::connection& connection)
+        : pqxx::notification_receiver(connection, "parkd_results") {}
+    void operator()(const std::string& payload, int) override { heard = payload; }
+    std::string heard;
+  };
+  auto session = database_.connect();
+  Receiver receiver(*session);
+  const auto run_one = [&] {
+    JobSpec given = spec();
+    given.mailbox_key = "my box";
+    ASSERT_TRUE(driver_->submit({given}).ok());
+    finish_as(driver_->claim("m", 1).value().at(0), Outcome::completed, "");
+  };
+  run_one();
+  EXPECT_EQ(session->get_notifs(), 0) << "off by default";
+  database_.run("UPDATE parkd.settings SET notify_results = true");
+  run_one();
+  session->await_notification(30, 0);
+  EXPECT_EQ(receiver.heard, "default my box");
+}
+
+TEST_F(Faces, live_jobs_show_what_their_daemon_says_of_them) {
+  ASSERT_TRUE(driver_->submit({spec(), spec()}).ok());
+  const auto claimed = driver_->claim("m", 1).value();
+  const std::string id = std::to_string(claimed.at(0).id);
+  database_.run(
+      "SELECT parkd.heartbeat_v1(daemon_id, format('{\"jobs\":[{\"id\":%s,\"state\":\"parked\","
+      "\"units\":12,\"reason\":\"12 units wanted, 3 free\"}],\"pools\":[{\"model\":\"m\","
+      "\"capacity_units\":40,\"in_use_units\":37,\"running\":2,\"parked\":1}]}', id)::json, false) "
+      "FROM parkd.jobs WHERE id = " +
+      id);
+  EXPECT_EQ(database_.value("SELECT concat_ws('|', state, units, reason) FROM parkd.live WHERE "
+                            "id = " +
+                            id),
+            "parked|12|12 units wanted, 3 free");
+  EXPECT_EQ(database_.value("SELECT state FROM parkd.live WHERE id <> " + id), "queued");
+  EXPECT_EQ(database_.value("SELECT concat_ws('|', model, capacity_units, in_use_units, running, "
+                            "parked) FROM parkd.pools"),
+            "m|40|37|2|1");
+  EXPECT_EQ(database_.value("SELECT concat_ws('|', model, tenant, state, jobs) FROM "
+                            "parkd.depth_by_tenant WHERE state = 'queued'"),
+            "m|default|queued|1");
+}
+
+// --- durability
+
+TEST_F(Faces, a_daemon_refuses_a_database_that_may_forget_what_it_acknowledged) {
+  const std::string name = database_.name();
+  database_.run("ALTER DATABASE " + name + " SET synchronous_commit = off");
+  const auto opened = open_postgres_store(quiet_options(database_.dsn()), {});
+  ASSERT_FALSE(opened.ok());
+  EXPECT_EQ(opened.status().code(), StatusCode::conflict);
+  EXPECT_TRUE(has(opened.status().message(), "synchronous_commit is off"));
+  EXPECT_TRUE(has(opened.status().message(), "SET synchronous_commit = on")) << "what to run";
+  database_.run("ALTER DATABASE " + name + " SET synchronous_commit = remote_apply");
+  EXPECT_TRUE(open_postgres_store(quiet_options(database_.dsn()), {}).ok());
+}
+
+}  // namespace
+}  // namespace parkd
