@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <fstream>
 #include <iostream>
+#include <iterator>
 #include <string_view>
 #include <vector>
 
@@ -54,6 +56,29 @@ std::optional<int> run_until_end(CrashWorld& world, std::string_view point,
   }
 }
 
+// Points an engine thread passes in the middle of a step: there is a job in the engine.
+bool is_in_a_step(std::string_view point) {
+  return point.substr(0, 7) == "engine.";
+}
+
+std::string log_from(const CrashWorld& world, std::streamoff offset) {
+  std::ifstream log(world.log_path());
+  log.seekg(offset);
+  return {std::istreambuf_iterator<char>(log), {}};
+}
+
+// Starts the daemon again. Returns how many jobs were in its engine when it died, as it finds them
+// in its state directory; nothing when it did not start.
+std::optional<int> start_and_count_the_dead(CrashWorld& world) {
+  std::ifstream log(world.log_path(), std::ios::ate);
+  const std::streamoff offset = log.tellg();
+  if (!world.daemon().start()) return std::nullopt;
+  const std::string since = log_from(world, offset);
+  const std::string event = "death.found jobs=";
+  const size_t found = since.find(event);
+  return found == since.npos ? 0 : std::stoi(since.substr(found + event.size()));
+}
+
 struct Tally {
   std::map<std::string, int> kills;
   int under_load = 0;  // something ran and something waited
@@ -88,7 +113,11 @@ TEST(Crash, acknowledged_jobs_end_in_exactly_one_message_wherever_the_daemon_die
       ASSERT_TRUE(died_by_sigkill(end)) << "the point was never passed\n"
                                         << world.daemon().log().substr(0, 4000);
       tally.count(std::string(point), world.last_load());
-      ASSERT_TRUE(world.daemon().start());
+      const auto in_engine = start_and_count_the_dead(world);
+      ASSERT_TRUE(in_engine);
+      if (is_in_a_step(point)) {
+        EXPECT_GT(*in_engine, 0) << "it died in the middle of nobody's step";
+      }
       world.check_after_restart();
       if (HasFatalFailure()) return;
       ASSERT_TRUE(world.wait_for_load());
@@ -96,15 +125,20 @@ TEST(Crash, acknowledged_jobs_end_in_exactly_one_message_wherever_the_daemon_die
       tally.count("random", world.last_load());
     }
   }
+  ASSERT_TRUE(world.daemon().start());
+  int idle_kills = 0;
   for (int i = 0; i < random_kills; ++i) {
-    ASSERT_TRUE(world.daemon().start());
     ASSERT_TRUE(world.wait_for_load());
     ::usleep(static_cast<useconds_t>(random() % 30'000));
+    EXPECT_GT(world.last_load().waiting, 0) << "the clients keep a backlog";
     world.daemon().kill();
     tally.count("random", world.last_load());
+    const auto in_engine = start_and_count_the_dead(world);
+    ASSERT_TRUE(in_engine);
+    if (*in_engine == 0) ++idle_kills;
   }
-
-  ASSERT_TRUE(world.daemon().start());
+  // Between a result and the next start the engine is empty for a moment.
+  EXPECT_LE(idle_kills, 1 + random_kills / 20) << "of " << random_kills << " kills under load";
   world.check_after_restart();
   world.stop_clients();
   world.check_at_the_end();

@@ -34,6 +34,7 @@ class CrashWorld {
   ~CrashWorld();
 
   DaemonProcess& daemon() { return daemon_; }
+  std::string log_path() const { return daemon_.directory() + "/parkd.log"; }
 
   // Clients run until stop_clients(); they outlive the daemon's deaths and send what was not
   // acknowledged again, with the same idempotency keys.
