@@ -30,6 +30,7 @@ class DeviceArray {
   explicit DeviceArray(size_t n) : n_(n) {
     require(cudaMalloc(reinterpret_cast<void**>(&data_), n * sizeof(T)), "cudaMalloc");
   }
+  explicit DeviceArray(const std::vector<T>& values) : DeviceArray(values.size()) { write(values); }
   ~DeviceArray() {
     if (data_ != nullptr) (void)cudaFree(data_);
   }
@@ -44,7 +45,24 @@ class DeviceArray {
   T* get() const { return data_; }
   size_t size() const { return n_; }
 
+  // On the default stream; both wait.
+  void write(const std::vector<T>& values) {
+    if (values.size() != n_) throw std::runtime_error("a write of another size");
+    copy(data_, values.data(), cudaMemcpyHostToDevice);
+  }
+  std::vector<T> read() const {
+    std::vector<T> values(n_);
+    copy(values.data(), data_, cudaMemcpyDeviceToHost);
+    return values;
+  }
+
  private:
+  void copy(T* to, const T* from, cudaMemcpyKind kind) const {
+    if (n_ == 0) return;
+    require(cudaMemcpyAsync(to, from, n_ * sizeof(T), kind, nullptr), "cudaMemcpyAsync");
+    require(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
+  }
+
   T* data_ = nullptr;
   size_t n_ = 0;
 };

@@ -1,0 +1,141 @@
+// Rotation and KV write against float64, in both layouts of pairs and every KV type.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "tests/cuda/kernel_data.h"
+
+namespace parkd::cuda {
+namespace {
+
+using testing::DeviceArray;
+using testing::Errors;
+using testing::finish;
+
+std::vector<float> inverse_frequencies(int32_t head_dim, double base) {
+  std::vector<float> result;
+  for (int32_t i = 0; i < head_dim / 2; ++i) {
+    result.push_back(static_cast<float>(std::pow(base, -2.0 * i / head_dim)));
+  }
+  return result;
+}
+
+TEST(CudaRopeTable, holds_the_sines_of_far_positions) {
+  std::mt19937_64 random(testing::fresh_seed());
+  Errors errors("rope_table", 0x1p-23, 1e-9);
+  for (const int32_t head_dim : {8, 64, 80, 128}) {
+    const testing::Step step(random, {{0, 1}, {131071, 1}, {1000, 30}, {0, 5}}, 32, 4);
+    const std::vector<float> inv_freq = inverse_frequencies(head_dim, 1e6);
+    const DeviceArray<float> inv_freq_array(inv_freq);
+    const DeviceArray<float> cos_sin(static_cast<size_t>(step.device.rows_max * head_dim));
+    finish(
+        launch_rope_table({step.device, inv_freq_array.get(), head_dim, cos_sin.get()}, nullptr));
+    const std::vector<float> got = cos_sin.read();
+    for (int32_t row = 0; row < step.n_rows(); ++row) {
+      for (int32_t i = 0; i < head_dim / 2; ++i) {
+        const double angle =
+            double{inv_freq[static_cast<size_t>(i)]} * step.positions[static_cast<size_t>(row)];
+        const auto at = static_cast<size_t>(row * head_dim + 2 * i);
+        errors.check(got[at], std::cos(angle), "cos");
+        errors.check(got[at + 1], std::sin(angle), "sin");
+      }
+    }
+  }
+}
+
+struct RopeCase {
+  int32_t head_dim;
+  int32_t n_heads;
+  int32_t n_kv_heads;
+  int32_t block_size;
+};
+
+// The rotation of one head in float64.
+std::vector<double> rotated(const float* head, const float* cos_sin, int32_t head_dim,
+                            bool interleaved) {
+  std::vector<double> result(static_cast<size_t>(head_dim));
+  for (int32_t i = 0; i < head_dim / 2; ++i) {
+    const int32_t first = interleaved ? 2 * i : i;
+    const int32_t second = interleaved ? 2 * i + 1 : i + head_dim / 2;
+    const double c = cos_sin[2 * i];
+    const double s = cos_sin[2 * i + 1];
+    result[static_cast<size_t>(first)] = double{head[first]} * c - double{head[second]} * s;
+    result[static_cast<size_t>(second)] = double{head[first]} * s + double{head[second]} * c;
+  }
+  return result;
+}
+
+void check_rope(std::mt19937_64& random, const RopeCase& c, Element element, bool interleaved,
+                Errors& errors) {
+  const testing::Step step(random, {{0, 1}, {c.block_size - 1, 1}, {5, c.block_size + 2}},
+                           c.block_size, 3);
+  const int32_t n_layers = 2;
+  const int32_t layer = 1;
+  const int64_t slots = int64_t{n_layers} * step.n_blocks * 2 * c.n_kv_heads * c.block_size;
+  const DeviceArray<uint8_t> kv(testing::to_elements(
+      element, std::vector<float>(static_cast<size_t>(slots * c.head_dim), -9.0F)));
+  const int32_t columns = (c.n_heads + 2 * c.n_kv_heads) * c.head_dim;
+  const std::vector<float> in = testing::random_floats(random, int64_t{step.n_rows()} * columns);
+  const DeviceArray<float> qkv(in);
+  const DeviceArray<float> inv_freq(inverse_frequencies(c.head_dim, 1e4));
+  const DeviceArray<float> cos_sin(static_cast<size_t>(step.device.rows_max * c.head_dim));
+  finish(launch_rope_table({step.device, inv_freq.get(), c.head_dim, cos_sin.get()}, nullptr));
+  const KvMemory memory = {kv.get(),     element,      n_layers,  step.n_blocks,
+                           c.n_kv_heads, c.block_size, c.head_dim};
+  finish(launch_rope_and_store(
+      {step.device, memory, layer, c.n_heads, interleaved, cos_sin.get(), qkv.get()}, nullptr));
+  const std::vector<float> factors = cos_sin.read();
+  const std::vector<float> out = qkv.read();
+  std::vector<float> stored = testing::from_elements(element, kv.read());
+  for (int32_t row = 0; row < step.n_rows(); ++row) {
+    const float* from = in.data() + int64_t{row} * columns;
+    const float* at = factors.data() + int64_t{row} * c.head_dim;
+    for (int32_t head = 0; head < c.n_heads + 2 * c.n_kv_heads; ++head) {
+      const float* in_head = from + head * c.head_dim;
+      const bool is_value = head >= c.n_heads + c.n_kv_heads;
+      std::vector<double> wanted(in_head, in_head + c.head_dim);
+      if (!is_value) wanted = rotated(in_head, at, c.head_dim, interleaved);
+      const float* got = out.data() + int64_t{row} * columns + head * c.head_dim;
+      if (head >= c.n_heads) {
+        const int32_t position = step.positions[static_cast<size_t>(row)];
+        const int64_t block =
+            step.block_of(step.sequence_of_row[static_cast<size_t>(row)], position / c.block_size);
+        const int32_t kv_head = (head - c.n_heads) % c.n_kv_heads;
+        const int64_t slot =
+            (((layer * int64_t{step.n_blocks} + block) * 2 + (is_value ? 1 : 0)) * c.n_kv_heads +
+             kv_head) *
+                c.block_size +
+            position % c.block_size;
+        got = stored.data() + slot * c.head_dim;
+      }
+      for (int32_t i = 0; i < c.head_dim; ++i) {
+        errors.check(got[i], wanted[static_cast<size_t>(i)],
+                     "row " + std::to_string(row) + " head " + std::to_string(head));
+      }
+      if (head >= c.n_heads) std::fill_n(const_cast<float*>(got), c.head_dim, -9.0F);
+    }
+  }
+  // Nothing else was written.
+  EXPECT_TRUE(std::all_of(stored.begin(), stored.end(), [](float x) { return x == -9.0F; }));
+}
+
+TEST(CudaRopeAndStore, rotates_q_in_place_and_writes_k_and_v_into_their_blocks) {
+  std::mt19937_64 random(testing::fresh_seed());
+  for (const Element element : testing::kElements) {
+    // Two products and a sum of values up to about 5; then the KV type's rounding.
+    Errors errors(std::string("rope_and_store ") + testing::to_string(element),
+                  testing::rounding(element), 1e-6);
+    for (const bool interleaved : {true, false}) {
+      for (const RopeCase& c :
+           {RopeCase{64, 9, 3, 32}, RopeCase{80, 1, 1, 8}, RopeCase{96, 6, 2, 24},
+            RopeCase{128, 16, 8, 16}, RopeCase{8, 2, 1, 64}}) {
+        check_rope(random, c, element, interleaved, errors);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace parkd::cuda

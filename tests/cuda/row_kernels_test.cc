@@ -1,0 +1,200 @@
+// The kernels on single rows against float64: gate, gather, embedding, norm, tokens fed back.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "tests/cuda/kernel_data.h"
+
+namespace parkd::cuda {
+namespace {
+
+using testing::DeviceArray;
+using testing::Errors;
+using testing::finish;
+using testing::kElements;
+using testing::RowCount;
+
+std::string place(int64_t row, int64_t column) {
+  return "row " + std::to_string(row) + " column " + std::to_string(column);
+}
+
+// Rows beyond the count must stay as they were.
+constexpr uint8_t kUntouched = 0xA5;
+
+std::vector<uint8_t> untouched(Element element, int64_t n) {
+  return std::vector<uint8_t>(static_cast<size_t>(n * element_bytes(element)), kUntouched);
+}
+
+bool is_untouched(const std::vector<uint8_t>& bytes, size_t first) {
+  return std::all_of(bytes.begin() + static_cast<std::ptrdiff_t>(first), bytes.end(),
+                     [](uint8_t byte) { return byte == kUntouched; });
+}
+
+TEST(CudaSiluMul, equals_its_formula_also_far_out) {
+  std::mt19937_64 random(testing::fresh_seed());
+  for (const Element element : kElements) {
+    // e^x within 2 ulp, a sum, a division, a product; f16 has no 1e30.
+    Errors errors(std::string("silu_mul ") + testing::to_string(element),
+                  6e-7 + testing::rounding(element), element == Element::f16 ? 0x1p-25 : 1e-37);
+    for (const int32_t ffn : {8, 504, 512, 520, 1536}) {
+      for (const int32_t rows : {1, 3}) {
+        const int32_t rows_max = rows + 2;
+        std::vector<float> in = testing::random_floats(random, int64_t{rows} * 2 * ffn, 4.0F);
+        const float far[] = {0.0F, -0.0F, 80.0F, -80.0F, 300.0F, -300.0F, 1e3F, -1e3F};
+        for (size_t i = 0; i < 8; ++i) in[i] = far[i];
+        const RowCount count(rows);
+        const DeviceArray<float> gate_up(in);
+        const DeviceArray<uint8_t> out(untouched(element, int64_t{rows_max} * ffn));
+        finish(launch_silu_mul({count.get(), rows_max, ffn, gate_up.get(), out.get(), element},
+                               nullptr));
+        const std::vector<uint8_t> bytes = out.read();
+        EXPECT_TRUE(is_untouched(bytes, static_cast<size_t>(rows * ffn * element_bytes(element))));
+        const std::vector<float> got = testing::from_elements(element, bytes);
+        for (int32_t row = 0; row < rows; ++row) {
+          for (int32_t i = 0; i < ffn; ++i) {
+            const auto gate = static_cast<double>(in[static_cast<size_t>(row * 2 * ffn + i)]);
+            const auto up = static_cast<double>(in[static_cast<size_t>((row * 2 + 1) * ffn + i)]);
+            errors.check(got[static_cast<size_t>(row * ffn + i)], gate / (1 + std::exp(-gate)) * up,
+                         place(row, i));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(CudaRmsNorm, equals_its_formula_with_and_without_an_addend) {
+  std::mt19937_64 random(testing::fresh_seed());
+  for (const Element element : kElements) {
+    // Up to 32 squares a thread and three trees, a root, two divisions, two products.
+    Errors errors(std::string("rms_norm ") + testing::to_string(element),
+                  2e-6 + testing::rounding(element), element == Element::f16 ? 0x1p-25 : 1e-30);
+    for (const int32_t columns : {4, 64, 576, 1024, 1028, 4096}) {
+      for (const bool has_addend : {false, true}) {
+        const int32_t rows = 1 + static_cast<int32_t>(random() % 4);
+        const int32_t rows_max = rows + 1;
+        std::vector<float> x = testing::random_floats(random, int64_t{rows_max} * columns);
+        const std::vector<float> addend =
+            testing::random_floats(random, int64_t{rows_max} * columns);
+        const std::vector<float> weight = testing::random_floats(random, columns);
+        const RowCount count(rows);
+        const DeviceArray<float> in_array(x);
+        const DeviceArray<float> addend_array(addend);
+        const DeviceArray<float> weight_array(weight);
+        const DeviceArray<uint8_t> out(untouched(element, int64_t{rows_max} * columns));
+        finish(launch_rms_norm(
+            {count.get(), rows_max, columns, 1e-5F, in_array.get(),
+             has_addend ? addend_array.get() : nullptr, weight_array.get(), out.get(), element},
+            nullptr));
+        if (has_addend) {
+          for (int32_t i = 0; i < rows * columns; ++i) {
+            x[static_cast<size_t>(i)] += addend[static_cast<size_t>(i)];
+          }
+        }
+        EXPECT_EQ(in_array.read(), x);
+        const std::vector<uint8_t> bytes = out.read();
+        EXPECT_TRUE(
+            is_untouched(bytes, static_cast<size_t>(rows * columns * element_bytes(element))));
+        const std::vector<float> got = testing::from_elements(element, bytes);
+        for (int32_t row = 0; row < rows; ++row) {
+          const float* at = x.data() + int64_t{row} * columns;
+          double squares = 0;
+          for (int32_t i = 0; i < columns; ++i) squares += double{at[i]} * double{at[i]};
+          const double factor = 1 / std::sqrt(squares / columns + double{1e-5F});
+          for (int32_t i = 0; i < columns; ++i) {
+            errors.check(got[static_cast<size_t>(row * columns + i)],
+                         double{at[i]} * factor * double{weight[static_cast<size_t>(i)]},
+                         place(row, i));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(CudaEmbed, widens_the_rows_of_the_tokens_exactly) {
+  std::mt19937_64 random(testing::fresh_seed());
+  for (const Element element : kElements) {
+    for (const int32_t hidden : {8, 64, 576, 1032}) {
+      const int32_t vocab = 37;
+      std::vector<float> table = testing::random_floats(random, int64_t{vocab} * hidden);
+      for (float& x : table) x = testing::rounded(element, x);
+      const DeviceArray<uint8_t> table_array(testing::to_elements(element, table));
+      testing::Step step(random, {{0, 1}, {5, 1}, {0, 7}}, 8, 3);
+      std::vector<int32_t> tokens;
+      for (int32_t i = 0; i < step.n_rows(); ++i) {
+        tokens.push_back(i == 0 ? vocab - 1 : static_cast<int32_t>(random() % 37));
+      }
+      step.set_tokens(tokens);
+      const DeviceArray<float> out(static_cast<size_t>(step.device.rows_max * hidden));
+      finish(launch_embed({step.device, table_array.get(), element, hidden, out.get()}, nullptr));
+      const std::vector<float> got = out.read();
+      for (int32_t row = 0; row < step.n_rows(); ++row) {
+        for (int32_t i = 0; i < hidden; ++i) {
+          ASSERT_EQ(got[static_cast<size_t>(row * hidden + i)],
+                    table[static_cast<size_t>(tokens[static_cast<size_t>(row)] * hidden + i)]);
+        }
+      }
+    }
+  }
+}
+
+TEST(CudaGatherRows, copies_the_rows_whose_logits_are_wanted) {
+  std::mt19937_64 random(testing::fresh_seed());
+  for (const int32_t columns : {4, 576, 1028}) {
+    testing::Step step(random, {{3, 1}, {0, 6}, {9, 1}, {2, 4}}, 8, 2);
+    const std::vector<float> in = testing::random_floats(random, int64_t{step.n_rows()} * columns);
+    const DeviceArray<float> in_array(in);
+    const auto n_out = static_cast<size_t>(step.device.logit_rows_max * columns);
+    const DeviceArray<float> out(std::vector<float>(n_out, -7.0F));
+    finish(launch_gather_rows({step.device, in_array.get(), out.get(), columns}, nullptr));
+    const std::vector<float> got = out.read();
+    for (size_t i = 0; i < n_out; ++i) {
+      const size_t row = i / static_cast<size_t>(columns);
+      const float wanted = row < step.logit_rows.size()
+                               ? in[static_cast<size_t>(step.logit_rows[row] * columns) +
+                                    i % static_cast<size_t>(columns)]
+                               : -7.0F;
+      ASSERT_EQ(got[i], wanted) << i;
+    }
+  }
+}
+
+TEST(CudaFeedTokens, takes_what_the_last_step_chose_and_0_for_a_failed_row) {
+  std::mt19937_64 random(testing::fresh_seed());
+  testing::Step step(random, {{3, 1}, {0, 1}, {9, 1}, {2, 200}}, 8, 50);
+  std::vector<int32_t> tokens(static_cast<size_t>(step.n_rows()));
+  const std::vector<int32_t> sampled = {11, -1, 13};
+  for (int32_t& token : tokens) token = static_cast<int32_t>(random() % 50000);
+  tokens[0] = -3;
+  tokens[1] = -1;
+  tokens[2] = -2;
+  step.set_tokens(tokens);
+  const DeviceArray<int32_t> sampled_array(sampled);
+  finish(launch_feed_tokens({step.device, sampled_array.get()}, nullptr));
+  tokens[0] = 13;
+  tokens[1] = 11;
+  tokens[2] = 0;
+  EXPECT_EQ(step.read_tokens(), tokens);
+}
+
+TEST(CudaRowKernels, refuse_shapes_they_cannot_do) {
+  const RowCount count(1);
+  const DeviceArray<float> memory(std::vector<float>(64, 0.0F));
+  float* at = memory.get();
+  EXPECT_EQ(launch_silu_mul({count.get(), 1, 12, at, at, Element::f32}, nullptr),
+            cudaErrorInvalidValue);
+  EXPECT_EQ(launch_silu_mul({count.get(), 1, 8, at + 1, at, Element::f32}, nullptr),
+            cudaErrorInvalidValue);
+  EXPECT_EQ(launch_rms_norm({count.get(), 1, 6, 1e-5F, at, nullptr, at, at, Element::f32}, nullptr),
+            cudaErrorInvalidValue);
+  EXPECT_EQ(launch_rms_norm({count.get(), 1, 8, 1e-5F, at, nullptr, at, at, Element(7)}, nullptr),
+            cudaErrorInvalidValue);
+  EXPECT_EQ(launch_rms_norm({count.get(), 0, 8, 1e-5F, at, nullptr, at, at, Element::f32}, nullptr),
+            cudaSuccess);
+}
+
+}  // namespace
+}  // namespace parkd::cuda

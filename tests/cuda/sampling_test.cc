@@ -1,0 +1,275 @@
+// Sampling and log-probabilities on the device against the CPU's Sampler: the same tokens, always.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "lib/engine/sampler.h"
+#include "tests/cuda/kernel_data.h"
+
+namespace parkd::cuda {
+namespace {
+
+using testing::DeviceArray;
+using testing::Errors;
+using testing::finish;
+using testing::kInfinity;
+using testing::kNan;
+
+struct Sampled {
+  std::vector<float> logits;  // (rows, vocab)
+  std::vector<parkd::SamplingParams> params;
+  int32_t vocab = 0;
+
+  std::span<const float> row(size_t i) const {
+    const auto n = static_cast<size_t>(vocab);
+    return std::span<const float>(logits).subspan(i * n, n);
+  }
+  SampleRow how(size_t i) const {
+    return {&params[i], static_cast<int32_t>(i % 3), static_cast<int32_t>(7 * i)};
+  }
+};
+
+std::vector<int32_t> sample_on_device(const Sampled& in, int32_t spare) {
+  std::vector<SampleRowParams> rows;
+  for (size_t i = 0; i < in.params.size(); ++i) {
+    const parkd::SamplingParams& p = in.params[i];
+    const SampleRow how = in.how(i);
+    rows.push_back({p.temperature, p.top_p, p.min_p, p.top_k, p.seed,
+                    static_cast<uint32_t>(how.choice_index), static_cast<uint32_t>(how.position)});
+  }
+  const auto n_rows = static_cast<int32_t>(rows.size());
+  const testing::RowCount count(n_rows);
+  const DeviceArray<float> logits(in.logits);
+  const DeviceArray<SampleRowParams> row_array(rows);
+  const DeviceArray<uint8_t> workspace(
+      static_cast<size_t>(sampling_workspace_bytes(n_rows + spare, in.vocab)));
+  const DeviceArray<int32_t> tokens(
+      std::vector<int32_t>(rows.size() + static_cast<size_t>(spare), -7));
+  finish(launch_sampling({count.get(), n_rows + spare, in.vocab, logits.get(), row_array.get(),
+                          workspace.get(), tokens.get()},
+                         nullptr));
+  std::vector<int32_t> got = tokens.read();
+  for (int32_t i = 0; i < spare; ++i) {
+    EXPECT_EQ(got.back(), -7);
+    got.pop_back();
+  }
+  return got;
+}
+
+std::string described(const Sampled& in, size_t i) {
+  const parkd::SamplingParams& p = in.params[i];
+  return "vocab " + std::to_string(in.vocab) + " row " + std::to_string(i) + " temperature " +
+         std::to_string(p.temperature) + " top_k " + std::to_string(p.top_k) + " top_p " +
+         std::to_string(p.top_p) + " min_p " + std::to_string(p.min_p);
+}
+
+void expect_the_cpus_tokens(const Sampled& in) {
+  Sampler sampler(in.vocab);
+  const std::vector<int32_t> got = sample_on_device(in, 2);
+  for (size_t i = 0; i < in.params.size(); ++i) {
+    SampledToken wanted;
+    sampler.sample_row(in.row(i), in.how(i), wanted);
+    EXPECT_EQ(got[i], wanted.token) << described(in, i);
+  }
+}
+
+template <class T>
+T one_of(std::mt19937_64& random, std::initializer_list<T> values) {
+  return values.begin()[random() % values.size()];
+}
+
+parkd::SamplingParams random_params(std::mt19937_64& random, int32_t vocab) {
+  parkd::SamplingParams params;
+  params.temperature = one_of(random, {0.0F, 1e-6F, 0.1F, 0.7F, 1.0F, 1.0F, 2.0F});
+  params.top_k = one_of(random, {0, 0, 0, 1, 2, 5, 50, vocab - 1, vocab, vocab + 10});
+  params.top_k = std::max(params.top_k, 0);
+  params.top_p = one_of(random, {1.0F, 1.0F, 0.999F, 0.9F, 0.5F, 0.1F, 1e-6F});
+  params.min_p = one_of(random, {0.0F, 0.0F, 0.05F, 0.5F, 1.0F});
+  params.seed = random();
+  return params;
+}
+
+// Rows of every kind: smooth, peaked, with many ties, with impossible tokens, far out.
+std::vector<float> random_row(std::mt19937_64& random, int32_t vocab) {
+  const float sigma = one_of(random, {0.01F, 1.0F, 3.0F, 8.0F});
+  std::vector<float> row = testing::random_floats(random, vocab, sigma);
+  switch (random() % 7) {
+    case 0:  // near-ties: steps of an ulp or two around one value
+      for (float& x : row) x = 11.0F + static_cast<float>(random() % 5) * 0x1p-20F;
+      break;
+    case 1:  // ties
+      for (float& x : row) x = std::round(x * 2) / 2;
+      break;
+    case 2:  // impossible tokens
+      for (float& x : row) x = random() % 4 == 0 ? x : -kInfinity;
+      row[random() % row.size()] = -3.0F;
+      break;
+    case 3:  // zeros of both signs
+      for (float& x : row) x = random() % 3 == 0 ? 0.0F : random() % 2 == 0 ? -0.0F : -1.0F;
+      break;
+    case 4:  // one far above
+      row[random() % row.size()] = 200.0F;
+      break;
+    default:
+      break;
+  }
+  return row;
+}
+
+TEST(CudaSampling, chooses_the_cpus_tokens_in_every_way) {
+  std::mt19937_64 random(testing::fresh_seed());
+  for (const int32_t vocab : {1, 2, 63, 64, 65, 1000, 4096, 4097, 49153}) {
+    Sampled in;
+    in.vocab = vocab;
+    const int n_rows = vocab > 40000 ? 24 : 60;
+    for (int i = 0; i < n_rows; ++i) {
+      const std::vector<float> row = random_row(random, vocab);
+      in.logits.insert(in.logits.end(), row.begin(), row.end());
+      in.params.push_back(random_params(random, vocab));
+    }
+    expect_the_cpus_tokens(in);
+  }
+}
+
+TEST(CudaSampling, answers_minus_one_for_rows_that_cannot_be_sampled_and_harms_no_other) {
+  std::mt19937_64 random(testing::fresh_seed());
+  const int32_t vocab = 4133;
+  Sampled in;
+  in.vocab = vocab;
+  const float negative_nan = -kNan;
+  for (int i = 0; i < 12; ++i) {
+    std::vector<float> row = testing::random_floats(random, vocab, 2.0F);
+    const size_t at = random() % row.size();
+    if (i == 0) row[at] = kNan;
+    if (i == 2) row[at] = negative_nan;
+    if (i == 4) row[at] = kInfinity;
+    if (i == 6) std::fill(row.begin(), row.end(), -kInfinity);
+    if (i == 8) std::fill(row.begin(), row.end(), 1.5F);
+    if (i == 10) row.back() = kNan;
+    in.logits.insert(in.logits.end(), row.begin(), row.end());
+    in.params.push_back(random_params(random, vocab));
+  }
+  const std::vector<int32_t> got = sample_on_device(in, 0);
+  for (const size_t i : {0, 2, 4, 6, 10}) EXPECT_EQ(got[i], -1) << i;
+  expect_the_cpus_tokens(in);
+}
+
+TEST(CudaSampling, draws_over_the_whole_vocabulary_like_the_cpu) {
+  // All-equal logits: the choice is the noise itself, up to the last id.
+  std::mt19937_64 random(testing::fresh_seed());
+  Sampled in;
+  in.vocab = 257;
+  in.logits.assign(static_cast<size_t>(in.vocab) * 400, -2.25F);
+  for (int i = 0; i < 400; ++i) {
+    parkd::SamplingParams params;
+    params.seed = random();
+    params.top_p = i % 3 == 0 ? 0.5F : 1.0F;
+    params.top_k = i % 5 == 0 ? 100 : 0;
+    in.params.push_back(params);
+  }
+  expect_the_cpus_tokens(in);
+}
+
+TEST(CudaLogprobs, are_the_cpus_within_rounding_and_their_ids_exactly) {
+  std::mt19937_64 random(testing::fresh_seed());
+  for (const int32_t vocab : {1, 5, 64, 1000, 49153}) {
+    for (const int32_t top : {0, 1, 5, 20}) {
+      // Sums of exponentials within 2 ulp, in float and double; |log-probability| up to 240.
+      Errors errors("logprobs vocab " + std::to_string(vocab) + " top " + std::to_string(top), 1e-7,
+                    2e-6);
+      Sampled in;
+      in.vocab = vocab;
+      for (int i = 0; i < 5; ++i) {
+        std::vector<float> row = random_row(random, vocab);
+        if (i == 2) row[0] = kNan;
+        in.logits.insert(in.logits.end(), row.begin(), row.end());
+        in.params.push_back(random_params(random, vocab));
+        in.params.back().logprobs = true;
+        in.params.back().top_logprobs = top;
+      }
+      const std::vector<int32_t> sampled = sample_on_device(in, 0);
+      const size_t n = in.params.size();
+      const testing::RowCount count(static_cast<int32_t>(n));
+      const DeviceArray<float> logits(in.logits);
+      const DeviceArray<int32_t> tokens(sampled);
+      const DeviceArray<float> logprob(n);
+      const DeviceArray<int32_t> top_tokens(n * static_cast<size_t>(top));
+      const DeviceArray<float> top_logprobs(n * static_cast<size_t>(top));
+      finish(
+          launch_logprobs({count.get(), static_cast<int32_t>(n) + 1, vocab, logits.get(),
+                           tokens.get(), logprob.get(), top, top_tokens.get(), top_logprobs.get()},
+                          nullptr));
+      const std::vector<float> got = logprob.read();
+      const std::vector<int32_t> got_tokens = top_tokens.read();
+      const std::vector<float> got_logprobs = top_logprobs.read();
+      Sampler sampler(vocab);
+      for (size_t i = 0; i < n; ++i) {
+        SampledToken wanted;
+        sampler.sample_row(in.row(i), in.how(i), wanted);
+        ASSERT_EQ(sampled[i], wanted.token) << described(in, i);
+        errors.check(got[i], double{wanted.logprob}, described(in, i));
+        for (size_t k = 0; k < static_cast<size_t>(top); ++k) {
+          const size_t at = i * static_cast<size_t>(top) + k;
+          const bool exists = k < wanted.top.size();
+          ASSERT_EQ(got_tokens[at], exists ? wanted.top[k].token : -1)
+              << described(in, i) << " alternative " << k;
+          errors.check(got_logprobs[at], exists ? double{wanted.top[k].logprob} : 0.0,
+                       described(in, i));
+        }
+      }
+    }
+  }
+}
+
+// The formula in float, rounded at each step as the kernel states.
+float processed(float logit, const LogitProcessorRow& row, int32_t in_output) {
+  logit = logit > 0 ? logit / row.repetition_penalty : logit * row.repetition_penalty;
+  if (in_output == 0) return logit;
+  const float frequency = row.frequency_penalty * static_cast<float>(in_output);
+  logit = logit - frequency;
+  return logit - row.presence_penalty;
+}
+
+TEST(CudaLogitProcessors, penalise_counted_tokens_then_add_biases) {
+  std::mt19937_64 random(testing::fresh_seed());
+  const int32_t vocab = 1001;
+  const int32_t n_rows = 5;
+  std::vector<float> expected = testing::random_floats(random, int64_t{n_rows} * vocab, 3.0F);
+  expected[3] = -kInfinity;
+  const DeviceArray<float> logits(expected);
+  std::vector<LogitProcessorRow> rows;
+  std::vector<TokenCount> counts;
+  std::vector<TokenBias> biases;
+  std::uniform_real_distribution<float> uniform(-2.0F, 2.0F);
+  for (int32_t r = 0; r < n_rows; ++r) {
+    LogitProcessorRow row = {uniform(random),          uniform(random),
+                             r % 2 == 0 ? 1.0F : 1.3F, static_cast<int32_t>(counts.size()),
+                             r == 4 ? 0 : 150 * r,     static_cast<int32_t>(biases.size()),
+                             r == 0 ? 0 : 200 - r};
+    std::vector<int32_t> ids(static_cast<size_t>(vocab));
+    std::iota(ids.begin(), ids.end(), 0);
+    std::shuffle(ids.begin(), ids.end(), random);
+    float* at = expected.data() + int64_t{r} * vocab;
+    for (int32_t i = 0; i < row.n_counts; ++i) {
+      counts.push_back({ids[static_cast<size_t>(i)], static_cast<int32_t>(random() % 4)});
+      at[counts.back().token] = processed(at[counts.back().token], row, counts.back().in_output);
+    }
+    for (int32_t i = 0; i < row.n_biases; ++i) {
+      biases.push_back({ids[static_cast<size_t>(2 * i)], uniform(random) * 50});
+      at[biases.back().token] += biases.back().bias;
+    }
+    rows.push_back(row);
+  }
+  const testing::RowCount count(n_rows);
+  const DeviceArray<LogitProcessorRow> row_array(rows);
+  const DeviceArray<TokenCount> count_array(counts);
+  const DeviceArray<TokenBias> bias_array(biases);
+  finish(launch_logit_processors({count.get(), n_rows + 3, vocab, logits.get(), row_array.get(),
+                                  count_array.get(), bias_array.get()},
+                                 nullptr));
+  EXPECT_EQ(logits.read(), expected);
+}
+
+}  // namespace
+}  // namespace parkd::cuda
