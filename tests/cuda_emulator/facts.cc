@@ -1,5 +1,5 @@
-// Facts about CUDA's headers, printed: sizes, alignments, values, and a checksum over conversions of
-// every half and bfloat16 and of 2^24 floats. Compiled against the emulator's headers and, where
+// Facts about CUDA's headers, printed: sizes, alignments, values, and a checksum over conversions
+// of every half and bfloat16 and of 2^24 floats. Compiled against the emulator's headers and, where
 // the toolkit is, against NVIDIA's; the two outputs must be equal (facts_test.sh).
 #include <cublasLt.h>
 #include <cublas_v2.h>
@@ -25,7 +25,7 @@ template <class To, class From>
 To bits_of(From from) {
   static_assert(sizeof(To) == sizeof(From));
   To to;
-  std::memcpy(&to, &from, sizeof(to));
+  std::memcpy(static_cast<void*>(&to), &from, sizeof(to));
   return to;
 }
 

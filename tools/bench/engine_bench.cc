@@ -10,6 +10,7 @@
 
 #include "kernels/cpu/measure.h"
 #include "lib/backend/cpu/cpu_backend.h"
+#include "lib/backend/cuda/cuda_backend.h"
 #include "lib/base/check.h"
 #include "lib/base/thread.h"
 #include "lib/engine/backend.h"
@@ -34,18 +35,25 @@ struct Ran {
   std::vector<double> job_seconds;
 };
 
+Result<std::unique_ptr<Backend>> make_backend(const Settings& settings, const ModelShape& shape) {
+  if (settings.device == "cuda") {
+    CudaBackendOptions options;
+    options.shape = shape;
+    return make_cuda_backend(options);
+  }
+  CpuBackendOptions options;
+  options.shape = shape;
+  options.dtype = Dtype::bf16;
+  PARKD_ASSIGN_OR_RETURN(options.isa, cpu_isa_from_string(settings.isa));
+  options.team_size = 1;
+  return make_cpu_backend(options);
+}
+
 class EngineUnderTest {
  public:
   EngineUnderTest(const Settings& settings, std::shared_ptr<const ModelCard> card, int n_workers)
       : card_(std::move(card)) {
-    CpuBackendOptions backend_options;
-    backend_options.shape = card_->shape;
-    backend_options.dtype = Dtype::bf16;
-    const auto isa = cpu_isa_from_string(settings.isa);
-    PARKD_CHECK(isa.ok(), isa.status().to_string());
-    backend_options.isa = *isa;
-    backend_options.team_size = 1;
-    auto backend = make_cpu_backend(backend_options);
+    auto backend = make_backend(settings, card_->shape);
     PARKD_CHECK(backend.ok(), backend.status().to_string());
     description_ = (*backend)->describe();
 
@@ -143,8 +151,10 @@ BenchResult measure(EngineUnderTest& engine, const ModelShape& shape, const Load
       .figure("jobs_per_s", load.jobs / whole.seconds)
       .figure("p50_ms", percentile_of(job_ms, 0.50))
       .figure("p99_ms", percentile_of(job_ms, 0.99))
-      .figure("peak_fraction", 2e-9 * macs / whole.seconds / peak_gop_per_s)
       .figure("peak_rss_bytes", peak_rss_bytes());
+  if (peak_gop_per_s > 0) {
+    result.figure("peak_fraction", 2e-9 * macs / whole.seconds / peak_gop_per_s);
+  }
   return result;
 }
 
@@ -154,9 +164,11 @@ void run_engine_benchmarks(const Settings& settings) {
   auto card = load_model_card(settings.model);
   PARKD_CHECK(card.ok(), card.status().to_string());
   const int n_workers = settings.threads > 0 ? settings.threads : usable_cores();
-  const cpu::Isa isa = cpu_isa_from_string(settings.isa)->value_or(cpu::detect_isa());
-  const double peak_gop_per_s =
-      cpu::measure_dot_peak_gop_per_s(isa) * std::min(n_workers, usable_cores());
+  double peak_gop_per_s = 0;  // of a device it is not measured
+  if (settings.device == "cpu") {
+    const cpu::Isa isa = cpu_isa_from_string(settings.isa)->value_or(cpu::detect_isa());
+    peak_gop_per_s = cpu::measure_dot_peak_gop_per_s(isa) * std::min(n_workers, usable_cores());
+  }
   EngineUnderTest engine(settings, *card, n_workers);
   const std::vector<Load> loads =
       settings.smoke ? std::vector<Load>{{2, 8, 4}}

@@ -44,6 +44,8 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 100));
   app.add_option("--model", settings.model, "GGUF file")->check(CLI::ExistingFile);
   app.add_option("--isa", settings.isa, "auto, scalar, avx2 or avx512");
+  app.add_option("--device", settings.device, "cpu or cuda, for engine")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_option("--threads", settings.threads, "Engine workers (0 = usable cores)")
       ->check(CLI::Range(0, 1024));
   app.add_option("--dir", scratch, "Where to make the scratch directory: the disk to measure");

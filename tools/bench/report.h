@@ -14,9 +14,10 @@ struct Settings {
   int runs = 3;        // each figure is the median of so many
   std::string model;   // GGUF file; empty: benchmarks that need one say so and are left out
   std::string isa = "auto";
-  int threads = 0;       // engine workers; 0 = the cores this process may use
-  std::string work_dir;  // scratch directory on the disk to be measured
-  std::string parkd;     // path of the daemon's binary, for e2e
+  std::string device = "cpu";  // or cuda: the engine's benchmarks
+  int threads = 0;             // engine workers; 0 = the cores this process may use
+  std::string work_dir;        // scratch directory on the disk to be measured
+  std::string parkd;           // path of the daemon's binary, for e2e
 };
 
 struct BenchResult {
