@@ -18,6 +18,7 @@ import argparse
 import asyncio
 import contextlib
 import glob
+import itertools
 import json
 import logging
 import os
@@ -75,8 +76,10 @@ class Parkd:
         psql("-c", "SELECT parkd.register_model_v1('m', '', 8192)")
 
     def fill(self, n):
-        psql("-c", f"""INSERT INTO parkd.jobs (model, tenant, priority, body, order_key)
-            SELECT 'm', 'default', 'normal', '{json.dumps(body())}', clock_timestamp() FROM generate_series(1, {n})""")
+        psql("-c", f"""INSERT INTO parkd.jobs (model, tenant, priority, body, order_key,
+                seed, retention, max_attempts, mailbox_key, endpoint)
+            SELECT 'm', 'default', 'normal', '{json.dumps(body())}', clock_timestamp(),
+                i, '7 days', 3, 'box', '/v1/chat/completions' FROM generate_series(1, {n}) i""")
 
     async def open(self):
         self.session = await connect()
@@ -261,10 +264,12 @@ class Pgqueuer:
         await queuer.run(batch_size=BATCH)
 
 
+# Jobs of a workload are divided by this, so that each takes about as long.
+SLOWER = {"procrastinate": 10, "pgqueuer": 2}
 SYSTEMS = {"parkd": Parkd, "pgmq": Pgmq, "procrastinate": Procrastinate, "pgqueuer": Pgqueuer}
 
 
-# --- one process of a workload: "ready" and "go" in between, then its figures as a line of JSON
+# --- one process of a workload: "ready" and "go" in between, then its figures in a file
 
 async def say_ready():
     print("ready", flush=True)
@@ -307,15 +312,20 @@ def child(args):
         figures = asyncio.run(run_producer(system, args.n, args.per_call, args.rate))
     else:
         figures = asyncio.run(run_consumer(system, args.n))
-    print(json.dumps(figures), flush=True)
+    with open(args.figures, "w") as file:
+        json.dump(figures, file)
     os._exit(0)  # pools of the peers may linger
+
+
+serial = itertools.count()
 
 
 class Process:
     def __init__(self, system, role, n, per_call=1, rate=0):
+        self.path = f"{os.environ['COMPARE_LOG']}.{next(serial)}"
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--child", "--system", system, "--role", role, "--n", str(n),
-             "--per-call", str(per_call), "--rate", str(rate)],
+             "--per-call", str(per_call), "--rate", str(rate), "--figures", self.path],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(os.environ["COMPARE_LOG"], "ab"), text=True)
 
     def wait_ready(self):
@@ -331,11 +341,10 @@ class Process:
         self.process.stdin.flush()
 
     def figures(self):
-        line = self.process.stdout.readline()  # compare.sh bounds the whole run
-        self.process.wait()
-        if not line:
+        if self.process.wait() != 0 or not os.path.exists(self.path):
             raise SystemExit("a process of the comparison ended early: see " + os.environ["COMPARE_LOG"])
-        return json.loads(line)
+        with open(self.path) as file:
+            return json.load(file)
 
 
 # --- measuring
@@ -403,6 +412,7 @@ def refill(system, n):
 
 
 def compare(name, root, jobs, backlog):
+    jobs = jobs // SLOWER.get(name, 1)
     database = "compare_" + name
     os.environ["PGDATABASE"] = "postgres"
     psql("-c", f"CREATE DATABASE {database}")
@@ -424,12 +434,15 @@ def compare(name, root, jobs, backlog):
     refill(system, 0)
     measure(name, "latency at 100 jobs/s, one by one",
             [("producer", Process(name, "producer", 800 + 2 * BATCH, 1, 100))] + consumers(name, 800, 1), 1)
-    for rows in (0, backlog):
-        for clients in (1, 4):
-            refill(system, rows + jobs + 8 * BATCH * clients)
-            measure(name, f"claim + finish, {rows:,} behind", consumers(name, jobs, clients), clients)
+    slack = 8 * BATCH  # a consumer that comes to the end would wait for more
+    for clients in (1, 4):
+        refill(system, jobs + slack * clients)
+        measure(name, "claim + finish, none behind", consumers(name, jobs, clients), clients)
+    refill(system, backlog + 3 * jobs + 16 * slack)
+    for clients in (1, 4):
+        measure(name, f"claim + finish, {backlog:,} behind", consumers(name, jobs, clients), clients)
+        psql("-c", "VACUUM ANALYZE", "-c", "CHECKPOINT")
     # With a snapshot held open nothing dead can be cleaned away.
-    refill(system, backlog + jobs + 32 * BATCH)
     holder = subprocess.Popen(["psql", "-qX"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     holder.stdin.write("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class;\n")
     holder.stdin.flush()
@@ -449,6 +462,7 @@ def main():
     parser.add_argument("--n", type=int)
     parser.add_argument("--per-call", type=int, default=1)
     parser.add_argument("--rate", type=float, default=0)
+    parser.add_argument("--figures")
     parser.add_argument("--systems", default="parkd")
     parser.add_argument("--root")
     parser.add_argument("--jobs", type=int, default=64000)
