@@ -224,6 +224,7 @@ Result<std::vector<Message>> Delivery::take_delivered(const std::string& tenant,
                                                       const std::vector<uint64_t>& sequences,
                                                       Deadline deadline) {
   for (milliseconds pause{20};; pause = std::min(2 * pause, milliseconds(500))) {
+    if (!announced_ && steady_clock::now() > deadline) return unavailable(trouble());
     Status status = ensure_announced();
     if (status.ok()) {
       Result<std::vector<Message>> taken =

@@ -249,6 +249,9 @@ class OutboxStore final : public JobStore {
   template <class T, class Verb>
   Result<T> with_retries(Deadline deadline, Verb verb) {
     for (milliseconds pause{20};; pause = std::min(2 * pause, milliseconds(500))) {
+      // Who has waited behind others for all its time does not make those behind it wait too.
+      const std::string trouble = delivery_->trouble();
+      if (!trouble.empty() && steady_clock::now() > deadline) return unavailable(trouble);
       Result<T> result = verb();
       if (result.ok() || result.status().code() != StatusCode::unavailable) return result;
       if (reads_.closed() || steady_clock::now() + pause > deadline) return result;
@@ -283,10 +286,11 @@ class OutboxStore final : public JobStore {
   Result<StoreStats> add_mailbox(StoreStats stats) {
     stats.undelivered_messages = stats.messages;
     stats.mailbox_error = delivery_->trouble();
+    if (!stats.mailbox_error.empty()) return stats;  // at once: nobody waits for what is away
     const Result<int64_t> count = reader_->count();
     if (count.ok()) {
       stats.messages += *count;
-    } else if (stats.mailbox_error.empty()) {
+    } else {
       stats.mailbox_error = count.status().message();
     }
     return stats;
