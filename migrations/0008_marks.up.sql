@@ -138,7 +138,7 @@ RETURNS TABLE (
   prompt_tokens int, max_new_tokens int, n_choices int, attempts int, max_attempts int,
   interruptions int, priority parkd.priority, tokens_are_exact bool, model text, tenant text,
   mailbox_key text, endpoint text, custom_id text, batch_id text, idempotency_key text, metadata json,
-  body json)
+  body json, requeued_from bigint)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -226,5 +226,5 @@ BEGIN
     (date_part('epoch', j.retention) * 1e6)::bigint, date_part('epoch', j.run_timeout)::bigint,
     j.prompt_tokens, j.max_new_tokens, j.n_choices, j.attempts, j.max_attempts, j.interruptions,
     j.priority, j.tokens_are_exact, j.model, j.tenant, j.mailbox_key, j.endpoint, j.custom_id,
-    j.batch_id, j.idempotency_key, j.metadata, j.body;
+    j.batch_id, j.idempotency_key, j.metadata, j.body, j.requeued_from;
 END $$;
