@@ -184,6 +184,7 @@ Status Delivery::deliver_all() {
 // The number first: a reader that finds nothing in the queue's mailbox then knows to ask the
 // database.
 Status Delivery::drop(uint64_t through) {
+  note({});  // before anybody can see that nothing waits any more
   dropped_through_ = through;
   return wait_for<int64_t>([&](auto done) { outbox_.drop_delivered(through, std::move(done)); })
       .status();
