@@ -59,6 +59,21 @@ struct SubmittedJob {
   bool finished = false;  // ... which has finished since
 };
 
+// --- models
+// ----------------------------------------------------------------------------------------
+
+// A model a daemon serves, and which files it serves it from.
+struct ModelRegistration {
+  std::string name;
+  std::string content_hash;  // lib/engine/content_hash.h
+  int32_t context_tokens = 0;
+};
+
+struct ModelRegistered {
+  bool same = true;          // false: others answer under this name from other files
+  std::string content_hash;  // the name's
+};
+
 // --- claim
 // ----------------------------------------------------------------------------------------
 
@@ -196,6 +211,10 @@ struct StoreStats {
   int64_t syncs = 0;        // fsync-class commits since open
   int64_t commits = 0;      // write batches since open
   uint64_t open_epoch = 0;  // how many times this store was opened
+  // Of a database that daemons share:
+  int64_t fence_epoch = 0;        // grows when it is not the server it was (restart, promotion)
+  int64_t sessions = 0;           // opened since the start; above their number: reconnects
+  int64_t finishes_in_doubt = 0;  // finishes sent again because their answer was lost
   bool healthy = true;  // false: the last commit failed; verbs answer unavailable until it heals
   std::string health_error;  // why, while not healthy
   // Of a queue whose mailbox is elsewhere (lib/store/outbox): messages that wait to be delivered,
@@ -230,6 +249,13 @@ class JobStore {
   // A batch_id that names a batch of the tenant makes a member of it; any other is a label of the
   // submitter's own, without an account.
   virtual void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) = 0;
+
+  // Says that this daemon is about to claim jobs of a model. Where daemons share the store, the
+  // files of the first one count: the others claim only if theirs are the same. Idempotent. An
+  // embedded store has one daemon, which nobody contradicts.
+  virtual void register_model(ModelRegistration model, Completion<ModelRegistered> done) {
+    done(ModelRegistered{true, std::move(model.content_hash)});
+  }
 
   // Up to max_jobs queued jobs of the model, in order: critical first; then tenants by fair share
   // of need_tokens (start-time fair queueing); in a tenant by order_key, then id. Each gets a new

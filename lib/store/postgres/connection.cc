@@ -119,11 +119,13 @@ Status Connection::connect() {
           "= " +
           std::to_string(options_.statement_limit.count()));
     }
+    ++n_opened_;
     const std::lock_guard lock(socket_mutex_);
     socket_ = session_->connection.sock();
   } catch (...) {
     Status status = failed();
     close();
+    in_doubt_ = false;  // no statement of the caller's was sent
     return unavailable("cannot connect to PostgreSQL: " + status.message());
   }
   return {};

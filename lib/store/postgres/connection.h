@@ -67,6 +67,7 @@ class Connection {
   Status connect();
   bool connected() const;
   void close();
+  int64_t opened() const { return n_opened_; }  // sessions so far; any thread
 
   // One statement, one transaction. Errors: unavailable (connection lost, server shutting down,
   // read only, out of space, lock or statement timeout), invalid (the data), internal.
@@ -102,6 +103,7 @@ class Connection {
 
   std::mutex socket_mutex_;  // guards socket_: it must not be closed while it is being cut
   int socket_ = -1;
+  std::atomic<int64_t> n_opened_{0};
   std::atomic<int64_t> busy_since_ms_{0};  // steady clock; 0 = idle
 };
 

@@ -61,6 +61,7 @@ Status Listener::start(std::vector<Connection*> watched) {
   const Status status = ensure_registered();
   if (status.code() == StatusCode::conflict || status.code() == StatusCode::internal) return status;
   if (status.ok() && options_.listen) PARKD_RETURN_IF_ERROR(listen_all());
+  watching_ = true;
   beat_thread_ = Thread({"pg-beat", 0}, [this] { beat_loop(); });
   watch_thread_ = Thread({"pg-watch", 0}, [this] { watch_loop(); });
   return {};
@@ -87,9 +88,20 @@ void Listener::stop() {
   connection_.close();
 }
 
-void Listener::set_trouble(std::string why) {
-  const std::lock_guard lock(mutex_);
-  trouble_ = std::move(why);
+void Listener::set_trouble(const Status& status) {
+  const std::string why = status.ok() ? "" : status.message();
+  {
+    const std::lock_guard lock(mutex_);
+    if (why == trouble_) return;  // once for as long as it stays the same
+    trouble_ = why;
+  }
+  if (why.empty()) {
+    log_info("postgres.back", {});
+  } else if (status.code() == StatusCode::unavailable) {
+    log_warn("postgres.away", {{"error", why}});
+  } else if (watching_) {  // before that, start() answers it
+    log_error("postgres.refused", {{"error", why}});
+  }
 }
 
 std::string Listener::trouble() const {
@@ -137,13 +149,14 @@ Status Listener::ensure_registered() {
         last_beat_ms_ = steady_ms();
         set_database_now(integer((*rows)[0], 2));
         last_daemon_id_ = integer((*rows)[0], 0);
+        fence_epoch_ = integer((*rows)[0], 1);
         daemon_id_ = integer((*rows)[0], 0);
         log_info("postgres.registered",
-                 {{"daemon_id", daemon_id_.load()}, {"fence_epoch", integer((*rows)[0], 1)}});
+                 {{"daemon_id", daemon_id_.load()}, {"fence_epoch", fence_epoch_.load()}});
       }
     }
   }
-  set_trouble(status.ok() ? "" : status.message());
+  set_trouble(status);
   return status;
 }
 
@@ -156,7 +169,7 @@ void Listener::lose(int64_t daemon_id) {
     return;
   }
   log_warn("postgres.ownership_lost", {{"daemon_id", daemon_id}});
-  set_trouble("the heartbeat was lost");
+  set_trouble(unavailable("the heartbeat was lost"));
   // Told before there can be a new registration: a claim that completes later is of the new one.
   events_.lost();
   abandoned_ = daemon_id;
@@ -172,7 +185,7 @@ Status Listener::beat() {
   Params params;
   params.add(id);
   options_.status ? params.add(options_.status()) : params.add_null();
-  params.add(std::string("f")).add(now());
+  params.add(std::string(options_.draining && options_.draining() ? "t" : "f")).add(now());
   const auto rows = connection_.run(sql::kHeartbeat, params);
   if (!rows.ok()) {
     if (connection_.sqlstate() == "PK001") lose(id);

@@ -46,6 +46,8 @@ class Listener {
   // 0 while not registered.
   int64_t daemon_id() const { return daemon_id_; }
   uint64_t epoch() const { return static_cast<uint64_t>(last_daemon_id_.load()); }
+  int64_t fence_epoch() const { return fence_epoch_; }  // of the last registration
+  int64_t opened() const { return connection_.opened(); }
   // The database said that this daemon is not registered any more.
   void was_declared_gone(int64_t daemon_id);
   // The database's time, from its last answer to a heartbeat and the steady clock since: this
@@ -61,7 +63,7 @@ class Listener {
   Status beat();
   Status listen_all();
   void lose(int64_t daemon_id);
-  void set_trouble(std::string why);
+  void set_trouble(const Status& status);
   void set_database_now(int64_t unix_us);
   std::optional<int64_t> now() const;
   // Sleeps; false when stopping.
@@ -74,6 +76,7 @@ class Listener {
   bool listening_ = false;  // pg-beat
   std::atomic<int64_t> daemon_id_{0};
   std::atomic<int64_t> last_daemon_id_{0};
+  std::atomic<int64_t> fence_epoch_{0};
   std::atomic<int64_t> abandoned_{0};  // a lost registration to be ended once the database is there
   std::atomic<int> losing_{0};         // lose() is at work: no new registration before it has told
   std::atomic<int64_t> last_beat_ms_{0};
@@ -83,6 +86,7 @@ class Listener {
   std::condition_variable woken_;
   std::string trouble_;
   bool stopping_ = false;
+  std::atomic<bool> watching_{false};  // start() has succeeded
   Thread beat_thread_;
   Thread watch_thread_;
 };

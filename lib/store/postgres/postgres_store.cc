@@ -109,6 +109,13 @@ class PostgresStore final : public JobStore {
       return note_deaths_now(c, report);
     });
   }
+
+  void register_model(ModelRegistration model, Completion<ModelRegistered> done) override {
+    read<ModelRegistered>(std::move(done), [model = std::move(model)](Connection& c) {
+      return parkd::register_model(c, model);
+    });
+  }
+
   void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override {
     read<CancelAnswer>(std::move(done), [this, id, tenant = std::move(tenant)](Connection& c) {
       return cancel_now(c, id, tenant);
@@ -185,6 +192,13 @@ class PostgresStore final : public JobStore {
     read<PurgeAnswer>(std::move(done), [this](Connection& c) { return purge_now(c); });
   }
   void stats(Completion<StoreStats> done) override {
+    // At once while the database is away: the read lane may be waiting for it.
+    if (const std::string trouble = listener_.trouble(); !trouble.empty()) {
+      StoreStats away = own_stats();
+      away.health_error = trouble;
+      away.healthy = false;
+      return done(away);
+    }
     const auto stop_answer = done;
     if (!reads_.push([this, done](Connection& connection) { done(stats_now(connection)); })) {
       stop_answer(stopped());
@@ -333,10 +347,12 @@ class PostgresStore final : public JobStore {
   template <class T, class Verb>
   void push_read(Completion<T> done, bool repeatable, Verb verb) {
     const auto stop_answer = done;
-    if (!reads_.push(
-            [this, repeatable, done = std::move(done), verb = std::move(verb)](Connection& c) {
-              done(with_retries<T>(c, repeatable, verb_limit(), verb));
-            })) {
+    // From now, not from its turn: a hundred readers wait for a database that is away together.
+    const auto give_up_at = verb_limit();
+    if (!reads_.push([this, repeatable, give_up_at, done = std::move(done),
+                      verb = std::move(verb)](Connection& c) {
+          done(with_retries<T>(c, repeatable, give_up_at, verb));
+        })) {
       stop_answer(stopped());
     }
   }
@@ -544,8 +560,11 @@ class PostgresStore final : public JobStore {
     if (!items.empty()) {
       // Without a limit but the stop's: a finished result is not given up.
       answers = with_retries<std::vector<FinishAnswer>>(
-          end_connection_, true, std::nullopt,
-          [&](Connection& c) { return finish_jobs(c, items, now(), news); });
+          end_connection_, true, std::nullopt, [&](Connection& c) {
+            auto sent = finish_jobs(c, items, now(), news);
+            if (!sent.ok() && c.in_doubt()) ++n_finishes_in_doubt_;
+            return sent;
+          });
       if (answers.ok()) count_commit();
     }
     PARKD_KILL_POINT("finish.after_commit");
@@ -629,11 +648,24 @@ class PostgresStore final : public JobStore {
     return answer;
   }
 
-  Result<StoreStats> stats_now(Connection& connection) {
+  // What needs no database.
+  StoreStats own_stats() const {
     StoreStats stats;
     stats.syncs = n_syncs_;
     stats.commits = n_commits_;
     stats.open_epoch = listener_.epoch();
+    stats.fence_epoch = listener_.fence_epoch();
+    stats.finishes_in_doubt = n_finishes_in_doubt_;
+    stats.sessions = listener_.opened();
+    for (const Connection* connection :
+         {&submit_connection_, &claim_connection_, &end_connection_, &read_connection_}) {
+      stats.sessions += connection->opened();
+    }
+    return stats;
+  }
+
+  Result<StoreStats> stats_now(Connection& connection) {
+    StoreStats stats = own_stats();
     Status status = sample_depth(connection);
     if (status.ok()) {
       Params params;
@@ -695,6 +727,7 @@ class PostgresStore final : public JobStore {
   steady_clock::time_point depth_sampled_at_{};  // read lane
   std::atomic<int64_t> n_commits_{0};
   std::atomic<int64_t> n_syncs_{0};
+  std::atomic<int64_t> n_finishes_in_doubt_{0};
 
   mutable std::mutex mutex_;  // guards all below: lanes and callers look at them for an instant
   std::shared_ptr<const StoreObserver> observer_;

@@ -36,6 +36,7 @@ struct PostgresOptions {
   std::string version = "0";
   // What this daemon parks and runs, as JSON for parkd.live; called at each heartbeat.
   std::function<std::string()> status;
+  std::function<bool()> draining;  // shown in parkd.workers; likewise
   // The daemon was silent for too long, or the database is another one: its claims are anybody's
   // now, and it must stop their work. Called on a store thread; must only push into an Inbox.
   std::function<void()> ownership_lost;

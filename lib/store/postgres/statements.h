@@ -56,6 +56,11 @@ inline constexpr Statement kSubmit{
     "$7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], "
     "$14::bigint[], $15::bigint[], $16::bigint[], $17::int[], $18::int[], $19::int[], $20::int[], "
     "$21::bool[], $22::bool, $23::bool, $24::bigint, $25::bigint, parkd.from_us_v1($26))"};
+// models_pkey
+inline constexpr Statement kRegisterModel{"register_model",
+                                          "SELECT parkd.register_model_v1($1, $2, $3)"};
+inline constexpr Statement kModelHash{"model_hash",
+                                      "SELECT content_hash FROM parkd.models WHERE name = $1"};
 // jobs_critical, jobs_queue, jobs_pkey; jobs_scheduled
 inline constexpr Statement kClaim{
     "claim",

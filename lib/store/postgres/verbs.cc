@@ -322,6 +322,18 @@ Result<Cancelled> cancel_job(Connection& connection, JobId id, const std::string
 
 // --- reading
 
+Result<ModelRegistered> register_model(Connection& connection, const ModelRegistration& model) {
+  Params params;
+  params.add(encode_text(model.name)).add(model.content_hash).add(int64_t{model.context_tokens});
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kRegisterModel, params));
+  if (rows.size() != 1) return internal_error("register_model answered no row");
+  if (text(rows[0], 0) == "t") return ModelRegistered{true, model.content_hash};
+  Params name;
+  name.add(encode_text(model.name));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result known, connection.run(sql::kModelHash, name));
+  return ModelRegistered{false, known.empty() ? "" : text(known[0], 0)};
+}
+
 Result<JobRecord> get_record(Connection& connection, JobId id, const std::string& tenant,
                              const StoreOptions& options, Now now) {
   Params params;

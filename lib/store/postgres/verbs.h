@@ -50,6 +50,8 @@ struct Cancelled {
 Result<Cancelled> cancel_job(Connection& connection, JobId id, const std::string& tenant,
                              const StoreOptions& options, Now now, News& news);
 
+Result<ModelRegistered> register_model(Connection& connection, const ModelRegistration& model);
+
 Result<JobRecord> get_record(Connection& connection, JobId id, const std::string& tenant,
                              const StoreOptions& options, Now now);
 Result<std::vector<Job>> list_jobs(Connection& connection, const ListFilter& filter, Now now);
