@@ -31,6 +31,7 @@ class Api {
     Dispatcher& dispatcher;
     BlockingPool& blocking;
     Clock& clock;
+    std::string database;  // as /readyz names it; empty: none
   };
   explicit Api(Parts parts);
 
@@ -44,6 +45,8 @@ class Api {
   void message_stored(const std::string& tenant, const std::string& mailbox_key) {
     waiters_.wake(tenant, mailbox_key);
   }
+  // A message may have been stored by others: everyone who waits looks again.
+  void read_again() { waiters_.wake_all(); }
 
  private:
   using Reply = ApiServer::Reply;

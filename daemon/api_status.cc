@@ -102,10 +102,16 @@ void Api::ready(Reply reply) {
     flag(out, "ready", accepting);
     flag(out, "stopping", stopping_);
     flag(out, "store_healthy", store_healthy);
+    if (!parts_.database.empty()) field(out, "database", parts_.database);
     if (!stats.ok()) {
       field(out, "store_error", stats.status().to_string());
     } else if (!stats->healthy) {
       field(out, "store_error", stats->health_error);
+    }
+    // A mailbox elsewhere that is away: jobs are accepted and run, results wait on disk.
+    if (stats.ok() && !stats->mailbox_error.empty()) {
+      field(out, "mailbox_error", stats->mailbox_error);
+      field(out, "undelivered_messages", stats->undelivered_messages);
     }
     out += ",\"models\":" + render_list(*models_, [](const auto& entry) {
              return render_model(entry.first, entry.second);

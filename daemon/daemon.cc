@@ -5,41 +5,23 @@
 
 #include <boost/asio/post.hpp>
 #include <filesystem>
+#include <utility>
 
+#include "daemon/live_status.h"
+#include "daemon/on_control.h"
+#include "daemon/open_store.h"
 #include "daemon/sd_notify.h"
 #include "lib/base/log.h"
-#include "lib/store/memory/memory_store.h"
-#include "lib/store/rocksdb/rocksdb_store.h"
 
 namespace parkd {
 namespace {
 
 constexpr auto kPurgeEvery = std::chrono::milliseconds(2000);
+constexpr auto kRegisterRetryEvery = std::chrono::milliseconds(1000);  // the database is away
+constexpr auto kFilesLookEvery = std::chrono::milliseconds(10'000);    // other files are registered
 constexpr auto kDrainLookEvery = std::chrono::milliseconds(20);
 constexpr auto kStopNowPatience = std::chrono::seconds(2);  // after a second signal; for answers
 constexpr auto kDispatcherSilenceMax = std::chrono::seconds(20);  // it polls every second
-
-StoreOptions store_options(const Config& config) {
-  StoreOptions options;
-  options.retention_default = config.mailbox.retention;
-  options.history_retention = std::chrono::hours(24) * config.daemon.history_days;
-  options.batch_jobs_max = config.daemon.max_batch_jobs;
-  options.queue_depth_max = config.limits.max_queue_depth;
-  for (const ModelConfig& model : config.models) {
-    options.queue_depth_max_of_model[model.name] = model.limits.max_queue_depth;
-  }
-  return options;
-}
-
-Result<std::unique_ptr<JobStore>> open_store(const Config& config, Clock& clock) {
-  if (config.queue.backend == StoreBackend::memory) {
-    return make_memory_store(store_options(config), clock);
-  }
-  RocksDbStoreOptions options;
-  options.store = store_options(config);
-  options.dir = config.queue.rocksdb_dir;
-  return open_rocksdb_store(std::move(options), clock);
-}
 
 Status make_directory(const std::string& path) {
   std::error_code error;
@@ -53,6 +35,9 @@ DispatcherOptions dispatcher_options(const Config& config) {
   DispatcherOptions options;
   options.finish_delay = config.daemon.finish_batch;
   options.drain_timeout = config.daemon.drain_timeout;
+  if (config.queue.backend == StoreBackend::postgres) {
+    options.poll_interval = config.daemon.postgres.poll;
+  }
   return options;
 }
 
@@ -64,13 +49,23 @@ ApiServer::Options server_options(const Config& config) {
   return options;
 }
 
+std::string files_failure(const ModelRegistration& model, const Result<ModelRegistered>& answer) {
+  if (!answer.ok()) return "not registered yet: " + answer.status().message();
+  return "this daemon's files are " + model.content_hash + ", but " + model.name +
+         " is registered with " + answer->content_hash +
+         ": give it another name, use the same file and dtype, or, once no daemon serves the old "
+         "files, UPDATE parkd.models SET content_hash = NULL WHERE name = '" +
+         model.name + "'";
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Daemon>> Daemon::start(Config config) {
   PARKD_RETURN_IF_ERROR(make_directory(config.daemon.state_dir));
   PARKD_ASSIGN_OR_RETURN(InstanceLock lock, InstanceLock::acquire(config.daemon.state_dir));
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(config), std::move(lock)));
-  PARKD_ASSIGN_OR_RETURN(daemon->store_, open_store(daemon->config_, daemon->clock_));
+  PARKD_ASSIGN_OR_RETURN(daemon->store_,
+                         open_store(daemon->config_, daemon->clock_, daemon->callbacks()));
   PARKD_ASSIGN_OR_RETURN(daemon->deaths_, DeathWatch::start(daemon->config_));
   PARKD_RETURN_IF_ERROR(daemon->wire());
   return daemon;
@@ -78,6 +73,23 @@ Result<std::unique_ptr<Daemon>> Daemon::start(Config config) {
 
 Daemon::Daemon(Config config, InstanceLock lock)
     : config_(std::move(config)), lock_(std::move(lock)), signals_(io_, SIGTERM, SIGINT, SIGUSR1) {}
+
+// Before there is a dispatcher nothing is claimed: nothing to show, nothing to lose.
+SharedStoreCallbacks Daemon::callbacks() {
+  SharedStoreCallbacks callbacks;
+  callbacks.status = [this] {
+    const Dispatcher* dispatcher = told_;
+    return dispatcher == nullptr ? "{}" : render_live_status(*dispatcher->stats());
+  };
+  callbacks.draining = [this] {
+    const Dispatcher* dispatcher = told_;
+    return dispatcher != nullptr && dispatcher->stats()->draining;
+  };
+  callbacks.ownership_lost = [this] {
+    if (Dispatcher* dispatcher = told_) dispatcher->ownership_lost();
+  };
+  return callbacks;
+}
 
 Status Daemon::wire() {
   blocking_ = std::make_unique<BlockingPool>(blocking_threads(), 0);
@@ -89,7 +101,9 @@ Status Daemon::wire() {
   options.device_lost = [this] { boost::asio::post(io_, [this] { on_device_lost(); }); };
   dispatcher_ = std::make_unique<Dispatcher>(std::move(options), *store_, clock_, run_blocking);
   deaths_->report_to(*dispatcher_, run_blocking);
-  api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *dispatcher_, *blocking_, clock_});
+  told_ = dispatcher_.get();
+  api_ = std::make_unique<Api>(
+      Api::Parts{io_, config_, *store_, *dispatcher_, *blocking_, clock_, database_name(config_)});
   observe_store();
   server_ = std::make_unique<ApiServer>(io_, server_options(config_),
                                         [this](ApiRequest request, ApiServer::Reply reply) {
@@ -165,10 +179,46 @@ void Daemon::model_loaded(const std::string& name, Result<LoadedModel> loaded) {
     set_model(name, std::move(entry));
     return dispatcher_->model_failed(name, loaded.status());
   }
-  entry.state = ModelState::ready;
-  set_model(name, std::move(entry));
   engines_[name] = std::move(loaded->engine);
-  dispatcher_->model_ready(name, std::move(loaded->port));
+  register_model(loaded->registration, std::move(loaded->port));
+}
+
+// Nothing is claimed for a name before the store has agreed that these are its files. Asked again
+// for as long as it takes: a database comes back, an operator accepts the new files.
+void Daemon::register_model(const ModelRegistration& model, ModelPort port) {
+  store_->register_model(
+      model, on_control<ModelRegistered>(
+                 io_, [this, model, port = std::move(port)](Result<ModelRegistered> answer) {
+                   if (stop_signals_ > 0) return;
+                   if (answer.ok() && answer->same) return model_registered(model.name, port);
+                   not_registered(model, answer);
+                   after(answer.ok() ? kFilesLookEvery : kRegisterRetryEvery,
+                         [this, model, port] { register_model(model, port); });
+                 }));
+}
+
+void Daemon::model_registered(const std::string& name, const ModelPort& port) {
+  ModelEntry entry = models_[name];
+  entry.state = ModelState::ready;
+  entry.failure.clear();
+  entry.files_differ = false;
+  set_model(name, std::move(entry));
+  dispatcher_->model_ready(name, port);
+}
+
+void Daemon::not_registered(const ModelRegistration& model, const Result<ModelRegistered>& answer) {
+  ModelEntry entry = models_[model.name];
+  const std::string before = std::exchange(entry.failure, files_failure(model, answer));
+  if (entry.failure == before) return;  // said already
+  entry.files_differ = answer.ok();
+  if (entry.files_differ) {
+    entry.state = ModelState::failed;
+    dispatcher_->model_failed(model.name, conflict(entry.failure));
+  } else {
+    log_warn("model.not_registered",
+             {{"model", model.name}, {"error", answer.status().to_string()}});
+  }
+  set_model(model.name, std::move(entry));
 }
 
 // --- life
@@ -185,12 +235,14 @@ Daemon::End Daemon::run() {
   load_models();
   wait_for_signal();
   purge_soon();
+  if (config_.uses_postgres()) read_again_soon();
   feed_watchdog();
   log_info("daemon.started", {{"version", PARKD_VERSION},
                               {"pid", ::getpid()},
                               {"socket", config_.daemon.socket},
                               {"state_dir", config_.daemon.state_dir},
-                              {"store", to_string(config_.queue.backend)}});
+                              {"store", to_string(config_.queue.backend)},
+                              {"database", database_name(config_)}});
   sd_notify("READY=1\nSTATUS=accepting jobs");
   io_.run();
   shut_down();
@@ -227,6 +279,11 @@ void Daemon::on_device_lost() {
 void Daemon::begin_stop() {
   sd_notify("STOPPING=1\nSTATUS=draining");
   api_->stop_accepting();
+  if (config_.uses_postgres()) {
+    // Results that a database which is away cannot take must not hold the daemon for ever: their
+    // jobs run again elsewhere.
+    stop_not_after_ = clock_.steady_now() + config_.daemon.drain_timeout + kStopNowPatience;
+  }
   dispatcher_->drain();
   wait_until_drained();
 }
@@ -266,9 +323,23 @@ void Daemon::shut_down() {
 void Daemon::purge_soon() {
   after(kPurgeEvery, [this] {
     store_->purge([this](Result<PurgeAnswer> answer) {
-      if (!answer.ok()) log_warn("store.purge_failed", {{"error", answer.status().to_string()}});
-      boost::asio::post(io_, [this] { purge_soon(); });
+      boost::asio::post(io_, [this, status = answer.status()] {
+        // Once for as long as it goes wrong in the same way: a database may be away for hours.
+        if (!status.ok() && status.message() != purge_error_) {
+          log_warn("store.purge_failed", {{"error", status.to_string()}});
+        }
+        purge_error_ = status.message();
+        purge_soon();
+      });
     });
+  });
+}
+
+// Results of other daemons are announced only where parkd.settings.notify_results is on.
+void Daemon::read_again_soon() {
+  after(config_.daemon.postgres.poll, [this] {
+    api_->read_again();
+    read_again_soon();
   });
 }
 

@@ -4,6 +4,7 @@
 // which is the control thread; run() returns when the daemon has stopped.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -17,6 +18,7 @@
 #include "daemon/api_server.h"
 #include "daemon/death_watch.h"
 #include "daemon/model_loader.h"
+#include "daemon/open_store.h"
 #include "lib/base/clock.h"
 #include "lib/base/thread.h"
 #include "lib/config/config.h"
@@ -43,6 +45,7 @@ class Daemon {
  private:
   Daemon(Config config, InstanceLock lock);
 
+  SharedStoreCallbacks callbacks();
   Status wire();
   int blocking_threads() const;
   void observe_store();
@@ -50,6 +53,9 @@ class Daemon {
   void load_model(const ModelConfig& model);
   void set_model(const std::string& name, ModelEntry entry);
   void model_loaded(const std::string& name, Result<LoadedModel> loaded);
+  void register_model(const ModelRegistration& model, ModelPort port);
+  void model_registered(const std::string& name, const ModelPort& port);
+  void not_registered(const ModelRegistration& model, const Result<ModelRegistered>& answer);
 
   void wait_for_signal();
   void on_signal(int signal);
@@ -59,6 +65,7 @@ class Daemon {
   void wait_until_drained();
   void wait_until_answered(SteadyTime not_after);
   void purge_soon();
+  void read_again_soon();
   void feed_watchdog();
   bool is_making_progress();
   void shut_down();
@@ -70,6 +77,7 @@ class Daemon {
   std::unique_ptr<DeathWatch> deaths_;
   SystemClock clock_;
   boost::asio::io_context io_;
+  std::atomic<Dispatcher*> told_{nullptr};  // dispatcher_, for the store's threads
   std::unique_ptr<JobStore> store_;
   std::unique_ptr<BlockingPool> blocking_;
   std::unique_ptr<Dispatcher> dispatcher_;
@@ -82,7 +90,8 @@ class Daemon {
   std::map<std::string, std::unique_ptr<Engine>> engines_;  // of loaded models
   int stop_signals_ = 0;
   End end_ = End::stopped;
-  SteadyTime stop_not_after_{};  // set by the second signal
+  SteadyTime stop_not_after_{};  // set by the second signal; with PostgreSQL by the first
+  std::string purge_error_;
   std::shared_ptr<const DispatcherStats> watched_stats_;
   SteadyTime stats_changed_{};
 };

@@ -35,10 +35,18 @@ void MailboxWaiters::wake(const std::string& tenant, const std::string& mailbox_
   for (const Handle& waiter : woken) waiter->call(Call::try_again);
 }
 
+void MailboxWaiters::wake_all() {
+  call_all(Call::try_again);
+}
+
 void MailboxWaiters::end_all() {
+  call_all(Call::give_up);
+}
+
+void MailboxWaiters::call_all(Call call) {
   std::vector<Handle> all;
   for (const auto& [key, waiter] : waiters_) all.push_back(waiter);
-  for (const Handle& waiter : all) waiter->call(Call::give_up);
+  for (const Handle& waiter : all) waiter->call(call);
 }
 
 }  // namespace parkd

@@ -35,11 +35,14 @@ class MailboxWaiters {
   void remove(const Handle& waiter);
 
   void wake(const std::string& tenant, const std::string& mailbox_key);
+  void wake_all();
   // Every waiter gives up now.
   void end_all();
 
  private:
   using Key = std::pair<std::string, std::string>;
+
+  void call_all(Call call);
 
   boost::asio::io_context& io_;
   std::multimap<Key, Handle> waiters_;

@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "daemon/daemon.h"
+#include "daemon/open_store.h"
 #include "lib/base/kill_point.h"
 #include "lib/base/log.h"
 #include "lib/config/config.h"
@@ -61,6 +62,10 @@ int run(int argc, char** argv) {
     return kExitOk;
   }
   if (check) {
+    if (const parkd::Status store = parkd::check_store(*config); !store.ok()) {
+      std::cerr << "parkd: " << path << ": " << store.message() << "\n";
+      return kExitUsage;
+    }
     for (const std::string& note : parkd::config_notes(*config))
       std::cerr << "note: " << note << "\n";
     std::cout << path << " is sound: " << config->models.size() << " model(s), socket "

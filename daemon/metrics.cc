@@ -75,6 +75,19 @@ void add_store(Page& page, const StoreStats& store) {
                static_cast<double>(store.syncs));
   page.counter("parkd_store_commits_total", "Commits since the start", {},
                static_cast<double>(store.commits));
+  page.gauge("parkd_store_open_epoch", "Which opening (PostgreSQL: registration) this is", {},
+             static_cast<double>(store.open_epoch));
+  page.gauge("parkd_store_fence_epoch",
+             "PostgreSQL: grows when the server is not the one it was (restart, promotion)", {},
+             static_cast<double>(store.fence_epoch));
+  page.counter("parkd_store_sessions_opened_total",
+               "PostgreSQL: sessions opened since the start; above five: reconnects", {},
+               static_cast<double>(store.sessions));
+  page.counter("parkd_store_finishes_in_doubt_total",
+               "PostgreSQL: finishes sent again because their answer was lost", {},
+               static_cast<double>(store.finishes_in_doubt));
+  page.gauge("parkd_store_undelivered_messages", "Messages that wait for the mailbox's database",
+             {}, static_cast<double>(store.undelivered_messages));
   page.gauge("parkd_store_healthy", "1 while the store takes commits", {}, store.healthy ? 1 : 0);
 }
 
@@ -150,6 +163,12 @@ void add_devices(Page& page, const ModelTable& models) {
     if (model.backend.empty()) continue;
     page.gauge("parkd_model_backend", "1; what the model runs on is a label",
                {{"model", name}, {"backend", model.backend}}, 1);
+  }
+  for (const auto& [name, model] : models) {
+    page.gauge("parkd_model_files_differ",
+               "1 when other daemons answer under its name from other files, so that this one does "
+               "not claim for it",
+               {{"model", name}}, model.files_differ ? 1 : 0);
   }
   for (const auto& [name, model] : models) {
     page.gauge("parkd_model_device_refused",

@@ -4,6 +4,7 @@
 
 #include "daemon/model_device.h"
 #include "lib/base/log.h"
+#include "lib/engine/content_hash.h"
 #include "lib/engine/model_card.h"
 #include "lib/engine/model_file.h"
 
@@ -24,7 +25,7 @@ ChatEndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& 
   options.block_size = model.params.block_size;
   options.capacity = capacity;
   options.sequences_max = model.params.max_num_seqs;
-  options.system_fingerprint = "fp_" + card.fingerprint;
+  options.system_fingerprint = model_content_hash(card, model.params.dtype);
   return options;
 }
 
@@ -66,6 +67,8 @@ Result<LoadedModel> ModelLoader::load() {
   PARKD_ASSIGN_OR_RETURN(loaded.engine,
                          make_engine(card, std::move(device.devices), std::move(options)));
 
+  loaded.registration = {model_.name, endpoint->options().system_fingerprint,
+                         endpoint->options().context_tokens};
   loaded.port.engine = loaded.engine.get();
   loaded.port.block_size = model_.params.block_size;
   loaded.port.sequences_max = model_.params.max_num_seqs;

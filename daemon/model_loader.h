@@ -14,12 +14,14 @@
 #include "lib/config/config.h"
 #include "lib/dispatch/model_port.h"
 #include "lib/engine/engine.h"
+#include "lib/store/job_store.h"
 
 namespace parkd {
 
 struct LoadedModel {
   std::unique_ptr<Engine> engine;
   ModelPort port;  // points to engine
+  ModelRegistration registration;
 };
 
 class ModelLoader {

@@ -13,7 +13,8 @@ namespace parkd {
 
 struct ModelEntry {
   ModelState state = ModelState::loading;
-  std::string failure;                           // why it failed; else empty
+  std::string failure;                           // why it failed, or is not ready yet; else empty
+  bool files_differ = false;                     // from those others answer under its name with
   std::shared_ptr<const ChatEndpoint> endpoint;  // once the file was read; null before
   std::string description;                       // of the weights: "Q4_1 x210, ..."
   std::string backend;                           // "cpu avx512 bf16"; empty before it is chosen

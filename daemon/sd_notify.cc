@@ -34,6 +34,9 @@ void sd_notify(std::string_view state) {
 std::optional<std::chrono::microseconds> watchdog_interval() {
   const char* text = std::getenv("WATCHDOG_USEC");
   if (text == nullptr || std::atoll(text) <= 0) return std::nullopt;
+  // Meant for another process that left us its environment (sd_watchdog_enabled(3)).
+  const char* pid = std::getenv("WATCHDOG_PID");
+  if (pid != nullptr && std::atoll(pid) != ::getpid()) return std::nullopt;
   return std::chrono::microseconds(std::atoll(text));
 }
 

@@ -199,11 +199,13 @@ MailboxConfig read_mailbox(const YamlSection& section, const YamlSection& queue_
   MailboxConfig mailbox;
   mailbox.backend =
       section.word<StoreBackend>("backend", words::kStoreBackend).value_or(queue.backend);
-  if (mailbox.backend != queue.backend) {
+  const bool outbox =
+      queue.backend == StoreBackend::rocksdb && mailbox.backend == StoreBackend::postgres;
+  if (mailbox.backend != queue.backend && !outbox) {
     section.fail_value("backend", "does not go with queue back end " +
                                       std::string(to_string(queue.backend)) +
-                                      ": the pairs are memory + memory, rocksdb + rocksdb and "
-                                      "postgres + postgres");
+                                      ": the pairs are memory + memory, rocksdb + rocksdb, "
+                                      "postgres + postgres and rocksdb + postgres");
   }
   if (mailbox.backend == StoreBackend::postgres) {
     resolve_urls(queue_section, section, queue, mailbox);

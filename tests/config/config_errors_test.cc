@@ -311,8 +311,8 @@ TEST(ConfigErrors, contradictory_back_ends_are_refused_with_a_reason) {
        "which keeps jobs on disk: leave persistence out, or choose backend memory"},
       {with_lot("mailbox: {backend: memory}"),
        "t.yaml:3:22: key 'parking_lot.mailbox.backend': value \"memory\" does not go with queue "
-       "back end rocksdb: the pairs are memory + memory, rocksdb + rocksdb and postgres + "
-       "postgres"},
+       "back end rocksdb: the pairs are memory + memory, rocksdb + rocksdb, postgres + "
+       "postgres and rocksdb + postgres"},
       {with_lot("queue: {backend: memory, rocksdb_dir: /q}"),
        "t.yaml:3:41: key 'parking_lot.queue.rocksdb_dir': value \"/q\" has no use with the memory "
        "back end: leave it out"},

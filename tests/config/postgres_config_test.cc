@@ -40,6 +40,20 @@ TEST(ConfigPostgres, one_url_serves_queue_and_mailbox) {
   EXPECT_EQ(other.queue.postgres_url, "service=parkd") << "the mailbox's serves both";
 }
 
+TEST(ConfigPostgres, an_embedded_queue_may_have_its_mailbox_in_postgresql) {
+  const Config c = parsed(with_lot(
+      "{queue: {backend: rocksdb}, mailbox: {backend: postgres, postgres_url: 'dbname=x'}}"));
+  EXPECT_EQ(c.queue.backend, StoreBackend::rocksdb);
+  EXPECT_NE(c.queue.rocksdb_dir, "");
+  EXPECT_EQ(c.queue.postgres_url, "");
+  EXPECT_EQ(c.mailbox.backend, StoreBackend::postgres);
+  EXPECT_EQ(c.mailbox.postgres_url, "dbname=x");
+  EXPECT_TRUE(parsed(print_config(c)) == c);
+  EXPECT_NE(error_of(with_lot("{queue: {backend: rocksdb}, mailbox: {backend: postgres}}"))
+                .find("key 'parking_lot.mailbox.backend': postgres needs postgres_url"),
+            std::string::npos);
+}
+
 TEST(ConfigPostgres, the_urls_variables_come_from_the_environment) {
   EXPECT_EQ(parsed(queue_at("host=db${TAIL} dbname=parkd")).queue.postgres_url,
             "host=db-tail dbname=parkd");

@@ -44,11 +44,15 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   depth.oldest_created_at = now - std::chrono::seconds(90);
   store.models = {depth};
   store.syncs = 11;
+  store.sessions = 7;
+  store.finishes_in_doubt = 2;
+  store.fence_epoch = 3;
   DispatcherStats dispatcher;
   dispatcher.models = {some_model("a"), some_model("b")};
   ModelTable models;
   models["a"].backend = "cpu avx2 bf16";
   models["b"].device_refused = true;
+  models["b"].files_differ = true;
   const std::string page = render_metrics(store, dispatcher, models, now);
 
   std::map<std::string, int> types;
@@ -65,6 +69,10 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   EXPECT_EQ(found["parkd_units_in_use{model=\"b\"}"], "17");
   EXPECT_EQ(found["parkd_units_capacity{model=\"b\"}"], "728");
   EXPECT_EQ(found["parkd_store_fsyncs_total"], "11");
+  EXPECT_EQ(found["parkd_store_sessions_opened_total"], "7");
+  EXPECT_EQ(found["parkd_store_finishes_in_doubt_total"], "2");
+  EXPECT_EQ(found["parkd_store_fence_epoch"], "3");
+  EXPECT_EQ(found["parkd_model_files_differ{model=\"b\"}"], "1");
   EXPECT_EQ(found["parkd_model_backend{model=\"a\",backend=\"cpu avx2 bf16\"}"], "1");
   EXPECT_EQ(found["parkd_model_device_refused{model=\"b\"}"], "1");
   EXPECT_EQ(found["parkd_jobs_finished_total{model=\"a\",outcome=\"failed\",code=\"run_timeout\"}"],

@@ -66,6 +66,9 @@ TEST(MailboxWaiters, a_message_wakes_the_readers_of_its_key_and_tenant_only) {
   waiters.wake("red", "k");
   EXPECT_EQ(calls, "b+");
   calls.clear();
+  waiters.wake_all();
+  EXPECT_TRUE(calls == "b+c+" || calls == "c+b+") << calls;
+  calls.clear();
   waiters.end_all();
   EXPECT_EQ(calls.size(), 4u);
   EXPECT_NE(calls.find("b-"), std::string::npos);
@@ -104,6 +107,11 @@ TEST(Watchdog, its_interval_comes_from_systemd) {
   ::setenv("WATCHDOG_USEC", "30000000", 1);
   ASSERT_TRUE(watchdog_interval().has_value());
   EXPECT_EQ(*watchdog_interval(), std::chrono::seconds(30));
+  ::setenv("WATCHDOG_PID", std::to_string(::getpid()).c_str(), 1);
+  EXPECT_TRUE(watchdog_interval().has_value());
+  ::setenv("WATCHDOG_PID", std::to_string(::getpid() + 1).c_str(), 1);
+  EXPECT_FALSE(watchdog_interval().has_value()) << "meant for another process";
+  ::unsetenv("WATCHDOG_PID");
   ::setenv("WATCHDOG_USEC", "soon", 1);
   EXPECT_FALSE(watchdog_interval().has_value());
   ::unsetenv("WATCHDOG_USEC");
