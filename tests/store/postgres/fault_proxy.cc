@@ -110,8 +110,9 @@ std::optional<Proxy::Cut> Proxy::order_for(const std::string& request) {
 
 void Proxy::run() {
   while (!stopping_) {
-    if (silence_now_.exchange(false)) {
+    if (silence_now_) {
       for (Link& link : links_) link.silent = true;
+      silence_now_ = false;
     }
     if (reset_now_) {
       for (Link& link : links_) close_hard(link);

@@ -128,7 +128,7 @@ struct Fault {
 };
 
 constexpr Fault kFaults[] = {
-    {"SIGKILL_of_a_daemon", kill_a_daemon, 15, 300, nothing_more},
+    {"SIGKILL_of_a_daemon", kill_a_daemon, 12, 300, nothing_more},
     {"SIGSTOP_longer_than_the_ttl", stop_a_daemon_for_longer_than_its_ttl, 2, 200,
      the_stopped_daemon_knew},
     {"SIGKILL_of_a_submitter", kill_a_submitter, 12, 200, nothing_more},
@@ -182,7 +182,7 @@ INSTANTIATE_TEST_SUITE_P(Each, PostgresFault, testing::ValuesIn(kFaults),
 TEST_F(PostgresFaults, of_any_kind_at_any_time) {
   World world(database_, {});
   SCOPED_TRACE("seed " + std::to_string(world.seed()));
-  const int rounds = fault_rounds(15);
+  const int rounds = fault_rounds(12);
   for (int round = 0; round < rounds; ++round) {
     const Fault& fault = kFaults[world.random()() % std::size(kFaults)];
     try {

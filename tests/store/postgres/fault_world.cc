@@ -161,7 +161,15 @@ World::~World() {
   daemons_.clear();
   submitters_.clear();
   if (testing::Test::HasFailure()) {
-    std::printf("seed %u; journals and logs are kept in %s\n", seed_, dir_.c_str());
+    std::printf("seed %u; journals and logs are kept in %s; the last words of each:\n", seed_,
+                dir_.c_str());
+    for (const auto& entry : std::filesystem::directory_iterator(dir_)) {
+      if (entry.path().extension() != ".log") continue;
+      const std::vector<std::string> lines = read_journal(entry.path());
+      if (!lines.empty()) {
+        std::printf("  %s: %s\n", entry.path().stem().c_str(), lines.back().c_str());
+      }
+    }
     return;
   }
   std::error_code ignored;

@@ -62,7 +62,7 @@ TEST_P(PostgresPinnedXmin, a_job_costs_the_same_however_many_have_gone) {
   pqxx::nontransaction pin(*other);
   pin.exec("BEGIN ISOLATION LEVEL REPEATABLE READ");
   pin.exec("SELECT count(*) FROM parkd.jobs");
-  const int n_cycles = fault_rounds(30);
+  const int n_cycles = fault_rounds(20);
   const double early = reads_per_job(n_cycles, n_tenants);
   for (int i = 0; i < 5 * n_cycles; ++i) cycle(n_tenants);
   const double late = reads_per_job(n_cycles, n_tenants);
