@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need, builds, and runs every test.
 #   tools/check.sh        CI size: dev preset, all tests, bench smoke, formatting
-#   tools/check.sh full   adds ASan+UBSan, TSan, clang-tidy, fuzzing and the long crash run
+#   tools/check.sh full   adds ASan+UBSan, TSan, clang-tidy, fuzzing, the long crash run, the kernels
+#                         for every GPU since 8.0, and more orders of threads on the CUDA emulator
 # PARKD_CI_STRICT=1 (set by .ci/run) makes a missing tool or model a failure instead of a loud skip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,7 +23,7 @@ else
 fi
 if ! command -v nvcc >/dev/null; then
   [ "${PARKD_CI_STRICT:-0}" = 1 ] && die "nvcc is missing"
-  say "SKIPPED: no nvcc, so the device compile check does not run"
+  say "SKIPPED: no nvcc: the kernels run on the emulator, but are not compiled for a GPU"
 fi
 
 say "formatting"
@@ -53,4 +54,14 @@ if [ "$mode" = full ]; then
   export PARKD_LONG=1
 fi
 build_and_test dev
+if [ "$mode" = full ]; then
+  say "CUDA emulator: more random orders"
+  ctest --preset dev -j "$jobs" -L cuda_emulator -R '[.](random|asan)$' --repeat until-fail:5
+  if command -v nvcc >/dev/null; then
+    say "kernels for every architecture"
+    cmake -S . -B build/all-gpus -G Ninja -DCMAKE_BUILD_TYPE=Release -DPARKD_TESTS=OFF -DPARKD_CUDA=ON \
+      -DPARKD_CUDA_ARCHITECTURES="80-real;86-real;89-real;90-real;100-real;120" >/dev/null
+    cmake --build build/all-gpus -j "$jobs" --target parkd_kernels_cuda
+  fi
+fi
 say "done: $mode"
