@@ -74,7 +74,8 @@ __device__ __forceinline__ void find_best(const float* logits, int32_t vocab, in
   };
   const auto target = [top](uint64_t) { return static_cast<uint64_t>(top); };
   if (threadIdx.x == 0) shared.n_best = 0;
-  const uint64_t least = select_greatest<kThreads>(for_each, target, shared.select);
+  const uint64_t least = select_greatest<kThreads>(
+      for_each, target, [](uint64_t) {}, shared.select);
   for_each([&](uint64_t key, uint64_t) {
     if (key >= least) shared.best[atomicAdd(&shared.n_best, 1)] = key;
   });

@@ -75,6 +75,7 @@ __device__ __forceinline__ void find_digit(bool is_first, const TargetOf& target
   const uint64_t target = is_first ? target_of(total) : shared.target;
   const unsigned reached = __ballot_sync(kFullWarp, sum >= target ? 1 : 0);
   const int32_t finder = reached == 0 ? kWarpSize - 1 : __ffs(static_cast<int>(reached)) - 1;
+  __syncwarp(kFullWarp);  // shared.target has been read
   if (lane != finder) return;
   uint64_t before = sum - mine;
   int32_t digit = first;
@@ -89,11 +90,12 @@ __device__ __forceinline__ void find_digit(bool is_first, const TargetOf& target
 
 // The least key of the shortest run of keys, greatest first, whose masses reach target_of(their
 // total), which is 1 at least; 0 when all are needed. for_each(take) calls take(key, mass) for this
-// thread's share of the keys, the same at each call; keys are distinct. For a whole block; every
-// thread gets the answer.
-template <int kThreads, class ForEach, class TargetOf>
+// thread's share of the keys, the same at each call; keys are distinct. narrow(prefix) is called
+// after each digit: the answer is `prefix` at least, and for_each may leave lower keys out from
+// then on. For a whole block; every thread gets the answer.
+template <int kThreads, class ForEach, class TargetOf, class Narrow>
 __device__ __forceinline__ uint64_t select_greatest(const ForEach& for_each,
-                                                    const TargetOf& target_of,
+                                                    const TargetOf& target_of, const Narrow& narrow,
                                                     SelectMemory& shared) {
   constexpr int kFirstShift = 56;
   uint64_t prefix = 0;
@@ -111,6 +113,7 @@ __device__ __forceinline__ uint64_t select_greatest(const ForEach& for_each,
     __syncthreads();
     if (shared.needs_everything) return 0;
     prefix |= uint64_t{shared.digit} << shift;
+    narrow(prefix);
     if (shared.needs_all) break;
   }
   return prefix;

@@ -4,12 +4,14 @@
 //
 // Shapes: logits (n_rows, vocab) float, any vocab; rows (n_rows). Two kernels. Scan: grid
 // (rows_max, vocab / 4096), 256 threads, a warp a block of 64 logits: the greatest of each block
-// into the workspace, or a mark when the row holds NaN or +inf. Choose: one block of 512 threads a
+// into the workspace, or a mark when the row holds NaN or +inf. Choose: one block of 1024 threads a
 // row. Greedy rows look at the blocks' maxima and one block of logits. The others read the row once
-// for the sums by block of 64, and before that up to 8 times for each filter in use: a radix
-// selection (8 bits at a time, it stops when a bucket is needed whole) finds the last one kept.
-// With top_k, blocks whose maximum is below the k-th greatest maximum are never read again: at most
-// k of them are. Bytes: 4 a logit and pass, from L2 after the first; about 20 operations a weight.
+// for the sums by block of 64, and before that for each filter in use: a radix selection (8 bits at
+// a time, up to 8 times; it stops when a bucket is needed whole) finds the last token kept. Blocks
+// whose maximum shows that nothing in them counts are not read: those below the k-th greatest
+// maximum, those whose weights are 0 (a logit 20.8 temperatures below the best), too light for
+// min_p, or lighter than what the digits found so far allow. Bytes: 4 a logit and pass, from L2
+// after the first; about 20 operations a weight.
 // Arithmetic: floats multiplied and added one by one, never fused (__fmul_rn, __fadd_rn), sums in
 // integers, so that no order matters. Tolerance: none, the CPU's bits. Source: Philox as in
 // kernels/common/counter_rng.h. CPU twin: lib/engine/sampler.cc. Never run on a GPU.
@@ -24,7 +26,7 @@ namespace {
 constexpr int kScanThreads = 256;
 constexpr int kScanBlock = 64;           // logits
 constexpr int kBlocksPerScanBlock = 64;  // of a thread block
-constexpr int kThreads = 512;
+constexpr int kThreads = 1024;
 constexpr int kWarps = kThreads / kWarpSize;
 constexpr float kGreedyTemperature = 1e-5F;
 constexpr float kOne = 1073741824.0F;  // 2^30, the weight of the best
@@ -62,6 +64,13 @@ __device__ __forceinline__ uint64_t ranked_weight(uint32_t weight, int32_t id) {
   const uint64_t mantissa = length == 0 ? 0 : (weight ^ 1U << (length - 1)) << (31 - length);
   return static_cast<uint64_t>(length) << 59 | mantissa << 29 |
          static_cast<uint64_t>((1 << 29) - 1 - id);
+}
+
+// The logarithm of the least weight whose ranked_weight is `ranked` or more, relative to the best,
+// rounded down to a power of two.
+__device__ __forceinline__ float log_of_least(uint64_t ranked) {
+  const auto length = static_cast<int32_t>(ranked >> 59);
+  return static_cast<float>(length - 31) * 0.69314718F;
 }
 
 // --- workspace: sums (rows_max, blocks), then keys of maxima (rows_max, blocks)
@@ -119,6 +128,7 @@ struct Row {
   int32_t vocab;
   Workspace workspace;
   float max;
+  float temperature;
   float inverse_temperature;
   uint32_t least_block;   // key: blocks whose maximum is below hold nothing that is kept
   uint64_t least_ranked;  // ranked(logit, id) of the last one that top_k keeps
@@ -135,6 +145,13 @@ struct Row {
     const uint32_t w = weight(logit);
     return w < least_weight || ranked_weight(w, id) < least_heavy ? 0 : w;
   }
+  // From here on nothing counts that is lighter than e^log_weight of the best. The margins cover
+  // all roundings on the way from a logit to its weight, many times over.
+  __device__ __forceinline__ void drop_blocks_below(float log_weight) {
+    const float bound = max + (log_weight - 0.1F) * temperature - fabsf(max) * 1e-6F;
+    const uint32_t key = key_of_logit(bound);
+    if (key != kKeyOfBad && key > least_block) least_block = key;
+  }
 };
 
 struct ChooseMemory {
@@ -145,19 +162,37 @@ struct ChooseMemory {
   int32_t block;
 };
 
-// Calls take(id) for this thread's ids of the row's blocks that may hold kept tokens.
+// Calls visit(block) for each of the row's blocks that may hold kept tokens, with a whole warp,
+// then end_of(first block) after each run of 32 blocks. A warp looks at 32 maxima at once.
+template <class Visit, class EndOf>
+__device__ __forceinline__ void for_each_block(const Row& row, const Visit& visit,
+                                               const EndOf& end_of) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % kWarpSize);
+  const uint32_t least_block = row.least_block;
+  for (auto first = static_cast<int32_t>(threadIdx.x / kWarpSize * kWarpSize);
+       first < row.workspace.n_blocks; first += kThreads) {
+    const int32_t mine = first + lane;
+    const bool counts = mine < row.workspace.n_blocks && row.workspace.maxima[mine] >= least_block;
+    unsigned left = __ballot_sync(kFullWarp, counts ? 1 : 0);
+    for (; left != 0; left &= left - 1) visit(first + __ffs(static_cast<int>(left)) - 1);
+    end_of(first);
+  }
+}
+
+// Calls take(id) for this thread's ids of those blocks.
 template <class Take>
 __device__ __forceinline__ void for_each_id(const Row& row, const Take& take) {
   const auto lane = static_cast<int32_t>(threadIdx.x % kWarpSize);
-  for (auto block = static_cast<int32_t>(threadIdx.x / kWarpSize); block < row.workspace.n_blocks;
-       block += kWarps) {
-    if (row.workspace.maxima[block] < row.least_block) continue;
+  for_each_block(
+      row,
+      [&](int32_t block) {
 #pragma unroll
-    for (int i = 0; i < kScanBlock; i += kWarpSize) {
-      const int32_t id = block * kScanBlock + i + lane;
-      if (id < row.vocab) take(id);
-    }
-  }
+        for (int i = 0; i < kScanBlock; i += kWarpSize) {
+          const int32_t id = block * kScanBlock + i + lane;
+          if (id < row.vocab) take(id);
+        }
+      },
+      [](int32_t) {});
 }
 
 // The lowest id of the greatest logit.
@@ -184,6 +219,7 @@ __device__ __forceinline__ int32_t first_best(const Row& row, uint32_t max_key,
 __device__ __forceinline__ void keep_top_k(Row& row, int32_t top_k, ChooseMemory& shared) {
   const auto k = static_cast<uint64_t>(top_k);
   const auto target = [k](uint64_t) { return k; };
+  const auto narrow = [](uint64_t) {};
   // The k-th greatest block maximum is not above the k-th greatest logit.
   const uint64_t least_block = select_greatest<kThreads>(
       [&](const auto& take) {
@@ -192,7 +228,7 @@ __device__ __forceinline__ void keep_top_k(Row& row, int32_t top_k, ChooseMemory
           take(ranked(row.workspace.maxima[block], block), uint64_t{1});
         }
       },
-      target, shared.select);
+      target, narrow, shared.select);
   row.least_block = static_cast<uint32_t>(least_block >> 32);
   row.least_ranked = select_greatest<kThreads>(
       [&](const auto& take) {
@@ -201,7 +237,7 @@ __device__ __forceinline__ void keep_top_k(Row& row, int32_t top_k, ChooseMemory
           if (key > kKeyOfMinusInfinity) take(ranked(key, id), uint64_t{1});
         });
       },
-      target, shared.select);
+      target, narrow, shared.select);
 }
 
 __device__ __forceinline__ void keep_top_p(Row& row, float top_p, ChooseMemory& shared) {
@@ -217,26 +253,30 @@ __device__ __forceinline__ void keep_top_p(Row& row, float top_p, ChooseMemory& 
         const double wanted = static_cast<double>(top_p) * static_cast<double>(total);
         return wanted <= 1 ? uint64_t{1} : static_cast<uint64_t>(ceil(wanted));
       },
-      shared.select);
+      [&](uint64_t prefix) { row.drop_blocks_below(log_of_least(prefix)); }, shared.select);
 }
 
 // The kept weights of each block of 64 into the workspace.
 __device__ __forceinline__ void sum_blocks(const Row& row) {
   const auto lane = static_cast<int32_t>(threadIdx.x % kWarpSize);
-  for (auto block = static_cast<int32_t>(threadIdx.x / kWarpSize); block < row.workspace.n_blocks;
-       block += kWarps) {
-    uint32_t weight = 0;  // of two tokens, at most 2^31
-    if (row.workspace.maxima[block] >= row.least_block) {
+  uint64_t mine = 0;  // of block first + lane
+  for_each_block(
+      row,
+      [&](int32_t block) {
+        uint32_t weight = 0;  // of two tokens, at most 2^31
 #pragma unroll
-      for (int i = 0; i < kScanBlock; i += kWarpSize) {
-        const int32_t id = block * kScanBlock + i + lane;
-        if (id < row.vocab) weight += row.kept_weight(id);
-      }
-    }
-    const uint64_t low = __reduce_add_sync(kFullWarp, weight & 0xFFFFU);
-    const uint64_t high = __reduce_add_sync(kFullWarp, weight >> 16);
-    if (lane == 0) row.workspace.sums[block] = (high << 16) + low;
-  }
+        for (int i = 0; i < kScanBlock; i += kWarpSize) {
+          const int32_t id = block * kScanBlock + i + lane;
+          if (id < row.vocab) weight += row.kept_weight(id);
+        }
+        const uint64_t low = __reduce_add_sync(kFullWarp, weight & 0xFFFFU);
+        const uint64_t high = __reduce_add_sync(kFullWarp, weight >> 16);
+        if (lane == block % kWarpSize) mine = (high << 16) + low;
+      },
+      [&](int32_t first) {
+        if (first + lane < row.workspace.n_blocks) row.workspace.sums[first + lane] = mine;
+        mine = 0;
+      });
 }
 
 // Finds the block of 64 in which the running sum passes noise * total.
@@ -303,11 +343,14 @@ __global__ void __launch_bounds__(kThreads) choose_tokens_kernel(SamplingParams 
     token = first_best(row, max_key, shared);
   } else {
     row.max = logit_of_key(max_key);
+    row.temperature = how.temperature;
     row.inverse_temperature = 1.0F / how.temperature;
     if (how.top_k > 0) keep_top_k(row, how.top_k, shared);
+    row.drop_blocks_below(-20.8F);  // weights of 0: 2^30 e^-20.8 < 1
     if (how.top_p < 1.0F) keep_top_p(row, how.top_p, shared);
     const float min_p = how.min_p < 0.0F ? 0.0F : how.min_p > 1.0F ? 1.0F : how.min_p;
     row.least_weight = static_cast<uint32_t>(static_cast<int32_t>(__fmul_rn(min_p, kOne)));
+    if (min_p > 0) row.drop_blocks_below(logf(min_p));
     sum_blocks(row);
     __syncthreads();
     find_block(row, sampling_noise(how.seed, how.choice_index, how.position), shared);
