@@ -37,6 +37,7 @@ DaemonProcess::DaemonProcess(const DaemonSetup& setup)
     : socket_(directory_.path() + "/parkd.sock") {
   TinyModelOptions tiny;
   tiny.type = TensorType::q4_1;
+  tiny.seed = setup.model_seed;
   const Status written = write_tiny_model(directory_.path() + "/tiny.gguf", tiny);
   PARKD_CHECK(written.ok(), written.to_string());
   std::ofstream(config_path()) << config_text(setup, directory_.path());

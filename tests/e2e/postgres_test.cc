@@ -1,0 +1,321 @@
+// Real daemons on a real PostgreSQL: jobs by INSERT, results by SELECT, and the database or a
+// daemon gone in between.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <fstream>
+#include <iostream>
+#include <numeric>
+
+#include "tests/e2e/postgres_world.h"
+
+namespace parkd::testing {
+namespace {
+
+// More than one daemon runs at a time, and than it finishes while a test looks.
+constexpr int kManyJobs = 24;
+constexpr int kLong = 200;  // tokens
+
+DaemonSetup wide() {
+  DaemonSetup setup;
+  setup.max_num_seqs = 8;
+  return setup;
+}
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+void wait_until_running(const DaemonProcess& daemon) {
+  PostgresWorld::wait_until(
+      [&] { return metric(daemon, "parkd_jobs_running{model=\"tiny\"}") > 0; });
+}
+
+TEST(Postgres, a_job_inserted_by_sql_is_answered_in_parkd_results) {
+  PostgresWorld world;
+  DaemonProcess& daemon = world.start_daemon(wide());
+  const std::string key = world.value(
+      "INSERT INTO parkd.jobs (model, body, custom_id) VALUES ('tiny', "
+      R"('{"messages":[{"role":"user","content":"Name three rivers."}],"max_tokens":8}', )"
+      "'order-17') RETURNING mailbox_key");
+  world.wait_for_messages(1);
+  const std::string row = " FROM parkd.results WHERE mailbox_key = '" + key + "'";
+  EXPECT_EQ(world.value("SELECT custom_id" + row), "order-17");
+  EXPECT_EQ(world.value("SELECT outcome" + row), "completed");
+  EXPECT_NE(world.value("SELECT text" + row), "");
+  EXPECT_EQ(world.value("SELECT completion_tokens" + row), "8");
+  EXPECT_EQ(world.value("SELECT body ->> 'system_fingerprint'" + row),
+            world.value("SELECT content_hash FROM parkd.models WHERE name = 'tiny'"))
+      << "a result says which files made it";
+  // The same by HTTP, for whoever has no SQL.
+  const json::array messages = wait_for_messages(*daemon.client("default"), key, 1);
+  EXPECT_EQ(text_at(messages.at(0), "custom_id"), "order-17");
+  world.expect_each_job_answered_once(1);
+}
+
+TEST(Postgres, the_live_view_shows_running_and_parked_jobs_with_units_and_reason) {
+  PostgresWorld world;
+  DaemonSetup setup = wide();
+  setup.kv_units = 400;  // one long job of eight choices needs more than half
+  world.start_daemon(setup);
+  world.insert_jobs(2, 1200, "live", 8);
+  const std::string live = "SELECT count(*) FROM parkd.live WHERE units > 0 AND ";
+  PostgresWorld::wait_until([&] {
+    return world.number(live + "state = 'running'") == 1 &&
+           world.number(live + "state = 'parked' AND reason <> ''") == 1;
+  });
+  EXPECT_EQ(world.value("SELECT state FROM parkd.workers"), "alive");
+  EXPECT_EQ(world.value("SELECT pools -> 0 ->> 'capacity_units' FROM parkd.workers"), "400");
+  world.run("SELECT parkd.cancel(id) FROM parkd.jobs");
+  world.wait_for_messages(2);
+}
+
+TEST(Postgres, a_daemon_started_before_its_database_waits_and_says_so) {
+  PostgresWorld world;
+  DaemonProcess& daemon = world.add_daemon(wide());
+  PostgresWorld::server("stop -m fast");
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  const HttpAnswer away = ready_of(daemon);
+  EXPECT_EQ(away.status, 503) << away.text;
+  EXPECT_TRUE(has(text_at(away.json, "database"), "as parkd_worker")) << away.text;
+  EXPECT_TRUE(has(text_at(away.json, "store_error"), "cannot connect to PostgreSQL")) << away.text;
+  const HttpAnswer refused = must(daemon.client()->post("/v1/jobs", chat_job("away")));
+  EXPECT_EQ(refused.status, 503) << refused.text;
+  EXPECT_TRUE(has(text_at(refused.json, "error.message"), "PostgreSQL")) << refused.text;
+
+  PostgresWorld::server("start");
+  PostgresWorld::wait_until([&] { return ready_of(daemon).status == 200; });
+  daemon.wait_for_model();
+  world.insert_jobs(3, 4);
+  world.wait_for_messages(3);
+  world.expect_each_job_answered_once(3);
+  EXPECT_TRUE(has(daemon.log(), "postgres.away")) << daemon.log();
+}
+
+TEST(Postgres, a_schema_this_parkd_does_not_know_ends_it_with_the_command_to_run) {
+  PostgresWorld world;
+  world.run("DROP SCHEMA parkd CASCADE");
+  DaemonProcess& daemon = world.add_daemon(wide());
+  EXPECT_FALSE(daemon.start());
+  EXPECT_TRUE(has(daemon.log(), "jobctl migrate up --dsn 'postgresql:///")) << daemon.log();
+}
+
+TEST(Postgres, a_server_that_crashes_under_load_loses_and_doubles_nothing) {
+  PostgresWorld world;
+  DaemonProcess& first = world.start_daemon(wide());
+  DaemonProcess& second = world.start_daemon(wide());
+  world.insert_jobs(60, 60, "before");
+  world.wait_for_messages(5);
+  PostgresWorld::server("stop -m immediate");
+  PostgresWorld::wait_until([&] { return ready_of(first).status == 503; });
+  PostgresWorld::server("start");
+  PostgresWorld::wait_until([&] {
+    world.insert_jobs(20, 10, "after");
+    return true;
+  });
+  world.wait_for_messages(80);
+  world.expect_each_job_answered_once(80);
+  PostgresWorld::wait_until(
+      [&] { return ready_of(first).status == 200 && ready_of(second).status == 200; });
+  EXPECT_GT(metric(first, "parkd_store_sessions_opened_total"), 5) << "it has connected again";
+}
+
+TEST(Postgres, the_jobs_of_a_killed_daemon_are_taken_over_within_its_ttl) {
+  PostgresWorld world;
+  DaemonProcess& doomed = world.start_daemon(wide());
+  world.insert_jobs(kManyJobs, kLong);
+  wait_until_running(doomed);
+  doomed.kill();
+  ASSERT_LT(world.number("SELECT count(*) FROM parkd.mailbox"), kManyJobs);
+  DaemonProcess& heir = world.start_daemon(wide());
+  world.wait_for_messages(kManyJobs);
+  world.expect_each_job_answered_once(kManyJobs);
+  EXPECT_GT(completed_by(heir), 0);
+  EXPECT_EQ(world.number("SELECT count(*) FROM parkd.workers WHERE state = 'gone'"), 1);
+}
+
+TEST(Postgres, one_two_and_four_daemons_share_the_work_and_the_rest_finish_when_one_is_killed) {
+  PostgresWorld world;
+  int64_t n_jobs = 0;
+  for (const size_t n_daemons : {1u, 2u, 4u}) {
+    while (world.daemons().size() < n_daemons) world.start_daemon(wide());
+    std::vector<double> before;
+    for (const auto& daemon : world.daemons()) before.push_back(completed_by(*daemon));
+    const int n_new = static_cast<int>(40 * n_daemons);
+    world.insert_jobs(n_new, 60);
+    n_jobs += n_new;
+    world.wait_for_messages(n_jobs);
+    std::vector<int> each;
+    PostgresWorld::wait_until([&] {  // a daemon counts when the store has answered
+      each.clear();
+      for (size_t i = 0; i < n_daemons; ++i) {
+        each.push_back(static_cast<int>(completed_by(*world.daemons()[i]) - before[i]));
+      }
+      return std::accumulate(each.begin(), each.end(), 0) == n_new;
+    });
+    std::string counts;
+    for (const int jobs : each) {
+      EXPECT_GT(jobs, 0) << "one of " << n_daemons << " daemons had nothing to do";
+      counts += " " + std::to_string(jobs);
+    }
+    std::cout << n_daemons << " daemons, jobs each:" << counts << "\n";
+  }
+  world.insert_jobs(120, 60);
+  n_jobs += 120;
+  wait_until_running(*world.daemons().front());
+  world.daemons().front()->kill();
+  world.wait_for_messages(n_jobs);
+  world.expect_each_job_answered_once(n_jobs);
+}
+
+TEST(Postgres, a_daemon_with_other_model_files_does_not_claim_under_that_name) {
+  PostgresWorld world;
+  DaemonProcess& first = world.start_daemon(wide());
+  DaemonSetup setup = wide();
+  setup.model_seed = 2;
+  DaemonProcess& other = world.add_daemon(setup);
+  ASSERT_TRUE(other.start());
+  const std::string registered =
+      world.value("SELECT content_hash FROM parkd.models WHERE name = 'tiny'");
+  HttpAnswer models;
+  PostgresWorld::wait_until([&] {
+    models = must(other.client()->get("/v1/models"));
+    return has(models.text, "\"state\":\"failed\"");
+  });
+  EXPECT_TRUE(has(models.text, registered)) << models.text;
+  EXPECT_TRUE(has(ready_of(other).text, registered)) << "/readyz says it too";
+  EXPECT_EQ(ready_of(other).status, 200) << "it would serve its other models";
+  EXPECT_TRUE(has(other.log(), "model.failed")) << other.log();
+  EXPECT_EQ(metric(other, "parkd_model_files_differ{model=\"tiny\"}"), 1);
+  PostgresWorld::wait_until([&] {
+    return world.number(
+               "SELECT count(*) FROM parkd.workers WHERE pools -> 0 ->> 'failure' LIKE "
+               "'%" +
+               registered + "%'") == 1;
+  });
+
+  world.insert_jobs(10, 10);
+  world.wait_for_messages(10);
+  world.expect_each_job_answered_once(10);
+  EXPECT_EQ(world.number("SELECT count(*) FROM parkd.results WHERE body ->> 'system_fingerprint' = "
+                         "'" +
+                         registered + "'"),
+            10);
+  PostgresWorld::wait_until([&] { return completed_by(first) == 10; });
+  EXPECT_EQ(completed_by(other), 0);
+
+  // Once nobody serves the old file, an operator lets the new one in.
+  first.kill();
+  world.run("UPDATE parkd.models SET content_hash = NULL WHERE name = 'tiny'");
+  other.wait_for_model();
+  world.insert_jobs(1, 4);
+  world.wait_for_messages(11);
+  world.expect_each_job_answered_once(11);
+}
+
+TEST(Postgres, late_results_of_a_stopped_daemon_are_refused_and_it_recovers) {
+  PostgresWorld world;
+  DaemonProcess& sleeper = world.start_daemon(wide());
+  world.insert_jobs(kManyJobs, kLong);
+  wait_until_running(sleeper);
+  sleeper.signal(SIGSTOP);
+  DaemonProcess& heir = world.start_daemon(wide());
+  world.wait_for_messages(kManyJobs);
+  EXPECT_GT(completed_by(heir), 0) << "taken over while it slept";
+  sleeper.signal(SIGCONT);
+  PostgresWorld::wait_until([&] { return has(sleeper.log(), "postgres.ownership_lost"); });
+  PostgresWorld::wait_until([&] { return ready_of(sleeper).status == 200; });
+  world.expect_each_job_answered_once(kManyJobs);
+
+  heir.signal(SIGTERM);
+  ASSERT_TRUE(heir.wait_for_end(std::chrono::seconds(60)));
+  world.insert_jobs(3, 4);
+  world.wait_for_messages(kManyJobs + 3);
+  world.expect_each_job_answered_once(kManyJobs + 3);
+  const auto pool = must(sleeper.client()->get("/v1/pool"));
+  EXPECT_TRUE(has(pool.text, "\"in_use_units\":0")) << pool.text;
+}
+
+TEST(Postgres, a_waiting_reader_hears_of_a_result_another_daemon_made) {
+  PostgresWorld world;
+  DaemonSetup busy = wide();
+  DaemonProcess& worker = world.start_daemon(busy);
+  DaemonSetup setup = wide();
+  setup.model_seed = 2;  // it claims nothing
+  DaemonProcess& reader = world.add_daemon(setup);
+  ASSERT_TRUE(reader.start());
+  submit(*worker.client(), chat_job("far", 40));
+  EXPECT_EQ(wait_for_messages(*reader.client(), "far", 1).size(), 1u);
+}
+
+TEST(Postgres, an_embedded_queue_delivers_its_results_to_the_database) {
+  PostgresWorld world;
+  DaemonSetup setup = wide();
+  const std::string host = std::getenv("PGHOST");
+  setup.more_lot =
+      "  queue:\n    backend: rocksdb\n  mailbox:\n    backend: postgres\n    postgres_url: "
+      "postgresql:///" +
+      world.value("SELECT current_database()") + "?host=" + host + "&user=parkd_worker\n";
+  DaemonProcess daemon(setup);
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  daemon.wait_for_model();
+  submit(*daemon.client(), chat_job("pair", 4));
+  world.wait_for_messages(1);
+  EXPECT_EQ(world.value("SELECT outcome FROM parkd.results WHERE mailbox_key = 'pair'"),
+            "completed");
+  PostgresWorld::server("stop -m immediate");
+  submit(*daemon.client(), chat_job("pair", 4));
+  PostgresWorld::wait_until([&] { return completed_by(daemon) == 2; });
+  EXPECT_EQ(ready_of(daemon).status, 200) << "the queue needs no database";
+  PostgresWorld::server("start");
+  PostgresWorld::wait_until(
+      [&] { return world.number("SELECT count(*) FROM parkd.mailbox") == 2; });
+}
+
+// Lets pg_hba.conf ask this login for a password, until the end of the scope.
+class PasswordAsked {
+ public:
+  PasswordAsked(const PostgresWorld& world, const std::string& login)
+      : path_(std::string(std::getenv("PG_SANDBOX_DATA")) + "/pg_hba.conf") {
+    std::ifstream in(path_);
+    text_.assign(std::istreambuf_iterator<char>(in), {});
+    std::ofstream(path_) << "local all " << login << " scram-sha-256\n" << text_;
+    PostgresWorld::server("reload");
+    // The server reads it when it comes to that.
+    PostgresWorld::wait_until([&] { return !world.lets_in(login); });
+  }
+  ~PasswordAsked() {
+    std::ofstream(path_) << text_;
+    PostgresWorld::server("reload");
+  }
+  PasswordAsked(const PasswordAsked&) = delete;
+  PasswordAsked& operator=(const PasswordAsked&) = delete;
+
+ private:
+  const std::string path_;
+  std::string text_;
+};
+
+TEST(Postgres, a_password_comes_from_a_credential_and_is_never_shown) {
+  PostgresWorld world;
+  world.run("ALTER ROLE parkd_worker PASSWORD 'hunter2-right'");
+  const PasswordAsked asked(world, "parkd_worker");
+  DaemonProcess& daemon = world.add_daemon(wide());
+  const auto start_with = [&](const std::string& password) {
+    std::ofstream(daemon.directory() + "/postgres_password") << password << "\n";
+    return daemon.start({{"CREDENTIALS_DIRECTORY", daemon.directory()}});
+  };
+  ASSERT_TRUE(start_with("hunter2-wrong")) << daemon.log();
+  const HttpAnswer refused = ready_of(daemon);
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_TRUE(has(refused.text, "password authentication failed")) << refused.text;
+  EXPECT_FALSE(has(refused.text, "hunter2")) << refused.text;
+  daemon.kill();
+  ASSERT_TRUE(start_with("hunter2-right"));
+  PostgresWorld::wait_until([&] { return ready_of(daemon).status == 200; });
+  EXPECT_FALSE(has(daemon.log(), "hunter2")) << daemon.log();
+}
+
+}  // namespace
+}  // namespace parkd::testing

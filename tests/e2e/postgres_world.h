@@ -1,0 +1,57 @@
+// Real daemons on one database of the sandbox (tools/pg_sandbox.sh), and what SQL sees of them.
+//
+// The daemons log in as a plain member of parkd_daemon, as in production; the test itself is the
+// owner. One test thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/e2e/jobs.h"
+#include "tests/store/postgres/test_database.h"
+#include "tests/support/daemon_process.h"
+
+namespace parkd::testing {
+
+class PostgresWorld {
+ public:
+  PostgresWorld();
+
+  // A daemon of this database, not started; owned by the world. Its ttl is two seconds, so that a
+  // takeover does not take longer.
+  DaemonProcess& add_daemon(DaemonSetup setup);
+  DaemonProcess& start_daemon(const DaemonSetup& setup);  // started, its model ready
+  const std::vector<std::unique_ptr<DaemonProcess>>& daemons() const { return daemons_; }
+
+  // SQL as the owner, each in a session of its own: the server may have been restarted.
+  void run(const std::string& sql) const;
+  std::string value(const std::string& sql) const;
+  int64_t number(const std::string& sql) const;
+  bool lets_in(const std::string& login) const;  // without a password
+
+  // INSERT of `count` jobs for mailbox key `key`, each of `max_tokens` tokens.
+  void insert_jobs(int count, int max_tokens, const std::string& key = "sql", int n = 1) const;
+  // Waits for as long as ctest lets us. A condition may throw while the server is away.
+  static void wait_until(const std::function<bool()>& condition);
+  void wait_for_messages(int64_t count) const;
+  // Every one of `count` jobs has exactly one completed message and no live row is left.
+  void expect_each_job_answered_once(int64_t count) const;
+
+  // pg_ctl of the sandbox: "stop -m immediate", "start".
+  static void server(const std::string& verb);
+
+ private:
+  TestDatabase database_;
+  std::vector<std::unique_ptr<DaemonProcess>> daemons_;  // gone before the database is
+};
+
+// The value of a sample of /metrics; 0 when it is not there.
+double metric(const DaemonProcess& daemon, const std::string& sample);
+// Jobs this daemon has completed.
+double completed_by(const DaemonProcess& daemon);
+HttpAnswer ready_of(const DaemonProcess& daemon);
+
+}  // namespace parkd::testing
