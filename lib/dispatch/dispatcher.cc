@@ -26,6 +26,7 @@ class Dispatcher::State {
   State(DispatcherOptions options, JobStore& store, Clock& clock, const RunBlocking& run_blocking)
       : inbox(std::make_shared<DispatcherInbox>()),
         options_(options),
+        store_(store),
         clock_(clock),
         table_(clock),
         finisher_(options_, store, clock, run_blocking, inbox, table_),
@@ -64,9 +65,11 @@ class Dispatcher::State {
   bool stop_what_is_due();
   std::optional<StopReason> reason_to_stop(const InFlight& running) const;
   bool is_late(const InFlight& job) const;
+  void give_back_dead_claims(std::vector<ReleaseItem> claims);
   void publish();
 
   const DispatcherOptions options_;
+  JobStore& store_;
   Clock& clock_;
   InFlightTable table_;
   Finisher finisher_;
@@ -146,9 +149,24 @@ void Dispatcher::State::handle(OwnershipLost) {
 
 void Dispatcher::State::handle(LeftBehind message) {
   intake_.hold(true);
-  death_notes_.report(std::move(message.report), [this, noted = std::move(message.noted)] {
+  std::vector<ReleaseItem> dead_claims;
+  for (const DeathNote& note : message.report.present) {
+    dead_claims.push_back({note.id, note.lease, false, std::nullopt});
+  }
+  death_notes_.report(std::move(message.report), [this, dead_claims = std::move(dead_claims),
+                                                  noted = std::move(message.noted)]() mutable {
+    give_back_dead_claims(std::move(dead_claims));
     intake_.hold(false);
     noted();
+  });
+}
+
+// Their process is gone for sure, so nobody needs to wait until its heartbeat is missed. An
+// embedded store has queued them again already, and says so.
+void Dispatcher::State::give_back_dead_claims(std::vector<ReleaseItem> claims) {
+  store_.release(std::move(claims), [](const Result<std::vector<ReleaseAnswer>>& answer) {
+    // Then they are rescued like any other claim.
+    if (!answer.ok()) log_warn("death.claims_kept", {{"error", answer.status().to_string()}});
   });
 }
 

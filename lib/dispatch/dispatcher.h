@@ -8,8 +8,9 @@
 // methods marked "any thread" only push into that inbox or copy the published stats.
 //
 // Its parts, each calling only the next: Intake (claim, prepare, park, admit) -> Runs (in the
-// engine) -> Finisher (the last word to the store), over one InFlightTable. This file is the loop
-// around them, and what concerns them all: cancel, deadline, drain, loss of ownership.
+// engine) -> Finisher (the last word to the store), over one InFlightTable; DeathNotes tells the
+// store of deaths. This file is the loop around them, and what concerns them all: cancel, deadline,
+// drain, loss of ownership, a lost device.
 #pragma once
 
 #include <functional>

@@ -163,6 +163,18 @@ TEST(Poison, nothing_is_claimed_before_the_store_has_noted_the_last_death) {
   world.dispatcher.check_idle();
 }
 
+TEST(Poison, what_a_dead_process_had_claimed_is_free_at_once) {
+  World world(100);
+  const JobId id = world.submit(job_of(2));
+  const auto died = claim_by_hand(world.store, 1);  // a store that has not missed it yet
+  world.dispatcher.report_left_behind(death_of(died), [] {});
+  world.ready();
+  EXPECT_EQ(world.phase(id), LivePhase::running);
+  EXPECT_EQ(std::get<Job>(world.get(id)).deaths_alone, 1);
+  world.complete_all();
+  world.dispatcher.check_idle();
+}
+
 TEST(Poison, a_store_that_refuses_the_notes_does_not_stop_the_work) {
   World world(100);
   const JobId id = world.submit(job_of(2));
