@@ -1,36 +1,21 @@
-// The runtime's host interface (include/cuda_runtime_api.h), except graphs.
+// The runtime's host interface (include/cuda_runtime_api.h), except launches and graphs.
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <cstring>
-#include <map>
 
-#include "block.h"
+#include "device_limits.h"
 #include "machine.h"
 
 using cuda_emulator::Lock;
 using cuda_emulator::Machine;
 using Kind = cuda_emulator::DeviceMemory::Kind;
+using namespace cuda_emulator::limits;  // NOLINT(google-build-using-namespace)
 
 namespace {
 
 Machine& machine() {
   return Machine::get();
-}
-
-// What the emulated device is: an sm_80 with few multiprocessors, so that work is really split.
-constexpr size_t kSharedBytesStatic = 48 << 10;
-constexpr size_t kSharedBytesOptin = 163 << 10;
-constexpr size_t kSharedBytesMultiprocessor = 164 << 10;
-constexpr int kThreadsMultiprocessor = 2048;
-constexpr int kBlocksMultiprocessor = 32;
-constexpr int kMultiprocessors = 4;
-
-// cudaFuncSetAttribute's values; guarded by the machine's mutex.
-std::map<const void*, size_t>& dynamic_shared_limits() {
-  static std::map<const void*, size_t> limits;
-  return limits;
 }
 
 std::string nothing() {
@@ -130,7 +115,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     properties->sharedMemPerBlock = kSharedBytesStatic;
     properties->regsPerBlock = 65536;
     properties->warpSize = warpSize;
-    properties->maxThreadsPerBlock = static_cast<int>(cuda_emulator::kMaxThreads);
+    properties->maxThreadsPerBlock = kThreadsBlock;
     properties->major = 8;
     properties->minor = 0;
     properties->multiProcessorCount = kMultiprocessors;
@@ -528,78 +513,3 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
     return cudaSuccess;
   });
 }
-
-// --- kernels
-
-cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute /*attribute*/, int value) {
-  return machine().call([&](Lock&) {
-    if (value < 0 || static_cast<size_t>(value) > kSharedBytesOptin) return cudaErrorInvalidValue;
-    dynamic_shared_limits()[kernel] = static_cast<size_t>(value);
-    return cudaSuccess;
-  });
-}
-
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* n_blocks, const void* /*kernel*/,
-                                                          int block_size,
-                                                          size_t dynamic_shared_bytes) {
-  return machine().call([&](Lock&) {
-    if (block_size <= 0) return cudaErrorInvalidValue;
-    const size_t shared = dynamic_shared_bytes + 1024;  // what the driver reserves for a block
-    *n_blocks = std::min({kBlocksMultiprocessor, kThreadsMultiprocessor / block_size,
-                          static_cast<int>(kSharedBytesMultiprocessor / shared)});
-    return cudaSuccess;
-  });
-}
-
-namespace cuda_emulator {
-namespace {
-
-std::string describe(const char* what, const dim3& size) {
-  char text[96];
-  std::snprintf(text, sizeof(text), "%s (%u,%u,%u)", what, size.x, size.y, size.z);
-  return text;
-}
-
-// Limits of the CUDA C++ Programming Guide, "Compute capabilities", that hold from 8.0 on.
-cudaError_t check_launch(const void* kernel, const cudaLaunchConfig_t& config) {
-  const dim3& grid = config.gridDim;
-  const dim3& block = config.blockDim;
-  const uint64_t n_threads = uint64_t{block.x} * block.y * block.z;
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7FFFFFFFU || grid.y > 65535 ||
-      grid.z > 65535) {
-    return Machine::get().refuse(cudaErrorInvalidConfiguration, describe("grid", grid));
-  }
-  if (n_threads == 0 || n_threads > kMaxThreads || block.z > 64) {
-    return Machine::get().refuse(cudaErrorInvalidConfiguration, describe("block", block));
-  }
-  const auto found = dynamic_shared_limits().find(kernel);
-  const size_t limit = found == dynamic_shared_limits().end() ? kSharedBytesStatic : found->second;
-  if (config.dynamicSmemBytes > limit) {
-    return Machine::get().refuse(cudaErrorInvalidValue,
-                                 std::to_string(config.dynamicSmemBytes) +
-                                     " bytes of dynamic shared memory, allowed are " +
-                                     std::to_string(limit) + " (cudaFuncSetAttribute)");
-  }
-  return cudaSuccess;
-}
-
-}  // namespace
-
-cudaError_t launch(const LaunchSite& site, const void* kernel, std::function<void()> body) {
-  return Machine::get().call([&](Lock&) {
-    const cudaError_t error = check_launch(kernel, site.config);
-    if (error != cudaSuccess) return error;
-    CUstream_st* stream = Machine::get().find_stream(site.config.stream);
-    if (stream == nullptr || stream->device != current_device()) {
-      return Machine::get().refuse(cudaErrorInvalidResourceHandle,
-                                   "launch on a stream of another device");
-    }
-    const Grid grid = {site.config.gridDim, site.config.blockDim, site.config.dynamicSmemBytes,
-                       site.where};
-    return Machine::get().enqueue(*stream, "kernel", [grid, body = std::move(body)] {
-      return BlockRunner::current().run(grid, body, Machine::get().next_schedule());
-    });
-  });
-}
-
-}  // namespace cuda_emulator
