@@ -240,10 +240,11 @@ class PostgresStore final : public JobStore {
     if (options_.test_clock == nullptr) return std::nullopt;
     return to_unix_us(options_.test_clock->now());
   }
-  // For checks before the database is asked. Its time, not ours: our clock may jump.
+  // For checks before the database is asked. Its time, not ours: our clock may jump. Before it is
+  // known no deadline has passed.
   WallTime about_now() {
     if (options_.test_clock != nullptr) return options_.test_clock->now();
-    return listener_.database_now().value_or(clock_.now());
+    return listener_.database_now().value_or(WallTime());
   }
 
   std::shared_ptr<const StoreObserver> observer() const {
@@ -712,7 +713,6 @@ class PostgresStore final : public JobStore {
 
   const PostgresOptions options_;
   const StoreOptions store_;
-  SystemClock clock_;
 
   Inbox<SubmitCall> submits_;
   Inbox<Task> claims_;

@@ -81,10 +81,10 @@ TEST_P(PostgresPinnedXmin, a_job_that_comes_back_is_claimed_all_the_same) {
   pin.exec("BEGIN ISOLATION LEVEL REPEATABLE READ");
   pin.exec("SELECT count(*) FROM parkd.jobs");
   for (int i = 0; i < 40; ++i) cycle(n_tenants);
-  // Below every mark: as old as the first, and of a tenant that has had none.
+  // Below every mark: older than the first, and of a tenant that has had none.
   database_.run(
-      "INSERT INTO parkd.jobs (model, body, tenant, priority, order_key) VALUES ('m', "
-      "'{}', 't0', 'normal', now() - interval '1 day'), ('m', '{}', 'new', 'normal', now())");
+      "INSERT INTO parkd.jobs (model, body, tenant) VALUES ('m', '{}', 't0'), ('m', '{}', 'new')");
+  database_.run("UPDATE parkd.jobs SET order_key = now() - interval '1 day' WHERE tenant = 't0'");
   EXPECT_TRUE(eventually(std::chrono::seconds(30), [&] {
     cycle(n_tenants);
     return database_.number(
