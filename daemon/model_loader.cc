@@ -82,7 +82,7 @@ Result<LoadedModel> ModelLoader::load() {
       {{"model", model_.name},
        {"backend", device.description},
        {"devices", loaded.port.capacity.size()},
-       {"units_each", device.largest().count},
+       {"units_each", loaded.port.capacity.front().count},
        {"block_size", model_.params.block_size},
        {"max_num_seqs", model_.params.max_num_seqs},
        {"load_ms", std::chrono::duration_cast<std::chrono::milliseconds>(took).count()}});

@@ -20,10 +20,12 @@ namespace parkd::testing {
 class EngineRunner {
  public:
   EngineRunner(std::shared_ptr<const ModelCard> card, std::unique_ptr<Backend> backend,
-               Blocks kv_blocks, EngineOptions options) {
+               Blocks kv_blocks, EngineOptions options)
+      : EngineRunner(std::move(card), one_device(std::move(backend), kv_blocks),
+                     std::move(options)) {}
+  EngineRunner(std::shared_ptr<const ModelCard> card, std::vector<EngineDevice> devices,
+               EngineOptions options) {
     options.on_result = [this](GenerationResult result) { results_.push(std::move(result)); };
-    std::vector<EngineDevice> devices;
-    devices.push_back({std::move(backend), kv_blocks});
     engine_ = make_engine(std::move(card), std::move(devices), std::move(options)).value();
   }
   ~EngineRunner() {
@@ -63,6 +65,12 @@ class EngineRunner {
   }
 
  private:
+  static std::vector<EngineDevice> one_device(std::unique_ptr<Backend> backend, Blocks kv_blocks) {
+    std::vector<EngineDevice> devices;
+    devices.push_back({std::move(backend), kv_blocks});
+    return devices;
+  }
+
   Inbox<GenerationResult> results_;
   std::unique_ptr<Engine> engine_;
 };
