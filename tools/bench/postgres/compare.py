@@ -367,9 +367,9 @@ def counters():
     return {"wal": float(wal), "dead": float(changed), "cpu": server_cpu_s()}
 
 
-def percentile(values, q):
+def percentile_ms(values, q):
     values = sorted(values)
-    return values[min(len(values) - 1, int(len(values) * q))] * 1000 if values else float("nan")
+    return f"{values[min(len(values) - 1, int(len(values) * q))] * 1000:.2f}" if values else "-"
 
 
 HEAD = f"{'system':14} {'workload':38} {'clients':>7} {'jobs/s':>9} {'call p50':>9} {'p99 ms':>9} " \
@@ -392,8 +392,8 @@ def measure(system, workload, processes, clients, count_of="consumer"):
     seconds = max(f["end"] for f in counted) - min(f["start"] for _, f in figures)
     calls = [c for f in counted for c in f["calls"]]
     latencies = [x for f in counted for x in f.get("latencies", [])] if "latency" in workload else []
-    print(f"{system:14} {workload:38} {clients:7d} {n / seconds:9.0f} {percentile(calls, .5):9.2f} "
-          f"{percentile(calls, .99):9.2f} {percentile(latencies, .5):11.2f} {percentile(latencies, .99):9.2f} "
+    print(f"{system:14} {workload:38} {clients:7d} {n / seconds:9.0f} {percentile_ms(calls, .5):>9} "
+          f"{percentile_ms(calls, .99):>9} {percentile_ms(latencies, .5):>11} {percentile_ms(latencies, .99):>9} "
           f"{(after['wal'] - before['wal']) / n:9.0f} {(after['dead'] - before['dead']) / n:8.2f} "
           f"{(after['cpu'] - before['cpu']) / n * 1e6:10.0f}", flush=True)
 
