@@ -158,6 +158,11 @@ CREATE TABLE parkd.jobs (
         autovacuum_vacuum_insert_scale_factor = 0.2, autovacuum_vacuum_cost_delay = 0,
         autovacuum_analyze_scale_factor = 0.1, autovacuum_analyze_threshold = 5000);
 ALTER TABLE parkd.jobs ALTER COLUMN body SET COMPRESSION lz4;
+-- A job leaves two dead versions and as many dead index entries, and claims walk the head of an index
+-- where they gather: vacuum at 1 % (and 2000), without pauses, and analyze seldom, for no hot statement
+-- depends on statistics. The other tables that are updated (daemons, shares, batches, depth_samples) are
+-- small, with room on their pages (fillfactor) and no index on what changes, so they prune themselves. The
+-- mailbox and the history are hardly deleted from: whole partitions go. parkd.health shows all of it.
 
 -- Every change of state writes one entry into the primary key and one into the index of the new
 -- state, so there are no full indexes but the key.
@@ -179,7 +184,7 @@ CREATE TABLE parkd.idempotency (
   check_at     timestamptz NOT NULL,   -- housekeeping looks again then
   content_hash text NOT NULL,
   PRIMARY KEY (tenant, key)
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000);   -- all of it is deleted in a day
 CREATE INDEX idempotency_check ON parkd.idempotency (check_at);
 
 CREATE SEQUENCE parkd.message_sequence;   -- of messages; parkd.horizon_v1 makes it safe to page by
@@ -249,7 +254,8 @@ CREATE TABLE parkd.depth_samples (
   claimed           bigint NOT NULL,
   waiting_singles   bigint NOT NULL,    -- live single jobs not yet running: what limits speak of
   oldest_created_at timestamptz,
-  sampled_at        timestamptz NOT NULL
+  sampled_at        timestamptz NOT NULL,
+  took              interval NOT NULL DEFAULT '0'   -- to count; bounds how often it is done
 ) WITH (fillfactor = 20);
 
 -- Creates a partition beside the table and attaches it: that waits for nobody, while CREATE TABLE ...

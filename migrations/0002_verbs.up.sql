@@ -5,7 +5,7 @@
 -- The SET enable_* clauses take the choice from the planner where it could only be wrong: these
 -- statements touch few rows of large tables, whatever the statistics say.
 --
--- Advisory locks, all of class 1886540395 ('park'): 1 partitions, 2 housekeeping; class 1886540396:
+-- Advisory locks, all of class 1886540395 ('park'): 1 partitions, 2 housekeeping, 3 depth sample; class 1886540396:
 -- a finish in flight (horizon_v1).
 
 CREATE FUNCTION parkd.us_v1(t timestamptz) RETURNS bigint LANGUAGE sql STABLE
@@ -746,7 +746,8 @@ BEGIN
    ORDER BY m.sequence LIMIT p_limit;
 END $$;
 
--- Removes messages and returns those that were still there. mailbox_key.
+-- Removes messages and returns those that were still there. Whoever loses the answer to the commit asks
+-- pg_xact_status what became of it. mailbox_key.
 CREATE FUNCTION parkd.take_v1(p_tenant text, p_key text, p_sequences bigint[], p_now timestamptz DEFAULT NULL)
 RETURNS SETOF parkd.mailbox LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
@@ -806,9 +807,9 @@ BEGIN
   -- Through the same door as every ending: a claim by nobody (daemon 0), finished in this transaction.
   WITH mine AS (
     UPDATE parkd.jobs j SET state = 'claimed', daemon_id = 0, run_lease = 0
-      FROM unnest(p_ids) WITH ORDINALITY u(id, n)
-     WHERE j.id = u.id AND j.daemon_id IS NULL RETURNING j.id, u.n)
-  SELECT coalesce(array_agg(m.id ORDER BY m.n), '{}'), count(*) INTO v_ids, n FROM mine m;
+     WHERE j.id = ANY (p_ids) AND j.daemon_id IS NULL RETURNING j.id)
+  SELECT coalesce(array_agg(u.id ORDER BY u.n), '{}'), count(*) INTO v_ids, n    -- in the order given
+    FROM unnest(p_ids) WITH ORDINALITY u(id, n) WHERE u.id IN (SELECT m.id FROM mine m);
   IF n = 0 THEN RETURN; END IF;
   PERFORM parkd.ensure_partitions_for_v1(v_ids, p_now);
   RETURN QUERY
@@ -912,10 +913,12 @@ BEGIN
          AND (p_tenant = '' OR m.tenant = p_tenant) AND (p_model = '' OR m.model = p_model)
        ORDER BY m.sequence LIMIT p_limit FOR UPDATE SKIP LOCKED);
   END IF;
-  -- A concurrent call for the same job waits here, and finds the request gone.
+  -- In portions, as in cancel_batch_v1. A concurrent call for the same job waits here, and finds the
+  -- request gone.
+  FOR i IN 1..cardinality(v_jobs) BY 500 LOOP
   WITH old AS MATERIALIZED (
     SELECT m.expires_at, m.sequence, m.finished_at, m.job_id, m.tenant, m.mailbox_key, m.model, m.custom_id, m.metadata, m.request
-      FROM unnest(v_jobs) u(job_id) JOIN parkd.history h ON h.job_id = u.job_id
+      FROM unnest(v_jobs[i : i + 499]) u(job_id) JOIN parkd.history h ON h.job_id = u.job_id
       JOIN parkd.mailbox m ON m.expires_at = h.expires_at AND m.mailbox_key = h.mailbox_key AND m.sequence = h.sequence
      WHERE m.request IS NOT NULL ORDER BY m.sequence FOR UPDATE OF m),
   fresh AS MATERIALIZED (SELECT o.*, nextval('parkd.jobs_id_seq') AS new_id FROM old o ORDER BY o.sequence),
@@ -936,9 +939,10 @@ BEGIN
       FROM fresh f)
   SELECT array_agg(f.new_id) INTO v_made FROM fresh f;
   RETURN QUERY
-  SELECT h.job_id, h.requeued_as, h.mailbox_key, h.model, NOT coalesce(h.requeued_as = ANY (v_made), false)
-    FROM unnest(v_jobs) u(job_id) JOIN parkd.history h ON h.job_id = u.job_id
+  SELECT h.job_id, h.requeued_as, h.mailbox_key, h.model, h.requeued_as NOT IN (SELECT x FROM unnest(v_made) x)
+    FROM unnest(v_jobs[i : i + 499]) u(job_id) JOIN parkd.history h ON h.job_id = u.job_id
    WHERE h.requeued_as IS NOT NULL ORDER BY h.sequence;
+  END LOOP;
 END $$;
 
 -- --- batches -----------------------------------------------------------------------------------
@@ -1007,8 +1011,11 @@ BEGIN
 
   v_waiting := ARRAY(SELECT j.id FROM parkd.jobs j
     WHERE j.batch_id = p_id AND j.tenant = v_owner AND j.daemon_id IS NULL ORDER BY j.id);
-  RETURN QUERY SELECT e.tenant, e.mailbox_key, NULL::bigint, NULL::bigint, NULL::bigint
-    FROM parkd.end_waiting_v1(v_waiting, 'cancelled', v_now) e;
+  -- In portions: whatever the planner believes, none costs more than 500 times 500.
+  FOR i IN 1..cardinality(v_waiting) BY 500 LOOP
+    RETURN QUERY SELECT e.tenant, e.mailbox_key, NULL::bigint, NULL::bigint, NULL::bigint
+      FROM parkd.end_waiting_v1(v_waiting[i : i + 499], 'cancelled', v_now) e;
+  END LOOP;
   FOR tenant, mailbox_key, job_id, run_lease, daemon IN
     UPDATE parkd.jobs j SET cancel_at = coalesce(j.cancel_at, v_now)
      WHERE j.batch_id = p_id AND j.tenant = v_owner AND j.daemon_id IS NOT NULL
@@ -1025,7 +1032,7 @@ END $$;
 CREATE FUNCTION parkd.maintain_v1(p_history interval DEFAULT '30 days', p_idempotency interval DEFAULT '24 hours',
                                   p_now timestamptz DEFAULT NULL)
 RETURNS TABLE (messages bigint, history_rows bigint, deadlines_missed bigint, rescued bigint,
-               promoted_models text[], ended_tenants text[], ended_keys text[])
+               promoted_models text[], ended_tenants text[], ended_keys text[], to_vacuum text[], piled_up text)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET timezone = 'UTC' SET lock_timeout = '2s'
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -1066,7 +1073,53 @@ BEGIN
       DELETE FROM parkd.idempotency k WHERE k.tenant = r.tenant AND k.key = r.key;
     END IF;
   END LOOP;
+  IF EXISTS (SELECT FROM parkd.limits) THEN PERFORM parkd.sample_depth_v1(p_now, interval '5 seconds'); END IF;
+
+  SELECT array_agg(h.name) FILTER (WHERE h.vacuum_helps AND pg_has_role(session_user, h.owner, 'USAGE')),
+         string_agg(format('%s has %s dead rows of %s%s', h.name, h.dead, h.live + h.dead,
+           CASE WHEN NOT h.vacuum_helps THEN ', which no vacuum can remove while ' || coalesce(h.held_by, 'an old snapshot is open')
+                WHEN NOT pg_has_role(session_user, h.owner, 'USAGE')
+                THEN format(', and %s may not vacuum it: autovacuum must', session_user) END), '; ')
+           FILTER (WHERE NOT h.vacuum_helps OR NOT pg_has_role(session_user, h.owner, 'USAGE'))
+    INTO to_vacuum, piled_up FROM parkd.health_v1() h WHERE h.needs_vacuum;
   RETURN NEXT;
+END $$;
+
+-- Whoever keeps the oldest snapshot of this database, and so keeps every row that died since: none of
+-- them can be removed by any vacuum. Of other logins' sessions as much as the owner may see.
+CREATE FUNCTION parkd.oldest_snapshot_v1(OUT held_since timestamptz, OUT held_by text) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+BEGIN
+  SELECT x.since, x.who INTO held_since, held_by FROM (
+    SELECT a.xact_start AS since, format('session %s of %s (%s) holds a snapshot since %s', a.pid, a.usename,
+             coalesce(nullif(a.application_name, ''), 'no name'), a.xact_start) AS who, age(a.backend_xmin) AS age
+      FROM pg_stat_activity a WHERE a.backend_xmin IS NOT NULL AND a.pid <> pg_backend_pid() AND a.datname = current_database()
+    UNION ALL
+    SELECT NULL, format('replication slot %s holds a snapshot', s.slot_name), greatest(age(s.xmin), age(s.catalog_xmin))
+      FROM pg_replication_slots s WHERE s.xmin IS NOT NULL
+    UNION ALL
+    SELECT p.prepared, format('prepared transaction %s is open since %s', quote_literal(p.gid), p.prepared), age(p.transaction)
+      FROM pg_prepared_xacts p WHERE p.database = current_database()) x
+   ORDER BY x.age DESC LIMIT 1;
+END $$;
+
+-- The tables that are deleted from and updated, by the server's own counters. needs_vacuum: more than
+-- 5000 dead rows and a fifth of the table, and nobody vacuumed within a minute; vacuum_helps: not when the
+-- oldest snapshot is older than the last vacuum, which left the same rows.
+CREATE FUNCTION parkd.health_v1()
+RETURNS TABLE (name text, owner oid, live bigint, dead bigint, vacuumed_at timestamptz, needs_vacuum bool,
+               vacuum_helps bool, held_since timestamptz, held_by text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
+DECLARE h record;
+BEGIN
+  SELECT * INTO h FROM parkd.oldest_snapshot_v1();
+  RETURN QUERY
+  SELECT s.relname::text, c.relowner, s.n_live_tup, s.n_dead_tup, v.at,
+         s.n_dead_tup > greatest(5000, s.n_live_tup / 4) AND coalesce(v.at < clock_timestamp() - interval '1 minute', true),
+         coalesce(h.held_since > v.at, true), h.held_since, h.held_by
+    FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
+   CROSS JOIN LATERAL (SELECT greatest(s.last_vacuum, s.last_autovacuum) AS at) v
+   WHERE s.schemaname = 'parkd' AND s.relname IN ('jobs', 'idempotency', 'batches', 'daemons', 'shares', 'depth_samples');
 END $$;
 
 -- Scheduled jobs whose time has come. One index probe when there are none.
@@ -1154,23 +1207,33 @@ BEGIN
   END LOOP;
 END $$;
 
--- Counts the live jobs once for everybody. The caller decides how often, and bounds it by time.
-CREATE FUNCTION parkd.sample_depth_v1(p_now timestamptz DEFAULT NULL)
-RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+-- Counts the live jobs once for everybody, unless somebody did within p_age_max, or within fifty times as
+-- long as it took then: at most a fiftieth of a core goes into it. NULL: count now. Returns whether it did.
+CREATE FUNCTION parkd.sample_depth_v1(p_now timestamptz DEFAULT NULL, p_age_max interval DEFAULT NULL)
+RETURNS bool LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off AS $$
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_began timestamptz := clock_timestamp();
 BEGIN
+  IF p_age_max IS NOT NULL AND (
+       EXISTS (SELECT FROM parkd.depth_samples d WHERE d.sampled_at > v_now - greatest(p_age_max, 50 * d.took))
+       OR NOT pg_try_advisory_xact_lock(1886540395, 3)) THEN
+    RETURN false;
+  END IF;
   INSERT INTO parkd.depth_samples AS d
   SELECT j.model, count(*) FILTER (WHERE j.state = 'scheduled'), count(*) FILTER (WHERE j.state = 'queued'),
          count(*) FILTER (WHERE j.state = 'claimed'),
          count(*) FILTER (WHERE j.state <> 'claimed' AND j.batch_id IS NULL),
-         min(j.created_at) FILTER (WHERE j.state = 'queued'), coalesce(p_now, clock_timestamp())
+         min(j.created_at) FILTER (WHERE j.state = 'queued'), v_now
     FROM parkd.jobs j GROUP BY j.model
   ON CONFLICT (model) DO UPDATE SET scheduled = excluded.scheduled, queued = excluded.queued,
     claimed = excluded.claimed, waiting_singles = excluded.waiting_singles,
     oldest_created_at = excluded.oldest_created_at, sampled_at = excluded.sampled_at;
-  DELETE FROM parkd.depth_samples d WHERE d.sampled_at < coalesce(p_now, clock_timestamp()) - interval '1 hour';
-  UPDATE parkd.depth_samples d SET scheduled = 0, queued = 0, claimed = 0, waiting_singles = 0, oldest_created_at = NULL
+  DELETE FROM parkd.depth_samples d WHERE d.sampled_at < v_now - interval '1 hour';
+  UPDATE parkd.depth_samples d SET scheduled = 0, queued = 0, claimed = 0, waiting_singles = 0, oldest_created_at = NULL,
+         sampled_at = v_now
    WHERE NOT EXISTS (SELECT FROM parkd.jobs j WHERE j.model = d.model);
+  UPDATE parkd.depth_samples d SET took = clock_timestamp() - v_began;
+  RETURN true;
 END $$;
 
 -- Nobody but those granted in 0003 may call a verb.

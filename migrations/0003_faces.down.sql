@@ -1,5 +1,5 @@
 -- Views, functions and rights hold nothing; the roles stay, for logins may be members of them.
-DROP VIEW parkd.costs, parkd.batch_status, parkd.pools, parkd.workers, parkd.depth_by_tenant, parkd.depth, parkd.live, parkd.results;
+DROP VIEW parkd.costs, parkd.batch_status, parkd.pools, parkd.health, parkd.workers, parkd.depth_by_tenant, parkd.depth, parkd.live, parkd.results;
 DROP TABLE parkd.jobs_copy;
 DROP TRIGGER jobs_before_insert ON parkd.jobs;
 DROP POLICY submit ON parkd.jobs;

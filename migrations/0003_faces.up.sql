@@ -373,8 +373,12 @@ SELECT b.id, b.tenant, b.name, b.total, b.completed, b.failed, b.cancelled, b.de
        b.total - b.completed - b.failed - b.cancelled - b.deadline_missed - b.quarantined AS unfinished,
        CASE WHEN b.finished_at IS NOT NULL THEN 'finished' WHEN b.cancel_at IS NOT NULL THEN 'cancelling'
             WHEN b.sealed_at IS NOT NULL THEN 'in_progress' ELSE 'open' END AS status,
-       b.created_at, b.sealed_at, b.cancel_at, b.finished_at, b.deadline, b.retention, b.metadata
+       b.created_at, b.sealed_at, b.finished_at, b.deadline, b.retention, b.metadata
   FROM parkd.batches b WHERE b.tenant = (SELECT parkd.my_tenant()) OR (SELECT parkd.acts_for_any());
+
+-- Dead rows, who cleaned up when, and what stands in the way of it.
+CREATE VIEW parkd.health AS
+SELECT h.name, h.live, h.dead, h.vacuumed_at, h.needs_vacuum, h.vacuum_helps, h.held_since, h.held_by FROM parkd.health_v1() h;
 
 CREATE VIEW parkd.costs WITH (security_barrier) AS
 SELECT h.tenant, h.model, (h.finished_at AT TIME ZONE 'UTC')::date AS day, h.outcome, count(*) AS jobs,
@@ -404,8 +408,8 @@ GRANT INSERT ON parkd.jobs_copy TO parkd_submitter, parkd_admin;
 GRANT SELECT ON parkd.jobs, parkd.mailbox TO parkd_submitter, parkd_reader, parkd_daemon, parkd_admin;
 GRANT SELECT ON parkd.results, parkd.live, parkd.batch_status, parkd.costs, parkd.depth, parkd.depth_by_tenant
   TO parkd_submitter, parkd_reader, parkd_daemon, parkd_admin;
-GRANT SELECT ON parkd.depth, parkd.depth_by_tenant, parkd.workers, parkd.pools TO parkd_monitor;
-GRANT SELECT ON parkd.workers, parkd.pools TO parkd_daemon, parkd_admin;
+GRANT SELECT ON parkd.depth, parkd.depth_by_tenant, parkd.workers, parkd.pools, parkd.health TO parkd_monitor;
+GRANT SELECT ON parkd.workers, parkd.pools, parkd.health TO parkd_daemon, parkd_admin;
 GRANT SELECT ON parkd.history, parkd.models, parkd.settings, parkd.limits, parkd.tenants, parkd.tenant_logins,
   parkd.batches, parkd.depth_samples, parkd.daemons, parkd.schema_version TO parkd_daemon, parkd_admin;
 GRANT DELETE ON parkd.mailbox TO parkd_daemon;
@@ -419,6 +423,8 @@ BEGIN
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
     IF f.name IN ('acts_for_any', 'my_tenant') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
+    ELSIF f.name = 'health_v1' THEN     -- a function in a view runs with the caller's rights
+      EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_daemon, parkd_admin, parkd_monitor', f.signature);
     ELSIF f.name IN ('submit', 'cancel', 'requeue', 'open_batch', 'seal_batch', 'cancel_batch') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_submitter, parkd_admin', f.signature);
     ELSIF f.name IN ('register_v1', 'heartbeat_v1', 'unregister_v1', 'return_unknown_claims_v1', 'submit_v1', 'claim_v1',

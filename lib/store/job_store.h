@@ -301,7 +301,9 @@ class JobStore {
 
   virtual void fetch(FetchRequest request, Completion<FetchAnswer> done) = 0;
   // Removes the named messages of a key and returns those that were still there: of two takers, one
-  // gets a message. History rows stay.
+  // gets a message. History rows stay. Not to be repeated blindly: after unavailable the messages
+  // are where they were or gone, so a taker that must not lose any fetches them first, and takes
+  // what it has stored.
   virtual void take(std::string tenant, std::string mailbox_key, std::vector<uint64_t> sequences,
                     Completion<std::vector<Message>> done) = 0;
 

@@ -145,6 +145,12 @@ void Connection::interrupt_if_overdue() {
   ::shutdown(socket_, SHUT_RDWR);
 }
 
+void Connection::interrupt() {
+  if (busy_since_ms_ == 0) return;
+  const std::lock_guard lock(socket_mutex_);
+  if (socket_ >= 0) ::shutdown(socket_, SHUT_RDWR);
+}
+
 Status Connection::failed() {
   hint_.clear();
   try {
@@ -173,23 +179,30 @@ Status Connection::failed() {
   }
 }
 
-Result<pqxx::result> Connection::run(const Statement& statement, const Params& params) {
-  PARKD_RETURN_IF_ERROR(connect());
-  sqlstate_.clear();
-  in_doubt_ = false;
+// Requires a session. Throws what libpqxx throws.
+pqxx::result Connection::execute(pqxx::transaction_base& tx, const Statement& statement,
+                                 const Params& params) {
   std::vector<const char*> values;
   values.reserve(params.values().size());
   for (const auto& value : params.values()) values.push_back(value ? value->c_str() : nullptr);
+  const auto arguments = pqxx::prepare::make_dynamic_params(values);
+  return options_.prepare ? tx.exec_prepared(statement.name, arguments)
+                          : tx.exec_params(statement.sql, arguments);
+}
+
+template <class Transaction, class Work>
+Result<pqxx::result> Connection::in_transaction(const Statement& statement, Work work) {
+  PARKD_RETURN_IF_ERROR(connect());
+  sqlstate_.clear();
+  in_doubt_ = false;
   mark_busy(true);
   Status status;
   try {
     if (options_.prepare && prepared_.insert(statement.name).second) {
       session_->connection.prepare(statement.name, statement.sql);
     }
-    pqxx::nontransaction tx(session_->connection);
-    const auto arguments = pqxx::prepare::make_dynamic_params(values);
-    pqxx::result rows = options_.prepare ? tx.exec_prepared(statement.name, arguments)
-                                         : tx.exec_params(statement.sql, arguments);
+    Transaction tx(session_->connection);
+    pqxx::result rows = work(tx);
     mark_busy(false);
     return rows;
   } catch (...) {
@@ -198,6 +211,20 @@ Result<pqxx::result> Connection::run(const Statement& statement, const Params& p
   mark_busy(false);
   if (!connected()) close();
   return status;
+}
+
+Result<pqxx::result> Connection::run(const Statement& statement, const Params& params) {
+  return in_transaction<pqxx::nontransaction>(
+      statement, [&](pqxx::transaction_base& tx) { return execute(tx, statement, params); });
+}
+
+Result<pqxx::result> Connection::run_then_commit(const Statement& statement, const Params& params,
+                                                 std::optional<pqxx::result>& received) {
+  return in_transaction<pqxx::work>(statement, [&](pqxx::work& tx) {
+    received = execute(tx, statement, params);
+    tx.commit();
+    return *received;
+  });
 }
 
 Status Connection::run_script(const std::string& sql) {

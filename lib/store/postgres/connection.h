@@ -20,7 +20,8 @@
 
 namespace pqxx {
 class notification_receiver;
-}
+class transaction_base;
+}  // namespace pqxx
 
 namespace parkd {
 
@@ -72,6 +73,10 @@ class Connection {
   // One statement, one transaction. Errors: unavailable (connection lost, server shutting down,
   // read only, out of space, lock or statement timeout), invalid (the data), internal.
   Result<pqxx::result> run(const Statement& statement, const Params& params);
+  // The same in a transaction whose commit is a message of its own: `received` has the rows as soon
+  // as they came, so that after a commit in doubt the caller knows what it is in doubt about.
+  Result<pqxx::result> run_then_commit(const Statement& statement, const Params& params,
+                                       std::optional<pqxx::result>& received);
   // SQL text with several statements (a migration), in one transaction.
   Status run_script(const std::string& sql);
 
@@ -88,10 +93,16 @@ class Connection {
 
   // Any thread: cuts the session if its present statement runs for longer than statement_limit.
   void interrupt_if_overdue();
+  // Any thread: cuts the session if a statement runs.
+  void interrupt();
 
  private:
   class Session;
   Status failed();  // from inside a catch block
+  pqxx::result execute(pqxx::transaction_base& tx, const Statement& statement,
+                       const Params& params);
+  template <class Transaction, class Work>
+  Result<pqxx::result> in_transaction(const Statement& statement, Work work);
   void mark_busy(bool busy);
 
   const Options options_;

@@ -262,9 +262,9 @@ Result<int64_t> PostgresMailbox::count() {
 
 Result<int64_t> PostgresMailbox::maintain(const StoreOptions& options) {
   News news;  // of jobs in the database's own queue: their daemons hear of it themselves
-  PARKD_ASSIGN_OR_RETURN(const PurgeAnswer answer,
+  PARKD_ASSIGN_OR_RETURN(const Upkeep upkeep,
                          parkd::maintain(*connection_, options, database_now(), news));
-  return answer.messages;
+  return upkeep.answer.messages;
 }
 
 }  // namespace parkd

@@ -29,8 +29,10 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr size_t kSubmitRowsMax = 2000;  // rows of one coalesced submit
-constexpr size_t kFinishRowsMax = 500;   // items of one coalesced finish
+constexpr size_t kSubmitRowsMax = 2000;           // rows of one coalesced submit
+constexpr size_t kFinishRowsMax = 500;            // items of one coalesced finish
+constexpr std::chrono::minutes kUpkeepLimit{10};  // of a statement of housekeeping: a vacuum
+constexpr std::chrono::minutes kPileWarningEvery{10};
 
 struct SubmitCall {
   std::vector<JobSpec> jobs;
@@ -65,16 +67,19 @@ class PostgresStore final : public JobStore {
         claim_connection_(session("parkd-claim")),
         end_connection_(session("parkd-finish")),
         read_connection_(session("parkd-read")),
+        upkeep_connection_(upkeep_session()),
         listener_(options_, events()) {}
   ~PostgresStore() override { stop(); }
 
   Status start() {
-    PARKD_RETURN_IF_ERROR(listener_.start(
-        {&submit_connection_, &claim_connection_, &end_connection_, &read_connection_}));
+    PARKD_RETURN_IF_ERROR(
+        listener_.start({&submit_connection_, &claim_connection_, &end_connection_,
+                         &read_connection_, &upkeep_connection_}));
     submit_thread_ = Thread({"pg-submit", 0}, [this] { submit_loop(); });
     claim_thread_ = Thread({"pg-claim", 0}, [this] { task_loop(claims_, claim_connection_); });
     end_thread_ = Thread({"pg-finish", 0}, [this] { end_loop(); });
     read_thread_ = Thread({"pg-read", 0}, [this] { task_loop(reads_, read_connection_); });
+    upkeep_thread_ = Thread({"pg-upkeep", 0}, [this] { task_loop(upkeep_, upkeep_connection_); });
     return {};
   }
 
@@ -133,7 +138,7 @@ class PostgresStore final : public JobStore {
   }
   void open_batch(BatchSpec spec, Completion<OpenedBatch> done) override {
     const bool repeatable = !spec.idempotency_key.empty();
-    push_read<OpenedBatch>(std::move(done), repeatable,
+    push_task<OpenedBatch>(reads_, std::move(done), repeatable,
                            [this, spec = std::move(spec)](Connection& c) -> Result<OpenedBatch> {
                              auto opened = open_batch_row(c, spec, store_, about_now(), now());
                              if (opened.ok() && !opened->existed) count_commit();
@@ -180,16 +185,18 @@ class PostgresStore final : public JobStore {
   }
   void take(std::string tenant, std::string mailbox_key, std::vector<uint64_t> sequences,
             Completion<std::vector<Message>> done) override {
-    read<std::vector<Message>>(std::move(done),
-                               [this, tenant = std::move(tenant), key = std::move(mailbox_key),
-                                sequences = std::move(sequences)](Connection& c) {
-                                 auto taken = take_messages(c, tenant, key, sequences, now());
-                                 if (taken.ok() && !taken->empty()) count_commit();
-                                 return taken;
-                               });
+    read<std::vector<Message>>(
+        std::move(done),
+        [this, tenant = std::move(tenant), key = std::move(mailbox_key),
+         sequences = std::move(sequences), doubt = std::make_shared<TakeInDoubt>()](Connection& c) {
+          auto taken = take_messages(c, tenant, key, sequences, now(), *doubt);
+          if (taken.ok() && !taken->empty()) count_commit();
+          return taken;
+        });
   }
   void purge(Completion<PurgeAnswer> done) override {
-    read<PurgeAnswer>(std::move(done), [this](Connection& c) { return purge_now(c); });
+    push_task<PurgeAnswer>(upkeep_, std::move(done), true,
+                           [this](Connection& c) { return purge_now(c); });
   }
   void stats(Completion<StoreStats> done) override {
     // At once while the database is away: the read lane may be waiting for it.
@@ -214,12 +221,15 @@ class PostgresStore final : public JobStore {
     claims_.close();
     ends_.close();
     reads_.close();
-    for (Thread* thread : {&submit_thread_, &claim_thread_, &end_thread_, &read_thread_}) {
+    upkeep_.close();
+    upkeep_connection_.interrupt();  // a vacuum may take minutes, and is begun anew some day
+    for (Thread* thread :
+         {&submit_thread_, &claim_thread_, &end_thread_, &read_thread_, &upkeep_thread_}) {
       thread->join();
     }
     listener_.stop();
-    for (Connection* connection :
-         {&submit_connection_, &claim_connection_, &end_connection_, &read_connection_}) {
+    for (Connection* connection : {&submit_connection_, &claim_connection_, &end_connection_,
+                                   &read_connection_, &upkeep_connection_}) {
       connection->close();
     }
   }
@@ -234,6 +244,12 @@ class PostgresStore final : public JobStore {
     session.prepare = !options_.transaction_pooling;
     session.statement_limit = options_.statement_limit;
     return session;
+  }
+
+  Connection::Options upkeep_session() const {
+    Connection::Options upkeep = session("parkd-upkeep");
+    upkeep.statement_limit = kUpkeepLimit;
+    return upkeep;
   }
 
   Now now() const {
@@ -343,15 +359,15 @@ class PostgresStore final : public JobStore {
 
   template <class T, class Verb>
   void read(Completion<T> done, Verb verb) {
-    push_read<T>(std::move(done), true, std::move(verb));
+    push_task<T>(reads_, std::move(done), true, std::move(verb));
   }
   template <class T, class Verb>
-  void push_read(Completion<T> done, bool repeatable, Verb verb) {
+  void push_task(Inbox<Task>& lane, Completion<T> done, bool repeatable, Verb verb) {
     const auto stop_answer = done;
     // From now, not from its turn: a hundred readers wait for a database that is away together.
     const auto give_up_at = verb_limit();
-    if (!reads_.push([this, repeatable, give_up_at, done = std::move(done),
-                      verb = std::move(verb)](Connection& c) {
+    if (!lane.push([this, repeatable, give_up_at, done = std::move(done),
+                    verb = std::move(verb)](Connection& c) {
           done(with_retries<T>(c, repeatable, give_up_at, verb));
         })) {
       stop_answer(stopped());
@@ -643,10 +659,19 @@ class PostgresStore final : public JobStore {
 
   Result<PurgeAnswer> purge_now(Connection& connection) {
     News news;
-    PARKD_ASSIGN_OR_RETURN(const PurgeAnswer answer, maintain(connection, store_, now(), news));
+    PARKD_ASSIGN_OR_RETURN(const Upkeep upkeep, maintain(connection, store_, now(), news));
     PARKD_KILL_POINT("purge.mid");
     tell(news);
-    return answer;
+    for (const std::string& table : upkeep.to_vacuum) {
+      const Status cleaned = vacuum(connection, table);
+      log_info("postgres.vacuumed", {{"table", table}, {"status", cleaned.to_string()}});
+    }
+    const auto steady_now = steady_clock::now();
+    if (!upkeep.piled_up.empty() && steady_now >= next_pile_warning_) {
+      next_pile_warning_ = steady_now + kPileWarningEvery;
+      log_warn("postgres.dead_rows_pile_up", {{"why", upkeep.piled_up}});
+    }
+    return upkeep.answer;
   }
 
   // What needs no database.
@@ -685,16 +710,13 @@ class PostgresStore final : public JobStore {
   }
 
   Status sample_depth(Connection& connection) {
-    if (steady_clock::now() - depth_sampled_at_ < options_.depth_sample) return {};
     Params params;
     params.add(now());
-    const auto began = steady_clock::now();
-    PARKD_RETURN_IF_ERROR(connection.run(sql::kSampleDepth, params).status());
-    // A sample that takes long is taken less often: at most a fiftieth of the time.
-    depth_sampled_at_ =
-        steady_clock::now() + 50 * (steady_clock::now() - began) - options_.depth_sample;
-    if (options_.depth_sample.count() == 0) depth_sampled_at_ = {};
-    return {};
+    // None: a test that wants the very number.
+    options_.depth_sample.count() == 0
+        ? params.add_null()
+        : params.add(std::to_string(static_cast<double>(options_.depth_sample.count()) / 1000.0));
+    return connection.run(sql::kSampleDepth, params).status();
   }
 
   static void read_depths(const pqxx::result& rows, StoreStats& stats) {
@@ -718,13 +740,15 @@ class PostgresStore final : public JobStore {
   Inbox<Task> claims_;
   Inbox<EndCall> ends_;
   Inbox<Task> reads_;
+  Inbox<Task> upkeep_;
   Connection submit_connection_;  // each of its lane's thread
   Connection claim_connection_;
   Connection end_connection_;
   Connection read_connection_;
+  Connection upkeep_connection_;
   DepthEstimate depth_;
-  std::atomic<bool> claims_in_doubt_{false};     // whether the database may believe in more of them
-  steady_clock::time_point depth_sampled_at_{};  // read lane
+  std::atomic<bool> claims_in_doubt_{false};  // whether the database may believe in more of them
+  steady_clock::time_point next_pile_warning_{};  // upkeep lane
   std::atomic<int64_t> n_commits_{0};
   std::atomic<int64_t> n_syncs_{0};
   std::atomic<int64_t> n_finishes_in_doubt_{0};
@@ -741,6 +765,7 @@ class PostgresStore final : public JobStore {
   Thread claim_thread_;
   Thread end_thread_;
   Thread read_thread_;
+  Thread upkeep_thread_;
 };
 
 }  // namespace

@@ -3,8 +3,10 @@
 // Promises beyond JobStore's: a finish is kept and sent again until the database has it (its answer
 // tells a repeated one from a lost lease, so a commit whose answer was lost is no problem); a
 // submit whose answer was lost answers unavailable, unless all its jobs have idempotency keys: then
-// it is sent again; a claim whose answer was lost is given back by the next. Connections: submit,
-// claim, finish, read, and one for heartbeat and LISTEN: five a daemon.
+// it is sent again; a claim whose answer was lost is given back by the next; a take whose commit
+// was not answered asks the database what became of it, and answers the messages if it was
+// committed. Connections: submit, claim, finish, read, upkeep, and one for heartbeat and LISTEN:
+// six a daemon.
 #pragma once
 
 #include <chrono>

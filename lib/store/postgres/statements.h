@@ -167,19 +167,30 @@ inline constexpr Statement kFetch{
     "fetch", "SELECT " PARKD_MESSAGE_COLUMNS
              " FROM parkd.fetch_v1($1, $2, $3, $4, parkd.from_us_v1($5)) ORDER BY sequence"};
 // mailbox_key
-inline constexpr Statement kTake{
-    "take", "SELECT " PARKD_MESSAGE_COLUMNS
-            " FROM parkd.take_v1($1, $2, $3::bigint[], parkd.from_us_v1($4)) ORDER BY sequence"};
+inline constexpr Statement kTake{"take",
+                                 "SELECT " PARKD_MESSAGE_COLUMNS
+                                 ", pg_current_xact_id() FROM parkd.take_v1($1, $2, $3::bigint[], "
+                                 "parkd.from_us_v1($4)) ORDER BY sequence"};
+// What became of a transaction whose commit was not answered.
+inline constexpr Statement kTransactionStatus{"transaction_status",
+                                              "SELECT pg_xact_status($1::text::xid8)"};
 // jobs_scheduled, jobs_deadline, jobs_claimed, idempotency_check
 inline constexpr Statement kMaintain{
     "maintain",
     "SELECT messages, history_rows, deadlines_missed, rescued, "
     "array_to_string(promoted_models, E'\\x01'), array_to_string(ended_tenants, E'\\x01'), "
-    "array_to_string(ended_keys, E'\\x01') FROM parkd.maintain_v1(make_interval(secs => $1), "
+    "array_to_string(ended_keys, E'\\x01'), array_to_string(to_vacuum, E'\\x01'), piled_up FROM "
+    "parkd.maintain_v1(make_interval(secs => $1), "
     "make_interval(secs => $2), parkd.from_us_v1($3))"};
-// a scan of parkd.jobs: at most once in depth_sample_interval
-inline constexpr Statement kSampleDepth{"sample_depth",
-                                        "SELECT parkd.sample_depth_v1(parkd.from_us_v1($1))"};
+// Outside of a transaction; each only where maintain_v1 named the table.
+inline constexpr Statement kVacuumJobs{
+    "vacuum_jobs", "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF, SKIP_LOCKED) parkd.jobs"};
+inline constexpr Statement kVacuumIdempotency{
+    "vacuum_idempotency", "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF, SKIP_LOCKED) parkd.idempotency"};
+// a scan of parkd.jobs, at most so often as sample_depth_v1 lets it
+inline constexpr Statement kSampleDepth{
+    "sample_depth",
+    "SELECT parkd.sample_depth_v1(parkd.from_us_v1($1), make_interval(secs => $2))"};
 inline constexpr Statement kDepths{
     "depths",
     "SELECT model, scheduled, queued, claimed, parkd.us_v1(oldest_created_at), "

@@ -4,6 +4,7 @@
 #include <array>
 #include <limits>
 #include <map>
+#include <utility>
 
 #include "lib/base/log.h"
 #include "lib/base/text.h"
@@ -381,15 +382,36 @@ Result<FetchAnswer> fetch_messages(Connection& connection, const FetchRequest& r
 
 Result<std::vector<Message>> take_messages(Connection& connection, const std::string& tenant,
                                            const std::string& mailbox_key,
-                                           const std::vector<uint64_t>& sequences, Now now) {
+                                           const std::vector<uint64_t>& sequences, Now now,
+                                           TakeInDoubt& doubt) {
+  if (!doubt.transaction.empty()) {
+    Params transaction;
+    transaction.add(doubt.transaction);
+    PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
+                           connection.run(sql::kTransactionStatus, transaction));
+    const std::string status = text(rows[0], 0);
+    if (status == "committed") return std::exchange(doubt, {}).messages;
+    if (status == "in progress") return unavailable("the take is still under way");
+    doubt = {};  // aborted: the messages are where they were
+  }
   ArrayText wanted;
   for (const uint64_t sequence : sequences) wanted.add(to_bigint(sequence));
   Params params;
   params.add(encode_text(tenant)).add(encode_text(mailbox_key)).add(wanted.take()).add(now);
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kTake, params));
+  std::optional<pqxx::result> received;
+  const auto rows = connection.run_then_commit(sql::kTake, params, received);
   std::vector<Message> taken;
-  for (const auto& row : rows) taken.push_back(parse_message(row));
-  return taken;
+  if (rows.ok() || (received && connection.in_doubt())) {
+    for (const auto& row : *received) taken.push_back(parse_message(row));
+  }
+  if (rows.ok() || taken.empty()) {
+    if (!rows.ok()) return rows.status();
+    return taken;
+  }
+  constexpr pqxx::row::size_type kTransactionColumn = 24;  // behind PARKD_MESSAGE_COLUMNS
+  doubt.transaction = text((*received)[0], kTransactionColumn);
+  doubt.messages = std::move(taken);
+  return rows.status();
 }
 
 // --- housekeeping
@@ -410,25 +432,32 @@ Status check_server(Connection& connection) {
   return {};
 }
 
-Result<PurgeAnswer> maintain(Connection& connection, const StoreOptions& options, Now now,
-                             News& news) {
+Result<Upkeep> maintain(Connection& connection, const StoreOptions& options, Now now, News& news) {
   Params params;
   params.add(options.history_retention.count())
       .add(options.idempotency_retention_min.count())
       .add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kMaintain, params));
   if (rows.size() != 1) return internal_error("maintain answered no row");
-  PurgeAnswer answer;
-  answer.messages = integer(rows[0], 0);
-  answer.history_rows = integer(rows[0], 1);
-  answer.deadlines_missed = integer(rows[0], 2);
+  Upkeep upkeep;
+  upkeep.answer.messages = integer(rows[0], 0);
+  upkeep.answer.history_rows = integer(rows[0], 1);
+  upkeep.answer.deadlines_missed = integer(rows[0], 2);
   news.models = split_list(rows[0], 4);
   const std::vector<std::string> tenants = split_list(rows[0], 5);
   const std::vector<std::string> keys = split_list(rows[0], 6);
   for (size_t i = 0; i < std::min(tenants.size(), keys.size()); ++i) {
     news.messages.emplace_back(tenants[i], keys[i]);
   }
-  return answer;
+  upkeep.to_vacuum = split_list(rows[0], 7);
+  upkeep.piled_up = text(rows[0], 8);
+  return upkeep;
+}
+
+Status vacuum(Connection& connection, const std::string& table) {
+  if (table == "jobs") return connection.run(sql::kVacuumJobs, {}).status();
+  if (table == "idempotency") return connection.run(sql::kVacuumIdempotency, {}).status();
+  return {};  // small, and prunes itself
 }
 
 }  // namespace parkd

@@ -56,14 +56,28 @@ Result<JobRecord> get_record(Connection& connection, JobId id, const std::string
                              const StoreOptions& options, Now now);
 Result<std::vector<Job>> list_jobs(Connection& connection, const ListFilter& filter, Now now);
 Result<FetchAnswer> fetch_messages(Connection& connection, const FetchRequest& request, Now now);
+// A take whose commit was not answered: what it returns if it was committed.
+struct TakeInDoubt {
+  std::vector<Message> messages;
+  std::string transaction;  // empty: none is in doubt
+};
+// Finds out first what became of `doubt`; is to be called again with it after unavailable.
 Result<std::vector<Message>> take_messages(Connection& connection, const std::string& tenant,
                                            const std::string& mailbox_key,
-                                           const std::vector<uint64_t>& sequences, Now now);
+                                           const std::vector<uint64_t>& sequences, Now now,
+                                           TakeInDoubt& doubt);
 // Whether durability and writing can be promised on this server. Errors: conflict
 // (synchronous_commit is off), unavailable (read-only).
 Status check_server(Connection& connection);
 
-Result<PurgeAnswer> maintain(Connection& connection, const StoreOptions& options, Now now,
-                             News& news);
+// What a round of housekeeping leaves to do outside of a transaction, and to say.
+struct Upkeep {
+  PurgeAnswer answer;
+  std::vector<std::string> to_vacuum;  // tables with many dead rows that this login may vacuum
+  std::string piled_up;                // of tables it cannot help; for people, empty: none
+};
+Result<Upkeep> maintain(Connection& connection, const StoreOptions& options, Now now, News& news);
+// One table of Upkeep::to_vacuum.
+Status vacuum(Connection& connection, const std::string& table);
 
 }  // namespace parkd

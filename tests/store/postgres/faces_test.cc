@@ -321,6 +321,50 @@ TEST_F(Faces, live_jobs_show_what_their_daemon_says_of_them) {
             "m|default|queued|1");
 }
 
+// --- housekeeping
+
+TEST_F(Faces, a_sample_of_the_depth_is_taken_once_for_all_and_by_housekeeping_where_it_limits) {
+  ASSERT_TRUE(driver_->submit({spec(), spec()}).ok());
+  EXPECT_EQ(database_.value("SELECT parkd.sample_depth_v1(NULL, '5 s')"), "t");
+  EXPECT_EQ(database_.value("SELECT parkd.sample_depth_v1(NULL, '5 s')"), "f") << "fresh enough";
+  ASSERT_TRUE(driver_->submit({spec()}).ok());
+  database_.run("UPDATE parkd.depth_samples SET sampled_at = now() - interval '6 s', took = '1 s'");
+  EXPECT_EQ(database_.value("SELECT parkd.sample_depth_v1(NULL, '5 s')"), "f")
+      << "what takes a second is done every fifty";
+  database_.run("UPDATE parkd.depth_samples SET took = '1 ms'");
+  ASSERT_TRUE(driver_->purge().ok());
+  EXPECT_EQ(database_.number("SELECT waiting_singles FROM parkd.depth"), 2) << "nothing limits";
+  database_.run("INSERT INTO parkd.limits VALUES ('', 3, 'refuse')");
+  ASSERT_TRUE(driver_->purge().ok());
+  EXPECT_EQ(database_.number("SELECT waiting_singles FROM parkd.depth"), 3);
+  EXPECT_EQ(driver_->submit({spec()}).status().code(), StatusCode::exhausted);
+}
+
+TEST_F(Faces, dead_rows_that_pile_up_are_vacuumed_unless_a_snapshot_keeps_them) {
+  database_.run("ALTER TABLE parkd.jobs SET (autovacuum_enabled = off)");
+  const auto pile_up = [&] {
+    database_.run(
+        "INSERT INTO parkd.jobs (model, body) SELECT 'm', '{}' FROM generate_series(1, 6000); "
+        "DELETE FROM parkd.jobs; SELECT pg_stat_force_next_flush(); SELECT "
+        "pg_stat_clear_snapshot()");
+  };
+  pile_up();
+  EXPECT_EQ(database_.value("SELECT needs_vacuum AND vacuum_helps FROM parkd.health WHERE name = "
+                            "'jobs'"),
+            "t");
+  ASSERT_TRUE(driver_->purge().ok());
+  EXPECT_EQ(database_.value("SELECT pg_stat_clear_snapshot(); SELECT dead < 5000 AND vacuumed_at "
+                            "> now() - interval '1 minute' FROM parkd.health WHERE name = 'jobs'"),
+            "t");
+
+  // Somebody's old snapshot: found out, and named.
+  auto reader = database_.connect();
+  pqxx::transaction<pqxx::repeatable_read> held(*reader);
+  held.exec("SELECT count(*) FROM parkd.models");
+  EXPECT_TRUE(has(database_.value("SELECT held_by FROM parkd.health LIMIT 1"),
+                  "session " + std::to_string(reader->backendpid())));
+}
+
 // --- durability
 
 TEST_F(Faces, a_daemon_refuses_a_database_that_may_forget_what_it_acknowledged) {

@@ -174,9 +174,47 @@ TEST_P(Plans, the_other_verbs_read_their_own_rows) {
   expect_cost("SELECT * FROM parkd.take_v1('one', 'box8', '{8,1008}')", 2 * (n_rows() / 1000 + 1));
   expect_cost("SELECT * FROM parkd.message_of_v1(1000000009)", 4);
   expect_cost("SELECT * FROM parkd.accepted_v1(1000000009, now())", 4);
+  expect_cost("SELECT * FROM parkd.requeue_v1('', '{1000000009,1000000010}', '', '', 10)", 8);
+  expect_cost("SELECT * FROM parkd.requeue_v1('', '{}', 'run_timeout', '', 10)", 8);
   expect_cost("SELECT parkd.promote_v1(now())", 4);
   expect_cost("SELECT parkd.rescue_v1(now())", 64);
   expect_cost("SELECT * FROM parkd.jobs WHERE id = 77", 2);
+}
+
+// What submit_v1 is given for `n` jobs of a batch, keyed when `key` says so.
+std::string submit_sql(int n, const std::string& batch, const std::string& key) {
+  const auto all = [n](const std::string& value) {
+    return "array_fill(" + value + ", ARRAY[" + std::to_string(n) + "])";
+  };
+  return "SELECT * FROM parkd.submit_v1(" + all("0") + ", " + all("'m'::text") + ", " +
+         all("'one'::text") + ", " + all("'low'::text") + ", " + all("'box'::text") + ", " +
+         all("''::text") + ", " + all("'" + batch + "'::text") + ", " + all("''::text") +
+         ", ARRAY(SELECT " + (key.empty() ? "''" : "'" + key + "' || i") +
+         "::text FROM generate_series(1, " + std::to_string(n) + ") i), " +
+         all("'/v1/chat/completions'::text") + ", " + all("'{}'::text") + ", " + all("1::bigint") +
+         ", " + all("NULL::bigint") + ", " + all("NULL::bigint") + ", " + all("NULL::bigint") +
+         ", " + all("NULL::bigint") + ", " + all("3") + ", " + all("1") + ", " + all("1") + ", " +
+         all("1") + ", " + all("true") + ", " + (key.empty() ? "false" : "true") + ", " +
+         (batch.empty() ? "false" : "true") + ", 3600000000, 50000)";
+}
+
+TEST_P(Plans, a_submit_reads_keys_and_batches_and_no_other_job) {
+  expect_cost(submit_sql(64, "", ""), 4);
+  expect_cost(submit_sql(64, "", "fresh"), 64 * 3);
+  const std::string batch = database().value(
+      "SELECT (batch).id FROM parkd.open_batch_v1('one', '', NULL, '', NULL, NULL, '1 h')");
+  expect_cost(submit_sql(64, batch, ""), 4);
+}
+
+TEST_P(Plans, a_batch_reads_its_own_members) {
+  const std::string batch = database().value(
+      "SELECT (batch).id FROM parkd.open_batch_v1('one', '', NULL, '', NULL, NULL, '1 h')");
+  database().run(submit_sql(100, batch, ""));
+  expect_cost("SELECT count(*) FROM parkd.jobs WHERE batch_id = '" + batch + "' AND tenant = 'one'",
+              100);
+  // Each member: locked twice, read, marked, deleted; its partitions' days; and once more none.
+  expect_cost("SELECT * FROM parkd.cancel_batch_v1('" + batch + "', 'one')", 100 * 8);
+  expect_cost("SELECT * FROM parkd.seal_batch_v1('" + batch + "', 'one')", 0);
 }
 
 TEST_P(Plans, a_user_who_polls_his_key_reads_his_messages) {

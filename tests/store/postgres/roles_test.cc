@@ -218,6 +218,44 @@ TEST_F(Roles, cancel_requeue_and_batches_are_of_the_own_tenant) {
   EXPECT_EQ(value("bob", "SELECT count(*) FROM parkd.batch_status"), "0");
 }
 
+TEST_F(Roles, requeue_by_code_and_keys_of_batches_are_of_the_own_tenant) {
+  for (const char* login : {"alice", "bob"}) {
+    insert(login, "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')");
+    const std::string id = value(login, "SELECT id FROM parkd.live");
+    EXPECT_EQ(value(login, "SELECT parkd.cancel(" + id + ")"), "cancelled");
+  }
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.requeue(p_error_code => 'cancelled')"), "1");
+  EXPECT_EQ(value("alice", "SELECT string_agg(DISTINCT tenant, ',') FROM parkd.live"), "alice");
+  EXPECT_EQ(value("anna", "SELECT count(*) FROM parkd.requeue(p_error_code => 'cancelled')"), "1")
+      << "bob's is left, and an admin acts for any";
+  const std::string open = "SELECT parkd.open_batch(p_idempotency_key => 'k')";
+  const std::string alices = value("alice", open);
+  EXPECT_EQ(value("alice", open), alices);
+  EXPECT_NE(value("bob", open), alices);
+  EXPECT_TRUE(
+      has(refused("bob", "SELECT parkd.cancel_batch('" + alices + "')"), "there is no batch"));
+  for (const char* login : {"rita", "mona"}) {
+    for (const char* sql : {"SELECT parkd.open_batch()", "SELECT * FROM parkd.requeue(ARRAY[1])",
+                            "SELECT parkd.seal_batch('x')", "SELECT parkd.cancel_batch('x')",
+                            "SELECT * FROM parkd.submit('{}')"}) {
+      EXPECT_TRUE(has(refused(login, sql), "permission denied")) << login << " " << sql;
+    }
+  }
+  // The daemon's own verbs, and what stands behind the people's functions, are the daemon's.
+  for (const char* sql :
+       {"SELECT * FROM parkd.requeue_v1('', '{1}', '', '', 1)",
+        "SELECT * FROM parkd.open_batch_v1('bob', '', NULL, '', NULL, NULL, '1 d')",
+        "SELECT * FROM parkd.seal_batch_v1('x', '')",
+        "SELECT * FROM parkd.cancel_batch_v1('x', '')", "SELECT * FROM parkd.batches",
+        "SELECT * FROM parkd.health", "SELECT * FROM parkd.pools", "SELECT parkd.sample_depth_v1()",
+        "SELECT * FROM parkd.oldest_snapshot_v1()",
+        "SELECT parkd.content_hash_v1('','','','','',NULL,NULL,NULL,1,NULL,NULL,NULL,NULL,1)"}) {
+    EXPECT_TRUE(has(refused("alice", sql), "permission denied")) << sql;
+  }
+  EXPECT_EQ(value("mona", "SELECT count(*) > 3 FROM parkd.health"), "t");
+  EXPECT_EQ(value("mona", "SELECT count(*) FROM parkd.pools"), "0");
+}
+
 TEST_F(Roles, a_reader_reads_the_tenant_of_its_login_and_nothing_else) {
   EXPECT_EQ(value("rita", "SELECT string_agg(custom_id, ',') FROM parkd.results"), "of alice");
   EXPECT_TRUE(has(refused("rita", "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')"),
