@@ -103,6 +103,12 @@ Status check_urls(const Config& config) {
   return {};
 }
 
+std::string shell_quoted(const std::string& text) {
+  std::string out = "'";
+  for (const char c : text) c == '\'' ? out += "'\\''" : out += c;
+  return out + "'";
+}
+
 // A schema we do not know: the command, whole, ready to be pasted.
 Status with_command(const Status& status, const std::string& url) {
   for (const std::string_view command : {"jobctl migrate up", "jobctl migrate status"}) {
@@ -111,7 +117,7 @@ Status with_command(const Status& status, const std::string& url) {
         text.compare(text.size() - command.size(), command.size(), command) != 0) {
       continue;
     }
-    return Status(status.code(), text + " --dsn '" + url + "'");
+    return Status(status.code(), text + " --dsn " + shell_quoted(url));
   }
   return status;
 }

@@ -40,6 +40,10 @@ TEST(Postgres, a_job_inserted_by_sql_is_answered_in_parkd_results) {
       R"('{"messages":[{"role":"user","content":"Name three rivers."}],"max_tokens":8}', )"
       "'order-17') RETURNING mailbox_key");
   world.wait_for_messages(1);
+  // An administrator sees whose sessions these are.
+  EXPECT_GE(world.number("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                         "AND application_name LIKE 'parkd-%' AND usename = 'parkd_worker'"),
+            3);
   const std::string row = " FROM parkd.results WHERE mailbox_key = '" + key + "'";
   EXPECT_EQ(world.value("SELECT custom_id" + row), "order-17");
   EXPECT_EQ(world.value("SELECT outcome" + row), "completed");

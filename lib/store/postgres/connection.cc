@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <pqxx/connection>
 #include <pqxx/except>
 #include <pqxx/nontransaction>
@@ -22,13 +23,25 @@ int64_t steady_ms() {
       .count();
 }
 
-// Ours first: libpq takes the last value of a keyword, so what the user wrote wins. A URI cannot be
-// prefixed and is taken as it is.
+// Ours first: libpq takes the last value of a keyword, so what the user wrote wins.
 std::string full_dsn(const Connection::Options& options) {
-  if (options.dsn.find("://") != std::string::npos) return options.dsn;
-  return "connect_timeout=5 keepalives_idle=10 keepalives_interval=5 keepalives_count=3 "
-         "tcp_user_timeout=15000 application_name='" +
-         options.application_name + "' " + options.dsn;
+  constexpr std::string_view kScheme = "://";
+  std::string ours =
+      "connect_timeout=5 keepalives_idle=10 keepalives_interval=5 keepalives_count=3 "
+      "tcp_user_timeout=15000 application_name=" +
+      options.application_name + " ";
+  const size_t scheme = options.dsn.find(kScheme);
+  const bool is_uri = options.dsn.rfind("postgres", 0) == 0 && scheme != std::string::npos;
+  if (!is_uri) return ours + options.dsn;
+  std::replace(ours.begin(), ours.end(), ' ', '&');
+  // The parameters' question mark comes after the host; a user name may hold one.
+  size_t host = scheme + kScheme.size();
+  const size_t end = options.dsn.find_first_of("@/", host);
+  if (end != std::string::npos && options.dsn[end] == '@') host = end + 1;
+  const size_t query = options.dsn.find('?', host);
+  if (query != std::string::npos) return std::string(options.dsn).insert(query + 1, ours);
+  ours.pop_back();
+  return options.dsn + "?" + ours;
 }
 
 // What the caller does next, by the class of the SQLSTATE (PostgreSQL manual, appendix A).
