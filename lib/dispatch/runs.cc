@@ -89,7 +89,7 @@ void Runs::handle(Generated message) {
       break;
   }
   if (complete) return finisher_.render(job, std::move(result), Ending{});
-  if (device_lost) return keep_lost(job);
+  if (device_lost) return give_up_lost(job);
   // Stopped by a drain, or by an engine that is going away: it will run again elsewhere or later.
   if (result.status.ok()) return finisher_.release(job, false, std::nullopt);
   finisher_.fail_run(job, result.status, &result);
@@ -112,12 +112,14 @@ DeathReport Runs::present() const {
   return report;
 }
 
-void Runs::keep_lost(InFlight& job) {
+void Runs::give_up_lost(InFlight& job) {
+  if (loss_is_stored_) return finisher_.release(job, false, std::nullopt);
   table_.move_to(job, LivePhase::ending);
   lost_with_device_.push_back(job.ticket);
 }
 
 void Runs::release_lost() {
+  loss_is_stored_ = true;
   for (const uint64_t ticket : std::exchange(lost_with_device_, {})) {
     InFlight* job = table_.find(ticket);
     if (job != nullptr) finisher_.release(*job, false, std::nullopt);

@@ -47,13 +47,13 @@ class Runs {
 
   // Nothing may be started any more.
   bool device_lost() const { return device_lost_; }
-  // The jobs that a lost device had: kept until their notes are stored, so that nobody claims them
-  // without.
+  // The notes of the loss are stored: the jobs that the device had may be given back, those that
+  // other workers of it have yet to give up included. Before that nobody shall claim them.
   void release_lost();
 
  private:
   void note_lost_device(const Status& why);
-  void keep_lost(InFlight& job);
+  void give_up_lost(InFlight& job);
   DeathReport present() const;
 
   RunningIds* const running_ids_;
@@ -64,6 +64,7 @@ class Runs {
   int32_t n_running_ = 0;
   uint64_t group_ = 0;  // of what runs
   bool device_lost_ = false;
+  bool loss_is_stored_ = false;
   std::vector<uint64_t> lost_with_device_;  // tickets
 };
 

@@ -267,6 +267,31 @@ TEST(Poison, a_lost_device_is_a_noted_death_and_spends_no_attempt) {
   world.dispatcher.check_idle();
 }
 
+TEST(Poison, workers_of_a_lost_device_that_answer_late_give_their_jobs_back_too) {
+  Watched watched;
+  World world(10, 8, 16, watched.options());
+  world.ready();
+  world.engine.answer_cancels = false;
+  const JobId first = world.submit(job_of(5));
+  const JobId late = world.submit(job_of(5));
+  world.engine.fail(world.engine.running().front(), unavailable("the device was lost: scripted"));
+  world.settle();
+  EXPECT_EQ(std::get<Job>(world.get(first)).state, JobState::queued);
+  world.dispatcher.stop_now();
+  world.settle();
+  EXPECT_FALSE(world.dispatcher.drained());
+  world.engine.fail(world.engine.running().front(), unavailable("the device was lost: scripted"));
+  world.settle();
+  EXPECT_TRUE(world.dispatcher.drained());
+  for (const JobId id : {first, late}) {
+    const Job job = std::get<Job>(world.get(id));
+    EXPECT_EQ(job.state, JobState::queued);
+    EXPECT_EQ(job.attempts, 0);
+    EXPECT_NE(job.suspect_group, 0u) << "both were there";
+  }
+  world.dispatcher.check_idle();
+}
+
 // --- the search
 
 // A process of the daemon, until it dies of the poison job: what it had in its engine then.
