@@ -10,6 +10,7 @@ namespace parkd {
 namespace {
 
 constexpr std::string_view kJobs = "/v1/jobs/";
+constexpr std::string_view kBatches = "/v1/batches/";
 constexpr std::string_view kMailbox = "/v1/mailbox/";
 
 ApiReply no_such_url(const ApiRequest& request) {
@@ -63,6 +64,14 @@ void Api::route(const ApiRequest& request, const Caller& caller, Reply reply) {
   const bool get = request.method == "GET";
   if (path == "/v1/jobs" && request.method == "POST") return submit(request, caller, reply);
   if (path == "/v1/jobs" && get) return list_jobs(request, caller, reply);
+  if (path == "/v1/jobs/requeue" && request.method == "POST") {
+    return requeue(request, caller, reply);
+  }
+  if (path == "/v1/batches" && get) return list_batches(request, caller, reply);
+  if (path == "/v1/batches" && request.method == "POST") return open_batch(request, caller, reply);
+  if (path.rfind(kBatches, 0) == 0) {
+    return route_batch(request, std::string_view(path).substr(kBatches.size()), caller, reply);
+  }
   if (path.rfind(kJobs, 0) == 0) return route_job(request, caller, reply);
   if (path.rfind(kMailbox, 0) == 0) return route_mailbox(request, caller, reply);
   if (!get) return reply(no_such_url(request));

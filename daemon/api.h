@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "daemon/api_server.h"
 #include "daemon/mailbox_waiters.h"
@@ -60,6 +61,13 @@ class Api {
   void get_job(JobId id, const Caller& caller, Reply reply);
   void cancel_job(JobId id, const Caller& caller, Reply reply);
   void list_jobs(const ApiRequest& request, const Caller& caller, Reply reply);
+
+  // api_batches.cc
+  void requeue(const ApiRequest& request, const Caller& caller, Reply reply);
+  void open_batch(const ApiRequest& request, const Caller& caller, Reply reply);
+  void list_batches(const ApiRequest& request, const Caller& caller, Reply reply);
+  void route_batch(const ApiRequest& request, std::string_view rest, const Caller& caller,
+                   Reply reply);
 
   // api_mailbox.cc
   void read_mailbox(const ApiRequest& request, const std::string& key, const Caller& caller,

@@ -373,7 +373,7 @@ SELECT b.id, b.tenant, b.name, b.total, b.completed, b.failed, b.cancelled, b.de
        b.total - b.completed - b.failed - b.cancelled - b.deadline_missed - b.quarantined AS unfinished,
        CASE WHEN b.finished_at IS NOT NULL THEN 'finished' WHEN b.cancel_at IS NOT NULL THEN 'cancelling'
             WHEN b.sealed_at IS NOT NULL THEN 'in_progress' ELSE 'open' END AS status,
-       b.created_at, b.sealed_at, b.finished_at, b.deadline, b.retention, b.metadata
+       b.created_at, b.sealed_at, b.cancel_at, b.finished_at, b.deadline, b.retention, b.metadata
   FROM parkd.batches b WHERE b.tenant = (SELECT parkd.my_tenant()) OR (SELECT parkd.acts_for_any());
 
 -- Dead rows, who cleaned up when, and what stands in the way of it.

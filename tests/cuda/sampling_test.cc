@@ -171,6 +171,30 @@ TEST(CudaSampling, draws_over_the_whole_vocabulary_like_the_cpu) {
   expect_the_cpus_tokens(in);
 }
 
+TEST(CudaSampling, top_p_a_hair_above_one_tokens_share_keeps_a_second_one) {
+  // n equal tokens weigh 2^30 each: top_p = 1 / n as a float wants less than one unit of weight
+  // more than the first of them has, for the n whose 1 / n is rounded up by so little.
+  std::mt19937_64 random(testing::fresh_seed());
+  int n_cases = 0;
+  for (int32_t n = 3; n < 3000; ++n) {
+    const float top_p = 1.0F / static_cast<float>(n);
+    const double excess = (double{top_p} * n - 1) * 0x1p30;
+    if (excess <= 0 || excess >= 1) continue;
+    ++n_cases;
+    Sampled in;
+    in.vocab = n;
+    in.logits.assign(static_cast<size_t>(n) * 8, 0.5F);
+    for (int i = 0; i < 8; ++i) {
+      parkd::SamplingParams params;
+      params.top_p = top_p;
+      params.seed = random();
+      in.params.push_back(params);
+    }
+    expect_the_cpus_tokens(in);
+  }
+  EXPECT_GT(n_cases, 0);
+}
+
 TEST(CudaLogprobs, are_the_cpus_within_rounding_and_their_ids_exactly) {
   std::mt19937_64 random(testing::fresh_seed());
   for (const int32_t vocab : {1, 5, 64, 1000, 49153}) {

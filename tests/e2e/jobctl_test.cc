@@ -68,6 +68,56 @@ TEST_F(Jobctl, a_job_can_be_followed_listed_and_cancelled) {
   EXPECT_NE(jobctl({"mailbox", "followed"}).err.find("no message"), std::string::npos);
 }
 
+TEST_F(Jobctl, a_batch_is_opened_filled_sealed_and_counted) {
+  const JobctlResult opened =
+      jobctl({"batch", "open", "--name", "nightly", "--idempotency-key", "night-1"});
+  ASSERT_EQ(opened.exit_code, 0) << opened.err;
+  const std::string id = opened.out.substr(0, opened.out.find('\n'));
+  EXPECT_EQ(jobctl({"batch", "open", "--name", "nightly", "--idempotency-key", "night-1"}).out,
+            opened.out)
+      << "the same key is the same batch";
+  const std::string input = daemon_->directory() + "/batch.jsonl";
+  std::ofstream(input)
+      << R"({"custom_id":"a","body":{"messages":[{"role":"user","content":"q"}],"max_tokens":2}})"
+      << "\n"
+      << R"({"custom_id":"b","body":{"messages":[{"role":"user","content":"r"}],"max_tokens":2}})"
+      << "\n";
+  const JobctlResult added = jobctl({"batch", "add", id, input});
+  EXPECT_NE(added.out.find("2 jobs added"), std::string::npos) << added.out << added.err;
+  const JobctlResult again = jobctl({"batch", "add", id, input, "--seal"});
+  EXPECT_NE(again.out.find("0 jobs added, 2 were there already"), std::string::npos) << again.err;
+  wait_for_messages(*daemon_->client(), id, 2);
+  const json::value batch = json::parse(jobctl({"--json", "batch", "status", id}).out);
+  EXPECT_EQ(text_at(batch, "status"), "finished") << json::serialize(batch);
+  EXPECT_EQ(text_at(batch, "name"), "nightly");
+  EXPECT_EQ(number_at(batch, "completed"), 2);
+  EXPECT_NE(must(daemon_->client()->get("/v1/batches")).text.find(id), std::string::npos);
+  const JobctlResult sealed = jobctl({"batch", "add", id, input});
+  EXPECT_EQ(sealed.exit_code, 0) << "what is there already may be added again: " << sealed.err;
+  EXPECT_EQ(jobctl({"batch", "status", "batch_none"}).exit_code, 4);
+  EXPECT_EQ(jobctl({"batch", "cancel", "batch_none"}).exit_code, 4);
+}
+
+TEST_F(Jobctl, what_did_not_complete_is_requeued_once) {
+  const JobctlResult submitted = jobctl({"--json", "submit", "--prompt", "x", "--max-tokens", "2",
+                                         "--run-at", "+8h", "--mailbox-key", "again"});
+  const std::string id = std::to_string(number_at(json::parse(submitted.out), "id"));
+  EXPECT_EQ(jobctl({"requeue", id}).exit_code, 4) << "it lives";
+  ASSERT_EQ(jobctl({"cancel", id}).exit_code, 0);
+  const JobctlResult requeued = jobctl({"--json", "requeue", id});
+  ASSERT_EQ(requeued.exit_code, 0) << requeued.err;
+  const json::value first = json::parse(requeued.out).at("jobs").at(0);
+  EXPECT_EQ(std::to_string(number_at(first, "requeued_from")), id);
+  EXPECT_EQ(text_at(first, "mailbox_key"), "again");
+  const json::value second = json::parse(jobctl({"--json", "requeue", id}).out).at("jobs").at(0);
+  EXPECT_EQ(number_at(second, "id"), number_at(first, "id"));
+  EXPECT_TRUE(flag_at(second, "existed"));
+  EXPECT_EQ(
+      must(daemon_->client()->post("/v1/jobs/requeue", json::object{{"colour", "red"}})).status,
+      400);
+  EXPECT_EQ(must(daemon_->client()->post("/v1/jobs/requeue", json::object())).status, 400);
+}
+
 TEST_F(Jobctl, pool_and_models_show_the_model) {
   const JobctlResult pool = jobctl({"pool"});
   EXPECT_EQ(pool.exit_code, 0);

@@ -25,6 +25,9 @@ constexpr size_t kPieceBytes = 32 << 20;
 constexpr size_t kShownLines = 20;
 
 struct OpenOptions {
+  std::string name;
+  std::string retention;
+  std::string idempotency_key;
   std::string deadline;
   std::string metadata;
 };
@@ -62,9 +65,19 @@ int open(const GlobalOptions& globals, const OpenOptions& options) {
       return report(invalid("--metadata must be a JSON object"));
     }
   }
+  if (!options.name.empty()) request["name"] = options.name;
+  if (!options.retention.empty()) {
+    const auto retention = parse_duration(options.retention);
+    if (!retention.ok()) return report(retention.status());
+    request["retention_s"] = retention->count();
+  }
+  // Always one, so that an opening whose answer was lost can be sent again and stays one batch.
+  request["idempotency_key"] =
+      options.idempotency_key.empty() ? "jobctl-" + random_hex(16) : options.idempotency_key;
   const auto client = connect(globals);
   if (!client.ok()) return report(client.status());
-  return show(globals, (*client)->open_batch(request),
+  const auto open_it = [&] { return (*client)->open_batch(request); };
+  return show(globals, repeating(open_it),
               [](const json::value& batch) { std::cout << text_at(batch, "id") << "\n"; });
 }
 
@@ -223,7 +236,11 @@ void add_batch(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
 
   auto opened = std::make_shared<OpenOptions>();
   CLI::App* command = batch->add_subcommand("open", "Open a batch and print its id");
+  command->add_option("--name", opened->name, "For people");
   command->add_option("--deadline", opened->deadline, "+8h, or 2026-01-31T12:00:00Z");
+  command->add_option("--retention", opened->retention, "Life of the results: 1m to 30d");
+  command->add_option("--idempotency-key", opened->idempotency_key,
+                      "A batch opened with the same key is the same batch");
   command->add_option("--metadata", opened->metadata, "A JSON object of your own");
   command->callback([opened, &globals, &chosen] {
     chosen = [opened, &globals] { return open(globals, *opened); };

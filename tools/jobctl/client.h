@@ -37,7 +37,7 @@ struct MailboxRequest {
   int64_t wait_s = 0;  // up to 60
 };
 
-struct RequeueRequest {
+struct Requeue {
   std::vector<int64_t> ids;  // these; empty: all that failed with `failed_with`
   std::string failed_with;
   std::string model;  // only this model's; empty: any
@@ -52,7 +52,7 @@ class Client {
   virtual Result<Answer> job(int64_t id) = 0;
   virtual Result<Answer> list(const ListRequest& request) = 0;
   virtual Result<Answer> cancel(int64_t id) = 0;
-  virtual Result<Answer> requeue(const RequeueRequest& request) = 0;
+  virtual Result<Answer> requeue(const Requeue& what) = 0;
 
   virtual Result<Answer> mailbox(const MailboxRequest& request) = 0;
   // Removes the oldest messages. `keep` gets the answer; straight to the database they are gone

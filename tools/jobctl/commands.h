@@ -40,6 +40,8 @@ Result<std::string> database_dsn(const GlobalOptions& globals);
 
 // The parkd that the options or the environment name. Errors: invalid.
 Result<std::unique_ptr<Client>> connect(const GlobalOptions& globals);
+// `call`, again where its answer was lost; for calls that a key makes the same when repeated.
+Result<Answer> repeating(const std::function<Result<Answer>()>& call);
 // `answer` as JSON where --json was given, else by `print`; or its error. Gives the exit code.
 int show(const GlobalOptions& globals, const Result<Answer>& answer,
          const std::function<void(const boost::json::value&)>& print);

@@ -1,6 +1,8 @@
 // Which parkd a command talks to, and how its errors are told.
+#include <chrono>
 #include <cstdlib>
 #include <iostream>
+#include <thread>
 
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/daemon_client.h"
@@ -85,6 +87,20 @@ Result<std::unique_ptr<Client>> connect(const GlobalOptions& globals) {
 #endif
   if (!client) client = std::make_unique<DaemonClient>(chosen_socket(globals), globals.tenant);
   return client;
+}
+
+Result<Answer> repeating(const std::function<Result<Answer>()>& call) {
+  constexpr int kRepeats = 5;
+  constexpr auto kRepeatAfter = std::chrono::milliseconds(200);
+  Result<Answer> answer = call();
+  const auto is_lost = [&answer] {
+    return answer.status().code() == StatusCode::unavailable && answer.status().param().empty();
+  };
+  for (int repeat = 0; is_lost() && repeat < kRepeats; ++repeat) {
+    std::this_thread::sleep_for(kRepeatAfter);
+    answer = call();
+  }
+  return answer;
 }
 
 int show(const GlobalOptions& globals, const Result<Answer>& answer,

@@ -46,11 +46,11 @@ Result<Answer> DaemonClient::cancel(int64_t id) {
   return answer_of(http_.post("/v1/jobs/" + std::to_string(id) + "/cancel", json::object()));
 }
 
-Result<Answer> DaemonClient::requeue(const RequeueRequest& request) {
+Result<Answer> DaemonClient::requeue(const Requeue& what) {
   json::object body;
-  if (!request.ids.empty()) body["ids"] = json::value_from(request.ids);
-  if (!request.failed_with.empty()) body["failed_with"] = request.failed_with;
-  if (!request.model.empty()) body["model"] = request.model;
+  if (!what.ids.empty()) body["ids"] = json::value_from(what.ids);
+  if (!what.failed_with.empty()) body["failed_with"] = what.failed_with;
+  if (!what.model.empty()) body["model"] = what.model;
   return answer_of(http_.post("/v1/jobs/requeue", body));
 }
 

@@ -14,7 +14,7 @@ class DaemonClient final : public Client {
   Result<Answer> job(int64_t id) override;
   Result<Answer> list(const ListRequest& request) override;
   Result<Answer> cancel(int64_t id) override;
-  Result<Answer> requeue(const RequeueRequest& request) override;
+  Result<Answer> requeue(const Requeue& what) override;
   Result<Answer> mailbox(const MailboxRequest& request) override;
   Status take(const std::string& key, int64_t limit,
               const std::function<Status(const Answer&)>& keep) override;

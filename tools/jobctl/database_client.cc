@@ -5,6 +5,8 @@
 #include "lib/base/text.h"
 #include "lib/job/chat_request.h"
 #include "lib/job/wire.h"
+#include "lib/store/batch_json.h"
+#include "tools/jobctl/json_fields.h"
 
 namespace parkd::jobctl {
 namespace {
@@ -47,28 +49,9 @@ std::string render_list(const std::vector<T>& items, Render&& render_one) {
   return out + "]";
 }
 
-json::value time_or_null(const std::optional<WallTime>& time) {
-  if (!time) return nullptr;
-  return json::value(to_rfc3339(*time));
-}
-
-std::string render(const PostgresClient::Batch& batch) {
-  json::object out;
-  out["id"] = batch.id;
-  out["tenant"] = batch.tenant;
-  out["status"] = batch.status;
-  out["total"] = batch.total;
-  out["completed"] = batch.completed;
-  out["failed"] = batch.failed;
-  out["cancelled"] = batch.cancelled;
-  out["truncated"] = batch.truncated;
-  out["created_at"] = time_or_null(batch.created_at);
-  out["sealed_at"] = time_or_null(batch.sealed_at);
-  out["finished_at"] = time_or_null(batch.finished_at);
-  out["deadline"] = time_or_null(batch.deadline);
-  out["metadata"] = nullptr;
-  if (!batch.metadata.empty()) out["metadata"] = json::parse(batch.metadata);
-  return json::serialize(out);
+Result<Answer> answer_of(const Result<Batch>& batch) {
+  if (!batch.ok()) return batch.status();
+  return make_answer(render_batch(*batch));
 }
 
 }  // namespace
@@ -138,18 +121,13 @@ Result<Answer> DatabaseClient::cancel(int64_t id) {
   return make_answer("{\"id\":" + std::to_string(id) + ",\"cancel\":\"" + word + "\"}");
 }
 
-Result<Answer> DatabaseClient::requeue(const RequeueRequest& request) {
-  PostgresClient::Requeue what;
-  for (const int64_t id : request.ids) what.ids.push_back(static_cast<JobId>(id));
-  what.error_code = request.failed_with;
-  what.model = request.model;
-  PARKD_ASSIGN_OR_RETURN(const std::vector<PostgresClient::Requeued> requeued,
-                         database_.requeue(what));
-  const auto one = [](const PostgresClient::Requeued& job) {
-    return "{\"requeued_from\":" + std::to_string(job.from) + ",\"id\":" + std::to_string(job.id) +
-           "}";
-  };
-  return make_answer("{\"jobs\":" + render_list(requeued, one) + "}");
+Result<Answer> DatabaseClient::requeue(const Requeue& what) {
+  RequeueRequest request;
+  for (const int64_t id : what.ids) request.ids.push_back(static_cast<JobId>(id));
+  request.error_code = what.failed_with;
+  request.model = what.model;
+  PARKD_ASSIGN_OR_RETURN(const std::vector<RequeuedJob> requeued, database_.requeue(request));
+  return make_answer(render_requeued(requeued));
 }
 
 Result<Answer> DatabaseClient::mailbox(const MailboxRequest& request) {
@@ -180,34 +158,35 @@ Status DatabaseClient::take(const std::string& key, int64_t limit,
 }
 
 Result<Answer> DatabaseClient::open_batch(const json::object& request) {
-  std::optional<WallTime> deadline;
-  if (const json::value* text = request.if_contains("deadline")) {
-    deadline = parse_rfc3339(std::string_view(text->as_string()));
-    if (!deadline) {
-      return invalid_param(
-          "deadline", "deadline is " + json::serialize(*text) + ", not a time as RFC 3339 has it");
+  BatchSpec spec;
+  spec.name = text_at(request, "name");
+  spec.idempotency_key = text_at(request, "idempotency_key");
+  if (const json::value* metadata = request.if_contains("metadata")) {
+    spec.metadata = json::serialize(*metadata);
+  }
+  if (const int64_t retention_s = number_at(request, "retention_s"); retention_s > 0) {
+    spec.retention = std::chrono::seconds(retention_s);
+  }
+  if (const std::string deadline = text_at(request, "deadline"); !deadline.empty()) {
+    spec.deadline = parse_rfc3339(deadline);
+    if (!spec.deadline) {
+      return invalid_param("deadline",
+                           "deadline is \"" + deadline + "\", not a time as RFC 3339 has it");
     }
   }
-  const json::value* metadata = request.if_contains("metadata");
-  PARKD_ASSIGN_OR_RETURN(
-      const std::string id,
-      database_.open_batch(metadata == nullptr ? "" : json::serialize(*metadata), deadline));
-  return batch(id);
+  return answer_of(database_.open_batch(spec));
 }
 
 Result<Answer> DatabaseClient::batch(const std::string& id) {
-  PARKD_ASSIGN_OR_RETURN(const PostgresClient::Batch found, database_.batch(id));
-  return make_answer(render(found));
+  return answer_of(database_.batch(id));
 }
 
 Result<Answer> DatabaseClient::seal_batch(const std::string& id) {
-  PARKD_RETURN_IF_ERROR(database_.seal_batch(id).status());
-  return batch(id);
+  return answer_of(database_.seal_batch(id));
 }
 
 Result<Answer> DatabaseClient::cancel_batch(const std::string& id) {
-  PARKD_RETURN_IF_ERROR(database_.cancel_batch(id).status());
-  return batch(id);
+  return answer_of(database_.cancel_batch(id));
 }
 
 Result<Answer> DatabaseClient::models() {

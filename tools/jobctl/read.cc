@@ -74,26 +74,26 @@ int cancel(const GlobalOptions& globals, const std::vector<int64_t>& ids) {
   return worst;
 }
 
-int requeue(const GlobalOptions& globals, const RequeueRequest& request) {
-  if (request.ids.empty() == request.failed_with.empty()) {
+int requeue(const GlobalOptions& globals, const Requeue& what) {
+  if (what.ids.empty() == what.failed_with.empty()) {
     return report(invalid("give job ids or --failed-with CODE"));
   }
   const auto client = connect(globals);
   if (!client.ok()) return report(client.status());
-  const auto answer = (*client)->requeue(request);
+  const auto answer = (*client)->requeue(what);
   const int code = show(globals, answer, [](const json::value& requeued) {
     for (const json::value& job : list_at(requeued, "jobs")) {
       std::cout << "job " << number_at(job, "requeued_from") << "  requeued as job "
-                << number_at(job, "id") << "\n";
+                << number_at(job, "id") << (flag_at(job, "existed") ? " before" : "") << "\n";
     }
   });
   if (code != kExitOk) return code;
   const size_t n_requeued = list_at(answer->json, "jobs").size();
-  if (n_requeued >= request.ids.size()) {
-    if (n_requeued == 0) std::cerr << "no job failed with " << request.failed_with << "\n";
+  if (n_requeued >= what.ids.size()) {
+    if (n_requeued == 0) std::cerr << "no job failed with " << what.failed_with << "\n";
     return kExitOk;
   }
-  std::cerr << "jobctl: " << n_requeued << " of " << request.ids.size()
+  std::cerr << "jobctl: " << n_requeued << " of " << what.ids.size()
             << " jobs requeued: only one whose message is there, and says that it did not "
                "complete, can be\n";
   return kExitRefused;
@@ -197,7 +197,7 @@ void add_cancel(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
 }
 
 void add_requeue(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
-  auto request = std::make_shared<RequeueRequest>();
+  auto request = std::make_shared<Requeue>();
   CLI::App* command =
       app.add_subcommand("requeue", "Make new jobs of finished ones that did not complete");
   command->add_option("ids", request->ids, "Job ids");

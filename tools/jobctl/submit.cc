@@ -17,9 +17,6 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr int kRepeats = 5;
-constexpr useconds_t kRepeatAfter_us = 200'000;
-
 struct SubmitOptions {
   std::string model;
   std::string prompt;
@@ -176,19 +173,6 @@ int wait_for(Client& client, const GlobalOptions& globals, int64_t id, const std
   }
 }
 
-// The answer may be lost on its way: the key makes the same job of a repeat.
-Result<Answer> submit_repeating(Client& client, const json::value& job) {
-  Result<Answer> answer = client.submit(job);
-  const auto is_lost = [&answer] {
-    return answer.status().code() == StatusCode::unavailable && answer.status().param().empty();
-  };
-  for (int repeat = 0; is_lost() && repeat < kRepeats; ++repeat) {
-    ::usleep(kRepeatAfter_us);
-    answer = client.submit(job);
-  }
-  return answer;
-}
-
 int submit(const GlobalOptions& globals, const SubmitOptions& options) {
   const auto job = make_job(options);
   if (!job.ok()) return report(job.status());
@@ -200,7 +184,7 @@ int submit(const GlobalOptions& globals, const SubmitOptions& options) {
   }
   const auto client = connect(globals);
   if (!client.ok()) return report(client.status());
-  const auto answer = submit_repeating(**client, *job);
+  const auto answer = repeating([&] { return (*client)->submit(*job); });
   if (!answer.ok()) return report(answer.status());
   const int64_t id = number_at(answer->json, "id");
   const std::string key = text_at(answer->json, "mailbox_key");

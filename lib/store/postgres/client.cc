@@ -55,9 +55,9 @@ constexpr Statement kFindPast{
     "OR tenant = $2)"};
 // jobs_pkey, history_job
 constexpr Statement kCancelJob{"client_cancel", "SELECT parkd.cancel($1)"};
-constexpr Statement kRequeueJobs{
-    "client_requeue",
-    "SELECT requeued_from, id FROM parkd.requeue($1::bigint[], $2, $3) ORDER BY requeued_from"};
+constexpr Statement kRequeueJobs{"client_requeue",
+                                 "SELECT requeued_from, id, mailbox_key, existed FROM "
+                                 "parkd.requeue($1::bigint[], $2, $3, $4)"};
 // mailbox_key
 constexpr Statement kFetchPage{"client_fetch",
                                "SELECT " PARKD_MESSAGE_COLUMNS
@@ -66,17 +66,23 @@ constexpr Statement kTakeOldest{"client_take", "SELECT " PARKD_MESSAGE_COLUMNS
                                                " FROM parkd.take($1, $2, $3) ORDER BY sequence"};
 constexpr Statement kResultsAreTold{"client_results_are_told",
                                     "SELECT notify_results FROM parkd.settings"};
-constexpr Statement kOpenBatch{"client_open_batch",
-                               "SELECT parkd.open_batch($1::json, parkd.from_us_v1($2))"};
+constexpr Statement kOpenBatch{
+    "client_open_batch",
+    "SELECT parkd.open_batch($1::json, parkd.from_us_v1($2), $3, make_interval(secs => $4), $5)"};
 constexpr Statement kSealBatch{"client_seal_batch", "SELECT parkd.seal_batch($1)"};
 constexpr Statement kCancelBatch{"client_cancel_batch", "SELECT parkd.cancel_batch($1)"};
 // batches_pkey
 constexpr Statement kBatch{
     "client_batch",
-    "SELECT id, tenant, status, total, completed, failed, cancelled, truncated, "
-    "parkd.us_v1(created_at), parkd.us_v1(sealed_at), parkd.us_v1(finished_at), "
-    "parkd.us_v1(deadline), metadata FROM parkd.batch_status WHERE id = $1 AND ($2 = '' OR tenant "
-    "= $2)"};
+    "SELECT id, tenant, name, total, completed, failed, cancelled, deadline_missed, quarantined, "
+    "truncated, parkd.us_v1(created_at), parkd.us_v1(sealed_at), parkd.us_v1(cancel_at), "
+    "parkd.us_v1(finished_at), parkd.us_v1(deadline), date_part('epoch', retention)::bigint, "
+    "metadata FROM parkd.batch_status WHERE id = $1 AND ($2 = '' OR tenant = $2)"};
+// jobs_batch
+constexpr Statement kLiveMembers{
+    "client_live_members",
+    "SELECT count(*) FILTER (WHERE state = 'scheduled'), count(*) FILTER (WHERE state = 'queued'), "
+    "count(*) FILTER (WHERE state = 'claimed') FROM parkd.jobs WHERE batch_id = $1"};
 constexpr Statement kModels{"client_models",
                             "SELECT name, content_hash, context_tokens, (paused_at IS NOT "
                             "NULL)::int FROM parkd.models ORDER BY name"};
@@ -149,16 +155,6 @@ PostgresClient::LiveJob parse_live(const pqxx::row& row) {
   if (!row[units].is_null()) live.units = integer(row, units);
   live.waits_for = text(row, row.column_number("live_reason"));
   return live;
-}
-
-std::string quoted(const std::string& text) {
-  std::string out;
-  append_json_string(out, text);
-  return out;
-}
-
-Status no_batch(const std::string& id) {
-  return not_found("there is no batch " + quoted(id));
 }
 
 }  // namespace
@@ -330,17 +326,19 @@ Result<CancelAnswer> PostgresClient::cancel(JobId id) {
   return CancelAnswer::not_found;
 }
 
-Result<std::vector<PostgresClient::Requeued>> PostgresClient::requeue(const Requeue& what) {
+Result<std::vector<RequeuedJob>> PostgresClient::requeue(const RequeueRequest& request) {
   ArrayText ids;
-  for (const JobId id : what.ids) ids.add(static_cast<int64_t>(id));
+  for (const JobId id : request.ids) ids.add(static_cast<int64_t>(id));
   Params params;
-  what.ids.empty() ? params.add_null() : params.add(ids.take());
-  what.error_code.empty() ? params.add_null() : params.add(what.error_code);
-  what.model.empty() ? params.add_null() : params.add(encode_text(what.model));
+  params.add(ids.take())
+      .add(request.error_code)
+      .add(encode_text(request.model))
+      .add(int64_t{request.limit});
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kRequeueJobs, params));
-  std::vector<Requeued> requeued;
+  std::vector<RequeuedJob> requeued;
   for (const auto& row : rows) {
-    requeued.push_back({static_cast<JobId>(integer(row, 0)), static_cast<JobId>(integer(row, 1))});
+    requeued.push_back({static_cast<JobId>(integer(row, 0)), static_cast<JobId>(integer(row, 1)),
+                        text(row, 2), text(row, 3) == "t"});
   }
   return requeued;
 }
@@ -431,47 +429,55 @@ Status PostgresClient::take(const std::string& mailbox_key, int32_t limit,
 
 // --- batches
 
-Result<std::string> PostgresClient::open_batch(const std::string& metadata,
-                                               std::optional<WallTime> deadline) {
+Result<Batch> PostgresClient::open_batch(const BatchSpec& spec) {
   Params params;
-  metadata.empty() ? params.add_null() : params.add(metadata);
-  deadline ? params.add(to_unix_us(*deadline)) : params.add_null();
+  spec.metadata.empty() ? params.add_null() : params.add(spec.metadata);
+  spec.deadline ? params.add(to_unix_us(*spec.deadline)) : params.add_null();
+  spec.name.empty() ? params.add_null() : params.add(encode_text(spec.name));
+  spec.retention ? params.add(spec.retention->count()) : params.add_null();
+  spec.idempotency_key.empty() ? params.add_null() : params.add(encode_text(spec.idempotency_key));
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kOpenBatch, params));
-  return text(rows[0], 0);
+  return batch(text(rows[0], 0));
 }
 
-Result<PostgresClient::Batch> PostgresClient::batch(const std::string& id) {
+Result<Batch> PostgresClient::batch(const std::string& id) {
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
                          run(kBatch, Params().add(encode_text(id)).add(encode_text(tenant_))));
-  if (rows.empty()) return no_batch(id);
+  if (rows.empty()) return no_such_batch(id);
   const pqxx::row row = rows[0];
   Batch batch;
   batch.id = text(row, 0);
-  batch.tenant = text(row, 1);
-  batch.status = text(row, 2);
+  batch.spec.tenant = text(row, 1);
+  batch.spec.name = text(row, 2);
   batch.total = integer(row, 3);
   batch.completed = integer(row, 4);
   batch.failed = integer(row, 5);
   batch.cancelled = integer(row, 6);
-  batch.truncated = integer(row, 7);
-  batch.created_at = time_at(row, 8);
-  batch.sealed_at = time_at(row, 9);
-  batch.finished_at = time_at(row, 10);
-  batch.deadline = time_at(row, 11);
-  batch.metadata = text(row, 12);
+  batch.deadline_missed = integer(row, 7);
+  batch.quarantined = integer(row, 8);
+  batch.truncated = integer(row, 9);
+  batch.created_at = time_at(row, 10).value_or(WallTime());
+  batch.sealed_at = time_at(row, 11);
+  batch.cancel_at = time_at(row, 12);
+  batch.finished_at = time_at(row, 13);
+  batch.spec.deadline = time_at(row, 14);
+  if (!row[15].is_null()) batch.spec.retention = std::chrono::seconds(integer(row, 15));
+  batch.spec.metadata = text(row, 16);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result live, run(kLiveMembers, Params().add(encode_text(id))));
+  batch.live = LiveMembers{integer(live[0], 0), integer(live[0], 1), integer(live[0], 2)};
   return batch;
 }
 
-Result<int64_t> PostgresClient::seal_batch(const std::string& id) {
-  PARKD_RETURN_IF_ERROR(batch(id).status());
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kSealBatch, Params().add(encode_text(id))));
-  return integer(rows[0], 0);
+Result<Batch> PostgresClient::seal_batch(const std::string& id) {
+  PARKD_RETURN_IF_ERROR(batch(id).status());  // with not_found for another tenant's
+  PARKD_RETURN_IF_ERROR(run(kSealBatch, Params().add(encode_text(id))).status());
+  return batch(id);
 }
 
-Result<int64_t> PostgresClient::cancel_batch(const std::string& id) {
+Result<Batch> PostgresClient::cancel_batch(const std::string& id) {
   PARKD_RETURN_IF_ERROR(batch(id).status());
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kCancelBatch, Params().add(encode_text(id))));
-  return integer(rows[0], 0);
+  PARKD_RETURN_IF_ERROR(run(kCancelBatch, Params().add(encode_text(id))).status());
+  return batch(id);
 }
 
 // --- models

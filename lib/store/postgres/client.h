@@ -35,29 +35,6 @@ class PostgresClient {
   };
   using Found = std::variant<std::monostate, LiveJob, Message, HistoryRow>;
 
-  struct Requeue {
-    std::vector<JobId> ids;  // these; empty: all that failed with error_code
-    std::string error_code;
-    std::string model;  // only this model's; empty: any
-  };
-  struct Requeued {
-    JobId from = 0;
-    JobId id = 0;
-  };
-
-  struct Batch {
-    std::string id;
-    std::string tenant;
-    std::string status;  // open, in_progress, cancelling, finished
-    int64_t total = 0;
-    int64_t completed = 0;
-    int64_t failed = 0;
-    int64_t cancelled = 0;
-    int64_t truncated = 0;
-    std::optional<WallTime> created_at, sealed_at, finished_at, deadline;
-    std::string metadata;  // JSON or empty
-  };
-
   struct Model {
     std::string name;
     std::string content_hash;
@@ -74,7 +51,7 @@ class PostgresClient {
   Result<Found> find(JobId id);
   Result<std::vector<LiveJob>> list(const ListFilter& filter);
   Result<CancelAnswer> cancel(JobId id);
-  Result<std::vector<Requeued>> requeue(const Requeue& what);
+  Result<std::vector<RequeuedJob>> requeue(const RequeueRequest& request);
 
   // Messages later than `after_sequence`; where none is there, waits up to `wait` for one: by
   // LISTEN where the database announces results (parkd.settings.notify_results), and by polling.
@@ -85,10 +62,11 @@ class PostgresClient {
   Status take(const std::string& mailbox_key, int32_t limit,
               const std::function<Status(const std::vector<Message>&)>& keep);
 
-  Result<std::string> open_batch(const std::string& metadata, std::optional<WallTime> deadline);
+  // The tenant is the login's, whatever the spec says.
+  Result<Batch> open_batch(const BatchSpec& spec);
   Result<Batch> batch(const std::string& id);
-  Result<int64_t> seal_batch(const std::string& id);    // how many members it has
-  Result<int64_t> cancel_batch(const std::string& id);  // how many of them were live
+  Result<Batch> seal_batch(const std::string& id);
+  Result<Batch> cancel_batch(const std::string& id);
 
   Result<std::vector<Model>> models();
   // False when the name stands for files with another hash.

@@ -320,6 +320,23 @@ TEST_F(OutboxStoreTest,
   EXPECT_EQ(database_.value("SELECT text FROM parkd.results WHERE custom_id = 'metadata'"), "kept");
 }
 
+TEST_F(OutboxStoreTest, a_login_with_the_daemons_role_is_enough) {
+  const std::string login = database_.name() + "_login";
+  database_.run("CREATE ROLE " + login + " LOGIN IN ROLE parkd_daemon");
+  {
+    Daemon daemon(dir(), database_.dsn_as(login));
+    daemon.run_one("a");
+    daemon.run_one("b");
+    ASSERT_TRUE(settle(*daemon.store));
+    EXPECT_EQ(daemon.driver->stats()->mailbox_error, "");
+    EXPECT_EQ(daemon.driver->take("default", kBox, {daemon.box().at(0).sequence})->size(), 1u);
+    EXPECT_TRUE(daemon.driver->purge().ok());
+    EXPECT_EQ(daemon.driver->stats()->mailbox_error, "");
+    EXPECT_EQ(custom_ids(daemon.box()), std::vector<std::string>{"b"});
+  }
+  database_.run("DROP ROLE " + login);
+}
+
 TEST_F(OutboxStoreTest, a_copy_of_the_directory_is_refused) {
   Daemon daemon(dir(), database_.dsn());
   daemon.run_one("a");

@@ -1,0 +1,200 @@
+// /v1/batches, and /v1/jobs/requeue: open, look at, seal and cancel batches; finished jobs again.
+#include <boost/json.hpp>
+
+#include "daemon/api.h"
+#include "daemon/on_control.h"
+#include "lib/base/text.h"
+#include "lib/job/wire.h"
+#include "lib/store/batch_json.h"
+
+namespace parkd {
+namespace {
+
+namespace json = boost::json;
+
+constexpr int64_t kBatchesMax = 1000;  // of one answer
+constexpr int64_t kIdsMax = 10'000;    // of one requeue
+
+// The fields of a request, each asked for by name; what is left over is an error.
+class Fields {
+ public:
+  static Result<Fields> parse(const std::string& body) {
+    json::error_code error;
+    const auto parsed = json::parse(body.empty() ? "{}" : body, error);
+    if (error || !parsed.is_object()) return invalid("the request must be a JSON object");
+    return Fields(parsed.get_object());
+  }
+
+  std::string text(const char* key) {
+    const json::value* value = take(key);
+    if (value == nullptr) return {};
+    if (value->is_string()) return std::string(value->get_string());
+    fail(key, "must be a string");
+    return {};
+  }
+  std::optional<int64_t> number(const char* key, int64_t min, int64_t max) {
+    const json::value* value = take(key);
+    if (value == nullptr) return std::nullopt;
+    if (value->is_int64() && value->get_int64() >= min && value->get_int64() <= max) {
+      return value->get_int64();
+    }
+    fail(key, "must be a whole number from " + std::to_string(min) + " to " + std::to_string(max));
+    return std::nullopt;
+  }
+  std::optional<WallTime> instant(const char* key) {
+    const std::string given = text(key);
+    if (given.empty()) return std::nullopt;
+    const auto time = parse_rfc3339(given);
+    if (!time) fail(key, "is \"" + given + "\", not a time as RFC 3339 has it");
+    return time;
+  }
+  // JSON of an object; empty when left out.
+  std::string object(const char* key) {
+    const json::value* value = take(key);
+    if (value == nullptr) return {};
+    if (value->is_object()) return json::serialize(*value);
+    fail(key, "must be an object");
+    return {};
+  }
+  std::vector<JobId> ids(const char* key) {
+    std::vector<JobId> ids;
+    const json::value* value = take(key);
+    if (value == nullptr) return ids;
+    const json::array* list = value->if_array();
+    if (list == nullptr || list->empty() || list->size() > size_t{kIdsMax}) {
+      fail(key, "must be a list of 1 to " + std::to_string(kIdsMax) + " job ids");
+      return ids;
+    }
+    for (const json::value& id : *list) {
+      if (!id.is_int64() || id.get_int64() < 0)
+        fail(key, "must hold job ids: whole numbers");
+      else
+        ids.push_back(static_cast<JobId>(id.get_int64()));
+    }
+    return ids;
+  }
+
+  // The first thing that was wrong.
+  Status finish() const {
+    if (!failure_.ok()) return failure_;
+    for (const auto& field : left_) {
+      return invalid_param(std::string(field.key()), "unknown field " + std::string(field.key()));
+    }
+    return {};
+  }
+
+ private:
+  explicit Fields(const json::object& fields) : left_(fields) {}
+
+  // Null counts as left out.
+  const json::value* take(const char* key) {
+    const auto found = left_.find(key);
+    if (found == left_.end()) return nullptr;
+    taken_.push_back(std::make_unique<json::value>(found->value()));
+    left_.erase(found);
+    return taken_.back()->is_null() ? nullptr : taken_.back().get();
+  }
+  void fail(const char* key, const std::string& what) {
+    if (failure_.ok()) failure_ = invalid_param(key, std::string(key) + " " + what);
+  }
+
+  json::object left_;
+  std::vector<std::unique_ptr<json::value>> taken_;
+  Status failure_;
+};
+
+std::string any_or_own(const Caller& caller) {
+  return caller.privileged && !caller.named ? "" : caller.tenant;
+}
+
+// Answers with the batch, or why there is none. Any thread.
+Completion<Batch> answer_batch(ApiServer::Reply reply) {
+  return [reply = std::move(reply)](Result<Batch> batch) {
+    if (!batch.ok()) return reply(error_reply(batch.status()));
+    reply({.body = render_batch(*batch)});
+  };
+}
+
+}  // namespace
+
+void Api::requeue(const ApiRequest& request, const Caller& caller, Reply reply) {
+  if (stopping_) return reply(error_reply(unavailable("parkd is stopping")));
+  auto fields = Fields::parse(request.body);
+  if (!fields.ok()) return reply(error_reply(fields.status()));
+  RequeueRequest requeue;
+  requeue.tenant = any_or_own(caller);
+  requeue.ids = fields->ids("ids");
+  requeue.error_code = fields->text("failed_with");
+  requeue.model = fields->text("model");
+  if (const auto limit = fields->number("limit", 1, kIdsMax)) {
+    requeue.limit = static_cast<int32_t>(*limit);
+  }
+  if (const Status status = fields->finish(); !status.ok()) return reply(error_reply(status));
+  parts_.store.requeue(std::move(requeue), [reply](Result<std::vector<RequeuedJob>> jobs) {
+    if (!jobs.ok()) return reply(error_reply(jobs.status()));
+    reply({.status = 202, .body = render_requeued(*jobs)});
+  });
+}
+
+void Api::open_batch(const ApiRequest& request, const Caller& caller, Reply reply) {
+  if (stopping_) return reply(error_reply(unavailable("parkd is stopping")));
+  auto fields = Fields::parse(request.body);
+  if (!fields.ok()) return reply(error_reply(fields.status()));
+  BatchSpec spec;
+  spec.tenant = caller.tenant;
+  spec.name = fields->text("name");
+  spec.metadata = fields->object("metadata");
+  spec.idempotency_key = fields->text("idempotency_key");
+  spec.deadline = fields->instant("deadline");
+  if (const auto s = fields->number("retention_s", 1, INT32_MAX)) {
+    spec.retention = std::chrono::seconds(*s);
+  }
+  if (const Status status = fields->finish(); !status.ok()) return reply(error_reply(status));
+  parts_.store.open_batch(std::move(spec), [reply](Result<OpenedBatch> opened) {
+    if (!opened.ok()) return reply(error_reply(opened.status()));
+    reply({.status = opened->existed ? 200 : 201, .body = render_batch(opened->batch)});
+  });
+}
+
+void Api::list_batches(const ApiRequest& request, const Caller& caller, Reply reply) {
+  BatchFilter filter;
+  const auto limit = query_number(request, "limit", 100, 1, kBatchesMax);
+  if (!limit.ok()) return reply(error_reply(limit.status()));
+  filter.limit = static_cast<int32_t>(*limit);
+  if (const auto after = request.query.find("after"); after != request.query.end()) {
+    filter.after = after->second;
+  }
+  if (!caller.privileged || caller.named) filter.tenant = caller.tenant;
+  parts_.store.list_batches(std::move(filter), [reply](Result<std::vector<Batch>> batches) {
+    if (!batches.ok()) return reply(error_reply(batches.status()));
+    std::string out = "{\"batches\":[";
+    for (const Batch& batch : *batches) {
+      if (out.back() != '[') out += ',';
+      out += render_batch(batch);
+    }
+    out += "],\"next_after\":";
+    append_json_string(out, batches->empty() ? "" : batches->back().id);
+    reply({.body = out + "}"});
+  });
+}
+
+// /v1/batches/ID, /v1/batches/ID/seal, /v1/batches/ID/cancel
+void Api::route_batch(const ApiRequest& request, std::string_view rest, const Caller& caller,
+                      Reply reply) {
+  const size_t slash = rest.find('/');
+  const std::string id(rest.substr(0, slash));
+  const std::string_view verb = slash == rest.npos ? "" : rest.substr(slash);
+  const std::string tenant = any_or_own(caller);
+  if (verb.empty() && request.method == "GET") {
+    return parts_.store.get_batch(id, tenant, answer_batch(std::move(reply)));
+  }
+  if (verb == "/seal" && request.method == "POST") {
+    return parts_.store.seal_batch(id, tenant, answer_batch(std::move(reply)));
+  }
+  if (verb == "/cancel" && request.method == "POST") {
+    return parts_.store.cancel_batch(id, tenant, answer_batch(std::move(reply)));
+  }
+  reply(error_reply(not_found("there is no " + request.method + " " + request.path)));
+}
+
+}  // namespace parkd
