@@ -97,7 +97,8 @@ Oracle::Tally Oracle::look(pqxx::connection& session, std::vector<std::string>& 
     if (told == Told::never && there) findings.push_back(id + " was rolled back and is there");
   }
   // What was tried while the snapshot was taken is in the journals by now.
-  read(findings);
+  std::vector<std::string> of_the_next_look;
+  read(of_the_next_look);
   for (const auto& [id, job] : found) {
     if (told_.count(id) == 0) findings.push_back(id + " is there and nobody submitted it");
   }

@@ -5,7 +5,6 @@
 // half go into the batch. keyed: through the store, every job with an idempotency key and a
 // deadline ten minutes ahead, each repeated until it is answered.
 #include <signal.h>
-#include <time.h>
 
 #include <atomic>
 #include <chrono>
@@ -14,7 +13,6 @@
 #include <pqxx/pqxx>
 #include <thread>
 
-#include "lib/base/text.h"
 #include "lib/store/postgres/postgres_store.h"
 #include "tests/store/postgres/fault_clock.h"
 #include "tests/store/postgres/fault_oracle.h"

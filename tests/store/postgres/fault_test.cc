@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
+
 #include "tests/store/postgres/fault_world.h"
 
 namespace parkd {
@@ -193,6 +195,35 @@ TEST_F(PostgresFaults, of_any_kind_at_any_time) {
     world.run_for(milliseconds(world.random()() % 200));
   }
   world.report("of_any_kind", rounds, world.settle());
+}
+
+TEST_F(PostgresFaults, the_oracle_sees_what_is_lost_doubled_rolled_back_or_of_nobody) {
+  const std::filesystem::path dir =
+      std::filesystem::temp_directory_path() / ("parkd-oracle-" + database_.name());
+  std::filesystem::create_directory(dir);
+  const Journal journal((dir / "host.submitted").string());
+  for (const char* line : {"try kept", "ack kept", "try lost", "ack lost", "try twice", "ack twice",
+                           "try back", "never back", "try unknown", "refused bad why"}) {
+    journal.write(line);
+  }
+  database_.run("SELECT parkd.register_model_v1('m', '', 8192)");
+  database_.run(
+      "INSERT INTO parkd.jobs (model, body, custom_id) VALUES ('m', '{}', 'kept'), ('m', '{}', "
+      "'twice'), ('m', '{}', 'twice'), ('m', '{}', 'back'), ('m', '{}', 'foreign')");
+  std::vector<std::string> findings;
+  const auto session = database_.connect();
+  const Oracle::Tally tally = Oracle(dir).look(*session, findings);
+  std::filesystem::remove_all(dir);
+  EXPECT_EQ(tally.acknowledged, 3u);
+  EXPECT_EQ(tally.in_doubt, 1u);
+  EXPECT_EQ(tally.lost, 1u);
+  EXPECT_EQ(tally.doubled, 1u);
+  for (const char* finding :
+       {"lost was acknowledged and is lost", "twice has 0 messages and 2 live rows",
+        "back was rolled back and is there", "foreign is there and nobody submitted it",
+        "refused bad why"}) {
+    EXPECT_NE(std::find(findings.begin(), findings.end(), finding), findings.end()) << finding;
+  }
 }
 
 TEST_F(PostgresFaults, a_server_that_acknowledges_before_it_syncs_is_refused) {

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <random>
 #include <string>
@@ -32,10 +33,10 @@ class Child {
   void signal(int number) const;
   void kill();                            // SIGKILL, and waits
   bool stop(std::chrono::seconds limit);  // SIGTERM, and waits; false: had to be killed
-  std::vector<std::string>& command() { return command_; }  // for the next start
+  const std::vector<std::string>& command() const { return command_; }
 
  private:
-  std::vector<std::string> command_;
+  std::vector<std::string> command_;  // execv wants it mutable
   const std::string log_;
   pid_t pid_ = 0;
 };
