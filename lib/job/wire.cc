@@ -134,7 +134,7 @@ class JobReader {
   }
 
   void read_priority() {
-    std::string word = "normal";
+    std::string word = spec_.batch_id.empty() ? "normal" : "low";
     text("priority", word);
     const auto priority = priority_from_string(word);
     if (!priority) {
