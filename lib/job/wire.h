@@ -4,8 +4,8 @@
 // A submitted job: {"body": {...}, "model", "endpoint", "mailbox_key", "custom_id", "metadata":
 // {...},
 //   "batch_id", "priority", "run_at", "deadline" (RFC 3339), "run_timeout_s", "retention_s",
-//   "max_attempts", "idempotency_key", "tenant"}; only body is required. A job with a batch_id is of
-//   priority low where none is given. An OpenAI batch line
+//   "max_attempts", "idempotency_key", "tenant"}; only body is required. A job with a batch_id is
+//   of priority low where none is given. An OpenAI batch line
 //   ({"custom_id", "method", "url", "body"}) is one too: url is its endpoint.
 // A message: {"id", "custom_id", "mailbox_key", "batch_id", "tenant", "model", "outcome",
 //   "response": {"status_code", "request_id", "body"} | null, "error": {"code", "message", "param"}

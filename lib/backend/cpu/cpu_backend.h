@@ -1,5 +1,5 @@
-// The CPU backend: the Backend on our own SIMD kernels (kernels/cpu). See lib/engine/backend.h for the
-// contract; this adds nothing but how it is made and its sizes.
+// The CPU backend: the Backend on our own SIMD kernels (kernels/cpu). See lib/engine/backend.h for
+// the contract; this adds nothing but how it is made and its sizes.
 //
 // Dtype f32 is the float path: every weight is dequantised to float, sums are float, KV is float.
 // bf16 and f16 are the fast path: quantised weights keep their 32-blocks and meet int8 activations
