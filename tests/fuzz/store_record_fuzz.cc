@@ -24,7 +24,7 @@ void round_trip(Decode decode, std::string_view bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
-  switch (data[0] % 7) {
+  switch (data[0] % 8) {
     case 0:
       round_trip(parkd::record::decode_job, bytes);
       break;
@@ -42,6 +42,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       break;
     case 6:
       round_trip(parkd::record::decode_batch, bytes);
+      break;
+    case 7:
+      round_trip(parkd::record::decode_undelivered, bytes);
       break;
     case 4: {
       const auto due = parkd::record::decode_due_key(bytes);

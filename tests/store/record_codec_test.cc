@@ -148,6 +148,12 @@ TEST(RecordCodec, records_come_back_as_they_were) {
   const auto key_back = record::decode_key(record::encode(key));
   ASSERT_TRUE(key_back.ok());
   EXPECT_EQ(key_back->expires_at, at(3));
+
+  const record::StoredUndelivered undelivered{"box_h1", std::string("k\0y", 3)};
+  const auto undelivered_back = record::decode_undelivered(record::encode(undelivered));
+  ASSERT_TRUE(undelivered_back.ok());
+  EXPECT_EQ(undelivered_back->period, undelivered.period);
+  EXPECT_EQ(undelivered_back->message_key, undelivered.message_key);
 }
 
 TEST(RecordCodec, the_bytes_of_version_1_stay_as_they_are) {
@@ -179,6 +185,8 @@ TEST(RecordCodec, a_record_cut_short_or_too_long_is_corrupt) {
   expect_only_the_whole(record::encode(full_request()), record::decode_request);
   expect_only_the_whole(record::encode(full_batch()), record::decode_batch);
   expect_only_the_whole(record::encode(record::StoredKey{1, 2, "k", at(3)}), record::decode_key);
+  expect_only_the_whole(record::encode(record::StoredUndelivered{"box_h1", "key"}),
+                        record::decode_undelivered);
   expect_only_the_whole(record::encode_count(7), record::decode_count);
 }
 
