@@ -41,6 +41,17 @@ TEST_F(Jobctl, submit_and_wait_prints_the_answer) {
   EXPECT_EQ(jobctl::answer_text(messages_of(page).at(0)) + "\n", first.out);
 }
 
+TEST_F(Jobctl, doctor_says_what_was_found_and_what_never_ran_on_a_gpu) {
+  const JobctlResult found = jobctl({"doctor"});
+  EXPECT_EQ(found.exit_code, 0) << found.out << found.err;
+  EXPECT_NE(found.out.find("ok    cpu: "), std::string::npos) << found.out;
+  EXPECT_NE(found.out.find("has never run on a GPU"), std::string::npos) << found.out;
+  EXPECT_NE(found.out.find("ok    parkd: answers: "), std::string::npos) << found.out;
+  const JobctlResult missing = jobctl({"doctor", "--offline", "--config", "/nowhere/parkd.yaml"});
+  EXPECT_EQ(missing.exit_code, 1);
+  EXPECT_NE(missing.out.find("FAIL  config: "), std::string::npos) << missing.out;
+}
+
 TEST_F(Jobctl, submit_reads_a_body_from_standard_input_and_answers_json) {
   const JobctlResult result =
       jobctl({"--json", "submit", "--file", "-", "--max-tokens", "3", "--wait"},

@@ -482,8 +482,10 @@ TEST_P(RandomCancels, leave_no_block_behind) {
   options.step_tokens = 20;
   options.prefill_chunk_tokens = 9;
   options.steps_ahead = GetParam();
-  FakeEngine fake(options);
   constexpr RequestId kRequests = 300;
+  // Nothing is priced here, so every request has to fit at once: two choices of 30 + 40 tokens.
+  options.kv_blocks = kRequests * 2 * ceil_div(30 + 40, options.block_size);
+  FakeEngine fake(options);
   std::map<RequestId, GenerationRequest> requests;
   Inbox<RequestId> victims;
   Thread canceller({"cancel", 0}, [&] {

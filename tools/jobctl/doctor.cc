@@ -1,0 +1,143 @@
+// jobctl doctor: what this machine, a configuration, a daemon and a database are good for, one line
+// each: "ok", "note" or "FAIL", what was looked at, what was found.
+#include <iostream>
+#include <string>
+#include <utility>
+
+#include "kernels/cpu/cpu_kernels.h"
+#include "lib/backend/cuda/cuda_backend.h"
+#include "lib/base/thread.h"
+#include "lib/config/config.h"
+#include "lib/config/kv_capacity.h"
+#include "lib/engine/model_card.h"
+#include "lib/engine/model_file.h"
+#include "tools/jobctl/commands.h"
+#ifdef PARKD_HAVE_POSTGRES
+#include "lib/store/postgres/dsn.h"
+#include "lib/store/postgres/migrator.h"
+#endif
+
+namespace parkd::jobctl {
+namespace {
+
+class Report {
+ public:
+  void ok(const std::string& what, const std::string& found) { line("ok  ", what, found); }
+  void note(const std::string& what, const std::string& found) { line("note", what, found); }
+  void fail(const std::string& what, const Status& status) {
+    failed_ = true;
+    line("FAIL", what, status.message());
+  }
+  int exit_code() const { return failed_ ? kExitFailedOutcome : kExitOk; }
+
+ private:
+  static void line(const char* word, const std::string& what, const std::string& found) {
+    std::cout << word << "  " << what << ": " << found << "\n";
+  }
+  bool failed_ = false;
+};
+
+void look_at_devices(Report& report) {
+  report.ok("cpu", std::string(cpu::to_string(cpu::detect_isa())) + ", " +
+                       std::to_string(usable_cores()) + " cores");
+  const auto devices = find_cuda_devices();
+  if (!devices.ok()) {
+    report.note("cuda", devices.status().message());
+  } else {
+    for (const CudaDevice& device : *devices) {
+      report.ok("cuda device " + std::to_string(device.id),
+                device.name + ", compute capability " + std::to_string(device.compute_major) + "." +
+                    std::to_string(device.compute_minor) + ", " +
+                    std::to_string(device.free_bytes >> 20) + " of " +
+                    std::to_string(device.memory_bytes >> 20) + " MiB free");
+    }
+  }
+  report.note("cuda",
+              "parkd's CUDA code has never run on a GPU; a model is checked against the CPU "
+              "before its first job, and a device that disagrees is not used");
+}
+
+// What the model's file and the configured KV memory come to on the CPU.
+Result<std::string> look_at_model(const ModelConfig& model) {
+  if (model.local_path.empty()) return not_found("local_path is not set: parkd fetches nothing");
+  PARKD_ASSIGN_OR_RETURN(const std::string path, find_model_file(model.local_path));
+  PARKD_ASSIGN_OR_RETURN(const auto card, load_model_card(path));
+  KvShape kv;
+  kv.dtype = model.params.dtype;
+  kv.block_size = model.params.block_size;
+  kv.n_kv_heads = card->shape.n_kv_heads;
+  kv.head_dim = card->shape.head_dim;
+  kv.n_layers = card->shape.n_layers;
+  const int64_t memory_mb = model.params.kv_memory_mb();
+  const UnitCapacity capacity =
+      unit_capacity(kv_capacity_blocks(memory_mb, kv), model.limits.max_units);
+  std::string found = card->architecture + ", " + card->weight_types + "; on the cpu " +
+                      std::to_string(memory_mb) + " MiB / " + std::to_string(kv_block_bytes(kv)) +
+                      " bytes a block = " + std::to_string(capacity.blocks.count) + " units of " +
+                      std::to_string(kv.block_size) + " tokens";
+  if (!capacity.warning.empty()) found += "; " + capacity.warning;
+  return found;
+}
+
+void look_at_config(const std::string& path, Report& report) {
+  const auto config = load_config(path);
+  if (!config.ok()) return report.fail("config", config.status());
+  report.ok("config", path);
+  for (const std::string& note : config_notes(*config)) report.note("config", note);
+  for (const ModelConfig& model : config->models) {
+    const auto found = look_at_model(model);
+    if (found.ok()) {
+      report.ok("model " + model.name, *found);
+    } else {
+      report.fail("model " + model.name, found.status());
+    }
+  }
+}
+
+void look_at_daemon(const GlobalOptions& globals, Report& report) {
+  const auto client = connect(globals);
+  if (!client.ok()) return report.fail("parkd", client.status());
+  const auto models = (*client)->models();
+  if (!models.ok()) return report.fail("parkd", models.status());
+  report.ok("parkd", "answers: " + models->text);
+}
+
+#ifdef PARKD_HAVE_POSTGRES
+void look_at_database(const std::string& dsn, Report& report) {
+  Migrator migrator(dsn);
+  const Status status = migrator.check();
+  if (!status.ok()) return report.fail("database", with_target(status, dsn));
+  report.ok("database", "its schema is one that this parkd knows");
+}
+#endif
+
+}  // namespace
+
+void add_doctor(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
+  CLI::App* doctor = app.add_subcommand(
+      "doctor", "Says what devices, configuration, daemon and database are good for");
+  const auto config = std::make_shared<std::string>();
+  const auto offline = std::make_shared<bool>(false);
+  doctor->add_option("--config", *config, "A daemon's YAML: its models and their units");
+  doctor->add_flag("--offline", *offline, "Ask no daemon and no database");
+  doctor->callback([&globals, &chosen, config, offline] {
+    chosen = [&globals, config, offline] {
+      Report report;
+      look_at_devices(report);
+      if (!config->empty()) look_at_config(*config, report);
+      if (*offline) return report.exit_code();
+#ifdef PARKD_HAVE_POSTGRES
+      const auto dsn = chosen_dsn(globals);
+      if (!dsn.ok()) {
+        report.fail("database", dsn.status());
+        return report.exit_code();
+      }
+      if (*dsn) look_at_database(**dsn, report);
+#endif
+      look_at_daemon(globals, report);
+      return report.exit_code();
+    };
+  });
+}
+
+}  // namespace parkd::jobctl
