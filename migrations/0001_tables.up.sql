@@ -118,7 +118,7 @@ CREATE INDEX batches_newest   ON parkd.batches (created_at, id);
 CREATE INDEX batches_open     ON parkd.batches (deadline)    WHERE sealed_at IS NULL;
 CREATE INDEX batches_finished ON parkd.batches (finished_at) WHERE finished_at IS NOT NULL;
 
--- What a client may leave out has no DEFAULT here but is filled in by jobs_before_insert (0003), which
+-- What a client may leave out has no DEFAULT here but is filled in by jobs_before_insert (0009), which
 -- must know what was given: that is the content behind an idempotency key.
 CREATE TABLE parkd.jobs (
   id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -139,7 +139,10 @@ CREATE TABLE parkd.jobs (
   n_choices        int NOT NULL DEFAULT 1,
   attempts         int NOT NULL DEFAULT 0,
   max_attempts     int NOT NULL,
-  interruptions    int NOT NULL DEFAULT 0,
+  interruptions    int NOT NULL DEFAULT 0,   -- deaths of a process in a row that it was in the engine at
+  noted_lease      bigint NOT NULL DEFAULT 0,   -- the last run whose death was noted
+  suspect_group    bigint NOT NULL DEFAULT 0,   -- runs in no other company than this group's; 0: none
+  deaths_alone     int NOT NULL DEFAULT 0,   -- noted deaths at which nothing else was in the engine
   state            parkd.job_state NOT NULL DEFAULT 'queued',
   priority         parkd.priority NOT NULL,     -- left out by a client: normal, in a batch low
   tokens_are_exact bool NOT NULL DEFAULT false,
@@ -174,6 +177,9 @@ CREATE INDEX jobs_scheduled ON parkd.jobs (run_at)    WHERE state = 'scheduled';
 CREATE INDEX jobs_claimed   ON parkd.jobs (daemon_id) WHERE state = 'claimed';
 CREATE INDEX jobs_batch     ON parkd.jobs (batch_id)  WHERE batch_id IS NOT NULL;
 CREATE INDEX jobs_deadline  ON parkd.jobs (deadline)  WHERE deadline IS NOT NULL AND state <> 'claimed';
+
+-- A name of a suspect group. Never 0, never used twice.
+CREATE SEQUENCE parkd.suspect_groups;
 
 -- An idempotency key holds as long as its job lives, and after that until history.key_until (finish +
 -- max(retention, 24 h)), so finishing touches nothing here.
@@ -304,5 +310,3 @@ BEGIN
   RETURN n;
 END $$;
 SELECT parkd.ensure_partitions_v1();
-REVOKE ALL ON FUNCTION parkd.ensure_partition_v1(text, timestamptz, timestamptz) FROM PUBLIC;
-REVOKE ALL ON FUNCTION parkd.ensure_partitions_v1(timestamptz) FROM PUBLIC;

@@ -27,7 +27,7 @@ constexpr std::string_view kBootstrap =
 constexpr std::string_view kStepStart =
     "SET LOCAL lock_timeout = '2s';\n"
     "SET LOCAL statement_timeout = 0;\n"
-    "SELECT pg_advisory_xact_lock(1886540395, 3);\n";
+    "SELECT pg_advisory_xact_lock(1886540395, 4);\n";
 
 std::string checksum_of(const Migration& migration) {
   return to_hex(fnv1a64(migration.up_sql));

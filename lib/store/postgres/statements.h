@@ -1,6 +1,6 @@
 // Every statement the store sends, each with the index it lives on
 // (tests/store/postgres/plan_test.cc looks at the plans). The verbs themselves are functions of
-// migrations/0002_verbs.up.sql.
+// migrations 0002 to 0008.
 #pragma once
 
 #include "lib/store/postgres/connection.h"
@@ -68,7 +68,7 @@ inline constexpr Statement kClaim{
     "retention_us, run_timeout_s, prompt_tokens, max_new_tokens, n_choices, attempts, "
     "max_attempts, interruptions, priority, tokens_are_exact, model, tenant, mailbox_key, "
     "endpoint, custom_id, batch_id, idempotency_key, metadata, body, requeued_from, 'claimed', "
-    "deaths_alone, suspect_group, noted_lease, ord FROM parkd.claim_v2($1, $2, $3, "
+    "deaths_alone, suspect_group, noted_lease, ord FROM parkd.claim_v1($1, $2, $3, "
     "parkd.from_us_v1($4))"};
 // jobs_pkey; history_job where a job is gone
 inline constexpr Statement kFinish{
@@ -79,7 +79,7 @@ inline constexpr Statement kFinish{
 // jobs_pkey
 inline constexpr Statement kRelease{
     "release",
-    "SELECT job_id, run_lease, model, tenant, mailbox_key FROM parkd.release_v2($1::bigint[], "
+    "SELECT job_id, run_lease, model, tenant, mailbox_key FROM parkd.release_v1($1::bigint[], "
     "$2::bigint[], $3::bool[], $4::bigint[], parkd.from_us_v1($5))"};
 // jobs_pkey. One row.
 inline constexpr Statement kNoteDeaths{

@@ -26,7 +26,7 @@ class PostgresPinnedXmin : public testing::TestWithParam<int> {
         "INSERT INTO parkd.jobs (model, body, tenant, priority) SELECT 'm', '{}', 't' || "
         "i % " +
         std::to_string(n_tenants) + ", 'normal' FROM generate_series(1, " + n + ") i");
-    database_.run("INSERT INTO claimed SELECT id, run_lease FROM parkd.claim_v2(" + daemon_ +
+    database_.run("INSERT INTO claimed SELECT id, run_lease FROM parkd.claim_v1(" + daemon_ +
                   ", 'm', " + n + ")");
     database_.run(
         "SELECT count(*) FROM (SELECT array_agg(id) AS ids, array_agg(run_lease) AS leases, "

@@ -1,4 +1,4 @@
--- 0003: what people use: INSERT and COPY, views, parkd.submit, cancel, requeue, batches, roles.
+-- 0009: what people use: INSERT and COPY, views, parkd.submit, cancel, requeue, batches, roles.
 --
 -- Roles (no login of their own; GRANT parkd_submitter TO alice): submitter and reader see one tenant,
 -- the one bound to their login; monitor sees numbers, no bodies; daemon and admin see all.
@@ -307,18 +307,48 @@ BEGIN
   RETURN n;
 END $$;
 
--- A daemon names a model it serves. A second daemon whose files differ is told so and does not claim.
-CREATE FUNCTION parkd.register_model_v1(p_name text, p_content_hash text, p_context_tokens int)
-RETURNS bool LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
-BEGIN
-  INSERT INTO parkd.models AS m (name, content_hash, context_tokens) VALUES (p_name, nullif(p_content_hash, ''), p_context_tokens)
-    ON CONFLICT (name) DO UPDATE SET content_hash = excluded.content_hash, context_tokens = excluded.context_tokens
-    WHERE m.content_hash IS NULL;
-  RETURN (SELECT m.content_hash IS NOT DISTINCT FROM nullif(p_content_hash, '') FROM parkd.models m WHERE m.name = p_name);
-END $$;
 
 -- --- views ---------------------------------------------------------------------------------------
 -- They run as the owner; what a login may see is in their WHERE, behind a barrier.
+
+-- The mailbox for clients without a daemon (jobctl --dsn, or any program): always the login's own tenant;
+-- members of parkd_admin and parkd_daemon may name another.
+
+-- The tenant a call acts for: the login's own when none is named.
+CREATE FUNCTION parkd.tenant_for_v1(p_tenant text) RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+DECLARE v_mine text := parkd.my_tenant();
+BEGIN
+  IF coalesce(p_tenant, '') IN ('', v_mine) THEN RETURN v_mine; END IF;
+  IF parkd.acts_for_any() THEN RETURN p_tenant; END IF;
+  RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+    MESSAGE = format('login %s acts for tenant %s, not for %s', session_user, v_mine, p_tenant),
+    HINT = 'Leave the tenant out, or let an administrator add a row to parkd.tenant_logins.';
+END $$;
+
+-- The messages of a key later than p_after (a message's sequence), in order; none that a later commit
+-- could still precede. mailbox_key.
+CREATE FUNCTION parkd.fetch(p_key text, p_after bigint DEFAULT 0, p_limit int DEFAULT 100, p_tenant text DEFAULT NULL)
+RETURNS SETOF parkd.mailbox LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+BEGIN
+  RETURN QUERY SELECT * FROM parkd.fetch_v1(parkd.tenant_for_v1(p_tenant), p_key, p_after, p_limit);
+END $$;
+
+-- Removes the oldest messages of a key and returns them. Of two takers at a time each gets its own:
+-- neither waits, and a message goes to one. mailbox_key.
+CREATE FUNCTION parkd.take(p_key text, p_limit int DEFAULT 100, p_tenant text DEFAULT NULL)
+RETURNS SETOF parkd.mailbox LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE v_tenant text := parkd.tenant_for_v1(p_tenant); v_sequences bigint[];
+BEGIN
+  v_sequences := ARRAY(
+    SELECT m.sequence FROM parkd.mailbox m
+     WHERE m.mailbox_key = p_key AND m.tenant = v_tenant AND m.expires_at > clock_timestamp()
+     ORDER BY m.sequence LIMIT p_limit FOR UPDATE SKIP LOCKED);
+  RETURN QUERY SELECT * FROM parkd.take_v1(v_tenant, p_key, v_sequences);
+END $$;
 
 CREATE VIEW parkd.results WITH (security_barrier) AS
 SELECT m.job_id AS id, m.mailbox_key, m.custom_id, m.outcome,
@@ -388,6 +418,13 @@ SELECT h.tenant, h.model, (h.finished_at AT TIME ZONE 'UTC')::date AS day, h.out
  WHERE h.tenant = (SELECT parkd.my_tenant()) OR (SELECT parkd.acts_for_any())
  GROUP BY h.tenant, h.model, (h.finished_at AT TIME ZONE 'UTC')::date, h.outcome;
 
+-- What stays of a finished job for 30 days: "done and gone" differs from "never existed". history_job.
+CREATE VIEW parkd.past WITH (security_barrier) AS
+SELECT h.job_id AS id, h.mailbox_key, h.custom_id, h.outcome, h.error_code, h.prompt_tokens, h.completion_tokens,
+       h.model, h.tenant, h.batch_id, h.sequence, h.units, h.created_at, h.finished_at, h.expires_at
+  FROM parkd.history h
+ WHERE h.tenant = (SELECT parkd.my_tenant()) OR (SELECT parkd.acts_for_any());
+
 -- --- rights ----------------------------------------------------------------------------------------
 
 ALTER TABLE parkd.jobs ENABLE ROW LEVEL SECURITY;
@@ -406,12 +443,14 @@ GRANT INSERT (model, body, custom_id, endpoint, tenant, priority, mailbox_key, m
               run_at, deadline, retention, run_timeout, seed, max_attempts) ON parkd.jobs TO parkd_submitter, parkd_admin;
 GRANT INSERT ON parkd.jobs_copy TO parkd_submitter, parkd_admin;
 GRANT SELECT ON parkd.jobs, parkd.mailbox TO parkd_submitter, parkd_reader, parkd_daemon, parkd_admin;
-GRANT SELECT ON parkd.results, parkd.live, parkd.batch_status, parkd.costs, parkd.depth, parkd.depth_by_tenant
+GRANT SELECT ON parkd.results, parkd.past, parkd.live, parkd.batch_status, parkd.costs, parkd.depth, parkd.depth_by_tenant
   TO parkd_submitter, parkd_reader, parkd_daemon, parkd_admin;
 GRANT SELECT ON parkd.depth, parkd.depth_by_tenant, parkd.workers, parkd.pools, parkd.health TO parkd_monitor;
 GRANT SELECT ON parkd.workers, parkd.pools, parkd.health TO parkd_daemon, parkd_admin;
 GRANT SELECT ON parkd.history, parkd.models, parkd.settings, parkd.limits, parkd.tenants, parkd.tenant_logins,
   parkd.batches, parkd.depth_samples, parkd.daemons, parkd.schema_version TO parkd_daemon, parkd_admin;
+GRANT SELECT ON parkd.models, parkd.settings TO parkd_submitter, parkd_reader;
+GRANT SELECT ON parkd.schema_version TO parkd_submitter, parkd_reader, parkd_monitor;
 GRANT DELETE ON parkd.mailbox TO parkd_daemon;
 GRANT INSERT, UPDATE, DELETE ON parkd.models, parkd.limits, parkd.tenants, parkd.tenant_logins, parkd.settings TO parkd_admin;
 
@@ -421,17 +460,21 @@ BEGIN
   FOR f IN SELECT p.oid::regprocedure AS signature, p.proname AS name FROM pg_proc p
             WHERE p.pronamespace = 'parkd'::regnamespace LOOP
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
-    IF f.name IN ('acts_for_any', 'my_tenant') THEN
+    IF f.name IN ('acts_for_any', 'my_tenant', 'us_v1', 'from_us_v1') THEN   -- the last two: plain arithmetic
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
     ELSIF f.name = 'health_v1' THEN     -- a function in a view runs with the caller's rights
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_daemon, parkd_admin, parkd_monitor', f.signature);
-    ELSIF f.name IN ('submit', 'cancel', 'requeue', 'open_batch', 'seal_batch', 'cancel_batch') THEN
+    ELSIF f.name = 'fetch' THEN
+      EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_submitter, parkd_reader, parkd_admin', f.signature);
+    ELSIF f.name IN ('submit', 'cancel', 'take', 'requeue', 'open_batch', 'seal_batch', 'cancel_batch') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_submitter, parkd_admin', f.signature);
+    ELSIF f.name = 'register_model_v1' THEN
+      EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_daemon, parkd_admin', f.signature);
     ELSIF f.name IN ('register_v1', 'heartbeat_v1', 'unregister_v1', 'return_unknown_claims_v1', 'submit_v1', 'claim_v1',
                      'finish_v1', 'release_v1', 'cancel_v1', 'maintain_v1', 'sample_depth_v1', 'horizon_v1',
                      'ensure_partitions_v1', 'ensure_partitions_for_v1', 'fetch_v1', 'take_v1', 'message_of_v1',
-                     'count_messages_v1', 'waiting_singles_v1', 'us_v1', 'from_us_v1', 'now_v1', 'timeline_v1',
-                     'register_model_v1', 'requeue_v1', 'open_batch_v1', 'seal_batch_v1', 'cancel_batch_v1') THEN
+                     'count_messages_v1', 'waiting_singles_v1', 'note_deaths_v1', 'now_v1', 'timeline_v1',
+                     'requeue_v1', 'open_batch_v1', 'seal_batch_v1', 'cancel_batch_v1') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_daemon', f.signature);
     END IF;
   END LOOP;

@@ -1,0 +1,302 @@
+-- 0003: submitting: idempotency keys and what lies behind them, the daemon's submit, limits on the depth,
+-- and what every INSERT into the queue sets off.
+
+-- The delay of a class in the order of claiming.
+CREATE FUNCTION parkd.delay_v1(p parkd.priority) RETURNS interval LANGUAGE sql IMMUTABLE
+  RETURN CASE p WHEN 'critical' THEN interval '0' WHEN 'high' THEN interval '10 minutes'
+                WHEN 'normal' THEN interval '1 hour' ELSE interval '6 hours' END;
+
+-- What two jobs under one idempotency key must agree in, whether they came by INSERT, parkd.submit or a
+-- daemon: all that the submitter chose and nothing that was derived or filled in later. JSON counts by its
+-- value (as jsonb has it: spaces, order of keys and repeated keys do not matter); a model inside the body
+-- is the column's; a seed inside the body is the column's.
+CREATE FUNCTION parkd.content_hash_v1(
+  p_endpoint text, p_model text, p_mailbox_key text, p_custom_id text, p_batch_id text, p_metadata json,
+  p_body json, p_priority parkd.priority, p_seed bigint, p_run_at timestamptz, p_deadline timestamptz,
+  p_run_timeout interval, p_retention interval, p_max_attempts int)
+RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
+DECLARE v_body jsonb; v_metadata jsonb; v_raw text;
+BEGIN
+  BEGIN
+    v_body := p_body;
+    v_metadata := p_metadata;
+    IF jsonb_typeof(v_body) = 'object' THEN v_body := v_body - 'model'; END IF;
+  EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
+    v_body := NULL; v_metadata := NULL;      -- \u0000: no jsonb can hold it, so the bytes count
+    v_raw := p_body::text || E'\x01' || coalesce(p_metadata::text, '');
+  END;
+  RETURN encode(sha256(convert_to(jsonb_build_array(
+    p_endpoint, p_model, coalesce(p_mailbox_key, ''), coalesce(p_custom_id, ''), coalesce(p_batch_id, ''), v_metadata,
+    v_body, v_raw, p_priority, coalesce(v_body -> 'seed', to_jsonb(p_seed)), parkd.us_v1(p_run_at), parkd.us_v1(p_deadline),
+    date_part('epoch', p_run_timeout)::bigint, (date_part('epoch', p_retention) * 1e6)::bigint,
+    p_max_attempts)::text, 'UTF8')), 'hex');
+END $$;
+
+-- Whether an idempotency key that points at this job still holds, and where the job is.
+CREATE FUNCTION parkd.accepted_v1(p_job bigint, p_now timestamptz,
+                                  OUT holds bool, OUT finished bool, OUT mailbox_key text)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+  SELECT j.mailbox_key INTO mailbox_key FROM parkd.jobs j WHERE j.id = p_job;
+  IF FOUND THEN holds := true; finished := false; RETURN; END IF;
+  SELECT h.mailbox_key, h.key_until > p_now
+    INTO mailbox_key, holds FROM parkd.history h WHERE h.job_id = p_job LIMIT 1;
+  finished := true;
+  holds := coalesce(holds, false);
+END $$;
+
+-- Many submits in one commit. p_group says which of them a row belongs to: a group is accepted whole or
+-- not at all, and the refusal of one does not touch the others. What is left out ('' or NULL: mailbox_key,
+-- seed, retention) is filled in here. Of a refused group come rows with a refusal: other_content, sealed,
+-- over (n1: the batch's deadline), deadline, full (n1 members, n2 new, n3 limit), depth (likewise); the
+-- smallest row_index names the culprit.
+CREATE FUNCTION parkd.submit_v1(
+  p_group int[], p_model text[], p_tenant text[], p_priority text[], p_mailbox_key text[],
+  p_custom_id text[], p_batch_id text[], p_metadata text[], p_idempotency_key text[],
+  p_endpoint text[], p_body text[], p_seed bigint[], p_run_at_us bigint[], p_deadline_us bigint[],
+  p_run_timeout_s bigint[], p_retention_us bigint[], p_max_attempts int[], p_n_choices int[], p_prompt_tokens int[],
+  p_max_new_tokens int[], p_exact bool[], p_keyed bool, p_batched bool, p_retention_default_us bigint,
+  p_batch_jobs_max bigint, p_now timestamptz DEFAULT NULL)
+RETURNS TABLE (row_index int, job_id bigint, mailbox_key text, existed bool, finished bool, refusal text,
+               n1 bigint, n2 bigint, n3 bigint)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  v_now   timestamptz := coalesce(p_now, clock_timestamp());
+  v_ids   bigint[];            -- per row: the id it gets; NULL = not to be inserted
+  v_boxes text[];              -- per row: its mailbox key
+  v_mine  bigint[] := '{}';    -- keys of this call: their jobs are not there yet
+  v_bad   int[] := '{}';       -- refused groups
+  v_hash  text;
+  v_batch parkd.batches;
+  v_taken bigint;
+  v_max   bigint;
+  v_room  int;
+  v_at    int;
+  v_asked_b text;
+  v_asked_t text;
+  r       record;
+  a       record;
+  v_key   record;
+BEGIN
+  SELECT array_agg(nextval('parkd.jobs_id_seq') ORDER BY u.i),
+         array_agg(coalesce(nullif(u.m, ''), 'mb-' || left(replace(gen_random_uuid()::text, '-', ''), 24)) ORDER BY u.i)
+    INTO v_ids, v_boxes FROM unnest(p_mailbox_key) WITH ORDINALITY u(m, i);
+  existed := false; finished := false;
+  IF p_keyed THEN
+    FOR r IN SELECT u.i, u.g, u.t, u.k FROM unnest(p_group, p_tenant, p_idempotency_key) WITH ORDINALITY u(g, t, k, i)
+              WHERE u.k <> '' ORDER BY u.t, u.k, u.i LOOP
+      v_hash := parkd.content_hash_v1(p_endpoint[r.i], p_model[r.i], p_mailbox_key[r.i], p_custom_id[r.i], p_batch_id[r.i],
+        nullif(p_metadata[r.i], '')::json, p_body[r.i]::json, p_priority[r.i]::parkd.priority, p_seed[r.i],
+        parkd.from_us_v1(p_run_at_us[r.i]), parkd.from_us_v1(p_deadline_us[r.i]),
+        make_interval(secs => p_run_timeout_s[r.i]), p_retention_us[r.i] * interval '1 microsecond', p_max_attempts[r.i]);
+      INSERT INTO parkd.idempotency AS k (tenant, key, job_id, check_at, content_hash)
+        VALUES (r.t, r.k, v_ids[r.i], v_now + interval '24 hours', v_hash) ON CONFLICT DO NOTHING;
+      IF FOUND THEN v_mine := v_mine || v_ids[r.i]; CONTINUE; END IF;
+      SELECT k.job_id, k.content_hash INTO STRICT v_key FROM parkd.idempotency k
+       WHERE k.tenant = r.t AND k.key = r.k FOR UPDATE;
+      IF v_key.job_id = ANY (v_mine) THEN
+        SELECT true AS holds, false AS finished, v_boxes[array_position(v_ids, v_key.job_id)] AS mailbox_key INTO a;
+      ELSE
+        SELECT x.* INTO a FROM parkd.accepted_v1(v_key.job_id, v_now) x;
+      END IF;
+      IF NOT a.holds THEN        -- of a job that finished long ago: the key is free
+        UPDATE parkd.idempotency k SET job_id = v_ids[r.i], content_hash = v_hash,
+               check_at = v_now + interval '24 hours' WHERE k.tenant = r.t AND k.key = r.k;
+        v_mine := v_mine || v_ids[r.i];
+      ELSE
+        v_ids[r.i] := NULL;
+        IF v_key.content_hash <> v_hash THEN v_bad := v_bad || r.g; END IF;
+        row_index := r.i - 1; job_id := v_key.job_id; mailbox_key := a.mailbox_key;
+        existed := true; finished := a.finished;
+        refusal := CASE WHEN v_key.content_hash <> v_hash THEN 'other_content' END;
+        RETURN NEXT;
+      END IF;
+    END LOOP;
+  END IF;
+
+  job_id := NULL; mailbox_key := NULL; existed := false; finished := false;
+  IF p_batched THEN
+    -- batches_pkey. Each batch is locked once, in the order of ids; a batch_id without a row is a label.
+    v_batch := NULL;
+    FOR r IN SELECT u.b, u.t, u.g, array_agg(u.i::int ORDER BY u.i) AS members
+               FROM unnest(p_group, p_tenant, p_batch_id, v_ids) WITH ORDINALITY u(g, t, b, id, i)
+              WHERE u.b <> '' AND u.id IS NOT NULL GROUP BY u.b, u.t, u.g ORDER BY u.b, u.t, u.g LOOP
+      IF (v_asked_b, v_asked_t) IS DISTINCT FROM (r.b, r.t) THEN
+        v_asked_b := r.b; v_asked_t := r.t;
+        SELECT * INTO v_batch FROM parkd.batches b WHERE b.id = r.b AND b.tenant = r.t FOR UPDATE;
+        v_taken := v_batch.total;
+        v_max := (SELECT least(p_batch_jobs_max, x.max_batch_jobs) FROM parkd.settings x);
+      END IF;
+      CONTINUE WHEN v_batch.id IS NULL;
+      refusal := NULL; v_at := r.members[1]; n1 := NULL; n2 := NULL; n3 := NULL;
+      IF v_batch.sealed_at IS NOT NULL THEN
+        refusal := 'sealed';
+      ELSIF v_batch.deadline <= v_now THEN
+        refusal := 'over'; n1 := parkd.us_v1(v_batch.deadline);
+      ELSE
+        SELECT min(m) INTO v_at FROM unnest(r.members) m WHERE p_deadline_us[m] <> parkd.us_v1(v_batch.deadline);
+        IF v_at IS NOT NULL THEN refusal := 'deadline'; END IF;
+        v_room := greatest(v_max - v_taken, 0);
+        IF cardinality(r.members) > v_room AND (v_at IS NULL OR r.members[v_room + 1] < v_at) THEN
+          refusal := 'full'; v_at := r.members[v_room + 1]; n1 := v_taken; n2 := v_room + 1; n3 := v_max;
+        END IF;
+      END IF;
+      IF refusal IS NULL THEN
+        IF NOT (r.g = ANY (v_bad)) THEN v_taken := v_taken + cardinality(r.members); END IF;
+      ELSE
+        v_bad := v_bad || r.g; row_index := v_at - 1;
+        RETURN NEXT;
+      END IF;
+    END LOOP;
+  END IF;
+  -- The limit of the database, per group; the trigger then leaves these rows alone.
+  v_asked_b := NULL;
+  IF EXISTS (SELECT FROM parkd.limits) THEN
+    FOR r IN SELECT u.m, u.g, min(u.i) AS i, count(*) AS n
+               FROM unnest(p_group, p_model, p_batch_id, v_ids) WITH ORDINALITY u(g, m, b, id, i)
+              WHERE u.b = '' AND u.id IS NOT NULL AND NOT (u.g = ANY (v_bad)) GROUP BY u.m, u.g ORDER BY u.m, u.g LOOP
+      IF v_asked_b IS DISTINCT FROM r.m THEN
+        v_asked_b := r.m;
+        SELECT d.depth, d.max_depth INTO v_taken, v_max FROM parkd.depth_v1(r.m) d;
+      END IF;
+      CONTINUE WHEN v_max IS NULL;
+      IF v_taken + r.n > v_max THEN
+        refusal := 'depth'; row_index := r.i - 1; n1 := v_taken; n2 := r.n; n3 := v_max;
+        v_bad := v_bad || r.g;
+        RETURN NEXT;
+      ELSE
+        v_taken := v_taken + r.n;
+      END IF;
+    END LOOP;
+    PERFORM set_config('parkd.on_full', 'held', true);
+  END IF;
+  IF p_keyed AND v_bad <> '{}' THEN
+    DELETE FROM parkd.idempotency k USING unnest(p_group, p_tenant, p_idempotency_key, v_ids) u(g, t, key, id)
+     WHERE u.g = ANY (v_bad) AND u.id IS NOT NULL AND k.tenant = u.t AND k.key = u.key AND k.job_id = u.id;
+  END IF;
+
+  RETURN QUERY
+  WITH u AS MATERIALIZED (
+    SELECT * FROM unnest(p_group, p_model, p_tenant, p_priority::parkd.priority[], v_boxes, p_custom_id, p_batch_id,
+        p_metadata, p_idempotency_key, p_endpoint, p_body, p_seed, p_run_at_us, p_deadline_us, p_run_timeout_s,
+        p_retention_us, p_max_attempts, p_n_choices, p_prompt_tokens, p_max_new_tokens, p_exact, v_ids) WITH ORDINALITY
+      u(g, model, tenant, priority, mailbox_key, custom_id, batch_id, metadata, idempotency_key, endpoint,
+        body, seed, run_at_us, deadline_us, run_timeout_s, retention_us, max_attempts, n_choices, prompt_tokens,
+        max_new_tokens, exact, id, i)
+     WHERE u.id IS NOT NULL AND NOT (u.g = ANY (v_bad))),
+  stored AS (
+    INSERT INTO parkd.jobs (id, model, tenant, priority, mailbox_key, custom_id, batch_id, metadata,
+        idempotency_key, endpoint, body, seed, created_at, order_key, run_at, deadline, run_timeout,
+        retention, max_attempts, n_choices, prompt_tokens, max_new_tokens, tokens_are_exact, state)
+    OVERRIDING SYSTEM VALUE
+    SELECT u.id, u.model, u.tenant, u.priority, u.mailbox_key, nullif(u.custom_id, ''),
+           nullif(u.batch_id, ''), nullif(u.metadata, '')::json, nullif(u.idempotency_key, ''),
+           u.endpoint, u.body::json, coalesce(u.seed, (random() * 9007199254740991)::bigint), v_now,
+           greatest(v_now, parkd.from_us_v1(u.run_at_us)) + parkd.delay_v1(u.priority),
+           parkd.from_us_v1(u.run_at_us),
+           coalesce(b.deadline, parkd.from_us_v1(u.deadline_us)), make_interval(secs => u.run_timeout_s),
+           coalesce(u.retention_us * interval '1 microsecond', b.retention, p_retention_default_us * interval '1 microsecond'),
+           u.max_attempts, u.n_choices, u.prompt_tokens, u.max_new_tokens, u.exact,
+           CASE WHEN parkd.from_us_v1(u.run_at_us) > v_now THEN 'scheduled' ELSE 'queued' END::parkd.job_state
+      FROM u LEFT JOIN parkd.batches b ON p_batched AND b.id = u.batch_id AND b.tenant = u.tenant ORDER BY u.i)
+  SELECT (u.i - 1)::int, u.id, u.mailbox_key, false, false, NULL::text, NULL::bigint, NULL::bigint, NULL::bigint FROM u;
+END $$;
+
+-- --- limits -------------------------------------------------------------------------------------
+
+-- The limit of a model (its own row or the one of model ''), what it does when full, and the depth as
+-- last sampled. NULLs when there is no limit.
+CREATE FUNCTION parkd.depth_v1(p_model text, OUT depth bigint, OUT max_depth bigint, OUT on_full text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
+BEGIN
+  SELECT l.max_queue_depth, l.on_full INTO max_depth, on_full FROM parkd.limits l
+   WHERE l.model IN (p_model, '') ORDER BY l.model DESC LIMIT 1;
+  IF FOUND THEN
+    depth := coalesce((SELECT d.waiting_singles FROM parkd.depth_samples d WHERE d.model = p_model), 0);
+  END IF;
+END $$;
+
+-- The limit is compared with the last sample of the depth, never with a count of rows. Bound: it is passed
+-- by at most what is submitted within one sampling period (maintain_v1 samples every 5 s while there is a
+-- limit), plus what was open in other transactions. What happens when it is full the submitter chooses:
+-- SET parkd.on_full = 'wait' waits until there is room (statement_timeout bounds it; READ COMMITTED only),
+-- 'refuse' fails at once; without it the row's on_full counts.
+CREATE FUNCTION parkd.hold_limit_v1(p_model text, p_jobs bigint) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
+DECLARE d record; v_choice text := nullif(current_setting('parkd.on_full', true), '');
+BEGIN
+  IF v_choice = 'held' THEN RETURN; END IF;    -- submit_v1 has looked
+  IF v_choice NOT IN ('wait', 'refuse') THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('parkd.on_full is %s', quote_literal(v_choice)), HINT = 'SET parkd.on_full = ''wait'' or ''refuse''.';
+  END IF;
+  LOOP
+    SELECT * INTO d FROM parkd.depth_v1(p_model);
+    EXIT WHEN d.max_depth IS NULL OR d.depth + p_jobs <= d.max_depth OR (d.depth = 0 AND p_jobs > d.max_depth);
+    IF coalesce(v_choice, d.on_full) <> 'wait' THEN
+      RAISE EXCEPTION USING ERRCODE = 'configuration_limit_exceeded',
+        MESSAGE = format('the queue of model %s is full: depth %s, limit %s', p_model, d.depth, d.max_depth),
+        HINT = 'Submit later, or SET parkd.on_full = ''wait'' (with a statement_timeout).';
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+      RAISE EXCEPTION USING ERRCODE = 'configuration_limit_exceeded',
+        MESSAGE = format('the queue of model %s is full: depth %s, limit %s', p_model, d.depth, d.max_depth),
+        HINT = 'A transaction that is not READ COMMITTED cannot wait for room: it never sees any. Submit later.';
+    END IF;
+    PERFORM pg_sleep(0.2);
+  END LOOP;
+END $$;
+
+-- Live single jobs of a model that wait, counted up to p_max: the daemon asks this about once a second
+-- while it has a depth limit of its own, and counts its own submits and claims in between.
+CREATE FUNCTION parkd.waiting_singles_v1(p_model text, p_max bigint) RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET enable_seqscan = off AS $$
+  SELECT (SELECT count(*) FROM (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical'
+                                   AND j.batch_id IS NULL LIMIT p_max) a)
+       + (SELECT count(*) FROM (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'queued' AND j.priority = 'critical'
+                                   AND j.batch_id IS NULL LIMIT p_max) b)
+       + (SELECT count(*) FROM (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'scheduled'
+                                   AND j.batch_id IS NULL LIMIT p_max) c);
+$$;
+
+-- --- after every INSERT -------------------------------------------------------------------------
+
+-- After every INSERT statement into the queue, whoever made it: wake idle daemons, one NOTIFY per
+-- model and only if somebody waits; count batch members; hold the depth limit.
+CREATE FUNCTION parkd.after_insert_v1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off AS $$
+DECLARE r record; b parkd.batches; v_max bigint;
+BEGIN
+  IF EXISTS (SELECT FROM parkd.limits) THEN PERFORM parkd.hold_limit_v1(n.model, n.jobs) FROM (
+    SELECT model, count(*) AS jobs FROM new_rows WHERE batch_id IS NULL AND requeued_from IS NULL GROUP BY model) n;
+  END IF;
+  FOR r IN SELECT batch_id, tenant, count(*) AS jobs FROM new_rows WHERE batch_id IS NOT NULL
+            GROUP BY batch_id, tenant ORDER BY batch_id LOOP
+    -- batches_pkey
+    SELECT * INTO b FROM parkd.batches x WHERE x.id = r.batch_id AND x.tenant = r.tenant FOR UPDATE;
+    CONTINUE WHEN NOT FOUND;    -- a daemon's label
+    v_max := (SELECT s.max_batch_jobs FROM parkd.settings s);
+    IF b.sealed_at IS NOT NULL THEN
+      RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('batch %s is sealed: it takes no more jobs', r.batch_id), HINT = 'Open a new batch.';
+    ELSIF b.total + r.jobs > v_max THEN
+      RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded',
+        MESSAGE = format('batch %s has %s jobs and would get %s more; the limit is %s a batch', r.batch_id, b.total, r.jobs, v_max),
+        HINT = 'Open another batch for the rest. An administrator sets parkd.settings.max_batch_jobs.';
+    END IF;
+    UPDATE parkd.batches x SET total = x.total + r.jobs WHERE x.id = r.batch_id;
+  END LOOP;
+  IF EXISTS (SELECT FROM parkd.waiters) THEN
+    PERFORM pg_notify('parkd_work', m.model)
+      FROM (SELECT DISTINCT n.model FROM new_rows n WHERE n.state = 'queued') m
+     WHERE EXISTS (SELECT FROM parkd.waiters w WHERE w.model = m.model)
+       AND (SELECT s.notify_work FROM parkd.settings s);
+  END IF;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER jobs_after_insert AFTER INSERT ON parkd.jobs REFERENCING NEW TABLE AS new_rows
+  FOR EACH STATEMENT EXECUTE FUNCTION parkd.after_insert_v1();

@@ -1,0 +1,377 @@
+-- 0004: claiming, giving back, and the notes about deaths of a process.
+
+-- Up to p_max queued jobs of a model, in the order of DESIGN.md: critical ones by order_key; then
+-- tenants by start-time fair queueing of need; in a tenant by order_key, id. Claimers do not wait for
+-- each other and do not starve each other: LIMIT counts rows after SKIP LOCKED has passed over those
+-- that others hold. Reads per claim: about p_max rows (plus 2 * p_max per tenant when tenants share).
+-- PK001 as in heartbeat_v1.
+CREATE FUNCTION parkd.claim_v1(p_daemon bigint, p_model text, p_max int, p_now timestamptz DEFAULT NULL)
+RETURNS TABLE (
+  ord bigint, id bigint, run_lease bigint, created_us bigint, order_us bigint, run_at_us bigint,
+  deadline_us bigint, claimed_us bigint, seed bigint, retention_us bigint, run_timeout_s bigint,
+  prompt_tokens int, max_new_tokens int, n_choices int, attempts int, max_attempts int,
+  interruptions int, priority parkd.priority, tokens_are_exact bool, model text, tenant text,
+  mailbox_key text, endpoint text, custom_id text, batch_id text, idempotency_key text, metadata json,
+  body json, requeued_from bigint, deaths_alone int, suspect_group bigint, noted_lease bigint)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  v_now   timestamptz := coalesce(p_now, clock_timestamp());
+  v_epoch bigint;
+  v_start timestamptz;
+  v_ids   bigint[];
+  v_first text;
+  v_last  text;
+  v_marks jsonb := parkd.marks_v1(p_model);   -- NULL: look at everything
+  v_reads bigint := pg_stat_get_xact_tuples_returned('parkd.jobs_queue'::regclass);
+  v_n     int;
+BEGIN
+  SELECT d.fence_epoch, d.server_start INTO v_epoch, v_start FROM parkd.daemons d
+   WHERE d.id = p_daemon AND d.lost_at IS NULL AND d.beat_at + d.ttl > v_now
+     AND d.timeline = parkd.timeline_v1();
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'PK001',
+      MESSAGE = format('daemon %s is no longer registered with this database', p_daemon);
+  END IF;
+  IF v_start = pg_postmaster_start_time() THEN
+    -- A claim that a crash of the server forgets is a job that is claimed again: not worth a sync.
+    PERFORM set_config('synchronous_commit', 'off', true);
+  ELSE
+    -- It has forgotten some: their leases must not be given out a second time.
+    v_epoch := parkd.current_epoch_v1();
+    UPDATE parkd.daemons d SET fence_epoch = v_epoch, server_start = pg_postmaster_start_time() WHERE d.id = p_daemon;
+  END IF;
+  IF EXISTS (SELECT FROM parkd.models m WHERE m.name = p_model AND m.paused_at IS NOT NULL) THEN RETURN; END IF;
+
+  IF EXISTS (SELECT FROM parkd.jobs j WHERE j.state = 'scheduled' AND j.run_at <= v_now) THEN
+    PERFORM parkd.promote_v1(v_now);
+  END IF;
+  -- jobs_critical
+  v_ids := ARRAY(SELECT j.id FROM parkd.jobs j
+     WHERE j.model = p_model AND j.state = 'queued' AND j.priority = 'critical'
+       AND (j.deadline IS NULL OR j.deadline > v_now)
+     ORDER BY j.order_key, j.id LIMIT p_max FOR UPDATE SKIP LOCKED);
+  IF cardinality(v_ids) < p_max THEN
+    v_n := cardinality(v_ids);
+    IF v_marks IS NULL THEN
+      -- jobs_queue, its two ends: is there more than one tenant?
+      SELECT j.tenant INTO v_first FROM parkd.jobs j
+       WHERE j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical'
+       ORDER BY j.tenant LIMIT 1;
+      SELECT j.tenant INTO v_last FROM parkd.jobs j
+       WHERE j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical'
+       ORDER BY j.tenant DESC LIMIT 1;
+    ELSE
+      SELECT min(k.tenant), max(k.tenant) INTO v_first, v_last FROM jsonb_object_keys(v_marks) k(tenant);
+    END IF;
+    IF v_first = v_last THEN
+      -- Alone, a tenant pays nothing: whoever comes next starts level with it.
+      UPDATE parkd.shares s SET tags = '{}' WHERE s.model = p_model AND s.tags <> '{}';
+      v_ids := v_ids || ARRAY(SELECT j.id FROM parkd.jobs j
+         WHERE j.model = p_model AND j.tenant = v_first AND j.state = 'queued' AND j.priority <> 'critical'
+           AND j.order_key >= coalesce((v_marks ->> v_first)::timestamptz, '-infinity')
+           AND (j.deadline IS NULL OR j.deadline > v_now)
+         ORDER BY j.order_key, j.id LIMIT p_max - v_n FOR UPDATE SKIP LOCKED);
+    ELSIF v_first IS NOT NULL THEN
+      v_ids := v_ids || parkd.fair_choice_v1(p_model, p_max - v_n, v_now, v_marks);
+    END IF;
+    PERFORM parkd.mark_v1(p_model, v_ids[v_n + 1:], v_marks IS NULL,
+      pg_stat_get_xact_tuples_returned('parkd.jobs_queue'::regclass) - v_reads, p_max);
+  END IF;
+
+  IF cardinality(v_ids) < p_max THEN
+    IF NOT EXISTS (SELECT FROM parkd.waiters w WHERE w.model = p_model AND w.daemon_id = p_daemon) THEN
+      INSERT INTO parkd.waiters VALUES (p_model, p_daemon) ON CONFLICT DO NOTHING;
+    END IF;
+  ELSE
+    DELETE FROM parkd.waiters w WHERE w.model = p_model AND w.daemon_id = p_daemon;
+  END IF;
+  IF v_ids = '{}' THEN RETURN; END IF;
+
+  RETURN QUERY
+  UPDATE parkd.jobs j
+     SET state = 'claimed', daemon_id = p_daemon, claimed_at = v_now,
+         run_lease = greatest(j.run_lease + 1, (v_epoch << 32) + 1)
+    FROM unnest(v_ids) WITH ORDINALITY c(id, ord)
+   WHERE j.id = c.id
+  RETURNING c.ord, j.id, j.run_lease, parkd.us_v1(j.created_at), parkd.us_v1(j.order_key),
+    parkd.us_v1(j.run_at), parkd.us_v1(j.deadline), parkd.us_v1(j.claimed_at), j.seed,
+    (date_part('epoch', j.retention) * 1e6)::bigint, date_part('epoch', j.run_timeout)::bigint,
+    j.prompt_tokens, j.max_new_tokens, j.n_choices, j.attempts, j.max_attempts, j.interruptions,
+    j.priority, j.tokens_are_exact, j.model, j.tenant, j.mailbox_key, j.endpoint, j.custom_id,
+    j.batch_id, j.idempotency_key, j.metadata, j.body, j.requeued_from,
+    j.deaths_alone, j.suspect_group, j.noted_lease;
+END $$;
+
+-- Start-time fair queueing (Goyal, Vin, Cheng 1996): a job's start tag is max(virtual time, its
+-- tenant's finish tag); the smallest is served; the finish tag is start + need / weight. Locks the
+-- chosen rows and returns them in order. Looks at up to 128 tenants at a time, as a ring.
+-- The tags are locked, so claimers that share tenants take turns; if one that does not read its answer
+-- keeps them for half a second, the others go on without charging anybody.
+CREATE FUNCTION parkd.fair_choice_v1(p_model text, p_max int, p_now timestamptz, p_marks jsonb)
+RETURNS bigint[] LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET lock_timeout = '500ms'
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  s         parkd.shares;
+  v_charge  bool := true;
+  v_tenants text[];
+  v_window  int;
+  v_ids     bigint[] := '{}';
+  v_tags    jsonb;
+  v_virtual float8;
+  r         record;
+BEGIN
+  INSERT INTO parkd.shares (model) SELECT p_model
+   WHERE NOT EXISTS (SELECT FROM parkd.shares x WHERE x.model = p_model) ON CONFLICT DO NOTHING;
+  BEGIN
+    SELECT * INTO STRICT s FROM parkd.shares x WHERE x.model = p_model FOR UPDATE;
+  EXCEPTION WHEN lock_not_available THEN
+    SELECT * INTO STRICT s FROM parkd.shares x WHERE x.model = p_model;
+    v_charge := false;
+  END;
+  v_tenants := CASE WHEN p_marks IS NULL THEN parkd.queued_tenants_v1(p_model, s.after_tenant, 128)
+                    ELSE ARRAY(SELECT k.tenant FROM jsonb_object_keys(p_marks) k(tenant)) END;
+  -- Enough to fill the claim from any one tenant while tenants are few; with many, tags even out over
+  -- the next claims what a short window cut off.
+  v_window := greatest(least(2 * p_max, 1024 / greatest(cardinality(v_tenants), 1)), 4);
+  v_tags := s.tags;
+  v_virtual := s.virtual_time;
+  FOR r IN
+    WITH head AS MATERIALIZED (
+      SELECT t.tenant, q.id, q.order_key, q.need / coalesce(w.weight, 1) AS cost,
+             greatest(s.virtual_time, coalesce((s.tags ->> t.tenant)::float8, s.virtual_time)) AS tag
+        FROM unnest(v_tenants) t(tenant)
+        CROSS JOIN LATERAL (
+          SELECT j.id, j.order_key, greatest(j.n_choices::float8 * (j.prompt_tokens + j.max_new_tokens), 1) AS need
+            FROM parkd.jobs j
+           WHERE j.model = p_model AND j.tenant = t.tenant AND j.state = 'queued'
+             AND j.order_key >= coalesce((p_marks ->> t.tenant)::timestamptz, '-infinity')
+             AND j.priority <> 'critical' AND (j.deadline IS NULL OR j.deadline > p_now)
+           ORDER BY j.order_key, j.id LIMIT v_window) q
+        LEFT JOIN parkd.tenants w ON w.name = t.tenant),
+    tagged AS (
+      SELECT h.id, h.tenant, h.cost, h.order_key,
+             h.tag + sum(h.cost) OVER (PARTITION BY h.tenant ORDER BY h.order_key, h.id) - h.cost AS start_tag
+        FROM head h),
+    chosen AS MATERIALIZED (
+      SELECT t.id, t.tenant, t.cost, t.start_tag, row_number() OVER (ORDER BY t.start_tag, t.order_key, t.id) AS ord
+        FROM tagged t)
+    SELECT c.id, c.tenant, c.cost, c.start_tag FROM chosen c JOIN parkd.jobs j ON j.id = c.id
+     WHERE j.state = 'queued' ORDER BY c.ord LIMIT p_max FOR UPDATE OF j SKIP LOCKED
+  LOOP
+    v_ids := v_ids || r.id;
+    v_tags := v_tags || jsonb_build_object(r.tenant, r.start_tag + r.cost);
+    v_virtual := greatest(v_virtual, r.start_tag);
+  END LOOP;
+  IF v_charge THEN
+    UPDATE parkd.shares x
+       SET virtual_time = v_virtual,
+           tags = (SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}') FROM jsonb_each(v_tags) e
+                    WHERE e.value::float8 > v_virtual),
+           after_tenant = CASE WHEN p_marks IS NOT NULL THEN x.after_tenant
+                               WHEN cardinality(v_tenants) < 128 THEN '' ELSE v_tenants[128] END
+     WHERE x.model = p_model;
+  END IF;
+  -- What others held made the window too short: take what is there, tenant by tenant.
+  FOR i IN 1..cardinality(v_tenants) LOOP
+    EXIT WHEN cardinality(v_ids) >= p_max;
+    v_ids := v_ids || ARRAY(SELECT j.id FROM parkd.jobs j
+       WHERE j.model = p_model AND j.tenant = v_tenants[i] AND j.state = 'queued'
+         AND j.order_key >= coalesce((p_marks ->> v_tenants[i])::timestamptz, '-infinity')
+         AND j.priority <> 'critical' AND (j.deadline IS NULL OR j.deadline > p_now)
+         AND j.id <> ALL (v_ids)
+       ORDER BY j.order_key, j.id LIMIT p_max - cardinality(v_ids) FOR UPDATE SKIP LOCKED);
+  END LOOP;
+  RETURN v_ids;
+END $$;
+
+-- Tenants with queued jobs of the model, from p_after on and round to it again: one index probe each.
+CREATE FUNCTION parkd.queued_tenants_v1(p_model text, p_after text, p_max int)
+RETURNS text[] LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE v_tenants text[] := '{}'; v_at text := p_after; v_next text; v_wrapped bool := p_after = '';
+BEGIN
+  WHILE cardinality(v_tenants) < p_max LOOP
+    SELECT j.tenant INTO v_next FROM parkd.jobs j
+     WHERE j.model = p_model AND j.tenant > v_at AND j.state = 'queued' AND j.priority <> 'critical'
+     ORDER BY j.tenant LIMIT 1;
+    IF NOT FOUND THEN
+      EXIT WHEN v_wrapped;
+      v_wrapped := true;
+      v_at := '';
+      CONTINUE;
+    END IF;
+    EXIT WHEN v_wrapped AND p_after <> '' AND v_next > p_after;
+    v_tenants := v_tenants || v_next;
+    v_at := v_next;
+  END LOOP;
+  RETURN v_tenants;
+END $$;
+
+-- Scheduled jobs whose time has come. One index probe when there are none.
+CREATE FUNCTION parkd.promote_v1(p_now timestamptz) RETURNS text[] LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE v_models text[];
+BEGIN
+  -- jobs_scheduled
+  WITH due AS MATERIALIZED (
+    SELECT j.id FROM parkd.jobs j WHERE j.state = 'scheduled' AND j.run_at <= p_now
+     ORDER BY j.run_at LIMIT 2000 FOR UPDATE SKIP LOCKED),
+  woken AS (UPDATE parkd.jobs j SET state = 'queued' FROM due WHERE j.id = due.id RETURNING j.model)
+  SELECT array_agg(DISTINCT w.model) INTO v_models FROM woken w;
+  PERFORM pg_notify('parkd_work', m.model) FROM unnest(v_models) m(model)
+   WHERE EXISTS (SELECT FROM parkd.waiters w WHERE w.model = m.model);
+  RETURN v_models;
+END $$;
+
+-- --- marks ---------------------------------------------------------------------------------------
+--
+-- Claims stay cheap while old rows cannot be removed (a transaction somewhere pins xmin). An index entry of
+-- a job that left the queue is read by every claim until vacuum may take it away; after 100,000 jobs a claim
+-- read 200,000 of them.
+--
+-- A claim that read far more entries than it took leaves marks in its session: from which order_key on each
+-- tenant had jobs. The next claims of this session start there, so many that they pay for what that one read
+-- (twenty entries a job), and for 5 s at most. A job that turns up below a mark (given back, or of a higher
+-- priority), or of a tenant without one, waits for that long. Where nothing pins xmin there are no marks, and
+-- order is exact.
+
+-- Custom settings of the session hold them: a hint, worth nothing to anybody else. NULL: there are none.
+CREATE FUNCTION parkd.marks_v1(p_model text) RETURNS jsonb LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+DECLARE v_mark jsonb := nullif(current_setting('parkd.marks', true), '')::jsonb -> p_model;
+BEGIN
+  RETURN CASE WHEN (v_mark ->> 'claims_left')::int > 0 AND (v_mark ->> 'until')::timestamptz > clock_timestamp()
+              THEN v_mark -> 'tenants' END;
+END $$;
+
+-- After a claim of p_ids that read p_reads index entries; complete: without marks.
+CREATE FUNCTION parkd.mark_v1(p_model text, p_ids bigint[], p_complete bool, p_reads bigint, p_max int)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  v_marks   jsonb := coalesce(nullif(current_setting('parkd.marks', true), '')::jsonb, '{}');
+  v_mark    jsonb := coalesce(v_marks -> p_model, '{}');
+  v_tenants jsonb;
+BEGIN
+  IF p_complete AND p_reads <= 1000 + 20 * p_max THEN
+    IF v_marks ? p_model THEN PERFORM set_config('parkd.marks', (v_marks - p_model)::text, false); END IF;
+    RETURN;
+  END IF;
+  -- jobs_pkey. Tenants without a job in this claim keep their mark.
+  SELECT coalesce(v_mark -> 'tenants', '{}') || coalesce(jsonb_object_agg(m.tenant, m.low), '{}')
+    INTO v_tenants
+    FROM (SELECT j.tenant, min(j.order_key) AS low FROM parkd.jobs j WHERE j.id = ANY (p_ids) GROUP BY j.tenant) m;
+  IF v_tenants = '{}' OR (SELECT count(*) FROM jsonb_object_keys(v_tenants)) > 256 THEN
+    v_marks := v_marks - p_model;
+  ELSIF p_complete THEN
+    v_marks := v_marks || jsonb_build_object(p_model, jsonb_build_object('tenants', v_tenants,
+      'claims_left', p_reads / (20 * p_max), 'until', clock_timestamp() + interval '5 s'));
+  ELSE
+    v_marks := v_marks || jsonb_build_object(p_model, v_mark || jsonb_build_object('tenants', v_tenants,
+      'claims_left', (v_mark ->> 'claims_left')::int - 1));
+  END IF;
+  PERFORM set_config('parkd.marks', v_marks::text, false);
+END $$;
+
+-- --- giving back ----------------------------------------------------------------------------------
+
+-- A spent attempt clears the poison notes: the job ran, and the process lived. A job whose cancel was asked for meanwhile ends instead; its (tenant, mailbox_key) say so.
+CREATE FUNCTION parkd.release_v1(p_ids bigint[], p_leases bigint[], p_spend bool[], p_run_at_us bigint[],
+                                 p_now timestamptz DEFAULT NULL)
+RETURNS TABLE (job_id bigint, run_lease bigint, model text, tenant text, mailbox_key text)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); r record;
+BEGIN
+  FOR r IN
+    UPDATE parkd.jobs j
+       SET state = CASE WHEN j.cancel_at IS NULL AND i.run_at > v_now THEN 'scheduled' ELSE 'queued' END::parkd.job_state,
+           run_at = coalesce(i.run_at, j.run_at), attempts = j.attempts + i.spend::int,
+           daemon_id = NULL, claimed_at = NULL,
+           deaths_alone = CASE WHEN i.spend THEN 0 ELSE j.deaths_alone END,
+           suspect_group = CASE WHEN i.spend THEN 0 ELSE j.suspect_group END,
+           interruptions = CASE WHEN i.spend THEN 0 ELSE j.interruptions END
+      FROM (SELECT u.id, u.lease, u.spend, parkd.from_us_v1(u.run_at_us) AS run_at
+              FROM unnest(p_ids, p_leases, p_spend, p_run_at_us) u(id, lease, spend, run_at_us)) i
+     WHERE j.id = i.id AND j.run_lease = i.lease AND j.daemon_id IS NOT NULL
+    RETURNING j.id, j.run_lease, j.model, j.state, j.cancel_at
+  LOOP
+    job_id := r.id; run_lease := r.run_lease; model := NULL; tenant := NULL; mailbox_key := NULL;
+    IF r.cancel_at IS NOT NULL THEN
+      SELECT e.tenant, e.mailbox_key INTO tenant, mailbox_key
+        FROM parkd.end_waiting_v1(ARRAY[r.id], 'cancelled', v_now) e;
+    ELSIF r.state = 'queued' THEN
+      model := r.model;
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+  PERFORM pg_notify('parkd_work', w.model) FROM parkd.waiters w
+   WHERE w.model IN (SELECT j.model FROM unnest(p_ids) i(id) JOIN parkd.jobs j ON j.id = i.id WHERE j.state = 'queued');
+END $$;
+
+-- --- poison -------------------------------------------------------------------------------------------
+--
+-- Which jobs were in the engine when a process died. The rule is judge_death's in lib/store/rules.h; this is
+-- that rule in SQL, and the conformance suite holds the two together. A suspect claimed by another daemon
+-- carries its notes with it, and is alone there too.
+
+-- judge_death. One row: suspects, quarantined; and of each job that ended its tenant and mailbox_key.
+-- jobs_pkey; finish_v1 for those that end.
+CREATE FUNCTION parkd.note_deaths_v1(p_ids bigint[], p_leases bigint[], p_noted bool, p_now timestamptz DEFAULT NULL)
+RETURNS TABLE (suspects bigint, quarantined bigint, tenants text[], mailbox_keys text[])
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  v_now     timestamptz := coalesce(p_now, clock_timestamp());
+  v_present bigint := (SELECT count(DISTINCT i.id) FROM unnest(p_ids) i(id));
+  v_accused bigint[];
+  v_groups  bigint[] := ARRAY[nextval('parkd.suspect_groups'), nextval('parkd.suspect_groups')];
+  v_ended   bigint[];
+  v_leases  bigint[];
+  n         int;
+BEGIN
+  PERFORM FROM parkd.jobs j WHERE j.id = ANY (p_ids) ORDER BY j.id FOR UPDATE;
+  WITH changed AS (
+    UPDATE parkd.jobs j SET noted_lease = i.lease, interruptions = j.interruptions + 1
+      FROM (SELECT u.id, max(u.lease) AS lease FROM unnest(p_ids, p_leases) u(id, lease) GROUP BY u.id) i
+     WHERE j.id = i.id AND i.lease > j.noted_lease
+    RETURNING j.id, j.interruptions)
+  SELECT array_agg(c.id ORDER BY c.id) INTO v_accused FROM changed c WHERE p_noted OR c.interruptions >= 20;
+  v_accused := coalesce(v_accused, '{}');
+  n := cardinality(v_accused);
+  WITH accused AS (
+    UPDATE parkd.jobs j
+       SET suspect_group = v_groups[CASE WHEN a.place <= (n + 1) / 2 THEN 1 ELSE 2 END],
+           deaths_alone = j.deaths_alone + (v_present = 1)::int
+      FROM unnest(v_accused) WITH ORDINALITY a(id, place) WHERE j.id = a.id
+    RETURNING j.id, j.deaths_alone)
+  SELECT array_agg(a.id ORDER BY a.id) INTO v_ended FROM accused a WHERE a.deaths_alone >= 2;
+  v_ended := coalesce(v_ended, '{}');
+  suspects := n - cardinality(v_ended);
+  quarantined := cardinality(v_ended);
+  IF quarantined > 0 THEN
+    -- Whoever holds it: a claim by nobody (daemon 0), finished in this transaction.
+    UPDATE parkd.jobs j SET state = 'claimed', daemon_id = 0, run_lease = 0 WHERE j.id = ANY (v_ended);
+    PERFORM parkd.ensure_partitions_for_v1(v_ended, v_now);
+    v_leases := array_fill(0::bigint, ARRAY[quarantined::int]);
+    SELECT array_agg(f.tenant), array_agg(f.mailbox_key) INTO tenants, mailbox_keys
+      FROM parkd.finish_v1(v_ended, v_leases, array_fill('quarantined'::text, ARRAY[quarantined::int]),
+        array_fill('quarantined'::text, ARRAY[quarantined::int]),
+        array_fill('the process died twice with only this job in the engine; requeue it to try again'::text,
+                   ARRAY[quarantined::int]),
+        array_fill(''::text, ARRAY[quarantined::int]), array_fill(500, ARRAY[quarantined::int]),
+        array_fill(''::text, ARRAY[quarantined::int]), array_fill(0, ARRAY[quarantined::int]),
+        array_fill(0, ARRAY[quarantined::int]), v_leases, v_leases, v_leases, v_now) f
+     WHERE f.answer = 0;
+  END IF;
+  RETURN NEXT;
+END $$;

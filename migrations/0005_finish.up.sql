@@ -1,0 +1,241 @@
+-- 0005: every way a job ends, and requeueing what did not complete.
+
+-- Whether a choice of this response ended at its token limit.
+CREATE FUNCTION parkd.is_truncated_v1(p json) RETURNS bool LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+  SELECT CASE WHEN json_typeof(p) = 'object' AND json_typeof(p -> 'choices') = 'array'
+              THEN EXISTS (SELECT FROM json_array_elements(p -> 'choices') c WHERE json_typeof(c) = 'object' AND c ->> 'finish_reason' = 'length')
+              ELSE false END;
+$$;
+
+-- Ends claimed jobs: job out, message and history in, batch counters moved, one statement, fenced.
+-- answer: 0 finished_now, 1 already_by_this_lease, 2 lease_lost. An item that was finished may also be
+-- listed as 1: the smaller answer counts.
+CREATE FUNCTION parkd.finish_v1(
+  p_ids bigint[], p_leases bigint[], p_outcomes text[], p_codes text[], p_messages text[],
+  p_params text[], p_status int[], p_bodies text[], p_prompt int[], p_completion int[],
+  p_units bigint[], p_queue_us bigint[], p_run_us bigint[], p_now timestamptz DEFAULT NULL)
+RETURNS TABLE (job_id bigint, run_lease bigint, answer int, tenant text, mailbox_key text)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_n int;
+BEGIN
+  PERFORM parkd.enter_finish_v1();
+  RETURN QUERY
+  WITH i AS (
+    SELECT * FROM unnest(p_ids, p_leases, p_outcomes, p_codes, p_messages, p_params, p_status, p_bodies,
+                         p_prompt, p_completion, p_units, p_queue_us, p_run_us)
+      i(id, lease, outcome, code, message, param, status, body, prompt, completion, units, queue_us, run_us)),
+  gone AS (
+    DELETE FROM parkd.jobs j USING i
+     -- daemon_id IS NOT NULL is state = 'claimed' (a CHECK says so), in words that keep the planner
+     -- from walking jobs_claimed when its statistics believe that few are claimed
+     WHERE j.id = i.id AND j.run_lease = i.lease AND j.daemon_id IS NOT NULL
+    RETURNING j.id, j.run_lease, j.created_at,
+      CASE WHEN j.batch_id IS NULL OR j.deadline IS NULL THEN v_now + j.retention
+           -- done early, a member stays until the reader of the whole batch can have come
+           ELSE least(greatest(v_now, j.deadline) + j.retention, v_now + interval '60 days')
+      END AS expires_at,
+      CASE WHEN j.idempotency_key IS NOT NULL THEN v_now + greatest(j.retention, interval '24 hours')
+      END AS key_until,
+      j.attempts + (i.outcome = 'failed' AND i.code IN ('internal', 'device_lost', 'out_of_resources'))::int
+        AS attempts,
+      j.tenant, j.mailbox_key, j.model, j.custom_id, j.batch_id, j.metadata, i.outcome::parkd.outcome AS outcome,
+      nullif(i.code, '') AS code, nullif(i.message, '') AS message, nullif(i.param, '') AS param, i.status,
+      nullif(i.body, '')::json AS body, i.prompt, i.completion, i.units, i.queue_us, i.run_us,
+      CASE WHEN i.outcome <> 'completed' THEN json_build_object(
+        'endpoint', j.endpoint, 'priority', j.priority, 'seed', j.seed, 'run_timeout', j.run_timeout,
+        'retention', j.retention, 'max_attempts', j.max_attempts, 'n_choices', j.n_choices,
+        'prompt_tokens', j.prompt_tokens, 'max_new_tokens', j.max_new_tokens,
+        'tokens_are_exact', j.tokens_are_exact, 'body', j.body) END AS request,
+      nextval('parkd.message_sequence') AS sequence),
+  message AS (
+    INSERT INTO parkd.mailbox (sequence, job_id, run_lease, created_at, finished_at, expires_at, queue_us,
+        run_us, units, prompt_tokens, completion_tokens, status_code, attempts, outcome, tenant,
+        mailbox_key, model, custom_id, batch_id, error_code, error_message, error_param, metadata, body, request)
+    SELECT g.sequence, g.id, g.run_lease, g.created_at, v_now, g.expires_at, g.queue_us, g.run_us, g.units,
+           g.prompt, g.completion, g.status, g.attempts, g.outcome, g.tenant, g.mailbox_key, g.model,
+           g.custom_id, g.batch_id, g.code, g.message, g.param, g.metadata, g.body, g.request FROM gone g),
+  past AS (
+    INSERT INTO parkd.history (job_id, run_lease, sequence, created_at, finished_at, expires_at, key_until,
+        run_us, units, prompt_tokens, completion_tokens, outcome, tenant, mailbox_key, model, custom_id,
+        batch_id, error_code)
+    SELECT g.id, g.run_lease, g.sequence, g.created_at, v_now, g.expires_at, g.key_until, g.run_us, g.units,
+           g.prompt, g.completion, g.outcome, g.tenant, g.mailbox_key, g.model, g.custom_id, g.batch_id, g.code
+      FROM gone g),
+  counted AS (
+    -- batches_pkey. Locked in the order of ids, so that two finishes cannot wait for each other.
+    UPDATE parkd.batches b
+       SET completed = b.completed + c.completed, failed = b.failed + c.failed, cancelled = b.cancelled + c.cancelled,
+           deadline_missed = b.deadline_missed + c.deadline_missed, quarantined = b.quarantined + c.quarantined,
+           truncated = b.truncated + c.truncated,
+           finished_at = CASE WHEN b.sealed_at IS NOT NULL
+               AND b.completed + b.failed + b.cancelled + b.deadline_missed + b.quarantined + c.n >= b.total THEN v_now END
+      FROM (SELECT x.id, n.* FROM parkd.batches x JOIN (
+              SELECT g.batch_id, g.tenant, count(*) AS n,
+                     count(*) FILTER (WHERE g.outcome = 'completed') AS completed,
+                     count(*) FILTER (WHERE g.outcome = 'failed') AS failed,
+                     count(*) FILTER (WHERE g.outcome = 'cancelled') AS cancelled,
+                     count(*) FILTER (WHERE g.outcome = 'deadline_missed') AS deadline_missed,
+                     count(*) FILTER (WHERE g.outcome = 'quarantined') AS quarantined,
+                     count(*) FILTER (WHERE g.outcome = 'completed' AND parkd.is_truncated_v1(g.body)) AS truncated
+                FROM gone g WHERE g.batch_id IS NOT NULL GROUP BY g.batch_id, g.tenant) n
+              ON x.id = n.batch_id AND x.tenant = n.tenant ORDER BY x.id FOR UPDATE OF x) c
+     WHERE b.id = c.id)
+  SELECT g.id, g.run_lease, 0, g.tenant, g.mailbox_key FROM gone g;
+  GET DIAGNOSTICS v_n = ROW_COUNT;
+  IF v_n < cardinality(p_ids) THEN
+    RETURN QUERY
+    SELECT i.id, i.lease, CASE WHEN i.lease <> 0 AND EXISTS (
+               SELECT FROM parkd.history h WHERE h.job_id = i.id AND h.run_lease = i.lease) THEN 1 ELSE 2 END,
+           NULL::text, NULL::text
+      FROM unnest(p_ids, p_leases) i(id, lease);
+  END IF;
+  IF v_n > 0 AND (SELECT s.notify_results FROM parkd.settings s) THEN
+    PERFORM pg_notify('parkd_results', k.tenant || ' ' || k.mailbox_key) FROM (
+      SELECT DISTINCT h.tenant, h.mailbox_key FROM unnest(p_ids) i(id) JOIN parkd.history h ON h.job_id = i.id) k
+     WHERE octet_length(k.tenant) + octet_length(k.mailbox_key) < 7900;
+  END IF;
+END $$;
+
+-- Looks at the fence, then announces that this transaction is about to draw message sequences above
+-- the present one. The lock ends with the transaction; the lower 32 bits are enough, for readers
+-- compare by distance.
+CREATE FUNCTION parkd.enter_finish_v1() RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+BEGIN
+  PERFORM parkd.current_epoch_v1();
+  PERFORM pg_advisory_xact_lock_shared(1886540396, ((s.last_value + s.is_called::int) & 4294967295)::bit(32)::int)
+     FROM parkd.message_sequence s;
+END $$;
+
+-- Ends jobs that are not claimed, as cancelled or deadline_missed (the endings of lib/store/rules.cc).
+-- Returns (tenant, mailbox_key) of each.
+CREATE FUNCTION parkd.end_waiting_v1(p_ids bigint[], p_outcome parkd.outcome, p_now timestamptz)
+RETURNS TABLE (tenant text, mailbox_key text) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE v_ids bigint[]; v_leases bigint[]; n int;
+BEGIN
+  -- Through the same door as every ending: a claim by nobody (daemon 0), finished in this transaction.
+  WITH mine AS (
+    UPDATE parkd.jobs j SET state = 'claimed', daemon_id = 0, run_lease = 0
+     WHERE j.id = ANY (p_ids) AND j.daemon_id IS NULL RETURNING j.id)
+  SELECT coalesce(array_agg(u.id ORDER BY u.n), '{}'), count(*) INTO v_ids, n    -- in the order given
+    FROM unnest(p_ids) WITH ORDINALITY u(id, n) WHERE u.id IN (SELECT m.id FROM mine m);
+  IF n = 0 THEN RETURN; END IF;
+  PERFORM parkd.ensure_partitions_for_v1(v_ids, p_now);
+  RETURN QUERY
+  SELECT f.tenant, f.mailbox_key FROM parkd.finish_v1(
+    v_ids, array_fill(0::bigint, ARRAY[n]), array_fill(p_outcome::text, ARRAY[n]),
+    array_fill(p_outcome::text, ARRAY[n]),
+    array_fill(CASE p_outcome WHEN 'cancelled' THEN 'the job was cancelled before it ran'
+                              ELSE 'the deadline passed before the job ran' END, ARRAY[n]),
+    array_fill(''::text, ARRAY[n]),
+    array_fill(CASE p_outcome WHEN 'cancelled' THEN 499 ELSE 408 END, ARRAY[n]),
+    array_fill(''::text, ARRAY[n]), array_fill(0, ARRAY[n]),
+    array_fill(0, ARRAY[n]), array_fill(0::bigint, ARRAY[n]), array_fill(0::bigint, ARRAY[n]),
+    array_fill(0::bigint, ARRAY[n]), p_now) f WHERE f.answer = 0;
+END $$;
+
+CREATE FUNCTION parkd.cancel_v1(p_id bigint, p_tenant text, p_history interval DEFAULT '30 days',
+    p_now timestamptz DEFAULT NULL, OUT answer text, OUT run_lease bigint, OUT mine bigint,
+    OUT tenant text, OUT mailbox_key text) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); r record;
+BEGIN
+  SELECT j.state, j.daemon_id, j.run_lease INTO r FROM parkd.jobs j
+   WHERE j.id = p_id AND (p_tenant = '' OR j.tenant = p_tenant) FOR UPDATE;
+  IF NOT FOUND THEN
+    answer := CASE WHEN EXISTS (
+        SELECT FROM parkd.history h WHERE h.job_id = p_id AND (p_tenant = '' OR h.tenant = p_tenant)
+           AND h.expires_at + p_history > v_now) THEN 'already_finished' ELSE 'not_found' END;
+  ELSIF r.state = 'claimed' THEN
+    UPDATE parkd.jobs j SET cancel_at = coalesce(j.cancel_at, v_now) WHERE j.id = p_id;
+    PERFORM pg_notify('parkd_cancel', format('%s %s %s', r.daemon_id, p_id, r.run_lease));
+    answer := 'cancel_requested'; run_lease := r.run_lease; mine := r.daemon_id;
+  ELSE
+    answer := 'cancelled';
+    SELECT e.tenant, e.mailbox_key INTO tenant, mailbox_key
+      FROM parkd.end_waiting_v1(ARRAY[p_id], 'cancelled', v_now) e;
+  END IF;
+END $$;
+
+-- A finish found no partition: makes those that messages of these jobs would go to.
+CREATE FUNCTION parkd.ensure_partitions_for_v1(p_ids bigint[], p_now timestamptz DEFAULT NULL)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET timezone = 'UTC' SET enable_seqscan = off AS $$
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); d timestamptz;
+BEGIN
+  PERFORM parkd.ensure_partitions_v1(p_now);
+  FOR d IN SELECT DISTINCT date_trunc('day', least(greatest(v_now, j.deadline) + j.retention, v_now + interval '60 days'))
+             FROM parkd.jobs j WHERE j.id = ANY (p_ids) AND j.batch_id IS NOT NULL AND j.deadline IS NOT NULL LOOP
+    -- and the next day, for the clock goes on until the finish is tried again
+    PERFORM parkd.ensure_partition_v1('mailbox', d, d + interval '1 day');
+    PERFORM parkd.ensure_partition_v1('mailbox', d + interval '1 day', d + interval '2 days');
+  END LOOP;
+END $$;
+
+-- --- requeue -----------------------------------------------------------------------------------
+
+-- Makes a new job of each finished one that did not complete and whose message is still there: those of
+-- p_ids, or all of an error code; both, when both are given. The history row remembers what a job became, so
+-- a repeated call by ids answers the same (and by code alone, nothing). p_tenant '' is any tenant.
+-- By ids: history_job, mailbox_key; by code: mailbox_failed.
+CREATE FUNCTION parkd.requeue_v1(p_tenant text, p_ids bigint[], p_error_code text, p_model text, p_limit int,
+                                 p_now timestamptz DEFAULT NULL)
+RETURNS TABLE (requeued_from bigint, id bigint, mailbox_key text, model text, existed bool)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_jobs bigint[]; v_made bigint[];
+BEGIN
+  IF coalesce(cardinality(p_ids), 0) > 0 THEN
+    v_jobs := ARRAY(
+      SELECT h.job_id FROM (SELECT DISTINCT u.id FROM unnest(p_ids) u(id)) i JOIN parkd.history h ON h.job_id = i.id
+       WHERE (p_tenant = '' OR h.tenant = p_tenant) AND h.outcome <> 'completed' AND h.expires_at > v_now
+         AND (p_error_code = '' OR h.error_code = p_error_code) AND (p_model = '' OR h.model = p_model)
+         AND (h.requeued_as IS NOT NULL OR EXISTS (
+           SELECT FROM parkd.mailbox m WHERE m.expires_at = h.expires_at AND m.mailbox_key = h.mailbox_key
+              AND m.sequence = h.sequence AND m.request IS NOT NULL))
+       ORDER BY h.sequence LIMIT p_limit);
+  ELSE
+    v_jobs := ARRAY(
+      SELECT m.job_id FROM parkd.mailbox m
+       WHERE m.error_code = p_error_code AND m.request IS NOT NULL AND m.expires_at > v_now
+         AND (p_tenant = '' OR m.tenant = p_tenant) AND (p_model = '' OR m.model = p_model)
+       ORDER BY m.sequence LIMIT p_limit FOR UPDATE SKIP LOCKED);
+  END IF;
+  -- In portions, as in cancel_batch_v1. A concurrent call for the same job waits here, and finds the
+  -- request gone.
+  FOR i IN 1..cardinality(v_jobs) BY 500 LOOP
+  WITH old AS MATERIALIZED (
+    SELECT m.expires_at, m.sequence, m.finished_at, m.job_id, m.tenant, m.mailbox_key, m.model, m.custom_id, m.metadata, m.request
+      FROM unnest(v_jobs[i : i + 499]) u(job_id) JOIN parkd.history h ON h.job_id = u.job_id
+      JOIN parkd.mailbox m ON m.expires_at = h.expires_at AND m.mailbox_key = h.mailbox_key AND m.sequence = h.sequence
+     WHERE m.request IS NOT NULL ORDER BY m.sequence FOR UPDATE OF m),
+  fresh AS MATERIALIZED (SELECT o.*, nextval('parkd.jobs_id_seq') AS new_id FROM old o ORDER BY o.sequence),
+  used AS (
+    UPDATE parkd.mailbox m SET request = NULL FROM fresh f
+     WHERE m.expires_at = f.expires_at AND m.mailbox_key = f.mailbox_key AND m.sequence = f.sequence),
+  remembered AS (
+    UPDATE parkd.history h SET requeued_as = f.new_id FROM fresh f WHERE h.finished_at = f.finished_at AND h.job_id = f.job_id),
+  made AS (
+    INSERT INTO parkd.jobs (id, requeued_from, created_at, order_key, model, tenant, mailbox_key, custom_id, metadata, endpoint,
+        priority, seed, run_timeout, retention, max_attempts, n_choices, prompt_tokens, max_new_tokens, tokens_are_exact, body)
+    OVERRIDING SYSTEM VALUE
+    SELECT f.new_id, f.job_id, v_now, v_now + parkd.delay_v1((f.request ->> 'priority')::parkd.priority), f.model, f.tenant,
+           f.mailbox_key, f.custom_id, f.metadata, f.request ->> 'endpoint', (f.request ->> 'priority')::parkd.priority,
+           (f.request ->> 'seed')::bigint, (f.request ->> 'run_timeout')::interval, (f.request ->> 'retention')::interval,
+           (f.request ->> 'max_attempts')::int, (f.request ->> 'n_choices')::int, (f.request ->> 'prompt_tokens')::int,
+           (f.request ->> 'max_new_tokens')::int, (f.request ->> 'tokens_are_exact')::bool, f.request -> 'body'
+      FROM fresh f)
+  SELECT array_agg(f.new_id) INTO v_made FROM fresh f;
+  RETURN QUERY
+  SELECT h.job_id, h.requeued_as, h.mailbox_key, h.model, h.requeued_as NOT IN (SELECT x FROM unnest(v_made) x)
+    FROM unnest(v_jobs[i : i + 499]) u(job_id) JOIN parkd.history h ON h.job_id = u.job_id
+   WHERE h.requeued_as IS NOT NULL ORDER BY h.sequence;
+  END LOOP;
+END $$;

@@ -1,0 +1,74 @@
+-- 0006: reading the mailbox: a page that skips no late commit, taking, and the message of a job.
+
+-- The largest message sequence below which nothing can appear any more. Sequences are drawn before
+-- the commit, so a message may become visible after one with a larger sequence; a cursor that went
+-- past the horizon could skip it. Order matters: the counter first, then the finishes in flight, and
+-- the caller reads messages in a LATER statement (its snapshot then has every finish that ended).
+CREATE FUNCTION parkd.horizon_v1() RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off AS $$
+DECLARE v_top bigint; v_back bigint;
+BEGIN
+  SELECT s.last_value - (NOT s.is_called)::int INTO v_top FROM parkd.message_sequence s;
+  -- a lock on x says: I shall draw sequences >= x. Distance back from v_top + 1, modulo 2^32.
+  SELECT max(((v_top + 1) & 4294967295) - l.objid::bigint + CASE
+               WHEN ((v_top + 1) & 4294967295) < l.objid::bigint THEN 4294967296 ELSE 0 END)
+    INTO v_back FROM pg_locks l
+   WHERE l.locktype = 'advisory' AND l.classid = 1886540396 AND l.objsubid = 2 AND l.granted
+     AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+     -- locks taken after v_top was read lie at or above v_top + 1: half the circle says so
+     AND ((v_top + 1) & 4294967295) - l.objid::bigint + CASE
+           WHEN ((v_top + 1) & 4294967295) < l.objid::bigint THEN 4294967296 ELSE 0 END < 2147483648;
+  RETURN v_top - coalesce(v_back, 0);
+END $$;
+
+-- The messages of a key after p_after that no later commit can overtake, in order. mailbox_key.
+CREATE FUNCTION parkd.fetch_v1(p_tenant text, p_key text, p_after bigint, p_limit int, p_now timestamptz DEFAULT NULL)
+RETURNS SETOF parkd.mailbox LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE v_horizon bigint := parkd.horizon_v1();   -- a statement of its own, before the one that reads
+BEGIN
+  RETURN QUERY
+  SELECT m.* FROM parkd.mailbox m
+   WHERE m.mailbox_key = p_key AND m.tenant = p_tenant AND m.sequence > p_after AND m.sequence <= v_horizon
+     AND m.expires_at > coalesce(p_now, clock_timestamp())
+   ORDER BY m.sequence LIMIT p_limit;
+END $$;
+
+-- Removes messages and returns those that were still there. Whoever loses the answer to the commit asks
+-- pg_xact_status what became of it. mailbox_key.
+CREATE FUNCTION parkd.take_v1(p_tenant text, p_key text, p_sequences bigint[], p_now timestamptz DEFAULT NULL)
+RETURNS SETOF parkd.mailbox LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+  DELETE FROM parkd.mailbox m
+   WHERE m.mailbox_key = p_key AND m.tenant = p_tenant AND m.sequence = ANY (p_sequences)
+     AND m.expires_at > coalesce(p_now, clock_timestamp())
+  RETURNING m.*;
+$$;
+
+-- The message of a finished job, if it is still readable. history_job, then mailbox_key in one partition.
+CREATE FUNCTION parkd.message_of_v1(p_id bigint, p_now timestamptz DEFAULT NULL)
+RETURNS SETOF parkd.mailbox LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE h parkd.history;
+BEGIN
+  SELECT * INTO h FROM parkd.history x WHERE x.job_id = p_id;
+  IF NOT FOUND OR h.expires_at <= coalesce(p_now, clock_timestamp()) THEN RETURN; END IF;
+  RETURN QUERY SELECT m.* FROM parkd.mailbox m
+    WHERE m.expires_at = h.expires_at AND m.mailbox_key = h.mailbox_key AND m.tenant = h.tenant AND m.sequence = h.sequence;
+END $$;
+
+-- Messages that can be read now: counted up to 10,000, beyond that what the statistics say.
+CREATE FUNCTION parkd.count_messages_v1(p_now timestamptz DEFAULT NULL) RETURNS bigint LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off AS $$
+DECLARE n bigint; v_now timestamptz := coalesce(p_now, clock_timestamp());
+BEGIN
+  SELECT count(*) INTO n FROM (SELECT FROM parkd.mailbox m WHERE m.expires_at > v_now LIMIT 10001) x;
+  IF n > 10000 THEN
+    SELECT greatest(n, sum(c.reltuples))::bigint INTO n FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+     WHERE i.inhparent = 'parkd.mailbox'::regclass;
+  END IF;
+  RETURN n;
+END $$;

@@ -1,0 +1,80 @@
+-- 0007: the daemon's verbs on batches (lib/store/batch.h); members come and end in 0003 and 0005.
+
+-- conflict: the key belongs to a batch of another content. With p_find_only nothing is opened, and no row
+-- says that there is no batch of that key. batches_key.
+CREATE FUNCTION parkd.open_batch_v1(p_tenant text, p_name text, p_metadata json, p_key text, p_deadline timestamptz,
+                                    p_retention interval, p_retention_default interval, p_find_only bool DEFAULT false,
+                                    p_now timestamptz DEFAULT NULL)
+RETURNS TABLE (existed bool, conflict bool, batch parkd.batches) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+  v_now  timestamptz := coalesce(p_now, clock_timestamp());
+  v_hash text := encode(sha256(convert_to(jsonb_build_array(coalesce(p_name, ''), p_metadata::jsonb, parkd.us_v1(p_deadline),
+                   (date_part('epoch', p_retention) * 1e6)::bigint)::text, 'UTF8')), 'hex');
+BEGIN
+  existed := false; conflict := false;
+  IF NOT p_find_only THEN
+    INSERT INTO parkd.batches AS b (tenant, name, metadata, idempotency_key, content_hash, created_at, deadline, retention)
+      VALUES (p_tenant, nullif(p_name, ''), p_metadata, nullif(p_key, ''), CASE WHEN p_key <> '' THEN v_hash END, v_now,
+              coalesce(p_deadline, v_now + interval '24 hours'), coalesce(p_retention, p_retention_default))
+      ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+      RETURNING b.* INTO batch;
+    IF FOUND THEN RETURN NEXT; RETURN; END IF;
+  END IF;
+  SELECT b.* INTO batch FROM parkd.batches b WHERE b.tenant = p_tenant AND b.idempotency_key = p_key;
+  IF NOT FOUND THEN RETURN; END IF;
+  existed := true;
+  conflict := (batch).content_hash <> v_hash;
+  RETURN NEXT;
+END $$;
+
+-- No more members; the batch is finished when all of them have ended. Answers the batch, if there is one
+-- (p_tenant '': any tenant's). batches_pkey.
+CREATE FUNCTION parkd.seal_batch_v1(p_id text, p_tenant text, p_now timestamptz DEFAULT NULL)
+RETURNS SETOF parkd.batches LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp());
+BEGIN
+  UPDATE parkd.batches b
+     SET sealed_at = v_now,
+         finished_at = CASE WHEN b.completed + b.failed + b.cancelled + b.deadline_missed + b.quarantined >= b.total THEN v_now END
+   WHERE b.id = p_id AND (p_tenant = '' OR b.tenant = p_tenant) AND b.sealed_at IS NULL;
+  RETURN QUERY SELECT b.* FROM parkd.batches b WHERE b.id = p_id AND (p_tenant = '' OR b.tenant = p_tenant);
+END $$;
+
+-- Seals the batch, ends its waiting members and asks for the end of those that are claimed. One row per
+-- ended member's (tenant, mailbox_key) and per claimed one (job_id, run_lease, daemon); the batch itself
+-- is read after it. jobs_batch, batches_pkey.
+CREATE FUNCTION parkd.cancel_batch_v1(p_id text, p_tenant text, p_now timestamptz DEFAULT NULL)
+RETURNS TABLE (tenant text, mailbox_key text, job_id bigint, run_lease bigint, daemon bigint) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_owner text; v_waiting bigint[];
+BEGIN
+  SELECT b.tenant INTO v_owner FROM parkd.batches b
+   WHERE b.id = p_id AND (p_tenant = '' OR b.tenant = p_tenant) AND b.finished_at IS NULL;
+  IF NOT FOUND THEN RETURN; END IF;
+  -- Members before the batch, as a finish locks them; then those that came in between.
+  PERFORM FROM (SELECT FROM parkd.jobs j WHERE j.batch_id = p_id AND j.tenant = v_owner ORDER BY j.id FOR UPDATE) x;
+  UPDATE parkd.batches b SET cancel_at = coalesce(b.cancel_at, v_now) WHERE b.id = p_id;
+  PERFORM parkd.seal_batch_v1(p_id, v_owner, v_now);
+  PERFORM FROM (SELECT FROM parkd.jobs j WHERE j.batch_id = p_id AND j.tenant = v_owner ORDER BY j.id FOR UPDATE) x;
+
+  v_waiting := ARRAY(SELECT j.id FROM parkd.jobs j
+    WHERE j.batch_id = p_id AND j.tenant = v_owner AND j.daemon_id IS NULL ORDER BY j.id);
+  -- In portions: whatever the planner believes, none costs more than 500 times 500.
+  FOR i IN 1..cardinality(v_waiting) BY 500 LOOP
+    RETURN QUERY SELECT e.tenant, e.mailbox_key, NULL::bigint, NULL::bigint, NULL::bigint
+      FROM parkd.end_waiting_v1(v_waiting[i : i + 499], 'cancelled', v_now) e;
+  END LOOP;
+  FOR tenant, mailbox_key, job_id, run_lease, daemon IN
+    UPDATE parkd.jobs j SET cancel_at = coalesce(j.cancel_at, v_now)
+     WHERE j.batch_id = p_id AND j.tenant = v_owner AND j.daemon_id IS NOT NULL
+    RETURNING NULL, NULL, j.id, j.run_lease, j.daemon_id
+  LOOP
+    PERFORM pg_notify('parkd_cancel', format('%s %s %s', daemon, job_id, run_lease));
+    RETURN NEXT;
+  END LOOP;
+END $$;
