@@ -58,6 +58,7 @@ std::string render_pool(const ModelStats& model) {
   field(out, "lot_places", model.lot_places);
   field(out, "max_num_seqs", model.sequences_max);
   field(out, "prompt_tokens", model.prompt_tokens);
+  field(out, "shared_tokens", model.shared_tokens);
   field(out, "output_tokens", model.output_tokens);
   std::string outcomes = "{";
   for (const auto& [outcome, count] : model.outcomes) field(outcomes, outcome.c_str(), count);

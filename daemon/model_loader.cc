@@ -60,6 +60,7 @@ Result<LoadedModel> ModelLoader::load() {
   options.max_sequences = model_.params.max_num_seqs;
   options.step_tokens = std::max(config_.daemon.step_tokens, model_.params.max_num_seqs);
   options.prefill_chunk_tokens = model_.params.prefill_chunk_size.value_or(0);
+  options.share_prefixes = model_.params.prefix_caching;
   options.thread_stack_bytes = static_cast<size_t>(model_.pool.thread_stack_size_bytes);
   options.on_result = reports_.on_result;
   LoadedModel loaded;

@@ -63,6 +63,7 @@ constexpr ConfigKey kKeys[] = {
     {"models[].params", "max_num_seqs", KeyKind::value, ""},
     {"models[].params", "block_size", KeyKind::value, ""},
     {"models[].params", "prefill_chunk_size", KeyKind::value, ""},
+    {"models[].params", "prefix_caching", KeyKind::value, ""},
     {"models[].params", "temperature", KeyKind::value, ""},
     {"models[].params", "top_p", KeyKind::value, ""},
     {"models[].params", "top_k", KeyKind::value, ""},
@@ -74,7 +75,8 @@ constexpr ConfigKey kKeys[] = {
     {"models[].params", "frequency_penalty", KeyKind::forbidden, kNotYet},
     {"models[].params", "presence_penalty", KeyKind::forbidden, kNotYet},
     {"models[].params", "kvcache_compression", KeyKind::forbidden, kNotYet},
-    {"models[].params", "prompt_cache", KeyKind::forbidden, kNotYet},
+    {"models[].params", "prompt_cache", KeyKind::forbidden,
+     "not supported: prompts share KV memory, which prefix_caching turns off"},
 
     {"daemon", "state_dir", KeyKind::value, ""},
     {"daemon", "socket", KeyKind::value, ""},

@@ -60,6 +60,7 @@ struct ModelStats {
   int64_t retried = 0;      // runs that failed and were released for another attempt
   int64_t leases_lost = 0;  // endings the store had no use for
   int64_t prompt_tokens = 0;
+  int64_t shared_tokens = 0;  // of the choices' prompts: found in the KV cache, not computed
   int64_t output_tokens = 0;
   std::array<int64_t, kFinishLatencyBounds_s.size() + 1> finish_latency{};
   double finish_latency_sum_s = 0;

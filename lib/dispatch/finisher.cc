@@ -70,12 +70,14 @@ void Finisher::render(InFlight& job, GenerationResult result, Ending ending) {
   ending.completion_tokens = completion_tokens_of(result);
   ending.run_us = job.ending.run_us;
   job.ending = std::move(ending);
+  job.shared_tokens = result.shared_tokens;
   table_.move_to(job, LivePhase::ending);
   const RunFigures figures{.units = job.cost.count,
                            .queue_us = job.queue_us,
                            .run_us = job.ending.run_us,
                            .prefill_us = result.prefill_us,
                            .decode_us = result.decode_us,
+                           .shared_tokens = result.shared_tokens,
                            .attempts = job.job->attempts};
   auto task = [in = inbox_, port = job.desk->port, claimed = job.job, ticket = job.ticket, figures,
                logprobs = job.logprobs,
@@ -112,6 +114,7 @@ void log_finished(const InFlight& job, const std::string& outcome) {
                             {"state", outcome},
                             {"blocks", ending.units},
                             {"prompt_tokens", ending.prompt_tokens},
+                            {"shared_tokens", job.shared_tokens},
                             {"new_tokens", ending.completion_tokens},
                             {"queue_ms", ending.queue_us / 1000},
                             {"run_ms", ending.run_us / 1000}});
@@ -140,6 +143,7 @@ void Finisher::count(InFlight& job, FinishAnswer answer) {
   if (ending.outcome == Outcome::failed) outcome += ":" + ending.error_code;
   ++counters.outcomes[outcome];
   counters.prompt_tokens += ending.prompt_tokens;
+  counters.shared_tokens += job.shared_tokens;
   counters.output_tokens += ending.completion_tokens;
   const double latency_s =
       std::chrono::duration<double>(clock_.now() - waits_from(*job.job)).count();

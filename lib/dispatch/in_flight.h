@@ -77,7 +77,8 @@ struct InFlight {
   int64_t queue_us = 0;
   StopReason stop = StopReason::none;
 
-  Ending ending;  // ending, unless it is being released
+  int64_t shared_tokens = 0;  // ending: of its choices' prompts, not computed
+  Ending ending;              // ending, unless it is being released
   bool releasing = false;
 };
 

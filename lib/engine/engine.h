@@ -30,6 +30,8 @@ struct EngineStats {
   int64_t blocks_in_use = 0;  // KV blocks referenced by live sequences
   int64_t steps = 0;
   int64_t prompt_tokens = 0;     // computed since start
+  int64_t shared_tokens = 0;     // of prompts: found in the KV cache instead, since start
+  int64_t blocks_cached = 0;     // referenced by nobody, kept for what they hold
   int64_t output_tokens = 0;     // sampled since start
   int64_t last_step_us_ago = 0;  // of the worker that is busy and quiet the longest; 0 when idle
 };
@@ -58,6 +60,7 @@ struct EngineOptions {
   int32_t max_sequences = 16;        // of all workers together; the caller keeps to it
   int32_t step_tokens = 512;         // token budget of one worker's step
   int32_t prefill_chunk_tokens = 0;  // longest piece of a prompt in one step; 0 = step_tokens
+  bool share_prefixes = true;        // sequences that begin alike share KV blocks
   size_t thread_stack_bytes = 0;
   std::function<void(GenerationResult)> on_result;
 };

@@ -62,6 +62,7 @@ WorkerStats EngineWorker::stats() const {
   stats.running_sequences = running_sequences_.load(std::memory_order_relaxed);
   stats.steps = steps_.load(std::memory_order_relaxed);
   stats.prompt_tokens = prompt_tokens_.load(std::memory_order_relaxed);
+  stats.shared_tokens = shared_tokens_.load(std::memory_order_relaxed);
   stats.output_tokens = output_tokens_.load(std::memory_order_relaxed);
   const int64_t last = last_progress_us_.load(std::memory_order_relaxed);
   if (last != 0) stats.quiet_us = std::max<int64_t>(0, steady_us() - last);
@@ -177,12 +178,32 @@ BatchPlan EngineWorker::plan_step() {
     if (running->cancelled || !running->failure.ok()) continue;
     for (Sequence& sequence : running->sequences) {
       if (!sequence.wants_step()) continue;
+      // The choices of a request have one prompt: the first computes it, the others share.
+      if (waits_for_prompt(*running, sequence)) continue;
       if (static_cast<int32_t>(candidates_.size()) == options_.max_sequences) break;
+      share_prefix(*running, sequence);
       candidates_.push_back({running.get(), &sequence});
       progress.push_back(sequence.progress());
     }
   }
   return scheduler_.plan(progress);
+}
+
+bool EngineWorker::waits_for_prompt(const RunningRequest& running, const Sequence& sequence) const {
+  const Sequence& first = running.sequences.front();
+  const auto n_prompt = static_cast<int64_t>(running.request.prompt.size());
+  return &sequence != &first && kv_cache_.shares_prefixes() &&
+         n_prompt > kv_cache_.block_size_tokens() && !first.has_prompt() && !first.finished();
+}
+
+void EngineWorker::share_prefix(RunningRequest& running, Sequence& sequence) {
+  const int64_t before = sequence.n_shared();
+  sequence.share_prefix();
+  const int64_t n_tokens = sequence.n_shared() - before;
+  if (n_tokens == 0) return;
+  running.load_left_tokens -= n_tokens;
+  load_tokens_.fetch_sub(n_tokens, std::memory_order_relaxed);
+  shared_tokens_.fetch_add(n_tokens, std::memory_order_relaxed);
 }
 
 void EngineWorker::fill(Step& step, const BatchPlan& plan) {
@@ -261,7 +282,7 @@ void EngineWorker::apply(const Step& step) {
     if (!member.decoding) prompt_tokens_.fetch_add(member.n_tokens, std::memory_order_relaxed);
     member.running->load_left_tokens -= member.n_tokens;
     load_tokens_.fetch_sub(member.n_tokens, std::memory_order_relaxed);
-    member.sequence->end_step();
+    member.sequence->end_step(member.n_tokens);
     if (member.sample) {
       append_sampled(*member.running, *member.sequence, std::move(sampled_[next_sampled++]));
     }
@@ -315,7 +336,10 @@ void EngineWorker::finish(std::unique_ptr<RunningRequest> running, Status status
   result.id = running->request.id;
   result.status = std::move(status);
   result.prompt_tokens = static_cast<int32_t>(running->request.prompt.size());
-  for (Sequence& sequence : running->sequences) result.choices.push_back(sequence.take_choice());
+  for (Sequence& sequence : running->sequences) {
+    result.shared_tokens += sequence.n_shared();
+    result.choices.push_back(sequence.take_choice());
+  }
   if (running->first_token) {
     result.prefill_us = micros_between(*running->first_step, *running->first_token);
     result.decode_us = micros_between(*running->first_token, running->last_token);

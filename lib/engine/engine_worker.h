@@ -52,6 +52,7 @@ struct WorkerStats {
   int64_t running_sequences = 0;
   int64_t steps = 0;
   int64_t prompt_tokens = 0;
+  int64_t shared_tokens = 0;
   int64_t output_tokens = 0;
   int64_t quiet_us = 0;  // since the last step ended, or since work came; 0 when idle
 };
@@ -116,6 +117,8 @@ class EngineWorker {
   void step();
   bool begin_step();
   BatchPlan plan_step();
+  bool waits_for_prompt(const RunningRequest& running, const Sequence& sequence) const;
+  void share_prefix(RunningRequest& running, Sequence& sequence);
   void fill(Step& step, const BatchPlan& plan);
   void compute(Step& step);
   void collect_step();
@@ -142,6 +145,7 @@ class EngineWorker {
   std::atomic<int64_t> running_sequences_{0};
   std::atomic<int64_t> steps_{0};
   std::atomic<int64_t> prompt_tokens_{0};
+  std::atomic<int64_t> shared_tokens_{0};
   std::atomic<int64_t> output_tokens_{0};
   std::atomic<int64_t> last_progress_us_{0};  // steady clock; 0 = idle
 

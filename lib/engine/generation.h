@@ -65,8 +65,9 @@ struct GenerationResult {
   Status status;  // not ok: the request failed alone; choices hold what had been generated
   std::vector<GeneratedChoice> choices;
   int32_t prompt_tokens = 0;
-  int64_t prefill_us = 0;  // first step with a prompt token to the first sampled token
-  int64_t decode_us = 0;   // first sampled token to the last
+  int64_t shared_tokens = 0;  // of the choices' prompts: found in the KV cache, not computed
+  int64_t prefill_us = 0;     // first step with a prompt token to the first sampled token
+  int64_t decode_us = 0;      // first sampled token to the last
 };
 
 }  // namespace parkd

@@ -4,13 +4,17 @@
 // ResourcePool alone admits (DESIGN.md, I2), so asking for more than was reserved, or reserving
 // more than there is, is a bug and CHECKs.
 //
+// Blocks are shared: one that a finished step has filled is published under the tokens it holds,
+// and a sequence that starts with the same tokens takes it instead of computing them (I7: it would
+// have computed the same bits). A published block stays when nobody holds it any more, until its
+// memory is wanted: the longest unused goes first, the tail of a prefix before its head. Each
+// holder is charged for a shared block, so sharing saves work and never makes room.
+//
 // The one deliberately mutex-guarded object: a free block is wanted by whichever worker needs one
 // next, in the middle of its step. A message to an owner thread would put a round trip into every
 // step that crosses a block border; the lock is held for a few pushes and pops, and never across a
-// call out. The same lock orders one worker's last read of a block before another's first write.
-//
-// The prefix cache will live here too: blocks by the hash of the tokens they hold, matchable only
-// after the step that wrote them has completed, evictable while no BlockTable holds them.
+// call out. One worker's last read or write of a block comes before another's first: a block is
+// given back, and published, only when the steps that use it were collected.
 #pragma once
 
 #include <atomic>
@@ -21,6 +25,8 @@
 #include <vector>
 
 #include "lib/base/units.h"
+#include "lib/engine/block_queue.h"
+#include "lib/engine/prefix_index.h"
 
 namespace parkd {
 
@@ -37,8 +43,16 @@ class BlockTable {
   BlockTable(const BlockTable&) = delete;
   BlockTable& operator=(const BlockTable&) = delete;
 
+  // Of a table that holds nothing but what this call gave it: takes the published blocks that hold
+  // the prompt's first tokens, all but the last at most. Returns how many tokens it now holds so.
+  int64_t share_prefix(std::span<const TokenId> prompt);
+
   // Takes blocks until the table covers `n_tokens` positions. Requires that many to be charged.
   void cover(int64_t n_tokens);
+
+  // The table's first positions hold K and V of `tokens`, written by steps that were collected:
+  // lets others share the blocks that are full.
+  void publish(std::span<const TokenId> tokens);
 
   // Gives the blocks and the charge back; the table is empty afterwards.
   void release();
@@ -53,11 +67,14 @@ class BlockTable {
   KvCache* cache_ = nullptr;
   Blocks charged_;
   std::vector<int32_t> blocks_;
+  int64_t n_published_ = 0;  // of blocks_, from the first on: shared ones and its own
+  PrefixId published_ = 0;   // what they complete
 };
 
 class KvCache {
  public:
-  KvCache(Blocks capacity, int32_t block_size_tokens);
+  // Without `share_prefixes` nothing is published.
+  KvCache(Blocks capacity, int32_t block_size_tokens, bool share_prefixes);
   // Every BlockTable must have gone: CHECKs (I8).
   ~KvCache();
   KvCache(const KvCache&) = delete;
@@ -69,23 +86,34 @@ class KvCache {
 
   Blocks capacity() const { return capacity_; }
   int32_t block_size_tokens() const { return block_size_tokens_; }
+  bool shares_prefixes() const { return share_prefixes_; }
   // Any thread, without the lock: for stats.
   Blocks in_use() const { return {in_use_blocks_.load(std::memory_order_relaxed)}; }
+  // Held by nobody, but published: they count as free.
+  Blocks cached() const { return {cached_blocks_.load(std::memory_order_relaxed)}; }
   Blocks charged() const { return {charged_blocks_.load(std::memory_order_relaxed)}; }
 
  private:
   friend class BlockTable;
+  void share_prefix(std::span<const TokenId> prompt, BlockTable& table);
+  void publish(std::span<const TokenId> tokens, BlockTable& table);
   void take(int64_t n_blocks, std::vector<int32_t>& into);
+  int32_t take_one();
   void give_back(std::span<const int32_t> blocks, Blocks charge);
+  void count_blocks();
 
   const Blocks capacity_;
   const int32_t block_size_tokens_;
+  const bool share_prefixes_;
 
-  std::mutex mutex_;
-  std::vector<int32_t> free_;  // guarded by mutex_; used from the back, so a warm block comes first
-  std::vector<bool> is_taken_;  // guarded by mutex_; (capacity): catches a block given back twice
+  std::mutex mutex_;           // guards what follows, up to the counters
+  std::vector<int32_t> free_;  // hold nothing; used from the back, so a warm block comes first
+  BlockQueue unused_;          // published, held by nobody; the longest unused first
+  PrefixIndex prefixes_;
+  std::vector<int32_t> n_holders_;  // (capacity)
 
   std::atomic<int64_t> in_use_blocks_{0};   // written under mutex_
+  std::atomic<int64_t> cached_blocks_{0};   // written under mutex_
   std::atomic<int64_t> charged_blocks_{0};  // written under mutex_
 };
 

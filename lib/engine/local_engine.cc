@@ -30,16 +30,17 @@ Status check_options(const EngineOptions& options) {
 
 }  // namespace
 
-LocalEngine::Device::Device(LoadedDevice loaded, const ModelShape& shape, int32_t block_size)
+LocalEngine::Device::Device(LoadedDevice loaded, const ModelShape& shape,
+                            const EngineOptions& options)
     : backend(std::move(loaded.backend)),
-      kv_cache(loaded.kv_blocks, block_size),
+      kv_cache(loaded.kv_blocks, options.block_size, options.share_prefixes),
       model(shape, std::move(loaded.weights)) {}
 
 Result<std::unique_ptr<LocalEngine>> LocalEngine::make(LoadedModel model,
                                                        const EngineOptions& options) {
   std::unique_ptr<LocalEngine> engine(new LocalEngine);
   for (LoadedDevice& loaded : model.devices) {
-    auto device = std::make_unique<Device>(std::move(loaded), model.shape, options.block_size);
+    auto device = std::make_unique<Device>(std::move(loaded), model.shape, options);
     const std::string prefix = "engine-" + std::to_string(engine->devices_.size()) + "-";
     for (int32_t i = 0; i < options.n_workers; ++i) {
       PARKD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, device->backend->make_lane());
@@ -77,12 +78,16 @@ void LocalEngine::cancel(RequestId id) {
 
 EngineStats LocalEngine::stats() const {
   EngineStats stats;
-  for (const auto& device : devices_) stats.blocks_in_use += device->kv_cache.in_use().count;
+  for (const auto& device : devices_) {
+    stats.blocks_in_use += device->kv_cache.in_use().count;
+    stats.blocks_cached += device->kv_cache.cached().count;
+  }
   for_each_worker([&stats](const EngineWorker& worker) {
     const WorkerStats of_worker = worker.stats();
     stats.running_sequences += of_worker.running_sequences;
     stats.steps += of_worker.steps;
     stats.prompt_tokens += of_worker.prompt_tokens;
+    stats.shared_tokens += of_worker.shared_tokens;
     stats.output_tokens += of_worker.output_tokens;
     stats.last_step_us_ago = std::max(stats.last_step_us_ago, of_worker.quiet_us);
   });

@@ -42,7 +42,7 @@ class LocalEngine final : public Engine {
  private:
   // Destroyed from below: workers, then what they use.
   struct Device {
-    Device(LoadedDevice loaded, const ModelShape& shape, int32_t block_size);
+    Device(LoadedDevice loaded, const ModelShape& shape, const EngineOptions& options);
     const std::unique_ptr<Backend> backend;
     KvCache kv_cache;
     const Model model;

@@ -39,6 +39,17 @@ class Sequence {
   int64_t n_known() const { return static_cast<int64_t>(tokens_.size()); }
   // Tokens in the KV cache, those of steps under way included.
   int64_t n_computed() const { return n_computed_; }
+  // Tokens whose blocks another sequence had computed.
+  int64_t n_shared() const { return n_shared_; }
+  // Whether K and V of the whole prompt are there, for others to share.
+  bool has_prompt() const { return n_done_ >= static_cast<int64_t>(request_.prompt.size()); }
+
+  // Takes what is published of its prompt. Nothing for a sequence that a step has begun with.
+  void share_prefix() {
+    if (last_step_ != 0) return;
+    n_shared_ = table_.share_prefix(request_.prompt);
+    n_computed_ = n_done_ = n_shared_;
+  }
 
   // Whether a next step may take it: not once it ended, nor when the token under way is its last.
   bool wants_step() const {
@@ -74,10 +85,15 @@ class Sequence {
     return {&request_.sampling, choice_index_, position};
   }
 
-  // The oldest step that is under way is done.
-  void end_step() {
+  // The oldest step that is under way, with `n` tokens of this sequence, is done.
+  void end_step(int64_t n) {
     --steps_under_way_;
-    if (finished() && steps_under_way_ == 0) table_.release();
+    n_done_ += n;
+    if (!finished()) {
+      table_.publish(std::span<const TokenId>(tokens_).first(static_cast<size_t>(n_done_)));
+    } else if (steps_under_way_ == 0) {
+      table_.release();
+    }
   }
 
   // The token that the step chose is not wanted.
@@ -125,6 +141,8 @@ class Sequence {
   const int32_t choice_index_;
   std::vector<TokenId> tokens_;  // prompt, then generated
   int64_t n_computed_ = 0;       // of tokens_ and the unseen one: K and V are in the blocks
+  int64_t n_done_ = 0;           // of them, those no step under way writes
+  int64_t n_shared_ = 0;
   int64_t last_step_ = 0;
   int32_t n_unseen_ = 0;    // tokens chosen by steps under way
   int32_t unseen_row_ = 0;  // the logit row of the last of them, in its step

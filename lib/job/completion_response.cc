@@ -98,6 +98,8 @@ void append_figures(std::string& out, const RunFigures& figures) {
   append_ms(out, figures.prefill_us);
   out += ",\"decode_ms\":";
   append_ms(out, figures.decode_us);
+  out += ",\"shared_tokens\":";
+  append_number(out, figures.shared_tokens);
   out += ",\"attempts\":";
   append_number(out, figures.attempts);
   out += '}';

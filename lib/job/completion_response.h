@@ -34,12 +34,13 @@ struct CompletionChoice {
 
 // What parkd adds for whoever wants to know where the time went.
 struct RunFigures {
-  int64_t units = 0;       // blocks charged
-  int64_t queue_us = 0;    // created (or run_at) to the start in the engine
-  int64_t run_us = 0;      // in the engine
-  int64_t prefill_us = 0;  // first step to first token
-  int64_t decode_us = 0;   // first token to last
-  int32_t attempts = 0;    // executions that failed before this one
+  int64_t units = 0;          // blocks charged
+  int64_t queue_us = 0;       // created (or run_at) to the start in the engine
+  int64_t run_us = 0;         // in the engine
+  int64_t prefill_us = 0;     // first step to first token
+  int64_t decode_us = 0;      // first token to last
+  int64_t shared_tokens = 0;  // of the choices' prompts: found in the KV cache, not computed
+  int32_t attempts = 0;       // executions that failed before this one
 };
 
 struct CompletionResponse {

@@ -114,10 +114,13 @@ TEST(ConfigErrors, keys_of_the_parent_systems_are_refused_by_name) {
        "itself"},
   });
   for (const std::string key : {"quantization", "isq", "multithread", "frequency_penalty",
-                                "presence_penalty", "kvcache_compression", "prompt_cache"}) {
+                                "presence_penalty", "kvcache_compression"}) {
     EXPECT_EQ(error_of(with_params("{" + key + ": 1}")),
               "t.yaml:4:12: key 'models[0].params." + key + "': not supported yet");
   }
+  EXPECT_EQ(error_of(with_params("{prompt_cache: {enabled: true}}")),
+            "t.yaml:4:12: key 'models[0].params.prompt_cache': not supported: prompts share KV "
+            "memory, which prefix_caching turns off");
   for (const std::string key : {"capabilities", "notes"}) {
     EXPECT_NE(error_of("models: [{name: m, hf_id: x, " + key + ": {}}]\n")
                   .find(key + "': not supported yet"),

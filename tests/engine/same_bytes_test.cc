@@ -1,5 +1,6 @@
 // I7 on the real CPU backend and a tiny model: a request's tokens and log-probabilities are the
-// same bytes alone, in a batch, with any number of workers and team threads, chunked and whole. One
+// same bytes alone, in a batch, with any number of workers and team threads, chunked and whole, and
+// with what another request has left in the KV cache. One
 // instruction set at a time: across sets the bytes may differ.
 #include <gtest/gtest.h>
 
@@ -26,16 +27,24 @@ struct Way {
   int32_t prefill_chunk_tokens;
   int32_t step_tokens;
   int32_t block_size;
+  bool share_prefixes = true;
+  bool again = false;  // each request for the second time: it finds its prompt's blocks
 };
 
 // What every other way is compared with: one request at a time, its prompt whole.
-constexpr Way kAlone = {"alone", 1, 1, 0, 512, 32};
+constexpr Way kAlone = {"alone", 1, 1, 0, 512, 32, false};
 constexpr Way kWays[] = {
-    {"batch", 1, 1, 0, 512, 32},          {"two_workers", 2, 1, 0, 512, 32},
-    {"three_workers", 3, 1, 0, 512, 32},  {"chunks_of_1", 1, 1, 1, 64, 32},
-    {"chunks_of_7", 1, 1, 7, 64, 32},     {"chunks_of_64", 2, 1, 64, 256, 32},
-    {"team_of_2", 1, 2, 0, 512, 32},      {"small_steps", 1, 1, 0, 9, 32},
+    {"batch", 1, 1, 0, 512, 32},
+    {"two_workers", 2, 1, 0, 512, 32},
+    {"three_workers", 3, 1, 0, 512, 32},
+    {"chunks_of_1", 1, 1, 1, 64, 32},
+    {"chunks_of_7", 1, 1, 7, 64, 32},
+    {"chunks_of_64", 2, 1, 64, 256, 32},
+    {"team_of_2", 1, 2, 0, 512, 32},
+    {"small_steps", 1, 1, 0, 9, 32},
     {"larger_blocks", 1, 1, 33, 100, 64},
+    {"prefix_hits", 1, 1, 0, 512, 32, true, true},
+    {"prefix_hits_of_others", 3, 1, 5, 64, 32, true, true},
 };
 
 // One of each kind of product and of KV memory.
@@ -69,6 +78,7 @@ class SameBytes : public ::testing::TestWithParam<std::tuple<cpu::Isa, Weights>>
     options.max_sequences = 32;
     options.step_tokens = way.step_tokens;
     options.prefill_chunk_tokens = way.prefill_chunk_tokens;
+    options.share_prefixes = way.share_prefixes;
     return std::make_unique<EngineRunner>(card_, make_cpu_backend(backend).value(), Blocks{256},
                                           options);
   }
@@ -118,7 +128,12 @@ TEST_P(SameBytes, alone_batched_chunked_and_with_more_workers) {
   ASSERT_EQ(std::set<std::string>(alone.begin(), alone.end()).size(), alone.size())
       << "the requests do not tell the ways apart";
   for (const Way& way : kWays) {
-    const std::vector<GenerationResult> results = runner(way)->run(requests);
+    const auto runner = this->runner(way);
+    if (way.again) (void)runner->run(requests);
+    const std::vector<GenerationResult> results = runner->run(requests);
+    if (way.again) {
+      EXPECT_GT(runner->engine().stats().shared_tokens, 0) << way.name << ": nothing was shared";
+    }
     for (size_t i = 0; i < requests.size(); ++i) {
       EXPECT_EQ(result_bytes(results[i]) == alone[i], true)
           << way.name << ": request " << requests[i].id << " differs from the one run alone";

@@ -30,6 +30,7 @@ CompletionResponse sample() {
                       .run_us = 2'000'007,
                       .prefill_us = 9,
                       .decode_us = 0,
+                      .shared_tokens = 64,
                       .attempts = 1};
   return response;
 }
@@ -70,6 +71,7 @@ TEST(CompletionResponse, times_and_charges_stand_in_parkd) {
   EXPECT_EQ(body.at("parkd").at("queue_ms").to_number<double>(), 1.5);
   EXPECT_EQ(body.at("parkd").at("run_ms").to_number<double>(), 2000.007);
   EXPECT_EQ(body.at("parkd").at("prefill_ms").to_number<double>(), 0.009);
+  EXPECT_EQ(body.at("parkd").at("shared_tokens"), 64);
   EXPECT_EQ(body.at("parkd").at("attempts"), 1);
 }
 

@@ -12,9 +12,9 @@
 #include <deque>
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -169,7 +169,7 @@ class FakeLane final : public Lane {
       if (token < 0) token = sampled_.at(static_cast<size_t>(-1 - token)).token;
     }
     poisoned_.assign(batch.tokens.size(), false);
-    std::set<int32_t> blocks;
+    std::map<int32_t, int> n_tables;  // by block
     int32_t next_row = 0;
     for (const StepSequence& sequence : batch.sequences) {
       PARKD_CHECK(sequence.first_row == next_row && sequence.n_rows > 0, "rows are contiguous");
@@ -178,8 +178,13 @@ class FakeLane final : public Lane {
       PARKD_CHECK(
           static_cast<int64_t>(sequence.block_table.size()) * backend_.block_size_ >= n_tokens,
           "the table covers the rows");
-      for (const int32_t block : sequence.block_table) {
-        PARKD_CHECK(blocks.insert(block).second, "two sequences share a block");
+      for (const int32_t block : sequence.block_table) ++n_tables[block];
+    }
+    for (const StepSequence& sequence : batch.sequences) {
+      const auto first_written =
+          static_cast<size_t>(sequence.context_tokens / backend_.block_size_);
+      for (const int32_t block : sequence.block_table.subspan(first_written)) {
+        PARKD_CHECK(n_tables[block] == 1, "a block that is written has one owner");
       }
     }
     PARKD_CHECK(next_row == static_cast<int32_t>(batch.tokens.size()), "every row has a sequence");

@@ -72,8 +72,8 @@ class Daemon {
   pid_t pid_ = -1;
 };
 
-json::object chat_job(int i, int64_t max_tokens) {
-  std::string text = "Write item " + std::to_string(i) + " of a list.";
+json::object chat_job(const std::string& name, int64_t max_tokens) {
+  std::string text = "Write item " + name + " of a list.";
   while (text.size() < 400) text += " Say something about rivers, lakes and the sea.";
   json::object body;
   body["messages"] = {{{"role", "user"}, {"content", text}}};
@@ -86,7 +86,7 @@ BenchResult run_once(jobctl::HttpClient& client, int n_jobs, int64_t max_tokens)
   const std::string key = "bench-" + random_hex(6);
   json::array jobs;
   for (int i = 0; i < n_jobs; ++i) {
-    jobs.push_back(chat_job(i, max_tokens));
+    jobs.push_back(chat_job(key + "-" + std::to_string(i), max_tokens));
     jobs.back().get_object()["mailbox_key"] = key;
   }
   const auto start = std::chrono::steady_clock::now();

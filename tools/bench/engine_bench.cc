@@ -23,11 +23,13 @@ namespace {
 constexpr int32_t kBlockSize = 32;
 constexpr int32_t kStepTokens = 512;
 constexpr int32_t kSequencesMax = 64;
+constexpr int32_t kTokensMax = 320;  // of a job
 
 struct Load {
   int jobs;
   int32_t prompt_tokens;
   int32_t output_tokens;
+  int32_t alike_tokens = 0;  // at the start of every job's prompt
 };
 
 struct Ran {
@@ -51,7 +53,8 @@ Result<std::unique_ptr<Backend>> make_backend(const Settings& settings, const Mo
 
 class EngineUnderTest {
  public:
-  EngineUnderTest(const Settings& settings, std::shared_ptr<const ModelCard> card, int n_workers)
+  EngineUnderTest(const Settings& settings, std::shared_ptr<const ModelCard> card, int n_workers,
+                  bool share_prefixes)
       : card_(std::move(card)) {
     auto backend = make_backend(settings, card_->shape);
     PARKD_CHECK(backend.ok(), backend.status().to_string());
@@ -62,10 +65,11 @@ class EngineUnderTest {
     options.n_workers = n_workers;
     options.max_sequences = kSequencesMax;
     options.step_tokens = kStepTokens;
+    options.share_prefixes = share_prefixes;
     options.on_result = [this](GenerationResult result) { on_result(std::move(result)); };
     std::vector<EngineDevice> devices;
     devices.push_back(
-        {std::move(backend).value(), Blocks{int64_t{kSequencesMax} * (256 / kBlockSize)}});
+        {std::move(backend).value(), Blocks{int64_t{kSequencesMax} * (kTokensMax / kBlockSize)}});
     auto engine = make_engine(card_, std::move(devices), std::move(options));
     PARKD_CHECK(engine.ok(), engine.status().to_string());
     engine_ = std::move(engine).value();
@@ -75,10 +79,12 @@ class EngineUnderTest {
   EngineUnderTest(const EngineUnderTest&) = delete;
   EngineUnderTest& operator=(const EngineUnderTest&) = delete;
 
-  // Random tokens in, greedy tokens out, no end-of-sequence: every job runs its full length.
+  // Random tokens in, other ones in every run, greedy tokens out, no end-of-sequence: every job
+  // runs its full length.
   Ran run(const Load& load) {
-    std::mt19937 random(7);
     std::uniform_int_distribution<TokenId> token(17, card_->shape.vocab - 1);
+    std::vector<TokenId> alike;
+    for (int32_t t = 0; t < load.alike_tokens; ++t) alike.push_back(token(random_));
     {
       const std::lock_guard lock(mutex_);
       ran_ = {};
@@ -92,7 +98,10 @@ class EngineUnderTest {
       request.id = next_id_++;
       request.max_new_tokens = load.output_tokens;
       request.sampling.temperature = 0;
-      for (int32_t t = 0; t < load.prompt_tokens; ++t) request.prompt.push_back(token(random));
+      request.prompt = alike;
+      for (int32_t t = load.alike_tokens; t < load.prompt_tokens; ++t) {
+        request.prompt.push_back(token(random_));
+      }
       engine_->start(std::move(request));
     }
     done.wait();
@@ -119,6 +128,7 @@ class EngineUnderTest {
   std::promise<void> done_;
   std::chrono::steady_clock::time_point start_;
   RequestId next_id_ = 1;
+  std::mt19937 random_{7};
   std::unique_ptr<Engine> engine_;  // last: its workers use what stands above
 };
 
@@ -158,6 +168,29 @@ BenchResult measure(EngineUnderTest& engine, const ModelShape& shape, const Load
   return result;
 }
 
+// Prompts that begin alike, as those of a batch with one system prompt do: with what was computed
+// of one shared by the others, and without.
+void measure_shared_prefix(const Settings& settings, const std::shared_ptr<const ModelCard>& card,
+                           int n_workers) {
+  const Load load = settings.smoke ? Load{2, 40, 4, 33} : Load{64, 288, 32, 256};
+  EngineUnderTest sharing(settings, card, n_workers, true);
+  EngineUnderTest each_alone(settings, card, n_workers, false);
+  std::vector<BenchResult> runs;
+  for (int run = 0; run < settings.runs; ++run) {
+    const double n_tokens = double(load.jobs) * (load.prompt_tokens + load.output_tokens);
+    const double shared_s = sharing.run(load).seconds;
+    const double alone_s = each_alone.run(load).seconds;
+    BenchResult result;
+    result.name = "engine.alike_" + std::to_string(load.alike_tokens);
+    runs.push_back(result.figure("total_tokens_per_s", n_tokens / shared_s)
+                       .figure("total_tokens_per_s_not_shared", n_tokens / alone_s)
+                       .figure("ratio", alone_s / shared_s));
+  }
+  print(settings, median(std::move(runs))
+                      .label("backend", sharing.description())
+                      .label("workers", std::to_string(n_workers)));
+}
+
 }  // namespace
 
 void run_engine_benchmarks(const Settings& settings) {
@@ -169,7 +202,7 @@ void run_engine_benchmarks(const Settings& settings) {
     const cpu::Isa isa = cpu_isa_from_string(settings.isa)->value_or(cpu::detect_isa());
     peak_gop_per_s = cpu::measure_dot_peak_gop_per_s(isa) * std::min(n_workers, usable_cores());
   }
-  EngineUnderTest engine(settings, *card, n_workers);
+  EngineUnderTest engine(settings, *card, n_workers, true);
   const std::vector<Load> loads =
       settings.smoke ? std::vector<Load>{{2, 8, 4}}
                      : std::vector<Load>{{1, 128, 128}, {8, 128, 128}, {64, 128, 128}};
@@ -182,6 +215,7 @@ void run_engine_benchmarks(const Settings& settings) {
                         .label("backend", engine.description())
                         .label("workers", std::to_string(n_workers)));
   }
+  measure_shared_prefix(settings, *card, n_workers);
 }
 
 }  // namespace parkd::bench
