@@ -21,6 +21,7 @@
 #include "lib/base/dtype.h"
 #include "lib/base/status.h"
 #include "lib/engine/generation.h"
+#include "lib/engine/logit_edits.h"
 
 namespace parkd {
 
@@ -93,6 +94,11 @@ struct SampleRow {
   const SamplingParams* params = nullptr;
   int32_t choice_index = 0;
   int32_t position = 0;  // of the token being chosen, counted from the start of the sequence
+  // What penalties and biases change, in ascending order of tokens; none for most requests.
+  std::span<const LogitEdit> edits = {};
+  // The logit row in which the lane's last step chooses a token that the edits do not count yet;
+  // -1: they count all. Only where Lane::steps_ahead() > 0.
+  int32_t unseen_row = -1;
 };
 
 class Lane {
@@ -126,7 +132,7 @@ class Lane {
   virtual void gather_logit_rows(Buffer in, Buffer out) = 0;  // out: (n_logit_rows, columns)
 
   // Ends a step by choosing a token from each row of `logits`. rows: (n_logit_rows); their params
-  // must live until the step is collected.
+  // must live until the step is collected, their edits until sample() returns.
   virtual void sample(Buffer logits, std::span<const SampleRow> rows) = 0;
   // Ends a step that samples nothing.
   virtual void end_step() = 0;

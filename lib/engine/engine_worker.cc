@@ -123,6 +123,13 @@ Status EngineWorker::check(const GenerationRequest& request) const {
                                          std::to_string(shape.vocab));
     }
   }
+  for (const TokenBias& bias : request.sampling.logit_bias) {
+    if (bias.token < 0 || bias.token >= shape.vocab) {
+      return invalid_param("logit_bias", "token " + std::to_string(bias.token) +
+                                             " is outside the vocabulary of " +
+                                             std::to_string(shape.vocab));
+    }
+  }
   return {};
 }
 

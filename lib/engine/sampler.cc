@@ -1,4 +1,4 @@
-// Compiled with -ffp-contract=off: a fused product would change the bits of the weights.
+// Compiled with -ffp-contract=off: a fused product would change the bits of weights and edits.
 #include "lib/engine/sampler.h"
 
 #include <algorithm>
@@ -85,6 +85,17 @@ float weight_exponential(float x) {
   return exponential(x);
 }
 
+float edited_logit(float logit, const LogitEdit& edit, const SamplingParams& params) {
+  if (edit.in_output >= 0) {
+    logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
+  }
+  if (edit.in_output > 0) {
+    logit -= params.frequency_penalty * static_cast<float>(edit.in_output);
+    logit -= params.presence_penalty;
+  }
+  return logit + edit.bias;
+}
+
 Sampler::Sampler(int64_t vocab)
     : weights_(static_cast<size_t>(vocab)),
       block_max_(static_cast<size_t>(n_scan_blocks(weights_.size()))),
@@ -92,6 +103,7 @@ Sampler::Sampler(int64_t vocab)
       block_sum_(block_max_.size()) {
   candidates_.reserve(weights_.size());
   kept_.reserve(weights_.size());
+  edited_.reserve(weights_.size());
 }
 
 void Sampler::sample_row(std::span<const float> logits, const SampleRow& row, SampledToken& out) {
@@ -100,6 +112,9 @@ void Sampler::sample_row(std::span<const float> logits, const SampleRow& row, Sa
   out.token = -1;
   out.logprob = 0;
   out.top.clear();
+  const bool edits = !row.edits.empty();
+  const std::span<const float> raw = logits;
+  if (edits) logits = edited(raw, row);
   if (!scan(logits)) return;
   if (params.temperature < kGreedyTemperature || params.top_k == 1) {
     out.token = first_of(logits, max_);
@@ -110,7 +125,20 @@ void Sampler::sample_row(std::span<const float> logits, const SampleRow& row, Sa
     out.token =
         filtered ? choose_filtered(logits, params, noise) : choose_from_all(logits, params, noise);
   }
-  if (params.logprobs || params.top_logprobs > 0) report(logits, params, out);
+  if (!params.logprobs && params.top_logprobs <= 0) return;
+  if (edits) scan(raw);
+  report(raw, params, out);
+}
+
+std::span<const float> Sampler::edited(std::span<const float> logits, const SampleRow& row) {
+  PARKD_DCHECK(row.unseen_row < 0, "the host has seen every token of its own steps");
+  edited_.assign(logits.begin(), logits.end());
+  for (const LogitEdit& edit : row.edits) {
+    PARKD_DCHECK(static_cast<size_t>(edit.token) < edited_.size(), "an edit of the vocabulary");
+    float& logit = edited_[static_cast<size_t>(edit.token)];
+    logit = edited_logit(logit, edit, *row.params);
+  }
+  return edited_;
 }
 
 // Finds the maxima; false when the row cannot be sampled.

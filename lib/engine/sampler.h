@@ -3,6 +3,12 @@
 // and when alternatives are asked for.
 //
 // The algorithm, written so that a device can give the same bits:
+//   0. Penalties and biases, where the row has edits (logit_edits.h); edited_logit() below. In this
+//      order, each product, quotient, difference and sum rounded to float by itself:
+//      repetition_penalty, of tokens in prompt or output: a logit above 0 is divided by it, another
+//      multiplied (Keskar et al., "CTRL", 2019); then, of tokens in the output, logit -
+//      frequency_penalty * times_in_output - presence_penalty (OpenAI's API reference); then bias
+//      is added. (The order of the penalties is vLLM's. Output is what this choice generated.)
 //   1. best = the greatest logit, the lowest id among equals. Temperature below 1e-5 (vLLM's limit)
 //      or top_k 1 stops here.
 //   2. Weights are integers: w[i] = floor(2^30 * e^((x[i] - x[best]) / temperature)), e^ being
@@ -16,7 +22,8 @@
 //   4. noise = sampling_noise(seed, choice_index, position), 64 bits of Philox4x32-10; the choice
 //   is
 //      the first kept id, ascending, whose running sum exceeds floor(noise * total / 2^64).
-// Log-probabilities are those of the softmax of the raw logits (temperature 1, nothing filtered).
+// Log-probabilities are those of the softmax of the raw logits: temperature 1, without penalties
+// and biases, nothing filtered.
 #pragma once
 
 #include <cstdint>
@@ -47,6 +54,8 @@ class Sampler {
   };
 
   bool scan(std::span<const float> logits);
+  // The row with its edits, until the next call.
+  std::span<const float> edited(std::span<const float> logits, const SampleRow& row);
   TokenId first_of(std::span<const float> logits, float value) const;
   // The `k` best of `logits` into candidates_, best first; fewer when fewer are possible.
   void find_best(std::span<const float> logits, int64_t k);
@@ -66,8 +75,13 @@ class Sampler {
   std::vector<uint64_t> block_sum_;    // (vocab / 64)
   std::vector<Candidate> candidates_;  // capacity vocab
   std::vector<Weighted> kept_;         // capacity vocab
+  std::vector<float> edited_;          // capacity vocab
   float max_ = 0;
 };
+
+// What penalties and a bias make of a token's logit. A finite one stays finite within the params'
+// ranges (SamplingParams), up to 10^36.
+float edited_logit(float logit, const LogitEdit& edit, const SamplingParams& params);
 
 // e^x for x in [-25, 0], clamped below, within 3 ulp: floats multiplied and added, never fused.
 float weight_exponential(float x);

@@ -12,8 +12,10 @@
 #include <vector>
 
 #include "lib/base/check.h"
+#include "lib/engine/backend.h"
 #include "lib/engine/generation.h"
 #include "lib/engine/kv_cache.h"
+#include "lib/engine/logit_edits.h"
 #include "lib/engine/output_text.h"
 #include "lib/engine/scheduler.h"
 
@@ -29,6 +31,7 @@ class Sequence {
         table_(std::move(table)),
         text_(request.stop) {
     PARKD_CHECK(!tokens_.empty(), "a sequence starts with a prompt");
+    if (LogitEdits::wanted(request.sampling)) edits_.emplace(request.sampling, request.prompt);
   }
 
   bool finished() const { return finish_reason_.has_value(); }
@@ -79,10 +82,17 @@ class Sequence {
 
   // The step that just began chooses the next token from its logit row `row`. Returns how.
   SampleRow begin_sample(int32_t row) {
-    const auto position = static_cast<int32_t>(tokens_.size()) + n_unseen_;
+    SampleRow how;
+    how.params = &request_.sampling;
+    how.choice_index = choice_index_;
+    how.position = static_cast<int32_t>(tokens_.size()) + n_unseen_;
+    if (edits_) {
+      how.edits = edits_->list();
+      if (edits_->counts() && n_unseen_ > 0) how.unseen_row = unseen_row_;
+    }
     unseen_row_ = row;
     ++n_unseen_;
-    return {&request_.sampling, choice_index_, position};
+    return how;
   }
 
   // The oldest step that is under way, with `n` tokens of this sequence, is done.
@@ -109,6 +119,7 @@ class Sequence {
       return;
     }
     tokens_.push_back(sampled.token);
+    if (edits_) edits_->add(sampled.token);
     if (request_.sampling.logprobs) logprobs_.push_back(std::move(sampled));
     if (text_.append(bytes)) {
       finish(FinishReason::stop);
@@ -149,6 +160,7 @@ class Sequence {
   int32_t steps_under_way_ = 0;
   BlockTable table_;
   OutputText text_;
+  std::optional<LogitEdits> edits_;     // of tokens_, when the request has penalties or biases
   std::vector<SampledToken> logprobs_;  // of the generated tokens, when asked for
   std::optional<FinishReason> finish_reason_;
 };

@@ -272,6 +272,191 @@ TEST(Sampler, extreme_parameters_are_harmless) {
   EXPECT_EQ(sample({3.0F}, params).token, 0);
 }
 
+// Step 0 as its header states it, in double, from the texts themselves.
+double edited_in_double(float logit, TokenId token, const SamplingParams& params,
+                        const std::vector<TokenId>& prompt, const std::vector<TokenId>& output) {
+  auto x = static_cast<double>(logit);
+  const auto in_prompt = std::count(prompt.begin(), prompt.end(), token);
+  const auto in_output = std::count(output.begin(), output.end(), token);
+  const auto repetition = static_cast<double>(params.repetition_penalty);
+  if (in_prompt + in_output > 0) x = x > 0 ? x / repetition : x * repetition;
+  x -= static_cast<double>(params.frequency_penalty) * static_cast<double>(in_output);
+  if (in_output > 0) x -= static_cast<double>(params.presence_penalty);
+  for (const TokenBias& bias : params.logit_bias) {
+    if (bias.token == token) x += static_cast<double>(bias.bias);
+  }
+  return x;
+}
+
+SamplingParams random_edits(std::mt19937_64& random, int32_t vocab) {
+  std::uniform_real_distribution<float> uniform(-2.0F, 2.0F);
+  SamplingParams params;
+  if (random() % 3 != 0) params.presence_penalty = uniform(random);
+  if (random() % 3 != 0) params.frequency_penalty = uniform(random);
+  if (random() % 3 != 0) params.repetition_penalty = std::exp(uniform(random));
+  for (TokenId token = 0; token < vocab; ++token) {
+    if (random() % 8 == 0) params.logit_bias.push_back({token, 50 * uniform(random)});
+  }
+  std::shuffle(params.logit_bias.begin(), params.logit_bias.end(), random);
+  return params;
+}
+
+std::vector<TokenId> random_tokens(std::mt19937_64& random, size_t n, int32_t vocab) {
+  std::vector<TokenId> tokens(n);
+  for (TokenId& token : tokens) {
+    token = static_cast<TokenId>(random() % static_cast<uint64_t>(vocab));
+  }
+  return tokens;
+}
+
+TEST(LogitEdits, list_and_formula_are_those_of_a_plain_count_in_double) {
+  std::mt19937_64 random(testing::fresh_seed());
+  const int32_t vocab = 100;
+  int n_close = 0;
+  for (int round = 0; round < 300; ++round) {
+    SamplingParams params = random_edits(random, vocab);
+    const std::vector<TokenId> prompt = random_tokens(random, random() % 60, vocab);
+    const std::vector<TokenId> output = random_tokens(random, random() % 60, vocab);
+    if (!LogitEdits::wanted(params)) continue;
+    LogitEdits edits(params, prompt);
+    for (const TokenId token : output) edits.add(token);
+    const std::vector<float> logits = testing::random_floats(random, vocab, 4.0F);
+    std::vector<float> got = logits;
+    TokenId last = -1;
+    for (const LogitEdit& edit : edits.list()) {
+      ASSERT_GT(edit.token, last) << "each once, ascending";
+      last = edit.token;
+      got[static_cast<size_t>(edit.token)] =
+          edited_logit(logits[static_cast<size_t>(edit.token)], edit, params);
+    }
+    std::vector<double> wanted;
+    for (TokenId token = 0; token < vocab; ++token) {
+      const auto i = static_cast<size_t>(token);
+      wanted.push_back(edited_in_double(logits[i], token, params, prompt, output));
+      // Four roundings of values up to 200 + 120 + 100.
+      ASSERT_NEAR(static_cast<double>(got[i]), wanted[i], 1e-4) << "token " << token;
+    }
+    const auto best = std::max_element(wanted.begin(), wanted.end()) - wanted.begin();
+    std::vector<double> sorted = wanted;
+    std::sort(sorted.begin(), sorted.end(), std::greater<>());
+    if (sorted[0] - sorted[1] < 2e-4) {
+      ++n_close;
+      continue;
+    }
+    params.temperature = 0;
+    Sampler sampler(vocab);
+    SampledToken out;
+    sampler.sample_row(logits, {&params, 0, 0, edits.list()}, out);
+    EXPECT_EQ(out.token, best);
+  }
+  EXPECT_LT(n_close, 30);
+}
+
+TEST(LogitEdits, nothing_is_kept_that_nothing_asks_for) {
+  const std::vector<TokenId> prompt = {3, 1, 3};
+  SamplingParams params;
+  EXPECT_FALSE(LogitEdits::wanted(params));
+  params.logit_bias = {{8, 1.0F}, {2, -1.0F}};
+  LogitEdits biases(params, prompt);
+  biases.add(5);
+  ASSERT_EQ(biases.list().size(), 2U);
+  EXPECT_EQ(biases.list()[0].token, 2);
+  EXPECT_EQ(biases.list()[0].in_output, -1);
+  EXPECT_FALSE(biases.counts());
+  params.frequency_penalty = 1;
+  LogitEdits output(params, prompt);
+  output.add(5);
+  output.add(5);
+  output.add(8);
+  ASSERT_EQ(output.list().size(), 3U) << "the prompt is nothing to a frequency";
+  EXPECT_EQ(output.list()[1].in_output, 2);
+  EXPECT_EQ(output.list()[2].in_output, 1);
+  EXPECT_EQ(output.list()[2].bias, 1.0F);
+}
+
+TEST(LogitEdits, products_are_rounded_before_they_are_subtracted) {
+  std::mt19937_64 random(testing::fresh_seed());
+  int n_told_apart = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const SamplingParams params = random_edits(random, 0);
+    const LogitEdit edit = {0, static_cast<int32_t>(1 + random() % 9), 0.5F};
+    const float logit = testing::random_floats(random, 1, 4.0F)[0];
+    volatile float x =
+        logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
+    const float fused = std::fma(-params.frequency_penalty, static_cast<float>(edit.in_output), x);
+    volatile float product = params.frequency_penalty * static_cast<float>(edit.in_output);
+    x = x - product;
+    n_told_apart += x != fused ? 1 : 0;
+    x = x - params.presence_penalty;
+    x = x + edit.bias;
+    EXPECT_EQ(edited_logit(logit, edit, params), x);
+  }
+  EXPECT_GT(n_told_apart, 10);
+}
+
+TEST(LogitEdits, extreme_params_keep_every_logit_finite_and_leave_a_bad_row_bad) {
+  for (const float penalty : {0.01F, 100.0F}) {
+    for (const float sign : {-1.0F, 1.0F}) {
+      SamplingParams params;
+      params.repetition_penalty = penalty;
+      params.frequency_penalty = params.presence_penalty = 2 * sign;
+      for (const float logit : {1e36F, -1e36F, 0.0F, 1e-40F}) {
+        EXPECT_TRUE(std::isfinite(edited_logit(logit, {0, 1 << 20, -100 * sign}, params)));
+      }
+      EXPECT_EQ(edited_logit(-kInfinity, {0, 7, 100.0F}, params), -kInfinity);
+      for (const float bad : {std::numeric_limits<float>::quiet_NaN(), kInfinity}) {
+        std::vector<float> logits(100, 1.0F);
+        logits[70] = bad;
+        const std::vector<LogitEdit> edits = {{70, 3, -100.0F}};
+        Sampler sampler(100);
+        SampledToken out;
+        sampler.sample_row(logits, {&params, 0, 0, edits}, out);
+        EXPECT_EQ(out.token, -1);
+      }
+    }
+  }
+}
+
+TEST(LogitEdits, a_bias_of_100_forces_a_token_and_minus_100_bans_it) {
+  std::mt19937_64 random(testing::fresh_seed());
+  const std::vector<float> logits = testing::random_floats(random, 200, 3.0F);
+  SamplingParams params;
+  params.temperature = 2;
+  const TokenId best = sample(logits, greedy()).token;
+  const std::vector<LogitEdit> banned = {{best, -1, -100.0F}};
+  const std::vector<LogitEdit> forced = {{17, -1, 100.0F}};
+  Sampler sampler(200);
+  SampledToken out;
+  for (int32_t i = 0; i < 2000; ++i) {
+    sampler.sample_row(logits, {&params, 0, i, banned}, out);
+    ASSERT_NE(out.token, best);
+    sampler.sample_row(logits, {&params, 0, i, forced}, out);
+    ASSERT_EQ(out.token, 17);
+  }
+}
+
+TEST(LogitEdits, log_probabilities_stay_those_of_the_raw_row) {
+  std::mt19937_64 random(testing::fresh_seed());
+  const std::vector<float> logits = testing::random_floats(random, 300, 3.0F);
+  SamplingParams params = greedy();
+  params.logprobs = true;
+  params.top_logprobs = 5;
+  const SampledToken plain = sample(logits, params);
+  const std::vector<LogitEdit> edits = {{plain.token, -1, -100.0F}, {123, -1, 100.0F}};
+  Sampler sampler(300);
+  SampledToken out;
+  sampler.sample_row(logits, {&params, 0, 0, edits}, out);
+  EXPECT_EQ(out.token, 123);
+  ASSERT_EQ(out.top.size(), plain.top.size());
+  for (size_t i = 0; i < out.top.size(); ++i) {
+    EXPECT_EQ(out.top[i].token, plain.top[i].token);
+    EXPECT_EQ(out.top[i].logprob, plain.top[i].logprob);
+  }
+  const double difference = static_cast<double>(logits[123]) -
+                            static_cast<double>(logits[static_cast<size_t>(plain.token)]);
+  EXPECT_NEAR(static_cast<double>(out.logprob - plain.logprob), difference, 1e-5);
+}
+
 TEST(Sampler, weights_follow_the_exponential) {
   for (int i = 0; i <= 250000; ++i) {
     const float x = -25.0F * static_cast<float>(i) / 250000.0F;

@@ -217,6 +217,10 @@ TEST_P(EveryWay, forty_requests_give_the_tokens_of_the_textbook) {
                                   static_cast<int32_t>(1 + id * 5 % 30)));
     if (id % 3 == 0) requests.back().sampling.temperature = 0.7F;
     if (id % 10 == 0) requests.back().n_choices = 2;
+    if (id % 4 == 1) requests.back().sampling.frequency_penalty = 0.5F;
+    if (id % 4 == 2) requests.back().sampling.repetition_penalty = 1.2F;
+    if (id % 8 >= 6) requests.back().sampling.presence_penalty = -1.0F;
+    if (id % 5 == 1) requests.back().sampling.logit_bias = {{40, 2.0F}, {9, -1.0F}, {254, 7.0F}};
     fake.engine().start(requests.back());
   }
   const auto results = fake.wait(requests.size());
@@ -368,6 +372,9 @@ TEST(LocalEngine, request_the_caller_should_have_refused_fails_alone_and_names_t
   GenerationRequest nothing = request_of(5, 5, 5);
   nothing.n_choices = 0;
   EXPECT_EQ(fake.run(nothing).status.param(), "n");
+  GenerationRequest biased = request_of(7, 5, 5);
+  biased.sampling.logit_bias = {{testing::kFakeVocab, 1.0F}};
+  EXPECT_EQ(fake.run(biased).status.param(), "logit_bias");
   const GenerationRequest good = request_of(6, 5, 5);
   expect_oracle(good, fake.run(good));
 }

@@ -84,7 +84,7 @@ class SameBytes : public ::testing::TestWithParam<std::tuple<cpu::Isa, Weights>>
   }
 
   // Sixteen requests: short and long prompts (over block and chunk borders), greedy and sampled,
-  // one with two choices.
+  // one with two choices, penalties and biases on some.
   std::vector<GenerationRequest> requests() const {
     // The scalar kernels are some twenty times slower: shorter prompts, still over a block's
     // border.
@@ -102,6 +102,10 @@ class SameBytes : public ::testing::TestWithParam<std::tuple<cpu::Isa, Weights>>
       request.sampling.temperature = i % 2 == 0 ? 0.0F : 0.8F;
       request.sampling.top_p = i % 4 == 1 ? 0.9F : 1.0F;
       request.sampling.top_k = i % 4 == 3 ? 20 : 0;
+      if (i % 3 == 1) request.sampling.frequency_penalty = 1.0F;
+      if (i % 3 == 2) request.sampling.repetition_penalty = 1.3F;
+      if (i % 5 == 1) request.sampling.presence_penalty = -0.5F;
+      if (i % 7 == 2) request.sampling.logit_bias = {{5, 3.0F}, {i, -100.0F}};
       request.sampling.seed = static_cast<uint64_t>(1000 + i);
       request.sampling.logprobs = true;
       request.sampling.top_logprobs = 5;

@@ -69,8 +69,26 @@ inline uint64_t silu_mul(uint64_t in) {
 // A row whose prompt holds this token has no finite logits.
 constexpr TokenId kPoisonToken = 255;
 
+// Edits as a device sees them: its own copy, with the token that the host has not seen counted.
+inline std::vector<LogitEdit> complete_edits(std::vector<LogitEdit> edits, TokenId unseen) {
+  std::map<TokenId, LogitEdit> by_token;
+  for (const LogitEdit& edit : edits) {
+    PARKD_CHECK(by_token.emplace(edit.token, edit).second, "a token has one edit");
+  }
+  if (unseen >= 0) {
+    LogitEdit& edit = by_token.emplace(unseen, LogitEdit{unseen, 0, 0}).first->second;
+    edit.in_output = std::max(edit.in_output, 0) + 1;
+  }
+  edits.clear();
+  for (const auto& [token, edit] : by_token) edits.push_back(edit);
+  return edits;
+}
+
 inline SampledToken fake_sample(uint64_t logits, const SampleRow& row) {
   uint64_t choice = logits;
+  for (const LogitEdit& edit : row.edits) {
+    choice = mix(mix(choice, edit.token), mix(edit.in_output, fnv1a64(std::to_string(edit.bias))));
+  }
   if (row.params->temperature > 0) {
     choice = mix(choice, mix(mix(row.params->seed, row.choice_index), row.position));
   }
@@ -221,7 +239,12 @@ class FakeLane final : public Lane {
   }
   void sample(Buffer logits, std::span<const SampleRow> rows) override {
     PARKD_CHECK(rows.size() == steps_.back().logit_rows.size(), "one choice a logit row");
-    now_or_later([=, this] { do_sample(logits, rows); });
+    std::vector<std::vector<LogitEdit>> edits;  // the engine's are gone when this returns
+    for (const SampleRow& row : rows) {
+      PARKD_CHECK(row.unseen_row < 0 || backend_.steps_ahead > 0, "all is seen at once");
+      edits.emplace_back(row.edits.begin(), row.edits.end());
+    }
+    now_or_later([=, this] { do_sample(logits, rows, edits); });
     in_step_ = false;
   }
   void end_step() override {
@@ -316,10 +339,17 @@ class FakeLane final : public Lane {
       rows[i] = at(in).at(static_cast<size_t>(last));
     }
   }
-  void do_sample(Buffer logits, std::span<const SampleRow> rows) {
+  void do_sample(Buffer logits, std::span<const SampleRow> rows,
+                 const std::vector<std::vector<LogitEdit>>& edits) {
+    const std::vector<SampledToken> last = std::exchange(sampled_, {});
     sampled_.resize(rows.size());
     for (size_t i = 0; i < rows.size(); ++i) {
-      sampled_[i] = fake_sample(at(logits).at(i), rows[i]);
+      const auto unseen = static_cast<size_t>(rows[i].unseen_row);
+      const std::vector<LogitEdit> complete =
+          complete_edits(edits[i], rows[i].unseen_row < 0 ? -1 : last.at(unseen).token);
+      SampleRow row = rows[i];
+      row.edits = complete;
+      sampled_[i] = fake_sample(at(logits).at(i), row);
       if (poisoned_[static_cast<size_t>(batch_.logit_rows[i])]) sampled_[i].token = -1;
     }
   }
@@ -425,13 +455,38 @@ inline uint64_t expected_logits(const std::vector<TokenId>& tokens) {
                          fake_op::rms_norm(stream.back(), weight({"output_norm"})));
 }
 
+// What LogitEdits should say, counted from the start.
+inline std::vector<LogitEdit> expected_edits(const GenerationRequest& request,
+                                             const std::vector<TokenId>& tokens) {
+  const SamplingParams& params = request.sampling;
+  std::map<TokenId, LogitEdit> edits;
+  const auto edit_of = [&edits](TokenId token) -> LogitEdit& {
+    return edits.emplace(token, LogitEdit{token, -1, 0}).first->second;
+  };
+  const bool repetition = params.repetition_penalty != 1;
+  const bool penalties =
+      repetition || params.presence_penalty != 0 || params.frequency_penalty != 0;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const bool in_prompt = i < request.prompt.size();
+    if (in_prompt ? !repetition : !penalties) continue;
+    LogitEdit& edit = edit_of(tokens[i]);
+    edit.in_output = std::max(edit.in_output, 0) + (in_prompt ? 0 : 1);
+  }
+  for (const TokenBias& bias : params.logit_bias) edit_of(bias.token).bias = bias.bias;
+  std::vector<LogitEdit> list;
+  for (const auto& [token, edit] : edits) list.push_back(edit);
+  return list;
+}
+
 // What the choice generates when nothing stops it before max_new_tokens.
 inline std::vector<SampledToken> expected_tokens(const GenerationRequest& request,
                                                  int32_t choice_index) {
   std::vector<TokenId> tokens = request.prompt;
   std::vector<SampledToken> sampled;
   for (int32_t i = 0; i < request.max_new_tokens; ++i) {
-    const SampleRow row{&request.sampling, choice_index, static_cast<int32_t>(tokens.size())};
+    const std::vector<LogitEdit> edits = expected_edits(request, tokens);
+    const SampleRow row{&request.sampling, choice_index, static_cast<int32_t>(tokens.size()),
+                        edits};
     sampled.push_back(fake_sample(expected_logits(tokens), row));
     tokens.push_back(sampled.back().token);
   }
