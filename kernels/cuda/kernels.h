@@ -200,25 +200,21 @@ struct SamplingParams {
 int64_t sampling_workspace_bytes(int32_t rows_max, int32_t vocab);
 cudaError_t launch_sampling(const SamplingParams& params, cudaStream_t stream);
 
-// --- logit_processors.cu: before sampling, in place. For each row: logits of counted tokens are
-// divided (or, unless positive, multiplied) by repetition_penalty (Keskar et al., CTRL, 2019;
-// prompt tokens count too), then those in the output lose in_output * frequency_penalty +
-// presence_penalty (OpenAI's formula; the order is vLLM's); then biases are added.
+// --- logit_processors.cu: before sampling, in place, only where a row has edits; by the formula of
+// lib/engine/sampler.h and with its bits. Each edit's bias becomes the logit as it was, and
+// restore_logits writes it back, for log-probabilities of the raw row.
 struct LogitProcessorRow {
   float presence_penalty;
   float frequency_penalty;
   float repetition_penalty;  // 1 = off
-  int32_t first_count;       // into token_counts
-  int32_t n_counts;
-  int32_t first_bias;  // into biases
-  int32_t n_biases;
+  int32_t first_edit;        // into edits
+  int32_t n_edits;           // of distinct tokens; 0 = this row stays as it is
+  int32_t unseen_row;        // of `sampled`: a token that in_output does not count; -1: none.
+                             // Else edits[first_edit + n_edits] is a place for it.
 };
-struct TokenCount {
+struct LogitEdit {
   int32_t token;
-  int32_t in_output;  // times generated; 0: only in the prompt
-};
-struct TokenBias {
-  int32_t token;
+  int32_t in_output;  // times generated; 0: only in the prompt; -1: no penalty counts it
   float bias;
 };
 struct LogitProcessorParams {
@@ -226,11 +222,12 @@ struct LogitProcessorParams {
   int32_t rows_max;
   int32_t vocab;
   float* logits;
-  const LogitProcessorRow* rows;   // (n_rows)
-  const TokenCount* token_counts;  // distinct tokens within a row
-  const TokenBias* biases;         // distinct tokens within a row
+  const LogitProcessorRow* rows;  // (n_rows)
+  LogitEdit* edits;
+  const int32_t* sampled;  // of the last step
 };
 cudaError_t launch_logit_processors(const LogitProcessorParams& params, cudaStream_t stream);
+cudaError_t launch_restore_logits(const LogitProcessorParams& params, cudaStream_t stream);
 
 // --- logprobs.cu: only when asked for. logprob[i] = log softmax of the raw row at tokens[i]; the
 // `top` best ids and their log-probabilities, best first, lowest id first among equals; -1 and 0

@@ -1,6 +1,10 @@
 // Sampling and log-probabilities on the device against the CPU's Sampler: the same tokens, always.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -246,53 +250,104 @@ TEST(CudaLogprobs, are_the_cpus_within_rounding_and_their_ids_exactly) {
   }
 }
 
-// The formula in float, rounded at each step as the kernel states.
-float processed(float logit, const LogitProcessorRow& row, int32_t in_output) {
-  logit = logit > 0 ? logit / row.repetition_penalty : logit * row.repetition_penalty;
-  if (in_output == 0) return logit;
-  const float frequency = row.frequency_penalty * static_cast<float>(in_output);
-  logit = logit - frequency;
-  return logit - row.presence_penalty;
+// Rows of every kind: without edits, with biases alone, with counts; whose last token the host has
+// seen, or not and it has an edit, or none, or its row failed.
+struct Edited {
+  int32_t vocab = 0;
+  std::vector<parkd::SamplingParams> params;
+  std::vector<std::vector<parkd::LogitEdit>> edits;
+  std::vector<int32_t> unseen_row;
+  std::vector<int32_t> sampled;
+};
+
+Edited random_edits(std::mt19937_64& random, int32_t vocab, int32_t n_rows) {
+  std::uniform_real_distribution<float> uniform(-2.0F, 2.0F);
+  Edited in;
+  in.vocab = vocab;
+  std::vector<int32_t> ids(static_cast<size_t>(vocab));
+  std::iota(ids.begin(), ids.end(), 0);
+  for (int32_t r = 0; r < n_rows; ++r) {
+    parkd::SamplingParams params;
+    params.presence_penalty = uniform(random);
+    params.frequency_penalty = uniform(random);
+    params.repetition_penalty = r % 3 == 0 ? 1.0F : std::exp(uniform(random));
+    in.params.push_back(params);
+    std::shuffle(ids.begin(), ids.end(), random);
+    std::vector<parkd::LogitEdit> edits;
+    const size_t n_edits = r % 5 == 0 ? 0 : random() % (ids.size() / 2);
+    for (size_t i = 0; i < n_edits; ++i) {
+      const auto in_output = static_cast<int32_t>(random() % 6) - 1;
+      edits.push_back({ids[i], in_output, random() % 2 == 0 ? 0 : 50 * uniform(random)});
+    }
+    in.edits.push_back(edits);
+    in.unseen_row.push_back(r % 2 == 0 ? -1 : static_cast<int32_t>(in.sampled.size()));
+    const bool is_known = r % 4 == 1 && !edits.empty();
+    in.sampled.push_back(r == 7 ? -1 : is_known ? edits[random() % n_edits].token : ids.back());
+  }
+  return in;
 }
 
-TEST(CudaLogitProcessors, penalise_counted_tokens_then_add_biases) {
-  std::mt19937_64 random(testing::fresh_seed());
-  const int32_t vocab = 1001;
-  const int32_t n_rows = 5;
-  std::vector<float> expected = testing::random_floats(random, int64_t{n_rows} * vocab, 3.0F);
-  expected[3] = -kInfinity;
-  const DeviceArray<float> logits(expected);
-  std::vector<LogitProcessorRow> rows;
-  std::vector<TokenCount> counts;
-  std::vector<TokenBias> biases;
-  std::uniform_real_distribution<float> uniform(-2.0F, 2.0F);
-  for (int32_t r = 0; r < n_rows; ++r) {
-    LogitProcessorRow row = {uniform(random),          uniform(random),
-                             r % 2 == 0 ? 1.0F : 1.3F, static_cast<int32_t>(counts.size()),
-                             r == 4 ? 0 : 150 * r,     static_cast<int32_t>(biases.size()),
-                             r == 0 ? 0 : 200 - r};
-    std::vector<int32_t> ids(static_cast<size_t>(vocab));
-    std::iota(ids.begin(), ids.end(), 0);
-    std::shuffle(ids.begin(), ids.end(), random);
-    float* at = expected.data() + int64_t{r} * vocab;
-    for (int32_t i = 0; i < row.n_counts; ++i) {
-      counts.push_back({ids[static_cast<size_t>(i)], static_cast<int32_t>(random() % 4)});
-      at[counts.back().token] = processed(at[counts.back().token], row, counts.back().in_output);
+// What the CPU makes of them, the unseen tokens counted.
+std::vector<float> edited_on_cpu(const Edited& in, std::vector<float> logits) {
+  for (size_t r = 0; r < in.params.size(); ++r) {
+    std::vector<parkd::LogitEdit> edits = in.edits[r];
+    const int32_t unseen =
+        in.unseen_row[r] < 0 ? -1 : in.sampled[static_cast<size_t>(in.unseen_row[r])];
+    const auto known = std::find_if(edits.begin(), edits.end(),
+                                    [unseen](const auto& edit) { return edit.token == unseen; });
+    if (known != edits.end()) {
+      known->in_output = std::max(known->in_output, 0) + 1;
+    } else if (unseen >= 0) {
+      edits.push_back({unseen, 1, 0});
     }
-    for (int32_t i = 0; i < row.n_biases; ++i) {
-      biases.push_back({ids[static_cast<size_t>(2 * i)], uniform(random) * 50});
-      at[biases.back().token] += biases.back().bias;
+    for (const parkd::LogitEdit& edit : edits) {
+      float& logit = logits[r * static_cast<size_t>(in.vocab) + static_cast<size_t>(edit.token)];
+      logit = edited_logit(logit, edit, in.params[r]);
     }
-    rows.push_back(row);
   }
-  const testing::RowCount count(n_rows);
-  const DeviceArray<LogitProcessorRow> row_array(rows);
-  const DeviceArray<TokenCount> count_array(counts);
-  const DeviceArray<TokenBias> bias_array(biases);
-  finish(launch_logit_processors({count.get(), n_rows + 3, vocab, logits.get(), row_array.get(),
-                                  count_array.get(), bias_array.get()},
-                                 nullptr));
-  EXPECT_EQ(logits.read(), expected);
+  return logits;
+}
+
+TEST(CudaLogitProcessors, give_the_cpus_bits_and_then_the_raw_logits_back) {
+  std::mt19937_64 random(testing::fresh_seed());
+  for (const int32_t vocab : {4, 1001, 5000}) {
+    const int32_t n_rows = 24;
+    const Edited in = random_edits(random, vocab, n_rows);
+    std::vector<float> raw = testing::random_floats(random, int64_t{n_rows} * vocab, 3.0F);
+    raw[3] = -kInfinity;
+    raw[static_cast<size_t>(vocab)] = kNan;
+    std::vector<LogitProcessorRow> rows;
+    std::vector<LogitEdit> edits;
+    for (size_t r = 0; r < in.params.size(); ++r) {
+      rows.push_back({in.params[r].presence_penalty, in.params[r].frequency_penalty,
+                      in.params[r].repetition_penalty, static_cast<int32_t>(edits.size()),
+                      static_cast<int32_t>(in.edits[r].size()), in.unseen_row[r]});
+      for (const parkd::LogitEdit& edit : in.edits[r]) {
+        edits.push_back({edit.token, edit.in_output, edit.bias});
+      }
+      if (in.unseen_row[r] >= 0) edits.push_back({1 << 30, 1 << 30, kNan});  // the unseen's place
+    }
+    const testing::RowCount count(n_rows);
+    const DeviceArray<float> logits(raw);
+    const DeviceArray<LogitProcessorRow> row_array(rows);
+    const DeviceArray<LogitEdit> edit_array(edits);
+    const DeviceArray<int32_t> sampled(in.sampled);
+    const LogitProcessorParams params = {count.get(),  n_rows + 3,      vocab,
+                                         logits.get(), row_array.get(), edit_array.get(),
+                                         sampled.get()};
+    const auto expect_bits = [&](const std::vector<float>& wanted, const char* what) {
+      const std::vector<float> got = logits.read();
+      for (size_t i = 0; i < got.size(); ++i) {
+        ASSERT_EQ(std::bit_cast<uint32_t>(got[i]), std::bit_cast<uint32_t>(wanted[i]))
+            << what << ": vocab " << vocab << " row " << i / static_cast<size_t>(vocab) << " token "
+            << i % static_cast<size_t>(vocab);
+      }
+    };
+    finish(launch_logit_processors(params, nullptr));
+    expect_bits(edited_on_cpu(in, raw), "edited");
+    finish(launch_restore_logits(params, nullptr));
+    expect_bits(raw, "restored");
+  }
 }
 
 }  // namespace

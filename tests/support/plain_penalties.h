@@ -34,15 +34,15 @@ inline std::vector<double> plainly_penalised(std::span<const float> logits,
 }
 
 struct PlainAgreement {
+  double rounding = 1e-4;  // how far the engine's logits may be from the forced ones, twice
   int n_tokens = 0;
   int n_changed = 0;  // the best raw logit was another token's
   int n_worse = 0;    // another token stands clearly above the one that was chosen
 };
 
-// Along a greedy request's `generated` tokens. Floats of the engine's size are rounded to 1e-5.
+// Along a greedy request's `generated` tokens.
 inline void compare_with_plain(const GenerationRequest& request, std::span<const TokenId> generated,
                                TeacherForcing& forcing, PlainAgreement& agreement) {
-  constexpr double kRounding = 1e-4;
   std::vector<TokenId> tokens = request.prompt;
   tokens.insert(tokens.end(), generated.begin(), generated.end() - 1);
   const auto rows = forcing.logits(tokens, static_cast<int32_t>(request.prompt.size()) - 1);
@@ -53,7 +53,7 @@ inline void compare_with_plain(const GenerationRequest& request, std::span<const
     const auto raw_best = std::max_element(rows[i].begin(), rows[i].end()) - rows[i].begin();
     ++agreement.n_tokens;
     if (static_cast<TokenId>(raw_best) != generated[i]) ++agreement.n_changed;
-    if (plain[chosen] < best - kRounding) ++agreement.n_worse;
+    if (plain[chosen] < best - agreement.rounding) ++agreement.n_worse;
   }
 }
 

@@ -33,6 +33,15 @@ struct LogprobLayout {
   }
 };
 
+// The most alternatives that a row asks for; -1 where none wants log-probabilities.
+int32_t top_logprobs_of(std::span<const parkd::SamplingParams* const> rows) {
+  int32_t top = -1;
+  for (const parkd::SamplingParams* params : rows) {
+    if (params->logprobs || params->top_logprobs > 0) top = std::max(top, params->top_logprobs);
+  }
+  return top;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<CudaLane>> CudaLane::make(const CudaWeights& weights,
@@ -358,33 +367,62 @@ void CudaLane::sample(Buffer logits, std::span<const SampleRow> rows) {
 
 Status CudaLane::finish_sampling(HostStep& step, Buffer logits, std::span<const SampleRow> rows) {
   if (mode_ == Mode::capturing) {
-    PARKD_RETURN_IF_ERROR(run_sampling(logits));
     PARKD_ASSIGN_OR_RETURN(graphs_[bucket_], Graph::end(stream_));
   }
   PARKD_RETURN_IF_ERROR(copy_to_device(layout_->pack_samples(rows, step.packed.data()), step));
   if (mode_ == Mode::eager) {
-    PARKD_RETURN_IF_ERROR(run_sampling(logits));
     if (decodes_) graphs_.try_emplace(bucket_);
   } else {
     PARKD_RETURN_IF_ERROR(graphs_.at(bucket_)->launch(stream_));
   }
+  const EditLayout edits(rows);
+  if (!edits.empty()) PARKD_RETURN_IF_ERROR(edit_logits(step, logits, edits, rows));
+  PARKD_RETURN_IF_ERROR(run_sampling(logits));
   PARKD_RETURN_IF_ERROR(to_status(
       cudaMemcpyAsync(step.tokens.as<void>(), sampled_.as<void>(), rows.size() * sizeof(int32_t),
                       cudaMemcpyDeviceToHost, stream_.get()),
       "copying tokens"));
-  PARKD_RETURN_IF_ERROR(copy_logprobs(step, logits));
+  step.top = top_logprobs_of(step.params);
+  if (step.top >= 0 && !edits.empty()) {
+    PARKD_RETURN_IF_ERROR(
+        to_status(launch_restore_logits(edit_params(logits, edits), stream_.get()), "raw logits"));
+  }
+  if (step.top >= 0) PARKD_RETURN_IF_ERROR(copy_logprobs(step, logits));
   return step.done.record(stream_);
 }
 
-// Nothing unless a row asks for them.
-Status CudaLane::copy_logprobs(HostStep& step, Buffer logits) {
-  step.top = -1;
-  for (const parkd::SamplingParams* params : step.params) {
-    if (params->logprobs || params->top_logprobs > 0) {
-      step.top = std::max(step.top, params->top_logprobs);
-    }
+LogitProcessorParams CudaLane::edit_params(Buffer logits, const EditLayout& layout) {
+  LogitProcessorParams params = {};
+  params.n_rows = &step_.counts->n_logit_rows;
+  params.rows_max = step_.logit_rows_max;
+  params.vocab = shape_.vocab;
+  params.logits = rows_of(logits).floats.as<float>();
+  params.rows = layout.rows(edits_.as<uint8_t>());
+  params.edits = layout.edits(edits_.as<uint8_t>());
+  params.sampled = sampled_.as<int32_t>();
+  return params;
+}
+
+// Penalties and biases, as uploaded by this step. The device's memory is reused and freed in the
+// stream's order, the pinned copy is this step's own until it is collected.
+Status CudaLane::edit_logits(HostStep& step, Buffer logits, const EditLayout& layout,
+                             std::span<const SampleRow> rows) {
+  const size_t bytes = layout.bytes();
+  if (step.edits.bytes() < bytes) {
+    PARKD_ASSIGN_OR_RETURN(step.edits, PinnedBuffer::make(2 * bytes));
   }
-  if (step.top < 0) return {};
+  if (edits_.bytes() < bytes) {
+    PARKD_ASSIGN_OR_RETURN(edits_, DeviceBuffer::make(2 * bytes, stream_));
+  }
+  layout.pack(rows, step.edits.data());
+  PARKD_RETURN_IF_ERROR(to_status(cudaMemcpyAsync(edits_.as<void>(), step.edits.data(), bytes,
+                                                  cudaMemcpyHostToDevice, stream_.get()),
+                                  "copying penalties and biases"));
+  return to_status(launch_logit_processors(edit_params(logits, layout), stream_.get()),
+                   "penalties and biases");
+}
+
+Status CudaLane::copy_logprobs(HostStep& step, Buffer logits) {
   const LogprobLayout layout{logit_rows_max_};
   if (logprobs_.bytes() == 0) {
     PARKD_ASSIGN_OR_RETURN(logprobs_, DeviceBuffer::make(layout.bytes(), stream_));

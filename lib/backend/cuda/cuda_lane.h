@@ -4,7 +4,9 @@
 // ahead: it packs the next step into the other pinned buffer while the device computes this one,
 // and tokens not seen yet are fed back on the device. Steps that only decode are captured into a
 // CUDA graph for each bucket of batch sizes, when a bucket comes the second time, and replayed as
-// one launch; the ops of a replayed step then do nothing.
+// one launch; the ops of a replayed step then do nothing. Sampling is launched behind the graph,
+// after penalties and biases where a row has some: their memory grows with what requests ask for,
+// which a graph could not follow.
 //
 // Failures of an op are kept and answered by collect(): the device is lost. Nothing is allocated
 // after each kind of step ran once.
@@ -78,6 +80,7 @@ class CudaLane final : public Lane {
     PinnedBuffer packed;  // StepLayout
     PinnedBuffer tokens;  // (logit_rows_max)
     PinnedBuffer logprobs;
+    PinnedBuffer edits;  // EditLayout; as large as a step has needed
     Event done;
     std::vector<const parkd::SamplingParams*> params;
     int32_t top = 0;
@@ -108,6 +111,9 @@ class CudaLane final : public Lane {
   void multiply(MatrixId weight, Buffer in, Buffer out, bool add);
   Status copy_to_device(std::span<const uint8_t> bytes, const HostStep& from);
   Status run_sampling(Buffer logits);
+  Status edit_logits(HostStep& step, Buffer logits, const EditLayout& layout,
+                     std::span<const SampleRow> rows);
+  LogitProcessorParams edit_params(Buffer logits, const EditLayout& layout);
   Status copy_logprobs(HostStep& step, Buffer logits);
   Status finish_sampling(HostStep& step, Buffer logits, std::span<const SampleRow> rows);
   void read_logprobs(const HostStep& step, std::span<SampledToken> out) const;
@@ -133,6 +139,7 @@ class CudaLane final : public Lane {
   DeviceBuffer sampling_workspace_;
   DeviceBuffer sampled_;   // (logit_rows_max): the last step's tokens
   DeviceBuffer logprobs_;  // when first asked for
+  DeviceBuffer edits_;     // EditLayout; as large as a step has needed
   std::array<HostStep, 2> host_steps_;
   size_t next_host_step_ = 0;
   size_t oldest_host_step_ = 0;

@@ -1,6 +1,8 @@
 #include "lib/backend/cuda/step_tables.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstring>
 
 #include "lib/base/check.h"
 
@@ -135,6 +137,54 @@ std::span<const uint8_t> StepLayout::pack_samples(std::span<const SampleRow> row
     to[i].position = static_cast<uint32_t>(rows[i].position);
   }
   return {base + sample_rows_, rows.size() * sizeof(SampleRowParams)};
+}
+
+namespace {
+
+// A row's edits, and a place behind them where the host has not seen its last token.
+int32_t places_of(const SampleRow& row) {
+  return static_cast<int32_t>(row.edits.size()) + (row.unseen_row < 0 ? 0 : 1);
+}
+
+// They are copied as they are.
+static_assert(sizeof(LogitEdit) == sizeof(parkd::LogitEdit) &&
+              offsetof(LogitEdit, token) == offsetof(parkd::LogitEdit, token) &&
+              offsetof(LogitEdit, in_output) == offsetof(parkd::LogitEdit, in_output) &&
+              offsetof(LogitEdit, bias) == offsetof(parkd::LogitEdit, bias));
+
+}  // namespace
+
+EditLayout::EditLayout(std::span<const SampleRow> rows) {
+  for (const SampleRow& row : rows) n_edits_ += places_of(row);
+  rows_ = take<LogitProcessorRow>(bytes_, static_cast<int64_t>(rows.size()));
+  edits_ = take<LogitEdit>(bytes_, n_edits_);
+}
+
+LogitProcessorRow* EditLayout::rows(uint8_t* base) const {
+  return at<LogitProcessorRow>(base, rows_);
+}
+
+LogitEdit* EditLayout::edits(uint8_t* base) const {
+  return at<LogitEdit>(base, edits_);
+}
+
+void EditLayout::pack(std::span<const SampleRow> rows, uint8_t* base) const {
+  int32_t next = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const SampleRow& row = rows[i];
+    const parkd::SamplingParams& params = *row.params;
+    LogitProcessorRow& to = this->rows(base)[i];
+    to.presence_penalty = params.presence_penalty;
+    to.frequency_penalty = params.frequency_penalty;
+    to.repetition_penalty = params.repetition_penalty;
+    to.first_edit = next;
+    to.n_edits = static_cast<int32_t>(row.edits.size());
+    to.unseen_row = row.unseen_row;
+    if (!row.edits.empty()) {
+      std::memcpy(edits(base) + next, row.edits.data(), row.edits.size_bytes());
+    }
+    next += places_of(row);
+  }
 }
 
 bool is_decode(const StepBatch& batch) {

@@ -54,6 +54,25 @@ class StepLayout {
   size_t bytes_ = 0;
 };
 
+// How the edits of a step's rows lie in memory, for launch_logit_processors: a LogitProcessorRow
+// for each, then their edits. As large as the requests make it, unlike StepLayout.
+class EditLayout {
+ public:
+  explicit EditLayout(std::span<const SampleRow> rows);
+
+  bool empty() const { return n_edits_ == 0; }
+  size_t bytes() const { return bytes_; }
+  void pack(std::span<const SampleRow> rows, uint8_t* base) const;
+  LogitProcessorRow* rows(uint8_t* base) const;
+  LogitEdit* edits(uint8_t* base) const;
+
+ private:
+  int64_t n_edits_ = 0;  // with the places of unseen tokens
+  size_t rows_ = 0;
+  size_t edits_ = 0;
+  size_t bytes_ = 0;
+};
+
 // Whether every sequence of the step has one row, whose logits are wanted: what decoding is.
 bool is_decode(const StepBatch& batch);
 
