@@ -21,6 +21,12 @@ ChatEndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& 
   if (model.params.top_p) options.defaults.top_p = static_cast<float>(*model.params.top_p);
   if (model.params.top_k) options.defaults.top_k = *model.params.top_k;
   if (model.params.min_p) options.defaults.min_p = static_cast<float>(*model.params.min_p);
+  if (model.params.presence_penalty) {
+    options.defaults.presence_penalty = static_cast<float>(*model.params.presence_penalty);
+  }
+  if (model.params.frequency_penalty) {
+    options.defaults.frequency_penalty = static_cast<float>(*model.params.frequency_penalty);
+  }
   options.context_tokens = card.shape.context_tokens;
   options.block_size = model.params.block_size;
   options.capacity = capacity;

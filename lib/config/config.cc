@@ -252,6 +252,8 @@ void read_sampling(const YamlSection& section, ModelParams& params) {
   params.temperature = number("temperature", 0, 2);
   params.top_p = number("top_p", 0, 1);
   params.min_p = number("min_p", 0, 1);
+  params.frequency_penalty = number("frequency_penalty", -2, 2);
+  params.presence_penalty = number("presence_penalty", -2, 2);
   if (params.top_p == 0.0) section.fail_value("top_p", "is out of range (above 0 .. 1)");
   if (section.has_value("top_k")) {
     params.top_k = section.integer32("top_k", -1, 1000000);

@@ -83,6 +83,8 @@ struct ModelParams {
   std::optional<double> top_p;
   std::optional<int32_t> top_k;  // 0 = off (-1 in the YAML means 0)
   std::optional<double> min_p;
+  std::optional<double> frequency_penalty;
+  std::optional<double> presence_penalty;
   friend bool operator==(const ModelParams&, const ModelParams&) = default;
 
   // MiB of KV cache on the CPU: kvcache_mem_cpu, else kvcache_mem_gpu, else 1024.

@@ -90,6 +90,8 @@ void print_params(YamlWriter& y, int depth, const ModelParams& params) {
   y.optional_number(depth, "top_p", params.top_p);
   y.optional_number(depth, "top_k", params.top_k);
   y.optional_number(depth, "min_p", params.min_p);
+  y.optional_number(depth, "frequency_penalty", params.frequency_penalty);
+  y.optional_number(depth, "presence_penalty", params.presence_penalty);
 }
 
 void print_parking_lot(YamlWriter& y, const Config& config) {

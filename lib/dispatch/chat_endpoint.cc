@@ -68,6 +68,13 @@ Result<ChatEndpoint::Read> ChatEndpoint::read(std::string_view body, WallTime cr
     return invalid_param("model", "the body names model " + read.request.model +
                                       ", but the job is for model " + options_.model);
   }
+  for (const ChatBias& bias : read.request.logit_bias) {
+    if (bias.token >= card_->shape.vocab) {
+      return invalid_param("logit_bias", "logit_bias names token " + std::to_string(bias.token) +
+                                             "; the model's vocabulary has " +
+                                             std::to_string(card_->shape.vocab));
+    }
+  }
   const auto segments = card_->chat_template.render(read.request.messages);
   auto prompt = card_->tokenizer->encode_prompt(segments);
   if (!prompt.ok()) {
@@ -124,9 +131,16 @@ Result<PreparedJob> ChatEndpoint::prepare(const Job& job) const {
                       .top_p = asked.top_p,
                       .top_k = asked.top_k,
                       .min_p = asked.min_p,
+                      .presence_penalty = asked.presence_penalty,
+                      .frequency_penalty = asked.frequency_penalty,
+                      .repetition_penalty = asked.repetition_penalty,
+                      .logit_bias = {},
                       .seed = asked.seed ? *asked.seed : job.spec.seed.value_or(0),
                       .logprobs = asked.logprobs,
                       .top_logprobs = asked.top_logprobs};
+  for (const ChatBias& bias : asked.logit_bias) {
+    request.sampling.logit_bias.push_back({bias.token, bias.bias});
+  }
   request.stop = asked.stop;
   const auto ends = card_->tokenizer->end_tokens();
   request.stop_tokens.assign(ends.begin(), ends.end());

@@ -4,6 +4,7 @@
 #include <array>
 #include <boost/json.hpp>
 #include <boost/json/basic_parser_impl.hpp>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <limits>
@@ -265,6 +266,42 @@ Status read_stop(const std::string& field, const json::value& value,
   return {};
 }
 
+// A token id as OpenAI's API writes it, as the name of a member: digits, without leading zeros, so
+// that a token has one name.
+std::optional<int32_t> read_token_id(std::string_view name) {
+  int32_t token = 0;
+  const char* end = name.data() + name.size();
+  const auto read = std::from_chars(name.data(), end, token);
+  if (read.ec != std::errc() || read.ptr != end || std::to_string(token) != name || token < 0) {
+    return std::nullopt;
+  }
+  return token;
+}
+
+constexpr FloatRange kBias{-100, 100, false, "a number from -100 to 100"};
+
+Status read_logit_bias(const std::string& field, const json::value& value,
+                       std::vector<ChatBias>& out) {
+  if (!value.is_object()) return wrong(field, value, "an object of token ids and numbers");
+  const json::object& biases = value.get_object();
+  if (biases.size() > kBiasesMax) {
+    return invalid_param(field, field + " has " + std::to_string(biases.size()) +
+                                    " tokens; the limit is " + std::to_string(kBiasesMax));
+  }
+  for (const auto& member : biases) {
+    const auto token = read_token_id({member.key().data(), member.key().size()});
+    if (!token) {
+      return invalid_param(
+          field, field + " names " + shown(json::value(member.key())) + "; it must name token ids");
+    }
+    ChatBias bias{*token, 0};
+    PARKD_RETURN_IF_ERROR(
+        read_float(field + "." + std::to_string(*token), member.value(), kBias, bias.bias));
+    out.push_back(bias);
+  }
+  return {};
+}
+
 // --- messages
 
 Status read_content_part(const std::string& field, const json::value& value, std::string& out) {
@@ -397,11 +434,10 @@ bool is_accepted(std::string_view field) {
 
 // Known to others, not served yet. The values that mean "off" are let through.
 std::optional<Status> read_unsupported(const std::string& field, const json::value& value) {
-  static constexpr std::array<std::string_view, 27> kUnsupported = {"tools",
+  static constexpr std::array<std::string_view, 26> kUnsupported = {"tools",
                                                                     "tool_choice",
                                                                     "functions",
                                                                     "function_call",
-                                                                    "logit_bias",
                                                                     "audio",
                                                                     "prediction",
                                                                     "reasoning_effort",
@@ -425,8 +461,6 @@ std::optional<Status> read_unsupported(const std::string& field, const json::val
                                                                     "chat_template_kwargs",
                                                                     "add_generation_prompt"};
   const auto off = [&](bool is_off) { return is_off ? Status() : unsupported(field); };
-  if (field == "frequency_penalty" || field == "presence_penalty") return off(is_number(value, 0));
-  if (field == "repetition_penalty") return off(is_number(value, 1));
   if (field == "stream") {
     if (value.is_bool() && !value.get_bool()) return Status();
     return invalid_param(
@@ -451,6 +485,9 @@ std::optional<Status> read_unsupported(const std::string& field, const json::val
 constexpr FloatRange kTemperature{0, 2, false, "a number from 0 to 2"};
 constexpr FloatRange kTopP{0, 1, true, "a number above 0 and at most 1"};
 constexpr FloatRange kMinP{0, 1, false, "a number from 0 to 1"};
+constexpr FloatRange kPenalty{-2, 2, false, "a number from -2 to 2"};
+// vLLM and Hugging Face take all above 0; within these no logit can become infinite.
+constexpr FloatRange kRepetitionPenalty{0.01, 100, false, "a number from 0.01 to 100"};
 
 Status read_field(const std::string& field, const json::value& value, ChatRequest& request,
                   bool& max_tokens_given) {
@@ -469,6 +506,16 @@ Status read_field(const std::string& field, const json::value& value, ChatReques
   if (field == "temperature") return read_float(field, value, kTemperature, request.temperature);
   if (field == "top_p") return read_float(field, value, kTopP, request.top_p);
   if (field == "min_p") return read_float(field, value, kMinP, request.min_p);
+  if (field == "presence_penalty") {
+    return read_float(field, value, kPenalty, request.presence_penalty);
+  }
+  if (field == "frequency_penalty") {
+    return read_float(field, value, kPenalty, request.frequency_penalty);
+  }
+  if (field == "repetition_penalty") {
+    return read_float(field, value, kRepetitionPenalty, request.repetition_penalty);
+  }
+  if (field == "logit_bias") return read_logit_bias(field, value, request.logit_bias);
   if (field == "top_k") {
     if (is_number(value, -1)) {  // vLLM's word for "off"
       request.top_k = 0;
@@ -488,11 +535,23 @@ Status read_field(const std::string& field, const json::value& value, ChatReques
 }
 
 bool is_known(const std::string& field) {
-  static constexpr std::array<std::string_view, 13> kRead = {
-      "messages",    "model",       "max_tokens", "max_completion_tokens",
-      "n",           "temperature", "top_p",      "min_p",
-      "top_k",       "seed",        "stop",       "logprobs",
-      "top_logprobs"};
+  static constexpr std::array<std::string_view, 17> kRead = {"messages",
+                                                             "model",
+                                                             "max_tokens",
+                                                             "max_completion_tokens",
+                                                             "n",
+                                                             "temperature",
+                                                             "top_p",
+                                                             "min_p",
+                                                             "presence_penalty",
+                                                             "frequency_penalty",
+                                                             "repetition_penalty",
+                                                             "logit_bias",
+                                                             "top_k",
+                                                             "seed",
+                                                             "stop",
+                                                             "logprobs",
+                                                             "top_logprobs"};
   return std::find(kRead.begin(), kRead.end(), field) != kRead.end() || is_accepted(field) ||
          read_unsupported(field, json::value()).has_value();
 }
@@ -508,6 +567,8 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const ChatDefaults
   request.top_p = defaults.top_p;
   request.top_k = defaults.top_k;
   request.min_p = defaults.min_p;
+  request.presence_penalty = defaults.presence_penalty;
+  request.frequency_penalty = defaults.frequency_penalty;
   bool max_tokens_given = false;
   for (const auto& member : root.get_object()) {
     const std::string field(member.key());

@@ -28,7 +28,15 @@ struct ChatDefaults {
   float top_p = 1.0F;
   int32_t top_k = 0;
   float min_p = 0.0F;
+  float presence_penalty = 0.0F;
+  float frequency_penalty = 0.0F;
   std::optional<int32_t> max_tokens;  // empty: the rule of resolve_max_new_tokens
+};
+
+struct ChatBias {
+  int32_t token = 0;  // >= 0; the model's vocabulary is not known here
+  float bias = 0;     // [-100, 100]
+  friend bool operator==(const ChatBias&, const ChatBias&) = default;
 };
 
 struct ChatRequest {
@@ -40,6 +48,10 @@ struct ChatRequest {
   float top_p = 1.0F;                 // (0, 1]
   int32_t top_k = 0;                  // >= 0, 0 = off
   float min_p = 0.0F;                 // [0, 1], 0 = off
+  float presence_penalty = 0.0F;      // [-2, 2], 0 = off
+  float frequency_penalty = 0.0F;     // [-2, 2], 0 = off
+  float repetition_penalty = 1.0F;    // [0.01, 100], 1 = off
+  std::vector<ChatBias> logit_bias;   // up to kBiasesMax, of distinct tokens
   std::optional<uint64_t> seed;       // negative seeds keep their 64 bits
   std::vector<std::string> stop;      // up to kStopStringsMax, none empty
   bool logprobs = false;
@@ -52,6 +64,7 @@ inline constexpr int32_t kChoicesMax = 128;  // OpenAI's limit of n
 inline constexpr size_t kStopStringsMax = 4;
 inline constexpr size_t kStopBytesMax = 1024;  // of one stop string
 inline constexpr int32_t kTopLogprobsMax = 20;
+inline constexpr size_t kBiasesMax = 300;  // of one logit_bias
 
 // Errors: invalid, with param = the field ("messages[2].content").
 Result<ChatRequest> parse_chat_request(std::string_view body, const ChatDefaults& defaults);

@@ -113,8 +113,7 @@ TEST(ConfigErrors, keys_of_the_parent_systems_are_refused_by_name) {
        "t.yaml:1:30: key 'models[0].weight_file': not supported yet: let local_path name the file "
        "itself"},
   });
-  for (const std::string key : {"quantization", "isq", "multithread", "frequency_penalty",
-                                "presence_penalty", "kvcache_compression"}) {
+  for (const std::string key : {"quantization", "isq", "multithread", "kvcache_compression"}) {
     EXPECT_EQ(error_of(with_params("{" + key + ": 1}")),
               "t.yaml:4:12: key 'models[0].params." + key + "': not supported yet");
   }
@@ -225,6 +224,8 @@ TEST(ConfigErrors, every_number_has_a_lowest_and_a_highest_value) {
       {params, "top_p", "-0.1", "0.001", "1", "1.1", "0 .. 1"},
       {params, "top_k", "-2", "-1", "1000000", "1000001", "-1 .. 1000000"},
       {params, "min_p", "-0.1", "0", "1", "nan", "0 .. 1"},
+      {params, "frequency_penalty", "-2.1", "-2", "2", "2.1", "-2 .. 2"},
+      {params, "presence_penalty", "-2.1", "-2", "2", "inf", "-2 .. 2"},
       {daemon, "drain_timeout_s", "-1", "0", "3600", "3601", "0 .. 3600"},
       {daemon, "lot_jobs", "0", "1", "100000", "100001", "1 .. 100000"},
       {daemon, "max_body_bytes", "1023", "1024", "67108864", "67108865", "1024 .. 67108864"},

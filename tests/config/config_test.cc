@@ -87,10 +87,9 @@ TEST(ConfigDefaults, kv_memory_on_the_cpu_prefers_its_own_key_and_says_so_otherw
 
 TEST(ConfigDefaults, an_explicit_block_size_and_chunk_are_honoured) {
   const ModelParams p =
-      parsed(
-          with_params(
-              "{block_size: 64, prefill_chunk_size: 512, dtype: f32, top_k: -1, "
-              "temperature: 0, top_p: 0.9, min_p: 0.05, device_ids: [0], prefix_caching: false}"))
+      parsed(with_params("{block_size: 64, prefill_chunk_size: 512, dtype: f32, top_k: -1, "
+                         "temperature: 0, top_p: 0.9, min_p: 0.05, device_ids: [0], "
+                         "frequency_penalty: 0.5, presence_penalty: -1, prefix_caching: false}"))
           .models[0]
           .params;
   EXPECT_EQ(p.block_size, 64);
@@ -101,6 +100,8 @@ TEST(ConfigDefaults, an_explicit_block_size_and_chunk_are_honoured) {
   EXPECT_EQ(p.temperature, 0.0);
   EXPECT_EQ(p.top_p, 0.9);
   EXPECT_EQ(p.min_p, 0.05);
+  EXPECT_EQ(p.frequency_penalty, 0.5);
+  EXPECT_EQ(p.presence_penalty, -1.0);
   EXPECT_EQ(p.device_ids, std::vector<int32_t>{0});
 }
 
@@ -329,7 +330,8 @@ TEST(ConfigPrint, what_is_printed_parses_to_the_same_configuration) {
   expect_round_trip(loaded("tests/config/examples/design_document_2.yaml"));
   expect_round_trip(
       parsed(with_params("{temperature: 0.1, top_p: 0.30000000000000004, top_k: 5, "
-                         "min_p: 1e-5, prefill_chunk_size: 3, device: cpu, "
+                         "min_p: 1e-5, frequency_penalty: 0.3, presence_penalty: -0.7, "
+                         "prefill_chunk_size: 3, device: cpu, "
                          "device_ids: [3, 0], kvcache_mem_cpu: 5, dtype: f16}")));
 }
 

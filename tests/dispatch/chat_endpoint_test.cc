@@ -125,19 +125,38 @@ TEST_F(ChatEndpointTest, the_bodys_seed_wins_over_the_stored_one) {
 TEST_F(ChatEndpointTest, the_request_carries_the_bodys_sampling_and_the_models_end_tokens) {
   const auto prepared = endpoint.prepare(job_with(body_with(
       R"(,"temperature":0.5,"top_p":0.9,"top_k":3,"min_p":0.1,"stop":"END","logprobs":true,
-         "top_logprobs":2)")));
+         "top_logprobs":2,"presence_penalty":0.25,"frequency_penalty":-0.5,
+         "repetition_penalty":1.5,"logit_bias":{"9":-100,"3":0.5})")));
   ASSERT_TRUE(prepared.ok()) << prepared.status().to_string();
   const GenerationRequest& request = prepared->request;
   EXPECT_EQ(request.sampling.temperature, 0.5F);
   EXPECT_EQ(request.sampling.top_p, 0.9F);
   EXPECT_EQ(request.sampling.top_k, 3);
   EXPECT_EQ(request.sampling.min_p, 0.1F);
+  EXPECT_EQ(request.sampling.presence_penalty, 0.25F);
+  EXPECT_EQ(request.sampling.frequency_penalty, -0.5F);
+  EXPECT_EQ(request.sampling.repetition_penalty, 1.5F);
+  EXPECT_EQ(request.sampling.logit_bias, (std::vector<TokenBias>{{9, -100.0F}, {3, 0.5F}}));
   EXPECT_TRUE(request.sampling.logprobs);
   EXPECT_EQ(request.sampling.top_logprobs, 2);
   EXPECT_EQ(request.stop, std::vector<std::string>{"END"});
   const auto ends = card->tokenizer->end_tokens();
   EXPECT_EQ(request.stop_tokens, std::vector<TokenId>(ends.begin(), ends.end()));
   EXPECT_FALSE(request.stop_tokens.empty());
+}
+
+TEST_F(ChatEndpointTest, a_bias_outside_the_vocabulary_is_refused_with_its_size) {
+  const int32_t vocab = card->shape.vocab;
+  const auto bias_of = [](int32_t token) {
+    return R"(,"max_tokens":4,"logit_bias":{")" + std::to_string(token) + R"(":1})";
+  };
+  EXPECT_TRUE(price(bias_of(vocab - 1)).ok());
+  const Status refused = price(bias_of(vocab)).status();
+  EXPECT_EQ(refused.code(), StatusCode::invalid);
+  EXPECT_EQ(refused.param(), "logit_bias");
+  EXPECT_NE(refused.message().find("token " + std::to_string(vocab)), std::string::npos)
+      << refused.message();
+  EXPECT_NE(refused.message().find("vocabulary has " + std::to_string(vocab)), std::string::npos);
 }
 
 TEST_F(ChatEndpointTest, special_tokens_a_user_writes_stay_letters) {

@@ -84,6 +84,26 @@ TEST_F(Api, a_job_ends_in_one_message_with_an_openai_body) {
   EXPECT_EQ(text_at(again.json, "outcome"), "completed") << again.text;
 }
 
+TEST_F(Api, biases_choose_tokens_and_a_penalty_breaks_what_repeats) {
+  const auto text_with = [this](const std::string& key, const json::object& members) {
+    json::object job = chat_job(key, 12);
+    json::object& body = job["body"].as_object();
+    body["temperature"] = 0;
+    for (const auto& member : members) body[member.key()] = member.value();
+    submit(*client_, job);
+    return jobctl::answer_text(wait_for_messages(*client_, key, 1).at(0));
+  };
+  const std::string a = tiny_token('a');
+  const std::string b = tiny_token('b');
+  EXPECT_EQ(text_with("bias", {{"logit_bias", {{a, 60}, {b, 50}}}}), std::string(12, 'a'));
+  EXPECT_EQ(text_with("ban", {{"logit_bias", {{a, -100}, {b, 50}}}}), std::string(12, 'b'));
+  const std::string broken =
+      text_with("penalty", {{"logit_bias", {{a, 60}, {b, 50}}}, {"frequency_penalty", 2}});
+  EXPECT_EQ(broken.find_first_not_of("ab"), std::string::npos) << broken;
+  EXPECT_EQ(broken.substr(0, 1), "a") << broken;
+  EXPECT_NE(broken.find('b'), std::string::npos) << broken;
+}
+
 TEST_F(Api, a_taken_result_leaves_a_history_row_and_an_unknown_job_is_404) {
   const int64_t id = submit(*client_, chat_job("history"));
   wait_for_messages(*client_, "history", 1);
@@ -109,6 +129,10 @@ TEST_F(Api, bad_submits_are_refused_by_field) {
       {R"({"body":{"messages":[{"role":"user","content":"x"}],"stream":true}})", "stream"},
       {R"({"body":{"messages":[{"role":"user","content":"x"}],"tools":[{}]}})", "tools"},
       {R"({"body":{"messages":[{"role":"user","content":"x"}],"temprature":1}})", "temprature"},
+      {R"({"body":{"messages":[{"role":"user","content":"x"}],"presence_penalty":3}})",
+       "presence_penalty"},
+      {R"({"body":{"messages":[{"role":"user","content":"x"}],"logit_bias":{"2000000000":1}}})",
+       "logit_bias"},
       {R"({"body":{"messages":[{"role":"user","content":"x"}]},"priority":"urgent"})", "priority"},
       {R"({"body":{"messages":[{"role":"user","content":"x"}]},"deadline":"soon"})", "deadline"},
       {R"({"body":{"messages":[{"role":"user","content":"x"}]},"deadline":"2001-01-01T00:00:00Z"})",

@@ -77,13 +77,18 @@ TEST_F(BatchRun, each_line_gets_an_openai_result_line) {
   json::object bad = json::parse(batch_line("bad", 3)).as_object();
   bad["body"].as_object()["temperature"] = 9;
   input += json::serialize(bad) + "\n" + batch_line("c", 5);
+  json::object biased = json::parse(batch_line("biased", 6)).as_object();
+  biased["body"].as_object()["logit_bias"] = {{tiny_token('a'), 100}};
+  biased["body"].as_object()["frequency_penalty"] = 0.5;
+  input += json::serialize(biased) + "\n";
   write_input(input);
   ASSERT_TRUE(daemon_.start());
   const JobctlResult result = run();
   EXPECT_EQ(result.exit_code, 1) << "a line failed: " << result.err;
-  EXPECT_NE(result.err.find("3 completed, 1 failed, 3 truncated"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("4 completed, 1 failed, 4 truncated"), std::string::npos) << result.err;
   const auto lines = results();
-  ASSERT_EQ(lines.size(), 4u);
+  ASSERT_EQ(lines.size(), 5u);
+  EXPECT_EQ(jobctl::answer_text(lines.at("biased")), "aaaaaa");
   EXPECT_EQ(number_at(lines.at("b"), "response.status_code"), 200);
   EXPECT_EQ(number_at(lines.at("b"), "response.body.usage.completion_tokens"), 4);
   EXPECT_TRUE(find(lines.at("b"), "error")->is_null());
@@ -105,7 +110,7 @@ TEST_F(BatchRun, each_line_gets_an_openai_result_line) {
   const JobctlResult again = run();
   EXPECT_EQ(output(), before) << "nothing was left to do";
   EXPECT_EQ(again.exit_code, 1);
-  EXPECT_NE(again.err.find("3 completed, 1 failed, 3 truncated"), std::string::npos) << again.err;
+  EXPECT_NE(again.err.find("4 completed, 1 failed, 4 truncated"), std::string::npos) << again.err;
 }
 
 TEST_F(BatchRun, a_batch_with_unusable_lines_is_refused_with_their_numbers) {

@@ -60,6 +60,25 @@ TEST_F(Jobctl, submit_reads_a_body_from_standard_input_and_answers_json) {
   EXPECT_EQ(number_at(json::parse(result.out), "response.body.usage.completion_tokens"), 3);
 }
 
+TEST_F(Jobctl, submit_takes_penalties_and_a_bodys_biases) {
+  json::object body = chat_body("x", 12);
+  body["temperature"] = 0;
+  body["logit_bias"] = {{tiny_token('a'), 60}, {tiny_token('b'), 50}};
+  const std::vector<std::string> command = {"submit", "--file", "-", "--wait"};
+  EXPECT_EQ(jobctl(command, json::serialize(body)).out, std::string(12, 'a') + "\n");
+  for (const char* option : {"--frequency-penalty", "--presence-penalty", "--repetition-penalty"}) {
+    std::vector<std::string> words = command;
+    words.insert(words.end(), {option, "2"});
+    const JobctlResult result = jobctl(words, json::serialize(body));
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    if (option != std::string("--frequency-penalty")) continue;
+    EXPECT_NE(result.out.find('b'), std::string::npos) << result.out;
+  }
+  const JobctlResult refused = jobctl({"submit", "--prompt", "x", "--presence-penalty", "3"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_NE(refused.err.find("presence_penalty is 3"), std::string::npos) << refused.err;
+}
+
 TEST_F(Jobctl, a_job_can_be_followed_listed_and_cancelled) {
   const JobctlResult submitted =
       jobctl({"--json", "submit", "--prompt", "x", "--run-at", "+8h", "--custom-id", "later",

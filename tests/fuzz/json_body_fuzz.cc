@@ -20,7 +20,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                request->temperature >= 0 && request->temperature <= 2 && request->top_p > 0 &&
                request->top_p <= 1 && request->min_p >= 0 && request->min_p <= 1 &&
                request->top_k >= 0 && request->stop.size() <= parkd::kStopStringsMax &&
-               request->max_tokens.value_or(1) >= 1;
+               request->max_tokens.value_or(1) >= 1 && request->presence_penalty >= -2 &&
+               request->presence_penalty <= 2 && request->frequency_penalty >= -2 &&
+               request->frequency_penalty <= 2 && request->repetition_penalty > 0 &&
+               request->repetition_penalty <= 100 &&
+               request->logit_bias.size() <= parkd::kBiasesMax;
+  for (const parkd::ChatBias& bias : request->logit_bias) {
+    sound &= bias.token >= 0 && bias.bias >= -100 && bias.bias <= 100;
+  }
   for (const parkd::ChatMessage& message : request->messages) {
     sound &= parkd::is_valid_utf8(message.content) && !message.role.empty();
   }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <iostream>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "lib/engine/model_card.h"
 #include "tests/golden/golden_files.h"
 #include "tests/support/engine_runner.h"
+#include "tests/support/plain_penalties.h"
 #include "tests/support/teacher_forcing.h"
 
 namespace parkd {
@@ -262,6 +264,53 @@ TEST_F(ModelGolden, fast_path_keeps_to_the_float_path) {
   }
 }
 
+// Greedy texts of 48 tokens, without and with a high frequency penalty: the latter follows the
+// plain formula on the raw logits and repeats itself less.
+TEST_F(ModelGolden, frequency_penalty_follows_the_plain_formula_and_reduces_repetition) {
+  const size_t n_prompts = is_long_run() ? prompts_.size() : 2;
+  std::vector<GenerationRequest> requests;
+  for (size_t i = 0; i < n_prompts; ++i) {
+    requests.push_back(greedy(prompts_[i], 2 * i, 48));
+    requests.push_back(greedy(prompts_[i], 2 * i + 1, 48));
+    requests.back().sampling.frequency_penalty = 2;
+  }
+  EngineRunner runner(card_, backend(Dtype::f32), Blocks{1024}, engine_options());
+  const std::vector<GenerationResult> results = runner.run(requests);
+  TeacherForcing forced = forcing(Dtype::f32);
+  testing::PlainAgreement agreement;
+  size_t distinct[2] = {};
+  for (size_t i = 0; i < requests.size(); ++i) {
+    ASSERT_TRUE(results[i].status.ok()) << results[i].status.to_string();
+    const std::vector<TokenId>& tokens = results[i].choices.at(0).tokens;
+    distinct[i % 2] += std::set<TokenId>(tokens.begin(), tokens.end()).size();
+    if (i % 2 == 1) testing::compare_with_plain(requests[i], tokens, forced, agreement);
+  }
+  std::cout << "distinct tokens of " << agreement.n_tokens << ": " << distinct[0] << " without, "
+            << distinct[1] << " with; the penalty changed " << agreement.n_changed << "\n";
+  EXPECT_EQ(agreement.n_worse, 0);
+  EXPECT_GT(distinct[1], distinct[0]);
+}
+
+TEST_F(ModelGolden, bias_of_minus_100_bans_every_token_of_the_reference) {
+  std::vector<GenerationRequest> requests;
+  for (size_t i = 0; i < 2; ++i) {
+    requests.push_back(greedy(prompts_[i], i, 32));
+    const std::vector<TokenId>& reference = prompts_[i].generated;
+    for (const TokenId token : std::set<TokenId>(reference.begin(), reference.end())) {
+      requests.back().sampling.logit_bias.push_back({token, -100.0F});
+    }
+  }
+  EngineRunner runner(card_, backend(Dtype::bf16), Blocks{1024}, engine_options());
+  const std::vector<GenerationResult> results = runner.run(requests);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const std::vector<TokenId>& tokens = results[i].choices.at(0).tokens;
+    ASSERT_EQ(tokens.size(), 32U);
+    for (const TokenBias& bias : requests[i].sampling.logit_bias) {
+      EXPECT_EQ(std::count(tokens.begin(), tokens.end(), bias.token), 0) << bias.token;
+    }
+  }
+}
+
 // I7 on the real model: sixteen at once, on more workers and in chunks, against one at a time.
 TEST_F(ModelGolden, same_bytes_alone_batched_chunked_and_on_more_workers) {
   constexpr size_t kRequests = 16;
@@ -271,6 +320,9 @@ TEST_F(ModelGolden, same_bytes_alone_batched_chunked_and_on_more_workers) {
     requests.push_back(greedy(prompts_[i], i, 12));
     requests.back().sampling.temperature = i % 2 == 0 ? 0.0F : 0.9F;
     requests.back().sampling.seed = i;
+    if (i % 3 == 0) requests.back().sampling.repetition_penalty = 1.2F;
+    if (i % 4 == 1) requests.back().sampling.frequency_penalty = 0.8F;
+    if (i == 2) requests.back().sampling.logit_bias = {{28, -100.0F}, {198, 2.0F}};
     requests.back().sampling.logprobs = true;
     requests.back().sampling.top_logprobs = 3;
   }

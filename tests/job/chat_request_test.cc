@@ -45,6 +45,8 @@ void expect_refused(const std::string& body, const std::string& param, const std
 TEST(ChatRequest, a_full_body_is_read_field_by_field) {
   const ChatRequest request = parsed(
       R"("model":"m","max_tokens":96,"n":3,"temperature":0.5,"top_p":0.9,"top_k":40,"min_p":0.05,
+         "presence_penalty":-0.5,"frequency_penalty":1.5,"repetition_penalty":1.25,
+         "logit_bias":{"50":-100,"7":2.5},
          "seed":42,"stop":["a","bc"],"logprobs":true,"top_logprobs":5)");
   EXPECT_EQ(request.model, "m");
   ASSERT_EQ(request.messages.size(), 1u);
@@ -56,6 +58,10 @@ TEST(ChatRequest, a_full_body_is_read_field_by_field) {
   EXPECT_EQ(request.top_p, 0.9F);
   EXPECT_EQ(request.top_k, 40);
   EXPECT_EQ(request.min_p, 0.05F);
+  EXPECT_EQ(request.presence_penalty, -0.5F);
+  EXPECT_EQ(request.frequency_penalty, 1.5F);
+  EXPECT_EQ(request.repetition_penalty, 1.25F);
+  EXPECT_EQ(request.logit_bias, (std::vector<ChatBias>{{50, -100.0F}, {7, 2.5F}}));
   EXPECT_EQ(request.seed, 42u);
   EXPECT_EQ(request.stop, (std::vector<std::string>{"a", "bc"}));
   EXPECT_TRUE(request.logprobs);
@@ -68,17 +74,24 @@ TEST(ChatRequest, what_is_left_out_or_null_means_the_models_default) {
   defaults.top_p = 0.8F;
   defaults.top_k = 7;
   defaults.min_p = 0.1F;
+  defaults.presence_penalty = 0.3F;
+  defaults.frequency_penalty = 0.6F;
   defaults.max_tokens = 55;
   for (const char* members :
        {"", R"("temperature":null,"top_p":null,"top_k":null,"min_p":null,"max_tokens":null,
               "max_completion_tokens":null,"seed":null,"stop":null,"n":null,"tools":null,
-              "logprobs":null,"top_logprobs":null,"model":null,"stream":null,"user":null)"}) {
+              "presence_penalty":null,"frequency_penalty":null,"repetition_penalty":null,
+              "logit_bias":null,"logprobs":null,"top_logprobs":null,"model":null,"stream":null,"user":null)"}) {
     const auto request = parse_chat_request(body_with(members), defaults);
     ASSERT_TRUE(request.ok()) << request.status().to_string();
     EXPECT_EQ(request->temperature, 0.2F);
     EXPECT_EQ(request->top_p, 0.8F);
     EXPECT_EQ(request->top_k, 7);
     EXPECT_EQ(request->min_p, 0.1F);
+    EXPECT_EQ(request->presence_penalty, 0.3F);
+    EXPECT_EQ(request->frequency_penalty, 0.6F);
+    EXPECT_EQ(request->repetition_penalty, 1.0F);
+    EXPECT_TRUE(request->logit_bias.empty());
     EXPECT_EQ(request->max_tokens, 55);
     EXPECT_EQ(request->n, 1);
     EXPECT_EQ(request->seed, std::nullopt);
@@ -122,6 +135,34 @@ TEST(ChatRequest, limits_are_inclusive_where_they_are_said_to_be) {
   EXPECT_GT(parsed(R"("top_p":1e-60)").top_p, 0.0F) << "above 0 stays above 0 as a float";
   EXPECT_EQ(parsed(R"("top_k":-1)").top_k, 0) << "vLLM's word for off";
   EXPECT_EQ(parsed(R"("n":128)").n, 128);
+  EXPECT_EQ(parsed(R"("presence_penalty":-2)").presence_penalty, -2.0F);
+  EXPECT_EQ(parsed(R"("frequency_penalty":2)").frequency_penalty, 2.0F);
+  EXPECT_EQ(parsed(R"("repetition_penalty":0.01)").repetition_penalty, 0.01F);
+  EXPECT_EQ(parsed(R"("repetition_penalty":100)").repetition_penalty, 100.0F);
+  EXPECT_EQ(parsed(R"("logit_bias":{"0":-100,"2147483647":100})").logit_bias.size(), 2u);
+}
+
+std::string biases(size_t n) {
+  std::string members = R"("logit_bias":{)";
+  for (size_t i = 0; i < n; ++i) {
+    members += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":1";
+  }
+  return members + "}";
+}
+
+TEST(ChatRequest, so_many_biases_and_no_more) {
+  EXPECT_EQ(parsed(biases(300)).logit_bias.size(), 300u);
+  expect_refused(body_with(biases(301)), "logit_bias", "has 301 tokens; the limit is 300");
+}
+
+TEST(ChatRequest, neutral_penalties_are_those_left_out) {
+  const ChatRequest neutral = parsed(
+      R"("frequency_penalty":0,"presence_penalty":0.0,"repetition_penalty":1,"logit_bias":{})");
+  const ChatRequest left_out = parsed("");
+  EXPECT_EQ(neutral.frequency_penalty, left_out.frequency_penalty);
+  EXPECT_EQ(neutral.presence_penalty, left_out.presence_penalty);
+  EXPECT_EQ(neutral.repetition_penalty, left_out.repetition_penalty);
+  EXPECT_EQ(neutral.logit_bias, left_out.logit_bias);
 }
 
 TEST(ChatRequest, fields_that_cannot_change_the_output_are_accepted) {
@@ -130,15 +171,13 @@ TEST(ChatRequest, fields_that_cannot_change_the_output_are_accepted) {
 }
 
 TEST(ChatRequest, unsupported_fields_are_accepted_when_they_are_off) {
-  parsed(R"("frequency_penalty":0,"presence_penalty":0.0,"logit_bias":{},"tools":[],
-            "tool_choice":"none","functions":[],"response_format":{"type":"text"},"stream":false,
-            "modalities":["text"],"repetition_penalty":1)");
+  parsed(R"("tools":[],"tool_choice":"none","functions":[],"response_format":{"type":"text"},
+            "stream":false,"modalities":["text"])");
 }
 
 TEST(ChatRequest, unsupported_fields_are_refused_by_name) {
   for (const char* members :
-       {R"("frequency_penalty":0.5)", R"("presence_penalty":-1)", R"("logit_bias":{"5":1})",
-        R"("tools":[{"type":"function"}])", R"("tool_choice":"auto")", R"("functions":[{}])",
+       {R"("tools":[{"type":"function"}])", R"("tool_choice":"auto")", R"("functions":[{}])",
         R"("function_call":"auto")", R"("response_format":{"type":"json_object"})",
         R"("audio":{"voice":"x"})", R"("modalities":["text","audio"])",
         R"("prediction":{"type":"content"})", R"("reasoning_effort":"low")",
@@ -182,6 +221,23 @@ TEST(ChatRequest, wrong_values_name_field_value_and_limit) {
       {R"("top_p":1.1)", "top_p", "at most 1"},
       {R"("min_p":-1)", "min_p", "from 0 to 1"},
       {R"("top_k":-2)", "top_k", "from 0"},
+      {R"("presence_penalty":-2.1)", "presence_penalty",
+       "is -2.1; it must be a number from -2 to 2"},
+      {R"("frequency_penalty":3)", "frequency_penalty", "is 3; it must be a number from -2 to 2"},
+      {R"("frequency_penalty":"1")", "frequency_penalty", "is \"1\""},
+      {R"("repetition_penalty":0)", "repetition_penalty", "is 0; it must be a number from 0.01"},
+      {R"("repetition_penalty":101)", "repetition_penalty", "to 100"},
+      {R"("logit_bias":[])", "logit_bias", "object of token ids"},
+      {R"("logit_bias":{"5":101})", "logit_bias.5", "is 101; it must be a number from -100 to 100"},
+      {R"("logit_bias":{"5":"1"})", "logit_bias.5", "is \"1\""},
+      {R"("logit_bias":{"5":null})", "logit_bias.5", "is null"},
+      {R"("logit_bias":{"five":1})", "logit_bias", "names \"five\"; it must name token ids"},
+      {R"("logit_bias":{"":1})", "logit_bias", "names \"\""},
+      {R"("logit_bias":{"-1":1})", "logit_bias", "names \"-1\""},
+      {R"("logit_bias":{"05":1})", "logit_bias", "names \"05\""},
+      {R"("logit_bias":{"5.0":1})", "logit_bias", "names \"5.0\""},
+      {R"("logit_bias":{"2147483648":1})", "logit_bias", "names \"2147483648\""},
+      {R"("logit_bias":{"5":1,"5":2})", "5", "twice"},
       {R"("seed":1.5)", "seed", "64 bits"},
       {R"("seed":"7")", "seed", "64 bits"},
       {R"("stop":"")", "stop", "not empty"},
@@ -271,7 +327,8 @@ TEST(ChatRequest, no_bytes_crash_it) {
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 random(seed);
   const std::string whole = body_with(
-      R"("n":2,"stop":["a"],"temperature":0.7,"logprobs":true,"metadata":{"k":[1,2.5e3,"\u00e9"]})");
+      R"("n":2,"stop":["a"],"temperature":0.7,"logprobs":true,"logit_bias":{"5":-1e1},
+         "metadata":{"k":[1,2.5e3,"\u00e9"]})");
   for (int round = 0; round < 20'000; ++round) {
     std::string body = whole;
     for (unsigned i = 0; i < 1 + random() % 4; ++i) {

@@ -25,6 +25,9 @@ struct SubmitOptions {
   std::optional<double> temperature;
   std::optional<double> top_p;
   std::optional<int64_t> top_k;
+  std::optional<double> frequency_penalty;
+  std::optional<double> presence_penalty;
+  std::optional<double> repetition_penalty;
   std::optional<int64_t> max_tokens;
   std::optional<uint64_t> seed;
   std::optional<int64_t> top_logprobs;
@@ -81,6 +84,9 @@ Result<json::object> make_body(const SubmitOptions& options) {
   if (options.temperature) body["temperature"] = *options.temperature;
   if (options.top_p) body["top_p"] = *options.top_p;
   if (options.top_k) body["top_k"] = *options.top_k;
+  if (options.frequency_penalty) body["frequency_penalty"] = *options.frequency_penalty;
+  if (options.presence_penalty) body["presence_penalty"] = *options.presence_penalty;
+  if (options.repetition_penalty) body["repetition_penalty"] = *options.repetition_penalty;
   if (options.max_tokens) body["max_tokens"] = *options.max_tokens;
   if (options.seed) body["seed"] = *options.seed;
   if (options.logprobs || options.top_logprobs) body["logprobs"] = true;
@@ -207,6 +213,12 @@ void add_submit(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   command->add_option("--temperature", options->temperature, "0 = greedy, up to 2");
   command->add_option("--top-p", options->top_p, "Nucleus sampling, (0, 1]");
   command->add_option("--top-k", options->top_k, "Keep the k best tokens; 0 = all");
+  command->add_option("--frequency-penalty", options->frequency_penalty,
+                      "Off a token's logit for each time it was generated, -2..2");
+  command->add_option("--presence-penalty", options->presence_penalty,
+                      "Off the logit of what was generated, -2..2");
+  command->add_option("--repetition-penalty", options->repetition_penalty,
+                      "Divides logits of what prompt or answer have, 0.01..100; 1 = off");
   command->add_option("--max-tokens", options->max_tokens, "Longest answer, in tokens");
   command->add_option("--seed", options->seed, "Same seed, same answer");
   command->add_option("--stop", options->stop, "Stop before this text (up to 4)");
