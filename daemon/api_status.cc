@@ -31,6 +31,7 @@ std::string render_model(const std::string& name, const ModelEntry& model) {
   if (!model.failure.empty()) field(out, "failure", model.failure);
   if (!model.description.empty()) field(out, "description", model.description);
   if (!model.backend.empty()) field(out, "backend", model.backend);
+  if (!model.backend_reason.empty()) field(out, "backend_reason", model.backend_reason);
   if (model.endpoint != nullptr) {
     const ChatEndpointOptions& options = model.endpoint->options();
     field(out, "context_tokens", options.context_tokens);

@@ -158,8 +158,8 @@ void Daemon::load_model(const ModelConfig& model) {
     dispatcher_->on_result(std::move(result));
   };
   const auto task = [this, &model, reports] {
-    auto loaded =
-        std::make_shared<Result<LoadedModel>>(ModelLoader(config_, model, reports).load());
+    auto loaded = std::make_shared<Result<LoadedModel>>(
+        ModelLoader(config_, model, device_memory_, reports).load());
     boost::asio::post(
         io_, [this, name = model.name, loaded] { model_loaded(name, std::move(*loaded)); });
   };

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -79,6 +80,7 @@ class Daemon {
   boost::asio::io_context io_;
   std::atomic<Dispatcher*> told_{nullptr};  // dispatcher_, for the store's threads
   std::unique_ptr<JobStore> store_;
+  std::mutex device_memory_;  // the models' loaders', one at a time
   std::unique_ptr<BlockingPool> blocking_;
   std::unique_ptr<Dispatcher> dispatcher_;
   std::unique_ptr<Api> api_;

@@ -175,7 +175,8 @@ void add_devices(Page& page, const ModelTable& models) {
   }
   for (const auto& [name, model] : models) {
     page.gauge("parkd_model_device_refused",
-               "1 when a CUDA device did not answer as the CPU does and is not used",
+               "1 when the self-check at load found a CUDA device not to answer as the CPU does: "
+               "the CPU is used",
                {{"model", name}}, model.device_refused ? 1 : 0);
   }
 }

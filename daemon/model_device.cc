@@ -32,9 +32,9 @@ CpuIsaChoice isa_choice(CpuIsa isa) {
   return std::nullopt;
 }
 
-// Blocks of one of `n_devices` devices.
+// Blocks of one of `n_devices` devices; `memory` says in words where the bytes come from.
 Result<Blocks> capacity_of(const ModelConfig& model, const ModelCard& card, int64_t memory_mb,
-                           int64_t n_devices, const char* key) {
+                           int64_t n_devices, const std::string& memory) {
   KvShape kv;
   kv.dtype = model.params.dtype;
   kv.block_size = model.params.block_size;
@@ -43,13 +43,14 @@ Result<Blocks> capacity_of(const ModelConfig& model, const ModelCard& card, int6
   kv.n_layers = card.shape.n_layers;
   std::optional<int64_t> max_units = model.limits.max_units;
   if (max_units) *max_units = ceil_div(*max_units, n_devices);
-  const UnitCapacity capacity = unit_capacity(kv_capacity_blocks(memory_mb, kv), max_units);
-  if (!capacity.warning.empty()) {
+  const Blocks physical = memory_mb > 0 ? kv_capacity_blocks(memory_mb, kv) : Blocks{0};
+  const UnitCapacity capacity = unit_capacity(physical, max_units);
+  if (capacity.blocks.count >= 1 && !capacity.warning.empty()) {
     log_warn("model.max_units", {{"model", model.name}, {"warning", capacity.warning}});
   }
   if (capacity.blocks.count >= 1) return capacity.blocks;
-  return invalid("model " + model.name + ": " + key + " of " + std::to_string(memory_mb) +
-                 " MiB holds no KV block");
+  return invalid("model " + model.name + ": no KV block fits into " + memory + " (" +
+                 std::to_string(memory_mb) + " MiB)");
 }
 
 Result<ModelDevice> use_cpu(const Config& config, const ModelConfig& model, const ModelCard& card,
@@ -92,9 +93,15 @@ Result<std::vector<CudaDevice>> find_devices(const ModelParams& params) {
   return wanted;
 }
 
-int64_t kv_memory_mb(const Config& config, const ModelConfig& model, const ModelCard& card,
-                     const CudaDevice& device, int32_t n_lanes) {
-  if (model.params.kvcache_mem_gpu_mb) return *model.params.kvcache_mem_gpu_mb;
+std::string name_of(const CudaDevice& device) {
+  return "CUDA device " + std::to_string(device.id) + " (" + device.name + ")";
+}
+
+// Of each of `n_devices` devices.
+Result<Blocks> cuda_capacity(const Config& config, const ModelConfig& model, const ModelCard& card,
+                             const CudaDevice& device, int32_t n_lanes, int64_t n_devices) {
+  const std::optional<int64_t> wanted_mb = model.params.kvcache_mem_gpu_mb;
+  if (wanted_mb) return capacity_of(model, card, *wanted_mb, n_devices, "kvcache_mem_gpu");
   CudaFootprint footprint;
   footprint.shape = card.shape;
   footprint.dtype = model.params.dtype;
@@ -102,7 +109,10 @@ int64_t kv_memory_mb(const Config& config, const ModelConfig& model, const Model
   footprint.n_lanes = n_lanes;
   footprint.step_tokens = config.daemon.step_tokens;
   footprint.max_sequences = model.params.max_num_seqs;
-  return std::max<int64_t>(0, cuda_kv_bytes(device, footprint) / kMib);
+  const int64_t left_mb = std::max<int64_t>(0, cuda_kv_bytes(device, footprint) / kMib);
+  return capacity_of(model, card, left_mb, n_devices,
+                     "what the weights leave of " + std::to_string(device.free_bytes / kMib) +
+                         " MiB that are free");
 }
 
 MakeBackend cuda_maker(const ModelConfig& model, int32_t device) {
@@ -116,36 +126,56 @@ MakeBackend cuda_maker(const ModelConfig& model, int32_t device) {
   };
 }
 
+// Adds the device to the chosen ones, unless the self-check refuses it.
+Status use_device(const Config& config, const ModelConfig& model, const ModelCard& card,
+                  const CudaDevice& device, int64_t n_devices, ModelDevice& chosen) {
+  EngineDevice added;
+  PARKD_ASSIGN_OR_RETURN(added.kv_blocks,
+                         cuda_capacity(config, model, card, device, chosen.n_workers, n_devices));
+  const MakeBackend make = cuda_maker(model, device.id);
+  // Before the check: what is missing here says nothing of how the device answers.
+  PARKD_ASSIGN_OR_RETURN(added.backend, make(card.shape));
+  const SelfCheckOptions options = {model.params.dtype, model.params.block_size};
+  PARKD_ASSIGN_OR_RETURN(const SelfCheckReport report, check_against_cpu(card, options, make));
+  if (!chosen.why.empty()) chosen.why += ", ";
+  if (report.refusal.empty()) {
+    chosen.why += name_of(device) + " answers as the cpu does (" + std::to_string(report.worst) +
+                  " of " + std::to_string(report.limit) + " nat)";
+    chosen.description = added.backend->describe();
+    chosen.devices.push_back(std::move(added));
+    return {};
+  }
+  log_error("model.device_refused",
+            {{"model", model.name}, {"device", name_of(device)}, {"error", report.refusal}});
+  chosen.refused = true;
+  chosen.why = name_of(device) + " does not answer as the cpu does: " + report.refusal;
+  return {};
+}
+
 Result<ModelDevice> use_cuda(const Config& config, const ModelConfig& model, const ModelCard& card,
                              const std::vector<CudaDevice>& found) {
   ModelDevice chosen;
+  chosen.is_cuda = true;
   chosen.n_workers = model.pool.worker_threads.value_or(kCudaStreams);
-  for (const CudaDevice& each : found) {
-    EngineDevice device;
-    PARKD_ASSIGN_OR_RETURN(
-        device.kv_blocks,
-        capacity_of(model, card, kv_memory_mb(config, model, card, each, chosen.n_workers),
-                    static_cast<int64_t>(found.size()), "kvcache_mem_gpu"));
-    const MakeBackend make = cuda_maker(model, each.id);
-    const std::string name = "CUDA device " + std::to_string(each.id) + " (" + each.name + ")";
-    const auto report = check_against_cpu(card, model.params.dtype, make);
-    if (!report.ok()) {
-      log_error("model.device_refused",
-                {{"model", model.name}, {"device", name}, {"error", report.status().to_string()}});
-      chosen.refused = true;
-      chosen.why = name + " refused: " + report.status().message();
-      chosen.devices.clear();
-      return chosen;
+  const auto n_devices = static_cast<int64_t>(found.size());
+  for (const CudaDevice& device : found) {
+    const Status status = use_device(config, model, card, device, n_devices, chosen);
+    if (!status.ok()) {
+      return Status(status.code(), name_of(device) + " cannot be used: " + status.message());
     }
-    PARKD_ASSIGN_OR_RETURN(device.backend, make(card.shape));
-    if (!chosen.why.empty()) chosen.why += ", ";
-    chosen.why += name + " answers as the cpu does (" + std::to_string(report->worst) + " of " +
-                  std::to_string(report->limit) + " nat)";
-    chosen.description = device.backend->describe();
-    chosen.devices.push_back(std::move(device));
+    if (chosen.refused) return chosen;
   }
-  if (found.size() > 1) chosen.description += " x" + std::to_string(found.size());
+  if (n_devices > 1) chosen.description += " x" + std::to_string(n_devices);
   return chosen;
+}
+
+Result<ModelDevice> use_cpu_instead(const Config& config, const ModelConfig& model,
+                                    const ModelCard& card, const std::string& why) {
+  if (model.params.device != Device::cuda) {
+    return use_cpu(config, model, card, why + ": using cpu");
+  }
+  return unavailable("device: cuda of model " + model.name + ": " + why)
+      .with_param("params.device");
 }
 
 Result<ModelDevice> choose(const Config& config, const ModelConfig& model, const ModelCard& card) {
@@ -161,24 +191,34 @@ Result<ModelDevice> choose(const Config& config, const ModelConfig& model, const
                    "no CUDA device: using cpu (" + found.status().message() + ")");
   }
   auto chosen = use_cuda(config, model, card, *found);
-  if (chosen.ok() && !chosen->refused) return chosen;
-  const std::string why = chosen.ok() ? chosen->why : chosen.status().message();
-  if (wanted == Device::cuda) return unavailable(why);
-  PARKD_ASSIGN_OR_RETURN(ModelDevice instead, use_cpu(config, model, card, why + ": using cpu"));
-  instead.refused = chosen.ok();
+  if (!chosen.ok()) return use_cpu_instead(config, model, card, chosen.status().message());
+  if (!chosen->refused) return chosen;
+  PARKD_ASSIGN_OR_RETURN(ModelDevice instead, use_cpu_instead(config, model, card, chosen->why));
+  instead.refused = true;
   return instead;
+}
+
+Result<ModelDevice> logged(const ModelConfig& model, Result<ModelDevice> chosen) {
+  if (!chosen.ok()) return chosen;
+  log_info("model.device", {{"model", model.name},
+                            {"backend", chosen->description},
+                            {"workers", chosen->n_workers},
+                            {"why", chosen->why}});
+  return chosen;
 }
 
 }  // namespace
 
 Result<ModelDevice> choose_device(const Config& config, const ModelConfig& model,
                                   const ModelCard& card) {
-  PARKD_ASSIGN_OR_RETURN(ModelDevice chosen, choose(config, model, card));
-  log_info("model.device", {{"model", model.name},
-                            {"backend", chosen.description},
-                            {"workers", chosen.n_workers},
-                            {"why", chosen.why}});
-  return chosen;
+  return logged(model, choose(config, model, card));
+}
+
+Result<ModelDevice> choose_cpu_instead(const Config& config, const ModelConfig& model,
+                                       const ModelCard& card, const ModelDevice& failed,
+                                       const Status& why) {
+  return logged(model, use_cpu_instead(config, model, card,
+                                       failed.description + " cannot be used: " + why.message()));
 }
 
 }  // namespace parkd

@@ -22,7 +22,8 @@ struct ModelDevice {
   std::string description;            // "cpu avx512 bf16"
   std::string why;                    // "no CUDA device: using cpu (...)"
   int32_t n_workers = 1;              // of each
-  bool refused = false;               // a CUDA device was there, and the self-check refused it
+  bool is_cuda = false;               // the devices are CUDA's
+  bool refused = false;               // a CUDA device was there and did not answer as the CPU does
 
   // The most that one job may cost.
   Blocks largest() const {
@@ -32,9 +33,17 @@ struct ModelDevice {
   }
 };
 
-// Errors: invalid or unavailable when `device: cuda` cannot be honoured, or when the KV memory
-// holds no block.
+// KV memory that the configuration does not say is a part of what is free on the device: the caller
+// sees to it that no other model is between this and taking its memory.
+// Errors: invalid or unavailable when `device: cuda` cannot be honoured (param params.device), or
+// when the KV memory holds no block.
 Result<ModelDevice> choose_device(const Config& config, const ModelConfig& model,
                                   const ModelCard& card);
+
+// The CPU after all: the weights or the KV memory could not be put on the `failed` device. Errors:
+// unavailable when `device: cuda` asks for it.
+Result<ModelDevice> choose_cpu_instead(const Config& config, const ModelConfig& model,
+                                       const ModelCard& card, const ModelDevice& failed,
+                                       const Status& why);
 
 }  // namespace parkd

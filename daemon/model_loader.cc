@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "daemon/model_device.h"
 #include "lib/base/log.h"
 #include "lib/engine/content_hash.h"
 #include "lib/engine/model_card.h"
@@ -49,7 +48,33 @@ Result<LoadedModel> ModelLoader::load() {
   const auto started = std::chrono::steady_clock::now();
   PARKD_ASSIGN_OR_RETURN(const std::string path, find_weights(model_));
   PARKD_ASSIGN_OR_RETURN(const std::shared_ptr<const ModelCard> card, load_model_card(path));
+  std::unique_lock<std::mutex> taking(device_memory_, std::defer_lock);
+  if (model_.params.device != Device::cpu) taking.lock();
   PARKD_ASSIGN_OR_RETURN(ModelDevice device, choose_device(config_, model_, *card));
+  if (!device.is_cuda) taking = {};
+  auto loaded = load_on(card, device);
+  if (!loaded.ok() && device.is_cuda) {
+    PARKD_ASSIGN_OR_RETURN(device,
+                           choose_cpu_instead(config_, model_, *card, device, loaded.status()));
+    taking = {};
+    loaded = load_on(card, device);
+  }
+  if (!loaded.ok()) return loaded;
+  const auto took = std::chrono::steady_clock::now() - started;
+  log_info(
+      "parking lot pool initialized with " + std::to_string(device.n_workers) + " worker threads",
+      {{"model", model_.name},
+       {"backend", device.description},
+       {"devices", loaded->port.capacity.size()},
+       {"units_each", loaded->port.capacity.front().count},
+       {"block_size", model_.params.block_size},
+       {"max_num_seqs", model_.params.max_num_seqs},
+       {"load_ms", std::chrono::duration_cast<std::chrono::milliseconds>(took).count()}});
+  return loaded;
+}
+
+Result<LoadedModel> ModelLoader::load_on(const std::shared_ptr<const ModelCard>& card,
+                                         ModelDevice& device) const {
   const auto endpoint =
       std::make_shared<const ChatEndpoint>(card, endpoint_options(model_, *card, device.largest()));
   ModelEntry entry;
@@ -57,6 +82,7 @@ Result<LoadedModel> ModelLoader::load() {
   entry.retention = model_.retention;
   entry.description = card->weight_types;
   entry.backend = device.description;
+  entry.backend_reason = device.why;
   entry.device_refused = device.refused;
   reports_.card_ready(entry);
 
@@ -83,16 +109,6 @@ Result<LoadedModel> ModelLoader::load() {
   if (model_.limits.timeout) loaded.port.run_timeout_default = *model_.limits.timeout;
   loaded.port.prepare = [endpoint](const Job& job) { return endpoint->prepare(job); };
   loaded.port.render = [endpoint](const EndedRun& run) { return endpoint->render(run); };
-  const auto took = std::chrono::steady_clock::now() - started;
-  log_info(
-      "parking lot pool initialized with " + std::to_string(device.n_workers) + " worker threads",
-      {{"model", model_.name},
-       {"backend", device.description},
-       {"devices", loaded.port.capacity.size()},
-       {"units_each", loaded.port.capacity.front().count},
-       {"block_size", model_.params.block_size},
-       {"max_num_seqs", model_.params.max_num_seqs},
-       {"load_ms", std::chrono::duration_cast<std::chrono::milliseconds>(took).count()}});
   return loaded;
 }
 

@@ -7,8 +7,10 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 
+#include "daemon/model_device.h"
 #include "daemon/model_table.h"
 #include "lib/base/status.h"
 #include "lib/config/config.h"
@@ -27,20 +29,32 @@ struct LoadedModel {
 class ModelLoader {
  public:
   struct Reports {
-    // The file was read: submits can be tokenised and priced. Any thread.
+    // The file was read: submits can be tokenised and priced. Again, with another backend and
+    // price list, when the device had no room and the CPU is taken. Any thread.
     std::function<void(ModelEntry)> card_ready;
     std::function<void(GenerationResult)> on_result;  // the engine's results; a worker thread
   };
 
-  ModelLoader(const Config& config, const ModelConfig& model, Reports reports)
-      : config_(config), model_(model), reports_(std::move(reports)) {}
+  // `device_memory` is held from a look at what is free on CUDA devices until the model has taken
+  // its part, so that no two models count on the same bytes: all loaders of a process share it. A
+  // mutex, because the bytes are the driver's and nobody here owns them.
+  ModelLoader(const Config& config, const ModelConfig& model, std::mutex& device_memory,
+              Reports reports)
+      : config_(config),
+        model_(model),
+        device_memory_(device_memory),
+        reports_(std::move(reports)) {}
 
   // Errors: not_found (no such file), invalid (a model or device we cannot run), corrupt.
   Result<LoadedModel> load();
 
  private:
+  Result<LoadedModel> load_on(const std::shared_ptr<const ModelCard>& card,
+                              ModelDevice& device) const;
+
   const Config& config_;
   const ModelConfig& model_;
+  std::mutex& device_memory_;
   const Reports reports_;
 };
 

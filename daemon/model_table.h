@@ -18,7 +18,8 @@ struct ModelEntry {
   std::shared_ptr<const ChatEndpoint> endpoint;  // once the file was read; null before
   std::string description;                       // of the weights: "Q4_1 x210, ..."
   std::string backend;                           // "cpu avx512 bf16"; empty before it is chosen
-  bool device_refused = false;                   // a CUDA device failed the self-check
+  std::string backend_reason;                    // "no CUDA device: using cpu (...)"
+  bool device_refused = false;                   // a CUDA device does not answer as the CPU does
   std::chrono::seconds retention{0};
 };
 

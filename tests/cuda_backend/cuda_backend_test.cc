@@ -187,28 +187,34 @@ INSTANTIATE_TEST_SUITE_P(Ways, CudaBackend,
                                            Way{"small_steps", 2, 0, 9}),
                          [](const auto& way) { return way.param.name; });
 
-// Two layers of SmolLM2's shape, and what each type rounds.
+// Two layers of SmolLM2's shape, and what each type rounds. A block size that is not the least, and
+// what products read from matrices that are not quantised.
 TEST(CudaSelfCheck, smollm2s_shape_passes_with_every_type) {
   testing::TinyModelOptions options;
-  options.type = TensorType::q4_1;
   options.hidden = 576;
   options.ffn = 1536;
   options.n_heads = 9;
   options.n_kv_heads = 3;
   options.head_dim = 64;
   options.tied = true;
-  const auto card = testing::tiny_model_card(options);
-  for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
-    const auto report = check_against_cpu(*card, dtype, [dtype](const ModelShape& shape) {
+  const auto check = [&options](TensorType type, const SelfCheckOptions& how) {
+    options.type = type;
+    const auto card = testing::tiny_model_card(options);
+    const auto report = check_against_cpu(*card, how, [&how](const ModelShape& shape) {
       CudaBackendOptions cuda;
       cuda.shape = shape;
-      cuda.dtype = dtype;
+      cuda.dtype = how.dtype;
       return make_cuda_backend(cuda);
     });
     ASSERT_TRUE(report.ok()) << report.status().to_string();
-    std::cout << "worst " << report->worst << ", limit " << report->limit << ", contrast "
-              << report->contrast << "\n";
-  }
+    EXPECT_EQ(report->refusal, "");
+    std::cout << "worst " << report->worst << ", limit " << report->limit << ", rounding "
+              << report->rounding << ", contrast " << report->contrast << "\n";
+  };
+  check(TensorType::q4_1, {Dtype::f32, 32});
+  check(TensorType::q4_1, {Dtype::f16, 64});
+  check(TensorType::q4_1, {Dtype::bf16, 32});
+  check(TensorType::f32, {Dtype::bf16, 32});
 }
 
 TEST(CudaDevices, are_found_with_their_memory) {

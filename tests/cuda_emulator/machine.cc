@@ -272,6 +272,16 @@ void Machine::set_device_count(int n) {
   device_count_ = n;
 }
 
+void Machine::set_capability(int device, Capability capability) {
+  Lock lock(mutex_);
+  capabilities_[device] = capability;
+}
+
+Capability Machine::capability(int device) const {
+  const auto found = capabilities_.find(device);
+  return found != capabilities_.end() ? found->second : Capability{};
+}
+
 void Machine::reset() {
   Lock lock(mutex_);
   drop_queued_work();
@@ -298,6 +308,9 @@ int64_t n_calls() {
 }
 void set_device_count(int n) {
   Machine::get().set_device_count(n);
+}
+void set_compute_capability(int device, int major, int minor) {
+  Machine::get().set_capability(device, {major, minor});
 }
 void set_device_memory(size_t bytes) {
   const Lock lock = Machine::get().lock();

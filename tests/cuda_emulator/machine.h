@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <random>
@@ -69,6 +70,11 @@ namespace cuda_emulator {
 
 using Lock = std::unique_lock<std::mutex>;
 
+struct Capability {
+  int major = 8;
+  int minor = 0;
+};
+
 class Machine {
  public:
   static Machine& get();
@@ -116,6 +122,7 @@ class Machine {
 
   DeviceMemory& memory() { return memory_; }
   int device_count() const { return device_count_; }
+  Capability capability(int device) const;
 
   // --- without it
   Schedule next_schedule();
@@ -131,6 +138,7 @@ class Machine {
   void inject_error(int64_t n, cudaError_t error);
   int64_t n_calls();
   void set_device_count(int n);
+  void set_capability(int device, Capability capability);
   void reset();
   Lock lock() { return Lock(mutex_); }
 
@@ -148,6 +156,7 @@ class Machine {
   std::set<CUevent_st*> events_;
   DeviceMemory memory_;
   int device_count_ = 1;
+  std::map<int, Capability> capabilities_;  // that are not the default
 
   Schedule schedule_;
   uint64_t n_launches_ = 0;

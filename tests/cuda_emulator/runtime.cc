@@ -116,8 +116,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     properties->regsPerBlock = 65536;
     properties->warpSize = warpSize;
     properties->maxThreadsPerBlock = kThreadsBlock;
-    properties->major = 8;
-    properties->minor = 0;
+    properties->major = machine().capability(device).major;
+    properties->minor = machine().capability(device).minor;
     properties->multiProcessorCount = kMultiprocessors;
     properties->maxThreadsPerMultiProcessor = kThreadsMultiprocessor;
     properties->sharedMemPerMultiprocessor = kSharedBytesMultiprocessor;

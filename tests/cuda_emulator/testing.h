@@ -29,6 +29,8 @@ int64_t n_calls();
 
 // 0: every call answers cudaErrorNoDevice, as on a machine without a GPU. Default 1.
 void set_device_count(int n);
+// Default 8.0.
+void set_compute_capability(int device, int major, int minor);
 // Of each device. Default 8 GiB.
 void set_device_memory(size_t bytes);
 size_t device_memory_used();

@@ -492,9 +492,9 @@ void CudaLane::read_logprobs(const HostStep& step, std::span<SampledToken> out) 
 void CudaLane::read_row(Buffer buffer, int64_t row, std::span<float> out) {
   Rows& from = rows_of(buffer);
   PARKD_CHECK(mode_ == Mode::eager, "rows are read of steps that are not captured");
+  if (!failure_.ok()) return std::fill(out.begin(), out.end(), 0.0F);
   PARKD_CHECK(row < from.rows && from.is_float && static_cast<int64_t>(out.size()) == from.columns,
               "a float row that the buffer has");
-  if (!failure_.ok()) return std::fill(out.begin(), out.end(), 0.0F);
   note(cudaMemcpyAsync(out.data(), from.floats.as<float>() + row * from.columns, out.size_bytes(),
                        cudaMemcpyDeviceToHost, stream_.get()),
        "reading a row");

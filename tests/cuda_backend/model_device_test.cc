@@ -1,0 +1,241 @@
+// Which device a model gets, and its backend, on an emulated machine: the daemon's own code against
+// the emulator in place of the driver.
+#include "daemon/model_device.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <iostream>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "daemon/model_loader.h"
+#include "testing.h"
+#include "tests/cuda_backend/emulated_cublas.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/tiny_model.h"
+
+namespace parkd {
+namespace {
+
+constexpr size_t kMib = size_t{1} << 20;
+// Room for the weights, the workspaces and some KV: the emulator fills all of it with NaN.
+constexpr size_t kDeviceBytes = 512 * kMib;
+
+testing::TinyModelOptions tiny_options() {
+  testing::TinyModelOptions options;
+  options.hidden = 64;
+  options.n_heads = 2;
+  options.n_kv_heads = 1;
+  options.head_dim = 64;
+  return options;
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+class ModelDeviceTest : public ::testing::Test {
+ protected:
+  ModelDeviceTest() {
+    cuda_emulator::set_device_memory(kDeviceBytes);
+    model_.name = "tiny";
+    model_.params.kvcache_mem_cpu_mb = 16;
+    model_.params.kvcache_mem_gpu_mb = 16;
+  }
+  // The next test finds the machine as new.
+  ~ModelDeviceTest() override {
+    testing::set_cublas(testing::Cublas::right);
+    cuda_emulator::reset();
+    cuda_emulator::set_device_count(1);
+    cuda_emulator::set_device_memory(size_t{8} << 30);
+    for (const int device : {0, 1}) cuda_emulator::set_compute_capability(device, 8, 0);
+  }
+
+  Result<ModelDevice> choose() { return choose_device(config_, model_, *card_); }
+
+  // On the CPU, and says why with these words.
+  void expect_cpu(const std::string& words) {
+    const auto chosen = choose();
+    ASSERT_TRUE(chosen.ok()) << chosen.status().to_string();
+    EXPECT_FALSE(chosen->is_cuda);
+    EXPECT_EQ(chosen->description.rfind("cpu ", 0), 0U) << chosen->description;
+    EXPECT_TRUE(contains(chosen->why, words)) << chosen->why;
+    EXPECT_TRUE(contains(chosen->why, "using cpu")) << chosen->why;
+    EXPECT_FALSE(chosen->refused);
+  }
+
+  // An error that names the field, with these words.
+  void expect_error(const std::string& words) {
+    model_.params.device = Device::cuda;
+    const auto chosen = choose();
+    ASSERT_FALSE(chosen.ok()) << chosen->why;
+    EXPECT_EQ(chosen.status().param(), "params.device");
+    EXPECT_TRUE(contains(chosen.status().message(), "device: cuda of model tiny"))
+        << chosen.status().message();
+    EXPECT_TRUE(contains(chosen.status().message(), words)) << chosen.status().message();
+  }
+
+  Config config_;
+  ModelConfig model_;
+  std::shared_ptr<const ModelCard> card_ = testing::tiny_model_card(tiny_options());
+};
+
+TEST_F(ModelDeviceTest, auto_takes_a_device_that_answers_as_the_cpu_does) {
+  const auto chosen = choose();
+  ASSERT_TRUE(chosen.ok()) << chosen.status().to_string();
+  EXPECT_TRUE(chosen->is_cuda);
+  EXPECT_EQ(chosen->description, "cuda Emulated CUDA device bf16");
+  EXPECT_TRUE(contains(chosen->why, "CUDA device 0 (Emulated CUDA device) answers as the cpu does"))
+      << chosen->why;
+  EXPECT_FALSE(chosen->refused);
+  ASSERT_EQ(chosen->devices.size(), 1U);
+  // 16 MiB of blocks of 32 tokens, K and V of 64 bf16 in each of 2 layers.
+  EXPECT_EQ(chosen->largest(), Blocks{1024});
+}
+
+TEST_F(ModelDeviceTest, device_cpu_looks_at_no_device) {
+  model_.params.device = Device::cpu;
+  const int64_t before = cuda_emulator::n_calls();
+  const auto chosen = choose();
+  ASSERT_TRUE(chosen.ok());
+  EXPECT_EQ(chosen->why, "device: cpu");
+  EXPECT_EQ(cuda_emulator::n_calls(), before);
+}
+
+TEST_F(ModelDeviceTest, without_a_device_the_cpu_is_used_or_the_field_is_named) {
+  cuda_emulator::set_device_count(0);
+  expect_cpu("no CUDA device: using cpu");
+  expect_error("no CUDA device");
+}
+
+TEST_F(ModelDeviceTest, device_below_compute_capability_8_is_not_used) {
+  cuda_emulator::set_compute_capability(0, 7, 5);
+  expect_cpu("has compute capability 7.5, the least is 8.0");
+  expect_error("has compute capability 7.5, the least is 8.0");
+}
+
+TEST_F(ModelDeviceTest, device_that_answers_wrongly_is_refused) {
+  testing::set_cublas(testing::Cublas::wrong);
+  const auto chosen = choose();
+  ASSERT_TRUE(chosen.ok()) << chosen.status().to_string();
+  EXPECT_FALSE(chosen->is_cuda);
+  EXPECT_TRUE(chosen->refused);
+  EXPECT_TRUE(contains(chosen->why,
+                       "CUDA device 0 (Emulated CUDA device) does not answer as the "
+                       "cpu does: log-probabilities differ"))
+      << chosen->why;
+  EXPECT_TRUE(contains(chosen->why, "using cpu")) << chosen->why;
+  expect_error("does not answer as the cpu does");
+}
+
+// What is missing says nothing of how the device answers.
+TEST_F(ModelDeviceTest, missing_cublas_is_no_refusal) {
+  testing::set_cublas(testing::Cublas::missing);
+  expect_cpu("CUDA device 0 (Emulated CUDA device) cannot be used: cannot open");
+  expect_error("cannot open");
+}
+
+TEST_F(ModelDeviceTest, too_little_memory_is_no_refusal) {
+  cuda_emulator::set_device_memory(40 * kMib);  // for one cuBLAS workspace, not for three
+  expect_cpu("CUDA device 0 (Emulated CUDA device) cannot be used: ");
+  model_.params.kvcache_mem_gpu_mb.reset();
+  expect_cpu("no KV block fits into what the weights leave of 40 MiB that are free (0 MiB)");
+  expect_error("no KV block fits");
+}
+
+TEST_F(ModelDeviceTest, lost_device_during_the_check_is_no_refusal) {
+  cuda_emulator::inject_error(200, cudaErrorLaunchFailure);
+  expect_cpu("CUDA device 0 (Emulated CUDA device) cannot be used: ");
+}
+
+TEST_F(ModelDeviceTest, device_ids_name_the_devices) {
+  cuda_emulator::set_device_count(2);
+  model_.params.device_ids = {1};
+  const auto second = choose();
+  ASSERT_TRUE(second.ok()) << second.status().to_string();
+  EXPECT_TRUE(contains(second->why, "CUDA device 1 (")) << second->why;
+  ASSERT_EQ(second->devices.size(), 1U);
+  model_.params.device_ids = {1, 0};
+  const auto both = choose();
+  ASSERT_TRUE(both.ok()) << both.status().to_string();
+  EXPECT_EQ(both->description, "cuda Emulated CUDA device bf16 x2");
+  EXPECT_EQ(both->devices.size(), 2U);
+  model_.params.device_ids = {2};
+  expect_error("no CUDA device 2 that can be used");
+}
+
+// --- loading
+
+class ModelLoaderTest : public ModelDeviceTest {
+ protected:
+  ModelLoaderTest() {
+    model_.local_path = directory_.path() + "/tiny.gguf";
+    const Status written = testing::write_tiny_model(model_.local_path, tiny_options());
+    EXPECT_TRUE(written.ok()) << written.to_string();
+  }
+
+  // What a loader reported, and its answer.
+  struct Loaded {
+    std::vector<ModelEntry> entries;
+    Result<LoadedModel> model = unavailable("not loaded");
+  };
+  void load(Loaded& to) {
+    ModelLoader::Reports reports;
+    reports.card_ready = [&to](ModelEntry entry) { to.entries.push_back(std::move(entry)); };
+    reports.on_result = [](GenerationResult) {};
+    to.model = ModelLoader(config_, model_, device_memory_, reports).load();
+  }
+
+  TempDir directory_;
+  std::mutex device_memory_;
+};
+
+TEST_F(ModelLoaderTest, model_whose_kv_does_not_fit_goes_to_the_cpu) {
+  model_.params.kvcache_mem_gpu_mb = 4096;  // of 512 there are
+  Loaded loaded;
+  load(loaded);
+  ASSERT_TRUE(loaded.model.ok()) << loaded.model.status().to_string();
+  ASSERT_EQ(loaded.entries.size(), 2U) << "the device's price list, then the CPU's";
+  EXPECT_EQ(loaded.entries.front().backend, "cuda Emulated CUDA device bf16");
+  EXPECT_EQ(loaded.entries.back().backend.rfind("cpu ", 0), 0U) << loaded.entries.back().backend;
+  EXPECT_FALSE(loaded.entries.back().device_refused);
+  EXPECT_EQ(loaded.entries.back().endpoint->options().capacity, Blocks{1024});
+  EXPECT_EQ(loaded.model->port.capacity, std::vector<Blocks>{Blocks{1024}});
+}
+
+TEST_F(ModelLoaderTest, model_that_must_be_on_cuda_and_does_not_fit_fails_with_the_field) {
+  model_.params.kvcache_mem_gpu_mb = 4096;
+  model_.params.device = Device::cuda;
+  Loaded loaded;
+  load(loaded);
+  ASSERT_FALSE(loaded.model.ok());
+  EXPECT_EQ(loaded.model.status().param(), "params.device");
+  EXPECT_TRUE(contains(loaded.model.status().message(), "cudaErrorMemoryAllocation"))
+      << loaded.model.status().message();
+}
+
+// Each takes nine tenths of what is free when its turn has come, not of what both saw at first.
+TEST_F(ModelLoaderTest, two_models_share_a_device) {
+  cuda_emulator::set_device_memory(1536 * kMib);  // a tenth holds the second one's workspaces
+  model_.params.kvcache_mem_gpu_mb.reset();
+  Loaded first;
+  Loaded second;
+  std::thread other([&] { load(first); });
+  load(second);
+  other.join();
+  for (const Loaded* loaded : {&first, &second}) {
+    ASSERT_TRUE(loaded->model.ok()) << loaded->model.status().to_string();
+    ASSERT_EQ(loaded->entries.size(), 1U) << loaded->entries.back().backend;
+    EXPECT_EQ(loaded->entries.front().backend, "cuda Emulated CUDA device bf16");
+  }
+  const Blocks a = first.model->port.capacity.front();
+  const Blocks b = second.model->port.capacity.front();
+  std::cout << "blocks: " << a.count << " and " << b.count << "\n";
+  EXPECT_GT(std::max(a, b), std::min(a, b) + std::min(a, b));
+}
+
+}  // namespace
+}  // namespace parkd
