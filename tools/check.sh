@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need, builds, and runs every test.
 #   tools/check.sh        CI size: dev preset, all tests, bench smoke, formatting
-#   tools/check.sh full   adds ASan+UBSan, TSan, clang-tidy, fuzzing, the long crash run, the kernels
-#                         for every GPU since 8.0, and more orders of threads on the CUDA emulator
+#   tools/check.sh full   adds ASan+UBSan, TSan, clang-tidy, fuzzing, the long crash run, the release
+#                         binary's quickstart without a GPU, the kernels for every GPU since 8.0, and
+#                         more orders of threads on the CUDA emulator
 # PARKD_CI_STRICT=1 (set by .ci/run) makes a missing tool or model a failure instead of a loud skip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -55,6 +56,15 @@ if [ "$mode" = full ]; then
 fi
 build_and_test dev
 if [ "$mode" = full ]; then
+  say "release: the quickstart, where no CUDA device is to be seen"
+  state=$(mktemp -d)
+  PARKD_STATE_DIR=$state CUDA_VISIBLE_DEVICES='' tools/quickstart.sh
+  grep -q 'no CUDA device: using cpu' "$state/parkd.log" ||
+    die "the release binary did not say that it uses the CPU; see $state/parkd.log"
+  if command -v nvcc >/dev/null && grep -q 'built without CUDA' "$state/parkd.log"; then
+    die "there is nvcc, but the release binary was built without CUDA"
+  fi
+  rm -rf "$state"
   say "CUDA emulator: more random orders"
   ctest --preset dev -j "$jobs" -L cuda_emulator -R '[.](random|asan)$' --repeat until-fail:5
   if command -v nvcc >/dev/null; then

@@ -204,6 +204,26 @@ TEST(Life, the_log_says_what_the_pool_became_and_sigusr1_dumps_it) {
   EXPECT_TRUE(daemon.running());
 }
 
+// Also where the binary is linked with CUDA: no device is to be seen.
+TEST(Life, without_a_cuda_device_the_daemon_says_so_and_serves_on_the_cpu) {
+  DaemonProcess daemon(DaemonSetup{});
+  ASSERT_TRUE(daemon.start({{"CUDA_VISIBLE_DEVICES", ""}}));
+  daemon.wait_for_model();
+  const std::string log = daemon.log();
+  const size_t line = log.find("model.device ");
+  ASSERT_NE(line, std::string::npos) << log;
+  const std::string said = log.substr(line, log.find('\n', line) - line);
+  EXPECT_NE(said.find("no CUDA device: using cpu ("), std::string::npos) << said;
+  const auto client = daemon.client();
+  const HttpAnswer models = must(client->get("/v1/models"));
+  const json::value& model = find(models.json, "data")->get_array().at(0);
+  EXPECT_EQ(text_at(model, "backend").rfind("cpu ", 0), 0U) << models.text;
+  EXPECT_EQ(text_at(model, "backend_reason").rfind("no CUDA device: using cpu (", 0), 0U)
+      << models.text;
+  submit(*client, chat_job("done"));
+  EXPECT_EQ(messages_of(must(client->get("/v1/mailbox/done?wait_s=60"))).size(), 1U);
+}
+
 // The socket that systemd would listen on.
 class NotifySocket {
  public:
