@@ -6,129 +6,41 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iostream>
-#include <random>
 #include <string>
 #include <vector>
 
-#include "lib/backend/cpu/cpu_backend.h"
 #include "lib/backend/self_check.h"
-#include "lib/base/text.h"
 #include "lib/engine/model.h"
 #include "lib/engine/model_card.h"
-#include "tests/support/engine_runner.h"
+#include "tests/cuda_backend/cuda_rig.h"
 #include "tests/support/plain_penalties.h"
-#include "tests/support/tiny_model.h"
-#ifdef CUDA_EMULATOR
-#include "testing.h"
-#endif
 
 namespace parkd {
 namespace {
 
+using testing::card_of;
+using testing::engine_options;
 using testing::EngineRunner;
+using testing::kBlockSize;
+using testing::on_cpu;
+using testing::on_cuda;
+using testing::printed_seed;
+using testing::requests_for;
+using testing::short_requests_for;
+using testing::tiny_card;
+using testing::tokens_of;
+using testing::Way;
 
-constexpr int32_t kBlockSize = 32;
-
-std::shared_ptr<const ModelCard> tiny_card(TensorType type) {
-  testing::TinyModelOptions options;
-  options.type = type;
-  options.hidden = 64;
-  options.n_heads = 2;
-  options.n_kv_heads = 1;
-  options.head_dim = 64;
-  return testing::tiny_model_card(options);
-}
-
-struct Way {
-  const char* name;
-  int32_t n_workers = 1;
-  int32_t prefill_chunk_tokens = 0;
-  int32_t step_tokens = 128;
-  bool graphs = true;
-  friend std::ostream& operator<<(std::ostream& out, const Way& way) { return out << way.name; }
-};
-
-EngineOptions engine_options(const Way& way) {
-  EngineOptions options;
-  options.block_size = kBlockSize;
-  options.n_workers = way.n_workers;
-  options.max_sequences = 8;
-  options.step_tokens = way.step_tokens;
-  options.prefill_chunk_tokens = way.prefill_chunk_tokens;
-  return options;
-}
-
-std::unique_ptr<EngineRunner> on_cuda(const std::shared_ptr<const ModelCard>& card, Dtype dtype,
-                                      const Way& way) {
-  CudaBackendOptions options;
-  options.shape = card->shape;
-  options.dtype = dtype;
-  options.graphs = way.graphs;
-  return std::make_unique<EngineRunner>(card, make_cuda_backend(options).value(), Blocks{64},
-                                        engine_options(way));
-}
-
-std::unique_ptr<EngineRunner> on_cpu(const std::shared_ptr<const ModelCard>& card, Dtype dtype) {
-  CpuBackendOptions options;
-  options.shape = card->shape;
-  options.dtype = dtype;
-  return std::make_unique<EngineRunner>(card, make_cpu_backend(options).value(), Blocks{64},
-                                        engine_options({"cpu"}));
-}
-
-// Prompts of lengths around blocks and chunks, greedy and sampled in every way, some with
-// log-probabilities, one with two choices, penalties and biases on some.
-std::vector<GenerationRequest> requests_for(const ModelCard& card, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::vector<GenerationRequest> requests;
-  for (const int32_t n_prompt : {1, 2, 31, 32, 33, 40, 64, 70}) {
-    const auto i = static_cast<int32_t>(requests.size());
-    GenerationRequest request;
-    request.id = static_cast<RequestId>(i + 1);
-    for (int32_t t = 0; t < n_prompt; ++t) {
-      request.prompt.push_back(
-          static_cast<TokenId>(random() % static_cast<uint64_t>(card.shape.vocab)));
-    }
-    request.max_new_tokens = 5 + i % 4;
-    request.n_choices = i == 3 ? 2 : 1;
-    request.sampling.temperature = i % 2 == 0 ? 0.0F : 0.9F;
-    request.sampling.top_k = i % 4 == 1 ? 20 : 0;
-    request.sampling.top_p = i % 4 == 3 ? 0.8F : 1.0F;
-    request.sampling.min_p = i == 7 ? 0.05F : 0.0F;
-    if (i % 3 == 1) request.sampling.frequency_penalty = 1.5F;
-    if (i % 4 == 3) request.sampling.presence_penalty = 0.75F;
-    if (i % 5 == 3) request.sampling.repetition_penalty = 1.3F;
-    if (i % 4 == 2)
-      request.sampling.logit_bias = {{request.prompt[0], 4.0F},
-                                     {(request.prompt[0] + 1) % card.shape.vocab, -100.0F}};
-    request.sampling.seed = random();
-    request.sampling.logprobs = i % 3 == 0;
-    request.sampling.top_logprobs = i % 3 == 0 ? i : 0;
-    requests.push_back(std::move(request));
-  }
-  return requests;
-}
-
-std::vector<std::vector<TokenId>> tokens_of(const std::vector<GenerationResult>& results) {
-  std::vector<std::vector<TokenId>> tokens;
-  for (const GenerationResult& result : results) {
-    EXPECT_TRUE(result.status.ok()) << result.status.to_string();
-    for (const GeneratedChoice& choice : result.choices) tokens.push_back(choice.tokens);
-  }
-  return tokens;
-}
-
-uint64_t printed_seed() {
-  const uint64_t seed = random_u64();
-  std::cout << "seed " << seed << "\n";
-  return seed;
+std::string name_of(const ::testing::TestParamInfo<Way>& way) {
+  return way.param.name;
 }
 
 class CudaBackend : public ::testing::TestWithParam<Way> {};
 
 TEST_P(CudaBackend, gives_the_tokens_of_the_cpu_on_the_float_path) {
-  const auto card = tiny_card(TensorType::q4_1);
+  const auto card = card_of(GetParam(), 1);
   const auto requests = requests_for(*card, printed_seed());
   const auto expected = on_cpu(card, Dtype::f32)->run(requests);
   const auto results = on_cuda(card, Dtype::f32, GetParam())->run(requests);
@@ -151,7 +63,7 @@ TEST_P(CudaBackend, gives_the_tokens_of_the_cpu_on_the_float_path) {
 // not seen when the next step begins.
 TEST_P(CudaBackend, counts_the_token_that_the_host_has_not_seen) {
   const auto card = tiny_card(TensorType::f32);
-  std::vector<GenerationRequest> requests = requests_for(*card, printed_seed());
+  std::vector<GenerationRequest> requests = short_requests_for(*card, printed_seed());
   for (size_t i = 0; i < requests.size(); ++i) {
     GenerationRequest& request = requests[i];
     request.max_new_tokens = 24;
@@ -166,7 +78,7 @@ TEST_P(CudaBackend, counts_the_token_that_the_host_has_not_seen) {
   }
   const auto texts = tokens_of(on_cuda(card, Dtype::f32, GetParam())->run(requests));
   ASSERT_EQ(texts.size(), requests.size() + 1) << "one has two choices";
-  requests.insert(requests.begin() + 3, requests[3]);
+  requests.insert(requests.begin() + 2, requests[2]);
   CpuBackendOptions options;
   options.shape = card->shape;
   options.dtype = Dtype::f32;
@@ -181,11 +93,84 @@ TEST_P(CudaBackend, counts_the_token_that_the_host_has_not_seen) {
   EXPECT_EQ(agreement.n_worse, 0) << "of " << agreement.n_tokens;
 }
 
+Way with_type(const char* name, TensorType type) {
+  Way way{name};
+  way.type = type;
+  return way;
+}
+Way wide_heads(const char* name, bool tensor_cores) {
+  Way way{name};
+  way.head_dim = 128;
+  way.tensor_cores = tensor_cores;
+  return way;
+}
+Way tensor_cores(const char* name) {
+  Way way{name};
+  way.tensor_cores = true;
+  return way;
+}
+
 INSTANTIATE_TEST_SUITE_P(Ways, CudaBackend,
                          ::testing::Values(Way{"whole"}, Way{"no_graphs", 1, 0, 128, false},
                                            Way{"three_workers", 3}, Way{"chunks_of_7", 1, 7, 64},
-                                           Way{"small_steps", 2, 0, 9}),
-                         [](const auto& way) { return way.param.name; });
+                                           Way{"small_steps", 2, 0, 9},
+                                           with_type("of_q4_0", TensorType::q4_0),
+                                           with_type("of_q8_0", TensorType::q8_0),
+                                           wide_heads("head_dim_128", false)),
+                         name_of);
+
+// By how much a log-probability may be off: weights, KV and what meets a product are rounded to 8
+// bits (bf16) or 11 (f16). Four times the worst of some ten seeds, 0.125 and 0.018; tokens that
+// were misread differ by several nats.
+double tolerance_of(Dtype dtype) {
+  return dtype == Dtype::bf16 ? 0.5 : 0.07;
+}
+
+class RoundedCudaBackend : public ::testing::TestWithParam<Way> {};
+
+// Rounding may choose another token where two are close; up to there the histories are the same,
+// and so the probabilities must be.
+TEST_P(RoundedCudaBackend, is_as_far_from_the_floats_as_its_type_rounds) {
+  const auto card = card_of(GetParam(), 1);
+  auto requests = requests_for(*card, printed_seed());
+  for (GenerationRequest& request : requests) {
+    request.sampling.logprobs = true;
+    request.sampling.top_logprobs = 20;
+  }
+  const auto expected = on_cpu(card, Dtype::f32)->run(requests);
+  for (const Dtype dtype : {Dtype::bf16, Dtype::f16}) {
+    const auto results = on_cuda(card, dtype, GetParam())->run(requests);
+    double worst = 0;
+    size_t n_compared = 0;
+    size_t n_tokens = 0;
+    for (size_t i = 0; i < results.size(); ++i) {
+      ASSERT_TRUE(results[i].status.ok()) << results[i].status.to_string();
+      for (size_t c = 0; c < results[i].choices.size(); ++c) {
+        const auto& mine = results[i].choices[c].logprobs;
+        const auto& other = expected[i].choices[c].logprobs;
+        n_tokens += other.size();
+        for (size_t t = 0; t < std::min(mine.size(), other.size()); ++t) {
+          ++n_compared;
+          for (const TokenLogprob& a : mine[t].top) {
+            for (const TokenLogprob& b : other[t].top) {
+              if (a.token != b.token) continue;
+              worst = std::max(worst, std::abs(double{a.logprob} - double{b.logprob}));
+            }
+          }
+          if (mine[t].token != other[t].token) break;
+        }
+      }
+    }
+    std::cout << "worst " << worst << " over " << n_compared << " of " << n_tokens << " tokens\n";
+    EXPECT_LE(worst, tolerance_of(dtype));
+    EXPECT_GE(n_compared, results.size()) << "each request's first token at least";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, RoundedCudaBackend,
+                         ::testing::Values(Way{"whole"}, tensor_cores("tensor_cores"),
+                                           wide_heads("wide_heads_tensor_cores", true)),
+                         name_of);
 
 // Two layers of SmolLM2's shape, and what each type rounds. A block size that is not the least, and
 // what products read from matrices that are not quantised.
@@ -268,91 +253,6 @@ TEST(CudaBackendErrors, wrong_tensor_is_refused_by_name_and_more_memory_than_the
   EXPECT_FALSE(backend->allocate_kv(int64_t{1} << 30, kBlockSize).ok());
   EXPECT_EQ(backend->allocate_kv(8, 12).param(), "block_size");
 }
-
-#ifdef CUDA_EMULATOR
-
-// Of the emulated machine; the next test finds it as new.
-class EmulatedMachine : public ::testing::Test {
- protected:
-  ~EmulatedMachine() override {
-    cuda_emulator::reset();
-    cuda_emulator::set_device_count(1);
-  }
-};
-
-TEST_F(EmulatedMachine, without_a_device_says_so) {
-  cuda_emulator::set_device_count(0);
-  const auto devices = find_cuda_devices();
-  ASSERT_FALSE(devices.ok());
-  EXPECT_EQ(devices.status().message().rfind("no CUDA device", 0), 0U)
-      << devices.status().message();
-}
-
-// Whatever call it is that fails, every request has its one answer, blocks come back, and nothing
-// runs any more.
-TEST_F(EmulatedMachine, lost_device_ends_every_request_as_unavailable) {
-  const auto card = tiny_card(TensorType::q4_1);
-  std::mt19937_64 random(printed_seed());
-  for (int round = 0; round < 5; ++round) {
-    const auto requests = requests_for(*card, random());
-    auto runner = on_cuda(card, Dtype::bf16, {"two_workers", 2});
-    const auto n = static_cast<int64_t>(1 + random() % 400);
-    cuda_emulator::inject_error(n, cudaErrorLaunchFailure);
-    const auto results = runner->run(requests);
-    bool lost = false;
-    for (const GenerationResult& result : results) {
-      lost |= !result.status.ok();
-      if (result.status.ok()) continue;
-      EXPECT_EQ(result.status.code(), StatusCode::unavailable);
-    }
-    std::cout << "lost at call " << n << ": " << lost << "\n";
-    if (lost) {
-      const auto later = runner->run({requests.front()});
-      EXPECT_EQ(later.front().status.code(), StatusCode::unavailable);
-    }
-    runner.reset();
-    cuda_emulator::reset();
-  }
-}
-
-// A replayed step is a handful of calls, whatever the model's depth.
-TEST_F(EmulatedMachine, graphs_save_most_of_the_calls) {
-  const auto card = tiny_card(TensorType::q4_1);
-  GenerationRequest request = requests_for(*card, printed_seed()).front();
-  request.max_new_tokens = 40;
-  request.sampling.logprobs = false;
-  request.sampling.top_logprobs = 0;
-  const auto calls_with = [&](bool graphs) {
-    const auto runner = on_cuda(card, Dtype::bf16, {"one", 1, 0, 128, graphs});
-    const int64_t before = cuda_emulator::n_calls();
-    EXPECT_TRUE(runner->run({request}).front().status.ok());
-    return cuda_emulator::n_calls() - before;
-  };
-  const int64_t with_graphs = calls_with(true);
-  const int64_t without = calls_with(false);
-  std::cout << "calls of 40 steps: " << with_graphs << " with graphs, " << without << " without\n";
-  EXPECT_LT(with_graphs * 2, without);
-}
-
-TEST_F(EmulatedMachine, two_devices_hold_a_model_each) {
-  cuda_emulator::set_device_count(2);
-  const auto card = tiny_card(TensorType::q4_1);
-  auto requests = requests_for(*card, printed_seed());
-  const auto expected = on_cpu(card, Dtype::f32)->run(requests);
-  std::vector<EngineDevice> devices;
-  for (const int32_t id : {0, 1}) {
-    CudaBackendOptions options;
-    options.shape = card->shape;
-    options.dtype = Dtype::f32;
-    options.device = id;
-    devices.push_back({make_cuda_backend(options).value(), Blocks{64}});
-  }
-  for (size_t i = 0; i < requests.size(); ++i) requests[i].device = static_cast<int32_t>(i % 2);
-  EngineRunner runner(card, std::move(devices), engine_options({"two_devices"}));
-  EXPECT_EQ(tokens_of(runner.run(requests)), tokens_of(expected));
-}
-
-#endif
 
 }  // namespace
 }  // namespace parkd

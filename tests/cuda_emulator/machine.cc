@@ -320,6 +320,10 @@ size_t device_memory_used() {
   const Lock lock = Machine::get().lock();
   return Machine::get().memory().used(current_device());
 }
+bool is_idle() {
+  const Lock lock = Machine::get().lock();
+  return Machine::get().all_idle();
+}
 std::string last_failure() {
   return Machine::get().last_failure();
 }

@@ -34,6 +34,8 @@ void set_compute_capability(int device, int major, int minor);
 // Of each device. Default 8 GiB.
 void set_device_memory(size_t bytes);
 size_t device_memory_used();
+// Whether no stream has work that waits or runs.
+bool is_idle();
 
 // What the last failed launch or copy did wrong; empty if there was none.
 std::string last_failure();

@@ -25,8 +25,10 @@ Status Stream::synchronize() const {
 
 Result<Event> Event::make() {
   Event event;
-  PARKD_RETURN_IF_ERROR(to_status(cudaEventCreateWithFlags(&event.event_, cudaEventDisableTiming),
-                                  "cudaEventCreateWithFlags"));
+  // Blocking: who waits for it sleeps, where the default spins on a core.
+  PARKD_RETURN_IF_ERROR(to_status(
+      cudaEventCreateWithFlags(&event.event_, cudaEventDisableTiming | cudaEventBlockingSync),
+      "cudaEventCreateWithFlags"));
   return event;
 }
 

@@ -13,11 +13,6 @@ namespace {
 
 constexpr int32_t kTopLogprobsMax = 20;
 
-// Batch sizes that get a graph of their own: a batch computes at most a third more rows than it
-// has.
-constexpr int32_t kBuckets[] = {1,  2,  3,  4,  6,   8,   12,  16,  24,  32,
-                                48, 64, 80, 96, 112, 128, 160, 192, 224, 256};
-
 // What logprobs come back as, behind each other.
 struct LogprobLayout {
   int64_t rows_max;
@@ -161,15 +156,9 @@ const void* CudaLane::elements_of(Rows& rows) {
 
 // --- a step's beginning
 
-int32_t CudaLane::bucket_of(int64_t n_sequences) const {
-  const auto* bucket = std::lower_bound(std::begin(kBuckets), std::end(kBuckets), n_sequences);
-  const int64_t size = bucket != std::end(kBuckets) ? *bucket : n_sequences;
-  return static_cast<int32_t>(std::min(size, std::max(n_sequences, logit_rows_max_)));
-}
-
 int32_t CudaLane::splits_of(int64_t n_sequences) const {
-  return attention_splits(bucket_of(n_sequences), shape_.n_kv_heads, shape_.context_tokens,
-                          options_.n_multiprocessors);
+  return attention_splits(decode_bucket(n_sequences, logit_rows_max_), shape_.n_kv_heads,
+                          shape_.context_tokens, options_.n_multiprocessors);
 }
 
 void CudaLane::begin_step(const StepBatch& batch) {
@@ -186,13 +175,11 @@ Status CudaLane::start(const StepBatch& batch) {
   mode_ = Mode::eager;
   set_maxima(batch);
   decodes_ = is_decode(batch);
-  if (options_.graphs && decodes_) {
+  if (decodes_) {
+    n_rows_ = bucket_;
+    step_.rows_max = step_.sequences_max = step_.logit_rows_max = step_.decode_max = bucket_;
     const auto known = graphs_.find(bucket_);
-    if (known != graphs_.end()) {
-      mode_ = known->second ? Mode::replaying : Mode::capturing;
-      n_rows_ = bucket_;
-      step_.rows_max = step_.sequences_max = step_.logit_rows_max = step_.decode_max = bucket_;
-    }
+    if (known != graphs_.end()) mode_ = known->second ? Mode::replaying : Mode::capturing;
   }
   if (mode_ == Mode::replaying) return {};
   if (mode_ == Mode::capturing) PARKD_RETURN_IF_ERROR(Graph::begin(stream_));
@@ -202,7 +189,7 @@ Status CudaLane::start(const StepBatch& batch) {
   return to_status(launch_rope_table(rope, stream_.get()), "rotation table");
 }
 
-// The step's own sizes, until a graph asks for its bucket's.
+// The step's own sizes; one that only decodes takes its bucket's instead.
 void CudaLane::set_maxima(const StepBatch& batch) {
   int64_t n_decode = 0;
   for (const StepSequence& sequence : batch.sequences) n_decode += sequence.n_rows == 1 ? 1 : 0;
@@ -210,7 +197,7 @@ void CudaLane::set_maxima(const StepBatch& batch) {
   n_rows_ = static_cast<int64_t>(batch.tokens.size());
   has_decode_ = n_decode > 0;
   has_prefill_ = n_decode < n_sequences;
-  bucket_ = bucket_of(std::max<int64_t>(n_decode, 1));
+  bucket_ = decode_bucket(std::max<int64_t>(n_decode, 1), logit_rows_max_);
   step_ = layout_->tables(step_memory_.as<uint8_t>());
   step_.rows_max = static_cast<int32_t>(n_rows_);
   step_.sequences_max = static_cast<int32_t>(n_sequences);
@@ -224,6 +211,11 @@ Status CudaLane::copy_to_device(std::span<const uint8_t> bytes, const HostStep& 
   return to_status(cudaMemcpyAsync(step_memory_.as<uint8_t>() + offset, bytes.data(), bytes.size(),
                                    cudaMemcpyHostToDevice, stream_.get()),
                    "copying a step");
+}
+
+int64_t CudaLane::graphs_captured() const {
+  return std::count_if(graphs_.begin(), graphs_.end(),
+                       [](const auto& known) { return known.second.has_value(); });
 }
 
 // --- the ops
@@ -371,7 +363,7 @@ Status CudaLane::finish_sampling(HostStep& step, Buffer logits, std::span<const 
   }
   PARKD_RETURN_IF_ERROR(copy_to_device(layout_->pack_samples(rows, step.packed.data()), step));
   if (mode_ == Mode::eager) {
-    if (decodes_) graphs_.try_emplace(bucket_);
+    if (options_.graphs && decodes_) graphs_.try_emplace(bucket_);
   } else {
     PARKD_RETURN_IF_ERROR(graphs_.at(bucket_)->launch(stream_));
   }
@@ -460,7 +452,10 @@ Status CudaLane::collect(std::span<SampledToken> out) {
   HostStep& step = host_steps_[oldest_host_step_];
   oldest_host_step_ = (oldest_host_step_ + 1) % host_steps_.size();
   if (failure_.ok()) note(step.done.synchronize());
-  if (!failure_.ok()) return failure_;
+  if (!failure_.ok()) {
+    stop_stream();
+    return failure_;
+  }
   PARKD_CHECK(out.size() == step.params.size(), "a step is collected with its own rows");
   const auto* tokens = step.tokens.as<int32_t>();
   for (size_t i = 0; i < out.size(); ++i) {
@@ -469,6 +464,14 @@ Status CudaLane::collect(std::span<SampledToken> out) {
   }
   if (step.top >= 0) read_logprobs(step, out);
   return {};
+}
+
+// The caller gives the blocks of a failed lane to others at once: nothing may still write them.
+void CudaLane::stop_stream() {
+  // While a capture is open nobody may wait. Whether there is one is not known after a failure, so
+  // the answers do not matter.
+  if (mode_ == Mode::capturing) (void)Graph::end(stream_);
+  (void)stream_.synchronize();
 }
 
 void CudaLane::read_logprobs(const HostStep& step, std::span<SampledToken> out) const {

@@ -2,14 +2,15 @@
 //
 // A step's batch and sampling rows are copied to the device in two pieces; the host may be one step
 // ahead: it packs the next step into the other pinned buffer while the device computes this one,
-// and tokens not seen yet are fed back on the device. Steps that only decode are captured into a
-// CUDA graph for each bucket of batch sizes, when a bucket comes the second time, and replayed as
-// one launch; the ops of a replayed step then do nothing. Sampling is launched behind the graph,
-// after penalties and biases where a row has some: their memory grows with what requests ask for,
-// which a graph could not follow.
+// and tokens not seen yet are fed back on the device. Steps that only decode compute as many rows
+// as their bucket of batch sizes has: eagerly when a bucket comes the first time, captured into a
+// CUDA graph the second time, and then replayed as one launch, whose ops do nothing. So a capture
+// holds no product that did not run before. Sampling is launched behind the graph, after
+// penalties and biases where a row has some: their memory grows with what requests ask for, which a
+// graph could not follow.
 //
-// Failures of an op are kept and answered by collect(): the device is lost. Nothing is allocated
-// after each kind of step ran once.
+// Failures of an op are kept and answered by collect(), once the stream is empty: the device is
+// lost. Nothing is allocated after each kind of step ran once.
 #pragma once
 
 #include <array>
@@ -60,7 +61,7 @@ class CudaLane final : public Lane {
   Status collect(std::span<SampledToken> out) override;
   void read_row(Buffer buffer, int64_t row, std::span<float> out) override;
 
-  int64_t graphs_captured() const { return static_cast<int64_t>(graphs_.size()); }
+  int64_t graphs_captured() const;
 
  private:
   // Rows as floats (what is added to, rotated, sampled) and as the products' inputs; each form is
@@ -95,7 +96,6 @@ class CudaLane final : public Lane {
   Status allocate_step_memory();
   Status start(const StepBatch& batch);
   void set_maxima(const StepBatch& batch);
-  int32_t bucket_of(int64_t n_sequences) const;
   int32_t splits_of(int64_t n_sequences) const;
   AttentionParams attention_params(int32_t layer, const Rows& qkv, const Rows& out) const;
 
@@ -116,6 +116,7 @@ class CudaLane final : public Lane {
   LogitProcessorParams edit_params(Buffer logits, const EditLayout& layout);
   Status copy_logprobs(HostStep& step, Buffer logits);
   Status finish_sampling(HostStep& step, Buffer logits, std::span<const SampleRow> rows);
+  void stop_stream();
   void read_logprobs(const HostStep& step, std::span<SampledToken> out) const;
   HostStep& host_step() { return host_steps_[next_host_step_]; }
 
@@ -148,7 +149,7 @@ class CudaLane final : public Lane {
   Mode mode_ = Mode::eager;
   int32_t bucket_ = 0;    // of a step that decodes only
   StepTables step_ = {};  // in step_memory_, with this step's maxima
-  int64_t n_rows_ = 0;    // that products compute: the bucket's in a graph
+  int64_t n_rows_ = 0;    // that products compute: the bucket's if it only decodes
   int64_t n_logit_rows_ = 0;
   bool decodes_ = false;  // and does nothing else
   bool has_decode_ = false;

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <iterator>
 
 #include "lib/base/check.h"
+#include "lib/base/units.h"
 
 namespace parkd::cuda {
 namespace {
@@ -185,6 +187,16 @@ void EditLayout::pack(std::span<const SampleRow> rows, uint8_t* base) const {
     }
     next += places_of(row);
   }
+}
+
+int32_t decode_bucket(int64_t n_sequences, int64_t most) {
+  constexpr int32_t kBuckets[] = {1,  2,  3,  4,  6,   8,   12,  16,  24, 32,
+                                  48, 64, 80, 96, 112, 128, 160, 192, 224};
+  constexpr int64_t kMultiple = 64;  // above them
+  const auto* bucket = std::lower_bound(std::begin(kBuckets), std::end(kBuckets), n_sequences);
+  const int64_t size =
+      bucket != std::end(kBuckets) ? *bucket : ceil_div(n_sequences, kMultiple) * kMultiple;
+  return static_cast<int32_t>(std::min(size, std::max(n_sequences, most)));
 }
 
 bool is_decode(const StepBatch& batch) {

@@ -73,6 +73,10 @@ class EditLayout {
   size_t bytes_ = 0;
 };
 
+// The rows that a step of `n_sequences` decodes is computed as, one graph for each number: half as
+// many more at most, and never more than `most` where that is enough.
+int32_t decode_bucket(int64_t n_sequences, int64_t most);
+
 // Whether every sequence of the step has one row, whose logits are wanted: what decoding is.
 bool is_decode(const StepBatch& batch);
 

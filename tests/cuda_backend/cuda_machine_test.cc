@@ -1,0 +1,282 @@
+// What the backend does when its machine fails, runs short of memory, or has more than one device.
+// Of the emulated machine only.
+#include <cuda_runtime.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <vector>
+
+#include "emulated_cublas.h"
+#include "lib/base/inbox.h"
+#include "lib/engine/local_engine.h"
+#include "lib/engine/model.h"
+#include "testing.h"
+#include "tests/cuda_backend/cuda_rig.h"
+
+namespace parkd {
+namespace {
+
+using testing::backend_options;
+using testing::card_of;
+using testing::EngineRunner;
+using testing::kBlockSize;
+using testing::on_cpu;
+using testing::on_cuda;
+using testing::printed_seed;
+using testing::random_prompt;
+using testing::requests_for;
+using testing::short_requests_for;
+using testing::tiny_card;
+using testing::tokens_of;
+using testing::Way;
+
+// The next test finds the machine as new.
+class EmulatedMachine : public ::testing::Test {
+ protected:
+  ~EmulatedMachine() override {
+    cuda_emulator::reset();
+    cuda_emulator::set_device_count(1);
+    cuda_emulator::set_device_memory(size_t{8} << 30);
+  }
+};
+
+TEST_F(EmulatedMachine, without_a_device_says_so) {
+  cuda_emulator::set_device_count(0);
+  const auto devices = find_cuda_devices();
+  ASSERT_FALSE(devices.ok());
+  EXPECT_EQ(devices.status().message().rfind("no CUDA device", 0), 0U)
+      << devices.status().message();
+}
+
+// Calls that `run` makes, so that one of them can fail.
+template <class F>
+int64_t calls_of(F run) {
+  const int64_t before = cuda_emulator::n_calls();
+  run();
+  return cuda_emulator::n_calls() - before;
+}
+
+// Whatever call it is that fails, every request has its one answer, blocks come back, and nothing
+// runs any more.
+TEST_F(EmulatedMachine, lost_device_ends_every_request_as_unavailable) {
+  const auto card = tiny_card(TensorType::q4_1);
+  std::mt19937_64 random(printed_seed());
+  const auto requests = short_requests_for(*card, random());
+  const auto load = [&] { return on_cuda(card, Dtype::bf16, {"two_workers", 2}); };
+  int64_t n_calls = 0;
+  {
+    const auto runner = load();
+    n_calls = calls_of([&] { (void)runner->run(requests); });
+  }
+  for (int round = 0; round < 5; ++round) {
+    auto runner = load();
+    // The last calls free and say nothing; another run of two workers may need fewer.
+    const int64_t n = 1 + static_cast<int64_t>(random() % static_cast<uint64_t>(n_calls * 2 / 3));
+    cuda_emulator::inject_error(n, cudaErrorLaunchFailure);
+    const auto results = runner->run(requests);
+    int n_lost = 0;
+    for (const GenerationResult& result : results) {
+      if (result.status.ok()) continue;
+      ++n_lost;
+      EXPECT_EQ(result.status.code(), StatusCode::unavailable) << result.status.to_string();
+    }
+    EXPECT_GT(n_lost, 0) << "call " << n << " of " << n_calls;
+    const auto later = runner->run({requests.front()});
+    EXPECT_EQ(later.front().status.code(), StatusCode::unavailable);
+    runner.reset();
+    cuda_emulator::reset();
+  }
+}
+
+// The device works, the lane does not: another lane may get its blocks as soon as the failure is
+// known.
+TEST_F(EmulatedMachine, a_failed_lane_has_stopped_when_its_failure_is_known) {
+  const auto card = tiny_card(TensorType::q4_1);
+  std::mt19937_64 random(printed_seed());
+  auto requests = requests_for(*card, random());
+  requests.resize(2);  // short ones: most of their steps decode, one is captured
+  int64_t n_calls = 0;
+  {
+    const auto runner = on_cuda(card, Dtype::bf16, {"one"});
+    n_calls = calls_of([&] { (void)runner->run(requests); });
+  }
+  int n_failed = 0;
+  for (int round = 0; round < 20; ++round) {
+    auto runner = on_cuda(card, Dtype::bf16, {"one"});
+    const int64_t n = 1 + static_cast<int64_t>(random() % static_cast<uint64_t>(n_calls * 9 / 10));
+    cuda_emulator::inject_error(n, cudaErrorInvalidConfiguration);
+    bool failed = false;
+    for (const GenerationResult& result : runner->run(requests)) failed |= !result.status.ok();
+    EXPECT_TRUE(!failed || cuda_emulator::is_idle()) << "call " << n << " of " << n_calls;
+    n_failed += failed ? 1 : 0;
+    runner.reset();
+    cuda_emulator::reset();
+  }
+  EXPECT_GE(n_failed, 10) << "some calls' answers are nobody's, most are the lane's";
+}
+
+// Feeds requests as their blocks come free, as the dispatcher does, and cancels some.
+class BusyPool {
+ public:
+  BusyPool(const std::shared_ptr<const ModelCard>& card, Way way, Blocks blocks)
+      : free_(blocks.count) {
+    std::vector<EngineDevice> devices;
+    devices.push_back({make_cuda_backend(backend_options(*card, Dtype::f32, way)).value(), blocks});
+    EngineOptions options = testing::engine_options(way);
+    options.on_result = [this](GenerationResult result) { results_.push(std::move(result)); };
+    engine_ = make_engine(card, std::move(devices), std::move(options)).value();
+  }
+  ~BusyPool() { engine_->stop(); }
+
+  // Results by id. Some requests are cancelled when they, or ones soon after them, start.
+  std::map<RequestId, GenerationResult> run(const std::vector<GenerationRequest>& requests,
+                                            std::mt19937_64& random) {
+    std::map<RequestId, GenerationResult> results;
+    size_t next = 0;
+    while (results.size() < requests.size()) {
+      while (next < requests.size() && cost_of(requests[next]) <= free_) {
+        free_ -= cost_of(requests[next]);
+        engine_->start(requests[next]);
+        const size_t back = random() % 3;
+        if (random() % 2 == 0 && back <= next) engine_->cancel(requests[next - back].id);
+        ++next;
+      }
+      for (GenerationResult& result : results_.wait_all()) {
+        for (const GenerationRequest& request : requests) {
+          if (request.id == result.id) free_ += cost_of(request);
+        }
+        const RequestId id = result.id;
+        EXPECT_TRUE(results.emplace(id, std::move(result)).second);
+      }
+    }
+    return results;
+  }
+
+ private:
+  static int64_t cost_of(const GenerationRequest& request) {
+    const auto n_tokens = static_cast<int64_t>(request.prompt.size()) + request.max_new_tokens;
+    return request.n_choices * ceil_div(n_tokens, kBlockSize);
+  }
+  int64_t free_;
+  Inbox<GenerationResult> results_;
+  std::unique_ptr<Engine> engine_;
+};
+
+// A block goes from one stream's sequence to another's within a step: who frees it too early has it
+// overwritten, or overwrites it.
+TEST_F(EmulatedMachine, three_workers_hand_blocks_to_each_other_and_nothing_changes) {
+  const auto card = tiny_card(TensorType::q4_1);
+  std::mt19937_64 random(printed_seed());
+  std::vector<GenerationRequest> requests;
+  for (int i = 0; i < 12; ++i) {
+    GenerationRequest request;
+    request.prompt = random_prompt(random, *card, static_cast<int32_t>(20 + random() % 40));
+    request.max_new_tokens = static_cast<int32_t>(1 + random() % 5);
+    request.sampling.temperature = i % 2 == 0 ? 0.0F : 0.9F;
+    request.sampling.seed = random();
+    request.id = static_cast<RequestId>(i + 1);
+    requests.push_back(std::move(request));
+  }
+  const auto expected = tokens_of(on_cpu(card, Dtype::f32)->run(requests));
+  // An end that the host learns of one step late, while the next is under way.
+  for (size_t i = 0; i < requests.size(); i += 3) {
+    requests[i].stop_tokens = {expected[i].back()};
+    requests[i].max_new_tokens += 3;
+  }
+  const auto wanted = tokens_of(on_cpu(card, Dtype::f32)->run(requests));
+  BusyPool pool(card, {"three_workers", 3}, Blocks{7});
+  std::vector<GenerationRequest> all;
+  for (int round = 0; round < 6; ++round) {
+    for (const GenerationRequest& request : requests) {
+      all.push_back(request);
+      all.back().id = static_cast<RequestId>(all.size());
+    }
+  }
+  int n_cancelled = 0;
+  for (const auto& [id, result] : pool.run(all, random)) {
+    ASSERT_TRUE(result.status.ok()) << result.status.to_string();
+    std::vector<TokenId> tokens = wanted[(id - 1) % requests.size()];
+    const GeneratedChoice& choice = result.choices.front();
+    if (choice.finish_reason == FinishReason::cancelled) {
+      ++n_cancelled;
+      ASSERT_LE(choice.tokens.size(), tokens.size());
+      tokens.resize(choice.tokens.size());
+    }
+    ASSERT_EQ(choice.tokens, tokens) << "request " << id;
+  }
+  std::cout << n_cancelled << " of " << all.size() << " cancelled\n";
+  EXPECT_GT(n_cancelled, 0);
+}
+
+// A replayed step is a handful of calls, whatever the model's depth.
+TEST_F(EmulatedMachine, graphs_save_most_of_the_calls) {
+  const auto card = tiny_card(TensorType::q4_1);
+  GenerationRequest request = requests_for(*card, printed_seed()).front();
+  request.max_new_tokens = 40;
+  request.sampling.logprobs = false;
+  request.sampling.top_logprobs = 0;
+  const auto calls_with = [&](bool graphs) {
+    const auto runner = on_cuda(card, Dtype::bf16, {"one", 1, 0, 128, graphs});
+    return calls_of([&] { EXPECT_TRUE(runner->run({request}).front().status.ok()); });
+  };
+  const int64_t with_graphs = calls_with(true);
+  const int64_t without = calls_with(false);
+  std::cout << "calls of 40 steps: " << with_graphs << " with graphs, " << without << " without\n";
+  EXPECT_LT(with_graphs * 2, without);
+}
+
+// Each device has weights of its own here, so that whoever reads the other's memory says what it
+// should not.
+TEST_F(EmulatedMachine, two_devices_hold_a_model_each) {
+  cuda_emulator::set_device_count(2);
+  const Way way{"two_devices"};
+  LoadedModel model;
+  std::vector<std::vector<std::vector<TokenId>>> expected;
+  std::vector<GenerationRequest> requests;
+  const uint64_t seed = printed_seed();
+  for (const int32_t id : {0, 1}) {
+    const auto card = card_of(way, static_cast<uint64_t>(id) + 1);
+    if (requests.empty()) requests = requests_for(*card, seed);
+    expected.push_back(tokens_of(on_cpu(card, Dtype::f32)->run(requests)));
+    CudaBackendOptions options = backend_options(*card, Dtype::f32, way);
+    options.device = id;
+    LoadedDevice device;
+    device.backend = make_cuda_backend(options).value();
+    device.weights = load_weights(*card, *device.backend).value();
+    device.kv_blocks = Blocks{64};
+    ASSERT_TRUE(device.backend->allocate_kv(64, kBlockSize).ok());
+    model.shape = card->shape;
+    model.devices.push_back(std::move(device));
+  }
+  ASSERT_NE(expected[0], expected[1]);
+  model.token_bytes = [](TokenId) { return std::string_view("x"); };
+  Inbox<GenerationResult> results;
+  EngineOptions options = testing::engine_options(way);
+  options.on_result = [&results](GenerationResult result) { results.push(std::move(result)); };
+  const auto engine = LocalEngine::make(std::move(model), options).value();
+  const auto run_on = [&](int32_t device) {
+    for (GenerationRequest request : requests) {
+      request.device = device;
+      request.id += static_cast<RequestId>(1000 * device);
+      engine->start(std::move(request));
+    }
+  };
+  run_on(0);
+  run_on(1);
+  std::map<RequestId, GenerationResult> by_id;
+  while (by_id.size() < 2 * requests.size()) {
+    for (GenerationResult& result : results.wait_all()) by_id[result.id] = std::move(result);
+  }
+  engine->stop();
+  for (const int32_t device : {0, 1}) {
+    std::vector<GenerationResult> of_device;
+    for (const GenerationRequest& request : requests) {
+      of_device.push_back(by_id.at(request.id + static_cast<RequestId>(1000 * device)));
+    }
+    EXPECT_EQ(tokens_of(of_device), expected[static_cast<size_t>(device)]) << "device " << device;
+  }
+}
+
+}  // namespace
+}  // namespace parkd
