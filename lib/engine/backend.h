@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -108,6 +109,11 @@ class Lane {
   // A float buffer of up to `rows_max` rows of `columns`. Only while the model is being built.
   virtual Buffer make_buffer(int64_t rows_max, int64_t columns) = 0;
 
+  // Allocates all that the lane will need, before its first job; `forward` computes a step up to
+  // the logits, as begin_step() and the ops of the model. Once, after make_buffer(). Errors:
+  // exhausted, unavailable. A lane that was not prepared allocates as it goes.
+  virtual Status prepare(const std::function<void(const StepBatch&)>& forward, Buffer logits) = 0;
+
   // How many steps may be begun after one that is not collected: 0 computes at once, 1 keeps the
   // device busy while the host reads what it chose.
   virtual int32_t steps_ahead() const = 0;
@@ -139,8 +145,9 @@ class Lane {
 
   // Waits for the oldest ended step and gives what it chose; out: its (n_logit_rows), empty for one
   // that sampled nothing. Once for each step, in order. A row that holds NaN or +inf, or nothing
-  // finite, gets token -1 and harms no other. An error means the device is lost: nothing more can
-  // run on this backend, and steps not collected never will be.
+  // finite, gets token -1 and harms no other. After an error no step of the lane runs any more
+  // and steps not collected never will be. exhausted: memory was short, and the lane may begin new
+  // steps; any other: the device is lost, and nothing more can run on this backend.
   virtual Status collect(std::span<SampledToken> out) = 0;
 
   // Row `row` of `buffer` as floats, before the step is ended; for tests and teacher forcing.

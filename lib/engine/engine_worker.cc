@@ -27,14 +27,13 @@ int64_t expected_tokens(const GenerationRequest& request) {
 }  // namespace
 
 EngineWorker::EngineWorker(WorkerOptions options, const Model& model, KvCache& kv_cache,
-                           std::unique_ptr<Lane> lane)
+                           std::unique_ptr<Lane> lane, ModelBuffers buffers)
     : options_(std::move(options)),
       model_(model),
       kv_cache_(kv_cache),
       scheduler_({options_.step_tokens, options_.prefill_chunk_tokens}),
-      lane_(std::move(lane)) {
-  buffers_ = model_.make_buffers(*lane_, options_.step_tokens,
-                                 std::min(options_.step_tokens, options_.max_sequences));
+      lane_(std::move(lane)),
+      buffers_(buffers) {
   thread_ = Thread({options_.name, options_.thread_stack_bytes}, [this] {
     const EngineThread mark;
     run();
@@ -270,12 +269,18 @@ void EngineWorker::collect_step() {
       status = internal_error("a poison prompt of a test");
     }
   }
-  if (!status.ok()) return lose_device(status);
+  if (!status.ok()) return fail_steps(status);
   apply(step);
 }
 
-void EngineWorker::lose_device(const Status& status) {
+void EngineWorker::fail_steps(const Status& status) {
   steps_under_way_ = 0;
+  if (status.code() == StatusCode::exhausted) {
+    log_error(
+        "engine.out_of_memory",
+        {{"worker", options_.name}, {"requests", running_.size()}, {"error", status.message()}});
+    return finish_all(status);
+  }
   device_lost_ = unavailable("the device was lost: " + status.message());
   log_error(
       "engine.device_lost",

@@ -8,7 +8,8 @@
 //
 // Owned by LocalEngine. start(), cancel(), load_tokens() and stats() may be called from any thread.
 // A request that fails ends alone, with a Status, and the worker goes on. A lane that fails has
-// lost its device: every request of the worker, and every later one, ends as unavailable.
+// lost its device: every request of the worker, and every later one, ends as unavailable. One that
+// was short of memory ends what the worker runs, as exhausted, and goes on.
 #pragma once
 
 #include <array>
@@ -59,9 +60,9 @@ struct WorkerStats {
 
 class EngineWorker {
  public:
-  // Starts the thread. `model` and `kv_cache` must outlive the worker.
+  // Starts the thread. `model` and `kv_cache` must outlive the worker; `buffers` are the lane's.
   EngineWorker(WorkerOptions options, const Model& model, KvCache& kv_cache,
-               std::unique_ptr<Lane> lane);
+               std::unique_ptr<Lane> lane, ModelBuffers buffers);
   ~EngineWorker() { stop(); }
   EngineWorker(const EngineWorker&) = delete;
   EngineWorker& operator=(const EngineWorker&) = delete;
@@ -124,7 +125,7 @@ class EngineWorker {
   void collect_step();
   void apply(const Step& step);
   void append_sampled(RunningRequest& running, Sequence& sequence, SampledToken sampled);
-  void lose_device(const Status& status);
+  void fail_steps(const Status& status);
 
   void finish_ended();
   void finish_all(const Status& status);
@@ -151,7 +152,7 @@ class EngineWorker {
 
   // The worker's thread only.
   std::unique_ptr<Lane> lane_;
-  ModelBuffers buffers_;
+  const ModelBuffers buffers_;
   std::vector<std::unique_ptr<RunningRequest>> running_;  // in order of arrival
   std::optional<Status> device_lost_;
 

@@ -44,6 +44,10 @@ Result<std::unique_ptr<LocalEngine>> LocalEngine::make(LoadedModel model,
     const std::string prefix = "engine-" + std::to_string(engine->devices_.size()) + "-";
     for (int32_t i = 0; i < options.n_workers; ++i) {
       PARKD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, device->backend->make_lane());
+      PARKD_ASSIGN_OR_RETURN(
+          const ModelBuffers buffers,
+          device->model.prepare(*lane, options.step_tokens,
+                                std::min(options.step_tokens, options.max_sequences)));
       WorkerOptions worker;
       worker.name = prefix + std::to_string(i);
       worker.step_tokens = options.step_tokens;
@@ -52,8 +56,8 @@ Result<std::unique_ptr<LocalEngine>> LocalEngine::make(LoadedModel model,
       worker.thread_stack_bytes = options.thread_stack_bytes;
       worker.token_bytes = model.token_bytes;
       worker.on_result = options.on_result;
-      device->workers.push_back(std::make_unique<EngineWorker>(std::move(worker), device->model,
-                                                               device->kv_cache, std::move(lane)));
+      device->workers.push_back(std::make_unique<EngineWorker>(
+          std::move(worker), device->model, device->kv_cache, std::move(lane), buffers));
     }
     engine->devices_.push_back(std::move(device));
   }

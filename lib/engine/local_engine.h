@@ -29,7 +29,8 @@ struct LoadedModel {
 
 class LocalEngine final : public Engine {
  public:
-  // Starts the workers. Requires checked options. Errors: those of Backend::make_lane.
+  // Starts the workers. Requires checked options. Errors: those of Backend::make_lane
+  // and Lane::prepare.
   static Result<std::unique_ptr<LocalEngine>> make(LoadedModel model, const EngineOptions& options);
   ~LocalEngine() override { stop(); }
 

@@ -54,6 +54,13 @@ ModelBuffers Model::make_buffers(Lane& lane, int64_t rows_max, int64_t logit_row
   return buffers;
 }
 
+Result<ModelBuffers> Model::prepare(Lane& lane, int64_t rows_max, int64_t logit_rows_max) const {
+  const ModelBuffers buffers = make_buffers(lane, rows_max, logit_rows_max);
+  PARKD_RETURN_IF_ERROR(
+      lane.prepare([&](const StepBatch& batch) { forward(lane, buffers, batch); }, buffers.logits));
+  return buffers;
+}
+
 void Model::forward(Lane& lane, const ModelBuffers& buffers, const StepBatch& batch) const {
   lane.begin_step(batch);
   lane.embed(weights_.embedding, buffers.residual);

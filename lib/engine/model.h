@@ -54,6 +54,9 @@ class Model {
   // Working memory for steps of at most `rows_max` tokens and `logit_rows_max` sampled rows.
   ModelBuffers make_buffers(Lane& lane, int64_t rows_max, int64_t logit_rows_max) const;
 
+  // The same, with all that the lane will need allocated.
+  Result<ModelBuffers> prepare(Lane& lane, int64_t rows_max, int64_t logit_rows_max) const;
+
   // Starts a step and computes it up to the logits of batch.logit_rows, which are then in
   // buffers.logits. The caller ends the step with sample() or end_step(), and collects it.
   void forward(Lane& lane, const ModelBuffers& buffers, const StepBatch& batch) const;

@@ -7,7 +7,7 @@
 #include <set>
 #include <vector>
 
-#include "emulated_cublas.h"
+#include "tests/cuda_backend/emulated_cublas.h"
 #include "lib/backend/cuda/step_tables.h"
 #include "lib/engine/model.h"
 #include "testing.h"

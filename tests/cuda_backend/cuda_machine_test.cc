@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "emulated_cublas.h"
+#include "tests/cuda_backend/emulated_cublas.h"
 #include "lib/base/inbox.h"
 #include "lib/engine/local_engine.h"
 #include "lib/engine/model.h"
@@ -47,6 +47,18 @@ TEST_F(EmulatedMachine, without_a_device_says_so) {
   ASSERT_FALSE(devices.ok());
   EXPECT_EQ(devices.status().message().rfind("no CUDA device", 0), 0U)
       << devices.status().message();
+}
+
+TEST_F(EmulatedMachine, a_device_that_fails_hides_no_other) {
+  cuda_emulator::set_device_count(2);
+  for (int64_t n = 2; n <= 4; ++n) {  // after the count, a call of the first device each
+    cuda_emulator::inject_error(n, cudaErrorUnknown);
+    const auto devices = find_cuda_devices();
+    ASSERT_TRUE(devices.ok()) << devices.status().to_string();
+    ASSERT_EQ(devices->size(), 1U);
+    EXPECT_EQ(devices->front().id, 1);
+  }
+  EXPECT_EQ(find_cuda_devices()->size(), 2U);
 }
 
 // Calls that `run` makes, so that one of them can fail.
@@ -116,6 +128,69 @@ TEST_F(EmulatedMachine, a_failed_lane_has_stopped_when_its_failure_is_known) {
   EXPECT_GE(n_failed, 10) << "some calls' answers are nobody's, most are the lane's";
 }
 
+// Memory that an engine needs at all is taken while it loads: it is refused then, or has enough.
+TEST_F(EmulatedMachine, memory_that_is_short_is_short_while_loading_and_never_for_a_job) {
+  const auto card = tiny_card(TensorType::q4_1);
+  std::mt19937_64 random(printed_seed());
+  const auto requests = short_requests_for(*card, random());
+  const Way way{"two_workers", 2};
+  const size_t before = cuda_emulator::device_memory_used();
+  size_t loaded = 0;
+  {
+    const auto runner = on_cuda(card, Dtype::bf16, way);
+    loaded = cuda_emulator::device_memory_used();
+    (void)tokens_of(runner->run(requests));
+    EXPECT_EQ(cuda_emulator::device_memory_used(), loaded) << "a job made the engine allocate";
+  }
+  for (const size_t short_by : {size_t{0}, size_t{1}, size_t{1000}, size_t{300000}}) {
+    cuda_emulator::reset();
+    cuda_emulator::set_device_memory(loaded - before - short_by);
+    std::vector<EngineDevice> devices;
+    auto backend = make_cuda_backend(backend_options(*card, Dtype::bf16, way));
+    if (!backend.ok()) continue;  // shorter than what only loading needs
+    devices.push_back({std::move(*backend), Blocks{64}});
+    EngineOptions options = testing::engine_options(way);
+    options.on_result = [](GenerationResult) {};
+    const auto engine = make_engine(card, std::move(devices), std::move(options));
+    EXPECT_EQ(engine.ok(), short_by == 0) << engine.status().to_string();
+    if (!engine.ok()) {
+      EXPECT_EQ(engine.status().code(), StatusCode::exhausted) << engine.status().to_string();
+    }
+  }
+}
+
+// A device that has no memory for a moment is not lost: what ran ends as exhausted, what comes
+// later runs.
+TEST_F(EmulatedMachine, memory_that_is_short_later_loses_what_ran_and_nothing_else) {
+  const auto card = tiny_card(TensorType::q4_1);
+  std::mt19937_64 random(printed_seed());
+  auto requests = short_requests_for(*card, random());
+  requests.resize(3);
+  const auto expected = tokens_of(on_cpu(card, Dtype::f32)->run(requests));
+  int64_t n_calls = 0;
+  {
+    const auto runner = on_cuda(card, Dtype::f32, {"one"});
+    n_calls = calls_of([&] { (void)runner->run(requests); });
+  }
+  int n_failed = 0;
+  for (int round = 0; round < 8; ++round) {
+    auto runner = on_cuda(card, Dtype::f32, {"one"});
+    const int64_t n = 1 + static_cast<int64_t>(random() % static_cast<uint64_t>(n_calls * 9 / 10));
+    cuda_emulator::inject_error(n, cudaErrorMemoryAllocation);
+    for (const GenerationResult& result : runner->run(requests)) {
+      if (result.status.ok()) continue;
+      ++n_failed;
+      EXPECT_EQ(result.status.code(), StatusCode::exhausted) << result.status.to_string();
+    }
+    for (int again = 0; again < 2; ++again) {
+      EXPECT_EQ(tokens_of(runner->run(requests)), expected) << "call " << n << " of " << n_calls;
+    }
+    runner.reset();
+    cuda_emulator::reset();
+  }
+  EXPECT_GT(n_failed, 0);
+}
+
 // Feeds requests as their blocks come free, as the dispatcher does, and cancels some.
 class BusyPool {
  public:
@@ -172,19 +247,20 @@ TEST_F(EmulatedMachine, three_workers_hand_blocks_to_each_other_and_nothing_chan
   for (int i = 0; i < 12; ++i) {
     GenerationRequest request;
     request.prompt = random_prompt(random, *card, static_cast<int32_t>(20 + random() % 40));
-    request.max_new_tokens = static_cast<int32_t>(1 + random() % 5);
-    request.sampling.temperature = i % 2 == 0 ? 0.0F : 0.9F;
-    request.sampling.seed = random();
+    request.max_new_tokens = static_cast<int32_t>(1 + random() % 4);
+    request.sampling.temperature = 0;
+    request.sampling.logprobs = true;
     request.id = static_cast<RequestId>(i + 1);
     requests.push_back(std::move(request));
   }
   const auto expected = tokens_of(on_cpu(card, Dtype::f32)->run(requests));
-  // An end that the host learns of one step late, while the next is under way.
-  for (size_t i = 0; i < requests.size(); i += 3) {
+  // Ends that the host learns of one step late, while the next is under way.
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (i % 4 == 0) continue;
     requests[i].stop_tokens = {expected[i].back()};
     requests[i].max_new_tokens += 3;
   }
-  const auto wanted = tokens_of(on_cpu(card, Dtype::f32)->run(requests));
+  const auto wanted = on_cpu(card, Dtype::f32)->run(requests);
   BusyPool pool(card, {"three_workers", 3}, Blocks{7});
   std::vector<GenerationRequest> all;
   for (int round = 0; round < 6; ++round) {
@@ -196,14 +272,17 @@ TEST_F(EmulatedMachine, three_workers_hand_blocks_to_each_other_and_nothing_chan
   int n_cancelled = 0;
   for (const auto& [id, result] : pool.run(all, random)) {
     ASSERT_TRUE(result.status.ok()) << result.status.to_string();
-    std::vector<TokenId> tokens = wanted[(id - 1) % requests.size()];
+    const GeneratedChoice& right = wanted[(id - 1) % requests.size()].choices.front();
     const GeneratedChoice& choice = result.choices.front();
-    if (choice.finish_reason == FinishReason::cancelled) {
-      ++n_cancelled;
-      ASSERT_LE(choice.tokens.size(), tokens.size());
-      tokens.resize(choice.tokens.size());
+    const bool cancelled = choice.finish_reason == FinishReason::cancelled;
+    n_cancelled += cancelled ? 1 : 0;
+    ASSERT_LE(choice.tokens.size(), right.tokens.size());
+    ASSERT_TRUE(cancelled || choice.tokens.size() == right.tokens.size()) << "request " << id;
+    for (size_t t = 0; t < choice.tokens.size(); ++t) {
+      ASSERT_EQ(choice.tokens[t], right.tokens[t]) << "request " << id << " token " << t;
+      ASSERT_NEAR(choice.logprobs[t].logprob, right.logprobs[t].logprob, 1e-3)
+          << "request " << id << " token " << t;
     }
-    ASSERT_EQ(choice.tokens, tokens) << "request " << id;
   }
   std::cout << n_cancelled << " of " << all.size() << " cancelled\n";
   EXPECT_GT(n_cancelled, 0);

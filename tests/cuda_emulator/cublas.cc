@@ -16,6 +16,8 @@ cublasStatus_t status_of(cudaError_t error) {
       return CUBLAS_STATUS_SUCCESS;
     case cudaErrorNoDevice:
       return CUBLAS_STATUS_NOT_INITIALIZED;
+    case cudaErrorMemoryAllocation:
+      return CUBLAS_STATUS_ALLOC_FAILED;
     default:
       return CUBLAS_STATUS_EXECUTION_FAILED;
   }

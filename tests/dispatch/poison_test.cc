@@ -267,6 +267,27 @@ TEST(Poison, a_lost_device_is_a_noted_death_and_spends_no_attempt) {
   world.dispatcher.check_idle();
 }
 
+// Memory that was short says nothing about who ran: no death, nobody is a suspect, one attempt
+// each.
+TEST(Poison, memory_that_was_short_is_no_death_and_spends_an_attempt) {
+  Watched watched;
+  World world(10, 8, 16, watched.options());
+  world.ready();
+  std::vector<JobId> ids;
+  for (int i = 0; i < 2; ++i) ids.push_back(world.submit(job_of(5)));
+  for (const RequestId id : world.engine.running()) {
+    world.engine.fail(id, exhausted("cudaMallocAsync of 12 bytes: out of memory"));
+  }
+  world.settle();
+  EXPECT_FALSE(watched.device_lost);
+  for (const JobId id : ids) {
+    const Job job = std::get<Job>(world.get(id));
+    EXPECT_EQ(job.attempts, 1);
+    EXPECT_EQ(job.interruptions, 0);
+    EXPECT_EQ(job.suspect_group, 0u);
+  }
+}
+
 TEST(Poison, workers_of_a_lost_device_that_answer_late_give_their_jobs_back_too) {
   Watched watched;
   World world(10, 8, 16, watched.options());

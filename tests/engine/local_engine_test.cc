@@ -48,13 +48,15 @@ struct Options {
 class FakeEngine {
  public:
   explicit FakeEngine(Options options = {}, std::function<void(const StepBatch&)> on_step = nullptr,
-                      int64_t steps_until_lost = -1) {
+                      int64_t steps_until_lost = -1,
+                      Status lost_status = unavailable("the test pulled the plug")) {
     LoadedModel model;
     model.shape = testing::fake_shape();
     for (int32_t i = 0; i < options.n_devices; ++i) {
       auto backend = std::make_unique<FakeBackend>();
       backend->on_step = on_step;
       backend->steps_until_lost = steps_until_lost;
+      backend->lost_status = lost_status;
       backend->steps_ahead = options.steps_ahead;
       EXPECT_TRUE(backend->allocate_kv(options.kv_blocks, options.block_size).ok());
       LoadedDevice device;
@@ -171,6 +173,34 @@ TEST(LocalEngine, one_token_prompt_and_one_new_token_work) {
   FakeEngine fake;
   const GenerationRequest request = request_of(1, 1, 1);
   expect_oracle(request, fake.run(request));
+}
+
+// Not a lost device: what ran ends, what comes later runs.
+TEST(LocalEngine, short_memory_ends_what_runs_as_exhausted_and_nothing_later) {
+  for (const int32_t steps_ahead : {0, 1}) {
+    Options options;
+    options.steps_ahead = steps_ahead;
+    FakeEngine fake(options, nullptr, 3, exhausted("scripted"));
+    const GenerationResult result = fake.run(request_of(1, 5, 20));
+    EXPECT_EQ(result.status.code(), StatusCode::exhausted) << result.status.to_string();
+    const GenerationRequest later = request_of(2, 11, 20);
+    expect_oracle(later, fake.run(later));
+  }
+}
+
+TEST(LocalEngine, memory_that_a_lane_lacks_is_an_error_of_loading) {
+  LoadedModel model;
+  model.shape = testing::fake_shape();
+  auto backend = std::make_unique<FakeBackend>();
+  backend->prepare_status = exhausted("scripted");
+  LoadedDevice device;
+  device.weights = testing::load_fake_weights(*backend);
+  device.kv_blocks = {8};
+  device.backend = std::move(backend);
+  model.devices.push_back(std::move(device));
+  EngineOptions options;
+  options.on_result = [](GenerationResult) {};
+  EXPECT_EQ(LocalEngine::make(std::move(model), options).status().code(), StatusCode::exhausted);
 }
 
 TEST(LocalEngine, every_choice_is_sampled_on_its_own) {

@@ -119,8 +119,12 @@ class FakeBackend final : public Backend {
  public:
   // Runs at the start of every step, on the lane's thread. Set before lanes are made.
   std::function<void(const StepBatch&)> on_step;
-  // The lane's end of step fails from this many steps on, as when a device is lost.
+  // One step fails after so many, as when a device is lost.
   std::atomic<int64_t> steps_until_lost{-1};
+  // What it fails with then.
+  Status lost_status = unavailable("the test pulled the plug");
+  // What its lanes answer before the first job.
+  Status prepare_status;
   // 1: a step's ops run when it is collected, as late as a device may: whatever the engine gave
   // away too early is then overwritten.
   int32_t steps_ahead = 0;
@@ -168,6 +172,9 @@ class FakeLane final : public Lane {
     return {static_cast<int32_t>(buffers_.size()) - 1};
   }
 
+  Status prepare(const std::function<void(const StepBatch&)>&, Buffer) override {
+    return backend_.prepare_status;
+  }
   int32_t steps_ahead() const override { return backend_.steps_ahead; }
 
   void begin_step(const StepBatch& batch) override {
@@ -259,7 +266,8 @@ class FakeLane final : public Lane {
     PARKD_CHECK(out.size() == sampled_.size(), "one choice a logit row");
     std::copy(sampled_.begin(), sampled_.end(), out.begin());
     if (backend_.steps_until_lost.load() >= 0 && backend_.steps_until_lost.fetch_sub(1) <= 0) {
-      return unavailable("the test pulled the plug");
+      steps_.clear();
+      return backend_.lost_status;
     }
     return {};
   }

@@ -22,6 +22,8 @@ class CpuLane final : public Lane {
           int team_size);
 
   Buffer make_buffer(int64_t rows_max, int64_t columns) override;
+  // Pages come as they are written.
+  Status prepare(const std::function<void(const StepBatch&)>&, Buffer) override { return {}; }
   int32_t steps_ahead() const override { return 0; }
   void begin_step(const StepBatch& batch) override;
   void embed(MatrixId table, Buffer out) override;

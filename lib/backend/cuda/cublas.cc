@@ -9,8 +9,9 @@ constexpr auto kWorkspaceBytes = static_cast<size_t>(kCublasWorkspaceBytes);
 
 Status to_status(cublasStatus_t status, const char* what) {
   if (status == CUBLAS_STATUS_SUCCESS) return {};
-  return unavailable(std::string(what) + ": cuBLAS status " +
-                     std::to_string(static_cast<int>(status)));
+  const std::string message =
+      std::string(what) + ": cuBLAS status " + std::to_string(static_cast<int>(status));
+  return status == CUBLAS_STATUS_ALLOC_FAILED ? exhausted(message) : unavailable(message);
 }
 
 cudaDataType data_type(Element element) {

@@ -19,31 +19,36 @@ std::string device_name(const CudaDevice& device) {
   return "device " + std::to_string(device.id) + " (" + device.name + ")";
 }
 
-Result<CudaDevice> describe_device(int32_t id) {
-  PARKD_RETURN_IF_ERROR(to_status(cudaSetDevice(id), "cudaSetDevice"));
-  cudaDeviceProp properties = {};
-  PARKD_RETURN_IF_ERROR(
-      to_status(cudaGetDeviceProperties(&properties, id), "cudaGetDeviceProperties"));
-  size_t free_bytes = 0;
-  size_t total_bytes = 0;
-  PARKD_RETURN_IF_ERROR(to_status(cudaMemGetInfo(&free_bytes, &total_bytes), "cudaMemGetInfo"));
-  CudaDevice device;
-  device.id = id;
-  device.name = properties.name;
-  device.compute_major = properties.major;
-  device.compute_minor = properties.minor;
-  device.n_multiprocessors = properties.multiProcessorCount;
-  device.memory_bytes = static_cast<int64_t>(total_bytes);
-  device.free_bytes = static_cast<int64_t>(free_bytes);
-  return device;
-}
-
 Status check_device(const CudaDevice& device) {
   if (device.compute_major >= kComputeMajorMin) return {};
   return unavailable(device_name(device) + " has compute capability " +
                      std::to_string(device.compute_major) + "." +
                      std::to_string(device.compute_minor) + ", the least is " +
                      std::to_string(kComputeMajorMin) + ".0");
+}
+
+// A device that can be used, or why it cannot.
+Result<CudaDevice> describe_device(int32_t id) {
+  const std::string name = "device " + std::to_string(id);
+  cudaDeviceProp properties = {};
+  PARKD_RETURN_IF_ERROR(
+      to_status(cudaGetDeviceProperties(&properties, id), name + ": cudaGetDeviceProperties"));
+  CudaDevice device;
+  device.id = id;
+  device.name = properties.name;
+  device.compute_major = properties.major;
+  device.compute_minor = properties.minor;
+  device.n_multiprocessors = properties.multiProcessorCount;
+  PARKD_RETURN_IF_ERROR(check_device(device));
+  // From here on the device has a context of this process, which takes some of its memory.
+  PARKD_RETURN_IF_ERROR(to_status(cudaSetDevice(id), name + ": cudaSetDevice"));
+  size_t free_bytes = 0;
+  size_t total_bytes = 0;
+  PARKD_RETURN_IF_ERROR(
+      to_status(cudaMemGetInfo(&free_bytes, &total_bytes), name + ": cudaMemGetInfo"));
+  device.memory_bytes = static_cast<int64_t>(total_bytes);
+  device.free_bytes = static_cast<int64_t>(free_bytes);
+  return device;
 }
 
 Status check_multiple(const char* what, int64_t value, int64_t multiple) {
@@ -185,12 +190,12 @@ Result<std::vector<CudaDevice>> find_cuda_devices() {
   std::vector<CudaDevice> devices;
   Status why_not = unavailable("no CUDA device: the driver knows none");
   for (int32_t id = 0; id < count; ++id) {
-    PARKD_ASSIGN_OR_RETURN(CudaDevice device, describe_device(id));
-    if (Status status = check_device(device); !status.ok()) {
-      why_not = std::move(status);
-      continue;
+    auto device = describe_device(id);
+    if (device.ok()) {
+      devices.push_back(std::move(*device));
+    } else {
+      why_not = device.status();
     }
-    devices.push_back(std::move(device));
   }
   if (devices.empty()) return why_not;
   return devices;
@@ -199,7 +204,6 @@ Result<std::vector<CudaDevice>> find_cuda_devices() {
 Result<std::unique_ptr<Backend>> make_cuda_backend(const CudaBackendOptions& options) {
   PARKD_RETURN_IF_ERROR(check_shape(options.shape));
   PARKD_ASSIGN_OR_RETURN(CudaDevice device, describe_device(options.device));
-  PARKD_RETURN_IF_ERROR(check_device(device));
   auto backend = std::make_unique<DeviceBackend>(options, std::move(device));
   PARKD_RETURN_IF_ERROR(backend->start());
   return std::unique_ptr<Backend>(std::move(backend));

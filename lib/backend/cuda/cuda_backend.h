@@ -31,7 +31,8 @@ struct CudaDevice {
   int64_t free_bytes = 0;  // now
 };
 
-// The devices that this parkd can use, best reason first when there are none. Errors: unavailable,
+// The devices that this parkd can use; one that fails hides no other. Errors, of the last one when
+// there are none: unavailable,
 // "no CUDA device: ...", "built without CUDA", "device 0 (Tesla T4) has compute capability 7.5, the
 // least is 8.0". Any thread; the first call may take a second.
 Result<std::vector<CudaDevice>> find_cuda_devices();

@@ -81,12 +81,14 @@ Status CudaLane::allocate_step_memory() {
   limits.logit_rows_max = static_cast<int32_t>(logit_rows_max_);
   limits.blocks_max =
       static_cast<int32_t>(ceil_div(shape_.context_tokens, weights_.kv().block_size));
-  layout_.emplace(limits);
   const auto floats = [this](int64_t n) {
     return DeviceBuffer::make(static_cast<size_t>(std::max<int64_t>(n, 1)) * sizeof(float),
                               stream_);
   };
-  PARKD_ASSIGN_OR_RETURN(step_memory_, DeviceBuffer::make(layout_->bytes(), stream_));
+  const StepLayout layout(limits);
+  PARKD_ASSIGN_OR_RETURN(step_memory_, DeviceBuffer::make(layout.bytes(), stream_));
+  const LogprobLayout logprobs{logit_rows_max_};
+  PARKD_ASSIGN_OR_RETURN(logprobs_, DeviceBuffer::make(logprobs.bytes(), stream_));
   PARKD_ASSIGN_OR_RETURN(cos_sin_, floats(rows_max_ * shape_.head_dim));
   int64_t workspace = 0;
   for (int64_t n = 1; n <= rows_max_; ++n) {
@@ -101,12 +103,38 @@ Status CudaLane::allocate_step_memory() {
       DeviceBuffer::make(static_cast<size_t>(std::max<int64_t>(sampling, 1)), stream_));
   PARKD_ASSIGN_OR_RETURN(sampled_, floats(logit_rows_max_));
   for (HostStep& step : host_steps_) {
-    PARKD_ASSIGN_OR_RETURN(step.packed, PinnedBuffer::make(layout_->bytes()));
+    PARKD_ASSIGN_OR_RETURN(step.packed, PinnedBuffer::make(layout.bytes()));
     PARKD_ASSIGN_OR_RETURN(
         step.tokens, PinnedBuffer::make(static_cast<size_t>(logit_rows_max_) * sizeof(int32_t)));
+    PARKD_ASSIGN_OR_RETURN(step.logprobs, PinnedBuffer::make(logprobs.bytes()));
     PARKD_ASSIGN_OR_RETURN(step.done, Event::make());
   }
+  layout_.emplace(limits);
   return {};
+}
+
+Status CudaLane::prepare(const std::function<void(const StepBatch&)>& forward, Buffer logits) {
+  const int64_t n_prompt = std::min<int64_t>(
+      {rows_max_, weights_.kv().block_size - 1, shape_.context_tokens - int64_t{1}});
+  PARKD_RETURN_IF_ERROR(rehearse(forward, logits, 0, static_cast<int32_t>(n_prompt)));
+  return rehearse(forward, logits, static_cast<int32_t>(n_prompt), 1);
+}
+
+// A step of one sequence, which asks for all there is.
+Status CudaLane::rehearse(const std::function<void(const StepBatch&)>& forward, Buffer logits,
+                          int32_t context_tokens, int32_t n_rows) {
+  const std::vector<TokenId> tokens(static_cast<size_t>(n_rows), 0);
+  const int32_t block = 0;
+  const StepSequence sequence{0, n_rows, context_tokens, {&block, 1}};
+  const int32_t logit_row = n_rows - 1;
+  parkd::SamplingParams params;
+  params.logprobs = true;
+  params.top_logprobs = kTopLogprobsMax;
+  const SampleRow row{&params, 0, context_tokens + n_rows};
+  forward({tokens, {&sequence, 1}, {&logit_row, 1}});
+  sample(logits, {&row, 1});
+  SampledToken sampled;
+  return collect({&sampled, 1});
 }
 
 float* CudaLane::write_floats(Rows& rows, int64_t n, const int32_t* n_rows) {
@@ -179,7 +207,8 @@ Status CudaLane::start(const StepBatch& batch) {
     n_rows_ = bucket_;
     step_.rows_max = step_.sequences_max = step_.logit_rows_max = step_.decode_max = bucket_;
     const auto known = graphs_.find(bucket_);
-    if (known != graphs_.end()) mode_ = known->second ? Mode::replaying : Mode::capturing;
+    if (known != graphs_.end() && known->second) mode_ = Mode::replaying;
+    if (known != graphs_.end() && !known->second && captures_) mode_ = Mode::capturing;
   }
   if (mode_ == Mode::replaying) return {};
   if (mode_ == Mode::capturing) PARKD_RETURN_IF_ERROR(Graph::begin(stream_));
@@ -416,12 +445,6 @@ Status CudaLane::edit_logits(HostStep& step, Buffer logits, const EditLayout& la
 
 Status CudaLane::copy_logprobs(HostStep& step, Buffer logits) {
   const LogprobLayout layout{logit_rows_max_};
-  if (logprobs_.bytes() == 0) {
-    PARKD_ASSIGN_OR_RETURN(logprobs_, DeviceBuffer::make(layout.bytes(), stream_));
-  }
-  if (step.logprobs.bytes() == 0) {
-    PARKD_ASSIGN_OR_RETURN(step.logprobs, PinnedBuffer::make(layout.bytes()));
-  }
   auto* device = logprobs_.as<uint8_t>();
   LogprobParams params = {};
   params.n_rows = &step_.counts->n_logit_rows;
@@ -452,10 +475,7 @@ Status CudaLane::collect(std::span<SampledToken> out) {
   HostStep& step = host_steps_[oldest_host_step_];
   oldest_host_step_ = (oldest_host_step_ + 1) % host_steps_.size();
   if (failure_.ok()) note(step.done.synchronize());
-  if (!failure_.ok()) {
-    stop_stream();
-    return failure_;
-  }
+  if (!failure_.ok()) return give_up_steps();
   PARKD_CHECK(out.size() == step.params.size(), "a step is collected with its own rows");
   const auto* tokens = step.tokens.as<int32_t>();
   for (size_t i = 0; i < out.size(); ++i) {
@@ -464,6 +484,17 @@ Status CudaLane::collect(std::span<SampledToken> out) {
   }
   if (step.top >= 0) read_logprobs(step, out);
   return {};
+}
+
+Status CudaLane::give_up_steps() {
+  stop_stream();
+  if (failure_.code() != StatusCode::exhausted) return failure_;
+  // The device is well, and so is what was allocated.
+  if (mode_ == Mode::capturing) captures_ = false;
+  mode_ = Mode::eager;
+  next_host_step_ = oldest_host_step_ = 0;
+  (void)cudaGetLastError();  // or the next launch would answer it
+  return std::exchange(failure_, Status());
 }
 
 // The caller gives the blocks of a failed lane to others at once: nothing may still write them.

@@ -10,11 +10,13 @@
 // graph could not follow.
 //
 // Failures of an op are kept and answered by collect(), once the stream is empty: the device is
-// lost. Nothing is allocated after each kind of step ran once.
+// lost, or memory was short. prepare() allocates everything but what CUDA itself wants for graphs
+// (where it wants more than there is, steps run without) and what edits ask for.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -46,6 +48,8 @@ class CudaLane final : public Lane {
   ~CudaLane() override;
 
   Buffer make_buffer(int64_t rows_max, int64_t columns) override;
+  // Runs a prompt and a decode in block 0, so that CUDA's libraries have loaded what they need too.
+  Status prepare(const std::function<void(const StepBatch&)>& forward, Buffer logits) override;
   int32_t steps_ahead() const override { return 1; }
   void begin_step(const StepBatch& batch) override;
   void embed(MatrixId table, Buffer out) override;
@@ -94,6 +98,8 @@ class CudaLane final : public Lane {
       : weights_(weights), shape_(shape), inv_freq_(inv_freq), options_(options) {}
 
   Status allocate_step_memory();
+  Status rehearse(const std::function<void(const StepBatch&)>& forward, Buffer logits,
+                  int32_t context_tokens, int32_t n_rows);
   Status start(const StepBatch& batch);
   void set_maxima(const StepBatch& batch);
   int32_t splits_of(int64_t n_sequences) const;
@@ -117,6 +123,7 @@ class CudaLane final : public Lane {
   Status copy_logprobs(HostStep& step, Buffer logits);
   Status finish_sampling(HostStep& step, Buffer logits, std::span<const SampleRow> rows);
   void stop_stream();
+  Status give_up_steps();
   void read_logprobs(const HostStep& step, std::span<SampledToken> out) const;
   HostStep& host_step() { return host_steps_[next_host_step_]; }
 
@@ -132,15 +139,15 @@ class CudaLane final : public Lane {
   int64_t rows_max_ = 0;        // of the largest buffer
   int64_t logit_rows_max_ = 0;  // of the smallest
 
-  // Allocated by the first step.
+  // Allocated by prepare(), or the first step.
   std::optional<StepLayout> layout_;
   DeviceBuffer step_memory_;  // StepLayout
   DeviceBuffer cos_sin_;      // (rows_max, head_dim)
   DeviceBuffer attention_workspace_;
   DeviceBuffer sampling_workspace_;
-  DeviceBuffer sampled_;   // (logit_rows_max): the last step's tokens
-  DeviceBuffer logprobs_;  // when first asked for
-  DeviceBuffer edits_;     // EditLayout; as large as a step has needed
+  DeviceBuffer sampled_;  // (logit_rows_max): the last step's tokens
+  DeviceBuffer logprobs_;
+  DeviceBuffer edits_;  // EditLayout; as large as a step has needed
   std::array<HostStep, 2> host_steps_;
   size_t next_host_step_ = 0;
   size_t oldest_host_step_ = 0;
@@ -155,6 +162,7 @@ class CudaLane final : public Lane {
   bool has_decode_ = false;
   bool has_prefill_ = false;
   Status failure_;
+  bool captures_ = true;  // until memory is short for it
 
   std::map<int32_t, std::optional<Graph>> graphs_;  // by bucket; empty: it ran once, eagerly
 };
