@@ -121,6 +121,7 @@ Result<const CublasApi*> load_cublas() {
     table.destroy = &destroy;
     table.set_stream = &set_stream;
     table.set_workspace = &::cublasSetWorkspace_v2;
+    table.set_math_mode = &::cublasSetMathMode;
     table.gemm_ex = &gemm_ex;
     return table;
   }();

@@ -92,5 +92,50 @@ TEST_F(Products, are_exact_on_integers_with_every_type_and_in_graphs) {
   }
 }
 
+// Integers this small are exact in TF32 too; these floats are not.
+TEST_F(Products, of_floats_are_floats) {
+  std::mt19937_64 random(testing::fresh_device_seed());
+  constexpr int64_t kRows = 5;
+  constexpr int64_t kOutputs = 96;
+  constexpr int64_t kInner = 576;
+  const auto draw = [&](int64_t n) {
+    std::uniform_real_distribution<float> unit(-1, 1);
+    std::vector<float> values(static_cast<size_t>(n));
+    for (float& x : values) x = unit(random);
+    return values;
+  };
+  const auto weight = draw(kOutputs * kInner);
+  const auto in = draw(kRows * kInner);
+  const auto device_weight = upload(weight);
+  const auto device_in = upload(in);
+  const auto out = upload(std::vector<float>(static_cast<size_t>(kRows * kOutputs)));
+  auto own_stream = Stream::make();
+  ASSERT_TRUE(own_stream.ok());
+  const auto cublas = Cublas::make(*own_stream);
+  ASSERT_TRUE(cublas.ok()) << cublas.status().to_string();
+  ASSERT_TRUE(cublas
+                  ->multiply(device_weight.get(), device_in.get(), Element::f32, kRows, kOutputs,
+                             kInner, false, out.get())
+                  .ok());
+  ASSERT_TRUE(own_stream->synchronize().ok());
+  const auto seen = download(out);
+  for (int64_t row = 0; row < kRows; ++row) {
+    for (int64_t o = 0; o < kOutputs; ++o) {
+      double sum = 0;
+      double size = 0;
+      for (int64_t i = 0; i < kInner; ++i) {
+        const double product = widened(weight[static_cast<size_t>(o * kInner + i)]) *
+                               widened(in[static_cast<size_t>(row * kInner + i)]);
+        sum += product;
+        size += std::abs(product);
+      }
+      // Some roundings of 2^-24 each; TF32 rounds every factor by 2^-11 and is off by about 3e-5 of
+      // the size here.
+      ASSERT_NEAR(seen[static_cast<size_t>(row * kOutputs + o)], sum, 2e-6 * size)
+          << "row " << row << " output " << o;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace parkd::cuda

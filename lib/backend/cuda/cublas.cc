@@ -39,6 +39,10 @@ Result<Cublas> Cublas::make(const Stream& stream) {
   PARKD_RETURN_IF_ERROR(to_status(
       cublas.api_->set_workspace(cublas.handle_, cublas.workspace_.as<void>(), kWorkspaceBytes),
       "cublasSetWorkspace"));
+  // Sums of f16 and bf16 products are float throughout, those of partial results included.
+  PARKD_RETURN_IF_ERROR(to_status(
+      cublas.api_->set_math_mode(cublas.handle_, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION),
+      "cublasSetMathMode"));
   return cublas;
 }
 

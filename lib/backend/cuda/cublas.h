@@ -20,14 +20,16 @@ struct CublasApi {
   decltype(&::cublasDestroy_v2) destroy = nullptr;
   decltype(&::cublasSetStream_v2) set_stream = nullptr;
   decltype(&::cublasSetWorkspace_v2) set_workspace = nullptr;
+  decltype(&::cublasSetMathMode) set_math_mode = nullptr;
   cublasStatus_t (*gemm_ex)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int,
                             const void*, const void*, cudaDataType, int, const void*, cudaDataType,
                             int, const void*, void*, cudaDataType, int, cublasComputeType_t,
                             cublasGemmAlgo_t) = nullptr;
 };
 
-// Opens libcublas.so of the toolkit's major version; the same table every time. Takes up to a
-// second once. Errors: unavailable, with the loader's words. Any thread.
+// Opens libcublas.so of the toolkit's major version, where the loader looks and then in the
+// toolkit's usual folder; the same table every time. Takes up to a
+// second once. Errors: unavailable, with the names tried and the loader's words. Any thread.
 // (cublas_dlopen.cc; the emulator's tests link their own.)
 Result<const CublasApi*> load_cublas();
 

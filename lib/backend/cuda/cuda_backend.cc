@@ -107,7 +107,10 @@ class DeviceBackend final : public Backend {
  public:
   DeviceBackend(const CudaBackendOptions& options, CudaDevice device)
       : options_(options), device_(std::move(device)) {}
-  ~DeviceBackend() override { (void)cudaSetDevice(device_.id); }
+  ~DeviceBackend() override {
+    (void)cudaSetDevice(device_.id);
+    (void)stream_.synchronize();  // pinned memory is freed at once, whoever reads it
+  }
 
   Status start() {
     PARKD_RETURN_IF_ERROR(select());
@@ -136,7 +139,7 @@ class DeviceBackend final : public Backend {
   // The last of loading.
   Status allocate_kv(int64_t n_blocks, int32_t block_size) override {
     PARKD_RETURN_IF_ERROR(select());
-    weights_.free_staging();
+    PARKD_RETURN_IF_ERROR(weights_.finish_loading());
     return weights_.allocate_kv(options_.shape, n_blocks, block_size);
   }
   Result<std::unique_ptr<Lane>> make_lane() override {

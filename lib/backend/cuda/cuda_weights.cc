@@ -46,8 +46,10 @@ Result<CudaWeights> CudaWeights::make(Dtype dtype, const Stream& stream) {
   return weights;
 }
 
-void CudaWeights::free_staging() {
+Status CudaWeights::finish_loading() {
+  PARKD_RETURN_IF_ERROR(stream_->synchronize());
   staging_.clear();
+  return {};
 }
 
 // A tensor's rows, as many at once as a staging buffer holds, to `to` as `element`.
@@ -80,7 +82,7 @@ Status CudaWeights::copy_rows(const TensorView& tensor, uint8_t* to, Element ele
         to_status(launch_dequantise(params, stream_->get()), "dequantising a tensor"));
     PARKD_RETURN_IF_ERROR(staging.done.record(*stream_));
   }
-  return stream_->synchronize();
+  return {};
 }
 
 Result<MatrixId> CudaWeights::load_matrix(std::span<const TensorView> parts) {

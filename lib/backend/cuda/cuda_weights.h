@@ -32,13 +32,13 @@ class CudaWeights {
   // `stream` outlives it.
   static Result<CudaWeights> make(Dtype dtype, const Stream& stream);
 
-  // Both return once the device has the tensor. Errors: invalid (the tensor), exhausted (device
-  // memory), unavailable.
+  // Both return once the tensor has been read; the device has it after finish_loading(). Errors:
+  // invalid (the tensor), exhausted (device memory), unavailable, of an earlier tensor perhaps.
   Result<MatrixId> load_matrix(std::span<const TensorView> parts);
   Result<VectorId> load_vector(const TensorView& vector);
   Status allocate_kv(const ModelShape& shape, int64_t n_blocks, int32_t block_size);
-  // What only loading needs.
-  void free_staging();
+  // Waits until the device has every tensor, and frees what only loading needs.
+  Status finish_loading();
 
   const CudaMatrix& matrix(MatrixId id) const { return matrices_[static_cast<size_t>(id.index)]; }
   const float* vector(VectorId id) const {
