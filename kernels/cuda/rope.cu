@@ -8,10 +8,11 @@
 // Shapes: cos_sin (n_rows, head_dim / 2, 2), qkv (n_rows, (n_heads + 2 n_kv_heads) * head_dim)
 // float; KV as in kernels.h; head_dim a multiple of 8. Launch: table: one thread a (row, pair),
 // blocks of 128; rotation: grid (rows_max, (n_heads + 2 n_kv_heads) * head_dim / 8 / 128), 128
-// threads of eight elements: four pairs, or eight of v. Bytes: 8 an element of q, 4 + KV element
-// bytes one of k and v, and the row's cos_sin from the cache; 3 flops an element: bound by memory.
-// Arithmetic in float. Tolerance: 1e-6 of the pair's length and KV's rounding. Source: Su et al.,
-// "RoFormer", 2021. CPU twin: CpuKernels::rope and store_kv. Never run on a GPU.
+// threads of eight elements: four pairs, or eight of v. Bytes: table: 8 a pair; rotation: 8 an
+// element of q, 4 + KV element bytes one of k and v, and the row's cos_sin from the cache; 3 flops
+// an element: bound by memory. Arithmetic in float. Tolerance: 1e-6 of the pair's length and KV's
+// rounding. Source: Su et al., "RoFormer", 2021. CPU twin: CpuKernels::rope and store_kv. Never run
+// on a GPU.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 

@@ -76,12 +76,14 @@ std::string BlockRunner::run(const Grid& grid, const std::function<void()>& body
   blockDim = grid.threads;
   gridDim = grid.blocks;
   running = true;
+  race::start_launch();
   const uint64_t n_blocks = uint64_t{grid.blocks.x} * grid.blocks.y * grid.blocks.z;
   for (const unsigned block : starting_order(n_blocks, schedule.order, random_)) {
     blockIdx = index_of(block, grid.blocks);
     run_block(grid);
     if (!failure_.empty()) break;
   }
+  if (failure_.empty()) race::end_launch();
   running = false;
   return std::move(failure_);
 }
@@ -367,6 +369,7 @@ void BlockRunner::join_warp(const char* name, unsigned mask, void* payload,
   }
   if (combine != nullptr) combine(meeting.payloads.data(), mask);
   if (order == MemoryOrder::fence) race::warp_fence(warp, mask);
+  if (mask == lanes_of_warp(warp)) race::converge(warp);
   meeting.arrived = 0;
   const bool random = schedule_.order == Order::random;
   for (unsigned i = 0; i < 32; ++i) {

@@ -27,6 +27,13 @@ class DeviceMemory {
   std::string check_device(const char* what, const void* memory, size_t bytes) const;
   std::string check_host(const char* what, const void* memory) const;
 
+  // visit(first byte, bytes), by address.
+  template <class Visit>
+  void for_each_device_allocation(Visit visit) const {
+    for (const auto& [memory, allocation] : allocations_) {
+      if (allocation.kind == Kind::device) visit(memory, allocation.bytes);
+    }
+  }
   size_t used(int device) const;
   size_t limit() const { return limit_; }
   void set_limit(size_t bytes) { limit_ = bytes; }

@@ -21,6 +21,12 @@ __global__ void __launch_bounds__(kThreads)
   if (i < n) out[i] = in[i] + addend[i];
 }
 
+__global__ void __launch_bounds__(kThreads)
+    strided_copy_kernel(const float* in, float* out, int32_t n, int32_t stride) {
+  const auto i = static_cast<int32_t>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i < n) out[i] = in[i * stride];
+}
+
 __global__ void __launch_bounds__(kThreads) sum_kernel(const float* in, float* out, int32_t n) {
   PARKD_SHARED(float, warp_sums, [kThreads / 32]);
   float sum = 0;
@@ -97,6 +103,12 @@ cudaError_t launch_add(const float* in, const float* addend, float* out, int32_t
                        cudaStream_t stream) {
   const auto shape = config(n, stream);
   return cudaLaunchKernelEx(&shape, add_kernel, in, addend, out, n);
+}
+
+cudaError_t launch_strided_copy(const float* in, float* out, int32_t n, int32_t stride,
+                                cudaStream_t stream) {
+  const auto shape = config(n, stream);
+  return cudaLaunchKernelEx(&shape, strided_copy_kernel, in, out, n, stride);
 }
 
 cudaError_t launch_sum(const float* in, float* out, int32_t n, cudaStream_t stream) {

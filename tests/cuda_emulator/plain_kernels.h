@@ -13,6 +13,9 @@ cudaError_t launch_fill(float* out, float value, int32_t n, cudaStream_t stream)
 // out[i] = in[i] + addend[i].
 cudaError_t launch_add(const float* in, const float* addend, float* out, int32_t n,
                        cudaStream_t stream);
+// out[i] = in[i * stride].
+cudaError_t launch_strided_copy(const float* in, float* out, int32_t n, int32_t stride,
+                                cudaStream_t stream);
 // One block: out[0] = the sum of n floats, through shared memory, shuffles and a barrier.
 cudaError_t launch_sum(const float* in, float* out, int32_t n, cudaStream_t stream);
 // As a histogram of bytes: counts[value] += 1, with atomics in shared and in device memory.

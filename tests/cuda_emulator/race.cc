@@ -6,7 +6,7 @@
 // warp, by __syncwarp (a vector clock of the lanes). A shuffle orders no memory. Accesses that are
 // not ordered are a race in every run, whichever way it went. Atomics do not race among themselves.
 // Only shared memory is watched: races in device memory, between blocks or within one, are not
-// seen.
+// seen. What goes there is counted (traffic.h) while a test asks for it; then nothing is watched.
 #include "race.h"
 
 #include <sys/mman.h>
@@ -20,6 +20,7 @@
 
 #include "block.h"
 #include "cuda_emulator/atomics.h"
+#include "traffic.h"
 
 namespace cuda_emulator::race {
 namespace {
@@ -61,16 +62,25 @@ class Detector {
     std::fill_n(block_of_byte_.begin() + (array - arena_), bytes, block_);
   }
 
+  TrafficCounter& traffic() { return traffic_; }
+
   void start_block() {
     ++epoch_;
     ++block_;
+    if (traffic_.is_on()) {
+      traffic_.converge_block();  // of the block before
+      return;
+    }
     for (auto& warp : clocks_) warp = {};
     for (auto& warp : clocks_) {
       for (unsigned lane = 0; lane < kLanes; ++lane) warp[lane][lane] = 1;
     }
   }
   void switch_to(unsigned thread) { thread_ = thread; }
-  void block_barrier() { ++epoch_; }
+  void block_barrier() {
+    ++epoch_;
+    if (traffic_.is_on()) traffic_.converge_block();
+  }
 
   // All lanes learn what any of them knew, and start a time of their own.
   void warp_fence(unsigned warp, unsigned lane_mask) {
@@ -87,6 +97,10 @@ class Detector {
 
   void access(const void* address, size_t bytes, const Access& access) {
     if (!BlockRunner::is_running()) return;
+    if (traffic_.is_on()) {
+      traffic_.access(thread_, address, bytes, access.write, access.code);
+      return;
+    }
     const auto first = static_cast<size_t>(static_cast<const char*>(address) - arena_);
     if (first >= bytes_) return;
     for (size_t i = first; i < first + bytes && i < bytes_; ++i) {
@@ -188,6 +202,7 @@ class Detector {
   uint32_t block_ = 0;
   uint32_t epoch_ = 1;
   unsigned thread_ = 0;
+  TrafficCounter traffic_;
   // What lane i of a warp knows of lane j's time.
   std::array<std::array<Clock, kLanes>, kWarps> clocks_ = {};
 };
@@ -205,6 +220,14 @@ void watch(const char* arena, size_t bytes) {
 void allow(const char* array, size_t bytes) {
   detector().allow(array, bytes);
 }
+void start_launch() {
+  TrafficCounter& traffic = detector().traffic();
+  if (traffic.is_on()) traffic.start_launch();
+}
+void end_launch() {
+  TrafficCounter& traffic = detector().traffic();
+  if (traffic.is_on()) traffic.end_launch();
+}
 void start_block() {
   detector().start_block();
 }
@@ -217,10 +240,21 @@ void block_barrier() {
 void warp_fence(unsigned warp, unsigned lane_mask) {
   detector().warp_fence(warp, lane_mask);
 }
+void converge(unsigned warp) {
+  TrafficCounter& traffic = detector().traffic();
+  if (traffic.is_on()) traffic.converge(warp);
+}
 
 }  // namespace cuda_emulator::race
 
 namespace cuda_emulator {
+
+void start_traffic() {
+  race::detector().traffic().start();
+}
+std::vector<Traffic> stop_traffic() {
+  return race::detector().traffic().stop();
+}
 
 void note_atomic(const void* address, size_t bytes) {
   race::detector().access(address, bytes, {true, true, __builtin_return_address(0)});

@@ -53,6 +53,66 @@ TEST_F(Runtime, atomics_count_right_in_shared_and_device_memory) {
   EXPECT_EQ(result[7], 0);
 }
 
+// What the launches of `launch` asked of device memory.
+template <class Launch>
+std::vector<cuda_emulator::Traffic> traffic_of(cudaStream_t stream, Launch launch) {
+  cuda_emulator::start_traffic();
+  require(launch(), "launch");
+  require(cudaStreamSynchronize(stream), "the stream's work");
+  return cuda_emulator::stop_traffic();
+}
+
+TEST_F(Runtime, traffic_is_bytes_and_sectors_of_each_warps_accesses) {
+  constexpr int32_t n = 256;  // eight warps, two blocks
+  const auto in = upload(std::vector<float>(8 * n));
+  const auto addend = upload(std::vector<float>(n));
+  const auto out = allocate<float>(n);
+  const auto added = traffic_of(
+      stream(), [&] { return launch_add(in.get(), addend.get(), out.get(), n, stream()); });
+  if (std::string_view(CUDA_EMULATOR_BUILD) != "race") {
+    EXPECT_TRUE(added.empty());
+    return;
+  }
+  ASSERT_EQ(added.size(), 1U);
+  EXPECT_EQ(added[0].bytes_read, 8U * n);
+  EXPECT_EQ(added[0].bytes_written, 4U * n);
+  EXPECT_EQ(added[0].sectors, 3U * n / 8);
+  EXPECT_EQ(added[0].memory_bytes, 12U * n);
+
+  const auto copy = [&](int32_t stride) {
+    return traffic_of(stream(),
+                      [&] { return launch_strided_copy(in.get(), out.get(), n, stride, stream()); })
+        .at(0);
+  };
+  const auto apart = copy(8);  // a sector a lane
+  EXPECT_EQ(apart.bytes_read, 4U * n);
+  EXPECT_EQ(apart.sectors, n + n / 8U);
+  EXPECT_EQ(apart.memory_bytes, 32U * n + 4 * n);
+  const auto same = copy(0);  // the lanes of a warp share one float
+  EXPECT_EQ(same.bytes_read, 4U * n / 32);
+  EXPECT_EQ(same.sectors, n / 32U + n / 8);
+  EXPECT_EQ(same.memory_bytes, 32U + 4 * n);
+}
+
+TEST_F(Runtime, traffic_is_of_device_memory_alone_and_follows_loops) {
+  if (std::string_view(CUDA_EMULATOR_BUILD) != "race") GTEST_SKIP() << "the race build counts";
+  const auto in = upload(std::vector<float>(1000));
+  const auto out = allocate<float>(1);
+  const auto sum =
+      traffic_of(stream(), [&] { return launch_sum(in.get(), out.get(), 1000, stream()); }).at(0);
+  EXPECT_EQ(sum.bytes_read, 4000U);  // the warps' sums are in shared memory
+  EXPECT_EQ(sum.bytes_written, 4U);
+  EXPECT_EQ(sum.sectors, 126U);
+
+  const auto bytes = upload(std::vector<uint8_t>(256));
+  const auto counts = upload(std::vector<int32_t>(256));
+  const auto histogram = traffic_of(stream(), [&] {
+                           return launch_histogram(bytes.get(), counts.get(), 256, stream());
+                         }).at(0);
+  EXPECT_EQ(histogram.bytes_read, 256U);
+  EXPECT_EQ(histogram.bytes_written, 2 * 4U);  // each block adds to counts[0]
+}
+
 TEST_F(Runtime, work_waits_until_somebody_does) {
   const auto out = allocate<float>(1);
   ASSERT_EQ(launch_fill(out.get(), 3, 1, stream()), cudaSuccess);

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace cuda_emulator {
 
@@ -36,6 +37,21 @@ void set_device_memory(size_t bytes);
 size_t device_memory_used();
 // Whether no stream has work that waits or runs.
 bool is_idle();
+
+// What a launch asked of device memory. `bytes` and `sectors` (of 32 bytes) are those of each
+// warp-wide access, where lanes that want the same share it: what the multiprocessors load and
+// store, from caches or not. `memory_bytes` are the sectors that the launch touched at all, those
+// read and those written: what a memory behind a perfect cache moves.
+struct Traffic {
+  uint64_t bytes_read = 0;
+  uint64_t bytes_written = 0;
+  uint64_t sectors = 0;
+  uint64_t memory_bytes = 0;
+};
+// Counts the kernels that this OS thread runs until stop_traffic(), which answers one entry a
+// launch; meanwhile shared memory is not watched. The race build only; elsewhere it stays empty.
+void start_traffic();
+std::vector<Traffic> stop_traffic();
 
 // What the last failed launch or copy did wrong; empty if there was none.
 std::string last_failure();

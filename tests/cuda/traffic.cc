@@ -1,0 +1,365 @@
+// What every kernel asks of device memory at the shapes of two models' decode steps (and of a chunk
+// of a prompt), beside what the formula in its header says: one JSON object a line, for
+// tools/kernel_traffic.py. Runs under the emulator's race build only; a seed fixes the inputs.
+#include <algorithm>
+#include <iostream>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "tests/cuda/kernel_data.h"
+#include "tests/cuda_emulator/testing.h"
+
+namespace parkd::cuda {
+namespace {
+
+using testing::DeviceArray;
+using testing::SequenceCase;
+using testing::Step;
+
+constexpr Element kElement = Element::bf16;
+constexpr int64_t kElementBytes = 2;
+constexpr int64_t kFloat = 4;
+constexpr int32_t kBlockSize = 32;
+constexpr int32_t kContextTokens = 1024;  // the new one included
+constexpr int32_t kMultiprocessors = 132;
+constexpr uint64_t kSeed = 20240229;
+
+// Kernels on rows are cheap to emulate; the others do fewer sequences.
+constexpr int32_t kSequences = 8;
+constexpr int32_t kSequencesOfSlow = 2;
+constexpr int32_t kChunkRows = 64;
+constexpr int32_t kChunkContext = 192;
+
+// As in the models' own configuration files.
+struct Model {
+  const char* name;
+  int32_t hidden;
+  int32_t ffn;
+  int32_t n_heads;
+  int32_t n_kv_heads;
+  int32_t head_dim;
+  int32_t vocab;
+
+  int32_t group() const { return n_heads / n_kv_heads; }
+  int64_t q_columns() const { return int64_t{n_heads} * head_dim; }
+  int64_t kv_columns() const { return int64_t{n_kv_heads} * head_dim; }
+  int64_t qkv_columns() const { return q_columns() + 2 * kv_columns(); }
+};
+constexpr Model kModels[] = {{"Mistral-7B", 4096, 14336, 32, 8, 128, 32000},
+                             {"SmolLM2-135M", 576, 1536, 9, 3, 64, 49152}};
+
+// Sequences whose new token is the context's last, or one chunk of a prompt.
+std::vector<SequenceCase> decoding(int32_t n_sequences) {
+  return std::vector<SequenceCase>(static_cast<size_t>(n_sequences), {kContextTokens - 1, 1});
+}
+
+DeviceArray<float> floats(int64_t n) {
+  return DeviceArray<float>(std::vector<float>(static_cast<size_t>(n), 0.5F));
+}
+DeviceArray<uint8_t> elements(int64_t n) {
+  return DeviceArray<uint8_t>(std::vector<uint8_t>(static_cast<size_t>(n * kElementBytes)));
+}
+
+// A kernel, and the bytes that its header's formula gives for the launch.
+struct Expected {
+  const char* kernel;  // nullptr: has been measured
+  int64_t bytes;
+};
+
+class Measurement {
+ public:
+  Measurement(const Model& model, int32_t n_rows) : model_(model), n_rows_(n_rows) {}
+
+  // One launch for each of `kernels`, in this order.
+  template <class Launch>
+  void of(const std::vector<Expected>& kernels, Launch launch) const {
+    cuda_emulator::start_traffic();
+    testing::finish(launch());
+    const std::vector<cuda_emulator::Traffic> launches = cuda_emulator::stop_traffic();
+    if (launches.size() != kernels.size()) throw std::runtime_error("another number of launches");
+    for (size_t i = 0; i < kernels.size(); ++i) {
+      if (kernels[i].kernel == nullptr) continue;
+      const cuda_emulator::Traffic& seen = launches[i];
+      std::cout << R"({"model": ")" << model_.name << R"(", "kernel": ")" << kernels[i].kernel
+                << R"(", "rows": )" << n_rows_ << R"(, "ideal_bytes": )" << kernels[i].bytes
+                << R"(, "bytes_read": )" << seen.bytes_read << R"(, "bytes_written": )"
+                << seen.bytes_written << R"(, "sectors": )" << seen.sectors
+                << R"(, "memory_bytes": )" << seen.memory_bytes << "}\n";
+    }
+  }
+
+ private:
+  const Model& model_;
+  int32_t n_rows_;
+};
+
+// --- kernels on rows
+
+void measure_tokens_and_embedding(const Model& m, const Step& step) {
+  const int64_t rows = step.n_rows();
+  const Measurement measure(m, step.n_rows());
+  std::vector<int32_t> tokens(static_cast<size_t>(rows));
+  for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>(i);
+  const DeviceArray<int32_t> sampled(tokens);
+  for (int32_t& token : tokens) token = -1 - token;
+  StepTables tables = step.device;
+  const DeviceArray<int32_t> token_array(tokens);
+  tables.tokens = token_array.get();
+  measure.of({{"feed_tokens", 12 * rows}}, [&] {
+    return launch_feed_tokens({tables, sampled.get()}, nullptr);
+  });
+  const DeviceArray<uint8_t> table = elements(rows * m.hidden);
+  const DeviceArray<float> out = floats(rows * m.hidden);
+  measure.of({{"embed", (kElementBytes + kFloat) * rows * m.hidden}}, [&] {
+    return launch_embed({tables, table.get(), kElement, m.hidden, out.get()}, nullptr);
+  });
+  const DeviceArray<float> gathered = floats(rows * m.hidden);
+  measure.of({{"gather_rows", 2 * kFloat * rows * m.hidden}}, [&] {
+    return launch_gather_rows({tables, out.get(), gathered.get(), m.hidden}, nullptr);
+  });
+}
+
+void measure_norm_and_gate(const Model& m, int32_t n_rows) {
+  const int64_t rows = n_rows;
+  const Measurement measure(m, n_rows);
+  const testing::RowCount count(n_rows);
+  const DeviceArray<float> in = floats(rows * m.hidden);
+  const DeviceArray<float> addend = floats(rows * m.hidden);
+  const DeviceArray<float> weight = floats(m.hidden);
+  const DeviceArray<uint8_t> normed = elements(rows * m.hidden);
+  for (const bool adds : {false, true}) {
+    const int64_t bytes = (kFloat + kElementBytes + (adds ? 2 * kFloat : 0)) * rows * m.hidden;
+    measure.of({{adds ? "rms_norm, with an addend" : "rms_norm", bytes}}, [&] {
+      return launch_rms_norm({count.get(), n_rows, m.hidden, 1e-5F, in.get(),
+                              adds ? addend.get() : nullptr, weight.get(), normed.get(), kElement},
+                             nullptr);
+    });
+  }
+  const DeviceArray<float> gate_up = floats(rows * 2 * m.ffn);
+  const DeviceArray<uint8_t> gated = elements(rows * m.ffn);
+  measure.of({{"silu_mul", (2 * kFloat + kElementBytes) * rows * m.ffn}}, [&] {
+    return launch_silu_mul({count.get(), n_rows, m.ffn, gate_up.get(), gated.get(), kElement},
+                           nullptr);
+  });
+}
+
+KvMemory kv_memory(const Model& m, const Step& step, void* base) {
+  return {base, kElement, 1, step.n_blocks, m.n_kv_heads, kBlockSize, m.head_dim};
+}
+
+DeviceArray<uint8_t> kv_array(const Model& m, const Step& step) {
+  return elements(step.n_blocks * 2 * m.kv_columns() * kBlockSize);
+}
+
+void measure_rope(const Model& m, const Step& step) {
+  const int64_t rows = step.n_rows();
+  const Measurement measure(m, step.n_rows());
+  const DeviceArray<float> inv_freq = floats(m.head_dim / 2);
+  const DeviceArray<float> cos_sin = floats(rows * m.head_dim);
+  measure.of({{"rope_table", kFloat * rows * m.head_dim}}, [&] {
+    return launch_rope_table({step.device, inv_freq.get(), m.head_dim, cos_sin.get()}, nullptr);
+  });
+  const DeviceArray<float> qkv = floats(rows * m.qkv_columns());
+  const DeviceArray<uint8_t> kv = kv_array(m, step);
+  const int64_t bytes =
+      rows * (2 * kFloat * m.q_columns() + (kFloat + kElementBytes) * 2 * m.kv_columns());
+  measure.of({{"rope_and_store", bytes}}, [&] {
+    return launch_rope_and_store(
+        {step.device, kv_memory(m, step, kv.get()), 0, m.n_heads, false, cos_sin.get(), qkv.get()},
+        nullptr);
+  });
+}
+
+// --- attention
+
+class Attention {
+ public:
+  Attention(const Model& m, const Step& step, int32_t n_splits)
+      : qkv_(floats(step.n_rows() * m.qkv_columns())),
+        kv_(kv_array(m, step)),
+        out_(elements(step.n_rows() * m.q_columns())),
+        workspace_(floats(
+            attention_workspace_floats(step.device.decode_max, m.n_heads, m.head_dim, n_splits))) {
+    params_.step = step.device;
+    params_.kv = kv_memory(m, step, kv_.get());
+    params_.n_heads = m.n_heads;
+    params_.scale = 0.1F;
+    params_.qkv = qkv_.get();
+    params_.out = out_.get();
+    params_.element = kElement;
+    params_.n_splits = n_splits;
+    params_.workspace = workspace_.get();
+  }
+
+  AttentionParams params(bool tensor_cores) const {
+    AttentionParams params = params_;
+    params.tensor_cores = tensor_cores;
+    return params;
+  }
+
+ private:
+  DeviceArray<float> qkv_;
+  DeviceArray<uint8_t> kv_;
+  DeviceArray<uint8_t> out_;
+  DeviceArray<float> workspace_;
+  AttentionParams params_ = {};
+};
+
+void measure_decode(const Model& m, std::mt19937_64& random) {
+  const Step step(random, decoding(kSequencesOfSlow), kBlockSize, 0);
+  const int64_t rows = step.n_rows();
+  const int32_t n_splits =
+      attention_splits(step.n_rows(), m.n_kv_heads, kContextTokens, kMultiprocessors);
+  const int64_t kv_bytes = rows * kContextTokens * 2 * m.kv_columns() * kElementBytes;
+  const int64_t parts_bytes = rows * m.n_heads * n_splits * (m.head_dim + 2) * kFloat;
+  const Attention attention(m, step, n_splits);
+  Measurement(m, step.n_rows())
+      .of({{"attention_decode", kv_bytes + parts_bytes},
+           {"merge_splits", parts_bytes + rows * m.q_columns() * kElementBytes}},
+          [&] { return launch_attention_decode(attention.params(false), nullptr); });
+}
+
+// KV once a tile of `tile_rows` rows, q and the output once.
+int64_t prefill_bytes(const Model& m, int32_t tile_rows) {
+  const int32_t tokens = tile_rows / m.group();
+  int64_t kv_tokens = 0;
+  for (int32_t first = 0; first < kChunkRows; first += tokens) {
+    kv_tokens += kChunkContext + std::min(first + tokens, kChunkRows);
+  }
+  return kv_tokens * 2 * m.kv_columns() * kElementBytes +
+         kChunkRows * m.q_columns() * (kFloat + kElementBytes);
+}
+
+void measure_prefill(const Model& m, std::mt19937_64& random) {
+  const Step step(random, {{kChunkContext, kChunkRows}}, kBlockSize, 0);
+  const Attention attention(m, step, 1);
+  const Measurement measure(m, step.n_rows());
+  measure.of({{"attention_prefill", prefill_bytes(m, 32)}},
+             [&] { return launch_attention_prefill(attention.params(false), nullptr); });
+  measure.of({{"attention_prefill_mma", prefill_bytes(m, 64)}},
+             [&] { return launch_attention_prefill(attention.params(true), nullptr); });
+}
+
+// --- logits
+
+struct Way {
+  const char* kernel;
+  SampleRowParams how;
+  int64_t passes;  // over the logits; 0: greedy
+};
+
+void measure_sampling(const Model& m, const DeviceArray<float>& logits) {
+  const int64_t rows = kSequencesOfSlow;
+  const Measurement measure(m, kSequencesOfSlow);
+  const testing::RowCount count(kSequencesOfSlow);
+  const DeviceArray<uint8_t> workspace(
+      static_cast<size_t>(sampling_workspace_bytes(kSequencesOfSlow, m.vocab)));
+  const DeviceArray<int32_t> tokens(static_cast<size_t>(rows));
+  const int64_t maxima_bytes = (m.vocab + 63) / 64 * kFloat;
+  for (const Way& way : {Way{"choose_tokens, greedy", {0, 1, 0, 0, 1, 0, 7}, 0},
+                         Way{"choose_tokens", {1, 1, 0, 0, 1, 0, 7}, 1},
+                         Way{"choose_tokens, top_p 0.9", {1, 0.9F, 0, 0, 1, 0, 7}, 2},
+                         Way{"choose_tokens, top_k 50", {1, 1, 0, 50, 1, 0, 7}, 2}}) {
+    const DeviceArray<SampleRowParams> how(
+        std::vector<SampleRowParams>(static_cast<size_t>(rows), way.how));
+    const int64_t read = way.passes == 0 ? 64 * kFloat : way.passes * m.vocab * kFloat;
+    const auto launch = [&] {
+      return launch_sampling({count.get(), kSequencesOfSlow, m.vocab, logits.get(), how.get(),
+                              workspace.get(), tokens.get()},
+                             nullptr);
+    };
+    measure.of(
+        {{way.passes == 0 ? "scan_logits" : nullptr, rows * (m.vocab * kFloat + maxima_bytes)},
+         {way.kernel, rows * (read + maxima_bytes)}},
+        launch);
+  }
+}
+
+void measure_logprobs(const Model& m, const DeviceArray<float>& logits) {
+  constexpr int32_t kTop = 5;
+  const int64_t rows = kSequencesOfSlow;
+  const testing::RowCount count(kSequencesOfSlow);
+  const DeviceArray<int32_t> tokens(std::vector<int32_t>(static_cast<size_t>(rows), 11));
+  const DeviceArray<float> logprob = floats(rows);
+  const DeviceArray<int32_t> top_tokens(static_cast<size_t>(rows * kTop));
+  const DeviceArray<float> top_logprobs = floats(rows * kTop);
+  for (const int32_t top : {0, kTop}) {
+    // One pass for the maximum, one for the sum; six at most choose the best, one takes them.
+    const int64_t passes = top == 0 ? 2 : 9;
+    Measurement(m, kSequencesOfSlow)
+        .of({{top == 0 ? "logprobs" : "logprobs, top 5", rows * passes * m.vocab * kFloat}}, [&] {
+          return launch_logprobs(
+              {count.get(), kSequencesOfSlow, m.vocab, logits.get(), tokens.get(), logprob.get(),
+               top, top_tokens.get(), top_logprobs.get()},
+              nullptr);
+        });
+  }
+}
+
+// A row that counts 1,000 tokens all over the vocabulary and biases none.
+void measure_logit_processors(const Model& m, const DeviceArray<float>& logits) {
+  constexpr int32_t kCounts = 1000;
+  const testing::RowCount count(1);
+  std::vector<TokenCount> counts;
+  for (int32_t i = 0; i < kCounts; ++i) counts.push_back({i * (m.vocab / kCounts), 1});
+  const DeviceArray<TokenCount> count_array(counts);
+  const DeviceArray<LogitProcessorRow> row(
+      std::vector<LogitProcessorRow>{{0.5F, 0.5F, 1.1F, 0, kCounts, 0, 0}});
+  Measurement(m, 1).of({{"logit_processors", int64_t{16} * kCounts}}, [&] {
+    return launch_logit_processors(
+        {count.get(), 1, m.vocab, logits.get(), row.get(), count_array.get(), nullptr}, nullptr);
+  });
+}
+
+// --- loading
+
+struct Format {
+  const char* kernel;
+  int32_t ggml;
+  int64_t block_elements;
+  int64_t block_bytes;
+};
+
+void measure_dequantise(const Model& m) {
+  constexpr int32_t kRows = 16;
+  for (const Format& f :
+       {Format{"dequantise q4_0", 2, 32, 18}, Format{"dequantise q4_1", 3, 32, 20},
+        Format{"dequantise q8_0", 8, 32, 34}, Format{"dequantise f32", 0, 1, 4},
+        Format{"dequantise f16", 1, 1, 2}, Format{"dequantise bf16", 30, 1, 2}}) {
+    const int64_t n = int64_t{kRows} * m.hidden;
+    const int64_t from_bytes = n / f.block_elements * f.block_bytes;
+    const DeviceArray<uint8_t> from(std::vector<uint8_t>(static_cast<size_t>(from_bytes)));
+    const DeviceArray<uint8_t> to = elements(n);
+    Measurement(m, kRows).of({{f.kernel, from_bytes + n * kElementBytes}}, [&] {
+      return launch_dequantise({from.get(), f.ggml, kRows, m.hidden, to.get(), kElement}, nullptr);
+    });
+  }
+}
+
+void measure_model(const Model& m) {
+  std::mt19937_64 random(kSeed);
+  const Step step(random, decoding(kSequences), kBlockSize, 0);
+  measure_tokens_and_embedding(m, step);
+  measure_norm_and_gate(m, kSequences);
+  measure_rope(m, step);
+  measure_decode(m, random);
+  measure_prefill(m, random);
+  const DeviceArray<float> logits(
+      testing::random_floats(random, int64_t{kSequencesOfSlow} * m.vocab, 3.0F));
+  measure_sampling(m, logits);
+  measure_logprobs(m, logits);
+  measure_logit_processors(m, logits);
+  measure_dequantise(m);
+}
+
+}  // namespace
+}  // namespace parkd::cuda
+
+int main() {
+  cuda_emulator::set_schedule({cuda_emulator::Order::forward, 1});
+  std::cout << R"({"compiler": ")" << __VERSION__ << "\"}\n";
+  for (const parkd::cuda::Model& model : parkd::cuda::kModels) parkd::cuda::measure_model(model);
+  return 0;
+}
