@@ -23,6 +23,8 @@ struct Heads {
   int32_t block_size;
 };
 
+constexpr float kValueMax = 5;  // |V|
+
 // A step's queries and the KV of all its sequences. Slots without a token hold NaN.
 class Problem {
  public:
@@ -41,7 +43,8 @@ class Problem {
             const std::vector<float> values = testing::random_floats(random, h.head_dim);
             for (int32_t d = 0; d < h.head_dim; ++d) {
               kv_[slot(static_cast<int32_t>(i), t, head, is_value) + static_cast<size_t>(d)] =
-                  testing::rounded(element, values[static_cast<size_t>(d)]);
+                  testing::rounded(
+                      element, std::clamp(values[static_cast<size_t>(d)], -kValueMax, kValueMax));
             }
           }
         }
@@ -159,11 +162,14 @@ class Problem {
   std::vector<float> kv_;
 };
 
-// Values of V are about 1: the scores' errors (head_dim sums of products up to 50), the
-// probabilities' and the sums' are absolute.
+// Of the largest value of V, before the output's rounding. Scores (some 20 here) are sums of
+// head_dim products in float, off by some 1e-6, and a probability by as much of itself. Seen under
+// the emulator in ten runs: 0.4e-6 (decode), 1.4e-6 (prefill); a GPU adds its own order of sums.
+constexpr double kErrorOfLargestValue = 4e-6;
+
 Errors errors_of(const char* kernel, Element element) {
   return Errors(std::string(kernel) + " " + testing::to_string(element), testing::rounding(element),
-                3e-5);
+                kErrorOfLargestValue * double{kValueMax});
 }
 
 TEST(CudaAttentionDecode, equals_float64_around_every_edge) {
@@ -186,9 +192,25 @@ TEST(CudaAttentionDecode, equals_float64_around_every_edge) {
   }
 }
 
+// More than 16 runs of 8 tokens a split, the least there are: 384 tokens fill 3 splits of 16.
+TEST(CudaAttentionDecode, equals_float64_with_long_splits) {
+  std::mt19937_64 random(testing::fresh_seed());
+  for (const Element element : {Element::f32, Element::bf16}) {
+    Errors errors = errors_of("attention_decode", element);
+    for (const Heads& heads : {Heads{64, 9, 3, 32}, Heads{128, 4, 1, 16}}) {
+      const Step step(random, {{383, 1}, {384, 1}, {391, 1}, {700, 1}, {1100, 1}}, heads.block_size,
+                      1);
+      const Problem problem(random, heads, element, step);
+      for (const int32_t n_splits : {2, 3}) {
+        problem.check(problem.run(launch_attention_decode, n_splits, false), true, errors);
+      }
+    }
+  }
+}
+
 TEST(CudaAttentionDecode, does_every_group_size_also_beside_chunks) {
   std::mt19937_64 random(testing::fresh_seed());
-  Errors errors = errors_of("attention_decode groups", Element::bf16);
+  Errors errors = errors_of("attention_decode", Element::bf16);
   for (const int32_t group : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16}) {
     const Heads heads = {group % 2 == 0 ? 64 : 128, group * 2, 2, 16};
     const Step step(random, {{40, 1}, {0, 5}, {150, 1}, {20, 3}}, heads.block_size, 1);
@@ -225,9 +247,9 @@ TEST(CudaAttentionPrefill, equals_float64_around_every_edge) {
 TEST(CudaAttentionPrefill, equals_float64_within_the_roundings_of_tensor_cores) {
   std::mt19937_64 random(testing::fresh_seed());
   for (const Element element : {Element::f16, Element::bf16}) {
-    // |V| is up to 5, a weighted mean's error its weights' rounding.
+    // A weighted mean's error is its weights' rounding; the output's own is relative.
     Errors errors(std::string("attention_prefill_mma ") + testing::to_string(element),
-                  testing::rounding(element), 5 * testing::rounding(element));
+                  testing::rounding(element), double{kValueMax} * testing::rounding(element));
     for (const Heads& heads :
          {Heads{64, 9, 3, 32}, Heads{80, 1, 1, 8}, Heads{96, 6, 1, 24}, Heads{128, 14, 2, 64}}) {
       const int32_t tokens = 64 / (heads.n_heads / heads.n_kv_heads);
@@ -243,7 +265,7 @@ TEST(CudaAttentionPrefill, equals_float64_within_the_roundings_of_tensor_cores) 
 
 TEST(CudaAttentionPrefill, does_every_group_size_and_many_sequences) {
   std::mt19937_64 random(testing::fresh_seed());
-  Errors errors = errors_of("attention_prefill groups", Element::bf16);
+  Errors errors = errors_of("attention_prefill", Element::bf16);
   for (const int32_t group : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16}) {
     const Heads heads = {group % 2 == 0 ? 64 : 128, group * 2, 2, 16};
     std::vector<SequenceCase> cases = {{0, 35}, {17, 1}, {50, 3}};

@@ -94,7 +94,8 @@ inline DeviceArray<uint8_t> element_array(cuda::Element element, int64_t n) {
 // --- errors
 
 // The largest errors against float64 of one kernel and element type; each value is held to
-// |error| <= relative * |wanted| + absolute. Printed when the test ends.
+// |error| <= relative * |wanted| + absolute (0 and 0: exact). Printed when the test ends;
+// tools/kernel_errors.py makes a table of these lines.
 class Errors {
  public:
   Errors(std::string name, double relative, double absolute)
@@ -102,22 +103,25 @@ class Errors {
   ~Errors() {
     std::cout << name_ << ": " << n_ << " values, max abs error " << max_absolute_
               << ", max rel error " << max_relative_ << " (allowed " << relative_ << " * |x| + "
-              << absolute_ << ")\n";
+              << absolute_ << ", used " << max_used_ << ")\n";
   }
   Errors(const Errors&) = delete;
   Errors& operator=(const Errors&) = delete;
 
   void check(float got, double wanted, const std::string& where) {
-    const double error = std::fabs(static_cast<double>(got) - wanted);
     ++n_;
+    if (static_cast<double>(got) == wanted) return;  // infinities too
+    const double error = std::fabs(static_cast<double>(got) - wanted);
+    const double allowed = relative_ * std::fabs(wanted) + absolute_;
     max_absolute_ = std::max(max_absolute_, error);
+    max_used_ = std::max(max_used_, error / allowed);
     if (std::fabs(wanted) > 1e4 * absolute_) {  // where the absolute allowance means nothing
       max_relative_ = std::max(max_relative_, error / std::fabs(wanted));
     }
-    if (error <= relative_ * std::fabs(wanted) + absolute_) return;
+    if (error <= allowed) return;
     if (++n_wrong_ <= 5) {
       ADD_FAILURE() << name_ << " " << where << ": " << got << ", wanted " << wanted << " within "
-                    << relative_ * std::fabs(wanted) + absolute_;
+                    << allowed;
     }
   }
 
@@ -129,6 +133,7 @@ class Errors {
   int64_t n_wrong_ = 0;
   double max_absolute_ = 0;
   double max_relative_ = 0;
+  double max_used_ = 0;  // of what was allowed
 };
 
 // --- a step

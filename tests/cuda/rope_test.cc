@@ -29,7 +29,8 @@ TEST(CudaRopeTable, holds_the_sines_of_far_positions) {
     const testing::Step step(random, {{0, 1}, {131071, 1}, {1000, 30}, {0, 5}}, 32, 4);
     const std::vector<float> inv_freq = inverse_frequencies(head_dim, 1e6);
     const DeviceArray<float> inv_freq_array(inv_freq);
-    const DeviceArray<float> cos_sin(static_cast<size_t>(step.device.rows_max * head_dim));
+    const DeviceArray<float> cos_sin(
+        std::vector<float>(static_cast<size_t>(step.device.rows_max * head_dim)));
     finish(
         launch_rope_table({step.device, inv_freq_array.get(), head_dim, cos_sin.get()}, nullptr));
     const std::vector<float> got = cos_sin.read();
@@ -80,7 +81,8 @@ void check_rope(std::mt19937_64& random, const RopeCase& c, Element element, boo
   const std::vector<float> in = testing::random_floats(random, int64_t{step.n_rows()} * columns);
   const DeviceArray<float> qkv(in);
   const DeviceArray<float> inv_freq(inverse_frequencies(c.head_dim, 1e4));
-  const DeviceArray<float> cos_sin(static_cast<size_t>(step.device.rows_max * c.head_dim));
+  const DeviceArray<float> cos_sin(
+      std::vector<float>(static_cast<size_t>(step.device.rows_max * c.head_dim)));
   finish(launch_rope_table({step.device, inv_freq.get(), c.head_dim, cos_sin.get()}, nullptr));
   const KvMemory memory = {kv.get(),     element,      n_layers,  step.n_blocks,
                            c.n_kv_heads, c.block_size, c.head_dim};

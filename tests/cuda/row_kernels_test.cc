@@ -117,6 +117,7 @@ TEST(CudaRmsNorm, equals_its_formula_with_and_without_an_addend) {
 TEST(CudaEmbed, widens_the_rows_of_the_tokens_exactly) {
   std::mt19937_64 random(testing::fresh_seed());
   for (const Element element : kElements) {
+    Errors errors(std::string("embed ") + testing::to_string(element), 0, 0);
     for (const int32_t hidden : {8, 64, 576, 1032}) {
       const int32_t vocab = 37;
       std::vector<float> table = testing::random_floats(random, int64_t{vocab} * hidden);
@@ -128,13 +129,15 @@ TEST(CudaEmbed, widens_the_rows_of_the_tokens_exactly) {
         tokens.push_back(i == 0 ? vocab - 1 : static_cast<int32_t>(random() % 37));
       }
       step.set_tokens(tokens);
-      const DeviceArray<float> out(static_cast<size_t>(step.device.rows_max * hidden));
+      const DeviceArray<float> out(
+          std::vector<float>(static_cast<size_t>(step.device.rows_max * hidden)));
       finish(launch_embed({step.device, table_array.get(), element, hidden, out.get()}, nullptr));
       const std::vector<float> got = out.read();
       for (int32_t row = 0; row < step.n_rows(); ++row) {
         for (int32_t i = 0; i < hidden; ++i) {
-          ASSERT_EQ(got[static_cast<size_t>(row * hidden + i)],
-                    table[static_cast<size_t>(tokens[static_cast<size_t>(row)] * hidden + i)]);
+          const auto at = static_cast<size_t>(tokens[static_cast<size_t>(row)] * hidden + i);
+          errors.check(got[static_cast<size_t>(row * hidden + i)], double{table[at]},
+                       place(row, i));
         }
       }
     }
@@ -143,6 +146,7 @@ TEST(CudaEmbed, widens_the_rows_of_the_tokens_exactly) {
 
 TEST(CudaGatherRows, copies_the_rows_whose_logits_are_wanted) {
   std::mt19937_64 random(testing::fresh_seed());
+  Errors errors("gather_rows", 0, 0);
   for (const int32_t columns : {4, 576, 1028}) {
     testing::Step step(random, {{3, 1}, {0, 6}, {9, 1}, {2, 4}}, 8, 2);
     const std::vector<float> in = testing::random_floats(random, int64_t{step.n_rows()} * columns);
@@ -157,7 +161,7 @@ TEST(CudaGatherRows, copies_the_rows_whose_logits_are_wanted) {
                                ? in[static_cast<size_t>(step.logit_rows[row] * columns) +
                                     i % static_cast<size_t>(columns)]
                                : -7.0F;
-      ASSERT_EQ(got[i], wanted) << i;
+      errors.check(got[i], double{wanted}, std::to_string(i));
     }
   }
 }
@@ -177,7 +181,11 @@ TEST(CudaFeedTokens, takes_what_the_last_step_chose_and_0_for_a_failed_row) {
   tokens[0] = 13;
   tokens[1] = 11;
   tokens[2] = 0;
-  EXPECT_EQ(step.read_tokens(), tokens);
+  const std::vector<int32_t> got = step.read_tokens();
+  Errors errors("feed_tokens", 0, 0);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    errors.check(static_cast<float>(got[i]), tokens[i], std::to_string(i));
+  }
 }
 
 TEST(CudaRowKernels, refuse_shapes_they_cannot_do) {

@@ -68,13 +68,13 @@ std::string described(const Sampled& in, size_t i) {
          std::to_string(p.top_p) + " min_p " + std::to_string(p.min_p);
 }
 
-void expect_the_cpus_tokens(const Sampled& in) {
+void expect_the_cpus_tokens(const Sampled& in, Errors& errors) {
   Sampler sampler(in.vocab);
   const std::vector<int32_t> got = sample_on_device(in, 2);
   for (size_t i = 0; i < in.params.size(); ++i) {
     SampledToken wanted;
     sampler.sample_row(in.row(i), in.how(i), wanted);
-    EXPECT_EQ(got[i], wanted.token) << described(in, i);
+    errors.check(static_cast<float>(got[i]), wanted.token, described(in, i));
   }
 }
 
@@ -123,6 +123,7 @@ std::vector<float> random_row(std::mt19937_64& random, int32_t vocab) {
 
 TEST(CudaSampling, chooses_the_cpus_tokens_in_every_way) {
   std::mt19937_64 random(testing::fresh_seed());
+  Errors errors("sampling, tokens", 0, 0);
   for (const int32_t vocab : {1, 2, 63, 64, 65, 1000, 4096, 4097, 49153}) {
     Sampled in;
     in.vocab = vocab;
@@ -132,12 +133,13 @@ TEST(CudaSampling, chooses_the_cpus_tokens_in_every_way) {
       in.logits.insert(in.logits.end(), row.begin(), row.end());
       in.params.push_back(random_params(random, vocab));
     }
-    expect_the_cpus_tokens(in);
+    expect_the_cpus_tokens(in, errors);
   }
 }
 
 TEST(CudaSampling, answers_minus_one_for_rows_that_cannot_be_sampled_and_harms_no_other) {
   std::mt19937_64 random(testing::fresh_seed());
+  Errors errors("sampling, tokens", 0, 0);
   const int32_t vocab = 4133;
   Sampled in;
   in.vocab = vocab;
@@ -156,12 +158,13 @@ TEST(CudaSampling, answers_minus_one_for_rows_that_cannot_be_sampled_and_harms_n
   }
   const std::vector<int32_t> got = sample_on_device(in, 0);
   for (const size_t i : {0, 2, 4, 6, 10}) EXPECT_EQ(got[i], -1) << i;
-  expect_the_cpus_tokens(in);
+  expect_the_cpus_tokens(in, errors);
 }
 
 TEST(CudaSampling, draws_over_the_whole_vocabulary_like_the_cpu) {
   // All-equal logits: the choice is the noise itself, up to the last id.
   std::mt19937_64 random(testing::fresh_seed());
+  Errors errors("sampling, tokens", 0, 0);
   Sampled in;
   in.vocab = 257;
   in.logits.assign(static_cast<size_t>(in.vocab) * 400, -2.25F);
@@ -172,13 +175,14 @@ TEST(CudaSampling, draws_over_the_whole_vocabulary_like_the_cpu) {
     params.top_k = i % 5 == 0 ? 100 : 0;
     in.params.push_back(params);
   }
-  expect_the_cpus_tokens(in);
+  expect_the_cpus_tokens(in, errors);
 }
 
 TEST(CudaSampling, top_p_a_hair_above_one_tokens_share_keeps_a_second_one) {
   // n equal tokens weigh 2^30 each: top_p = 1 / n as a float wants less than one unit of weight
   // more than the first of them has, for the n whose 1 / n is rounded up by so little.
   std::mt19937_64 random(testing::fresh_seed());
+  Errors errors("sampling, tokens", 0, 0);
   int n_cases = 0;
   for (int32_t n = 3; n < 3000; ++n) {
     const float top_p = 1.0F / static_cast<float>(n);
@@ -194,7 +198,7 @@ TEST(CudaSampling, top_p_a_hair_above_one_tokens_share_keeps_a_second_one) {
       params.seed = random();
       in.params.push_back(params);
     }
-    expect_the_cpus_tokens(in);
+    expect_the_cpus_tokens(in, errors);
   }
   EXPECT_GT(n_cases, 0);
 }
@@ -204,8 +208,7 @@ TEST(CudaLogprobs, are_the_cpus_within_rounding_and_their_ids_exactly) {
   for (const int32_t vocab : {1, 5, 64, 1000, 49153}) {
     for (const int32_t top : {0, 1, 5, 20}) {
       // Sums of exponentials within 2 ulp, in float and double; |log-probability| up to 240.
-      Errors errors("logprobs vocab " + std::to_string(vocab) + " top " + std::to_string(top), 1e-7,
-                    2e-6);
+      Errors errors("logprobs", 1e-7, 2e-6);
       Sampled in;
       in.vocab = vocab;
       for (int i = 0; i < 5; ++i) {
@@ -310,6 +313,7 @@ std::vector<float> edited_on_cpu(const Edited& in, std::vector<float> logits) {
 
 TEST(CudaLogitProcessors, give_the_cpus_bits_and_then_the_raw_logits_back) {
   std::mt19937_64 random(testing::fresh_seed());
+  Errors errors("logit_processors", 0, 0);  // of the CPU's float formula
   for (const int32_t vocab : {4, 1001, 5000}) {
     const int32_t n_rows = 24;
     const Edited in = random_edits(random, vocab, n_rows);
@@ -341,6 +345,7 @@ TEST(CudaLogitProcessors, give_the_cpus_bits_and_then_the_raw_logits_back) {
         ASSERT_EQ(std::bit_cast<uint32_t>(got[i]), std::bit_cast<uint32_t>(wanted[i]))
             << what << ": vocab " << vocab << " row " << i / static_cast<size_t>(vocab) << " token "
             << i % static_cast<size_t>(vocab);
+        if (!std::isnan(wanted[i])) errors.check(got[i], double{wanted[i]}, what);
       }
     };
     finish(launch_logit_processors(params, nullptr));

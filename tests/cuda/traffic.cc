@@ -298,19 +298,21 @@ void measure_logprobs(const Model& m, const DeviceArray<float>& logits) {
   }
 }
 
-// A row that counts 1,000 tokens all over the vocabulary and biases none.
+// A row that counts 1,000 tokens all over the vocabulary, and the raw row back.
 void measure_logit_processors(const Model& m, const DeviceArray<float>& logits) {
   constexpr int32_t kCounts = 1000;
   const testing::RowCount count(1);
-  std::vector<TokenCount> counts;
-  for (int32_t i = 0; i < kCounts; ++i) counts.push_back({i * (m.vocab / kCounts), 1});
-  const DeviceArray<TokenCount> count_array(counts);
+  std::vector<LogitEdit> edits;
+  for (int32_t i = 0; i < kCounts; ++i) edits.push_back({i * (m.vocab / kCounts), 1, 0.5F});
+  const DeviceArray<LogitEdit> edit_array(edits);
   const DeviceArray<LogitProcessorRow> row(
-      std::vector<LogitProcessorRow>{{0.5F, 0.5F, 1.1F, 0, kCounts, 0, 0}});
-  Measurement(m, 1).of({{"logit_processors", int64_t{16} * kCounts}}, [&] {
-    return launch_logit_processors(
-        {count.get(), 1, m.vocab, logits.get(), row.get(), count_array.get(), nullptr}, nullptr);
-  });
+      std::vector<LogitProcessorRow>{{0.5F, 0.5F, 1.1F, 0, kCounts, -1}});
+  const LogitProcessorParams params = {count.get(),      1,      m.vocab, logits.get(), row.get(),
+                                       edit_array.get(), nullptr};
+  Measurement(m, 1).of({{"logit_processors", int64_t{24} * kCounts}},
+                       [&] { return launch_logit_processors(params, nullptr); });
+  Measurement(m, 1).of({{"restore_logits", int64_t{12} * kCounts}},
+                       [&] { return launch_restore_logits(params, nullptr); });
 }
 
 // --- loading
