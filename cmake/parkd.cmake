@@ -97,15 +97,16 @@ function(parkd_emulated_kernel kernel build out)
 endfunction()
 
 # parkd_cuda_emulator_test(NAME SOURCES a_test.cc ... KERNELS rms_norm ... DEPS ... [LABELS ...]
-#                          [TIMEOUT s] [ON_GPU])
+#                          [TIMEOUT s] [ON_GPU [GPU_DEPS ...]])
 # A GoogleTest program that runs kernels/cuda on the CPU, in three builds and five tests: NAME.forward,
 # NAME.reverse, NAME.random (the order of threads), NAME.asan (with UBSan) and NAME.race. SOURCES may
 # hold host code that uses CUDA too (lib/backend/cuda/*.cc). KERNELS ALL are those of
 # kernels/cuda/CMakeLists.txt. ON_GPU: where nvcc is, NAME_gpu is built from the same sources with
-# the real toolkit; ctest -L gpu runs it, and skips it without a device.
+# the real toolkit; ctest -L gpu runs it, and skips it without a device. GPU_DEPS: what nvcc made of
+# KERNELS that are not in kernels/cuda.
 # The sanitizer presets leave these tests out: they have a sanitized build of their own.
 function(parkd_cuda_emulator_test name)
-  cmake_parse_arguments(arg "ON_GPU" "TIMEOUT" "SOURCES;KERNELS;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "ON_GPU" "TIMEOUT" "SOURCES;KERNELS;DEPS;LABELS;GPU_DEPS" ${ARGN})
   if(PARKD_SANITIZE)
     return()
   endif()
@@ -141,7 +142,7 @@ function(parkd_cuda_emulator_test name)
   parkd_emulator_run(${name} race race forward)
   if(arg_ON_GPU AND PARKD_HAVE_CUDA)
     add_executable(${name}_gpu ${arg_SOURCES})
-    target_link_libraries(${name}_gpu PRIVATE parkd_options ${arg_DEPS} parkd_kernels_cuda
+    target_link_libraries(${name}_gpu PRIVATE parkd_options ${arg_DEPS} ${arg_GPU_DEPS} parkd_kernels_cuda
                                               CUDA::cudart_static GTest::gtest)
     target_include_directories(${name}_gpu SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
     add_test(NAME ${name}.gpu COMMAND ${name}_gpu)

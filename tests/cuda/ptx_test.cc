@@ -1,6 +1,7 @@
-// ptx.h's host twins against a second source: CuTe's layouts of the same instruction (NVIDIA
-// CUTLASS, mma_traits_sm80.hpp, SM80_16x8x16_F32F16F16F32_TN), which give the index in a
-// column-major matrix of a lane's i-th value by strides instead of the PTX ISA's tables.
+// ptx.h, its host twins here and its instructions on a GPU, against a second source: CuTe's layouts
+// of the same instruction (NVIDIA CUTLASS, mma_traits_sm80.hpp, SM80_16x8x16_F32F16F16F32_TN),
+// which give the index in a column-major matrix of a lane's i-th value by strides instead of the
+// PTX ISA's tables.
 #include <gtest/gtest.h>
 
 #include <array>
