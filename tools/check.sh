@@ -68,10 +68,11 @@ if [ "$mode" = full ]; then
   say "CUDA emulator: more random orders"
   ctest --preset dev -j "$jobs" -L cuda_emulator -R '[.](random|asan)$' --repeat until-fail:5
   if command -v nvcc >/dev/null; then
-    say "kernels for every architecture"
+    say "kernels for every architecture; a spilled register is an error"
     cmake -S . -B build/all-gpus -G Ninja -DCMAKE_BUILD_TYPE=Release -DPARKD_TESTS=OFF -DPARKD_CUDA=ON \
+      -DPARKD_WERROR=ON \
       -DPARKD_CUDA_ARCHITECTURES="80-real;86-real;89-real;90-real;100-real;120" >/dev/null
-    cmake --build build/all-gpus -j "$jobs" --target parkd_kernels_cuda
+    cmake --build build/all-gpus -j "$jobs" --target parkd_kernels_cuda 2>&1 | c++filt
   fi
 fi
 say "done: $mode"

@@ -224,14 +224,18 @@ def widths_text(widths):
 
 
 def print_table(kernels):
-    print("| kernel | arch | threads | registers | spills | shared | warps | of | loads | stores |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    """Markdown; template arguments in code quotes, which no renderer takes for tags."""
+    print("| kernel | arch | threads | registers | spilled bytes | static shared bytes "
+          "| resident warps | occupancy | loads (number x bytes) | stores |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |")
     for name, by_arch in sorted(kernels.items()):
         for arch, now in sorted(by_arch.items()):
-            print(f"| {name} | {arch} | {now['threads']} | {now['registers']} "
-                  f"| {now['spill_bytes']} | {now['static_shared_bytes']} | {now['warps']} "
-                  f"| {MULTIPROCESSORS[arch]['warps']} "
+            warps_max = MULTIPROCESSORS[arch]["warps"]
+            print(f"| `{name}` | {arch} | {now['threads']} | {now['registers']} "
+                  f"| {now['spill_bytes']} | {now['static_shared_bytes']} "
+                  f"| {now['warps']} of {warps_max} | {100 * now['warps'] // warps_max} % "
                   f"| {widths_text(now['loads'])} | {widths_text(now['stores'])} |")
+    print()
 
 
 def write_budgets(path, version, dynamic_shared, kernels):

@@ -1,6 +1,6 @@
 // DeviceTest: what a kernel's test needs of a device, the same under tests/cuda_emulator and on a
-// GPU (tests/gpu builds the same sources with the toolkit). Each test has a stream of its own;
-// finish() waits for it and says what went wrong.
+// GPU (ON_GPU in tests/cuda builds the same sources with the toolkit). Each test has a stream of
+// its own; finish() waits for it and says what went wrong.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -1,6 +1,6 @@
 // Facts about CUDA's headers, printed: sizes, alignments, values, and a checksum over conversions
 // of every half and bfloat16 and of 2^24 floats. Compiled against the emulator's headers and, where
-// the toolkit is, against NVIDIA's; the two outputs must be equal (facts_test.sh).
+// the toolkit is, against NVIDIA's; the two outputs must be equal (ctest: cuda_facts).
 #include <cublasLt.h>
 #include <cublas_v2.h>
 #include <cuda_bf16.h>
