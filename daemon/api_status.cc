@@ -30,6 +30,10 @@ std::string render_model(const std::string& name, const ModelEntry& model) {
   field(out, "state", to_string(model.state));
   if (!model.failure.empty()) field(out, "failure", model.failure);
   if (!model.description.empty()) field(out, "description", model.description);
+  if (model.weight_bytes > 0) field(out, "weight_bytes", model.weight_bytes);
+  if (model.state == ModelState::loading && model.weight_bytes > 0) {
+    field(out, "loaded_bytes", model.loaded_bytes);
+  }
   if (!model.backend.empty()) field(out, "backend", model.backend);
   if (!model.backend_reason.empty()) field(out, "backend_reason", model.backend_reason);
   if (model.endpoint != nullptr) {

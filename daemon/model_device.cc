@@ -116,12 +116,13 @@ Result<Blocks> cuda_capacity(const Config& config, const ModelConfig& model, con
 }
 
 MakeBackend cuda_maker(const ModelConfig& model, int32_t device) {
-  return [dtype = model.params.dtype,
+  return [dtype = model.params.dtype, tensor_cores = model.params.tensor_core_attention,
           device](const ModelShape& shape) -> Result<std::unique_ptr<Backend>> {
     CudaBackendOptions options;
     options.shape = shape;
     options.dtype = dtype;
     options.device = device;
+    options.tensor_core_attention = tensor_cores;
     return make_cuda_backend(options);
   };
 }

@@ -10,6 +10,8 @@
 namespace parkd {
 namespace {
 
+constexpr std::chrono::seconds kProgressEvery{2};
+
 ChatEndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& card,
                                      Blocks capacity) {
   ChatEndpointOptions options;
@@ -81,6 +83,7 @@ Result<LoadedModel> ModelLoader::load_on(const std::shared_ptr<const ModelCard>&
   entry.endpoint = endpoint;
   entry.retention = model_.retention;
   entry.description = card->weight_types;
+  entry.weight_bytes = card->weight_bytes;
   entry.backend = device.description;
   entry.backend_reason = device.why;
   entry.device_refused = device.refused;
@@ -95,6 +98,17 @@ Result<LoadedModel> ModelLoader::load_on(const std::shared_ptr<const ModelCard>&
   options.share_prefixes = model_.params.prefix_caching;
   options.thread_stack_bytes = static_cast<size_t>(model_.pool.thread_stack_size_bytes);
   options.on_result = reports_.on_result;
+  options.on_loading = [this, &entry,
+                        last = std::chrono::steady_clock::now()](int64_t loaded_bytes) mutable {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last < kProgressEvery) return;
+    last = now;
+    entry.loaded_bytes = loaded_bytes;
+    reports_.card_ready(entry);
+    log_info(
+        "model.loading",
+        {{"model", model_.name}, {"mb", loaded_bytes >> 20}, {"of_mb", entry.weight_bytes >> 20}});
+  };
   LoadedModel loaded;
   for (const EngineDevice& each : device.devices) loaded.port.capacity.push_back(each.kv_blocks);
   PARKD_ASSIGN_OR_RETURN(loaded.engine,

@@ -29,8 +29,9 @@ struct LoadedModel {
 class ModelLoader {
  public:
   struct Reports {
-    // The file was read: submits can be tokenised and priced. Again, with another backend and
-    // price list, when the device had no room and the CPU is taken. Any thread.
+    // The file was read: submits can be tokenised and priced. Again as its weights are loaded, and
+    // with another backend and price list when the device had no room and the CPU is taken. Any
+    // thread.
     std::function<void(ModelEntry)> card_ready;
     std::function<void(GenerationResult)> on_result;  // the engine's results; a worker thread
   };

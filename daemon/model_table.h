@@ -17,6 +17,8 @@ struct ModelEntry {
   bool files_differ = false;                     // from those others answer under its name with
   std::shared_ptr<const ChatEndpoint> endpoint;  // once the file was read; null before
   std::string description;                       // of the weights: "Q4_1 x210, ..."
+  int64_t weight_bytes = 0;                      // in the file
+  int64_t loaded_bytes = 0;                      // of them, while the model is loading
   std::string backend;                           // "cpu avx512 bf16"; empty before it is chosen
   std::string backend_reason;                    // "no CUDA device: using cpu (...)"
   bool device_refused = false;                   // a CUDA device does not answer as the CPU does

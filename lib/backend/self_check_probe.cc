@@ -154,7 +154,7 @@ class Probe {
         backend_(std::move(backend)) {}
 
   Status load() {
-    PARKD_ASSIGN_OR_RETURN(ModelWeights weights, load_weights(card_, *backend_));
+    PARKD_ASSIGN_OR_RETURN(ModelWeights weights, load_weights(card_, *backend_, nullptr));
     model_ = std::make_unique<Model>(card_.shape, std::move(weights));
     int32_t next_block = 0;
     for (int32_t s = 0; s < kSequences; ++s) {

@@ -277,6 +277,8 @@ ModelParams read_params(const YamlSection& section) {
   if (section.has_value("prefill_chunk_size")) {
     params.prefill_chunk_size = section.integer32("prefill_chunk_size", 1, 65536);
   }
+  params.tensor_core_attention =
+      section.boolean("tensor_core_attention").value_or(params.tensor_core_attention);
   params.prefix_caching = section.boolean("prefix_caching").value_or(params.prefix_caching);
   read_sampling(section, params);
   return params;

@@ -78,6 +78,7 @@ struct ModelParams {
   int32_t block_size = 32;                    // tokens
   std::optional<int32_t> prefill_chunk_size;  // tokens; empty: daemon.step_tokens
   bool prefix_caching = true;                 // prompts that begin alike share KV blocks
+  bool tensor_core_attention = false;         // CUDA: prompts' attention by mma.sync
   // Sampling defaults of this model's jobs; empty: the model's own, else OpenAI's.
   std::optional<double> temperature;
   std::optional<double> top_p;

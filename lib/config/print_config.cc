@@ -85,6 +85,7 @@ void print_params(YamlWriter& y, int depth, const ModelParams& params) {
   y.number(depth, "max_num_seqs", params.max_num_seqs);
   y.number(depth, "block_size", params.block_size);
   y.optional_number(depth, "prefill_chunk_size", params.prefill_chunk_size);
+  y.raw(depth, "tensor_core_attention", params.tensor_core_attention ? "true" : "false");
   y.raw(depth, "prefix_caching", params.prefix_caching ? "true" : "false");
   y.optional_number(depth, "temperature", params.temperature);
   y.optional_number(depth, "top_p", params.top_p);

@@ -63,6 +63,9 @@ struct EngineOptions {
   bool share_prefixes = true;        // sequences that begin alike share KV blocks
   size_t thread_stack_bytes = 0;
   std::function<void(GenerationResult)> on_result;
+  // While make_engine() loads, on its thread: bytes of the weights that a device has so far; each
+  // device starts anew. May be empty.
+  std::function<void(int64_t loaded_bytes)> on_loading;
 };
 
 // One of the devices that hold the whole model each.

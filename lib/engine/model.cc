@@ -8,26 +8,37 @@
 
 namespace parkd {
 
-Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend) {
+Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend,
+                                  const LoadProgress& progress) {
   const ModelTensors& tensors = card.tensors;
+  int64_t loaded_bytes = 0;
+  const auto vector = [&](const TensorView& tensor) {
+    loaded_bytes += static_cast<int64_t>(tensor.bytes.size());
+    return backend.load_vector(tensor);
+  };
+  const auto matrix = [&](std::span<const TensorView> parts) {
+    for (const TensorView& part : parts) loaded_bytes += static_cast<int64_t>(part.bytes.size());
+    return backend.load_matrix(parts);
+  };
   ModelWeights weights;
-  PARKD_ASSIGN_OR_RETURN(weights.embedding, backend.load_matrix({&tensors.embedding, 1}));
+  PARKD_ASSIGN_OR_RETURN(weights.embedding, matrix({&tensors.embedding, 1}));
   for (const LayerTensors& from : tensors.layers) {
     const TensorView qkv[] = {from.q, from.k, from.v};
     const TensorView gate_up[] = {from.gate, from.up};
     LayerWeights layer;
-    PARKD_ASSIGN_OR_RETURN(layer.attention_norm, backend.load_vector(from.attention_norm));
-    PARKD_ASSIGN_OR_RETURN(layer.qkv, backend.load_matrix(qkv));
-    PARKD_ASSIGN_OR_RETURN(layer.attention_out, backend.load_matrix({&from.attention_out, 1}));
-    PARKD_ASSIGN_OR_RETURN(layer.ffn_norm, backend.load_vector(from.ffn_norm));
-    PARKD_ASSIGN_OR_RETURN(layer.gate_up, backend.load_matrix(gate_up));
-    PARKD_ASSIGN_OR_RETURN(layer.ffn_down, backend.load_matrix({&from.down, 1}));
+    PARKD_ASSIGN_OR_RETURN(layer.attention_norm, vector(from.attention_norm));
+    PARKD_ASSIGN_OR_RETURN(layer.qkv, matrix(qkv));
+    PARKD_ASSIGN_OR_RETURN(layer.attention_out, matrix({&from.attention_out, 1}));
+    PARKD_ASSIGN_OR_RETURN(layer.ffn_norm, vector(from.ffn_norm));
+    PARKD_ASSIGN_OR_RETURN(layer.gate_up, matrix(gate_up));
+    PARKD_ASSIGN_OR_RETURN(layer.ffn_down, matrix({&from.down, 1}));
     weights.layers.push_back(layer);
+    if (progress) progress(loaded_bytes);
   }
-  PARKD_ASSIGN_OR_RETURN(weights.output_norm, backend.load_vector(tensors.output_norm));
+  PARKD_ASSIGN_OR_RETURN(weights.output_norm, vector(tensors.output_norm));
   weights.head = weights.embedding;
   if (tensors.head) {
-    PARKD_ASSIGN_OR_RETURN(weights.head, backend.load_matrix({&*tensors.head, 1}));
+    PARKD_ASSIGN_OR_RETURN(weights.head, matrix({&*tensors.head, 1}));
   }
   return weights;
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "lib/base/status.h"
@@ -44,8 +45,14 @@ struct ModelBuffers {
   Buffer logits;          // (logit rows, vocab)
 };
 
-// Loads every weight the card lists into `backend`. Fails with the backend's Status.
-Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend);
+// Told of the file's bytes that are loaded so far, of ModelCard::weight_bytes; a few times a second
+// at most where layers are large. On the thread that loads.
+using LoadProgress = std::function<void(int64_t loaded_bytes)>;
+
+// Loads every weight the card lists into `backend`. Fails with the backend's Status. `progress` is
+// called after each layer; it may be empty.
+Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend,
+                                  const LoadProgress& progress);
 
 class Model {
  public:

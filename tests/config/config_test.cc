@@ -89,12 +89,14 @@ TEST(ConfigDefaults, an_explicit_block_size_and_chunk_are_honoured) {
   const ModelParams p =
       parsed(with_params("{block_size: 64, prefill_chunk_size: 512, dtype: f32, top_k: -1, "
                          "temperature: 0, top_p: 0.9, min_p: 0.05, device_ids: [0], "
-                         "frequency_penalty: 0.5, presence_penalty: -1, prefix_caching: false}"))
+                         "frequency_penalty: 0.5, presence_penalty: -1, prefix_caching: false, "
+                         "tensor_core_attention: true}"))
           .models[0]
           .params;
   EXPECT_EQ(p.block_size, 64);
   EXPECT_EQ(p.prefill_chunk_size, 512);
   EXPECT_FALSE(p.prefix_caching);
+  EXPECT_TRUE(p.tensor_core_attention);
   EXPECT_EQ(p.dtype, Dtype::f32);
   EXPECT_EQ(p.top_k, 0) << "-1 is off";
   EXPECT_EQ(p.temperature, 0.0);

@@ -29,7 +29,7 @@ class DecodingLane {
   DecodingLane(const ModelCard& card, bool graphs)
       : backend_(make_cuda_backend(backend_options(card, Dtype::f32, {"lane", 1, 0, 8, graphs}))
                      .value()),
-        model_(card.shape, load_weights(card, *backend_).value()) {
+        model_(card.shape, load_weights(card, *backend_, nullptr).value()) {
     EXPECT_TRUE(backend_->allocate_kv(kSequences, kBlockSize).ok());
     lane_ = backend_->make_lane().value();
     buffers_ = model_.make_buffers(*lane_, kSequences, kSequences);

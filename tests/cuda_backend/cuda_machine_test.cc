@@ -322,7 +322,7 @@ TEST_F(EmulatedMachine, two_devices_hold_a_model_each) {
     options.device = id;
     LoadedDevice device;
     device.backend = make_cuda_backend(options).value();
-    device.weights = load_weights(*card, *device.backend).value();
+    device.weights = load_weights(*card, *device.backend, nullptr).value();
     device.kv_blocks = Blocks{64};
     ASSERT_TRUE(device.backend->allocate_kv(64, kBlockSize).ok());
     model.shape = card->shape;

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "lib/engine/model.h"
+#include "tests/support/fake_backend.h"
 #include "tests/support/gguf_writer.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
@@ -110,6 +112,21 @@ TEST(ModelCard, a_model_without_a_head_uses_its_embedding) {
   TinyModelOptions options;
   options.tied = true;
   EXPECT_FALSE(testing::tiny_model_card(options)->tensors.head.has_value());
+}
+
+TEST(LoadWeights, tells_after_each_layer_how_many_bytes_are_loaded) {
+  const auto card = testing::tiny_model_card();
+  testing::FakeBackend backend;
+  std::vector<int64_t> told;
+  const auto weights =
+      load_weights(*card, backend, [&told](int64_t loaded_bytes) { told.push_back(loaded_bytes); });
+  ASSERT_TRUE(weights.ok()) << weights.status().to_string();
+  ASSERT_EQ(static_cast<int32_t>(told.size()), card->shape.n_layers);
+  EXPECT_GT(told.front(), 0);
+  EXPECT_LT(told.front(), told.back());
+  int64_t behind_bytes = static_cast<int64_t>(card->tensors.output_norm.bytes.size());
+  if (card->tensors.head) behind_bytes += static_cast<int64_t>(card->tensors.head->bytes.size());
+  EXPECT_EQ(told.back() + behind_bytes, card->weight_bytes);
 }
 
 TEST(ModelCard, a_written_model_reads_like_the_one_in_memory) {

@@ -22,7 +22,7 @@ class TeacherForcing {
   TeacherForcing(const ModelCard& card, std::unique_ptr<Backend> backend, int32_t tokens_max,
                  int32_t step_tokens)
       : backend_(std::move(backend)),
-        model_(card.shape, load_weights(card, *backend_).value()),
+        model_(card.shape, load_weights(card, *backend_, nullptr).value()),
         step_tokens_(step_tokens),
         blocks_(static_cast<size_t>(ceil_div(tokens_max, kBlockSize))) {
     PARKD_CHECK(backend_->allocate_kv(static_cast<int64_t>(blocks_.size()), kBlockSize).ok(), "kv");
