@@ -1,4 +1,5 @@
--- Only an empty queue may go: nothing is lost.
+-- Only an empty queue may go: no job and no result is lost. What an administrator set up is (tenants, models,
+-- limits, settings), and the accounts of batches.
 DO $$
 BEGIN
   IF EXISTS (SELECT FROM parkd.jobs) OR EXISTS (SELECT FROM parkd.mailbox)

@@ -45,6 +45,9 @@ BEGIN
    WHERE f.system_identifier <> v_system OR f.timeline <> parkd.timeline_v1()
       OR f.server_start <> pg_postmaster_start_time();
   IF FOUND AND (v_before.system_identifier <> v_system OR v_before.timeline <> parkd.timeline_v1()) THEN
+    -- What the lost part of history drew from them is in readers' cursors: no such number may come again.
+    PERFORM setval(s.name, nextval(s.name) + (1::bigint << 32))
+       FROM (VALUES ('parkd.message_sequence'::regclass), ('parkd.jobs_id_seq')) s(name);
     PERFORM parkd.disown_v1(v_before.system_identifier <> v_system);
   END IF;
   SELECT f.epoch INTO STRICT v_epoch FROM parkd.fence f;
@@ -67,7 +70,7 @@ BEGIN
             WHERE p_all OR x.timeline <> parkd.timeline_v1() RETURNING x.id LOOP
     -- jobs_claimed
     n := n + coalesce(parkd.unclaim_v1(ARRAY(
-      SELECT j.id FROM parkd.jobs j WHERE j.daemon_id = d.id AND j.state = 'claimed' FOR UPDATE), v_now), 0);
+      SELECT j.id FROM parkd.jobs j WHERE j.daemon_id = d.id AND j.state = 'claimed' FOR UPDATE SKIP LOCKED), v_now), 0);
   END LOOP;
   RETURN n;
 END $$;
@@ -120,18 +123,18 @@ END $$;
 
 -- --- claims that come back --------------------------------------------------------------------
 
--- Puts claimed jobs back into the queue, whoever's they were; those whose cancel was asked for end. Not
--- fenced: for callers that know. No evidence of poison: who was in the engine, the daemon itself tells when
--- it is back. Returns how many.
+-- Puts claimed jobs back into the queue, whoever's they were; those whose cancel was asked for end. What
+-- somebody else holds (held_v1) stays claimed. Not fenced: for callers that know. No evidence of poison: who
+-- was in the engine, the daemon itself tells when it is back. Returns how many.
 CREATE FUNCTION parkd.unclaim_v1(p_ids bigint[], p_now timestamptz)
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-DECLARE n bigint; v_models text[]; v_cancelled bigint[];
+DECLARE n bigint; v_models text[]; v_cancelled bigint[]; v_held bigint[] := parkd.held_v1(p_ids, true);
 BEGIN
   WITH back AS (
     UPDATE parkd.jobs j SET state = 'queued', daemon_id = NULL, claimed_at = NULL
-     WHERE j.id = ANY (p_ids) AND j.daemon_id IS NOT NULL
+     WHERE j.id = ANY (p_ids) AND j.daemon_id IS NOT NULL AND j.id <> ALL (v_held)
     RETURNING j.id, j.model, j.cancel_at)
   SELECT count(*), array_agg(DISTINCT b.model) FILTER (WHERE b.cancel_at IS NULL),
          array_agg(b.id) FILTER (WHERE b.cancel_at IS NOT NULL)
@@ -142,14 +145,19 @@ BEGIN
   RETURN n;
 END $$;
 
--- Claims of this daemon that it does not know of: the answer to the claim was lost on the way.
-CREATE FUNCTION parkd.return_unknown_claims_v1(p_daemon bigint, p_known bigint[], p_now timestamptz DEFAULT NULL)
-RETURNS bigint LANGUAGE sql SECURITY DEFINER
+-- Claims of this daemon that it does not know of: the answer to the claim was lost on the way. Returns how
+-- many went back, and how many are held and must be asked for again.
+CREATE FUNCTION parkd.return_unknown_claims_v1(p_daemon bigint, p_known bigint[], p_now timestamptz DEFAULT NULL,
+                                               OUT returned bigint, OUT held bigint)
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
-  SELECT parkd.unclaim_v1(array_agg(j.id ORDER BY j.id), coalesce(p_now, clock_timestamp())) FROM parkd.jobs j
-   WHERE j.daemon_id = p_daemon AND j.state = 'claimed' AND j.id <> ALL (p_known);
-$$;
+DECLARE v_ids bigint[] := ARRAY(SELECT j.id FROM parkd.jobs j
+  WHERE j.daemon_id = p_daemon AND j.state = 'claimed' AND j.id <> ALL (p_known));
+BEGIN
+  returned := parkd.unclaim_v1(v_ids, coalesce(p_now, clock_timestamp()));
+  held := cardinality(v_ids) - returned;
+END $$;
 
 -- A daemon leaves for good: what it still holds goes back at once.
 CREATE FUNCTION parkd.unregister_v1(p_daemon bigint, p_now timestamptz DEFAULT NULL)
@@ -163,13 +171,15 @@ BEGIN
   PERFORM parkd.return_unknown_claims_v1(p_daemon, '{}', p_now);
 END $$;
 
--- Jobs whose daemon is gone go back; a daemon is gone when it said so or was silent for its ttl.
+-- Jobs whose daemon is gone go back; a daemon is gone when it said so or was silent for its ttl. What somebody
+-- holds goes back in a later call.
 CREATE FUNCTION parkd.rescue_v1(p_now timestamptz DEFAULT NULL)
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_bitmapscan = off AS $$
 DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); n bigint := 0; d record;
 BEGIN
+  IF NOT parkd.my_turn_v1() THEN RETURN 0; END IF;
   UPDATE parkd.daemons x SET lost_at = v_now WHERE x.lost_at IS NULL AND x.beat_at + x.ttl <= v_now;
   FOR d IN SELECT x.id, x.lost_at FROM parkd.daemons x WHERE x.lost_at IS NOT NULL LOOP
     -- jobs_claimed

@@ -47,18 +47,34 @@ BEGIN
   holds := coalesce(holds, false);
 END $$;
 
+-- Makes the key this job's, unless it is another's. Locked either way.
+CREATE FUNCTION parkd.hold_key_v1(p_tenant text, p_key text, p_job bigint, p_hash text, p_now timestamptz,
+                                  OUT fresh bool, OUT job_id bigint, OUT content_hash text)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+  INSERT INTO parkd.idempotency AS k (tenant, key, job_id, check_at, content_hash)
+    VALUES (p_tenant, p_key, p_job, p_now + interval '24 hours', p_hash) ON CONFLICT DO NOTHING;
+  fresh := FOUND;
+  IF fresh THEN RETURN; END IF;
+  SELECT k.job_id, k.content_hash INTO STRICT job_id, content_hash FROM parkd.idempotency k
+   WHERE k.tenant = p_tenant AND k.key = p_key FOR UPDATE;
+END $$;
+
 -- Many submits in one commit. p_group says which of them a row belongs to: a group is accepted whole or
 -- not at all, and the refusal of one does not touch the others. What is left out ('' or NULL: mailbox_key,
 -- seed, retention) is filled in here. Of a refused group come rows with a refusal: other_content, sealed,
 -- over (n1: the batch's deadline), deadline, full (n1 members, n2 new, n3 limit), depth (likewise); the
--- smallest row_index names the culprit.
+-- smallest row_index names the culprit. With p_skip a group whose key or batch somebody else has locked for
+-- more than a moment is refused as held, to be sent again.
 CREATE FUNCTION parkd.submit_v1(
   p_group int[], p_model text[], p_tenant text[], p_priority text[], p_mailbox_key text[],
   p_custom_id text[], p_batch_id text[], p_metadata text[], p_idempotency_key text[],
   p_endpoint text[], p_body text[], p_seed bigint[], p_run_at_us bigint[], p_deadline_us bigint[],
   p_run_timeout_s bigint[], p_retention_us bigint[], p_max_attempts int[], p_n_choices int[], p_prompt_tokens int[],
   p_max_new_tokens int[], p_exact bool[], p_keyed bool, p_batched bool, p_retention_default_us bigint,
-  p_batch_jobs_max bigint, p_now timestamptz DEFAULT NULL)
+  p_batch_jobs_max bigint, p_now timestamptz DEFAULT NULL, p_skip bool DEFAULT false)
 RETURNS TABLE (row_index int, job_id bigint, mailbox_key text, existed bool, finished bool, refusal text,
                n1 bigint, n2 bigint, n3 bigint)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -70,6 +86,7 @@ DECLARE
   v_boxes text[];              -- per row: its mailbox key
   v_mine  bigint[] := '{}';    -- keys of this call: their jobs are not there yet
   v_bad   int[] := '{}';       -- refused groups
+  v_wait  int[] := '{}';       -- of them those with a key that is held
   v_hash  text;
   v_batch parkd.batches;
   v_taken bigint;
@@ -81,7 +98,9 @@ DECLARE
   r       record;
   a       record;
   v_key   record;
+  v_held  bool;
 BEGIN
+  IF p_skip THEN PERFORM set_config('lock_timeout', '1ms', true); END IF;   -- 0 would be: for ever
   SELECT array_agg(nextval('parkd.jobs_id_seq') ORDER BY u.i),
          array_agg(coalesce(nullif(u.m, ''), 'mb-' || left(replace(gen_random_uuid()::text, '-', ''), 24)) ORDER BY u.i)
     INTO v_ids, v_boxes FROM unnest(p_mailbox_key) WITH ORDINALITY u(m, i);
@@ -93,11 +112,23 @@ BEGIN
         nullif(p_metadata[r.i], '')::json, p_body[r.i]::json, p_priority[r.i]::parkd.priority, p_seed[r.i],
         parkd.from_us_v1(p_run_at_us[r.i]), parkd.from_us_v1(p_deadline_us[r.i]),
         make_interval(secs => p_run_timeout_s[r.i]), p_retention_us[r.i] * interval '1 microsecond', p_max_attempts[r.i]);
-      INSERT INTO parkd.idempotency AS k (tenant, key, job_id, check_at, content_hash)
-        VALUES (r.t, r.k, v_ids[r.i], v_now + interval '24 hours', v_hash) ON CONFLICT DO NOTHING;
-      IF FOUND THEN v_mine := v_mine || v_ids[r.i]; CONTINUE; END IF;
-      SELECT k.job_id, k.content_hash INTO STRICT v_key FROM parkd.idempotency k
-       WHERE k.tenant = r.t AND k.key = r.k FOR UPDATE;
+      IF NOT p_skip THEN
+        SELECT * INTO STRICT v_key FROM parkd.hold_key_v1(r.t, r.k, v_ids[r.i], v_hash, v_now);
+      ELSIF r.g = ANY (v_wait) THEN
+        v_ids[r.i] := NULL;
+        CONTINUE;
+      ELSE
+        BEGIN
+          SELECT * INTO STRICT v_key FROM parkd.hold_key_v1(r.t, r.k, v_ids[r.i], v_hash, v_now);
+        EXCEPTION WHEN lock_not_available THEN
+          v_ids[r.i] := NULL; v_bad := v_bad || r.g; v_wait := v_wait || r.g;
+          row_index := r.i - 1; job_id := NULL; mailbox_key := NULL; existed := false; finished := false;
+          refusal := 'held';
+          RETURN NEXT;
+          CONTINUE;
+        END;
+      END IF;
+      IF v_key.fresh THEN v_mine := v_mine || v_ids[r.i]; CONTINUE; END IF;
       IF v_key.job_id = ANY (v_mine) THEN
         SELECT true AS holds, false AS finished, v_boxes[array_position(v_ids, v_key.job_id)] AS mailbox_key INTO a;
       ELSE
@@ -127,13 +158,21 @@ BEGIN
               WHERE u.b <> '' AND u.id IS NOT NULL GROUP BY u.b, u.t, u.g ORDER BY u.b, u.t, u.g LOOP
       IF (v_asked_b, v_asked_t) IS DISTINCT FROM (r.b, r.t) THEN
         v_asked_b := r.b; v_asked_t := r.t;
-        SELECT * INTO v_batch FROM parkd.batches b WHERE b.id = r.b AND b.tenant = r.t FOR UPDATE;
+        v_held := false;
+        IF p_skip THEN
+          SELECT * INTO v_batch FROM parkd.batches b WHERE b.id = r.b AND b.tenant = r.t FOR UPDATE SKIP LOCKED;
+          v_held := NOT FOUND AND EXISTS (SELECT FROM parkd.batches b WHERE b.id = r.b AND b.tenant = r.t);
+        ELSE
+          SELECT * INTO v_batch FROM parkd.batches b WHERE b.id = r.b AND b.tenant = r.t FOR UPDATE;
+        END IF;
         v_taken := v_batch.total;
         v_max := (SELECT least(p_batch_jobs_max, x.max_batch_jobs) FROM parkd.settings x);
       END IF;
-      CONTINUE WHEN v_batch.id IS NULL;
+      CONTINUE WHEN v_batch.id IS NULL AND NOT v_held;
       refusal := NULL; v_at := r.members[1]; n1 := NULL; n2 := NULL; n3 := NULL;
-      IF v_batch.sealed_at IS NOT NULL THEN
+      IF v_held THEN
+        refusal := 'held';
+      ELSIF v_batch.sealed_at IS NOT NULL THEN
         refusal := 'sealed';
       ELSIF v_batch.deadline <= v_now THEN
         refusal := 'over'; n1 := parkd.us_v1(v_batch.deadline);
@@ -221,7 +260,7 @@ BEGIN
 END $$;
 
 -- The limit is compared with the last sample of the depth, never with a count of rows. Bound: it is passed
--- by at most what is submitted within one sampling period (maintain_v1 samples every 5 s while there is a
+-- by at most what is submitted within one sampling period (housekeeping samples every 5 s while there is a
 -- limit), plus what was open in other transactions. What happens when it is full the submitter chooses:
 -- SET parkd.on_full = 'wait' waits until there is room (statement_timeout bounds it; READ COMMITTED only),
 -- 'refuse' fails at once; without it the row's on_full counts.

@@ -67,7 +67,8 @@ BEGIN
     END IF;
     IF v_first = v_last THEN
       -- Alone, a tenant pays nothing: whoever comes next starts level with it.
-      UPDATE parkd.shares s SET tags = '{}' WHERE s.model = p_model AND s.tags <> '{}';
+      UPDATE parkd.shares s SET tags = '{}' WHERE s.model = (
+        SELECT x.model FROM parkd.shares x WHERE x.model = p_model AND x.tags <> '{}' FOR UPDATE SKIP LOCKED);
       v_ids := v_ids || ARRAY(SELECT j.id FROM parkd.jobs j
          WHERE j.model = p_model AND j.tenant = v_first AND j.state = 'queued' AND j.priority <> 'critical'
            AND j.order_key >= coalesce((v_marks ->> v_first)::timestamptz, '-infinity')
@@ -282,15 +283,23 @@ END $$;
 
 -- --- giving back ----------------------------------------------------------------------------------
 
--- A spent attempt clears the poison notes: the job ran, and the process lived. A job whose cancel was asked for meanwhile ends instead; its (tenant, mailbox_key) say so.
+-- A spent attempt clears the poison notes: the job ran, and the process lived. A job whose cancel was asked for
+-- meanwhile ends instead; its (tenant, mailbox_key) say so. p_skip as in finish_v1: an item that is held stays
+-- as it is, and its row says so.
 CREATE FUNCTION parkd.release_v1(p_ids bigint[], p_leases bigint[], p_spend bool[], p_run_at_us bigint[],
-                                 p_now timestamptz DEFAULT NULL)
-RETURNS TABLE (job_id bigint, run_lease bigint, model text, tenant text, mailbox_key text)
+                                 p_now timestamptz DEFAULT NULL, p_skip bool DEFAULT false)
+RETURNS TABLE (job_id bigint, run_lease bigint, model text, tenant text, mailbox_key text, held bool)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); r record;
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_held bigint[] := '{}'; r record;
 BEGIN
+  IF p_skip THEN
+    v_held := parkd.held_v1(p_ids, true);
+    RETURN QUERY SELECT i.id, i.lease, NULL::text, NULL::text, NULL::text, true FROM unnest(p_ids, p_leases) i(id, lease)
+                  WHERE i.id = ANY (v_held);
+  END IF;
+  held := false;
   FOR r IN
     UPDATE parkd.jobs j
        SET state = CASE WHEN j.cancel_at IS NULL AND i.run_at > v_now THEN 'scheduled' ELSE 'queued' END::parkd.job_state,
@@ -301,7 +310,7 @@ BEGIN
            interruptions = CASE WHEN i.spend THEN 0 ELSE j.interruptions END
       FROM (SELECT u.id, u.lease, u.spend, parkd.from_us_v1(u.run_at_us) AS run_at
               FROM unnest(p_ids, p_leases, p_spend, p_run_at_us) u(id, lease, spend, run_at_us)) i
-     WHERE j.id = i.id AND j.run_lease = i.lease AND j.daemon_id IS NOT NULL
+     WHERE j.id = i.id AND j.run_lease = i.lease AND j.daemon_id IS NOT NULL AND j.id <> ALL (v_held)
     RETURNING j.id, j.run_lease, j.model, j.state, j.cancel_at
   LOOP
     job_id := r.id; run_lease := r.run_lease; model := NULL; tenant := NULL; mailbox_key := NULL;

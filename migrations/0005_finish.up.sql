@@ -9,19 +9,21 @@ SET search_path = pg_catalog, parkd, pg_temp AS $$
 $$;
 
 -- Ends claimed jobs: job out, message and history in, batch counters moved, one statement, fenced.
--- answer: 0 finished_now, 1 already_by_this_lease, 2 lease_lost. An item that was finished may also be
--- listed as 1: the smaller answer counts.
+-- answer: 0 finished_now, 1 already_by_this_lease, 2 lease_lost, 3 held. An item that was finished may also
+-- be listed as 1: the smaller answer counts. With p_skip it waits for no row: an item whose job or batch
+-- somebody else has locked is held and left as it is.
 CREATE FUNCTION parkd.finish_v1(
   p_ids bigint[], p_leases bigint[], p_outcomes text[], p_codes text[], p_messages text[],
   p_params text[], p_status int[], p_bodies text[], p_prompt int[], p_completion int[],
-  p_units bigint[], p_queue_us bigint[], p_run_us bigint[], p_now timestamptz DEFAULT NULL)
+  p_units bigint[], p_queue_us bigint[], p_run_us bigint[], p_now timestamptz DEFAULT NULL, p_skip bool DEFAULT false)
 RETURNS TABLE (job_id bigint, run_lease bigint, answer int, tenant text, mailbox_key text)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_n int;
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_n int; v_held bigint[] := '{}';
 BEGIN
   PERFORM parkd.enter_finish_v1();
+  IF p_skip THEN v_held := parkd.held_v1(p_ids, false); END IF;
   RETURN QUERY
   WITH i AS (
     SELECT * FROM unnest(p_ids, p_leases, p_outcomes, p_codes, p_messages, p_params, p_status, p_bodies,
@@ -31,7 +33,7 @@ BEGIN
     DELETE FROM parkd.jobs j USING i
      -- daemon_id IS NOT NULL is state = 'claimed' (a CHECK says so), in words that keep the planner
      -- from walking jobs_claimed when its statistics believe that few are claimed
-     WHERE j.id = i.id AND j.run_lease = i.lease AND j.daemon_id IS NOT NULL
+     WHERE j.id = i.id AND j.run_lease = i.lease AND j.daemon_id IS NOT NULL AND j.id <> ALL (v_held)
     RETURNING j.id, j.run_lease, j.created_at,
       CASE WHEN j.batch_id IS NULL OR j.deadline IS NULL THEN v_now + j.retention
            -- done early, a member stays until the reader of the whole batch can have come
@@ -88,7 +90,8 @@ BEGIN
   IF v_n < cardinality(p_ids) THEN
     RETURN QUERY
     SELECT i.id, i.lease, CASE WHEN i.lease <> 0 AND EXISTS (
-               SELECT FROM parkd.history h WHERE h.job_id = i.id AND h.run_lease = i.lease) THEN 1 ELSE 2 END,
+               SELECT FROM parkd.history h WHERE h.job_id = i.id AND h.run_lease = i.lease) THEN 1
+             WHEN i.id = ANY (v_held) THEN 3 ELSE 2 END,
            NULL::text, NULL::text
       FROM unnest(p_ids, p_leases) i(id, lease);
   END IF;
@@ -97,6 +100,27 @@ BEGIN
       SELECT DISTINCT h.tenant, h.mailbox_key FROM unnest(p_ids) i(id) JOIN parkd.history h ON h.job_id = i.id) k
      WHERE octet_length(k.tenant) + octet_length(k.mailbox_key) < 7900;
   END IF;
+END $$;
+
+-- Of these live jobs those that somebody else holds: the row, or the row of its batch (p_cancelled: that
+-- one only where a cancel was asked for), is locked. The others, and their batches, are locked when this
+-- returns; it waits for nobody. A session that idles in a transaction holds up what it touched, nothing else.
+-- jobs_pkey, batches_pkey.
+CREATE FUNCTION parkd.held_v1(p_ids bigint[], p_cancelled bool) RETURNS bigint[] LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE v_free bigint[]; v_batches text[];
+BEGIN
+  v_free := ARRAY(SELECT j.id FROM parkd.jobs j WHERE j.id = ANY (p_ids) FOR UPDATE SKIP LOCKED);
+  v_batches := ARRAY(
+    SELECT b.id FROM parkd.batches b
+     WHERE b.id IN (SELECT j.batch_id FROM parkd.jobs j
+                     WHERE j.id = ANY (v_free) AND (NOT p_cancelled OR j.cancel_at IS NOT NULL)) FOR UPDATE SKIP LOCKED);
+  RETURN ARRAY(
+    SELECT j.id FROM parkd.jobs j
+     WHERE j.id = ANY (p_ids) AND (j.id <> ALL (v_free) OR (
+       (NOT p_cancelled OR j.cancel_at IS NOT NULL) AND j.batch_id <> ALL (v_batches)
+       AND EXISTS (SELECT FROM parkd.batches b WHERE b.id = j.batch_id AND b.tenant = j.tenant))));
 END $$;
 
 -- Looks at the fence, then announces that this transaction is about to draw message sequences above

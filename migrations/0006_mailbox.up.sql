@@ -3,11 +3,17 @@
 -- The largest message sequence below which nothing can appear any more. Sequences are drawn before
 -- the commit, so a message may become visible after one with a larger sequence; a cursor that went
 -- past the horizon could skip it. Order matters: the counter first, then the finishes in flight, and
--- the caller reads messages in a LATER statement (its snapshot then has every finish that ended).
+-- the caller reads messages in a LATER statement (its snapshot then has every finish that ended). Not on a
+-- standby: the locks are the primary's.
 CREATE FUNCTION parkd.horizon_v1() RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off AS $$
 DECLARE v_top bigint; v_back bigint;
 BEGIN
+  IF pg_is_in_recovery() THEN
+    RAISE EXCEPTION USING ERRCODE = 'read_only_sql_transaction',
+      MESSAGE = 'a standby does not see which results are still being stored: a cursor could skip them',
+      HINT = 'Fetch from the primary, or SELECT from parkd.results without a cursor.';
+  END IF;
   SELECT s.last_value - (NOT s.is_called)::int INTO v_top FROM parkd.message_sequence s;
   -- a lock on x says: I shall draw sequences >= x. Distance back from v_top + 1, modulo 2^32.
   SELECT max(((v_top + 1) & 4294967295) - l.objid::bigint + CASE
@@ -35,15 +41,18 @@ BEGIN
    ORDER BY m.sequence LIMIT p_limit;
 END $$;
 
--- Removes messages and returns those that were still there. Whoever loses the answer to the commit asks
+-- Removes messages and returns those that were still there. It waits for nobody: a message in another open
+-- take is that one's, and here again should that be rolled back. Whoever loses the answer to the commit asks
 -- pg_xact_status what became of it. mailbox_key.
 CREATE FUNCTION parkd.take_v1(p_tenant text, p_key text, p_sequences bigint[], p_now timestamptz DEFAULT NULL)
 RETURNS SETOF parkd.mailbox LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
   DELETE FROM parkd.mailbox m
-   WHERE m.mailbox_key = p_key AND m.tenant = p_tenant AND m.sequence = ANY (p_sequences)
-     AND m.expires_at > coalesce(p_now, clock_timestamp())
+   WHERE m.mailbox_key = p_key AND m.tenant = p_tenant AND m.sequence = ANY (ARRAY(
+     SELECT x.sequence FROM parkd.mailbox x
+      WHERE x.mailbox_key = p_key AND x.tenant = p_tenant AND x.sequence = ANY (p_sequences)
+        AND x.expires_at > coalesce(p_now, clock_timestamp()) FOR UPDATE SKIP LOCKED))
   RETURNING m.*;
 $$;
 

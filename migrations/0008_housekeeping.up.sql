@@ -1,40 +1,49 @@
--- 0008: housekeeping: one daemon at a time does it for all.
+-- 0008: housekeeping. Each function is a step of its own, a transaction for its caller, and bounded a call: what
+-- one of them fails at, or waits for, undoes nothing of another. One daemon at a time does a step for all; the
+-- others find nothing to do. None waits for a row that somebody else holds: a later call finds it.
+-- (rescue_v1 and promote_v1 in 0002 and 0004 are such steps too.)
 
--- One daemon at a time; bounded work a call. The others get zeros.
-CREATE FUNCTION parkd.maintain_v1(p_history interval DEFAULT '30 days', p_idempotency interval DEFAULT '24 hours',
-                                  p_now timestamptz DEFAULT NULL)
-RETURNS TABLE (messages bigint, history_rows bigint, deadlines_missed bigint, rescued bigint,
-               promoted_models text[], ended_tenants text[], ended_keys text[], to_vacuum text[], piled_up text)
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, parkd, pg_temp SET timezone = 'UTC' SET lock_timeout = '2s'
+CREATE FUNCTION parkd.my_turn_v1() RETURNS bool LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, parkd, pg_temp AS $$ SELECT pg_try_advisory_xact_lock(1886540395, 2) $$;
+
+-- Waiting jobs whose deadline has passed end. (tenant, mailbox_key) of each. jobs_deadline, batches_pkey.
+CREATE FUNCTION parkd.end_overdue_v1(p_now timestamptz DEFAULT NULL)
+RETURNS TABLE (tenant text, mailbox_key text) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_ids bigint[];
+BEGIN
+  IF NOT parkd.my_turn_v1() THEN RETURN; END IF;
+  -- Members of a batch that is held do not count: others behind them are overdue too.
+  v_ids := ARRAY(
+    SELECT j.id FROM parkd.jobs j
+     WHERE j.deadline <= v_now AND j.state <> 'claimed'
+       AND NOT EXISTS (SELECT FROM parkd.batches b WHERE b.id = j.batch_id AND b.tenant = j.tenant)
+     ORDER BY j.deadline LIMIT 1000 FOR UPDATE OF j SKIP LOCKED);
+  v_ids := v_ids || ARRAY(
+    SELECT j.id FROM parkd.jobs j JOIN parkd.batches b ON b.id = j.batch_id AND b.tenant = j.tenant
+     WHERE j.deadline <= v_now AND j.state <> 'claimed'
+     ORDER BY j.deadline LIMIT 1000 - cardinality(v_ids) FOR UPDATE SKIP LOCKED);
+  RETURN QUERY SELECT * FROM parkd.end_waiting_v1(v_ids, 'deadline_missed', v_now);
+END $$;
+
+-- Batches whose deadline has passed are sealed; old ones, and idempotency keys that hold no more, go. A
+-- thousand of each. batches_open, batches_finished, idempotency_check.
+CREATE FUNCTION parkd.tidy_v1(p_history interval DEFAULT '30 days', p_idempotency interval DEFAULT '24 hours',
+                              p_now timestamptz DEFAULT NULL)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); r record;
 BEGIN
-  messages := 0; history_rows := 0; deadlines_missed := 0; rescued := 0;
-  IF NOT pg_try_advisory_xact_lock(1886540395, 2) THEN RETURN NEXT; RETURN; END IF;
-  PERFORM parkd.ensure_partitions_v1(p_now);
-
-  -- jobs_scheduled
-  promoted_models := parkd.promote_v1(v_now);
-
-  -- jobs_deadline
-  SELECT count(*), array_agg(e.tenant), array_agg(e.mailbox_key)
-    INTO deadlines_missed, ended_tenants, ended_keys FROM parkd.end_waiting_v1(ARRAY(
-    SELECT j.id FROM parkd.jobs j WHERE j.deadline <= v_now AND j.state <> 'claimed'
-     ORDER BY j.deadline LIMIT 1000 FOR UPDATE SKIP LOCKED), 'deadline_missed', v_now) e;
-
-  rescued := parkd.rescue_v1(v_now);
-  SELECT coalesce(sum(d.dropped), 0) INTO messages FROM parkd.drop_before_v1('mailbox', interval '0', v_now) d(dropped);
-  SELECT coalesce(sum(d.dropped), 0) INTO history_rows FROM parkd.drop_before_v1('history', p_history, v_now) d(dropped);
-
-  -- batches_open, batches_finished
+  IF NOT parkd.my_turn_v1() THEN RETURN; END IF;
   PERFORM parkd.seal_batch_v1(b.id, b.tenant, v_now) FROM (
     SELECT x.id, x.tenant FROM parkd.batches x WHERE x.sealed_at IS NULL AND x.deadline <= v_now
-     ORDER BY x.deadline LIMIT 1000) b;
+     ORDER BY x.deadline LIMIT 1000 FOR UPDATE SKIP LOCKED) b;
   DELETE FROM parkd.batches d WHERE d.id = ANY (ARRAY(
     SELECT x.id FROM parkd.batches x
      WHERE x.finished_at <= v_now - p_history AND greatest(x.finished_at, x.deadline) + x.retention + p_history <= v_now
-     ORDER BY x.finished_at LIMIT 1000));
+     ORDER BY x.finished_at LIMIT 1000 FOR UPDATE SKIP LOCKED));
 
   FOR r IN SELECT k.tenant, k.key, k.job_id FROM parkd.idempotency k WHERE k.check_at <= v_now
             ORDER BY k.check_at LIMIT 1000 FOR UPDATE SKIP LOCKED LOOP
@@ -45,47 +54,66 @@ BEGIN
       DELETE FROM parkd.idempotency k WHERE k.tenant = r.tenant AND k.key = r.key;
     END IF;
   END LOOP;
-  IF EXISTS (SELECT FROM parkd.limits) THEN PERFORM parkd.sample_depth_v1(p_now, interval '5 seconds'); END IF;
-
-  SELECT array_agg(h.name) FILTER (WHERE h.vacuum_helps AND pg_has_role(session_user, h.owner, 'USAGE')),
-         string_agg(format('%s has %s dead rows of %s%s', h.name, h.dead, h.live + h.dead,
-           CASE WHEN NOT h.vacuum_helps THEN ', which no vacuum can remove while ' || coalesce(h.held_by, 'an old snapshot is open')
-                WHEN NOT pg_has_role(session_user, h.owner, 'USAGE')
-                THEN format(', and %s may not vacuum it: autovacuum must', session_user) END), '; ')
-           FILTER (WHERE NOT h.vacuum_helps OR NOT pg_has_role(session_user, h.owner, 'USAGE'))
-    INTO to_vacuum, piled_up FROM parkd.health_v1() h WHERE h.needs_vacuum;
-  RETURN NEXT;
 END $$;
 
--- Drops the partitions nothing of which is wanted any more, at most four a call; says how many rows each
--- held (an estimate for large ones). A message's partition says when it expired; a history row stays
--- p_keep after its message expired, so its partition is looked into.
-CREATE FUNCTION parkd.drop_before_v1(p_table text, p_keep interval, p_now timestamptz)
-RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, parkd, pg_temp SET timezone = 'UTC' SET lock_timeout = '2s' AS $$
-DECLARE r record; n bigint; v_wanted bool; v_dropped int := 0;
+-- --- partitions that have passed ---------------------------------------------------------------
+
+-- What is known of them, so that they are not looked at every few seconds.
+CREATE TABLE parkd.past_partitions (
+  name        text PRIMARY KEY,
+  last_expiry timestamptz,     -- of a partition of the history: no message of its rows expires later
+  retry_at    timestamptz      -- somebody was reading when it should have gone
+);
+
+-- Drops the oldest partition nothing of which is wanted any more: one a call, for the lock on the whole table
+-- that this takes is kept to the end of the transaction. Whoever comes meanwhile waits behind it, so it gives up
+-- after a tenth of a second and comes back to this partition five minutes later. Says how many rows were in it
+-- (an estimate for a large one): a row when one was dropped. A message's partition says when it expired; a
+-- history row stays p_keep after its message expired, so the last of them counts.
+-- DETACH ... CONCURRENTLY would take no such lock, but the owner alone can do it, outside of any function, and
+-- while it waits for the readers (a backup: hours) nobody can attach the partition that a finish needs.
+CREATE FUNCTION parkd.drop_past_partition_v1(p_table text, p_keep interval, p_now timestamptz DEFAULT NULL)
+RETURNS TABLE (name text, n_rows bigint) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET timezone = 'UTC' SET lock_timeout = '100ms' AS $$
+#variable_conflict use_column
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); r record; v_last timestamptz;
         v_width interval := CASE p_table WHEN 'history' THEN interval '7 days' ELSE interval '1 day' END;
 BEGIN
-  FOR r IN SELECT c.relname, c.relpages, c.reltuples FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+  IF NOT parkd.my_turn_v1() THEN RETURN; END IF;
+  FOR r IN SELECT c.relname::text AS relname, c.relpages, c.reltuples, p.last_expiry
+             FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid LEFT JOIN parkd.past_partitions p ON p.name = c.relname
             WHERE i.inhparent = ('parkd.' || p_table)::regclass
-              AND to_timestamp(right(c.relname, 8), 'YYYYMMDD') + v_width <= p_now
+              AND to_timestamp(right(c.relname, 8), 'YYYYMMDD') + v_width <= v_now
+              AND coalesce(p.retry_at <= v_now, true) AND coalesce(p.last_expiry + p_keep <= v_now, true)
             ORDER BY right(c.relname, 8) LOOP
-    EXIT WHEN v_dropped >= 4;
-    IF p_keep > interval '0' THEN
-      EXECUTE format('SELECT EXISTS (SELECT FROM parkd.%I WHERE expires_at + $1 > $2)', r.relname)
-        INTO v_wanted USING p_keep, p_now;
-      CONTINUE WHEN v_wanted;
-    END IF;
-    IF r.relpages < 1000 THEN
-      EXECUTE format('SELECT count(*) FROM parkd.%I', r.relname) INTO n;
-    ELSE
-      n := r.reltuples;
-    END IF;
-    EXECUTE format('DROP TABLE parkd.%I', r.relname);
-    v_dropped := v_dropped + 1;
-    RETURN NEXT n;
+    BEGIN
+      IF p_table = 'history' THEN      -- a scan; again only when that time has come: a delivery may have added rows
+        EXECUTE format('SELECT max(expires_at) FROM parkd.%I', r.relname) INTO v_last;
+        IF v_last + p_keep > v_now THEN
+          INSERT INTO parkd.past_partitions AS p (name, last_expiry) VALUES (r.relname, v_last)
+            ON CONFLICT (name) DO UPDATE SET last_expiry = excluded.last_expiry;
+          CONTINUE;
+        END IF;
+      END IF;
+      IF r.relpages < 1000 THEN
+        EXECUTE format('SELECT count(*) FROM parkd.%I', r.relname) INTO n_rows;
+      ELSE
+        n_rows := r.reltuples;
+      END IF;
+      EXECUTE format('DROP TABLE parkd.%I', r.relname);
+    EXCEPTION WHEN lock_not_available THEN
+      INSERT INTO parkd.past_partitions AS p (name, retry_at) VALUES (r.relname, v_now + interval '5 minutes')
+        ON CONFLICT (name) DO UPDATE SET retry_at = excluded.retry_at;
+      RETURN;                          -- the next one would wait for the same reader
+    END;
+    DELETE FROM parkd.past_partitions p WHERE p.name = r.relname;
+    name := r.relname;
+    RETURN NEXT;
+    RETURN;
   END LOOP;
 END $$;
+
+-- --- depth -------------------------------------------------------------------------------------
 
 -- Counts the live jobs once for everybody, unless somebody did within p_age_max, or within fifty times as
 -- long as it took then: at most a fiftieth of a core goes into it. NULL: count now. Returns whether it did.
@@ -154,3 +182,15 @@ BEGIN
    CROSS JOIN LATERAL (SELECT greatest(s.last_vacuum, s.last_autovacuum) AS at) v
    WHERE s.schemaname = 'parkd' AND s.relname IN ('jobs', 'idempotency', 'batches', 'daemons', 'shares', 'depth_samples');
 END $$;
+
+-- What a vacuum would help and this login may do; and, for people, what it cannot help.
+CREATE FUNCTION parkd.dead_rows_v1(OUT to_vacuum text[], OUT piled_up text) LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+  SELECT array_agg(h.name) FILTER (WHERE h.vacuum_helps AND pg_has_role(session_user, h.owner, 'USAGE')),
+         string_agg(format('%s has %s dead rows of %s%s', h.name, h.dead, h.live + h.dead,
+           CASE WHEN NOT h.vacuum_helps THEN ', which no vacuum can remove while ' || coalesce(h.held_by, 'an old snapshot is open')
+                WHEN NOT pg_has_role(session_user, h.owner, 'USAGE')
+                THEN format(', and %s may not vacuum it: autovacuum must', session_user) END), '; ')
+           FILTER (WHERE NOT h.vacuum_helps OR NOT pg_has_role(session_user, h.owner, 'USAGE'))
+    FROM parkd.health_v1() h WHERE h.needs_vacuum;
+$$;

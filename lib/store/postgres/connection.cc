@@ -100,11 +100,20 @@ bool Connection::connected() const {
 }
 
 void Connection::close() {
+  prepared_.clear();
+  try {
+    if (session_) {
+      mark_busy(true);  // the last receiver of a channel says UNLISTEN
+      session_->receivers.clear();
+    }
+  } catch (const std::exception& error) {
+    log_debug("postgres.unlisten_failed", {{"error", first_line(error.what())}});
+  }
+  mark_busy(false);
   {
     const std::lock_guard lock(socket_mutex_);
     socket_ = -1;
   }
-  prepared_.clear();
   try {
     session_.reset();
   } catch (const std::exception& error) {
@@ -122,19 +131,21 @@ Status Connection::connect() {
   try {
     // libpqxx opens a lost session again by itself only when a statement starts on one already
     // known to be lost; run() never does that.
+    // connect_timeout bounds this, the watchdog what follows.
     session_ = std::make_unique<Session>(full_dsn(options_));
+    {
+      const std::lock_guard lock(socket_mutex_);
+      socket_ = session_->connection.sock();
+    }
+    mark_busy(true);
     pqxx::nontransaction tx(session_->connection);
     if (options_.prepare) {
       // The planner's JIT costs more than our statements do. Not behind a pooler: it may give the
       // session to others.
-      tx.exec(
-          "SET jit = off; SET idle_in_transaction_session_timeout = '30s'; SET statement_timeout "
-          "= " +
-          std::to_string(options_.statement_limit.count()));
+      tx.exec("SET jit = off; SET idle_in_transaction_session_timeout = '30s'; " + limits("SET"));
     }
+    mark_busy(false);
     ++n_opened_;
-    const std::lock_guard lock(socket_mutex_);
-    socket_ = session_->connection.sock();
   } catch (...) {
     Status status = failed();
     close();
@@ -142,6 +153,16 @@ Status Connection::connect() {
     return unavailable("cannot connect to PostgreSQL: " + status.message());
   }
   return {};
+}
+
+std::string Connection::limits(const char* set) const {
+  std::string sql =
+      std::string(set) + " statement_timeout = " + std::to_string(options_.statement_limit.count());
+  if (options_.lock_limit.count() > 0) {
+    sql +=
+        std::string("; ") + set + " lock_timeout = " + std::to_string(options_.lock_limit.count());
+  }
+  return sql;
 }
 
 void Connection::mark_busy(bool busy) {
@@ -204,7 +225,8 @@ pqxx::result Connection::execute(pqxx::transaction_base& tx, const Statement& st
 }
 
 template <class Transaction, class Work>
-Result<pqxx::result> Connection::in_transaction(const Statement& statement, Work work) {
+Result<pqxx::result> Connection::in_transaction(const Statement& statement, bool limited,
+                                                Work work) {
   PARKD_RETURN_IF_ERROR(connect());
   sqlstate_.clear();
   in_doubt_ = false;
@@ -215,6 +237,7 @@ Result<pqxx::result> Connection::in_transaction(const Statement& statement, Work
       session_->connection.prepare(statement.name, statement.sql);
     }
     Transaction tx(session_->connection);
+    if (!options_.prepare && limited) tx.exec(limits("SET LOCAL"));
     pqxx::result rows = work(tx);
     mark_busy(false);
     return rows;
@@ -227,13 +250,22 @@ Result<pqxx::result> Connection::in_transaction(const Statement& statement, Work
 }
 
 Result<pqxx::result> Connection::run(const Statement& statement, const Params& params) {
+  if (!options_.prepare) {
+    std::optional<pqxx::result> received;
+    return run_then_commit(statement, params, received);
+  }
   return in_transaction<pqxx::nontransaction>(
-      statement, [&](pqxx::transaction_base& tx) { return execute(tx, statement, params); });
+      statement, true, [&](pqxx::transaction_base& tx) { return execute(tx, statement, params); });
+}
+
+Result<pqxx::result> Connection::run_alone(const Statement& statement) {
+  return in_transaction<pqxx::nontransaction>(
+      statement, false, [&](pqxx::transaction_base& tx) { return execute(tx, statement, {}); });
 }
 
 Result<pqxx::result> Connection::run_then_commit(const Statement& statement, const Params& params,
                                                  std::optional<pqxx::result>& received) {
-  return in_transaction<pqxx::work>(statement, [&](pqxx::work& tx) {
+  return in_transaction<pqxx::work>(statement, true, [&](pqxx::work& tx) {
     received = execute(tx, statement, params);
     tx.commit();
     return *received;
@@ -260,9 +292,11 @@ Status Connection::run_script(const std::string& sql) {
 Status Connection::listen(const std::string& channel,
                           std::function<void(const std::string&)> on_payload) {
   PARKD_RETURN_IF_ERROR(connect());
+  mark_busy(true);
   try {
     session_->receivers.push_back(
         std::make_unique<Receiver>(session_->connection, channel, std::move(on_payload)));
+    mark_busy(false);
     return {};
   } catch (...) {
     Status status = failed();

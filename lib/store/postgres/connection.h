@@ -50,6 +50,9 @@ class Params {
   std::vector<std::optional<std::string>> values_;
 };
 
+// SQLSTATE of a statement that waited for a lock for lock_limit.
+inline constexpr char kLockNotAvailable[] = "55P03";
+
 class Connection {
  public:
   struct Options {
@@ -57,6 +60,7 @@ class Connection {
     std::string application_name;
     bool prepare = true;  // false behind a pooler that shares sessions between transactions
     std::chrono::milliseconds statement_limit{30'000};
+    std::chrono::milliseconds lock_limit{0};  // of waiting for others' locks; 0: none of its own
   };
 
   explicit Connection(Options options);
@@ -77,6 +81,8 @@ class Connection {
   // as they came, so that after a commit in doubt the caller knows what it is in doubt about.
   Result<pqxx::result> run_then_commit(const Statement& statement, const Params& params,
                                        std::optional<pqxx::result>& received);
+  // One statement that cannot be in a transaction (VACUUM), and so has no limits behind a pooler.
+  Result<pqxx::result> run_alone(const Statement& statement);
   // SQL text with several statements (a migration), in one transaction.
   Status run_script(const std::string& sql);
 
@@ -102,7 +108,9 @@ class Connection {
   pqxx::result execute(pqxx::transaction_base& tx, const Statement& statement,
                        const Params& params);
   template <class Transaction, class Work>
-  Result<pqxx::result> in_transaction(const Statement& statement, Work work);
+  Result<pqxx::result> in_transaction(const Statement& statement, bool limited, Work work);
+  // The limits that the server keeps, as SQL; LOCAL where the session is not ours.
+  std::string limits(const char* set) const;
   void mark_busy(bool busy);
 
   const Options options_;

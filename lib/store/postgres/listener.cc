@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <sstream>
+#include <utility>
 
 #include "lib/base/log.h"
 #include "lib/base/text.h"
@@ -17,6 +18,8 @@ namespace parkd {
 namespace {
 
 using std::chrono::milliseconds;
+
+constexpr milliseconds kHintedBeatGap{200};  // however many notifications come
 
 int64_t steady_us() {
   return std::chrono::duration_cast<Micros>(std::chrono::steady_clock::now().time_since_epoch())
@@ -58,12 +61,12 @@ std::optional<WallTime> Listener::database_now() const {
 
 Status Listener::start(std::vector<Connection*> watched) {
   watched_ = std::move(watched);
+  watch_thread_ = Thread({"pg-watch", 0}, [this] { watch_loop(); });
   const Status status = ensure_registered();
   if (status.code() == StatusCode::conflict || status.code() == StatusCode::internal) return status;
   if (status.ok() && options_.listen) PARKD_RETURN_IF_ERROR(listen_all());
   watching_ = true;
   beat_thread_ = Thread({"pg-beat", 0}, [this] { beat_loop(); });
-  watch_thread_ = Thread({"pg-watch", 0}, [this] { watch_loop(); });
   return {};
 }
 
@@ -75,7 +78,6 @@ void Listener::stop() {
   }
   woken_.notify_all();
   beat_thread_.join();
-  watch_thread_.join();
   const int64_t id = daemon_id_.exchange(0);
   if (id != 0) {
     Params params;
@@ -86,6 +88,12 @@ void Listener::stop() {
     if (!status.ok()) log_warn("postgres.not_unregistered", {{"error", status.message()}});
   }
   connection_.close();
+  {
+    const std::lock_guard lock(mutex_);
+    unwatched_ = true;
+  }
+  woken_.notify_all();
+  watch_thread_.join();
 }
 
 void Listener::set_trouble(const Status& status) {
@@ -209,11 +217,8 @@ Status Listener::listen_all() {
   PARKD_RETURN_IF_ERROR(connection_.listen("parkd_cancel", [this](const std::string& payload) {
     std::istringstream fields(payload);
     int64_t daemon_id = 0;
-    int64_t job_id = 0;
-    int64_t lease = 0;
-    if (fields >> daemon_id >> job_id >> lease && daemon_id == daemon_id_) {
-      events_.cancel(static_cast<JobId>(job_id), lease_from_sql(lease));
-    }
+    // A hint, no more: any login of the database may send it. The heartbeat brings the truth.
+    if (fields >> daemon_id && daemon_id == daemon_id_) beat_hinted_ = true;
   }));
   PARKD_RETURN_IF_ERROR(connection_.listen("parkd_results", [this](const std::string& payload) {
     const size_t space = payload.find(' ');
@@ -245,6 +250,9 @@ void Listener::beat_loop() {
       events_.reconnected();
       events_.look();
     }
+    if (std::exchange(beat_hinted_, false)) {
+      next_beat = std::min(next_beat, last_beat_ms_ + kHintedBeatGap.count());
+    }
     if (steady_ms() >= next_beat) {
       next_beat = steady_ms() + options_.beat.count();
       if (!beat().ok()) continue;
@@ -272,7 +280,11 @@ void Listener::beat_loop() {
 }
 
 void Listener::watch_loop() {
-  while (pause(milliseconds(100))) {
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      if (woken_.wait_for(lock, milliseconds(100), [this] { return unwatched_; })) return;
+    }
     for (Connection* connection : watched_) connection->interrupt_if_overdue();
     connection_.interrupt_if_overdue();
     const int64_t id = daemon_id_;

@@ -73,7 +73,8 @@ class Listener {
   const Events events_;
   Connection connection_;  // pg-beat's, and start()'s and stop()'s before and after it
   std::vector<Connection*> watched_;
-  bool listening_ = false;  // pg-beat
+  bool listening_ = false;    // pg-beat
+  bool beat_hinted_ = false;  // pg-beat: somebody says that a cancel was asked for
   std::atomic<int64_t> daemon_id_{0};
   std::atomic<int64_t> last_daemon_id_{0};
   std::atomic<int64_t> fence_epoch_{0};
@@ -82,10 +83,11 @@ class Listener {
   std::atomic<int64_t> last_beat_ms_{0};
   std::atomic<int64_t> database_ahead_us_{0};  // of the steady clock; 0 = not known yet
 
-  mutable std::mutex mutex_;  // guards trouble_, stopping_
+  mutable std::mutex mutex_;  // guards trouble_, stopping_, unwatched_
   std::condition_variable woken_;
   std::string trouble_;
   bool stopping_ = false;
+  bool unwatched_ = false;             // nothing is left that the watchdog would have to cut
   std::atomic<bool> watching_{false};  // start() has succeeded
   Thread beat_thread_;
   Thread watch_thread_;

@@ -65,6 +65,7 @@ Connection::Options session(const PostgresOptions& options, const std::string& a
   session.application_name = application_name;
   session.prepare = !options.transaction_pooling;
   session.statement_limit = options.statement_limit;
+  session.lock_limit = std::chrono::milliseconds(200);  // housekeeping's steps wait for nobody
   return session;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <set>
@@ -34,18 +35,24 @@ constexpr size_t kFinishRowsMax = 500;            // items of one coalesced fini
 constexpr std::chrono::minutes kUpkeepLimit{10};  // of a statement of housekeeping: a vacuum
 constexpr std::chrono::minutes kPileWarningEvery{10};
 
+// Of waiting for a lock: a submitter that idles in a transaction may keep it for hours, and
+// everybody else's calls stand behind this one.
+constexpr milliseconds kLockLimit{200};
+constexpr milliseconds kHeldRetry{100};  // between looks at what such a submitter holds up
+
 struct SubmitCall {
   std::vector<JobSpec> jobs;
   Completion<std::vector<SubmittedJob>> done;
+  steady_clock::time_point give_up_at{};
 };
-struct FinishCall {
-  std::vector<FinishItem> items;
-  Completion<std::vector<FinishAnswer>> done;
+template <class Item, class Answer>
+struct EndCallOf {
+  std::vector<Item> items;
+  Completion<std::vector<Answer>> done;
+  std::vector<std::optional<Answer>> answers{};  // so far; as many as items once it was sent
 };
-struct ReleaseCall {
-  std::vector<ReleaseItem> items;
-  Completion<std::vector<ReleaseAnswer>> done;
-};
+using FinishCall = EndCallOf<FinishItem, FinishAnswer>;
+using ReleaseCall = EndCallOf<ReleaseItem, ReleaseAnswer>;
 using EndCall = std::variant<FinishCall, ReleaseCall>;
 using Task = std::function<void(Connection&)>;
 
@@ -89,7 +96,7 @@ class PostgresStore final : public JobStore {
   }
 
   void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) override {
-    if (!submits_.push({std::move(jobs), done})) done(stopped());
+    if (!submits_.push({std::move(jobs), done, *verb_limit()})) done(stopped());
   }
 
   void claim(ClaimRequest request, Completion<std::vector<Job>> done) override {
@@ -243,6 +250,7 @@ class PostgresStore final : public JobStore {
     session.application_name = name;
     session.prepare = !options_.transaction_pooling;
     session.statement_limit = options_.statement_limit;
+    session.lock_limit = kLockLimit;
     return session;
   }
 
@@ -353,6 +361,8 @@ class PostgresStore final : public JobStore {
         return unavailable("the connection was lost before the database answered: " +
                            result.status().message());
       }
+      // Waiting for it here would keep the whole lane.
+      if (connection.sqlstate() == kLockNotAvailable) return result;
       if (!wait_to_retry(backoff, give_up_at)) return result;
     }
   }
@@ -365,13 +375,23 @@ class PostgresStore final : public JobStore {
   void push_task(Inbox<Task>& lane, Completion<T> done, bool repeatable, Verb verb) {
     const auto stop_answer = done;
     // From now, not from its turn: a hundred readers wait for a database that is away together.
-    const auto give_up_at = verb_limit();
-    if (!lane.push([this, repeatable, give_up_at, done = std::move(done),
-                    verb = std::move(verb)](Connection& c) {
-          done(with_retries<T>(c, repeatable, give_up_at, verb));
-        })) {
+    if (!push_try<T>(lane, std::move(done), repeatable, verb_limit(), std::move(verb))) {
       stop_answer(stopped());
     }
+  }
+  template <class T, class Verb>
+  bool push_try(Inbox<Task>& lane, Completion<T> done, bool repeatable,
+                std::optional<steady_clock::time_point> give_up_at, Verb verb) {
+    return lane.push([=, this, &lane](Connection& c) {
+      auto result = with_retries<T>(c, repeatable, give_up_at, verb);
+      // What somebody's open transaction holds comes again behind what others have asked meanwhile.
+      const bool held = !result.ok() && c.sqlstate() == kLockNotAvailable;
+      if (held && steady_clock::now() < *give_up_at &&
+          push_try<T>(lane, done, repeatable, give_up_at, verb)) {
+        return;
+      }
+      done(std::move(result));
+    });
   }
 
   static void task_loop(Inbox<Task>& inbox, Connection& connection) {
@@ -385,10 +405,15 @@ class PostgresStore final : public JobStore {
   // --- submit
 
   void submit_loop() {
+    std::vector<SubmitCall> held;  // their key or batch is in somebody's open transaction
     for (;;) {
-      std::vector<SubmitCall> calls = submits_.wait_all();
-      if (calls.empty() && submits_.closed()) return;
-      std::vector<SubmitCall> good;
+      std::vector<SubmitCall> calls =
+          held.empty() ? submits_.wait_all() : submits_.wait_all(kHeldRetry);
+      const bool stopping = submits_.closed();
+      if (calls.empty() && held.empty() && stopping) return;
+      // While somebody holds something nobody waits for it with others in tow.
+      const Locked locked = held.empty() ? Locked::wait : Locked::skip;
+      std::vector<SubmitCall> good = std::exchange(held, {});
       size_t n_rows = 0;
       std::map<std::string, int64_t> pending;  // singles of this statement, not yet in the estimate
       for (SubmitCall& call : calls) {
@@ -402,12 +427,18 @@ class PostgresStore final : public JobStore {
         n_rows += call.jobs.size();
         good.push_back(std::move(call));
         if (n_rows < kSubmitRowsMax) continue;
-        submit_together(good);
+        submit_together(good, locked, held);
         good.clear();
         pending.clear();
         n_rows = 0;
       }
-      if (!good.empty()) submit_together(good);
+      if (!good.empty()) submit_together(good, locked, held);
+      const auto now = steady_clock::now();
+      const auto waits = [&](const SubmitCall& call) { return !stopping && now < call.give_up_at; };
+      for (const SubmitCall& call : held) {
+        if (!waits(call)) call.done(unavailable("its key or batch is in an open transaction"));
+      }
+      held.erase(std::stable_partition(held.begin(), held.end(), waits), held.end());
     }
   }
 
@@ -434,24 +465,33 @@ class PostgresStore final : public JobStore {
     return {};
   }
 
-  void submit_together(std::vector<SubmitCall>& calls) {
+  void submit_together(std::vector<SubmitCall>& calls, Locked locked,
+                       std::vector<SubmitCall>& held) {
     std::vector<const std::vector<JobSpec>*> groups;
     bool repeatable = true;
     for (const SubmitCall& call : calls) {
       groups.push_back(&call.jobs);
       repeatable = repeatable && all_keyed(call.jobs);
     }
-    using Answers = std::vector<Result<std::vector<SubmittedJob>>>;
+    using Answers = std::vector<GroupAnswer>;
+    const auto send = [&] {
+      return with_retries<Answers>(
+          submit_connection_, repeatable, verb_limit(),
+          [&](Connection& c) { return submit_groups(c, groups, store_, locked, now()); });
+    };
     PARKD_KILL_POINT("submit.before_commit");
-    const auto answers = with_retries<Answers>(
-        submit_connection_, repeatable, verb_limit(),
-        [&](Connection& c) { return submit_groups(c, groups, store_, now()); });
+    auto answers = send();
+    if (!answers.ok() && locked == Locked::wait &&
+        submit_connection_.sqlstate() == kLockNotAvailable) {
+      locked = Locked::skip;
+      answers = send();
+    }
     PARKD_KILL_POINT("submit.after_commit");
     if (!answers.ok() && answers.status().code() == StatusCode::invalid && calls.size() > 1) {
       for (SubmitCall& call : calls) {  // one of them is bad: each alone
         std::vector<SubmitCall> one;
         one.push_back(std::move(call));
-        submit_together(one);
+        submit_together(one, locked, held);
       }
       return;
     }
@@ -466,8 +506,13 @@ class PostgresStore final : public JobStore {
         calls[i].done(status);
         continue;
       }
-      tell_submitted(calls[i].jobs, (*answers)[i]);
-      calls[i].done((*answers)[i]);
+      const GroupAnswer& answer = (*answers)[i];
+      if (!answer) {
+        held.push_back(std::move(calls[i]));
+        continue;
+      }
+      tell_submitted(calls[i].jobs, *answer);
+      calls[i].done(*answer);
     }
   }
 
@@ -533,86 +578,156 @@ class PostgresStore final : public JobStore {
       return rows.status();
     }
     const int64_t n_jobs = integer((*rows)[0], 0);
+    if (integer((*rows)[0], 1) > 0) claims_in_doubt_ = true;  // somebody holds some of them
     if (n_jobs > 0) log_info("postgres.claims_given_back", {{"jobs", n_jobs}});
     return {};
   }
 
   // --- finish and release
 
+  // Everything that is there in few statements. What is not answered, because the database is away
+  // or somebody's open transaction holds a job or its batch, is kept and sent again, without a
+  // limit but the stop's: a finished result is not given up. The others' answers do not wait for
+  // it.
   void end_loop() {
+    std::vector<EndCall> calls;
+    Locked locked = Locked::wait;
+    milliseconds backoff{20};
+    milliseconds pause{0};
     for (;;) {
-      std::vector<EndCall> calls = ends_.wait_all();
-      if (calls.empty() && ends_.closed()) return;
-      std::vector<FinishCall*> finishes;
-      size_t n_items = 0;
-      for (EndCall& call : calls) {
-        if (auto* release = std::get_if<ReleaseCall>(&call)) {
-          release_now(*release);
-          continue;
-        }
-        finishes.push_back(&std::get<FinishCall>(call));
-        n_items += finishes.back()->items.size();
-        if (n_items < kFinishRowsMax) continue;
-        finish_together(finishes);
-        finishes.clear();
-        n_items = 0;
+      std::vector<EndCall> more = calls.empty() ? ends_.wait_all() : ends_.wait_all(pause);
+      pause = milliseconds(0);
+      if (calls.empty() && more.empty() && ends_.closed()) return;
+      std::move(more.begin(), more.end(), std::back_inserter(calls));
+      const Status status = send_ends(calls, locked);
+      if (calls.empty()) {
+        locked = Locked::wait;
+        backoff = milliseconds(20);
+        continue;
       }
-      if (!finishes.empty()) finish_together(finishes);
+      if (locked == Locked::wait && end_connection_.sqlstate() == kLockNotAvailable) {
+        locked = Locked::skip;
+        continue;
+      }
+      if (status.ok() && !ends_.closed()) {  // held: what comes meanwhile is sent at once
+        pause = kHeldRetry;
+        continue;
+      }
+      if (wait_to_retry(backoff, std::nullopt)) continue;
+      const Status why = status.ok() ? unavailable("an open transaction holds it") : status;
+      for (const EndCall& call : calls) {
+        std::visit([&](const auto& ended) { ended.done(why); }, call);
+      }
+      calls.clear();
     }
+  }
+
+  // Sends what has no answer yet, answers the calls that are complete and removes them.
+  Status send_ends(std::vector<EndCall>& calls, Locked locked) {
+    Status status;
+    std::vector<FinishCall*> finishes;
+    size_t n_items = 0;
+    const auto flush = [&] {
+      if (!finishes.empty()) keep_first(status, send_items(finishes, locked));
+      finishes.clear();
+      n_items = 0;
+    };
+    for (EndCall& call : calls) {
+      if (auto* release = std::get_if<ReleaseCall>(&call)) {
+        keep_first(status, send_items(std::vector<ReleaseCall*>{release}, locked));
+        continue;
+      }
+      finishes.push_back(&std::get<FinishCall>(call));
+      n_items += finishes.back()->items.size();
+      if (n_items >= kFinishRowsMax) flush();
+    }
+    flush();
+    const auto complete = [](EndCall& call) {
+      return std::visit(
+          [](auto& ended) {
+            return ended.answers.size() == ended.items.size() &&
+                   std::all_of(ended.answers.begin(), ended.answers.end(),
+                               [](const auto& answer) { return answer.has_value(); });
+          },
+          call);
+    };
+    const auto kept = std::stable_partition(calls.begin(), calls.end(),
+                                            [&](EndCall& call) { return !complete(call); });
+    for (auto call = kept; call != calls.end(); ++call) {
+      std::visit([](auto& ended) { answer_all(ended); }, *call);
+    }
+    calls.erase(kept, calls.end());
+    return status;
+  }
+
+  template <class Item, class Answer>
+  static void answer_all(EndCallOf<Item, Answer>& call) {
+    std::vector<Answer> answers;
+    for (const auto& answer : call.answers) answers.push_back(*answer);
+    call.done(std::move(answers));
+  }
+  static void keep_first(Status& status, const Status& next) {
+    if (status.ok()) status = next;
+  }
+
+  Ended<FinishAnswer> end_items(const std::vector<const FinishItem*>& items, Locked locked,
+                                News& news) {
+    PARKD_KILL_POINT("finish.before_commit");
+    auto ended = finish_jobs(end_connection_, items, locked, now(), news);
+    if (end_connection_.in_doubt()) ++n_finishes_in_doubt_;
+    if (ended.status.ok()) PARKD_KILL_POINT("finish.after_commit");
+    return ended;
+  }
+  Ended<ReleaseAnswer> end_items(const std::vector<const ReleaseItem*>& items, Locked locked,
+                                 News& news) {
+    auto ended = release_jobs(end_connection_, items, locked, now(), news);
+    if (ended.status.ok()) PARKD_KILL_POINT("release.after_commit");
+    return ended;
+  }
+
+  template <class Item, class Answer>
+  Status send_items(const std::vector<EndCallOf<Item, Answer>*>& calls, Locked locked) {
+    std::vector<const Item*> items;
+    std::vector<std::optional<Answer>*> places;
+    for (EndCallOf<Item, Answer>* call : calls) {
+      call->answers.resize(call->items.size());
+      for (size_t i = 0; i < call->items.size(); ++i) {
+        if (call->answers[i]) continue;
+        items.push_back(&call->items[i]);
+        places.push_back(&call->answers[i]);
+      }
+    }
+    if (items.empty()) return {};
+    News news;
+    const Ended<Answer> ended = end_items(items, locked, news);
+    note(ended.status);
+    bool any = false;
+    for (size_t i = 0; i < items.size(); ++i) {
+      *places[i] = ended.answers[i];
+      if (!ended.answers[i]) continue;
+      any = true;
+      forget(items[i]->id);
+    }
+    if (any) count_commit();
+    tell(news);
+    if (ended.status.ok() || ended.status.code() == StatusCode::unavailable) return ended.status;
+    // Of no use to send it again.
+    for (EndCallOf<Item, Answer>* call : calls) refuse(*call, ended.status);
+    return {};
+  }
+  template <class Item, class Answer>
+  void refuse(EndCallOf<Item, Answer>& call, const Status& why) {
+    for (const Item& item : call.items) forget(item.id);
+    const auto done = call.done;
+    call.items.clear();
+    call.answers.clear();
+    call.done = [](const Result<std::vector<Answer>>&) {};
+    done(why);
   }
 
   void forget(JobId id) {
     const std::lock_guard lock(mutex_);
     claimed_.erase(id);
-  }
-
-  void finish_together(const std::vector<FinishCall*>& calls) {
-    std::vector<const FinishItem*> items;
-    for (const FinishCall* call : calls) {
-      for (const FinishItem& item : call->items) items.push_back(&item);
-    }
-    News news;
-    PARKD_KILL_POINT("finish.before_commit");
-    Result<std::vector<FinishAnswer>> answers = std::vector<FinishAnswer>();
-    if (!items.empty()) {
-      // Without a limit but the stop's: a finished result is not given up.
-      answers = with_retries<std::vector<FinishAnswer>>(
-          end_connection_, true, std::nullopt, [&](Connection& c) {
-            auto sent = finish_jobs(c, items, now(), news);
-            if (!sent.ok() && c.in_doubt()) ++n_finishes_in_doubt_;
-            return sent;
-          });
-      if (answers.ok()) count_commit();
-    }
-    PARKD_KILL_POINT("finish.after_commit");
-    for (const FinishItem* item : items) forget(item->id);
-    tell(news);
-    size_t first = 0;
-    for (const FinishCall* call : calls) {
-      if (!answers.ok()) {
-        call->done(answers.status());
-        continue;
-      }
-      const auto begin = answers->begin() + static_cast<std::ptrdiff_t>(first);
-      first += call->items.size();
-      call->done(std::vector<FinishAnswer>(
-          begin, begin + static_cast<std::ptrdiff_t>(call->items.size())));
-    }
-  }
-
-  void release_now(const ReleaseCall& call) {
-    News news;
-    Result<std::vector<ReleaseAnswer>> answers = std::vector<ReleaseAnswer>();
-    if (!call.items.empty()) {
-      answers = with_retries<std::vector<ReleaseAnswer>>(
-          end_connection_, true, std::nullopt,
-          [&](Connection& c) { return release_jobs(c, call.items, now(), news); });
-      if (answers.ok()) count_commit();
-      PARKD_KILL_POINT("release.after_commit");
-      for (const ReleaseItem& item : call.items) forget(item.id);
-    }
-    tell(news);
-    call.done(std::move(answers));
   }
 
   // --- the rest
@@ -683,8 +798,8 @@ class PostgresStore final : public JobStore {
     stats.fence_epoch = listener_.fence_epoch();
     stats.finishes_in_doubt = n_finishes_in_doubt_;
     stats.sessions = listener_.opened();
-    for (const Connection* connection :
-         {&submit_connection_, &claim_connection_, &end_connection_, &read_connection_}) {
+    for (const Connection* connection : {&submit_connection_, &claim_connection_, &end_connection_,
+                                         &read_connection_, &upkeep_connection_}) {
       stats.sessions += connection->opened();
     }
     return stats;

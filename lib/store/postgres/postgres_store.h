@@ -28,8 +28,10 @@ struct PostgresOptions {
   std::chrono::milliseconds beat{5000};   // between heartbeats
   std::chrono::milliseconds ttl{30'000};  // silent for longer: others take this daemon's jobs
   std::chrono::milliseconds depth_sample{
-      5000};                                   // the age up to which a sampled depth is good enough
-  std::chrono::milliseconds verb_limit{5000};  // how long a verb tries while the database is away
+      5000};  // the age up to which a sampled depth is good enough
+  // For how long a verb is tried again while the database is away. The last try may take
+  // statement_limit more, twice that when nothing answers.
+  std::chrono::milliseconds verb_limit{5000};
   // A statement that runs for longer is ended by the server; one without an answer after twice that
   // loses its connection (half-open: nobody else would notice).
   std::chrono::milliseconds statement_limit{30'000};

@@ -40,7 +40,8 @@ inline constexpr Statement kUnregister{"unregister",
 // jobs_claimed
 inline constexpr Statement kReturnUnknownClaims{
     "return_unknown_claims",
-    "SELECT parkd.return_unknown_claims_v1($1, $2::bigint[], parkd.from_us_v1($3))"};
+    "SELECT returned, held FROM parkd.return_unknown_claims_v1($1, $2::bigint[], "
+    "parkd.from_us_v1($3))"};
 inline constexpr Statement kEnsurePartitions{
     "ensure_partitions", "SELECT parkd.ensure_partitions_v1(parkd.from_us_v1($1))"};
 // jobs_pkey
@@ -55,7 +56,7 @@ inline constexpr Statement kSubmit{
     "parkd.submit_v1($1::int[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], "
     "$7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], "
     "$14::bigint[], $15::bigint[], $16::bigint[], $17::int[], $18::int[], $19::int[], $20::int[], "
-    "$21::bool[], $22::bool, $23::bool, $24::bigint, $25::bigint, parkd.from_us_v1($26))"};
+    "$21::bool[], $22::bool, $23::bool, $24::bigint, $25::bigint, parkd.from_us_v1($26), $27)"};
 // models_pkey
 inline constexpr Statement kRegisterModel{"register_model",
                                           "SELECT parkd.register_model_v1($1, $2, $3)"};
@@ -75,12 +76,14 @@ inline constexpr Statement kFinish{
     "finish",
     "SELECT job_id, run_lease, answer, tenant, mailbox_key FROM parkd.finish_v1($1::bigint[], "
     "$2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::text[], "
-    "$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], parkd.from_us_v1($14))"};
+    "$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], parkd.from_us_v1($14), "
+    "$15)"};
 // jobs_pkey
 inline constexpr Statement kRelease{
     "release",
-    "SELECT job_id, run_lease, model, tenant, mailbox_key FROM parkd.release_v1($1::bigint[], "
-    "$2::bigint[], $3::bool[], $4::bigint[], parkd.from_us_v1($5))"};
+    "SELECT job_id, run_lease, model, tenant, mailbox_key, held FROM "
+    "parkd.release_v1($1::bigint[], $2::bigint[], $3::bool[], $4::bigint[], "
+    "parkd.from_us_v1($5), $6)"};
 // jobs_pkey. One row.
 inline constexpr Statement kNoteDeaths{
     "note_deaths",
@@ -174,15 +177,30 @@ inline constexpr Statement kTake{"take",
 // What became of a transaction whose commit was not answered.
 inline constexpr Statement kTransactionStatus{"transaction_status",
                                               "SELECT pg_xact_status($1::text::xid8)"};
-// jobs_scheduled, jobs_deadline, jobs_claimed, idempotency_check
-inline constexpr Statement kMaintain{
-    "maintain",
-    "SELECT messages, history_rows, deadlines_missed, rescued, "
-    "array_to_string(promoted_models, E'\\x01'), array_to_string(ended_tenants, E'\\x01'), "
-    "array_to_string(ended_keys, E'\\x01'), array_to_string(to_vacuum, E'\\x01'), piled_up FROM "
-    "parkd.maintain_v1(make_interval(secs => $1), "
-    "make_interval(secs => $2), parkd.from_us_v1($3))"};
-// Outside of a transaction; each only where maintain_v1 named the table.
+// The steps of housekeeping. jobs_claimed
+inline constexpr Statement kRescue{"rescue", "SELECT parkd.rescue_v1(parkd.from_us_v1($1))"};
+// jobs_scheduled
+inline constexpr Statement kPromote{
+    "promote", "SELECT array_to_string(parkd.promote_v1(parkd.now_v1($1)), E'\\x01')"};
+// jobs_deadline
+inline constexpr Statement kEndOverdue{
+    "end_overdue", "SELECT tenant, mailbox_key FROM parkd.end_overdue_v1(parkd.from_us_v1($1))"};
+// batches_open, batches_finished, idempotency_check
+inline constexpr Statement kTidy{"tidy",
+                                 "SELECT parkd.tidy_v1(make_interval(secs => $1), "
+                                 "make_interval(secs => $2), parkd.from_us_v1($3))"};
+inline constexpr Statement kDropPastPartition{
+    "drop_past_partition",
+    "SELECT name, n_rows FROM parkd.drop_past_partition_v1($1, make_interval(secs => $2), "
+    "parkd.from_us_v1($3))"};
+// a scan of parkd.jobs, every 5 s while there is a limit
+inline constexpr Statement kSampleForLimits{
+    "sample_for_limits",
+    "SELECT EXISTS (SELECT FROM parkd.limits) AND parkd.sample_depth_v1(parkd.from_us_v1($1), "
+    "interval '5 s')"};
+inline constexpr Statement kDeadRows{
+    "dead_rows", "SELECT array_to_string(to_vacuum, E'\\x01'), piled_up FROM parkd.dead_rows_v1()"};
+// Outside of a transaction; each only where dead_rows_v1 named the table.
 inline constexpr Statement kVacuumJobs{
     "vacuum_jobs", "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF, SKIP_LOCKED) parkd.jobs"};
 inline constexpr Statement kVacuumIdempotency{

@@ -4,6 +4,7 @@
 #include <array>
 #include <limits>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "lib/base/log.h"
@@ -32,6 +33,10 @@ std::optional<int64_t> us_of(const std::optional<std::chrono::seconds>& duration
   return int64_t{1'000'000} * duration->count();
 }
 
+std::string bool_text(bool value) {
+  return value ? "t" : "f";
+}
+
 }  // namespace
 
 // --- submit
@@ -52,9 +57,9 @@ Status submit_refusal(const std::string& word, size_t index, const JobSpec& spec
 
 }  // namespace
 
-Result<std::vector<Result<std::vector<SubmittedJob>>>> submit_groups(
+Result<std::vector<GroupAnswer>> submit_groups(
     Connection& connection, const std::vector<const std::vector<JobSpec>*>& groups,
-    const StoreOptions& options, Now now) {
+    const StoreOptions& options, Locked locked, Now now) {
   ArrayText group, model, tenant, priority, mailbox_key, custom_id, batch_id, metadata,
       idempotency_key, endpoint, body, seed, run_at, deadline, run_timeout, retention, max_attempts,
       n_choices, prompt_tokens, max_new_tokens, exact;
@@ -104,28 +109,33 @@ Result<std::vector<Result<std::vector<SubmittedJob>>>> submit_groups(
       .add(std::string(batched ? "t" : "f"))
       .add(us_of(std::optional(options.retention_default)))
       .add(options.batch_jobs_max)
-      .add(now);
+      .add(now)
+      .add(bool_text(locked == Locked::skip));
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kSubmit, params));
 
-  std::vector<Result<std::vector<SubmittedJob>>> answers;
+  std::vector<GroupAnswer> answers;
   std::vector<size_t> first_refused;  // rows come by key or batch; the first by index is named
   for (const auto* jobs : groups) {
-    answers.emplace_back(std::vector<SubmittedJob>(jobs->size()));
+    answers.emplace_back(
+        Result<std::vector<SubmittedJob>>(std::vector<SubmittedJob>(jobs->size())));
     first_refused.push_back(jobs->size());
   }
   for (const auto& row : rows) {
     const auto [g, i] = places.at(static_cast<size_t>(integer(row, 0)));
     const auto id = static_cast<JobId>(integer(row, 1));
+    if (!answers[g]) continue;
     if (!row[5].is_null()) {
-      if (i < first_refused[g]) {
+      if (text(row, 5) == "held") {
+        answers[g].reset();
+      } else if (i < first_refused[g]) {
         first_refused[g] = i;
         answers[g] = submit_refusal(text(row, 5), i, (*groups[g])[i], id,
                                     {integer(row, 6), integer(row, 7), integer(row, 8)});
       }
       continue;
     }
-    if (!answers[g].ok()) continue;
-    answers[g].value()[i] = {id, text(row, 2), text(row, 3) == "t", text(row, 4) == "t"};
+    if (!answers[g]->ok()) continue;
+    answers[g]->value()[i] = {id, text(row, 2), text(row, 3) == "t", text(row, 4) == "t"};
   }
   return answers;
 }
@@ -152,8 +162,8 @@ Result<std::vector<Job>> claim_jobs(Connection& connection, int64_t daemon_id,
 namespace {
 
 Result<pqxx::result> send_finish(Connection& connection,
-                                 const std::vector<const FinishItem*>& items, Now now,
-                                 bool wrap_bodies) {
+                                 const std::vector<const FinishItem*>& items, Locked locked,
+                                 Now now, bool wrap_bodies) {
   ArrayText ids, leases, outcomes, codes, messages, error_params, status, bodies, prompt,
       completion, units, queue_us, run_us;
   for (const FinishItem* item : items) {
@@ -179,7 +189,7 @@ Result<pqxx::result> send_finish(Connection& connection,
                            &prompt, &completion, &units, &queue_us, &run_us}) {
     params.add(array->take());
   }
-  params.add(now);
+  params.add(now).add(bool_text(locked == Locked::skip));
   auto rows = connection.run(sql::kFinish, params);
   if (!rows.ok() && connection.sqlstate() == "23514") {  // no partition of relation found for row
     Params which;
@@ -192,38 +202,39 @@ Result<pqxx::result> send_finish(Connection& connection,
 
 }  // namespace
 
-Result<std::vector<FinishAnswer>> finish_jobs(Connection& connection,
-                                              const std::vector<const FinishItem*>& items, Now now,
-                                              News& news) {
+Ended<FinishAnswer> finish_jobs(Connection& connection, const std::vector<const FinishItem*>& items,
+                                Locked locked, Now now, News& news) {
   // By id: two statements that touch the same jobs then lock them in the same order.
-  std::vector<size_t> order(items.size());
-  for (size_t i = 0; i < items.size(); ++i) order[i] = i;
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return items[a]->id < items[b]->id; });
-  std::vector<const FinishItem*> sorted;
-  for (const size_t i : order) sorted.push_back(items[i]);
+  std::vector<const FinishItem*> sorted = items;
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const auto* a, const auto* b) { return a->id < b->id; });
 
-  auto rows = send_finish(connection, sorted, now, false);
+  auto rows = send_finish(connection, sorted, locked, now, false);
   if (!rows.ok() && rows.status().code() == StatusCode::invalid) {
     if (items.size() > 1) {  // one bad item: find it in halves, its neighbours are stored
       const auto middle = items.begin() + static_cast<std::ptrdiff_t>(items.size() / 2);
-      PARKD_ASSIGN_OR_RETURN(auto answers,
-                             finish_jobs(connection, {items.begin(), middle}, now, news));
-      PARKD_ASSIGN_OR_RETURN(const auto rest,
-                             finish_jobs(connection, {middle, items.end()}, now, news));
-      answers.insert(answers.end(), rest.begin(), rest.end());
-      return answers;
+      auto ended = finish_jobs(connection, {items.begin(), middle}, locked, now, news);
+      auto rest = finish_jobs(connection, {middle, items.end()}, locked, now, news);
+      ended.answers.insert(ended.answers.end(), rest.answers.begin(), rest.answers.end());
+      if (ended.status.ok()) ended.status = rest.status;
+      return ended;
     }
-    rows = send_finish(connection, sorted, now, true);
+    rows = send_finish(connection, sorted, locked, now, true);
     if (!rows.ok() && rows.status().code() == StatusCode::invalid) {
       FinishItem failed = *items[0];
       failed.ending = unstorable(items[0]->ending, std::string(failure::kInternal),
                                  "the result could not be stored: " + rows.status().message());
-      rows = send_finish(connection, {&failed}, now, false);
+      rows = send_finish(connection, {&failed}, locked, now, false);
     }
   }
-  if (!rows.ok()) return rows.status();
+  Ended<FinishAnswer> ended;
+  ended.answers.resize(items.size());
+  if (!rows.ok()) {
+    ended.status = rows.status();
+    return ended;
+  }
 
+  constexpr int64_t kHeld = 3;
   std::map<std::pair<int64_t, int64_t>, int64_t> best;
   for (const auto& row : *rows) {
     const std::pair key(integer(row, 0), integer(row, 1));
@@ -232,48 +243,61 @@ Result<std::vector<FinishAnswer>> finish_jobs(Connection& connection,
     const auto [at, fresh] = best.emplace(key, answer);
     if (!fresh) at->second = std::min(at->second, answer);
   }
-  std::vector<FinishAnswer> answers;
-  for (const FinishItem* item : items) {
-    const auto found = best.find({to_bigint(item->id), lease_to_sql(item->lease)});
-    answers.push_back(found == best.end() ? FinishAnswer::lease_lost
-                                          : static_cast<FinishAnswer>(found->second));
-    if (found != best.end() && found->second == 0) found->second = 1;  // its twin came too late
+  for (size_t i = 0; i < items.size(); ++i) {
+    const auto found = best.find({to_bigint(items[i]->id), lease_to_sql(items[i]->lease)});
+    if (found == best.end()) {
+      ended.answers[i] = FinishAnswer::lease_lost;
+    } else if (found->second != kHeld) {
+      ended.answers[i] = static_cast<FinishAnswer>(found->second);
+      if (found->second == 0) found->second = 1;  // its twin came too late
+    }
   }
-  return answers;
+  return ended;
 }
 
-Result<std::vector<ReleaseAnswer>> release_jobs(Connection& connection,
-                                                const std::vector<ReleaseItem>& items, Now now,
-                                                News& news) {
+Ended<ReleaseAnswer> release_jobs(Connection& connection,
+                                  const std::vector<const ReleaseItem*>& items, Locked locked,
+                                  Now now, News& news) {
   ArrayText ids, leases, spend, run_at;
-  for (const ReleaseItem& item : items) {
-    ids.add(to_bigint(item.id));
-    leases.add(lease_to_sql(item.lease));
-    spend.add(item.spend_attempt);
-    run_at.add(us_of(item.run_at));
+  for (const ReleaseItem* item : items) {
+    ids.add(to_bigint(item->id));
+    leases.add(lease_to_sql(item->lease));
+    spend.add(item->spend_attempt);
+    run_at.add(us_of(item->run_at));
   }
   Params params;
   params.add(ids.take()).add(leases.take()).add(spend.take()).add(run_at.take()).add(now);
-  auto rows = connection.run(sql::kRelease, params);
-  if (!rows.ok()) return rows.status();
+  params.add(bool_text(locked == Locked::skip));
+  Ended<ReleaseAnswer> ended;
+  ended.answers.resize(items.size());
+  const auto rows = connection.run(sql::kRelease, params);
+  if (!rows.ok()) {
+    ended.status = rows.status();
+    return ended;
+  }
   std::map<std::pair<int64_t, int64_t>, int> released;
-  std::vector<std::string> models;
+  std::set<std::pair<int64_t, int64_t>> held;
+  std::set<std::string> models;
   for (const auto& row : *rows) {
-    ++released[{integer(row, 0), integer(row, 1)}];
-    if (!row[2].is_null()) models.push_back(text(row, 2));
+    const std::pair key(integer(row, 0), integer(row, 1));
+    if (text(row, 5) == "t") {
+      held.insert(key);
+      continue;
+    }
+    ++released[key];
+    if (!row[2].is_null()) models.insert(text(row, 2));
     if (!row[3].is_null()) news.messages.emplace_back(text(row, 3), text(row, 4));
   }
-  std::sort(models.begin(), models.end());
-  models.erase(std::unique(models.begin(), models.end()), models.end());
   news.models.insert(news.models.end(), models.begin(), models.end());
-  std::vector<ReleaseAnswer> answers;
-  for (const ReleaseItem& item : items) {
-    const auto found = released.find({to_bigint(item.id), lease_to_sql(item.lease)});
+  for (size_t i = 0; i < items.size(); ++i) {
+    const std::pair key(to_bigint(items[i]->id), lease_to_sql(items[i]->lease));
+    if (held.count(key) != 0) continue;
+    const auto found = released.find(key);
     const bool ours = found != released.end() && found->second > 0;
     if (ours) --found->second;
-    answers.push_back(ours ? ReleaseAnswer::released : ReleaseAnswer::lease_lost);
+    ended.answers[i] = ours ? ReleaseAnswer::released : ReleaseAnswer::lease_lost;
   }
-  return answers;
+  return ended;
 }
 
 Result<DeathsAnswer> note_deaths(Connection& connection, const DeathReport& report, Now now,
@@ -432,31 +456,59 @@ Status check_server(Connection& connection) {
   return {};
 }
 
+// The most urgent first, each in a transaction of its own: one that fails leaves the others what
+// they are. Answers the first failure when all have been tried; a lock that somebody holds is none.
 Result<Upkeep> maintain(Connection& connection, const StoreOptions& options, Now now, News& news) {
-  Params params;
-  params.add(options.history_retention.count())
+  constexpr int kPartitionsMax = 4;  // of a table, a round
+  Upkeep upkeep;
+  Status failed;
+  const auto step = [&](const Statement& statement, const Params& params) {
+    auto rows = connection.run(statement, params);
+    if (rows.ok()) return std::optional<pqxx::result>(*rows);
+    if (connection.sqlstate() == kLockNotAvailable) {
+      log_info("postgres.housekeeping_waits",
+               {{"step", statement.name}, {"why", rows.status().message()}});
+    } else if (failed.ok()) {
+      failed = rows.status();
+    }
+    return std::optional<pqxx::result>();
+  };
+  const auto at = [&] { return Params().add(now); };
+  step(sql::kRescue, at());
+  if (const auto rows = step(sql::kPromote, at())) news.models = split_list((*rows)[0], 0);
+  if (const auto rows = step(sql::kEndOverdue, at())) {
+    for (const auto& row : *rows) news.messages.emplace_back(text(row, 0), text(row, 1));
+    upkeep.answer.deadlines_missed = static_cast<int64_t>(rows->size());
+  }
+  step(sql::kEnsurePartitions, at());
+  Params keeps;
+  keeps.add(options.history_retention.count())
       .add(options.idempotency_retention_min.count())
       .add(now);
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kMaintain, params));
-  if (rows.size() != 1) return internal_error("maintain answered no row");
-  Upkeep upkeep;
-  upkeep.answer.messages = integer(rows[0], 0);
-  upkeep.answer.history_rows = integer(rows[0], 1);
-  upkeep.answer.deadlines_missed = integer(rows[0], 2);
-  news.models = split_list(rows[0], 4);
-  const std::vector<std::string> tenants = split_list(rows[0], 5);
-  const std::vector<std::string> keys = split_list(rows[0], 6);
-  for (size_t i = 0; i < std::min(tenants.size(), keys.size()); ++i) {
-    news.messages.emplace_back(tenants[i], keys[i]);
+  step(sql::kTidy, keeps);
+  step(sql::kSampleForLimits, at());
+  const auto drop = [&](const char* table, int64_t keep_s, int64_t& n_dropped) {
+    for (int i = 0; i < kPartitionsMax; ++i) {
+      Params which;
+      which.add(std::string(table)).add(keep_s).add(now);
+      const auto rows = step(sql::kDropPastPartition, which);
+      if (!rows || rows->empty()) return;
+      n_dropped += integer((*rows)[0], 1);
+    }
+  };
+  drop("mailbox", 0, upkeep.answer.messages);
+  drop("history", options.history_retention.count(), upkeep.answer.history_rows);
+  if (const auto rows = step(sql::kDeadRows, {})) {
+    upkeep.to_vacuum = split_list((*rows)[0], 0);
+    upkeep.piled_up = text((*rows)[0], 1);
   }
-  upkeep.to_vacuum = split_list(rows[0], 7);
-  upkeep.piled_up = text(rows[0], 8);
+  if (!failed.ok()) return failed;
   return upkeep;
 }
 
 Status vacuum(Connection& connection, const std::string& table) {
-  if (table == "jobs") return connection.run(sql::kVacuumJobs, {}).status();
-  if (table == "idempotency") return connection.run(sql::kVacuumIdempotency, {}).status();
+  if (table == "jobs") return connection.run_alone(sql::kVacuumJobs).status();
+  if (table == "idempotency") return connection.run_alone(sql::kVacuumIdempotency).status();
   return {};  // small, and prunes itself
 }
 

@@ -23,21 +23,35 @@ struct News {
   std::vector<std::string> models;
 };
 
-// One Result per group. A failure of the whole statement is the Status.
-Result<std::vector<Result<std::vector<SubmittedJob>>>> submit_groups(
+// What a verb does about rows that somebody else's open transaction has locked.
+enum class Locked {
+  wait,  // until the session's lock_limit: then the whole statement fails with 55P03
+  skip,  // not at all: what they stand in the way of stays undone, alone
+};
+
+// One answer per group; nothing: held by an open transaction, to be sent again. A failure of the
+// whole statement is the Status.
+using GroupAnswer = std::optional<Result<std::vector<SubmittedJob>>>;
+Result<std::vector<GroupAnswer>> submit_groups(
     Connection& connection, const std::vector<const std::vector<JobSpec>*>& groups,
-    const StoreOptions& options, Now now);
+    const StoreOptions& options, Locked locked, Now now);
 
 Result<std::vector<Job>> claim_jobs(Connection& connection, int64_t daemon_id,
                                     const ClaimRequest& request, Now now);
 
-// Answers in the order of `items`; duplicates of a run answer already_by_this_lease.
-Result<std::vector<FinishAnswer>> finish_jobs(Connection& connection,
-                                              const std::vector<const FinishItem*>& items, Now now,
-                                              News& news);
-Result<std::vector<ReleaseAnswer>> release_jobs(Connection& connection,
-                                                const std::vector<ReleaseItem>& items, Now now,
-                                                News& news);
+// In the order of the items. No answer: it is to be sent again, because somebody holds its job or
+// batch, or because of `status`, which says why the last statement failed.
+template <class Answer>
+struct Ended {
+  std::vector<std::optional<Answer>> answers;
+  Status status;
+};
+// Duplicates of a run answer already_by_this_lease.
+Ended<FinishAnswer> finish_jobs(Connection& connection, const std::vector<const FinishItem*>& items,
+                                Locked locked, Now now, News& news);
+Ended<ReleaseAnswer> release_jobs(Connection& connection,
+                                  const std::vector<const ReleaseItem*>& items, Locked locked,
+                                  Now now, News& news);
 
 Result<DeathsAnswer> note_deaths(Connection& connection, const DeathReport& report, Now now,
                                  News& news);

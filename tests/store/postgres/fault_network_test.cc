@@ -222,6 +222,30 @@ TEST_F(PostgresNetwork, a_finish_is_sent_again_and_stays_one_message) {
   }
 }
 
+TEST_F(PostgresNetwork, a_peer_that_goes_silent_before_the_first_statement_is_left) {
+  PostgresOptions options = quiet_options(proxy_.dsn(database_.name()));
+  options.statement_limit = milliseconds(300);
+  options.ttl = milliseconds(3000);  // of the listener's statements a sixth
+  options.listen = true;
+  for (const char* first : {"SET", "LISTEN"}) {
+    const int before = proxy_.n_cut();
+    proxy_.cut(first, Cut::unheard, 1);
+    auto opened = open_postgres_store(options, {});
+    ASSERT_TRUE(opened.ok()) << opened.status().to_string();
+    StoreDriver driver(**opened);
+    EXPECT_TRUE(eventually(seconds(30), [&] {
+      return driver.claim("m", 1).ok() && driver.submit({spec("")}).ok();
+    })) << first;
+    EXPECT_EQ(proxy_.n_cut(), before + 1);
+    (*opened)->stop();
+  }
+  // And one that stops while nobody answers.
+  auto opened = open_postgres_store(options, {});
+  ASSERT_TRUE(opened.ok()) << opened.status().to_string();
+  proxy_.silence();
+  (*opened)->stop();
+}
+
 TEST_F(PostgresNetwork, what_a_lost_claim_took_is_claimed_again) {
   Daemon daemon(proxy_.dsn(database_.name()));
   ASSERT_TRUE(daemon.driver->submit({spec(""), spec("")}).ok());

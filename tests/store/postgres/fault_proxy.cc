@@ -99,7 +99,8 @@ void Proxy::cut(const std::string& request, Cut where, int n) {
 std::optional<Proxy::Cut> Proxy::order_for(const std::string& request) {
   const std::lock_guard lock(mutex_);
   for (auto order = orders_.begin(); order != orders_.end(); ++order) {
-    if (!order->request.empty() && order->request != request) continue;
+    const bool sets_up = request == "SET" || request == "LISTEN";
+    if (order->request.empty() ? sets_up : order->request != request) continue;
     const Cut where = order->where;
     if (--order->n == 0) orders_.erase(order);
     ++n_cut_;
@@ -192,6 +193,10 @@ bool Proxy::from_client(Link& link) {
     }
     link.started = true;
     if (link.being_cut == Cut::unsent) return false;
+    if (link.being_cut == Cut::unheard) {
+      link.silent = true;
+      return true;
+    }
     whole.append(link.request, 0, length);
     link.request.erase(0, length);
     if (link.being_cut) break;
@@ -212,10 +217,8 @@ void Proxy::look_at(Link& link, char type, const std::string& body) {
     link.name = body.substr(0, body.find_first_of(" ;\n\0", 0, 4));
   }
   if (type != 'Q' && type != 'S') return;
-  // What sets a session up is left alone: Parse and Sync without Bind, SET, LISTEN.
-  if (!link.name.empty() && link.name != "SET" && link.name != "LISTEN") {
-    link.being_cut = order_for(link.name);
-  }
+  // Parse and Sync without Bind have no name.
+  if (!link.name.empty()) link.being_cut = order_for(link.name);
   link.name.clear();
 }
 

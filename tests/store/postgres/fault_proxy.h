@@ -24,6 +24,7 @@ class Proxy {
     unsent,      // the server never sees the end of the request: certainly not committed
     in_flight,   // it has the request and nobody waits for the answer: may be committed or not
     unanswered,  // it has answered and the answer is thrown away: certainly committed
+    unheard,     // the request is swallowed, and the connection stays open and silent
   };
 
   // `server_socket`: the path of the server's Unix socket. Throws when there is no port.
@@ -42,7 +43,8 @@ class Proxy {
   void silence();
   // Resets every connection (RST to the client), silenced ones too.
   void reset();
-  // The next `n` requests of this name are cut; "" is any request once the session is set up.
+  // The next `n` requests of this name are cut; "" is any request once the session is set up (which
+  // SET and LISTEN do: those by name alone).
   void cut(const std::string& request, Cut where, int n);
   // How many of them were, since the start.
   int n_cut() const { return n_cut_; }

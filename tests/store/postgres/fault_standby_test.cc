@@ -92,6 +92,12 @@ TEST_F(PostgresStandby, a_promoted_one_has_all_that_was_acknowledged_and_no_zomb
   ASSERT_TRUE(eventually(seconds(30), [&] {
     return database_.value("SELECT sync_state FROM pg_stat_replication") == "sync";
   }));
+  {
+    pqxx::connection reader("host=" + standby.host() + " " + database_.dsn());
+    EXPECT_NE(refusal(reader, "SELECT * FROM parkd.fetch('box')").find("a standby does not see"),
+              std::string::npos)
+        << "a cursor on a standby may pass a result that is still being stored";
+  }
   World::Options options;
   options.daemon_dsn = options.submit_dsn =
       "host=" + first_host_ + "," + standby.host() +

@@ -92,6 +92,18 @@ void jump_the_clocks(World& world) {
   }
 }
 
+// A submitter that went away in the middle: it cancels a running job, adds to the batch, uses a
+// key.
+void idle_in_a_transaction(World& world) {
+  const auto session = world.database().connect();
+  pqxx::work idle(*session);
+  idle.exec("SELECT parkd.cancel(max(id)) FROM parkd.jobs WHERE state = 'claimed'");
+  idle.exec(
+      "INSERT INTO parkd.jobs (model, body, custom_id, mailbox_key, batch_id, idempotency_key) "
+      "SELECT 'm', '{}', 'idle', 'box', max(id), 'idle' FROM parkd.batches");
+  EXPECT_TRUE(world.progress(30, seconds(20))) << "everybody waits for it";
+}
+
 void pin_xmin(World& world) {
   const auto session = world.database().connect();
   pqxx::work snapshot(*session);
@@ -141,6 +153,7 @@ constexpr Fault kFaults[] = {
     {"read_only_for_a_moment", make_it_read_only_for_a_moment, 3, 300, nothing_more},
     {"read_only_longer_than_the_ttl", make_it_read_only_for_longer_than_the_ttl, 1, 300,
      nothing_more},
+    {"submitter_idle_in_a_transaction", idle_in_a_transaction, 2, 300, nothing_more},
     {"xmin_pinned", pin_xmin, 1, 300, nothing_more},
     {"notifications_lost", drop_notifications, 3, 300, nobody_lost_its_registration, kLongTtl},
     {"clocks_jump", jump_the_clocks, 10, 300, nobody_lost_its_registration, kLongTtl},

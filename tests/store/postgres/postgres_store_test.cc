@@ -122,6 +122,37 @@ TEST_F(PostgresStoreTest, a_reader_never_sees_a_gap_close_behind_its_cursor) {
   for (std::thread& finisher : finishers) finisher.join();
 }
 
+TEST_F(PostgresStoreTest, numbers_go_on_beyond_what_a_lost_past_gave_out) {
+  Daemon daemon(quiet_options(database_.dsn()));
+  const auto stored = [&] {
+    EXPECT_TRUE(eventually([&] { return daemon.driver->submit({spec()}).ok(); }));
+    std::vector<Job> jobs;
+    EXPECT_TRUE(eventually([&] {
+      const auto claimed = daemon.driver->claim("m", 1);
+      if (claimed.ok()) jobs = *claimed;
+      return !jobs.empty();
+    }));
+    EXPECT_TRUE(daemon.driver->finish({{jobs[0].id, jobs[0].lease, ending("{}")}}).ok());
+    return jobs[0].id;
+  };
+  for (int i = 0; i < 5; ++i) stored();
+  const auto seen = daemon.driver->fetch({"default", "box", 0, 10});
+  ASSERT_EQ(seen->messages.size(), 5u);
+  // As after a failover that lost the last of it.
+  database_.run(
+      "DELETE FROM parkd.mailbox; SELECT setval('parkd.message_sequence', 1), "
+      "setval('parkd.jobs_id_seq', 1)");
+  database_.run(
+      "UPDATE parkd.fence SET timeline = 'before'; UPDATE parkd.daemons SET timeline = 'before'");
+  EXPECT_FALSE(daemon.driver->claim("m", 1).ok());
+  ASSERT_TRUE(eventually([&] { return daemon.driver->claim("m", 1).ok(); }));
+  const JobId id = stored();
+  EXPECT_GT(id, seen->messages.back().job_id);
+  const auto after = daemon.driver->fetch({"default", "box", seen->next_sequence, 10});
+  ASSERT_EQ(after->messages.size(), 1u) << "behind the reader's cursor";
+  EXPECT_EQ(after->messages[0].job_id, id);
+}
+
 // --- rows that cannot be stored as they are
 
 TEST_F(PostgresStoreTest, one_bad_result_is_repaired_or_fails_alone) {
@@ -320,7 +351,211 @@ TEST_F(PostgresStoreTest, what_a_restored_copy_believes_to_be_claimed_is_given_b
   EXPECT_NE(again[0].id, known.id) << "the one it works on stays its own";
 }
 
+// --- a submitter that idles in a transaction
+
+// Its session; what it did is neither committed nor rolled back.
+class Idler {
+ public:
+  Idler(TestDatabase& database, const std::string& sql)
+      : session_(database.connect()), tx_(*session_) {
+    tx_.exec(sql);
+  }
+
+ private:
+  std::unique_ptr<pqxx::connection> session_;
+  pqxx::work tx_;
+};
+
+template <class T>
+bool is_ready(std::future<T>& answer) {
+  return answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+}
+
+TEST_F(PostgresStoreTest, an_idle_cancel_holds_up_its_own_job_alone) {
+  Daemon daemon(quiet_options(database_.dsn()));
+  ASSERT_TRUE(daemon.driver->submit(std::vector<JobSpec>(4, spec())).ok());
+  const auto jobs = daemon.driver->claim("m", 4);
+  auto idler = std::make_unique<Idler>(
+      database_, "SELECT parkd.cancel(" + std::to_string(jobs->at(0).id) + "), parkd.cancel(" +
+                     std::to_string(jobs->at(1).id) + ")");
+  std::promise<std::vector<FinishAnswer>> finished;
+  std::promise<std::vector<ReleaseAnswer>> released;
+  auto own = finished.get_future();
+  auto back = released.get_future();
+  daemon.store->finish({{jobs->at(0).id, jobs->at(0).lease, ending("{}")}},
+                       [&](auto answers) { finished.set_value(*answers); });
+  ReleaseItem release;
+  release.id = jobs->at(1).id;
+  release.lease = jobs->at(1).lease;
+  daemon.store->release({release}, [&](auto answers) { released.set_value(*answers); });
+  for (const size_t i : {2, 3}) {
+    EXPECT_EQ(daemon.driver->finish({{jobs->at(i).id, jobs->at(i).lease, ending("{}")}})->at(0),
+              FinishAnswer::finished_now);
+  }
+  EXPECT_FALSE(is_ready(own) || is_ready(back));
+  idler.reset();
+  EXPECT_EQ(own.get().at(0), FinishAnswer::finished_now);
+  EXPECT_EQ(back.get().at(0), ReleaseAnswer::released);
+}
+
+TEST_F(PostgresStoreTest, an_idle_insert_into_a_batch_holds_up_that_batch_alone) {
+  Daemon daemon(quiet_options(database_.dsn()));
+  database_.run("SELECT parkd.register_model_v1('m', '', 8192)");
+  BatchSpec batch;
+  batch.tenant = "default";
+  const std::string id = daemon.driver->open_batch(batch)->batch.id;
+  JobSpec member = spec();
+  member.batch_id = id;
+  member.deadline = daemon.driver->get_batch(id, "default")->spec.deadline;
+  ASSERT_TRUE(daemon.driver->submit({member, member, member, spec(), spec()}).ok());
+  auto jobs = daemon.driver->claim("m", 10).value();
+  ASSERT_EQ(jobs.size(), 5u);
+  database_.run("UPDATE parkd.jobs SET state = 'queued', daemon_id = NULL WHERE id = " +
+                std::to_string(jobs[0].spec.batch_id.empty() ? jobs[4].id : jobs[0].id));
+  auto idler = std::make_unique<Idler>(
+      database_,
+      "SET parkd.tenant = 'default'; INSERT INTO parkd.jobs (model, body, tenant, "
+      "batch_id) VALUES ('m', '{}', 'default', '" +
+          id + "')");
+  std::vector<FinishItem> members;
+  std::vector<FinishItem> singles;
+  for (const Job& job : jobs) {
+    (job.spec.batch_id.empty() ? singles : members).push_back({job.id, job.lease, ending("{}")});
+  }
+  std::promise<std::vector<FinishAnswer>> finished;
+  auto own = finished.get_future();
+  daemon.store->finish(members, [&](auto answers) { finished.set_value(*answers); });
+  EXPECT_EQ(daemon.driver->finish(singles)->at(1), FinishAnswer::finished_now);
+  std::promise<Status> submitted;
+  auto more = submitted.get_future();
+  daemon.store->submit({member}, [&](auto answer) { submitted.set_value(answer.status()); });
+  EXPECT_TRUE(daemon.driver->submit({spec()}).ok());
+  EXPECT_FALSE(is_ready(own) || is_ready(more));
+  // Its deadline passes; everybody else's work is looked after.
+  database_.run("UPDATE parkd.jobs SET deadline = now() - interval '1 s' WHERE batch_id IS NULL");
+  database_.run("UPDATE parkd.jobs SET deadline = now() - interval '1 s' WHERE state = 'queued'");
+  const auto purged = daemon.driver->purge();
+  ASSERT_TRUE(purged.ok()) << purged.status().to_string();
+  EXPECT_EQ(purged->deadlines_missed, 1) << "the single one; the member is held";
+  idler.reset();
+  EXPECT_EQ(own.get().size(), members.size());
+  EXPECT_TRUE(more.get().ok());
+  EXPECT_EQ(daemon.driver->purge()->deadlines_missed, 1);
+}
+
+TEST_F(PostgresStoreTest, an_idle_key_holds_up_its_own_submit_alone) {
+  Daemon daemon(quiet_options(database_.dsn()));
+  JobSpec keyed = spec("postgres");
+  keyed.idempotency_key = "k";
+  database_.run("SELECT parkd.register_model_v1('m', '', 8192)");
+  auto idler = std::make_unique<Idler>(
+      database_,
+      "INSERT INTO parkd.jobs (model, body, tenant, mailbox_key, idempotency_key) VALUES ('m', "
+      "'{}', 'postgres', 'box', 'k')");
+  std::promise<Status> submitted;
+  auto own = submitted.get_future();
+  daemon.store->submit({keyed}, [&](auto answer) { submitted.set_value(answer.status()); });
+  for (int i = 0; i < 3; ++i) {
+    JobSpec other = spec("postgres");
+    other.idempotency_key = "other" + std::to_string(i);
+    EXPECT_TRUE(daemon.driver->submit({other}).ok());
+  }
+  EXPECT_FALSE(is_ready(own));
+  idler.reset();
+  EXPECT_TRUE(own.get().ok());
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.jobs"), 4);
+}
+
+TEST_F(PostgresStoreTest, an_idle_take_has_its_messages_and_no_reader_waits) {
+  Daemon daemon(quiet_options(database_.dsn()));
+  ASSERT_TRUE(daemon.driver->submit({spec(), spec()}).ok());
+  const auto jobs = daemon.driver->claim("m", 2);
+  for (const Job& job : *jobs) {
+    ASSERT_TRUE(daemon.driver->finish({{job.id, job.lease, ending("{}")}}).ok());
+  }
+  std::vector<uint64_t> sequences;
+  const auto box = daemon.driver->fetch({"default", "box", 0, 9});
+  for (const Message& message : box->messages) sequences.push_back(message.sequence);
+  auto idler = std::make_unique<Idler>(
+      database_, "DELETE FROM parkd.mailbox WHERE sequence = " + std::to_string(sequences.at(0)));
+  EXPECT_EQ(daemon.driver->take("default", "box", sequences)->size(), 1u);
+  idler.reset();
+  EXPECT_EQ(daemon.driver->take("default", "box", sequences)->size(), 1u) << "it rolled back";
+}
+
+// --- housekeeping beside a reader
+
+TEST_F(PostgresStoreTest, a_partition_somebody_reads_stays_and_everything_else_is_done) {
+  Daemon daemon(quiet_options(database_.dsn()));
+  database_.run("SELECT parkd.ensure_partition_v1('mailbox', '2020-01-01Z', '2020-01-02Z')");
+  ASSERT_TRUE(daemon.driver->submit({spec()}).ok());
+  ASSERT_EQ(daemon.driver->claim("m", 1)->size(), 1u);
+  database_.run("UPDATE parkd.daemons SET beat_at = now() - interval '1 h'");
+  auto reader = std::make_unique<Idler>(database_, "SELECT count(*) FROM parkd.mailbox");
+  ASSERT_TRUE(daemon.driver->purge().ok());
+  EXPECT_EQ(database_.value("SELECT state FROM parkd.jobs"), "queued") << "rescued";
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.past_partitions WHERE retry_at > now() + "
+                             "interval '4 minutes'"),
+            1);
+  reader.reset();
+  const std::string there = "SELECT count(*) FROM pg_class WHERE relname = 'mailbox_20200101'";
+  ASSERT_TRUE(daemon.driver->purge().ok());
+  EXPECT_EQ(database_.number(there), 1) << "not before the five minutes are over";
+  database_.run("UPDATE parkd.past_partitions SET retry_at = now()");
+  ASSERT_TRUE(daemon.driver->purge().ok());
+  EXPECT_EQ(database_.number(there), 0);
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.past_partitions"), 0);
+}
+
+TEST_F(PostgresStoreTest, a_past_week_of_history_is_read_once_until_its_last_row_may_go) {
+  Daemon daemon(quiet_options(database_.dsn()));
+  database_.run("SELECT parkd.ensure_partition_v1('history', '2020-01-06Z', '2020-01-13Z')");
+  database_.run(
+      "INSERT INTO parkd.history (job_id, run_lease, sequence, created_at, finished_at, "
+      "expires_at, run_us, units, prompt_tokens, completion_tokens, outcome, tenant, mailbox_key, "
+      "model) VALUES (1, 1, 1, now(), '2020-01-07', now(), 0, 0, 0, 0, 'completed', 't', 'k', "
+      "'m')");
+  ASSERT_TRUE(daemon.driver->purge().ok());
+  database_.run("SELECT pg_stat_force_next_flush()");
+  const std::string scans =
+      "SELECT seq_scan + idx_scan FROM pg_stat_user_tables WHERE relname = 'history_20200106'";
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.past_partitions WHERE last_expiry + "
+                             "interval '29 days' > now()"),
+            1);
+  database_.run("UPDATE parkd.history SET expires_at = '2020-01-08'");  // unseen until then
+  ASSERT_TRUE(daemon.driver->purge().ok());
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.history"), 1);
+  database_.run("UPDATE parkd.past_partitions SET last_expiry = '2020-01-08'");
+  EXPECT_EQ(daemon.driver->purge()->history_rows, 1);
+}
+
 // --- LISTEN
+
+TEST_F(PostgresStoreTest, a_strangers_notification_cancels_nothing) {
+  PostgresOptions options = quiet_options(database_.dsn());
+  options.listen = true;
+  options.beat = std::chrono::hours(1);
+  options.ttl = std::chrono::hours(4);
+  Daemon daemon(options);
+  ASSERT_TRUE(daemon.driver->submit({spec(), spec()}).ok());
+  const auto jobs = daemon.driver->claim("m", 2);
+  database_.run(
+      "DO $$ BEGIN CREATE ROLE stranger LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; "
+      "END $$");
+  auto stranger = database_.connect("stranger");
+  pqxx::nontransaction tx(*stranger);
+  tx.exec("SELECT pg_notify('parkd_cancel', '" +
+          std::to_string(daemon.driver->stats()->open_epoch) + " " +
+          std::to_string(jobs->at(0).id) + " " +
+          std::to_string((jobs->at(0).lease.epoch << 32) | jobs->at(0).lease.n) + "')");
+  database_.run("SELECT parkd.cancel(" + std::to_string(jobs->at(1).id) + ")");
+  std::vector<std::pair<JobId, RunLease>> cancels;
+  EXPECT_TRUE(eventually([&] {  // a beat at once, long before its turn
+    for (const auto& cancel : daemon.driver->told().cancels) cancels.push_back(cancel);
+    return !cancels.empty();
+  }));
+  for (const auto& [id, lease] : cancels) EXPECT_EQ(id, jobs->at(1).id);
+}
 
 TEST_F(PostgresStoreTest, an_idle_daemon_hears_of_work_and_a_busy_one_is_not_notified) {
   PostgresOptions options = quiet_options(database_.dsn());
