@@ -40,6 +40,9 @@ class StandInLane final : public Lane {
   Buffer make_buffer(int64_t rows_max, int64_t columns) override {
     return cpu_->make_buffer(rows_max, columns);
   }
+  Status prepare(const std::function<void(const StepBatch&)>& forward, Buffer logits) override {
+    return cpu_->prepare(forward, logits);
+  }
   int32_t steps_ahead() const override { return bend_.ahead; }
 
   void begin_step(const StepBatch& batch) override {
