@@ -83,7 +83,8 @@ BEGIN
   FOR r IN SELECT c.relname::text AS relname, c.relpages, c.reltuples, p.last_expiry
              FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid LEFT JOIN parkd.past_partitions p ON p.name = c.relname
             WHERE i.inhparent = ('parkd.' || p_table)::regclass
-              AND to_timestamp(right(c.relname, 8), 'YYYYMMDD') + v_width <= v_now
+              -- whatever else the planner looks at first has no date in its name
+              AND CASE WHEN c.relname ~ '_[0-9]{8}$' THEN to_timestamp(right(c.relname, 8), 'YYYYMMDD') + v_width <= v_now END
               AND coalesce(p.retry_at <= v_now, true) AND coalesce(p.last_expiry + p_keep <= v_now, true)
             ORDER BY right(c.relname, 8) LOOP
     BEGIN

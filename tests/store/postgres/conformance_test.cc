@@ -24,7 +24,8 @@ class PostgresHome final : public StoreHome {
     SharedDatabase::database->run(
         "DELETE FROM parkd.jobs; DELETE FROM parkd.mailbox; DELETE FROM parkd.history; "
         "DELETE FROM parkd.idempotency; DELETE FROM parkd.shares; DELETE FROM parkd.waiters; "
-        "DELETE FROM parkd.depth_samples; DELETE FROM parkd.batches; DELETE FROM parkd.daemons");
+        "DELETE FROM parkd.depth_samples; DELETE FROM parkd.batches; DELETE FROM parkd.daemons; "
+        "DELETE FROM parkd.past_partitions");
   }
   std::unique_ptr<JobStore> open(const StoreOptions& options, Clock& clock) override {
     PostgresOptions postgres = quiet_options(SharedDatabase::database->dsn());
