@@ -111,6 +111,9 @@ CREATE TABLE parkd.batches (
   cancel_at        timestamptz,
   finished_at      timestamptz,
   metadata         json,
+  CHECK (date_part('epoch', retention) > 0 AND date_part('epoch', retention) <= 2592000),
+  CHECK (isfinite(deadline)),
+  CHECK (greatest(octet_length(tenant), octet_length(name), octet_length(idempotency_key)) <= 512),
   CHECK (completed + failed + cancelled + deadline_missed + quarantined <= total)
 ) WITH (fillfactor = 50);               -- counters change and no index holds them: HOT
 CREATE UNIQUE INDEX batches_key ON parkd.batches (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
@@ -156,7 +159,18 @@ CREATE TABLE parkd.jobs (
   metadata         json,
   body             json NOT NULL,
   CHECK ((state = 'claimed') = (daemon_id IS NOT NULL)),
-  CHECK (retention > interval '0' AND retention <= interval '30 days')
+  -- Whatever door a job came through: what lies outside could not be claimed, finished or read. The numbers
+  -- are those of lib/job/job.h and lib/store/rules.h; clients hear of them from jobs_before_insert (0009).
+  -- An interval counts in seconds: '-100 years 36030 days' compares as 30 days and goes back 495.
+  CHECK (date_part('epoch', retention) > 0 AND date_part('epoch', retention) <= 2592000),
+  CHECK (date_part('epoch', run_timeout) BETWEEN 1 AND 2592000),
+  CHECK (run_at   BETWEEN '1970-01-01 00:00:00Z' AND '9999-12-31 23:59:59Z'),
+  CHECK (deadline BETWEEN '1970-01-01 00:00:00Z' AND '9999-12-31 23:59:59Z'),
+  CHECK (isfinite(created_at) AND isfinite(order_key)),
+  CHECK (max_attempts BETWEEN 1 AND 100),
+  CHECK (greatest(octet_length(model), octet_length(tenant), octet_length(mailbox_key), octet_length(endpoint),
+                  octet_length(custom_id), octet_length(batch_id), octet_length(idempotency_key)) <= 512),
+  CHECK (json_typeof(metadata) = 'object' AND octet_length(metadata::text) <= 9216)
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 2000,
         autovacuum_vacuum_insert_scale_factor = 0.2, autovacuum_vacuum_cost_delay = 0,
         autovacuum_analyze_scale_factor = 0.1, autovacuum_analyze_threshold = 5000);

@@ -12,8 +12,10 @@
 -- Advisory locks, all of class 1886540395 ('park'): 1 partitions, 2 housekeeping, 3 depth sample, 4 the
 -- migrator; class 1886540396: a finish in flight (horizon_v1).
 
+-- Total: what lies outside 1970 to 9999 (infinity too) is the nearer end.
 CREATE FUNCTION parkd.us_v1(t timestamptz) RETURNS bigint LANGUAGE sql STABLE
-  RETURN round(date_part('epoch', t) * 1e6::float8)::bigint;
+  RETURN CASE WHEN t IS NOT NULL THEN round(date_part('epoch', greatest(least(t, timestamptz '9999-12-31 23:59:59Z'),
+                                              timestamptz '1970-01-01 00:00:00Z')) * 1e6::float8)::bigint END;
 CREATE FUNCTION parkd.from_us_v1(us bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE
   RETURN to_timestamp(us / 1e6::float8);
 -- The time of a statement: given by a test in microseconds, or the database's.

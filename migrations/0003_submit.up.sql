@@ -54,12 +54,15 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
-  INSERT INTO parkd.idempotency AS k (tenant, key, job_id, check_at, content_hash)
-    VALUES (p_tenant, p_key, p_job, p_now + interval '24 hours', p_hash) ON CONFLICT DO NOTHING;
-  fresh := FOUND;
-  IF fresh THEN RETURN; END IF;
-  SELECT k.job_id, k.content_hash INTO STRICT job_id, content_hash FROM parkd.idempotency k
-   WHERE k.tenant = p_tenant AND k.key = p_key FOR UPDATE;
+  LOOP
+    INSERT INTO parkd.idempotency AS k (tenant, key, job_id, check_at, content_hash)
+      VALUES (p_tenant, p_key, p_job, p_now + interval '24 hours', p_hash) ON CONFLICT DO NOTHING;
+    fresh := FOUND;
+    EXIT WHEN fresh;
+    SELECT k.job_id, k.content_hash INTO job_id, content_hash FROM parkd.idempotency k
+     WHERE k.tenant = p_tenant AND k.key = p_key FOR UPDATE;
+    EXIT WHEN FOUND;      -- else housekeeping has deleted it in between: again
+  END LOOP;
 END $$;
 
 -- Many submits in one commit. p_group says which of them a row belongs to: a group is accepted whole or

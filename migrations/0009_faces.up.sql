@@ -35,10 +35,138 @@ DECLARE v_tenant text;
 BEGIN
   SELECT l.tenant INTO v_tenant FROM parkd.tenant_logins l WHERE l.login = session_user;
   IF FOUND THEN RETURN v_tenant; END IF;
-  RETURN CASE WHEN parkd.acts_for_any() THEN 'default' ELSE session_user::text END;
+  IF parkd.acts_for_any() THEN RETURN 'default'; END IF;
+  IF session_user = 'default' THEN
+    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'login default has no tenant of its own',
+      DETAIL = 'Tenant default is that of administrators and daemons.',
+      HINT = 'Use a login of another name, or let an administrator add a row to parkd.tenant_logins.';
+  END IF;
+  RETURN session_user::text;
 END $$;
 
 -- --- INSERT INTO parkd.jobs ---------------------------------------------------------------------
+
+-- Refuses a client's row: what is wrong with which field, the row, and what to do. Returns never; called by
+-- assignment, for PERFORM would show its whole text as the error's context.
+CREATE FUNCTION parkd.refuse_v1(p_code text, p_custom_id text, p_message text, p_hint text) RETURNS bool
+LANGUAGE plpgsql SET search_path = pg_catalog, parkd, pg_temp AS $$
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = p_code, MESSAGE = p_message, HINT = p_hint,
+    DETAIL = coalesce('The job with custom_id ' || quote_literal(left(p_custom_id, 100)) || '.',
+                      'The job has no custom_id. Where there are many, one tells which is refused.');
+END $$;
+
+-- What a client may write into the columns of a job, but for its model, tenant, batch and key. The numbers
+-- are those of HTTP: lib/job/job.h (512 bytes, metadata, run_timeout, max_attempts), lib/store/rules.h and
+-- .cc (retention, times), lib/job/chat_request.h (body, n). Extremes.sql_and_http_have_the_same_limits.
+CREATE FUNCTION parkd.check_columns_v1(j parkd.jobs) RETURNS bool LANGUAGE plpgsql
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+DECLARE
+  c_first CONSTANT timestamptz := '1970-01-01 00:00:00Z';
+  c_last  CONSTANT timestamptz := '9999-12-31 23:59:59Z';
+  r record;
+  v_seconds float8;
+  v_pairs   bigint;
+  v_refused bool := false;
+BEGIN
+  IF greatest(octet_length(j.model), octet_length(j.tenant), octet_length(j.mailbox_key), octet_length(j.endpoint),
+              octet_length(j.custom_id), octet_length(j.batch_id), octet_length(j.idempotency_key)) > 512 THEN
+    SELECT * INTO r FROM (VALUES ('model', j.model), ('tenant', j.tenant), ('mailbox_key', j.mailbox_key),
+        ('endpoint', j.endpoint), ('custom_id', j.custom_id), ('batch_id', j.batch_id),
+        ('idempotency_key', j.idempotency_key)) t(field, value)
+     WHERE octet_length(t.value) > 512 LIMIT 1;
+    v_refused := parkd.refuse_v1('string_data_right_truncation', j.custom_id,
+      format('%s has %s bytes, the limit is 512', r.field, octet_length(r.value)), 'Give a shorter one.');
+  END IF;
+  IF j.body IS NULL OR json_typeof(j.body) <> 'object' THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', j.custom_id, 'body is not a JSON object',
+      'body holds an OpenAI request, for example {"messages":[{"role":"user","content":"Hi"}]}.');
+  END IF;
+  IF octet_length(j.body::text) > 16777216 THEN
+    v_refused := parkd.refuse_v1('program_limit_exceeded', j.custom_id,
+      format('body has %s bytes, the limit is 16777216', octet_length(j.body::text)), 'Split the request.');
+  END IF;
+  IF j.endpoint <> '/v1/chat/completions' THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', j.custom_id, format('endpoint %s is not supported yet', quote_literal(j.endpoint)),
+      'Leave it out for /v1/chat/completions.');
+  END IF;
+  BEGIN
+    v_pairs := CASE json_typeof(j.metadata) WHEN 'object' THEN (SELECT count(*) FROM json_object_keys(j.metadata)) END;
+  EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', j.custom_id,
+      'metadata contains \u0000 or half of a surrogate pair', 'Remove it: neither is text.');
+  END;
+  IF v_pairs > 16 OR json_typeof(j.metadata) <> 'object' OR octet_length(j.metadata::text) > 9216 THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', j.custom_id,
+      format('metadata is a JSON %s of %s bytes; it must be an object of at most 16 pairs and 9216 bytes',
+             json_typeof(j.metadata), octet_length(j.metadata::text)), 'For example metadata = ''{"order": "17"}''.');
+  END IF;
+  IF j.run_at NOT BETWEEN c_first AND c_last OR j.deadline NOT BETWEEN c_first AND c_last THEN
+    SELECT * INTO r FROM (VALUES ('run_at', j.run_at), ('deadline', j.deadline)) t(field, value)
+     WHERE t.value NOT BETWEEN c_first AND c_last LIMIT 1;
+    v_refused := parkd.refuse_v1('invalid_parameter_value', j.custom_id,
+      format('%s %s is not within the years 1970 to 9999', r.field, r.value), format('Leave %s out for none.', r.field));
+  END IF;
+  IF j.deadline <= clock_timestamp() THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', j.custom_id, format('deadline %s has passed', j.deadline),
+      'Give a deadline that lies ahead, or none.');
+  END IF;
+  v_seconds := date_part('epoch', j.retention);
+  IF v_seconds NOT BETWEEN 60 AND 2592000 THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', j.custom_id,
+      format('retention %s is not within 1 minute to 30 days', j.retention), 'For example retention = ''7 days''.');
+  END IF;
+  v_seconds := date_part('epoch', j.run_timeout);
+  IF v_seconds NOT BETWEEN 1 AND 2592000 OR v_seconds <> round(v_seconds) THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', j.custom_id,
+      format('run_timeout %s is not whole seconds within 1 second to 30 days', j.run_timeout), 'Leave it out for the daemon''s own.');
+  END IF;
+  IF j.max_attempts NOT BETWEEN 1 AND 100 THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', j.custom_id,
+      format('max_attempts %s is not within 1 to 100', j.max_attempts), 'Leave it out for 3.');
+  END IF;
+  RETURN v_refused;
+END $$;
+
+-- The body as jsonb, with the fields that the price and the seed are made of checked as HTTP checks them.
+-- The rest of the body is the daemon's to read: what is wrong there ends the job as failed.
+CREATE FUNCTION parkd.check_body_v1(p_body json, p_custom_id text) RETURNS jsonb LANGUAGE plpgsql
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+DECLARE v_body jsonb; v_field text; v_number numeric; v_low numeric; v_high numeric;
+        v_refused bool;
+BEGIN
+  BEGIN
+    v_body := p_body::jsonb;
+  EXCEPTION
+    WHEN untranslatable_character OR invalid_text_representation THEN
+      v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id,
+        'body contains \u0000 or half of a surrogate pair', 'Remove it: neither is text.');
+    WHEN numeric_value_out_of_range THEN
+      v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id, 'body contains a number beyond all bounds',
+        'Numbers of a request fit a double.');
+  END;
+  IF v_body -> 'stream' = 'true' THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id, 'body.stream: nobody can listen to a job from SQL',
+      'Leave stream out.');
+  END IF;
+  IF v_body ? 'messages' AND jsonb_typeof(v_body -> 'messages') <> 'array' THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id,
+      format('body.messages is a JSON %s; it must be an array', jsonb_typeof(v_body -> 'messages')),
+      'For example {"messages":[{"role":"user","content":"Hi"}]}.');
+  END IF;
+  FOREACH v_field IN ARRAY ARRAY['n', 'max_completion_tokens', 'max_tokens', 'seed'] LOOP
+    CONTINUE WHEN coalesce(jsonb_typeof(v_body -> v_field), 'null') = 'null';
+    v_low  := CASE v_field WHEN 'seed' THEN -9223372036854775808 ELSE 1 END;
+    v_high := CASE v_field WHEN 'n' THEN 128 WHEN 'seed' THEN 18446744073709551615 ELSE 2147483647 END;
+    v_number := CASE jsonb_typeof(v_body -> v_field) WHEN 'number' THEN (v_body ->> v_field)::numeric END;
+    IF v_number IS NULL OR v_number NOT BETWEEN v_low AND v_high OR v_number <> trunc(v_number) THEN
+      v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id,
+        format('body.%s is %s; it must be a whole number from %s to %s', v_field, left((v_body -> v_field)::text, 60), v_low, v_high),
+        format('Leave %s out for the default.', v_field));
+    END IF;
+  END LOOP;
+  RETURN v_body;
+END $$;
 
 -- Checks and completes a row a client wrote. The daemon's own rows have an order_key already and do
 -- not come here. Every refusal says what to do.
@@ -48,123 +176,93 @@ DECLARE
   v_now   timestamptz := clock_timestamp();
   v_body  jsonb;
   v_model parkd.models;
-  v_new   numeric;
-  v_n     numeric;
   v_mine  text := parkd.my_tenant();
   v_batch parkd.batches;
   v_key   parkd.idempotency;
   v_hash  text;
+  v_seed  numeric;
+  v_refused bool;
 BEGIN
+  v_refused := parkd.check_columns_v1(NEW);
+  v_body := parkd.check_body_v1(NEW.body, NEW.custom_id);
   NEW.tenant := coalesce(nullif(NEW.tenant, ''), v_mine);
   IF NEW.tenant <> v_mine AND NOT parkd.acts_for_any() THEN
-    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-      MESSAGE = format('login %s submits for tenant %s, not for %s', session_user, v_mine, NEW.tenant),
-      HINT = 'Leave tenant out, or let an administrator add a row to parkd.tenant_logins.';
+    v_refused := parkd.refuse_v1('insufficient_privilege', NEW.custom_id,
+      format('login %s submits for tenant %s, not for %s', session_user, v_mine, NEW.tenant),
+      'Leave tenant out, or let an administrator add a row to parkd.tenant_logins.');
   END IF;
-  IF NEW.body IS NULL OR json_typeof(NEW.body) <> 'object' THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'body is not a JSON object',
-      HINT = 'body holds an OpenAI request, for example {"messages":[{"role":"user","content":"Hi"}]}.';
-  END IF;
-  IF octet_length(NEW.body::text) > 16777216 THEN
-    RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded',
-      MESSAGE = format('body has %s bytes, the limit is 16777216', octet_length(NEW.body::text)), HINT = 'Split the request.';
-  END IF;
-  BEGIN
-    v_body := NEW.body::jsonb;
-  EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-      MESSAGE = 'body contains \u0000 or half of a surrogate pair', HINT = 'Remove it: neither is text.';
-  END;
   NEW.model := coalesce(NEW.model, v_body ->> 'model');
   SELECT * INTO v_model FROM parkd.models m WHERE m.name = NEW.model;
   IF NOT FOUND THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-      MESSAGE = format('model %s is not known here', coalesce(quote_literal(NEW.model), 'NULL')),
-      HINT = coalesce('Known models: ' || (SELECT string_agg(m.name, ', ' ORDER BY m.name) FROM parkd.models m) || '.',
-                      'No daemon has registered a model yet: start one, or run jobctl models add.');
+    v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id,
+      format('model %s is not known here', coalesce(quote_literal(left(NEW.model, 512)), 'NULL')),
+      coalesce('Known models: ' || (SELECT string_agg(m.name, ', ' ORDER BY m.name) FROM parkd.models m) || '.',
+               'No daemon has registered a model yet: start one, or run jobctl models add.'));
   END IF;
   IF v_body ? 'model' AND v_body ->> 'model' <> NEW.model THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-      MESSAGE = format('body.model is %s, the column model is %s', v_body ->> 'model', NEW.model), HINT = 'Leave one of them out.';
+    v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id,
+      format('body.model is %s, the column model is %s', left(v_body ->> 'model', 512), NEW.model), 'Leave one of them out.');
   END IF;
-  IF v_body -> 'stream' = 'true' THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'body.stream: nobody can listen to a job from SQL',
-      HINT = 'Leave stream out.';
-  END IF;
-  IF NEW.deadline <= v_now THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('deadline %s has passed', NEW.deadline),
-      HINT = 'Give a deadline that lies ahead, or none.';
-  END IF;
-  IF NEW.retention NOT BETWEEN interval '1 minute' AND interval '30 days' THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-      MESSAGE = format('retention %s is not within 1 minute to 30 days', NEW.retention), HINT = 'For example retention = ''7 days''.';
-  END IF;
-  IF NEW.run_timeout <= interval '0' OR NEW.max_attempts < 1 THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'run_timeout and max_attempts are above 0',
-      HINT = 'Leave them out for the defaults.';
-  END IF;
+  -- In seconds: what an interval of years and days adds up to depends on where it starts.
+  NEW.retention := make_interval(secs => date_part('epoch', NEW.retention));
+  NEW.run_timeout := make_interval(secs => date_part('epoch', NEW.run_timeout));
   IF NEW.priority = 'critical' AND NOT parkd.acts_for_any()
      AND NOT EXISTS (SELECT FROM parkd.tenants t WHERE t.name = NEW.tenant AND t.may_be_critical) THEN
-    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('tenant %s may not submit critical jobs', NEW.tenant),
-      HINT = 'Use high, or let an administrator set parkd.tenants.may_be_critical.';
+    v_refused := parkd.refuse_v1('insufficient_privilege', NEW.custom_id, format('tenant %s may not submit critical jobs', NEW.tenant),
+      'Use high, or let an administrator set parkd.tenants.may_be_critical.');
   END IF;
   NEW.batch_id := nullif(NEW.batch_id, '');
   IF NEW.batch_id IS NOT NULL THEN
     SELECT * INTO v_batch FROM parkd.batches b WHERE b.id = NEW.batch_id AND b.tenant = NEW.tenant;   -- batches_pkey
     IF NOT FOUND THEN
-      RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('there is no batch %s', NEW.batch_id),
-        HINT = 'Open one: SELECT parkd.open_batch();';
+      v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id, format('batch_id: there is no batch %s', NEW.batch_id),
+        'Open one: SELECT parkd.open_batch();');
     END IF;
     IF v_batch.deadline <= v_now THEN
-      RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-        MESSAGE = format('the deadline of batch %s, %s, has passed', NEW.batch_id, v_batch.deadline), HINT = 'Open a new batch.';
+      v_refused := parkd.refuse_v1('object_not_in_prerequisite_state', NEW.custom_id,
+        format('the deadline of batch %s, %s, has passed', NEW.batch_id, v_batch.deadline), 'Open a new batch.');
     END IF;
     IF NEW.deadline <> v_batch.deadline THEN
-      RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-        MESSAGE = format('deadline %s differs from that of batch %s, %s', NEW.deadline, NEW.batch_id, v_batch.deadline),
-        HINT = 'Leave deadline out: a member has its batch''s.';
+      v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id,
+        format('deadline %s differs from that of batch %s, %s', NEW.deadline, NEW.batch_id, v_batch.deadline),
+        'Leave deadline out: a member has its batch''s.');
     END IF;
   END IF;
   -- The price is an estimate until a daemon has tokenised the prompt: four bytes a token.
-  BEGIN
-    v_n := coalesce((v_body ->> 'n')::numeric, 1);
-    v_new := coalesce((v_body ->> 'max_completion_tokens')::numeric, (v_body ->> 'max_tokens')::numeric,
-                      least(greatest(v_model.context_tokens / 5, 128), 16384));
-  EXCEPTION WHEN invalid_text_representation THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'body.n and body.max_tokens are numbers';
-  END;
-  IF v_n NOT BETWEEN 1 AND 128 OR v_new < 1 THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'body.n is 1 to 128, body.max_tokens above 0';
-  END IF;
-  NEW.n_choices := v_n;
-  NEW.max_new_tokens := least(v_new, v_model.context_tokens);
+  NEW.n_choices := coalesce((v_body ->> 'n')::numeric, 1);
+  NEW.max_new_tokens := least(coalesce((v_body ->> 'max_completion_tokens')::numeric, (v_body ->> 'max_tokens')::numeric,
+                                       least(greatest(v_model.context_tokens / 5, 128), 16384)), v_model.context_tokens);
   NEW.prompt_tokens := least(octet_length(NEW.body::text) / 4, v_model.context_tokens);
   NEW.tokens_are_exact := false;
   NEW.endpoint := coalesce(NEW.endpoint, '/v1/chat/completions');
   NEW.max_attempts := coalesce(NEW.max_attempts, 3);
   NEW.priority := coalesce(NEW.priority, CASE WHEN NEW.batch_id IS NULL THEN 'normal' ELSE 'low' END::parkd.priority);
-  IF jsonb_typeof(v_body -> 'seed') = 'number' THEN NEW.seed := (v_body ->> 'seed')::numeric::bigint; END IF;
+  v_seed := (v_body ->> 'seed')::numeric;   -- 64 bits with or without a sign, as HTTP stores them
+  NEW.seed := coalesce(v_seed - CASE WHEN v_seed > 9223372036854775807 THEN 18446744073709551616 ELSE 0 END, NEW.seed);
   NEW.created_at := v_now;
   NEW.order_key := greatest(v_now, NEW.run_at) + parkd.delay_v1(NEW.priority);
   NEW.state := CASE WHEN NEW.run_at > v_now THEN 'scheduled' ELSE 'queued' END;
   NEW.run_lease := 0; NEW.daemon_id := NULL; NEW.claimed_at := NULL; NEW.cancel_at := NULL;
   NEW.attempts := 0; NEW.interruptions := 0;
+  NEW.idempotency_key := nullif(NEW.idempotency_key, '');
   IF NEW.idempotency_key IS NOT NULL THEN
     v_hash := parkd.content_hash_v1(NEW.endpoint, NEW.model, NEW.mailbox_key, NEW.custom_id, NEW.batch_id, NEW.metadata,
       NEW.body, NEW.priority, NEW.seed, NEW.run_at, NEW.deadline, NEW.run_timeout, NEW.retention, NEW.max_attempts);
-    -- idempotency_pkey
-    INSERT INTO parkd.idempotency AS k (tenant, key, job_id, check_at, content_hash)
-      VALUES (NEW.tenant, NEW.idempotency_key, NEW.id, v_now + interval '24 hours', v_hash)
-      ON CONFLICT (tenant, key) DO UPDATE SET job_id = excluded.job_id, check_at = excluded.check_at,
-        content_hash = excluded.content_hash
-        WHERE NOT (SELECT a.holds FROM parkd.accepted_v1(k.job_id, v_now) a);
-    IF NOT FOUND THEN
-      SELECT * INTO STRICT v_key FROM parkd.idempotency k WHERE k.tenant = NEW.tenant AND k.key = NEW.idempotency_key;
+    -- idempotency_pkey. A key that does not conflict any more was deleted in between: again.
+    LOOP
+      INSERT INTO parkd.idempotency AS k (tenant, key, job_id, check_at, content_hash)
+        VALUES (NEW.tenant, NEW.idempotency_key, NEW.id, v_now + interval '24 hours', v_hash)
+        ON CONFLICT (tenant, key) DO UPDATE SET job_id = excluded.job_id, check_at = excluded.check_at,
+          content_hash = excluded.content_hash
+          WHERE NOT (SELECT a.holds FROM parkd.accepted_v1(k.job_id, v_now) a);
+      EXIT WHEN FOUND;
+      SELECT * INTO v_key FROM parkd.idempotency k WHERE k.tenant = NEW.tenant AND k.key = NEW.idempotency_key;
+      CONTINUE WHEN NOT FOUND;
       IF v_key.content_hash = v_hash THEN RETURN NULL; END IF;   -- the job is there already: the row is passed over
-      RAISE EXCEPTION USING ERRCODE = 'unique_violation',
-        MESSAGE = format('idempotency_key %s belongs to job %s, whose content differs', quote_literal(NEW.idempotency_key), v_key.job_id),
-        HINT = 'Use another key, or submit the very same job again.';
-    END IF;
+      v_refused := parkd.refuse_v1('unique_violation', NEW.custom_id,
+        format('idempotency_key %s belongs to job %s, whose content differs', quote_literal(NEW.idempotency_key), v_key.job_id),
+        'Use another key, or submit the very same job again.');
+    END LOOP;
   END IF;
   -- From here on what was left out: not part of the content behind the key.
   NEW.mailbox_key := coalesce(nullif(NEW.mailbox_key, ''), 'mb-' || left(replace(gen_random_uuid()::text, '-', ''), 24));
@@ -176,10 +274,23 @@ END $$;
 CREATE TRIGGER jobs_before_insert BEFORE INSERT ON parkd.jobs
   FOR EACH ROW WHEN (NEW.order_key IS NULL) EXECUTE FUNCTION parkd.before_insert_v1();
 
+-- The priority of that word. A word that is none cannot be refused with these four where the column is an
+-- enum (INSERT INTO parkd.jobs): the server does that before any trigger.
+CREATE FUNCTION parkd.priority_v1(p_word text, p_custom_id text) RETURNS parkd.priority LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+DECLARE v_refused bool;
+BEGIN
+  IF p_word NOT IN ('critical', 'high', 'normal', 'low') THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id, format('priority is %s', quote_literal(left(p_word, 60))),
+      'It must be critical, high, normal or low; leave it out for normal (in a batch: low).');
+  END IF;
+  RETURN p_word::parkd.priority;
+END $$;
+
 -- COPY parkd.jobs_copy FROM STDIN: row-level security forbids COPY into the queue. The rows move in the
 -- same transaction and nothing stays here.
 CREATE UNLOGGED TABLE parkd.jobs_copy (
-  model text, body json, custom_id text, endpoint text, tenant text, priority parkd.priority, mailbox_key text,
+  model text, body json, custom_id text, endpoint text, tenant text, priority text, mailbox_key text,
   metadata json, idempotency_key text, batch_id text, run_at timestamptz, deadline timestamptz,
   retention interval, run_timeout interval, seed bigint, max_attempts int
 );
@@ -188,7 +299,7 @@ SET search_path = pg_catalog, parkd, pg_temp AS $$
 BEGIN
   INSERT INTO parkd.jobs (model, body, custom_id, endpoint, tenant, priority, mailbox_key, metadata, idempotency_key,
                           batch_id, run_at, deadline, retention, run_timeout, seed, max_attempts)
-  SELECT c.model, c.body, c.custom_id, c.endpoint, c.tenant, c.priority, c.mailbox_key, c.metadata, c.idempotency_key,
+  SELECT c.model, c.body, c.custom_id, c.endpoint, c.tenant, parkd.priority_v1(c.priority, c.custom_id), c.mailbox_key, c.metadata, c.idempotency_key,
          c.batch_id, c.run_at, c.deadline, c.retention, c.run_timeout, c.seed, c.max_attempts FROM new_rows c;
   DELETE FROM parkd.jobs_copy;   -- sees only this transaction's own: nobody else's were ever committed
   RETURN NULL;
@@ -202,20 +313,36 @@ CREATE TRIGGER jobs_copy_after_insert AFTER INSERT ON parkd.jobs_copy REFERENCIN
 -- repeated idempotency_key returns the job it made the first time.
 CREATE FUNCTION parkd.submit(p json) RETURNS TABLE (id bigint, mailbox_key text, existed bool)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
-DECLARE e json; c parkd.jobs_copy; v_bad text;
+DECLARE e json; c parkd.jobs_copy; v_bad text; v_at int := 0; v_detail text;
 BEGIN
+  IF p IS NULL OR json_typeof(p) NOT IN ('object', 'array') OR (json_typeof(p) = 'array' AND json_array_length(p) = 0) THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('parkd.submit takes a JSON object or an array of at least one, not %s', coalesce(left(p::text, 60), 'NULL')),
+      HINT = 'SELECT * FROM parkd.submit(''{"model": "...", "body": {"messages": [...]}}'');';
+  END IF;
   FOR e IN SELECT x FROM json_array_elements(CASE json_typeof(p) WHEN 'array' THEN p ELSE json_build_array(p) END) x LOOP
-    SELECT string_agg(o, ', ') INTO v_bad FROM json_object_keys(e) o
-     WHERE o NOT IN (SELECT attname FROM pg_attribute WHERE attrelid = 'parkd.jobs_copy'::regclass AND attnum > 0);
+    v_at := v_at + 1;
+    v_detail := format('Job %s of this call.', v_at);
+    IF json_typeof(e) <> 'object' THEN
+      RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('a job is %s, not a JSON object', left(e::text, 60)),
+        DETAIL = v_detail, HINT = 'A job is {"model": "...", "body": {...}}.';
+    END IF;
+    BEGIN
+      SELECT string_agg(o, ', ') INTO v_bad FROM json_object_keys(e) o
+       WHERE o NOT IN (SELECT attname FROM pg_attribute WHERE attrelid = 'parkd.jobs_copy'::regclass AND attnum > 0);
+      c := json_populate_record(NULL::parkd.jobs_copy, e);
+    EXCEPTION WHEN data_exception THEN
+      RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM, DETAIL = v_detail,
+        HINT = 'Times are like "2030-01-31 12:00Z", run_timeout and retention like "90 s", seed and max_attempts whole numbers; no text holds \u0000.';
+    END;
     IF v_bad IS NOT NULL THEN
-      RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'unknown field: ' || v_bad,
+      RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'unknown field: ' || v_bad, DETAIL = v_detail,
         HINT = 'Fields: ' || (SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute
                                WHERE attrelid = 'parkd.jobs_copy'::regclass AND attnum > 0) || '.';
     END IF;
-    c := json_populate_record(NULL::parkd.jobs_copy, e);
     INSERT INTO parkd.jobs AS j (model, body, custom_id, endpoint, tenant, priority, mailbox_key, metadata, idempotency_key,
                             batch_id, run_at, deadline, retention, run_timeout, seed, max_attempts)
-    VALUES (c.model, c.body, c.custom_id, c.endpoint, c.tenant, c.priority, c.mailbox_key, c.metadata, c.idempotency_key,
+    VALUES (c.model, c.body, c.custom_id, c.endpoint, c.tenant, parkd.priority_v1(c.priority, c.custom_id), c.mailbox_key, c.metadata, c.idempotency_key,
             c.batch_id, c.run_at, c.deadline, c.retention, c.run_timeout, c.seed, c.max_attempts)
     RETURNING j.id, j.mailbox_key, false INTO id, mailbox_key, existed;
     IF NOT FOUND THEN          -- the trigger passed it over: its key and content are a job's already
@@ -259,16 +386,22 @@ DECLARE
   -- The batch a repeated key names is found all the same: its deadline may have passed meanwhile.
   v_bad_deadline bool := coalesce(p_deadline <= clock_timestamp() OR p_deadline > clock_timestamp() + interval '30 days', false);
 BEGIN
-  IF p_retention NOT BETWEEN interval '1 minute' AND interval '30 days' THEN
+  IF date_part('epoch', p_retention) NOT BETWEEN 60 AND 2592000 THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
       MESSAGE = format('retention %s is not within 1 minute to 30 days', p_retention), HINT = 'Leave it out for 7 days.';
   END IF;
-  IF json_typeof(p_metadata) <> 'object' OR octet_length(p_metadata::text) > 65536 OR octet_length(p_name) > 512 THEN
+  IF json_typeof(p_metadata) <> 'object' OR octet_length(p_metadata::text) > 65536 THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-      MESSAGE = 'metadata is not a JSON object of at most 65536 bytes, or name has more than 512 bytes';
+      MESSAGE = format('metadata is not a JSON object of at most 65536 bytes: a JSON %s of %s', json_typeof(p_metadata),
+                       octet_length(p_metadata::text)), HINT = 'For example p_metadata => ''{"order": "17"}''.';
+  END IF;
+  IF greatest(octet_length(p_name), octet_length(p_idempotency_key)) > 512 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('name has %s bytes and idempotency_key %s, the limit is 512', coalesce(octet_length(p_name), 0),
+                       coalesce(octet_length(p_idempotency_key), 0)), HINT = 'Give a shorter one.';
   END IF;
   SELECT o.conflict, (o.batch).id AS id INTO r FROM parkd.open_batch_v1(parkd.my_tenant(), p_name, p_metadata,
-    p_idempotency_key, p_deadline, p_retention, interval '7 days', v_bad_deadline) o;
+    p_idempotency_key, p_deadline, make_interval(secs => date_part('epoch', p_retention)), interval '7 days', v_bad_deadline) o;
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
       MESSAGE = format('deadline %s is not within the next 30 days', p_deadline), HINT = 'Leave it out for 24 hours.';

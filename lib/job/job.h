@@ -36,6 +36,14 @@ struct RunLease {
   friend auto operator<=>(const RunLease&, const RunLease&) = default;
 };
 
+// What a submitter's fields may hold, whatever the door: HTTP (wire.cc), every store
+// (check_submission), and in PostgreSQL the CHECKs of parkd.jobs and its trigger.
+inline constexpr size_t kTextBytesMax = 512;     // of a key, an id, a model name
+inline constexpr size_t kMetadataPairsMax = 16;  // as OpenAI
+inline constexpr size_t kMetadataBytesMax = 16 * (64 + 512);
+inline constexpr std::chrono::seconds kRunTimeoutMax{30 * 24 * 3600};
+inline constexpr int32_t kAttemptsMax = 100;
+
 // What a submitter gives. Text fields are as they came; the door that read the body has checked it.
 struct JobSpec {
   std::string endpoint = "/v1/chat/completions";

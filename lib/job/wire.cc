@@ -13,9 +13,6 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr size_t kTextBytesMax = 512;     // of a key, an id, a model name
-constexpr size_t kMetadataPairsMax = 16;  // as OpenAI
-constexpr size_t kMetadataBytesMax = 16 * (64 + 512);
 constexpr std::string_view kChatEndpoint = "/v1/chat/completions";
 
 // Reads one job's fields; the first thing wrong is kept.
@@ -37,9 +34,9 @@ class JobReader {
     read_metadata();
     instant("run_at", spec_.run_at);
     instant("deadline", spec_.deadline);
-    seconds("run_timeout_s", 1, 30LL * 24 * 3600, spec_.run_timeout);
+    seconds("run_timeout_s", 1, kRunTimeoutMax.count(), spec_.run_timeout);
     seconds("retention_s", 60, 30LL * 24 * 3600, spec_.retention);
-    if (const auto attempts = number("max_attempts", 1, 100)) {
+    if (const auto attempts = number("max_attempts", 1, kAttemptsMax)) {
       spec_.max_attempts = static_cast<int32_t>(*attempts);
     }
     refuse_unknown();

@@ -40,25 +40,53 @@ Status check_times(const JobSpec& spec, size_t index, WallTime now) {
     return refuse(index, "deadline",
                   to_rfc3339(*spec.deadline) + " has passed: it is " + to_rfc3339(now));
   }
-  if (spec.run_timeout && spec.run_timeout->count() <= 0) {
+  if (spec.run_timeout && (spec.run_timeout->count() < 1 || *spec.run_timeout > kRunTimeoutMax)) {
     return refuse(index, "run_timeout",
-                  std::to_string(spec.run_timeout->count()) + " s is not above 0");
+                  std::to_string(spec.run_timeout->count()) + " s is not within 1 to " +
+                      std::to_string(kRunTimeoutMax.count()) + " s");
   }
   return check_retention(spec.retention, param(index, "retention"));
+}
+
+Status check_texts(const JobSpec& spec, size_t index) {
+  const std::pair<std::string_view, const std::string*> texts[] = {
+      {"model", &spec.model},
+      {"tenant", &spec.tenant},
+      {"mailbox_key", &spec.mailbox_key},
+      {"endpoint", &spec.endpoint},
+      {"custom_id", &spec.custom_id},
+      {"batch_id", &spec.batch_id},
+      {"idempotency_key", &spec.idempotency_key}};
+  for (const auto& [field, text] : texts) {
+    if (text->size() > kTextBytesMax) {
+      return refuse(index, field,
+                    "has " + std::to_string(text->size()) + " bytes; the limit is " +
+                        std::to_string(kTextBytesMax));
+    }
+  }
+  if (spec.metadata.size() > kMetadataBytesMax) {
+    return refuse(index, "metadata",
+                  "has " + std::to_string(spec.metadata.size()) + " bytes; the limit is " +
+                      std::to_string(kMetadataBytesMax));
+  }
+  return {};
 }
 
 Status check_spec(const JobSpec& spec, size_t index, WallTime now) {
   if (spec.model.empty()) return refuse(index, "model", "is empty");
   if (spec.tenant.empty()) return refuse(index, "tenant", "is empty");
   if (spec.priority > Priority::low) return refuse(index, "priority", "is none of the four words");
-  if (spec.max_attempts < 1) {
-    return refuse(index, "max_attempts", std::to_string(spec.max_attempts) + " is below 1");
+  if (spec.max_attempts < 1 || spec.max_attempts > kAttemptsMax) {
+    return refuse(
+        index, "max_attempts",
+        std::to_string(spec.max_attempts) + " is not within 1 to " + std::to_string(kAttemptsMax));
   }
   if (spec.n_choices < 1) {
     return refuse(index, "n_choices", std::to_string(spec.n_choices) + " is below 1");
   }
   if (spec.prompt_tokens < 0) return refuse(index, "prompt_tokens", "is negative");
   if (spec.max_new_tokens < 0) return refuse(index, "max_new_tokens", "is negative");
+  PARKD_RETURN_IF_ERROR(check_texts(spec, index));
   return check_times(spec, index, now);
 }
 

@@ -316,6 +316,19 @@ TEST_F(Roles, functions_of_the_owner_do_not_look_at_the_callers_schemas) {
             "");
 }
 
+TEST_F(Roles, the_tenant_of_admins_and_daemons_is_nobodys_name) {
+  database_.run(
+      "DO $$ BEGIN CREATE ROLE \"default\" LOGIN IN ROLE parkd_submitter; EXCEPTION WHEN "
+      "duplicate_object THEN NULL; END $$");
+  insert("anna", "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')");
+  for (const char* sql : {"INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')",
+                          "SELECT * FROM parkd.live", "SELECT * FROM parkd.take('box')"}) {
+    EXPECT_TRUE(has(refused("default", sql), "no tenant of its own")) << sql;
+  }
+  database_.run("INSERT INTO parkd.tenant_logins VALUES ('default', 'alice')");
+  EXPECT_EQ(value("default", "SELECT string_agg(custom_id, ',') FROM parkd.results"), "of alice");
+}
+
 // --- the depth limit of the database
 
 TEST_F(Roles, a_full_queue_refuses_by_the_last_sample_or_waits) {

@@ -1,0 +1,268 @@
+// Extremes of every column a client writes, by each of its doors: refused with what to do, or the
+// job lives a whole life through the store. One row must never stop the others.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+
+#include "lib/store/rules.h"
+#include "tests/store/postgres/test_database.h"
+#include "tests/support/store_driver.h"
+
+namespace parkd {
+namespace {
+
+struct Extreme {
+  const char* column;
+  std::string value;  // an SQL expression
+};
+
+std::string text_of(size_t n_bytes) {
+  return "repeat('x', " + std::to_string(n_bytes) + ")";
+}
+
+// Random, so that no compression makes it fit.
+std::string noise_of(size_t n_bytes) {
+  return "(SELECT left(string_agg(md5(i::text || random()), ''), " + std::to_string(n_bytes) +
+         ") FROM generate_series(1, " + std::to_string(n_bytes / 32 + 1) + ") i)";
+}
+
+std::vector<Extreme> extremes() {
+  std::vector<Extreme> all;
+  for (const char* column : {"run_at", "deadline"}) {
+    for (const char* value :
+         {"infinity", "-infinity", "294276-12-31", "10000-01-01", "9999-12-31 23:59:59Z",
+          "9999-12-31 23:59:59.999999Z", "4713-01-01 BC", "1970-01-01 00:00:00Z", "1969-12-31"}) {
+      all.push_back({column, "'" + std::string(value) + "'"});
+    }
+  }
+  for (const char* column : {"retention", "run_timeout"}) {
+    for (const char* value :
+         {"100000000 years", "-100000000 years", "0.4 s", "0 s", "-1 s", "1 s", "1 minute",
+          "30 days", "30 days 1 s", "1 month", "-1200 months 36030 days", "1200 months -35970 days",
+          "1000000 days -23999976 hours", "90.5 s"}) {
+      all.push_back({column, "'" + std::string(value) + "'"});
+    }
+  }
+  for (const char* column :
+       {"model", "tenant", "mailbox_key", "endpoint", "custom_id", "batch_id", "idempotency_key"}) {
+    all.push_back({column, "''"});
+    all.push_back({column, noise_of(kTextBytesMax)});
+    all.push_back({column, noise_of(kTextBytesMax + 1)});
+    all.push_back({column, noise_of(6400)});
+    all.push_back({column, text_of(1'000'000)});
+  }
+  for (const char* value :
+       {"[1]", "5", "null", "{}", "\"x\"", "{\"a\":\"\\u0000\"}", "{\"a\":1e999999}"}) {
+    all.push_back({"metadata", "'" + std::string(value) + "'"});
+  }
+  all.push_back({"metadata", "json_build_object('a', " + noise_of(9300) + ")"});
+  all.push_back({"metadata", "(SELECT json_object_agg(i, i) FROM generate_series(1, 17) i)"});
+  for (const char* value :
+       {"{\"n\":1.5}", "{\"n\":128}", "{\"n\":129}", "{\"n\":\"2\"}", "{\"n\":null}",
+        "{\"max_tokens\":1e999999}", "{\"max_tokens\":1e100000}", "{\"max_tokens\":2147483647}",
+        "{\"max_tokens\":2147483648}", "{\"max_tokens\":0}", "{\"max_completion_tokens\":-1}",
+        "{\"seed\":1e30}", "{\"seed\":18446744073709551615}", "{\"seed\":18446744073709551616}",
+        "{\"seed\":-9223372036854775808}", "{\"seed\":0.5}", "{\"messages\":5}", "{\"a\":NaN}",
+        "{\"messages\":[1e400]}"}) {
+    all.push_back({"body", "'" + std::string(value) + "'"});
+  }
+  for (const char* value : {"0", "1", "100", "101", "-2147483648", "2147483647"}) {
+    all.push_back({"max_attempts", value});
+  }
+  all.push_back({"seed", "9223372036854775807"});
+  all.push_back({"seed", "'-9223372036854775808'"});
+  for (const char* value : {"low", "urgent", ""}) {
+    all.push_back({"priority", "'" + std::string(value) + "'"});
+  }
+  return all;
+}
+
+// The same job by each of the doors; COPY ends in the same trigger as INSERT INTO parkd.jobs_copy.
+std::vector<std::string> statements_of(const Extreme& extreme) {
+  const std::string column = extreme.column;
+  std::string columns = column;
+  std::string values = extreme.value;
+  if (column != "model") columns += ", model", values += ", 'm'";
+  if (column != "body") columns += ", body", values += ", '{}'";
+  const bool is_json = column == "body" || column == "metadata";
+  const std::string field =
+      is_json ? "(" + extreme.value + ")::json" : "to_json((" + extreme.value + ")::text)";
+  return {"INSERT INTO parkd.jobs (" + columns + ") VALUES (" + values + ")",
+          "INSERT INTO parkd.jobs_copy (" + columns + ") VALUES (" + values + ")",
+          "SELECT * FROM parkd.submit((SELECT json_object_agg(k, v) FROM (VALUES (1, 'model', "
+          "to_json('m'::text)), (2, 'body', '{}'::json), (3, '" +
+              column + "', " + field + ")) t(n, k, v) WHERE k <> '" + column + "' OR n = 3))"};
+}
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != text.npos;
+}
+
+class Extremes : public testing::Test {
+ protected:
+  void SetUp() override {
+    database_.run(
+        "DO $$ BEGIN CREATE ROLE eve LOGIN IN ROLE parkd_submitter; CREATE ROLE dan LOGIN IN ROLE "
+        "parkd_daemon; EXCEPTION WHEN duplicate_object THEN NULL; END $$");
+    database_.run("INSERT INTO parkd.models (name) VALUES ('m')");
+    auto opened = open_postgres_store(quiet_options(database_.dsn_as("dan")), {});
+    ASSERT_TRUE(opened.ok()) << opened.status().to_string();
+    store_ = std::move(opened).value();
+    driver_ = std::make_unique<StoreDriver>(*store_);
+    eve_ = database_.connect("eve");
+  }
+  void TearDown() override {
+    driver_.reset();
+    store_.reset();
+  }
+
+  // Whatever was accepted: listed, claimed, finished and fetched; what is to run later, cancelled.
+  void live() {
+    const auto listed = driver_->list({});
+    ASSERT_TRUE(listed.ok()) << listed.status().to_string();
+    ASSERT_EQ(listed->size(), 1u);
+    const Job& job = listed->at(0);
+    if (job.state == JobState::scheduled) {
+      ASSERT_EQ(driver_->cancel(job.id, "").value(), CancelAnswer::cancelled);
+    } else {
+      const auto claimed = driver_->claim("m", 1);
+      ASSERT_TRUE(claimed.ok()) << claimed.status().to_string();
+      ASSERT_EQ(claimed->size(), 1u);
+      Ending ending;
+      ending.body = "{}";
+      const auto finished = driver_->finish({{job.id, claimed->at(0).lease, ending}});
+      ASSERT_TRUE(finished.ok()) << finished.status().to_string();
+    }
+    const auto page = driver_->fetch({job.spec.tenant, job.spec.mailbox_key, 0, 10});
+    ASSERT_TRUE(page.ok()) << page.status().to_string();
+    ASSERT_EQ(page->messages.size(), 1u);
+    ASSERT_EQ(
+        driver_->take(job.spec.tenant, job.spec.mailbox_key, {page->messages[0].sequence})->size(),
+        1u);
+  }
+
+  TestDatabase database_;
+  std::unique_ptr<JobStore> store_;
+  std::unique_ptr<StoreDriver> driver_;
+  std::unique_ptr<pqxx::connection> eve_;
+};
+
+TEST_F(Extremes, every_value_is_refused_with_what_to_do_or_lives_a_whole_life) {
+  int n_refused = 0;
+  int n_lived = 0;
+  for (const Extreme& extreme : extremes()) {
+    for (const std::string& statement : statements_of(extreme)) {
+      SCOPED_TRACE(statement);
+      const std::string why = refusal(*eve_, statement);
+      if (why.empty()) {
+        ++n_lived;
+        ASSERT_NO_FATAL_FAILURE(live());
+        continue;
+      }
+      ++n_refused;
+      // What the server cannot even read as the column's type never comes to a trigger.
+      const bool unreadable = has(why, "out of range: ") || has(why, "out of range for type") ||
+                              has(why, "invalid input") || has(why, "Unicode escape");
+      EXPECT_TRUE(unreadable || (has(why, extreme.column) && has(why, "HINT:"))) << why;
+      EXPECT_FALSE(has(why, "index row") || has(why, "check constraint")) << why;
+    }
+  }
+  EXPECT_GT(n_refused, 100);
+  EXPECT_GT(n_lived, 50);
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.jobs"), 0);
+}
+
+TEST_F(Extremes, sql_and_http_have_the_same_limits) {
+  const auto insert = [&](const std::string& column, const std::string& value) {
+    database_.run("DELETE FROM parkd.jobs");
+    return refusal(*eve_, "INSERT INTO parkd.jobs (model, body, " + column +
+                              ") VALUES ('m', '{}', " + value + ")");
+  };
+  const auto seconds = [](std::chrono::seconds s) {
+    return "make_interval(secs => " + std::to_string(s.count()) + ")";
+  };
+  const auto by_store = [&](const std::function<void(JobSpec&)>& change) {
+    JobSpec spec;
+    spec.model = "m";
+    spec.body = "{}";
+    change(spec);
+    return check_submission({spec}, {}, from_unix_us(0)).ok();
+  };
+  for (const int64_t over : {0, 1}) {
+    const bool fits = over == 0;
+    const auto longer = static_cast<size_t>(over);
+    EXPECT_EQ(insert("mailbox_key", text_of(kTextBytesMax + longer)).empty(), fits);
+    EXPECT_EQ(
+        by_store([&](JobSpec& s) { s.mailbox_key = std::string(kTextBytesMax + longer, 'x'); }),
+        fits);
+    EXPECT_EQ(insert("run_timeout", seconds(kRunTimeoutMax + std::chrono::seconds(over))).empty(),
+              fits);
+    EXPECT_EQ(
+        by_store([&](JobSpec& s) { s.run_timeout = kRunTimeoutMax + std::chrono::seconds(over); }),
+        fits);
+    EXPECT_EQ(insert("retention", seconds(kRetentionMax + std::chrono::seconds(over))).empty(),
+              fits);
+    EXPECT_EQ(insert("retention", seconds(kRetentionMin - std::chrono::seconds(over))).empty(),
+              fits);
+    EXPECT_EQ(insert("max_attempts", std::to_string(kAttemptsMax + over)).empty(), fits);
+    EXPECT_EQ(
+        by_store([&](JobSpec& s) { s.max_attempts = kAttemptsMax + static_cast<int32_t>(over); }),
+        fits);
+    const std::string object = "('{\"a\":\"' || repeat('x', " +
+                               std::to_string(kMetadataBytesMax - 8 + longer) + ") || '\"}')::json";
+    EXPECT_EQ(insert("metadata", object).empty(), fits);
+    EXPECT_EQ(
+        by_store([&](JobSpec& s) { s.metadata = std::string(kMetadataBytesMax + longer, ' '); }),
+        fits);
+    const std::string second = fits ? "'9999-12-31 23:59:59Z'" : "'9999-12-31 23:59:59.1Z'";
+    EXPECT_EQ(insert("deadline", second).empty(), fits);
+    EXPECT_EQ(by_store([&](JobSpec& s) {
+                s.deadline = from_unix_us(253'402'300'799'000'000 + 100'000 * over);
+              }),
+              fits);
+  }
+}
+
+// Whatever door: the table itself takes no such row.
+TEST_F(Extremes, the_table_refuses_what_no_daemon_could_read) {
+  const auto set = [&](const std::string& assignment) {
+    auto owner = database_.connect();
+    return refusal(*owner, "UPDATE parkd.jobs SET " + assignment);
+  };
+  database_.run("INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')");
+  for (const char* assignment :
+       {"deadline = 'infinity'", "run_at = '-infinity'", "order_key = 'infinity'",
+        "run_timeout = '0.4 s'", "run_timeout = '100000000 years'", "max_attempts = 101",
+        "retention = '-1200 months 36030 days'", "metadata = '[1]'",
+        "mailbox_key = repeat('x', 513)", "custom_id = repeat('x', 513)"}) {
+    EXPECT_TRUE(has(set(assignment), "check constraint")) << assignment;
+  }
+  EXPECT_EQ(database_.number("SELECT parkd.us_v1('infinity')"), 253'402'300'799'000'000);
+  EXPECT_EQ(database_.number("SELECT parkd.us_v1('-infinity')"), 0);
+}
+
+TEST_F(Extremes, a_refusal_names_the_job_among_many) {
+  EXPECT_TRUE(has(refusal(*eve_,
+                          "INSERT INTO parkd.jobs (model, body, custom_id, max_attempts) SELECT "
+                          "'m', '{}', 'c' || i, i FROM generate_series(99, 103) i"),
+                  "custom_id 'c101'"));
+  EXPECT_TRUE(has(refusal(*eve_,
+                          "INSERT INTO parkd.jobs_copy (model, body, custom_id, priority) VALUES "
+                          "('m', '{}', 'a', 'low'), ('m', '{}', 'b', 'urgent')"),
+                  "custom_id 'b'"));
+  EXPECT_TRUE(has(
+      refusal(*eve_, "SELECT * FROM parkd.submit('[{\"model\":\"m\",\"body\":{}}, 7]')"), "Job 2"));
+  EXPECT_TRUE(has(refusal(*eve_,
+                          "SELECT * FROM parkd.submit('{\"model\":\"m\",\"body\":{},\"priority\":"
+                          "\"urgent\"}')"),
+                  "critical, high, normal or low"));
+  for (const char* nothing : {"'5'", "NULL", "'[]'", "'null'"}) {
+    EXPECT_TRUE(has(refusal(*eve_, "SELECT * FROM parkd.submit(" + std::string(nothing) + ")"),
+                    "takes a JSON object"))
+        << nothing;
+  }
+}
+
+}  // namespace
+}  // namespace parkd
