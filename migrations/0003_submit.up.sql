@@ -251,43 +251,56 @@ END $$;
 -- --- limits -------------------------------------------------------------------------------------
 
 -- The limit of a model (its own row or the one of model ''), what it does when full, and the depth as
--- last sampled. NULLs when there is no limit.
-CREATE FUNCTION parkd.depth_v1(p_model text, OUT depth bigint, OUT max_depth bigint, OUT on_full text)
+-- last sampled. NULLs when there is no limit. Where nobody samples (no daemon runs) or the model was not in
+-- the sample, the depth is counted, without the p_mine jobs of the asking statement: no further than the
+-- limit, by index (members of batches that lie between are read too), and nothing is written or locked that
+-- would outlast the statement.
+CREATE FUNCTION parkd.depth_v1(p_model text, p_mine bigint DEFAULT 0, OUT depth bigint, OUT max_depth bigint, OUT on_full text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
 BEGIN
   SELECT l.max_queue_depth, l.on_full INTO max_depth, on_full FROM parkd.limits l
    WHERE l.model IN (p_model, '') ORDER BY l.model DESC LIMIT 1;
   IF FOUND THEN
-    depth := coalesce((SELECT d.waiting_singles FROM parkd.depth_samples d WHERE d.model = p_model), 0);
+    -- Three periods of sample_depth_v1: every 5 s, or every fifty times as long as it takes.
+    depth := (SELECT d.waiting_singles FROM parkd.depth_samples d
+               WHERE d.model = p_model AND d.sampled_at > clock_timestamp() - 3 * greatest(interval '5 s', 50 * d.took));
+    IF depth IS NULL THEN depth := greatest(parkd.waiting_singles_v1(p_model, max_depth + p_mine) - p_mine, 0); END IF;
   END IF;
 END $$;
 
--- The limit is compared with the last sample of the depth, never with a count of rows. Bound: it is passed
--- by at most what is submitted within one sampling period (housekeeping samples every 5 s while there is a
--- limit), plus what was open in other transactions. What happens when it is full the submitter chooses:
--- SET parkd.on_full = 'wait' waits until there is room (statement_timeout bounds it; READ COMMITTED only),
--- 'refuse' fails at once; without it the row's on_full counts.
+-- The limit is compared with the last sample of the depth where there is one, never with a count of all rows.
+-- Bound: it is passed by at most what is submitted within one sampling period (housekeeping samples every
+-- 5 s while there is a limit), plus what was open in other transactions. What happens when it is full the
+-- submitter chooses: SET parkd.on_full = 'wait' waits until there is room (READ COMMITTED only), for as long
+-- as parkd.wait_at_most says (30 s, for a waiting statement keeps its rows and holds up vacuum; 10 minutes at
+-- the most), 'refuse' fails at once; without it the row's on_full counts. 'held' says that submit_v1 has
+-- looked; it counts only from those who may call that: a login can set any word.
 CREATE FUNCTION parkd.hold_limit_v1(p_model text, p_jobs bigint) RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
-DECLARE d record; v_choice text := nullif(current_setting('parkd.on_full', true), '');
+DECLARE
+  d        record;
+  v_choice text := nullif(current_setting('parkd.on_full', true), '');
+  v_wait   interval := least(coalesce(nullif(current_setting('parkd.wait_at_most', true), ''), '30 s')::interval, interval '10 minutes');
+  v_began  timestamptz := clock_timestamp();
+  v_hint   text;
 BEGIN
-  IF v_choice = 'held' THEN RETURN; END IF;    -- submit_v1 has looked
+  IF v_choice = 'held' AND pg_has_role(session_user, 'parkd_daemon', 'member') THEN RETURN; END IF;
   IF v_choice NOT IN ('wait', 'refuse') THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
       MESSAGE = format('parkd.on_full is %s', quote_literal(v_choice)), HINT = 'SET parkd.on_full = ''wait'' or ''refuse''.';
   END IF;
   LOOP
-    SELECT * INTO d FROM parkd.depth_v1(p_model);
+    SELECT * INTO d FROM parkd.depth_v1(p_model, p_jobs);
     EXIT WHEN d.max_depth IS NULL OR d.depth + p_jobs <= d.max_depth OR (d.depth = 0 AND p_jobs > d.max_depth);
-    IF coalesce(v_choice, d.on_full) <> 'wait' THEN
+    v_hint := CASE
+      WHEN coalesce(v_choice, d.on_full) <> 'wait' THEN 'Submit later, or SET parkd.on_full = ''wait''.'
+      WHEN current_setting('transaction_isolation') <> 'read committed'
+      THEN 'A transaction that is not READ COMMITTED cannot wait for room: it never sees any. Submit later.'
+      WHEN clock_timestamp() >= v_began + v_wait
+      THEN format('No room appeared within %s. Submit later, or SET parkd.wait_at_most (up to 10 minutes).', v_wait) END;
+    IF v_hint IS NOT NULL THEN
       RAISE EXCEPTION USING ERRCODE = 'configuration_limit_exceeded',
-        MESSAGE = format('the queue of model %s is full: depth %s, limit %s', p_model, d.depth, d.max_depth),
-        HINT = 'Submit later, or SET parkd.on_full = ''wait'' (with a statement_timeout).';
-    END IF;
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-      RAISE EXCEPTION USING ERRCODE = 'configuration_limit_exceeded',
-        MESSAGE = format('the queue of model %s is full: depth %s, limit %s', p_model, d.depth, d.max_depth),
-        HINT = 'A transaction that is not READ COMMITTED cannot wait for room: it never sees any. Submit later.';
+        MESSAGE = format('the queue of model %s is full: depth %s, limit %s', p_model, d.depth, d.max_depth), HINT = v_hint;
     END IF;
     PERFORM pg_sleep(0.2);
   END LOOP;

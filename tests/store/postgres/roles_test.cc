@@ -1,6 +1,8 @@
 // What each role can and cannot do, by logging in as it.
 #include <gtest/gtest.h>
 
+#include <future>
+
 #include "tests/store/postgres/test_database.h"
 
 namespace parkd {
@@ -342,9 +344,69 @@ TEST_F(Roles, a_full_queue_refuses_by_the_last_sample_or_waits) {
                           "SET parkd.on_full = 'wait'; SET statement_timeout = '300ms'; "
                           "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')"),
                   "statement timeout"));
+  EXPECT_TRUE(has(refused("alice",
+                          "SET parkd.on_full = 'wait'; SET parkd.wait_at_most = '0.3 s'; "
+                          "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')"),
+                  "No room appeared within 00:00:00.3"));
+  EXPECT_TRUE(has(refused("alice",
+                          "SET parkd.on_full = 'wait'; BEGIN ISOLATION LEVEL REPEATABLE READ; "
+                          "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')"),
+                  "READ COMMITTED"));
   finish_all();
   database_.run("SELECT parkd.sample_depth_v1()");
   EXPECT_EQ(refused("alice", "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')"), "");
+}
+
+TEST_F(Roles, a_waiter_goes_on_when_room_appears) {
+  database_.run("INSERT INTO parkd.limits VALUES ('m', 3, 'wait')");
+  insert("alice",
+         "INSERT INTO parkd.jobs (model, body) SELECT 'm', '{}' FROM generate_series(1, 3)");
+  auto waiting = std::async(std::launch::async, [&] {
+    return refused("bob",
+                   "SET parkd.wait_at_most = '10 minutes'; INSERT INTO parkd.jobs (model, body) "
+                   "VALUES ('m', '{}')");
+  });
+  while (database_.number("SELECT count(*) FROM pg_stat_activity WHERE usename = 'bob' AND "
+                          "datname = current_database() AND wait_event = 'PgSleep'") == 0 &&
+         waiting.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+  }
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.jobs"), 3) << "bob waits";
+  finish_all();
+  EXPECT_EQ(waiting.get(), "");
+  EXPECT_EQ(database_.value("SELECT string_agg(tenant, ',') FROM parkd.jobs"), "bob");
+}
+
+// No daemon, no housekeeping: nobody samples.
+TEST_F(Roles, a_limit_holds_without_a_sample_and_in_spite_of_an_old_one) {
+  database_.run("INSERT INTO parkd.limits VALUES ('', 3, 'refuse')");
+  const std::string one = "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')";
+  EXPECT_EQ(refused("alice",
+                    "INSERT INTO parkd.jobs (model, body) SELECT 'm', '{}' FROM "
+                    "generate_series(1, 2)"),
+            "");
+  EXPECT_EQ(refused("alice", one), "") << "the third, not counted twice";
+  EXPECT_TRUE(has(refused("alice", one), "depth 3, limit 3"));
+  EXPECT_TRUE(has(refused("alice", "SELECT * FROM parkd.submit('{\"model\":\"m\",\"body\":{}}')"),
+                  "depth 3, limit 3"));
+  // A sample of a full queue that nobody renews.
+  database_.run("SELECT parkd.sample_depth_v1()");
+  finish_all();
+  EXPECT_TRUE(has(refused("alice", one), "depth 3, limit 3")) << "fresh";
+  database_.run(
+      "UPDATE parkd.depth_samples SET sampled_at = now() - interval '16 s', took = '1 ms'");
+  EXPECT_EQ(refused("alice", one), "");
+}
+
+TEST_F(Roles, a_client_cannot_say_that_the_limit_was_looked_at) {
+  database_.run("INSERT INTO parkd.limits VALUES ('m', 1, 'refuse')");
+  insert("alice", "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')");
+  for (const char* word : {"held", "anything"}) {
+    EXPECT_TRUE(has(refused("alice", "SET parkd.on_full = '" + std::string(word) +
+                                         "'; INSERT INTO parkd.jobs (model, body) VALUES ('m', "
+                                         "'{}')"),
+                    "SET parkd.on_full = 'wait' or 'refuse'"))
+        << word;
+  }
 }
 
 }  // namespace
