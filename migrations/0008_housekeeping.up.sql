@@ -181,7 +181,7 @@ BEGIN
          coalesce(h.held_since > v.at, true), h.held_since, h.held_by
     FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
    CROSS JOIN LATERAL (SELECT greatest(s.last_vacuum, s.last_autovacuum) AS at) v
-   WHERE s.schemaname = 'parkd' AND s.relname IN ('jobs', 'idempotency', 'batches', 'daemons', 'shares', 'depth_samples');
+   WHERE s.schemaname = 'parkd' AND s.relname IN ('jobs', 'idempotency', 'batches', 'daemons', 'shares', 'depth_samples', 'jobs_copy');
 END $$;
 
 -- What a vacuum would help and this login may do; and, for people, what it cannot help.

@@ -287,21 +287,25 @@ BEGIN
   RETURN p_word::parkd.priority;
 END $$;
 
--- COPY parkd.jobs_copy FROM STDIN: row-level security forbids COPY into the queue. The rows move in the
--- same transaction and nothing stays here.
+-- COPY parkd.jobs_copy (model, body, ...) FROM STDIN: row-level security forbids COPY into the queue. The rows
+-- move in the same transaction and nothing stays here but dead rows, which the next COPY does not look at:
+-- it finds its own by index. (A row trigger would store nothing, but move row by row: a batch's counter would
+-- be updated for each, and each version of it read by the next.)
 CREATE UNLOGGED TABLE parkd.jobs_copy (
   model text, body json, custom_id text, endpoint text, tenant text, priority text, mailbox_key text,
   metadata json, idempotency_key text, batch_id text, run_at timestamptz, deadline timestamptz,
-  retention interval, run_timeout interval, seed bigint, max_attempts int
-);
+  retention interval, run_timeout interval, seed bigint, max_attempts int,
+  transaction xid8 NOT NULL DEFAULT pg_current_xact_id()   -- no client may write it
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX jobs_copy_transaction ON parkd.jobs_copy (transaction);
 CREATE FUNCTION parkd.after_copy_v1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, parkd, pg_temp AS $$
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
   INSERT INTO parkd.jobs (model, body, custom_id, endpoint, tenant, priority, mailbox_key, metadata, idempotency_key,
                           batch_id, run_at, deadline, retention, run_timeout, seed, max_attempts)
   SELECT c.model, c.body, c.custom_id, c.endpoint, c.tenant, parkd.priority_v1(c.priority, c.custom_id), c.mailbox_key, c.metadata, c.idempotency_key,
          c.batch_id, c.run_at, c.deadline, c.retention, c.run_timeout, c.seed, c.max_attempts FROM new_rows c;
-  DELETE FROM parkd.jobs_copy;   -- sees only this transaction's own: nobody else's were ever committed
+  DELETE FROM parkd.jobs_copy c WHERE c.transaction = pg_current_xact_id();   -- jobs_copy_transaction
   RETURN NULL;
 END $$;
 CREATE TRIGGER jobs_copy_after_insert AFTER INSERT ON parkd.jobs_copy REFERENCING NEW TABLE AS new_rows
@@ -329,7 +333,7 @@ BEGIN
     END IF;
     BEGIN
       SELECT string_agg(o, ', ') INTO v_bad FROM json_object_keys(e) o
-       WHERE o NOT IN (SELECT attname FROM pg_attribute WHERE attrelid = 'parkd.jobs_copy'::regclass AND attnum > 0);
+       WHERE o NOT IN (SELECT attname FROM pg_attribute WHERE attrelid = 'parkd.jobs_copy'::regclass AND attnum > 0 AND attname <> 'transaction');
       c := json_populate_record(NULL::parkd.jobs_copy, e);
     EXCEPTION WHEN data_exception THEN
       RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM, DETAIL = v_detail,
@@ -338,7 +342,7 @@ BEGIN
     IF v_bad IS NOT NULL THEN
       RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'unknown field: ' || v_bad, DETAIL = v_detail,
         HINT = 'Fields: ' || (SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute
-                               WHERE attrelid = 'parkd.jobs_copy'::regclass AND attnum > 0) || '.';
+                               WHERE attrelid = 'parkd.jobs_copy'::regclass AND attnum > 0 AND attname <> 'transaction') || '.';
     END IF;
     INSERT INTO parkd.jobs AS j (model, body, custom_id, endpoint, tenant, priority, mailbox_key, metadata, idempotency_key,
                             batch_id, run_at, deadline, retention, run_timeout, seed, max_attempts)
@@ -574,7 +578,8 @@ CREATE POLICY take ON parkd.mailbox FOR DELETE TO parkd_daemon USING (true);
 GRANT USAGE ON SCHEMA parkd TO parkd_submitter, parkd_reader, parkd_daemon, parkd_admin, parkd_monitor;
 GRANT INSERT (model, body, custom_id, endpoint, tenant, priority, mailbox_key, metadata, idempotency_key, batch_id,
               run_at, deadline, retention, run_timeout, seed, max_attempts) ON parkd.jobs TO parkd_submitter, parkd_admin;
-GRANT INSERT ON parkd.jobs_copy TO parkd_submitter, parkd_admin;
+GRANT INSERT (model, body, custom_id, endpoint, tenant, priority, mailbox_key, metadata, idempotency_key, batch_id,
+              run_at, deadline, retention, run_timeout, seed, max_attempts) ON parkd.jobs_copy TO parkd_submitter, parkd_admin;
 GRANT SELECT ON parkd.jobs, parkd.mailbox TO parkd_submitter, parkd_reader, parkd_daemon, parkd_admin;
 GRANT SELECT ON parkd.results, parkd.past, parkd.live, parkd.batch_status, parkd.costs, parkd.depth, parkd.depth_by_tenant
   TO parkd_submitter, parkd_reader, parkd_daemon, parkd_admin;

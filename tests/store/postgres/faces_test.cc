@@ -321,7 +321,68 @@ TEST_F(Faces, live_jobs_show_what_their_daemon_says_of_them) {
             "m|default|queued|1");
 }
 
+TEST_F(Faces, costs_add_up_what_runs_used_and_the_depth_counts_by_state) {
+  ASSERT_TRUE(driver_->submit({spec(), spec(), spec(), spec(), spec()}).ok());
+  const auto claimed = driver_->claim("m", 3).value();
+  ASSERT_EQ(claimed.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    Ending ending;
+    ending.outcome = i < 2 ? Outcome::completed : Outcome::failed;
+    ending.prompt_tokens = 10;
+    ending.completion_tokens = 7;
+    ending.units = 3;
+    ending.run_us = 500'000;
+    ASSERT_TRUE(driver_->finish({{claimed[i].id, claimed[i].lease, ending}}).ok());
+  }
+  EXPECT_EQ(
+      database_.value("SELECT concat_ws('|', tenant, model, sum(jobs), sum(prompt_tokens), "
+                      "sum(completion_tokens), sum(unit_seconds)::real) FROM parkd.costs WHERE "
+                      "outcome = 'completed' GROUP BY tenant, model"),
+      "default|m|2|20|14|3");
+  EXPECT_EQ(database_.value("SELECT concat_ws('|', jobs, prompt_tokens, completion_tokens, "
+                            "unit_seconds::real) FROM parkd.costs WHERE outcome = 'failed'"),
+            "1|10|7|1.5");
+
+  JobSpec later = spec();
+  later.run_at = from_unix_us(int64_t{4'000'000'000} * 1'000'000);
+  ASSERT_TRUE(driver_->submit({later}).ok());
+  ASSERT_EQ(driver_->claim("m", 1)->size(), 1u);
+  database_.run("SELECT parkd.open_batch(p_idempotency_key => 'b')");
+  database_.run(
+      "INSERT INTO parkd.jobs (model, body, batch_id) SELECT 'm', '{}', id FROM parkd.batches");
+  database_.run("SELECT parkd.sample_depth_v1()");
+  EXPECT_EQ(database_.value("SELECT concat_ws('|', model, scheduled, queued, claimed, "
+                            "waiting_singles) FROM parkd.depth"),
+            "m|1|2|1|2");
+  EXPECT_EQ(database_.value("SELECT oldest_created_at = (SELECT min(created_at) FROM parkd.jobs "
+                            "WHERE state = 'queued') FROM parkd.depth"),
+            "t");
+}
+
 // --- housekeeping
+
+TEST_F(Faces, a_copy_does_not_read_what_earlier_ones_left) {
+  auto reader = database_.connect();
+  pqxx::transaction<pqxx::repeatable_read> held(*reader);
+  held.exec("SELECT count(*) FROM parkd.models");  // no vacuum can remove what dies now
+  database_.run(
+      "INSERT INTO parkd.jobs_copy (model, body) SELECT 'm', '{}' FROM generate_series(1, 20000)");
+  const auto blocks = [&] {
+    database_.run("SELECT pg_stat_force_next_flush()");
+    return database_.number(
+        "SELECT pg_stat_clear_snapshot(); SELECT heap_blks_hit + heap_blks_read FROM "
+        "pg_statio_user_tables WHERE relname = 'jobs_copy'");
+  };
+  const int64_t before = blocks();
+  database_.run("INSERT INTO parkd.jobs_copy (model, body) VALUES ('m', '{}')");
+  // 20000 dead rows fill more than 100 pages; a row of one's own is on one, looked at twice or so.
+  EXPECT_LT(blocks() - before, 20);
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.jobs"), 20001);
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.jobs_copy"), 0);
+  EXPECT_EQ(database_.value("SELECT dead > 20000 AND needs_vacuum FROM parkd.health WHERE name = "
+                            "'jobs_copy'"),
+            "t");
+}
 
 TEST_F(Faces, a_sample_of_the_depth_is_taken_once_for_all_and_by_housekeeping_where_it_limits) {
   ASSERT_TRUE(driver_->submit({spec(), spec()}).ok());
