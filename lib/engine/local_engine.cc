@@ -113,7 +113,8 @@ Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelCard> car
     if (device.kv_blocks.count < 1) return out_of_range("kv_blocks", device.kv_blocks.count, 1);
     LoadedDevice loaded;
     loaded.kv_blocks = device.kv_blocks;
-    PARKD_ASSIGN_OR_RETURN(loaded.weights, load_weights(*card, *device.backend, options.on_loading));
+    PARKD_ASSIGN_OR_RETURN(loaded.weights,
+                           load_weights(*card, *device.backend, options.on_loading));
     PARKD_RETURN_IF_ERROR(device.backend->allocate_kv(device.kv_blocks.count, options.block_size));
     log_info("engine.loaded", {{"model", card->name},
                                {"backend", device.backend->describe()},

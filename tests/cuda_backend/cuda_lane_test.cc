@@ -7,11 +7,11 @@
 #include <set>
 #include <vector>
 
-#include "tests/cuda_backend/emulated_cublas.h"
 #include "lib/backend/cuda/step_tables.h"
 #include "lib/engine/model.h"
 #include "testing.h"
 #include "tests/cuda_backend/cuda_rig.h"
+#include "tests/cuda_backend/emulated_cublas.h"
 
 namespace parkd {
 namespace {

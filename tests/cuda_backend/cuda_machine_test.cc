@@ -7,12 +7,12 @@
 #include <random>
 #include <vector>
 
-#include "tests/cuda_backend/emulated_cublas.h"
 #include "lib/base/inbox.h"
 #include "lib/engine/local_engine.h"
 #include "lib/engine/model.h"
 #include "testing.h"
 #include "tests/cuda_backend/cuda_rig.h"
+#include "tests/cuda_backend/emulated_cublas.h"
 
 namespace parkd {
 namespace {
@@ -132,7 +132,12 @@ TEST_F(EmulatedMachine, a_failed_lane_has_stopped_when_its_failure_is_known) {
 TEST_F(EmulatedMachine, memory_that_is_short_is_short_while_loading_and_never_for_a_job) {
   const auto card = tiny_card(TensorType::q4_1);
   std::mt19937_64 random(printed_seed());
-  const auto requests = short_requests_for(*card, random());
+  auto requests = short_requests_for(*card, random());
+  for (GenerationRequest& request : requests) {  // edits are as many as requests ask for
+    request.sampling.presence_penalty = request.sampling.frequency_penalty = 0;
+    request.sampling.repetition_penalty = 1;
+    request.sampling.logit_bias.clear();
+  }
   const Way way{"two_workers", 2};
   const size_t before = cuda_emulator::device_memory_used();
   size_t loaded = 0;

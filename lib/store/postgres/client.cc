@@ -178,7 +178,7 @@ Status PostgresClient::open() {
 
 Result<pqxx::result> PostgresClient::run(const Statement& statement, const Params& params) {
   PARKD_RETURN_IF_ERROR(open());
-  auto rows = connection_.run(statement, params);
+  auto rows = connection_.run_alone(statement, params);
   if (!rows.ok()) return explain(rows.status());
   return rows;
 }
@@ -236,7 +236,7 @@ Result<size_t> PostgresClient::first_refused(const std::vector<std::string>& job
   PARKD_RETURN_IF_ERROR(run(kBegin, {}).status());
   size_t at = 0;
   while (at < jobs.size() &&
-         connection_.run(kSubmitJson, Params().add("[" + jobs[at] + "]")).ok()) {
+         connection_.run_alone(kSubmitJson, Params().add("[" + jobs[at] + "]")).ok()) {
     ++at;
   }
   const bool lost = !connection_.connected();
@@ -420,7 +420,7 @@ Status PostgresClient::take(const std::string& mailbox_key, int32_t limit,
     status = keep(messages);
   }
   if (status.ok() && connection_.connected()) {
-    const auto committed = connection_.run(kCommit, {});
+    const auto committed = connection_.run_alone(kCommit, {});
     return committed.ok() ? Status() : explain(committed.status());
   }
   connection_.close();  // and the messages stay

@@ -258,9 +258,9 @@ Result<pqxx::result> Connection::run(const Statement& statement, const Params& p
       statement, true, [&](pqxx::transaction_base& tx) { return execute(tx, statement, params); });
 }
 
-Result<pqxx::result> Connection::run_alone(const Statement& statement) {
+Result<pqxx::result> Connection::run_alone(const Statement& statement, const Params& params) {
   return in_transaction<pqxx::nontransaction>(
-      statement, false, [&](pqxx::transaction_base& tx) { return execute(tx, statement, {}); });
+      statement, false, [&](pqxx::transaction_base& tx) { return execute(tx, statement, params); });
 }
 
 Result<pqxx::result> Connection::run_then_commit(const Statement& statement, const Params& params,

@@ -81,8 +81,9 @@ class Connection {
   // as they came, so that after a commit in doubt the caller knows what it is in doubt about.
   Result<pqxx::result> run_then_commit(const Statement& statement, const Params& params,
                                        std::optional<pqxx::result>& received);
-  // One statement that cannot be in a transaction (VACUUM), and so has no limits behind a pooler.
-  Result<pqxx::result> run_alone(const Statement& statement);
+  // One statement as it is: BEGIN, what is in that transaction, COMMIT, or what cannot be in any
+  // (VACUUM). So it has no limits behind a pooler.
+  Result<pqxx::result> run_alone(const Statement& statement, const Params& params);
   // SQL text with several statements (a migration), in one transaction.
   Status run_script(const std::string& sql);
 

@@ -507,8 +507,8 @@ Result<Upkeep> maintain(Connection& connection, const StoreOptions& options, Now
 }
 
 Status vacuum(Connection& connection, const std::string& table) {
-  if (table == "jobs") return connection.run_alone(sql::kVacuumJobs).status();
-  if (table == "idempotency") return connection.run_alone(sql::kVacuumIdempotency).status();
+  if (table == "jobs") return connection.run_alone(sql::kVacuumJobs, {}).status();
+  if (table == "idempotency") return connection.run_alone(sql::kVacuumIdempotency, {}).status();
   return {};  // small, and prunes itself
 }
 
