@@ -4,6 +4,7 @@
 
 #include "lib/store/postgres/migrator.h"
 #include "tests/store/postgres/test_database.h"
+#include "tests/support/store_driver.h"
 
 namespace parkd {
 namespace {
@@ -86,8 +87,31 @@ TEST(Migration, a_daemon_works_beside_a_newer_schema_that_says_it_may) {
   newer.push_back({next, "flavour", compatible, "ALTER TABLE parkd.jobs DROP COLUMN flavour;"});
   ASSERT_TRUE(Migrator(database.dsn(), newer).up(0).ok());
   EXPECT_TRUE(Migrator(database.dsn()).check().ok());
-  auto store = open_postgres_store(quiet_options(database.dsn()), {});
-  ASSERT_TRUE(store.ok()) << store.status().to_string();
+  // Daemons of version N work on the schema of N + 1, one on what the other submitted.
+  auto submitting = open_postgres_store(quiet_options(database.dsn()), {});
+  auto working = open_postgres_store(quiet_options(database.dsn()), {});
+  ASSERT_TRUE(submitting.ok()) << submitting.status().to_string();
+  ASSERT_TRUE(working.ok()) << working.status().to_string();
+  StoreDriver one(**submitting);
+  StoreDriver other(**working);
+  JobSpec spec;
+  spec.model = "m";
+  spec.tenant = "default";
+  spec.mailbox_key = "box";
+  spec.idempotency_key = "k";
+  spec.body = R"({"messages":[]})";
+  const auto submitted = one.submit({spec});
+  ASSERT_TRUE(submitted.ok()) << submitted.status().to_string();
+  const auto jobs = other.claim("m", 1);
+  ASSERT_TRUE(jobs.ok()) << jobs.status().to_string();
+  ASSERT_EQ(jobs->size(), 1u);
+  Ending ending;
+  ending.body = "{}";
+  const auto ended = other.finish({{jobs->front().id, jobs->front().lease, ending}});
+  ASSERT_TRUE(ended.ok()) << ended.status().to_string();
+  EXPECT_EQ(ended->front(), FinishAnswer::finished_now);
+  EXPECT_EQ(one.fetch({"default", "box", 0, 10})->messages.size(), 1u);
+  EXPECT_TRUE(other.submit({spec})->front().existed);
 
   newer.push_back({next + 1, "rupture", "ALTER TABLE parkd.jobs ADD COLUMN other text;", ""});
   ASSERT_TRUE(Migrator(database.dsn(), newer).up(0).ok());

@@ -23,12 +23,12 @@ Connection::Options session_options(const std::string& dsn) {
 }
 
 void run(Connection& connection, const char* sql) {
-  const auto rows = connection.run({"bench", sql}, {});
+  const auto rows = connection.run_alone({"bench", sql}, {});
   if (!rows.ok()) give_up(rows.status());
 }
 
 int64_t number(Connection& connection, const char* sql) {
-  const auto rows = connection.run({"bench", sql}, {});
+  const auto rows = connection.run_alone({"bench", sql}, {});
   if (!rows.ok()) give_up(rows.status());
   return integer((*rows)[0], 0);
 }
@@ -40,7 +40,7 @@ void fill(Connection& connection, int64_t depth, int n_tenants) {
   for (int64_t first = 0; first < depth; first += kStep) {
     Params params;
     params.add(std::min(kStep, depth - first)).add(int64_t{n_tenants}).add(bench_job().body);
-    const auto rows = connection.run(
+    const auto rows = connection.run_alone(
         {"fill",
          "INSERT INTO parkd.jobs (model, tenant, priority, mailbox_key, order_key, prompt_tokens, "
          "max_new_tokens, body, seed, retention, max_attempts, endpoint) SELECT 'm', 'tenant' || i "
@@ -64,8 +64,8 @@ double tuples_a_claimed_job(Connection& connection) {
   for (int i = 0; i < kClaims; ++i) {
     Params params;
     params.add(daemon).add(int64_t{kPerClaim});
-    const auto rows =
-        connection.run({"claims", "SELECT count(*) FROM parkd.claim_v1($1, 'm', $2)"}, params);
+    const auto rows = connection.run_alone(
+        {"claims", "SELECT count(*) FROM parkd.claim_v1($1, 'm', $2)"}, params);
     if (!rows.ok()) give_up(rows.status());
     n_jobs += integer((*rows)[0], 0);
   }
