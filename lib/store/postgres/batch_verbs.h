@@ -1,4 +1,4 @@
-// requeue and the batch verbs as single statements: verbs.h's second part, by the same rules.
+// requeue and the batch verbs: by verbs.h's rules.
 #pragma once
 
 #include <string>

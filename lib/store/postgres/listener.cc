@@ -12,7 +12,7 @@
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
 #include "lib/store/postgres/statements.h"
-#include "lib/store/postgres/verbs.h"
+#include "lib/store/postgres/upkeep_verbs.h"
 
 namespace parkd {
 namespace {
@@ -53,9 +53,10 @@ void Listener::set_database_now(int64_t unix_us) {
   database_ahead_us_ = unix_us - steady_us();
 }
 
-std::optional<WallTime> Listener::database_now() const {
+WallTime Listener::about_now() const {
+  if (options_.test_clock != nullptr) return options_.test_clock->now();
   const int64_t ahead_us = database_ahead_us_;
-  if (ahead_us == 0) return std::nullopt;
+  if (ahead_us == 0) return WallTime();
   return from_unix_us(steady_us() + ahead_us);
 }
 

@@ -50,9 +50,10 @@ class Listener {
   int64_t opened() const { return connection_.opened(); }
   // The database said that this daemon is not registered any more.
   void was_declared_gone(int64_t daemon_id);
-  // The database's time, from its last answer to a heartbeat and the steady clock since: this
-  // machine's wall clock may be wrong. Nothing before the first answer.
-  std::optional<WallTime> database_now() const;
+  // For checks before the database is asked. Its time, from its last answer to a heartbeat and the
+  // steady clock since: this machine's wall clock may be wrong, or jump. Before the first answer
+  // the beginning of time: no deadline has passed.
+  WallTime about_now() const;
   // Why there is no registration; empty when there is.
   std::string trouble() const;
 

@@ -1,7 +1,6 @@
 #include "lib/store/postgres/postgres_mailbox.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "lib/base/text.h"
@@ -11,7 +10,7 @@
 #include "lib/store/postgres/rows.h"
 #include "lib/store/postgres/statements.h"
 #include "lib/store/postgres/storable.h"
-#include "lib/store/postgres/verbs.h"
+#include "lib/store/postgres/upkeep_verbs.h"
 
 namespace parkd {
 namespace {
@@ -53,11 +52,6 @@ constexpr Statement kCountMessages{"count_messages",
                                    "SELECT parkd.count_messages_v1(parkd.from_us_v1($1))"};
 
 constexpr char kNoPartition[] = "23514";  // check_violation: no partition of relation found for row
-
-int64_t to_bigint(uint64_t value) {
-  return static_cast<int64_t>(
-      std::min<uint64_t>(value, static_cast<uint64_t>(std::numeric_limits<int64_t>::max())));
-}
 
 Connection::Options session(const PostgresOptions& options, const std::string& application_name) {
   Connection::Options session;

@@ -3,6 +3,9 @@
 // Pure functions, any thread. The column order is that of statements.h.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
+#include <limits>
 #include <pqxx/result>
 #include <pqxx/row>
 #include <string>
@@ -19,6 +22,12 @@ inline int64_t lease_to_sql(RunLease lease) {
 inline RunLease lease_from_sql(int64_t value) {
   const auto bits = static_cast<uint64_t>(value);
   return {bits >> 32, bits & 0xffffffffull};
+}
+
+// Ids and sequences are bigint: one that is larger than any names nothing.
+inline int64_t to_bigint(uint64_t value) {
+  return static_cast<int64_t>(
+      std::min<uint64_t>(value, static_cast<uint64_t>(std::numeric_limits<int64_t>::max())));
 }
 
 Job parse_job(const pqxx::row& row);

@@ -2,13 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <map>
 #include <set>
 #include <utility>
 
-#include "lib/base/log.h"
-#include "lib/base/text.h"
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
 #include "lib/store/postgres/statements.h"
@@ -17,11 +14,6 @@
 
 namespace parkd {
 namespace {
-
-int64_t to_bigint(uint64_t value) {
-  return static_cast<int64_t>(
-      std::min<uint64_t>(value, static_cast<uint64_t>(std::numeric_limits<int64_t>::max())));
-}
 
 std::optional<int64_t> us_of(const std::optional<WallTime>& time) {
   if (!time) return std::nullopt;
@@ -345,7 +337,7 @@ Result<Cancelled> cancel_job(Connection& connection, JobId id, const std::string
   return cancelled;
 }
 
-// --- reading
+// --- models
 
 Result<ModelRegistered> register_model(Connection& connection, const ModelRegistration& model) {
   Params params;
@@ -357,159 +349,6 @@ Result<ModelRegistered> register_model(Connection& connection, const ModelRegist
   name.add(encode_text(model.name));
   PARKD_ASSIGN_OR_RETURN(const pqxx::result known, connection.run(sql::kModelHash, name));
   return ModelRegistered{false, known.empty() ? "" : text(known[0], 0)};
-}
-
-Result<JobRecord> get_record(Connection& connection, JobId id, const std::string& tenant,
-                             const StoreOptions& options, Now now) {
-  Params params;
-  params.add(now).add(to_bigint(id)).add(encode_text(tenant));
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result jobs, connection.run(sql::kGetJob, params));
-  if (!jobs.empty()) return JobRecord(parse_job(jobs[0]));
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result messages, connection.run(sql::kGetMessage, params));
-  if (!messages.empty()) return JobRecord(parse_message(messages[0]));
-  params.add(options.history_retention.count());
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result history, connection.run(sql::kGetHistory, params));
-  if (!history.empty()) return JobRecord(parse_history(history[0]));
-  return JobRecord();
-}
-
-Result<std::vector<Job>> list_jobs(Connection& connection, const ListFilter& filter, Now now) {
-  Params params;
-  params.add(now).add(to_bigint(filter.after));
-  for (const auto* name : {&filter.tenant, &filter.model}) {
-    *name ? params.add(encode_text(**name)) : params.add_null();
-  }
-  filter.state ? params.add(std::string(to_string(*filter.state))) : params.add_null();
-  params.add(int64_t{std::max(filter.limit, 0)});
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kList, params));
-  std::vector<Job> jobs;
-  for (const auto& row : rows) jobs.push_back(parse_job(row));
-  return jobs;
-}
-
-Result<FetchAnswer> fetch_messages(Connection& connection, const FetchRequest& request, Now now) {
-  Params params;
-  params.add(encode_text(request.tenant))
-      .add(encode_text(request.mailbox_key))
-      .add(to_bigint(request.after_sequence))
-      .add(int64_t{std::max(request.limit, 0)})
-      .add(now);
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kFetch, params));
-  FetchAnswer answer;
-  answer.next_sequence = request.after_sequence;
-  for (const auto& row : rows) {
-    answer.messages.push_back(parse_message(row));
-    answer.next_sequence = answer.messages.back().sequence;
-  }
-  return answer;
-}
-
-Result<std::vector<Message>> take_messages(Connection& connection, const std::string& tenant,
-                                           const std::string& mailbox_key,
-                                           const std::vector<uint64_t>& sequences, Now now,
-                                           TakeInDoubt& doubt) {
-  if (!doubt.transaction.empty()) {
-    Params transaction;
-    transaction.add(doubt.transaction);
-    PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
-                           connection.run(sql::kTransactionStatus, transaction));
-    const std::string status = text(rows[0], 0);
-    if (status == "committed") return std::exchange(doubt, {}).messages;
-    if (status == "in progress") return unavailable("the take is still under way");
-    doubt = {};  // aborted: the messages are where they were
-  }
-  ArrayText wanted;
-  for (const uint64_t sequence : sequences) wanted.add(to_bigint(sequence));
-  Params params;
-  params.add(encode_text(tenant)).add(encode_text(mailbox_key)).add(wanted.take()).add(now);
-  std::optional<pqxx::result> received;
-  const auto rows = connection.run_then_commit(sql::kTake, params, received);
-  std::vector<Message> taken;
-  if (rows.ok() || (received && connection.in_doubt())) {
-    for (const auto& row : *received) taken.push_back(parse_message(row));
-  }
-  if (rows.ok() || taken.empty()) {
-    if (!rows.ok()) return rows.status();
-    return taken;
-  }
-  constexpr pqxx::row::size_type kTransactionColumn = 24;  // behind PARKD_MESSAGE_COLUMNS
-  doubt.transaction = text((*received)[0], kTransactionColumn);
-  doubt.messages = std::move(taken);
-  return rows.status();
-}
-
-// --- housekeeping
-
-Status check_server(Connection& connection) {
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kServer, {}));
-  const pqxx::row server = rows[0];
-  if (text(server, 2) == "off") {
-    return conflict(
-        "synchronous_commit is off: an acknowledged job could be lost. "
-        "ALTER ROLE ... SET synchronous_commit = on, or in postgresql.conf");
-  }
-  if (text(server, 0) == "off" || text(server, 1) == "off") {
-    log_warn("postgres.unsafe",
-             {{"fsync", text(server, 0)}, {"full_page_writes", text(server, 1)}});
-  }
-  if (text(server, 5) == "on") return unavailable("the database is read-only (a standby?)");
-  return {};
-}
-
-// The most urgent first, each in a transaction of its own: one that fails leaves the others what
-// they are. Answers the first failure when all have been tried; a lock that somebody holds is none.
-Result<Upkeep> maintain(Connection& connection, const StoreOptions& options, Now now, News& news) {
-  constexpr int kPartitionsMax = 4;  // of a table, a round
-  Upkeep upkeep;
-  Status failed;
-  const auto step = [&](const Statement& statement, const Params& params) {
-    auto rows = connection.run(statement, params);
-    if (rows.ok()) return std::optional<pqxx::result>(*rows);
-    if (connection.sqlstate() == kLockNotAvailable) {
-      log_info("postgres.housekeeping_waits",
-               {{"step", statement.name}, {"why", rows.status().message()}});
-    } else if (failed.ok()) {
-      failed = rows.status();
-    }
-    return std::optional<pqxx::result>();
-  };
-  const auto at = [&] { return Params().add(now); };
-  step(sql::kRescue, at());
-  if (const auto rows = step(sql::kPromote, at())) news.models = split_list((*rows)[0], 0);
-  if (const auto rows = step(sql::kEndOverdue, at())) {
-    for (const auto& row : *rows) news.messages.emplace_back(text(row, 0), text(row, 1));
-    upkeep.answer.deadlines_missed = static_cast<int64_t>(rows->size());
-  }
-  step(sql::kEnsurePartitions, at());
-  Params keeps;
-  keeps.add(options.history_retention.count())
-      .add(options.idempotency_retention_min.count())
-      .add(now);
-  step(sql::kTidy, keeps);
-  step(sql::kSampleForLimits, at());
-  const auto drop = [&](const char* table, int64_t keep_s, int64_t& n_dropped) {
-    for (int i = 0; i < kPartitionsMax; ++i) {
-      Params which;
-      which.add(std::string(table)).add(keep_s).add(now);
-      const auto rows = step(sql::kDropPastPartition, which);
-      if (!rows || rows->empty()) return;
-      n_dropped += integer((*rows)[0], 1);
-    }
-  };
-  drop("mailbox", 0, upkeep.answer.messages);
-  drop("history", options.history_retention.count(), upkeep.answer.history_rows);
-  if (const auto rows = step(sql::kDeadRows, {})) {
-    upkeep.to_vacuum = split_list((*rows)[0], 0);
-    upkeep.piled_up = text((*rows)[0], 1);
-  }
-  if (!failed.ok()) return failed;
-  return upkeep;
-}
-
-Status vacuum(Connection& connection, const std::string& table) {
-  if (table == "jobs") return connection.run_alone(sql::kVacuumJobs, {}).status();
-  if (table == "idempotency") return connection.run_alone(sql::kVacuumIdempotency, {}).status();
-  return {};  // small, and prunes itself
 }
 
 }  // namespace parkd

@@ -1,7 +1,8 @@
-// The store's verbs as single statements over a Connection: what is sent, what the answer means.
+// The verbs that move a job, as single statements over a Connection: what is sent, what the answer
+// means. read_verbs.h, batch_verbs.h and upkeep_verbs.h have the others, by the same rules.
 //
 // Free functions; the caller's thread owns the connection. They try once: retries, coalescing and
-// threads are PostgresStore's. `now` empty = the database's clock.
+// threads are the lanes'. `now` empty = the database's clock.
 #pragma once
 
 #include <optional>
@@ -65,33 +66,5 @@ Result<Cancelled> cancel_job(Connection& connection, JobId id, const std::string
                              const StoreOptions& options, Now now, News& news);
 
 Result<ModelRegistered> register_model(Connection& connection, const ModelRegistration& model);
-
-Result<JobRecord> get_record(Connection& connection, JobId id, const std::string& tenant,
-                             const StoreOptions& options, Now now);
-Result<std::vector<Job>> list_jobs(Connection& connection, const ListFilter& filter, Now now);
-Result<FetchAnswer> fetch_messages(Connection& connection, const FetchRequest& request, Now now);
-// A take whose commit was not answered: what it returns if it was committed.
-struct TakeInDoubt {
-  std::vector<Message> messages;
-  std::string transaction;  // empty: none is in doubt
-};
-// Finds out first what became of `doubt`; is to be called again with it after unavailable.
-Result<std::vector<Message>> take_messages(Connection& connection, const std::string& tenant,
-                                           const std::string& mailbox_key,
-                                           const std::vector<uint64_t>& sequences, Now now,
-                                           TakeInDoubt& doubt);
-// Whether durability and writing can be promised on this server. Errors: conflict
-// (synchronous_commit is off), unavailable (read-only).
-Status check_server(Connection& connection);
-
-// What a round of housekeeping leaves to do outside of a transaction, and to say.
-struct Upkeep {
-  PurgeAnswer answer;
-  std::vector<std::string> to_vacuum;  // tables with many dead rows that this login may vacuum
-  std::string piled_up;                // of tables it cannot help; for people, empty: none
-};
-Result<Upkeep> maintain(Connection& connection, const StoreOptions& options, Now now, News& news);
-// One table of Upkeep::to_vacuum.
-Status vacuum(Connection& connection, const std::string& table);
 
 }  // namespace parkd

@@ -1,0 +1,70 @@
+#include "lib/store/postgres/claim_lane.h"
+
+#include <utility>
+
+#include "lib/base/kill_point.h"
+#include "lib/base/log.h"
+#include "lib/store/postgres/pg_text.h"
+#include "lib/store/postgres/rows.h"
+#include "lib/store/postgres/statements.h"
+#include "lib/store/postgres/verbs.h"
+
+namespace parkd {
+
+ClaimLane::ClaimLane(Commons& commons, HeldClaims& held, DepthEstimate& depth, Listener& listener)
+    : commons_(commons),
+      held_(held),
+      depth_(depth),
+      listener_(listener),
+      lane_(commons, "pg-claim", commons.session("parkd-claim")) {}
+
+void ClaimLane::claim(ClaimRequest request, Completion<std::vector<Job>> done) {
+  lane_.once<std::vector<Job>>(std::move(done),
+                               [this, request = std::move(request)](Connection& connection) {
+                                 return claim_now(connection, request);
+                               });
+}
+
+Result<std::vector<Job>> ClaimLane::claim_now(Connection& connection, const ClaimRequest& request) {
+  if (request.max_jobs <= 0) return std::vector<Job>();
+  const int64_t daemon_id = listener_.daemon_id();
+  if (daemon_id == 0) return unavailable("not registered: " + listener_.trouble());
+  if (held_.in_doubt()) PARKD_RETURN_IF_ERROR(give_back_unknown(connection, daemon_id));
+  auto jobs = claim_jobs(connection, daemon_id, request, commons_.now());
+  commons_.note(jobs.status());
+  if (!jobs.ok()) {
+    if (connection.sqlstate() == "PK001") {
+      listener_.was_declared_gone(daemon_id);
+      return unavailable(jobs.status().message());
+    }
+    if (connection.in_doubt()) held_.doubt();
+    return jobs;
+  }
+  commons_.count_unsynced_commit();
+  PARKD_KILL_POINT("claim.after");
+  held_.claimed(request.model, request.max_jobs, *jobs);
+  for (const Job& job : *jobs) {
+    if (job.spec.batch_id.empty()) depth_.add(job.spec.model, -1);
+  }
+  return jobs;
+}
+
+// What the database believes to be claimed and we do not know of, nobody runs.
+Status ClaimLane::give_back_unknown(Connection& connection, int64_t daemon_id) {
+  ArrayText known;
+  for (const JobId id : held_.ids()) known.add(static_cast<int64_t>(id));
+  Params params;
+  params.add(daemon_id).add(known.take()).add(commons_.now());
+  held_.begin_clearing();
+  const auto rows = connection.run(sql::kReturnUnknownClaims, params);
+  if (!rows.ok()) {
+    held_.doubt();
+    return rows.status();
+  }
+  const int64_t n_jobs = integer((*rows)[0], 0);
+  if (integer((*rows)[0], 1) > 0) held_.doubt();  // somebody holds some of them
+  if (n_jobs > 0) log_info("postgres.claims_given_back", {{"jobs", n_jobs}});
+  return {};
+}
+
+}  // namespace parkd

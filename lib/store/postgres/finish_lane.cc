@@ -1,0 +1,183 @@
+#include "lib/store/postgres/finish_lane.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "lib/base/kill_point.h"
+
+namespace parkd {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr size_t kItemsMax = 500;  // of one statement
+
+void keep_first(Status& status, const Status& next) {
+  if (status.ok()) status = next;
+}
+
+}  // namespace
+
+FinishLane::FinishLane(Commons& commons, HeldClaims& held)
+    : commons_(commons), held_(held), connection_(commons.session("parkd-finish")) {}
+
+void FinishLane::start() {
+  thread_ = Thread({"pg-finish", 0}, [this] { loop(); });
+}
+
+void FinishLane::finish(std::vector<FinishItem> items, Completion<std::vector<FinishAnswer>> done) {
+  if (!calls_.push(Call(FinishCall{std::move(items), done}))) done(store_has_stopped());
+}
+
+void FinishLane::release(std::vector<ReleaseItem> items,
+                         Completion<std::vector<ReleaseAnswer>> done) {
+  if (!calls_.push(Call(ReleaseCall{std::move(items), done}))) done(store_has_stopped());
+}
+
+void FinishLane::close() {
+  calls_.close();
+}
+
+void FinishLane::join() {
+  thread_.join();
+  connection_.close();
+}
+
+void FinishLane::loop() {
+  std::vector<Call> calls;
+  Locked locked = Locked::wait;
+  Backoff backoff;
+  milliseconds pause{0};
+  for (;;) {
+    std::vector<Call> more = calls.empty() ? calls_.wait_all() : calls_.wait_all(pause);
+    pause = milliseconds(0);
+    if (calls.empty() && more.empty() && calls_.closed()) return;
+    std::move(more.begin(), more.end(), std::back_inserter(calls));
+    const Status status = send(calls, locked);
+    if (calls.empty()) {
+      locked = Locked::wait;
+      backoff = {};
+      continue;
+    }
+    if (locked == Locked::wait && connection_.sqlstate() == kLockNotAvailable) {
+      locked = Locked::skip;
+      continue;
+    }
+    if (status.ok() && !calls_.closed()) {  // held: what comes meanwhile is sent at once
+      pause = kHeldRetry;
+      continue;
+    }
+    if (commons_.wait_to_retry(backoff, std::nullopt)) continue;
+    const Status why = status.ok() ? unavailable("an open transaction holds it") : status;
+    for (const Call& call : calls) {
+      std::visit([&](const auto& ended) { ended.done(why); }, call);
+    }
+    calls.clear();
+  }
+}
+
+Status FinishLane::send(std::vector<Call>& calls, Locked locked) {
+  Status status;
+  std::vector<FinishCall*> finishes;
+  size_t n_items = 0;
+  const auto flush = [&] {
+    if (!finishes.empty()) keep_first(status, send_items(finishes, locked));
+    finishes.clear();
+    n_items = 0;
+  };
+  for (Call& call : calls) {
+    if (auto* release = std::get_if<ReleaseCall>(&call)) {
+      keep_first(status, send_items(std::vector<ReleaseCall*>{release}, locked));
+      continue;
+    }
+    finishes.push_back(&std::get<FinishCall>(call));
+    n_items += finishes.back()->items.size();
+    if (n_items >= kItemsMax) flush();
+  }
+  flush();
+  const auto complete = std::stable_partition(calls.begin(), calls.end(),
+                                              [](const Call& call) { return !is_complete(call); });
+  std::for_each(complete, calls.end(), answer);
+  calls.erase(complete, calls.end());
+  return status;
+}
+
+template <class Item, class Answer>
+Status FinishLane::send_items(const std::vector<CallOf<Item, Answer>*>& calls, Locked locked) {
+  std::vector<const Item*> items;
+  std::vector<std::optional<Answer>*> places;
+  for (CallOf<Item, Answer>* call : calls) {
+    call->answers.resize(call->items.size());
+    for (size_t i = 0; i < call->items.size(); ++i) {
+      if (call->answers[i]) continue;
+      items.push_back(&call->items[i]);
+      places.push_back(&call->answers[i]);
+    }
+  }
+  if (items.empty()) return {};
+  News news;
+  const Ended<Answer> ended = end_items(items, locked, news);
+  commons_.note(ended.status);
+  bool any = false;
+  for (size_t i = 0; i < items.size(); ++i) {
+    *places[i] = ended.answers[i];
+    if (!ended.answers[i]) continue;
+    any = true;
+    held_.ended(items[i]->id);
+  }
+  if (any) commons_.count_commit();
+  commons_.tell(news);
+  if (ended.status.ok() || ended.status.code() == StatusCode::unavailable) return ended.status;
+  // Of no use to send it again.
+  for (CallOf<Item, Answer>* call : calls) refuse(*call, ended.status);
+  return {};
+}
+
+Ended<FinishAnswer> FinishLane::end_items(const std::vector<const FinishItem*>& items,
+                                          Locked locked, News& news) {
+  PARKD_KILL_POINT("finish.before_commit");
+  auto ended = finish_jobs(connection_, items, locked, commons_.now(), news);
+  if (connection_.in_doubt()) commons_.count_finish_in_doubt();
+  if (ended.status.ok()) PARKD_KILL_POINT("finish.after_commit");
+  return ended;
+}
+
+Ended<ReleaseAnswer> FinishLane::end_items(const std::vector<const ReleaseItem*>& items,
+                                           Locked locked, News& news) {
+  auto ended = release_jobs(connection_, items, locked, commons_.now(), news);
+  if (ended.status.ok()) PARKD_KILL_POINT("release.after_commit");
+  return ended;
+}
+
+// What is left of the call is complete, and its second answer nobody's.
+template <class Item, class Answer>
+void FinishLane::refuse(CallOf<Item, Answer>& call, const Status& why) {
+  for (const Item& item : call.items) held_.ended(item.id);
+  const auto done = call.done;
+  call.items.clear();
+  call.answers.clear();
+  call.done = [](const Result<std::vector<Answer>>&) {};
+  done(why);
+}
+
+bool FinishLane::is_complete(const Call& call) {
+  return std::visit(
+      [](const auto& ended) {
+        return ended.answers.size() == ended.items.size() &&
+               std::all_of(ended.answers.begin(), ended.answers.end(),
+                           [](const auto& answer) { return answer.has_value(); });
+      },
+      call);
+}
+
+void FinishLane::answer(const Call& call) {
+  const auto answer_all = []<class Item, class Answer>(const CallOf<Item, Answer>& ended) {
+    std::vector<Answer> answers;
+    for (const auto& each : ended.answers) answers.push_back(*each);
+    ended.done(std::move(answers));
+  };
+  std::visit(answer_all, call);
+}
+
+}  // namespace parkd

@@ -1,0 +1,35 @@
+#include "lib/store/postgres/held_claims.h"
+
+namespace parkd {
+
+void HeldClaims::claimed(const std::string& model, int64_t wanted, const std::vector<Job>& jobs) {
+  const std::lock_guard lock(mutex_);
+  if (static_cast<int64_t>(jobs.size()) < wanted) {
+    hungry_.insert(model);
+  } else {
+    hungry_.erase(model);
+  }
+  for (const Job& job : jobs) ids_.insert(job.id);
+}
+
+void HeldClaims::ended(JobId id) {
+  const std::lock_guard lock(mutex_);
+  ids_.erase(id);
+}
+
+void HeldClaims::lost() {
+  const std::lock_guard lock(mutex_);
+  ids_.clear();
+}
+
+std::vector<JobId> HeldClaims::ids() const {
+  const std::lock_guard lock(mutex_);
+  return {ids_.begin(), ids_.end()};
+}
+
+std::set<std::string> HeldClaims::hungry_models() const {
+  const std::lock_guard lock(mutex_);
+  return hungry_;
+}
+
+}  // namespace parkd

@@ -1,0 +1,183 @@
+#include "lib/store/postgres/submit_lane.h"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "lib/base/kill_point.h"
+#include "lib/store/postgres/pg_text.h"
+#include "lib/store/postgres/rows.h"
+#include "lib/store/postgres/statements.h"
+#include "lib/store/postgres/storable.h"
+#include "lib/store/rules.h"
+
+namespace parkd {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr size_t kRowsMax = 2000;  // of one statement
+
+bool all_keyed(const std::vector<JobSpec>& jobs) {
+  return std::all_of(jobs.begin(), jobs.end(),
+                     [](const JobSpec& job) { return !job.idempotency_key.empty(); });
+}
+
+}  // namespace
+
+SubmitLane::SubmitLane(Commons& commons, DepthEstimate& depth, const Listener& listener)
+    : commons_(commons),
+      depth_(depth),
+      listener_(listener),
+      connection_(commons.session("parkd-submit")) {}
+
+void SubmitLane::start() {
+  thread_ = Thread({"pg-submit", 0}, [this] { loop(); });
+}
+
+void SubmitLane::submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) {
+  if (!calls_.push({std::move(jobs), done, commons_.give_up_at()})) done(store_has_stopped());
+}
+
+void SubmitLane::close() {
+  calls_.close();
+}
+
+void SubmitLane::join() {
+  thread_.join();
+  connection_.close();
+}
+
+void SubmitLane::loop() {
+  std::vector<Call> held;  // their key or batch is in somebody's open transaction
+  for (;;) {
+    std::vector<Call> calls = held.empty() ? calls_.wait_all() : calls_.wait_all(kHeldRetry);
+    const bool stopping = calls_.closed();
+    if (calls.empty() && held.empty() && stopping) return;
+    // While somebody holds something nobody waits for it with others in tow.
+    const Locked locked = held.empty() ? Locked::wait : Locked::skip;
+    std::vector<Call> good = std::exchange(held, {});
+    size_t n_rows = 0;
+    Pending pending;  // of this statement
+    for (Call& call : calls) {
+      if (const Status status = check(call.jobs, pending); !status.ok()) {
+        call.done(status);
+        continue;
+      }
+      n_rows += call.jobs.size();
+      good.push_back(std::move(call));
+      if (n_rows < kRowsMax) continue;
+      send(good, locked, held);
+      good.clear();
+      pending.clear();
+      n_rows = 0;
+    }
+    if (!good.empty()) send(good, locked, held);
+    const auto now = steady_clock::now();
+    const auto waits = [&](const Call& call) { return !stopping && now < call.give_up_at; };
+    for (const Call& call : held) {
+      if (!waits(call)) call.done(unavailable("its key or batch is in an open transaction"));
+    }
+    held.erase(std::stable_partition(held.begin(), held.end(), waits), held.end());
+  }
+}
+
+// --- what is refused without a statement
+
+Status SubmitLane::check(const std::vector<JobSpec>& jobs, Pending& pending) {
+  PARKD_RETURN_IF_ERROR(check_submission(jobs, commons_.store(), listener_.about_now()));
+  PARKD_RETURN_IF_ERROR(check_storable(jobs));
+  return check_depth(jobs, pending);
+}
+
+Status SubmitLane::check_depth(const std::vector<JobSpec>& jobs, Pending& pending) {
+  const StoreOptions& store = commons_.store();
+  std::map<std::string, int64_t> n_new;
+  for (const JobSpec& job : jobs) {
+    if (job.batch_id.empty() && store.depth_max(job.model)) ++n_new[job.model];
+  }
+  for (const auto& [model, n] : n_new) {
+    const int64_t limit = *store.depth_max(model);
+    std::optional<int64_t> depth = depth_.of(model);
+    if (!depth) {
+      Params params;
+      params.add(encode_text(model)).add(limit + 1);
+      const auto rows = connection_.run(sql::kWaitingSingles, params);
+      if (!rows.ok()) return rows.status();
+      depth = integer((*rows)[0], 0);
+      depth_.sampled(model, *depth);
+    }
+    *depth += pending[model];
+    if (*depth + n > limit) return queue_is_full(model, *depth, n, limit);
+  }
+  for (const auto& [model, n] : n_new) pending[model] += n;
+  return {};
+}
+
+// --- one statement for many calls
+
+void SubmitLane::send(std::vector<Call>& calls, Locked locked, std::vector<Call>& held) {
+  std::vector<const std::vector<JobSpec>*> groups;
+  bool repeatable = true;
+  for (const Call& call : calls) {
+    groups.push_back(&call.jobs);
+    repeatable = repeatable && all_keyed(call.jobs);
+  }
+  using Answers = std::vector<GroupAnswer>;
+  const auto submit = [&] {
+    return commons_.with_retries<Answers>(
+        connection_, repeatable, commons_.give_up_at(), [&](Connection& connection) {
+          return submit_groups(connection, groups, commons_.store(), locked, commons_.now());
+        });
+  };
+  PARKD_KILL_POINT("submit.before_commit");
+  auto answers = submit();
+  if (!answers.ok() && locked == Locked::wait && connection_.sqlstate() == kLockNotAvailable) {
+    locked = Locked::skip;
+    answers = submit();
+  }
+  PARKD_KILL_POINT("submit.after_commit");
+  if (!answers.ok() && answers.status().code() == StatusCode::invalid && calls.size() > 1) {
+    for (Call& call : calls) {  // one of them is bad: each alone
+      std::vector<Call> one;
+      one.push_back(std::move(call));
+      send(one, locked, held);
+    }
+    return;
+  }
+  if (answers.ok()) commons_.count_commit();
+  for (size_t i = 0; i < calls.size(); ++i) {
+    if (!answers.ok()) {
+      Status status = answers.status();
+      // What is left for PostgreSQL to refuse is JSON that is none.
+      if (status.code() == StatusCode::invalid) {
+        status.with_param(calls[i].jobs.size() == 1 ? "jobs[0].body" : "jobs");
+      }
+      calls[i].done(status);
+      continue;
+    }
+    const GroupAnswer& answer = (*answers)[i];
+    if (!answer) {
+      held.push_back(std::move(calls[i]));
+      continue;
+    }
+    tell_submitted(calls[i].jobs, *answer);
+    calls[i].done(*answer);
+  }
+}
+
+void SubmitLane::tell_submitted(const std::vector<JobSpec>& jobs,
+                                const Result<std::vector<SubmittedJob>>& answer) {
+  if (!answer.ok()) return;
+  std::set<std::string> models;
+  const WallTime now = listener_.about_now();
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    if (answer->at(i).existed) continue;
+    if (jobs[i].batch_id.empty()) depth_.add(jobs[i].model, 1);
+    if (!jobs[i].run_at || *jobs[i].run_at <= now) models.insert(jobs[i].model);
+  }
+  for (const std::string& model : models) commons_.tell_work(model);
+}
+
+}  // namespace parkd

@@ -1,0 +1,64 @@
+// SubmitLane: takes jobs into the queue, many submits in one statement.
+//
+// Owner: PostgresStore. submit() may be called from any thread; checks, statements and completions
+// are the lane's own thread's. Each submit is accepted or refused whole and does not touch its
+// neighbours: what one of them does wrong, or what somebody's open transaction holds up (its key,
+// its batch), is that one's alone.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "lib/base/inbox.h"
+#include "lib/base/thread.h"
+#include "lib/store/job_store.h"
+#include "lib/store/postgres/commons.h"
+#include "lib/store/postgres/connection.h"
+#include "lib/store/postgres/depth_estimate.h"
+#include "lib/store/postgres/listener.h"
+#include "lib/store/postgres/verbs.h"
+
+namespace parkd {
+
+class SubmitLane {
+ public:
+  SubmitLane(Commons& commons, DepthEstimate& depth, const Listener& listener);
+
+  void start();
+  Connection& connection() { return connection_; }
+  const Connection& connection() const { return connection_; }
+
+  // Tried again while the database is away, for verb_limit; once it may have been committed only if
+  // all its jobs (and those that go with them) have idempotency keys.
+  void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done);
+
+  void close();  // refuses what comes; what is there is still sent
+  void join();   // after close()
+
+ private:
+  struct Call {
+    std::vector<JobSpec> jobs;
+    Completion<std::vector<SubmittedJob>> done;
+    Commons::TimePoint give_up_at{};
+  };
+  using Pending = std::map<std::string, int64_t>;  // by model: singles not yet in the estimate
+
+  void loop();
+  Status check(const std::vector<JobSpec>& jobs, Pending& pending);
+  Status check_depth(const std::vector<JobSpec>& jobs, Pending& pending);
+  // Answers the calls; those that somebody's open transaction holds up are moved into `held`.
+  void send(std::vector<Call>& calls, Locked locked, std::vector<Call>& held);
+  void tell_submitted(const std::vector<JobSpec>& jobs,
+                      const Result<std::vector<SubmittedJob>>& answer);
+
+  Commons& commons_;
+  DepthEstimate& depth_;
+  const Listener& listener_;
+  Inbox<Call> calls_;
+  Connection connection_;  // the thread's
+  Thread thread_;
+};
+
+}  // namespace parkd

@@ -1,0 +1,50 @@
+#include "lib/store/postgres/upkeep_lane.h"
+
+#include <string>
+#include <utility>
+
+#include "lib/base/kill_point.h"
+#include "lib/base/log.h"
+#include "lib/store/postgres/upkeep_verbs.h"
+
+namespace parkd {
+namespace {
+
+constexpr std::chrono::minutes kStatementLimit{10};  // a vacuum's
+constexpr std::chrono::minutes kPileWarningEvery{10};
+
+Connection::Options upkeep_session(const Commons& commons) {
+  Connection::Options session = commons.session("parkd-upkeep");
+  session.statement_limit = kStatementLimit;
+  return session;
+}
+
+}  // namespace
+
+UpkeepLane::UpkeepLane(Commons& commons)
+    : commons_(commons), lane_(commons, "pg-upkeep", upkeep_session(commons)) {}
+
+void UpkeepLane::purge(Completion<PurgeAnswer> done) {
+  lane_.retried<PurgeAnswer>(std::move(done), Repeatable::yes,
+                             [this](Connection& connection) { return purge_now(connection); });
+}
+
+Result<PurgeAnswer> UpkeepLane::purge_now(Connection& connection) {
+  News news;
+  PARKD_ASSIGN_OR_RETURN(const Upkeep upkeep,
+                         maintain(connection, commons_.store(), commons_.now(), news));
+  PARKD_KILL_POINT("purge.mid");
+  commons_.tell(news);
+  for (const std::string& table : upkeep.to_vacuum) {
+    const Status cleaned = vacuum(connection, table);
+    log_info("postgres.vacuumed", {{"table", table}, {"status", cleaned.to_string()}});
+  }
+  const auto steady_now = std::chrono::steady_clock::now();
+  if (!upkeep.piled_up.empty() && steady_now >= next_pile_warning_) {
+    next_pile_warning_ = steady_now + kPileWarningEvery;
+    log_warn("postgres.dead_rows_pile_up", {{"why", upkeep.piled_up}});
+  }
+  return upkeep.answer;
+}
+
+}  // namespace parkd

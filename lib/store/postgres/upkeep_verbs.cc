@@ -1,0 +1,108 @@
+#include "lib/store/postgres/upkeep_verbs.h"
+
+#include <optional>
+#include <utility>
+
+#include "lib/base/log.h"
+#include "lib/store/postgres/rows.h"
+#include "lib/store/postgres/statements.h"
+
+namespace parkd {
+
+Status check_server(Connection& connection) {
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kServer, {}));
+  const pqxx::row server = rows[0];
+  if (text(server, 2) == "off") {
+    return conflict(
+        "synchronous_commit is off: an acknowledged job could be lost. "
+        "ALTER ROLE ... SET synchronous_commit = on, or in postgresql.conf");
+  }
+  if (text(server, 0) == "off" || text(server, 1) == "off") {
+    log_warn("postgres.unsafe",
+             {{"fsync", text(server, 0)}, {"full_page_writes", text(server, 1)}});
+  }
+  if (text(server, 5) == "on") return unavailable("the database is read-only (a standby?)");
+  return {};
+}
+
+// The most urgent first, each in a transaction of its own: one that fails leaves the others what
+// they are. Answers the first failure when all have been tried; a lock that somebody holds is none.
+Result<Upkeep> maintain(Connection& connection, const StoreOptions& options, Now now, News& news) {
+  constexpr int kPartitionsMax = 4;  // of a table, a round
+  Upkeep upkeep;
+  Status failed;
+  const auto step = [&](const Statement& statement, const Params& params) {
+    auto rows = connection.run(statement, params);
+    if (rows.ok()) return std::optional<pqxx::result>(*rows);
+    if (connection.sqlstate() == kLockNotAvailable) {
+      log_info("postgres.housekeeping_waits",
+               {{"step", statement.name}, {"why", rows.status().message()}});
+    } else if (failed.ok()) {
+      failed = rows.status();
+    }
+    return std::optional<pqxx::result>();
+  };
+  const auto at = [&] { return Params().add(now); };
+  step(sql::kRescue, at());
+  if (const auto rows = step(sql::kPromote, at())) news.models = split_list((*rows)[0], 0);
+  if (const auto rows = step(sql::kEndOverdue, at())) {
+    for (const auto& row : *rows) news.messages.emplace_back(text(row, 0), text(row, 1));
+    upkeep.answer.deadlines_missed = static_cast<int64_t>(rows->size());
+  }
+  step(sql::kEnsurePartitions, at());
+  Params keeps;
+  keeps.add(options.history_retention.count())
+      .add(options.idempotency_retention_min.count())
+      .add(now);
+  step(sql::kTidy, keeps);
+  step(sql::kSampleForLimits, at());
+  const auto drop = [&](const char* table, int64_t keep_s, int64_t& n_dropped) {
+    for (int i = 0; i < kPartitionsMax; ++i) {
+      Params which;
+      which.add(std::string(table)).add(keep_s).add(now);
+      const auto rows = step(sql::kDropPastPartition, which);
+      if (!rows || rows->empty()) return;
+      n_dropped += integer((*rows)[0], 1);
+    }
+  };
+  drop("mailbox", 0, upkeep.answer.messages);
+  drop("history", options.history_retention.count(), upkeep.answer.history_rows);
+  if (const auto rows = step(sql::kDeadRows, {})) {
+    upkeep.to_vacuum = split_list((*rows)[0], 0);
+    upkeep.piled_up = text((*rows)[0], 1);
+  }
+  if (!failed.ok()) return failed;
+  return upkeep;
+}
+
+Status vacuum(Connection& connection, const std::string& table) {
+  if (table == "jobs") return connection.run_alone(sql::kVacuumJobs, {}).status();
+  if (table == "idempotency") return connection.run_alone(sql::kVacuumIdempotency, {}).status();
+  return {};  // small, and prunes itself
+}
+
+Status read_depths(Connection& connection, std::chrono::milliseconds age_max, Now now,
+                   StoreStats& stats) {
+  Params age;
+  age.add(now);
+  age_max.count() == 0 ? age.add_null()
+                       : age.add(std::to_string(static_cast<double>(age_max.count()) / 1000.0));
+  PARKD_RETURN_IF_ERROR(connection.run(sql::kSampleDepth, age).status());
+  Params at;
+  at.add(now);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kDepths, at));
+  for (const auto& row : rows) {
+    stats.messages = integer(row, 5);
+    if (row[0].is_null()) continue;
+    ModelDepth depth;
+    depth.model = text(row, 0);
+    depth.scheduled = integer(row, 1);
+    depth.queued = integer(row, 2);
+    depth.claimed = integer(row, 3);
+    if (!row[4].is_null()) depth.oldest_created_at = from_unix_us(integer(row, 4));
+    stats.models.push_back(std::move(depth));
+  }
+  return {};
+}
+
+}  // namespace parkd
