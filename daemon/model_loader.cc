@@ -38,18 +38,18 @@ ChatEndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& 
 
 }  // namespace
 
-Result<std::string> find_weights(const ModelConfig& model) {
-  if (model.local_path.empty()) {
-    return not_found("weights of hf_id " + model.hf_id + " not found: set local_path of model " +
-                     model.name);
-  }
-  return find_model_file(model.local_path);
-}
-
 Result<LoadedModel> ModelLoader::load() {
   const auto started = std::chrono::steady_clock::now();
-  PARKD_ASSIGN_OR_RETURN(const std::string path, find_weights(model_));
-  PARKD_ASSIGN_OR_RETURN(const std::shared_ptr<const ModelCard> card, load_model_card(path));
+  PARKD_ASSIGN_OR_RETURN(const ModelFile file, find_model_file(model_.local_path, model_.hf_id));
+  // The card keeps the file mapped: a cache that is tidied meanwhile takes nothing from this model.
+  PARKD_ASSIGN_OR_RETURN(const std::shared_ptr<const ModelCard> card, load_model_card(file.path));
+  if (file.hub) {
+    log_info("model.found", {{"model", model_.name},
+                             {"hf_id", model_.hf_id},
+                             {"commit", file.hub->commit},
+                             {"file", file.hub->file},
+                             {"path", file.path}});
+  }
   std::unique_lock<std::mutex> taking(device_memory_, std::defer_lock);
   if (model_.params.device != Device::cpu) taking.lock();
   PARKD_ASSIGN_OR_RETURN(ModelDevice device, choose_device(config_, model_, *card));

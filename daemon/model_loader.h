@@ -59,7 +59,4 @@ class ModelLoader {
   const Reports reports_;
 };
 
-// The weights' file: `local_path` itself, or the one GGUF file in that folder.
-Result<std::string> find_weights(const ModelConfig& model);
-
 }  // namespace parkd

@@ -18,6 +18,7 @@ constexpr size_t kFileBytesMax = 1 << 20;
 constexpr size_t kModelsMax = 64;
 constexpr size_t kTenantsMax = 10000;
 constexpr size_t kNameBytesMax = 128;
+constexpr size_t kHfIdBytesMax = 512;    // a repository, a commit and a file
 constexpr size_t kSocketBytesMax = 107;  // sun_path of sockaddr_un, less its final zero byte
 constexpr int64_t kCountMax = 1000000000;
 constexpr int64_t kWeekSeconds = 7 * 24 * 3600;
@@ -216,8 +217,9 @@ MailboxConfig read_mailbox(const YamlSection& section, const YamlSection& queue_
   return mailbox;
 }
 
-std::optional<std::string> read_name(const YamlSection& section, std::string_view key) {
-  auto name = section.text(key, kNameBytesMax);
+std::optional<std::string> read_name(const YamlSection& section, std::string_view key,
+                                     size_t bytes_max) {
+  auto name = section.text(key, bytes_max);
   if (!name) return std::nullopt;
   const bool good = name->find_first_not_of(
                         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -309,7 +311,7 @@ void check_model_backends(const YamlSection& queue, const YamlSection& mailbox,
 
 void read_source(const YamlSection& section, ModelConfig& model) {
   if (section.has_value("hf_id")) {
-    model.hf_id = read_name(section, "hf_id").value_or("");
+    model.hf_id = read_name(section, "hf_id", kHfIdBytesMax).value_or("");
   }
   model.local_path = nullable_path(section, "local_path").value_or("");
   if (!section.has_value("hf_id") && !section.has_value("local_path")) {
@@ -321,7 +323,7 @@ ModelConfig read_model(const YamlSection& section, const Config& config,
                        const ParkingLotKeys& global) {
   ModelConfig model;
   if (!section.has("name")) section.fail("", "missing name");
-  model.name = read_name(section, "name").value_or("");
+  model.name = read_name(section, "name", kNameBytesMax).value_or("");
   read_source(section, model);
   model.params = read_params(section.section("params", "models[].params"));
 

@@ -288,6 +288,9 @@ TEST(ConfigErrors, models_have_unique_names_and_a_source) {
       {"models: [{name: " + std::string(129, 'n') + ", hf_id: x}]\n",
        "t.yaml:1:17: key 'models[0].name': value \"" + std::string(80, 'n') +
            "\"... is 129 bytes long, limit 128"},
+      {"models: [{name: m, hf_id: " + std::string(513, 'n') + "}]\n",
+       "t.yaml:1:27: key 'models[0].hf_id': value \"" + std::string(80, 'n') +
+           "\"... is 513 bytes long, limit 512"},
       {"models: [{name: m, hf_id: null, local_path: null}]\n",
        "t.yaml:1:10: key 'models[0]': missing source: set local_path or hf_id"},
       {"default_model: z\nmodels: [{name: m, hf_id: x}]\n",

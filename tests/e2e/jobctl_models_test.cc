@@ -1,6 +1,7 @@
 // jobctl models add: what it tells of a file, registers, and writes into a configuration.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -8,6 +9,7 @@
 #include "lib/engine/content_hash.h"
 #include "tests/e2e/child_process.h"
 #include "tests/store/postgres/test_database.h"
+#include "tests/support/hub_cache_folder.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 
@@ -99,10 +101,9 @@ TEST_F(JobctlModelsAdd, what_cannot_be_continued_safely_is_left_alone) {
 }
 
 TEST_F(JobctlModelsAdd, bad_input_is_refused_with_a_reason) {
-  const JobctlResult hub = add({"HuggingFaceTB/SmolLM2-135M-Instruct"});
-  EXPECT_EQ(hub.exit_code, 4);
-  EXPECT_TRUE(has(hub.err, "downloads nothing")) << hub.err;
-  EXPECT_EQ(add({path("none.gguf")}).exit_code, 4);
+  const JobctlResult none = add({path("none.gguf")});
+  EXPECT_EQ(none.exit_code, 4);
+  EXPECT_TRUE(has(none.err, "there is no file or folder " + path("none.gguf"))) << none.err;
   EXPECT_EQ(add({model(), "--dtype", "int3"}).exit_code, 2);
   EXPECT_EQ(add({model(), "--name", "has spaces"}).exit_code, 2);
   std::ofstream(path("second.gguf")) << "no model";
@@ -110,6 +111,57 @@ TEST_F(JobctlModelsAdd, bad_input_is_refused_with_a_reason) {
   const JobctlResult two = add({directory_.path()});
   EXPECT_EQ(two.exit_code, 2);
   EXPECT_TRUE(has(two.err, "holds 2 GGUF files")) << two.err;
+}
+
+class JobctlModelsAddHfId : public JobctlModelsAdd {
+ protected:
+  void SetUp() override {
+    JobctlModelsAdd::SetUp();
+    hub_.ref("main", kCommit);
+  }
+  void fetched(const std::string& file) const {
+    std::filesystem::copy_file(model(), hub_.link(kCommit, file));
+  }
+  JobctlResult jobctl(std::vector<std::string> options) const {
+    return run_jobctl(options, "", {"HF_HUB_CACHE=" + hub_.folder()});
+  }
+  std::string pinned(const std::string& file) const { return "Org/Tiny@" + kCommit + ":" + file; }
+
+  const std::string kCommit = HubCacheFolder::commit('c');
+  HubCacheFolder hub_{path("hub"), "Org/Tiny"};
+};
+
+TEST_F(JobctlModelsAddHfId, it_finds_the_file_in_the_cache_registers_it_and_writes_the_commit) {
+  fetched("Tiny.F32.gguf");
+  TestDatabase database;
+  const JobctlResult result =
+      jobctl({"--dsn", database.dsn(), "models", "add", "Org/Tiny", "--config",
+              config("models:\n  - name: one\n    local_path: /m/one.gguf\n")});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_TRUE(has(result.err, (hub_.snapshot(kCommit) / "Tiny.F32.gguf").string())) << result.err;
+  EXPECT_EQ(database.value("SELECT content_hash FROM parkd.models WHERE name = 'tiny.f32'"), hash_)
+      << "named after the repository's file, not after the blob";
+  const auto read = load_config(path("parkd.yaml"));
+  ASSERT_TRUE(read.ok()) << read.status().to_string();
+  EXPECT_EQ(read->models.at(1).hf_id, pinned("Tiny.F32.gguf"));
+  EXPECT_EQ(read->models.at(1).local_path, "");
+  const JobctlResult doctor = jobctl({"doctor", "--config", path("parkd.yaml")});
+  EXPECT_TRUE(has(doctor.out + doctor.err, pinned("Tiny.F32.gguf"))) << doctor.out << doctor.err;
+}
+
+TEST_F(JobctlModelsAddHfId, what_it_cannot_choose_or_find_is_said) {
+  fetched("a.gguf");
+  fetched("b.gguf");
+  const JobctlResult two = jobctl({"models", "add", "Org/Tiny"});
+  EXPECT_EQ(two.exit_code, 2);
+  EXPECT_TRUE(has(two.err, ": a.gguf, b.gguf; name one, Org/Tiny:a.gguf")) << two.err;
+  const JobctlResult one = jobctl({"models", "add", "Org/Tiny:b.gguf"});
+  EXPECT_EQ(one.exit_code, 0) << one.err;
+  EXPECT_TRUE(has(one.out, "hf_id: \"" + pinned("b.gguf") + "\"")) << one.out;
+  const JobctlResult absent = jobctl({"models", "add", "Org/Other"});
+  EXPECT_EQ(absent.exit_code, 4);
+  EXPECT_TRUE(has(absent.err, "hf download Org/Other FILE.gguf")) << absent.err;
+  EXPECT_TRUE(has(absent.err, "Looked in " + hub_.folder() + ", by HF_HUB_CACHE")) << absent.err;
 }
 
 TEST_F(JobctlModelsAdd, it_registers_the_content_hash_and_refuses_another_under_the_name) {

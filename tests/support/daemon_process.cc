@@ -25,8 +25,10 @@ std::string config_text(const DaemonSetup& setup, const std::string& directory) 
     text += "  limits:\n    max_units: " + std::to_string(setup.kv_units) + "\n";
   }
   text += setup.more_lot;
-  text += "models:\n  - name: tiny\n    local_path: " + directory +
-          "/tiny.gguf\n    params:\n      kvcache_mem_cpu: 16\n      max_num_seqs: " +
+  const std::string source =
+      setup.hf_id.empty() ? "local_path: " + directory + "/tiny.gguf" : "hf_id: " + setup.hf_id;
+  text += "models:\n  - name: tiny\n    " + source +
+          "\n    params:\n      kvcache_mem_cpu: 16\n      max_num_seqs: " +
           std::to_string(setup.max_num_seqs) + "\n";
   return text;
 }

@@ -23,6 +23,7 @@ struct DaemonSetup {
   int kv_units = 0;  // limits.max_units; 0 = what the memory holds
   int drain_timeout_s = 10;
   uint64_t model_seed = 1;  // another seed is another file of the same shape
+  std::string hf_id;        // the model's, in the place of its local_path
   std::string more_daemon;  // further lines of the daemon: section, indented
   std::string more_lot;     // further lines of the parking_lot: section, indented
 };

@@ -104,9 +104,11 @@ Result<Place> end_of_list(std::string_view text, const std::string& file_name) {
 
 std::string model_stanza(const NewModel& model, size_t indent) {
   const std::string space(indent, ' ');
-  return space + "- name: " + quoted(model.name) + "\n" + space +
-         "  local_path: " + quoted(escaped_path(model.local_path)) + "\n" + space + "  params:\n" +
-         space + "    dtype: " + model.dtype + "\n";
+  const std::string source = model.local_path.empty()
+                                 ? "hf_id: " + quoted(model.hf_id)
+                                 : "local_path: " + quoted(escaped_path(model.local_path));
+  return space + "- name: " + quoted(model.name) + "\n" + space + "  " + source + "\n" + space +
+         "  params:\n" + space + "    dtype: " + model.dtype + "\n";
 }
 
 Status check_stanza(const std::string& stanza) {

@@ -9,7 +9,8 @@ namespace parkd::jobctl {
 
 struct NewModel {
   std::string name;
-  std::string local_path;  // absolute
+  std::string local_path;  // absolute; empty: hf_id is set
+  std::string hf_id;
   std::string dtype;
 };
 

@@ -59,9 +59,8 @@ void look_at_devices(Report& report) {
 
 // What the model's file and the configured KV memory come to on the CPU.
 Result<std::string> look_at_model(const ModelConfig& model) {
-  if (model.local_path.empty()) return not_found("local_path is not set: parkd fetches nothing");
-  PARKD_ASSIGN_OR_RETURN(const std::string path, find_model_file(model.local_path));
-  PARKD_ASSIGN_OR_RETURN(const auto card, load_model_card(path));
+  PARKD_ASSIGN_OR_RETURN(const ModelFile file, find_model_file(model.local_path, model.hf_id));
+  PARKD_ASSIGN_OR_RETURN(const auto card, load_model_card(file.path));
   KvShape kv;
   kv.dtype = model.params.dtype;
   kv.block_size = model.params.block_size;
@@ -71,8 +70,9 @@ Result<std::string> look_at_model(const ModelConfig& model) {
   const int64_t memory_mb = model.params.kv_memory_mb();
   const UnitCapacity capacity =
       unit_capacity(kv_capacity_blocks(memory_mb, kv), model.limits.max_units);
-  std::string found = card->architecture + ", " + card->weight_types + "; on the cpu " +
-                      std::to_string(memory_mb) + " MiB / " + std::to_string(kv_block_bytes(kv)) +
+  std::string found = (file.hub ? file.hub->pinned_id() + ", " : "") + card->architecture + ", " +
+                      card->weight_types + "; on the cpu " + std::to_string(memory_mb) + " MiB / " +
+                      std::to_string(kv_block_bytes(kv)) +
                       " bytes a block = " + std::to_string(capacity.blocks.count) + " units of " +
                       std::to_string(kv.block_size) + " tokens";
   if (!capacity.warning.empty()) found += "; " + capacity.warning;

@@ -1,6 +1,5 @@
 // jobctl models add: what a model file is, its name in the database, its stanza in the
 // configuration.
-#include <algorithm>
 #include <cctype>
 #include <filesystem>
 #include <iostream>
@@ -20,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct AddOptions {
-  std::string model;  // a path, or a Hugging Face id
+  std::string model;  // a path, or an hf_id
   std::string name;
   std::string dtype = "bf16";
   std::string config;
@@ -33,23 +32,17 @@ Result<Dtype> parse_dtype(const std::string& word) {
   return invalid("--dtype is \"" + word + "\", it must be bf16, f16 or f32");
 }
 
-bool is_hugging_face_id(const std::string& text) {
-  return std::count(text.begin(), text.end(), '/') == 1 && text.front() != '/' &&
-         text.front() != '.' && text.back() != '/';
-}
-
-Result<std::string> find_file(const std::string& model) {
+// What is a file or folder here is a path; anything else must be an hf_id.
+Result<ModelFile> find_file(const std::string& model) {
   std::error_code error;
   if (fs::exists(model, error)) {
     PARKD_ASSIGN_OR_RETURN(const std::string found, find_model_file(model));
-    return fs::canonical(found, error).string();
+    return ModelFile{fs::canonical(found, error).string(), std::nullopt};
   }
-  if (!is_hugging_face_id(model)) return not_found("there is no file or folder " + model);
-  return not_found(
-      "there is no file or folder " + model +
-      ", and parkd downloads nothing. If it is a model at Hugging Face: fetch its GGUF "
-      "file (hf download " +
-      model + " --include '*.gguf' --local-dir DIR), then: jobctl models add DIR");
+  if (const auto id = parse_hub_id(model); !id.ok()) {
+    return not_found("there is no file or folder " + model + ", and " + id.status().message());
+  }
+  return find_model_file("", model);
 }
 
 // "smollm2-135m-instruct.q4_1" of ".../SmolLM2-135M-Instruct.Q4_1.gguf".
@@ -83,21 +76,26 @@ int add(const GlobalOptions& globals, const AddOptions& options) {
   if (!dsn.ok()) return report(dsn.status());
   const auto dtype = parse_dtype(options.dtype);
   if (!dtype.ok()) return report(dtype.status());
-  const auto path = find_file(options.model);
-  if (!path.ok()) return report(path.status());
-  const auto card = load_model_card(*path);
+  const auto file = find_file(options.model);
+  if (!file.ok()) return report(file.status());
+  const auto card = load_model_card(file->path);
   if (!card.ok()) return report(card.status());
 
   NewModel model;
-  model.name = options.name.empty() ? name_of(*path) : options.name;
-  model.local_path = *path;
+  model.name = options.name.empty() ? name_of(file->path) : options.name;
+  // Pinned, so that the daemon takes the file that was looked at; from its own user's cache.
+  if (file->hub) {
+    model.hf_id = file->hub->pinned_id();
+  } else {
+    model.local_path = file->path;
+  }
   model.dtype = options.dtype;
   const std::string stanza = model_stanza(model);
   if (const Status status = check_stanza(stanza); !status.ok()) return report(status);
   const std::string hash = model_content_hash(**card, *dtype);
   const ModelShape& shape = (*card)->shape;
   std::cerr << "name          " << model.name << "\n"
-            << "file          " << *path << "\n"
+            << "file          " << file->path << "\n"
             << "architecture  " << (*card)->architecture << ", " << shape.n_layers << " layers, "
             << (*card)->n_parameters / 1'000'000 << " M parameters (" << (*card)->weight_types
             << ")\n"
@@ -132,7 +130,12 @@ void add_models_add(CLI::App& models, const GlobalOptions& globals, Chosen& chos
   auto options = std::make_shared<AddOptions>();
   CLI::App* command = models.add_subcommand(
       "add", "Look at a model, print its stanza for the configuration, register it (--dsn)");
-  command->add_option("model", options->model, "A GGUF file, or a folder with one")->required();
+  command
+      ->add_option(
+          "model", options->model,
+          "A GGUF file, a folder with one, or an hf_id: ORG/NAME[@REVISION][:FILE.gguf] in "
+          "the local Hugging Face cache")
+      ->required();
   command->add_option("--name", options->name, "What jobs call it (default: the file's name)");
   command->add_option("--dtype", options->dtype, "bf16, f16 or f32 (default: bf16)");
   command->add_option("--config", options->config, "Write the stanza into this file");
