@@ -69,6 +69,34 @@ int64_t calls_of(F run) {
   return cuda_emulator::n_calls() - before;
 }
 
+// Runs `requests` once as they are, to count the calls, and then `rounds` times on a new engine
+// with one call, of the given share from the start, failing with `error`. `look(runner, results)`
+// sees what came of each.
+struct FailingCalls {
+  cudaError_t error = cudaErrorUnknown;
+  int rounds = 1;
+  int64_t tenths = 9;  // the last calls free and say nothing; another run may need fewer
+};
+template <class Load, class Look>
+void with_failing_calls(const FailingCalls& failing, std::mt19937_64& random, Load load,
+                        const std::vector<GenerationRequest>& requests, Look look) {
+  int64_t n_calls = 0;
+  {
+    const auto runner = load();
+    n_calls = calls_of([&] { (void)runner->run(requests); });
+  }
+  for (int round = 0; round < failing.rounds; ++round) {
+    auto runner = load();
+    const auto n_most = static_cast<uint64_t>(n_calls * failing.tenths / 10);
+    const int64_t n = 1 + static_cast<int64_t>(random() % n_most);
+    SCOPED_TRACE("call " + std::to_string(n) + " of " + std::to_string(n_calls));
+    cuda_emulator::inject_error(n, failing.error);
+    look(*runner, runner->run(requests));
+    runner.reset();
+    cuda_emulator::reset();
+  }
+}
+
 // Whatever call it is that fails, every request has its one answer, blocks come back, and nothing
 // runs any more.
 TEST_F(EmulatedMachine, lost_device_ends_every_request_as_unavailable) {
@@ -76,29 +104,19 @@ TEST_F(EmulatedMachine, lost_device_ends_every_request_as_unavailable) {
   std::mt19937_64 random(printed_seed());
   const auto requests = short_requests_for(*card, random());
   const auto load = [&] { return on_cuda(card, Dtype::bf16, {"two_workers", 2}); };
-  int64_t n_calls = 0;
-  {
-    const auto runner = load();
-    n_calls = calls_of([&] { (void)runner->run(requests); });
-  }
-  for (int round = 0; round < 5; ++round) {
-    auto runner = load();
-    // The last calls free and say nothing; another run of two workers may need fewer.
-    const int64_t n = 1 + static_cast<int64_t>(random() % static_cast<uint64_t>(n_calls * 2 / 3));
-    cuda_emulator::inject_error(n, cudaErrorLaunchFailure);
-    const auto results = runner->run(requests);
-    int n_lost = 0;
-    for (const GenerationResult& result : results) {
-      if (result.status.ok()) continue;
-      ++n_lost;
-      EXPECT_EQ(result.status.code(), StatusCode::unavailable) << result.status.to_string();
-    }
-    EXPECT_GT(n_lost, 0) << "call " << n << " of " << n_calls;
-    const auto later = runner->run({requests.front()});
-    EXPECT_EQ(later.front().status.code(), StatusCode::unavailable);
-    runner.reset();
-    cuda_emulator::reset();
-  }
+  with_failing_calls({cudaErrorLaunchFailure, 5, 6}, random, load, requests,
+                     [&](auto& runner, const std::vector<GenerationResult>& results) {
+                       int n_lost = 0;
+                       for (const GenerationResult& result : results) {
+                         if (result.status.ok()) continue;
+                         ++n_lost;
+                         EXPECT_EQ(result.status.code(), StatusCode::unavailable)
+                             << result.status.to_string();
+                       }
+                       EXPECT_GT(n_lost, 0);
+                       const auto later = runner.run({requests.front()});
+                       EXPECT_EQ(later.front().status.code(), StatusCode::unavailable);
+                     });
 }
 
 // The device works, the lane does not: another lane may get its blocks as soon as the failure is
@@ -108,23 +126,16 @@ TEST_F(EmulatedMachine, a_failed_lane_has_stopped_when_its_failure_is_known) {
   std::mt19937_64 random(printed_seed());
   auto requests = requests_for(*card, random());
   requests.resize(2);  // short ones: most of their steps decode, one is captured
-  int64_t n_calls = 0;
-  {
-    const auto runner = on_cuda(card, Dtype::bf16, {"one"});
-    n_calls = calls_of([&] { (void)runner->run(requests); });
-  }
   int n_failed = 0;
-  for (int round = 0; round < 20; ++round) {
-    auto runner = on_cuda(card, Dtype::bf16, {"one"});
-    const int64_t n = 1 + static_cast<int64_t>(random() % static_cast<uint64_t>(n_calls * 9 / 10));
-    cuda_emulator::inject_error(n, cudaErrorInvalidConfiguration);
-    bool failed = false;
-    for (const GenerationResult& result : runner->run(requests)) failed |= !result.status.ok();
-    EXPECT_TRUE(!failed || cuda_emulator::is_idle()) << "call " << n << " of " << n_calls;
-    n_failed += failed ? 1 : 0;
-    runner.reset();
-    cuda_emulator::reset();
-  }
+  with_failing_calls(
+      {cudaErrorInvalidConfiguration, 20}, random,
+      [&] { return on_cuda(card, Dtype::bf16, {"one"}); }, requests,
+      [&](auto&, const std::vector<GenerationResult>& results) {
+        bool failed = false;
+        for (const auto& result : results) failed |= !result.status.ok();
+        EXPECT_TRUE(!failed || cuda_emulator::is_idle());
+        n_failed += failed ? 1 : 0;
+      });
   EXPECT_GE(n_failed, 10) << "some calls' answers are nobody's, most are the lane's";
 }
 
@@ -172,27 +183,20 @@ TEST_F(EmulatedMachine, memory_that_is_short_later_loses_what_ran_and_nothing_el
   auto requests = short_requests_for(*card, random());
   requests.resize(3);
   const auto expected = tokens_of(on_cpu(card, Dtype::f32)->run(requests));
-  int64_t n_calls = 0;
-  {
-    const auto runner = on_cuda(card, Dtype::f32, {"one"});
-    n_calls = calls_of([&] { (void)runner->run(requests); });
-  }
   int n_failed = 0;
-  for (int round = 0; round < 8; ++round) {
-    auto runner = on_cuda(card, Dtype::f32, {"one"});
-    const int64_t n = 1 + static_cast<int64_t>(random() % static_cast<uint64_t>(n_calls * 9 / 10));
-    cuda_emulator::inject_error(n, cudaErrorMemoryAllocation);
-    for (const GenerationResult& result : runner->run(requests)) {
-      if (result.status.ok()) continue;
-      ++n_failed;
-      EXPECT_EQ(result.status.code(), StatusCode::exhausted) << result.status.to_string();
-    }
-    for (int again = 0; again < 2; ++again) {
-      EXPECT_EQ(tokens_of(runner->run(requests)), expected) << "call " << n << " of " << n_calls;
-    }
-    runner.reset();
-    cuda_emulator::reset();
-  }
+  with_failing_calls(
+      {cudaErrorMemoryAllocation, 8}, random, [&] { return on_cuda(card, Dtype::f32, {"one"}); },
+      requests,
+      [&](auto& runner, const std::vector<GenerationResult>& results) {
+        for (const GenerationResult& result : results) {
+          if (result.status.ok()) continue;
+          ++n_failed;
+          EXPECT_EQ(result.status.code(), StatusCode::exhausted) << result.status.to_string();
+        }
+        for (int again = 0; again < 2; ++again) {
+          EXPECT_EQ(tokens_of(runner.run(requests)), expected);
+        }
+      });
   EXPECT_GT(n_failed, 0);
 }
 

@@ -217,10 +217,27 @@ struct Watched {
   }
 };
 
-TEST(Poison, the_running_ids_are_those_in_the_engine_at_any_time) {
+// A world that keeps its running ids, its model ready.
+class PoisonOfRunningIds : public ::testing::Test {
+ protected:
+  PoisonOfRunningIds() { world.ready(); }
+
+  std::vector<JobId> submit_jobs(int n) {
+    std::vector<JobId> ids;
+    for (int i = 0; i < n; ++i) ids.push_back(world.submit(job_of(5)));
+    return ids;
+  }
+  void fail_what_runs(const Status& why) {
+    for (const RequestId id : world.engine.running()) world.engine.fail(id, why);
+    world.settle();
+  }
+
+  const Status device_lost = unavailable("the device was lost: scripted");
   Watched watched;
-  World world(10, 8, 16, watched.options());
-  world.ready();
+  World world{10, 8, 16, watched.options()};
+};
+
+TEST_F(PoisonOfRunningIds, the_running_ids_are_those_in_the_engine_at_any_time) {
   const JobId a = world.submit(job_of(5));
   const JobId b = world.submit(job_of(5));
   const JobId parked = world.submit(job_of(5));
@@ -235,17 +252,10 @@ TEST(Poison, the_running_ids_are_those_in_the_engine_at_any_time) {
   EXPECT_TRUE(watched.present().empty());
 }
 
-TEST(Poison, a_lost_device_is_a_noted_death_and_spends_no_attempt) {
-  Watched watched;
-  World world(10, 8, 16, watched.options());
-  world.ready();
-  std::vector<JobId> ids;
-  for (int i = 0; i < 3; ++i) ids.push_back(world.submit(job_of(5)));
+TEST_F(PoisonOfRunningIds, a_lost_device_is_a_noted_death_and_spends_no_attempt) {
+  const std::vector<JobId> ids = submit_jobs(3);
   world.store.faults["note_deaths"] = FaultyStore::Fault::before;
-  for (const RequestId id : world.engine.running()) {
-    world.engine.fail(id, unavailable("the device was lost: scripted"));
-  }
-  world.settle();
+  fail_what_runs(device_lost);
   EXPECT_TRUE(watched.device_lost);
   EXPECT_EQ(world.model().running, 0) << "nothing is started on it any more";
   EXPECT_EQ(watched.left().word, kDeviceLostWord);
@@ -269,16 +279,9 @@ TEST(Poison, a_lost_device_is_a_noted_death_and_spends_no_attempt) {
 
 // Memory that was short says nothing about who ran: no death, nobody is a suspect, one attempt
 // each.
-TEST(Poison, memory_that_was_short_is_no_death_and_spends_an_attempt) {
-  Watched watched;
-  World world(10, 8, 16, watched.options());
-  world.ready();
-  std::vector<JobId> ids;
-  for (int i = 0; i < 2; ++i) ids.push_back(world.submit(job_of(5)));
-  for (const RequestId id : world.engine.running()) {
-    world.engine.fail(id, exhausted("cudaMallocAsync of 12 bytes: out of memory"));
-  }
-  world.settle();
+TEST_F(PoisonOfRunningIds, memory_that_was_short_is_no_death_and_spends_an_attempt) {
+  const std::vector<JobId> ids = submit_jobs(2);
+  fail_what_runs(exhausted("cudaMallocAsync of 12 bytes: out of memory"));
   EXPECT_FALSE(watched.device_lost);
   for (const JobId id : ids) {
     const Job job = std::get<Job>(world.get(id));
@@ -288,20 +291,17 @@ TEST(Poison, memory_that_was_short_is_no_death_and_spends_an_attempt) {
   }
 }
 
-TEST(Poison, workers_of_a_lost_device_that_answer_late_give_their_jobs_back_too) {
-  Watched watched;
-  World world(10, 8, 16, watched.options());
-  world.ready();
+TEST_F(PoisonOfRunningIds, workers_of_a_lost_device_that_answer_late_give_their_jobs_back_too) {
   world.engine.answer_cancels = false;
   const JobId first = world.submit(job_of(5));
   const JobId late = world.submit(job_of(5));
-  world.engine.fail(world.engine.running().front(), unavailable("the device was lost: scripted"));
+  world.engine.fail(world.engine.running().front(), device_lost);
   world.settle();
   EXPECT_EQ(std::get<Job>(world.get(first)).state, JobState::queued);
   world.dispatcher.stop_now();
   world.settle();
   EXPECT_FALSE(world.dispatcher.drained());
-  world.engine.fail(world.engine.running().front(), unavailable("the device was lost: scripted"));
+  world.engine.fail(world.engine.running().front(), device_lost);
   world.settle();
   EXPECT_TRUE(world.dispatcher.drained());
   for (const JobId id : {first, late}) {

@@ -230,17 +230,21 @@ struct Way {
   int32_t steps_ahead;
 };
 
+Options options_of(const Way& way) {
+  Options options;
+  options.n_workers = way.n_workers;
+  options.prefill_chunk_tokens = way.prefill_chunk_tokens;
+  options.step_tokens = way.step_tokens;
+  options.max_sequences = way.max_sequences;
+  options.steps_ahead = way.steps_ahead;
+  return options;
+}
+
 class EveryWay : public ::testing::TestWithParam<Way> {};
 
 // I7 above the backend: batch neighbours, workers, chunks and budgets change no token.
 TEST_P(EveryWay, forty_requests_give_the_tokens_of_the_textbook) {
-  Options options;
-  options.n_workers = GetParam().n_workers;
-  options.prefill_chunk_tokens = GetParam().prefill_chunk_tokens;
-  options.step_tokens = GetParam().step_tokens;
-  options.max_sequences = GetParam().max_sequences;
-  options.steps_ahead = GetParam().steps_ahead;
-  FakeEngine fake(options);
+  FakeEngine fake(options_of(GetParam()));
   std::vector<GenerationRequest> requests;
   for (RequestId id = 0; id < 40; ++id) {
     requests.push_back(request_of(id, static_cast<int32_t>(1 + id * 7 % 50),
@@ -619,12 +623,7 @@ TEST_P(RandomPrefixes, change_no_token) {
   std::cout << "seed " << seed << "\n";
   std::mt19937_64 random(seed);
   const auto below = [&random](uint64_t n) { return static_cast<int32_t>(random() % n); };
-  Options options;
-  options.n_workers = GetParam().n_workers;
-  options.prefill_chunk_tokens = GetParam().prefill_chunk_tokens;
-  options.step_tokens = GetParam().step_tokens;
-  options.max_sequences = GetParam().max_sequences;
-  options.steps_ahead = GetParam().steps_ahead;
+  Options options = options_of(GetParam());
   options.kv_blocks = 6 * ceil_div(60 + 20, options.block_size);  // six of the largest
   // Between what a step takes and what it computes, others have their turn.
   FakeEngine fake(options, [](const StepBatch&) {
