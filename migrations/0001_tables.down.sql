@@ -8,10 +8,12 @@ BEGIN
       USING HINT = 'To remove parkd with its data: DROP SCHEMA parkd CASCADE.';
   END IF;
 END $$;
+DROP FUNCTION parkd.check_bounds_v1(parkd.jobs);
 DROP TABLE parkd.depth_samples, parkd.history, parkd.mailbox, parkd.idempotency, parkd.jobs,
   parkd.batches, parkd.shares, parkd.waiters, parkd.daemons, parkd.limits, parkd.models,
   parkd.tenant_logins, parkd.tenants, parkd.settings, parkd.fence;
 DROP SEQUENCE parkd.message_sequence, parkd.suspect_groups;
 DROP FUNCTION parkd.ensure_partitions_v1(timestamptz);
 DROP FUNCTION parkd.ensure_partition_v1(text, timestamptz, timestamptz);
+DROP FUNCTION parkd.before_update_v1();
 DROP TYPE parkd.outcome, parkd.job_state, parkd.priority;

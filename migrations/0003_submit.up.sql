@@ -324,28 +324,32 @@ $$;
 -- model and only if somebody waits; count batch members; hold the depth limit.
 CREATE FUNCTION parkd.after_insert_v1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off AS $$
-DECLARE r record; b parkd.batches; v_max bigint;
+DECLARE r record; b parkd.batches; v_max bigint; v_limited bool; v_batched bool; v_awaited bool;
 BEGIN
-  IF EXISTS (SELECT FROM parkd.limits) THEN PERFORM parkd.hold_limit_v1(n.model, n.jobs) FROM (
+  SELECT EXISTS (SELECT FROM parkd.limits), EXISTS (SELECT FROM new_rows WHERE batch_id IS NOT NULL),
+         EXISTS (SELECT FROM parkd.waiters) INTO v_limited, v_batched, v_awaited;
+  IF v_limited THEN PERFORM parkd.hold_limit_v1(n.model, n.jobs) FROM (
     SELECT model, count(*) AS jobs FROM new_rows WHERE batch_id IS NULL AND requeued_from IS NULL GROUP BY model) n;
   END IF;
-  FOR r IN SELECT batch_id, tenant, count(*) AS jobs FROM new_rows WHERE batch_id IS NOT NULL
-            GROUP BY batch_id, tenant ORDER BY batch_id LOOP
-    -- batches_pkey
-    SELECT * INTO b FROM parkd.batches x WHERE x.id = r.batch_id AND x.tenant = r.tenant FOR UPDATE;
-    CONTINUE WHEN NOT FOUND;    -- a daemon's label
-    v_max := (SELECT s.max_batch_jobs FROM parkd.settings s);
-    IF b.sealed_at IS NOT NULL THEN
-      RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-        MESSAGE = format('batch %s is sealed: it takes no more jobs', r.batch_id), HINT = 'Open a new batch.';
-    ELSIF b.total + r.jobs > v_max THEN
-      RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded',
-        MESSAGE = format('batch %s has %s jobs and would get %s more; the limit is %s a batch', r.batch_id, b.total, r.jobs, v_max),
-        HINT = 'Open another batch for the rest. An administrator sets parkd.settings.max_batch_jobs.';
-    END IF;
-    UPDATE parkd.batches x SET total = x.total + r.jobs WHERE x.id = r.batch_id;
-  END LOOP;
-  IF EXISTS (SELECT FROM parkd.waiters) THEN
+  IF v_batched THEN
+    FOR r IN SELECT batch_id, tenant, count(*) AS jobs FROM new_rows WHERE batch_id IS NOT NULL
+              GROUP BY batch_id, tenant ORDER BY batch_id LOOP
+      -- batches_pkey
+      SELECT * INTO b FROM parkd.batches x WHERE x.id = r.batch_id AND x.tenant = r.tenant FOR UPDATE;
+      CONTINUE WHEN NOT FOUND;    -- a daemon's label
+      v_max := (SELECT s.max_batch_jobs FROM parkd.settings s);
+      IF b.sealed_at IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+          MESSAGE = format('batch %s is sealed: it takes no more jobs', r.batch_id), HINT = 'Open a new batch.';
+      ELSIF b.total + r.jobs > v_max THEN
+        RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded',
+          MESSAGE = format('batch %s has %s jobs and would get %s more; the limit is %s a batch', r.batch_id, b.total, r.jobs, v_max),
+          HINT = 'Open another batch for the rest. An administrator sets parkd.settings.max_batch_jobs.';
+      END IF;
+      UPDATE parkd.batches x SET total = x.total + r.jobs WHERE x.id = r.batch_id;
+    END LOOP;
+  END IF;
+  IF v_awaited THEN
     PERFORM pg_notify('parkd_work', m.model)
       FROM (SELECT DISTINCT n.model FROM new_rows n WHERE n.state = 'queued') m
      WHERE EXISTS (SELECT FROM parkd.waiters w WHERE w.model = m.model)

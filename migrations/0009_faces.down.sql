@@ -15,8 +15,10 @@ DROP FUNCTION parkd.after_copy_v1(), parkd.submit(json), parkd.cancel(bigint), p
   parkd.open_batch(json, timestamptz, text, interval, text), parkd.seal_batch(text), parkd.cancel_batch(text),
   parkd.no_such_batch_v1(text),
   parkd.take(text, int, text), parkd.fetch(text, bigint, int, text), parkd.tenant_for_v1(text),
-  parkd.before_insert_v1(), parkd.check_body_v1(json, text), parkd.check_columns_v1(parkd.jobs),
-  parkd.priority_v1(text, text), parkd.refuse_v1(text, text, text, text), parkd.my_tenant(), parkd.acts_for_any();
+  parkd.before_insert_v1(), parkd.body_number_v1(jsonb, text, numeric, numeric, text),
+  parkd.read_body_v1(json, text), parkd.check_columns_v1(parkd.jobs),
+  parkd.priority_v1(text, text), parkd.refuse_v1(text, text, text, text), parkd.my_tenant(),
+  parkd.tenant_of_login_v1(text), parkd.acts_for_any();
 REVOKE ALL ON ALL TABLES IN SCHEMA parkd FROM parkd_submitter, parkd_reader, parkd_daemon, parkd_admin, parkd_monitor;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA parkd FROM parkd_submitter, parkd_reader, parkd_daemon, parkd_admin, parkd_monitor;
 REVOKE ALL ON SCHEMA parkd FROM parkd_submitter, parkd_reader, parkd_daemon, parkd_admin, parkd_monitor;

@@ -21,20 +21,14 @@ BEGIN
   END LOOP;
 END $$;
 
--- plpgsql keeps its plans for the session; SQL functions that cannot be inlined are planned at each call.
-CREATE FUNCTION parkd.acts_for_any() RETURNS bool LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, parkd, pg_temp AS $$
-BEGIN
+-- Inlined where it is used, so it is bound to nobody's search_path.
+CREATE FUNCTION parkd.acts_for_any() RETURNS bool LANGUAGE sql STABLE
   RETURN pg_has_role(session_user, 'parkd_admin', 'member') OR pg_has_role(session_user, 'parkd_daemon', 'member');
-END $$;
 
--- The tenant of this login. SET ROLE does not change it.
-CREATE FUNCTION parkd.my_tenant() RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, parkd, pg_temp AS $$
-DECLARE v_tenant text;
+-- The tenant of this login, given what its row in tenant_logins says (NULL: it has none).
+CREATE FUNCTION parkd.tenant_of_login_v1(p_bound text) RETURNS text LANGUAGE plpgsql STABLE AS $$
 BEGIN
-  SELECT l.tenant INTO v_tenant FROM parkd.tenant_logins l WHERE l.login = session_user;
-  IF FOUND THEN RETURN v_tenant; END IF;
+  IF p_bound IS NOT NULL THEN RETURN p_bound; END IF;
   IF parkd.acts_for_any() THEN RETURN 'default'; END IF;
   IF session_user = 'default' THEN
     RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'login default has no tenant of its own',
@@ -44,7 +38,19 @@ BEGIN
   RETURN session_user::text;
 END $$;
 
+-- SET ROLE does not change it. (plpgsql keeps its plans for the session; an SQL function that cannot be
+-- inlined is planned at each call.)
+CREATE FUNCTION parkd.my_tenant() RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+BEGIN
+  RETURN parkd.tenant_of_login_v1((SELECT l.tenant FROM parkd.tenant_logins l WHERE l.login = session_user));
+END $$;
+
 -- --- INSERT INTO parkd.jobs ---------------------------------------------------------------------
+--
+-- These run for each row of a client, so what they do not do counts: one lookup (model and tenant), and the
+-- functions below have no SET of their own (a microsecond or three at each call): only the trigger calls
+-- them, under its search_path.
 
 -- Refuses a client's row: what is wrong with which field, the row, and what to do. Returns never; called by
 -- assignment, for PERFORM would show its whole text as the error's context.
@@ -59,8 +65,7 @@ END $$;
 -- What a client may write into the columns of a job, but for its model, tenant, batch and key. The numbers
 -- are those of HTTP: lib/job/job.h (512 bytes, metadata, run_timeout, max_attempts), lib/store/rules.h and
 -- .cc (retention, times), lib/job/chat_request.h (body, n). Extremes.sql_and_http_have_the_same_limits.
-CREATE FUNCTION parkd.check_columns_v1(j parkd.jobs) RETURNS bool LANGUAGE plpgsql
-SET search_path = pg_catalog, parkd, pg_temp AS $$
+CREATE FUNCTION parkd.check_columns_v1(j parkd.jobs) RETURNS bool LANGUAGE plpgsql AS $$
 DECLARE
   c_first CONSTANT timestamptz := '1970-01-01 00:00:00Z';
   c_last  CONSTANT timestamptz := '9999-12-31 23:59:59Z';
@@ -90,16 +95,18 @@ BEGIN
     v_refused := parkd.refuse_v1('invalid_parameter_value', j.custom_id, format('endpoint %s is not supported yet', quote_literal(j.endpoint)),
       'Leave it out for /v1/chat/completions.');
   END IF;
-  BEGIN
-    v_pairs := CASE json_typeof(j.metadata) WHEN 'object' THEN (SELECT count(*) FROM json_object_keys(j.metadata)) END;
-  EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
-    v_refused := parkd.refuse_v1('invalid_parameter_value', j.custom_id,
-      'metadata contains \u0000 or half of a surrogate pair', 'Remove it: neither is text.');
-  END;
-  IF v_pairs > 16 OR json_typeof(j.metadata) <> 'object' OR octet_length(j.metadata::text) > 9216 THEN
-    v_refused := parkd.refuse_v1('invalid_parameter_value', j.custom_id,
-      format('metadata is a JSON %s of %s bytes; it must be an object of at most 16 pairs and 9216 bytes',
-             json_typeof(j.metadata), octet_length(j.metadata::text)), 'For example metadata = ''{"order": "17"}''.');
+  IF j.metadata IS NOT NULL THEN
+    BEGIN
+      v_pairs := CASE json_typeof(j.metadata) WHEN 'object' THEN (SELECT count(*) FROM json_object_keys(j.metadata)) END;
+    EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
+      v_refused := parkd.refuse_v1('invalid_parameter_value', j.custom_id,
+        'metadata contains \u0000 or half of a surrogate pair', 'Remove it: neither is text.');
+    END;
+    IF v_pairs > 16 OR json_typeof(j.metadata) <> 'object' OR octet_length(j.metadata::text) > 9216 THEN
+      v_refused := parkd.refuse_v1('invalid_parameter_value', j.custom_id,
+        format('metadata is a JSON %s of %s bytes; it must be an object of at most 16 pairs and 9216 bytes',
+               json_typeof(j.metadata), octet_length(j.metadata::text)), 'For example metadata = ''{"order": "17"}''.');
+    END IF;
   END IF;
   IF j.run_at NOT BETWEEN c_first AND c_last OR j.deadline NOT BETWEEN c_first AND c_last THEN
     SELECT * INTO r FROM (VALUES ('run_at', j.run_at), ('deadline', j.deadline)) t(field, value)
@@ -111,8 +118,7 @@ BEGIN
     v_refused := parkd.refuse_v1('invalid_parameter_value', j.custom_id, format('deadline %s has passed', j.deadline),
       'Give a deadline that lies ahead, or none.');
   END IF;
-  v_seconds := date_part('epoch', j.retention);
-  IF v_seconds NOT BETWEEN 60 AND 2592000 THEN
+  IF date_part('epoch', j.retention) NOT BETWEEN 60 AND 2592000 THEN
     v_refused := parkd.refuse_v1('invalid_parameter_value', j.custom_id,
       format('retention %s is not within 1 minute to 30 days', j.retention), 'For example retention = ''7 days''.');
   END IF;
@@ -128,123 +134,137 @@ BEGIN
   RETURN v_refused;
 END $$;
 
--- The body as jsonb, with the fields that the price and the seed are made of checked as HTTP checks them.
--- The rest of the body is the daemon's to read: what is wrong there ends the job as failed.
-CREATE FUNCTION parkd.check_body_v1(p_body json, p_custom_id text) RETURNS jsonb LANGUAGE plpgsql
-SET search_path = pg_catalog, parkd, pg_temp AS $$
-DECLARE v_body jsonb; v_field text; v_number numeric; v_low numeric; v_high numeric;
-        v_refused bool;
+-- The body as jsonb, which it must be possible to make of it.
+CREATE FUNCTION parkd.read_body_v1(p_body json, p_custom_id text) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE v_refused bool;
 BEGIN
-  BEGIN
-    v_body := p_body::jsonb;
-  EXCEPTION
-    WHEN untranslatable_character OR invalid_text_representation THEN
-      v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id,
-        'body contains \u0000 or half of a surrogate pair', 'Remove it: neither is text.');
-    WHEN numeric_value_out_of_range THEN
-      v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id, 'body contains a number beyond all bounds',
-        'Numbers of a request fit a double.');
-  END;
-  IF v_body -> 'stream' = 'true' THEN
-    v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id, 'body.stream: nobody can listen to a job from SQL',
-      'Leave stream out.');
-  END IF;
-  IF v_body ? 'messages' AND jsonb_typeof(v_body -> 'messages') <> 'array' THEN
+  RETURN p_body::jsonb;
+EXCEPTION
+  WHEN untranslatable_character OR invalid_text_representation THEN
     v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id,
-      format('body.messages is a JSON %s; it must be an array', jsonb_typeof(v_body -> 'messages')),
-      'For example {"messages":[{"role":"user","content":"Hi"}]}.');
-  END IF;
-  FOREACH v_field IN ARRAY ARRAY['n', 'max_completion_tokens', 'max_tokens', 'seed'] LOOP
-    CONTINUE WHEN coalesce(jsonb_typeof(v_body -> v_field), 'null') = 'null';
-    v_low  := CASE v_field WHEN 'seed' THEN -9223372036854775808 ELSE 1 END;
-    v_high := CASE v_field WHEN 'n' THEN 128 WHEN 'seed' THEN 18446744073709551615 ELSE 2147483647 END;
-    v_number := CASE jsonb_typeof(v_body -> v_field) WHEN 'number' THEN (v_body ->> v_field)::numeric END;
-    IF v_number IS NULL OR v_number NOT BETWEEN v_low AND v_high OR v_number <> trunc(v_number) THEN
-      v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id,
-        format('body.%s is %s; it must be a whole number from %s to %s', v_field, left((v_body -> v_field)::text, 60), v_low, v_high),
-        format('Leave %s out for the default.', v_field));
-    END IF;
-  END LOOP;
-  RETURN v_body;
+      'body contains \u0000 or half of a surrogate pair', 'Remove it: neither is text.');
+  WHEN numeric_value_out_of_range THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id, 'body contains a number beyond all bounds',
+      'Numbers of a request fit a double.');
 END $$;
 
--- Checks and completes a row a client wrote. The daemon's own rows have an order_key already and do
--- not come here. Every refusal says what to do.
+-- A whole number of the body, NULL where there is none: those that the price and the seed are made of, with
+-- HTTP's bounds. The rest of the body is the daemon's to read: what is wrong there ends the job as failed.
+CREATE FUNCTION parkd.body_number_v1(p_body jsonb, p_field text, p_low numeric, p_high numeric, p_custom_id text)
+RETURNS numeric LANGUAGE plpgsql AS $$
+DECLARE v_value jsonb := p_body -> p_field; v_number numeric; v_refused bool;
+BEGIN
+  IF jsonb_typeof(v_value) = 'number' THEN
+    v_number := v_value::numeric;
+    IF v_number BETWEEN p_low AND p_high AND v_number = trunc(v_number) THEN RETURN v_number; END IF;
+  ELSIF jsonb_typeof(v_value) = 'null' THEN
+    RETURN NULL;
+  END IF;
+  v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id,
+    format('body.%s is %s; it must be a whole number from %s to %s', p_field, left(v_value::text, 60), p_low, p_high),
+    format('Leave %s out for the default.', p_field));
+END $$;
+
+-- Checks and completes a row a client wrote. The daemon's own rows have an order_key already: nothing is
+-- missing there. Every refusal says what to do.
 CREATE FUNCTION parkd.before_insert_v1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp AS $$
 DECLARE
   v_now   timestamptz := clock_timestamp();
   v_body  jsonb;
-  v_model parkd.models;
-  v_mine  text := parkd.my_tenant();
-  v_batch parkd.batches;
-  v_key   parkd.idempotency;
+  v_mine  text;
+  v_context int;
+  v_limit int;
+  v_batch_deadline  timestamptz;
+  v_batch_retention interval;
+  v_job   bigint;
+  v_other_hash text;
   v_hash  text;
   v_seed  numeric;
   v_refused bool;
 BEGIN
+  IF NEW.order_key IS NOT NULL THEN
+    v_refused := parkd.check_bounds_v1(NEW);
+    RETURN NEW;
+  END IF;
   v_refused := parkd.check_columns_v1(NEW);
-  v_body := parkd.check_body_v1(NEW.body, NEW.custom_id);
+  v_body := parkd.read_body_v1(NEW.body, NEW.custom_id);
+  IF NEW.model IS NULL THEN NEW.model := v_body ->> 'model'; END IF;
+  SELECT (SELECT m.context_tokens FROM parkd.models m WHERE m.name = NEW.model),
+         (SELECT l.tenant FROM parkd.tenant_logins l WHERE l.login = session_user) INTO v_context, v_mine;
+  v_mine := parkd.tenant_of_login_v1(v_mine);
   NEW.tenant := coalesce(nullif(NEW.tenant, ''), v_mine);
   IF NEW.tenant <> v_mine AND NOT parkd.acts_for_any() THEN
     v_refused := parkd.refuse_v1('insufficient_privilege', NEW.custom_id,
       format('login %s submits for tenant %s, not for %s', session_user, v_mine, NEW.tenant),
       'Leave tenant out, or let an administrator add a row to parkd.tenant_logins.');
   END IF;
-  NEW.model := coalesce(NEW.model, v_body ->> 'model');
-  SELECT * INTO v_model FROM parkd.models m WHERE m.name = NEW.model;
-  IF NOT FOUND THEN
+  IF v_context IS NULL THEN
     v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id,
       format('model %s is not known here', coalesce(quote_literal(left(NEW.model, 512)), 'NULL')),
       coalesce('Known models: ' || (SELECT string_agg(m.name, ', ' ORDER BY m.name) FROM parkd.models m) || '.',
                'No daemon has registered a model yet: start one, or run jobctl models add.'));
   END IF;
-  IF v_body ? 'model' AND v_body ->> 'model' <> NEW.model THEN
+  IF v_body ->> 'model' <> NEW.model THEN
     v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id,
       format('body.model is %s, the column model is %s', left(v_body ->> 'model', 512), NEW.model), 'Leave one of them out.');
   END IF;
+  IF v_body -> 'stream' = 'true' THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id, 'body.stream: nobody can listen to a job from SQL',
+      'Leave stream out.');
+  END IF;
+  IF jsonb_typeof(v_body -> 'messages') <> 'array' THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id,
+      format('body.messages is a JSON %s; it must be an array', jsonb_typeof(v_body -> 'messages')),
+      'For example {"messages":[{"role":"user","content":"Hi"}]}.');
+  END IF;
+  -- The price is an estimate until a daemon has tokenised the prompt: four bytes a token.
+  NEW.prompt_tokens := least(octet_length(NEW.body::text) / 4, v_context);
+  IF v_body ? 'n' THEN NEW.n_choices := coalesce(parkd.body_number_v1(v_body, 'n', 1, 128, NEW.custom_id), 1); END IF;
+  IF v_body ? 'max_completion_tokens' THEN
+    v_limit := parkd.body_number_v1(v_body, 'max_completion_tokens', 1, 2147483647, NEW.custom_id);
+  END IF;
+  IF v_body ? 'max_tokens' THEN
+    v_limit := coalesce(v_limit, parkd.body_number_v1(v_body, 'max_tokens', 1, 2147483647, NEW.custom_id));
+  END IF;
+  NEW.max_new_tokens := least(coalesce(v_limit, least(greatest(v_context / 5, 128), 16384)), v_context);
+  IF v_body ? 'seed' THEN     -- 64 bits with or without a sign, as HTTP stores them
+    v_seed := parkd.body_number_v1(v_body, 'seed', -9223372036854775808, 18446744073709551615, NEW.custom_id);
+    NEW.seed := coalesce(v_seed - CASE WHEN v_seed > 9223372036854775807 THEN 18446744073709551616 ELSE 0 END, NEW.seed);
+  END IF;
   -- In seconds: what an interval of years and days adds up to depends on where it starts.
-  NEW.retention := make_interval(secs => date_part('epoch', NEW.retention));
-  NEW.run_timeout := make_interval(secs => date_part('epoch', NEW.run_timeout));
+  IF NEW.retention IS NOT NULL THEN NEW.retention := make_interval(secs => date_part('epoch', NEW.retention)); END IF;
+  IF NEW.run_timeout IS NOT NULL THEN NEW.run_timeout := make_interval(secs => date_part('epoch', NEW.run_timeout)); END IF;
   IF NEW.priority = 'critical' AND NOT parkd.acts_for_any()
      AND NOT EXISTS (SELECT FROM parkd.tenants t WHERE t.name = NEW.tenant AND t.may_be_critical) THEN
     v_refused := parkd.refuse_v1('insufficient_privilege', NEW.custom_id, format('tenant %s may not submit critical jobs', NEW.tenant),
       'Use high, or let an administrator set parkd.tenants.may_be_critical.');
   END IF;
-  NEW.batch_id := nullif(NEW.batch_id, '');
+  IF NEW.batch_id = '' THEN NEW.batch_id := NULL; END IF;
   IF NEW.batch_id IS NOT NULL THEN
-    SELECT * INTO v_batch FROM parkd.batches b WHERE b.id = NEW.batch_id AND b.tenant = NEW.tenant;   -- batches_pkey
+    SELECT b.deadline, b.retention INTO v_batch_deadline, v_batch_retention
+      FROM parkd.batches b WHERE b.id = NEW.batch_id AND b.tenant = NEW.tenant;   -- batches_pkey
     IF NOT FOUND THEN
       v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id, format('batch_id: there is no batch %s', NEW.batch_id),
         'Open one: SELECT parkd.open_batch();');
     END IF;
-    IF v_batch.deadline <= v_now THEN
+    IF v_batch_deadline <= v_now THEN
       v_refused := parkd.refuse_v1('object_not_in_prerequisite_state', NEW.custom_id,
-        format('the deadline of batch %s, %s, has passed', NEW.batch_id, v_batch.deadline), 'Open a new batch.');
+        format('the deadline of batch %s, %s, has passed', NEW.batch_id, v_batch_deadline), 'Open a new batch.');
     END IF;
-    IF NEW.deadline <> v_batch.deadline THEN
+    IF NEW.deadline <> v_batch_deadline THEN
       v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id,
-        format('deadline %s differs from that of batch %s, %s', NEW.deadline, NEW.batch_id, v_batch.deadline),
+        format('deadline %s differs from that of batch %s, %s', NEW.deadline, NEW.batch_id, v_batch_deadline),
         'Leave deadline out: a member has its batch''s.');
     END IF;
   END IF;
-  -- The price is an estimate until a daemon has tokenised the prompt: four bytes a token.
-  NEW.n_choices := coalesce((v_body ->> 'n')::numeric, 1);
-  NEW.max_new_tokens := least(coalesce((v_body ->> 'max_completion_tokens')::numeric, (v_body ->> 'max_tokens')::numeric,
-                                       least(greatest(v_model.context_tokens / 5, 128), 16384)), v_model.context_tokens);
-  NEW.prompt_tokens := least(octet_length(NEW.body::text) / 4, v_model.context_tokens);
-  NEW.tokens_are_exact := false;
-  NEW.endpoint := coalesce(NEW.endpoint, '/v1/chat/completions');
-  NEW.max_attempts := coalesce(NEW.max_attempts, 3);
-  NEW.priority := coalesce(NEW.priority, CASE WHEN NEW.batch_id IS NULL THEN 'normal' ELSE 'low' END::parkd.priority);
-  v_seed := (v_body ->> 'seed')::numeric;   -- 64 bits with or without a sign, as HTTP stores them
-  NEW.seed := coalesce(v_seed - CASE WHEN v_seed > 9223372036854775807 THEN 18446744073709551616 ELSE 0 END, NEW.seed);
+  IF NEW.endpoint IS NULL THEN NEW.endpoint := '/v1/chat/completions'; END IF;
+  IF NEW.max_attempts IS NULL THEN NEW.max_attempts := 3; END IF;
+  IF NEW.priority IS NULL THEN NEW.priority := CASE WHEN NEW.batch_id IS NULL THEN 'normal' ELSE 'low' END::parkd.priority; END IF;
   NEW.created_at := v_now;
   NEW.order_key := greatest(v_now, NEW.run_at) + parkd.delay_v1(NEW.priority);
-  NEW.state := CASE WHEN NEW.run_at > v_now THEN 'scheduled' ELSE 'queued' END;
-  NEW.run_lease := 0; NEW.daemon_id := NULL; NEW.claimed_at := NULL; NEW.cancel_at := NULL;
-  NEW.attempts := 0; NEW.interruptions := 0;
-  NEW.idempotency_key := nullif(NEW.idempotency_key, '');
+  IF NEW.run_at > v_now THEN NEW.state := 'scheduled'::parkd.job_state; END IF;
+  IF NEW.idempotency_key = '' THEN NEW.idempotency_key := NULL; END IF;
   IF NEW.idempotency_key IS NOT NULL THEN
     v_hash := parkd.content_hash_v1(NEW.endpoint, NEW.model, NEW.mailbox_key, NEW.custom_id, NEW.batch_id, NEW.metadata,
       NEW.body, NEW.priority, NEW.seed, NEW.run_at, NEW.deadline, NEW.run_timeout, NEW.retention, NEW.max_attempts);
@@ -256,28 +276,30 @@ BEGIN
           content_hash = excluded.content_hash
           WHERE NOT (SELECT a.holds FROM parkd.accepted_v1(k.job_id, v_now) a);
       EXIT WHEN FOUND;
-      SELECT * INTO v_key FROM parkd.idempotency k WHERE k.tenant = NEW.tenant AND k.key = NEW.idempotency_key;
+      SELECT k.job_id, k.content_hash INTO v_job, v_other_hash FROM parkd.idempotency k WHERE k.tenant = NEW.tenant AND k.key = NEW.idempotency_key;
       CONTINUE WHEN NOT FOUND;
-      IF v_key.content_hash = v_hash THEN RETURN NULL; END IF;   -- the job is there already: the row is passed over
+      IF v_other_hash = v_hash THEN RETURN NULL; END IF;   -- the job is there already: the row is passed over
       v_refused := parkd.refuse_v1('unique_violation', NEW.custom_id,
-        format('idempotency_key %s belongs to job %s, whose content differs', quote_literal(NEW.idempotency_key), v_key.job_id),
+        format('idempotency_key %s belongs to job %s, whose content differs', quote_literal(NEW.idempotency_key), v_job),
         'Use another key, or submit the very same job again.');
     END LOOP;
   END IF;
   -- From here on what was left out: not part of the content behind the key.
-  NEW.mailbox_key := coalesce(nullif(NEW.mailbox_key, ''), 'mb-' || left(replace(gen_random_uuid()::text, '-', ''), 24));
-  NEW.seed := coalesce(NEW.seed, (random() * 9007199254740991)::bigint);
-  NEW.retention := coalesce(NEW.retention, v_batch.retention, interval '7 days');
-  NEW.deadline := coalesce(NEW.deadline, v_batch.deadline);
+  IF coalesce(NEW.mailbox_key, '') = '' THEN
+    NEW.mailbox_key := 'mb-' || left(replace(gen_random_uuid()::text, '-', ''), 24);
+  END IF;
+  IF NEW.seed IS NULL THEN NEW.seed := (random() * 9007199254740991)::bigint; END IF;
+  IF NEW.retention IS NULL THEN NEW.retention := coalesce(v_batch_retention, interval '7 days'); END IF;
+  IF NEW.deadline IS NULL THEN NEW.deadline := v_batch_deadline; END IF;
   RETURN NEW;
 END $$;
+-- No WHEN: every statement would read and plan it anew.
 CREATE TRIGGER jobs_before_insert BEFORE INSERT ON parkd.jobs
-  FOR EACH ROW WHEN (NEW.order_key IS NULL) EXECUTE FUNCTION parkd.before_insert_v1();
+  FOR EACH ROW EXECUTE FUNCTION parkd.before_insert_v1();
 
 -- The priority of that word. A word that is none cannot be refused with these four where the column is an
 -- enum (INSERT INTO parkd.jobs): the server does that before any trigger.
-CREATE FUNCTION parkd.priority_v1(p_word text, p_custom_id text) RETURNS parkd.priority LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, parkd, pg_temp AS $$
+CREATE FUNCTION parkd.priority_v1(p_word text, p_custom_id text) RETURNS parkd.priority LANGUAGE plpgsql STABLE AS $$
 DECLARE v_refused bool;
 BEGIN
   IF p_word NOT IN ('critical', 'high', 'normal', 'low') THEN
@@ -303,7 +325,8 @@ SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET enable_seqscan = 
 BEGIN
   INSERT INTO parkd.jobs (model, body, custom_id, endpoint, tenant, priority, mailbox_key, metadata, idempotency_key,
                           batch_id, run_at, deadline, retention, run_timeout, seed, max_attempts)
-  SELECT c.model, c.body, c.custom_id, c.endpoint, c.tenant, parkd.priority_v1(c.priority, c.custom_id), c.mailbox_key, c.metadata, c.idempotency_key,
+  SELECT c.model, c.body, c.custom_id, c.endpoint, c.tenant,
+         CASE WHEN c.priority IS NOT NULL THEN parkd.priority_v1(c.priority, c.custom_id) END, c.mailbox_key, c.metadata, c.idempotency_key,
          c.batch_id, c.run_at, c.deadline, c.retention, c.run_timeout, c.seed, c.max_attempts FROM new_rows c;
   DELETE FROM parkd.jobs_copy c WHERE c.transaction = pg_current_xact_id();   -- jobs_copy_transaction
   RETURN NULL;
@@ -317,43 +340,65 @@ CREATE TRIGGER jobs_copy_after_insert AFTER INSERT ON parkd.jobs_copy REFERENCIN
 -- repeated idempotency_key returns the job it made the first time.
 CREATE FUNCTION parkd.submit(p json) RETURNS TABLE (id bigint, mailbox_key text, existed bool)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
-DECLARE e json; c parkd.jobs_copy; v_bad text; v_at int := 0; v_detail text;
+DECLARE
+  v_jobs   json := CASE json_typeof(p) WHEN 'array' THEN p ELSE json_build_array(p) END;
+  v_fields text[] := (SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute
+                       WHERE attrelid = 'parkd.jobs_copy'::regclass AND attnum > 0 AND attname <> 'transaction');
+  v_rows   parkd.jobs_copy[];
+  v_ids    bigint[];     -- per job; NULL where the trigger passed it over: its key and content are a job's already
+  v_boxes  text[];
+  r        record;
 BEGIN
-  IF p IS NULL OR json_typeof(p) NOT IN ('object', 'array') OR (json_typeof(p) = 'array' AND json_array_length(p) = 0) THEN
+  IF p IS NULL OR json_typeof(p) NOT IN ('object', 'array') OR json_array_length(v_jobs) = 0 THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
       MESSAGE = format('parkd.submit takes a JSON object or an array of at least one, not %s', coalesce(left(p::text, 60), 'NULL')),
       HINT = 'SELECT * FROM parkd.submit(''{"model": "...", "body": {"messages": [...]}}'');';
   END IF;
-  FOR e IN SELECT x FROM json_array_elements(CASE json_typeof(p) WHEN 'array' THEN p ELSE json_build_array(p) END) x LOOP
-    v_at := v_at + 1;
-    v_detail := format('Job %s of this call.', v_at);
-    IF json_typeof(e) <> 'object' THEN
-      RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('a job is %s, not a JSON object', left(e::text, 60)),
-        DETAIL = v_detail, HINT = 'A job is {"model": "...", "body": {...}}.';
+  BEGIN
+    SELECT e.job, e.at, k.unknown INTO r
+      FROM json_array_elements(v_jobs) WITH ORDINALITY e(job, at)
+     CROSS JOIN LATERAL (SELECT string_agg(x, ', ') AS unknown FROM json_object_keys(CASE json_typeof(e.job) WHEN 'object' THEN e.job ELSE '{}' END) x
+                          WHERE x <> ALL (v_fields)) k
+     WHERE json_typeof(e.job) <> 'object' OR k.unknown IS NOT NULL LIMIT 1;
+    IF NOT FOUND THEN
+      SELECT array_agg(c ORDER BY e.at) INTO v_rows
+        FROM json_array_elements(v_jobs) WITH ORDINALITY e(job, at) CROSS JOIN LATERAL json_populate_record(NULL::parkd.jobs_copy, e.job) c;
     END IF;
-    BEGIN
-      SELECT string_agg(o, ', ') INTO v_bad FROM json_object_keys(e) o
-       WHERE o NOT IN (SELECT attname FROM pg_attribute WHERE attrelid = 'parkd.jobs_copy'::regclass AND attnum > 0 AND attname <> 'transaction');
-      c := json_populate_record(NULL::parkd.jobs_copy, e);
-    EXCEPTION WHEN data_exception THEN
-      RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM, DETAIL = v_detail,
-        HINT = 'Times are like "2030-01-31 12:00Z", run_timeout and retention like "90 s", seed and max_attempts whole numbers; no text holds \u0000.';
-    END;
-    IF v_bad IS NOT NULL THEN
-      RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'unknown field: ' || v_bad, DETAIL = v_detail,
-        HINT = 'Fields: ' || (SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute
-                               WHERE attrelid = 'parkd.jobs_copy'::regclass AND attnum > 0 AND attname <> 'transaction') || '.';
-    END IF;
-    INSERT INTO parkd.jobs AS j (model, body, custom_id, endpoint, tenant, priority, mailbox_key, metadata, idempotency_key,
+  EXCEPTION WHEN data_exception THEN     -- of which job?
+    FOR r IN SELECT e.job, e.at FROM json_array_elements(v_jobs) WITH ORDINALITY e(job, at) LOOP
+      BEGIN
+        PERFORM count(k), json_populate_record(NULL::parkd.jobs_copy, r.job) FROM json_object_keys(r.job) k;
+      EXCEPTION WHEN data_exception THEN
+        RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM, DETAIL = format('Job %s of this call.', r.at),
+          HINT = 'Times are like "2030-01-31 12:00Z", run_timeout and retention like "90 s", seed and max_attempts whole numbers; no text holds \u0000.';
+      END;
+    END LOOP;
+    RAISE;
+  END;
+  IF v_rows IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', DETAIL = format('Job %s of this call.', r.at),
+      MESSAGE = coalesce('unknown field: ' || r.unknown, format('a job is %s, not a JSON object', left(r.job::text, 60))),
+      HINT = format('A job is {"model": "...", "body": {...}}; its fields: %s.', array_to_string(v_fields, ', '));
+  END IF;
+  WITH asked AS MATERIALIZED (
+    SELECT u.*, nextval('parkd.jobs_id_seq') AS id FROM unnest(v_rows) WITH ORDINALITY u),
+  made AS (
+    INSERT INTO parkd.jobs (id, model, body, custom_id, endpoint, tenant, priority, mailbox_key, metadata, idempotency_key,
                             batch_id, run_at, deadline, retention, run_timeout, seed, max_attempts)
-    VALUES (c.model, c.body, c.custom_id, c.endpoint, c.tenant, parkd.priority_v1(c.priority, c.custom_id), c.mailbox_key, c.metadata, c.idempotency_key,
-            c.batch_id, c.run_at, c.deadline, c.retention, c.run_timeout, c.seed, c.max_attempts)
-    RETURNING j.id, j.mailbox_key, false INTO id, mailbox_key, existed;
-    IF NOT FOUND THEN          -- the trigger passed it over: its key and content are a job's already
-      existed := true;
+    OVERRIDING SYSTEM VALUE
+    SELECT a.id, a.model, a.body, a.custom_id, a.endpoint, a.tenant,
+           CASE WHEN a.priority IS NOT NULL THEN parkd.priority_v1(a.priority, a.custom_id) END, a.mailbox_key, a.metadata,
+           a.idempotency_key, a.batch_id, a.run_at, a.deadline, a.retention, a.run_timeout, a.seed, a.max_attempts
+      FROM asked a ORDER BY a.ordinality
+    RETURNING jobs.id, jobs.mailbox_key)
+  SELECT array_agg(m.id ORDER BY a.ordinality), array_agg(m.mailbox_key ORDER BY a.ordinality) INTO v_ids, v_boxes
+    FROM asked a LEFT JOIN made m USING (id);
+  FOR i IN 1 .. cardinality(v_ids) LOOP
+    id := v_ids[i]; mailbox_key := v_boxes[i]; existed := id IS NULL;
+    IF existed THEN
       SELECT k.job_id, a.mailbox_key INTO STRICT id, mailbox_key
         FROM parkd.idempotency k CROSS JOIN LATERAL parkd.accepted_v1(k.job_id, clock_timestamp()) a
-       WHERE k.tenant = coalesce(nullif(c.tenant, ''), parkd.my_tenant()) AND k.key = c.idempotency_key;
+       WHERE k.tenant = coalesce(nullif(v_rows[i].tenant, ''), parkd.my_tenant()) AND k.key = v_rows[i].idempotency_key;
     END IF;
     RETURN NEXT;
   END LOOP;
