@@ -44,7 +44,7 @@ BEGIN
   END IF;
   IF EXISTS (SELECT FROM parkd.models m WHERE m.name = p_model AND m.paused_at IS NOT NULL) THEN RETURN; END IF;
 
-  IF EXISTS (SELECT FROM parkd.jobs j WHERE j.state = 'scheduled' AND j.run_at <= v_now) THEN
+  IF EXISTS (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'scheduled' AND j.run_at <= v_now) THEN
     PERFORM parkd.promote_v1(v_now);
   END IF;
   -- jobs_critical
@@ -213,18 +213,22 @@ BEGIN
   RETURN v_tenants;
 END $$;
 
--- Scheduled jobs whose time has come. One index probe when there are none.
+-- Scheduled jobs whose time has come, up to 2000 of each model. An index probe a model when there are none.
 CREATE FUNCTION parkd.promote_v1(p_now timestamptz) RETURNS text[] LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-DECLARE v_models text[];
+DECLARE v_models text[]; v_model text := ''; v_due bigint[];
 BEGIN
-  -- jobs_scheduled
-  WITH due AS MATERIALIZED (
-    SELECT j.id FROM parkd.jobs j WHERE j.state = 'scheduled' AND j.run_at <= p_now
-     ORDER BY j.run_at LIMIT 2000 FOR UPDATE SKIP LOCKED),
-  woken AS (UPDATE parkd.jobs j SET state = 'queued' FROM due WHERE j.id = due.id RETURNING j.model)
-  SELECT array_agg(DISTINCT w.model) INTO v_models FROM woken w;
+  LOOP
+    -- jobs_scheduled: the next model with scheduled jobs, then those of them that are due.
+    SELECT j.model INTO v_model FROM parkd.jobs j WHERE j.state = 'scheduled' AND j.model > v_model ORDER BY j.model LIMIT 1;
+    EXIT WHEN NOT FOUND;
+    v_due := ARRAY(SELECT j.id FROM parkd.jobs j WHERE j.model = v_model AND j.state = 'scheduled' AND j.run_at <= p_now
+                    ORDER BY j.run_at LIMIT 2000 FOR UPDATE SKIP LOCKED);
+    CONTINUE WHEN v_due = '{}';
+    UPDATE parkd.jobs j SET state = 'queued' WHERE j.id = ANY (v_due);
+    v_models := v_models || v_model;
+  END LOOP;
   PERFORM pg_notify('parkd_work', m.model) FROM unnest(v_models) m(model)
    WHERE EXISTS (SELECT FROM parkd.waiters w WHERE w.model = m.model);
   RETURN v_models;
