@@ -45,13 +45,18 @@ int plan_rows() {
   return std::getenv("PARKD_LONG") != nullptr ? kRowsLong : kRows;
 }
 
-PlanWorld::PlanWorld(Statistics statistics) {
+PlanWorld::PlanWorld(Statistics statistics, const std::function<void(PlanWorld&)>& rehearse) {
   database_.run("SELECT parkd.register_model_v1('m', '', 8192)");
   for (const char* table : {"jobs", "idempotency", "batches"}) {
     database_.run(std::string("ALTER TABLE parkd.") + table + " SET (autovacuum_enabled = off)");
   }
   // The beginning of all times below.
   values_["base"] = database_.value("SELECT parkd.us_v1(date_trunc('second', now()))");
+  make_user();
+  if (statistics == Statistics::plans_of_the_empty_tables) {
+    invent_values();
+    rehearse(*this);
+  }
   if (statistics == Statistics::of_the_empty_tables) database_.run("ANALYZE");
   fill_batches();
   fill_jobs();
@@ -158,10 +163,6 @@ void PlanWorld::remember_values() {
     values_[name] = database_.value(with_values(sql));
   };
   database_.run("SELECT parkd.drop_past_partition_v1('history', '30 days')");
-  database_.run(
-      "DO $$ BEGIN CREATE ROLE plan_user LOGIN IN ROLE parkd_submitter, parkd_reader; "
-      "EXCEPTION WHEN duplicate_object THEN NULL; END $$");
-  database_.run("INSERT INTO parkd.tenant_logins VALUES ('plan_user', 'one')");
   remember("daemon", "SELECT daemon_id FROM parkd.register_v1('h', 1, 'v', '1 day')");
   database_.run(with_values("SELECT * FROM parkd.claim_v1({daemon}, 'm', 64)"));
   remember("ids", "SELECT array_agg(id ORDER BY id) FROM parkd.jobs WHERE state = 'claimed'");
@@ -173,6 +174,25 @@ void PlanWorld::remember_values() {
   remember("sequence", "SELECT min(sequence) + 9 FROM parkd.mailbox WHERE mailbox_key = 'box8'");
   remember("origin_sequences",
            "SELECT array_agg(origin_sequence) FROM parkd.mailbox WHERE mailbox_key = 'origin8'");
+}
+
+void PlanWorld::make_user() {
+  database_.run(
+      "DO $$ BEGIN CREATE ROLE plan_user LOGIN IN ROLE parkd_submitter, parkd_reader; "
+      "EXCEPTION WHEN duplicate_object THEN NULL; END $$");
+  database_.run("INSERT INTO parkd.tenant_logins VALUES ('plan_user', 'one')");
+}
+
+// Of rows that are not there.
+void PlanWorld::invent_values() {
+  values_["daemon"] =
+      database_.value("SELECT daemon_id FROM parkd.register_v1('h', 1, 'v', '1 day')");
+  std::string ids;
+  for (int i = 1; i <= 64; ++i) ids += (ids.empty() ? "" : ",") + std::to_string(i);
+  for (const char* list : {"ids", "leases", "sequences", "origin_sequences"}) {
+    values_[list] = "{" + ids + "}";
+  }
+  for (const char* number : {"claimed", "queued", "sequence"}) values_[number] = "1";
 }
 
 std::string PlanWorld::with_values(std::string sql) const {
@@ -193,7 +213,7 @@ pqxx::connection& PlanWorld::session(const std::string& login) {
 }
 
 Reads PlanWorld::cost(const Statement& statement, const std::string& arguments,
-                      const std::string& login, const std::string& before) {
+                      const std::string& login) {
   Reads most;
   for (const char* mode : {"force_custom_plan", "force_generic_plan"}) {
     for (const bool counted : {false, true}) {
@@ -204,18 +224,18 @@ Reads PlanWorld::cost(const Statement& statement, const std::string& arguments,
       for (const char* setting : {"max_parallel_workers", "parallel_setup_cost",
                                   "min_parallel_table_scan_size", "min_parallel_index_scan_size"})
         tx.exec(std::string("SET LOCAL ") + setting + " = 0");
-      if (!before.empty()) tx.exec(with_values(before));
-      tx.exec(std::string("PREPARE measured AS ") + statement.sql);
+      if (prepared_.insert(login + " " + statement.name).second) {
+        tx.exec(std::string("PREPARE \"") + statement.name + "\" AS " + statement.sql);
+      }
       const int64_t tuples_before = tuples_read(tx);
       const int64_t entries_before = entries_read(tx);
       std::string plan;
-      const std::string call =
-          "EXECUTE measured" + (arguments.empty() ? "" : "(" + with_values(arguments) + ")");
+      const std::string call = std::string("EXECUTE \"") + statement.name + "\"" +
+                               (arguments.empty() ? "" : "(" + with_values(arguments) + ")");
       for (const auto& row : tx.exec("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) " + call))
         plan += row[0].c_str();
       const int64_t tuples = tuples_read(tx) - tuples_before;
       const int64_t entries = entries_read(tx) - entries_before;
-      tx.exec("DEALLOCATE measured");
       tx.abort();
       if (!counted) continue;
       most.tuples = std::max(most.tuples, tuples);

@@ -5,8 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "lib/store/postgres/connection.h"
@@ -14,8 +16,8 @@
 
 namespace parkd {
 
-// Which statistics the planner sees.
-enum class Statistics { none, of_the_empty_tables, fresh };
+// Which statistics the planner sees; or it has made its plans already, when the tables were empty.
+enum class Statistics { none, of_the_empty_tables, fresh, plans_of_the_empty_tables };
 
 // Rows of each kind: queued jobs of a tenant alone and of twenty that share, messages, history,
 // keys; half as many scheduled jobs and members of batches, a tenth as many batches.
@@ -29,15 +31,16 @@ struct Reads {
 
 class PlanWorld {
  public:
-  explicit PlanWorld(Statistics statistics);
+  // Before anything is there: sessions make their plans in `rehearse`.
+  PlanWorld(Statistics statistics, const std::function<void(PlanWorld&)>& rehearse);
 
   TestDatabase& database() { return database_; }
 
   // `statement` with `arguments` as SQL, {names} in them replaced by value(): what it reads once
   // its plans are cached, with plans for these arguments or for any, whichever reads more. What it
-  // did is undone. `before` is done in the same transaction, uncounted.
+  // did is undone.
   Reads cost(const Statement& statement, const std::string& arguments,
-             const std::string& login = "postgres", const std::string& before = "");
+             const std::string& login = "postgres");
   // daemon: it holds 64 claims, ids and leases; others as fill() names them.
   const std::string& value(const std::string& name) const { return values_.at(name); }
   std::string with_values(std::string sql) const;
@@ -47,11 +50,14 @@ class PlanWorld {
   void fill_messages();
   void fill_batches();
   void remember_values();
+  void make_user();
+  void invent_values();
   pqxx::connection& session(const std::string& login);
 
   TestDatabase database_;
   std::map<std::string, std::unique_ptr<pqxx::connection>> sessions_;
   std::map<std::string, std::string> values_;
+  std::set<std::string> prepared_;  // login and name
 };
 
 }  // namespace parkd
