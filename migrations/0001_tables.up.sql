@@ -191,6 +191,7 @@ CREATE INDEX jobs_critical  ON parkd.jobs (model, order_key, id)
   WHERE state = 'queued' AND priority = 'critical';
 CREATE INDEX jobs_scheduled ON parkd.jobs (model, run_at) WHERE state = 'scheduled';
 CREATE INDEX jobs_claimed   ON parkd.jobs (daemon_id) WHERE state = 'claimed';
+CREATE INDEX jobs_cancelled ON parkd.jobs (daemon_id) WHERE cancel_at IS NOT NULL;   -- hardly ever a row: heartbeat_v1
 CREATE INDEX jobs_batch     ON parkd.jobs (batch_id)  WHERE batch_id IS NOT NULL;
 CREATE INDEX jobs_deadline  ON parkd.jobs (deadline)  WHERE deadline IS NOT NULL AND state <> 'claimed';
 

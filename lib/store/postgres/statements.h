@@ -28,7 +28,7 @@ inline constexpr Statement kRegister{
     "register",
     "SELECT daemon_id, fence_epoch, parkd.us_v1(clock_timestamp()) FROM "
     "parkd.register_v1($1, $2, $3, make_interval(secs => $4), parkd.from_us_v1($5))"};
-// daemons_pkey, jobs_claimed. At least one row, with the time.
+// daemons_pkey, jobs_cancelled. At least one row, with the time.
 inline constexpr Statement kHeartbeat{
     "heartbeat",
     "SELECT c.now_us, h.job_id, h.run_lease FROM "
