@@ -227,8 +227,7 @@ class Plans : public testing::TestWithParam<Statistics> {
   }
   static void TearDownTestSuite() { worlds().clear(); }
 
-  // As often as PostgreSQL wants before it keeps a plan for any arguments. Of rows that are not
-  // there: a statement may refuse.
+  // With rows that are not there: a statement may refuse.
   static void rehearse(PlanWorld& world) {
     const auto all_of = [&](const std::vector<Row>& rows, const std::string& login) {
       for (const Row& row : rows) {
@@ -238,10 +237,8 @@ class Plans : public testing::TestWithParam<Statistics> {
         }
       }
     };
-    for (int i = 0; i < 3; ++i) {
-      all_of(daemon_statements(), "postgres");
-      all_of(peoples_statements(), "plan_user");
-    }
+    all_of(daemon_statements(), "postgres");
+    all_of(peoples_statements(), "plan_user");
   }
 
   static PlanWorld& world() {
