@@ -309,7 +309,7 @@ END $$;
 -- Live single jobs of a model that wait, counted up to p_max: the daemon asks this about once a second
 -- while it has a depth limit of its own, and counts its own submits and claims in between.
 CREATE FUNCTION parkd.waiting_singles_v1(p_model text, p_max bigint) RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET enable_seqscan = off AS $$
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
   SELECT (SELECT count(*) FROM (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical'
                                    AND j.batch_id IS NULL LIMIT p_max) a)
        + (SELECT count(*) FROM (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'queued' AND j.priority = 'critical'

@@ -44,7 +44,7 @@ BEGIN
   END IF;
   IF EXISTS (SELECT FROM parkd.models m WHERE m.name = p_model AND m.paused_at IS NOT NULL) THEN RETURN; END IF;
 
-  IF EXISTS (SELECT FROM parkd.jobs j WHERE j.state = 'scheduled' AND j.run_at <= v_now) THEN
+  IF EXISTS (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'scheduled' AND j.run_at <= v_now) THEN
     PERFORM parkd.promote_v1(v_now);
   END IF;
   -- jobs_critical
@@ -95,7 +95,7 @@ BEGIN
      SET state = 'claimed', daemon_id = p_daemon, claimed_at = v_now,
          run_lease = greatest(j.run_lease + 1, (v_epoch << 32) + 1)
     FROM unnest(v_ids) WITH ORDINALITY c(id, ord)
-   WHERE j.id = c.id
+   WHERE j.id = c.id AND j.id = ANY (v_ids)
   RETURNING c.ord, j.id, j.run_lease, parkd.us_v1(j.created_at), parkd.us_v1(j.order_key),
     parkd.us_v1(j.run_at), parkd.us_v1(j.deadline), parkd.us_v1(j.claimed_at), j.seed,
     (date_part('epoch', j.retention) * 1e6)::bigint, date_part('epoch', j.run_timeout)::bigint,
@@ -161,7 +161,7 @@ BEGIN
       SELECT t.id, t.tenant, t.cost, t.start_tag, row_number() OVER (ORDER BY t.start_tag, t.order_key, t.id) AS ord
         FROM tagged t)
     SELECT c.id, c.tenant, c.cost, c.start_tag FROM chosen c JOIN parkd.jobs j ON j.id = c.id
-     WHERE j.state = 'queued' ORDER BY c.ord LIMIT p_max FOR UPDATE OF j SKIP LOCKED
+     WHERE j.state = 'queued' AND j.id = ANY (ARRAY(SELECT x.id FROM chosen x)) ORDER BY c.ord LIMIT p_max FOR UPDATE OF j SKIP LOCKED
   LOOP
     v_ids := v_ids || r.id;
     v_tags := v_tags || jsonb_build_object(r.tenant, r.start_tag + r.cost);
@@ -213,18 +213,22 @@ BEGIN
   RETURN v_tenants;
 END $$;
 
--- Scheduled jobs whose time has come. One index probe when there are none.
+-- Scheduled jobs whose time has come, up to 2000 of each model. An index probe a model when there are none.
 CREATE FUNCTION parkd.promote_v1(p_now timestamptz) RETURNS text[] LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-DECLARE v_models text[];
+DECLARE v_models text[]; v_model text := ''; v_due bigint[];
 BEGIN
-  -- jobs_scheduled
-  WITH due AS MATERIALIZED (
-    SELECT j.id FROM parkd.jobs j WHERE j.state = 'scheduled' AND j.run_at <= p_now
-     ORDER BY j.run_at LIMIT 2000 FOR UPDATE SKIP LOCKED),
-  woken AS (UPDATE parkd.jobs j SET state = 'queued' FROM due WHERE j.id = due.id RETURNING j.model)
-  SELECT array_agg(DISTINCT w.model) INTO v_models FROM woken w;
+  LOOP
+    -- jobs_scheduled: the next model with scheduled jobs, then those of them that are due.
+    SELECT j.model INTO v_model FROM parkd.jobs j WHERE j.state = 'scheduled' AND j.model > v_model ORDER BY j.model LIMIT 1;
+    EXIT WHEN NOT FOUND;
+    v_due := ARRAY(SELECT j.id FROM parkd.jobs j WHERE j.model = v_model AND j.state = 'scheduled' AND j.run_at <= p_now
+                    ORDER BY j.run_at LIMIT 2000 FOR UPDATE SKIP LOCKED);
+    CONTINUE WHEN v_due = '{}';
+    UPDATE parkd.jobs j SET state = 'queued' WHERE j.id = ANY (v_due);
+    v_models := v_models || v_model;
+  END LOOP;
   PERFORM pg_notify('parkd_work', m.model) FROM unnest(v_models) m(model)
    WHERE EXISTS (SELECT FROM parkd.waiters w WHERE w.model = m.model);
   RETURN v_models;
@@ -310,7 +314,7 @@ BEGIN
            interruptions = CASE WHEN i.spend THEN 0 ELSE j.interruptions END
       FROM (SELECT u.id, u.lease, u.spend, parkd.from_us_v1(u.run_at_us) AS run_at
               FROM unnest(p_ids, p_leases, p_spend, p_run_at_us) u(id, lease, spend, run_at_us)) i
-     WHERE j.id = i.id AND j.run_lease = i.lease AND j.daemon_id IS NOT NULL AND j.id <> ALL (v_held)
+     WHERE j.id = i.id AND j.id = ANY (p_ids) AND j.run_lease = i.lease AND j.daemon_id IS NOT NULL AND j.id <> ALL (v_held)
     RETURNING j.id, j.run_lease, j.model, j.state, j.cancel_at
   LOOP
     job_id := r.id; run_lease := r.run_lease; model := NULL; tenant := NULL; mailbox_key := NULL;
@@ -323,7 +327,7 @@ BEGIN
     RETURN NEXT;
   END LOOP;
   PERFORM pg_notify('parkd_work', w.model) FROM parkd.waiters w
-   WHERE w.model IN (SELECT j.model FROM unnest(p_ids) i(id) JOIN parkd.jobs j ON j.id = i.id WHERE j.state = 'queued');
+   WHERE w.model IN (SELECT j.model FROM parkd.jobs j WHERE j.id = ANY (p_ids) AND j.state = 'queued');
 END $$;
 
 -- --- poison -------------------------------------------------------------------------------------------
@@ -352,7 +356,7 @@ BEGIN
   WITH changed AS (
     UPDATE parkd.jobs j SET noted_lease = i.lease, interruptions = j.interruptions + 1
       FROM (SELECT u.id, max(u.lease) AS lease FROM unnest(p_ids, p_leases) u(id, lease) GROUP BY u.id) i
-     WHERE j.id = i.id AND i.lease > j.noted_lease
+     WHERE j.id = i.id AND j.id = ANY (p_ids) AND i.lease > j.noted_lease
     RETURNING j.id, j.interruptions)
   SELECT array_agg(c.id ORDER BY c.id) INTO v_accused FROM changed c WHERE p_noted OR c.interruptions >= 20;
   v_accused := coalesce(v_accused, '{}');
@@ -361,7 +365,8 @@ BEGIN
     UPDATE parkd.jobs j
        SET suspect_group = v_groups[CASE WHEN a.place <= (n + 1) / 2 THEN 1 ELSE 2 END],
            deaths_alone = j.deaths_alone + (v_present = 1)::int
-      FROM unnest(v_accused) WITH ORDINALITY a(id, place) WHERE j.id = a.id
+      FROM unnest(v_accused) WITH ORDINALITY a(id, place)
+     WHERE j.id = a.id AND j.id = ANY (v_accused)
     RETURNING j.id, j.deaths_alone)
   SELECT array_agg(a.id ORDER BY a.id) INTO v_ended FROM accused a WHERE a.deaths_alone >= 2;
   v_ended := coalesce(v_ended, '{}');

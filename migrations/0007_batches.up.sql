@@ -40,7 +40,8 @@ BEGIN
   UPDATE parkd.batches b
      SET sealed_at = v_now,
          finished_at = CASE WHEN b.completed + b.failed + b.cancelled + b.deadline_missed + b.quarantined >= b.total THEN v_now END
-   WHERE b.id = p_id AND (p_tenant = '' OR b.tenant = p_tenant) AND b.sealed_at IS NULL;
+   WHERE b.id = p_id AND (p_tenant = '' OR b.tenant = p_tenant)
+     AND coalesce(b.sealed_at, 'infinity') = 'infinity';   -- in words that batches_open does not know: it has all open ones
   RETURN QUERY SELECT b.* FROM parkd.batches b WHERE b.id = p_id AND (p_tenant = '' OR b.tenant = p_tenant);
 END $$;
 

@@ -11,19 +11,29 @@ CREATE FUNCTION parkd.end_overdue_v1(p_now timestamptz DEFAULT NULL)
 RETURNS TABLE (tenant text, mailbox_key text) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_ids bigint[];
+DECLARE
+  v_now  timestamptz := coalesce(p_now, clock_timestamp());
+  v_ids  bigint[] := '{}';
+  v_mine text[] := '{}';   -- batches that this transaction has locked
+  v_held text[] := '{}';   -- somebody else: their members are passed over, others behind them are overdue too
+  r      record;
 BEGIN
   IF NOT parkd.my_turn_v1() THEN RETURN; END IF;
-  -- Members of a batch that is held do not count: others behind them are overdue too.
-  v_ids := ARRAY(
-    SELECT j.id FROM parkd.jobs j
-     WHERE j.deadline <= v_now AND j.state <> 'claimed'
-       AND NOT EXISTS (SELECT FROM parkd.batches b WHERE b.id = j.batch_id AND b.tenant = j.tenant)
-     ORDER BY j.deadline LIMIT 1000 FOR UPDATE OF j SKIP LOCKED);
-  v_ids := v_ids || ARRAY(
-    SELECT j.id FROM parkd.jobs j JOIN parkd.batches b ON b.id = j.batch_id AND b.tenant = j.tenant
-     WHERE j.deadline <= v_now AND j.state <> 'claimed'
-     ORDER BY j.deadline LIMIT 1000 - cardinality(v_ids) FOR UPDATE SKIP LOCKED);
+  FOR r IN SELECT j.id, j.batch_id, j.tenant FROM parkd.jobs j WHERE j.deadline <= v_now AND j.state <> 'claimed'
+            ORDER BY j.deadline FOR UPDATE SKIP LOCKED LOOP
+    CONTINUE WHEN r.batch_id = ANY (v_held);
+    IF r.batch_id IS NOT NULL AND r.batch_id <> ALL (v_mine) THEN
+      PERFORM FROM parkd.batches b WHERE b.id = r.batch_id AND b.tenant = r.tenant FOR UPDATE SKIP LOCKED;
+      IF FOUND THEN
+        v_mine := v_mine || r.batch_id;
+      ELSIF EXISTS (SELECT FROM parkd.batches b WHERE b.id = r.batch_id AND b.tenant = r.tenant) THEN
+        v_held := v_held || r.batch_id;
+        CONTINUE;
+      END IF;              -- else a label: there is no such batch
+    END IF;
+    v_ids := v_ids || r.id;
+    EXIT WHEN cardinality(v_ids) = 1000;
+  END LOOP;
   RETURN QUERY SELECT * FROM parkd.end_waiting_v1(v_ids, 'deadline_missed', v_now);
 END $$;
 
@@ -42,8 +52,9 @@ BEGIN
      ORDER BY x.deadline LIMIT 1000 FOR UPDATE SKIP LOCKED) b;
   DELETE FROM parkd.batches d WHERE d.id = ANY (ARRAY(
     SELECT x.id FROM parkd.batches x
-     WHERE x.finished_at <= v_now - p_history AND greatest(x.finished_at, x.deadline) + x.retention + p_history <= v_now
-     ORDER BY x.finished_at LIMIT 1000 FOR UPDATE SKIP LOCKED));
+     WHERE x.finished_at IS NOT NULL
+       AND (greatest(x.finished_at, x.deadline) AT TIME ZONE 'UTC' + x.retention) <= (v_now - p_history) AT TIME ZONE 'UTC'
+     ORDER BY (greatest(x.finished_at, x.deadline) AT TIME ZONE 'UTC' + x.retention) LIMIT 1000 FOR UPDATE SKIP LOCKED));
 
   FOR r IN SELECT k.tenant, k.key, k.job_id FROM parkd.idempotency k WHERE k.check_at <= v_now
             ORDER BY k.check_at LIMIT 1000 FOR UPDATE SKIP LOCKED LOOP
@@ -128,19 +139,21 @@ BEGIN
        OR NOT pg_try_advisory_xact_lock(1886540395, 3)) THEN
     RETURN false;
   END IF;
-  INSERT INTO parkd.depth_samples AS d
-  SELECT j.model, count(*) FILTER (WHERE j.state = 'scheduled'), count(*) FILTER (WHERE j.state = 'queued'),
-         count(*) FILTER (WHERE j.state = 'claimed'),
-         count(*) FILTER (WHERE j.state <> 'claimed' AND j.batch_id IS NULL),
-         min(j.created_at) FILTER (WHERE j.state = 'queued'), v_now
-    FROM parkd.jobs j GROUP BY j.model
-  ON CONFLICT (model) DO UPDATE SET scheduled = excluded.scheduled, queued = excluded.queued,
-    claimed = excluded.claimed, waiting_singles = excluded.waiting_singles,
-    oldest_created_at = excluded.oldest_created_at, sampled_at = excluded.sampled_at;
   DELETE FROM parkd.depth_samples d WHERE d.sampled_at < v_now - interval '1 hour';
+  WITH counted AS (
+    INSERT INTO parkd.depth_samples AS d
+    SELECT j.model, count(*) FILTER (WHERE j.state = 'scheduled'), count(*) FILTER (WHERE j.state = 'queued'),
+           count(*) FILTER (WHERE j.state = 'claimed'),
+           count(*) FILTER (WHERE j.state <> 'claimed' AND j.batch_id IS NULL),
+           min(j.created_at) FILTER (WHERE j.state = 'queued'), v_now
+      FROM parkd.jobs j GROUP BY j.model
+    ON CONFLICT (model) DO UPDATE SET scheduled = excluded.scheduled, queued = excluded.queued,
+      claimed = excluded.claimed, waiting_singles = excluded.waiting_singles,
+      oldest_created_at = excluded.oldest_created_at, sampled_at = excluded.sampled_at
+    RETURNING model)
   UPDATE parkd.depth_samples d SET scheduled = 0, queued = 0, claimed = 0, waiting_singles = 0, oldest_created_at = NULL,
          sampled_at = v_now
-   WHERE NOT EXISTS (SELECT FROM parkd.jobs j WHERE j.model = d.model);
+   WHERE d.model NOT IN (SELECT c.model FROM counted c);
   UPDATE parkd.depth_samples d SET took = clock_timestamp() - v_began;
   RETURN true;
 END $$;

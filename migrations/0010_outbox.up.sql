@@ -123,7 +123,7 @@ END $$;
 CREATE FUNCTION parkd.fetch_origin_v1(p_store uuid, p_tenant text, p_key text, p_after bigint, p_limit int, p_now timestamptz)
 RETURNS SETOF parkd.mailbox LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
-SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET max_parallel_workers_per_gather = 0 AS $$
 BEGIN
   RETURN QUERY
   SELECT m.* FROM parkd.mailbox m

@@ -1,14 +1,15 @@
 #include "lib/store/postgres/client.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "lib/base/text.h"
+#include "lib/store/postgres/client_statements.h"
 #include "lib/store/postgres/dsn.h"
 #include "lib/store/postgres/migrator.h"
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
-#include "lib/store/postgres/statements.h"
 
 namespace parkd {
 namespace {
@@ -19,77 +20,6 @@ using std::chrono::milliseconds;
 // alone where the database announces results.
 constexpr milliseconds kPollFirst{50};
 constexpr milliseconds kPollMax{1000};
-
-// idempotency_pkey
-constexpr Statement kSubmitJson{"client_submit",
-                                "SELECT id, mailbox_key, existed FROM parkd.submit($1::json)"};
-// jobs_pkey
-constexpr Statement kStillLive{"client_still_live",
-                               "SELECT id FROM parkd.jobs WHERE id = ANY ($1::bigint[])"};
-// LATERAL: parkd.live is a barrier, so what it is asked for has to be inside. jobs_pkey.
-#define PARKD_LIVE_JOBS                                                                         \
-  "SELECT " PARKD_JOB_COLUMNS                                                                   \
-  ", live_state, live_units, live_reason FROM parkd.jobs LEFT JOIN LATERAL (SELECT l.state AS " \
-  "live_state, l.units AS live_units, l.reason AS live_reason FROM parkd.live l WHERE l.id = "  \
-  "parkd.jobs.id AND parkd.jobs.state = 'claimed') x ON true "
-constexpr Statement kFindLive{"client_find_live",
-                              PARKD_LIVE_JOBS "WHERE id = $2 AND ($3 = '' OR tenant = $3)"};
-constexpr Statement kListLive{
-    "client_list_live", PARKD_LIVE_JOBS
-    "WHERE id > $2 AND ($3::text IS NULL OR tenant = $3) AND ($4::text IS NULL OR model = $4) AND "
-    "($5::text IS NULL OR CASE WHEN state = 'scheduled' AND run_at <= clock_timestamp() THEN "
-    "'queued' ELSE state::text END = $5) ORDER BY id LIMIT $6"};
-// history_job, then mailbox_key in one partition
-constexpr Statement kFindMessage{
-    "client_find_message",
-    "SELECT " PARKD_MESSAGE_COLUMNS
-    " FROM (SELECT p.mailbox_key AS its_key, p.tenant AS its_tenant, p.sequence AS its_sequence, "
-    "p.expires_at AS its_end FROM parkd.past p WHERE p.id = $1 AND ($2 = '' OR p.tenant = $2)) h "
-    "JOIN parkd.mailbox ON mailbox_key = its_key AND tenant = its_tenant AND sequence = "
-    "its_sequence AND expires_at = its_end AND expires_at > clock_timestamp()"};
-// history_job
-constexpr Statement kFindPast{
-    "client_find_past",
-    "SELECT id, tenant, custom_id, model, outcome, error_code, prompt_tokens, completion_tokens, "
-    "parkd.us_v1(created_at), parkd.us_v1(finished_at) FROM parkd.past WHERE id = $1 AND ($2 = '' "
-    "OR tenant = $2)"};
-// jobs_pkey, history_job
-constexpr Statement kCancelJob{"client_cancel", "SELECT parkd.cancel($1)"};
-constexpr Statement kRequeueJobs{"client_requeue",
-                                 "SELECT requeued_from, id, mailbox_key, existed FROM "
-                                 "parkd.requeue($1::bigint[], $2, $3, $4)"};
-// mailbox_key
-constexpr Statement kFetchPage{"client_fetch",
-                               "SELECT " PARKD_MESSAGE_COLUMNS
-                               " FROM parkd.fetch($1, $2, $3, $4) ORDER BY sequence"};
-constexpr Statement kTakeOldest{"client_take", "SELECT " PARKD_MESSAGE_COLUMNS
-                                               " FROM parkd.take($1, $2, $3) ORDER BY sequence"};
-constexpr Statement kResultsAreTold{"client_results_are_told",
-                                    "SELECT notify_results FROM parkd.settings"};
-constexpr Statement kOpenBatch{
-    "client_open_batch",
-    "SELECT parkd.open_batch($1::json, parkd.from_us_v1($2), $3, make_interval(secs => $4), $5)"};
-constexpr Statement kSealBatch{"client_seal_batch", "SELECT parkd.seal_batch($1)"};
-constexpr Statement kCancelBatch{"client_cancel_batch", "SELECT parkd.cancel_batch($1)"};
-// batches_pkey
-constexpr Statement kBatch{
-    "client_batch",
-    "SELECT id, tenant, name, total, completed, failed, cancelled, deadline_missed, quarantined, "
-    "truncated, parkd.us_v1(created_at), parkd.us_v1(sealed_at), parkd.us_v1(cancel_at), "
-    "parkd.us_v1(finished_at), parkd.us_v1(deadline), date_part('epoch', retention)::bigint, "
-    "metadata FROM parkd.batch_status WHERE id = $1 AND ($2 = '' OR tenant = $2)"};
-// jobs_batch
-constexpr Statement kLiveMembers{
-    "client_live_members",
-    "SELECT count(*) FILTER (WHERE state = 'scheduled'), count(*) FILTER (WHERE state = 'queued'), "
-    "count(*) FILTER (WHERE state = 'claimed') FROM parkd.jobs WHERE batch_id = $1"};
-constexpr Statement kModels{"client_models",
-                            "SELECT name, content_hash, context_tokens, (paused_at IS NOT "
-                            "NULL)::int FROM parkd.models ORDER BY name"};
-constexpr Statement kRegisterModel{"client_register_model",
-                                   "SELECT parkd.register_model_v1($1, $2, $3)"};
-constexpr Statement kBegin{"client_begin", "BEGIN"};
-constexpr Statement kCommit{"client_commit", "COMMIT"};
 
 Connection::Options session(const std::string& dsn) {
   Connection::Options options;
@@ -144,17 +74,6 @@ std::string array_of(const std::vector<std::string>& jobs) {
 std::optional<WallTime> time_at(const pqxx::row& row, pqxx::row::size_type column) {
   if (row[column].is_null()) return std::nullopt;
   return from_unix_us(integer(row, column));
-}
-
-PostgresClient::LiveJob parse_live(const pqxx::row& row) {
-  PostgresClient::LiveJob live;
-  live.job = parse_job(row);
-  const auto state = row.column_number("live_state");
-  const auto units = row.column_number("live_units");
-  live.state = row[state].is_null() ? std::string(to_string(live.job.state)) : text(row, state);
-  if (!row[units].is_null()) live.units = integer(row, units);
-  live.waits_for = text(row, row.column_number("live_reason"));
-  return live;
 }
 
 }  // namespace
@@ -233,10 +152,10 @@ Status PostgresClient::fill_in_model(std::vector<JobSpec>& jobs) {
 
 // Tries them one after the other in a transaction that comes to nothing.
 Result<size_t> PostgresClient::first_refused(const std::vector<std::string>& jobs) {
-  PARKD_RETURN_IF_ERROR(run(kBegin, {}).status());
+  PARKD_RETURN_IF_ERROR(run(client_sql::kBegin, {}).status());
   size_t at = 0;
   while (at < jobs.size() &&
-         connection_.run_alone(kSubmitJson, Params().add("[" + jobs[at] + "]")).ok()) {
+         connection_.run_alone(client_sql::kSubmitJson, Params().add("[" + jobs[at] + "]")).ok()) {
     ++at;
   }
   const bool lost = !connection_.connected();
@@ -254,9 +173,9 @@ Result<std::vector<SubmittedJob>> PostgresClient::submit(std::vector<JobSpec> jo
   }
   Params params;
   params.add(array_of(rendered));
-  auto rows = run(kSubmitJson, params);
+  auto rows = run(client_sql::kSubmitJson, params);
   // Another session was storing the same key at the same moment: now it is there to be found.
-  if (!rows.ok() && connection_.sqlstate() == "23505") rows = run(kSubmitJson, params);
+  if (!rows.ok() && connection_.sqlstate() == "23505") rows = run(client_sql::kSubmitJson, params);
   if (!rows.ok()) {
     Status status = rows.status();
     const bool of_one_job =
@@ -278,7 +197,8 @@ Result<std::vector<SubmittedJob>> PostgresClient::submit(std::vector<JobSpec> jo
   }
   if (!any_existed) return submitted;
   // In a later statement: a job that is not live by now had finished, or has since.
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result live, run(kStillLive, Params().add(existing.take())));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result live,
+                         run(client_sql::kStillLive, Params().add(existing.take())));
   for (SubmittedJob& job : submitted) {
     job.finished = job.existed && std::none_of(live.begin(), live.end(), [&](const auto& row) {
                      return static_cast<JobId>(integer(row, 0)) == job.id;
@@ -291,14 +211,15 @@ Result<std::vector<SubmittedJob>> PostgresClient::submit(std::vector<JobSpec> jo
 
 Result<PostgresClient::Found> PostgresClient::find(JobId id) {
   const auto number = static_cast<int64_t>(id);
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result live,
-                         run(kFindLive, Params().add_null().add(number).add(encode_text(tenant_))));
-  if (!live.empty()) return Found(parse_live(live[0]));
+  PARKD_ASSIGN_OR_RETURN(
+      std::vector<LiveJob> live,
+      live_jobs(client_sql::kFindJob, Params().add_null().add(number).add(encode_text(tenant_))));
+  if (!live.empty()) return Found(std::move(live[0]));
   Params params;
   params.add(number).add(encode_text(tenant_));
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result messages, run(kFindMessage, params));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result messages, run(client_sql::kFindMessage, params));
   if (!messages.empty()) return Found(parse_message(messages[0]));
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result past, run(kFindPast, params));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result past, run(client_sql::kFindPast, params));
   if (!past.empty()) return Found(parse_history(past[0]));
   return Found();
 }
@@ -310,15 +231,46 @@ Result<std::vector<PostgresClient::LiveJob>> PostgresClient::list(const ListFilt
   filter.model ? params.add(encode_text(*filter.model)) : params.add_null();
   filter.state ? params.add(std::string(to_string(*filter.state))) : params.add_null();
   params.add(int64_t{filter.limit});
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kListLive, params));
+  return live_jobs(client_sql::kListJobs, params);
+}
+
+// The jobs that `statement` finds, the claimed ones with what their daemons say of them. One that
+// ended in between stays as it was found.
+Result<std::vector<PostgresClient::LiveJob>> PostgresClient::live_jobs(const Statement& statement,
+                                                                       const Params& params) {
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(statement, params));
   std::vector<LiveJob> jobs;
-  for (const auto& row : rows) jobs.push_back(parse_live(row));
+  ArrayText claimed;
+  bool any_claimed = false;
+  for (const auto& row : rows) {
+    LiveJob job;
+    job.job = parse_job(row);
+    job.state = std::string(to_string(job.job.state));
+    if (job.job.state == JobState::claimed) {
+      claimed.add(static_cast<int64_t>(job.job.id));
+      any_claimed = true;
+    }
+    jobs.push_back(std::move(job));
+  }
+  if (!any_claimed) return jobs;
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result said,
+                         run(client_sql::kLiveStates, Params().add(claimed.take())));
+  std::map<JobId, pqxx::row> by_id;
+  for (const auto& row : said) by_id.emplace(static_cast<JobId>(integer(row, 0)), row);
+  for (LiveJob& job : jobs) {
+    const auto found = by_id.find(job.job.id);
+    if (found == by_id.end()) continue;
+    const pqxx::row& row = found->second;
+    job.state = text(row, 1);
+    if (!row[2].is_null()) job.units = integer(row, 2);
+    job.waits_for = text(row, 3);
+  }
   return jobs;
 }
 
 Result<CancelAnswer> PostgresClient::cancel(JobId id) {
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
-                         run(kCancelJob, Params().add(static_cast<int64_t>(id))));
+                         run(client_sql::kCancelJob, Params().add(static_cast<int64_t>(id))));
   const std::string word = text(rows[0], 0);
   if (word == "cancelled") return CancelAnswer::cancelled;
   if (word == "cancel_requested") return CancelAnswer::cancel_requested;
@@ -334,7 +286,7 @@ Result<std::vector<RequeuedJob>> PostgresClient::requeue(const RequeueRequest& r
       .add(request.error_code)
       .add(encode_text(request.model))
       .add(int64_t{request.limit});
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kRequeueJobs, params));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(client_sql::kRequeueJobs, params));
   std::vector<RequeuedJob> requeued;
   for (const auto& row : rows) {
     requeued.push_back({static_cast<JobId>(integer(row, 0)), static_cast<JobId>(integer(row, 1)),
@@ -352,7 +304,7 @@ Result<FetchAnswer> PostgresClient::fetch_now(const std::string& mailbox_key,
       .add(static_cast<int64_t>(after_sequence))
       .add(int64_t{limit})
       .add(encode_text(tenant_));
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kFetchPage, params));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(client_sql::kFetchPage, params));
   FetchAnswer answer;
   answer.next_sequence = after_sequence;
   for (const auto& row : rows) {
@@ -367,7 +319,7 @@ Result<FetchAnswer> PostgresClient::fetch_now(const std::string& mailbox_key,
 void PostgresClient::listen_for_results(const std::string& mailbox_key) {
   listened_for_ = " " + encode_text(mailbox_key);
   if (listening_) return;
-  const auto told = run(kResultsAreTold, {});
+  const auto told = run(client_sql::kResultsAreTold, {});
   if (!told.ok() || told->empty() || text((*told)[0], 0) != "t") return;
   // The payload is tenant, space, key. A wrong guess costs one look in vain.
   const auto hear = [this](const std::string& payload) {
@@ -409,9 +361,9 @@ Result<FetchAnswer> PostgresClient::fetch(const std::string& mailbox_key, uint64
 
 Status PostgresClient::take(const std::string& mailbox_key, int32_t limit,
                             const std::function<Status(const std::vector<Message>&)>& keep) {
-  PARKD_RETURN_IF_ERROR(run(kBegin, {}).status());
+  PARKD_RETURN_IF_ERROR(run(client_sql::kBegin, {}).status());
   const auto taken =
-      run(kTakeOldest,
+      run(client_sql::kTakeOldest,
           Params().add(encode_text(mailbox_key)).add(int64_t{limit}).add(encode_text(tenant_)));
   Status status = taken.status();
   if (status.ok()) {
@@ -420,7 +372,7 @@ Status PostgresClient::take(const std::string& mailbox_key, int32_t limit,
     status = keep(messages);
   }
   if (status.ok() && connection_.connected()) {
-    const auto committed = connection_.run_alone(kCommit, {});
+    const auto committed = connection_.run_alone(client_sql::kCommit, {});
     return committed.ok() ? Status() : explain(committed.status());
   }
   connection_.close();  // and the messages stay
@@ -436,13 +388,14 @@ Result<Batch> PostgresClient::open_batch(const BatchSpec& spec) {
   spec.name.empty() ? params.add_null() : params.add(encode_text(spec.name));
   spec.retention ? params.add(spec.retention->count()) : params.add_null();
   spec.idempotency_key.empty() ? params.add_null() : params.add(encode_text(spec.idempotency_key));
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kOpenBatch, params));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(client_sql::kOpenBatch, params));
   return batch(text(rows[0], 0));
 }
 
 Result<Batch> PostgresClient::batch(const std::string& id) {
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
-                         run(kBatch, Params().add(encode_text(id)).add(encode_text(tenant_))));
+  PARKD_ASSIGN_OR_RETURN(
+      const pqxx::result rows,
+      run(client_sql::kBatch, Params().add(encode_text(id)).add(encode_text(tenant_))));
   if (rows.empty()) return no_such_batch(id);
   const pqxx::row row = rows[0];
   Batch batch;
@@ -463,27 +416,28 @@ Result<Batch> PostgresClient::batch(const std::string& id) {
   batch.spec.deadline = time_at(row, 14);
   if (!row[15].is_null()) batch.spec.retention = std::chrono::seconds(integer(row, 15));
   batch.spec.metadata = text(row, 16);
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result live, run(kLiveMembers, Params().add(encode_text(id))));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result live,
+                         run(client_sql::kLiveMembers, Params().add(encode_text(id))));
   batch.live = LiveMembers{integer(live[0], 0), integer(live[0], 1), integer(live[0], 2)};
   return batch;
 }
 
 Result<Batch> PostgresClient::seal_batch(const std::string& id) {
   PARKD_RETURN_IF_ERROR(batch(id).status());  // with not_found for another tenant's
-  PARKD_RETURN_IF_ERROR(run(kSealBatch, Params().add(encode_text(id))).status());
+  PARKD_RETURN_IF_ERROR(run(client_sql::kSealBatch, Params().add(encode_text(id))).status());
   return batch(id);
 }
 
 Result<Batch> PostgresClient::cancel_batch(const std::string& id) {
   PARKD_RETURN_IF_ERROR(batch(id).status());
-  PARKD_RETURN_IF_ERROR(run(kCancelBatch, Params().add(encode_text(id))).status());
+  PARKD_RETURN_IF_ERROR(run(client_sql::kCancelBatch, Params().add(encode_text(id))).status());
   return batch(id);
 }
 
 // --- models
 
 Result<std::vector<PostgresClient::Model>> PostgresClient::models() {
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kModels, {}));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(client_sql::kModels, {}));
   std::vector<Model> models;
   for (const auto& row : rows) {
     models.push_back({text(row, 0), text(row, 1), integer(row, 2), integer(row, 3) != 0});
@@ -494,7 +448,7 @@ Result<std::vector<PostgresClient::Model>> PostgresClient::models() {
 Result<bool> PostgresClient::register_model(const Model& model) {
   Params params;
   params.add(encode_text(model.name)).add(model.content_hash).add(model.context_tokens);
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(kRegisterModel, params));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(client_sql::kRegisterModel, params));
   return text(rows[0], 0) == "t";
 }
 

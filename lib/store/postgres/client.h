@@ -75,6 +75,7 @@ class PostgresClient {
  private:
   Status open();
   Result<pqxx::result> run(const Statement& statement, const Params& params);
+  Result<std::vector<LiveJob>> live_jobs(const Statement& statement, const Params& params);
   Status explain(const Status& status) const;
   Result<size_t> first_refused(const std::vector<std::string>& jobs);
   Status fill_in_model(std::vector<JobSpec>& jobs);

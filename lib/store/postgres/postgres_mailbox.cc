@@ -6,6 +6,7 @@
 #include "lib/base/text.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/migrator.h"
+#include "lib/store/postgres/outbox_statements.h"
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
 #include "lib/store/postgres/statements.h"
@@ -14,42 +15,6 @@
 
 namespace parkd {
 namespace {
-
-// PARKD_MESSAGE_COLUMNS with the names the embedded store gave.
-#define PARKD_ORIGIN_COLUMNS                                                                \
-  "origin_sequence, origin_job, run_lease, parkd.us_v1(created_at), "                       \
-  "parkd.us_v1(finished_at), parkd.us_v1(expires_at), queue_us, run_us, units, "            \
-  "prompt_tokens, completion_tokens, status_code, attempts, outcome, tenant, mailbox_key, " \
-  "model, custom_id, batch_id, error_code, error_message, error_param, metadata, body"
-
-// outboxes_pkey
-constexpr Statement kOpenOutbox{"open_outbox",
-                                "SELECT parkd.open_outbox_v1($1::uuid, $2, $3::uuid, $4, $5, "
-                                "parkd.from_us_v1($6))"};
-// outboxes_pkey
-constexpr Statement kDeliver{
-    "deliver",
-    "SELECT parkd.deliver_v1($1::uuid, $2::uuid, $3::bigint[], $4::bigint[], $5::bigint[], "
-    "$6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], "
-    "$12::int[], $13::int[], $14::int[], $15::int[], $16::text[], $17::text[], $18::text[], "
-    "$19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::text[], $25::text[], "
-    "$26::text[], parkd.from_us_v1($27))"};
-constexpr Statement kEnsureDeliveryPartitions{
-    "ensure_delivery_partitions",
-    "SELECT parkd.ensure_delivery_partitions_v1($1::bigint[], $2::bigint[], "
-    "parkd.from_us_v1($3))"};
-// mailbox_origin
-constexpr Statement kFetchOrigin{
-    "fetch_origin", "SELECT " PARKD_ORIGIN_COLUMNS
-                    " FROM parkd.fetch_origin_v1($1::uuid, $2, $3, $4, $5, parkd.from_us_v1($6)) "
-                    "ORDER BY origin_sequence"};
-// mailbox_origin
-constexpr Statement kTakeOrigin{"take_origin",
-                                "SELECT " PARKD_ORIGIN_COLUMNS
-                                " FROM parkd.take_origin_v1($1::uuid, $2, $3, $4::bigint[], "
-                                "parkd.from_us_v1($5)) ORDER BY origin_sequence"};
-constexpr Statement kCountMessages{"count_messages",
-                                   "SELECT parkd.count_messages_v1(parkd.from_us_v1($1))"};
 
 constexpr char kNoPartition[] = "23514";  // check_violation: no partition of relation found for row
 
@@ -115,7 +80,8 @@ Result<uint64_t> PostgresMailbox::announce(uint64_t last_sequence) {
       .add(to_bigint(last_sequence))
       .add(host_)
       .add(database_now());
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection_->run(kOpenOutbox, params));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
+                         connection_->run(outbox_sql::kOpenOutbox, params));
   if (rows.size() != 1) return internal_error("open_outbox answered no row");
   return static_cast<uint64_t>(integer(rows[0], 0));
 }
@@ -166,12 +132,12 @@ Status PostgresMailbox::send(const std::vector<Message>& messages, Wrapped wrapp
     params.add(array->take());
   }
   params.add(database_now());
-  Status sent = connection_->run(kDeliver, params).status();
+  Status sent = connection_->run(outbox_sql::kDeliver, params).status();
   if (!sent.ok() && connection_->sqlstate() == kNoPartition) {
     Params which;
     which.add(finished_us).add(expires_us).add(database_now());
-    PARKD_RETURN_IF_ERROR(connection_->run(kEnsureDeliveryPartitions, which).status());
-    sent = connection_->run(kDeliver, params).status();
+    PARKD_RETURN_IF_ERROR(connection_->run(outbox_sql::kEnsureDeliveryPartitions, which).status());
+    sent = connection_->run(outbox_sql::kDeliver, params).status();
   }
   return sent;
 }
@@ -217,7 +183,8 @@ Result<std::vector<Message>> PostgresMailbox::fetch(const FetchRequest& request,
       .add(to_bigint(request.after_sequence))
       .add(int64_t{std::max(request.limit, 0)})
       .add(to_unix_us(now));
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection_->run(kFetchOrigin, params));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
+                         connection_->run(outbox_sql::kFetchOrigin, params));
   return parse_messages(rows);
 }
 
@@ -242,7 +209,8 @@ Result<std::vector<Message>> PostgresMailbox::take(const std::string& tenant,
       .add(encode_text(mailbox_key))
       .add(wanted.take())
       .add(to_unix_us(now));
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection_->run(kTakeOrigin, params));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
+                         connection_->run(outbox_sql::kTakeOrigin, params));
   return parse_messages(rows);
 }
 
@@ -251,7 +219,8 @@ Result<std::vector<Message>> PostgresMailbox::take(const std::string& tenant,
 Result<int64_t> PostgresMailbox::count() {
   Params params;
   params.add(database_now());
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection_->run(kCountMessages, params));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
+                         connection_->run(outbox_sql::kCountMessages, params));
   return integer(rows[0], 0);
 }
 

@@ -28,7 +28,7 @@ inline constexpr Statement kRegister{
     "register",
     "SELECT daemon_id, fence_epoch, parkd.us_v1(clock_timestamp()) FROM "
     "parkd.register_v1($1, $2, $3, make_interval(secs => $4), parkd.from_us_v1($5))"};
-// daemons_pkey, jobs_claimed. At least one row, with the time.
+// daemons_pkey, jobs_cancelled. At least one row, with the time.
 inline constexpr Statement kHeartbeat{
     "heartbeat",
     "SELECT c.now_us, h.job_id, h.run_lease FROM "
@@ -134,13 +134,11 @@ inline constexpr Statement kGetBatch{
               "parkd.now_v1($3)) AS queued, count(*) FILTER (WHERE j.state = 'claimed') AS claimed FROM "
               "parkd.jobs j WHERE j.batch_id = b.id AND j.tenant = b.tenant) l WHERE b.id = $1 AND "
               "($2 = '' OR b.tenant = $2)"};
-// batches_newest
+// batches_newest, batches_of_tenant
 inline constexpr Statement kListBatches{
     "list_batches",
     "SELECT " PARKD_BATCH_COLUMNS(
-        "b.") " FROM parkd.batches b WHERE ($1::text IS NULL OR b.tenant = $1) AND ($2 = '' OR "
-              "(b.created_at, b.id) < (SELECT x.created_at, x.id FROM parkd.batches x WHERE x.id = "
-              "$2)) ORDER BY b.created_at DESC, b.id DESC LIMIT $3"};
+        "b.") " FROM parkd.list_batches_v1($1, $2, $3) b ORDER BY b.created_at DESC, b.id DESC"};
 
 // jobs_pkey
 inline constexpr Statement kGetJob{"get_job",
@@ -158,13 +156,10 @@ inline constexpr Statement kGetHistory{
     "completion_tokens, parkd.us_v1(created_at), parkd.us_v1(finished_at) FROM parkd.history "
     "WHERE job_id = $2 AND ($3 = '' OR tenant = $3) AND expires_at + make_interval(secs => $4) > "
     "coalesce(parkd.from_us_v1($1), clock_timestamp())"};
-// jobs_pkey
+// jobs_pkey; jobs_claimed
 inline constexpr Statement kList{
-    "list",
-    "SELECT " PARKD_JOB_COLUMNS
-    " FROM parkd.jobs WHERE id > $2 AND ($3::text IS NULL OR tenant = $3) AND ($4::text IS NULL "
-    "OR model = $4) AND ($5::text IS NULL OR CASE WHEN state = 'scheduled' AND run_at <= "
-    "parkd.from_us_v1($1) THEN 'queued' ELSE state::text END = $5) ORDER BY id LIMIT $6"};
+    "list", "SELECT " PARKD_JOB_COLUMNS
+            " FROM parkd.list_v1($2, $3, $4, $5, $6, parkd.from_us_v1($1)) ORDER BY id"};
 // mailbox_key
 inline constexpr Statement kFetch{
     "fetch", "SELECT " PARKD_MESSAGE_COLUMNS
@@ -209,12 +204,13 @@ inline constexpr Statement kVacuumIdempotency{
 inline constexpr Statement kSampleDepth{
     "sample_depth",
     "SELECT parkd.sample_depth_v1(parkd.from_us_v1($1), make_interval(secs => $2))"};
+// At least one row, with the messages. MATERIALIZED: they are counted once, not for each model.
 inline constexpr Statement kDepths{
     "depths",
-    "SELECT model, scheduled, queued, claimed, parkd.us_v1(oldest_created_at), "
-    "parkd.count_messages_v1(parkd.from_us_v1($1)) FROM parkd.depth_samples "
-    "WHERE scheduled + queued + claimed > 0 UNION ALL "
-    "SELECT NULL, 0, 0, 0, NULL, parkd.count_messages_v1(parkd.from_us_v1($1)) ORDER BY 1"};
+    "WITH c AS MATERIALIZED (SELECT parkd.count_messages_v1(parkd.from_us_v1($1)) AS messages) "
+    "SELECT d.model, d.scheduled, d.queued, d.claimed, parkd.us_v1(d.oldest_created_at), "
+    "c.messages FROM c LEFT JOIN parkd.depth_samples d ON d.scheduled + d.queued + d.claimed > 0 "
+    "ORDER BY 1"};
 // jobs_queue, jobs_critical, jobs_scheduled
 inline constexpr Statement kWaitingSingles{"waiting_singles",
                                            "SELECT parkd.waiting_singles_v1($1, $2)"};

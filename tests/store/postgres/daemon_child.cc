@@ -1,6 +1,6 @@
 // A daemon without a model, for the fault tests: a store with an executor that waits a moment and
-// answers with the job's custom_id. Claims when the store says that there is work, as the
-// dispatcher does, and not otherwise. Runs until it is killed.
+// answers with the job's custom_id, or does what its last letter says. Claims when the store says
+// that there is work, as the dispatcher does, and not otherwise. Runs until it is killed.
 //   postgres_daemon_child DSN JOURNAL TTL_MS
 // The journal: "already N", "lease_lost N" (answers of a finish), "ownership_lost".
 #include <signal.h>
@@ -9,8 +9,9 @@
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
-#include <deque>
+#include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "lib/base/text.h"
@@ -26,13 +27,33 @@ using std::chrono::steady_clock;
 constexpr int kInFlightMax = 64;
 constexpr int kClaimMax = 16;
 
-parkd::FinishItem finished(const parkd::Job& job) {
+// What its custom_id asks for (fault_oracle.h), unless it was cancelled.
+parkd::FinishItem finished(const parkd::Job& job, bool cancelled) {
   parkd::FinishItem item{job.id, job.lease, {}};
-  item.ending.body = R"({"choices":[{"message":{"content":")" + job.spec.custom_id +
-                     R"("},"finish_reason":"stop"}]})";
-  item.ending.prompt_tokens = 1;
-  item.ending.completion_tokens = 1;
+  parkd::Ending& ending = item.ending;
+  if (cancelled) {
+    ending.outcome = parkd::Outcome::cancelled;
+    ending.error_code = "cancelled";
+    ending.status_code = 499;
+  } else if (job.spec.custom_id.back() == 'f' && job.requeued_from == 0) {
+    ending.outcome = parkd::Outcome::failed;
+    ending.error_code = "run_timeout";
+    ending.status_code = 500;
+  } else {
+    ending.body = R"({"choices":[{"message":{"content":")" + job.spec.custom_id +
+                  R"("},"finish_reason":"stop"}]})";
+    ending.prompt_tokens = 1;
+    ending.completion_tokens = 1;
+  }
   return item;
+}
+
+bool fails_an_attempt(const parkd::Job& job) {
+  return job.spec.custom_id.back() == 'r' && job.attempts == 0;
+}
+
+bool is_slow(const parkd::Job& job) {
+  return job.spec.custom_id.back() == 's';
 }
 
 class Executor {
@@ -44,8 +65,9 @@ class Executor {
   void ownership_lost() {
     journal_.write("ownership_lost");
     const std::lock_guard lock(mutex_);
-    n_in_flight_ -= n_running();
+    n_in_flight_ -= static_cast<int>(running_.size());
     running_.clear();
+    cancelled_.clear();
     ask_at_ = steady_clock::now();
     woken_.notify_all();
   }
@@ -53,6 +75,10 @@ class Executor {
   void run(parkd::JobStore& store) {
     parkd::StoreObserver observer;
     observer.work_available = [this](const std::string&) { ask_again(milliseconds(0)); };
+    observer.cancel_requested = [this](parkd::JobId id, parkd::RunLease) {
+      const std::lock_guard lock(mutex_);
+      cancelled_.insert(id);
+    };
     store.set_observer(std::move(observer));
     for (;;) {
       std::unique_lock lock(mutex_);
@@ -63,8 +89,8 @@ class Executor {
         store.purge([](const parkd::Result<parkd::PurgeAnswer>&) {});
         continue;
       }
-      if (!running_.empty() && now >= running_.front().due) {
-        finish_first(store, lock);
+      if (!running_.empty() && now >= running_.begin()->first) {
+        end_due(store, now, lock);
         continue;
       }
       if (!claiming_ && now >= ask_at_ && n_in_flight_ + kClaimMax <= kInFlightMax) {
@@ -76,24 +102,13 @@ class Executor {
         continue;
       }
       auto wake = next_purge_;
-      if (!running_.empty()) wake = std::min(wake, running_.front().due);
+      if (!running_.empty()) wake = std::min(wake, running_.begin()->first);
       if (!claiming_ && n_in_flight_ + kClaimMax <= kInFlightMax) wake = std::min(wake, ask_at_);
       woken_.wait_until(lock, wake);
     }
   }
 
  private:
-  struct Batch {
-    steady_clock::time_point due;
-    std::vector<parkd::Job> jobs;
-  };
-
-  int n_running() const {
-    size_t n = 0;
-    for (const Batch& batch : running_) n += batch.jobs.size();
-    return static_cast<int>(n);
-  }
-
   void ask_again(milliseconds delay) {
     const std::lock_guard lock(mutex_);
     ask_at_ = std::min(ask_at_, steady_clock::now() + delay);
@@ -110,22 +125,40 @@ class Executor {
       if (jobs->size() == kClaimMax) ask_at_ = now;
       n_in_flight_ += static_cast<int>(jobs->size());
       const auto due = now + milliseconds(parkd::random_u64() % 20);
-      running_.push_back(
-          {running_.empty() ? due : std::max(due, running_.back().due), std::move(jobs).value()});
+      for (parkd::Job& job : *jobs) {
+        running_.emplace(due + milliseconds(is_slow(job) ? 150 : 0), std::move(job));
+      }
     }
     woken_.notify_all();
   }
 
-  void finish_first(parkd::JobStore& store, std::unique_lock<std::mutex>& lock) {
-    std::vector<parkd::FinishItem> items;
-    for (const parkd::Job& job : running_.front().jobs) items.push_back(finished(job));
-    running_.pop_front();
+  void end_due(parkd::JobStore& store, steady_clock::time_point now,
+               std::unique_lock<std::mutex>& lock) {
+    std::vector<parkd::FinishItem> ends;
+    std::vector<parkd::ReleaseItem> failed;
+    while (!running_.empty() && now >= running_.begin()->first) {
+      const parkd::Job& job = running_.begin()->second;
+      const bool cancelled = cancelled_.erase(job.id) != 0;
+      if (!cancelled && fails_an_attempt(job)) {
+        failed.push_back({job.id, job.lease, true, std::nullopt});
+      } else {
+        ends.push_back(finished(job, cancelled));
+      }
+      running_.erase(running_.begin());
+    }
     lock.unlock();
-    const int n = static_cast<int>(items.size());
-    store.finish(std::move(items),
-                 [this, n](const parkd::Result<std::vector<parkd::FinishAnswer>>& answers) {
-                   ended(n, answers);
-                 });
+    if (const int n = static_cast<int>(ends.size()); n > 0) {
+      store.finish(std::move(ends),
+                   [this, n](const parkd::Result<std::vector<parkd::FinishAnswer>>& answers) {
+                     ended(n, answers);
+                   });
+    }
+    if (const int n = static_cast<int>(failed.size()); n > 0) {
+      store.release(std::move(failed),
+                    [this, n](const parkd::Result<std::vector<parkd::ReleaseAnswer>>&) {
+                      ended(n, std::vector<parkd::FinishAnswer>());
+                    });
+    }
   }
 
   void ended(int n, const parkd::Result<std::vector<parkd::FinishAnswer>>& answers) {
@@ -147,8 +180,9 @@ class Executor {
   parkd::Journal journal_;
   std::mutex mutex_;  // guards all below
   std::condition_variable woken_;
-  std::deque<Batch> running_;
-  int n_in_flight_ = 0;  // running_ and finishes that are not answered
+  std::multimap<steady_clock::time_point, parkd::Job> running_;  // by when they end
+  std::set<parkd::JobId> cancelled_;  // asked for, of running_ or of earlier ones
+  int n_in_flight_ = 0;               // running_ and finishes that are not answered
   bool claiming_ = false;
   steady_clock::time_point ask_at_ = steady_clock::now();
   steady_clock::time_point next_purge_ = steady_clock::now();

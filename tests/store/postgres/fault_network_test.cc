@@ -95,11 +95,25 @@ void submitters_were_left_in_doubt(Network& network) {
   EXPECT_GT(network.world.check().in_doubt, 0u);
 }
 
+// The verbs of the users, on each side of the commit.
+void cut_users(Network& network) {
+  for (const char* verb : {"take", "COMMIT", "cancel", "requeue", "cancel_batch", "seal_batch"}) {
+    cut(network, verb, static_cast<Cut>(network.world.random()() % 3), 1);
+  }
+}
+
+void everything_happened(Network& network) {
+  network.world.expect_users_did_everything();
+}
+
+enum class Load { submits, everything };
+
 struct Fault {
   const char* name;
   void (*inject)(Network&);
   int rounds;
   void (*expect)(Network&);
+  Load load = Load::submits;
 };
 
 constexpr Fault kFaults[] = {
@@ -114,6 +128,8 @@ constexpr Fault kFaults[] = {
     {"commit_cut", cut_commit, 5, submitters_were_left_in_doubt},
     {"heartbeat_cut", cut_heartbeat, 2, nothing_more},
     {"anything_cut", cut_anything, 20, nothing_more},
+    {"everything_and_its_verbs_cut", cut_users, 3, everything_happened, Load::everything},
+    {"everything_and_reset", reset, 15, everything_happened, Load::everything},
 };
 
 class PostgresNetwork : public testing::Test {
@@ -128,6 +144,7 @@ TEST_P(PostgresNetworkFault, loses_nothing_and_doubles_nothing) {
   const Fault& fault = GetParam();
   World::Options options;
   options.daemon_dsn = options.submit_dsn = proxy_.dsn(database_.name());
+  if (fault.load == Load::everything) options.with_users();
   World world(database_, options);
   Network network{world, proxy_};
   SCOPED_TRACE("seed " + std::to_string(world.seed()));

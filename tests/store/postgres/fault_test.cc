@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <algorithm>
+#include <iterator>
 
 #include "tests/store/postgres/fault_world.h"
 
@@ -130,7 +130,13 @@ void the_epoch_rose(World& world) {
   EXPECT_GT(world.database().number("SELECT epoch FROM parkd.fence"), 1);
 }
 
+void everything_happened(World& world) {
+  world.expect_users_did_everything();
+}
+
 void nothing_more(World&) {}
+
+enum class Load { submits, everything };
 
 struct Fault {
   const char* name;
@@ -139,6 +145,7 @@ struct Fault {
   int pause_ms_max;  // between rounds, by chance
   void (*expect)(World&);
   milliseconds ttl = kTtl;
+  Load load = Load::submits;
 };
 
 constexpr Fault kFaults[] = {
@@ -157,6 +164,14 @@ constexpr Fault kFaults[] = {
     {"xmin_pinned", pin_xmin, 1, 300, nothing_more},
     {"notifications_lost", drop_notifications, 3, 300, nobody_lost_its_registration, kLongTtl},
     {"clocks_jump", jump_the_clocks, 10, 300, nobody_lost_its_registration, kLongTtl},
+    {"everything_and_SIGKILL_of_a_daemon", kill_a_daemon, 12, 400, everything_happened, kTtl,
+     Load::everything},
+    {"everything_and_SIGKILL_of_a_submitter", kill_a_submitter, 12, 300, everything_happened, kTtl,
+     Load::everything},
+    {"everything_and_all_sessions_terminated", terminate_every_session, 15, 300,
+     everything_happened, kTtl, Load::everything},
+    {"everything_and_immediate_restart", crash_the_server, 3, 1500, everything_happened, kTtl,
+     Load::everything},
 };
 
 class PostgresFaults : public testing::Test {
@@ -176,6 +191,7 @@ TEST_P(PostgresFault, loses_nothing_and_doubles_nothing) {
   const Fault& fault = GetParam();
   World::Options options;
   options.daemon_ttl = fault.ttl;
+  if (fault.load == Load::everything) options.with_users();
   World world(database_, options);
   SCOPED_TRACE("seed " + std::to_string(world.seed()));
   ASSERT_TRUE(world.progress(50)) << "no load";
@@ -208,35 +224,6 @@ TEST_F(PostgresFaults, of_any_kind_at_any_time) {
     world.run_for(milliseconds(world.random()() % 200));
   }
   world.report("of_any_kind", rounds, world.settle());
-}
-
-TEST_F(PostgresFaults, the_oracle_sees_what_is_lost_doubled_rolled_back_or_of_nobody) {
-  const std::filesystem::path dir =
-      std::filesystem::temp_directory_path() / ("parkd-oracle-" + database_.name());
-  std::filesystem::create_directory(dir);
-  const Journal journal((dir / "host.submitted").string());
-  for (const char* line : {"try kept", "ack kept", "try lost", "ack lost", "try twice", "ack twice",
-                           "try back", "never back", "try unknown", "refused bad why"}) {
-    journal.write(line);
-  }
-  database_.run("SELECT parkd.register_model_v1('m', '', 8192)");
-  database_.run(
-      "INSERT INTO parkd.jobs (model, body, custom_id) VALUES ('m', '{}', 'kept'), ('m', '{}', "
-      "'twice'), ('m', '{}', 'twice'), ('m', '{}', 'back'), ('m', '{}', 'foreign')");
-  std::vector<std::string> findings;
-  const auto session = database_.connect();
-  const Oracle::Tally tally = Oracle(dir).look(*session, findings);
-  std::filesystem::remove_all(dir);
-  EXPECT_EQ(tally.acknowledged, 3u);
-  EXPECT_EQ(tally.in_doubt, 1u);
-  EXPECT_EQ(tally.lost, 1u);
-  EXPECT_EQ(tally.doubled, 1u);
-  for (const char* finding :
-       {"lost was acknowledged and is lost", "twice has 0 messages and 2 live rows",
-        "back was rolled back and is there", "foreign is there and nobody submitted it",
-        "refused bad why"}) {
-    EXPECT_NE(std::find(findings.begin(), findings.end(), finding), findings.end()) << finding;
-  }
 }
 
 TEST_F(PostgresFaults, a_server_that_acknowledges_before_it_syncs_is_refused) {

@@ -35,20 +35,22 @@ constexpr Check kAlways[] = {
     {"jobs with a message and a live row, or two messages",
      "SELECT count(*) FROM (SELECT id FROM (SELECT job_id AS id FROM parkd.mailbox UNION ALL "
      "SELECT id FROM parkd.jobs) x GROUP BY id HAVING count(*) > 1) y"},
-    {"messages without their history row of the same lease, or the reverse",
-     "SELECT count(*) FROM parkd.mailbox m FULL JOIN parkd.history h ON h.job_id = m.job_id AND "
-     "h.run_lease = m.run_lease AND h.sequence = m.sequence WHERE m.job_id IS NULL OR h.job_id IS "
-     "NULL"},
+    {"messages without their history row of the same lease",
+     "SELECT count(*) FROM parkd.mailbox m LEFT JOIN parkd.history h ON h.job_id = m.job_id AND "
+     "h.run_lease = m.run_lease AND h.sequence = m.sequence WHERE h.job_id IS NULL"},
     {"results of another job",
-     "SELECT count(*) FROM parkd.mailbox WHERE body #>> '{choices,0,message,content}' IS DISTINCT "
-     "FROM custom_id"},
-    {"outcomes other than completed, or attempts spent: faults are nobody's fault",
-     "SELECT count(*) FROM parkd.mailbox WHERE outcome <> 'completed' OR attempts <> 0"},
+     "SELECT count(*) FROM parkd.mailbox WHERE outcome = 'completed' AND body #>> "
+     "'{choices,0,message,content}' IS DISTINCT FROM custom_id"},
     {"batches whose counters are not the number of rows",
-     "SELECT count(*) FROM parkd.batches b WHERE (b.total, b.completed, b.failed, b.cancelled) <> "
-     "((SELECT count(*) FROM parkd.jobs j WHERE j.batch_id = b.id) + (SELECT count(*) FROM "
-     "parkd.mailbox m WHERE m.batch_id = b.id), (SELECT count(*) FROM parkd.mailbox m WHERE "
-     "m.batch_id = b.id), 0, 0)"},
+     "SELECT count(*) FROM parkd.batches b CROSS JOIN LATERAL (SELECT count(*) AS n, count(*) "
+     "FILTER (WHERE outcome = 'completed') AS completed, count(*) FILTER (WHERE outcome = "
+     "'failed') AS failed, count(*) FILTER (WHERE outcome = 'cancelled') AS cancelled FROM "
+     "parkd.history WHERE batch_id = b.id) h WHERE (b.total, b.completed, b.failed, b.cancelled, "
+     "b.deadline_missed, b.quarantined) <> (h.n + (SELECT count(*) FROM parkd.jobs j WHERE "
+     "j.batch_id = b.id), h.completed, h.failed, h.cancelled, 0, 0)"},
+    {"batches that are finished and not, or the reverse",
+     "SELECT count(*) FROM parkd.batches b WHERE (b.finished_at IS NOT NULL) <> (b.sealed_at IS "
+     "NOT NULL AND NOT EXISTS (SELECT FROM parkd.jobs j WHERE j.batch_id = b.id))"},
     {"live jobs claimed by nobody, or by a daemon that never was",
      "SELECT count(*) FROM parkd.jobs j LEFT JOIN parkd.daemons d ON d.id = j.daemon_id WHERE "
      "(j.state = 'claimed') <> (d.id IS NOT NULL)"},
@@ -152,8 +154,10 @@ World::World(TestDatabase& database, Options options)
   database_.run("SELECT parkd.register_model_v1('m', '', 8192)");
   batch_ = database_.value("SELECT parkd.open_batch()");
   for (size_t i = 0; i < options_.n_daemons; ++i) start_daemon();
-  for (size_t i = 0; i < options_.n_sql_submitters; ++i) start_submitter(false);
-  for (size_t i = 0; i < options_.n_keyed_submitters; ++i) start_submitter(true);
+  for (size_t i = 0; i < options_.n_sql_submitters; ++i) start_submitter("sql");
+  for (size_t i = 0; i < options_.n_keyed_submitters; ++i) start_submitter("keyed");
+  for (size_t i = 0; i < options_.n_sql_users; ++i) start_submitter("user_sql");
+  for (size_t i = 0; i < options_.n_verb_users; ++i) start_submitter("user_verbs");
 }
 
 World::~World() {
@@ -184,20 +188,22 @@ void World::start_daemon() {
       path(name + ".log")));
 }
 
-void World::start_submitter(bool keyed) {
-  const std::string name = (keyed ? "keyed" : "sql") + std::to_string(n_names_++);
+void World::start_submitter(const std::string& kind) {
+  const std::string name = kind + std::to_string(n_names_++);
+  const bool is_user = kind.rfind("user", 0) == 0;
   submitters_.push_back(std::make_unique<Child>(
-      std::vector<std::string>{PARKD_FAULT_SUBMITTER,
+      std::vector<std::string>{is_user ? PARKD_FAULT_USER : PARKD_FAULT_SUBMITTER,
                                options_.submit_dsn.empty() ? database_.dsn() : options_.submit_dsn,
-                               path(name + ".submitted"), name, keyed ? "keyed" : "sql", batch_},
+                               path(name + ".submitted"), name, kind,
+                               options_.into_a_batch ? batch_ : ""},
       path(name + ".log")));
 }
 
 void World::replace_a_submitter() {
   const size_t which = random_() % submitters_.size();
-  const bool keyed = submitters_[which]->command()[4] == "keyed";
+  const std::string kind = submitters_[which]->command()[4];
   submitters_.erase(submitters_.begin() + static_cast<std::ptrdiff_t>(which));
-  start_submitter(keyed);
+  start_submitter(kind);
 }
 
 void World::run_for(milliseconds time) const {
@@ -205,20 +211,20 @@ void World::run_for(milliseconds time) const {
 }
 
 bool World::progress(int64_t n, seconds limit) {
-  const auto messages = [&] { return database_.number("SELECT count(*) FROM parkd.mailbox"); };
+  const auto finished = [&] { return database_.number("SELECT count(*) FROM parkd.history"); };
   const auto submitted = [&] {
     return database_.number(
-        "SELECT (SELECT count(*) FROM parkd.mailbox) + count(*) FROM "
+        "SELECT (SELECT count(*) FROM parkd.history) + count(*) FROM "
         "parkd.jobs");
   };
-  int64_t messages_then = -1;
+  int64_t finished_then = -1;
   int64_t submitted_then = 0;
   return eventually(limit, [&] {
-    if (messages_then < 0) {
+    if (finished_then < 0) {
       submitted_then = submitted();
-      messages_then = messages();
+      finished_then = finished();
     }
-    return messages() >= messages_then + n && submitted() >= submitted_then + n;
+    return finished() >= finished_then + n && submitted() >= submitted_then + n;
   });
 }
 
@@ -264,9 +270,19 @@ Oracle::Tally World::settle(seconds limit) {
   }
   const std::string finished =
       "SELECT count(*) FROM parkd.batches WHERE sealed_at IS NULL OR finished_at IS NULL";
-  database_.run("SELECT parkd.seal_batch('" + batch_ + "')");
+  database_.run("SELECT parkd.seal_batch(id) FROM parkd.batches");
   EXPECT_EQ(database_.number(finished), 0) << "a sealed batch without live jobs is finished";
   return check();
+}
+
+void World::expect_users_did_everything() {
+  constexpr size_t kEnough = 5;
+  EXPECT_TRUE(eventually(seconds(60), [&] {
+    std::vector<std::string> ignored;  // check() looks at them
+    const auto session = database_.connect();
+    const Oracle::Tally tally = oracle_.look(*session, ignored);
+    return std::min({tally.cancelled, tally.failed, tally.taken, tally.requeued}) >= kEnough;
+  })) << "the users do not go on";
 }
 
 int64_t World::reported(const std::string& word) const {
@@ -289,11 +305,12 @@ int64_t World::reported(const std::string& word) const {
 void World::report(const std::string& fault, int times, const Oracle::Tally& tally) const {
   const double spent = std::chrono::duration<double>(steady_clock::now() - began_).count();
   std::printf(
-      "FAULT %-38s times %3d | acked %6zu in doubt %4zu messages %6zu | doubles %zu lost %zu | "
-      "finishes found done %4lld refused %4lld ownership lost %3lld | %5.1f s, seed %u\n",
-      fault.c_str(), times, tally.acknowledged, tally.in_doubt, tally.messages, tally.doubled,
-      tally.lost, static_cast<long long>(reported("already")),
-      static_cast<long long>(reported("lease_lost")),
+      "FAULT %-38s times %3d | acked %6zu in doubt %4zu messages %6zu taken %5zu failed %4zu "
+      "cancelled %4zu requeued %4zu | doubles %zu lost %zu | finishes found done %4lld refused "
+      "%4lld ownership lost %3lld | %5.1f s, seed %u\n",
+      fault.c_str(), times, tally.acknowledged, tally.in_doubt, tally.messages, tally.taken,
+      tally.failed, tally.cancelled, tally.requeued, tally.doubled, tally.lost,
+      static_cast<long long>(reported("already")), static_cast<long long>(reported("lease_lost")),
       static_cast<long long>(reported("ownership_lost")), spent, seed_);
   std::fflush(stdout);
 }

@@ -47,9 +47,15 @@ class World {
     size_t n_daemons = 3;
     size_t n_sql_submitters = 2;
     size_t n_keyed_submitters = 1;
-    std::string daemon_dsn;  // empty: straight to the database
+    size_t n_sql_users = 0;  // who also cancel, take, requeue and have batches (fault_user.cc)
+    size_t n_verb_users = 0;
+    bool into_a_batch = true;  // half of what is submitted by SQL
+    std::string daemon_dsn;    // empty: straight to the database
     std::string submit_dsn;
     std::chrono::milliseconds daemon_ttl{2000};
+
+    // Of each kind one.
+    void with_users() { n_sql_submitters = n_sql_users = n_verb_users = 1; }
   };
 
   World(TestDatabase& database, Options options);
@@ -70,12 +76,16 @@ class World {
   // then.
   bool progress(int64_t n, std::chrono::seconds limit = std::chrono::seconds(60));
 
-  // What holds at any moment, under load: the oracle's count, batch counters = rows, history =
-  // mailbox, results of their own jobs, nobody punished for a fault. Adds gtest failures.
+  // What holds at any moment, under load: the oracle's count, batch counters = rows, each message
+  // with its history, results of their own jobs. Adds gtest failures.
   Oracle::Tally check();
   // Stops the submitters, waits until nothing is left to do, checks that nothing leaked, checks
   // again. Adds gtest failures.
   Oracle::Tally settle(std::chrono::seconds limit = std::chrono::seconds(90));
+
+  // Waits until users (with_users) have cancelled, failed, taken and requeued something. Adds a
+  // gtest failure when they do not.
+  void expect_users_did_everything();
 
   // Lines of the daemons' journals that begin with `word`, the numbers behind it summed up.
   int64_t reported(const std::string& word) const;
@@ -84,7 +94,7 @@ class World {
 
  private:
   void start_daemon();
-  void start_submitter(bool keyed);
+  void start_submitter(const std::string& kind);
   std::string path(const std::string& name) const { return (dir_ / name).string(); }
 
   TestDatabase& database_;

@@ -1,0 +1,81 @@
+// Every statement PostgresClient sends, each with the index it lives on
+// (tests/store/postgres/plan_test.cc looks at what they read).
+#pragma once
+
+#include "lib/store/postgres/connection.h"
+#include "lib/store/postgres/statements.h"
+
+namespace parkd::client_sql {
+
+// idempotency_pkey
+inline constexpr Statement kSubmitJson{
+    "client_submit", "SELECT id, mailbox_key, existed FROM parkd.submit($1::json)"};
+// jobs_pkey
+inline constexpr Statement kStillLive{"client_still_live",
+                                      "SELECT id FROM parkd.jobs WHERE id = ANY ($1::bigint[])"};
+// jobs_pkey; jobs_claimed
+inline constexpr Statement kFindJob{"client_find_job",
+                                    "SELECT " PARKD_JOB_COLUMNS
+                                    " FROM parkd.jobs WHERE id = $2 AND ($3 = '' OR tenant = $3)"};
+inline constexpr Statement kListJobs{
+    "client_list_jobs", "SELECT " PARKD_JOB_COLUMNS
+                        " FROM parkd.list_v1($2, $3, $4, $5, $6, clock_timestamp()) ORDER BY id"};
+// What daemons say of claimed jobs. By ids that are there already: parkd.live is a barrier, and a
+// join to it reads the queue once a row. jobs_pkey
+inline constexpr Statement kLiveStates{
+    "client_live_states",
+    "SELECT id, state, units, reason FROM parkd.live WHERE id = ANY ($1::bigint[])"};
+// history_job, then mailbox_key in one partition
+inline constexpr Statement kFindMessage{
+    "client_find_message",
+    "SELECT " PARKD_MESSAGE_COLUMNS
+    " FROM (SELECT p.mailbox_key AS its_key, p.tenant AS its_tenant, p.sequence AS its_sequence, "
+    "p.expires_at AS its_end FROM parkd.past p WHERE p.id = $1 AND ($2 = '' OR p.tenant = $2)) h "
+    "JOIN parkd.mailbox ON mailbox_key = its_key AND tenant = its_tenant AND sequence = "
+    "its_sequence AND expires_at = its_end AND expires_at > clock_timestamp()"};
+// history_job
+inline constexpr Statement kFindPast{
+    "client_find_past",
+    "SELECT id, tenant, custom_id, model, outcome, error_code, prompt_tokens, completion_tokens, "
+    "parkd.us_v1(created_at), parkd.us_v1(finished_at) FROM parkd.past WHERE id = $1 AND ($2 = '' "
+    "OR tenant = $2)"};
+// jobs_pkey, history_job
+inline constexpr Statement kCancelJob{"client_cancel", "SELECT parkd.cancel($1)"};
+inline constexpr Statement kRequeueJobs{"client_requeue",
+                                        "SELECT requeued_from, id, mailbox_key, existed FROM "
+                                        "parkd.requeue($1::bigint[], $2, $3, $4)"};
+// mailbox_key
+inline constexpr Statement kFetchPage{"client_fetch",
+                                      "SELECT " PARKD_MESSAGE_COLUMNS
+                                      " FROM parkd.fetch($1, $2, $3, $4) ORDER BY sequence"};
+inline constexpr Statement kTakeOldest{"client_take",
+                                       "SELECT " PARKD_MESSAGE_COLUMNS
+                                       " FROM parkd.take($1, $2, $3) ORDER BY sequence"};
+inline constexpr Statement kResultsAreTold{"client_results_are_told",
+                                           "SELECT notify_results FROM parkd.settings"};
+inline constexpr Statement kOpenBatch{
+    "client_open_batch",
+    "SELECT parkd.open_batch($1::json, parkd.from_us_v1($2), $3, make_interval(secs => $4), $5)"};
+inline constexpr Statement kSealBatch{"client_seal_batch", "SELECT parkd.seal_batch($1)"};
+inline constexpr Statement kCancelBatch{"client_cancel_batch", "SELECT parkd.cancel_batch($1)"};
+// batches_pkey
+inline constexpr Statement kBatch{
+    "client_batch",
+    "SELECT id, tenant, name, total, completed, failed, cancelled, deadline_missed, quarantined, "
+    "truncated, parkd.us_v1(created_at), parkd.us_v1(sealed_at), parkd.us_v1(cancel_at), "
+    "parkd.us_v1(finished_at), parkd.us_v1(deadline), date_part('epoch', retention)::bigint, "
+    "metadata FROM parkd.batch_status WHERE id = $1 AND ($2 = '' OR tenant = $2)"};
+// jobs_batch
+inline constexpr Statement kLiveMembers{
+    "client_live_members",
+    "SELECT count(*) FILTER (WHERE state = 'scheduled'), count(*) FILTER (WHERE state = 'queued'), "
+    "count(*) FILTER (WHERE state = 'claimed') FROM parkd.jobs WHERE batch_id = $1"};
+inline constexpr Statement kModels{"client_models",
+                                   "SELECT name, content_hash, context_tokens, (paused_at IS NOT "
+                                   "NULL)::int FROM parkd.models ORDER BY name"};
+inline constexpr Statement kRegisterModel{"client_register_model",
+                                          "SELECT parkd.register_model_v1($1, $2, $3)"};
+inline constexpr Statement kBegin{"client_begin", "BEGIN"};
+inline constexpr Statement kCommit{"client_commit", "COMMIT"};
+
+}  // namespace parkd::client_sql

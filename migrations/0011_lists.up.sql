@@ -1,0 +1,53 @@
+-- 0011: pages of jobs and of batches. Functions, as the daemon's verbs are, so that no statistics make the
+-- planner read and sort the queue for one page of it, nor give it to parallel workers.
+-- needs: 9
+
+-- Live jobs later than p_after, by id. A scheduled job whose time has come counts as queued. With the caller's
+-- rights: row-level security says what a login sees. By tenant, model or state it walks past the others; of the
+-- claimed ones there are never many. jobs_pkey; jobs_claimed.
+CREATE FUNCTION parkd.list_v1(p_after bigint, p_tenant text, p_model text, p_state text, p_limit int, p_now timestamptz)
+RETURNS SETOF parkd.jobs LANGUAGE plpgsql STABLE SECURITY INVOKER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET max_parallel_workers_per_gather = 0
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+  IF p_state = 'claimed' THEN
+    RETURN QUERY
+    SELECT j.* FROM parkd.jobs j
+     WHERE j.state = 'claimed' AND j.daemon_id IS NOT NULL AND j.id > p_after
+       AND (p_tenant IS NULL OR j.tenant = p_tenant) AND (p_model IS NULL OR j.model = p_model)
+     ORDER BY j.id + 0 LIMIT p_limit;     -- + 0: not in the order of jobs_pkey, which holds the others too
+  ELSE
+    RETURN QUERY
+    SELECT j.* FROM parkd.jobs j
+     WHERE j.id > p_after AND (p_tenant IS NULL OR j.tenant = p_tenant) AND (p_model IS NULL OR j.model = p_model)
+       AND (p_state IS NULL OR CASE WHEN j.state = 'scheduled' AND j.run_at <= p_now THEN 'queued' ELSE j.state::text END = p_state)
+     ORDER BY j.id LIMIT p_limit;
+  END IF;
+END $$;
+
+CREATE INDEX batches_of_tenant ON parkd.batches (tenant, created_at, id);
+
+-- Batches before p_after ('': from the newest on), of one tenant or of all. batches_of_tenant, batches_newest.
+CREATE FUNCTION parkd.list_batches_v1(p_tenant text, p_after text, p_limit int)
+RETURNS SETOF parkd.batches LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET max_parallel_workers_per_gather = 0
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE v_at timestamptz := 'infinity'; v_id text := '';
+BEGIN
+  IF p_after <> '' THEN
+    SELECT b.created_at, b.id INTO v_at, v_id FROM parkd.batches b WHERE b.id = p_after;
+    IF NOT FOUND THEN RETURN; END IF;
+  END IF;
+  IF p_tenant IS NULL THEN
+    RETURN QUERY SELECT b.* FROM parkd.batches b WHERE (b.created_at, b.id) < (v_at, v_id)
+                  ORDER BY b.created_at DESC, b.id DESC LIMIT p_limit;
+  ELSE
+    RETURN QUERY SELECT b.* FROM parkd.batches b WHERE b.tenant = p_tenant AND (b.created_at, b.id) < (v_at, v_id)
+                  ORDER BY b.created_at DESC, b.id DESC LIMIT p_limit;
+  END IF;
+END $$;
+
+REVOKE ALL ON FUNCTION parkd.list_v1(bigint, text, text, text, int, timestamptz), parkd.list_batches_v1(text, text, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION parkd.list_v1(bigint, text, text, text, int, timestamptz)
+  TO parkd_submitter, parkd_reader, parkd_daemon, parkd_admin;
+GRANT EXECUTE ON FUNCTION parkd.list_batches_v1(text, text, int) TO parkd_daemon;
