@@ -536,7 +536,7 @@ class PostgresStore final : public JobStore {
     const int64_t daemon_id = listener_.daemon_id();
     if (daemon_id == 0) return unavailable("not registered: " + listener_.trouble());
     if (claims_in_doubt_) PARKD_RETURN_IF_ERROR(give_back_unknown(connection, daemon_id));
-    auto jobs = claim_jobs(connection, daemon_id, request, now());
+    auto jobs = claim_jobs(connection, daemon_id, request, options_.listen, now());
     note(jobs.status());
     if (!jobs.ok()) {
       if (connection.sqlstate() == "PK001") {
