@@ -16,14 +16,26 @@
 
 namespace parkd::testing {
 
+// How a daemon reaches its database.
+struct Access {
+  std::string url;   // postgres_url
+  std::string keys;  // of daemon.postgres
+};
+
 class PostgresWorld {
  public:
   PostgresWorld();
 
-  // A daemon of this database, not started; owned by the world. Its ttl is two seconds, so that a
-  // takeover does not take longer.
-  DaemonProcess& add_daemon(DaemonSetup setup);
+  // Straight to the server. The ttl is two seconds, so that a takeover does not take longer.
+  Access access() const;
+  // As libpq's keywords, so that more can follow.
+  std::string dsn_as(const std::string& login) const;
+
+  // A daemon of this database, not started; owned by the world.
+  DaemonProcess& add_daemon(const DaemonSetup& setup);
+  DaemonProcess& add_daemon(DaemonSetup setup, const Access& access);
   DaemonProcess& start_daemon(const DaemonSetup& setup);  // started, its model ready
+  DaemonProcess& start_daemon(const DaemonSetup& setup, const Access& access);
   const std::vector<std::unique_ptr<DaemonProcess>>& daemons() const { return daemons_; }
 
   // SQL as the owner, each in a session of its own: the server may have been restarted.
