@@ -14,4 +14,5 @@ DROP TABLE parkd.depth_samples, parkd.history, parkd.mailbox, parkd.idempotency,
 DROP SEQUENCE parkd.message_sequence, parkd.suspect_groups;
 DROP FUNCTION parkd.ensure_partitions_v1(timestamptz);
 DROP FUNCTION parkd.ensure_partition_v1(text, timestamptz, timestamptz);
+DROP FUNCTION parkd.has_partition_v1(text, timestamptz);
 DROP TYPE parkd.outcome, parkd.job_state, parkd.priority;

@@ -507,6 +507,59 @@ TEST_F(PostgresStoreTest, a_partition_somebody_reads_stays_and_everything_else_i
   EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.past_partitions"), 0);
 }
 
+// What is a partition says the catalog, not a name.
+TEST_F(PostgresStoreTest, a_table_named_like_a_past_partition_is_left_alone) {
+  Daemon daemon(quiet_options(database_.dsn()));
+  database_.run(
+      "CREATE TABLE parkd.mailbox_20200101 AS SELECT 'mine' AS note;"
+      "CREATE TABLE parkd.history_20200106 AS SELECT 'mine' AS note;"
+      "CREATE TABLE parkd.mailbox_archive_20200101 AS SELECT 'mine' AS note");
+  database_.run(
+      "SELECT parkd.ensure_partition_v1('mailbox', '2020-01-02Z', '2020-01-03Z'), "
+      "parkd.ensure_partition_v1('history', '2020-01-13Z', '2020-01-20Z')");
+  // Partitions somebody made by hand: by their bounds alone can one see that the first has passed.
+  database_.run(
+      "CREATE SCHEMA old;"
+      "CREATE TABLE old.mailbox_99999999 PARTITION OF parkd.mailbox FOR VALUES FROM "
+      "('2019-01-01Z') "
+      "TO ('2019-02-01Z');"
+      "CREATE TABLE parkd.mailbox_20190101 PARTITION OF parkd.mailbox DEFAULT");
+  for (int round = 0; round < 2; ++round) {
+    const auto purged = daemon.driver->purge();
+    ASSERT_TRUE(purged.ok()) << purged.status().to_string();
+  }
+  EXPECT_EQ(database_.value("SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE "
+                            "relkind = 'r' AND relname ~ '^(mailbox|history)_.*(20(19|20)|9999)'"),
+            "history_20200106 mailbox_20190101 mailbox_20200101 mailbox_archive_20200101");
+  EXPECT_EQ(database_.value("SELECT m.note || h.note FROM parkd.mailbox_20200101 m, "
+                            "parkd.history_20200106 h"),
+            "minemine");
+}
+
+TEST_F(PostgresStoreTest, a_table_with_the_name_of_a_partition_to_come_does_not_keep_it_away) {
+  Daemon daemon(quiet_options(database_.dsn()));
+  const auto take_name = [&](const std::string& table, const std::string& when) {
+    const std::string name =
+        "parkd." + table + "_" +
+        database_.value("SELECT to_char((" + when + ") AT TIME ZONE 'UTC', 'YYYYMMDD')");
+    database_.run("DROP TABLE " + name + "; CREATE TABLE " + name + " AS SELECT 'mine' AS note");
+    return name;
+  };
+  // Where this job's message and history go.
+  const std::string day = take_name("mailbox", "now() + interval '1 hour'");
+  const std::string week = take_name("history", "date_trunc('week', now(), 'UTC')");
+  ASSERT_TRUE(daemon.driver->purge().ok());
+  ASSERT_TRUE(daemon.driver->submit({spec()}).ok());
+  const Job job = daemon.driver->claim("m", 1)->at(0);
+  EXPECT_EQ(daemon.driver->finish({{job.id, job.lease, ending("{}")}})->at(0),
+            FinishAnswer::finished_now);
+  EXPECT_EQ(daemon.driver->fetch({"default", "box", 0, 10})->messages.size(), 1u);
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.history"), 1);
+  EXPECT_EQ(database_.value("SELECT d.note || w.note FROM " + day + " d, " + week + " w"),
+            "minemine");
+  ASSERT_TRUE(daemon.driver->purge().ok()) << "it is made once";
+}
+
 TEST_F(PostgresStoreTest, a_past_week_of_history_is_read_once_until_its_last_row_may_go) {
   Daemon daemon(quiet_options(database_.dsn()));
   database_.run("SELECT parkd.ensure_partition_v1('history', '2020-01-06Z', '2020-01-13Z')");
