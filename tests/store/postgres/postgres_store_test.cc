@@ -360,6 +360,7 @@ class Idler {
       : session_(database.connect()), tx_(*session_) {
     tx_.exec(sql);
   }
+  void commit() { tx_.commit(); }
 
  private:
   std::unique_ptr<pqxx::connection> session_;
@@ -464,6 +465,94 @@ TEST_F(PostgresStoreTest, an_idle_key_holds_up_its_own_submit_alone) {
   idler.reset();
   EXPECT_TRUE(own.get().ok());
   EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.jobs"), 4);
+}
+
+class IdleBatchKey : public PostgresStoreTest {
+ protected:
+  IdleBatchKey() {
+    keyed_.tenant = database_.value("SELECT parkd.my_tenant()");
+    keyed_.idempotency_key = "night";
+    idler_ = std::make_unique<Idler>(database_, kOpen);
+  }
+
+  // What another submitter of the same key is told, once this transaction has ended.
+  std::future<Result<OpenedBatch>> open(Daemon& daemon) {
+    auto promise = std::make_shared<std::promise<Result<OpenedBatch>>>();
+    daemon.store->open_batch(keyed_, [promise](auto opened) { promise->set_value(opened); });
+    return promise->get_future();
+  }
+  static PostgresOptions patient(const TestDatabase& database) {
+    PostgresOptions options = quiet_options(database.dsn());
+    options.verb_limit = std::chrono::minutes(10);
+    return options;
+  }
+
+  static constexpr const char* kOpen = "SELECT parkd.open_batch(p_idempotency_key => 'night')";
+  BatchSpec keyed_;
+  std::unique_ptr<Idler> idler_;
+};
+
+TEST_F(IdleBatchKey, holds_up_its_own_batch_alone_and_names_it_once_committed) {
+  Daemon daemon(patient(database_));
+  auto own = open(daemon);
+  BatchSpec other = keyed_;
+  other.idempotency_key = "day";
+  EXPECT_FALSE(daemon.driver->open_batch(other)->existed);
+  EXPECT_TRUE(daemon.driver->get_batch(daemon.driver->open_batch(other)->batch.id, "").ok());
+  EXPECT_FALSE(is_ready(own));
+  idler_->commit();
+  const auto opened = own.get();
+  ASSERT_TRUE(opened.ok()) << opened.status().to_string();
+  EXPECT_TRUE(opened->existed);
+  EXPECT_EQ(opened->batch.id, database_.value(kOpen));
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.batches"), 2);
+}
+
+TEST_F(IdleBatchKey, is_free_once_rolled_back) {
+  Daemon daemon(patient(database_));
+  auto own = open(daemon);
+  idler_.reset();
+  EXPECT_FALSE(own.get()->existed);
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.batches"), 1);
+}
+
+TEST_F(IdleBatchKey, of_other_content_is_a_conflict_once_committed) {
+  Daemon daemon(patient(database_));
+  keyed_.name = "another";
+  auto own = open(daemon);
+  EXPECT_TRUE(daemon.driver->list_batches({}).ok());
+  EXPECT_FALSE(is_ready(own)) << "nobody knows yet whose key it will be";
+  idler_->commit();
+  EXPECT_EQ(own.get().status().code(), StatusCode::conflict);
+}
+
+TEST_F(IdleBatchKey, is_waited_for_as_long_as_a_verb_may_take) {
+  PostgresOptions options = quiet_options(database_.dsn());
+  options.verb_limit = std::chrono::milliseconds(300);
+  Daemon daemon(options);
+  const auto refused = open(daemon).get();
+  EXPECT_EQ(refused.status().code(), StatusCode::unavailable);
+  idler_->commit();
+  EXPECT_TRUE(open(daemon).get()->existed);
+}
+
+TEST_F(IdleBatchKey, is_waited_for_by_sql_as_the_session_says) {
+  auto hasty = database_.connect();
+  EXPECT_NE(refusal(*hasty, "SET lock_timeout = '50ms'; " + std::string(kOpen))
+                .find("canceling statement due to lock timeout"),
+            std::string::npos);
+  auto waiting = std::async(std::launch::async, [&] {
+    auto session = database_.connect();
+    return std::string(pqxx::nontransaction(*session).exec1(kOpen)[0].c_str());
+  });
+  EXPECT_TRUE(eventually([&] {
+    return database_.number(
+               "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
+               "wait_event_type = 'Lock'") == 1;
+  }));
+  EXPECT_FALSE(is_ready(waiting));
+  idler_->commit();
+  EXPECT_EQ(waiting.get(), database_.value(kOpen));
 }
 
 TEST_F(PostgresStoreTest, an_idle_take_has_its_messages_and_no_reader_waits) {
