@@ -1,7 +1,6 @@
 // The sessions of a real daemon: how many, with which limits, and with LISTEN or without.
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <thread>
 
 #include "tests/e2e/postgres_sessions.h"
@@ -11,22 +10,6 @@ namespace {
 
 constexpr const char* kAllNames =
     "parkd-beat,parkd-claim,parkd-finish,parkd-read,parkd-submit,parkd-upkeep";
-
-// What the server logs from here on.
-class ServerLog {
- public:
-  ServerLog() { file_.seekg(0, std::ios::end); }
-  std::string text() {
-    file_.clear();
-    read_.append(std::istreambuf_iterator<char>(file_), {});
-    return read_;
-  }
-  bool has(const std::string& part) { return text().find(part) != std::string::npos; }
-
- private:
-  std::ifstream file_{std::getenv("PG_SANDBOX_LOG")};
-  std::string read_;
-};
 
 void log_statements(const PostgresWorld& world) {
   world.run(

@@ -5,7 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -58,6 +61,22 @@ class PostgresWorld {
  private:
   TestDatabase database_;
   std::vector<std::unique_ptr<DaemonProcess>> daemons_;  // gone before the database is
+};
+
+// What the server logs from here on.
+class ServerLog {
+ public:
+  ServerLog() { file_.seekg(0, std::ios::end); }
+  std::string text() {
+    file_.clear();
+    read_.append(std::istreambuf_iterator<char>(file_), {});
+    return read_;
+  }
+  bool has(const std::string& part) { return text().find(part) != std::string::npos; }
+
+ private:
+  std::ifstream file_{std::getenv("PG_SANDBOX_LOG")};
+  std::string read_;
 };
 
 // The value of a sample of /metrics; 0 when it is not there.
