@@ -305,6 +305,15 @@ CREATE TABLE parkd.depth_samples (
   took              interval NOT NULL DEFAULT '0'   -- to count; bounds how often it is done
 ) WITH (fillfactor = 20);
 
+-- Whether there is the partition that ensure_partition_v1 makes, in UTC. Of the catalog as it is now, whatever
+-- snapshot the caller has; a table that only has the name is none.
+CREATE FUNCTION parkd.has_partition_v1(p_table text, p_from timestamptz) RETURNS bool LANGUAGE sql STABLE AS $$
+  SELECT coalesce(pg_partition_root(to_regclass(format('parkd.%s_%s', p_table, to_char(p_from, 'YYYYMMDD'))))
+                  = ('parkd.' || p_table)::regclass, false)
+      OR coalesce(pg_partition_root(to_regclass(format('parkd.%s_from_%s', p_table, to_char(p_from, 'YYYYMMDD'))))
+                  = ('parkd.' || p_table)::regclass, false)
+$$;
+
 -- Creates a partition beside the table and attaches it: that waits for nobody, while CREATE TABLE ...
 -- PARTITION OF would lock the whole mailbox. Returns whether there was something to do.
 CREATE FUNCTION parkd.ensure_partition_v1(p_table text, p_from timestamptz, p_to timestamptz)
@@ -312,9 +321,12 @@ RETURNS bool LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET timezone = 'UTC' AS $$
 DECLARE v_name text := p_table || '_' || to_char(p_from, 'YYYYMMDD');
 BEGIN
-  IF to_regclass('parkd.' || v_name) IS NOT NULL THEN RETURN false; END IF;
+  IF parkd.has_partition_v1(p_table, p_from) THEN RETURN false; END IF;
   PERFORM pg_advisory_xact_lock(1886540395, 1);
-  IF to_regclass('parkd.' || v_name) IS NOT NULL THEN RETURN false; END IF;
+  IF parkd.has_partition_v1(p_table, p_from) THEN RETURN false; END IF;
+  IF to_regclass('parkd.' || v_name) IS NOT NULL THEN
+    v_name := p_table || '_from_' || to_char(p_from, 'YYYYMMDD');
+  END IF;
   EXECUTE format('CREATE TABLE parkd.%I (LIKE parkd.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION)',
                  v_name, p_table);
   EXECUTE format('ALTER TABLE parkd.%I ATTACH PARTITION parkd.%I FOR VALUES FROM (%L) TO (%L)',
@@ -334,10 +346,8 @@ DECLARE
   v_week timestamptz := date_trunc('week', v_now);
   n      int := 0;
 BEGIN
-  IF to_regclass('parkd.mailbox_' || to_char(v_day + interval '32 days', 'YYYYMMDD')) IS NOT NULL
-     AND to_regclass('parkd.mailbox_' || to_char(v_day, 'YYYYMMDD')) IS NOT NULL
-     AND to_regclass('parkd.history_' || to_char(v_week, 'YYYYMMDD')) IS NOT NULL
-     AND to_regclass('parkd.history_' || to_char(v_week + interval '14 days', 'YYYYMMDD')) IS NOT NULL THEN
+  IF parkd.has_partition_v1('mailbox', v_day + interval '32 days') AND parkd.has_partition_v1('mailbox', v_day)
+     AND parkd.has_partition_v1('history', v_week) AND parkd.has_partition_v1('history', v_week + interval '14 days') THEN
     RETURN 0;
   END IF;
   FOR i IN 0..32 LOOP

@@ -4,8 +4,9 @@
 -- tenants by start-time fair queueing of need; in a tenant by order_key, id. Claimers do not wait for
 -- each other and do not starve each other: LIMIT counts rows after SKIP LOCKED has passed over those
 -- that others hold. Reads per claim: about p_max rows (plus 2 * p_max per tenant when tenants share).
--- PK001 as in heartbeat_v1.
-CREATE FUNCTION parkd.claim_v1(p_daemon bigint, p_model text, p_max int, p_now timestamptz DEFAULT NULL)
+-- A daemon that goes short waits for NOTIFY, unless p_listens is false. PK001 as in heartbeat_v1.
+CREATE FUNCTION parkd.claim_v1(p_daemon bigint, p_model text, p_max int, p_now timestamptz DEFAULT NULL,
+                               p_listens bool DEFAULT true)
 RETURNS TABLE (
   ord bigint, id bigint, run_lease bigint, created_us bigint, order_us bigint, run_at_us bigint,
   deadline_us bigint, claimed_us bigint, seed bigint, retention_us bigint, run_timeout_s bigint,
@@ -82,7 +83,7 @@ BEGIN
   END IF;
 
   IF cardinality(v_ids) < p_max THEN
-    IF NOT EXISTS (SELECT FROM parkd.waiters w WHERE w.model = p_model AND w.daemon_id = p_daemon) THEN
+    IF p_listens AND NOT EXISTS (SELECT FROM parkd.waiters w WHERE w.model = p_model AND w.daemon_id = p_daemon) THEN
       INSERT INTO parkd.waiters VALUES (p_model, p_daemon) ON CONFLICT DO NOTHING;
     END IF;
   ELSE

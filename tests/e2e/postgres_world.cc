@@ -16,18 +16,33 @@ PostgresWorld::PostgresWorld() {
       "EXCEPTION WHEN duplicate_object THEN NULL; END $$");
 }
 
-DaemonProcess& PostgresWorld::add_daemon(DaemonSetup setup) {
-  const std::string host = std::getenv("PGHOST");
-  setup.more_daemon +=
-      "  postgres: {beat_ms: 300, ttl_ms: 2000, poll_ms: 300, verb_limit_ms: 500}\n";
-  setup.more_lot += "  queue:\n    backend: postgres\n    postgres_url: postgresql:///" +
-                    database_.name() + "?host=" + host + "&user=parkd_worker\n";
+Access PostgresWorld::access() const {
+  return {
+      "postgresql:///" + database_.name() + "?host=" + std::getenv("PGHOST") + "&user=parkd_worker",
+      "beat_ms: 300, ttl_ms: 2000, poll_ms: 300, verb_limit_ms: 500"};
+}
+
+std::string PostgresWorld::dsn_as(const std::string& login) const {
+  return database_.dsn_as(login) + " host=" + std::getenv("PGHOST");
+}
+
+DaemonProcess& PostgresWorld::add_daemon(const DaemonSetup& setup) {
+  return add_daemon(setup, access());
+}
+
+DaemonProcess& PostgresWorld::add_daemon(DaemonSetup setup, const Access& access) {
+  setup.more_daemon += "  postgres: {" + access.keys + "}\n";
+  setup.more_lot += "  queue:\n    backend: postgres\n    postgres_url: " + access.url + "\n";
   daemons_.push_back(std::make_unique<DaemonProcess>(setup));
   return *daemons_.back();
 }
 
 DaemonProcess& PostgresWorld::start_daemon(const DaemonSetup& setup) {
-  DaemonProcess& daemon = add_daemon(setup);
+  return start_daemon(setup, access());
+}
+
+DaemonProcess& PostgresWorld::start_daemon(const DaemonSetup& setup, const Access& access) {
+  DaemonProcess& daemon = add_daemon(setup, access);
   EXPECT_TRUE(daemon.start()) << daemon.log();
   daemon.wait_for_model();
   return daemon;

@@ -5,7 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,14 +19,26 @@
 
 namespace parkd::testing {
 
+// How a daemon reaches its database.
+struct Access {
+  std::string url;   // postgres_url
+  std::string keys;  // of daemon.postgres
+};
+
 class PostgresWorld {
  public:
   PostgresWorld();
 
-  // A daemon of this database, not started; owned by the world. Its ttl is two seconds, so that a
-  // takeover does not take longer.
-  DaemonProcess& add_daemon(DaemonSetup setup);
+  // Straight to the server. The ttl is two seconds, so that a takeover does not take longer.
+  Access access() const;
+  // As libpq's keywords, so that more can follow.
+  std::string dsn_as(const std::string& login) const;
+
+  // A daemon of this database, not started; owned by the world.
+  DaemonProcess& add_daemon(const DaemonSetup& setup);
+  DaemonProcess& add_daemon(DaemonSetup setup, const Access& access);
   DaemonProcess& start_daemon(const DaemonSetup& setup);  // started, its model ready
+  DaemonProcess& start_daemon(const DaemonSetup& setup, const Access& access);
   const std::vector<std::unique_ptr<DaemonProcess>>& daemons() const { return daemons_; }
 
   // SQL as the owner, each in a session of its own: the server may have been restarted.
@@ -46,6 +61,22 @@ class PostgresWorld {
  private:
   TestDatabase database_;
   std::vector<std::unique_ptr<DaemonProcess>> daemons_;  // gone before the database is
+};
+
+// What the server logs from here on.
+class ServerLog {
+ public:
+  ServerLog() { file_.seekg(0, std::ios::end); }
+  std::string text() {
+    file_.clear();
+    read_.append(std::istreambuf_iterator<char>(file_), {});
+    return read_;
+  }
+  bool has(const std::string& part) { return text().find(part) != std::string::npos; }
+
+ private:
+  std::ifstream file_{std::getenv("PG_SANDBOX_LOG")};
+  std::string read_;
 };
 
 // The value of a sample of /metrics; 0 when it is not there.

@@ -30,7 +30,7 @@ Result<std::vector<Job>> ClaimLane::claim_now(Connection& connection, const Clai
   const int64_t daemon_id = listener_.daemon_id();
   if (daemon_id == 0) return unavailable("not registered: " + listener_.trouble());
   if (held_.in_doubt()) PARKD_RETURN_IF_ERROR(give_back_unknown(connection, daemon_id));
-  auto jobs = claim_jobs(connection, daemon_id, request, commons_.now());
+  auto jobs = claim_jobs(connection, daemon_id, request, commons_.options().listen, commons_.now());
   commons_.note(jobs.status());
   if (!jobs.ok()) {
     if (connection.sqlstate() == "PK001") {

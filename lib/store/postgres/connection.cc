@@ -142,7 +142,7 @@ Status Connection::connect() {
     if (options_.prepare) {
       // The planner's JIT costs more than our statements do. Not behind a pooler: it may give the
       // session to others.
-      tx.exec("SET jit = off; SET idle_in_transaction_session_timeout = '30s'; " + limits("SET"));
+      tx.exec("SET jit = off; " + limits("SET"));
     }
     mark_busy(false);
     ++n_opened_;
@@ -156,8 +156,10 @@ Status Connection::connect() {
 }
 
 std::string Connection::limits(const char* set) const {
-  std::string sql =
-      std::string(set) + " statement_timeout = " + std::to_string(options_.statement_limit.count());
+  const std::string statement_ms = std::to_string(options_.statement_limit.count());
+  // A process that is stopped between two messages shall not keep what its transaction has locked.
+  std::string sql = std::string(set) + " idle_in_transaction_session_timeout = '30s'; " + set +
+                    " statement_timeout = " + statement_ms;
   if (options_.lock_limit.count() > 0) {
     sql +=
         std::string("; ") + set + " lock_timeout = " + std::to_string(options_.lock_limit.count());

@@ -135,9 +135,10 @@ Result<std::vector<GroupAnswer>> submit_groups(
 // --- claim
 
 Result<std::vector<Job>> claim_jobs(Connection& connection, int64_t daemon_id,
-                                    const ClaimRequest& request, Now now) {
+                                    const ClaimRequest& request, bool listens, Now now) {
   Params params;
   params.add(daemon_id).add(encode_text(request.model)).add(int64_t{request.max_jobs}).add(now);
+  params.add(std::string(listens ? "t" : "f"));
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kClaim, params));
   std::vector<std::pair<int64_t, Job>> ordered;
   for (const auto& row : rows) ordered.emplace_back(integer(row, 32), parse_job(row));

@@ -38,7 +38,7 @@ Result<std::vector<GroupAnswer>> submit_groups(
     const StoreOptions& options, Locked locked, Now now);
 
 Result<std::vector<Job>> claim_jobs(Connection& connection, int64_t daemon_id,
-                                    const ClaimRequest& request, Now now);
+                                    const ClaimRequest& request, bool listens, Now now);
 
 // In the order of the items. No answer: it is to be sent again, because somebody holds its job or
 // batch, or because of `status`, which says why the last statement failed.

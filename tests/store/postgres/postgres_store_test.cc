@@ -360,6 +360,7 @@ class Idler {
       : session_(database.connect()), tx_(*session_) {
     tx_.exec(sql);
   }
+  void commit() { tx_.commit(); }
 
  private:
   std::unique_ptr<pqxx::connection> session_;
@@ -466,6 +467,94 @@ TEST_F(PostgresStoreTest, an_idle_key_holds_up_its_own_submit_alone) {
   EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.jobs"), 4);
 }
 
+class IdleBatchKey : public PostgresStoreTest {
+ protected:
+  IdleBatchKey() {
+    keyed_.tenant = database_.value("SELECT parkd.my_tenant()");
+    keyed_.idempotency_key = "night";
+    idler_ = std::make_unique<Idler>(database_, kOpen);
+  }
+
+  // What another submitter of the same key is told, once this transaction has ended.
+  std::future<Result<OpenedBatch>> open(Daemon& daemon) {
+    auto promise = std::make_shared<std::promise<Result<OpenedBatch>>>();
+    daemon.store->open_batch(keyed_, [promise](auto opened) { promise->set_value(opened); });
+    return promise->get_future();
+  }
+  static PostgresOptions patient(const TestDatabase& database) {
+    PostgresOptions options = quiet_options(database.dsn());
+    options.verb_limit = std::chrono::minutes(10);
+    return options;
+  }
+
+  static constexpr const char* kOpen = "SELECT parkd.open_batch(p_idempotency_key => 'night')";
+  BatchSpec keyed_;
+  std::unique_ptr<Idler> idler_;
+};
+
+TEST_F(IdleBatchKey, holds_up_its_own_batch_alone_and_names_it_once_committed) {
+  Daemon daemon(patient(database_));
+  auto own = open(daemon);
+  BatchSpec other = keyed_;
+  other.idempotency_key = "day";
+  EXPECT_FALSE(daemon.driver->open_batch(other)->existed);
+  EXPECT_TRUE(daemon.driver->get_batch(daemon.driver->open_batch(other)->batch.id, "").ok());
+  EXPECT_FALSE(is_ready(own));
+  idler_->commit();
+  const auto opened = own.get();
+  ASSERT_TRUE(opened.ok()) << opened.status().to_string();
+  EXPECT_TRUE(opened->existed);
+  EXPECT_EQ(opened->batch.id, database_.value(kOpen));
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.batches"), 2);
+}
+
+TEST_F(IdleBatchKey, is_free_once_rolled_back) {
+  Daemon daemon(patient(database_));
+  auto own = open(daemon);
+  idler_.reset();
+  EXPECT_FALSE(own.get()->existed);
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.batches"), 1);
+}
+
+TEST_F(IdleBatchKey, of_other_content_is_a_conflict_once_committed) {
+  Daemon daemon(patient(database_));
+  keyed_.name = "another";
+  auto own = open(daemon);
+  EXPECT_TRUE(daemon.driver->list_batches({}).ok());
+  EXPECT_FALSE(is_ready(own)) << "nobody knows yet whose key it will be";
+  idler_->commit();
+  EXPECT_EQ(own.get().status().code(), StatusCode::conflict);
+}
+
+TEST_F(IdleBatchKey, is_waited_for_as_long_as_a_verb_may_take) {
+  PostgresOptions options = quiet_options(database_.dsn());
+  options.verb_limit = std::chrono::milliseconds(300);
+  Daemon daemon(options);
+  const auto refused = open(daemon).get();
+  EXPECT_EQ(refused.status().code(), StatusCode::unavailable);
+  idler_->commit();
+  EXPECT_TRUE(open(daemon).get()->existed);
+}
+
+TEST_F(IdleBatchKey, is_waited_for_by_sql_as_the_session_says) {
+  auto hasty = database_.connect();
+  EXPECT_NE(refusal(*hasty, "SET lock_timeout = '50ms'; " + std::string(kOpen))
+                .find("canceling statement due to lock timeout"),
+            std::string::npos);
+  auto waiting = std::async(std::launch::async, [&] {
+    auto session = database_.connect();
+    return std::string(pqxx::nontransaction(*session).exec1(kOpen)[0].c_str());
+  });
+  EXPECT_TRUE(eventually([&] {
+    return database_.number(
+               "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
+               "wait_event_type = 'Lock'") == 1;
+  }));
+  EXPECT_FALSE(is_ready(waiting));
+  idler_->commit();
+  EXPECT_EQ(waiting.get(), database_.value(kOpen));
+}
+
 TEST_F(PostgresStoreTest, an_idle_take_has_its_messages_and_no_reader_waits) {
   Daemon daemon(quiet_options(database_.dsn()));
   ASSERT_TRUE(daemon.driver->submit({spec(), spec()}).ok());
@@ -505,6 +594,59 @@ TEST_F(PostgresStoreTest, a_partition_somebody_reads_stays_and_everything_else_i
   ASSERT_TRUE(daemon.driver->purge().ok());
   EXPECT_EQ(database_.number(there), 0);
   EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.past_partitions"), 0);
+}
+
+// What is a partition says the catalog, not a name.
+TEST_F(PostgresStoreTest, a_table_named_like_a_past_partition_is_left_alone) {
+  Daemon daemon(quiet_options(database_.dsn()));
+  database_.run(
+      "CREATE TABLE parkd.mailbox_20200101 AS SELECT 'mine' AS note;"
+      "CREATE TABLE parkd.history_20200106 AS SELECT 'mine' AS note;"
+      "CREATE TABLE parkd.mailbox_archive_20200101 AS SELECT 'mine' AS note");
+  database_.run(
+      "SELECT parkd.ensure_partition_v1('mailbox', '2020-01-02Z', '2020-01-03Z'), "
+      "parkd.ensure_partition_v1('history', '2020-01-13Z', '2020-01-20Z')");
+  // Partitions somebody made by hand: by their bounds alone can one see that the first has passed.
+  database_.run(
+      "CREATE SCHEMA old;"
+      "CREATE TABLE old.mailbox_99999999 PARTITION OF parkd.mailbox FOR VALUES FROM "
+      "('2019-01-01Z') "
+      "TO ('2019-02-01Z');"
+      "CREATE TABLE parkd.mailbox_20190101 PARTITION OF parkd.mailbox DEFAULT");
+  for (int round = 0; round < 2; ++round) {
+    const auto purged = daemon.driver->purge();
+    ASSERT_TRUE(purged.ok()) << purged.status().to_string();
+  }
+  EXPECT_EQ(database_.value("SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE "
+                            "relkind = 'r' AND relname ~ '^(mailbox|history)_.*(20(19|20)|9999)'"),
+            "history_20200106 mailbox_20190101 mailbox_20200101 mailbox_archive_20200101");
+  EXPECT_EQ(database_.value("SELECT m.note || h.note FROM parkd.mailbox_20200101 m, "
+                            "parkd.history_20200106 h"),
+            "minemine");
+}
+
+TEST_F(PostgresStoreTest, a_table_with_the_name_of_a_partition_to_come_does_not_keep_it_away) {
+  Daemon daemon(quiet_options(database_.dsn()));
+  const auto take_name = [&](const std::string& table, const std::string& when) {
+    const std::string name =
+        "parkd." + table + "_" +
+        database_.value("SELECT to_char((" + when + ") AT TIME ZONE 'UTC', 'YYYYMMDD')");
+    database_.run("DROP TABLE " + name + "; CREATE TABLE " + name + " AS SELECT 'mine' AS note");
+    return name;
+  };
+  // Where this job's message and history go.
+  const std::string day = take_name("mailbox", "now() + interval '1 hour'");
+  const std::string week = take_name("history", "date_trunc('week', now(), 'UTC')");
+  ASSERT_TRUE(daemon.driver->purge().ok());
+  ASSERT_TRUE(daemon.driver->submit({spec()}).ok());
+  const Job job = daemon.driver->claim("m", 1)->at(0);
+  EXPECT_EQ(daemon.driver->finish({{job.id, job.lease, ending("{}")}})->at(0),
+            FinishAnswer::finished_now);
+  EXPECT_EQ(daemon.driver->fetch({"default", "box", 0, 10})->messages.size(), 1u);
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.history"), 1);
+  EXPECT_EQ(database_.value("SELECT d.note || w.note FROM " + day + " d, " + week + " w"),
+            "minemine");
+  ASSERT_TRUE(daemon.driver->purge().ok()) << "it is made once";
 }
 
 TEST_F(PostgresStoreTest, a_past_week_of_history_is_read_once_until_its_last_row_may_go) {

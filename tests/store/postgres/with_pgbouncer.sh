@@ -25,7 +25,7 @@ ignore_startup_parameters = extra_float_digits,application_name
 logfile = $dir/log
 pidfile = $dir/pid
 INI
-printf '"%s" ""\n' postgres ada ben rea adm eve >"$dir/users"  # and the logins of tests/e2e
+printf '"%s" ""\n' postgres ada ben rea adm eve parkd_worker >"$dir/users"  # and the logins of tests/e2e
 run=()
 if [ "$(id -u)" = 0 ]; then  # neither does pgbouncer run as root
   chown -R postgres "$dir"
