@@ -9,8 +9,9 @@
 -- The SET enable_* clauses take the choice from the planner where it could only be wrong: these
 -- statements touch few rows of large tables, whatever the statistics say.
 --
--- j.id = ANY (...) stands beside every join to jobs by id. Else a plan may read jobs_pkey from end to end, which
--- costs little where statistics know of few rows, and then goes on while xmin is pinned and dead entries pile up.
+-- A join to jobs by id says j.id = ANY (ARRAY[x.id]). With j.id = x.id a plan may read jobs_pkey from end to end
+-- (its order is useful to a merge join), which costs little where statistics know of few rows and goes on while
+-- xmin is pinned and dead entries pile up. An array leaves one probe for each x.
 --
 -- Advisory locks, all of class 1886540395 ('park'): 1 partitions, 2 housekeeping, 3 depth sample, 4 the
 -- migrator; class 1886540396: a finish in flight (horizon_v1).

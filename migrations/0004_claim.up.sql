@@ -96,7 +96,7 @@ BEGIN
      SET state = 'claimed', daemon_id = p_daemon, claimed_at = v_now,
          run_lease = greatest(j.run_lease + 1, (v_epoch << 32) + 1)
     FROM unnest(v_ids) WITH ORDINALITY c(id, ord)
-   WHERE j.id = c.id AND j.id = ANY (v_ids)
+   WHERE j.id = ANY (ARRAY[c.id])
   RETURNING c.ord, j.id, j.run_lease, parkd.us_v1(j.created_at), parkd.us_v1(j.order_key),
     parkd.us_v1(j.run_at), parkd.us_v1(j.deadline), parkd.us_v1(j.claimed_at), j.seed,
     (date_part('epoch', j.retention) * 1e6)::bigint, date_part('epoch', j.run_timeout)::bigint,
@@ -161,8 +161,8 @@ BEGIN
     chosen AS MATERIALIZED (
       SELECT t.id, t.tenant, t.cost, t.start_tag, row_number() OVER (ORDER BY t.start_tag, t.order_key, t.id) AS ord
         FROM tagged t)
-    SELECT c.id, c.tenant, c.cost, c.start_tag FROM chosen c JOIN parkd.jobs j ON j.id = c.id
-     WHERE j.state = 'queued' AND j.id = ANY (ARRAY(SELECT x.id FROM chosen x)) ORDER BY c.ord LIMIT p_max FOR UPDATE OF j SKIP LOCKED
+    SELECT c.id, c.tenant, c.cost, c.start_tag FROM chosen c JOIN parkd.jobs j ON j.id = ANY (ARRAY[c.id])
+     WHERE j.state = 'queued' ORDER BY c.ord LIMIT p_max FOR UPDATE OF j SKIP LOCKED
   LOOP
     v_ids := v_ids || r.id;
     v_tags := v_tags || jsonb_build_object(r.tenant, r.start_tag + r.cost);
@@ -315,7 +315,7 @@ BEGIN
            interruptions = CASE WHEN i.spend THEN 0 ELSE j.interruptions END
       FROM (SELECT u.id, u.lease, u.spend, parkd.from_us_v1(u.run_at_us) AS run_at
               FROM unnest(p_ids, p_leases, p_spend, p_run_at_us) u(id, lease, spend, run_at_us)) i
-     WHERE j.id = i.id AND j.id = ANY (p_ids) AND j.run_lease = i.lease AND j.daemon_id IS NOT NULL AND j.id <> ALL (v_held)
+     WHERE j.id = ANY (ARRAY[i.id]) AND j.run_lease = i.lease AND j.daemon_id IS NOT NULL AND j.id <> ALL (v_held)
     RETURNING j.id, j.run_lease, j.model, j.state, j.cancel_at
   LOOP
     job_id := r.id; run_lease := r.run_lease; model := NULL; tenant := NULL; mailbox_key := NULL;
@@ -357,7 +357,7 @@ BEGIN
   WITH changed AS (
     UPDATE parkd.jobs j SET noted_lease = i.lease, interruptions = j.interruptions + 1
       FROM (SELECT u.id, max(u.lease) AS lease FROM unnest(p_ids, p_leases) u(id, lease) GROUP BY u.id) i
-     WHERE j.id = i.id AND j.id = ANY (p_ids) AND i.lease > j.noted_lease
+     WHERE j.id = ANY (ARRAY[i.id]) AND i.lease > j.noted_lease
     RETURNING j.id, j.interruptions)
   SELECT array_agg(c.id ORDER BY c.id) INTO v_accused FROM changed c WHERE p_noted OR c.interruptions >= 20;
   v_accused := coalesce(v_accused, '{}');
@@ -367,7 +367,7 @@ BEGIN
        SET suspect_group = v_groups[CASE WHEN a.place <= (n + 1) / 2 THEN 1 ELSE 2 END],
            deaths_alone = j.deaths_alone + (v_present = 1)::int
       FROM unnest(v_accused) WITH ORDINALITY a(id, place)
-     WHERE j.id = a.id AND j.id = ANY (v_accused)
+     WHERE j.id = ANY (ARRAY[a.id])
     RETURNING j.id, j.deaths_alone)
   SELECT array_agg(a.id ORDER BY a.id) INTO v_ended FROM accused a WHERE a.deaths_alone >= 2;
   v_ended := coalesce(v_ended, '{}');

@@ -33,7 +33,7 @@ BEGIN
     DELETE FROM parkd.jobs j USING i
      -- daemon_id IS NOT NULL is state = 'claimed' (a CHECK says so), in words that keep the planner
      -- from walking jobs_claimed when its statistics believe that few are claimed
-     WHERE j.id = i.id AND j.id = ANY (p_ids) AND j.run_lease = i.lease AND j.daemon_id IS NOT NULL AND j.id <> ALL (v_held)
+     WHERE j.id = ANY (ARRAY[i.id]) AND j.run_lease = i.lease AND j.daemon_id IS NOT NULL AND j.id <> ALL (v_held)
     RETURNING j.id, j.run_lease, j.created_at,
       CASE WHEN j.batch_id IS NULL OR j.deadline IS NULL THEN v_now + j.retention
            -- done early, a member stays until the reader of the whole batch can have come

@@ -105,9 +105,9 @@ const std::vector<Row>& daemon_statements() {
       {sql::kSubmit, submitted(64, "members0", ""), 64 * 3},
       {sql::kWaitingSingles, "'m', 100", 100},
       // --- claiming: each found, locked, updated; of tenants that share, two windows
-      {sql::kClaim, "{daemon}, 'm', 64, NULL", kClaim * 6},
-      {sql::kClaim, "{daemon}, 'shared', 64, NULL", 20 * 2 * 64 + kClaim * 6},
-      {sql::kClaim, "{daemon}, 'nothing_queued', 64, NULL", 4},
+      {sql::kClaim, "{daemon}, 'm', 64, NULL, true", kClaim * 6},
+      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true", 20 * 2 * 64 + kClaim * 6},
+      {sql::kClaim, "{daemon}, 'nothing_queued', 64, NULL, true", 4},
       {sql::kRelease,
        "'{ids}', '{leases}', " + all(64, "false") + ", " + all(64, "NULL::bigint") +
            ", NULL, false",
