@@ -107,6 +107,10 @@ Child::Child(std::vector<std::string> command, std::string log)
 }
 
 void Child::start() {
+  // Whose clock shall jump before it listens to that, does not die of it: what is ignored here is
+  // ignored there, until it has its handlers.
+  ::signal(SIGUSR1, SIG_IGN);
+  ::signal(SIGUSR2, SIG_IGN);
   pid_ = ::fork();
   if (pid_ != 0) return;
   const int log = ::open(log_.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
