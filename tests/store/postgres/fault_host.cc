@@ -2,6 +2,12 @@
 
 #include <signal.h>
 
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "lib/store/postgres/postgres_store.h"
+
 namespace parkd {
 namespace {
 
@@ -35,6 +41,22 @@ bool told_to_stop() {
     return ::sigaction(SIGTERM, &action, nullptr) == 0;
   }();
   return listening && stop != 0;
+}
+
+std::unique_ptr<JobStore> open_impatient_store(const std::string& dsn) {
+  using std::chrono::milliseconds;
+  PostgresOptions options;
+  options.dsn = dsn;
+  options.ttl = milliseconds(5000);
+  options.beat = milliseconds(500);
+  options.verb_limit = milliseconds(1000);
+  options.statement_limit = milliseconds(1000);
+  while (!told_to_stop()) {
+    auto opened = open_postgres_store(options, {});
+    if (opened.ok()) return std::move(opened).value();
+    std::this_thread::sleep_for(milliseconds(50));
+  }
+  return nullptr;
 }
 
 }  // namespace parkd

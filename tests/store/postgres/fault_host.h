@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "lib/store/job_store.h"
 #include "tests/store/postgres/fault_oracle.h"
 
 namespace parkd {
@@ -28,5 +30,9 @@ bool certainly_not_stored(const std::string& sqlstate);
 
 // True once this process was sent SIGTERM; from the first call on.
 bool told_to_stop();
+
+// A store that gives a verb up after a second. Waits for the database; null when told to stop
+// first.
+std::unique_ptr<JobStore> open_impatient_store(const std::string& dsn);
 
 }  // namespace parkd

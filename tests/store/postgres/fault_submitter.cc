@@ -10,7 +10,6 @@
 #include <pqxx/pqxx>
 #include <thread>
 
-#include "lib/store/postgres/postgres_store.h"
 #include "tests/store/postgres/fault_clock.h"
 #include "tests/store/postgres/fault_host.h"
 #include "tests/support/store_driver.h"
@@ -61,18 +60,7 @@ void submit_by_sql(FaultHost& host, const std::string& batch) {
 }
 
 void submit_keyed(FaultHost& host) {
-  parkd::PostgresOptions options;
-  options.dsn = host.dsn;
-  options.ttl = milliseconds(5000);
-  options.beat = milliseconds(500);
-  options.verb_limit = milliseconds(1000);
-  options.statement_limit = milliseconds(1000);
-  std::unique_ptr<parkd::JobStore> store;
-  while (!told_to_stop() && !store) {
-    auto opened = parkd::open_postgres_store(options, {});
-    if (opened.ok()) store = std::move(opened).value();
-    if (!store) std::this_thread::sleep_for(milliseconds(50));
-  }
+  const auto store = parkd::open_impatient_store(host.dsn);
   if (!store) return;
   parkd::StoreDriver driver(*store);
   while (!told_to_stop()) {

@@ -12,7 +12,6 @@
 #include <stdexcept>
 #include <thread>
 
-#include "lib/store/postgres/postgres_store.h"
 #include "tests/store/postgres/fault_clock.h"
 #include "tests/store/postgres/fault_host.h"
 #include "tests/support/store_driver.h"
@@ -321,21 +320,6 @@ class User {
   int n_batches_ = 0;
 };
 
-std::unique_ptr<parkd::JobStore> open_store(const std::string& dsn) {
-  parkd::PostgresOptions options;
-  options.dsn = dsn;
-  options.ttl = milliseconds(5000);
-  options.beat = milliseconds(500);
-  options.verb_limit = milliseconds(1000);
-  options.statement_limit = milliseconds(1000);
-  while (!told_to_stop()) {
-    auto opened = parkd::open_postgres_store(options, {});
-    if (opened.ok()) return std::move(opened).value();
-    std::this_thread::sleep_for(milliseconds(50));
-  }
-  return nullptr;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -348,7 +332,7 @@ int main(int argc, char** argv) {
     User(host, door).live();
     return 0;
   }
-  const auto store = open_store(host.dsn);
+  const auto store = parkd::open_impatient_store(host.dsn);
   if (!store) return 0;
   VerbDoor door(*store);
   User(host, door).live();
