@@ -33,6 +33,7 @@ Status make_directory(const std::string& path) {
 
 DispatcherOptions dispatcher_options(const Config& config) {
   DispatcherOptions options;
+  for (const ModelConfig& model : config.models) options.models.push_back(model.name);
   options.finish_delay = config.daemon.finish_batch;
   options.drain_timeout = config.daemon.drain_timeout;
   if (config.queue.backend == StoreBackend::postgres) {
@@ -141,7 +142,6 @@ void Daemon::observe_store() {
 
 void Daemon::load_models() {
   for (const ModelConfig& model : config_.models) {
-    dispatcher_->add_model(model.name);
     ModelEntry entry;
     entry.retention = model.retention;
     set_model(model.name, std::move(entry));

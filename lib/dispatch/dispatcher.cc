@@ -32,8 +32,10 @@ class Dispatcher::State {
         finisher_(options_, store, clock, run_blocking, inbox, table_),
         runs_(options_, clock, inbox, table_, finisher_),
         intake_(options_, store, clock, run_blocking, inbox, table_, runs_, finisher_),
-        death_notes_(options_, store, clock, inbox),
-        published_(std::make_shared<DispatcherStats>()) {}
+        death_notes_(options_, store, clock, inbox) {
+    for (const std::string& model : options_.models) table_.desk_of(model);
+    publish();
+  }
 
   bool run_once();
   Micros next_due() const;
@@ -44,7 +46,6 @@ class Dispatcher::State {
   const std::shared_ptr<DispatcherInbox> inbox;  // outlives us in the hands of late completions
 
  private:
-  void handle(AddModel message) { table_.desk_of(message.model); }
   void handle(ModelReady message);
   void handle(ModelFailed message);
   void handle(CancelRequested message);
@@ -296,9 +297,6 @@ Dispatcher::~Dispatcher() {
   close();
 }
 
-void Dispatcher::add_model(std::string model) {
-  state_->inbox->push(AddModel{std::move(model)});
-}
 void Dispatcher::model_ready(std::string model, ModelPort port) {
   state_->inbox->push(ModelReady{std::move(model), std::move(port)});
 }

@@ -35,9 +35,8 @@ class Dispatcher {
   Dispatcher& operator=(const Dispatcher&) = delete;
 
   // --- any thread
-  // Models are known from the start and become ready, or fail, later. A model of another state than
-  // ready claims nothing: its jobs stay in the queue.
-  void add_model(std::string model);
+  // A model (DispatcherOptions::models) becomes ready, or fails, later. In another state than ready
+  // it claims nothing: its jobs stay in the queue.
   void model_ready(std::string model, ModelPort port);
   void model_failed(std::string model, Status why);
 

@@ -19,9 +19,6 @@
 
 namespace parkd {
 
-struct AddModel {
-  std::string model;
-};
 struct ModelReady {
   std::string model;
   ModelPort port;
@@ -72,10 +69,9 @@ struct DeathsNoted {
   Result<DeathsAnswer> answer;
 };
 
-using DispatcherNews =
-    std::variant<AddModel, ModelReady, ModelFailed, WorkAvailable, CancelRequested, OwnershipLost,
-                 LeftBehind, DeviceLost, DeathsNoted, Claimed, Prepared, Generated, Rendered,
-                 FinishDone, ReleaseDone, Drain>;
+using DispatcherNews = std::variant<ModelReady, ModelFailed, WorkAvailable, CancelRequested,
+                                    OwnershipLost, LeftBehind, DeviceLost, DeathsNoted, Claimed,
+                                    Prepared, Generated, Rendered, FinishDone, ReleaseDone, Drain>;
 using DispatcherInbox = Inbox<DispatcherNews>;
 
 // Runs `work`, whose exceptions (bad_alloc, a library's) end the job and not the process.

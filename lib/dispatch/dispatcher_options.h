@@ -5,12 +5,15 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <string>
+#include <vector>
 
 namespace parkd {
 
 class RunningIds;
 
 struct DispatcherOptions {
+  std::vector<std::string> models;                // known, and published, from the start
   std::chrono::milliseconds poll_interval{1000};  // asks for work unasked, jittered by +-25 %
   std::chrono::milliseconds finish_delay{3};      // endings wait this long for company
   int32_t finish_batch_max = 256;

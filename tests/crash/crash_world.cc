@@ -138,11 +138,7 @@ bool CrashWorld::read_load(jobctl::HttpClient& client) {
 
 bool CrashWorld::wait_for_load() {
   const auto client = daemon_.client();
-  while (daemon_.running()) {
-    if (read_load(*client) && running_ > 0 && waiting_ > 0) return true;
-    ::usleep(1000);
-  }
-  return false;
+  return daemon_.wait_until([&] { return read_load(*client) && running_ > 0 && waiting_ > 0; });
 }
 
 Load CrashWorld::last_load() const {

@@ -76,8 +76,7 @@ class PoisonCrash : public ::testing::Test {
   std::vector<int> live_through(int deaths_max) {
     std::vector<int> deaths;
     for (;;) {
-      while (daemon_.running() && n_messages() < kJobs) ::usleep(5000);
-      if (daemon_.running()) return deaths;
+      if (daemon_.wait_until([this] { return n_messages() >= kJobs; })) return deaths;
       deaths.push_back(*daemon_.wait_for_end(std::chrono::seconds(1)));
       if (static_cast<int>(deaths.size()) == deaths_max) return deaths;
       daemon_.start(armed_);

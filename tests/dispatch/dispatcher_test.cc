@@ -191,6 +191,7 @@ TEST(Dispatcher, a_cancel_that_overtakes_the_claims_answer_is_not_lost) {
 
 TEST(Dispatcher, a_model_that_is_loading_claims_nothing_and_then_everything) {
   World world(10);
+  ASSERT_EQ(world.model().state, ModelState::loading) << "published before the loop's first turn";
   const JobId id = world.submit(job_of(1));
   world.pass(seconds(10));
   EXPECT_EQ(world.phase(id), std::nullopt);

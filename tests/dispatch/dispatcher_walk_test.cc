@@ -204,7 +204,6 @@ TEST(DispatcherThreads, jobs_from_many_threads_all_end_once_and_a_drain_ends_the
   port.lot_places = 8;
   port.prepare = World::prepare;
   port.render = [](const EndedRun&) { return std::string("text"); };
-  dispatcher.add_model("m");
   dispatcher.model_ready("m", port);
   std::atomic<bool> engine_stops{false};
   std::thread loop([&] { dispatcher.run(); });

@@ -114,7 +114,6 @@ class Spine {
     port.lot_places = 2 * shape.sequences_max;
     port.prepare = [e = endpoint_](const Job& job) { return e->prepare(job); };
     port.render = [e = endpoint_](const EndedRun& run) { return e->render(run); };
-    dispatcher_.add_model("tiny");
     dispatcher_.model_ready("tiny", std::move(port));
   }
 

@@ -46,7 +46,7 @@ class World {
   explicit World(int64_t capacity, int32_t lot_places = 8, int32_t sequences_max = 16,
                  DispatcherOptions options = {}, std::shared_ptr<JobStore> kept = nullptr)
       : store(kept != nullptr ? std::move(kept) : make_memory_store(store_options(), clock)),
-        dispatcher(options, store, clock,
+        dispatcher(with_model(options), store, clock,
                    [](std::function<void()> task) {
                      task();
                      return true;
@@ -58,7 +58,6 @@ class World {
       dispatcher.cancel_requested(id, l);
     };
     store.set_observer(std::move(observer));
-    dispatcher.add_model("m");
     port.engine = &engine;
     port.capacity = {Blocks{capacity}};
     port.block_size = kBlockSize;
@@ -68,6 +67,11 @@ class World {
     port.render = [](const EndedRun& run) {
       return run.result.choices.empty() ? std::string("nothing") : run.result.choices[0].text;
     };
+  }
+
+  static DispatcherOptions with_model(DispatcherOptions options) {
+    options.models = {"m"};
+    return options;
   }
 
   World& ready() {

@@ -200,8 +200,8 @@ TEST(Life, the_log_says_what_the_pool_became_and_sigusr1_dumps_it) {
             std::string::npos)
       << daemon.log();
   daemon.signal(SIGUSR1);
-  while (daemon.running() && daemon.log().find("dump.model") == std::string::npos) ::usleep(2000);
-  EXPECT_TRUE(daemon.running());
+  EXPECT_TRUE(daemon.wait_until(
+      [&] { return daemon.log().find("dump.model model=tiny") != std::string::npos; }));
 }
 
 // Also where the binary is linked with CUDA: no device is to be seen.

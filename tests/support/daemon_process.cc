@@ -15,6 +15,8 @@
 namespace parkd::testing {
 namespace {
 
+constexpr std::chrono::minutes kHungAfter{5};  // before ctest ends the test, and says nothing
+
 std::string config_text(const DaemonSetup& setup, const std::string& directory) {
   std::string text = "daemon:\n  state_dir: " + directory + "/state\n  socket: " + directory +
                      "/parkd.sock\n  drain_timeout_s: " + std::to_string(setup.drain_timeout_s) +
@@ -66,20 +68,17 @@ bool DaemonProcess::start(const Environment& environment) {
     ::execl(PARKD_BINARY, "parkd", "--config", config.c_str(), nullptr);
     ::_exit(127);
   }
-  while (running()) {
+  return wait_until([this] {
     const auto answer = client()->get("/healthz");
-    if (answer.ok() && answer->status == 200) return true;
-    ::usleep(5000);
-  }
-  return false;
+    return answer.ok() && answer->status == 200;
+  });
 }
 
 void DaemonProcess::wait_for_model() {
-  while (running()) {
+  wait_until([this] {
     const auto answer = client()->get("/v1/models");
-    if (answer.ok() && answer->text.find("\"state\":\"ready\"") != std::string::npos) return;
-    ::usleep(5000);
-  }
+    return answer.ok() && answer->text.find("\"state\":\"ready\"") != std::string::npos;
+  });
 }
 
 void DaemonProcess::signal(int number) {
@@ -103,6 +102,16 @@ std::optional<int> DaemonProcess::wait_for_end(std::chrono::seconds patience) {
   const auto until = std::chrono::steady_clock::now() + patience;
   while (running() && std::chrono::steady_clock::now() < until) ::usleep(2000);
   return end_;
+}
+
+bool DaemonProcess::wait_until(const std::function<bool()>& holds) {
+  const auto until = std::chrono::steady_clock::now() + kHungAfter;
+  while (running()) {
+    if (holds()) return true;
+    PARKD_CHECK(std::chrono::steady_clock::now() < until, "the daemon hangs; its log:\n" + log());
+    ::usleep(2000);
+  }
+  return false;
 }
 
 std::unique_ptr<jobctl::HttpClient> DaemonProcess::client(const std::string& tenant) const {

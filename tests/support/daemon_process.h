@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -46,6 +47,9 @@ class DaemonProcess {
   // The wait status, once it has ended; nothing when it still runs after `patience`.
   std::optional<int> wait_for_end(std::chrono::seconds patience);
   bool running();
+  // Waits until `holds` says so; false when the daemon ended before. One that does neither for
+  // minutes ends the test with the daemon's log.
+  bool wait_until(const std::function<bool()>& holds);
 
   std::unique_ptr<jobctl::HttpClient> client(const std::string& tenant = "") const;
   const std::string& socket() const { return socket_; }
