@@ -4,7 +4,7 @@
 -- In this and the next files the daemon's verbs: each is one statement for its caller, runs as the owner
 -- with a fixed search_path, and takes the time as a parameter: NULL means the database's clock, a value is
 -- given by tests alone. Names end in _vN, so that daemons of two versions can share a database. Nobody can
--- call them before 0009 gives USAGE on the schema, and then only those it names.
+-- call them before 0010 gives USAGE on the schema, and then only those it names.
 --
 -- The SET enable_* clauses take the choice from the planner where it could only be wrong: these
 -- statements touch few rows of large tables, whatever the statistics say.
@@ -59,12 +59,6 @@ BEGIN
   SELECT f.epoch INTO STRICT v_epoch FROM parkd.fence f;
   RETURN v_epoch;
 END $$;
-
---
--- Until the first daemon registered with a promoted standby or a restored backup, a daemon of the old
--- one could end the jobs it had claimed there. And an epoch that is counted up by one repeats itself:
--- the original and a copy of it from a backup both go from 5 to 6.
--- needs: 4
 
 -- Claims of daemons that registered with another database: theirs no more. Returns how many.
 CREATE FUNCTION parkd.disown_v1(p_all bool) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER

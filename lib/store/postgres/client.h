@@ -1,6 +1,6 @@
 // PostgresClient: what a submitting host does with the database itself, without a daemon.
 //
-// Goes through the functions and views made for people (migration 0009), so the role
+// Goes through the functions and views made for people (migrations 0009 and 0010), so the role
 // parkd_submitter suffices and the tenant is the login's; members of parkd_admin and parkd_daemon
 // may name another. One thread, one session, opened at the first call and again after a loss; no
 // prepared statements, so that any pooler will do.

@@ -1,5 +1,5 @@
 // PostgresMailbox: parkd.mailbox as an embedded store sees it, whose messages go there when their
-// jobs have ended (lib/store/outbox; migration 0010).
+// jobs have ended (lib/store/outbox; migration 0011).
 //
 // Owner: one thread; interrupt_if_overdue() alone may be called from any. One connection, opened
 // when it is needed; each verb is one statement and tries once. Errors of every verb: unavailable

@@ -3,7 +3,7 @@
 // cancels, cancels some, takes their messages, and requeues what did not complete, by number and by
 // code. His journal says what he was told.
 //   postgres_fault_user DSN JOURNAL NAME user_sql|user_verbs BATCH
-// user_sql: the functions of migration 0009, one session. user_verbs: a store's verbs.
+// user_sql: the functions of migrations 0009 and 0010, one session. user_verbs: a store's verbs.
 #include <algorithm>
 #include <chrono>
 #include <deque>

@@ -1,8 +1,8 @@
--- 0010: embedded stores that keep their queue to themselves and deliver what has finished into this
+-- 0011: embedded stores that keep their queue to themselves and deliver what has finished into this
 -- database's mailbox (the pair rocksdb + postgres). A delivered message is a message like any other:
 -- it has a sequence and a job_id of this database, so nothing collides with its own jobs; origin says
 -- which store it came from, origin_sequence and origin_job what it is called there.
--- needs: 9
+-- needs: 10
 
 ALTER TABLE parkd.mailbox
   ADD COLUMN origin          uuid,      -- NULL: a job of this database's own queue

@@ -1,6 +1,6 @@
--- 0011: pages of jobs and of batches. Functions, as the daemon's verbs are, so that no statistics make the
+-- 0012: pages of jobs and of batches. Functions, as the daemon's verbs are, so that no statistics make the
 -- planner read and sort the queue for one page of it, nor give it to parallel workers.
--- needs: 9
+-- needs: 10
 
 -- Live jobs later than p_after, by id. A scheduled job whose time has come counts as queued. With the caller's
 -- rights: row-level security says what a login sees. By tenant, model or state it walks past the others; of the

@@ -1,0 +1,389 @@
+-- 0009: what clients write: INSERT and COPY into the queue, parkd.submit; and the roles.
+--
+-- Roles (no login of their own; GRANT parkd_submitter TO alice): submitter and reader see one tenant,
+-- the one bound to their login; monitor sees numbers, no bodies; daemon and admin see all.
+
+DO $$
+DECLARE r text;
+BEGIN
+  FOREACH r IN ARRAY ARRAY['parkd_submitter', 'parkd_reader', 'parkd_daemon', 'parkd_admin', 'parkd_monitor'] LOOP
+    BEGIN
+      IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) THEN
+        EXECUTE format('CREATE ROLE %I NOLOGIN', r);
+      END IF;
+    EXCEPTION
+      WHEN duplicate_object OR unique_violation THEN NULL;   -- another database of this cluster was faster
+      WHEN insufficient_privilege THEN
+        RAISE EXCEPTION 'the role % is missing and this login may not create roles', r
+          USING HINT = 'Migrate as a login with CREATEROLE, or let an administrator CREATE ROLE '
+                       'parkd_submitter, parkd_reader, parkd_daemon, parkd_admin, parkd_monitor.';
+    END;
+  END LOOP;
+END $$;
+
+-- Inlined where it is used, so it is bound to nobody's search_path.
+CREATE FUNCTION parkd.acts_for_any() RETURNS bool LANGUAGE sql STABLE
+  RETURN pg_has_role(session_user, 'parkd_admin', 'member') OR pg_has_role(session_user, 'parkd_daemon', 'member');
+
+-- The tenant of this login, given what its row in tenant_logins says (NULL: it has none). NULL: a login of the
+-- name of the administrators' and daemons' tenant is not it.
+CREATE FUNCTION parkd.tenant_of_login_v1(p_bound text) RETURNS text LANGUAGE sql STABLE
+  RETURN coalesce(p_bound, CASE WHEN parkd.acts_for_any() THEN 'default'
+                                WHEN session_user <> 'default' THEN session_user::text END);
+CREATE FUNCTION parkd.no_tenant_v1() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'login default has no tenant of its own',
+    DETAIL = 'Tenant default is that of administrators and daemons.',
+    HINT = 'Use a login of another name, or let an administrator add a row to parkd.tenant_logins.';
+END $$;
+
+-- SET ROLE does not change it. (plpgsql keeps its plans for the session; an SQL function that cannot be
+-- inlined is planned at each call.)
+CREATE FUNCTION parkd.my_tenant() RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+BEGIN
+  RETURN coalesce(parkd.tenant_of_login_v1((SELECT l.tenant FROM parkd.tenant_logins l WHERE l.login = session_user)),
+                  parkd.no_tenant_v1());
+END $$;
+
+-- --- INSERT INTO parkd.jobs ---------------------------------------------------------------------
+--
+-- The trigger runs for each row of a client, so what it does not do counts. A statement of plpgsql is cheap
+-- in the hundredth row of a transaction and dear in the first, where each expression is set up (2,000
+-- instructions and more): so there are few, with many conditions in one, and the functions below that are SQL
+-- are inlined into them. A query costs as much as twenty of them, a call of a plpgsql function three, its SET
+-- four more.
+
+-- Refuses a client's row: what is wrong with which field, the row, and what to do. Returns never; called by
+-- assignment, for PERFORM would show its whole text as the error's context.
+CREATE FUNCTION parkd.refuse_v1(p_code text, p_custom_id text, p_message text, p_hint text) RETURNS bool
+LANGUAGE plpgsql SET search_path = pg_catalog, parkd, pg_temp AS $$
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = p_code, MESSAGE = p_message, HINT = p_hint,
+    DETAIL = coalesce('The job with custom_id ' || quote_literal(left(p_custom_id, 100)) || '.',
+                      'The job has no custom_id. Where there are many, one tells which is refused.');
+END $$;
+
+-- The whole numbers of a body that the price and the seed are made of, with HTTP's bounds. The rest of the
+-- body is the daemon's to read: what is wrong there ends the job as failed.
+CREATE FUNCTION parkd.bounds_v1(p_field text) RETURNS numrange LANGUAGE sql IMMUTABLE
+  RETURN CASE p_field WHEN 'n' THEN numrange(1, 128, '[]')
+                      WHEN 'max_tokens' THEN numrange(1, 2147483647, '[]')
+                      WHEN 'max_completion_tokens' THEN numrange(1, 2147483647, '[]')
+                      WHEN 'seed' THEN numrange(-9223372036854775808, 18446744073709551615, '[]') END;
+CREATE FUNCTION parkd.is_wrong_v1(p_body jsonb, p_field text) RETURNS bool LANGUAGE sql IMMUTABLE
+  RETURN CASE jsonb_typeof(p_body -> p_field)
+           WHEN 'number' THEN NOT (p_body -> p_field)::numeric <@ parkd.bounds_v1(p_field) OR (p_body -> p_field)::numeric % 1 <> 0
+           WHEN 'null' THEN false ELSE p_body ? p_field END;
+
+-- The body as jsonb, which it must be possible to make of it.
+CREATE FUNCTION parkd.read_body_v1(p_body json, p_custom_id text) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE v_refused bool;
+BEGIN
+  RETURN p_body::jsonb;
+EXCEPTION
+  WHEN untranslatable_character OR invalid_text_representation THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id,
+      'body contains \u0000 or half of a surrogate pair', 'Remove it: neither is text.');
+  WHEN numeric_value_out_of_range THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id, 'body contains a number beyond all bounds',
+      'Numbers of a request fit a double.');
+END $$;
+
+-- What is said of a row that breaks the rule of that name of before_insert_v1.
+CREATE FUNCTION parkd.refuse_job_v1(j parkd.jobs, p_rule text, p_body jsonb DEFAULT NULL, p_mine text DEFAULT NULL)
+RETURNS bool LANGUAGE plpgsql SET search_path = pg_catalog, parkd, pg_temp AS $$
+DECLARE
+  v_text   text;
+  v_number text := (SELECT f FROM unnest(ARRAY['n', 'max_completion_tokens', 'max_tokens', 'seed']) f WHERE parkd.is_wrong_v1(p_body, f) LIMIT 1);
+  r        record;
+BEGIN
+  v_text := (SELECT format('%s has %s bytes', t.field, octet_length(t.value))
+               FROM (VALUES ('model', j.model), ('tenant', j.tenant), ('mailbox_key', j.mailbox_key), ('endpoint', j.endpoint),
+                 ('custom_id', j.custom_id), ('batch_id', j.batch_id), ('idempotency_key', j.idempotency_key)) t(field, value)
+              WHERE octet_length(t.value) > 512 LIMIT 1);
+  SELECT * INTO STRICT r FROM (VALUES
+    ('text', 'string_data_right_truncation', v_text || ', the limit is 512', 'Give a shorter one.'),
+    ('body', 'invalid_parameter_value', 'body is not a JSON object',
+     'body holds an OpenAI request, for example {"messages":[{"role":"user","content":"Hi"}]}.'),
+    ('bytes', 'program_limit_exceeded', format('body has %s bytes, the limit is 16777216', octet_length(j.body::text)), 'Split the request.'),
+    ('endpoint', 'invalid_parameter_value', format('endpoint %s is not supported yet', quote_literal(j.endpoint)),
+     'Leave it out for /v1/chat/completions.'),
+    ('metadata', 'invalid_parameter_value',
+     format('metadata is a JSON %s of %s bytes; it must be an object of at most 16 pairs and 9216 bytes',
+            json_typeof(j.metadata), octet_length(j.metadata::text)), 'For example metadata = ''{"order": "17"}''.'),
+    ('run_at', 'invalid_parameter_value', format('run_at %s is not within the years 1970 to 9999', j.run_at), 'Leave run_at out for none.'),
+    ('deadline', 'invalid_parameter_value', format('deadline %s is not within the years 1970 to 9999', j.deadline),
+     'Leave deadline out for none.'),
+    ('late', 'invalid_parameter_value', format('deadline %s has passed', j.deadline), 'Give a deadline that lies ahead, or none.'),
+    ('retention', 'invalid_parameter_value', format('retention %s is not within 1 minute to 30 days', j.retention),
+     'For example retention = ''7 days''.'),
+    ('run_timeout', 'invalid_parameter_value',
+     format('run_timeout %s is not whole seconds within 1 second to 30 days', j.run_timeout), 'Leave it out for the daemon''s own.'),
+    ('max_attempts', 'invalid_parameter_value', format('max_attempts %s is not within 1 to 100', j.max_attempts), 'Leave it out for 3.'),
+    ('model', 'invalid_parameter_value', format('model %s is not known here', coalesce(quote_literal(left(j.model, 512)), 'NULL')),
+     coalesce('Known models: ' || (SELECT string_agg(m.name, ', ' ORDER BY m.name) FROM parkd.models m) || '.',
+              'No daemon has registered a model yet: start one, or run jobctl models add.')),
+    ('tenant', 'insufficient_privilege', format('login %s submits for tenant %s, not for %s', session_user, p_mine, j.tenant),
+     'Leave tenant out, or let an administrator add a row to parkd.tenant_logins.'),
+    ('body.model', 'invalid_parameter_value',
+     format('body.model is %s, the column model is %s', left(p_body ->> 'model', 512), j.model), 'Leave one of them out.'),
+    ('stream', 'invalid_parameter_value', 'body.stream: nobody can listen to a job from SQL', 'Leave stream out.'),
+    ('messages', 'invalid_parameter_value',
+     format('body.messages is a JSON %s; it must be an array', jsonb_typeof(p_body -> 'messages')),
+     'For example {"messages":[{"role":"user","content":"Hi"}]}.'),
+    ('number', 'invalid_parameter_value',
+     format('body.%s is %s; it must be a whole number from %s to %s', v_number, left((p_body -> v_number)::text, 60),
+            lower(parkd.bounds_v1(v_number)), upper(parkd.bounds_v1(v_number))), format('Leave %s out for the default.', v_number)))
+    t(rule, code, message, hint) WHERE t.rule = p_rule;
+  RETURN parkd.refuse_v1(r.code, j.custom_id, r.message, r.hint);
+END $$;
+
+-- json_object_keys fails where a key is no text.
+CREATE FUNCTION parkd.check_metadata_v1(j parkd.jobs) RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN CASE WHEN (SELECT count(*) FROM json_object_keys(j.metadata)) > 16 THEN parkd.refuse_job_v1(j, 'metadata') END;
+EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
+  RETURN parkd.refuse_v1('invalid_parameter_value', j.custom_id,
+    'metadata contains \u0000 or half of a surrogate pair', 'Remove it: neither is text.');
+END $$;
+
+-- Checks and completes a row a client wrote. The daemon's own rows have an order_key already: nothing is
+-- missing there. The numbers are those of HTTP: lib/job/job.h (512 bytes, metadata, run_timeout, max_attempts),
+-- lib/store/rules.h and .cc (retention, times), lib/job/chat_request.h (body, n).
+-- Extremes.sql_and_http_have_the_same_limits.
+CREATE FUNCTION parkd.before_insert_v1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+DECLARE
+  v_now   timestamptz := clock_timestamp();
+  v_rule  text;          -- the first one that is broken
+  v_body  jsonb;
+  v_mine  text;
+  v_context int;
+  v_batch_deadline  timestamptz;
+  v_batch_retention interval;
+  v_job   bigint;
+  v_other_hash text;
+  v_hash  text;
+  v_refused bool;
+BEGIN
+  IF NEW.order_key IS NOT NULL THEN
+    v_refused := parkd.check_bounds_v1(NEW);
+    RETURN NEW;
+  END IF;
+  v_rule := CASE
+    WHEN greatest(octet_length(NEW.tenant), octet_length(NEW.mailbox_key), octet_length(NEW.custom_id),
+                  octet_length(NEW.idempotency_key)) > 512 THEN 'text'
+    WHEN json_typeof(NEW.body) IS DISTINCT FROM 'object' THEN 'body'
+    WHEN octet_length(NEW.body::text) > 16777216 THEN 'bytes' END;
+  IF v_rule IS NOT NULL THEN v_refused := parkd.refuse_job_v1(NEW, v_rule); END IF;
+  IF num_nonnulls(NEW.endpoint, NEW.metadata, NEW.run_at, NEW.deadline, NEW.retention, NEW.run_timeout, NEW.max_attempts) > 0 THEN
+    v_rule := CASE
+      WHEN NEW.endpoint <> '/v1/chat/completions' THEN 'endpoint'
+      WHEN json_typeof(NEW.metadata) <> 'object' OR octet_length(NEW.metadata::text) > 9216 THEN 'metadata'
+      WHEN NEW.run_at NOT BETWEEN timestamptz '1970-01-01 00:00:00Z' AND timestamptz '9999-12-31 23:59:59Z' THEN 'run_at'
+      WHEN NEW.deadline NOT BETWEEN timestamptz '1970-01-01 00:00:00Z' AND timestamptz '9999-12-31 23:59:59Z' THEN 'deadline'
+      WHEN NEW.deadline <= v_now THEN 'late'
+      WHEN date_part('epoch', NEW.retention) NOT BETWEEN 60 AND 2592000 THEN 'retention'
+      WHEN date_part('epoch', NEW.run_timeout) NOT BETWEEN 1 AND 2592000
+        OR date_part('epoch', NEW.run_timeout) <> round(date_part('epoch', NEW.run_timeout)) THEN 'run_timeout'
+      WHEN NEW.max_attempts NOT BETWEEN 1 AND 100 THEN 'max_attempts' END;
+    IF v_rule IS NOT NULL THEN v_refused := parkd.refuse_job_v1(NEW, v_rule); END IF;
+    IF NEW.metadata IS NOT NULL THEN v_refused := parkd.check_metadata_v1(NEW); END IF;
+    -- In seconds: what an interval of years and days adds up to depends on where it starts.
+    NEW.retention := make_interval(secs => date_part('epoch', NEW.retention));
+    NEW.run_timeout := make_interval(secs => date_part('epoch', NEW.run_timeout));
+  END IF;
+  v_body := parkd.read_body_v1(NEW.body, NEW.custom_id);
+  IF NEW.model IS NULL THEN NEW.model := v_body ->> 'model'; END IF;
+  SELECT m.context_tokens, l.tenant INTO v_context, v_mine     -- models_pkey, tenant_logins_pkey
+    FROM parkd.models m LEFT JOIN parkd.tenant_logins l ON l.login = session_user WHERE m.name = NEW.model;
+  v_mine := coalesce(parkd.tenant_of_login_v1(v_mine), parkd.no_tenant_v1());
+  NEW.tenant := coalesce(nullif(NEW.tenant, ''), v_mine);
+  v_rule := CASE
+    WHEN v_context IS NULL THEN 'model'
+    WHEN NEW.tenant <> v_mine AND NOT parkd.acts_for_any() THEN 'tenant'
+    WHEN v_body ->> 'model' <> NEW.model THEN 'body.model'
+    WHEN v_body -> 'stream' = 'true' THEN 'stream'
+    WHEN jsonb_typeof(v_body -> 'messages') <> 'array' THEN 'messages'
+    WHEN parkd.is_wrong_v1(v_body, 'max_tokens') THEN 'number' END;
+  IF v_rule IS NOT NULL THEN v_refused := parkd.refuse_job_v1(NEW, v_rule, v_body, v_mine); END IF;
+  -- The price is an estimate until a daemon has tokenised the prompt: four bytes a token.
+  NEW.prompt_tokens := least(octet_length(NEW.body::text) / 4, v_context);
+  NEW.max_new_tokens := least(coalesce((v_body ->> 'max_tokens')::numeric, least(greatest(v_context / 5, 128), 16384)), v_context)::int;
+  IF v_body ?| '{n,max_completion_tokens,seed}' THEN
+    IF parkd.is_wrong_v1(v_body, 'n') OR parkd.is_wrong_v1(v_body, 'max_completion_tokens') OR parkd.is_wrong_v1(v_body, 'seed') THEN
+      v_refused := parkd.refuse_job_v1(NEW, 'number', v_body);
+    END IF;
+    NEW.n_choices := coalesce((v_body ->> 'n')::numeric::int, 1);
+    NEW.max_new_tokens := least(coalesce((v_body ->> 'max_completion_tokens')::numeric, NEW.max_new_tokens), v_context)::int;
+    -- 64 bits with or without a sign, as HTTP stores them
+    NEW.seed := coalesce((v_body ->> 'seed')::numeric
+      - CASE WHEN (v_body ->> 'seed')::numeric > 9223372036854775807 THEN 18446744073709551616 ELSE 0 END, NEW.seed);
+  END IF;
+  IF NEW.priority = 'critical' AND NOT parkd.acts_for_any()
+     AND NOT EXISTS (SELECT FROM parkd.tenants t WHERE t.name = NEW.tenant AND t.may_be_critical) THEN
+    v_refused := parkd.refuse_v1('insufficient_privilege', NEW.custom_id, format('tenant %s may not submit critical jobs', NEW.tenant),
+      'Use high, or let an administrator set parkd.tenants.may_be_critical.');
+  END IF;
+  NEW.batch_id := nullif(NEW.batch_id, '');
+  IF NEW.batch_id IS NOT NULL THEN
+    SELECT b.deadline, b.retention INTO v_batch_deadline, v_batch_retention
+      FROM parkd.batches b WHERE b.id = NEW.batch_id AND b.tenant = NEW.tenant;   -- batches_pkey
+    IF NOT FOUND THEN
+      v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id, format('batch_id: there is no batch %s', NEW.batch_id),
+        'Open one: SELECT parkd.open_batch();');
+    END IF;
+    IF v_batch_deadline <= v_now THEN
+      v_refused := parkd.refuse_v1('object_not_in_prerequisite_state', NEW.custom_id,
+        format('the deadline of batch %s, %s, has passed', NEW.batch_id, v_batch_deadline), 'Open a new batch.');
+    END IF;
+    IF NEW.deadline <> v_batch_deadline THEN
+      v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id,
+        format('deadline %s differs from that of batch %s, %s', NEW.deadline, NEW.batch_id, v_batch_deadline),
+        'Leave deadline out: a member has its batch''s.');
+    END IF;
+  END IF;
+  NEW.endpoint := coalesce(NEW.endpoint, '/v1/chat/completions');
+  NEW.max_attempts := coalesce(NEW.max_attempts, 3);
+  NEW.priority := coalesce(NEW.priority, CASE WHEN NEW.batch_id IS NULL THEN 'normal' ELSE 'low' END::parkd.priority);
+  NEW.created_at := v_now;
+  NEW.order_key := greatest(v_now, NEW.run_at) + parkd.delay_v1(NEW.priority);
+  IF NEW.run_at > v_now THEN NEW.state := 'scheduled'::parkd.job_state; END IF;
+  NEW.idempotency_key := nullif(NEW.idempotency_key, '');
+  IF NEW.idempotency_key IS NOT NULL THEN
+    v_hash := parkd.content_hash_v1(NEW.endpoint, NEW.model, NEW.mailbox_key, NEW.custom_id, NEW.batch_id, NEW.metadata,
+      NEW.body, NEW.priority, NEW.seed, NEW.run_at, NEW.deadline, NEW.run_timeout, NEW.retention, NEW.max_attempts);
+    -- idempotency_pkey. A key that does not conflict any more was deleted in between: again.
+    LOOP
+      INSERT INTO parkd.idempotency AS k (tenant, key, job_id, check_at, content_hash)
+        VALUES (NEW.tenant, NEW.idempotency_key, NEW.id, v_now + interval '24 hours', v_hash)
+        ON CONFLICT (tenant, key) DO UPDATE SET job_id = excluded.job_id, check_at = excluded.check_at,
+          content_hash = excluded.content_hash
+          WHERE NOT (SELECT a.holds FROM parkd.accepted_v1(k.job_id, v_now) a);
+      EXIT WHEN FOUND;
+      SELECT k.job_id, k.content_hash INTO v_job, v_other_hash FROM parkd.idempotency k WHERE k.tenant = NEW.tenant AND k.key = NEW.idempotency_key;
+      CONTINUE WHEN NOT FOUND;
+      IF v_other_hash = v_hash THEN RETURN NULL; END IF;   -- the job is there already: the row is passed over
+      v_refused := parkd.refuse_v1('unique_violation', NEW.custom_id,
+        format('idempotency_key %s belongs to job %s, whose content differs', quote_literal(NEW.idempotency_key), v_job),
+        'Use another key, or submit the very same job again.');
+    END LOOP;
+  END IF;
+  -- From here on what was left out: not part of the content behind the key.
+  IF coalesce(NEW.mailbox_key, '') = '' THEN
+    NEW.mailbox_key := 'mb-' || left(replace(gen_random_uuid()::text, '-', ''), 24);
+  END IF;
+  NEW.seed := coalesce(NEW.seed, (random() * 9007199254740991)::bigint);
+  NEW.retention := coalesce(NEW.retention, v_batch_retention, interval '7 days');
+  NEW.deadline := coalesce(NEW.deadline, v_batch_deadline);
+  RETURN NEW;
+END $$;
+-- No WHEN: every statement would read and plan it anew.
+CREATE TRIGGER jobs_before_insert BEFORE INSERT ON parkd.jobs
+  FOR EACH ROW EXECUTE FUNCTION parkd.before_insert_v1();
+
+-- The priority of that word. A word that is none cannot be refused with these four where the column is an
+-- enum (INSERT INTO parkd.jobs): the server does that before any trigger.
+CREATE FUNCTION parkd.priority_v1(p_word text, p_custom_id text) RETURNS parkd.priority LANGUAGE plpgsql STABLE AS $$
+DECLARE v_refused bool;
+BEGIN
+  IF p_word NOT IN ('critical', 'high', 'normal', 'low') THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id, format('priority is %s', quote_literal(left(p_word, 60))),
+      'It must be critical, high, normal or low; leave it out for normal (in a batch: low).');
+  END IF;
+  RETURN p_word::parkd.priority;
+END $$;
+
+-- COPY parkd.jobs_copy (model, body, ...) FROM STDIN: row-level security forbids COPY into the queue. The rows
+-- move in the same transaction and nothing stays here but dead rows, which the next COPY does not look at:
+-- it finds its own by index. (A row trigger would store nothing, but move row by row: a batch's counter would
+-- be updated for each, and each version of it read by the next.)
+CREATE UNLOGGED TABLE parkd.jobs_copy (
+  model text, body json, custom_id text, endpoint text, tenant text, priority text, mailbox_key text,
+  metadata json, idempotency_key text, batch_id text, run_at timestamptz, deadline timestamptz,
+  retention interval, run_timeout interval, seed bigint, max_attempts int,
+  transaction xid8 NOT NULL DEFAULT pg_current_xact_id()   -- no client may write it
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX jobs_copy_transaction ON parkd.jobs_copy (transaction);
+CREATE FUNCTION parkd.after_copy_v1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+  INSERT INTO parkd.jobs (model, body, custom_id, endpoint, tenant, priority, mailbox_key, metadata, idempotency_key,
+                          batch_id, run_at, deadline, retention, run_timeout, seed, max_attempts)
+  SELECT c.model, c.body, c.custom_id, c.endpoint, c.tenant,
+         CASE WHEN c.priority IS NOT NULL THEN parkd.priority_v1(c.priority, c.custom_id) END, c.mailbox_key, c.metadata, c.idempotency_key,
+         c.batch_id, c.run_at, c.deadline, c.retention, c.run_timeout, c.seed, c.max_attempts FROM new_rows c;
+  DELETE FROM parkd.jobs_copy c WHERE c.transaction = pg_current_xact_id();   -- jobs_copy_transaction
+  RETURN NULL;
+END $$;
+CREATE TRIGGER jobs_copy_after_insert AFTER INSERT ON parkd.jobs_copy REFERENCING NEW TABLE AS new_rows
+  FOR EACH STATEMENT EXECUTE FUNCTION parkd.after_copy_v1();
+
+-- One job as {"model": ..., "body": {...}, ...}, or an array of them; the keys are parkd.jobs' columns. A
+-- repeated idempotency_key returns the job it made the first time.
+CREATE FUNCTION parkd.submit(p json) RETURNS TABLE (id bigint, mailbox_key text, existed bool)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
+DECLARE
+  v_jobs   json := CASE json_typeof(p) WHEN 'array' THEN p ELSE json_build_array(p) END;
+  v_fields text[] := (SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute
+                       WHERE attrelid = 'parkd.jobs_copy'::regclass AND attnum > 0 AND attname <> 'transaction');
+  v_rows   parkd.jobs_copy[];
+  v_ids    bigint[];     -- per job; NULL where the trigger passed it over: its key and content are a job's already
+  v_boxes  text[];
+  r        record;
+BEGIN
+  IF p IS NULL OR json_typeof(p) NOT IN ('object', 'array') OR json_array_length(v_jobs) = 0 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('parkd.submit takes a JSON object or an array of at least one, not %s', coalesce(left(p::text, 60), 'NULL')),
+      HINT = 'SELECT * FROM parkd.submit(''{"model": "...", "body": {"messages": [...]}}'');';
+  END IF;
+  BEGIN
+    SELECT e.job, e.at, k.unknown INTO r
+      FROM json_array_elements(v_jobs) WITH ORDINALITY e(job, at)
+     CROSS JOIN LATERAL (SELECT string_agg(x, ', ') AS unknown FROM json_object_keys(CASE json_typeof(e.job) WHEN 'object' THEN e.job ELSE '{}' END) x
+                          WHERE x <> ALL (v_fields)) k
+     WHERE json_typeof(e.job) <> 'object' OR k.unknown IS NOT NULL LIMIT 1;
+    IF NOT FOUND THEN
+      SELECT array_agg(c ORDER BY e.at) INTO v_rows
+        FROM json_array_elements(v_jobs) WITH ORDINALITY e(job, at) CROSS JOIN LATERAL json_populate_record(NULL::parkd.jobs_copy, e.job) c;
+    END IF;
+  EXCEPTION WHEN data_exception THEN     -- of which job?
+    FOR r IN SELECT e.job, e.at FROM json_array_elements(v_jobs) WITH ORDINALITY e(job, at) LOOP
+      BEGIN
+        PERFORM count(k), json_populate_record(NULL::parkd.jobs_copy, r.job) FROM json_object_keys(r.job) k;
+      EXCEPTION WHEN data_exception THEN
+        RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM, DETAIL = format('Job %s of this call.', r.at),
+          HINT = 'Times are like "2030-01-31 12:00Z", run_timeout and retention like "90 s", seed and max_attempts whole numbers; no text holds \u0000.';
+      END;
+    END LOOP;
+    RAISE;
+  END;
+  IF v_rows IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', DETAIL = format('Job %s of this call.', r.at),
+      MESSAGE = coalesce('unknown field: ' || r.unknown, format('a job is %s, not a JSON object', left(r.job::text, 60))),
+      HINT = format('A job is {"model": "...", "body": {...}}; its fields: %s.', array_to_string(v_fields, ', '));
+  END IF;
+  WITH asked AS MATERIALIZED (
+    SELECT u.*, nextval('parkd.jobs_id_seq') AS id FROM unnest(v_rows) WITH ORDINALITY u),
+  made AS (
+    INSERT INTO parkd.jobs (id, model, body, custom_id, endpoint, tenant, priority, mailbox_key, metadata, idempotency_key,
+                            batch_id, run_at, deadline, retention, run_timeout, seed, max_attempts)
+    OVERRIDING SYSTEM VALUE
+    SELECT a.id, a.model, a.body, a.custom_id, a.endpoint, a.tenant,
+           CASE WHEN a.priority IS NOT NULL THEN parkd.priority_v1(a.priority, a.custom_id) END, a.mailbox_key, a.metadata,
+           a.idempotency_key, a.batch_id, a.run_at, a.deadline, a.retention, a.run_timeout, a.seed, a.max_attempts
+      FROM asked a ORDER BY a.ordinality
+    RETURNING jobs.id, jobs.mailbox_key)
+  SELECT array_agg(m.id ORDER BY a.ordinality), array_agg(m.mailbox_key ORDER BY a.ordinality) INTO v_ids, v_boxes
+    FROM asked a LEFT JOIN made m USING (id);
+  FOR i IN 1 .. cardinality(v_ids) LOOP
+    id := v_ids[i]; mailbox_key := v_boxes[i]; existed := id IS NULL;
+    IF existed THEN
+      SELECT k.job_id, a.mailbox_key INTO STRICT id, mailbox_key
+        FROM parkd.idempotency k CROSS JOIN LATERAL parkd.accepted_v1(k.job_id, clock_timestamp()) a
+       WHERE k.tenant = coalesce(nullif(v_rows[i].tenant, ''), parkd.my_tenant()) AND k.key = v_rows[i].idempotency_key;
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END $$;
