@@ -8,7 +8,7 @@ BEGIN
       USING HINT = 'To remove parkd with its data: DROP SCHEMA parkd CASCADE.';
   END IF;
 END $$;
-DROP FUNCTION parkd.check_bounds_v1(parkd.jobs);
+DROP FUNCTION parkd.out_of_bounds_v1(parkd.jobs), parkd.refuse_bounds_v1(bigint, text);
 DROP TABLE parkd.depth_samples, parkd.history, parkd.mailbox, parkd.idempotency, parkd.jobs,
   parkd.batches, parkd.shares, parkd.waiters, parkd.daemons, parkd.limits, parkd.models,
   parkd.tenant_logins, parkd.tenants, parkd.settings, parkd.fence;

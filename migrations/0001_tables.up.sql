@@ -175,16 +175,13 @@ ALTER TABLE parkd.jobs ALTER COLUMN body SET COMPRESSION lz4;
 -- are those of lib/job/job.h and lib/store/rules.h; clients hear of them from jobs_before_insert (0009). Not
 -- CHECKs: every statement that writes to a table reads and plans all of its CHECKs anew, claims included, and
 -- these were a third of the work of an INSERT of one job.
-CREATE FUNCTION parkd.check_bounds_v1(j parkd.jobs) RETURNS bool LANGUAGE plpgsql AS $$
-DECLARE
-  v_first CONSTANT timestamptz := '1970-01-01 00:00:00Z';
-  v_last  CONSTANT timestamptz := '9999-12-31 23:59:59Z';
-  -- An interval counts in seconds: '-100 years 36030 days' compares as 30 days and goes back 495.
-  v_field text := CASE
+CREATE FUNCTION parkd.out_of_bounds_v1(j parkd.jobs) RETURNS text LANGUAGE sql STABLE   -- inlined
+  RETURN CASE
+    -- An interval counts in seconds: '-100 years 36030 days' compares as 30 days and goes back 495.
     WHEN NOT (date_part('epoch', j.retention) > 0 AND date_part('epoch', j.retention) <= 2592000) THEN 'retention'
     WHEN date_part('epoch', j.run_timeout) NOT BETWEEN 1 AND 2592000 THEN 'run_timeout'
-    WHEN j.run_at NOT BETWEEN v_first AND v_last THEN 'run_at'
-    WHEN j.deadline NOT BETWEEN v_first AND v_last THEN 'deadline'
+    WHEN j.run_at NOT BETWEEN timestamptz '1970-01-01 00:00:00Z' AND timestamptz '9999-12-31 23:59:59Z' THEN 'run_at'
+    WHEN j.deadline NOT BETWEEN timestamptz '1970-01-01 00:00:00Z' AND timestamptz '9999-12-31 23:59:59Z' THEN 'deadline'
     WHEN NOT isfinite(j.created_at) THEN 'created_at'
     WHEN NOT isfinite(j.order_key) THEN 'order_key'
     WHEN j.max_attempts NOT BETWEEN 1 AND 100 THEN 'max_attempts'
@@ -192,15 +189,14 @@ DECLARE
                   octet_length(j.endpoint), octet_length(j.custom_id), octet_length(j.batch_id),
                   octet_length(j.idempotency_key)) > 512 THEN 'a text of more than 512 bytes'
     WHEN json_typeof(j.metadata) <> 'object' OR octet_length(j.metadata::text) > 9216 THEN 'metadata' END;
+CREATE FUNCTION parkd.refuse_bounds_v1(p_id bigint, p_field text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  IF v_field IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = 'check_violation', MESSAGE = format('job %s is out of bounds: %s', j.id, v_field);
-  END IF;
-  RETURN true;
+  RAISE EXCEPTION USING ERRCODE = 'check_violation', MESSAGE = format('job %s is out of bounds: %s', p_id, p_field);
 END $$;
 CREATE FUNCTION parkd.before_update_v1() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE v_fits bool := parkd.check_bounds_v1(NEW);
+DECLARE v_field text := parkd.out_of_bounds_v1(NEW);
 BEGIN
+  IF v_field IS NOT NULL THEN PERFORM parkd.refuse_bounds_v1(NEW.id, v_field); END IF;
   RETURN NEW;
 END $$;
 CREATE TRIGGER jobs_before_update BEFORE UPDATE OF retention, run_timeout, run_at, deadline, created_at, order_key,

@@ -168,7 +168,8 @@ DECLARE
   v_refused bool;
 BEGIN
   IF NEW.order_key IS NOT NULL THEN
-    v_refused := parkd.check_bounds_v1(NEW);
+    v_rule := parkd.out_of_bounds_v1(NEW);
+    IF v_rule IS NOT NULL THEN PERFORM parkd.refuse_bounds_v1(NEW.id, v_rule); END IF;
     RETURN NEW;
   END IF;
   v_rule := CASE

@@ -37,7 +37,7 @@ struct RunLease {
 };
 
 // What a submitter's fields may hold, whatever the door: HTTP (wire.cc), every store
-// (check_submission), and in PostgreSQL check_bounds_v1 and the triggers of parkd.jobs.
+// (check_submission), and in PostgreSQL out_of_bounds_v1 and the triggers of parkd.jobs.
 inline constexpr size_t kTextBytesMax = 512;     // of a key, an id, a model name
 inline constexpr size_t kMetadataPairsMax = 16;  // as OpenAI
 inline constexpr size_t kMetadataBytesMax = 16 * (64 + 512);
