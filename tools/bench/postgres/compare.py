@@ -5,8 +5,10 @@ Run by compare.sh, which brings the server, the packages and the versions. Every
 Python, one process a producer or consumer, so that the client's language is the same for all; each in the
 way its documentation recommends for throughput:
 
-  parkd          claim_v1 and finish_v1, 64 jobs a call, asyncpg; each job's result is stored
+  parkd          claim_v1 and finish_v1, 64 jobs a call, asyncpg; each job's result is stored. Enqueued by
+                 INSERT, as any client may; and in bulk also by submit_v1, as a daemon does for its clients
   pgmq           read and archive, 64 messages a call, asyncpg; there are no results
+  pgmq+results   the same, and in archive's transaction the results are sent to a second queue
   procrastinate  its Worker, concurrency 20, a psycopg pool of up to 20 connections, batch_defer; no results
   pgqueuer       its QueueManager, batch_size 64, an asyncpg pool, list enqueue; no results
 
@@ -85,9 +87,12 @@ class Parkd:
         self.session = await connect()
 
     async def enqueue(self, bodies):
-        await self.session.execute(
-            "INSERT INTO parkd.jobs (model, body, mailbox_key) SELECT 'm', b, 'box' FROM unnest($1::json[]) b",
-            [json.dumps(b) for b in bodies])
+        texts = [json.dumps(b) for b in bodies]
+        if len(texts) == 1:
+            await self.session.execute("INSERT INTO parkd.jobs (model, body, mailbox_key) VALUES ('m', $1, 'box')", texts[0])
+        else:
+            await self.session.execute(
+                "INSERT INTO parkd.jobs (model, body, mailbox_key) SELECT 'm', b, 'box' FROM unnest($1::json[]) b", texts)
 
     async def consume(self, counts, ready):
         session = await connect()
@@ -115,8 +120,26 @@ class Parkd:
             await finish.fetch([j["id"] for j in jobs], [j["run_lease"] for j in jobs], len(jobs), [RESULT] * len(jobs))
 
 
+class ParkdDaemon(Parkd):
+    """Jobs as a daemon enqueues them; what it read in the body comes along."""
+
+    async def enqueue(self, bodies):
+        n = len(bodies)
+        await self.session.fetch(
+            """SELECT job_id, refusal FROM parkd.submit_v1($1, array_fill('m'::text, ARRAY[$2::int]),
+               array_fill('default'::text, ARRAY[$2]), array_fill('normal'::text, ARRAY[$2]), array_fill('box'::text, ARRAY[$2]),
+               $3, $3, $3, $3, array_fill('/v1/chat/completions'::text, ARRAY[$2]), $4, array_fill(1::bigint, ARRAY[$2]),
+               $5, $5, $5, $5, array_fill(3, ARRAY[$2]), array_fill(1, ARRAY[$2]), array_fill(40, ARRAY[$2]),
+               array_fill(48, ARRAY[$2]), array_fill(false, ARRAY[$2]), false, false, 604800000000, 50000)""",
+            list(range(n)), n, [""] * n, [json.dumps(b) for b in bodies], [None] * n)
+
+
 class Pgmq:
     tables = "pgmq.q_q, pgmq.a_q"
+    finish = "SELECT count(*) FROM pgmq.archive('q', $1::bigint[])"
+
+    async def finished(self, statement, jobs):
+        await statement.fetch([j["msg_id"] for j in jobs])
 
     async def setup(self, root):
         psql("-f", os.environ["PGMQ_SQL"])
@@ -140,7 +163,7 @@ class Pgmq:
         session = await connect()
         read = await session.prepare("SELECT msg_id, message FROM pgmq.read('q', 600, $1)")
         wait = await session.prepare("SELECT msg_id, message FROM pgmq.read_with_poll('q', 600, $1, 2, 20)")
-        archive = await session.prepare("SELECT count(*) FROM pgmq.archive('q', $1::bigint[])")
+        finish = await session.prepare(self.finish)
         await ready()
         while not counts.is_full:
             with counts.claiming():
@@ -151,7 +174,20 @@ class Pgmq:
             for job in jobs:
                 counts.done(json.loads(job["message"])["sent"])
             if jobs:
-                await archive.fetch([j["msg_id"] for j in jobs])
+                await self.finished(finish, jobs)
+
+
+class PgmqResults(Pgmq):
+    tables = "pgmq.q_q, pgmq.a_q, pgmq.q_r"
+    finish = """SELECT (SELECT count(*) FROM pgmq.archive('q', $1::bigint[])),
+                       (SELECT count(*) FROM pgmq.send_batch('r', $2::jsonb[]))"""
+
+    async def setup(self, root):
+        await super().setup(root)
+        psql("-c", "SELECT pgmq.create('r')")
+
+    async def finished(self, statement, jobs):
+        await statement.fetch([j["msg_id"] for j in jobs], [RESULT] * len(jobs))
 
 
 class Procrastinate:
@@ -266,7 +302,8 @@ class Pgqueuer:
 
 # Jobs of a workload are divided by this, so that each takes about as long.
 SLOWER = {"procrastinate": 10, "pgqueuer": 2}
-SYSTEMS = {"parkd": Parkd, "pgmq": Pgmq, "procrastinate": Procrastinate, "pgqueuer": Pgqueuer}
+SYSTEMS = {"parkd": Parkd, "parkd-daemon": ParkdDaemon, "pgmq": Pgmq, "pgmq+results": PgmqResults,
+           "procrastinate": Procrastinate, "pgqueuer": Pgqueuer}
 
 
 # --- one process of a workload: "ready" and "go" in between, then its figures in a file
@@ -413,7 +450,7 @@ def refill(system, n):
 
 def compare(name, root, jobs, backlog):
     jobs = jobs // SLOWER.get(name, 1)
-    database = "compare_" + name
+    database = "compare_" + name.replace("+", "_")
     os.environ["PGDATABASE"] = "postgres"
     psql("-c", f"CREATE DATABASE {database}")
     os.environ["PGDATABASE"] = database
@@ -424,6 +461,9 @@ def compare(name, root, jobs, backlog):
     measure(name, "enqueue one by one", [("producer", Process(name, "producer", few // 4)) for _ in range(4)], 4,
             "producer")
     measure(name, f"enqueue {BULK} a call", [("producer", Process(name, "producer", jobs, BULK))], 1, "producer")
+    if name == "parkd":
+        measure(name, f"enqueue {BULK} a call, as a daemon", [("producer", Process("parkd-daemon", "producer", jobs, BULK))],
+                1, "producer")
     for clients in (1, 4):
         # A little more is sent than asked for: a consumer that comes to the end would wait for more.
         refill(system, 0)

@@ -21,7 +21,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export COMPARE_LOG=$work/log
 systems=parkd
-[ -z "${PGMQ_SQL:-}" ] || systems=$systems,pgmq
+[ -z "${PGMQ_SQL:-}" ] || systems=$systems,pgmq,pgmq+results
 packages="asyncpg==0.32.0 uvloop"
 if [ "${1:-}" = --all ]; then
   systems=$systems,procrastinate,pgqueuer
