@@ -5,8 +5,9 @@ Run by compare.sh, which brings the server, the packages and the versions. Every
 Python, one process a producer or consumer, so that the client's language is the same for all; each in the
 way its documentation recommends for throughput:
 
-  parkd          claim_v1 and finish_v1, 64 jobs a call, asyncpg; each job's result is stored. Enqueued by
-                 INSERT, as any client may; and in bulk also by submit_v1, as a daemon does for its clients
+  parkd          claim_v1 and finish_v1, 64 jobs a call, asyncpg, a session each, as a daemon has: the next jobs
+                 are claimed while the last results are stored. Enqueued by INSERT, as any client may; and in
+                 bulk also by submit_v1, as a daemon does for its clients. Each job's result is stored
   pgmq           read and archive, 64 messages a call, asyncpg; there are no results
   pgmq+results   the same, and in archive's transaction the results are sent to a second queue
   procrastinate  its Worker, concurrency 20, a psycopg pool of up to 20 connections, batch_defer; no results
@@ -95,17 +96,19 @@ class Parkd:
                 "INSERT INTO parkd.jobs (model, body, mailbox_key) SELECT 'm', b, 'box' FROM unnest($1::json[]) b", texts)
 
     async def consume(self, counts, ready):
-        session = await connect()
-        daemon = await session.fetchval("SELECT daemon_id FROM parkd.register_v1('h', $1, 'v', '1 day')", os.getpid())
-        claim = await session.prepare("SELECT id, run_lease, body FROM parkd.claim_v1($1, 'm', $2)")
-        finish = await session.prepare(
+        claims, finishes = await connect(), await connect()
+        daemon = await claims.fetchval("SELECT daemon_id FROM parkd.register_v1('h', $1, 'v', '1 day')", os.getpid())
+        claim = await claims.prepare("SELECT id, run_lease, body FROM parkd.claim_v1($1, 'm', $2)")
+        finish = await finishes.prepare(
             """SELECT count(*) FROM parkd.finish_v1($1, $2, array_fill('completed'::text, ARRAY[$3::int]),
                array_fill(''::text, ARRAY[$3]), array_fill(''::text, ARRAY[$3]), array_fill(''::text, ARRAY[$3]),
                array_fill(200, ARRAY[$3]), $4, array_fill(10, ARRAY[$3]), array_fill(10, ARRAY[$3]),
                array_fill(10::bigint, ARRAY[$3]), array_fill(10::bigint, ARRAY[$3]), array_fill(10::bigint, ARRAY[$3]))""")
         woken = asyncio.Event()
-        await session.add_listener("parkd_work", lambda *_: woken.set())
+        await claims.add_listener("parkd_work", lambda *_: woken.set())
         await ready()
+        stored = asyncio.get_running_loop().create_future()
+        stored.set_result(None)
         while not counts.is_full:
             woken.clear()
             with counts.claiming():
@@ -117,7 +120,10 @@ class Parkd:
                 continue
             for job in jobs:
                 counts.done(json.loads(job["body"])["sent"])
-            await finish.fetch([j["id"] for j in jobs], [j["run_lease"] for j in jobs], len(jobs), [RESULT] * len(jobs))
+            await stored
+            stored = asyncio.create_task(
+                finish.fetch([j["id"] for j in jobs], [j["run_lease"] for j in jobs], len(jobs), [RESULT] * len(jobs)))
+        await stored
 
 
 class ParkdDaemon(Parkd):
