@@ -262,8 +262,9 @@ CREATE TABLE parkd.mailbox (
 -- Key first: the view for admins, who see every tenant, is served by it too.
 CREATE INDEX mailbox_key   ON parkd.mailbox (mailbox_key, tenant, sequence);
 CREATE INDEX mailbox_batch ON parkd.mailbox (batch_id, sequence) WHERE batch_id IS NOT NULL;
--- What requeue by failure code looks at; completed messages are not in it.
+-- What requeue by failure code looks at, of any tenant and of one; completed messages are in neither.
 CREATE INDEX mailbox_failed ON parkd.mailbox (error_code, sequence) WHERE request IS NOT NULL;
+CREATE INDEX mailbox_failed_of_tenant ON parkd.mailbox (tenant, error_code, sequence) WHERE request IS NOT NULL;
 
 -- Also the index of messages by job: it says in which partition and under which key the message is.
 CREATE TABLE parkd.history (

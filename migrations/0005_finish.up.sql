@@ -207,7 +207,7 @@ END $$;
 -- Makes a new job of each finished one that did not complete and whose message is still there: those of
 -- p_ids, or all of an error code; both, when both are given. The history row remembers what a job became, so
 -- a repeated call by ids answers the same (and by code alone, nothing). p_tenant '' is any tenant.
--- By ids: history_job, mailbox_key; by code: mailbox_failed.
+-- By ids: history_job, mailbox_key; by code: mailbox_failed, mailbox_failed_of_tenant.
 CREATE FUNCTION parkd.requeue_v1(p_tenant text, p_ids bigint[], p_error_code text, p_model text, p_limit int,
                                  p_now timestamptz DEFAULT NULL)
 RETURNS TABLE (requeued_from bigint, id bigint, mailbox_key text, model text, existed bool)
@@ -222,14 +222,20 @@ BEGIN
        WHERE (p_tenant = '' OR h.tenant = p_tenant) AND h.outcome <> 'completed' AND h.expires_at > v_now
          AND (p_error_code = '' OR h.error_code = p_error_code) AND (p_model = '' OR h.model = p_model)
          AND (h.requeued_as IS NOT NULL OR EXISTS (
-           SELECT FROM parkd.mailbox m WHERE m.expires_at = h.expires_at AND m.mailbox_key = h.mailbox_key
+           SELECT FROM parkd.mailbox m WHERE m.expires_at = h.expires_at AND m.mailbox_key = h.mailbox_key AND m.tenant = h.tenant
               AND m.sequence = h.sequence AND m.request IS NOT NULL))
        ORDER BY h.sequence LIMIT p_limit);
-  ELSE
+  ELSIF p_tenant = '' THEN
     v_jobs := ARRAY(
       SELECT m.job_id FROM parkd.mailbox m
        WHERE m.error_code = p_error_code AND m.request IS NOT NULL AND m.expires_at > v_now
-         AND (p_tenant = '' OR m.tenant = p_tenant) AND (p_model = '' OR m.model = p_model)
+         AND (p_model = '' OR m.model = p_model)
+       ORDER BY m.sequence LIMIT p_limit FOR UPDATE SKIP LOCKED);
+  ELSE
+    v_jobs := ARRAY(
+      SELECT m.job_id FROM parkd.mailbox m
+       WHERE m.tenant = p_tenant AND m.error_code = p_error_code AND m.request IS NOT NULL AND m.expires_at > v_now
+         AND (p_model = '' OR m.model = p_model)
        ORDER BY m.sequence LIMIT p_limit FOR UPDATE SKIP LOCKED);
   END IF;
   -- In portions, as in cancel_batch_v1. A concurrent call for the same job waits here, and finds the
@@ -238,12 +244,12 @@ BEGIN
   WITH old AS MATERIALIZED (
     SELECT m.expires_at, m.sequence, m.finished_at, m.job_id, m.tenant, m.mailbox_key, m.model, m.custom_id, m.metadata, m.request
       FROM unnest(v_jobs[i : i + 499]) u(job_id) JOIN parkd.history h ON h.job_id = u.job_id
-      JOIN parkd.mailbox m ON m.expires_at = h.expires_at AND m.mailbox_key = h.mailbox_key AND m.sequence = h.sequence
+      JOIN parkd.mailbox m ON m.expires_at = h.expires_at AND m.mailbox_key = h.mailbox_key AND m.tenant = h.tenant AND m.sequence = h.sequence
      WHERE m.request IS NOT NULL ORDER BY m.sequence FOR UPDATE OF m),
   fresh AS MATERIALIZED (SELECT o.*, nextval('parkd.jobs_id_seq') AS new_id FROM old o ORDER BY o.sequence),
   used AS (
     UPDATE parkd.mailbox m SET request = NULL FROM fresh f
-     WHERE m.expires_at = f.expires_at AND m.mailbox_key = f.mailbox_key AND m.sequence = f.sequence),
+     WHERE m.expires_at = f.expires_at AND m.mailbox_key = f.mailbox_key AND m.tenant = f.tenant AND m.sequence = f.sequence),
   remembered AS (
     UPDATE parkd.history h SET requeued_as = f.new_id FROM fresh f WHERE h.finished_at = f.finished_at AND h.job_id = f.job_id),
   made AS (

@@ -96,7 +96,7 @@ inline constexpr Statement kCancel{
     "SELECT answer, run_lease, mine, tenant, mailbox_key FROM parkd.cancel_v1($1, $2, "
     "make_interval(secs => $3), parkd.from_us_v1($4))"};
 
-// history_job, mailbox_key; mailbox_failed
+// history_job, mailbox_key; mailbox_failed, mailbox_failed_of_tenant
 inline constexpr Statement kRequeue{
     "requeue",
     "SELECT requeued_from, id, mailbox_key, model, existed FROM parkd.requeue_v1($1, $2::bigint[], "

@@ -123,7 +123,10 @@ const std::vector<Row>& daemon_statements() {
       {sql::kCancel, "{claimed}, 'one', 2592000, NULL", 4},
       {sql::kCancel, "1000000009, '', 2592000, NULL", 4},
       {sql::kRequeue, "'', '{1000000013,1000000023}', '', '', 10, NULL", 24},
+      {sql::kRequeue, "'', '{{big}}', '', '', 10, NULL", 12},
       {sql::kRequeue, "'', '{}', 'internal', '', 10, NULL", 160},
+      {sql::kRequeue, "'one', '{}', 'internal', '', 10, NULL", 160},
+      {sql::kRequeue, "'tenant1', '{}', 'internal', '', 10, NULL", 0},  // the failures are one's
       {sql::kRequeue, "'', '{}', 'run_timeout', '', 10, NULL", 0},
       // --- batches: members0 has a thousand
       {sql::kOpenBatch, "'one', '', NULL, '', NULL, NULL, 3600, false, NULL", 2},
@@ -137,6 +140,7 @@ const std::vector<Row>& daemon_statements() {
       // --- looking
       {sql::kGetJob, "NULL, {queued}, ''", 1},
       {sql::kGetMessage, "NULL, 1000000009, 'one'", 2},
+      {sql::kGetMessage, "NULL, {big}, 'one'", 2},
       {sql::kGetHistory, "NULL, 1000000009, 'one', 2592000", 1},
       {sql::kList, "NULL, 0, NULL, NULL, NULL, 100", 100},
       {sql::kList, "NULL, {queued} - 300, 'one', 'm', 'queued', 100", 100},
@@ -196,10 +200,12 @@ const std::vector<Row>& peoples_statements() {
       {client_sql::kListJobs, "NULL, {queued} - 300, 'one', 'm', 'queued', 100", 100},
       {client_sql::kListJobs, "NULL, 0, NULL, NULL, 'claimed', 100", 2 * kClaim},
       {client_sql::kFindMessage, "1000000009, ''", 2},
+      {client_sql::kFindMessage, "{big}, ''", 2},
       {client_sql::kFindPast, "1000000009, ''", 1},
       {client_sql::kCancelJob, "{queued}", 12},
       {client_sql::kCancelJob, "{claimed}", 4},
       {client_sql::kRequeueJobs, "'{1000000013}', '', '', 10", 12},
+      {client_sql::kRequeueJobs, "'{{big}}', '', '', 10", 12},
       {client_sql::kRequeueJobs, "'{}', 'internal', '', 10", 160},
       {client_sql::kFetchPage, "'box7', 0, 100, ''", 20},
       {client_sql::kFetchPage, "'box8', {sequence}, 5, ''", 16},

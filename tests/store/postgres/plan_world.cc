@@ -87,8 +87,9 @@ void PlanWorld::fill_jobs() {
        "'batched', 'one', 'members' || (i - 1) / 1000, parkd.from_us_v1({base} + 43200000000)");
 }
 
-// Of key 'boxI' twenty messages, one in ten failed; as many history rows. Half as many messages
-// of an embedded store, twenty a key. Keys to be looked at from base + 6 hours on.
+// Of key 'boxI' twenty messages, and half of all of key 'big'; one in ten failed; as many history
+// rows. Half as many messages of an embedded store, twenty a key. Keys to be looked at from base + 6
+// hours on.
 void PlanWorld::fill_messages() {
   const std::string columns =
       "INSERT INTO parkd.mailbox (sequence, job_id, run_lease, created_at, finished_at, "
@@ -98,7 +99,10 @@ void PlanWorld::fill_messages() {
       "now(), now(), now() + i % 7 * interval '1 day' + interval '1 hour', 0, 0, 0, 0, 0, 200, 0, "
       "'one', ";
   database_.run(columns +
-                "'box' || i / 20, 'm', (CASE i % 10 WHEN 3 THEN 'failed' ELSE 'completed' "
+                "CASE WHEN i > " +
+                std::to_string(plan_rows() / 2) +
+                " THEN 'big' ELSE 'box' || i / 20 END, 'm', "
+                "(CASE i % 10 WHEN 3 THEN 'failed' ELSE 'completed' "
                 "END)::parkd.outcome, CASE i % 10 WHEN 3 THEN 'internal' END, CASE i % 10 WHEN 3 "
                 "THEN '{\"endpoint\":\"/v1/chat/completions\",\"priority\":\"normal\",\"seed\":1,"
                 "\"retention\":\"7 days\",\"max_attempts\":3,\"n_choices\":1,\"prompt_tokens\":1,"
@@ -110,12 +114,13 @@ void PlanWorld::fill_messages() {
       "expires_at, run_us, units, prompt_tokens, completion_tokens, outcome, tenant, mailbox_key, "
       "model, error_code) SELECT job_id, run_lease, sequence, created_at, finished_at, expires_at, "
       "0, 0, 0, 0, outcome, tenant, mailbox_key, model, error_code FROM parkd.mailbox");
-  // In today's partition, as many that have expired.
+  // In today's partition (in the last hour of a day alone there), as many that have expired.
   database_.run(
       "INSERT INTO parkd.mailbox (sequence, job_id, run_lease, created_at, finished_at, "
       "expires_at, queue_us, run_us, units, prompt_tokens, completion_tokens, status_code, "
-      "attempts, tenant, mailbox_key, model, outcome) SELECT 0, 2000000000 + i, 1, now(), now(), "
-      "date_trunc('day', now(), 'UTC'), 0, 0, 0, 0, 0, 200, 0, 'one', 'expired', 'm', 'completed'" +
+      "attempts, tenant, mailbox_key, model, outcome) SELECT "
+      "nextval('parkd.message_sequence'), 2000000000 + i, 1, now(), now(), date_trunc('day', "
+      "now(), 'UTC'), 0, 0, 0, 0, 0, 200, 0, 'one', 'expired' || i / 20, 'm', 'completed'" +
       numbers(plan_rows()));
   // A past week whose last message expires in a month, so it stays.
   database_.run(
@@ -172,6 +177,9 @@ void PlanWorld::remember_values() {
   remember("queued", "SELECT max(id) FROM parkd.jobs WHERE model = 'm'");
   remember("sequences", "SELECT array_agg(sequence) FROM parkd.mailbox WHERE mailbox_key = 'box8'");
   remember("sequence", "SELECT min(sequence) + 9 FROM parkd.mailbox WHERE mailbox_key = 'box8'");
+  remember("big",
+           "SELECT max(job_id) FROM parkd.mailbox WHERE mailbox_key = 'big' AND outcome = "
+           "'failed'");
   remember("origin_sequences",
            "SELECT array_agg(origin_sequence) FROM parkd.mailbox WHERE mailbox_key = 'origin8'");
 }
@@ -192,7 +200,7 @@ void PlanWorld::invent_values() {
   for (const char* list : {"ids", "leases", "sequences", "origin_sequences"}) {
     values_[list] = "{" + ids + "}";
   }
-  for (const char* number : {"claimed", "queued", "sequence"}) values_[number] = "1";
+  for (const char* number : {"claimed", "queued", "sequence", "big"}) values_[number] = "1";
 }
 
 std::string PlanWorld::with_values(std::string sql) const {
