@@ -18,24 +18,53 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
-  v_now   timestamptz := coalesce(p_now, clock_timestamp());
-  v_epoch bigint;
-  v_start timestamptz;
-  v_ids   bigint[];
-  v_first text;
-  v_last  text;
-  v_marks jsonb := parkd.marks_v1(p_model);   -- NULL: look at everything
-  v_reads bigint := pg_stat_get_xact_tuples_returned('parkd.jobs_queue'::regclass);
-  v_n     int;
+  v_now      timestamptz := coalesce(p_now, clock_timestamp());
+  v_noted    text := coalesce(current_setting('parkd.marks', true), '');
+  v_marks    jsonb := CASE WHEN v_noted <> '' THEN parkd.marks_v1(p_model) END;   -- NULL: look at everything
+  v_reads    bigint := pg_stat_get_xact_tuples_returned('parkd.jobs_queue'::regclass);
+  v_ids      bigint[] := '{}';
+  v_n        int := 0;
+  v_epoch    bigint;
+  v_same     bool;
+  v_paused   bool;
+  v_due      bool;
+  v_critical bool;
+  v_charged  bool;
+  v_waits    bool;
+  v_first    text;
+  v_last     text;
 BEGIN
-  SELECT d.fence_epoch, d.server_start INTO v_epoch, v_start FROM parkd.daemons d
-   WHERE d.id = p_daemon AND d.lost_at IS NULL AND d.beat_at + d.ttl > v_now
-     AND d.timeline = parkd.timeline_v1();
-  IF NOT FOUND THEN
-    RAISE EXCEPTION USING ERRCODE = 'PK001',
-      MESSAGE = format('daemon %s is no longer registered with this database', p_daemon);
-  END IF;
-  IF v_start = pg_postmaster_start_time() THEN
+  -- What there is to do, in one statement: one that finds nothing costs as much as the claim of a job. A second
+  -- time when jobs became due.
+  FOR i IN 1..2 LOOP
+    SELECT d.fence_epoch, d.server_start = pg_postmaster_start_time(),
+           EXISTS (SELECT FROM parkd.models m WHERE m.name = p_model AND m.paused_at IS NOT NULL),
+           -- jobs_scheduled
+           EXISTS (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'scheduled' AND j.run_at <= v_now),
+           -- jobs_critical
+           EXISTS (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'queued' AND j.priority = 'critical'),
+           -- jobs_queue, its two ends: is there more than one tenant?
+           CASE WHEN v_marks IS NULL THEN (
+             SELECT j.tenant FROM parkd.jobs j
+              WHERE j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical'
+              ORDER BY j.tenant LIMIT 1) END,
+           CASE WHEN v_marks IS NULL THEN (
+             SELECT j.tenant FROM parkd.jobs j
+              WHERE j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical'
+              ORDER BY j.tenant DESC LIMIT 1) END,
+           EXISTS (SELECT FROM parkd.shares s WHERE s.model = p_model AND s.tags <> '{}'),
+           EXISTS (SELECT FROM parkd.waiters w WHERE w.model = p_model AND w.daemon_id = p_daemon)
+      INTO v_epoch, v_same, v_paused, v_due, v_critical, v_first, v_last, v_charged, v_waits
+      FROM parkd.daemons d
+     WHERE d.id = p_daemon AND d.lost_at IS NULL AND d.beat_at + d.ttl > v_now AND d.timeline = parkd.timeline_v1();
+    IF NOT FOUND THEN
+      RAISE EXCEPTION USING ERRCODE = 'PK001',
+        MESSAGE = format('daemon %s is no longer registered with this database', p_daemon);
+    END IF;
+    EXIT WHEN v_paused OR NOT v_due OR i = 2;
+    PERFORM parkd.promote_v1(v_now);
+  END LOOP;
+  IF v_same THEN
     -- A claim that a crash of the server forgets is a job that is claimed again: not worth a sync.
     PERFORM set_config('synchronous_commit', 'off', true);
   ELSE
@@ -43,33 +72,25 @@ BEGIN
     v_epoch := parkd.current_epoch_v1();
     UPDATE parkd.daemons d SET fence_epoch = v_epoch, server_start = pg_postmaster_start_time() WHERE d.id = p_daemon;
   END IF;
-  IF EXISTS (SELECT FROM parkd.models m WHERE m.name = p_model AND m.paused_at IS NOT NULL) THEN RETURN; END IF;
+  IF v_paused THEN RETURN; END IF;
 
-  IF EXISTS (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'scheduled' AND j.run_at <= v_now) THEN
-    PERFORM parkd.promote_v1(v_now);
-  END IF;
-  -- jobs_critical
-  v_ids := ARRAY(SELECT j.id FROM parkd.jobs j
-     WHERE j.model = p_model AND j.state = 'queued' AND j.priority = 'critical'
-       AND (j.deadline IS NULL OR j.deadline > v_now)
-     ORDER BY j.order_key, j.id LIMIT p_max FOR UPDATE SKIP LOCKED);
-  IF cardinality(v_ids) < p_max THEN
+  IF v_critical THEN
+    v_ids := ARRAY(SELECT j.id FROM parkd.jobs j
+       WHERE j.model = p_model AND j.state = 'queued' AND j.priority = 'critical'
+         AND (j.deadline IS NULL OR j.deadline > v_now)
+       ORDER BY j.order_key, j.id LIMIT p_max FOR UPDATE SKIP LOCKED);
     v_n := cardinality(v_ids);
-    IF v_marks IS NULL THEN
-      -- jobs_queue, its two ends: is there more than one tenant?
-      SELECT j.tenant INTO v_first FROM parkd.jobs j
-       WHERE j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical'
-       ORDER BY j.tenant LIMIT 1;
-      SELECT j.tenant INTO v_last FROM parkd.jobs j
-       WHERE j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical'
-       ORDER BY j.tenant DESC LIMIT 1;
-    ELSE
+  END IF;
+  IF v_n < p_max THEN
+    IF v_marks IS NOT NULL THEN
       SELECT min(k.tenant), max(k.tenant) INTO v_first, v_last FROM jsonb_object_keys(v_marks) k(tenant);
     END IF;
     IF v_first = v_last THEN
       -- Alone, a tenant pays nothing: whoever comes next starts level with it.
-      UPDATE parkd.shares s SET tags = '{}' WHERE s.model = (
-        SELECT x.model FROM parkd.shares x WHERE x.model = p_model AND x.tags <> '{}' FOR UPDATE SKIP LOCKED);
+      IF v_charged THEN
+        UPDATE parkd.shares s SET tags = '{}' WHERE s.model = (
+          SELECT x.model FROM parkd.shares x WHERE x.model = p_model AND x.tags <> '{}' FOR UPDATE SKIP LOCKED);
+      END IF;
       v_ids := v_ids || ARRAY(SELECT j.id FROM parkd.jobs j
          WHERE j.model = p_model AND j.tenant = v_first AND j.state = 'queued' AND j.priority <> 'critical'
            AND j.order_key >= coalesce((v_marks ->> v_first)::timestamptz, '-infinity')
@@ -78,15 +99,17 @@ BEGIN
     ELSIF v_first IS NOT NULL THEN
       v_ids := v_ids || parkd.fair_choice_v1(p_model, p_max - v_n, v_now, v_marks);
     END IF;
-    PERFORM parkd.mark_v1(p_model, v_ids[v_n + 1:], v_marks IS NULL,
-      pg_stat_get_xact_tuples_returned('parkd.jobs_queue'::regclass) - v_reads, p_max);
+    v_reads := pg_stat_get_xact_tuples_returned('parkd.jobs_queue'::regclass) - v_reads;
+    IF v_noted <> '' OR v_reads > 1000 + 20 * p_max THEN
+      PERFORM parkd.mark_v1(p_model, v_ids[v_n + 1:], v_marks IS NULL, v_reads, p_max);
+    END IF;
   END IF;
 
   IF cardinality(v_ids) < p_max THEN
-    IF p_listens AND NOT EXISTS (SELECT FROM parkd.waiters w WHERE w.model = p_model AND w.daemon_id = p_daemon) THEN
+    IF p_listens AND NOT v_waits THEN
       INSERT INTO parkd.waiters VALUES (p_model, p_daemon) ON CONFLICT DO NOTHING;
     END IF;
-  ELSE
+  ELSIF v_waits THEN
     DELETE FROM parkd.waiters w WHERE w.model = p_model AND w.daemon_id = p_daemon;
   END IF;
   IF v_ids = '{}' THEN RETURN; END IF;
