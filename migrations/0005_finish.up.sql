@@ -20,38 +20,34 @@ RETURNS TABLE (job_id bigint, run_lease bigint, answer int, tenant text, mailbox
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_n int; v_held bigint[] := '{}';
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_told bool := parkd.enter_finish_v1(); v_n int; v_held bigint[] := '{}';
 BEGIN
-  PERFORM parkd.enter_finish_v1();
   IF p_skip THEN v_held := parkd.held_v1(p_ids, false); END IF;
   RETURN QUERY
-  WITH i AS (
-    SELECT * FROM unnest(p_ids, p_leases, p_outcomes, p_codes, p_messages, p_params, p_status, p_bodies,
-                         p_prompt, p_completion, p_units, p_queue_us, p_run_us)
-      i(id, lease, outcome, code, message, param, status, body, prompt, completion, units, queue_us, run_us)),
-  gone AS (
-    DELETE FROM parkd.jobs j USING i
+  WITH gone AS (
+    DELETE FROM parkd.jobs j USING generate_series(1, cardinality(p_ids)) i
      -- daemon_id IS NOT NULL is state = 'claimed' (a CHECK says so), in words that keep the planner
      -- from walking jobs_claimed when its statistics believe that few are claimed
-     WHERE j.id = ANY (ARRAY[i.id]) AND j.run_lease = i.lease AND j.daemon_id IS NOT NULL AND j.id <> ALL (v_held)
-    RETURNING j.id, j.run_lease, j.created_at,
+     WHERE j.id = ANY (ARRAY[p_ids[i]]) AND j.run_lease = p_leases[i] AND j.daemon_id IS NOT NULL AND j.id <> ALL (v_held)
+    RETURNING j.id, j.run_lease, nextval('parkd.message_sequence') AS sequence, j.created_at,
       CASE WHEN j.batch_id IS NULL OR j.deadline IS NULL THEN v_now + j.retention
            -- done early, a member stays until the reader of the whole batch can have come
            ELSE least(greatest(v_now, j.deadline) + j.retention, v_now + interval '60 days')
       END AS expires_at,
+      p_queue_us[i] AS queue_us, p_run_us[i] AS run_us, p_units[i] AS units, p_prompt[i] AS prompt,
+      p_completion[i] AS completion, p_status[i] AS status,
+      j.attempts + (p_outcomes[i] = 'failed' AND p_codes[i] IN ('internal', 'device_lost', 'out_of_resources'))::int
+        AS attempts,
+      p_outcomes[i]::parkd.outcome AS outcome, j.tenant, j.mailbox_key, j.model, j.custom_id, j.batch_id,
+      nullif(p_codes[i], '') AS code, nullif(p_messages[i], '') AS message, nullif(p_params[i], '') AS param,
       CASE WHEN j.idempotency_key IS NOT NULL THEN v_now + greatest(j.retention, interval '24 hours')
       END AS key_until,
-      j.attempts + (i.outcome = 'failed' AND i.code IN ('internal', 'device_lost', 'out_of_resources'))::int
-        AS attempts,
-      j.tenant, j.mailbox_key, j.model, j.custom_id, j.batch_id, j.metadata, i.outcome::parkd.outcome AS outcome,
-      nullif(i.code, '') AS code, nullif(i.message, '') AS message, nullif(i.param, '') AS param, i.status,
-      nullif(i.body, '')::json AS body, i.prompt, i.completion, i.units, i.queue_us, i.run_us,
-      CASE WHEN i.outcome <> 'completed' THEN json_build_object(
+      j.metadata, nullif(p_bodies[i], '')::json AS body,
+      CASE WHEN p_outcomes[i] <> 'completed' THEN json_build_object(
         'endpoint', j.endpoint, 'priority', j.priority, 'seed', j.seed, 'run_timeout', j.run_timeout,
         'retention', j.retention, 'max_attempts', j.max_attempts, 'n_choices', j.n_choices,
         'prompt_tokens', j.prompt_tokens, 'max_new_tokens', j.max_new_tokens,
-        'tokens_are_exact', j.tokens_are_exact, 'body', j.body) END AS request,
-      nextval('parkd.message_sequence') AS sequence),
+        'tokens_are_exact', j.tokens_are_exact, 'body', j.body) END AS request),
   message AS (
     INSERT INTO parkd.mailbox (sequence, job_id, run_lease, created_at, finished_at, expires_at, queue_us,
         run_us, units, prompt_tokens, completion_tokens, status_code, attempts, outcome, tenant,
@@ -95,7 +91,7 @@ BEGIN
            NULL::text, NULL::text
       FROM unnest(p_ids, p_leases) i(id, lease);
   END IF;
-  IF v_n > 0 AND (SELECT s.notify_results FROM parkd.settings s) THEN
+  IF v_n > 0 AND v_told THEN
     PERFORM pg_notify('parkd_results', k.tenant || ' ' || k.mailbox_key) FROM (
       SELECT DISTINCT h.tenant, h.mailbox_key FROM unnest(p_ids) i(id) JOIN parkd.history h ON h.job_id = i.id) k
      WHERE octet_length(k.tenant) + octet_length(k.mailbox_key) < 7900;
@@ -123,15 +119,19 @@ BEGIN
        AND EXISTS (SELECT FROM parkd.batches b WHERE b.id = j.batch_id AND b.tenant = j.tenant))));
 END $$;
 
--- Looks at the fence, then announces that this transaction is about to draw message sequences above
--- the present one. The lock ends with the transaction; the lower 32 bits are enough, for readers
--- compare by distance.
-CREATE FUNCTION parkd.enter_finish_v1() RETURNS void LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog, parkd, pg_temp AS $$
+-- Announces that this transaction is about to draw message sequences above the present one, and looks at the
+-- fence. The lock ends with the transaction; the lower 32 bits are enough, for readers compare by distance.
+-- Returns settings.notify_results, for it costs nothing here. No SET: its callers have theirs.
+CREATE FUNCTION parkd.enter_finish_v1() RETURNS bool LANGUAGE plpgsql VOLATILE AS $$
+DECLARE v_same bool; v_told bool; v_locked bool;
 BEGIN
-  PERFORM parkd.current_epoch_v1();
-  PERFORM pg_advisory_xact_lock_shared(1886540396, ((s.last_value + s.is_called::int) & 4294967295)::bit(32)::int)
-     FROM parkd.message_sequence s;
+  SELECT pg_advisory_xact_lock_shared(1886540396, ((q.last_value + q.is_called::int) & 4294967295)::bit(32)::int) IS NOT NULL,
+         (SELECT f.server_start = pg_postmaster_start_time() AND f.timeline = parkd.timeline_v1() FROM parkd.fence f),
+         (SELECT s.notify_results FROM parkd.settings s)
+    INTO STRICT v_locked, v_same, v_told FROM parkd.message_sequence q;
+  -- It may put the counter on by 2^32: the lock is the same then.
+  IF v_same IS NOT TRUE THEN PERFORM parkd.current_epoch_v1(); END IF;
+  RETURN v_told;
 END $$;
 
 -- Ends jobs that are not claimed, as cancelled or deadline_missed (the endings of lib/store/rules.cc).
