@@ -61,27 +61,13 @@ BEGIN
         batch_id, error_code)
     SELECT g.id, g.run_lease, g.sequence, g.created_at, v_now, g.expires_at, g.key_until, g.run_us, g.units,
            g.prompt, g.completion, g.outcome, g.tenant, g.mailbox_key, g.model, g.custom_id, g.batch_id, g.code
-      FROM gone g),
-  counted AS (
-    -- batches_pkey. Locked in the order of ids, so that two finishes cannot wait for each other.
-    UPDATE parkd.batches b
-       SET completed = b.completed + c.completed, failed = b.failed + c.failed, cancelled = b.cancelled + c.cancelled,
-           deadline_missed = b.deadline_missed + c.deadline_missed, quarantined = b.quarantined + c.quarantined,
-           truncated = b.truncated + c.truncated,
-           finished_at = CASE WHEN b.sealed_at IS NOT NULL
-               AND b.completed + b.failed + b.cancelled + b.deadline_missed + b.quarantined + c.n >= b.total THEN v_now END
-      FROM (SELECT x.id, n.* FROM parkd.batches x JOIN (
-              SELECT g.batch_id, g.tenant, count(*) AS n,
-                     count(*) FILTER (WHERE g.outcome = 'completed') AS completed,
-                     count(*) FILTER (WHERE g.outcome = 'failed') AS failed,
-                     count(*) FILTER (WHERE g.outcome = 'cancelled') AS cancelled,
-                     count(*) FILTER (WHERE g.outcome = 'deadline_missed') AS deadline_missed,
-                     count(*) FILTER (WHERE g.outcome = 'quarantined') AS quarantined,
-                     count(*) FILTER (WHERE g.outcome = 'completed' AND parkd.is_truncated_v1(g.body)) AS truncated
-                FROM gone g WHERE g.batch_id IS NOT NULL GROUP BY g.batch_id, g.tenant) n
-              ON x.id = n.batch_id AND x.tenant = n.tenant ORDER BY x.id FOR UPDATE OF x) c
-     WHERE b.id = c.id)
-  SELECT g.id, g.run_lease, 0, g.tenant, g.mailbox_key FROM gone g;
+      FROM gone g)
+  SELECT g.id, g.run_lease, 0, g.tenant, g.mailbox_key FROM gone g
+  UNION ALL
+  -- No row. The members are counted by a function, for a plan of that in here would be made ready by every finish.
+  SELECT NULL, NULL, NULL, NULL, NULL FROM gone g WHERE g.batch_id IS NOT NULL
+  HAVING count(*) > 0 AND parkd.count_members_v1(array_agg(g.batch_id), array_agg(g.tenant), array_agg(g.outcome),
+    array_agg(g.outcome = 'completed' AND parkd.is_truncated_v1(g.body)), v_now);
   GET DIAGNOSTICS v_n = ROW_COUNT;
   IF v_n < cardinality(p_ids) THEN
     RETURN QUERY
@@ -96,6 +82,34 @@ BEGIN
       SELECT DISTINCT h.tenant, h.mailbox_key FROM unnest(p_ids) i(id) JOIN parkd.history h ON h.job_id = i.id) k
      WHERE octet_length(k.tenant) + octet_length(k.mailbox_key) < 7900;
   END IF;
+END $$;
+
+-- Counts members that have ended; one of each array is one member. Returns false. batches_pkey.
+CREATE FUNCTION parkd.count_members_v1(p_batches text[], p_tenants text[], p_outcomes parkd.outcome[], p_truncated bool[],
+                                       p_now timestamptz) RETURNS bool LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+  -- Locked in the order of ids, so that two finishes cannot wait for each other.
+  UPDATE parkd.batches b
+     SET completed = b.completed + c.completed, failed = b.failed + c.failed, cancelled = b.cancelled + c.cancelled,
+         deadline_missed = b.deadline_missed + c.deadline_missed, quarantined = b.quarantined + c.quarantined,
+         truncated = b.truncated + c.truncated,
+         finished_at = CASE WHEN b.sealed_at IS NOT NULL
+             AND b.completed + b.failed + b.cancelled + b.deadline_missed + b.quarantined + c.n >= b.total THEN p_now END
+    FROM (SELECT x.id, n.* FROM parkd.batches x JOIN (
+            SELECT m.batch_id, m.tenant, count(*) AS n,
+                   count(*) FILTER (WHERE m.outcome = 'completed') AS completed,
+                   count(*) FILTER (WHERE m.outcome = 'failed') AS failed,
+                   count(*) FILTER (WHERE m.outcome = 'cancelled') AS cancelled,
+                   count(*) FILTER (WHERE m.outcome = 'deadline_missed') AS deadline_missed,
+                   count(*) FILTER (WHERE m.outcome = 'quarantined') AS quarantined,
+                   count(*) FILTER (WHERE m.truncated) AS truncated
+              FROM unnest(p_batches, p_tenants, p_outcomes, p_truncated) m(batch_id, tenant, outcome, truncated)
+             GROUP BY m.batch_id, m.tenant) n
+            ON x.id = n.batch_id AND x.tenant = n.tenant ORDER BY x.id FOR UPDATE OF x) c
+   WHERE b.id = c.id;
+  RETURN false;
 END $$;
 
 -- Of these live jobs those that somebody else holds: the row, or the row of its batch (p_cancelled: that
