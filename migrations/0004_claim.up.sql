@@ -1,5 +1,14 @@
 -- 0004: claiming, giving back, and the notes about deaths of a process.
 
+-- A row of a claim. A type, for the columns of a RETURNS TABLE are looked up one by one at each call, twice.
+CREATE TYPE parkd.claimed_job AS (
+  ord bigint, id bigint, run_lease bigint, created_us bigint, order_us bigint, run_at_us bigint,
+  deadline_us bigint, claimed_us bigint, seed bigint, retention_us bigint, run_timeout_s bigint,
+  prompt_tokens int, max_new_tokens int, n_choices int, attempts int, max_attempts int,
+  interruptions int, priority parkd.priority, tokens_are_exact bool, model text, tenant text,
+  mailbox_key text, endpoint text, custom_id text, batch_id text, idempotency_key text, metadata json,
+  body json, requeued_from bigint, deaths_alone int, suspect_group bigint, noted_lease bigint);
+
 -- Up to p_max queued jobs of a model, in the order of DESIGN.md: critical ones by order_key; then
 -- tenants by start-time fair queueing of need; in a tenant by order_key, id. Claimers do not wait for
 -- each other and do not starve each other: LIMIT counts rows after SKIP LOCKED has passed over those
@@ -7,14 +16,7 @@
 -- A daemon that goes short waits for NOTIFY, unless p_listens is false. PK001 as in heartbeat_v1.
 CREATE FUNCTION parkd.claim_v1(p_daemon bigint, p_model text, p_max int, p_now timestamptz DEFAULT NULL,
                                p_listens bool DEFAULT true)
-RETURNS TABLE (
-  ord bigint, id bigint, run_lease bigint, created_us bigint, order_us bigint, run_at_us bigint,
-  deadline_us bigint, claimed_us bigint, seed bigint, retention_us bigint, run_timeout_s bigint,
-  prompt_tokens int, max_new_tokens int, n_choices int, attempts int, max_attempts int,
-  interruptions int, priority parkd.priority, tokens_are_exact bool, model text, tenant text,
-  mailbox_key text, endpoint text, custom_id text, batch_id text, idempotency_key text, metadata json,
-  body json, requeued_from bigint, deaths_alone int, suspect_group bigint, noted_lease bigint)
-LANGUAGE plpgsql SECURITY DEFINER
+RETURNS SETOF parkd.claimed_job LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
