@@ -21,6 +21,7 @@ SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode =
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
   v_now      timestamptz := coalesce(p_now, clock_timestamp());
+  v_now_us   bigint := parkd.us_v1(v_now);
   v_noted    text := coalesce(current_setting('parkd.marks', true), '');
   v_marks    jsonb := CASE WHEN v_noted <> '' THEN parkd.marks_v1(p_model) END;   -- NULL: look at everything
   v_reads    bigint := pg_stat_get_xact_tuples_returned('parkd.jobs_queue'::regclass);
@@ -125,7 +126,7 @@ BEGIN
     FROM generate_series(1, cardinality(v_rows)) c(ord)
    WHERE j.ctid = v_rows[c.ord]
   RETURNING c.ord::bigint, j.id, j.run_lease, parkd.us_v1(j.created_at), parkd.us_v1(j.order_key),
-    parkd.us_v1(j.run_at), parkd.us_v1(j.deadline), parkd.us_v1(j.claimed_at), j.seed,
+    parkd.us_v1(j.run_at), parkd.us_v1(j.deadline), v_now_us, j.seed,
     (date_part('epoch', j.retention) * 1e6)::bigint, date_part('epoch', j.run_timeout)::bigint,
     j.prompt_tokens, j.max_new_tokens, j.n_choices, j.attempts, j.max_attempts, j.interruptions,
     j.priority, j.tokens_are_exact, j.model, j.tenant, j.mailbox_key, j.endpoint, j.custom_id,

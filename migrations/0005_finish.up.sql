@@ -23,23 +23,22 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off S
 DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_told bool := parkd.enter_finish_v1(); v_n int; v_held bigint[] := '{}';
 BEGIN
   IF p_skip THEN v_held := parkd.held_v1(p_ids, false); END IF;
+  -- What is read from the arguments once or twice goes by subscript past the stored rows of gone.
   RETURN QUERY
   WITH gone AS (
     DELETE FROM parkd.jobs j USING generate_series(1, cardinality(p_ids)) i
      -- daemon_id IS NOT NULL is state = 'claimed' (a CHECK says so), in words that keep the planner
      -- from walking jobs_claimed when its statistics believe that few are claimed
      WHERE j.id = ANY (ARRAY[p_ids[i]]) AND j.run_lease = p_leases[i] AND j.daemon_id IS NOT NULL AND j.id <> ALL (v_held)
-    RETURNING j.id, j.run_lease, nextval('parkd.message_sequence') AS sequence, j.created_at,
+    RETURNING i, j.id, j.run_lease, nextval('parkd.message_sequence') AS sequence, j.created_at,
       CASE WHEN j.batch_id IS NULL OR j.deadline IS NULL THEN v_now + j.retention
            -- done early, a member stays until the reader of the whole batch can have come
            ELSE least(greatest(v_now, j.deadline) + j.retention, v_now + interval '60 days')
       END AS expires_at,
-      p_queue_us[i] AS queue_us, p_run_us[i] AS run_us, p_units[i] AS units, p_prompt[i] AS prompt,
-      p_completion[i] AS completion, p_status[i] AS status,
       j.attempts + (p_outcomes[i] = 'failed' AND p_codes[i] IN ('internal', 'device_lost', 'out_of_resources'))::int
         AS attempts,
       p_outcomes[i]::parkd.outcome AS outcome, j.tenant, j.mailbox_key, j.model, j.custom_id, j.batch_id,
-      nullif(p_codes[i], '') AS code, nullif(p_messages[i], '') AS message, nullif(p_params[i], '') AS param,
+      nullif(p_codes[i], '') AS code,
       CASE WHEN j.idempotency_key IS NOT NULL THEN v_now + greatest(j.retention, interval '24 hours')
       END AS key_until,
       j.metadata, nullif(p_bodies[i], '')::json AS body,
@@ -52,15 +51,16 @@ BEGIN
     INSERT INTO parkd.mailbox (sequence, job_id, run_lease, created_at, finished_at, expires_at, queue_us,
         run_us, units, prompt_tokens, completion_tokens, status_code, attempts, outcome, tenant,
         mailbox_key, model, custom_id, batch_id, error_code, error_message, error_param, metadata, body, request)
-    SELECT g.sequence, g.id, g.run_lease, g.created_at, v_now, g.expires_at, g.queue_us, g.run_us, g.units,
-           g.prompt, g.completion, g.status, g.attempts, g.outcome, g.tenant, g.mailbox_key, g.model,
-           g.custom_id, g.batch_id, g.code, g.message, g.param, g.metadata, g.body, g.request FROM gone g),
+    SELECT g.sequence, g.id, g.run_lease, g.created_at, v_now, g.expires_at, p_queue_us[g.i], p_run_us[g.i], p_units[g.i],
+           p_prompt[g.i], p_completion[g.i], p_status[g.i], g.attempts, g.outcome, g.tenant, g.mailbox_key, g.model,
+           g.custom_id, g.batch_id, g.code, nullif(p_messages[g.i], ''), nullif(p_params[g.i], ''), g.metadata, g.body,
+           g.request FROM gone g),
   past AS (
     INSERT INTO parkd.history (job_id, run_lease, sequence, created_at, finished_at, expires_at, key_until,
         run_us, units, prompt_tokens, completion_tokens, outcome, tenant, mailbox_key, model, custom_id,
         batch_id, error_code)
-    SELECT g.id, g.run_lease, g.sequence, g.created_at, v_now, g.expires_at, g.key_until, g.run_us, g.units,
-           g.prompt, g.completion, g.outcome, g.tenant, g.mailbox_key, g.model, g.custom_id, g.batch_id, g.code
+    SELECT g.id, g.run_lease, g.sequence, g.created_at, v_now, g.expires_at, g.key_until, p_run_us[g.i], p_units[g.i],
+           p_prompt[g.i], p_completion[g.i], g.outcome, g.tenant, g.mailbox_key, g.model, g.custom_id, g.batch_id, g.code
       FROM gone g)
   SELECT g.id, g.run_lease, 0, g.tenant, g.mailbox_key FROM gone g
   UNION ALL
