@@ -1,12 +1,18 @@
 -- 0005: every way a job ends, and requeueing what did not complete.
 
 -- Whether a choice of this response ended at its token limit.
-CREATE FUNCTION parkd.is_truncated_v1(p json) RETURNS bool LANGUAGE sql IMMUTABLE
+CREATE FUNCTION parkd.has_truncated_choice_v1(p json) RETURNS bool LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, parkd, pg_temp AS $$
   SELECT CASE WHEN json_typeof(p) = 'object' AND json_typeof(p -> 'choices') = 'array'
               THEN EXISTS (SELECT FROM json_array_elements(p -> 'choices') c WHERE json_typeof(c) = 'object' AND c ->> 'finish_reason' = 'length')
               ELSE false END;
 $$;
+-- The same for most in an expression that is inlined: the word is nowhere, nor anything that may spell it by escapes;
+-- or the first choice says so. A query of its own costs as much as the finish of a job.
+CREATE FUNCTION parkd.is_truncated_v1(p json) RETURNS bool LANGUAGE sql STABLE
+  RETURN CASE WHEN p IS NULL OR strpos(p::text, '"length"') = 0 AND strpos(p::text, '\u') = 0 THEN false
+              WHEN json_typeof(p -> 'choices') = 'array' AND p #>> '{choices,0,finish_reason}' = 'length' THEN true
+              ELSE parkd.has_truncated_choice_v1(p) END;
 
 -- Ends claimed jobs: job out, message and history in, batch counters moved, one statement, fenced.
 -- answer: 0 finished_now, 1 already_by_this_lease, 2 lease_lost, 3 held. An item that was finished may also
