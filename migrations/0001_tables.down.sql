@@ -15,6 +15,6 @@ DROP TABLE parkd.depth_samples, parkd.history, parkd.mailbox, parkd.idempotency,
 DROP SEQUENCE parkd.message_sequence, parkd.suspect_groups;
 DROP FUNCTION parkd.ensure_partitions_v1(timestamptz);
 DROP FUNCTION parkd.ensure_partition_v1(text, timestamptz, timestamptz);
-DROP FUNCTION parkd.before_update_v1();
+DROP FUNCTION parkd.after_update_v1();
 DROP FUNCTION parkd.has_partition_v1(text, timestamptz);
 DROP TYPE parkd.outcome, parkd.job_state, parkd.priority;

@@ -125,41 +125,43 @@ CREATE INDEX batches_finished ON parkd.batches ((greatest(finished_at, deadline)
 
 -- What a client may leave out has no DEFAULT here but is filled in by jobs_before_insert (0009), which
 -- must know what was given: that is the content behind an idempotency key.
+-- The columns stand by what it costs to find them in a row: of fixed width and never NULL, then those of a claim, then
+-- texts, last what most jobs do not have. Behind a NULL or a text a column is looked for from the left each time.
 CREATE TABLE parkd.jobs (
   id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   run_lease        bigint NOT NULL DEFAULT 0,   -- the fence: epoch << 32 | n; grows at each claim
-  daemon_id        bigint,
-  created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
   order_key        timestamptz NOT NULL,        -- set by the trigger: created_at (or run_at) + delay
-  run_at           timestamptz,
-  deadline         timestamptz,
-  claimed_at       timestamptz,
-  cancel_at        timestamptz,                 -- cancel asked for while claimed
-  seed             bigint NOT NULL,
-  requeued_from    bigint,
+  created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
   retention        interval NOT NULL,
-  run_timeout      interval,
+  seed             bigint NOT NULL,
+  noted_lease      bigint NOT NULL DEFAULT 0,   -- the last run whose death was noted
+  suspect_group    bigint NOT NULL DEFAULT 0,   -- runs in no other company than this group's; 0: none
+  state            parkd.job_state NOT NULL DEFAULT 'queued',
+  priority         parkd.priority NOT NULL,     -- left out by a client: normal, in a batch low
   prompt_tokens    int NOT NULL DEFAULT 0,
   max_new_tokens   int NOT NULL DEFAULT 0,
   n_choices        int NOT NULL DEFAULT 1,
   attempts         int NOT NULL DEFAULT 0,
   max_attempts     int NOT NULL,
   interruptions    int NOT NULL DEFAULT 0,   -- deaths of a process in a row that it was in the engine at
-  noted_lease      bigint NOT NULL DEFAULT 0,   -- the last run whose death was noted
-  suspect_group    bigint NOT NULL DEFAULT 0,   -- runs in no other company than this group's; 0: none
   deaths_alone     int NOT NULL DEFAULT 0,   -- noted deaths at which nothing else was in the engine
-  state            parkd.job_state NOT NULL DEFAULT 'queued',
-  priority         parkd.priority NOT NULL,     -- left out by a client: normal, in a batch low
   tokens_are_exact bool NOT NULL DEFAULT false,
+  daemon_id        bigint,
+  claimed_at       timestamptz,
   model            text NOT NULL,
   tenant           text NOT NULL,
   mailbox_key      text NOT NULL,
   endpoint         text NOT NULL,
+  body             json NOT NULL,
+  run_at           timestamptz,
+  deadline         timestamptz,
+  cancel_at        timestamptz,                 -- cancel asked for while claimed
+  requeued_from    bigint,
+  run_timeout      interval,
   custom_id        text,
   batch_id         text,
   idempotency_key  text,
   metadata         json,
-  body             json NOT NULL,
   CHECK ((state = 'claimed') = (daemon_id IS NOT NULL))
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 2000,
         autovacuum_vacuum_insert_scale_factor = 0.2, autovacuum_vacuum_cost_delay = 0,
@@ -193,15 +195,16 @@ CREATE FUNCTION parkd.refuse_bounds_v1(p_id bigint, p_field text) RETURNS void L
 BEGIN
   RAISE EXCEPTION USING ERRCODE = 'check_violation', MESSAGE = format('job %s is out of bounds: %s', p_id, p_field);
 END $$;
-CREATE FUNCTION parkd.before_update_v1() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION parkd.after_update_v1() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE v_field text := parkd.out_of_bounds_v1(NEW);
 BEGIN
   IF v_field IS NOT NULL THEN PERFORM parkd.refuse_bounds_v1(NEW.id, v_field); END IF;
-  RETURN NEW;
+  RETURN NULL;
 END $$;
-CREATE TRIGGER jobs_before_update BEFORE UPDATE OF retention, run_timeout, run_at, deadline, created_at, order_key,
+-- AFTER: for a BEFORE trigger every row is fetched and locked once more, also by updates of other columns.
+CREATE TRIGGER jobs_after_update AFTER UPDATE OF retention, run_timeout, run_at, deadline, created_at, order_key,
     max_attempts, model, tenant, mailbox_key, endpoint, custom_id, batch_id, idempotency_key, metadata ON parkd.jobs
-  FOR EACH ROW EXECUTE FUNCTION parkd.before_update_v1();
+  FOR EACH ROW EXECUTE FUNCTION parkd.after_update_v1();
 
 -- Every change of state writes one entry into the primary key and one into the index of the new
 -- state, so there are no full indexes but the key.

@@ -1,5 +1,14 @@
 -- 0004: claiming, giving back, and the notes about deaths of a process.
 
+-- A row of a claim. A type, for the columns of a RETURNS TABLE are looked up one by one at each call, twice.
+CREATE TYPE parkd.claimed_job AS (
+  ord bigint, id bigint, run_lease bigint, created_us bigint, order_us bigint, run_at_us bigint,
+  deadline_us bigint, claimed_us bigint, seed bigint, retention_us bigint, run_timeout_s bigint,
+  prompt_tokens int, max_new_tokens int, n_choices int, attempts int, max_attempts int,
+  interruptions int, priority parkd.priority, tokens_are_exact bool, model text, tenant text,
+  mailbox_key text, endpoint text, custom_id text, batch_id text, idempotency_key text, metadata json,
+  body json, requeued_from bigint, deaths_alone int, suspect_group bigint, noted_lease bigint);
+
 -- Up to p_max queued jobs of a model, in the order of DESIGN.md: critical ones by order_key; then
 -- tenants by start-time fair queueing of need; in a tenant by order_key, id. Claimers do not wait for
 -- each other and do not starve each other: LIMIT counts rows after SKIP LOCKED has passed over those
@@ -7,35 +16,58 @@
 -- A daemon that goes short waits for NOTIFY, unless p_listens is false. PK001 as in heartbeat_v1.
 CREATE FUNCTION parkd.claim_v1(p_daemon bigint, p_model text, p_max int, p_now timestamptz DEFAULT NULL,
                                p_listens bool DEFAULT true)
-RETURNS TABLE (
-  ord bigint, id bigint, run_lease bigint, created_us bigint, order_us bigint, run_at_us bigint,
-  deadline_us bigint, claimed_us bigint, seed bigint, retention_us bigint, run_timeout_s bigint,
-  prompt_tokens int, max_new_tokens int, n_choices int, attempts int, max_attempts int,
-  interruptions int, priority parkd.priority, tokens_are_exact bool, model text, tenant text,
-  mailbox_key text, endpoint text, custom_id text, batch_id text, idempotency_key text, metadata json,
-  body json, requeued_from bigint, deaths_alone int, suspect_group bigint, noted_lease bigint)
-LANGUAGE plpgsql SECURITY DEFINER
+RETURNS SETOF parkd.claimed_job LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
-  v_now   timestamptz := coalesce(p_now, clock_timestamp());
-  v_epoch bigint;
-  v_start timestamptz;
-  v_ids   bigint[];
-  v_first text;
-  v_last  text;
-  v_marks jsonb := parkd.marks_v1(p_model);   -- NULL: look at everything
-  v_reads bigint := pg_stat_get_xact_tuples_returned('parkd.jobs_queue'::regclass);
-  v_n     int;
+  v_now      timestamptz := coalesce(p_now, clock_timestamp());
+  v_now_us   bigint := parkd.us_v1(v_now);
+  v_noted    text := coalesce(current_setting('parkd.marks', true), '');
+  v_marks    jsonb := CASE WHEN v_noted <> '' THEN parkd.marks_v1(p_model) END;   -- NULL: look at everything
+  v_reads    bigint := pg_stat_get_xact_tuples_returned('parkd.jobs_queue'::regclass);
+  v_rows     tid[] := '{}';
+  v_n        int := 0;
+  v_epoch    bigint;
+  v_same     bool;
+  v_paused   bool;
+  v_due      bool;
+  v_critical bool;
+  v_charged  bool;
+  v_waits    bool;
+  v_first    text;
+  v_last     text;
 BEGIN
-  SELECT d.fence_epoch, d.server_start INTO v_epoch, v_start FROM parkd.daemons d
-   WHERE d.id = p_daemon AND d.lost_at IS NULL AND d.beat_at + d.ttl > v_now
-     AND d.timeline = parkd.timeline_v1();
-  IF NOT FOUND THEN
-    RAISE EXCEPTION USING ERRCODE = 'PK001',
-      MESSAGE = format('daemon %s is no longer registered with this database', p_daemon);
-  END IF;
-  IF v_start = pg_postmaster_start_time() THEN
+  -- What there is to do, in one statement: one that finds nothing costs as much as the claim of a job. A second
+  -- time when jobs became due.
+  FOR i IN 1..2 LOOP
+    SELECT d.fence_epoch, d.server_start = pg_postmaster_start_time(),
+           EXISTS (SELECT FROM parkd.models m WHERE m.name = p_model AND m.paused_at IS NOT NULL),
+           -- jobs_scheduled
+           EXISTS (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'scheduled' AND j.run_at <= v_now),
+           -- jobs_critical
+           EXISTS (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'queued' AND j.priority = 'critical'),
+           -- jobs_queue, its two ends: is there more than one tenant?
+           CASE WHEN v_marks IS NULL THEN (
+             SELECT j.tenant FROM parkd.jobs j
+              WHERE j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical'
+              ORDER BY j.tenant LIMIT 1) END,
+           CASE WHEN v_marks IS NULL THEN (
+             SELECT j.tenant FROM parkd.jobs j
+              WHERE j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical'
+              ORDER BY j.tenant DESC LIMIT 1) END,
+           EXISTS (SELECT FROM parkd.shares s WHERE s.model = p_model AND s.tags <> '{}'),
+           EXISTS (SELECT FROM parkd.waiters w WHERE w.model = p_model AND w.daemon_id = p_daemon)
+      INTO v_epoch, v_same, v_paused, v_due, v_critical, v_first, v_last, v_charged, v_waits
+      FROM parkd.daemons d
+     WHERE d.id = p_daemon AND d.lost_at IS NULL AND d.beat_at + d.ttl > v_now AND d.timeline = parkd.timeline_v1();
+    IF NOT FOUND THEN
+      RAISE EXCEPTION USING ERRCODE = 'PK001',
+        MESSAGE = format('daemon %s is no longer registered with this database', p_daemon);
+    END IF;
+    EXIT WHEN v_paused OR NOT v_due OR i = 2;
+    PERFORM parkd.promote_v1(v_now);
+  END LOOP;
+  IF v_same THEN
     -- A claim that a crash of the server forgets is a job that is claimed again: not worth a sync.
     PERFORM set_config('synchronous_commit', 'off', true);
   ELSE
@@ -43,62 +75,58 @@ BEGIN
     v_epoch := parkd.current_epoch_v1();
     UPDATE parkd.daemons d SET fence_epoch = v_epoch, server_start = pg_postmaster_start_time() WHERE d.id = p_daemon;
   END IF;
-  IF EXISTS (SELECT FROM parkd.models m WHERE m.name = p_model AND m.paused_at IS NOT NULL) THEN RETURN; END IF;
+  IF v_paused THEN RETURN; END IF;
 
-  IF EXISTS (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'scheduled' AND j.run_at <= v_now) THEN
-    PERFORM parkd.promote_v1(v_now);
+  IF v_critical THEN
+    v_rows := ARRAY(SELECT j.ctid FROM parkd.jobs j
+       WHERE j.model = p_model AND j.state = 'queued' AND j.priority = 'critical'
+         AND (j.deadline IS NULL OR j.deadline > v_now)
+       ORDER BY j.order_key, j.id LIMIT p_max FOR UPDATE SKIP LOCKED);
+    v_n := cardinality(v_rows);
   END IF;
-  -- jobs_critical
-  v_ids := ARRAY(SELECT j.id FROM parkd.jobs j
-     WHERE j.model = p_model AND j.state = 'queued' AND j.priority = 'critical'
-       AND (j.deadline IS NULL OR j.deadline > v_now)
-     ORDER BY j.order_key, j.id LIMIT p_max FOR UPDATE SKIP LOCKED);
-  IF cardinality(v_ids) < p_max THEN
-    v_n := cardinality(v_ids);
-    IF v_marks IS NULL THEN
-      -- jobs_queue, its two ends: is there more than one tenant?
-      SELECT j.tenant INTO v_first FROM parkd.jobs j
-       WHERE j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical'
-       ORDER BY j.tenant LIMIT 1;
-      SELECT j.tenant INTO v_last FROM parkd.jobs j
-       WHERE j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical'
-       ORDER BY j.tenant DESC LIMIT 1;
-    ELSE
+  IF v_n < p_max THEN
+    IF v_marks IS NOT NULL THEN
       SELECT min(k.tenant), max(k.tenant) INTO v_first, v_last FROM jsonb_object_keys(v_marks) k(tenant);
     END IF;
     IF v_first = v_last THEN
       -- Alone, a tenant pays nothing: whoever comes next starts level with it.
-      UPDATE parkd.shares s SET tags = '{}' WHERE s.model = (
-        SELECT x.model FROM parkd.shares x WHERE x.model = p_model AND x.tags <> '{}' FOR UPDATE SKIP LOCKED);
-      v_ids := v_ids || ARRAY(SELECT j.id FROM parkd.jobs j
+      IF v_charged THEN
+        UPDATE parkd.shares s SET tags = '{}' WHERE s.model = (
+          SELECT x.model FROM parkd.shares x WHERE x.model = p_model AND x.tags <> '{}' FOR UPDATE SKIP LOCKED);
+      END IF;
+      v_rows := v_rows || ARRAY(SELECT j.ctid FROM parkd.jobs j
          WHERE j.model = p_model AND j.tenant = v_first AND j.state = 'queued' AND j.priority <> 'critical'
            AND j.order_key >= coalesce((v_marks ->> v_first)::timestamptz, '-infinity')
            AND (j.deadline IS NULL OR j.deadline > v_now)
          ORDER BY j.order_key, j.id LIMIT p_max - v_n FOR UPDATE SKIP LOCKED);
     ELSIF v_first IS NOT NULL THEN
-      v_ids := v_ids || parkd.fair_choice_v1(p_model, p_max - v_n, v_now, v_marks);
+      v_rows := v_rows || parkd.fair_choice_v1(p_model, p_max - v_n, v_now, v_marks);
     END IF;
-    PERFORM parkd.mark_v1(p_model, v_ids[v_n + 1:], v_marks IS NULL,
-      pg_stat_get_xact_tuples_returned('parkd.jobs_queue'::regclass) - v_reads, p_max);
+    v_reads := pg_stat_get_xact_tuples_returned('parkd.jobs_queue'::regclass) - v_reads;
+    IF v_noted <> '' OR v_reads > 1000 + 20 * p_max THEN
+      PERFORM parkd.mark_v1(p_model, v_rows[v_n + 1:], v_marks IS NULL, v_reads, p_max);
+    END IF;
   END IF;
 
-  IF cardinality(v_ids) < p_max THEN
-    IF p_listens AND NOT EXISTS (SELECT FROM parkd.waiters w WHERE w.model = p_model AND w.daemon_id = p_daemon) THEN
+  IF cardinality(v_rows) < p_max THEN
+    IF p_listens AND NOT v_waits THEN
       INSERT INTO parkd.waiters VALUES (p_model, p_daemon) ON CONFLICT DO NOTHING;
     END IF;
-  ELSE
+  ELSIF v_waits THEN
     DELETE FROM parkd.waiters w WHERE w.model = p_model AND w.daemon_id = p_daemon;
   END IF;
-  IF v_ids = '{}' THEN RETURN; END IF;
+  IF v_rows = '{}' THEN RETURN; END IF;
 
+  -- By ctid: the rows are locked, so nobody but this transaction can move them, and what was locked is the newest
+  -- version of each, which the snapshot of a later statement sees.
   RETURN QUERY
   UPDATE parkd.jobs j
      SET state = 'claimed', daemon_id = p_daemon, claimed_at = v_now,
          run_lease = greatest(j.run_lease + 1, (v_epoch << 32) + 1)
-    FROM unnest(v_ids) WITH ORDINALITY c(id, ord)
-   WHERE j.id = ANY (ARRAY[c.id])
-  RETURNING c.ord, j.id, j.run_lease, parkd.us_v1(j.created_at), parkd.us_v1(j.order_key),
-    parkd.us_v1(j.run_at), parkd.us_v1(j.deadline), parkd.us_v1(j.claimed_at), j.seed,
+    FROM generate_series(1, cardinality(v_rows)) c(ord)
+   WHERE j.ctid = v_rows[c.ord]
+  RETURNING c.ord::bigint, j.id, j.run_lease, parkd.us_v1(j.created_at), parkd.us_v1(j.order_key),
+    parkd.us_v1(j.run_at), parkd.us_v1(j.deadline), v_now_us, j.seed,
     (date_part('epoch', j.retention) * 1e6)::bigint, date_part('epoch', j.run_timeout)::bigint,
     j.prompt_tokens, j.max_new_tokens, j.n_choices, j.attempts, j.max_attempts, j.interruptions,
     j.priority, j.tokens_are_exact, j.model, j.tenant, j.mailbox_key, j.endpoint, j.custom_id,
@@ -112,7 +140,7 @@ END $$;
 -- The tags are locked, so claimers that share tenants take turns; if one that does not read its answer
 -- keeps them for half a second, the others go on without charging anybody.
 CREATE FUNCTION parkd.fair_choice_v1(p_model text, p_max int, p_now timestamptz, p_marks jsonb)
-RETURNS bigint[] LANGUAGE plpgsql SECURITY DEFINER
+RETURNS tid[] LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET lock_timeout = '500ms'
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -121,7 +149,7 @@ DECLARE
   v_charge  bool := true;
   v_tenants text[];
   v_window  int;
-  v_ids     bigint[] := '{}';
+  v_rows    tid[] := '{}';
   v_tags    jsonb;
   v_virtual float8;
   r         record;
@@ -161,10 +189,10 @@ BEGIN
     chosen AS MATERIALIZED (
       SELECT t.id, t.tenant, t.cost, t.start_tag, row_number() OVER (ORDER BY t.start_tag, t.order_key, t.id) AS ord
         FROM tagged t)
-    SELECT c.id, c.tenant, c.cost, c.start_tag FROM chosen c JOIN parkd.jobs j ON j.id = ANY (ARRAY[c.id])
+    SELECT j.ctid, c.tenant, c.cost, c.start_tag FROM chosen c JOIN parkd.jobs j ON j.id = ANY (ARRAY[c.id])
      WHERE j.state = 'queued' ORDER BY c.ord LIMIT p_max FOR UPDATE OF j SKIP LOCKED
   LOOP
-    v_ids := v_ids || r.id;
+    v_rows := v_rows || r.ctid;
     v_tags := v_tags || jsonb_build_object(r.tenant, r.start_tag + r.cost);
     v_virtual := greatest(v_virtual, r.start_tag);
   END LOOP;
@@ -179,15 +207,15 @@ BEGIN
   END IF;
   -- What others held made the window too short: take what is there, tenant by tenant.
   FOR i IN 1..cardinality(v_tenants) LOOP
-    EXIT WHEN cardinality(v_ids) >= p_max;
-    v_ids := v_ids || ARRAY(SELECT j.id FROM parkd.jobs j
+    EXIT WHEN cardinality(v_rows) >= p_max;
+    v_rows := v_rows || ARRAY(SELECT j.ctid FROM parkd.jobs j
        WHERE j.model = p_model AND j.tenant = v_tenants[i] AND j.state = 'queued'
          AND j.order_key >= coalesce((p_marks ->> v_tenants[i])::timestamptz, '-infinity')
          AND j.priority <> 'critical' AND (j.deadline IS NULL OR j.deadline > p_now)
-         AND j.id <> ALL (v_ids)
-       ORDER BY j.order_key, j.id LIMIT p_max - cardinality(v_ids) FOR UPDATE SKIP LOCKED);
+         AND j.ctid <> ALL (v_rows)
+       ORDER BY j.order_key, j.id LIMIT p_max - cardinality(v_rows) FOR UPDATE SKIP LOCKED);
   END LOOP;
-  RETURN v_ids;
+  RETURN v_rows;
 END $$;
 
 -- Tenants with queued jobs of the model, from p_after on and round to it again: one index probe each.
@@ -256,8 +284,8 @@ BEGIN
               THEN v_mark -> 'tenants' END;
 END $$;
 
--- After a claim of p_ids that read p_reads index entries; complete: without marks.
-CREATE FUNCTION parkd.mark_v1(p_model text, p_ids bigint[], p_complete bool, p_reads bigint, p_max int)
+-- After a claim of p_rows that read p_reads index entries; complete: without marks.
+CREATE FUNCTION parkd.mark_v1(p_model text, p_rows tid[], p_complete bool, p_reads bigint, p_max int)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -270,10 +298,10 @@ BEGIN
     IF v_marks ? p_model THEN PERFORM set_config('parkd.marks', (v_marks - p_model)::text, false); END IF;
     RETURN;
   END IF;
-  -- jobs_pkey. Tenants without a job in this claim keep their mark.
+  -- Tenants without a job in this claim keep their mark.
   SELECT coalesce(v_mark -> 'tenants', '{}') || coalesce(jsonb_object_agg(m.tenant, m.low), '{}')
     INTO v_tenants
-    FROM (SELECT j.tenant, min(j.order_key) AS low FROM parkd.jobs j WHERE j.id = ANY (p_ids) GROUP BY j.tenant) m;
+    FROM (SELECT j.tenant, min(j.order_key) AS low FROM parkd.jobs j WHERE j.ctid = ANY (p_rows) GROUP BY j.tenant) m;
   IF v_tenants = '{}' OR (SELECT count(*) FROM jsonb_object_keys(v_tenants)) > 256 THEN
     v_marks := v_marks - p_model;
   ELSIF p_complete THEN

@@ -1,12 +1,18 @@
 -- 0005: every way a job ends, and requeueing what did not complete.
 
 -- Whether a choice of this response ended at its token limit.
-CREATE FUNCTION parkd.is_truncated_v1(p json) RETURNS bool LANGUAGE sql IMMUTABLE
+CREATE FUNCTION parkd.has_truncated_choice_v1(p json) RETURNS bool LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, parkd, pg_temp AS $$
   SELECT CASE WHEN json_typeof(p) = 'object' AND json_typeof(p -> 'choices') = 'array'
               THEN EXISTS (SELECT FROM json_array_elements(p -> 'choices') c WHERE json_typeof(c) = 'object' AND c ->> 'finish_reason' = 'length')
               ELSE false END;
 $$;
+-- The same for most in an expression that is inlined: the word is nowhere, nor anything that may spell it by escapes;
+-- or the first choice says so. A query of its own costs as much as the finish of a job.
+CREATE FUNCTION parkd.is_truncated_v1(p json) RETURNS bool LANGUAGE sql STABLE
+  RETURN CASE WHEN p IS NULL OR strpos(p::text, '"length"') = 0 AND strpos(p::text, '\u') = 0 THEN false
+              WHEN json_typeof(p -> 'choices') = 'array' AND p #>> '{choices,0,finish_reason}' = 'length' THEN true
+              ELSE parkd.has_truncated_choice_v1(p) END;
 
 -- Ends claimed jobs: job out, message and history in, batch counters moved, one statement, fenced.
 -- answer: 0 finished_now, 1 already_by_this_lease, 2 lease_lost, 3 held. An item that was finished may also
@@ -20,72 +26,54 @@ RETURNS TABLE (job_id bigint, run_lease bigint, answer int, tenant text, mailbox
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_n int; v_held bigint[] := '{}';
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_told bool := parkd.enter_finish_v1(); v_n int; v_held bigint[] := '{}';
 BEGIN
-  PERFORM parkd.enter_finish_v1();
   IF p_skip THEN v_held := parkd.held_v1(p_ids, false); END IF;
+  -- What is read from the arguments once or twice goes by subscript past the stored rows of gone.
   RETURN QUERY
-  WITH i AS (
-    SELECT * FROM unnest(p_ids, p_leases, p_outcomes, p_codes, p_messages, p_params, p_status, p_bodies,
-                         p_prompt, p_completion, p_units, p_queue_us, p_run_us)
-      i(id, lease, outcome, code, message, param, status, body, prompt, completion, units, queue_us, run_us)),
-  gone AS (
-    DELETE FROM parkd.jobs j USING i
+  WITH gone AS (
+    DELETE FROM parkd.jobs j USING generate_series(1, cardinality(p_ids)) i
      -- daemon_id IS NOT NULL is state = 'claimed' (a CHECK says so), in words that keep the planner
      -- from walking jobs_claimed when its statistics believe that few are claimed
-     WHERE j.id = ANY (ARRAY[i.id]) AND j.run_lease = i.lease AND j.daemon_id IS NOT NULL AND j.id <> ALL (v_held)
-    RETURNING j.id, j.run_lease, j.created_at,
+     WHERE j.id = ANY (ARRAY[p_ids[i]]) AND j.run_lease = p_leases[i] AND j.daemon_id IS NOT NULL AND j.id <> ALL (v_held)
+    RETURNING i, j.id, j.run_lease, nextval('parkd.message_sequence') AS sequence, j.created_at,
       CASE WHEN j.batch_id IS NULL OR j.deadline IS NULL THEN v_now + j.retention
            -- done early, a member stays until the reader of the whole batch can have come
            ELSE least(greatest(v_now, j.deadline) + j.retention, v_now + interval '60 days')
       END AS expires_at,
+      j.attempts + (p_outcomes[i] = 'failed' AND p_codes[i] IN ('internal', 'device_lost', 'out_of_resources'))::int
+        AS attempts,
+      p_outcomes[i]::parkd.outcome AS outcome, j.tenant, j.mailbox_key, j.model, j.custom_id, j.batch_id,
+      nullif(p_codes[i], '') AS code,
       CASE WHEN j.idempotency_key IS NOT NULL THEN v_now + greatest(j.retention, interval '24 hours')
       END AS key_until,
-      j.attempts + (i.outcome = 'failed' AND i.code IN ('internal', 'device_lost', 'out_of_resources'))::int
-        AS attempts,
-      j.tenant, j.mailbox_key, j.model, j.custom_id, j.batch_id, j.metadata, i.outcome::parkd.outcome AS outcome,
-      nullif(i.code, '') AS code, nullif(i.message, '') AS message, nullif(i.param, '') AS param, i.status,
-      nullif(i.body, '')::json AS body, i.prompt, i.completion, i.units, i.queue_us, i.run_us,
-      CASE WHEN i.outcome <> 'completed' THEN json_build_object(
+      j.metadata, nullif(p_bodies[i], '')::json AS body,
+      CASE WHEN p_outcomes[i] <> 'completed' THEN json_build_object(
         'endpoint', j.endpoint, 'priority', j.priority, 'seed', j.seed, 'run_timeout', j.run_timeout,
         'retention', j.retention, 'max_attempts', j.max_attempts, 'n_choices', j.n_choices,
         'prompt_tokens', j.prompt_tokens, 'max_new_tokens', j.max_new_tokens,
-        'tokens_are_exact', j.tokens_are_exact, 'body', j.body) END AS request,
-      nextval('parkd.message_sequence') AS sequence),
+        'tokens_are_exact', j.tokens_are_exact, 'body', j.body) END AS request),
   message AS (
     INSERT INTO parkd.mailbox (sequence, job_id, run_lease, created_at, finished_at, expires_at, queue_us,
         run_us, units, prompt_tokens, completion_tokens, status_code, attempts, outcome, tenant,
         mailbox_key, model, custom_id, batch_id, error_code, error_message, error_param, metadata, body, request)
-    SELECT g.sequence, g.id, g.run_lease, g.created_at, v_now, g.expires_at, g.queue_us, g.run_us, g.units,
-           g.prompt, g.completion, g.status, g.attempts, g.outcome, g.tenant, g.mailbox_key, g.model,
-           g.custom_id, g.batch_id, g.code, g.message, g.param, g.metadata, g.body, g.request FROM gone g),
+    SELECT g.sequence, g.id, g.run_lease, g.created_at, v_now, g.expires_at, p_queue_us[g.i], p_run_us[g.i], p_units[g.i],
+           p_prompt[g.i], p_completion[g.i], p_status[g.i], g.attempts, g.outcome, g.tenant, g.mailbox_key, g.model,
+           g.custom_id, g.batch_id, g.code, nullif(p_messages[g.i], ''), nullif(p_params[g.i], ''), g.metadata, g.body,
+           g.request FROM gone g),
   past AS (
     INSERT INTO parkd.history (job_id, run_lease, sequence, created_at, finished_at, expires_at, key_until,
         run_us, units, prompt_tokens, completion_tokens, outcome, tenant, mailbox_key, model, custom_id,
         batch_id, error_code)
-    SELECT g.id, g.run_lease, g.sequence, g.created_at, v_now, g.expires_at, g.key_until, g.run_us, g.units,
-           g.prompt, g.completion, g.outcome, g.tenant, g.mailbox_key, g.model, g.custom_id, g.batch_id, g.code
-      FROM gone g),
-  counted AS (
-    -- batches_pkey. Locked in the order of ids, so that two finishes cannot wait for each other.
-    UPDATE parkd.batches b
-       SET completed = b.completed + c.completed, failed = b.failed + c.failed, cancelled = b.cancelled + c.cancelled,
-           deadline_missed = b.deadline_missed + c.deadline_missed, quarantined = b.quarantined + c.quarantined,
-           truncated = b.truncated + c.truncated,
-           finished_at = CASE WHEN b.sealed_at IS NOT NULL
-               AND b.completed + b.failed + b.cancelled + b.deadline_missed + b.quarantined + c.n >= b.total THEN v_now END
-      FROM (SELECT x.id, n.* FROM parkd.batches x JOIN (
-              SELECT g.batch_id, g.tenant, count(*) AS n,
-                     count(*) FILTER (WHERE g.outcome = 'completed') AS completed,
-                     count(*) FILTER (WHERE g.outcome = 'failed') AS failed,
-                     count(*) FILTER (WHERE g.outcome = 'cancelled') AS cancelled,
-                     count(*) FILTER (WHERE g.outcome = 'deadline_missed') AS deadline_missed,
-                     count(*) FILTER (WHERE g.outcome = 'quarantined') AS quarantined,
-                     count(*) FILTER (WHERE g.outcome = 'completed' AND parkd.is_truncated_v1(g.body)) AS truncated
-                FROM gone g WHERE g.batch_id IS NOT NULL GROUP BY g.batch_id, g.tenant) n
-              ON x.id = n.batch_id AND x.tenant = n.tenant ORDER BY x.id FOR UPDATE OF x) c
-     WHERE b.id = c.id)
-  SELECT g.id, g.run_lease, 0, g.tenant, g.mailbox_key FROM gone g;
+    SELECT g.id, g.run_lease, g.sequence, g.created_at, v_now, g.expires_at, g.key_until, p_run_us[g.i], p_units[g.i],
+           p_prompt[g.i], p_completion[g.i], g.outcome, g.tenant, g.mailbox_key, g.model, g.custom_id, g.batch_id, g.code
+      FROM gone g)
+  SELECT g.id, g.run_lease, 0, g.tenant, g.mailbox_key FROM gone g
+  UNION ALL
+  -- No row. The members are counted by a function, for a plan of that in here would be made ready by every finish.
+  SELECT NULL, NULL, NULL, NULL, NULL FROM gone g WHERE g.batch_id IS NOT NULL
+  HAVING count(*) > 0 AND parkd.count_members_v1(array_agg(g.batch_id), array_agg(g.tenant), array_agg(g.outcome),
+    array_agg(g.outcome = 'completed' AND parkd.is_truncated_v1(g.body)), v_now);
   GET DIAGNOSTICS v_n = ROW_COUNT;
   IF v_n < cardinality(p_ids) THEN
     RETURN QUERY
@@ -95,11 +83,39 @@ BEGIN
            NULL::text, NULL::text
       FROM unnest(p_ids, p_leases) i(id, lease);
   END IF;
-  IF v_n > 0 AND (SELECT s.notify_results FROM parkd.settings s) THEN
+  IF v_n > 0 AND v_told THEN
     PERFORM pg_notify('parkd_results', k.tenant || ' ' || k.mailbox_key) FROM (
       SELECT DISTINCT h.tenant, h.mailbox_key FROM unnest(p_ids) i(id) JOIN parkd.history h ON h.job_id = i.id) k
      WHERE octet_length(k.tenant) + octet_length(k.mailbox_key) < 7900;
   END IF;
+END $$;
+
+-- Counts members that have ended; one of each array is one member. Returns false. batches_pkey.
+CREATE FUNCTION parkd.count_members_v1(p_batches text[], p_tenants text[], p_outcomes parkd.outcome[], p_truncated bool[],
+                                       p_now timestamptz) RETURNS bool LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+  -- Locked in the order of ids, so that two finishes cannot wait for each other.
+  UPDATE parkd.batches b
+     SET completed = b.completed + c.completed, failed = b.failed + c.failed, cancelled = b.cancelled + c.cancelled,
+         deadline_missed = b.deadline_missed + c.deadline_missed, quarantined = b.quarantined + c.quarantined,
+         truncated = b.truncated + c.truncated,
+         finished_at = CASE WHEN b.sealed_at IS NOT NULL
+             AND b.completed + b.failed + b.cancelled + b.deadline_missed + b.quarantined + c.n >= b.total THEN p_now END
+    FROM (SELECT x.id, n.* FROM parkd.batches x JOIN (
+            SELECT m.batch_id, m.tenant, count(*) AS n,
+                   count(*) FILTER (WHERE m.outcome = 'completed') AS completed,
+                   count(*) FILTER (WHERE m.outcome = 'failed') AS failed,
+                   count(*) FILTER (WHERE m.outcome = 'cancelled') AS cancelled,
+                   count(*) FILTER (WHERE m.outcome = 'deadline_missed') AS deadline_missed,
+                   count(*) FILTER (WHERE m.outcome = 'quarantined') AS quarantined,
+                   count(*) FILTER (WHERE m.truncated) AS truncated
+              FROM unnest(p_batches, p_tenants, p_outcomes, p_truncated) m(batch_id, tenant, outcome, truncated)
+             GROUP BY m.batch_id, m.tenant) n
+            ON x.id = n.batch_id AND x.tenant = n.tenant ORDER BY x.id FOR UPDATE OF x) c
+   WHERE b.id = c.id;
+  RETURN false;
 END $$;
 
 -- Of these live jobs those that somebody else holds: the row, or the row of its batch (p_cancelled: that
@@ -123,15 +139,19 @@ BEGIN
        AND EXISTS (SELECT FROM parkd.batches b WHERE b.id = j.batch_id AND b.tenant = j.tenant))));
 END $$;
 
--- Looks at the fence, then announces that this transaction is about to draw message sequences above
--- the present one. The lock ends with the transaction; the lower 32 bits are enough, for readers
--- compare by distance.
-CREATE FUNCTION parkd.enter_finish_v1() RETURNS void LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog, parkd, pg_temp AS $$
+-- Announces that this transaction is about to draw message sequences above the present one, and looks at the
+-- fence. The lock ends with the transaction; the lower 32 bits are enough, for readers compare by distance.
+-- Returns settings.notify_results, for it costs nothing here. No SET: its callers have theirs.
+CREATE FUNCTION parkd.enter_finish_v1() RETURNS bool LANGUAGE plpgsql VOLATILE AS $$
+DECLARE v_same bool; v_told bool; v_locked bool;
 BEGIN
-  PERFORM parkd.current_epoch_v1();
-  PERFORM pg_advisory_xact_lock_shared(1886540396, ((s.last_value + s.is_called::int) & 4294967295)::bit(32)::int)
-     FROM parkd.message_sequence s;
+  SELECT pg_advisory_xact_lock_shared(1886540396, ((q.last_value + q.is_called::int) & 4294967295)::bit(32)::int) IS NOT NULL,
+         (SELECT f.server_start = pg_postmaster_start_time() AND f.timeline = parkd.timeline_v1() FROM parkd.fence f),
+         (SELECT s.notify_results FROM parkd.settings s)
+    INTO STRICT v_locked, v_same, v_told FROM parkd.message_sequence q;
+  -- It may put the counter on by 2^32: the lock is the same then.
+  IF v_same IS NOT TRUE THEN PERFORM parkd.current_epoch_v1(); END IF;
+  RETURN v_told;
 END $$;
 
 -- Ends jobs that are not claimed, as cancelled or deadline_missed (the endings of lib/store/rules.cc).
