@@ -104,9 +104,9 @@ const std::vector<Row>& daemon_statements() {
       {sql::kSubmit, submitted(64, "", "key"), 64 * 6},
       {sql::kSubmit, submitted(64, "members0", ""), 64 * 3},
       {sql::kWaitingSingles, "'m', 100", 100},
-      // --- claiming: each found, locked, updated; of tenants that share, two windows
-      {sql::kClaim, "{daemon}, 'm', 64, NULL, true", kClaim * 6},
-      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true", 20 * 2 * 64 + kClaim * 6},
+      // --- claiming: each found and locked, updated where it is; of tenants that share, two windows
+      {sql::kClaim, "{daemon}, 'm', 64, NULL, true", kClaim + 2},
+      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true", 2 * 1024 + kClaim},
       {sql::kClaim, "{daemon}, 'nothing_queued', 64, NULL, true", 4},
       {sql::kRelease,
        "'{ids}', '{leases}', " + all(64, "false") + ", " + all(64, "NULL::bigint") +
@@ -117,8 +117,8 @@ const std::vector<Row>& daemon_statements() {
        kClaim * 8},
       {sql::kNoteDeaths, "'{ids}', '{leases}', true, NULL", kClaim * 6},
       // --- endings
-      {sql::kFinish, finished("completed"), kClaim * 2},
-      {sql::kFinish, finished("failed"), kClaim * 2},
+      {sql::kFinish, finished("completed"), kClaim},
+      {sql::kFinish, finished("failed"), kClaim},
       {sql::kCancel, "{queued}, '', 2592000, NULL", 12},
       {sql::kCancel, "{claimed}, 'one', 2592000, NULL", 4},
       {sql::kCancel, "1000000009, '', 2592000, NULL", 4},
