@@ -104,7 +104,8 @@ const std::vector<Row>& daemon_statements() {
       {sql::kSubmit, submitted(64, "", "key"), 64 * 6},
       {sql::kSubmit, submitted(64, "members0", ""), 64 * 3},
       {sql::kWaitingSingles, "'m', 100", 100},
-      // --- claiming: each found and locked, updated where it is; of tenants that share, two windows
+      // --- claiming: each found and locked, updated where it is; of tenants that share, two
+      // windows
       {sql::kClaim, "{daemon}, 'm', 64, NULL, true", kClaim + 2},
       {sql::kClaim, "{daemon}, 'shared', 64, NULL, true", 2 * 1024 + kClaim},
       {sql::kClaim, "{daemon}, 'nothing_queued', 64, NULL, true", 4},

@@ -88,8 +88,8 @@ void PlanWorld::fill_jobs() {
 }
 
 // Of key 'boxI' twenty messages, and half of all of key 'big'; one in ten failed; as many history
-// rows. Half as many messages of an embedded store, twenty a key. Keys to be looked at from base + 6
-// hours on.
+// rows. Half as many messages of an embedded store, twenty a key. Keys to be looked at from base +
+// 6 hours on.
 void PlanWorld::fill_messages() {
   const std::string columns =
       "INSERT INTO parkd.mailbox (sequence, job_id, run_lease, created_at, finished_at, "
@@ -98,9 +98,7 @@ void PlanWorld::fill_messages() {
       "origin_sequence, origin_job) SELECT nextval('parkd.message_sequence'), 1000000000 + i, 1, "
       "now(), now(), now() + i % 7 * interval '1 day' + interval '1 hour', 0, 0, 0, 0, 0, 200, 0, "
       "'one', ";
-  database_.run(columns +
-                "CASE WHEN i > " +
-                std::to_string(plan_rows() / 2) +
+  database_.run(columns + "CASE WHEN i > " + std::to_string(plan_rows() / 2) +
                 " THEN 'big' ELSE 'box' || i / 20 END, 'm', "
                 "(CASE i % 10 WHEN 3 THEN 'failed' ELSE 'completed' "
                 "END)::parkd.outcome, CASE i % 10 WHEN 3 THEN 'internal' END, CASE i % 10 WHEN 3 "
