@@ -43,7 +43,7 @@ CREATE TABLE parkd.tenant_logins (
 );
 
 CREATE TABLE parkd.models (
-  name           text PRIMARY KEY,
+  name           text PRIMARY KEY CHECK (octet_length(name) <= 512),
   content_hash   text,                 -- of weights, tokenizer, template and dtype; set by the first
   context_tokens int NOT NULL DEFAULT 8192 CHECK (context_tokens > 0),
   paused_at      timestamptz,

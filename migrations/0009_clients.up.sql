@@ -99,15 +99,15 @@ DECLARE
   r        record;
 BEGIN
   v_text := (SELECT format('%s has %s bytes', t.field, octet_length(t.value))
-               FROM (VALUES ('model', j.model), ('tenant', j.tenant), ('mailbox_key', j.mailbox_key), ('endpoint', j.endpoint),
-                 ('custom_id', j.custom_id), ('batch_id', j.batch_id), ('idempotency_key', j.idempotency_key)) t(field, value)
+               FROM (VALUES ('tenant', j.tenant), ('mailbox_key', j.mailbox_key), ('custom_id', j.custom_id),
+                 ('idempotency_key', j.idempotency_key)) t(field, value)
               WHERE octet_length(t.value) > 512 LIMIT 1);
   SELECT * INTO STRICT r FROM (VALUES
     ('text', 'string_data_right_truncation', v_text || ', the limit is 512', 'Give a shorter one.'),
     ('body', 'invalid_parameter_value', 'body is not a JSON object',
      'body holds an OpenAI request, for example {"messages":[{"role":"user","content":"Hi"}]}.'),
     ('bytes', 'program_limit_exceeded', format('body has %s bytes, the limit is 16777216', octet_length(j.body::text)), 'Split the request.'),
-    ('endpoint', 'invalid_parameter_value', format('endpoint %s is not supported yet', quote_literal(j.endpoint)),
+    ('endpoint', 'invalid_parameter_value', format('endpoint %s is not supported yet', quote_literal(left(j.endpoint, 512))),
      'Leave it out for /v1/chat/completions.'),
     ('metadata', 'invalid_parameter_value',
      format('metadata is a JSON %s of %s bytes; it must be an object of at most 16 pairs and 9216 bytes',
@@ -172,6 +172,7 @@ BEGIN
     IF v_rule IS NOT NULL THEN PERFORM parkd.refuse_bounds_v1(NEW.id, v_rule); END IF;
     RETURN NEW;
   END IF;
+  -- A model, an endpoint or a batch of more than 512 bytes is none that there is.
   v_rule := CASE
     WHEN greatest(octet_length(NEW.tenant), octet_length(NEW.mailbox_key), octet_length(NEW.custom_id),
                   octet_length(NEW.idempotency_key)) > 512 THEN 'text'
@@ -232,7 +233,7 @@ BEGIN
     SELECT b.deadline, b.retention INTO v_batch_deadline, v_batch_retention
       FROM parkd.batches b WHERE b.id = NEW.batch_id AND b.tenant = NEW.tenant;   -- batches_pkey
     IF NOT FOUND THEN
-      v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id, format('batch_id: there is no batch %s', NEW.batch_id),
+      v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id, format('batch_id: there is no batch %s', left(NEW.batch_id, 512)),
         'Open one: SELECT parkd.open_batch();');
     END IF;
     IF v_batch_deadline <= v_now THEN
