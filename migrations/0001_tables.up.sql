@@ -139,13 +139,13 @@ CREATE TABLE parkd.jobs (
   state            parkd.job_state NOT NULL DEFAULT 'queued',
   priority         parkd.priority NOT NULL,     -- left out by a client: normal, in a batch low
   prompt_tokens    int NOT NULL DEFAULT 0,
-  max_new_tokens   int NOT NULL DEFAULT 0,
   n_choices        int NOT NULL DEFAULT 1,
   attempts         int NOT NULL DEFAULT 0,
   max_attempts     int NOT NULL,
   interruptions    int NOT NULL DEFAULT 0,   -- deaths of a process in a row that it was in the engine at
   deaths_alone     int NOT NULL DEFAULT 0,   -- noted deaths at which nothing else was in the engine
   tokens_are_exact bool NOT NULL DEFAULT false,
+  max_new_tokens   int,                         -- NULL: left out, the daemon's to choose (need_tokens_v1)
   daemon_id        bigint,
   claimed_at       timestamptz,
   model            text NOT NULL,

@@ -6,6 +6,18 @@ CREATE FUNCTION parkd.delay_v1(p parkd.priority) RETURNS interval LANGUAGE sql I
   RETURN CASE p WHEN 'critical' THEN interval '0' WHEN 'high' THEN interval '10 minutes'
                 WHEN 'normal' THEN interval '1 hour' ELSE interval '6 hours' END;
 
+-- What a job gets that brings none.
+CREATE FUNCTION parkd.new_mailbox_key_v1() RETURNS text LANGUAGE sql VOLATILE
+  RETURN 'mb-' || left(replace(gen_random_uuid()::text, '-', ''), 24);
+CREATE FUNCTION parkd.new_seed_v1() RETURNS bigint LANGUAGE sql VOLATILE
+  RETURN (random() * 9007199254740991)::bigint;
+
+-- What fairness counts, in tokens: n * (prompt + new), none of them more than the model's context. New tokens that
+-- were left out (NULL, only where SQL submitted) are the daemon's default: resolve_max_new_tokens, lib/job/chat_request.h.
+CREATE FUNCTION parkd.need_tokens_v1(p_choices int, p_prompt int, p_new int, p_context int) RETURNS bigint LANGUAGE sql IMMUTABLE
+  RETURN p_choices::bigint * (least(p_prompt, p_context)
+    + least(coalesce(p_new, least(greatest(p_context / 5, 128), 16384)), p_context));
+
 -- What two jobs under one idempotency key must agree in, whether they came by INSERT, parkd.submit or a
 -- daemon: all that the submitter chose and nothing that was derived or filled in later. JSON counts by its
 -- value (as jsonb has it: spaces, order of keys and repeated keys do not matter); a model inside the body
@@ -105,7 +117,7 @@ DECLARE
 BEGIN
   IF p_skip THEN PERFORM set_config('lock_timeout', '1ms', true); END IF;   -- 0 would be: for ever
   SELECT array_agg(nextval('parkd.jobs_id_seq') ORDER BY u.i),
-         array_agg(coalesce(nullif(u.m, ''), 'mb-' || left(replace(gen_random_uuid()::text, '-', ''), 24)) ORDER BY u.i)
+         array_agg(coalesce(nullif(u.m, ''), parkd.new_mailbox_key_v1()) ORDER BY u.i)
     INTO v_ids, v_boxes FROM unnest(p_mailbox_key) WITH ORDINALITY u(m, i);
   existed := false; finished := false;
   IF p_keyed THEN
@@ -237,7 +249,7 @@ BEGIN
     OVERRIDING SYSTEM VALUE
     SELECT u.id, u.model, u.tenant, u.priority, u.mailbox_key, nullif(u.custom_id, ''),
            nullif(u.batch_id, ''), nullif(u.metadata, '')::json, nullif(u.idempotency_key, ''),
-           u.endpoint, u.body::json, coalesce(u.seed, (random() * 9007199254740991)::bigint), v_now,
+           u.endpoint, u.body::json, coalesce(u.seed, parkd.new_seed_v1()), v_now,
            greatest(v_now, parkd.from_us_v1(u.run_at_us)) + parkd.delay_v1(u.priority),
            parkd.from_us_v1(u.run_at_us),
            coalesce(b.deadline, parkd.from_us_v1(u.deadline_us)), make_interval(secs => u.run_timeout_s),

@@ -147,6 +147,7 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off S
 DECLARE
   s         parkd.shares;
   v_charge  bool := true;
+  v_context int := (SELECT m.context_tokens FROM parkd.models m WHERE m.name = p_model);   -- NULL: not registered
   v_tenants text[];
   v_window  int;
   v_rows    tid[] := '{}';
@@ -175,7 +176,7 @@ BEGIN
              greatest(s.virtual_time, coalesce((s.tags ->> t.tenant)::float8, s.virtual_time)) AS tag
         FROM unnest(v_tenants) t(tenant)
         CROSS JOIN LATERAL (
-          SELECT j.id, j.order_key, greatest(j.n_choices::float8 * (j.prompt_tokens + j.max_new_tokens), 1) AS need
+          SELECT j.id, j.order_key, greatest(parkd.need_tokens_v1(j.n_choices, j.prompt_tokens, j.max_new_tokens, v_context), 1)::float8 AS need
             FROM parkd.jobs j
            WHERE j.model = p_model AND j.tenant = t.tenant AND j.state = 'queued'
              AND j.order_key >= coalesce((p_marks ->> t.tenant)::timestamptz, '-infinity')

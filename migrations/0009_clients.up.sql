@@ -76,6 +76,13 @@ CREATE FUNCTION parkd.is_wrong_v1(p_body jsonb, p_field text) RETURNS bool LANGU
            WHEN 'number' THEN NOT (p_body -> p_field)::numeric <@ parkd.bounds_v1(p_field) OR (p_body -> p_field)::numeric % 1 <> 0
            WHEN 'null' THEN false ELSE p_body ? p_field END;
 
+-- The rule of refuse_job_v1 that a body breaks.
+CREATE FUNCTION parkd.body_rule_v1(p_body jsonb, p_model text) RETURNS text LANGUAGE sql IMMUTABLE
+  RETURN CASE WHEN p_body ->> 'model' <> p_model THEN 'body.model'
+              WHEN p_body -> 'stream' = 'true' THEN 'stream'
+              WHEN jsonb_typeof(p_body -> 'messages') <> 'array' THEN 'messages'
+              WHEN parkd.is_wrong_v1(p_body, 'max_tokens') THEN 'number' END;
+
 -- The body as jsonb, which it must be possible to make of it.
 CREATE FUNCTION parkd.read_body_v1(p_body json, p_custom_id text) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE v_refused bool;
@@ -148,6 +155,56 @@ EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
     'metadata contains \u0000 or half of a surrogate pair', 'Remove it: neither is text.');
 END $$;
 
+CREATE FUNCTION parkd.is_plain_v1(p_seen text[], p_model text, p_tenant text, p_mailbox_key text, p_custom_id text,
+                                  p_text text, p_body jsonb) RETURNS bool LANGUAGE sql STABLE
+  RETURN p_seen[1] = p_model AND p_seen[2] = session_user AND p_seen[4]::float8 > date_part('epoch', statement_timestamp())
+    AND coalesce(p_tenant = p_seen[3], true) AND p_mailbox_key IS DISTINCT FROM ''
+    AND coalesce(greatest(octet_length(p_mailbox_key), octet_length(p_custom_id)) <= 512, true)
+    AND octet_length(p_text) <= 16777216 AND jsonb_typeof(p_body) = 'object'
+    AND NOT p_body ?| '{n,max_completion_tokens,seed}' AND parkd.body_rule_v1(p_body, p_model) IS NULL;
+-- A plain job: nothing is given but its body, names and seed, and the session has just seen its model. Completes
+-- it if no rule is broken, else leaves it to before_insert_v1. Most jobs are plain and a query costs as much as all of
+-- this, so what that function looked up last is believed for a second (parkd.seen). A client can write that
+-- setting too, and gains nothing: the policy of INSERT (0010) looks at the tenant again, and COPY and parkd.submit,
+-- which are under no policy, forget it first.
+-- It runs with the client's rights and search_path (to set one for a call costs a tenth of the row), so every name is
+-- given with its schema here; the SQL functions are bound to theirs. Roles.a_search_path_of_the_clients_changes_nothing.
+CREATE FUNCTION parkd.plain_job_v1() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  v_text pg_catalog.text := NEW.body;
+  v_body pg_catalog.jsonb;
+  v_seen pg_catalog.text[];      -- model, login, tenant, until (seconds)
+BEGIN
+  IF NEW.order_key IS NOT NULL THEN      -- a daemon's: nothing is missing
+    v_text := parkd.out_of_bounds_v1(NEW);
+    IF v_text IS NOT NULL THEN PERFORM parkd.refuse_bounds_v1(NEW.id, v_text); END IF;
+    RETURN NEW;
+  END IF;
+  BEGIN
+    v_body := v_text;
+  EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN NEW;
+  END;
+  v_seen := pg_catalog.string_to_array(pg_catalog.current_setting('parkd.seen', true), E'\n');
+  IF parkd.is_plain_v1(v_seen, NEW.model, NEW.tenant, NEW.mailbox_key, NEW.custom_id, v_text, v_body)
+     AND pg_catalog.num_nulls(NEW.endpoint, NEW.metadata, NEW.run_at, NEW.deadline, NEW.retention, NEW.run_timeout,
+           NEW.max_attempts, NEW.priority, NEW.batch_id, NEW.idempotency_key) OPERATOR(pg_catalog.=) 10 THEN
+    NEW.tenant := v_seen[3];
+    NEW.endpoint := '/v1/chat/completions';
+    NEW.max_attempts := 3;
+    NEW.priority := 'normal';
+    NEW.prompt_tokens := pg_catalog.octet_length(v_text) OPERATOR(pg_catalog./) 4;
+    NEW.max_new_tokens := (v_body OPERATOR(pg_catalog.->>) 'max_tokens')::numeric::int;
+    NEW.created_at := pg_catalog.clock_timestamp();
+    NEW.order_key := NEW.created_at OPERATOR(pg_catalog.+) parkd.delay_v1('normal');
+    NEW.retention := '7 days';
+    IF NEW.mailbox_key IS NULL THEN NEW.mailbox_key := parkd.new_mailbox_key_v1(); END IF;
+    IF NEW.seed IS NULL THEN NEW.seed := parkd.new_seed_v1(); END IF;
+  END IF;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER jobs_1_plain BEFORE INSERT ON parkd.jobs FOR EACH ROW EXECUTE FUNCTION parkd.plain_job_v1();
+
 -- Checks and completes a row a client wrote. The daemon's own rows have an order_key already: nothing is
 -- missing there. The numbers are those of HTTP: lib/job/job.h (512 bytes, metadata, run_timeout, max_attempts),
 -- lib/store/rules.h and .cc (retention, times), lib/job/chat_request.h (body, n).
@@ -159,7 +216,8 @@ DECLARE
   v_rule  text;          -- the first one that is broken
   v_body  jsonb;
   v_mine  text;
-  v_context int;
+  v_known bool;
+  v_seen  text;
   v_batch_deadline  timestamptz;
   v_batch_retention interval;
   v_job   bigint;
@@ -167,11 +225,6 @@ DECLARE
   v_hash  text;
   v_refused bool;
 BEGIN
-  IF NEW.order_key IS NOT NULL THEN
-    v_rule := parkd.out_of_bounds_v1(NEW);
-    IF v_rule IS NOT NULL THEN PERFORM parkd.refuse_bounds_v1(NEW.id, v_rule); END IF;
-    RETURN NEW;
-  END IF;
   -- A model, an endpoint or a batch of more than 512 bytes is none that there is.
   v_rule := CASE
     WHEN greatest(octet_length(NEW.tenant), octet_length(NEW.mailbox_key), octet_length(NEW.custom_id),
@@ -198,27 +251,27 @@ BEGIN
   END IF;
   v_body := parkd.read_body_v1(NEW.body, NEW.custom_id);
   IF NEW.model IS NULL THEN NEW.model := v_body ->> 'model'; END IF;
-  SELECT m.context_tokens, l.tenant INTO v_context, v_mine     -- models_pkey, tenant_logins_pkey
+  SELECT true, l.tenant INTO v_known, v_mine     -- models_pkey, tenant_logins_pkey
     FROM parkd.models m LEFT JOIN parkd.tenant_logins l ON l.login = session_user WHERE m.name = NEW.model;
   v_mine := coalesce(parkd.tenant_of_login_v1(v_mine), parkd.no_tenant_v1());
+  IF v_known AND strpos(NEW.model || session_user || v_mine, E'\n') = 0 THEN
+    v_seen := set_config('parkd.seen', concat_ws(E'\n', NEW.model, session_user, v_mine, date_part('epoch', v_now) + 1), false);
+  END IF;
   NEW.tenant := coalesce(nullif(NEW.tenant, ''), v_mine);
   v_rule := CASE
-    WHEN v_context IS NULL THEN 'model'
+    WHEN v_known IS NULL THEN 'model'
     WHEN NEW.tenant <> v_mine AND NOT parkd.acts_for_any() THEN 'tenant'
-    WHEN v_body ->> 'model' <> NEW.model THEN 'body.model'
-    WHEN v_body -> 'stream' = 'true' THEN 'stream'
-    WHEN jsonb_typeof(v_body -> 'messages') <> 'array' THEN 'messages'
-    WHEN parkd.is_wrong_v1(v_body, 'max_tokens') THEN 'number' END;
+    ELSE parkd.body_rule_v1(v_body, NEW.model) END;
   IF v_rule IS NOT NULL THEN v_refused := parkd.refuse_job_v1(NEW, v_rule, v_body, v_mine); END IF;
-  -- The price is an estimate until a daemon has tokenised the prompt: four bytes a token.
-  NEW.prompt_tokens := least(octet_length(NEW.body::text) / 4, v_context);
-  NEW.max_new_tokens := least(coalesce((v_body ->> 'max_tokens')::numeric, least(greatest(v_context / 5, 128), 16384)), v_context)::int;
+  -- The price is an estimate until a daemon has tokenised the prompt: four bytes a token (need_tokens_v1).
+  NEW.prompt_tokens := octet_length(NEW.body::text) / 4;
+  NEW.max_new_tokens := (v_body ->> 'max_tokens')::numeric::int;
   IF v_body ?| '{n,max_completion_tokens,seed}' THEN
     IF parkd.is_wrong_v1(v_body, 'n') OR parkd.is_wrong_v1(v_body, 'max_completion_tokens') OR parkd.is_wrong_v1(v_body, 'seed') THEN
       v_refused := parkd.refuse_job_v1(NEW, 'number', v_body);
     END IF;
     NEW.n_choices := coalesce((v_body ->> 'n')::numeric::int, 1);
-    NEW.max_new_tokens := least(coalesce((v_body ->> 'max_completion_tokens')::numeric, NEW.max_new_tokens), v_context)::int;
+    NEW.max_new_tokens := coalesce((v_body ->> 'max_completion_tokens')::numeric::int, NEW.max_new_tokens);
     -- 64 bits with or without a sign, as HTTP stores them
     NEW.seed := coalesce((v_body ->> 'seed')::numeric
       - CASE WHEN (v_body ->> 'seed')::numeric > 9223372036854775807 THEN 18446744073709551616 ELSE 0 END, NEW.seed);
@@ -274,16 +327,15 @@ BEGIN
   END IF;
   -- From here on what was left out: not part of the content behind the key.
   IF coalesce(NEW.mailbox_key, '') = '' THEN
-    NEW.mailbox_key := 'mb-' || left(replace(gen_random_uuid()::text, '-', ''), 24);
+    NEW.mailbox_key := parkd.new_mailbox_key_v1();
   END IF;
-  NEW.seed := coalesce(NEW.seed, (random() * 9007199254740991)::bigint);
+  NEW.seed := coalesce(NEW.seed, parkd.new_seed_v1());
   NEW.retention := coalesce(NEW.retention, v_batch_retention, interval '7 days');
   NEW.deadline := coalesce(NEW.deadline, v_batch_deadline);
   RETURN NEW;
 END $$;
--- No WHEN: every statement would read and plan it anew.
-CREATE TRIGGER jobs_before_insert BEFORE INSERT ON parkd.jobs
-  FOR EACH ROW EXECUTE FUNCTION parkd.before_insert_v1();
+CREATE TRIGGER jobs_2_any BEFORE INSERT ON parkd.jobs
+  FOR EACH ROW WHEN (NEW.order_key IS NULL) EXECUTE FUNCTION parkd.before_insert_v1();
 
 -- The priority of that word. A word that is none cannot be refused with these four where the column is an
 -- enum (INSERT INTO parkd.jobs): the server does that before any trigger.
@@ -310,6 +362,7 @@ CREATE UNLOGGED TABLE parkd.jobs_copy (
 CREATE INDEX jobs_copy_transaction ON parkd.jobs_copy (transaction);
 CREATE FUNCTION parkd.after_copy_v1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE v_seen text := set_config('parkd.seen', '', false);   -- plain_job_v1
 BEGIN
   INSERT INTO parkd.jobs (model, body, custom_id, endpoint, tenant, priority, mailbox_key, metadata, idempotency_key,
                           batch_id, run_at, deadline, retention, run_timeout, seed, max_attempts)
@@ -327,6 +380,7 @@ CREATE TRIGGER jobs_copy_after_insert AFTER INSERT ON parkd.jobs_copy REFERENCIN
 CREATE FUNCTION parkd.submit(p json) RETURNS TABLE (id bigint, mailbox_key text, existed bool)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
 DECLARE
+  v_seen   text := set_config('parkd.seen', '', false);   -- plain_job_v1
   v_jobs   json := CASE json_typeof(p) WHEN 'array' THEN p ELSE json_build_array(p) END;
   v_fields text[] := (SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute
                        WHERE attrelid = 'parkd.jobs_copy'::regclass AND attnum > 0 AND attname <> 'transaction');

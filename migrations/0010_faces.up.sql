@@ -154,9 +154,9 @@ SELECT d.model, d.scheduled, d.queued, d.claimed, d.waiting_singles, d.oldest_cr
 
 -- Counted now, not sampled: for people, not for every second.
 CREATE VIEW parkd.depth_by_tenant WITH (security_barrier) AS
-SELECT j.model, j.tenant, j.state, count(*) AS jobs, sum(j.n_choices::bigint * (j.prompt_tokens + j.max_new_tokens)) AS need_tokens,
+SELECT j.model, j.tenant, j.state, count(*) AS jobs, sum(parkd.need_tokens_v1(j.n_choices, j.prompt_tokens, j.max_new_tokens, m.context_tokens)) AS need_tokens,
        min(j.created_at) AS oldest_created_at
-  FROM parkd.jobs j
+  FROM parkd.jobs j LEFT JOIN parkd.models m ON m.name = j.model
  WHERE j.tenant = (SELECT parkd.my_tenant()) OR (SELECT parkd.acts_for_any())
     OR pg_has_role(session_user, 'parkd_monitor', 'member')
  GROUP BY j.model, j.tenant, j.state;
@@ -239,7 +239,9 @@ BEGIN
   FOR f IN SELECT p.oid::regprocedure AS signature, p.proname AS name FROM pg_proc p
             WHERE p.pronamespace = 'parkd'::regnamespace LOOP
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
-    IF f.name IN ('acts_for_any', 'my_tenant', 'us_v1', 'from_us_v1') THEN   -- the last two: plain arithmetic
+    -- The others than the first two are arithmetic: of views, and of plain_job_v1, which is not the owner's.
+    IF f.name IN ('acts_for_any', 'my_tenant', 'us_v1', 'from_us_v1', 'need_tokens_v1', 'delay_v1', 'new_mailbox_key_v1',
+                  'new_seed_v1', 'is_plain_v1', 'body_rule_v1', 'is_wrong_v1', 'bounds_v1') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
     ELSIF f.name = 'health_v1' THEN     -- a function in a view runs with the caller's rights
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_daemon, parkd_admin, parkd_monitor', f.signature);

@@ -71,7 +71,8 @@ Job parse_job(const pqxx::row& row) {
   spec.retention = std::chrono::duration_cast<std::chrono::seconds>(Micros(integer(row, 8)));
   if (const auto s = optional_integer(row, 9)) spec.run_timeout = std::chrono::seconds(*s);
   spec.prompt_tokens = small(row, 10);
-  spec.max_new_tokens = small(row, 11);
+  // NULL: left out by SQL; known when its prompt has been counted.
+  spec.max_new_tokens = static_cast<int32_t>(optional_integer(row, 11).value_or(0));
   spec.n_choices = small(row, 12);
   job.attempts = small(row, 13);
   spec.max_attempts = small(row, 14);

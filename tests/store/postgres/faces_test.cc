@@ -93,7 +93,17 @@ TEST_F(Faces, what_is_left_out_is_filled_in) {
   EXPECT_EQ(found.spec.mailbox_key.substr(0, 3), "mb-");
   EXPECT_EQ(found.spec.retention, std::chrono::hours(7 * 24));
   EXPECT_EQ(found.spec.max_attempts, 3);
-  EXPECT_EQ(found.spec.max_new_tokens, 8192 / 5);
+  EXPECT_EQ(found.spec.max_new_tokens, 0) << "not known before its prompt is counted";
+  // In the price it is the default of a daemon, and nothing is more than the context.
+  const auto need = [&](const std::string& body) {
+    database_.run("DELETE FROM parkd.jobs");
+    database_.run("INSERT INTO parkd.jobs (model, body) VALUES ('m', '" + body + "')");
+    return database_.number("SELECT need_tokens FROM parkd.depth_by_tenant");
+  };
+  EXPECT_EQ(need("{}"), 0 + 8192 / 5);
+  EXPECT_EQ(need(R"({"max_tokens":7})"), 4 + 7);
+  EXPECT_EQ(need(R"({"max_tokens":2000000000,"n":3})"), 3 * (7 + 8192));
+  EXPECT_EQ(need(R"({"a":")" + std::string(40'000, 'x') + R"("})"), 8192 + 8192 / 5);
 }
 
 // --- idempotency keys

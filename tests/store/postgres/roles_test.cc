@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <future>
+#include <thread>
 
 #include "tests/store/postgres/test_database.h"
 
@@ -316,6 +317,92 @@ TEST_F(Roles, functions_of_the_owner_do_not_look_at_the_callers_schemas) {
                             "AND NOT coalesce(proconfig::text LIKE '%search_path=pg_catalog, "
                             "parkd, pg_temp%', false)"),
             "");
+}
+
+// plain_job_v1 runs with the client's rights and names: what is checked must not depend on either.
+TEST_F(Roles, a_search_path_of_the_clients_changes_nothing) {
+  database_.run("GRANT CREATE ON SCHEMA public TO alice");
+  const std::string mine = " LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'mine'; END $$";
+  for (const char* signature :
+       {"num_nulls(text) RETURNS int", "string_to_array(text, text) RETURNS text[]",
+        "current_setting(text, bool) RETURNS text", "octet_length(text) RETURNS int",
+        "clock_timestamp() RETURNS timestamptz", "jsonb_typeof(jsonb) RETURNS text"}) {
+    insert("alice", "CREATE FUNCTION public." + std::string(signature) + mine);
+  }
+  insert("alice", "CREATE FUNCTION public.evil(int, int) RETURNS bool" + mine);
+  insert("alice", "CREATE FUNCTION public.evil_int(int, int) RETURNS int" + mine);
+  insert("alice", "CREATE FUNCTION public.evil(jsonb, text) RETURNS text" + mine);
+  insert("alice", "CREATE FUNCTION public.evil(timestamptz, interval) RETURNS timestamptz" + mine);
+  for (const char* op :
+       {"= (LEFTARG = int, RIGHTARG = int, FUNCTION = public.evil)",
+        "/ (LEFTARG = int, RIGHTARG = int, FUNCTION = public.evil_int)",
+        "->> (LEFTARG = jsonb, RIGHTARG = text, FUNCTION = public.evil)",
+        "+ (LEFTARG = timestamptz, RIGHTARG = interval, FUNCTION = public.evil)"}) {
+    insert("alice", "CREATE OPERATOR public." + std::string(op));
+  }
+  // pg_temp comes first for types, whatever the path says.
+  const std::string session =
+      "CREATE DOMAIN pg_temp.text AS pg_catalog.text CHECK (false); "
+      "CREATE DOMAIN pg_temp.jsonb AS pg_catalog.jsonb CHECK (false); "
+      "CREATE DOMAIN pg_temp.numeric AS pg_catalog.numeric CHECK (false); "
+      "SET search_path = public, pg_catalog; ";
+  const std::string plain =
+      "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{\"messages\":[],\"max_tokens\":5}'); ";
+  EXPECT_EQ(refused("alice", session + plain + plain), "");
+  EXPECT_TRUE(has(refused("alice", session + plain +
+                                       "INSERT INTO parkd.jobs (model, body, mailbox_key) VALUES "
+                                       "('m', '{}', repeat('x', 513))"),
+                  "mailbox_key has 513 bytes"));
+}
+
+// A client may write what plain_job_v1 remembers of its session (parkd.seen).
+TEST_F(Roles, a_forged_memory_binds_no_tenant) {
+  const std::string forged =
+      "SELECT set_config('parkd.seen', E'm\\nalice\\nbob\\n9999999999', false); ";
+  const std::string columns = "INSERT INTO parkd.jobs (model, body, ";
+  EXPECT_TRUE(
+      has(refused("alice", forged + "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')"),
+          "row-level security policy"));
+  EXPECT_TRUE(has(refused("alice", forged + columns + "tenant) VALUES ('m', '{}', 'bob')"),
+                  "row-level security policy"));
+  // Between two rows of one statement.
+  EXPECT_TRUE(has(refused("alice",
+                          "INSERT INTO parkd.jobs (model, body) SELECT 'm', '{}' FROM "
+                          "generate_series(1, 3) i, LATERAL (SELECT set_config('parkd.seen', "
+                          "E'm\\nalice\\nbob\\n9999999999', i > 5)) x"),
+                  "row-level security policy"));
+  // What is not plain is looked up, and so is what comes through doors under no policy.
+  database_.run(
+      "INSERT INTO parkd.batches (id, tenant, retention, deadline) VALUES "
+      "('of-bob', 'bob', '1 day', now() + interval '1 day')");
+  insert("bob", columns + "idempotency_key) VALUES ('m', '{}', 'k')");
+  EXPECT_TRUE(has(refused("alice", forged + columns + "batch_id) VALUES ('m', '{}', 'of-bob')"),
+                  "no batch of-bob"));
+  EXPECT_EQ(refused("alice", forged + columns + "idempotency_key) VALUES ('m', '{\"n\":2}', 'k')"),
+            "");
+  EXPECT_EQ(
+      refused("alice", forged + "INSERT INTO parkd.jobs_copy (model, body) VALUES ('m', '{}')"),
+      "");
+  EXPECT_EQ(refused("alice", forged + "SELECT parkd.submit('{\"model\":\"m\",\"body\":{}}')"), "");
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.jobs"), "3");
+  EXPECT_EQ(value("bob", "SELECT count(*) FROM parkd.jobs"), "1");
+  EXPECT_TRUE(has(refused("alice", "SET parkd.seen = E'm\\nbob\\nbob\\n9999999999'; " + columns +
+                                       "tenant) VALUES ('m', '{}', 'bob')"),
+                  "submits for tenant alice"));
+}
+
+TEST_F(Roles, a_login_that_is_bound_anew_is_believed_no_more_than_a_second) {
+  auto alice = database_.connect("alice");
+  const std::string plain =
+      "INSERT INTO parkd.jobs (model, body, custom_id) VALUES ('m', '{}', 'x')";
+  EXPECT_EQ(refusal(*alice, plain), "");
+  database_.run("INSERT INTO parkd.tenant_logins VALUES ('alice', 'acme')");
+  const std::string at_once = refusal(*alice, plain);
+  EXPECT_TRUE(at_once.empty() || has(at_once, "row-level security policy")) << at_once;
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+  EXPECT_EQ(refusal(*alice, plain), "");
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.jobs WHERE tenant = 'alice'"), 1);
+  EXPECT_GE(database_.number("SELECT count(*) FROM parkd.jobs WHERE tenant = 'acme'"), 1);
 }
 
 TEST_F(Roles, the_tenant_of_admins_and_daemons_is_nobodys_name) {
