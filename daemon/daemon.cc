@@ -38,6 +38,7 @@ DispatcherOptions dispatcher_options(const Config& config) {
   options.drain_timeout = config.daemon.drain_timeout;
   if (config.queue.backend == StoreBackend::postgres) {
     options.poll_interval = config.daemon.postgres.poll;
+    options.claim_pause_per_job = std::chrono::milliseconds(1);  // a claim costs as much as 8 jobs
   }
   return options;
 }

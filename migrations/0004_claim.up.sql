@@ -35,7 +35,7 @@ DECLARE
   v_charged  bool;
   v_waits    bool;
   v_first    text;
-  v_last     text;
+  v_alone    bool;
 BEGIN
   -- What there is to do, in one statement: one that finds nothing costs as much as the claim of a job. A second
   -- time when jobs became due.
@@ -46,19 +46,18 @@ BEGIN
            EXISTS (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'scheduled' AND j.run_at <= v_now),
            -- jobs_critical
            EXISTS (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'queued' AND j.priority = 'critical'),
-           -- jobs_queue, its two ends: is there more than one tenant?
-           CASE WHEN v_marks IS NULL THEN (
-             SELECT j.tenant FROM parkd.jobs j
-              WHERE j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical'
-              ORDER BY j.tenant LIMIT 1) END,
-           CASE WHEN v_marks IS NULL THEN (
-             SELECT j.tenant FROM parkd.jobs j
-              WHERE j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical'
-              ORDER BY j.tenant DESC LIMIT 1) END,
+           -- jobs_queue: the first tenant, and is there another one? (Not the last one: the end of the index is full of
+           -- what is just being inserted.)
+           f.tenant,
+           NOT EXISTS (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.tenant > f.tenant AND j.state = 'queued'
+                          AND j.priority <> 'critical'),
            EXISTS (SELECT FROM parkd.shares s WHERE s.model = p_model AND s.tags <> '{}'),
            EXISTS (SELECT FROM parkd.waiters w WHERE w.model = p_model AND w.daemon_id = p_daemon)
-      INTO v_epoch, v_same, v_paused, v_due, v_critical, v_first, v_last, v_charged, v_waits
+      INTO v_epoch, v_same, v_paused, v_due, v_critical, v_first, v_alone, v_charged, v_waits
       FROM parkd.daemons d
+      LEFT JOIN LATERAL (SELECT j.tenant FROM parkd.jobs j
+                          WHERE v_marks IS NULL AND j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical'
+                          ORDER BY j.tenant LIMIT 1) f ON true
      WHERE d.id = p_daemon AND d.lost_at IS NULL AND d.beat_at + d.ttl > v_now AND d.timeline = parkd.timeline_v1();
     IF NOT FOUND THEN
       RAISE EXCEPTION USING ERRCODE = 'PK001',
@@ -86,9 +85,9 @@ BEGIN
   END IF;
   IF v_n < p_max THEN
     IF v_marks IS NOT NULL THEN
-      SELECT min(k.tenant), max(k.tenant) INTO v_first, v_last FROM jsonb_object_keys(v_marks) k(tenant);
+      SELECT min(k.tenant), min(k.tenant) = max(k.tenant) INTO v_first, v_alone FROM jsonb_object_keys(v_marks) k(tenant);
     END IF;
-    IF v_first = v_last THEN
+    IF v_first IS NOT NULL AND v_alone THEN
       -- Alone, a tenant pays nothing: whoever comes next starts level with it.
       IF v_charged THEN
         UPDATE parkd.shares s SET tags = '{}' WHERE s.model = (

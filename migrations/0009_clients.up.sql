@@ -171,35 +171,36 @@ CREATE FUNCTION parkd.is_plain_v1(p_seen text[], p_model text, p_tenant text, p_
 -- given with its schema here; the SQL functions are bound to theirs. Roles.a_search_path_of_the_clients_changes_nothing.
 CREATE FUNCTION parkd.plain_job_v1() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-  v_text pg_catalog.text := NEW.body;
+  v_text pg_catalog.text;
   v_body pg_catalog.jsonb;
   v_seen pg_catalog.text[];      -- model, login, tenant, until (seconds)
 BEGIN
   IF NEW.order_key IS NOT NULL THEN      -- a daemon's: nothing is missing
     v_text := parkd.out_of_bounds_v1(NEW);
     IF v_text IS NOT NULL THEN PERFORM parkd.refuse_bounds_v1(NEW.id, v_text); END IF;
-    RETURN NEW;
-  END IF;
-  BEGIN
-    v_body := v_text;
-  EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
-    RETURN NEW;
-  END;
-  v_seen := pg_catalog.string_to_array(pg_catalog.current_setting('parkd.seen', true), E'\n');
-  IF parkd.is_plain_v1(v_seen, NEW.model, NEW.tenant, NEW.mailbox_key, NEW.custom_id, v_text, v_body)
-     AND pg_catalog.num_nulls(NEW.endpoint, NEW.metadata, NEW.run_at, NEW.deadline, NEW.retention, NEW.run_timeout,
-           NEW.max_attempts, NEW.priority, NEW.batch_id, NEW.idempotency_key) OPERATOR(pg_catalog.=) 10 THEN
-    NEW.tenant := v_seen[3];
-    NEW.endpoint := '/v1/chat/completions';
-    NEW.max_attempts := 3;
-    NEW.priority := 'normal';
-    NEW.prompt_tokens := pg_catalog.octet_length(v_text) OPERATOR(pg_catalog./) 4;
-    NEW.max_new_tokens := (v_body OPERATOR(pg_catalog.->>) 'max_tokens')::numeric::int;
-    NEW.created_at := pg_catalog.clock_timestamp();
-    NEW.order_key := NEW.created_at OPERATOR(pg_catalog.+) parkd.delay_v1('normal');
-    NEW.retention := '7 days';
-    IF NEW.mailbox_key IS NULL THEN NEW.mailbox_key := parkd.new_mailbox_key_v1(); END IF;
-    IF NEW.seed IS NULL THEN NEW.seed := parkd.new_seed_v1(); END IF;
+  ELSIF pg_catalog.current_setting('parkd.seen', true) OPERATOR(pg_catalog.<>) ''
+    AND pg_catalog.num_nulls(NEW.endpoint, NEW.metadata, NEW.run_at, NEW.deadline, NEW.retention, NEW.run_timeout,
+          NEW.max_attempts, NEW.priority, NEW.batch_id, NEW.idempotency_key) OPERATOR(pg_catalog.=) 10 THEN
+    v_text := NEW.body;
+    BEGIN
+      v_body := v_text;
+    EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+      RETURN NEW;
+    END;
+    v_seen := pg_catalog.string_to_array(pg_catalog.current_setting('parkd.seen', true), E'\n');
+    IF parkd.is_plain_v1(v_seen, NEW.model, NEW.tenant, NEW.mailbox_key, NEW.custom_id, v_text, v_body) THEN
+      NEW.tenant := v_seen[3];
+      NEW.endpoint := '/v1/chat/completions';
+      NEW.max_attempts := 3;
+      NEW.priority := 'normal';
+      NEW.prompt_tokens := pg_catalog.octet_length(v_text) OPERATOR(pg_catalog./) 4;
+      NEW.max_new_tokens := (v_body OPERATOR(pg_catalog.->>) 'max_tokens')::numeric::int;
+      NEW.created_at := pg_catalog.clock_timestamp();
+      NEW.order_key := NEW.created_at OPERATOR(pg_catalog.+) parkd.delay_v1('normal');
+      NEW.retention := '7 days';
+      IF NEW.mailbox_key IS NULL THEN NEW.mailbox_key := parkd.new_mailbox_key_v1(); END IF;
+      IF NEW.seed IS NULL THEN NEW.seed := parkd.new_seed_v1(); END IF;
+    END IF;
   END IF;
   RETURN NEW;
 END $$;
@@ -382,8 +383,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp A
 DECLARE
   v_seen   text := set_config('parkd.seen', '', false);   -- plain_job_v1
   v_jobs   json := CASE json_typeof(p) WHEN 'array' THEN p ELSE json_build_array(p) END;
-  v_fields text[] := (SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute
-                       WHERE attrelid = 'parkd.jobs_copy'::regclass AND attnum > 0 AND attname <> 'transaction');
+  v_fields jsonb := to_jsonb(json_populate_record(NULL::parkd.jobs_copy, '{}')) - 'transaction';   -- its keys
   v_rows   parkd.jobs_copy[];
   v_ids    bigint[];     -- per job; NULL where the trigger passed it over: its key and content are a job's already
   v_boxes  text[];
@@ -398,7 +398,7 @@ BEGIN
     SELECT e.job, e.at, k.unknown INTO r
       FROM json_array_elements(v_jobs) WITH ORDINALITY e(job, at)
      CROSS JOIN LATERAL (SELECT string_agg(x, ', ') AS unknown FROM json_object_keys(CASE json_typeof(e.job) WHEN 'object' THEN e.job ELSE '{}' END) x
-                          WHERE x <> ALL (v_fields)) k
+                          WHERE NOT v_fields ? x) k
      WHERE json_typeof(e.job) <> 'object' OR k.unknown IS NOT NULL LIMIT 1;
     IF NOT FOUND THEN
       SELECT array_agg(c ORDER BY e.at) INTO v_rows
@@ -418,7 +418,7 @@ BEGIN
   IF v_rows IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', DETAIL = format('Job %s of this call.', r.at),
       MESSAGE = coalesce('unknown field: ' || r.unknown, format('a job is %s, not a JSON object', left(r.job::text, 60))),
-      HINT = format('A job is {"model": "...", "body": {...}}; its fields: %s.', array_to_string(v_fields, ', '));
+      HINT = format('A job is {"model": "...", "body": {...}}; its fields: %s.', (SELECT string_agg(f, ', ') FROM jsonb_object_keys(v_fields) f));
   END IF;
   WITH asked AS MATERIALIZED (
     SELECT u.*, nextval('parkd.jobs_id_seq') AS id FROM unnest(v_rows) WITH ORDINALITY u),

@@ -15,7 +15,12 @@ class RunningIds;
 struct DispatcherOptions {
   std::vector<std::string> models;                // known, and published, from the start
   std::chrono::milliseconds poll_interval{1000};  // asks for work unasked, jittered by +-25 %
-  std::chrono::milliseconds finish_delay{3};      // endings wait this long for company
+  // So long per job it got, the claim after one that got some, but fewer than there was room for,
+  // waits for company: jobs that come one by one are claimed at once, a stream of them in batches.
+  // 0: at once.
+  Micros claim_pause_per_job{0};
+  Micros claim_pause_max{30'000};
+  std::chrono::milliseconds finish_delay{3};  // endings wait this long for company
   int32_t finish_batch_max = 256;
   std::chrono::milliseconds overtake_max{5000};  // a parked job that does not fit is passed so long
   std::chrono::milliseconds drain_timeout{30'000};

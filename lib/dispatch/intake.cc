@@ -45,9 +45,7 @@ SteadyTime Intake::next_due() const {
   SteadyTime due = next_poll_;
   if (!is_open()) return due;
   for (const auto& [name, desk] : table_.desks()) {
-    if (desk.claim_retry_delay.count() > 0 && desk.claiming == 0 && free_places(desk) > 0) {
-      due = std::min(due, desk.claim_not_before);
-    }
+    if (may_claim(desk)) due = std::min(due, desk.claim_not_before);
   }
   return due;
 }
@@ -60,15 +58,18 @@ int32_t Intake::free_places(const Desk& desk) const {
   return std::min(places, in_flight_max - desk.jobs_in_flight());
 }
 
+bool Intake::may_claim(const Desk& desk) const {
+  return desk.state == ModelState::ready && desk.work_hint && desk.claiming == 0 &&
+         free_places(desk) > 0;
+}
+
 bool Intake::claim_more() {
   if (!is_open()) return false;
   bool asked = false;
   const SteadyTime now = clock_.steady_now();
   for (auto& [name, desk] : table_.desks()) {
-    if (desk.state != ModelState::ready || !desk.work_hint || desk.claiming > 0) continue;
-    if (now < desk.claim_not_before) continue;
+    if (!may_claim(desk) || now < desk.claim_not_before) continue;
     const int32_t places = free_places(desk);
-    if (places <= 0) continue;
     desk.work_hint = false;
     desk.claiming = places;
     asked = true;
@@ -92,9 +93,14 @@ void Intake::handle(Claimed message) {
     claim_failed(desk, message.jobs.status());
   } else {
     desk.claim_retry_delay = Micros(0);
-    PARKD_CHECK(static_cast<int32_t>(message.jobs->size()) <= asked,
-                "a store gave more jobs than it was asked for");
-    if (static_cast<int32_t>(message.jobs->size()) == asked) desk.work_hint = true;
+    const auto n_jobs = static_cast<int32_t>(message.jobs->size());
+    PARKD_CHECK(n_jobs <= asked, "a store gave more jobs than it was asked for");
+    if (n_jobs == asked) {
+      desk.work_hint = true;
+    } else {
+      desk.claim_not_before = clock_.steady_now() + std::min(n_jobs * options_.claim_pause_per_job,
+                                                             options_.claim_pause_max);
+    }
     for (Job& job : *message.jobs) {
       take_in(desk, std::move(job), message.ownership == ownership_);
     }

@@ -53,6 +53,7 @@ class Intake {
 
  private:
   int32_t free_places(const Desk& desk) const;
+  bool may_claim(const Desk& desk) const;  // if it is time
   void claim_failed(Desk& desk, const Status& why);
   void take_in(Desk& desk, Job claimed, bool still_ours);
   bool cancelled_before_it_came(const Job& job) const;

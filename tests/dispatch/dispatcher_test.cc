@@ -450,6 +450,31 @@ TEST(Dispatcher, a_claim_that_fails_is_asked_again) {
   EXPECT_EQ(world.phase(id), LivePhase::running);
 }
 
+TEST(Dispatcher, a_stream_of_jobs_is_claimed_in_company) {
+  DispatcherOptions options;
+  options.claim_pause_per_job = milliseconds(1);
+  World world(100, 64, 64, options);
+  world.ready();
+  world.pass(milliseconds(100));
+  EXPECT_EQ(world.phase(world.submit(job_of(1))), LivePhase::running) << "at once when it is quiet";
+  const JobId second = world.submit(job_of(1));
+  EXPECT_EQ(world.phase(second), std::nullopt);
+  EXPECT_LE(world.dispatcher.next_due(), milliseconds(1));
+  const JobId third = world.submit(job_of(1));
+  world.pass(milliseconds(1));
+  EXPECT_EQ(world.phase(second), LivePhase::running);
+  EXPECT_EQ(world.phase(third), LivePhase::running);
+  std::vector<JobId> more(1, world.submit(job_of(1)));
+  for (int i = 1; i < 50; ++i) more.push_back(world.submit(job_of(1)));
+  world.pass(milliseconds(2));
+  EXPECT_EQ(world.phase(more.back()), LivePhase::running);
+  const JobId last = world.submit(job_of(1));
+  world.pass(milliseconds(29));
+  EXPECT_EQ(world.phase(last), std::nullopt);
+  world.pass(milliseconds(1));
+  EXPECT_EQ(world.phase(last), LivePhase::running) << "never longer than 30 ms";
+}
+
 TEST(Dispatcher, endings_go_to_the_store_in_company) {
   World world(100);
   world.ready();
