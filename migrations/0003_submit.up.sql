@@ -99,6 +99,7 @@ DECLARE
   v_now   timestamptz := coalesce(p_now, clock_timestamp());
   v_ids   bigint[];            -- per row: the id it gets; NULL = not to be inserted
   v_boxes text[];              -- per row: its mailbox key
+  v_new   int[];               -- rows that become jobs
   v_mine  bigint[] := '{}';    -- keys of this call: their jobs are not there yet
   v_bad   int[] := '{}';       -- refused groups
   v_wait  int[] := '{}';       -- of them those with a key that is held
@@ -233,31 +234,24 @@ BEGIN
      WHERE u.g = ANY (v_bad) AND u.id IS NOT NULL AND k.tenant = u.t AND k.key = u.key AND k.job_id = u.id;
   END IF;
 
-  RETURN QUERY
-  WITH u AS MATERIALIZED (
-    SELECT * FROM unnest(p_group, p_model, p_tenant, p_priority::parkd.priority[], v_boxes, p_custom_id, p_batch_id,
-        p_metadata, p_idempotency_key, p_endpoint, p_body, p_seed, p_run_at_us, p_deadline_us, p_run_timeout_s,
-        p_retention_us, p_max_attempts, p_n_choices, p_prompt_tokens, p_max_new_tokens, p_exact, v_ids) WITH ORDINALITY
-      u(g, model, tenant, priority, mailbox_key, custom_id, batch_id, metadata, idempotency_key, endpoint,
-        body, seed, run_at_us, deadline_us, run_timeout_s, retention_us, max_attempts, n_choices, prompt_tokens,
-        max_new_tokens, exact, id, i)
-     WHERE u.id IS NOT NULL AND NOT (u.g = ANY (v_bad))),
-  stored AS (
-    INSERT INTO parkd.jobs (id, model, tenant, priority, mailbox_key, custom_id, batch_id, metadata,
-        idempotency_key, endpoint, body, seed, created_at, order_key, run_at, deadline, run_timeout,
-        retention, max_attempts, n_choices, prompt_tokens, max_new_tokens, tokens_are_exact, state)
-    OVERRIDING SYSTEM VALUE
-    SELECT u.id, u.model, u.tenant, u.priority, u.mailbox_key, nullif(u.custom_id, ''),
-           nullif(u.batch_id, ''), nullif(u.metadata, '')::json, nullif(u.idempotency_key, ''),
-           u.endpoint, u.body::json, coalesce(u.seed, parkd.new_seed_v1()), v_now,
-           greatest(v_now, parkd.from_us_v1(u.run_at_us)) + parkd.delay_v1(u.priority),
-           parkd.from_us_v1(u.run_at_us),
-           coalesce(b.deadline, parkd.from_us_v1(u.deadline_us)), make_interval(secs => u.run_timeout_s),
-           coalesce(u.retention_us * interval '1 microsecond', b.retention, p_retention_default_us * interval '1 microsecond'),
-           u.max_attempts, u.n_choices, u.prompt_tokens, u.max_new_tokens, u.exact,
-           CASE WHEN parkd.from_us_v1(u.run_at_us) > v_now THEN 'scheduled' ELSE 'queued' END::parkd.job_state
-      FROM u LEFT JOIN parkd.batches b ON p_batched AND b.id = u.batch_id AND b.tenant = u.tenant ORDER BY u.i)
-  SELECT (u.i - 1)::int, u.id, u.mailbox_key, false, false, NULL::text, NULL::bigint, NULL::bigint, NULL::bigint FROM u;
+  -- Arguments by subscript: an unnest of this many arrays is a row of them that is stored, read twice and sorted.
+  v_new := ARRAY(SELECT i FROM generate_subscripts(v_ids, 1) i WHERE v_ids[i] IS NOT NULL AND NOT (p_group[i] = ANY (v_bad)));
+  INSERT INTO parkd.jobs (id, model, tenant, priority, mailbox_key, custom_id, batch_id, metadata, idempotency_key, endpoint,
+      body, seed, created_at, order_key, run_at, deadline, run_timeout, retention, max_attempts, n_choices, prompt_tokens,
+      max_new_tokens, tokens_are_exact, state)
+  OVERRIDING SYSTEM VALUE
+  SELECT v_ids[i], p_model[i], p_tenant[i], p_priority[i]::parkd.priority, v_boxes[i], nullif(p_custom_id[i], ''),
+         nullif(p_batch_id[i], ''), nullif(p_metadata[i], '')::json, nullif(p_idempotency_key[i], ''), p_endpoint[i],
+         p_body[i]::json, coalesce(p_seed[i], parkd.new_seed_v1()), v_now,
+         greatest(v_now, parkd.from_us_v1(p_run_at_us[i])) + parkd.delay_v1(p_priority[i]::parkd.priority),
+         parkd.from_us_v1(p_run_at_us[i]), coalesce(b.deadline, parkd.from_us_v1(p_deadline_us[i])),
+         make_interval(secs => p_run_timeout_s[i]),
+         coalesce(p_retention_us[i] * interval '1 microsecond', b.retention, p_retention_default_us * interval '1 microsecond'),
+         p_max_attempts[i], p_n_choices[i], p_prompt_tokens[i], p_max_new_tokens[i], p_exact[i],
+         CASE WHEN parkd.from_us_v1(p_run_at_us[i]) > v_now THEN 'scheduled' ELSE 'queued' END::parkd.job_state
+    FROM unnest(v_new) i LEFT JOIN parkd.batches b ON p_batched AND b.id = p_batch_id[i] AND b.tenant = p_tenant[i];
+  RETURN QUERY SELECT i - 1, v_ids[i], v_boxes[i], false, false, NULL::text, NULL::bigint, NULL::bigint, NULL::bigint
+                 FROM unnest(v_new) i;
 END $$;
 
 -- --- limits -------------------------------------------------------------------------------------
