@@ -123,7 +123,7 @@ CREATE INDEX batches_open     ON parkd.batches (deadline)    WHERE sealed_at IS 
 CREATE INDEX batches_finished ON parkd.batches ((greatest(finished_at, deadline) AT TIME ZONE 'UTC' + retention))
   WHERE finished_at IS NOT NULL;
 
--- What a client may leave out has no DEFAULT here but is filled in by jobs_before_insert (0009), which
+-- What a client may leave out has no DEFAULT here but is filled in by before_insert_v1 (0009), which
 -- must know what was given: that is the content behind an idempotency key.
 -- The columns stand by what it costs to find them in a row: of fixed width and never NULL, then those of a claim, then
 -- texts, last what most jobs do not have. Behind a NULL or a text a column is looked for from the left each time.
@@ -174,7 +174,7 @@ ALTER TABLE parkd.jobs ALTER COLUMN body SET COMPRESSION lz4;
 -- mailbox and the history are hardly deleted from: whole partitions go. parkd.health shows all of it.
 
 -- Whatever door a job came through: what lies outside could not be claimed, finished or read. The numbers
--- are those of lib/job/job.h and lib/store/rules.h; clients hear of them from jobs_before_insert (0009). Not
+-- are those of lib/job/job.h and lib/store/rules.h; clients hear of them from before_insert_v1 (0009). Not
 -- CHECKs: every statement that writes to a table reads and plans all of its CHECKs anew, claims included, and
 -- these were a third of the work of an INSERT of one job.
 CREATE FUNCTION parkd.out_of_bounds_v1(j parkd.jobs) RETURNS text LANGUAGE sql STABLE   -- inlined

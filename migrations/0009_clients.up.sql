@@ -156,13 +156,13 @@ EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
 END $$;
 
 CREATE FUNCTION parkd.is_plain_v1(p_seen text[], p_model text, p_tenant text, p_mailbox_key text, p_custom_id text,
-                                  p_text text, p_body jsonb) RETURNS bool LANGUAGE sql STABLE
+                                  p_priority parkd.priority, p_text text, p_body jsonb) RETURNS bool LANGUAGE sql STABLE
   RETURN p_seen[1] = p_model AND p_seen[2] = session_user AND p_seen[4]::float8 > date_part('epoch', statement_timestamp())
-    AND coalesce(p_tenant = p_seen[3], true) AND p_mailbox_key IS DISTINCT FROM ''
+    AND coalesce(p_tenant = p_seen[3], true) AND p_mailbox_key IS DISTINCT FROM '' AND p_priority IS DISTINCT FROM 'critical'
     AND coalesce(greatest(octet_length(p_mailbox_key), octet_length(p_custom_id)) <= 512, true)
     AND octet_length(p_text) <= 16777216 AND jsonb_typeof(p_body) = 'object'
     AND NOT p_body ?| '{n,max_completion_tokens,seed}' AND parkd.body_rule_v1(p_body, p_model) IS NULL;
--- A plain job: nothing is given but its body, names and seed, and the session has just seen its model. Completes
+-- A plain job: nothing is given but its body, names, priority and seed, and the session has just seen its model. Completes
 -- it if no rule is broken, else leaves it to before_insert_v1. Most jobs are plain and a query costs as much as all of
 -- this, so what that function looked up last is believed for a second (parkd.seen). A client can write that
 -- setting too, and gains nothing: the policy of INSERT (0010) looks at the tenant again, and COPY and parkd.submit,
@@ -180,7 +180,7 @@ BEGIN
     IF v_text IS NOT NULL THEN PERFORM parkd.refuse_bounds_v1(NEW.id, v_text); END IF;
   ELSIF pg_catalog.current_setting('parkd.seen', true) OPERATOR(pg_catalog.<>) ''
     AND pg_catalog.num_nulls(NEW.endpoint, NEW.metadata, NEW.run_at, NEW.deadline, NEW.retention, NEW.run_timeout,
-          NEW.max_attempts, NEW.priority, NEW.batch_id, NEW.idempotency_key) OPERATOR(pg_catalog.=) 10 THEN
+          NEW.max_attempts, NEW.batch_id, NEW.idempotency_key) OPERATOR(pg_catalog.=) 9 THEN
     v_text := NEW.body;
     BEGIN
       v_body := v_text;
@@ -188,15 +188,15 @@ BEGIN
       RETURN NEW;
     END;
     v_seen := pg_catalog.string_to_array(pg_catalog.current_setting('parkd.seen', true), E'\n');
-    IF parkd.is_plain_v1(v_seen, NEW.model, NEW.tenant, NEW.mailbox_key, NEW.custom_id, v_text, v_body) THEN
+    IF parkd.is_plain_v1(v_seen, NEW.model, NEW.tenant, NEW.mailbox_key, NEW.custom_id, NEW.priority, v_text, v_body) THEN
       NEW.tenant := v_seen[3];
       NEW.endpoint := '/v1/chat/completions';
       NEW.max_attempts := 3;
-      NEW.priority := 'normal';
+      NEW.priority := coalesce(NEW.priority, 'normal');
       NEW.prompt_tokens := pg_catalog.octet_length(v_text) OPERATOR(pg_catalog./) 4;
       NEW.max_new_tokens := (v_body OPERATOR(pg_catalog.->>) 'max_tokens')::numeric::int;
       NEW.created_at := pg_catalog.clock_timestamp();
-      NEW.order_key := NEW.created_at OPERATOR(pg_catalog.+) parkd.delay_v1('normal');
+      NEW.order_key := NEW.created_at OPERATOR(pg_catalog.+) parkd.delay_v1(NEW.priority);
       NEW.retention := '7 days';
       IF NEW.mailbox_key IS NULL THEN NEW.mailbox_key := parkd.new_mailbox_key_v1(); END IF;
       IF NEW.seed IS NULL THEN NEW.seed := parkd.new_seed_v1(); END IF;
@@ -217,6 +217,7 @@ DECLARE
   v_rule  text;          -- the first one that is broken
   v_body  jsonb;
   v_mine  text;
+  v_plain bool;
   v_known bool;
   v_seen  text;
   v_batch_deadline  timestamptz;
@@ -233,7 +234,9 @@ BEGIN
     WHEN json_typeof(NEW.body) IS DISTINCT FROM 'object' THEN 'body'
     WHEN octet_length(NEW.body::text) > 16777216 THEN 'bytes' END;
   IF v_rule IS NOT NULL THEN v_refused := parkd.refuse_job_v1(NEW, v_rule); END IF;
-  IF num_nonnulls(NEW.endpoint, NEW.metadata, NEW.run_at, NEW.deadline, NEW.retention, NEW.run_timeout, NEW.max_attempts) > 0 THEN
+  v_plain := num_nonnulls(NEW.endpoint, NEW.metadata, NEW.run_at, NEW.deadline, NEW.retention, NEW.run_timeout,
+                          NEW.max_attempts, NEW.batch_id, NEW.idempotency_key) = 0;
+  IF NOT v_plain THEN
     v_rule := CASE
       WHEN NEW.endpoint <> '/v1/chat/completions' THEN 'endpoint'
       WHEN json_typeof(NEW.metadata) <> 'object' OR octet_length(NEW.metadata::text) > 9216 THEN 'metadata'
@@ -255,7 +258,7 @@ BEGIN
   SELECT true, l.tenant INTO v_known, v_mine     -- models_pkey, tenant_logins_pkey
     FROM parkd.models m LEFT JOIN parkd.tenant_logins l ON l.login = session_user WHERE m.name = NEW.model;
   v_mine := coalesce(parkd.tenant_of_login_v1(v_mine), parkd.no_tenant_v1());
-  IF v_known AND strpos(NEW.model || session_user || v_mine, E'\n') = 0 THEN
+  IF v_plain AND v_known AND strpos(NEW.model || session_user || v_mine, E'\n') = 0 THEN
     v_seen := set_config('parkd.seen', concat_ws(E'\n', NEW.model, session_user, v_mine, date_part('epoch', v_now) + 1), false);
   END IF;
   NEW.tenant := coalesce(nullif(NEW.tenant, ''), v_mine);
