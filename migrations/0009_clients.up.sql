@@ -157,7 +157,7 @@ END $$;
 
 CREATE FUNCTION parkd.is_plain_v1(p_seen text[], p_model text, p_tenant text, p_mailbox_key text, p_custom_id text,
                                   p_priority parkd.priority, p_text text, p_body jsonb) RETURNS bool LANGUAGE sql STABLE
-  RETURN p_seen[1] = p_model AND p_seen[2] = session_user AND p_seen[4]::float8 > date_part('epoch', statement_timestamp())
+  RETURN p_seen[1] = p_model AND p_seen[2] = session_user
     AND coalesce(p_tenant = p_seen[3], true) AND p_mailbox_key IS DISTINCT FROM '' AND p_priority IS DISTINCT FROM 'critical'
     AND coalesce(greatest(octet_length(p_mailbox_key), octet_length(p_custom_id)) <= 512, true)
     AND octet_length(p_text) <= 16777216 AND jsonb_typeof(p_body) = 'object'
@@ -188,14 +188,15 @@ BEGIN
       RETURN NEW;
     END;
     v_seen := pg_catalog.string_to_array(pg_catalog.current_setting('parkd.seen', true), E'\n');
-    IF parkd.is_plain_v1(v_seen, NEW.model, NEW.tenant, NEW.mailbox_key, NEW.custom_id, NEW.priority, v_text, v_body) THEN
+    NEW.created_at := pg_catalog.clock_timestamp();
+    IF v_seen[4]::double precision OPERATOR(pg_catalog.>) pg_catalog.date_part('epoch', NEW.created_at)
+       AND parkd.is_plain_v1(v_seen, NEW.model, NEW.tenant, NEW.mailbox_key, NEW.custom_id, NEW.priority, v_text, v_body) THEN
       NEW.tenant := v_seen[3];
       NEW.endpoint := '/v1/chat/completions';
       NEW.max_attempts := 3;
       NEW.priority := coalesce(NEW.priority, 'normal');
       NEW.prompt_tokens := pg_catalog.octet_length(v_text) OPERATOR(pg_catalog./) 4;
       NEW.max_new_tokens := (v_body OPERATOR(pg_catalog.->>) 'max_tokens')::numeric::int;
-      NEW.created_at := pg_catalog.clock_timestamp();
       NEW.order_key := NEW.created_at OPERATOR(pg_catalog.+) parkd.delay_v1(NEW.priority);
       NEW.retention := '7 days';
       IF NEW.mailbox_key IS NULL THEN NEW.mailbox_key := parkd.new_mailbox_key_v1(); END IF;
