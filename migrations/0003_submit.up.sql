@@ -15,7 +15,7 @@ CREATE FUNCTION parkd.new_seed_v1() RETURNS bigint LANGUAGE sql VOLATILE
 -- What fairness counts, in tokens: n * (prompt + new), none of them more than the model's context. New tokens that
 -- were left out (NULL, only where SQL submitted) are the daemon's default: resolve_max_new_tokens, lib/job/chat_request.h.
 CREATE FUNCTION parkd.need_tokens_v1(p_choices int, p_prompt int, p_new int, p_context int) RETURNS bigint LANGUAGE sql IMMUTABLE
-  RETURN p_choices::bigint * (least(p_prompt, p_context)
+  RETURN p_choices::bigint * (least(p_prompt, p_context)::bigint
     + least(coalesce(p_new, least(greatest(p_context / 5, 128), 16384)), p_context));
 
 -- What two jobs under one idempotency key must agree in, whether they came by INSERT, parkd.submit or a
@@ -326,12 +326,32 @@ $$;
 
 -- --- after every INSERT -------------------------------------------------------------------------
 
+-- Inlined where it is used, so it is bound to nobody's search_path.
+CREATE FUNCTION parkd.acts_for_any() RETURNS bool LANGUAGE sql STABLE
+  RETURN pg_has_role(session_user, 'parkd_admin', 'member') OR pg_has_role(session_user, 'parkd_daemon', 'member');
+
+-- The tenant of this login, given what its row in tenant_logins says (NULL: it has none). NULL: a login of the
+-- name of the administrators' and daemons' tenant is not it.
+CREATE FUNCTION parkd.tenant_of_login_v1(p_bound text) RETURNS text LANGUAGE sql STABLE
+  RETURN coalesce(p_bound, CASE WHEN parkd.acts_for_any() THEN 'default'
+                                WHEN session_user <> 'default' THEN session_user::text END);
 -- After every INSERT statement into the queue, whoever made it: wake idle daemons, one NOTIFY per
--- model and only if somebody waits; count batch members; hold the depth limit.
+-- model and only if somebody waits; count batch members; hold the depth limit. And what a login may not choose,
+-- tenant and model, is compared with the tables: plain_job_v1 (0009) believed the session.
 CREATE FUNCTION parkd.after_insert_v1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off AS $$
 DECLARE r record; b parkd.batches; v_max bigint; v_limited bool; v_batched bool; v_awaited bool;
 BEGIN
+  IF NOT parkd.acts_for_any() THEN
+    SELECT n.tenant, n.model INTO r FROM new_rows n      -- tenant_logins_pkey, models_pkey
+     WHERE n.tenant IS DISTINCT FROM parkd.tenant_of_login_v1((SELECT l.tenant FROM parkd.tenant_logins l WHERE l.login = session_user))
+        OR n.requeued_from IS NULL AND NOT EXISTS (SELECT FROM parkd.models m WHERE m.name = n.model) LIMIT 1;
+    IF FOUND THEN
+      RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+        MESSAGE = format('login %s may not submit for tenant %s and model %s', session_user, left(r.tenant, 512), left(r.model, 512)),
+        HINT = 'Either has just changed, or somebody wrote parkd.seen: RESET parkd.seen and submit again.';
+    END IF;
+  END IF;
   SELECT EXISTS (SELECT FROM parkd.limits), EXISTS (SELECT FROM new_rows WHERE batch_id IS NOT NULL),
          EXISTS (SELECT FROM parkd.waiters) INTO v_limited, v_batched, v_awaited;
   IF v_limited THEN PERFORM parkd.hold_limit_v1(n.model, n.jobs) FROM (

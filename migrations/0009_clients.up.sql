@@ -21,15 +21,6 @@ BEGIN
   END LOOP;
 END $$;
 
--- Inlined where it is used, so it is bound to nobody's search_path.
-CREATE FUNCTION parkd.acts_for_any() RETURNS bool LANGUAGE sql STABLE
-  RETURN pg_has_role(session_user, 'parkd_admin', 'member') OR pg_has_role(session_user, 'parkd_daemon', 'member');
-
--- The tenant of this login, given what its row in tenant_logins says (NULL: it has none). NULL: a login of the
--- name of the administrators' and daemons' tenant is not it.
-CREATE FUNCTION parkd.tenant_of_login_v1(p_bound text) RETURNS text LANGUAGE sql STABLE
-  RETURN coalesce(p_bound, CASE WHEN parkd.acts_for_any() THEN 'default'
-                                WHEN session_user <> 'default' THEN session_user::text END);
 CREATE FUNCTION parkd.no_tenant_v1() RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
   RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'login default has no tenant of its own',
@@ -91,7 +82,7 @@ BEGIN
 EXCEPTION
   WHEN untranslatable_character OR invalid_text_representation THEN
     v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id,
-      'body contains \u0000 or half of a surrogate pair', 'Remove it: neither is text.');
+      E'body contains \\u0000 or half of a surrogate pair', 'Remove it: neither is text.');
   WHEN numeric_value_out_of_range THEN
     v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id, 'body contains a number beyond all bounds',
       'Numbers of a request fit a double.');
@@ -152,21 +143,20 @@ BEGIN
   RETURN CASE WHEN (SELECT count(*) FROM json_object_keys(j.metadata)) > 16 THEN parkd.refuse_job_v1(j, 'metadata') END;
 EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
   RETURN parkd.refuse_v1('invalid_parameter_value', j.custom_id,
-    'metadata contains \u0000 or half of a surrogate pair', 'Remove it: neither is text.');
+    E'metadata contains \\u0000 or half of a surrogate pair', 'Remove it: neither is text.');
 END $$;
 
 CREATE FUNCTION parkd.is_plain_v1(p_seen text[], p_model text, p_tenant text, p_mailbox_key text, p_custom_id text,
-                                  p_priority parkd.priority, p_text text, p_body jsonb) RETURNS bool LANGUAGE sql STABLE
+                                  p_priority parkd.priority, p_body jsonb) RETURNS bool LANGUAGE sql STABLE
   RETURN p_seen[1] = p_model AND p_seen[2] = session_user
     AND coalesce(p_tenant = p_seen[3], true) AND p_mailbox_key IS DISTINCT FROM '' AND p_priority IS DISTINCT FROM 'critical'
     AND coalesce(greatest(octet_length(p_mailbox_key), octet_length(p_custom_id)) <= 512, true)
-    AND octet_length(p_text) <= 16777216 AND jsonb_typeof(p_body) = 'object'
+    AND octet_length(p_model) <= 512 AND octet_length(p_seen[3]) BETWEEN 1 AND 512 AND jsonb_typeof(p_body) = 'object'
     AND NOT p_body ?| '{n,max_completion_tokens,seed}' AND parkd.body_rule_v1(p_body, p_model) IS NULL;
 -- A plain job: nothing is given but its body, names, priority and seed, and the session has just seen its model. Completes
 -- it if no rule is broken, else leaves it to before_insert_v1. Most jobs are plain and a query costs as much as all of
 -- this, so what that function looked up last is believed for a second (parkd.seen). A client can write that
--- setting too, and gains nothing: the policy of INSERT (0010) looks at the tenant again, and COPY and parkd.submit,
--- which are under no policy, forget it first.
+-- setting too: after_insert_v1 looks again, once a statement, whatever door the rows came through.
 -- It runs with the client's rights and search_path (to set one for a call costs a tenth of the row), so every name is
 -- given with its schema here; the SQL functions are bound to theirs. Roles.a_search_path_of_the_clients_changes_nothing.
 CREATE FUNCTION parkd.plain_job_v1() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -182,6 +172,7 @@ BEGIN
     AND pg_catalog.num_nulls(NEW.endpoint, NEW.metadata, NEW.run_at, NEW.deadline, NEW.retention, NEW.run_timeout,
           NEW.max_attempts, NEW.batch_id, NEW.idempotency_key) OPERATOR(pg_catalog.=) 9 THEN
     v_text := NEW.body;
+    IF pg_catalog.octet_length(v_text) OPERATOR(pg_catalog.>) 16777216 THEN RETURN NEW; END IF;
     BEGIN
       v_body := v_text;
     EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
@@ -190,7 +181,7 @@ BEGIN
     v_seen := pg_catalog.string_to_array(pg_catalog.current_setting('parkd.seen', true), E'\n');
     NEW.created_at := pg_catalog.clock_timestamp();
     IF v_seen[4]::double precision OPERATOR(pg_catalog.>) pg_catalog.date_part('epoch', NEW.created_at)
-       AND parkd.is_plain_v1(v_seen, NEW.model, NEW.tenant, NEW.mailbox_key, NEW.custom_id, NEW.priority, v_text, v_body) THEN
+       AND parkd.is_plain_v1(v_seen, NEW.model, NEW.tenant, NEW.mailbox_key, NEW.custom_id, NEW.priority, v_body) THEN
       NEW.tenant := v_seen[3];
       NEW.endpoint := '/v1/chat/completions';
       NEW.max_attempts := 3;
@@ -367,7 +358,6 @@ CREATE UNLOGGED TABLE parkd.jobs_copy (
 CREATE INDEX jobs_copy_transaction ON parkd.jobs_copy (transaction);
 CREATE FUNCTION parkd.after_copy_v1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
-DECLARE v_seen text := set_config('parkd.seen', '', false);   -- plain_job_v1
 BEGIN
   INSERT INTO parkd.jobs (model, body, custom_id, endpoint, tenant, priority, mailbox_key, metadata, idempotency_key,
                           batch_id, run_at, deadline, retention, run_timeout, seed, max_attempts)
@@ -385,7 +375,6 @@ CREATE TRIGGER jobs_copy_after_insert AFTER INSERT ON parkd.jobs_copy REFERENCIN
 CREATE FUNCTION parkd.submit(p json) RETURNS TABLE (id bigint, mailbox_key text, existed bool)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
 DECLARE
-  v_seen   text := set_config('parkd.seen', '', false);   -- plain_job_v1
   v_jobs   json := CASE json_typeof(p) WHEN 'array' THEN p ELSE json_build_array(p) END;
   v_fields jsonb := to_jsonb(json_populate_record(NULL::parkd.jobs_copy, '{}')) - 'transaction';   -- its keys
   v_rows   parkd.jobs_copy[];
@@ -414,7 +403,7 @@ BEGIN
         PERFORM count(k), json_populate_record(NULL::parkd.jobs_copy, r.job) FROM json_object_keys(r.job) k;
       EXCEPTION WHEN data_exception THEN
         RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM, DETAIL = format('Job %s of this call.', r.at),
-          HINT = 'Times are like "2030-01-31 12:00Z", run_timeout and retention like "90 s", seed and max_attempts whole numbers; no text holds \u0000.';
+          HINT = E'Times are like "2030-01-31 12:00Z", run_timeout and retention like "90 s", seed and max_attempts whole numbers; no text holds \\u0000.';
       END;
     END LOOP;
     RAISE;

@@ -207,7 +207,8 @@ SELECT h.job_id AS id, h.mailbox_key, h.custom_id, h.outcome, h.error_code, h.pr
 
 ALTER TABLE parkd.jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE parkd.mailbox ENABLE ROW LEVEL SECURITY;
-CREATE POLICY submit ON parkd.jobs FOR INSERT TO parkd_submitter WITH CHECK (tenant = (SELECT parkd.my_tenant()));
+-- Whose tenant it is after_insert_v1 says, which nobody gets past: a policy does not bind an owner's view or function.
+CREATE POLICY submit ON parkd.jobs FOR INSERT TO parkd_submitter WITH CHECK (true);
 CREATE POLICY look ON parkd.jobs FOR SELECT TO parkd_submitter, parkd_reader USING (tenant = (SELECT parkd.my_tenant()));
 CREATE POLICY every ON parkd.jobs FOR SELECT TO parkd_daemon USING (true);
 CREATE POLICY admin ON parkd.jobs FOR ALL TO parkd_admin USING (true) WITH CHECK (true);

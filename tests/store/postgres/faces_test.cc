@@ -103,6 +103,9 @@ TEST_F(Faces, what_is_left_out_is_filled_in) {
   EXPECT_EQ(need("{}"), 0 + 8192 / 5);
   EXPECT_EQ(need(R"({"max_tokens":7})"), 4 + 7);
   EXPECT_EQ(need(R"({"max_tokens":2000000000,"n":3})"), 3 * (7 + 8192));
+  database_.run("UPDATE parkd.models SET context_tokens = 2147483647");
+  EXPECT_EQ(need(R"({"max_tokens":2147483647})"), 6 + int64_t{2147483647});
+  database_.run("UPDATE parkd.models SET context_tokens = 8192");
   EXPECT_EQ(need(R"({"a":")" + std::string(40'000, 'x') + R"("})"), 8192 + 8192 / 5);
 }
 

@@ -356,39 +356,74 @@ TEST_F(Roles, a_search_path_of_the_clients_changes_nothing) {
 }
 
 // A client may write what plain_job_v1 remembers of its session (parkd.seen).
-TEST_F(Roles, a_forged_memory_binds_no_tenant) {
-  const std::string forged =
-      "SELECT set_config('parkd.seen', E'm\\nalice\\nbob\\n9999999999', false); ";
+TEST_F(Roles, a_forged_memory_binds_no_tenant_and_makes_no_model) {
+  const auto forged = [](const std::string& model, const std::string& tenant) {
+    return "SELECT set_config('parkd.seen', " + model + " || E'\\nalice\\n" + tenant +
+           "\\n9999999999', false); ";
+  };
+  const std::string of_bob = forged("'m'", "bob");
+  const std::string plain = "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')";
   const std::string columns = "INSERT INTO parkd.jobs (model, body, ";
+  // Doors with the owner's rights, which no policy binds, and a login without policies.
+  database_.run(
+      "CREATE VIEW door AS SELECT model, body, tenant FROM parkd.jobs; "
+      "GRANT INSERT ON door TO alice; "
+      "CREATE FUNCTION door() RETURNS void LANGUAGE sql SECURITY DEFINER AS $$ " +
+      plain +
+      " $$; DO $$ BEGIN CREATE ROLE carol LOGIN BYPASSRLS IN ROLE parkd_submitter; "
+      "EXCEPTION WHEN duplicate_object THEN NULL; END $$");
+  for (const std::string& statement :
+       {plain, columns + "tenant) VALUES ('m', '{}', 'bob')",
+        std::string("INSERT INTO door (model, body) VALUES ('m', '{}')"),
+        std::string("INSERT INTO door VALUES ('m', '{}', 'bob')"), std::string("SELECT door()"),
+        std::string("INSERT INTO parkd.jobs_copy (model, body) VALUES ('m', '{}')"),
+        std::string("SELECT parkd.submit('{\"model\":\"m\",\"body\":{}}')"),
+        // between two rows of one statement
+        std::string(
+            "INSERT INTO parkd.jobs (model, body) SELECT 'm', '{}' FROM generate_series(1, 3) "
+            "i, LATERAL (SELECT set_config('parkd.seen', E'm\\nalice\\nbob\\n9999999999', i > "
+            "5)) x")}) {
+    EXPECT_TRUE(has(refused("alice", of_bob + statement), "may not submit for tenant bob"))
+        << statement;
+  }
+  EXPECT_TRUE(has(refused("carol", "SET parkd.seen = E'm\\ncarol\\nbob\\n9999999999'; " + plain),
+                  "may not submit for tenant bob"));
   EXPECT_TRUE(
-      has(refused("alice", forged + "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')"),
-          "row-level security policy"));
-  EXPECT_TRUE(has(refused("alice", forged + columns + "tenant) VALUES ('m', '{}', 'bob')"),
-                  "row-level security policy"));
-  // Between two rows of one statement.
-  EXPECT_TRUE(has(refused("alice",
-                          "INSERT INTO parkd.jobs (model, body) SELECT 'm', '{}' FROM "
-                          "generate_series(1, 3) i, LATERAL (SELECT set_config('parkd.seen', "
-                          "E'm\\nalice\\nbob\\n9999999999', i > 5)) x"),
-                  "row-level security policy"));
-  // What is not plain is looked up, and so is what comes through doors under no policy.
+      has(refused("alice", forged("'nope'", "alice") +
+                               "INSERT INTO parkd.jobs (model, body) VALUES ('nope', '{}')"),
+          "and model nope"));
+  EXPECT_TRUE(has(refused("alice", forged("repeat('a', 9000)", "alice") +
+                                       "INSERT INTO parkd.jobs (model, body) VALUES (repeat('a', "
+                                       "9000), '{}')"),
+                  "is not known here"));
+  // What is not plain is looked up.
   database_.run(
       "INSERT INTO parkd.batches (id, tenant, retention, deadline) VALUES "
       "('of-bob', 'bob', '1 day', now() + interval '1 day')");
   insert("bob", columns + "idempotency_key) VALUES ('m', '{}', 'k')");
-  EXPECT_TRUE(has(refused("alice", forged + columns + "batch_id) VALUES ('m', '{}', 'of-bob')"),
+  EXPECT_TRUE(has(refused("alice", of_bob + columns + "batch_id) VALUES ('m', '{}', 'of-bob')"),
                   "no batch of-bob"));
-  EXPECT_EQ(refused("alice", forged + columns + "idempotency_key) VALUES ('m', '{\"n\":2}', 'k')"),
+  EXPECT_EQ(refused("alice", of_bob + columns + "idempotency_key) VALUES ('m', '{\"n\":2}', 'k')"),
             "");
-  EXPECT_EQ(
-      refused("alice", forged + "INSERT INTO parkd.jobs_copy (model, body) VALUES ('m', '{}')"),
-      "");
-  EXPECT_EQ(refused("alice", forged + "SELECT parkd.submit('{\"model\":\"m\",\"body\":{}}')"), "");
-  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.jobs"), "3");
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.jobs"), "1");
   EXPECT_EQ(value("bob", "SELECT count(*) FROM parkd.jobs"), "1");
   EXPECT_TRUE(has(refused("alice", "SET parkd.seen = E'm\\nbob\\nbob\\n9999999999'; " + columns +
                                        "tenant) VALUES ('m', '{}', 'bob')"),
                   "submits for tenant alice"));
+  for (const char* door : {"INSERT INTO door (model, body) VALUES ('m', '{}')", "SELECT door()"}) {
+    EXPECT_EQ(refused("alice", door), "") << "an honest one";
+  }
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.jobs WHERE tenant = 'alice'"), 3);
+}
+
+TEST_F(Roles, a_session_may_read_backslashes_its_own_way) {
+  auto alice = database_.connect("alice");
+  EXPECT_EQ(refusal(*alice, "SET standard_conforming_strings = off"), "");
+  EXPECT_TRUE(has(refusal(*alice,
+                          "INSERT INTO parkd.jobs (model, body) VALUES ('m', "
+                          "E'{\"a\":\"\\\\u0000\"}')"),
+                  "body contains \\u0000"));
+  EXPECT_EQ(refusal(*alice, "SELECT parkd.submit('{\"model\":\"m\",\"body\":{}}')"), "");
 }
 
 TEST_F(Roles, a_login_that_is_bound_anew_is_believed_no_more_than_a_second) {
@@ -398,7 +433,7 @@ TEST_F(Roles, a_login_that_is_bound_anew_is_believed_no_more_than_a_second) {
   EXPECT_EQ(refusal(*alice, plain), "");
   database_.run("INSERT INTO parkd.tenant_logins VALUES ('alice', 'acme')");
   const std::string at_once = refusal(*alice, plain);
-  EXPECT_TRUE(at_once.empty() || has(at_once, "row-level security policy")) << at_once;
+  EXPECT_TRUE(at_once.empty() || has(at_once, "may not submit for tenant alice")) << at_once;
   std::this_thread::sleep_for(std::chrono::milliseconds(1100));
   EXPECT_EQ(refusal(*alice, plain), "");
   EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.jobs WHERE tenant = 'alice'"), 1);
