@@ -192,13 +192,12 @@ TEST(Postgres, three_of_four_daemons_take_over_within_the_ttl_and_a_round_of_hou
   DaemonProcess& doomed = *world.daemons().front();
   const std::string dead =
       world.value("SELECT id FROM parkd.daemons ORDER BY id LIMIT 1");  // they came one by one
-  // More than the others have places for while they work on their own: some wait for the dead
-  // one's.
-  world.insert_jobs(2 * kManyJobs, kLong / 2);
+  // More than the others run and have places for, 24 each: it gets some, whoever claims first.
+  world.insert_jobs(4 * kManyJobs, kLong / 4);
   wait_until_running(doomed);
   doomed.kill();
-  world.wait_for_messages(2 * kManyJobs);
-  world.expect_each_job_answered_once(2 * kManyJobs);
+  world.wait_for_messages(4 * kManyJobs);
+  world.expect_each_job_answered_once(4 * kManyJobs);
 
   const std::string rescued =
       " FROM public.claims lost JOIN public.claims c USING (job_id) WHERE lost.daemon_id = " +

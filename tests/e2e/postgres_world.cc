@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <sstream>
 #include <stdexcept>
@@ -83,13 +84,15 @@ void PostgresWorld::insert_jobs(int count, int max_tokens, const std::string& ke
 }
 
 void PostgresWorld::wait_until(const std::function<bool()>& condition) {
-  for (;;) {
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(5);
+  while (std::chrono::steady_clock::now() < give_up) {
     try {
       if (condition()) return;
     } catch (const pqxx::failure&) {  // the server is away
     }
     ::usleep(20'000);
   }
+  throw std::runtime_error("waited five minutes in vain");
 }
 
 void PostgresWorld::wait_for_messages(int64_t count) const {

@@ -49,7 +49,7 @@ class PostgresWorld {
 
   // INSERT of `count` jobs for mailbox key `key`, each of `max_tokens` tokens.
   void insert_jobs(int count, int max_tokens, const std::string& key = "sql", int n = 1) const;
-  // Waits for as long as ctest lets us. A condition may throw while the server is away.
+  // Waits, five minutes at most; then it throws. A condition may throw while the server is away.
   static void wait_until(const std::function<bool()>& condition);
   void wait_for_messages(int64_t count) const;
   // Every one of `count` jobs has exactly one completed message and no live row is left.
