@@ -335,6 +335,7 @@ CREATE FUNCTION parkd.acts_for_any() RETURNS bool LANGUAGE sql STABLE
 CREATE FUNCTION parkd.tenant_of_login_v1(p_bound text) RETURNS text LANGUAGE sql STABLE
   RETURN coalesce(p_bound, CASE WHEN parkd.acts_for_any() THEN 'default'
                                 WHEN session_user <> 'default' THEN session_user::text END);
+
 -- After every INSERT statement into the queue, whoever made it: wake idle daemons, one NOTIFY per
 -- model and only if somebody waits; count batch members; hold the depth limit. And what a login may not choose,
 -- tenant and model, is compared with the tables: plain_job_v1 (0009) believed the session.

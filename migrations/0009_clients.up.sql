@@ -39,7 +39,7 @@ END $$;
 
 -- --- INSERT INTO parkd.jobs ---------------------------------------------------------------------
 --
--- The trigger runs for each row of a client, so what it does not do counts. A statement of plpgsql is cheap
+-- Its triggers run for each row of a client, so what they do not do counts. A statement of plpgsql is cheap
 -- in the hundredth row of a transaction and dear in the first, where each expression is set up (2,000
 -- instructions and more): so there are few, with many conditions in one, and the functions below that are SQL
 -- are inlined into them. A query costs as much as twenty of them, a call of a plpgsql function three, its SET
@@ -146,6 +146,7 @@ EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
     E'metadata contains \\u0000 or half of a surrogate pair', 'Remove it: neither is text.');
 END $$;
 
+-- The rules of before_insert_v1 that a plain job can break, and that the memory (plain_job_v1) is of its model and login.
 CREATE FUNCTION parkd.is_plain_v1(p_seen text[], p_model text, p_tenant text, p_mailbox_key text, p_custom_id text,
                                   p_priority parkd.priority, p_body jsonb) RETURNS bool LANGUAGE sql STABLE
   RETURN p_seen[1] = p_model AND p_seen[2] = session_user
@@ -153,6 +154,7 @@ CREATE FUNCTION parkd.is_plain_v1(p_seen text[], p_model text, p_tenant text, p_
     AND coalesce(greatest(octet_length(p_mailbox_key), octet_length(p_custom_id)) <= 512, true)
     AND octet_length(p_model) <= 512 AND octet_length(p_seen[3]) BETWEEN 1 AND 512 AND jsonb_typeof(p_body) = 'object'
     AND NOT p_body ?| '{n,max_completion_tokens,seed}' AND parkd.body_rule_v1(p_body, p_model) IS NULL;
+
 -- A plain job: nothing is given but its body, names, priority and seed, and the session has just seen its model. Completes
 -- it if no rule is broken, else leaves it to before_insert_v1. Most jobs are plain and a query costs as much as all of
 -- this, so what that function looked up last is believed for a second (parkd.seen). A client can write that
@@ -198,8 +200,7 @@ BEGIN
 END $$;
 CREATE TRIGGER jobs_1_plain BEFORE INSERT ON parkd.jobs FOR EACH ROW EXECUTE FUNCTION parkd.plain_job_v1();
 
--- Checks and completes a row a client wrote. The daemon's own rows have an order_key already: nothing is
--- missing there. The numbers are those of HTTP: lib/job/job.h (512 bytes, metadata, run_timeout, max_attempts),
+-- Checks and completes a row a client wrote, unless plain_job_v1 has (then it has an order_key, as a daemon's). The numbers are those of HTTP: lib/job/job.h (512 bytes, metadata, run_timeout, max_attempts),
 -- lib/store/rules.h and .cc (retention, times), lib/job/chat_request.h (body, n).
 -- Extremes.sql_and_http_have_the_same_limits.
 CREATE FUNCTION parkd.before_insert_v1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER

@@ -6,8 +6,9 @@ Python, one process a producer or consumer, so that the client's language is the
 way its documentation recommends for throughput:
 
   parkd          claim_v1 and finish_v1, 64 jobs a call, asyncpg, a session each, as a daemon has: the next jobs
-                 are claimed while the last results are stored. Enqueued by INSERT, as any client may; and in
-                 bulk also by submit_v1, as a daemon does for its clients. Each job's result is stored
+                 are claimed while the last results are stored, after a claim of few a little later. Enqueued by
+                 INSERT, as any client may; and in bulk also by submit_v1, as a daemon does for its clients. Each
+                 job's result is stored
   pgmq           read and archive, 64 messages a call, asyncpg; there are no results
   pgmq+results   the same, and in archive's transaction the results are sent to a second queue
   procrastinate  its Worker, concurrency 20, a psycopg pool of up to 20 connections, batch_defer; no results
