@@ -62,17 +62,18 @@ CREATE FUNCTION parkd.bounds_v1(p_field text) RETURNS numrange LANGUAGE sql IMMU
                       WHEN 'max_tokens' THEN numrange(1, 2147483647, '[]')
                       WHEN 'max_completion_tokens' THEN numrange(1, 2147483647, '[]')
                       WHEN 'seed' THEN numrange(-9223372036854775808, 18446744073709551615, '[]') END;
+CREATE FUNCTION parkd.is_whole_v1(p_value numeric, p_field text) RETURNS bool LANGUAGE sql IMMUTABLE
+  RETURN p_value % 1 = 0 AND p_value <@ parkd.bounds_v1(p_field);
 CREATE FUNCTION parkd.is_wrong_v1(p_body jsonb, p_field text) RETURNS bool LANGUAGE sql IMMUTABLE
   RETURN CASE jsonb_typeof(p_body -> p_field)
-           WHEN 'number' THEN NOT (p_body -> p_field)::numeric <@ parkd.bounds_v1(p_field) OR (p_body -> p_field)::numeric % 1 <> 0
+           WHEN 'number' THEN NOT parkd.is_whole_v1((p_body -> p_field)::numeric, p_field)
            WHEN 'null' THEN false ELSE p_body ? p_field END;
 
--- The rule of refuse_job_v1 that a body breaks.
+-- The rule of refuse_job_v1 that a body breaks, but for its numbers.
 CREATE FUNCTION parkd.body_rule_v1(p_body jsonb, p_model text) RETURNS text LANGUAGE sql IMMUTABLE
   RETURN CASE WHEN p_body ->> 'model' <> p_model THEN 'body.model'
               WHEN p_body -> 'stream' = 'true' THEN 'stream'
-              WHEN jsonb_typeof(p_body -> 'messages') <> 'array' THEN 'messages'
-              WHEN parkd.is_wrong_v1(p_body, 'max_tokens') THEN 'number' END;
+              WHEN jsonb_typeof(p_body -> 'messages') <> 'array' THEN 'messages' END;
 
 -- The body as jsonb, which it must be possible to make of it.
 CREATE FUNCTION parkd.read_body_v1(p_body json, p_custom_id text) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -148,12 +149,13 @@ END $$;
 
 -- The rules of before_insert_v1 that a plain job can break, and that the memory (plain_job_v1) is of its model and login.
 CREATE FUNCTION parkd.is_plain_v1(p_seen text[], p_model text, p_tenant text, p_mailbox_key text, p_custom_id text,
-                                  p_priority parkd.priority, p_body jsonb) RETURNS bool LANGUAGE sql STABLE
+                                  p_priority parkd.priority, p_body jsonb, p_max_tokens numeric) RETURNS bool LANGUAGE sql STABLE
   RETURN p_seen[1] = p_model AND p_seen[2] = session_user
     AND coalesce(p_tenant = p_seen[3], true) AND p_mailbox_key IS DISTINCT FROM '' AND p_priority IS DISTINCT FROM 'critical'
     AND coalesce(greatest(octet_length(p_mailbox_key), octet_length(p_custom_id)) <= 512, true)
     AND octet_length(p_model) <= 512 AND octet_length(p_seen[3]) BETWEEN 1 AND 512 AND jsonb_typeof(p_body) = 'object'
-    AND NOT p_body ?| '{n,max_completion_tokens,seed}' AND parkd.body_rule_v1(p_body, p_model) IS NULL;
+    AND NOT p_body ?| '{n,max_completion_tokens,seed}' AND parkd.body_rule_v1(p_body, p_model) IS NULL
+    AND coalesce(parkd.is_whole_v1(p_max_tokens, 'max_tokens'), true);
 
 -- A plain job: nothing is given but its body, names, priority and seed, and the session has just seen its model. Completes
 -- it if no rule is broken, else leaves it to before_insert_v1. Most jobs are plain and a query costs as much as all of
@@ -161,35 +163,38 @@ CREATE FUNCTION parkd.is_plain_v1(p_seen text[], p_model text, p_tenant text, p_
 -- setting too: after_insert_v1 looks again, once a statement, whatever door the rows came through.
 -- It runs with the client's rights and search_path (to set one for a call costs a tenth of the row), so every name is
 -- given with its schema here; the SQL functions are bound to theirs. Roles.a_search_path_of_the_clients_changes_nothing.
-CREATE FUNCTION parkd.plain_job_v1() RETURNS trigger LANGUAGE plpgsql AS $$
+-- STABLE spares it a snapshot for each expression.
+CREATE FUNCTION parkd.plain_job_v1() RETURNS trigger LANGUAGE plpgsql STABLE AS $$
 DECLARE
   v_text pg_catalog.text;
   v_body pg_catalog.jsonb;
+  v_max_tokens numeric;
   v_seen pg_catalog.text[];      -- model, login, tenant, until (seconds)
 BEGIN
   IF NEW.order_key IS NOT NULL THEN      -- a daemon's: nothing is missing
     v_text := parkd.out_of_bounds_v1(NEW);
     IF v_text IS NOT NULL THEN PERFORM parkd.refuse_bounds_v1(NEW.id, v_text); END IF;
-  ELSIF pg_catalog.current_setting('parkd.seen', true) OPERATOR(pg_catalog.<>) ''
-    AND pg_catalog.num_nulls(NEW.endpoint, NEW.metadata, NEW.run_at, NEW.deadline, NEW.retention, NEW.run_timeout,
+  ELSIF pg_catalog.num_nulls(NEW.endpoint, NEW.metadata, NEW.run_at, NEW.deadline, NEW.retention, NEW.run_timeout,
           NEW.max_attempts, NEW.batch_id, NEW.idempotency_key) OPERATOR(pg_catalog.=) 9 THEN
+    v_seen := pg_catalog.string_to_array(pg_catalog.current_setting('parkd.seen', true), E'\n');
     v_text := NEW.body;
-    IF pg_catalog.octet_length(v_text) OPERATOR(pg_catalog.>) 16777216 THEN RETURN NEW; END IF;
+    IF v_seen[4] IS NULL OR pg_catalog.octet_length(v_text) OPERATOR(pg_catalog.>) 16777216 THEN RETURN NEW; END IF;
     BEGIN
       v_body := v_text;
+      v_max_tokens := (v_body OPERATOR(pg_catalog.->) 'max_tokens')::numeric;      -- fails unless a number
     EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
       RETURN NEW;
     END;
-    v_seen := pg_catalog.string_to_array(pg_catalog.current_setting('parkd.seen', true), E'\n');
     NEW.created_at := pg_catalog.clock_timestamp();
     IF v_seen[4]::double precision OPERATOR(pg_catalog.>) pg_catalog.date_part('epoch', NEW.created_at)
-       AND parkd.is_plain_v1(v_seen, NEW.model, NEW.tenant, NEW.mailbox_key, NEW.custom_id, NEW.priority, v_body) THEN
+       AND parkd.is_plain_v1(v_seen, NEW.model, NEW.tenant, NEW.mailbox_key, NEW.custom_id, NEW.priority, v_body,
+                             v_max_tokens) THEN
       NEW.tenant := v_seen[3];
       NEW.endpoint := '/v1/chat/completions';
       NEW.max_attempts := 3;
       NEW.priority := coalesce(NEW.priority, 'normal');
       NEW.prompt_tokens := pg_catalog.octet_length(v_text) OPERATOR(pg_catalog./) 4;
-      NEW.max_new_tokens := (v_body OPERATOR(pg_catalog.->>) 'max_tokens')::numeric::int;
+      NEW.max_new_tokens := v_max_tokens;
       NEW.order_key := NEW.created_at OPERATOR(pg_catalog.+) parkd.delay_v1(NEW.priority);
       NEW.retention := '7 days';
       IF NEW.mailbox_key IS NULL THEN NEW.mailbox_key := parkd.new_mailbox_key_v1(); END IF;
@@ -258,7 +263,7 @@ BEGIN
   v_rule := CASE
     WHEN v_known IS NULL THEN 'model'
     WHEN NEW.tenant <> v_mine AND NOT parkd.acts_for_any() THEN 'tenant'
-    ELSE parkd.body_rule_v1(v_body, NEW.model) END;
+    ELSE coalesce(parkd.body_rule_v1(v_body, NEW.model), CASE WHEN parkd.is_wrong_v1(v_body, 'max_tokens') THEN 'number' END) END;
   IF v_rule IS NOT NULL THEN v_refused := parkd.refuse_job_v1(NEW, v_rule, v_body, v_mine); END IF;
   -- The price is an estimate until a daemon has tokenised the prompt: four bytes a token (need_tokens_v1).
   NEW.prompt_tokens := octet_length(NEW.body::text) / 4;
