@@ -14,6 +14,10 @@ way its documentation recommends for throughput:
   procrastinate  its Worker, concurrency 20, a psycopg pool of up to 20 connections, batch_defer; no results
   pgqueuer       its QueueManager, batch_size 64, an asyncpg pool, list enqueue; no results
 
+The systems take turns: each workload is done by all of them, round after round, in alternating order. A row
+is the median of the rounds; the last column compares round by round what stood next to each other (jobs/s, and
+for the latency its p50).
+
 Columns: call p50 and p99 are of one call that hands out jobs (64 of them for parkd, pgmq and pgqueuer, one
 for procrastinate), or of one enqueue; latency is from just before the enqueue to the job's start at a consumer; WAL, dead tuples
 (rows updated or deleted) and CPU of the server's sessions are a job's, over the whole workload.
@@ -21,11 +25,13 @@ for procrastinate), or of one enqueue; latency is from just before the enqueue t
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import glob
 import itertools
 import json
 import logging
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -71,6 +77,7 @@ async def connect():
 
 
 class Parkd:
+    database = "compare_parkd"
     tables = "parkd.jobs, parkd.mailbox, parkd.history"
 
     async def setup(self, root):
@@ -144,6 +151,7 @@ class ParkdDaemon(Parkd):
 
 
 class Pgmq:
+    database = "compare_pgmq"
     tables = "pgmq.q_q, pgmq.a_q"
     finish = "SELECT count(*) FROM pgmq.archive('q', $1::bigint[])"
 
@@ -187,6 +195,7 @@ class Pgmq:
 
 
 class PgmqResults(Pgmq):
+    database = "compare_pgmq_results"
     tables = "pgmq.q_q, pgmq.a_q, pgmq.q_r"
     finish = """SELECT (SELECT count(*) FROM pgmq.archive('q', $1::bigint[])),
                        (SELECT count(*) FROM pgmq.send_batch('r', $2::jsonb[]))"""
@@ -200,6 +209,7 @@ class PgmqResults(Pgmq):
 
 
 class Procrastinate:
+    database = "compare_procrastinate"
     tables = "procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers"
 
     def app(self):
@@ -256,6 +266,7 @@ class Procrastinate:
 
 
 class Pgqueuer:
+    database = "compare_pgqueuer"
     tables = "pgqueuer, pgqueuer_log"
 
     async def pool(self):
@@ -415,15 +426,68 @@ def counters():
 
 def percentile_ms(values, q):
     values = sorted(values)
-    return f"{values[min(len(values) - 1, int(len(values) * q))] * 1000:.2f}" if values else "-"
+    return values[min(len(values) - 1, int(len(values) * q))] * 1000 if values else None
 
 
-HEAD = f"{'system':14} {'workload':38} {'clients':>7} {'jobs/s':>9} {'call p50':>9} {'p99 ms':>9} " \
-       f"{'latency p50':>11} {'p99 ms':>9} {'WAL B/job':>9} {'dead/job':>8} {'CPU us/job':>10}"
+@dataclasses.dataclass
+class Workload:
+    name: str
+    clients: int
+    processes: object               # of (system, jobs): the processes that do it
+    counts: str = "consumer"        # whose jobs and calls are counted
+    filled: object = None           # of (jobs): how many jobs the queue holds before it; None: whatever is left in it
+    filled_once: bool = False       # before the first round only
+    xmin_pinned: bool = False       # a snapshot is held open: nothing dead can be cleaned away
+    has_latency: bool = False       # it is what the systems are compared by
+    only: tuple = ()                # systems; none: all
 
 
-def measure(system, workload, processes, clients, count_of="consumer"):
-    """Starts all at once; jobs/s from the first start to the last end of those that count."""
+def producers(system, n, clients=1, per_call=1, rate=0):
+    return [("producer", Process(system, "producer", n // clients, per_call, rate)) for _ in range(clients)]
+
+
+def consumers(system, n, clients):
+    return [("consumer", Process(system, "consumer", n // clients)) for _ in range(clients)]
+
+
+def workloads(backlog, rounds):
+    slack = 8 * BATCH  # a consumer that comes to the end would wait for more
+    nothing = lambda jobs: 0
+    yield Workload("enqueue one by one", 4, lambda s, jobs: producers(s, max(jobs // 8, 4), 4), "producer", nothing)
+    yield Workload(f"enqueue {BULK} a call", 1, lambda s, jobs: producers(s, jobs, 1, BULK), "producer", nothing)
+    yield Workload(f"enqueue {BULK} a call, as a daemon", 1, lambda s, jobs: producers(s, jobs, 1, BULK), "producer", nothing,
+                   only=("parkd-daemon",))
+    for clients in (1, 4):
+        yield Workload("end to end, 100 a call", clients,
+                       lambda s, jobs, c=clients: producers(s, jobs // 2 + slack * c, 1, 100) + consumers(s, jobs // 2, c),
+                       filled=nothing)
+    yield Workload("latency at 100 jobs/s, one by one", 1,
+                   lambda s, jobs: producers(s, 800 + 2 * BATCH, 1, 1, 100) + consumers(s, 800, 1),
+                   filled=nothing, has_latency=True)
+    for clients in (1, 4):
+        yield Workload("claim + finish, none behind", clients, lambda s, jobs, c=clients: consumers(s, jobs, c),
+                       filled=lambda jobs, c=clients: jobs + slack * c)
+    for clients in (1, 4):
+        yield Workload(f"claim + finish, {backlog:,} behind", clients, lambda s, jobs, c=clients: consumers(s, jobs, c),
+                       filled=(lambda jobs: backlog + rounds * (3 * jobs + 16 * slack)) if clients == 1 else None,
+                       filled_once=True)
+    yield Workload("the same, xmin pinned", 4, lambda s, jobs: consumers(s, jobs, 4), xmin_pinned=True)
+
+
+@contextlib.contextmanager
+def pinned_xmin():
+    holder = subprocess.Popen(["psql", "-qX"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    holder.stdin.write("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class;\n")
+    holder.stdin.flush()
+    time.sleep(0.5)
+    yield
+    holder.stdin.close()
+    holder.wait()
+
+
+def measure(workload, system, jobs):
+    """Starts all processes at once; jobs/s from the first start to the last end of those that count."""
+    processes = workload.processes(system, jobs)
     time.sleep(1.2)  # the server's own counters lag by up to a second
     before = counters()
     for _, process in processes:
@@ -433,74 +497,69 @@ def measure(system, workload, processes, clients, count_of="consumer"):
     figures = [(role, process.figures()) for role, process in processes]
     time.sleep(1.2)
     after = counters()
-    counted = [f for role, f in figures if role == count_of]
+    counted = [f for role, f in figures if role == workload.counts]
     n = sum(f["n"] for f in counted)
     seconds = max(f["end"] for f in counted) - min(f["start"] for _, f in figures)
     calls = [c for f in counted for c in f["calls"]]
-    latencies = [x for f in counted for x in f.get("latencies", [])] if "latency" in workload else []
-    print(f"{system:14} {workload:38} {clients:7d} {n / seconds:9.0f} {percentile_ms(calls, .5):>9} "
-          f"{percentile_ms(calls, .99):>9} {percentile_ms(latencies, .5):>11} {percentile_ms(latencies, .99):>9} "
-          f"{(after['wal'] - before['wal']) / n:9.0f} {(after['dead'] - before['dead']) / n:8.2f} "
-          f"{(after['cpu'] - before['cpu']) / n * 1e6:10.0f}", flush=True)
+    latencies = [x for f in counted for x in f.get("latencies", [])] if workload.has_latency else []
+    return {"jobs/s": n / seconds, "call p50": percentile_ms(calls, .5), "p99 ms": percentile_ms(calls, .99),
+            "latency p50": percentile_ms(latencies, .5), "p99 ms ": percentile_ms(latencies, .99),
+            "WAL B/job": (after["wal"] - before["wal"]) / n, "dead/job": (after["dead"] - before["dead"]) / n,
+            "CPU us/job": (after["cpu"] - before["cpu"]) / n * 1e6}
 
 
-def consumers(name, n, clients):
-    return [("consumer", Process(name, "consumer", n // clients)) for _ in range(clients)]
+# Figure -> width and decimals, in the order of the table.
+FIGURES = {"jobs/s": (9, 0), "call p50": (9, 2), "p99 ms": (9, 2), "latency p50": (11, 2), "p99 ms ": (9, 2),
+           "WAL B/job": (9, 0), "dead/job": (8, 2), "CPU us/job": (10, 0)}
 
 
-def refill(system, n):
-    """An empty queue, then n jobs in it; nothing left to clean, statistics fresh."""
-    psql("-c", f"TRUNCATE {system.tables}")
-    if n > 0:
-        system.fill(n)
-    psql("-c", "VACUUM ANALYZE")
-    psql("-c", "CHECKPOINT")
+def as_fast(workload, ours, theirs):
+    """How many times as fast as they we were in one round."""
+    if workload.has_latency:
+        return theirs["latency p50"] / ours["latency p50"]
+    return ours["jobs/s"] / theirs["jobs/s"]
 
 
-def compare(name, root, jobs, backlog):
-    jobs = jobs // SLOWER.get(name, 1)
-    database = "compare_" + name.replace("+", "_")
-    os.environ["PGDATABASE"] = "postgres"
-    psql("-c", f"CREATE DATABASE {database}")
-    os.environ["PGDATABASE"] = database
-    system = SYSTEMS[name]()
-    asyncio.run(system.setup(root))
+def print_row(system, workload, rounds, ours):
+    cells = []
+    for figure, (width, decimals) in FIGURES.items():
+        values = [r[figure] for r in rounds]
+        cells.append(f"{statistics.median(values):{width}.{decimals}f}" if None not in values else f"{'-':>{width}}")
+    if ours is not None and ours is not rounds:
+        ratios = [as_fast(workload, o, t) for o, t in zip(ours, rounds)]
+        cells.append(f"  {statistics.median(ratios):5.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    print(f"{system:14} {workload.name:38} {workload.clients:7d} {' '.join(cells)}", flush=True)
 
-    few = max(jobs // 8, 4)
-    measure(name, "enqueue one by one", [("producer", Process(name, "producer", few // 4)) for _ in range(4)], 4,
-            "producer")
-    measure(name, f"enqueue {BULK} a call", [("producer", Process(name, "producer", jobs, BULK))], 1, "producer")
-    if name == "parkd":
-        measure(name, f"enqueue {BULK} a call, as a daemon", [("producer", Process("parkd-daemon", "producer", jobs, BULK))],
-                1, "producer")
-    for clients in (1, 4):
-        # A little more is sent than asked for: a consumer that comes to the end would wait for more.
-        refill(system, 0)
-        n = jobs // 2
-        measure(name, "end to end, 100 a call",
-                [("producer", Process(name, "producer", n + 8 * BATCH * clients, 100))] + consumers(name, n, clients),
-                clients)
-    refill(system, 0)
-    measure(name, "latency at 100 jobs/s, one by one",
-            [("producer", Process(name, "producer", 800 + 2 * BATCH, 1, 100))] + consumers(name, 800, 1), 1)
-    slack = 8 * BATCH  # a consumer that comes to the end would wait for more
-    for clients in (1, 4):
-        refill(system, jobs + slack * clients)
-        measure(name, "claim + finish, none behind", consumers(name, jobs, clients), clients)
-    refill(system, backlog + 3 * jobs + 16 * slack)
-    for clients in (1, 4):
-        measure(name, f"claim + finish, {backlog:,} behind", consumers(name, jobs, clients), clients)
-        psql("-c", "VACUUM ANALYZE", "-c", "CHECKPOINT")
-    # With a snapshot held open nothing dead can be cleaned away.
-    holder = subprocess.Popen(["psql", "-qX"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    holder.stdin.write("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class;\n")
-    holder.stdin.flush()
-    time.sleep(0.5)
-    measure(name, "the same, xmin pinned", consumers(name, jobs, 4), 4)
-    holder.stdin.close()
-    holder.wait()
-    os.environ["PGDATABASE"] = "postgres"
-    psql("-c", f"DROP DATABASE {database} WITH (FORCE)")
+
+def settle():
+    psql("-c", "VACUUM ANALYZE", "-c", "CHECKPOINT")
+
+
+def compare(names, root, jobs, backlog, n_rounds):
+    """The systems take turns, each in its own database, so that what the machine does meanwhile meets all alike."""
+    for name in names:
+        os.environ["PGDATABASE"] = "postgres"
+        psql("-c", f"CREATE DATABASE {SYSTEMS[name].database}")
+        os.environ["PGDATABASE"] = SYSTEMS[name].database
+        asyncio.run(SYSTEMS[name]().setup(root))
+    for workload in workloads(backlog, n_rounds):
+        runners = workload.only or names
+        rounds = {name: [] for name in runners}
+        for number in range(n_rounds):
+            for name in runners if number % 2 == 0 else reversed(runners):
+                os.environ["PGDATABASE"] = SYSTEMS[name].database
+                its_jobs = jobs // SLOWER.get(name, 1)
+                if workload.filled is not None and not (workload.filled_once and number > 0):
+                    psql("-c", f"TRUNCATE {SYSTEMS[name].tables}")
+                    fill = workload.filled(its_jobs)
+                    if fill > 0:
+                        SYSTEMS[name]().fill(fill)
+                settle()
+                with pinned_xmin() if workload.xmin_pinned else contextlib.nullcontext():
+                    rounds[name].append(measure(workload, name, its_jobs))
+                settle()
+        for name in runners:
+            print_row(name, workload, rounds[name], rounds.get(names[0]))
 
 
 def main():
@@ -516,12 +575,13 @@ def main():
     parser.add_argument("--root")
     parser.add_argument("--jobs", type=int, default=64000)
     parser.add_argument("--backlog", type=int, default=1000000)
+    parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     if args.child:
         child(args)
-    print(HEAD, flush=True)
-    for name in args.systems.split(","):
-        compare(name, args.root, args.jobs, args.backlog)
+    figures = " ".join(f"{figure.strip():>{width}}" for figure, (width, _) in FIGURES.items())
+    print(f"{'system':14} {'workload':38} {'clients':>7} {figures}   parkd is times as fast, median (least to most)", flush=True)
+    compare(args.systems.split(","), args.root, args.jobs, args.backlog, args.rounds)
 
 
 if __name__ == "__main__":

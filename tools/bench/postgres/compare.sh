@@ -3,7 +3,7 @@
 #
 #   tools/bench/postgres/compare.sh --all       parkd, procrastinate, pgqueuer; and pgmq, see below
 #   tools/bench/postgres/compare.sh             parkd alone (and pgmq)
-#   JOBS=8000 BACKLOG=100000 tools/bench/postgres/compare.sh --all      a small run
+#   ROUNDS=1 JOBS=8000 BACKLOG=100000 tools/bench/postgres/compare.sh --all      a small run
 #
 # Starts its own throwaway cluster with fsync and synchronous_commit on. The parkd of the tree is applied
 # from migrations/. procrastinate and pgqueuer come from PyPI into a virtual environment outside the tree
@@ -13,7 +13,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
 if [ -z "${PG_SANDBOX_DATA:-}" ]; then
-  echo "command: JOBS=${JOBS:-64000} BACKLOG=${BACKLOG:-1000000} PGMQ_SQL=${PGMQ_SQL:-} $0 $*"
+  echo "command: ROUNDS=${ROUNDS:-3} JOBS=${JOBS:-64000} BACKLOG=${BACKLOG:-1000000} PGMQ_SQL=${PGMQ_SQL:-} $0 $*"
   exec "$root/tools/pg_sandbox.sh" "$0" "$@"
 fi
 
@@ -39,5 +39,5 @@ echo "parkd $(git -C "$root" describe --always --dirty 2>/dev/null || echo unkno
 [ -z "${PGMQ_SQL:-}" ] || echo "pgmq: $PGMQ_SQL, $(md5sum <"$PGMQ_SQL" | cut -c1-8)"
 echo "machine: $(nproc) CPUs,$(sed -n 's/^model name.*:/ /p' /proc/cpuinfo | head -1), load $(cut -d' ' -f1-3 /proc/loadavg)"
 "$venv/bin/python" "$here/compare.py" --root "$root" --systems "$systems" --jobs "${JOBS:-64000}" \
-  --backlog "${BACKLOG:-1000000}" || { tail -20 "$COMPARE_LOG" >&2; exit 1; }
+  --backlog "${BACKLOG:-1000000}" --rounds "${ROUNDS:-3}" || { tail -20 "$COMPARE_LOG" >&2; exit 1; }
 echo "load at the end: $(cut -d' ' -f1-3 /proc/loadavg)"
