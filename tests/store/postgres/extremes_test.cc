@@ -217,9 +217,11 @@ TEST_F(Extremes, a_plain_job_is_judged_like_any_other) {
   std::cout << "seed " << seed << "\n";
   std::mt19937_64 random(seed);
   std::vector<Extreme> values = extremes();
-  for (const char* usual : {"'{\"messages\":[],\"max_tokens\":48.0}'", "'{\"messages\":[]}'",
-                            "'{\"model\":\"m\"}'", "'{\"stream\":true}'", "'{\"n\":2,\"seed\":7}'",
-                            "'{\"model\":\"other\"}'", "'{\"max_tokens\":1e3}'", "NULL"}) {
+  for (const char* usual :
+       {"'{\"messages\":[],\"max_tokens\":48.0}'", "'{\"messages\":[]}'", "'{\"model\":\"m\"}'",
+        "'{\"stream\":true}'", "'{\"n\":2,\"seed\":7}'", "'{\"model\":\"other\"}'",
+        "'{\"max_tokens\":1e3}'", "NULL", "'{\"max_tokens\":\"9\"}'", "'{\"max_tokens\":null}'",
+        "'{\"max_tokens\":1.5}'", "'{\"max_tokens\":true}'"}) {
     for (int i = 0; i < 10; ++i) values.push_back({"body", usual});
   }
   for (const char* column : {"mailbox_key", "custom_id", "tenant"}) {
