@@ -126,6 +126,10 @@ std::optional<int64_t> seconds_of(const std::optional<std::chrono::seconds>& dur
 
 }  // namespace
 
+bool may_act(std::string_view asked_by, std::string_view tenant) {
+  return asked_by.empty() || asked_by == tenant;
+}
+
 Status check_submission(const std::vector<JobSpec>& jobs, const StoreOptions& options,
                         WallTime now) {
   if (jobs.empty()) return invalid_param("jobs", "jobs is empty");

@@ -24,6 +24,10 @@ inline constexpr std::chrono::seconds kRetentionMax{30 * 24 * 3600};
 // periods.
 inline constexpr std::chrono::seconds kMessageLifeMax{60 * 24 * 3600};
 
+// Whether a verb asked by a tenant may act on what is another's or its own. Empty: an
+// administrator, who may act on all.
+bool may_act(std::string_view asked_by, std::string_view tenant);
+
 // The first thing wrong with a submission, with param = "jobs[i].field"; ok when nothing is.
 Status check_submission(const std::vector<JobSpec>& jobs, const StoreOptions& options,
                         WallTime now);

@@ -12,10 +12,6 @@ namespace {
 
 constexpr size_t kForgottenMax = 1000;  // batches one purge() forgets
 
-bool may_act(const std::string& asked_by, const std::string& tenant) {
-  return asked_by.empty() || asked_by == tenant;
-}
-
 template <class T>
 void succeed_with(const Completion<T>& done, const T& answer, const Status& status) {
   if (status.ok()) {

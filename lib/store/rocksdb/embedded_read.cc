@@ -7,13 +7,10 @@
 #include "lib/base/kill_point.h"
 #include "lib/base/log.h"
 #include "lib/store/rocksdb/embedded_store.h"
+#include "lib/store/rules.h"
 
 namespace parkd {
 namespace {
-
-bool may_act(const std::string& asked_by, const std::string& tenant) {
-  return asked_by.empty() || asked_by == tenant;
-}
 
 bool is_not_found(const Status& status) {
   return status.code() == StatusCode::not_found;

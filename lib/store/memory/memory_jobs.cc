@@ -1,0 +1,356 @@
+// The life of a job: submitted, claimed, ended, requeued, forgotten.
+#include <algorithm>
+#include <iterator>
+#include <set>
+#include <utility>
+
+#include "lib/base/kill_point.h"
+#include "lib/store/memory/memory_state.h"
+#include "lib/store/rules.h"
+
+namespace parkd {
+namespace {
+
+constexpr int kPurgeMax = 1000;  // endings, and rows of each kind, one purge() handles
+
+bool precedes(const Job& a, const Job& b) {
+  return std::pair(a.order_key, a.id) < std::pair(b.order_key, b.id);
+}
+
+template <class Map, class Condition>
+int64_t drop(Map& map, Condition condition) {
+  int64_t n_dropped = 0;
+  for (auto it = map.begin(); it != map.end() && n_dropped < kPurgeMax;) {
+    if (condition(it->second)) {
+      it = map.erase(it);
+      ++n_dropped;
+    } else {
+      ++it;
+    }
+  }
+  return n_dropped;
+}
+
+}  // namespace
+
+void MemoryState::promote_due(WallTime now, News& news) {
+  for (auto& [id, live] : jobs_) {
+    if (live.job.state == JobState::scheduled && *live.job.spec.run_at <= now) {
+      live.job.state = JobState::queued;
+      news.models.insert(live.job.spec.model);
+    }
+  }
+}
+
+// --- submit
+
+Status MemoryState::check_depth(const std::map<std::string, int64_t>& n_new) const {
+  for (const auto& [model, n] : n_new) {
+    const auto limit = options_.depth_max(model);
+    if (!limit) continue;
+    const int64_t depth = std::count_if(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
+      const Job& job = entry.second.job;
+      return job.spec.model == model && job.spec.batch_id.empty() && job.state != JobState::claimed;
+    });
+    if (depth + n > *limit) return queue_is_full(model, depth, n, *limit);
+  }
+  return {};
+}
+
+Result<std::optional<SubmittedJob>> MemoryState::find_repeated(const JobSpec& spec, size_t index,
+                                                               WallTime now, const Keys& keys) {
+  if (spec.idempotency_key.empty()) return std::optional<SubmittedJob>();
+  const auto known = keys.find({spec.tenant, spec.idempotency_key});
+  if (known == keys.end() || (known->second.expires_at && *known->second.expires_at <= now)) {
+    return std::optional<SubmittedJob>();
+  }
+  if (known->second.fingerprint != content_fingerprint(spec)) {
+    return key_has_other_content(index, spec.idempotency_key, known->second.id);
+  }
+  SubmittedJob found;
+  found.id = known->second.id;
+  found.mailbox_key = known->second.mailbox_key;
+  found.existed = true;
+  found.finished = known->second.expires_at.has_value();
+  return std::optional(found);
+}
+
+Result<std::vector<SubmittedJob>> MemoryState::submit(std::vector<JobSpec> specs, WallTime now,
+                                                      News& news) {
+  PARKD_RETURN_IF_ERROR(check_submission(specs, options_, now));
+  // Beside the store's own, so that a refusal half-way leaves no trace.
+  Keys fresh_keys;
+  JobId next_id = next_id_;
+  std::vector<SubmittedJob> answers;
+  std::vector<Job> accepted;
+  std::map<std::string, int64_t> n_new;
+  std::map<TenantKey, int64_t> n_members;
+  for (size_t i = 0; i < specs.size(); ++i) {
+    PARKD_ASSIGN_OR_RETURN(const std::optional<SubmittedJob> repeated,
+                           find_repeated(specs[i], i, now, keys_));
+    PARKD_ASSIGN_OR_RETURN(const std::optional<SubmittedJob> repeated_here,
+                           find_repeated(specs[i], i, now, fresh_keys));
+    if (repeated || repeated_here) {
+      answers.push_back(repeated ? *repeated : *repeated_here);
+      continue;
+    }
+    const uint64_t fingerprint = content_fingerprint(specs[i]);
+    if (const Batch* batch = find_batch(specs[i].batch_id, specs[i].tenant)) {
+      const int64_t n = ++n_members[{batch->spec.tenant, batch->id}];
+      PARKD_RETURN_IF_ERROR(check_member(*batch, specs[i], i, n, options_, now));
+      become_member(specs[i], *batch);
+    }
+    const Job job = new_job(std::move(specs[i]), next_id++, now, options_);
+    if (job.spec.batch_id.empty()) ++n_new[job.spec.model];
+    if (!job.spec.idempotency_key.empty()) {
+      fresh_keys[{job.spec.tenant, job.spec.idempotency_key}] = {job.id, job.spec.mailbox_key,
+                                                                 fingerprint, std::nullopt};
+    }
+    answers.push_back({job.id, job.spec.mailbox_key, false, false});
+    accepted.push_back(job);
+  }
+  PARKD_RETURN_IF_ERROR(check_depth(n_new));
+  PARKD_KILL_POINT("submit.before_commit");
+  for (auto& [name, key] : fresh_keys) keys_[name] = std::move(key);
+  for (const auto& [name, n] : n_members) batches_.at(name).batch.total += n;
+  next_id_ = next_id;
+  for (Job& job : accepted) {
+    if (job.state == JobState::queued) news.models.insert(job.spec.model);
+    jobs_[job.id].job = std::move(job);
+  }
+  PARKD_KILL_POINT("submit.after_commit");
+  return answers;
+}
+
+// --- claim
+
+Job* MemoryState::next_job(const std::string& model, WallTime now) {
+  Job* critical = nullptr;
+  std::map<std::string, Job*> first_of;  // tenant -> its next job
+  for (auto& [id, live] : jobs_) {
+    Job& job = live.job;
+    if (job.spec.model != model || job.state != JobState::queued) continue;
+    if (job.spec.deadline && *job.spec.deadline <= now) continue;
+    if (job.spec.priority == Priority::critical) {
+      if (critical == nullptr || precedes(job, *critical)) critical = &job;
+      continue;
+    }
+    Job*& first = first_of[job.spec.tenant];
+    if (first == nullptr || precedes(job, *first)) first = &job;
+  }
+  if (critical != nullptr) return critical;
+  return share_out(shares_[model], first_of);
+}
+
+Job* MemoryState::share_out(Shares& shares, const std::map<std::string, Job*>& first_of) {
+  Job* chosen = nullptr;
+  int64_t chosen_tag = 0;
+  for (const auto& [tenant, job] : first_of) {
+    // A tenant that was away gets no credit for it: its tag never lies before the present.
+    const int64_t tag = std::max(shares.next_tag[tenant], shares.virtual_time);
+    if (chosen == nullptr || tag < chosen_tag) {
+      chosen = job;
+      chosen_tag = tag;
+    }
+  }
+  if (chosen == nullptr) return nullptr;
+  shares.virtual_time = chosen_tag;
+  shares.next_tag[chosen->spec.tenant] = chosen_tag + chosen->spec.need_tokens();
+  return chosen;
+}
+
+Result<std::vector<Job>> MemoryState::claim(const ClaimRequest& request, WallTime now) {
+  std::vector<Job> claimed;
+  while (static_cast<int64_t>(claimed.size()) < request.max_jobs) {
+    Job* job = next_job(request.model, now);
+    if (job == nullptr) break;
+    job->state = JobState::claimed;
+    job->lease = {1, ++n_claims_};
+    job->claimed_at = now;
+    claimed.push_back(*job);
+  }
+  PARKD_KILL_POINT("claim.after");
+  return claimed;
+}
+
+// --- ends
+
+MemoryState::Live* MemoryState::find_claimed(JobId id, RunLease lease) {
+  const auto found = jobs_.find(id);
+  if (found == jobs_.end() || found->second.job.state != JobState::claimed ||
+      found->second.job.lease != lease) {
+    return nullptr;
+  }
+  return &found->second;
+}
+
+void MemoryState::end(JobId id, RunLease lease, Ending ending, WallTime now, News& news) {
+  const Job job = jobs_.at(id).job;
+  const Message message = message_of(job, lease, std::move(ending), ++last_sequence_, now);
+  past_[id] = {history_of(message),
+               lease,
+               history_expires_at(message, options_),
+               message.sequence,
+               message.expires_at,
+               job.spec,
+               0};
+  const auto batch = batches_.find({job.spec.tenant, job.spec.batch_id});
+  if (batch != batches_.end()) count_end(batch->second.batch, message.ending, now);
+  if (!job.spec.idempotency_key.empty()) {
+    keys_.at({job.spec.tenant, job.spec.idempotency_key}).expires_at =
+        idempotency_expires_at(job, now, options_);
+  }
+  news.messages.emplace_back(message.tenant, message.mailbox_key);
+  messages_[message.sequence] = message;
+  jobs_.erase(id);
+}
+
+Result<std::vector<FinishAnswer>> MemoryState::finish(std::vector<FinishItem> items, WallTime now,
+                                                      News& news) {
+  std::vector<FinishAnswer> answers;
+  PARKD_KILL_POINT("finish.before_commit");
+  for (FinishItem& item : items) {
+    if (find_claimed(item.id, item.lease) != nullptr) {
+      end(item.id, item.lease, std::move(item.ending), now, news);
+      answers.push_back(FinishAnswer::finished_now);
+      continue;
+    }
+    const auto past = past_.find(item.id);
+    const bool ours =
+        past != past_.end() && item.lease != RunLease{} && past->second.lease == item.lease;
+    answers.push_back(ours ? FinishAnswer::already_by_this_lease : FinishAnswer::lease_lost);
+  }
+  PARKD_KILL_POINT("finish.after_commit");
+  return answers;
+}
+
+Result<std::vector<ReleaseAnswer>> MemoryState::release(const std::vector<ReleaseItem>& items,
+                                                        WallTime now, News& news) {
+  std::vector<ReleaseAnswer> answers;
+  for (const ReleaseItem& item : items) {
+    Live* live = find_claimed(item.id, item.lease);
+    answers.push_back(live == nullptr ? ReleaseAnswer::lease_lost : ReleaseAnswer::released);
+    if (live == nullptr) continue;
+    Job& job = live->job;
+    if (item.spend_attempt) {
+      ++job.attempts;
+      clear_poison_notes(job);
+    }
+    if (live->cancel_requested) {
+      end(item.id, {}, cancelled_ending(), now, news);
+      continue;
+    }
+    if (item.run_at) job.spec.run_at = item.run_at;
+    job.state = item.run_at && *item.run_at > now ? JobState::scheduled : JobState::queued;
+    job.lease = {};
+    job.claimed_at = {};
+    if (job.state == JobState::queued) news.models.insert(job.spec.model);
+  }
+  PARKD_KILL_POINT("release.after_commit");
+  return answers;
+}
+
+Result<DeathsAnswer> MemoryState::note_deaths(const DeathReport& report, WallTime now, News& news) {
+  std::set<JobId> ids;
+  for (const DeathNote& note : report.present) ids.insert(note.id);
+  std::vector<Job*> live;
+  for (const JobId id : ids) {
+    const auto found = jobs_.find(id);
+    if (found != jobs_.end()) live.push_back(&found->second.job);
+  }
+  const DeathVerdict verdict = judge_death(report, live);
+  for (const JobId id : verdict.quarantined) end(id, {}, quarantined_ending(), now, news);
+  return DeathsAnswer{static_cast<int64_t>(verdict.suspects.size()),
+                      static_cast<int64_t>(verdict.quarantined.size())};
+}
+
+Result<CancelAnswer> MemoryState::cancel(JobId id, const std::string& tenant, WallTime now,
+                                         News& news) {
+  const auto live = jobs_.find(id);
+  if (live == jobs_.end() || !may_act(tenant, live->second.job.spec.tenant)) {
+    const auto past = past_.find(id);
+    if (past == past_.end() || past->second.expires_at <= now ||
+        !may_act(tenant, past->second.row.tenant)) {
+      return CancelAnswer::not_found;
+    }
+    return CancelAnswer::already_finished;
+  }
+  if (live->second.job.state == JobState::claimed) {
+    live->second.cancel_requested = true;
+    news.cancels.emplace_back(id, live->second.job.lease);
+    return CancelAnswer::cancel_requested;
+  }
+  end(id, {}, cancelled_ending(), now, news);
+  PARKD_KILL_POINT("cancel.after_commit");
+  return CancelAnswer::cancelled;
+}
+
+// --- requeue
+
+bool MemoryState::matches(const RequeueRequest& request, const Past& past) {
+  const HistoryRow& row = past.row;
+  const bool named = std::count(request.ids.begin(), request.ids.end(), row.job_id) > 0 ||
+                     (request.ids.empty() && past.requeued_as == 0);
+  return named && may_act(request.tenant, row.tenant) && row.outcome != Outcome::completed &&
+         (request.error_code.empty() || request.error_code == row.error_code) &&
+         (request.model.empty() || request.model == row.model);
+}
+
+Result<std::vector<RequeuedJob>> MemoryState::requeue(const RequeueRequest& request, WallTime now,
+                                                      News& news) {
+  PARKD_RETURN_IF_ERROR(check_requeue(request));
+  std::map<uint64_t, Past*> ended;  // by sequence of their messages
+  for (auto& [id, past] : past_) {
+    const bool can = past.requeued_as != 0 || messages_.contains(past.sequence);
+    if (can && past.message_expires_at > now && matches(request, past)) {
+      ended[past.sequence] = &past;
+    }
+  }
+  std::vector<RequeuedJob> answers;
+  for (auto& [sequence, past] : ended) {
+    if (static_cast<int64_t>(answers.size()) >= request.limit) break;
+    const JobId old_id = past->row.job_id;
+    const bool existed = past->requeued_as != 0;
+    if (!existed) {
+      Job job = new_job(requeued_spec(past->request), next_id_++, now, options_);
+      job.requeued_from = old_id;
+      past->requeued_as = job.id;
+      news.models.insert(job.spec.model);
+      jobs_[job.id].job = std::move(job);
+    }
+    answers.push_back({old_id, past->requeued_as, past->request.mailbox_key, existed});
+  }
+  return answers;
+}
+
+// --- housekeeping
+
+Result<PurgeAnswer> MemoryState::purge(WallTime now, News& news) {
+  PurgeAnswer answer;
+  std::set<std::pair<WallTime, JobId>> overdue;  // the earliest deadline ends first
+  for (const auto& [id, live] : jobs_) {
+    const Job& job = live.job;
+    if (job.state == JobState::claimed || !job.spec.deadline) continue;
+    if (*job.spec.deadline <= now) overdue.emplace(*job.spec.deadline, id);
+  }
+  if (overdue.size() > kPurgeMax)
+    overdue.erase(std::next(overdue.begin(), kPurgeMax), overdue.end());
+  for (const auto& [deadline, id] : overdue) end(id, {}, deadline_missed_ending(), now, news);
+  answer.deadlines_missed = static_cast<int64_t>(overdue.size());
+  PARKD_KILL_POINT("purge.mid");
+  answer.messages =
+      drop(messages_, [&](const Message& message) { return message.expires_at <= now; });
+  answer.history_rows = drop(past_, [&](const Past& past) { return past.expires_at <= now; });
+  for (auto& [name, live] : batches_) {
+    if (*live.batch.spec.deadline <= now) seal(live.batch, now);
+  }
+  drop(batches_, [&](const LiveBatch& live) {
+    const auto expires_at = batch_expires_at(live.batch, options_);
+    return expires_at && *expires_at <= now;
+  });
+  drop(keys_,
+       [&](const KnownKey& key) { return key.expires_at.has_value() && *key.expires_at <= now; });
+  return answer;
+}
+
+}  // namespace parkd

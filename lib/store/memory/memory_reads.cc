@@ -1,0 +1,184 @@
+// Batches, and what is read: jobs, messages, numbers.
+#include <algorithm>
+#include <utility>
+
+#include "lib/store/memory/memory_state.h"
+#include "lib/store/rules.h"
+
+namespace parkd {
+namespace {
+
+bool is_member(const Job& job, const Batch& batch) {
+  return job.spec.batch_id == batch.id && job.spec.tenant == batch.spec.tenant;
+}
+
+}  // namespace
+
+// --- batches
+
+Batch* MemoryState::find_batch(const std::string& id, const std::string& tenant) {
+  for (auto& [name, live] : batches_) {
+    if (name.second == id && may_act(tenant, name.first)) return &live.batch;
+  }
+  return nullptr;
+}
+
+Result<OpenedBatch> MemoryState::open_batch(BatchSpec spec, WallTime now) {
+  const uint64_t fingerprint = content_fingerprint(spec);
+  for (const auto& [name, live] : batches_) {
+    if (spec.idempotency_key.empty() || name.first != spec.tenant ||
+        live.batch.spec.idempotency_key != spec.idempotency_key) {
+      continue;
+    }
+    if (live.fingerprint != fingerprint) {
+      return batch_key_has_other_content(spec.idempotency_key, live.batch.id);
+    }
+    return OpenedBatch{live.batch, true};
+  }
+  PARKD_RETURN_IF_ERROR(check_batch(spec, now));
+  const Batch batch = new_batch(std::move(spec), now, options_);
+  batches_[{batch.spec.tenant, batch.id}] = {batch, fingerprint};
+  return OpenedBatch{batch, false};
+}
+
+Result<Batch> MemoryState::seal_batch(const std::string& id, const std::string& tenant,
+                                      WallTime now) {
+  Batch* batch = find_batch(id, tenant);
+  if (batch == nullptr) return no_such_batch(id);
+  seal(*batch, now);
+  return *batch;
+}
+
+Result<Batch> MemoryState::cancel_batch(const std::string& id, const std::string& tenant,
+                                        WallTime now, News& news) {
+  Batch* batch = find_batch(id, tenant);
+  if (batch == nullptr) return no_such_batch(id);
+  if (batch->finished_at) return *batch;
+  if (!batch->cancel_at) batch->cancel_at = now;
+  seal(*batch, now);
+  std::vector<JobId> members;
+  for (const auto& [job_id, live] : jobs_) {
+    if (is_member(live.job, *batch)) members.push_back(job_id);
+  }
+  for (const JobId job_id : members) {
+    PARKD_RETURN_IF_ERROR(cancel(job_id, "", now, news).status());
+  }
+  return *batch;
+}
+
+Result<Batch> MemoryState::get_batch(const std::string& id, const std::string& tenant) {
+  const Batch* found = find_batch(id, tenant);
+  if (found == nullptr) return no_such_batch(id);
+  Batch batch = *found;
+  batch.live.emplace();
+  for (const auto& [job_id, live] : jobs_) {
+    if (!is_member(live.job, batch)) continue;
+    if (live.job.state == JobState::scheduled) ++batch.live->scheduled;
+    if (live.job.state == JobState::queued) ++batch.live->queued;
+    if (live.job.state == JobState::claimed) ++batch.live->claimed;
+  }
+  return batch;
+}
+
+Result<std::vector<Batch>> MemoryState::list_batches(const BatchFilter& filter) {
+  const Batch* after = find_batch(filter.after, "");
+  if (!filter.after.empty() && after == nullptr) return no_batch_to_list_after(filter.after);
+  std::vector<Batch> found;
+  for (const auto& [name, live] : batches_) {
+    if (filter.tenant && *filter.tenant != name.first) continue;
+    if (after == nullptr || is_newer(*after, live.batch)) found.push_back(live.batch);
+  }
+  std::sort(found.begin(), found.end(), is_newer);
+  if (static_cast<int64_t>(found.size()) > filter.limit) {
+    found.resize(static_cast<size_t>(std::max(filter.limit, 0)));
+  }
+  return found;
+}
+
+// --- reading
+
+Result<JobRecord> MemoryState::get(JobId id, const std::string& tenant, WallTime now) const {
+  const auto live = jobs_.find(id);
+  if (live != jobs_.end()) {
+    if (!may_act(tenant, live->second.job.spec.tenant)) return JobRecord();
+    return JobRecord(live->second.job);
+  }
+  const auto past = past_.find(id);
+  if (past == past_.end() || past->second.expires_at <= now ||
+      !may_act(tenant, past->second.row.tenant)) {
+    return JobRecord();
+  }
+  for (const auto& [sequence, message] : messages_) {
+    if (message.job_id == id && message.expires_at > now) return JobRecord(message);
+  }
+  return JobRecord(past->second.row);
+}
+
+Result<std::vector<Job>> MemoryState::list(const ListFilter& filter) const {
+  std::vector<Job> found;
+  for (auto it = jobs_.upper_bound(filter.after); it != jobs_.end(); ++it) {
+    if (static_cast<int64_t>(found.size()) >= filter.limit) break;
+    const Job& job = it->second.job;
+    if (filter.tenant && *filter.tenant != job.spec.tenant) continue;
+    if (filter.model && *filter.model != job.spec.model) continue;
+    if (filter.state && *filter.state != job.state) continue;
+    found.push_back(job);
+  }
+  return found;
+}
+
+Result<FetchAnswer> MemoryState::fetch(const FetchRequest& request, WallTime now) const {
+  FetchAnswer answer;
+  answer.next_sequence = request.after_sequence;
+  for (auto it = messages_.upper_bound(request.after_sequence); it != messages_.end(); ++it) {
+    if (static_cast<int64_t>(answer.messages.size()) >= request.limit) break;
+    const Message& message = it->second;
+    if (message.tenant != request.tenant || message.mailbox_key != request.mailbox_key) continue;
+    if (message.expires_at <= now) continue;
+    answer.messages.push_back(message);
+    answer.next_sequence = message.sequence;
+  }
+  return answer;
+}
+
+Result<std::vector<Message>> MemoryState::take(const std::string& tenant,
+                                               const std::string& mailbox_key,
+                                               const std::vector<uint64_t>& sequences,
+                                               WallTime now) {
+  std::vector<Message> taken;
+  for (const uint64_t sequence : sequences) {
+    const auto found = messages_.find(sequence);
+    if (found == messages_.end()) continue;
+    const Message& message = found->second;
+    if (message.tenant != tenant || message.mailbox_key != mailbox_key) continue;
+    if (message.expires_at <= now) continue;
+    taken.push_back(message);
+    messages_.erase(found);
+  }
+  return taken;
+}
+
+Result<StoreStats> MemoryState::stats(WallTime now) const {
+  StoreStats stats;
+  stats.open_epoch = 1;
+  stats.messages = std::count_if(messages_.begin(), messages_.end(), [now](const auto& entry) {
+    return entry.second.expires_at > now;
+  });
+  std::map<std::string, ModelDepth> models;
+  for (const auto& [id, live] : jobs_) {
+    const Job& job = live.job;
+    ModelDepth& depth = models[job.spec.model];
+    depth.model = job.spec.model;
+    if (job.state == JobState::scheduled) ++depth.scheduled;
+    if (job.state == JobState::claimed) ++depth.claimed;
+    if (job.state != JobState::queued) continue;
+    ++depth.queued;
+    if (!depth.oldest_created_at || job.created_at < *depth.oldest_created_at) {
+      depth.oldest_created_at = job.created_at;
+    }
+  }
+  for (auto& [model, depth] : models) stats.models.push_back(std::move(depth));
+  return stats;
+}
+
+}  // namespace parkd

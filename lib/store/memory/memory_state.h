@@ -1,0 +1,121 @@
+// What the memory store holds, and its verbs (job_store.h) at one moment, `now`.
+//
+// Not thread-safe: the memory store's lock is held during each call. A verb that is refused leaves
+// no trace. Small and obvious before fast: verbs scan what they need.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lib/base/status.h"
+#include "lib/job/job.h"
+#include "lib/store/batch.h"
+#include "lib/store/job_store.h"
+
+namespace parkd {
+
+class MemoryState {
+ public:
+  // What a verb leaves to tell the observer, after the lock is gone.
+  struct News {
+    std::set<std::string> models;
+    std::vector<std::pair<std::string, std::string>> messages;
+    std::vector<std::pair<JobId, RunLease>> cancels;
+  };
+
+  explicit MemoryState(StoreOptions options) : options_(std::move(options)) {}
+
+  // Scheduled jobs whose time has come are queued: before every verb.
+  void promote_due(WallTime now, News& news);
+  Result<std::vector<SubmittedJob>> submit(std::vector<JobSpec> specs, WallTime now, News& news);
+  Result<std::vector<Job>> claim(const ClaimRequest& request, WallTime now);
+  Result<std::vector<FinishAnswer>> finish(std::vector<FinishItem> items, WallTime now, News& news);
+  Result<std::vector<ReleaseAnswer>> release(const std::vector<ReleaseItem>& items, WallTime now,
+                                             News& news);
+  Result<DeathsAnswer> note_deaths(const DeathReport& report, WallTime now, News& news);
+  Result<CancelAnswer> cancel(JobId id, const std::string& tenant, WallTime now, News& news);
+  Result<std::vector<RequeuedJob>> requeue(const RequeueRequest& request, WallTime now, News& news);
+  Result<OpenedBatch> open_batch(BatchSpec spec, WallTime now);
+  Result<Batch> seal_batch(const std::string& id, const std::string& tenant, WallTime now);
+  Result<Batch> cancel_batch(const std::string& id, const std::string& tenant, WallTime now,
+                             News& news);
+  Result<Batch> get_batch(const std::string& id, const std::string& tenant);
+  Result<std::vector<Batch>> list_batches(const BatchFilter& filter);
+  Result<JobRecord> get(JobId id, const std::string& tenant, WallTime now) const;
+  Result<std::vector<Job>> list(const ListFilter& filter) const;
+  Result<FetchAnswer> fetch(const FetchRequest& request, WallTime now) const;
+  Result<std::vector<Message>> take(const std::string& tenant, const std::string& mailbox_key,
+                                    const std::vector<uint64_t>& sequences, WallTime now);
+  Result<PurgeAnswer> purge(WallTime now, News& news);
+  Result<StoreStats> stats(WallTime now) const;
+
+ private:
+  struct Live {
+    Job job;
+    bool cancel_requested = false;
+  };
+
+  // The fence of a finished job, and its history.
+  struct Past {
+    HistoryRow row;
+    RunLease lease;
+    WallTime expires_at{};
+    uint64_t sequence = 0;  // of its message
+    WallTime message_expires_at{};
+    JobSpec request;  // what requeue submits
+    JobId requeued_as = 0;
+  };
+
+  struct KnownKey {
+    JobId id = 0;
+    std::string mailbox_key;
+    uint64_t fingerprint = 0;
+    std::optional<WallTime> expires_at;  // empty while the job lives
+  };
+
+  struct LiveBatch {
+    Batch batch;
+    uint64_t fingerprint = 0;  // of its spec as it came
+  };
+
+  using TenantKey = std::pair<std::string, std::string>;  // (tenant, batch id or idempotency key)
+  using Keys = std::map<TenantKey, KnownKey>;
+
+  // Start-time fair queueing (Goyal, Vin, Cheng 1996) of one model's tenants over need_tokens.
+  struct Shares {
+    int64_t virtual_time = 0;
+    std::map<std::string, int64_t> next_tag;  // of each tenant that ever claimed
+  };
+
+  Status check_depth(const std::map<std::string, int64_t>& n_new) const;
+  // The accepted job this spec repeats, if any; conflict when the content differs.
+  static Result<std::optional<SubmittedJob>> find_repeated(const JobSpec& spec, size_t index,
+                                                           WallTime now, const Keys& keys);
+  // The job a tenant runs next, or one of the critical jobs; nullptr when none can be claimed.
+  Job* next_job(const std::string& model, WallTime now);
+  static Job* share_out(Shares& shares, const std::map<std::string, Job*>& first_of);
+  Live* find_claimed(JobId id, RunLease lease);
+  // Moves a live job into its message, its history row and, if it has one, its dated key.
+  void end(JobId id, RunLease lease, Ending ending, WallTime now, News& news);
+  static bool matches(const RequeueRequest& request, const Past& past);
+  // `tenant` empty: any tenant's.
+  Batch* find_batch(const std::string& id, const std::string& tenant);
+
+  const StoreOptions options_;
+  JobId next_id_ = 1;
+  uint64_t last_sequence_ = 0;
+  uint64_t n_claims_ = 0;
+  std::map<JobId, Live> jobs_;
+  std::map<uint64_t, Message> messages_;
+  std::map<JobId, Past> past_;
+  Keys keys_;
+  std::map<TenantKey, LiveBatch> batches_;
+  std::map<std::string, Shares> shares_;
+};
+
+}  // namespace parkd
