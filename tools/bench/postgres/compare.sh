@@ -8,7 +8,7 @@
 # Starts its own throwaway cluster with fsync and synchronous_commit on. The parkd of the tree is applied
 # from migrations/. procrastinate and pgqueuer come from PyPI into a virtual environment outside the tree
 # (COMPARE_VENV keeps it). pgmq takes part where its SQL is given: PGMQ_SQL=/path/to/pgmq.sql, from
-# https://github.com/pgmq/pgmq, pgmq-extension/sql/pgmq.sql. What each does is in compare.py.
+# https://github.com/pgmq/pgmq, pgmq-extension/sql/pgmq.sql. What each does is in compare_systems.py.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
