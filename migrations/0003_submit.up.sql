@@ -344,8 +344,10 @@ SET search_path = pg_catalog, parkd, pg_temp SET jit = off AS $$
 DECLARE r record; b parkd.batches; v_max bigint; v_limited bool; v_batched bool; v_awaited bool;
 BEGIN
   IF NOT parkd.acts_for_any() THEN
-    SELECT n.tenant, n.model INTO r FROM new_rows n      -- tenant_logins_pkey, models_pkey
-     WHERE n.tenant IS DISTINCT FROM (SELECT parkd.tenant_of_login_v1((SELECT l.tenant FROM parkd.tenant_logins l WHERE l.login = session_user)))
+    -- The tenant in a SELECT of its own: asked for once, not once a row. tenant_logins_pkey, models_pkey
+    SELECT n.tenant, n.model INTO r FROM new_rows n
+     WHERE n.tenant IS DISTINCT FROM (SELECT parkd.tenant_of_login_v1(
+                                        (SELECT l.tenant FROM parkd.tenant_logins l WHERE l.login = session_user)))
         OR n.requeued_from IS NULL AND NOT EXISTS (SELECT FROM parkd.models m WHERE m.name = n.model) LIMIT 1;
     IF FOUND THEN
       RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',

@@ -205,9 +205,9 @@ BEGIN
 END $$;
 CREATE TRIGGER jobs_1_plain BEFORE INSERT ON parkd.jobs FOR EACH ROW EXECUTE FUNCTION parkd.plain_job_v1();
 
--- Checks and completes a row a client wrote, unless plain_job_v1 has (then it has an order_key, as a daemon's). The numbers are those of HTTP: lib/job/job.h (512 bytes, metadata, run_timeout, max_attempts),
--- lib/store/rules.h and .cc (retention, times), lib/job/chat_request.h (body, n).
--- Extremes.sql_and_http_have_the_same_limits.
+-- Checks and completes a row a client wrote, unless plain_job_v1 has (then it has an order_key, as a daemon's). The
+-- numbers are those of HTTP: lib/job/job.h (512 bytes, metadata, run_timeout, max_attempts), lib/store/rules.h and .cc
+-- (retention, times), lib/job/chat_request.h (body, n). Extremes.sql_and_http_have_the_same_limits.
 CREATE FUNCTION parkd.before_insert_v1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp AS $$
 DECLARE
@@ -263,7 +263,8 @@ BEGIN
   v_rule := CASE
     WHEN v_known IS NULL THEN 'model'
     WHEN NEW.tenant <> v_mine AND NOT parkd.acts_for_any() THEN 'tenant'
-    ELSE coalesce(parkd.body_rule_v1(v_body, NEW.model), CASE WHEN parkd.is_wrong_v1(v_body, 'max_tokens') THEN 'number' END) END;
+    ELSE coalesce(parkd.body_rule_v1(v_body, NEW.model),
+                  CASE WHEN parkd.is_wrong_v1(v_body, 'max_tokens') THEN 'number' END) END;
   IF v_rule IS NOT NULL THEN v_refused := parkd.refuse_job_v1(NEW, v_rule, v_body, v_mine); END IF;
   -- The price is an estimate until a daemon has tokenised the prompt: four bytes a token (need_tokens_v1).
   NEW.prompt_tokens := octet_length(NEW.body::text) / 4;
