@@ -346,17 +346,17 @@ DECLARE
   v_week timestamptz := date_trunc('week', v_now);
   n      int := 0;
 BEGIN
-  IF parkd.has_partition_v1('mailbox', v_day + interval '32 days') AND parkd.has_partition_v1('mailbox', v_day)
-     AND parkd.has_partition_v1('history', v_week) AND parkd.has_partition_v1('history', v_week + interval '14 days') THEN
-    RETURN 0;
-  END IF;
+  -- Each is looked for: that the last one is there says nothing of those before it (a late batch's, or of a clock
+  -- that went back). It is 0.1 ms when all are there, half of what 36 calls of ensure_partition_v1 take.
   FOR i IN 0..32 LOOP
-    n := n + parkd.ensure_partition_v1('mailbox', v_day + i * interval '1 day',
-                                       v_day + (i + 1) * interval '1 day')::int;
+    IF NOT parkd.has_partition_v1('mailbox', v_day + i * interval '1 day') THEN
+      n := n + parkd.ensure_partition_v1('mailbox', v_day + i * interval '1 day', v_day + (i + 1) * interval '1 day')::int;
+    END IF;
   END LOOP;
   FOR i IN 0..2 LOOP
-    n := n + parkd.ensure_partition_v1('history', v_week + i * interval '7 days',
-                                       v_week + (i + 1) * interval '7 days')::int;
+    IF NOT parkd.has_partition_v1('history', v_week + i * interval '7 days') THEN
+      n := n + parkd.ensure_partition_v1('history', v_week + i * interval '7 days', v_week + (i + 1) * interval '7 days')::int;
+    END IF;
   END LOOP;
   RETURN n;
 END $$;

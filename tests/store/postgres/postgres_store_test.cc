@@ -349,6 +349,29 @@ TEST_F(PostgresStoreTest, a_table_named_like_a_past_partition_is_left_alone) {
             "minemine");
 }
 
+// A batch with a late deadline has its partition far ahead. Days later, with no daemon in between,
+// that day is the last of those that are always there; the days before it are made all the same.
+TEST_F(PostgresStoreTest, a_partition_far_ahead_does_not_stand_for_those_before_it) {
+  const std::string later = "(now() + interval '10 days')";
+  const auto ensure = [&](const char* table, const char* unit, const char* ahead) {
+    database_.run(std::string("SELECT parkd.ensure_partition_v1('") + table +
+                  "', f.t, f.t + interval '1 " + unit + "') FROM (SELECT date_trunc('" + unit +
+                  "', " + later + ", 'UTC') + interval '" + ahead + "') f(t)");
+  };
+  ensure("mailbox", "day", "32 days");
+  ensure("history", "week", "14 days");
+  database_.run("SELECT parkd.ensure_partitions_v1(" + later + ")");
+  const auto missing = [&](const char* table, const char* unit, int n) {
+    return database_.value(
+        std::string("SELECT string_agg(name, ' ') FROM (SELECT to_char(date_trunc('") + unit +
+        "', " + later + " AT TIME ZONE 'UTC') + i * interval '1 " + unit + "', '\"" + table +
+        "_\"YYYYMMDD') AS name FROM generate_series(0, " + std::to_string(n) +
+        ") i) names WHERE to_regclass('parkd.' || name) IS NULL");
+  };
+  EXPECT_EQ(missing("mailbox", "day", 32), "");
+  EXPECT_EQ(missing("history", "week", 2), "");
+}
+
 TEST_F(PostgresStoreTest, a_table_with_the_name_of_a_partition_to_come_does_not_keep_it_away) {
   Daemon daemon(quiet_options(database_.dsn()));
   const auto take_name = [&](const std::string& table, const std::string& when) {
