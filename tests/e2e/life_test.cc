@@ -21,9 +21,9 @@ namespace {
 
 constexpr auto kPatience = std::chrono::seconds(120);
 
-// Runs for a while, also on the tiny model: many steps of many sequences.
+// Runs for seconds, also on the tiny model: many steps of many sequences.
 json::object long_job(const std::string& key) {
-  json::object job = chat_job(key, 1800);
+  json::object job = chat_job(key, 8000);
   job["body"].as_object()["n"] = 8;
   return job;
 }
@@ -31,17 +31,17 @@ json::object long_job(const std::string& key) {
 DaemonSetup long_running() {
   DaemonSetup setup;
   setup.max_num_seqs = 8;
+  setup.context_tokens = 8192;
   setup.drain_timeout_s = 100;
   return setup;
 }
 
-void wait_until_running(HttpClient& client) {
-  for (;;) {
-    const HttpAnswer pool = must(client.get("/v1/pool"));
-    if (pool.status != 200) return;
-    if (number_at(find(pool.json, "models")->get_array().at(0), "running") > 0) return;
-    ::usleep(2000);
-  }
+void wait_until_running(DaemonProcess& daemon) {
+  const auto client = daemon.client();
+  ASSERT_TRUE(daemon.wait_until([&] {
+    const HttpAnswer pool = must(client->get("/v1/pool"));
+    return number_at(find(pool.json, "models")->get_array().at(0), "running") > 0;
+  })) << daemon.log();
 }
 
 bool ended_with(DaemonProcess& daemon, int exit_code) {
@@ -55,7 +55,7 @@ TEST(Life, a_stopping_daemon_answers_503_and_finishes_what_runs) {
   daemon.wait_for_model();
   const auto client = daemon.client();
   const int64_t id = submit(*client, long_job("long"));
-  wait_until_running(*client);
+  wait_until_running(daemon);
   daemon.signal(SIGTERM);
   // The signal is handled when readiness says so; the long job keeps the daemon here till then.
   HttpAnswer ready;
@@ -80,7 +80,7 @@ TEST(Life, a_second_signal_stops_at_once_and_loses_nothing) {
   daemon.wait_for_model();
   const auto client = daemon.client();
   const int64_t id = submit(*client, long_job("long"));
-  wait_until_running(*client);
+  wait_until_running(daemon);
   daemon.signal(SIGTERM);
   while (must(client->get("/readyz")).status == 200) {
   }

@@ -113,7 +113,9 @@ TEST(PostgresRole, suffices_for_housekeeping) {
 TEST(PostgresRole, suffices_for_everything_asked_by_http) {
   PostgresWorld world;
   ServerLog log;
-  DaemonProcess& daemon = world.start_daemon(eight_sequences());
+  DaemonSetup setup = eight_sequences();
+  setup.context_tokens = 32768;
+  DaemonProcess& daemon = world.start_daemon(setup);
   const auto client = daemon.client("default");
   const auto post = [&](const std::string& path, const json::object& body, int expected) {
     const HttpAnswer answer = must(client->post(path, body));
@@ -141,11 +143,13 @@ TEST(PostgresRole, suffices_for_everything_asked_by_http) {
         std::string("/readyz"), std::string("/metrics"), std::string("/v1/mailbox/box")}) {
     EXPECT_EQ(must(client->get(path)).status, 200) << path;
   }
-  // Asked of the database, carried out by the daemon.
-  world.insert_jobs(1, 1500, "stopped", 8);
+  // Asked of the database, carried out by the daemon. The job does not end by itself till then.
+  world.insert_jobs(1, 30'000, "stopped", 8);
   wait_until_true(world, "EXISTS (SELECT FROM parkd.live WHERE state = 'running')");
   world.run("SELECT parkd.cancel(id) FROM parkd.jobs WHERE mailbox_key = 'stopped'");
   wait_until_true(world, "EXISTS (SELECT FROM parkd.results WHERE mailbox_key = 'stopped')");
+  EXPECT_EQ(world.value("SELECT outcome FROM parkd.results WHERE mailbox_key = 'stopped'"),
+            "cancelled");
   daemon.signal(SIGTERM);
   ASSERT_TRUE(daemon.wait_for_end(std::chrono::seconds(60)));
   EXPECT_EQ(world.number("SELECT count(*) FROM parkd.daemons WHERE lost_at IS NULL"), 0)

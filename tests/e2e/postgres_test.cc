@@ -15,9 +15,8 @@
 namespace parkd::testing {
 namespace {
 
-// More than one daemon runs at a time, and than it finishes while a test looks.
-constexpr int kManyJobs = 24;
-constexpr int kLong = 1000;  // tokens
+constexpr int kManyJobs = 24;  // more than one daemon runs at a time
+constexpr int kLong = 1000;    // tokens
 
 DaemonSetup wide() {
   DaemonSetup setup;
@@ -27,11 +26,6 @@ DaemonSetup wide() {
 
 bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
-}
-
-void wait_until_running(const DaemonProcess& daemon) {
-  PostgresWorld::wait_until(
-      [&] { return metric(daemon, "parkd_jobs_running{model=\"tiny\"}") > 0; });
 }
 
 TEST(Postgres, a_job_inserted_by_sql_is_answered_in_parkd_results) {
@@ -63,16 +57,17 @@ TEST(Postgres, a_job_inserted_by_sql_is_answered_in_parkd_results) {
 TEST(Postgres, the_live_view_shows_running_and_parked_jobs_with_units_and_reason) {
   PostgresWorld world;
   DaemonSetup setup = wide();
-  setup.kv_units = 400;  // one long job of eight choices needs more than half
+  setup.context_tokens = 32768;  // neither job ends by itself while a test looks
+  setup.kv_units = 12'000;       // one of eight choices needs more than half
   world.start_daemon(setup);
-  world.insert_jobs(2, 1200, "live", 8);
+  world.insert_jobs(2, 30'000, "live", 8);
   const std::string live = "SELECT count(*) FROM parkd.live WHERE units > 0 AND ";
   PostgresWorld::wait_until([&] {
     return world.number(live + "state = 'running'") == 1 &&
            world.number(live + "state = 'parked' AND reason <> ''") == 1;
   });
   EXPECT_EQ(world.value("SELECT state FROM parkd.workers"), "alive");
-  EXPECT_EQ(world.value("SELECT pools -> 0 ->> 'capacity_units' FROM parkd.workers"), "400");
+  EXPECT_EQ(world.value("SELECT pools -> 0 ->> 'capacity_units' FROM parkd.workers"), "12000");
   world.run("SELECT parkd.cancel(id) FROM parkd.jobs");
   world.wait_for_messages(2);
 }
@@ -130,13 +125,11 @@ TEST(Postgres, a_server_that_crashes_under_load_loses_and_doubles_nothing) {
 TEST(Postgres, the_jobs_of_a_killed_daemon_are_taken_over_within_its_ttl) {
   PostgresWorld world;
   DaemonProcess& doomed = world.start_daemon(wide());
-  world.insert_jobs(kManyJobs, kLong);
-  wait_until_running(doomed);
+  const int64_t n_jobs = world.stop_at_work(doomed, kManyJobs, kLong);
   doomed.kill();
-  ASSERT_LT(world.number("SELECT count(*) FROM parkd.mailbox"), kManyJobs);
   DaemonProcess& heir = world.start_daemon(wide());
-  world.wait_for_messages(kManyJobs);
-  world.expect_each_job_answered_once(kManyJobs);
+  world.wait_for_messages(n_jobs);
+  world.expect_each_job_answered_once(n_jobs);
   EXPECT_GT(completed_by(heir), 0);
   EXPECT_EQ(world.number("SELECT count(*) FROM parkd.workers WHERE state = 'gone'"), 1);
 }
@@ -169,9 +162,7 @@ TEST(Postgres, one_two_and_four_daemons_share_the_work_and_the_rest_finish_when_
     for (size_t i = 0; i < n_daemons; ++i) std::cout << " " << after[i] - before[i];
     std::cout << "\n";
   }
-  world.insert_jobs(120, 60);
-  n_jobs += 120;
-  wait_until_running(*world.daemons().front());
+  n_jobs += world.stop_at_work(*world.daemons().front(), 120, 60);
   world.daemons().front()->kill();
   world.wait_for_messages(n_jobs);
   world.expect_each_job_answered_once(n_jobs);
@@ -191,13 +182,12 @@ TEST(Postgres, three_of_four_daemons_take_over_within_the_ttl_and_a_round_of_hou
       "NEW.daemon_id IS DISTINCT FROM OLD.daemon_id) EXECUTE FUNCTION public.note()");
   DaemonProcess& doomed = *world.daemons().front();
   const std::string dead =
-      world.value("SELECT id FROM parkd.daemons ORDER BY id LIMIT 1");  // they came one by one
+      world.value("SELECT id FROM parkd.daemons WHERE pid = " + std::to_string(doomed.pid()));
   // More than the others run and have places for, 24 each: it gets some, whoever claims first.
-  world.insert_jobs(4 * kManyJobs, kLong / 4);
-  wait_until_running(doomed);
+  const int64_t n_jobs = world.stop_at_work(doomed, 4 * kManyJobs, kLong / 4);
   doomed.kill();
-  world.wait_for_messages(4 * kManyJobs);
-  world.expect_each_job_answered_once(4 * kManyJobs);
+  world.wait_for_messages(n_jobs);
+  world.expect_each_job_answered_once(n_jobs);
 
   const std::string rescued =
       " FROM public.claims lost JOIN public.claims c USING (job_id) WHERE lost.daemon_id = " +
@@ -263,22 +253,20 @@ TEST(Postgres, a_daemon_with_other_model_files_does_not_claim_under_that_name) {
 TEST(Postgres, late_results_of_a_stopped_daemon_are_refused_and_it_recovers) {
   PostgresWorld world;
   DaemonProcess& sleeper = world.start_daemon(wide());
-  world.insert_jobs(kManyJobs, kLong);
-  wait_until_running(sleeper);
-  sleeper.signal(SIGSTOP);
+  const int64_t n_jobs = world.stop_at_work(sleeper, kManyJobs, kLong);
   DaemonProcess& heir = world.start_daemon(wide());
-  world.wait_for_messages(kManyJobs);
+  world.wait_for_messages(n_jobs);
   EXPECT_GT(completed_by(heir), 0) << "taken over while it slept";
   sleeper.signal(SIGCONT);
   PostgresWorld::wait_until([&] { return has(sleeper.log(), "postgres.ownership_lost"); });
   PostgresWorld::wait_until([&] { return ready_of(sleeper).status == 200; });
-  world.expect_each_job_answered_once(kManyJobs);
+  world.expect_each_job_answered_once(n_jobs);
 
   heir.signal(SIGTERM);
   ASSERT_TRUE(heir.wait_for_end(std::chrono::seconds(60)));
   world.insert_jobs(3, 4);
-  world.wait_for_messages(kManyJobs + 3);
-  world.expect_each_job_answered_once(kManyJobs + 3);
+  world.wait_for_messages(n_jobs + 3);
+  world.expect_each_job_answered_once(n_jobs + 3);
   const auto pool = must(sleeper.client()->get("/v1/pool"));
   EXPECT_TRUE(has(pool.text, "\"in_use_units\":0")) << pool.text;
 }

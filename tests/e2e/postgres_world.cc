@@ -1,5 +1,6 @@
 #include "tests/e2e/postgres_world.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -81,6 +82,26 @@ void PostgresWorld::insert_jobs(int count, int max_tokens, const std::string& ke
       "'Job ' || i)), 'max_tokens', " +
       std::to_string(max_tokens) + ", 'n', " + std::to_string(n) + "), 'job-' || i, '" + key +
       "' FROM generate_series(1, " + std::to_string(count) + ") i");
+}
+
+int64_t PostgresWorld::stop_at_work(DaemonProcess& daemon, int count, int max_tokens) const {
+  const std::string held =
+      "SELECT count(*) FROM parkd.jobs JOIN parkd.daemons d ON d.id = daemon_id WHERE d.pid = " +
+      std::to_string(daemon.pid());
+  int64_t inserted = 0;
+  wait_until([&] {
+    if (number("SELECT count(*) FROM parkd.jobs") == 0) {
+      insert_jobs(count, max_tokens);
+      inserted += count;
+    }
+    if (number(held) == 0) return false;
+    daemon.signal(SIGSTOP);
+    ::usleep(20'000);  // the server does what it had sent
+    if (number(held) > 0) return true;
+    daemon.signal(SIGCONT);
+    return false;
+  });
+  return inserted;
 }
 
 void PostgresWorld::wait_until(const std::function<bool()>& condition) {

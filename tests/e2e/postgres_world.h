@@ -49,6 +49,10 @@ class PostgresWorld {
 
   // INSERT of `count` jobs for mailbox key `key`, each of `max_tokens` tokens.
   void insert_jobs(int count, int max_tokens, const std::string& key = "sql", int n = 1) const;
+  // The same for key "sql", and again whenever all have ended, until `daemon` holds some, by what
+  // the database says, and is stopped (SIGSTOP): so it works however fast this machine is. Returns
+  // how many jobs it inserted.
+  int64_t stop_at_work(DaemonProcess& daemon, int count, int max_tokens) const;
   // Waits, five minutes at most; then it throws. A condition may throw while the server is away.
   static void wait_until(const std::function<bool()>& condition);
   void wait_for_messages(int64_t count) const;

@@ -30,8 +30,8 @@ std::string config_text(const DaemonSetup& setup, const std::string& directory) 
   const std::string source =
       setup.hf_id.empty() ? "local_path: " + directory + "/tiny.gguf" : "hf_id: " + setup.hf_id;
   text += "models:\n  - name: tiny\n    " + source +
-          "\n    params:\n      kvcache_mem_cpu: 16\n      max_num_seqs: " +
-          std::to_string(setup.max_num_seqs) + "\n";
+          "\n    params:\n      kvcache_mem_cpu: " + std::to_string(setup.context_tokens / 128) +
+          "\n      max_num_seqs: " + std::to_string(setup.max_num_seqs) + "\n";
   return text;
 }
 
@@ -42,6 +42,7 @@ DaemonProcess::DaemonProcess(const DaemonSetup& setup)
   TinyModelOptions tiny;
   tiny.type = TensorType::q4_1;
   tiny.seed = setup.model_seed;
+  tiny.context_tokens = setup.context_tokens;
   const Status written = write_tiny_model(directory_.path() + "/tiny.gguf", tiny);
   PARKD_CHECK(written.ok(), written.to_string());
   std::ofstream(config_path()) << config_text(setup, directory_.path());

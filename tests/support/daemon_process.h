@@ -21,7 +21,8 @@ namespace parkd::testing {
 struct DaemonSetup {
   int max_num_seqs = 2;
   int worker_threads = 1;
-  int kv_units = 0;  // limits.max_units; 0 = what the memory holds
+  int kv_units = 0;           // limits.max_units; 0 = what the memory holds
+  int context_tokens = 2048;  // of the model: a job that fills more of it runs longer
   int drain_timeout_s = 10;
   uint64_t model_seed = 1;  // another seed is another file of the same shape
   std::string hf_id;        // the model's, in the place of its local_path
@@ -51,6 +52,7 @@ class DaemonProcess {
   // minutes ends the test with the daemon's log.
   bool wait_until(const std::function<bool()>& holds);
 
+  pid_t pid() const { return pid_; }
   std::unique_ptr<jobctl::HttpClient> client(const std::string& tenant = "") const;
   const std::string& socket() const { return socket_; }
   std::string directory() const { return directory_.path(); }
