@@ -31,8 +31,9 @@ DaemonSetup roomy_daemon() {
   return setup;
 }
 
-// Jobs that run long enough to be together in the engine; number `poison` kills it.
-json::value jobs_with_poison(int poison) {
+// Jobs that run long enough to be together in the engine; number `poison` kills it. Another `time`
+// makes other jobs of them.
+json::value jobs_with_poison(int poison, const std::string& time) {
   json::array jobs;
   for (int i = 0; i < kJobs; ++i) {
     json::object body;
@@ -44,6 +45,7 @@ json::value jobs_with_poison(int poison) {
     job["body"] = std::move(body);
     job["custom_id"] = std::to_string(i);
     job["mailbox_key"] = "box";
+    job["idempotency_key"] = time + std::to_string(i);
     jobs.push_back(std::move(job));
   }
   return json::object{{"jobs", std::move(jobs)}};
@@ -57,13 +59,26 @@ class PoisonCrash : public ::testing::Test {
     std::cout << "poison is job " << poison_ << "\n";
   }
 
-  // Starts a daemon for which the job is poison, and hands it all jobs.
+  // Starts a daemon for which the job is poison, and hands it all jobs: again, if it died of them
+  // before it had answered.
   void submit(const std::string& how) {
     armed_ = {{"PARKD_POISON", std::to_string(kPoisonSeed) + ":" + how + ":8"}};
     ASSERT_TRUE(daemon_.start(armed_));
-    const auto answer = daemon_.client()->post("/v1/jobs", jobs_with_poison(poison_));
-    ASSERT_TRUE(answer.ok()) << answer.status().to_string();
-    ASSERT_EQ(answer->status, 202) << answer->text;
+    while (true) {
+      const auto answer = daemon_.client()->post("/v1/jobs", jobs_with_poison(poison_, "first"));
+      if (answer.ok()) {
+        ASSERT_EQ(answer->status, 202) << answer->text;
+        return;
+      }
+      ASSERT_LT(deaths_.size(), 3u) << answer.status().to_string();
+      await_death();
+      ASSERT_TRUE(daemon_.start(armed_));
+    }
+  }
+  void await_death() {
+    const auto end = daemon_.wait_for_end(std::chrono::seconds(30));
+    ASSERT_TRUE(end) << "it lives, and answers nothing";
+    deaths_.push_back(*end);
   }
   void stop() {
     daemon_.signal(SIGTERM);
@@ -72,15 +87,14 @@ class PoisonCrash : public ::testing::Test {
   }
 
   // Starts the daemon again, as systemd would, until it lives to finish everything; the wait status
-  // of each death.
+  // of each death since the submit.
   std::vector<int> live_through(int deaths_max) {
-    std::vector<int> deaths;
-    for (;;) {
-      if (daemon_.wait_until([this] { return n_messages() >= kJobs; })) return deaths;
-      deaths.push_back(*daemon_.wait_for_end(std::chrono::seconds(1)));
-      if (static_cast<int>(deaths.size()) == deaths_max) return deaths;
+    while (!daemon_.wait_until([this] { return n_messages() >= kJobs; })) {
+      await_death();
+      if (static_cast<int>(deaths_.size()) == deaths_max) break;
       daemon_.start(armed_);
     }
+    return deaths_;
   }
 
   int n_messages() {
@@ -114,6 +128,7 @@ class PoisonCrash : public ::testing::Test {
 
   DaemonProcess daemon_;
   DaemonProcess::Environment armed_;
+  std::vector<int> deaths_;
   int poison_ = 0;
 };
 
@@ -157,8 +172,7 @@ TEST_F(PoisonCrash, a_quarantined_job_that_is_submitted_again_runs_when_the_faul
   expect_only_the_poison_job_is_quarantined();
   stop();
   ASSERT_TRUE(daemon_.start());  // without the poison
-  json::value again = jobs_with_poison(poison_);
-  const auto answer = daemon_.client()->post("/v1/jobs", again);
+  const auto answer = daemon_.client()->post("/v1/jobs", jobs_with_poison(poison_, "again"));
   ASSERT_TRUE(answer.ok() && answer->status == 202);
   while (n_messages() < 2 * kJobs) ::usleep(5000);
   stop();

@@ -1,6 +1,5 @@
 // A daemon whose model is named by its hf_id alone.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 
@@ -46,14 +45,14 @@ TEST(HubModel, one_that_is_not_in_the_cache_is_said_with_what_fetches_it) {
   ASSERT_TRUE(daemon.start({{"HF_HUB_CACHE", daemon.directory() + "/hub"}})) << daemon.log();
   const auto client = daemon.client();
   std::string models;
-  while (models.find("\"state\":\"failed\"") == models.npos) {
-    const HttpAnswer answer = must(client->get("/v1/models"));
-    ASSERT_EQ(answer.status, 200) << answer.text;
-    models = answer.text;
-    ::usleep(2000);
-  }
+  ASSERT_TRUE(daemon.wait_until([&] {
+    models = must(client->get("/v1/models")).text;
+    return models.find("\"state\":\"failed\"") != models.npos;
+  }));
   EXPECT_NE(models.find("hf download Org/Tiny FILE.gguf"), models.npos) << models;
-  EXPECT_NE(daemon.log().find("hf download Org/Tiny FILE.gguf"), std::string::npos) << daemon.log();
+  EXPECT_TRUE(daemon.wait_until([&] {  // said by another thread
+    return daemon.log().find("hf download Org/Tiny FILE.gguf") != std::string::npos;
+  }));
 }
 
 }  // namespace

@@ -187,9 +187,11 @@ TEST(PostgresRole, suffices_to_note_a_death_and_to_quarantine) {
   DaemonProcess& daemon = world.add_daemon(eight_sequences());
   const DaemonProcess::Environment armed = {{"PARKD_POISON", "666:segv:2"}};
   ASSERT_TRUE(daemon.start(armed));
-  json::object poison = chat_job("box");
-  poison["body"].as_object()["seed"] = 666;
-  submit(*daemon.client("default"), poison);
+  daemon.wait_for_model();
+  // By SQL: over HTTP the daemon could die before it has answered.
+  world.run(
+      "INSERT INTO parkd.jobs (model, body) VALUES ('tiny', "
+      R"('{"messages":[{"role":"user","content":"Die."}],"max_tokens":4,"seed":666}'))");
   PostgresWorld::wait_until([&] {
     if (!daemon.running()) daemon.start(armed);
     return world.number("SELECT count(*) FROM parkd.mailbox") == 1;

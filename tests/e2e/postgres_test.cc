@@ -222,7 +222,7 @@ TEST(Postgres, a_daemon_with_other_model_files_does_not_claim_under_that_name) {
   EXPECT_TRUE(has(models.text, registered)) << models.text;
   EXPECT_TRUE(has(ready_of(other).text, registered)) << "/readyz says it too";
   EXPECT_EQ(ready_of(other).status, 200) << "it would serve its other models";
-  EXPECT_TRUE(has(other.log(), "model.failed")) << other.log();
+  EXPECT_TRUE(other.wait_until([&] { return has(other.log(), "model.failed"); }));
   EXPECT_EQ(metric(other, "parkd_model_files_differ{model=\"tiny\"}"), 1);
   PostgresWorld::wait_until([&] {
     return world.number(
