@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <future>
 #include <iostream>
 #include <map>
@@ -140,10 +141,10 @@ TEST_P(RandomPrefixes, change_no_token) {
   const auto below = [&random](uint64_t n) { return static_cast<int32_t>(random() % n); };
   Options options = options_of(GetParam());
   options.kv_blocks = 6 * ceil_div(60 + 20, options.block_size);  // six of the largest
-  // Between what a step takes and what it computes, others have their turn.
-  FakeEngine fake(options, [](const StepBatch&) {
-    for (int i = 0; i < 50; ++i) std::this_thread::yield();
-  });
+  // Between what a step takes and what it computes, others have their turn. A sleep: beside busy
+  // processes each yield would cost a slice.
+  FakeEngine fake(
+      options, [](const StepBatch&) { std::this_thread::sleep_for(std::chrono::microseconds(1)); });
   std::vector<GenerationRequest> trunks;
   for (RequestId id = 0; id < 5; ++id) trunks.push_back(request_of(id, 60, 1));
   int64_t n_shared = 0;
