@@ -1,5 +1,6 @@
 #include "lib/store/postgres/claim_lane.h"
 
+#include <chrono>
 #include <utility>
 
 #include "lib/base/kill_point.h"
@@ -16,6 +17,7 @@ ClaimLane::ClaimLane(Commons& commons, HeldClaims& held, DepthEstimate& depth, L
       held_(held),
       depth_(depth),
       listener_(listener),
+      next_look_(std::chrono::steady_clock::now() + commons.options().ttl),
       lane_(commons, "pg-claim", commons.session("parkd-claim")) {}
 
 void ClaimLane::claim(ClaimRequest request, Completion<std::vector<Job>> done) {
@@ -29,7 +31,9 @@ Result<std::vector<Job>> ClaimLane::claim_now(Connection& connection, const Clai
   if (request.max_jobs <= 0) return std::vector<Job>();
   const int64_t daemon_id = listener_.daemon_id();
   if (daemon_id == 0) return unavailable("not registered: " + listener_.trouble());
-  if (held_.in_doubt()) PARKD_RETURN_IF_ERROR(give_back_unknown(connection, daemon_id));
+  if (held_.in_doubt() || std::chrono::steady_clock::now() >= next_look_) {
+    PARKD_RETURN_IF_ERROR(give_back_unknown(connection, daemon_id));
+  }
   auto jobs = claim_jobs(connection, daemon_id, request, commons_.options().listen, commons_.now());
   commons_.note(jobs.status());
   if (!jobs.ok()) {
@@ -64,6 +68,7 @@ Status ClaimLane::give_back_unknown(Connection& connection, int64_t daemon_id) {
   const int64_t n_jobs = integer((*rows)[0], 0);
   if (integer((*rows)[0], 1) > 0) held_.doubt();  // somebody holds some of them
   if (n_jobs > 0) log_info("postgres.claims_given_back", {{"jobs", n_jobs}});
+  next_look_ = std::chrono::steady_clock::now() + commons_.options().ttl;
   return {};
 }
 

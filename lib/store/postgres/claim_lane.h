@@ -3,7 +3,8 @@
 //
 // Owner: PostgresStore. claim() may be called from any thread; the rest is the lane's own thread's.
 // A claim is tried once: its caller asks again anyway, and what a lost answer claimed is given back
-// by the next one.
+// by the next one. The server may carry a claim out after its session was cut, and after that look,
+// too; so a claim looks again whenever a ttl has passed.
 #pragma once
 
 #include <vector>
@@ -38,6 +39,7 @@ class ClaimLane {
   HeldClaims& held_;
   DepthEstimate& depth_;
   Listener& listener_;
+  Commons::TimePoint next_look_;  // for claims that we do not know of
   TaskLane lane_;
 };
 

@@ -274,6 +274,27 @@ TEST_F(PostgresStoreTest, a_claim_whose_answer_was_lost_is_given_back) {
   EXPECT_NE(again[0].id, known.id);
 }
 
+// The server learns late that a session is gone: a claim it was sent may be carried out after the
+// daemon, in a new session, has asked for what it does not know of.
+TEST_F(PostgresStoreTest, a_claim_carried_out_after_its_session_was_cut_is_given_back_in_a_ttl) {
+  PostgresOptions options = quiet_options(database_.dsn());
+  options.beat = std::chrono::milliseconds(100);
+  options.ttl = std::chrono::milliseconds(3000);
+  Daemon daemon(options);
+  ASSERT_TRUE(daemon.driver->submit({spec(), spec()}).ok());
+  const Job known = daemon.driver->claim("m", 1)->at(0);
+  database_.run("SELECT * FROM parkd.claim_v1((SELECT max(id) FROM parkd.daemons), 'm', 1)");
+  std::vector<Job> again;
+  EXPECT_TRUE(eventually([&] {
+    const auto jobs = daemon.driver->claim("m", 5);
+    if (jobs.ok()) again = *jobs;
+    return !again.empty();
+  }));
+  ASSERT_EQ(again.size(), 1u);
+  EXPECT_NE(again[0].id, known.id);
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.daemons"), 1) << "it never lost its own";
+}
+
 TEST_F(PostgresStoreTest, what_a_restored_copy_believes_to_be_claimed_is_given_back) {
   PostgresOptions options = quiet_options(database_.dsn());
   options.beat = std::chrono::milliseconds(100);
