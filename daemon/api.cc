@@ -48,6 +48,11 @@ Api::Api(Parts parts)
       waiters_(parts.io),
       models_(std::make_shared<const ModelTable>()) {}
 
+Status Api::may_accept() const {
+  if (stopping_) return unavailable("parkd is stopping");
+  return parts_.health.may_accept();
+}
+
 void Api::stop_accepting() {
   stopping_ = true;
   waiters_.end_all();

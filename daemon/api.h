@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "daemon/api_server.h"
+#include "daemon/health_board.h"
 #include "daemon/mailbox_waiters.h"
 #include "daemon/model_table.h"
 #include "daemon/tenants.h"
@@ -32,6 +33,7 @@ class Api {
     Dispatcher& dispatcher;
     BlockingPool& blocking;
     Clock& clock;
+    HealthBoard& health;
     std::string database;  // as /readyz names it; empty: none
   };
   explicit Api(Parts parts);
@@ -55,6 +57,9 @@ class Api {
   void route(const ApiRequest& request, const Caller& caller, Reply reply);
   void route_job(const ApiRequest& request, const Caller& caller, Reply reply);
   void route_mailbox(const ApiRequest& request, const Caller& caller, Reply reply);
+
+  // ok, or unavailable with the reason: stopping, or a notice that refuses work.
+  Status may_accept() const;
 
   // api_jobs.cc
   void submit(const ApiRequest& request, const Caller& caller, Reply reply);

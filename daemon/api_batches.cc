@@ -118,7 +118,7 @@ Completion<Batch> answer_batch(ApiServer::Reply reply) {
 }  // namespace
 
 void Api::requeue(const ApiRequest& request, const Caller& caller, Reply reply) {
-  if (stopping_) return reply(error_reply(unavailable("parkd is stopping")));
+  if (const Status may = may_accept(); !may.ok()) return reply(error_reply(may));
   auto fields = Fields::parse(request.body);
   if (!fields.ok()) return reply(error_reply(fields.status()));
   RequeueRequest requeue;
@@ -137,7 +137,7 @@ void Api::requeue(const ApiRequest& request, const Caller& caller, Reply reply) 
 }
 
 void Api::open_batch(const ApiRequest& request, const Caller& caller, Reply reply) {
-  if (stopping_) return reply(error_reply(unavailable("parkd is stopping")));
+  if (const Status may = may_accept(); !may.ok()) return reply(error_reply(may));
   auto fields = Fields::parse(request.body);
   if (!fields.ok()) return reply(error_reply(fields.status()));
   BatchSpec spec;

@@ -127,7 +127,7 @@ std::string render_live(const Job& job, const DispatcherStats& stats) {
 }  // namespace
 
 void Api::submit(const ApiRequest& request, const Caller& caller, Reply reply) {
-  if (stopping_) return reply(error_reply(unavailable("parkd is stopping")));
+  if (const Status may = may_accept(); !may.ok()) return reply(error_reply(may));
   if (const Status disk = check_disk(parts_.config); !disk.ok()) return reply(error_reply(disk));
   const SubmitCheck check{parts_.config, models_, caller,
                           caller.privileged || tenants_.may_be_critical(caller.tenant),

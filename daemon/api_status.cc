@@ -1,4 +1,7 @@
 // /v1/models, /v1/pool, /readyz, /metrics: what the daemon says of itself.
+#include <algorithm>
+#include <vector>
+
 #include "daemon/api.h"
 #include "daemon/metrics.h"
 #include "daemon/on_control.h"
@@ -71,6 +74,21 @@ std::string render_pool(const ModelStats& model) {
   return out + "}";
 }
 
+std::string render_notice(const HealthNotice& notice) {
+  std::string out = "{";
+  field(out, "code", notice.code);
+  field(out, "text", notice.text);
+  flag(out, "not_ready", notice.not_ready);
+  return out + "}";
+}
+
+// The daemon's own, then the store's.
+std::vector<HealthNotice> all_notices(const HealthBoard& health, const Result<StoreStats>& stats) {
+  std::vector<HealthNotice> all = health.notices();
+  if (stats.ok()) all.insert(all.end(), stats->notices.begin(), stats->notices.end());
+  return all;
+}
+
 template <class Map, class Render>
 std::string render_list(const Map& entries, Render&& render) {
   std::string out = "[";
@@ -103,7 +121,10 @@ void Api::pool(Reply reply) {
 void Api::ready(Reply reply) {
   parts_.store.stats(on_control<StoreStats>(parts_.io, [this, reply](Result<StoreStats> stats) {
     const bool store_healthy = stats.ok() && stats->healthy;
-    const bool accepting = store_healthy && !stopping_;
+    const std::vector<HealthNotice> notices = all_notices(parts_.health, stats);
+    const bool blocked = std::any_of(notices.begin(), notices.end(),
+                                     [](const HealthNotice& notice) { return notice.not_ready; });
+    const bool accepting = store_healthy && !stopping_ && !blocked;
     std::string out = "{";
     flag(out, "ready", accepting);
     flag(out, "stopping", stopping_);
@@ -119,6 +140,7 @@ void Api::ready(Reply reply) {
       field(out, "mailbox_error", stats->mailbox_error);
       field(out, "undelivered_messages", stats->undelivered_messages);
     }
+    if (!notices.empty()) out += ",\"notices\":" + render_list(notices, render_notice);
     out += ",\"models\":" + render_list(*models_, [](const auto& entry) {
              return render_model(entry.first, entry.second);
            });
@@ -129,7 +151,8 @@ void Api::ready(Reply reply) {
 void Api::metrics(Reply reply) {
   parts_.store.stats(on_control<StoreStats>(parts_.io, [this, reply](Result<StoreStats> stats) {
     if (!stats.ok()) return reply(error_reply(stats.status()));
-    reply({.body = render_metrics(*stats, *parts_.dispatcher.stats(), *models_, parts_.clock.now()),
+    reply({.body = render_metrics(*stats, *parts_.dispatcher.stats(), *models_,
+                                  all_notices(parts_.health, stats), parts_.clock.now()),
            .content_type = "text/plain; version=0.0.4"});
   }));
 }

@@ -104,8 +104,8 @@ Status Daemon::wire() {
   dispatcher_ = std::make_unique<Dispatcher>(std::move(options), *store_, clock_, run_blocking);
   deaths_->report_to(*dispatcher_, run_blocking);
   told_ = dispatcher_.get();
-  api_ = std::make_unique<Api>(
-      Api::Parts{io_, config_, *store_, *dispatcher_, *blocking_, clock_, database_name(config_)});
+  api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *dispatcher_, *blocking_, clock_,
+                                          health_, database_name(config_)});
   observe_store();
   server_ = std::make_unique<ApiServer>(io_, server_options(config_),
                                         [this](ApiRequest request, ApiServer::Reply reply) {

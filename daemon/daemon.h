@@ -18,6 +18,7 @@
 #include "daemon/api.h"
 #include "daemon/api_server.h"
 #include "daemon/death_watch.h"
+#include "daemon/health_board.h"
 #include "daemon/model_loader.h"
 #include "daemon/open_store.h"
 #include "lib/base/clock.h"
@@ -83,6 +84,7 @@ class Daemon {
   std::mutex device_memory_;  // the models' loaders', one at a time
   std::unique_ptr<BlockingPool> blocking_;
   std::unique_ptr<Dispatcher> dispatcher_;
+  HealthBoard health_;  // control thread
   std::unique_ptr<Api> api_;
   std::unique_ptr<ApiServer> server_;
   boost::asio::signal_set signals_;

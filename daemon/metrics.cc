@@ -184,7 +184,8 @@ void add_devices(Page& page, const ModelTable& models) {
 }  // namespace
 
 std::string render_metrics(const StoreStats& store, const DispatcherStats& dispatcher,
-                           const ModelTable& models, WallTime now) {
+                           const ModelTable& models, const std::vector<HealthNotice>& notices,
+                           WallTime now) {
   Page page;
   page.gauge("parkd_build_info", "1; the version is a label", {{"version", PARKD_VERSION}}, 1);
   add_queue(page, store, now);
@@ -194,6 +195,10 @@ std::string render_metrics(const StoreStats& store, const DispatcherStats& dispa
   add_devices(page, models);
   page.gauge("parkd_unstored_endings", "Finished jobs whose result the store has not taken yet", {},
              static_cast<double>(dispatcher.unstored_endings));
+  for (const HealthNotice& notice : notices) {
+    page.gauge("parkd_notice", "1 while the condition lasts; /readyz has its text",
+               {{"code", notice.code}}, 1);
+  }
   return page.text();
 }
 

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "daemon/model_table.h"
 #include "lib/base/clock.h"
+#include "lib/base/health.h"
 #include "lib/dispatch/dispatcher_stats.h"
 #include "lib/store/job_store.h"
 
@@ -12,6 +14,7 @@ namespace parkd {
 
 // Pure. Made anew at each scrape from what store and dispatcher count: no figure is kept twice.
 std::string render_metrics(const StoreStats& store, const DispatcherStats& dispatcher,
-                           const ModelTable& models, WallTime now);
+                           const ModelTable& models, const std::vector<HealthNotice>& notices,
+                           WallTime now);
 
 }  // namespace parkd

@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "lib/base/clock.h"
+#include "lib/base/health.h"
 #include "lib/base/status.h"
 #include "lib/job/job.h"
 #include "lib/store/batch.h"
@@ -221,6 +222,9 @@ struct StoreStats {
   // and why they are not; the queue itself is none the worse for it.
   int64_t undelivered_messages = 0;
   std::string mailbox_error;
+  // What an operator should know of the store, beside its health: accepted losses, damage, turns
+  // that do not come.
+  std::vector<HealthNotice> notices;
 };
 
 struct PurgeAnswer {

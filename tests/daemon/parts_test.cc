@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "daemon/api_server.h"
+#include "daemon/health_board.h"
 #include "daemon/mailbox_waiters.h"
 #include "daemon/sd_notify.h"
 #include "daemon/tenants.h"
@@ -12,6 +13,22 @@ namespace parkd {
 namespace {
 
 constexpr uid_t kSomebody = 3'999'999'999u;  // not root, not us, not in the user database
+
+TEST(HealthBoard, a_notice_stands_until_it_is_cleared_and_only_some_refuse_work) {
+  HealthBoard board;
+  board.raise({"clock_skew", "the clock is 90 s behind", false});
+  EXPECT_TRUE(board.may_accept().ok());
+  board.raise({"state_dir_gone", "/x is gone", true});
+  board.raise({"clock_skew", "the clock is 91 s behind", false});
+  ASSERT_EQ(board.notices().size(), 2u);
+  EXPECT_EQ(board.notices().front().text, "the clock is 91 s behind");
+  EXPECT_EQ(board.may_accept().code(), StatusCode::unavailable);
+  EXPECT_EQ(board.may_accept().message(), "/x is gone");
+  board.clear("state_dir_gone");
+  board.clear("never_raised");
+  EXPECT_TRUE(board.may_accept().ok());
+  EXPECT_EQ(board.notices().size(), 1u);
+}
 
 TEST(Tenants, a_uid_is_mapped_by_the_configuration_else_by_its_name) {
   DaemonConfig config;
