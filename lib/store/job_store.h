@@ -15,6 +15,7 @@
 // verbs.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -78,9 +79,33 @@ struct ModelRegistered {
 // --- claim
 // ----------------------------------------------------------------------------------------
 
+// Limits beside max_jobs do not change the order: what they leave behind is passed over and keeps
+// its place. A tenant that is passed over keeps its turn: it comes next when it fits, and is owed
+// one largest job at most, so that a newcomer waits for no more. Room counts critical jobs too.
 struct ClaimRequest {
   std::string model;
-  int32_t max_jobs = 0;
+  int32_t max_jobs = 0;  // in all
+
+  // At most so many jobs of a tenant: of one that is named, and of each that is not. Empty: no
+  // limit.
+  std::map<std::string, int32_t> tenant_room{};
+  std::optional<int32_t> others_room{};
+
+  // Only jobs of at most this need_tokens. A claim looks past larger ones, but not without bound:
+  // what the stores promise at any depth stands in lib/store/README.md. In the embedded store a
+  // limit of 2^k - 1 finds every job that fits.
+  std::optional<int64_t> need_tokens_max{};
+
+  // How many jobs of this tenant the claim may hand out.
+  int32_t room_of(const std::string& tenant) const {
+    const auto named = tenant_room.find(tenant);
+    const int32_t room =
+        named != tenant_room.end() ? named->second : others_room.value_or(max_jobs);
+    return std::clamp(room, 0, std::max(max_jobs, 0));
+  }
+  bool fits(int64_t need_tokens) const {
+    return !need_tokens_max || need_tokens <= *need_tokens_max;
+  }
 };
 
 // --- finish
@@ -262,8 +287,10 @@ class JobStore {
   }
 
   // Up to max_jobs queued jobs of the model, in order: critical first; then tenants by fair share
-  // of need_tokens (start-time fair queueing); in a tenant by order_key, then id. Each gets a new
-  // lease. Jobs whose deadline has passed are not handed out; purge() ends them.
+  // of need_tokens (start-time fair queueing); in a tenant by order_key, then id, among the jobs
+  // that fit need_tokens_max. Priorities order inside a tenant only, but for critical, which is
+  // charged to nobody. Each gets a new lease. Jobs whose deadline has passed are not handed out;
+  // purge() ends them.
   virtual void claim(ClaimRequest request, Completion<std::vector<Job>> done) = 0;
 
   // Ends claimed jobs: each leaves the queue and its message and history row enter, in one commit;
@@ -271,6 +298,8 @@ class JobStore {
   virtual void finish(std::vector<FinishItem> items,
                       Completion<std::vector<FinishAnswer>> done) = 0;
 
+  // A job that comes back without a spent attempt is charged to its tenant once, when it is claimed
+  // again: the tenant is then as one that was passed over.
   virtual void release(std::vector<ReleaseItem> items,
                        Completion<std::vector<ReleaseAnswer>> done) = 0;
 

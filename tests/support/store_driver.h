@@ -45,9 +45,11 @@ class StoreDriver {
         [&](auto done) { store_.submit(std::move(jobs), std::move(done)); });
   }
   Result<std::vector<Job>> claim(std::string model, int32_t max_jobs) {
-    return wait<std::vector<Job>>([&](auto done) {
-      store_.claim({std::move(model), max_jobs}, std::move(done));
-    });
+    return claim(ClaimRequest{std::move(model), max_jobs});
+  }
+  Result<std::vector<Job>> claim(ClaimRequest request) {
+    return wait<std::vector<Job>>(
+        [&](auto done) { store_.claim(std::move(request), std::move(done)); });
   }
   Result<std::vector<FinishAnswer>> finish(std::vector<FinishItem> items) {
     return wait<std::vector<FinishAnswer>>(

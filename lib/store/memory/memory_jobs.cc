@@ -124,49 +124,70 @@ Result<std::vector<SubmittedJob>> MemoryState::submit(std::vector<JobSpec> specs
 
 // --- claim
 
-Job* MemoryState::next_job(const std::string& model, WallTime now) {
+Job* MemoryState::next_job(const ClaimRequest& request,
+                           const std::map<std::string, int32_t>& n_given, WallTime now) {
   Job* critical = nullptr;
-  std::map<std::string, Job*> first_of;  // tenant -> its next job
+  std::map<std::string, Job*> first_of;  // tenant that waits -> its next job within the limits
   for (auto& [id, live] : jobs_) {
     Job& job = live.job;
-    if (job.spec.model != model || job.state != JobState::queued) continue;
+    const std::string& tenant = job.spec.tenant;
+    if (job.spec.model != request.model || job.state != JobState::queued) continue;
     if (job.spec.deadline && *job.spec.deadline <= now) continue;
-    if (job.spec.priority == Priority::critical) {
-      if (critical == nullptr || precedes(job, *critical)) critical = &job;
-      continue;
-    }
-    Job*& first = first_of[job.spec.tenant];
+    const bool is_critical = job.spec.priority == Priority::critical;
+    Job*& first = is_critical ? critical : first_of[tenant];
+    const auto given = n_given.find(tenant);
+    const int32_t n = given == n_given.end() ? 0 : given->second;
+    if (n >= request.room_of(tenant) || !request.fits(job.spec.need_tokens())) continue;
     if (first == nullptr || precedes(job, *first)) first = &job;
   }
   if (critical != nullptr) return critical;
-  return share_out(shares_[model], first_of);
+  return share_out(shares_[request.model], first_of);
 }
 
 Job* MemoryState::share_out(Shares& shares, const std::map<std::string, Job*>& first_of) {
+  // Who was away begins at the present; who waited and was passed over keeps its tag.
+  std::set<std::string> waiting;
+  for (const auto& [tenant, job] : first_of) {
+    waiting.insert(tenant);
+    if (shares.waiting.contains(tenant)) continue;
+    shares.next_tag[tenant] = std::max(shares.next_tag[tenant], shares.virtual_time);
+  }
+  shares.waiting = std::move(waiting);
   Job* chosen = nullptr;
   int64_t chosen_tag = 0;
   for (const auto& [tenant, job] : first_of) {
-    // A tenant that was away gets no credit for it: its tag never lies before the present.
-    const int64_t tag = std::max(shares.next_tag[tenant], shares.virtual_time);
-    if (chosen == nullptr || tag < chosen_tag) {
+    const int64_t tag = shares.next_tag.at(tenant);
+    if (job != nullptr && (chosen == nullptr || tag < chosen_tag)) {
       chosen = job;
       chosen_tag = tag;
     }
   }
   if (chosen == nullptr) return nullptr;
-  shares.virtual_time = chosen_tag;
-  shares.next_tag[chosen->spec.tenant] = chosen_tag + chosen->spec.need_tokens();
+  const int64_t need = chosen->spec.need_tokens();
+  shares.largest_need = std::max(shares.largest_need, need);
+  const int64_t start = std::max(chosen_tag, shares.earliest_start());
+  shares.virtual_time = std::max(shares.virtual_time, start);
+  shares.next_tag[chosen->spec.tenant] = start + need;
   return chosen;
+}
+
+void MemoryState::uncharge(const JobSpec& spec) {
+  if (spec.priority == Priority::critical) return;
+  Shares& shares = shares_[spec.model];
+  int64_t& tag = shares.next_tag[spec.tenant];
+  tag = std::min(tag, std::max(tag - spec.need_tokens(), shares.earliest_start()));
 }
 
 Result<std::vector<Job>> MemoryState::claim(const ClaimRequest& request, WallTime now) {
   std::vector<Job> claimed;
+  std::map<std::string, int32_t> n_given;
   while (static_cast<int64_t>(claimed.size()) < request.max_jobs) {
-    Job* job = next_job(request.model, now);
+    Job* job = next_job(request, n_given, now);
     if (job == nullptr) break;
     job->state = JobState::claimed;
     job->lease = {1, ++n_claims_};
     job->claimed_at = now;
+    ++n_given[job->spec.tenant];
     claimed.push_back(*job);
   }
   PARKD_KILL_POINT("claim.after");
@@ -235,6 +256,8 @@ Result<std::vector<ReleaseAnswer>> MemoryState::release(const std::vector<Releas
     if (item.spend_attempt) {
       ++job.attempts;
       clear_poison_notes(job);
+    } else {
+      uncharge(job.spec);
     }
     if (live->cancel_requested) {
       end(item.id, {}, cancelled_ending(), now, news);

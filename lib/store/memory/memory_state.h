@@ -86,19 +86,29 @@ class MemoryState {
   using TenantKey = std::pair<std::string, std::string>;  // (tenant, batch id or idempotency key)
   using Keys = std::map<TenantKey, KnownKey>;
 
-  // Start-time fair queueing (Goyal, Vin, Cheng 1996) of one model's tenants over need_tokens.
+  // Start-time fair queueing (Goyal, Vin, Cheng 1996) of one model's tenants over need_tokens: a
+  // job starts at its tenant's tag, which grows by its need; the virtual time is the latest start.
   struct Shares {
     int64_t virtual_time = 0;
-    std::map<std::string, int64_t> next_tag;  // of each tenant that ever claimed
+    int64_t largest_need = 0;                 // of the jobs that were charged
+    std::map<std::string, int64_t> next_tag;  // of each tenant that ever waited
+    std::set<std::string> waiting;            // at the last claim
+
+    // No job starts before: what a tenant that was passed over is owed is one largest job at most.
+    int64_t earliest_start() const { return virtual_time - largest_need; }
   };
 
   Status check_depth(const std::map<std::string, int64_t>& n_new) const;
   // The accepted job this spec repeats, if any; conflict when the content differs.
   static Result<std::optional<SubmittedJob>> find_repeated(const JobSpec& spec, size_t index,
                                                            WallTime now, const Keys& keys);
-  // The job a tenant runs next, or one of the critical jobs; nullptr when none can be claimed.
-  Job* next_job(const std::string& model, WallTime now);
+  // What a claim that has given n_given jobs to each tenant gives next: a critical job, or the next
+  // one of a tenant; nullptr when nothing is left within its limits.
+  Job* next_job(const ClaimRequest& request, const std::map<std::string, int32_t>& n_given,
+                WallTime now);
   static Job* share_out(Shares& shares, const std::map<std::string, Job*>& first_of);
+  // Takes back what the claim of a job charged.
+  void uncharge(const JobSpec& spec);
   Live* find_claimed(JobId id, RunLease lease);
   // Moves a live job into its message, its history row and, if it has one, its dated key.
   void end(JobId id, RunLease lease, Ending ending, WallTime now, News& news);

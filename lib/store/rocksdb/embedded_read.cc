@@ -79,7 +79,7 @@ void EmbeddedStore::do_claim(const ClaimRequest& request,
   }
   const WallTime now = clock_.now();
   std::vector<Job> jobs;
-  for (const JobId id : index_.claim(request.model, request.max_jobs, now)) {
+  for (const JobId id : index_.claim(request, now)) {
     claims_[id] = {{open_epoch_, ++n_claims_}, now, false};
     Result<Job> job = read_whole_job(id, now);
     if (!job.ok()) {

@@ -364,6 +364,7 @@ bool EmbeddedStore::build_release(const std::vector<ReleaseItem>& items,
       {[this, released = std::move(released), ended_ids = std::move(ended_ids), &commit] {
          const WallTime then = clock_.now();
          for (const auto& [id, item] : released) {
+           if (!item.spend_attempt) index_.uncharge(id);
            if (ended_ids.contains(id)) {
              apply_end(id);
              continue;

@@ -40,24 +40,26 @@ void QueueIndex::enqueue(JobId id, const Entry& entry) {
   Lane& lane = *entry.lane;
   Model& model = *lane.model;
   if (entry.is_critical) {
-    model.critical.emplace(entry.order_us, id);
+    model.with_critical.insert(&lane);
+    lane.critical.add({entry.order_us, id}, entry.need_tokens);
     return;
   }
   if (lane.queued.empty()) {
     lane.tag = std::max(lane.tag, model.virtual_time);
     model.backlogged.insert(&lane);
   }
-  lane.queued.emplace(entry.order_us, id);
+  lane.queued.add({entry.order_us, id}, entry.need_tokens);
 }
 
 void QueueIndex::dequeue(JobId id, const Entry& entry) {
   Lane& lane = *entry.lane;
   Model& model = *lane.model;
   if (entry.is_critical) {
-    model.critical.erase({entry.order_us, id});
+    lane.critical.erase({entry.order_us, id}, entry.need_tokens);
+    if (lane.critical.empty()) model.with_critical.erase(&lane);
     return;
   }
-  lane.queued.erase({entry.order_us, id});
+  lane.queued.erase({entry.order_us, id}, entry.need_tokens);
   if (lane.queued.empty()) model.backlogged.erase(&lane);
 }
 
@@ -121,53 +123,135 @@ void QueueIndex::hold(JobId id) {
   count(entry, 1);
 }
 
-std::optional<JobId> QueueIndex::pop_next(Model& model, WallTime now) {
-  const int64_t now_us = to_unix_us(now);
-  const auto is_overdue = [&](JobId id) {
-    const int64_t deadline_us = entries_.at(id).deadline_us;
-    return deadline_us != 0 && deadline_us <= now_us;
-  };
-  // An overdue job leaves the order here and waits in deadlines_ alone: no later claim meets it.
-  while (!model.critical.empty()) {
-    const JobId id = model.critical.begin()->second;
-    model.critical.erase(model.critical.begin());
-    if (!is_overdue(id)) return id;
-  }
-  while (!model.backlogged.empty()) {
-    Lane& lane = **model.backlogged.begin();
-    model.backlogged.erase(model.backlogged.begin());
-    const JobId id = lane.queued.begin()->second;
-    lane.queued.erase(lane.queued.begin());
-    const bool overdue = is_overdue(id);
-    if (!overdue) {
-      model.virtual_time = std::max(lane.tag, model.virtual_time);
-      lane.tag += entries_.at(id).need_tokens;
-    }
-    if (!lane.queued.empty()) model.backlogged.insert(&lane);
-    if (!overdue) return id;
-  }
-  return std::nullopt;
-}
+// One claim under way. A tenant that has no room left, or nothing that fits, is passed over for the
+// rest of it: neither comes back. It stays where it is, so it is the first to be asked next time.
+class QueueIndex::Claiming {
+ public:
+  Claiming(QueueIndex& index, Model& model, const ClaimRequest& request, WallTime now)
+      : index_(index), model_(model), request_(request), now_us_(to_unix_us(now)) {}
 
-std::vector<JobId> QueueIndex::claim(const std::string& model, int64_t max_jobs, WallTime now) {
-  std::vector<JobId> ids;
-  const auto found = models_.find(model);
-  if (found == models_.end()) return ids;
-  while (static_cast<int64_t>(ids.size()) < max_jobs) {
-    const std::optional<JobId> id = pop_next(*found->second, now);
-    if (!id) break;
-    mark_claimed(*id);
-    ids.push_back(*id);
+  std::vector<JobId> run() {
+    if (!model_.with_critical.empty()) take_critical();
+    take_fairly();
+    return std::move(ids_);
   }
-  return ids;
+
+ private:
+  static constexpr int kLooksOfTenant = 64;  // lib/store/README.md, "Claims with limits"
+  static constexpr int kLooksMax = 1024;
+
+  bool is_full() const { return static_cast<int64_t>(ids_.size()) >= request_.max_jobs; }
+
+  bool has_room(const Lane& lane) const {
+    if (request_.tenant_room.empty() && !request_.others_room) return true;
+    const auto given = n_given_.find(&lane);
+    return (given == n_given_.end() ? 0 : given->second) < request_.room_of(lane.tenant);
+  }
+
+  // The next job of a line that fits. Overdue ones leave the order here and wait in deadlines_
+  // alone: no later claim meets them.
+  std::optional<JobLine::Place> next_of(JobLine& line) {
+    while (const std::optional<JobLine::Place> place = first_of(line)) {
+      const Entry& entry = index_.entries_.at(place->second);
+      if (entry.deadline_us == 0 || entry.deadline_us > now_us_) return place;
+      line.erase(*place, entry.need_tokens);
+    }
+    return std::nullopt;
+  }
+
+  std::optional<JobLine::Place> first_of(const JobLine& line) {
+    if (!request_.need_tokens_max) return line.first();
+    const int allowed = std::min(kLooksOfTenant, looks_left_);
+    int looks = allowed;
+    const auto place = line.first_within(*request_.need_tokens_max, looks, [&](JobId id) {
+      return index_.entries_.at(id).need_tokens;
+    });
+    looks_left_ -= allowed - looks;
+    return place;
+  }
+
+  void take(const Lane& lane, JobId id) {
+    index_.mark_claimed(id);
+    ids_.push_back(id);
+    ++n_given_[&lane];
+  }
+
+  // By (order_key, id) whoever's they are; nobody is charged. Only tenants that were granted it
+  // have critical jobs, so there are few.
+  void take_critical() {
+    std::set<std::pair<JobLine::Place, Lane*>> heads;
+    const auto put_head = [&](Lane* lane) {
+      const auto place = has_room(*lane) ? next_of(lane->critical) : std::nullopt;
+      if (place) heads.emplace(*place, lane);
+    };
+    const std::vector<Lane*> lanes(model_.with_critical.begin(), model_.with_critical.end());
+    for (Lane* lane : lanes) put_head(lane);
+    while (!is_full() && !heads.empty()) {
+      const auto [place, lane] = *heads.begin();
+      heads.erase(heads.begin());
+      take(*lane, place.second);
+      put_head(lane);
+    }
+    for (Lane* lane : lanes) {
+      if (lane->critical.empty()) model_.with_critical.erase(lane);
+    }
+  }
+
+  void take_fairly() {
+    const ByTag before;
+    auto& backlogged = model_.backlogged;
+    for (auto it = backlogged.begin(); it != backlogged.end() && !is_full();) {
+      Lane* const lane = *it;
+      const auto place = has_room(*lane) ? next_of(lane->queued) : std::nullopt;
+      if (!place) {
+        it = lane->queued.empty() ? backlogged.erase(it) : std::next(it);
+        continue;
+      }
+      it = backlogged.erase(it);
+      const int64_t need = index_.entries_.at(place->second).need_tokens;
+      model_.largest_need = std::max(model_.largest_need, need);
+      const int64_t start = std::max(lane->tag, model_.earliest_start());
+      model_.virtual_time = std::max(model_.virtual_time, start);
+      lane->tag = start + need;
+      take(*lane, place->second);
+      if (lane->queued.empty()) continue;
+      const auto again = backlogged.insert(lane).first;
+      if (it == backlogged.end() || before(lane, *it)) it = again;
+    }
+  }
+
+  QueueIndex& index_;
+  Model& model_;
+  const ClaimRequest& request_;
+  const int64_t now_us_;
+  int looks_left_ = kLooksMax;
+  std::map<const Lane*, int32_t> n_given_;
+  std::vector<JobId> ids_;
+};
+
+std::vector<JobId> QueueIndex::claim(const ClaimRequest& request, WallTime now) {
+  const auto found = models_.find(request.model);
+  if (found == models_.end()) return {};
+  return Claiming(*this, *found->second, request, now).run();
 }
 
 void QueueIndex::mark_claimed(JobId id) {
   Entry& entry = entries_.at(id);
   PARKD_CHECK(entry.state != JobState::claimed && !entry.held, "only a waiting job is claimed");
-  leave(id, entry);  // erasing what pop_next took already does nothing
+  leave(id, entry);
   entry.state = JobState::claimed;
   enter(id, entry);
+}
+
+void QueueIndex::uncharge(JobId id) {
+  const Entry& entry = entries_.at(id);
+  PARKD_CHECK(entry.state == JobState::claimed, "only a claim has charged something");
+  Lane& lane = *entry.lane;
+  Model& model = *lane.model;
+  if (entry.is_critical) return;
+  const bool waits = model.backlogged.erase(&lane) > 0;
+  lane.tag = std::min(lane.tag, std::max(lane.tag - entry.need_tokens, model.earliest_start()));
+  if (waits) model.backlogged.insert(&lane);
 }
 
 void QueueIndex::release(JobId id, std::optional<WallTime> run_at, WallTime now) {

@@ -4,10 +4,12 @@
 // id map and a node of one order set; 40 more of a batch's member); bodies stay on disk. Never
 // touches the disk.
 //
-// Order per model: critical jobs by (order_key, id); then the tenant with the smallest start tag,
-// and in it by (order_key, id). Start tags are start-time fair queueing (Goyal, Vin, Cheng 1996):
-// a tenant's tag grows by need_tokens of each job it is given, and never lies before the tag that
-// was served last, so that a tenant that was away has no credit.
+// Order per model: critical jobs by (order_key, id); then the tenant with the smallest tag, and in
+// it by (order_key, id). Tags are start-time fair queueing (Goyal, Vin, Cheng 1996): a job starts
+// at its tenant's tag, which then grows by the job's need_tokens; the virtual time is the latest
+// start. A tenant that comes, or comes back, begins there: having been away is no credit. One that
+// waits and is passed over keeps its tag, so it comes next; what it is owed is one largest job at
+// most, for a newcomer must not wait for more.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +24,8 @@
 
 #include "lib/base/clock.h"
 #include "lib/job/job.h"
+#include "lib/store/job_store.h"
+#include "lib/store/rocksdb/job_line.h"
 
 namespace parkd {
 
@@ -43,11 +47,15 @@ class QueueIndex {
   // Takes a waiting job out of the order while its end is being committed; remove() follows.
   void hold(JobId id);
 
-  // Up to max_jobs queued jobs of the model in claim order; they become claimed. Overdue ones are
-  // left for the sweep of deadlines.
-  std::vector<JobId> claim(const std::string& model, int64_t max_jobs, WallTime now);
+  // Queued jobs of the model in claim order, within the limits; they become claimed. Overdue ones
+  // are left for the sweep of deadlines. Costs log of the depth a job, and with limits a visit to
+  // each tenant that is passed over.
+  std::vector<JobId> claim(const ClaimRequest& request, WallTime now);
   // A job that is claimed already, of an index that is built anew.
   void mark_claimed(JobId id);
+  // Takes back what the claim of a claimed job charged to its tenant: release() or remove()
+  // follows. It is then as one that was passed over.
+  void uncharge(JobId id);
   // A claimed job back to the queue; not before run_at, if given.
   void release(JobId id, std::optional<WallTime> run_at, WallTime now);
 
@@ -80,13 +88,15 @@ class QueueIndex {
  private:
   using OrderKey = std::pair<int64_t, JobId>;  // (unix us, id)
   struct Model;
+  class Claiming;
 
   // The queued jobs of a tenant in a model.
   struct Lane {
     Model* model = nullptr;
     std::string tenant;
-    int64_t tag = 0;  // start tag of its next job
-    std::set<OrderKey> queued;
+    int64_t tag = 0;  // where its next job starts
+    JobLine queued;   // without the critical ones
+    JobLine critical;
   };
   struct ByTag {
     bool operator()(const Lane* a, const Lane* b) const {
@@ -97,10 +107,13 @@ class QueueIndex {
   struct Model {
     std::string name;
     int64_t virtual_time = 0;
+    int64_t largest_need = 0;  // of the jobs that were charged
+    // No job starts before.
+    int64_t earliest_start() const { return virtual_time - largest_need; }
     int64_t n_scheduled = 0, n_queued = 0, n_claimed = 0, n_waiting_singles = 0;
-    std::set<OrderKey> critical;
     std::map<std::string, Lane> lanes;
-    std::set<Lane*, ByTag> backlogged;  // lanes with queued jobs
+    std::set<Lane*, ByTag> backlogged;  // lanes with queued jobs that are not critical
+    std::set<Lane*> with_critical;
   };
   struct Entry {
     Lane* lane = nullptr;
@@ -120,7 +133,6 @@ class QueueIndex {
   void enqueue(JobId id, const Entry& entry);
   void dequeue(JobId id, const Entry& entry);
   void count(const Entry& entry, int64_t change);
-  std::optional<JobId> pop_next(Model& model, WallTime now);
 
   std::map<JobId, Entry> entries_;
   std::map<std::string, std::unique_ptr<Model>> models_;
