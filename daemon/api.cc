@@ -3,29 +3,18 @@
 #include <charconv>
 #include <string_view>
 
+#include "lib/base/check.h"
 #include "lib/base/log.h"
-#include "lib/job/completion_response.h"
 
 namespace parkd {
 namespace {
 
-constexpr std::string_view kJobs = "/v1/jobs/";
-constexpr std::string_view kBatches = "/v1/batches/";
-constexpr std::string_view kMailbox = "/v1/mailbox/";
-
-ApiReply no_such_url(const ApiRequest& request) {
-  return error_reply(not_found("there is no " + request.method + " " + request.path));
+// Whether the work of a route is a submit's: long.
+bool is_heavy(RouteId route) {
+  return route == RouteId::submit;
 }
 
 }  // namespace
-
-ApiReply error_reply(const Status& status) {
-  ApiReply reply;
-  reply.status = http_status_of(status.code());
-  reply.body = render_error(status);
-  if (reply.status == 429 || reply.status == 503) reply.retry_after_s = "1";
-  return reply;
-}
 
 Result<int64_t> query_number(const ApiRequest& request, const std::string& name, int64_t otherwise,
                              int64_t min, int64_t max) {
@@ -46,7 +35,8 @@ Api::Api(Parts parts)
     : parts_(parts),
       tenants_(parts.config.daemon),
       waiters_(parts.io),
-      models_(std::make_shared<const ModelTable>()) {}
+      models_(std::make_shared<const ModelTable>()),
+      work_(parts.blocking, parts.blocking_threads) {}
 
 Status Api::may_accept() const {
   if (stopping_) return unavailable("parkd is stopping");
@@ -58,63 +48,86 @@ void Api::stop_accepting() {
   waiters_.end_all();
 }
 
+ApiAdmission Api::admit(const ApiRequest& request) const {
+  const RouteMatch match = match_route(request.method, request.path);
+  ApiAdmission admission;
+  if (match.route == nullptr) {
+    const Status none = not_found("there is no " + request.method + " " + request.path);
+    admission.refusal = match.allow.empty() ? error_reply(none) : error_reply(405, none);
+    admission.refusal->allow = match.allow;
+    return admission;
+  }
+  const auto request_bytes_max = static_cast<size_t>(parts_.config.daemon.max_request_bytes);
+  const bool by_config = match.route->body_bytes_max >= request_bytes_max;
+  admission.body_bytes_max = by_config ? request_bytes_max : match.route->body_bytes_max;
+  admission.route = match.route->name();
+  if (by_config) admission.route += " (daemon.max_request_bytes)";
+  return admission;
+}
+
 void Api::handle(ApiRequest request, Reply reply) {
+  const RouteMatch match = match_route(request.method, request.path);
+  if (match.route == nullptr) return reply(*admit(request).refusal);
   const auto caller = tenants_.caller(request.peer_uid, request.tenant);
   if (!caller.ok()) return reply(error_reply(caller.status()));
-  route(request, *caller, std::move(reply));
+  const RouteId route = match.route->id;
+  if (route == RouteId::healthz) return reply({.body = R"({"status":"ok"})"});
+  const auto asked = std::make_shared<Asked>();
+  asked->part = std::string(match.part);
+  asked->request = std::move(request);
+  asked->caller = *caller;
+  asked->reply = std::move(reply);
+  asked->models = models_;
+  asked->may_accept = may_accept();
+  asked->stopping = stopping_;
+  asked->may_be_critical = caller->privileged || tenants_.may_be_critical(caller->tenant);
+  if (route == RouteId::readyz || route == RouteId::metrics) {
+    asked->notices = parts_.health.notices();
+  }
+  if (connections_ != nullptr) asked->connections = connections_->figures();
+  if (route == RouteId::read_mailbox) return read_mailbox(asked);
+  const auto task = [this, route, asked] { begin(route, asked); };
+  const uid_t uid = asked->request.peer_uid;
+  is_heavy(route) ? work_.heavy(uid, asked->reply, task) : work_.quick(uid, asked->reply, task);
 }
 
-void Api::route(const ApiRequest& request, const Caller& caller, Reply reply) {
-  const std::string& path = request.path;
-  const bool get = request.method == "GET";
-  if (path == "/v1/jobs" && request.method == "POST") return submit(request, caller, reply);
-  if (path == "/v1/jobs" && get) return list_jobs(request, caller, reply);
-  if (path == "/v1/jobs/requeue" && request.method == "POST") {
-    return requeue(request, caller, reply);
+void Api::begin(RouteId route, const AskedPtr& asked) {
+  switch (route) {
+    case RouteId::submit:
+      return submit(asked);
+    case RouteId::list_jobs:
+      return list_jobs(asked);
+    case RouteId::requeue:
+      return requeue(asked);
+    case RouteId::get_job:
+      return get_job(asked);
+    case RouteId::cancel_job:
+      return cancel_job(asked);
+    case RouteId::open_batch:
+      return open_batch(asked);
+    case RouteId::list_batches:
+      return list_batches(asked);
+    case RouteId::get_batch:
+      return get_batch(asked);
+    case RouteId::seal_batch:
+      return seal_batch(asked);
+    case RouteId::cancel_batch:
+      return cancel_batch(asked);
+    case RouteId::take:
+      return take_messages(asked);
+    case RouteId::models:
+      return models(asked);
+    case RouteId::pool:
+      return pool(asked);
+    case RouteId::readyz:
+      return ready(asked);
+    case RouteId::metrics:
+      return metrics(asked);
+    case RouteId::read_mailbox:
+    case RouteId::healthz:
+      break;  // answered on the control thread
   }
-  if (path == "/v1/batches" && get) return list_batches(request, caller, reply);
-  if (path == "/v1/batches" && request.method == "POST") return open_batch(request, caller, reply);
-  if (path.rfind(kBatches, 0) == 0) {
-    return route_batch(request, std::string_view(path).substr(kBatches.size()), caller, reply);
-  }
-  if (path.rfind(kJobs, 0) == 0) return route_job(request, caller, reply);
-  if (path.rfind(kMailbox, 0) == 0) return route_mailbox(request, caller, reply);
-  if (!get) return reply(no_such_url(request));
-  if (path == "/v1/models") return models(reply);
-  if (path == "/v1/pool") return pool(reply);
-  if (path == "/healthz") return reply({.body = R"({"status":"ok"})"});
-  if (path == "/readyz") return ready(reply);
-  if (path == "/metrics") return metrics(reply);
-  reply(no_such_url(request));
-}
-
-// /v1/jobs/ID and /v1/jobs/ID/cancel
-void Api::route_job(const ApiRequest& request, const Caller& caller, Reply reply) {
-  const std::string_view rest = std::string_view(request.path).substr(kJobs.size());
-  JobId id = 0;
-  const char* end = rest.data() + rest.size();
-  const auto [after, error] = std::from_chars(rest.data(), end, id);
-  const std::string_view verb(after, static_cast<size_t>(end - after));
-  if (error != std::errc()) {
-    return reply(error_reply(invalid_param("id", "a job's id is a whole number")));
-  }
-  if (verb.empty() && request.method == "GET") return get_job(id, caller, reply);
-  if (verb == "/cancel" && request.method == "POST") return cancel_job(id, caller, reply);
-  reply(no_such_url(request));
-}
-
-// /v1/mailbox/KEY and /v1/mailbox/KEY/take; a key may hold slashes.
-void Api::route_mailbox(const ApiRequest& request, const Caller& caller, Reply reply) {
-  constexpr std::string_view kTake = "/take";
-  std::string key = request.path.substr(kMailbox.size());
-  const bool ends_in_take =
-      key.size() > kTake.size() && key.compare(key.size() - kTake.size(), kTake.size(), kTake) == 0;
-  if (request.method == "POST" && ends_in_take) {
-    key.resize(key.size() - kTake.size());
-    return take_messages(request, key, caller, reply);
-  }
-  if (request.method == "GET" && !key.empty()) return read_mailbox(request, key, caller, reply);
-  reply(no_such_url(request));
+  PARKD_CHECK(false, "a route that the control thread answers came here");
 }
 
 }  // namespace parkd

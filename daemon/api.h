@@ -1,8 +1,8 @@
 // Api: what the daemon's URLs mean. README.md lists them.
 //
-// Lives on the control thread: handle() and everything private is called there. Work that may take
-// long (parsing, tokenising, pricing a submit) goes to the blocking pool; store completions come
-// back by being posted to the io_context.
+// admit() and handle() are called on the control thread, which only looks the route and the caller
+// up; the verbs run on the threads of ApiWork, with what they need of the control thread's state in
+// an Asked, and store completions go on there too (routes.h draws it).
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -10,11 +10,14 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "daemon/api_server.h"
+#include "daemon/api_work.h"
 #include "daemon/health_board.h"
 #include "daemon/mailbox_waiters.h"
 #include "daemon/model_table.h"
+#include "daemon/routes.h"
 #include "daemon/tenants.h"
 #include "lib/base/clock.h"
 #include "lib/config/config.h"
@@ -32,13 +35,21 @@ class Api {
     JobStore& store;
     Dispatcher& dispatcher;
     BlockingPool& blocking;
+    int blocking_threads;
     Clock& clock;
     HealthBoard& health;
-    std::string database;  // as /readyz names it; empty: none
+    const ByteBudget& bodies;  // what parsing is charged to
+    std::string database;      // as /readyz names it; empty: none
   };
   explicit Api(Parts parts);
 
+  // What a request may have as its body, or why it is refused without one.
+  ApiAdmission admit(const ApiRequest& request) const;
   void handle(ApiRequest request, ApiServer::Reply reply);
+  // Nothing is begun any more; what was begun ends. The store must still be there.
+  void stop() { work_.stop(); }
+  // For /metrics.
+  void set_connections(const Connections& connections) { connections_ = &connections; }
 
   // A model came to another state.
   void set_models(std::shared_ptr<const ModelTable> models) { models_ = std::move(models); }
@@ -54,47 +65,71 @@ class Api {
  private:
   using Reply = ApiServer::Reply;
 
-  void route(const ApiRequest& request, const Caller& caller, Reply reply);
-  void route_job(const ApiRequest& request, const Caller& caller, Reply reply);
-  void route_mailbox(const ApiRequest& request, const Caller& caller, Reply reply);
+  // A request and what the control thread knew when it came. Threads share it.
+  struct Asked {
+    ApiRequest request;
+    std::string part;  // of the path: an id, a key
+    Caller caller;
+    Reply reply;
+    std::shared_ptr<const ModelTable> models;
+    std::vector<HealthNotice> notices;
+    Status may_accept;  // not ok: why work is refused
+    bool stopping = false;
+    bool may_be_critical = false;
+    ConnectionFigures connections;
+  };
+  using AskedPtr = std::shared_ptr<const Asked>;
+  class MailboxRead;
 
   // ok, or unavailable with the reason: stopping, or a notice that refuses work.
   Status may_accept() const;
+  void begin(RouteId route, const AskedPtr& asked);
+  // A store's completion, carried on to a quick thread.
+  template <class T>
+  Completion<T> on_quick(const AskedPtr& asked, std::function<void(Result<T>)> then) {
+    return [this, asked, then = std::move(then)](Result<T> answer) {
+      ApiWork::guarded(asked->reply, [&] {
+        auto held = std::make_shared<Result<T>>(std::move(answer));
+        work_.quick(asked->request.peer_uid, asked->reply,
+                    [held, then] { then(std::move(*held)); });
+      })();
+    };
+  }
 
   // api_jobs.cc
-  void submit(const ApiRequest& request, const Caller& caller, Reply reply);
-  void get_job(JobId id, const Caller& caller, Reply reply);
-  void cancel_job(JobId id, const Caller& caller, Reply reply);
-  void list_jobs(const ApiRequest& request, const Caller& caller, Reply reply);
+  void submit(const AskedPtr& asked);
+  void get_job(const AskedPtr& asked);
+  void cancel_job(const AskedPtr& asked);
+  void list_jobs(const AskedPtr& asked);
 
   // api_batches.cc
-  void requeue(const ApiRequest& request, const Caller& caller, Reply reply);
-  void open_batch(const ApiRequest& request, const Caller& caller, Reply reply);
-  void list_batches(const ApiRequest& request, const Caller& caller, Reply reply);
-  void route_batch(const ApiRequest& request, std::string_view rest, const Caller& caller,
-                   Reply reply);
+  void requeue(const AskedPtr& asked);
+  void open_batch(const AskedPtr& asked);
+  void list_batches(const AskedPtr& asked);
+  void get_batch(const AskedPtr& asked);
+  void seal_batch(const AskedPtr& asked);
+  void cancel_batch(const AskedPtr& asked);
+  Completion<Batch> answer_batch(const AskedPtr& asked);
 
   // api_mailbox.cc
-  void read_mailbox(const ApiRequest& request, const std::string& key, const Caller& caller,
-                    Reply reply);
-  void take_messages(const ApiRequest& request, const std::string& key, const Caller& caller,
-                     Reply reply);
+  void read_mailbox(const AskedPtr& asked);  // control thread
+  void take_messages(const AskedPtr& asked);
+  void take_named(const AskedPtr& asked, std::vector<uint64_t> sequences);
 
   // api_status.cc
-  void models(Reply reply);
-  void pool(Reply reply);
-  void ready(Reply reply);
-  void metrics(Reply reply);
+  void models(const AskedPtr& asked);
+  void pool(const AskedPtr& asked);
+  void ready(const AskedPtr& asked);
+  void metrics(const AskedPtr& asked);
 
   Parts parts_;
   Tenants tenants_;
   MailboxWaiters waiters_;
   std::shared_ptr<const ModelTable> models_;
+  const Connections* connections_ = nullptr;
   bool stopping_ = false;
+  ApiWork work_;
 };
-
-// {"error": ...} of a Status, with the HTTP status that fits.
-ApiReply error_reply(const Status& status);
 
 // A whole number in the query: `otherwise` when absent. Errors: invalid, naming it and its range.
 Result<int64_t> query_number(const ApiRequest& request, const std::string& name, int64_t otherwise,

@@ -2,8 +2,8 @@
 #include <boost/json.hpp>
 
 #include "daemon/api.h"
-#include "daemon/on_control.h"
 #include "lib/base/text.h"
+#include "lib/job/json_memory.h"
 #include "lib/job/wire.h"
 #include "lib/store/batch_json.h"
 
@@ -14,15 +14,17 @@ namespace json = boost::json;
 
 constexpr int64_t kBatchesMax = 1000;  // of one answer
 constexpr int64_t kIdsMax = 10'000;    // of one requeue
+constexpr size_t kDepthMax = 32;       // of a request's JSON
 
-// The fields of a request, each asked for by name; what is left over is an error.
+// The fields of a request, each asked for by name; what is left over is an error. They are in
+// `memory`.
 class Fields {
  public:
-  static Result<Fields> parse(const std::string& body) {
-    json::error_code error;
-    const auto parsed = json::parse(body.empty() ? "{}" : body, error);
-    if (error || !parsed.is_object()) return invalid("the request must be a JSON object");
-    return Fields(parsed.get_object());
+  static Result<Fields> parse(const std::string& body, JsonMemory& memory) {
+    PARKD_ASSIGN_OR_RETURN(json::value parsed,
+                           read_json(body.empty() ? "{}" : body, kDepthMax, memory));
+    if (!parsed.is_object()) return invalid("the request must be a JSON object");
+    return Fields(std::move(parsed.get_object()));
   }
 
   std::string text(const char* key) {
@@ -45,7 +47,7 @@ class Fields {
     const std::string given = text(key);
     if (given.empty()) return std::nullopt;
     const auto time = parse_rfc3339(given);
-    if (!time) fail(key, "is \"" + given + "\", not a time as RFC 3339 has it");
+    if (!time) fail(key, "is \"" + shown_name(given) + "\", not a time as RFC 3339 has it");
     return time;
   }
   // JSON of an object; empty when left out.
@@ -78,19 +80,20 @@ class Fields {
   Status finish() const {
     if (!failure_.ok()) return failure_;
     for (const auto& field : left_) {
-      return invalid_param(std::string(field.key()), "unknown field " + std::string(field.key()));
+      const std::string name = shown_name({field.key().data(), field.key().size()});
+      return invalid_param(name, "unknown field " + name);
     }
     return {};
   }
 
  private:
-  explicit Fields(const json::object& fields) : left_(fields) {}
+  explicit Fields(json::object&& fields) : left_(std::move(fields)) {}
 
   // Null counts as left out.
   const json::value* take(const char* key) {
     const auto found = left_.find(key);
     if (found == left_.end()) return nullptr;
-    taken_.push_back(std::make_unique<json::value>(found->value()));
+    taken_.push_back(std::make_unique<json::value>(std::move(found->value())));
     left_.erase(found);
     return taken_.back()->is_null() ? nullptr : taken_.back().get();
   }
@@ -103,26 +106,25 @@ class Fields {
   Status failure_;
 };
 
-std::string any_or_own(const Caller& caller) {
-  return caller.privileged && !caller.named ? "" : caller.tenant;
-}
-
-// Answers with the batch, or why there is none. Any thread.
-Completion<Batch> answer_batch(ApiServer::Reply reply) {
-  return [reply = std::move(reply)](Result<Batch> batch) {
-    if (!batch.ok()) return reply(error_reply(batch.status()));
-    reply({.body = render_batch(*batch)});
-  };
-}
-
 }  // namespace
 
-void Api::requeue(const ApiRequest& request, const Caller& caller, Reply reply) {
-  if (const Status may = may_accept(); !may.ok()) return reply(error_reply(may));
-  auto fields = Fields::parse(request.body);
+// Answers with the batch, or why there is none.
+Completion<Batch> Api::answer_batch(const AskedPtr& asked) {
+  return on_quick<Batch>(asked, [asked](Result<Batch> batch) {
+    if (!batch.ok()) return asked->reply(error_reply(batch.status()));
+    asked->reply({.body = render_batch(*batch)});
+  });
+}
+
+void Api::requeue(const AskedPtr& asked) {
+  const Reply& reply = asked->reply;
+  if (!asked->may_accept.ok()) return reply(error_reply(asked->may_accept));
+  const std::string body = asked->request.body->take();
+  JsonMemory memory(body.size());
+  auto fields = Fields::parse(body, memory);
   if (!fields.ok()) return reply(error_reply(fields.status()));
   RequeueRequest requeue;
-  requeue.tenant = any_or_own(caller);
+  requeue.tenant = any_or_own(asked->caller);
   requeue.ids = fields->ids("ids");
   requeue.error_code = fields->text("failed_with");
   requeue.model = fields->text("model");
@@ -130,18 +132,23 @@ void Api::requeue(const ApiRequest& request, const Caller& caller, Reply reply) 
     requeue.limit = static_cast<int32_t>(*limit);
   }
   if (const Status status = fields->finish(); !status.ok()) return reply(error_reply(status));
-  parts_.store.requeue(std::move(requeue), [reply](Result<std::vector<RequeuedJob>> jobs) {
-    if (!jobs.ok()) return reply(error_reply(jobs.status()));
-    reply({.status = 202, .body = render_requeued(*jobs)});
-  });
+  parts_.store.requeue(
+      std::move(requeue),
+      on_quick<std::vector<RequeuedJob>>(asked, [asked](Result<std::vector<RequeuedJob>> jobs) {
+        if (!jobs.ok()) return asked->reply(error_reply(jobs.status()));
+        asked->reply({.status = 202, .body = render_requeued(*jobs)});
+      }));
 }
 
-void Api::open_batch(const ApiRequest& request, const Caller& caller, Reply reply) {
-  if (const Status may = may_accept(); !may.ok()) return reply(error_reply(may));
-  auto fields = Fields::parse(request.body);
+void Api::open_batch(const AskedPtr& asked) {
+  const Reply& reply = asked->reply;
+  if (!asked->may_accept.ok()) return reply(error_reply(asked->may_accept));
+  const std::string body = asked->request.body->take();
+  JsonMemory memory(body.size());
+  auto fields = Fields::parse(body, memory);
   if (!fields.ok()) return reply(error_reply(fields.status()));
   BatchSpec spec;
-  spec.tenant = caller.tenant;
+  spec.tenant = asked->caller.tenant;
   spec.name = fields->text("name");
   spec.metadata = fields->object("metadata");
   spec.idempotency_key = fields->text("idempotency_key");
@@ -150,51 +157,49 @@ void Api::open_batch(const ApiRequest& request, const Caller& caller, Reply repl
     spec.retention = std::chrono::seconds(*s);
   }
   if (const Status status = fields->finish(); !status.ok()) return reply(error_reply(status));
-  parts_.store.open_batch(std::move(spec), [reply](Result<OpenedBatch> opened) {
-    if (!opened.ok()) return reply(error_reply(opened.status()));
-    reply({.status = opened->existed ? 200 : 201, .body = render_batch(opened->batch)});
-  });
+  parts_.store.open_batch(
+      std::move(spec), on_quick<OpenedBatch>(asked, [asked](Result<OpenedBatch> opened) {
+        if (!opened.ok()) return asked->reply(error_reply(opened.status()));
+        asked->reply({.status = opened->existed ? 200 : 201, .body = render_batch(opened->batch)});
+      }));
 }
 
-void Api::list_batches(const ApiRequest& request, const Caller& caller, Reply reply) {
+void Api::list_batches(const AskedPtr& asked) {
+  const ApiRequest& request = asked->request;
+  const Caller& caller = asked->caller;
   BatchFilter filter;
   const auto limit = query_number(request, "limit", 100, 1, kBatchesMax);
-  if (!limit.ok()) return reply(error_reply(limit.status()));
+  if (!limit.ok()) return asked->reply(error_reply(limit.status()));
   filter.limit = static_cast<int32_t>(*limit);
   if (const auto after = request.query.find("after"); after != request.query.end()) {
     filter.after = after->second;
   }
   if (!caller.privileged || caller.named) filter.tenant = caller.tenant;
-  parts_.store.list_batches(std::move(filter), [reply](Result<std::vector<Batch>> batches) {
-    if (!batches.ok()) return reply(error_reply(batches.status()));
-    std::string out = "{\"batches\":[";
-    for (const Batch& batch : *batches) {
-      if (out.back() != '[') out += ',';
-      out += render_batch(batch);
-    }
-    out += "],\"next_after\":";
-    append_json_string(out, batches->empty() ? "" : batches->back().id);
-    reply({.body = out + "}"});
-  });
+  parts_.store.list_batches(
+      std::move(filter),
+      on_quick<std::vector<Batch>>(asked, [asked](Result<std::vector<Batch>> batches) {
+        if (!batches.ok()) return asked->reply(error_reply(batches.status()));
+        std::string out = "{\"batches\":[";
+        for (const Batch& batch : *batches) {
+          if (out.back() != '[') out += ',';
+          out += render_batch(batch);
+        }
+        out += "],\"next_after\":";
+        append_json_string(out, batches->empty() ? "" : batches->back().id);
+        asked->reply({.body = out + "}"});
+      }));
 }
 
-// /v1/batches/ID, /v1/batches/ID/seal, /v1/batches/ID/cancel
-void Api::route_batch(const ApiRequest& request, std::string_view rest, const Caller& caller,
-                      Reply reply) {
-  const size_t slash = rest.find('/');
-  const std::string id(rest.substr(0, slash));
-  const std::string_view verb = slash == rest.npos ? "" : rest.substr(slash);
-  const std::string tenant = any_or_own(caller);
-  if (verb.empty() && request.method == "GET") {
-    return parts_.store.get_batch(id, tenant, answer_batch(std::move(reply)));
-  }
-  if (verb == "/seal" && request.method == "POST") {
-    return parts_.store.seal_batch(id, tenant, answer_batch(std::move(reply)));
-  }
-  if (verb == "/cancel" && request.method == "POST") {
-    return parts_.store.cancel_batch(id, tenant, answer_batch(std::move(reply)));
-  }
-  reply(error_reply(not_found("there is no " + request.method + " " + request.path)));
+void Api::get_batch(const AskedPtr& asked) {
+  parts_.store.get_batch(asked->part, any_or_own(asked->caller), answer_batch(asked));
+}
+
+void Api::seal_batch(const AskedPtr& asked) {
+  parts_.store.seal_batch(asked->part, any_or_own(asked->caller), answer_batch(asked));
+}
+
+void Api::cancel_batch(const AskedPtr& asked) {
+  parts_.store.cancel_batch(asked->part, any_or_own(asked->caller), answer_batch(asked));
 }
 
 }  // namespace parkd

@@ -1,13 +1,14 @@
 // /v1/jobs: submit, get, list, cancel.
 #include <sys/statvfs.h>
 
-#include <boost/asio/post.hpp>
+#include <algorithm>
+#include <charconv>
 
 #include "daemon/api.h"
-#include "daemon/on_control.h"
 #include "lib/base/text.h"
 #include "lib/job/chat_request.h"
 #include "lib/job/completion_response.h"
+#include "lib/job/json_memory.h"
 #include "lib/job/wire.h"
 
 namespace parkd {
@@ -71,16 +72,40 @@ Status check_job(const SubmitCheck& check, JobSpec& spec) {
   return model.endpoint->admit(spec, check.now);
 }
 
-Result<ParsedSubmit> read_submit(const SubmitCheck& check, std::string_view body) {
+// What a request may take beside its body. What it could never have is its own fault; what others
+// have now, it may have later.
+std::function<Status(size_t)> charged_to(const std::shared_ptr<ByteBudget::Charge>& charge) {
+  return [charge](size_t bytes) -> Status {
+    if (charge->held_bytes() + bytes > charge->bytes_max()) {
+      return invalid("the request takes more than " + std::to_string(charge->bytes_max()) +
+                     " bytes of memory to read, which is all that one user may have: send it in "
+                     "pieces");
+    }
+    return charge->grow(bytes);
+  };
+}
+
+Result<ParsedSubmit> read_submit(const SubmitCheck& check, ReceivedBody& body) {
+  const std::shared_ptr<ByteBudget::Charge> charge = body.charge();
   SubmitLimits limits;
   limits.jobs_max = static_cast<size_t>(check.config.daemon.max_batch_jobs);
   limits.body_bytes_max = static_cast<size_t>(check.config.daemon.max_body_bytes);
-  PARKD_ASSIGN_OR_RETURN(ParsedSubmit parsed, parse_submit(body, limits));
+  limits.grow = charged_to(charge);
+  std::string text = body.take();
+  PARKD_ASSIGN_OR_RETURN(ParsedSubmit parsed, parse_submit(text, limits));
+  // The jobs stay, with about the bytes that came; then each body is read by itself.
+  const size_t kept_bytes = text.size() + parsed.jobs.size() * sizeof(JobSpec);
+  text = {};
+  charge->shrink_to(kept_bytes);
+  size_t body_bytes_max = 0;
+  for (const JobSpec& job : parsed.jobs) body_bytes_max = std::max(body_bytes_max, job.body.size());
+  PARKD_RETURN_IF_ERROR(limits.grow(json_memory_bytes_max(body_bytes_max)));
   for (size_t i = 0; i < parsed.jobs.size(); ++i) {
     if (Status status = check_job(check, parsed.jobs[i]); !status.ok()) {
       return in_job(std::move(status), i, parsed.many);
     }
   }
+  charge->shrink_to(kept_bytes);
   return parsed;
 }
 
@@ -124,33 +149,44 @@ std::string render_live(const Job& job, const DispatcherStats& stats) {
   return render_job(job, to_string(live->phase), units, live->waits_for);
 }
 
-}  // namespace
-
-void Api::submit(const ApiRequest& request, const Caller& caller, Reply reply) {
-  if (const Status may = may_accept(); !may.ok()) return reply(error_reply(may));
-  if (const Status disk = check_disk(parts_.config); !disk.ok()) return reply(error_reply(disk));
-  const SubmitCheck check{parts_.config, models_, caller,
-                          caller.privileged || tenants_.may_be_critical(caller.tenant),
-                          parts_.clock.now()};
-  const auto task = [this, check, reply, body = request.body] {
-    auto parsed = read_submit(check, body);
-    if (!parsed.ok()) return reply(error_reply(parsed.status()));
-    const bool many = parsed->many;
-    parts_.store.submit(std::move(parsed->jobs),
-                        [reply, many](Result<std::vector<SubmittedJob>> answer) {
-                          if (!answer.ok()) {
-                            return reply(error_reply(without_index(answer.status(), many)));
-                          }
-                          reply({.status = 202, .body = render_submitted(*answer, many)});
-                        });
-  };
-  if (!parts_.blocking.run(task)) reply(error_reply(unavailable("parkd is stopping")));
+Result<JobId> job_id(std::string_view text) {
+  JobId id = 0;
+  const char* end = text.data() + text.size();
+  const auto [after, error] = std::from_chars(text.data(), end, id);
+  if (error != std::errc() || after != end) {
+    return invalid_param("id", "a job's id is a whole number");
+  }
+  return id;
 }
 
-void Api::get_job(JobId id, const Caller& caller, Reply reply) {
-  const std::string tenant = caller.privileged && !caller.named ? "" : caller.tenant;
-  parts_.store.get(id, tenant,
-                   on_control<JobRecord>(parts_.io, [this, id, reply](Result<JobRecord> record) {
+}  // namespace
+
+void Api::submit(const AskedPtr& asked) {
+  const Reply& reply = asked->reply;
+  if (!asked->may_accept.ok()) return reply(error_reply(asked->may_accept));
+  if (const Status disk = check_disk(parts_.config); !disk.ok()) return reply(error_reply(disk));
+  const SubmitCheck check{parts_.config, asked->models, asked->caller, asked->may_be_critical,
+                          parts_.clock.now()};
+  auto parsed = read_submit(check, *asked->request.body);
+  if (!parsed.ok()) return reply(error_reply(parsed.status()));
+  const bool many = parsed->many;
+  parts_.store.submit(
+      std::move(parsed->jobs),
+      on_quick<std::vector<SubmittedJob>>(
+          asked, [asked, many](Result<std::vector<SubmittedJob>> answer) {
+            if (!answer.ok()) {
+              return asked->reply(error_reply(without_index(answer.status(), many)));
+            }
+            asked->reply({.status = 202, .body = render_submitted(*answer, many)});
+          }));
+}
+
+void Api::get_job(const AskedPtr& asked) {
+  const auto id = job_id(asked->part);
+  if (!id.ok()) return asked->reply(error_reply(id.status()));
+  parts_.store.get(*id, any_or_own(asked->caller),
+                   on_quick<JobRecord>(asked, [this, id = *id, asked](Result<JobRecord> record) {
+                     const Reply& reply = asked->reply;
                      if (!record.ok()) return reply(error_reply(record.status()));
                      if (const auto* job = std::get_if<Job>(&*record)) {
                        return reply({.body = render_live(*job, *parts_.dispatcher.stats())});
@@ -165,10 +201,13 @@ void Api::get_job(JobId id, const Caller& caller, Reply reply) {
                    }));
 }
 
-void Api::cancel_job(JobId id, const Caller& caller, Reply reply) {
-  const std::string tenant = caller.privileged && !caller.named ? "" : caller.tenant;
+void Api::cancel_job(const AskedPtr& asked) {
+  const auto id = job_id(asked->part);
+  if (!id.ok()) return asked->reply(error_reply(id.status()));
   parts_.store.cancel(
-      id, tenant, on_control<CancelAnswer>(parts_.io, [id, reply](Result<CancelAnswer> answer) {
+      *id, any_or_own(asked->caller),
+      on_quick<CancelAnswer>(asked, [id = *id, asked](Result<CancelAnswer> answer) {
+        const Reply& reply = asked->reply;
         if (!answer.ok()) return reply(error_reply(answer.status()));
         const auto say = [&](const char* word) {
           reply({.body = "{\"id\":" + std::to_string(id) + ",\"cancel\":\"" + word + "\"}"});
@@ -186,7 +225,10 @@ void Api::cancel_job(JobId id, const Caller& caller, Reply reply) {
       }));
 }
 
-void Api::list_jobs(const ApiRequest& request, const Caller& caller, Reply reply) {
+void Api::list_jobs(const AskedPtr& asked) {
+  const ApiRequest& request = asked->request;
+  const Caller& caller = asked->caller;
+  const Reply& reply = asked->reply;
   ListFilter filter;
   const auto limit = query_number(request, "limit", 100, 1, 1000);
   if (!limit.ok()) return reply(error_reply(limit.status()));
@@ -208,8 +250,8 @@ void Api::list_jobs(const ApiRequest& request, const Caller& caller, Reply reply
     }
   }
   parts_.store.list(
-      filter, on_control<std::vector<Job>>(parts_.io, [this, reply](Result<std::vector<Job>> jobs) {
-        if (!jobs.ok()) return reply(error_reply(jobs.status()));
+      filter, on_quick<std::vector<Job>>(asked, [this, asked](Result<std::vector<Job>> jobs) {
+        if (!jobs.ok()) return asked->reply(error_reply(jobs.status()));
         const auto stats = parts_.dispatcher.stats();
         std::string out = "{\"jobs\":[";
         for (const Job& job : *jobs) {
@@ -217,7 +259,7 @@ void Api::list_jobs(const ApiRequest& request, const Caller& caller, Reply reply
           out += render_live(job, *stats);
         }
         out += "],\"next_after\":" + std::to_string(jobs->empty() ? 0 : jobs->back().id) + "}";
-        reply({.body = std::move(out)});
+        asked->reply({.body = std::move(out)});
       }));
 }
 

@@ -1,9 +1,11 @@
 // /v1/mailbox/KEY: read with a cursor, wait for the next message, take.
+#include <boost/asio/post.hpp>
 #include <boost/json.hpp>
+#include <memory>
 
 #include "daemon/api.h"
-#include "daemon/on_control.h"
 #include "lib/base/text.h"
+#include "lib/job/json_memory.h"
 #include "lib/job/wire.h"
 
 namespace parkd {
@@ -11,75 +13,21 @@ namespace {
 
 constexpr int64_t kMessagesMax = 1000;  // of one answer
 constexpr int64_t kWaitMax_s = 60;
+constexpr size_t kPageBytesMax = 32 << 20;  // of the messages of one answer
+constexpr size_t kDepthMax = 8;             // of a request's JSON
 
-// One reader of one key: reads, and where nothing is there and it may wait, reads again at each
-// wake-up. Answers exactly once. Control thread.
-class MailboxRead : public std::enable_shared_from_this<MailboxRead> {
- public:
-  MailboxRead(boost::asio::io_context& io, JobStore& store, MailboxWaiters& waiters,
-              FetchRequest request, ApiServer::Reply reply)
-      : io_(io),
-        store_(store),
-        waiters_(waiters),
-        request_(std::move(request)),
-        reply_(std::move(reply)) {}
-
-  void start(std::chrono::seconds wait) {
-    if (wait.count() > 0) {
-      waiter_ = waiters_.add(
-          request_.tenant, request_.mailbox_key, wait,
-          [self = shared_from_this()](MailboxWaiters::Call call) { self->on_call(call); });
-    }
-    read();
+// Cuts a page to what one answer may hold, but for one message at least. Whether it cut.
+bool shorten(std::vector<Message>& messages) {
+  size_t bytes = 0;
+  size_t n = 0;
+  for (; n < messages.size(); ++n) {
+    bytes += messages[n].ending.body.size() + messages[n].metadata.size();
+    if (n > 0 && bytes > kPageBytesMax) break;
   }
-
- private:
-  void read() {
-    reading_ = true;
-    read_again_ = false;
-    store_.fetch(request_, on_control<FetchAnswer>(
-                               io_, [self = shared_from_this()](Result<FetchAnswer> page) {
-                                 self->on_page(std::move(page));
-                               }));
-  }
-
-  void on_call(MailboxWaiters::Call call) {
-    if (call == MailboxWaiters::Call::give_up) may_wait_ = false;
-    if (answered_) return;
-    if (reading_) {
-      read_again_ = true;
-    } else {
-      read();
-    }
-  }
-
-  void on_page(Result<FetchAnswer> page) {
-    reading_ = false;
-    if (answered_) return;
-    if (!page.ok()) return answer(error_reply(page.status()));
-    const bool wait = waiter_ != nullptr && may_wait_ && page->messages.empty();
-    if (!wait) return answer({.body = render_page(page->messages, page->next_sequence)});
-    if (read_again_) read();
-  }
-
-  void answer(ApiReply reply) {
-    answered_ = true;
-    if (waiter_ != nullptr) waiters_.remove(waiter_);
-    waiter_.reset();
-    reply_(std::move(reply));
-  }
-
-  boost::asio::io_context& io_;
-  JobStore& store_;
-  MailboxWaiters& waiters_;
-  const FetchRequest request_;
-  const ApiServer::Reply reply_;
-  MailboxWaiters::Handle waiter_;
-  bool reading_ = false;
-  bool read_again_ = false;
-  bool may_wait_ = true;
-  bool answered_ = false;
-};
+  const bool cut = n < messages.size();
+  messages.resize(n);
+  return cut;
+}
 
 struct Take {
   int32_t limit = 0;                // the oldest so many, when no message is named
@@ -88,9 +36,10 @@ struct Take {
 
 Result<Take> parse_take(const std::string& body) {
   Take take;
-  boost::json::error_code error;
-  const auto parsed = boost::json::parse(body.empty() ? "{}" : body, error);
-  if (error || !parsed.is_object()) return invalid("the request must be a JSON object");
+  JsonMemory memory(body.size());
+  PARKD_ASSIGN_OR_RETURN(const boost::json::value parsed,
+                         read_json(body.empty() ? "{}" : body, kDepthMax, memory));
+  if (!parsed.is_object()) return invalid("the request must be a JSON object");
   take.limit = 100;
   for (const auto& field : parsed.get_object()) {
     if (field.key() == "limit" && field.value().is_int64()) {
@@ -113,7 +62,7 @@ Result<Take> parse_take(const std::string& body) {
                                             std::to_string(kMessagesMax));
       }
     } else {
-      return invalid_param(std::string(field.key()),
+      return invalid_param(shown_name({field.key().data(), field.key().size()}),
                            "take has limit (a number) or cursors (a list)");
     }
   }
@@ -122,11 +71,96 @@ Result<Take> parse_take(const std::string& body) {
 
 }  // namespace
 
-void Api::read_mailbox(const ApiRequest& request, const std::string& key, const Caller& caller,
-                       Reply reply) {
+// One reader of one key: reads, and where nothing is there and it may wait, reads again at each
+// wake-up. Answers exactly once, or not at all when its client has gone. Control thread; the store
+// is called, and pages are rendered, on quick threads.
+class Api::MailboxRead : public std::enable_shared_from_this<Api::MailboxRead> {
+ public:
+  MailboxRead(Api& api, AskedPtr asked, FetchRequest request)
+      : api_(api), asked_(std::move(asked)), request_(std::move(request)) {}
+
+  void start(std::chrono::seconds wait) {
+    if (wait.count() > 0) {
+      waiter_ = api_.waiters_.add(
+          request_.tenant, request_.mailbox_key, wait,
+          [self = shared_from_this()](MailboxWaiters::Call call) { self->on_call(call); });
+      asked_->request.peer->when_gone([weak = weak_from_this()] {
+        if (const auto self = weak.lock()) self->end();
+      });
+    }
+    read();
+  }
+
+ private:
+  using Page = std::shared_ptr<Result<FetchAnswer>>;  // moved between threads, never copied
+
+  void read() {
+    reading_ = true;
+    read_again_ = false;
+    quick([self = shared_from_this(), asked = asked_] {
+      self->api_.parts_.store.fetch(self->request_, [self, asked](Result<FetchAnswer> page) {
+        ApiWork::guarded(asked->reply, [&] {
+          const auto held = std::make_shared<Result<FetchAnswer>>(std::move(page));
+          boost::asio::post(self->api_.parts_.io, [self, held] { self->on_page(held); });
+        })();
+      });
+    });
+  }
+
+  void on_call(MailboxWaiters::Call call) {
+    if (call == MailboxWaiters::Call::give_up) may_wait_ = false;
+    if (asked_ == nullptr) return;
+    if (reading_) {
+      read_again_ = true;
+    } else {
+      read();
+    }
+  }
+
+  void on_page(const Page& page) {
+    reading_ = false;
+    if (asked_ == nullptr) return;
+    const bool wait = page->ok() && waiter_ != nullptr && may_wait_ && (*page)->messages.empty();
+    if (wait) {
+      if (read_again_) read();
+      return;
+    }
+    quick([page, asked = asked_] { answer_page(*asked, *page); });
+    end();
+  }
+
+  static void answer_page(const Asked& asked, Result<FetchAnswer>& page) {
+    if (!page.ok()) return asked.reply(error_reply(page.status()));
+    if (shorten(page->messages)) page->next_sequence = page->messages.back().sequence;
+    asked.reply({.body = render_page(page->messages, page->next_sequence)});
+  }
+
+  void quick(std::function<void()> task) {
+    api_.work_.quick(asked_->request.peer_uid, asked_->reply, std::move(task));
+  }
+
+  // Lets go of the request: whoever answers it has a part of it.
+  void end() {
+    if (waiter_ != nullptr) api_.waiters_.remove(waiter_);
+    waiter_.reset();
+    asked_.reset();
+  }
+
+  Api& api_;
+  AskedPtr asked_;  // null once it ended
+  const FetchRequest request_;
+  MailboxWaiters::Handle waiter_;
+  bool reading_ = false;
+  bool read_again_ = false;
+  bool may_wait_ = true;
+};
+
+void Api::read_mailbox(const AskedPtr& asked) {
+  const ApiRequest& request = asked->request;
+  const Reply& reply = asked->reply;
   FetchRequest fetch;
-  fetch.tenant = caller.tenant;
-  fetch.mailbox_key = key;
+  fetch.tenant = asked->caller.tenant;
+  fetch.mailbox_key = asked->part;
   const auto limit = query_number(request, "limit", 100, 1, kMessagesMax);
   if (!limit.ok()) return reply(error_reply(limit.status()));
   fetch.limit = static_cast<int32_t>(*limit);
@@ -135,39 +169,37 @@ void Api::read_mailbox(const ApiRequest& request, const std::string& key, const 
   if (const auto cursor = request.query.find("cursor"); cursor != request.query.end()) {
     const auto sequence = parse_cursor(cursor->second);
     if (!sequence) {
-      return reply(error_reply(
-          invalid_param("cursor", "cursor is \"" + cursor->second + "\", which no answer gave")));
+      return reply(error_reply(invalid_param(
+          "cursor", "cursor is \"" + shown_name(cursor->second) + "\", which no answer gave")));
     }
     fetch.after_sequence = *sequence;
   }
-  const std::chrono::seconds wait(stopping_ ? 0 : *wait_s);
-  std::make_shared<MailboxRead>(parts_.io, parts_.store, waiters_, std::move(fetch),
-                                std::move(reply))
-      ->start(wait);
+  const std::chrono::seconds wait(asked->stopping ? 0 : *wait_s);
+  std::make_shared<MailboxRead>(*this, asked, std::move(fetch))->start(wait);
 }
 
-void Api::take_messages(const ApiRequest& request, const std::string& key, const Caller& caller,
-                        Reply reply) {
-  auto take = parse_take(request.body);
-  if (!take.ok()) return reply(error_reply(take.status()));
-  const auto take_named = [this, tenant = caller.tenant, key,
-                           reply](std::vector<uint64_t> sequences) {
-    parts_.store.take(tenant, key, std::move(sequences),
-                      [reply](Result<std::vector<Message>> taken) {
-                        if (!taken.ok()) return reply(error_reply(taken.status()));
-                        reply({.body = render_messages(*taken)});
-                      });
-  };
-  if (!take->sequences.empty()) return take_named(std::move(take->sequences));
-  const FetchRequest oldest{caller.tenant, key, 0, take->limit};
-  parts_.store.fetch(
-      oldest, on_control<FetchAnswer>(parts_.io, [take_named, reply](Result<FetchAnswer> page) {
-        if (!page.ok()) return reply(error_reply(page.status()));
-        std::vector<uint64_t> sequences;
-        for (const Message& message : page->messages) {
-          sequences.push_back(message.sequence);
-        }
-        take_named(std::move(sequences));
+void Api::take_messages(const AskedPtr& asked) {
+  auto take = parse_take(asked->request.body->take());
+  if (!take.ok()) return asked->reply(error_reply(take.status()));
+  if (!take->sequences.empty()) return take_named(asked, std::move(take->sequences));
+  const FetchRequest oldest{asked->caller.tenant, asked->part, 0, take->limit};
+  parts_.store.fetch(oldest, on_quick<FetchAnswer>(asked, [this, asked](Result<FetchAnswer> page) {
+                       if (!page.ok()) return asked->reply(error_reply(page.status()));
+                       shorten(page->messages);
+                       std::vector<uint64_t> sequences;
+                       for (const Message& message : page->messages) {
+                         sequences.push_back(message.sequence);
+                       }
+                       take_named(asked, std::move(sequences));
+                     }));
+}
+
+void Api::take_named(const AskedPtr& asked, std::vector<uint64_t> sequences) {
+  parts_.store.take(
+      asked->caller.tenant, asked->part, std::move(sequences),
+      on_quick<std::vector<Message>>(asked, [asked](Result<std::vector<Message>> taken) {
+        if (!taken.ok()) return asked->reply(error_reply(taken.status()));
+        asked->reply({.body = render_messages(*taken)});
       }));
 }
 

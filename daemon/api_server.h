@@ -3,50 +3,80 @@
 //
 // Lives on the control thread's io_context and never blocks it. One request at a time a connection
 // (a pipelined one waits in the socket). The handler is called on the control thread; its Reply may
-// be called once, from any thread, now or later. Bounds: connections, header, body, idle time.
+// be called once, from any thread, now or later; further calls do nothing. Bounds: connections,
+// header, body, idle time.
 #pragma once
 
 #include <sys/types.h>
 
 #include <boost/asio/io_context.hpp>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 
+#include "daemon/api_reply.h"
+#include "daemon/byte_budget.h"
+#include "daemon/connections.h"
+#include "daemon/received_body.h"
 #include "lib/base/status.h"
 
 namespace parkd {
 
-struct ApiRequest {
-  std::string method;                        // "GET"
-  std::string path;                          // decoded, without the query
-  std::map<std::string, std::string> query;  // decoded; the last of equal names
-  std::string body;
-  std::string tenant;  // X-Parkd-Tenant; empty when absent
-  uid_t peer_uid = 0;  // from the kernel (SO_PEERCRED)
+// Whether the client of a request that is being answered is still there. Control thread.
+class PeerWatch {
+ public:
+  // Calls `then` once if the client goes away before its answer is written.
+  void when_gone(std::function<void()> then) { then_ = std::move(then); }
+  void gone() {
+    if (then_) std::exchange(then_, nullptr)();
+  }
+
+ private:
+  std::function<void()> then_;
 };
 
-struct ApiReply {
-  int status = 200;
-  std::string body;
-  std::string content_type = "application/json";
-  std::string retry_after_s{};  // header Retry-After; empty: none
+struct ApiRequest {
+  std::string method;                        // "GET"; of a HEAD too
+  std::string path;                          // decoded, without the query
+  std::map<std::string, std::string> query;  // decoded; the last of equal names
+  std::shared_ptr<ReceivedBody> body;        // never null
+  std::string tenant;                        // X-Parkd-Tenant; empty when absent
+  uid_t peer_uid = 0;                        // from the kernel (SO_PEERCRED)
+  std::shared_ptr<PeerWatch> peer;           // never null in a handler
+};
+
+// What is decided about a request before its body is read.
+struct ApiAdmission {
+  std::optional<ApiReply> refusal;  // instead of reading on
+  size_t body_bytes_max = 0;
+  std::string route;  // for people: "POST /v1/jobs"
 };
 
 class ApiServer {
  public:
   using Reply = std::function<void(ApiReply)>;
   using Handler = std::function<void(ApiRequest, Reply)>;
+  using Admit = std::function<ApiAdmission(const ApiRequest&)>;  // the request has no body yet
 
   struct Options {
     std::string socket_path;
     uint32_t socket_mode = 0660;
-    size_t request_bytes_max = 0;  // of a body
     int connections_max = 1024;
+    std::chrono::milliseconds idle_max{75'000};    // between requests
+    std::chrono::milliseconds header_max{10'000};  // from a request's first byte
+    std::chrono::milliseconds body_max{60'000};
+    std::chrono::milliseconds write_max{60'000};
   };
 
-  ApiServer(boost::asio::io_context& io, Options options, Handler handler);
+  // `bodies` is charged with bodies for as long as a handler keeps them, `answers` with what GETs
+  // are answered until their clients have read it.
+  ApiServer(boost::asio::io_context& io, Options options, ByteBudget& bodies, ByteBudget& answers,
+            Admit admit, Handler handler);
   ~ApiServer();
   ApiServer(const ApiServer&) = delete;
   ApiServer& operator=(const ApiServer&) = delete;
@@ -60,6 +90,7 @@ class ApiServer {
 
   // Requests whose answer is not written yet.
   int unanswered() const;
+  const Connections& connections() const;
 
   class State;  // shared with the sessions that are still answering
 

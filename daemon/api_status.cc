@@ -4,7 +4,6 @@
 
 #include "daemon/api.h"
 #include "daemon/metrics.h"
-#include "daemon/on_control.h"
 #include "lib/base/text.h"
 
 namespace parkd {
@@ -83,8 +82,8 @@ std::string render_notice(const HealthNotice& notice) {
 }
 
 // The daemon's own, then the store's.
-std::vector<HealthNotice> all_notices(const HealthBoard& health, const Result<StoreStats>& stats) {
-  std::vector<HealthNotice> all = health.notices();
+std::vector<HealthNotice> all_notices(std::vector<HealthNotice> all,
+                                      const Result<StoreStats>& stats) {
   if (stats.ok()) all.insert(all.end(), stats->notices.begin(), stats->notices.end());
   return all;
 }
@@ -101,33 +100,33 @@ std::string render_list(const Map& entries, Render&& render) {
 
 }  // namespace
 
-void Api::models(Reply reply) {
+void Api::models(const AskedPtr& asked) {
   const std::string list = render_list(
-      *models_, [](const auto& entry) { return render_model(entry.first, entry.second); });
-  reply({.body = "{\"object\":\"list\",\"data\":" + list + "}"});
+      *asked->models, [](const auto& entry) { return render_model(entry.first, entry.second); });
+  asked->reply({.body = "{\"object\":\"list\",\"data\":" + list + "}"});
 }
 
-void Api::pool(Reply reply) {
+void Api::pool(const AskedPtr& asked) {
   const auto stats = parts_.dispatcher.stats();
   std::string out = "{";
   flag(out, "draining", stats->draining);
   flag(out, "store_trouble", stats->store_trouble);
   field(out, "unstored_endings", stats->unstored_endings);
   out += ",\"models\":" + render_list(stats->models, render_pool);
-  reply({.body = out + "}"});
+  asked->reply({.body = out + "}"});
 }
 
 // Ready means that jobs are accepted and kept; models may still be coming, and the answer says so.
-void Api::ready(Reply reply) {
-  parts_.store.stats(on_control<StoreStats>(parts_.io, [this, reply](Result<StoreStats> stats) {
+void Api::ready(const AskedPtr& asked) {
+  parts_.store.stats(on_quick<StoreStats>(asked, [this, asked](Result<StoreStats> stats) {
     const bool store_healthy = stats.ok() && stats->healthy;
-    const std::vector<HealthNotice> notices = all_notices(parts_.health, stats);
+    const std::vector<HealthNotice> notices = all_notices(asked->notices, stats);
     const bool blocked = std::any_of(notices.begin(), notices.end(),
                                      [](const HealthNotice& notice) { return notice.not_ready; });
-    const bool accepting = store_healthy && !stopping_ && !blocked;
+    const bool accepting = store_healthy && !asked->stopping && !blocked;
     std::string out = "{";
     flag(out, "ready", accepting);
-    flag(out, "stopping", stopping_);
+    flag(out, "stopping", asked->stopping);
     flag(out, "store_healthy", store_healthy);
     if (!parts_.database.empty()) field(out, "database", parts_.database);
     if (!stats.ok()) {
@@ -141,19 +140,21 @@ void Api::ready(Reply reply) {
       field(out, "undelivered_messages", stats->undelivered_messages);
     }
     if (!notices.empty()) out += ",\"notices\":" + render_list(notices, render_notice);
-    out += ",\"models\":" + render_list(*models_, [](const auto& entry) {
+    out += ",\"models\":" + render_list(*asked->models, [](const auto& entry) {
              return render_model(entry.first, entry.second);
            });
-    reply({.status = accepting ? 200 : 503, .body = out + "}"});
+    asked->reply({.status = accepting ? 200 : 503, .body = out + "}"});
   }));
 }
 
-void Api::metrics(Reply reply) {
-  parts_.store.stats(on_control<StoreStats>(parts_.io, [this, reply](Result<StoreStats> stats) {
-    if (!stats.ok()) return reply(error_reply(stats.status()));
-    reply({.body = render_metrics(*stats, *parts_.dispatcher.stats(), *models_,
-                                  all_notices(parts_.health, stats), parts_.clock.now()),
-           .content_type = "text/plain; version=0.0.4"});
+void Api::metrics(const AskedPtr& asked) {
+  parts_.store.stats(on_quick<StoreStats>(asked, [this, asked](Result<StoreStats> stats) {
+    if (!stats.ok()) return asked->reply(error_reply(stats.status()));
+    asked->reply(
+        {.body = render_metrics(*stats, *parts_.dispatcher.stats(), *asked->models,
+                                all_notices(asked->notices, stats),
+                                {parts_.bodies.figures(), asked->connections}, parts_.clock.now()),
+         .content_type = "text/plain; version=0.0.4"});
   }));
 }
 

@@ -5,6 +5,7 @@
 
 #include <boost/asio/post.hpp>
 #include <filesystem>
+#include <new>
 #include <utility>
 
 #include "daemon/live_status.h"
@@ -20,6 +21,10 @@ constexpr auto kPurgeEvery = std::chrono::milliseconds(2000);
 constexpr auto kRegisterRetryEvery = std::chrono::milliseconds(1000);  // the database is away
 constexpr auto kFilesLookEvery = std::chrono::milliseconds(10'000);    // other files are registered
 constexpr auto kDrainLookEvery = std::chrono::milliseconds(20);
+// What peers' requests, and what is read out of them, may hold at a time; and what they are
+// answered until they have read it. parkd.service does the sum.
+constexpr size_t kParseBytesMax = 512u << 20;
+constexpr size_t kAnswerBytesMax = 512u << 20;
 constexpr auto kStopNowPatience = std::chrono::seconds(2);  // after a second signal; for answers
 constexpr auto kDispatcherSilenceMax = std::chrono::seconds(20);  // it polls every second
 
@@ -47,7 +52,7 @@ ApiServer::Options server_options(const Config& config) {
   ApiServer::Options options;
   options.socket_path = config.daemon.socket;
   options.socket_mode = config.daemon.socket_mode;
-  options.request_bytes_max = static_cast<size_t>(config.daemon.max_request_bytes);
+  options.connections_max = connections_possible(config.daemon.connections_max);
   return options;
 }
 
@@ -74,7 +79,11 @@ Result<std::unique_ptr<Daemon>> Daemon::start(Config config) {
 }
 
 Daemon::Daemon(Config config, InstanceLock lock)
-    : config_(std::move(config)), lock_(std::move(lock)), signals_(io_, SIGTERM, SIGINT, SIGUSR1) {}
+    : config_(std::move(config)),
+      lock_(std::move(lock)),
+      bodies_("requests that are being read", kParseBytesMax),
+      answers_("answers that nobody has read yet", kAnswerBytesMax),
+      signals_(io_, SIGTERM, SIGINT, SIGUSR1) {}
 
 // Before there is a dispatcher nothing is claimed: nothing to show, nothing to lose.
 SharedStoreCallbacks Daemon::callbacks() {
@@ -104,13 +113,17 @@ Status Daemon::wire() {
   dispatcher_ = std::make_unique<Dispatcher>(std::move(options), *store_, clock_, run_blocking);
   deaths_->report_to(*dispatcher_, run_blocking);
   told_ = dispatcher_.get();
-  api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *dispatcher_, *blocking_, clock_,
-                                          health_, database_name(config_)});
+  api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *dispatcher_, *blocking_,
+                                          blocking_threads(), clock_, health_, bodies_,
+                                          database_name(config_)});
   observe_store();
-  server_ = std::make_unique<ApiServer>(io_, server_options(config_),
-                                        [this](ApiRequest request, ApiServer::Reply reply) {
-                                          api_->handle(std::move(request), std::move(reply));
-                                        });
+  server_ = std::make_unique<ApiServer>(
+      io_, server_options(config_), bodies_, answers_,
+      [this](const ApiRequest& request) { return api_->admit(request); },
+      [this](ApiRequest request, ApiServer::Reply reply) {
+        api_->handle(std::move(request), std::move(reply));
+      });
+  api_->set_connections(server_->connections());
   return server_->listen();
 }
 
@@ -245,9 +258,22 @@ Daemon::End Daemon::run() {
                               {"store", to_string(config_.queue.backend)},
                               {"database", database_name(config_)}});
   sd_notify("READY=1\nSTATUS=accepting jobs");
-  io_.run();
+  serve();
   shut_down();
   return end_;
+}
+
+// Connections and requests answer for their own lack of memory; what else runs out of it here is
+// done without.
+void Daemon::serve() {
+  for (;;) {
+    try {
+      io_.run();
+      return;
+    } catch (const std::bad_alloc&) {
+      log_error("daemon.out_of_memory", {{"thread", "control"}});
+    }
+  }
 }
 
 void Daemon::wait_for_signal() {
@@ -315,6 +341,7 @@ void Daemon::shut_down() {
   dispatcher_thread_.join();
   for (auto& [name, engine] : engines_) engine->stop();
   blocking_->stop();
+  api_->stop();
   store_->stop();
   engines_.clear();
   dispatcher_.reset();

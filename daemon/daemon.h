@@ -17,6 +17,7 @@
 
 #include "daemon/api.h"
 #include "daemon/api_server.h"
+#include "daemon/byte_budget.h"
 #include "daemon/death_watch.h"
 #include "daemon/health_board.h"
 #include "daemon/model_loader.h"
@@ -59,6 +60,7 @@ class Daemon {
   void model_registered(const std::string& name, const ModelPort& port);
   void not_registered(const ModelRegistration& model, const Result<ModelRegistered>& answer);
 
+  void serve();
   void wait_for_signal();
   void on_signal(int signal);
   void dump_state() const;
@@ -78,6 +80,8 @@ class Daemon {
   InstanceLock lock_;
   std::unique_ptr<DeathWatch> deaths_;
   SystemClock clock_;
+  ByteBudget bodies_;   // of requests; outlives io_, where the last of them may wait
+  ByteBudget answers_;  // likewise
   boost::asio::io_context io_;
   std::atomic<Dispatcher*> told_{nullptr};  // dispatcher_, for the store's threads
   std::unique_ptr<JobStore> store_;

@@ -181,11 +181,28 @@ void add_devices(Page& page, const ModelTable& models) {
   }
 }
 
+void add_api(Page& page, const ApiFigures& api) {
+  page.gauge("parkd_parse_bytes", "Bytes of requests that are being read, and of what is read", {},
+             static_cast<double>(api.bodies.used_bytes));
+  page.gauge("parkd_parse_bytes_peak", "The most of parkd_parse_bytes since the start", {},
+             static_cast<double>(api.bodies.peak_bytes));
+  page.gauge("parkd_parse_bytes_limit", "What parkd_parse_bytes may be; above it requests get 503",
+             {}, static_cast<double>(api.bodies.total_bytes));
+  page.counter("parkd_parse_refused_total", "Requests refused because parkd_parse_bytes was spent",
+               {}, static_cast<double>(api.bodies.refused));
+  page.gauge("parkd_connections", "Connections of the API", {},
+             static_cast<double>(api.connections.open));
+  page.gauge("parkd_connections_limit", "daemon.connections_max, or what open files allow", {},
+             static_cast<double>(api.connections.max));
+  page.counter("parkd_connections_refused_total", "Connections refused with 503", {},
+               static_cast<double>(api.connections.refused));
+}
+
 }  // namespace
 
 std::string render_metrics(const StoreStats& store, const DispatcherStats& dispatcher,
                            const ModelTable& models, const std::vector<HealthNotice>& notices,
-                           WallTime now) {
+                           const ApiFigures& api, WallTime now) {
   Page page;
   page.gauge("parkd_build_info", "1; the version is a label", {{"version", PARKD_VERSION}}, 1);
   add_queue(page, store, now);
@@ -193,6 +210,7 @@ std::string render_metrics(const StoreStats& store, const DispatcherStats& dispa
   add_pool(page, dispatcher);
   add_outcomes(page, dispatcher);
   add_devices(page, models);
+  add_api(page, api);
   page.gauge("parkd_unstored_endings", "Finished jobs whose result the store has not taken yet", {},
              static_cast<double>(dispatcher.unstored_endings));
   for (const HealthNotice& notice : notices) {

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "daemon/byte_budget.h"
+#include "daemon/connections.h"
 #include "daemon/model_table.h"
 #include "lib/base/clock.h"
 #include "lib/base/health.h"
@@ -12,9 +14,15 @@
 
 namespace parkd {
 
+// What peers make the daemon hold.
+struct ApiFigures {
+  ByteBudget::Figures bodies;  // requests that are being read
+  ConnectionFigures connections;
+};
+
 // Pure. Made anew at each scrape from what store and dispatcher count: no figure is kept twice.
 std::string render_metrics(const StoreStats& store, const DispatcherStats& dispatcher,
                            const ModelTable& models, const std::vector<HealthNotice>& notices,
-                           WallTime now);
+                           const ApiFigures& api, WallTime now);
 
 }  // namespace parkd

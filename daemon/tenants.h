@@ -18,6 +18,11 @@ struct Caller {
   bool named = false;       // it asked for this tenant by name
 };
 
+// Whose jobs and batches a request that names one by its id may be about: "" is any tenant's.
+inline std::string any_or_own(const Caller& caller) {
+  return caller.privileged && !caller.named ? "" : caller.tenant;
+}
+
 class Tenants {
  public:
   explicit Tenants(const DaemonConfig& config) : config_(config) {}

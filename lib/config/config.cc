@@ -435,7 +435,7 @@ DaemonConfig read_daemon(const YamlSection& section) {
   d.max_body_bytes =
       section.integer("max_body_bytes", 1 << 10, 64 << 20).value_or(d.max_body_bytes);
   d.max_request_bytes =
-      section.integer("max_request_bytes", 1 << 10, 1 << 30).value_or(d.max_request_bytes);
+      section.integer("max_request_bytes", 1 << 10, 128 << 20).value_or(d.max_request_bytes);
   if (section.has("max_body_bytes") && d.max_body_bytes > d.max_request_bytes) {
     section.fail_value("max_body_bytes",
                        "is above daemon.max_request_bytes, " + std::to_string(d.max_request_bytes));
@@ -444,6 +444,7 @@ DaemonConfig read_daemon(const YamlSection& section) {
                        "is below daemon.max_body_bytes, " + std::to_string(d.max_body_bytes));
   }
   d.max_batch_jobs = section.integer("max_batch_jobs", 1, 1000000).value_or(d.max_batch_jobs);
+  d.connections_max = section.integer32("connections_max", 32, 65536).value_or(d.connections_max);
   d.step_tokens = section.integer32("step_tokens", 1, 65536).value_or(d.step_tokens);
   d.cpu_isa = section.word<CpuIsa>("cpu_isa", words::kCpuIsa).value_or(d.cpu_isa);
   read_tenants(section, d);

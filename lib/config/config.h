@@ -130,7 +130,8 @@ struct DaemonConfig {
   int64_t max_body_bytes = 1048576;      // largest body of one job
   int64_t max_request_bytes = 67108864;  // largest HTTP request, which may hold many jobs
   int64_t max_batch_jobs = 50000;
-  int32_t step_tokens = 512;  // token budget of one worker's step
+  int32_t connections_max = 1024;  // of the API; at most half of the open files allowed
+  int32_t step_tokens = 512;       // token budget of one worker's step
   CpuIsa cpu_isa = CpuIsa::automatic;
   std::map<std::string, std::string> tenants;  // uid in digits, or user name -> tenant
   std::vector<std::string> critical_tenants;   // may submit priority critical

@@ -89,6 +89,7 @@ constexpr ConfigKey kKeys[] = {
     {"daemon", "max_body_bytes", KeyKind::value, ""},
     {"daemon", "max_request_bytes", KeyKind::value, ""},
     {"daemon", "max_batch_jobs", KeyKind::value, ""},
+    {"daemon", "connections_max", KeyKind::value, ""},
     {"daemon", "step_tokens", KeyKind::value, ""},
     {"daemon", "cpu_isa", KeyKind::value, ""},
     {"daemon", "tenants", KeyKind::value, ""},

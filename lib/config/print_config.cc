@@ -171,6 +171,7 @@ void print_daemon(YamlWriter& y, const DaemonConfig& daemon) {
   y.number(1, "max_body_bytes", daemon.max_body_bytes);
   y.number(1, "max_request_bytes", daemon.max_request_bytes);
   y.number(1, "max_batch_jobs", daemon.max_batch_jobs);
+  y.number(1, "connections_max", daemon.connections_max);
   y.number(1, "step_tokens", daemon.step_tokens);
   y.raw(1, "cpu_isa", to_string(daemon.cpu_isa));
   print_tenants(y, daemon);

@@ -10,19 +10,12 @@
 #include <limits>
 #include <set>
 
+#include "lib/job/json_memory.h"
+
 namespace parkd {
 namespace {
 
 namespace json = boost::json;
-
-constexpr size_t kShownMax = 60;  // bytes of a sender's value or name in a message
-
-// Where to cut a longer text: before the code point that would straddle the limit.
-size_t cut_at(std::string_view text) {
-  size_t end = kShownMax;
-  while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xc0) == 0x80) --end;
-  return end;
-}
 
 // Builds a json::value like boost's own parser, and refuses what that one lets pass: an object that
 // names a member twice (the last would win silently) and numbers past the largest double.
@@ -38,11 +31,15 @@ class StrictHandler {
   std::string why;  // a refusal of our own
   std::string at;   // and the member it is about
 
-  StrictHandler() { values.reset(); }
+  // Nothing it allocates comes from elsewhere than `memory`.
+  explicit StrictHandler(JsonMemory* memory)
+      : values(json::storage_ptr(memory)), allocator_(memory) {
+    values.reset(json::storage_ptr(memory));
+  }
   bool on_document_begin(Error&) { return true; }
   bool on_document_end(Error&) { return true; }
   bool on_object_begin(Error&) {
-    keys_.emplace_back();
+    keys_.emplace_back(allocator_);
     return true;
   }
   bool on_object_end(std::size_t n, Error&) {
@@ -62,9 +59,9 @@ class StrictHandler {
   }
   bool on_key(json::string_view text, std::size_t, Error& error) {
     key_.append(text.data(), text.size());
-    if (!keys_.back().insert(key_).second) {
+    if (!keys_.back().emplace(key_.data(), key_.size()).second) {
       why = "is given twice in one object";
-      at = key_.substr(0, key_.size() <= kShownMax ? key_.size() : cut_at(key_));
+      at = shown_name(key_);
       error = json::error::syntax;
       return false;
     }
@@ -110,15 +107,19 @@ class StrictHandler {
   bool on_comment(json::string_view, Error&) { return true; }
 
  private:
-  std::vector<std::set<std::string>> keys_;  // of the objects that are open
-  std::string key_;                          // the part of a key that has come
+  using Key = std::basic_string<char, std::char_traits<char>, json::polymorphic_allocator<char>>;
+  using Keys = std::set<Key, std::less<>, json::polymorphic_allocator<Key>>;
+
+  const json::polymorphic_allocator<Key> allocator_;
+  std::vector<Keys> keys_;  // of the objects that are open
+  std::string key_;         // the part of a key that has come
 };
 
 Status bad_body(const std::string& why) {
   return invalid_param("body", "the body " + why);
 }
 
-Result<json::value> parse_json(std::string_view body) {
+Result<json::value> parse_json(std::string_view body, JsonMemory& memory) {
   if (body.size() > kChatBodyBytesMax) {
     return bad_body("has " + std::to_string(body.size()) + " bytes; the limit is " +
                     std::to_string(kChatBodyBytesMax));
@@ -126,7 +127,7 @@ Result<json::value> parse_json(std::string_view body) {
   json::parse_options options;
   options.max_depth = kChatJsonDepthMax;
   try {
-    json::basic_parser<StrictHandler> parser(options);
+    json::basic_parser<StrictHandler> parser(options, &memory);
     boost::system::error_code error;
     const size_t used = parser.write_some(false, body.data(), body.size(), error);
     const StrictHandler& handler = parser.handler();
@@ -142,7 +143,10 @@ Result<json::value> parse_json(std::string_view body) {
       return bad_body("is not valid JSON: " + what + " at byte " + std::to_string(used));
     }
     return parser.handler().values.release();
-  } catch (const std::exception& e) {  // bad_alloc, length_error
+  } catch (const std::bad_alloc&) {
+    if (!memory.refusal().ok()) return bad_body("is refused: " + memory.refusal().message());
+    return unavailable("parkd has no memory left to read a body");
+  } catch (const std::exception& e) {  // length_error
     return bad_body(std::string("could not be read: ") + e.what());
   }
 }
@@ -156,9 +160,7 @@ std::string shown(const json::value& value) {
     std::snprintf(digits.data(), digits.size(), "%.10g", value.get_double());
     return digits.data();
   }
-  std::string text = json::serialize(value);
-  if (text.size() <= kShownMax) return text;
-  return text.substr(0, cut_at(text)) + "...";
+  return shown_json(value);
 }
 
 Status wrong(const std::string& field, const json::value& value, const std::string& must) {
@@ -167,8 +169,7 @@ Status wrong(const std::string& field, const json::value& value, const std::stri
 
 // A name the sender made up, shortened like a value.
 Status unknown(const std::string& parent, std::string_view name) {
-  std::string field = parent;
-  field += name.size() <= kShownMax ? name : name.substr(0, cut_at(name));
+  const std::string field = parent + shown_name(name);
   return invalid_param(field, (field.empty() ? "\"\"" : field) + " is not a known field");
 }
 
@@ -395,9 +396,11 @@ Status read_messages(const std::string& field, const json::value& value,
     return wrong(field, value, "an array of at least one message");
   }
   const json::array& messages = value.get_array();
-  out.resize(messages.size());
-  for (size_t i = 0; i < messages.size(); ++i) {
-    PARKD_RETURN_IF_ERROR(read_message(field + "[" + std::to_string(i) + "]", messages[i], out[i]));
+  for (size_t i = 0; i < messages.size(); ++i) {  // one by one: "{}" is shorter than a ChatMessage
+    ChatMessage message;
+    PARKD_RETURN_IF_ERROR(
+        read_message(field + "[" + std::to_string(i) + "]", messages[i], message));
+    out.push_back(std::move(message));
   }
   return {};
 }
@@ -559,7 +562,8 @@ bool is_known(const std::string& field) {
 }  // namespace
 
 Result<ChatRequest> parse_chat_request(std::string_view body, const ChatDefaults& defaults) {
-  PARKD_ASSIGN_OR_RETURN(const json::value root, parse_json(body));
+  JsonMemory memory(body.size());
+  PARKD_ASSIGN_OR_RETURN(const json::value root, parse_json(body, memory));
   if (!root.is_object()) return bad_body("must be a JSON object");
   ChatRequest request;
   request.max_tokens = defaults.max_tokens;

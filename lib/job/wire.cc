@@ -7,6 +7,7 @@
 
 #include "lib/base/text.h"
 #include "lib/job/completion_response.h"
+#include "lib/job/json_memory.h"
 
 namespace parkd {
 namespace {
@@ -74,7 +75,7 @@ class JobReader {
     const json::value* value = take(key);
     if (value == nullptr) return std::nullopt;
     if (!value->is_int64() || value->get_int64() < min || value->get_int64() > max) {
-      fail(key, std::string(key) + " is " + json::serialize(*value) +
+      fail(key, std::string(key) + " is " + shown_json(*value) +
                     ", it must be a whole number from " + std::to_string(min) + " to " +
                     std::to_string(max));
       return std::nullopt;
@@ -111,8 +112,8 @@ class JobReader {
       if (column == nullptr || column->is_null()) {
         spec_.model = std::string(model->get_string());
       } else if (column->is_string() && column->get_string() != model->get_string()) {
-        fail("body.model", "body.model is " + json::serialize(*model) + " but model is " +
-                               json::serialize(*column));
+        fail("body.model",
+             "body.model is " + shown_json(*model) + " but model is " + shown_json(*column));
       }
     }
   }
@@ -158,7 +159,8 @@ class JobReader {
   void refuse_unknown() {
     for (const auto& field : fields_) {
       const std::string key(field.key());
-      if (known_.count(key) == 0) return fail(key, "unknown field " + key);
+      const std::string shown = shown_name(key);
+      if (known_.count(key) == 0) return fail(shown, "unknown field " + shown);
     }
   }
 
@@ -225,11 +227,8 @@ void append_response(std::string& out, const Message& message) {
 }  // namespace
 
 Result<ParsedSubmit> parse_submit(std::string_view text, const SubmitLimits& limits) {
-  json::error_code error;
-  json::parse_options options;
-  options.max_depth = 64;
-  const json::value whole = json::parse(text, error, {}, options);
-  if (error) return invalid("the request is not JSON: " + error.message());
+  JsonMemory memory(text.size(), limits.grow);
+  PARKD_ASSIGN_OR_RETURN(const json::value whole, read_json(text, kSubmitDepthMax, memory));
   const json::object* fields = whole.if_object();
   if (fields == nullptr) return invalid("the request must be a JSON object");
   ParsedSubmit parsed;
@@ -249,6 +248,8 @@ Result<ParsedSubmit> parse_submit(std::string_view text, const SubmitLimits& lim
     return invalid_param("jobs", "jobs has " + std::to_string(list.size()) +
                                      " entries, the limit is " + std::to_string(limits.jobs_max));
   }
+  if (limits.grow) PARKD_RETURN_IF_ERROR(limits.grow(list.size() * sizeof(JobSpec)));
+  parsed.jobs.reserve(list.size());
   for (size_t i = 0; i < list.size(); ++i) {
     const std::string name = "jobs[" + std::to_string(i) + "]";
     const json::object* job = list[i].if_object();

@@ -17,6 +17,7 @@
 // Pure functions, any thread; whatever the bytes are, the answer is a value or a Status.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,14 +31,20 @@ namespace parkd {
 struct SubmitLimits {
   size_t jobs_max = 50'000;
   size_t body_bytes_max = 1u << 20;  // of one job's body
+  // Asked before reading takes so many bytes more than the text has; empty: granted. Besides, no
+  // text may take more than kJsonMemoryFactor times its own bytes (json_memory.h).
+  std::function<Status(size_t bytes)> grow{};
 };
+
+inline constexpr size_t kSubmitDepthMax = 64;  // of a submit's JSON
 
 struct ParsedSubmit {
   std::vector<JobSpec> jobs;  // tenant empty where none was named
   bool many = false;          // {"jobs": [...]} rather than one job
 };
 
-// Errors: invalid, param = the field ("jobs[3].priority"; of a single job just "priority").
+// Errors: invalid, param = the field ("jobs[3].priority"; of a single job just "priority");
+// unavailable where memory was not granted.
 Result<ParsedSubmit> parse_submit(std::string_view json, const SubmitLimits& limits);
 
 std::string render_message(const Message& message);

@@ -119,6 +119,7 @@ TEST(ConfigDaemon, every_daemon_key_is_honoured) {
   max_body_bytes: 2048
   max_request_bytes: 4096
   max_batch_jobs: 10
+  connections_max: 64
   step_tokens: 64
   cpu_isa: avx2
   tenants: {1000: alice, ci-bot: ci}
@@ -139,6 +140,7 @@ TEST(ConfigDaemon, every_daemon_key_is_honoured) {
   EXPECT_EQ(d.max_body_bytes, 2048);
   EXPECT_EQ(d.max_request_bytes, 4096);
   EXPECT_EQ(d.max_batch_jobs, 10);
+  EXPECT_EQ(d.connections_max, 64);
   EXPECT_EQ(d.step_tokens, 64);
   EXPECT_EQ(d.cpu_isa, CpuIsa::avx2);
   EXPECT_EQ(d.tenants, (std::map<std::string, std::string>{{"1000", "alice"}, {"ci-bot", "ci"}}));

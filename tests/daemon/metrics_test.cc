@@ -54,7 +54,7 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   models["b"].device_refused = true;
   models["b"].files_differ = true;
   const std::string page =
-      render_metrics(store, dispatcher, models, {{"clock_skew", "", false}}, now);
+      render_metrics(store, dispatcher, models, {{"clock_skew", "", false}}, {}, now);
 
   std::map<std::string, int> types;
   std::istringstream lines(page);
@@ -84,7 +84,7 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
 TEST(Metrics, the_latency_histogram_is_cumulative_and_ends_in_its_count) {
   DispatcherStats dispatcher;
   dispatcher.models = {some_model("a")};
-  auto found = samples(render_metrics({}, dispatcher, {}, {}, from_unix_us(0)));
+  auto found = samples(render_metrics({}, dispatcher, {}, {}, {}, from_unix_us(0)));
   const std::string bucket = "parkd_finish_latency_seconds_bucket{model=\"a\",le=\"";
   EXPECT_EQ(found[bucket + "0.01\"}"], "3");
   EXPECT_EQ(found[bucket + "0.05\"}"], "3");

@@ -230,7 +230,7 @@ TEST_F(Api, bad_queries_are_refused_by_name) {
     EXPECT_FALSE(text_at(answer.json, "error.param").empty()) << answer.text;
   }
   EXPECT_EQ(must(client_->get("/v1/nothing")).status, 404);
-  EXPECT_EQ(must(client_->post("/metrics", json::object())).status, 404);
+  EXPECT_EQ(must(client_->post("/metrics", json::object())).status, 405);
 }
 
 TEST_F(Api, of_two_takers_one_gets_each_message) {

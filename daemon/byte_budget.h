@@ -1,0 +1,73 @@
+// ByteBudget: how many bytes of peers' requests, and of what is read out of them, this process
+// holds at a time. One user may have half of it, root and the daemon's own user all that is left.
+//
+// Shared by the control thread (bodies as they come) and the threads that parse. A charge that is
+// refused leaves everything as it was; what a Charge holds it gives back when it goes.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "lib/base/status.h"
+
+namespace parkd {
+
+class ByteBudget {
+ public:
+  // `what` is held, in the plural: "requests that are being read".
+  ByteBudget(std::string what, size_t total_bytes)
+      : what_(std::move(what)), total_bytes_(total_bytes) {}
+  ByteBudget(const ByteBudget&) = delete;
+  ByteBudget& operator=(const ByteBudget&) = delete;
+
+  // One request's part. Used by one thread at a time.
+  class Charge {
+   public:
+    Charge(ByteBudget& budget, uid_t uid) : budget_(budget), uid_(uid) {}
+    ~Charge() { budget_.give_back(uid_, held_bytes_); }
+    Charge(const Charge&) = delete;
+    Charge& operator=(const Charge&) = delete;
+
+    // Errors: unavailable, naming what is spent and its limit.
+    Status grow(size_t bytes);
+    // Gives back what is above `bytes`.
+    void shrink_to(size_t bytes);
+    size_t held_bytes() const { return held_bytes_; }
+    // The most that this request could ever hold.
+    size_t bytes_max() const;
+
+   private:
+    ByteBudget& budget_;
+    const uid_t uid_;
+    size_t held_bytes_ = 0;
+  };
+
+  struct Figures {
+    size_t total_bytes = 0;
+    size_t used_bytes = 0;
+    size_t peak_bytes = 0;
+    int64_t refused = 0;
+  };
+  Figures figures() const;
+
+ private:
+  Status take(uid_t uid, size_t bytes);
+  void give_back(uid_t uid, size_t bytes);
+  size_t share_of(uid_t uid) const;
+
+  const std::string what_;
+  const size_t total_bytes_;
+  mutable std::mutex mutex_;
+  size_t used_bytes_ = 0;            // guarded by mutex_
+  size_t peak_bytes_ = 0;            // guarded by mutex_
+  int64_t refused_ = 0;              // guarded by mutex_
+  std::map<uid_t, size_t> of_user_;  // guarded by mutex_; users that hold something
+};
+
+}  // namespace parkd

@@ -1,0 +1,46 @@
+// Connections: how many a peer may have. One user may hold half of them; the last few are kept for
+// root and the daemon's own user, so that whoever looks after the daemon always gets in.
+//
+// Control thread.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "lib/base/status.h"
+
+namespace parkd {
+
+inline constexpr int kConnectionsKept = 16;  // for root and the daemon's own user
+
+struct ConnectionFigures {
+  int open = 0;
+  int max = 0;
+  int64_t refused = 0;
+};
+
+class Connections {
+ public:
+  explicit Connections(int connections_max) : max_(connections_max) {}
+
+  // Errors: unavailable, naming what is full and its limit. leave() follows when it was ok.
+  Status enter(uid_t uid);
+  void leave(uid_t uid);
+
+  ConnectionFigures figures() const { return {open_, max_, refused_}; }
+
+ private:
+  const int max_;
+  int open_ = 0;
+  int64_t refused_ = 0;
+  std::map<uid_t, int> of_user_;  // users that have some
+};
+
+// daemon.connections_max, or half of the descriptors this process may have where that is less; the
+// soft limit is raised first, as far as the hard one allows.
+int connections_possible(int wanted);
+
+}  // namespace parkd

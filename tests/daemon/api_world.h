@@ -1,0 +1,124 @@
+// ApiWorld: the API on a socket of its own, in this process: a real server, the memory store, no
+// model. The control thread is a thread of the world, so that tests can watch what it does.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "daemon/api.h"
+#include "daemon/api_server.h"
+#include "lib/base/clock.h"
+#include "lib/base/thread.h"
+#include "lib/store/memory/memory_store.h"
+#include "tests/support/raw_peer.h"
+#include "tests/support/store_driver.h"
+#include "tests/support/temp_dir.h"
+
+namespace parkd::testing {
+
+struct ApiWorldOptions {
+  size_t parse_bytes_max = 512u << 20;
+  size_t answer_bytes_max = 512u << 20;
+  int64_t request_bytes_max = 64 << 20;
+  ApiServer::Options server;
+  std::function<void()> on_control_start;  // called on the control thread
+};
+
+class ApiWorld {
+ public:
+  explicit ApiWorld(const ApiWorldOptions& options = {})
+      : bodies_("requests that are being read", options.parse_bytes_max),
+        answers_("answers that nobody has read yet", options.answer_bytes_max) {
+    config_.daemon.max_request_bytes = options.request_bytes_max;
+    config_.queue.backend = StoreBackend::memory;
+    config_.default_model = "m";
+    DispatcherOptions dispatcher;
+    dispatcher.models = {"m"};
+    dispatcher_ = std::make_unique<Dispatcher>(
+        dispatcher, *store_, clock_, [this](auto task) { return blocking_.run(std::move(task)); });
+    api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *dispatcher_, blocking_, 2,
+                                            clock_, health_, bodies_, ""});
+    ModelTable models;
+    models["m"].retention = std::chrono::hours(1);
+    api_->set_models(std::make_shared<const ModelTable>(models));
+    ApiServer::Options server = options.server;
+    server.socket_path = socket();
+    server_ = std::make_unique<ApiServer>(
+        io_, server, bodies_, answers_,
+        [this](const ApiRequest& request) { return api_->admit(request); },
+        [this](ApiRequest request, ApiServer::Reply reply) {
+          api_->handle(std::move(request), std::move(reply));
+        });
+    api_->set_connections(server_->connections());
+    const Status listening = server_->listen();
+    PARKD_CHECK(listening.ok(), listening.to_string());
+    control_ = Thread({"control", 0}, [this, start = options.on_control_start] {
+      if (start) start();
+      io_.run();
+    });
+  }
+
+  ~ApiWorld() {
+    io_.stop();
+    control_.join();
+    blocking_.stop();
+    api_->stop();
+    store_->stop();
+  }
+
+  std::string socket() const { return directory_.path() + "/s"; }
+  RawPeer peer() const { return RawPeer(socket()); }
+  StoreDriver& store() { return driver_; }
+  ByteBudget::Figures parsing() const { return bodies_.figures(); }
+
+  // What /metrics says of a sample; -1: nothing.
+  int64_t metric(const std::string& name) {
+    const std::string page = peer().call("GET", "/metrics").body;
+    const size_t at = page.find("\n" + name + " ");
+    return at == page.npos ? -1 : std::atoll(page.c_str() + at + name.size() + 2);
+  }
+
+  // What a store's observer makes the daemon do when a message came.
+  void wake(const std::string& key) {
+    boost::asio::post(io_, [this, key] { api_->message_stored(own_tenant(), key); });
+  }
+
+  // Ends one job of `key` as completed with this body.
+  void complete_a_job(const std::string& key, const std::string& body) {
+    JobSpec spec;
+    spec.model = "m";
+    spec.tenant = own_tenant();
+    spec.mailbox_key = key;
+    spec.body = "{}";
+    PARKD_CHECK(driver_.submit({spec}).ok(), "submit");
+    const auto jobs = driver_.claim("m", 1);
+    FinishItem item;
+    item.id = jobs->at(0).id;
+    item.lease = jobs->at(0).lease;
+    item.ending.body = body;
+    PARKD_CHECK(driver_.finish({item}).ok(), "finish");
+  }
+
+ private:
+  std::string own_tenant() { return Tenants(config_.daemon).caller(::getuid(), "")->tenant; }
+
+  TempDir directory_;
+  Config config_;
+  SystemClock clock_;
+  ByteBudget bodies_;
+  ByteBudget answers_;
+  boost::asio::io_context io_;
+  HealthBoard health_;
+  std::unique_ptr<JobStore> store_ = make_memory_store(StoreOptions{}, clock_);
+  StoreDriver driver_{*store_};
+  BlockingPool blocking_{2, 0};
+  std::unique_ptr<Dispatcher> dispatcher_;
+  std::unique_ptr<Api> api_;
+  std::unique_ptr<ApiServer> server_;
+  Thread control_;
+};
+
+}  // namespace parkd::testing
