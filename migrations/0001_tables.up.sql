@@ -85,6 +85,7 @@ CREATE UNLOGGED TABLE parkd.waiters (
 CREATE TABLE parkd.shares (
   model        text PRIMARY KEY,
   virtual_time double precision NOT NULL DEFAULT 0,
+  largest_cost double precision NOT NULL DEFAULT 0,   -- of the jobs that were charged
   tags         jsonb NOT NULL DEFAULT '{}',
   after_tenant text NOT NULL DEFAULT ''  -- where the next look at the tenants starts: a ring
 ) WITH (fillfactor = 20);
@@ -210,7 +211,7 @@ CREATE TRIGGER jobs_after_update AFTER UPDATE OF retention, run_timeout, run_at,
 -- state, so there are no full indexes but the key.
 CREATE INDEX jobs_queue     ON parkd.jobs (model, tenant, order_key, id)
   WHERE state = 'queued' AND priority <> 'critical';
-CREATE INDEX jobs_critical  ON parkd.jobs (model, order_key, id)
+CREATE INDEX jobs_critical  ON parkd.jobs (model, tenant, order_key, id)
   WHERE state = 'queued' AND priority = 'critical';
 CREATE INDEX jobs_scheduled ON parkd.jobs (model, run_at) WHERE state = 'scheduled';
 CREATE INDEX jobs_claimed   ON parkd.jobs (daemon_id) WHERE state = 'claimed';

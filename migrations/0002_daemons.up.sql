@@ -129,23 +129,30 @@ END $$;
 
 -- Puts claimed jobs back into the queue, whoever's they were; those whose cancel was asked for end. What
 -- somebody else holds (held_v1) stays claimed. Not fenced: for callers that know. No evidence of poison: who
--- was in the engine, the daemon itself tells when it is back. Returns how many.
+-- was in the engine, the daemon itself tells when it is back. They are charged anew when they are claimed anew,
+-- so their tenants get back what they paid (uncharge_v1). Returns how many.
 CREATE FUNCTION parkd.unclaim_v1(p_ids bigint[], p_now timestamptz)
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-DECLARE n bigint; v_models text[]; v_cancelled bigint[]; v_held bigint[] := parkd.held_v1(p_ids, true);
+DECLARE
+  n bigint; v_models text[]; v_cancelled bigint[]; v_held bigint[] := parkd.held_v1(p_ids, true);
+  v_of text[]; v_tenants text[]; v_needs bigint[];
 BEGIN
   WITH back AS (
     UPDATE parkd.jobs j SET state = 'queued', daemon_id = NULL, claimed_at = NULL
      WHERE j.id = ANY (p_ids) AND j.daemon_id IS NOT NULL AND j.id <> ALL (v_held)
-    RETURNING j.id, j.model, j.cancel_at)
+    RETURNING j.id, j.model, j.cancel_at, j.tenant, j.priority <> 'critical' AS charged,
+      parkd.need_tokens_v1(j.n_choices, j.prompt_tokens, j.max_new_tokens,
+        (SELECT m.context_tokens FROM parkd.models m WHERE m.name = j.model)) AS need)
   SELECT count(*), array_agg(DISTINCT b.model) FILTER (WHERE b.cancel_at IS NULL),
-         array_agg(b.id) FILTER (WHERE b.cancel_at IS NOT NULL)
-    INTO n, v_models, v_cancelled FROM back b;
+         array_agg(b.id) FILTER (WHERE b.cancel_at IS NOT NULL), array_agg(b.model) FILTER (WHERE b.charged),
+         array_agg(b.tenant) FILTER (WHERE b.charged), array_agg(b.need) FILTER (WHERE b.charged)
+    INTO n, v_models, v_cancelled, v_of, v_tenants, v_needs FROM back b;
   IF v_cancelled IS NOT NULL THEN PERFORM parkd.end_waiting_v1(v_cancelled, 'cancelled', p_now); END IF;
   PERFORM pg_notify('parkd_work', m.model) FROM unnest(v_models) m(model)
    WHERE EXISTS (SELECT FROM parkd.waiters w WHERE w.model = m.model);
+  IF v_needs IS NOT NULL THEN PERFORM parkd.uncharge_v1(v_of, v_tenants, v_needs); END IF;
   RETURN n;
 END $$;
 

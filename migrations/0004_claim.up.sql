@@ -14,8 +14,12 @@ CREATE TYPE parkd.claimed_job AS (
 -- each other and do not starve each other: LIMIT counts rows after SKIP LOCKED has passed over those
 -- that others hold. Reads per claim: about p_max rows (plus 2 * p_max per tenant when tenants share).
 -- A daemon that goes short waits for NOTIFY, unless p_listens is false. PK001 as in heartbeat_v1.
+-- Limits (NULL: none): at most p_rooms[i] jobs of p_tenants[i] and p_others of any other tenant, critical
+-- ones counted; only jobs of at most p_need tokens, for which the first 1024 jobs of the tenants are looked
+-- at, shared between them (16 at least of each), and the first 1024 critical ones of each.
 CREATE FUNCTION parkd.claim_v1(p_daemon bigint, p_model text, p_max int, p_now timestamptz DEFAULT NULL,
-                               p_listens bool DEFAULT true)
+                               p_listens bool DEFAULT true, p_tenants text[] DEFAULT NULL, p_rooms int[] DEFAULT NULL,
+                               p_others int DEFAULT NULL, p_need bigint DEFAULT NULL)
 RETURNS SETOF parkd.claimed_job LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -25,6 +29,7 @@ DECLARE
   v_noted    text := coalesce(current_setting('parkd.marks', true), '');
   v_marks    jsonb := CASE WHEN v_noted <> '' THEN parkd.marks_v1(p_model) END;   -- NULL: look at everything
   v_reads    bigint := pg_stat_get_xact_tuples_returned('parkd.jobs_queue'::regclass);
+  v_room_of  jsonb := CASE WHEN p_tenants IS NOT NULL THEN jsonb_object(p_tenants, p_rooms::text[]) END;
   v_rows     tid[] := '{}';
   v_n        int := 0;
   v_epoch    bigint;
@@ -77,17 +82,20 @@ BEGIN
   IF v_paused THEN RETURN; END IF;
 
   IF v_critical THEN
-    v_rows := ARRAY(SELECT j.ctid FROM parkd.jobs j
-       WHERE j.model = p_model AND j.state = 'queued' AND j.priority = 'critical'
-         AND (j.deadline IS NULL OR j.deadline > v_now)
-       ORDER BY j.order_key, j.id LIMIT p_max FOR UPDATE SKIP LOCKED);
+    v_rows := parkd.critical_choice_v1(p_model, p_max, v_now, v_room_of, p_others, p_need);
     v_n := cardinality(v_rows);
+    IF v_n > 0 AND (v_room_of IS NOT NULL OR p_others IS NOT NULL) THEN
+      SELECT coalesce(v_room_of, '{}')
+             || jsonb_object_agg(x.tenant, coalesce((v_room_of ->> x.tenant)::int, p_others, p_max) - x.n)
+        INTO v_room_of
+        FROM (SELECT j.tenant, count(*) AS n FROM parkd.jobs j WHERE j.ctid = ANY (v_rows) GROUP BY j.tenant) x;
+    END IF;
   END IF;
   IF v_n < p_max THEN
     IF v_marks IS NOT NULL THEN
       SELECT min(k.tenant), min(k.tenant) = max(k.tenant) INTO v_first, v_alone FROM jsonb_object_keys(v_marks) k(tenant);
     END IF;
-    IF v_first IS NOT NULL AND v_alone THEN
+    IF v_first IS NOT NULL AND v_alone AND p_need IS NULL THEN
       -- Alone, a tenant pays nothing: whoever comes next starts level with it.
       IF v_charged THEN
         UPDATE parkd.shares s SET tags = '{}' WHERE s.model = (
@@ -97,13 +105,20 @@ BEGIN
          WHERE j.model = p_model AND j.tenant = v_first AND j.state = 'queued' AND j.priority <> 'critical'
            AND j.order_key >= coalesce((v_marks ->> v_first)::timestamptz, '-infinity')
            AND (j.deadline IS NULL OR j.deadline > v_now)
-         ORDER BY j.order_key, j.id LIMIT p_max - v_n FOR UPDATE SKIP LOCKED);
+         ORDER BY j.order_key, j.id
+         LIMIT greatest(least(p_max - v_n, coalesce((v_room_of ->> v_first)::int, p_others)), 0)
+         FOR UPDATE SKIP LOCKED);
     ELSIF v_first IS NOT NULL THEN
-      v_rows := v_rows || parkd.fair_choice_v1(p_model, p_max - v_n, v_now, v_marks);
+      v_rows := v_rows || parkd.fair_choice_v1(p_model, p_max - v_n, v_now, v_marks, v_room_of, p_others, p_need);
     END IF;
     v_reads := pg_stat_get_xact_tuples_returned('parkd.jobs_queue'::regclass) - v_reads;
     IF v_noted <> '' OR v_reads > 1000 + 20 * p_max THEN
-      PERFORM parkd.mark_v1(p_model, v_rows[v_n + 1:], v_marks IS NULL, v_reads, p_max);
+      IF p_need IS NOT NULL OR p_others <= 0 THEN
+        -- It says nothing of where the others' jobs begin.
+        PERFORM parkd.mark_v1(p_model, '{}', p_tenants, false, v_reads, p_max);
+      ELSE
+        PERFORM parkd.mark_v1(p_model, v_rows[v_n + 1:], p_tenants, v_marks IS NULL, v_reads, p_max);
+      END IF;
     END IF;
   END IF;
 
@@ -133,12 +148,68 @@ BEGIN
     j.deaths_alone, j.suspect_group, j.noted_lease;
 END $$;
 
--- Start-time fair queueing (Goyal, Vin, Cheng 1996): a job's start tag is max(virtual time, its
--- tenant's finish tag); the smallest is served; the finish tag is start + need / weight. Locks the
--- chosen rows and returns them in order. Looks at up to 128 tenants at a time, as a ring.
+-- Critical jobs by (order_key, id), whoever's they are; nobody is charged. One probe a tenant that has some,
+-- and of each the jobs that it has room for.
+CREATE FUNCTION parkd.critical_choice_v1(p_model text, p_max int, p_now timestamptz, p_room_of jsonb, p_others int,
+                                         p_need bigint)
+RETURNS tid[] LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  v_context int := (SELECT m.context_tokens FROM parkd.models m WHERE m.name = p_model);   -- NULL: not registered
+  v_tenants text[] := '{}';
+  v_rooms   int[] := '{}';
+  v_rows    tid[] := '{}';
+  v_at      text := '';
+  v_room    int;
+BEGIN
+  LOOP
+    SELECT j.tenant INTO v_at FROM parkd.jobs j
+     WHERE j.model = p_model AND j.tenant > v_at AND j.state = 'queued' AND j.priority = 'critical'
+     ORDER BY j.tenant LIMIT 1;
+    EXIT WHEN NOT FOUND;
+    v_room := least(p_max, coalesce((p_room_of ->> v_at)::int, p_others));
+    CONTINUE WHEN v_room <= 0;
+    v_tenants := v_tenants || v_at;
+    v_rooms := v_rooms || v_room;
+  END LOOP;
+  IF cardinality(v_tenants) > 1 OR p_need IS NOT NULL THEN
+    v_rows := ARRAY(
+      WITH head AS MATERIALIZED (
+        SELECT h.id, h.order_key FROM unnest(v_tenants, v_rooms) t(tenant, room)
+          CROSS JOIN LATERAL (
+            SELECT q.id, q.order_key
+              FROM (SELECT j.id, j.order_key, parkd.need_tokens_v1(j.n_choices, j.prompt_tokens, j.max_new_tokens, v_context) AS need
+                      FROM parkd.jobs j
+                     WHERE j.model = p_model AND j.tenant = t.tenant AND j.state = 'queued' AND j.priority = 'critical'
+                       AND (j.deadline IS NULL OR j.deadline > p_now)
+                     ORDER BY j.order_key, j.id LIMIT CASE WHEN p_need IS NULL THEN t.room ELSE 1024 END) q
+             WHERE p_need IS NULL OR q.need <= p_need
+             ORDER BY q.order_key, q.id LIMIT t.room) h)
+      SELECT j.ctid FROM head h JOIN parkd.jobs j ON j.id = ANY (ARRAY[h.id])
+       WHERE j.state = 'queued' ORDER BY h.order_key, h.id LIMIT p_max FOR UPDATE OF j SKIP LOCKED);
+  END IF;
+  -- One tenant alone, or others hold some of these.
+  FOR i IN 1..cardinality(v_tenants) LOOP
+    EXIT WHEN cardinality(v_rows) >= p_max OR p_need IS NOT NULL;
+    v_room := v_rooms[i] - (SELECT count(*) FROM parkd.jobs j WHERE j.ctid = ANY (v_rows) AND j.tenant = v_tenants[i]);
+    v_rows := v_rows || ARRAY(SELECT j.ctid FROM parkd.jobs j
+       WHERE j.model = p_model AND j.tenant = v_tenants[i] AND j.state = 'queued' AND j.priority = 'critical'
+         AND (j.deadline IS NULL OR j.deadline > p_now) AND j.ctid <> ALL (v_rows)
+       ORDER BY j.order_key, j.id LIMIT least(v_room, p_max - cardinality(v_rows)) FOR UPDATE SKIP LOCKED);
+  END LOOP;
+  RETURN v_rows;
+END $$;
+
+-- Start-time fair queueing (Goyal, Vin, Cheng 1996): a job starts at its tenant's tag, which grows by the
+-- job's cost, need / weight; the smallest start is served; the virtual time is the latest. A tenant that has
+-- no tag, for it was away, begins there. One that waits and is passed over, for it has no room or nothing
+-- that fits, keeps its tag: what it is owed is one largest job at most. Locks the chosen rows and returns
+-- them in order. Looks at up to 128 tenants that have room at a time, as a ring.
 -- The tags are locked, so claimers that share tenants take turns; if one that does not read its answer
 -- keeps them for half a second, the others go on without charging anybody.
-CREATE FUNCTION parkd.fair_choice_v1(p_model text, p_max int, p_now timestamptz, p_marks jsonb)
+CREATE FUNCTION parkd.fair_choice_v1(p_model text, p_max int, p_now timestamptz, p_marks jsonb, p_room_of jsonb,
+                                     p_others int, p_need bigint)
 RETURNS tid[] LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET lock_timeout = '500ms'
@@ -146,10 +217,13 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off S
 DECLARE
   s         parkd.shares;
   v_charge  bool := true;
+  v_limited bool := p_room_of IS NOT NULL OR p_others IS NOT NULL OR p_need IS NOT NULL;
   v_context int := (SELECT m.context_tokens FROM parkd.models m WHERE m.name = p_model);   -- NULL: not registered
-  v_tenants text[];
+  v_waiting text[];            -- who has queued jobs
+  v_tenants text[];            -- and room
   v_window  int;
   v_rows    tid[] := '{}';
+  v_served  text[] := '{}';    -- whose they are
   v_tags    jsonb;
   v_virtual float8;
   r         record;
@@ -162,17 +236,22 @@ BEGIN
     SELECT * INTO STRICT s FROM parkd.shares x WHERE x.model = p_model;
     v_charge := false;
   END;
-  v_tenants := CASE WHEN p_marks IS NULL THEN parkd.queued_tenants_v1(p_model, s.after_tenant, 128)
-                    ELSE ARRAY(SELECT k.tenant FROM jsonb_object_keys(p_marks) k(tenant)) END;
+  v_waiting := CASE WHEN p_marks IS NOT NULL THEN ARRAY(SELECT k.tenant FROM jsonb_object_keys(p_marks) k(tenant))
+                    WHEN v_limited THEN parkd.queued_tenants_v1(p_model, s.after_tenant, 128, p_room_of, p_others)
+                    ELSE parkd.queued_tenants_v1(p_model, s.after_tenant, 128, NULL, NULL) END;
+  v_tenants := CASE WHEN v_limited THEN ARRAY(SELECT t.tenant FROM unnest(v_waiting) t(tenant)
+                                               WHERE coalesce((p_room_of ->> t.tenant)::int, p_others, p_max) > 0)
+                    ELSE v_waiting END;
   -- Enough to fill the claim from any one tenant while tenants are few; with many, tags even out over
   -- the next claims what a short window cut off.
-  v_window := greatest(least(2 * p_max, 1024 / greatest(cardinality(v_tenants), 1)), 4);
+  v_window := CASE WHEN p_need IS NULL THEN greatest(least(2 * p_max, 1024 / greatest(cardinality(v_tenants), 1)), 4)
+                   ELSE greatest(1024 / greatest(cardinality(v_tenants), 1), 16) END;
   v_tags := s.tags;
   v_virtual := s.virtual_time;
   FOR r IN
     WITH head AS MATERIALIZED (
       SELECT t.tenant, q.id, q.order_key, q.need / coalesce(w.weight, 1) AS cost,
-             greatest(s.virtual_time, coalesce((s.tags ->> t.tenant)::float8, s.virtual_time)) AS tag
+             greatest(coalesce((s.tags ->> t.tenant)::float8, s.virtual_time), s.virtual_time - s.largest_cost) AS tag
         FROM unnest(v_tenants) t(tenant)
         CROSS JOIN LATERAL (
           SELECT j.id, j.order_key, greatest(parkd.need_tokens_v1(j.n_choices, j.prompt_tokens, j.max_new_tokens, v_context), 1)::float8 AS need
@@ -180,52 +259,73 @@ BEGIN
            WHERE j.model = p_model AND j.tenant = t.tenant AND j.state = 'queued'
              AND j.order_key >= coalesce((p_marks ->> t.tenant)::timestamptz, '-infinity')
              AND j.priority <> 'critical' AND (j.deadline IS NULL OR j.deadline > p_now)
-           ORDER BY j.order_key, j.id LIMIT v_window) q
-        LEFT JOIN parkd.tenants w ON w.name = t.tenant),
+           ORDER BY j.order_key, j.id
+           LIMIT CASE WHEN p_need IS NOT NULL OR NOT v_limited THEN v_window
+                      ELSE least(v_window, 2 * coalesce((p_room_of ->> t.tenant)::int, p_others, p_max)) END) q
+        LEFT JOIN parkd.tenants w ON w.name = t.tenant
+       WHERE p_need IS NULL OR q.need <= p_need),
     tagged AS (
-      SELECT h.id, h.tenant, h.cost, h.order_key,
-             h.tag + sum(h.cost) OVER (PARTITION BY h.tenant ORDER BY h.order_key, h.id) - h.cost AS start_tag
-        FROM head h),
+      SELECT h.id, h.tenant, h.cost, h.order_key, row_number() OVER of_tenant AS place,
+             h.tag + sum(h.cost) OVER of_tenant - h.cost AS start_tag
+        FROM head h WINDOW of_tenant AS (PARTITION BY h.tenant ORDER BY h.order_key, h.id)),
     chosen AS MATERIALIZED (
       SELECT t.id, t.tenant, t.cost, t.start_tag, row_number() OVER (ORDER BY t.start_tag, t.order_key, t.id) AS ord
-        FROM tagged t)
+        FROM tagged t WHERE t.place <= coalesce((p_room_of ->> t.tenant)::int, p_others, p_max))
     SELECT j.ctid, c.tenant, c.cost, c.start_tag FROM chosen c JOIN parkd.jobs j ON j.id = ANY (ARRAY[c.id])
      WHERE j.state = 'queued' ORDER BY c.ord LIMIT p_max FOR UPDATE OF j SKIP LOCKED
   LOOP
     v_rows := v_rows || r.ctid;
+    v_served := v_served || r.tenant;
+    s.largest_cost := greatest(s.largest_cost, r.cost);
     v_tags := v_tags || jsonb_build_object(r.tenant, r.start_tag + r.cost);
     v_virtual := greatest(v_virtual, r.start_tag);
   END LOOP;
+  IF v_limited THEN
+    -- Who had no tag and was passed over waits since now.
+    v_tags := coalesce((SELECT jsonb_object_agg(t.tenant, s.virtual_time) FROM unnest(v_waiting) t(tenant)), '{}') || v_tags;
+  END IF;
   IF v_charge THEN
     UPDATE parkd.shares x
-       SET virtual_time = v_virtual,
-           tags = (SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}') FROM jsonb_each(v_tags) e
-                    WHERE e.value::float8 > v_virtual),
+       SET virtual_time = v_virtual, largest_cost = s.largest_cost,
+           tags = (SELECT coalesce(jsonb_object_agg(e.key, greatest(e.value::float8, v_virtual - s.largest_cost)), '{}')
+                     FROM jsonb_each(v_tags) e WHERE e.value::float8 > v_virtual OR e.key = ANY (v_waiting)),
            after_tenant = CASE WHEN p_marks IS NOT NULL THEN x.after_tenant
                                WHEN cardinality(v_tenants) < 128 THEN '' ELSE v_tenants[128] END
      WHERE x.model = p_model;
   END IF;
   -- What others held made the window too short: take what is there, tenant by tenant.
   FOR i IN 1..cardinality(v_tenants) LOOP
-    EXIT WHEN cardinality(v_rows) >= p_max;
+    EXIT WHEN cardinality(v_rows) >= p_max OR p_need IS NOT NULL;
     v_rows := v_rows || ARRAY(SELECT j.ctid FROM parkd.jobs j
        WHERE j.model = p_model AND j.tenant = v_tenants[i] AND j.state = 'queued'
          AND j.order_key >= coalesce((p_marks ->> v_tenants[i])::timestamptz, '-infinity')
          AND j.priority <> 'critical' AND (j.deadline IS NULL OR j.deadline > p_now)
          AND j.ctid <> ALL (v_rows)
-       ORDER BY j.order_key, j.id LIMIT p_max - cardinality(v_rows) FOR UPDATE SKIP LOCKED);
+       ORDER BY j.order_key, j.id
+       LIMIT CASE WHEN NOT v_limited THEN p_max - cardinality(v_rows)
+                  ELSE least(p_max - cardinality(v_rows),
+                             coalesce((p_room_of ->> v_tenants[i])::int, p_others, p_max)
+                             - cardinality(array_positions(v_served, v_tenants[i]))) END
+       FOR UPDATE SKIP LOCKED);
   END LOOP;
   RETURN v_rows;
 END $$;
 
--- Tenants with queued jobs of the model, from p_after on and round to it again: one index probe each.
-CREATE FUNCTION parkd.queued_tenants_v1(p_model text, p_after text, p_max int)
+-- Tenants with queued jobs of the model, from p_after on and round to it again: one index probe each. Up to
+-- p_max that have room; those without stand between them. Where nobody has who is not named, only the named.
+CREATE FUNCTION parkd.queued_tenants_v1(p_model text, p_after text, p_max int, p_room_of jsonb, p_others int)
 RETURNS text[] LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
-DECLARE v_tenants text[] := '{}'; v_at text := p_after; v_next text; v_wrapped bool := p_after = '';
+DECLARE v_tenants text[] := '{}'; v_at text := p_after; v_next text; v_wrapped bool := p_after = ''; v_passed int := 0;
 BEGIN
-  WHILE cardinality(v_tenants) < p_max LOOP
+  IF p_others <= 0 THEN
+    RETURN ARRAY(SELECT k.tenant FROM jsonb_object_keys(p_room_of) k(tenant)
+                  CROSS JOIN LATERAL (SELECT FROM parkd.jobs j
+                                       WHERE j.model = p_model AND j.tenant = k.tenant AND j.state = 'queued'
+                                         AND j.priority <> 'critical' LIMIT 1) x);
+  END IF;
+  WHILE cardinality(v_tenants) - v_passed < p_max LOOP
     SELECT j.tenant INTO v_next FROM parkd.jobs j
      WHERE j.model = p_model AND j.tenant > v_at AND j.state = 'queued' AND j.priority <> 'critical'
      ORDER BY j.tenant LIMIT 1;
@@ -237,6 +337,7 @@ BEGIN
     END IF;
     EXIT WHEN v_wrapped AND p_after <> '' AND v_next > p_after;
     v_tenants := v_tenants || v_next;
+    IF (p_room_of ->> v_next)::int <= 0 THEN v_passed := v_passed + 1; END IF;
     v_at := v_next;
   END LOOP;
   RETURN v_tenants;
@@ -270,7 +371,7 @@ END $$;
 -- read 200,000 of them.
 --
 -- A claim that read far more entries than it took leaves marks in its session: from which order_key on each
--- tenant had jobs. The next claims of this session start there, so many that they pay for what that one read
+-- tenant had jobs (one that it passed over: from the beginning). The next claims of this session start there, so many that they pay for what that one read
 -- (twenty entries a job), and for 5 s at most. A job that turns up below a mark (given back, or of a higher
 -- priority), or of a tenant without one, waits for that long. Where nothing pins xmin there are no marks, and
 -- order is exact.
@@ -284,8 +385,9 @@ BEGIN
               THEN v_mark -> 'tenants' END;
 END $$;
 
--- After a claim of p_rows that read p_reads index entries; complete: without marks.
-CREATE FUNCTION parkd.mark_v1(p_model text, p_rows tid[], p_complete bool, p_reads bigint, p_max int)
+-- After a claim of p_rows that read p_reads index entries; complete: without marks. p_passed: tenants that it
+-- may have passed over.
+CREATE FUNCTION parkd.mark_v1(p_model text, p_rows tid[], p_passed text[], p_complete bool, p_reads bigint, p_max int)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -299,7 +401,8 @@ BEGIN
     RETURN;
   END IF;
   -- Tenants without a job in this claim keep their mark.
-  SELECT coalesce(v_mark -> 'tenants', '{}') || coalesce(jsonb_object_agg(m.tenant, m.low), '{}')
+  SELECT coalesce((SELECT jsonb_object_agg(t.tenant, '-infinity') FROM unnest(p_passed) t(tenant) WHERE p_complete), '{}')
+         || coalesce(v_mark -> 'tenants', '{}') || coalesce(jsonb_object_agg(m.tenant, m.low), '{}')
     INTO v_tenants
     FROM (SELECT j.tenant, min(j.order_key) AS low FROM parkd.jobs j WHERE j.ctid = ANY (p_rows) GROUP BY j.tenant) m;
   IF v_tenants = '{}' OR (SELECT count(*) FROM jsonb_object_keys(v_tenants)) > 256 THEN
@@ -316,6 +419,33 @@ END $$;
 
 -- --- giving back ----------------------------------------------------------------------------------
 
+-- Takes back what the claims of jobs charged to their tenants, which are then as if they had been passed over.
+-- Who claimed alone paid nothing and has no tag. Last in a transaction: the tags are locked from here on. If
+-- somebody keeps them for half a second, the jobs stay charged.
+CREATE FUNCTION parkd.uncharge_v1(p_models text[], p_tenants text[], p_needs bigint[])
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET lock_timeout = '500ms'
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE r record;
+BEGIN
+  IF NOT EXISTS (SELECT FROM parkd.shares s WHERE s.model = ANY (p_models) AND s.tags ?| p_tenants) THEN RETURN; END IF;
+  FOR r IN
+    SELECT c.model, jsonb_object_agg(c.tenant, c.cost) AS cost
+      FROM (SELECT i.model, i.tenant, sum(greatest(i.need, 1) / coalesce(w.weight, 1)) AS cost
+              FROM unnest(p_models, p_tenants, p_needs) i(model, tenant, need)
+              LEFT JOIN parkd.tenants w ON w.name = i.tenant GROUP BY i.model, i.tenant) c
+     GROUP BY c.model ORDER BY c.model
+  LOOP
+    UPDATE parkd.shares s
+       SET tags = s.tags || (
+         SELECT coalesce(jsonb_object_agg(t.key, least(t.tag, greatest(t.tag - (r.cost ->> t.key)::float8,
+                                                                       s.virtual_time - s.largest_cost))), '{}')
+           FROM (SELECT e.key, e.value::float8 AS tag FROM jsonb_each(s.tags) e WHERE r.cost ? e.key) t)
+     WHERE s.model = r.model;
+  END LOOP;
+EXCEPTION WHEN lock_not_available THEN NULL;
+END $$;
+
 -- A spent attempt clears the poison notes: the job ran, and the process lived. A job whose cancel was asked for
 -- meanwhile ends instead; its (tenant, mailbox_key) say so. p_skip as in finish_v1: an item that is held stays
 -- as it is, and its row says so.
@@ -325,7 +455,13 @@ RETURNS TABLE (job_id bigint, run_lease bigint, model text, tenant text, mailbox
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_held bigint[] := '{}'; r record;
+DECLARE
+  v_now     timestamptz := coalesce(p_now, clock_timestamp());
+  v_held    bigint[] := '{}';
+  v_models  text[] := '{}';   -- of those without a spent attempt
+  v_tenants text[] := '{}';
+  v_needs   bigint[] := '{}';
+  r         record;
 BEGIN
   IF p_skip THEN
     v_held := parkd.held_v1(p_ids, true);
@@ -344,9 +480,16 @@ BEGIN
       FROM (SELECT u.id, u.lease, u.spend, parkd.from_us_v1(u.run_at_us) AS run_at
               FROM unnest(p_ids, p_leases, p_spend, p_run_at_us) u(id, lease, spend, run_at_us)) i
      WHERE j.id = ANY (ARRAY[i.id]) AND j.run_lease = i.lease AND j.daemon_id IS NOT NULL AND j.id <> ALL (v_held)
-    RETURNING j.id, j.run_lease, j.model, j.state, j.cancel_at
+    RETURNING j.id, j.run_lease, j.model, j.state, j.cancel_at, j.tenant, NOT i.spend AND j.priority <> 'critical' AS uncharged,
+      parkd.need_tokens_v1(j.n_choices, j.prompt_tokens, j.max_new_tokens,
+        (SELECT m.context_tokens FROM parkd.models m WHERE m.name = j.model)) AS need
   LOOP
     job_id := r.id; run_lease := r.run_lease; model := NULL; tenant := NULL; mailbox_key := NULL;
+    IF r.uncharged THEN
+      v_models := v_models || r.model;
+      v_tenants := v_tenants || r.tenant;
+      v_needs := v_needs || r.need;
+    END IF;
     IF r.cancel_at IS NOT NULL THEN
       SELECT e.tenant, e.mailbox_key INTO tenant, mailbox_key
         FROM parkd.end_waiting_v1(ARRAY[r.id], 'cancelled', v_now) e;
@@ -355,6 +498,7 @@ BEGIN
     END IF;
     RETURN NEXT;
   END LOOP;
+  IF v_needs <> '{}' THEN PERFORM parkd.uncharge_v1(v_models, v_tenants, v_needs); END IF;
   PERFORM pg_notify('parkd_work', w.model) FROM parkd.waiters w
    WHERE w.model IN (SELECT j.model FROM parkd.jobs j WHERE j.id = ANY (p_ids) AND j.state = 'queued');
 END $$;

@@ -259,13 +259,27 @@ StoreWalk::SpecPair StoreWalk::any_spec() {
   return pair;
 }
 
+// Of the model whose tenants share, all that is within the limits.
+ClaimRequest StoreWalk::any_claim() {
+  ClaimRequest request;
+  request.model = any_of(kModels);
+  request.max_jobs =
+      request.model == "shared" ? 1'000'000 : static_cast<int32_t>(1 + random_() % 4);
+  if (chance(40)) return request;
+  for (const std::string& tenant : kTenants) {
+    if (chance(40)) request.tenant_room[tenant] = static_cast<int32_t>(random_() % 4);
+  }
+  if (chance(40)) request.others_room = static_cast<int32_t>(random_() % 4);
+  if (chance(30)) request.need_tokens_max = static_cast<int64_t>(random_() % 2000);
+  return request;
+}
+
 void StoreWalk::claim() {
-  const std::string& model = any_of(kModels);
-  const int32_t n_max = model == "shared" ? 1'000'000 : static_cast<int32_t>(1 + random_() % 4);
-  auto ours = store_->claim(model, n_max);
-  auto oracles = oracle_->claim(model, n_max);
+  const ClaimRequest request = any_claim();
+  auto ours = store_->claim(request);
+  auto oracles = oracle_->claim(request);
   ASSERT_TRUE(ours.ok() && oracles.ok());
-  if (model == "shared") {
+  if (request.model == "shared") {
     // The order across tenants is each store's own; inside a tenant it is the same.
     const auto by_tenant = [](const Job& a, const Job& b) {
       const auto key = [](const Job& j) {

@@ -60,6 +60,7 @@ class StoreWalk {
 
   void submit();
   SpecPair any_spec();
+  ClaimRequest any_claim();
   void claim();
   void finish();
   void release();

@@ -139,6 +139,17 @@ Result<std::vector<Job>> claim_jobs(Connection& connection, int64_t daemon_id,
   Params params;
   params.add(daemon_id).add(encode_text(request.model)).add(int64_t{request.max_jobs}).add(now);
   params.add(std::string(listens ? "t" : "f"));
+  if (request.tenant_room.empty()) {
+    params.add_null().add_null();
+  } else {
+    ArrayText tenants, rooms;
+    for (const auto& [tenant, room] : request.tenant_room) {
+      tenants.add(encode_text(tenant));
+      rooms.add(int64_t{room});
+    }
+    params.add(tenants.take()).add(rooms.take());
+  }
+  params.add(std::optional<int64_t>(request.others_room)).add(request.need_tokens_max);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kClaim, params));
   std::vector<std::pair<int64_t, Job>> ordered;
   for (const auto& row : rows) ordered.emplace_back(integer(row, 32), parse_job(row));

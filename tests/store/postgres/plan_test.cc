@@ -80,7 +80,8 @@ const std::string kInAnHour = "{base} + 3600000063";        // 64 scheduled jobs
 const std::string kInSixHours = "{base} + 21600000064";     // 64 keys are to be looked at
 const std::string kInTwelveHours = "{base} + 43200000000";  // the members' deadline
 const std::string kTomorrow = "{base} + 86399999999";       // before ours is lost
-const std::string kLater = "{base} + 172800000000";         // our daemon is lost
+const std::string kNoLimits = ", NULL, NULL, NULL, NULL";
+const std::string kLater = "{base} + 172800000000";  // our daemon is lost
 
 // A claimed job ended: found, locked, deleted, its partitions' days; what became of it.
 constexpr int kEnded = 10;
@@ -106,9 +107,19 @@ const std::vector<Row>& daemon_statements() {
       {sql::kWaitingSingles, "'m', 100", 100},
       // --- claiming: each found and locked, updated where it is; of tenants that share, two
       // windows
-      {sql::kClaim, "{daemon}, 'm', 64, NULL, true", kClaim + 2},
-      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true", 2 * 1024 + kClaim},
-      {sql::kClaim, "{daemon}, 'nothing_queued', 64, NULL, true", 4},
+      {sql::kClaim, "{daemon}, 'm', 64, NULL, true" + kNoLimits, kClaim + 2},
+      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true" + kNoLimits, 2 * 1024 + kClaim},
+      {sql::kClaim, "{daemon}, 'nothing_queued', 64, NULL, true" + kNoLimits, 4},
+      // ... with limits: of room, alone and shared; of need, which nothing and everything fits
+      {sql::kClaim, "{daemon}, 'm', 64, NULL, true, NULL, NULL, 63, NULL", kClaim + 2},
+      {sql::kClaim, "{daemon}, 'm', 64, NULL, true, '{one}', '{0}', 64, NULL", 2},
+      {sql::kClaim, "{daemon}, 'm', 64, NULL, true, NULL, NULL, NULL, 9", 2 * 1024},
+      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true, '{tenant1,tenant2}', '{0,1}', 8, NULL",
+       2 * 1024 + kClaim},
+      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true, '{tenant1}', '{5}', 0, NULL", kClaim},
+      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true, NULL, NULL, 8, 9", 2 * 1024 + kClaim},
+      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true, NULL, NULL, 8, 1000000",
+       2 * 1024 + 2 * kClaim},
       {sql::kRelease,
        "'{ids}', '{leases}', " + all(64, "false") + ", " + all(64, "NULL::bigint") +
            ", NULL, false",
@@ -301,6 +312,36 @@ INSTANTIATE_TEST_SUITE_P(statistics, Plans,
                          testing::Values(Statistics::none, Statistics::of_the_empty_tables,
                                          Statistics::fresh, Statistics::plans_of_the_empty_tables),
                          name_of);
+
+// Half a million queued jobs of a tenant stand in front of everybody's; so do critical ones.
+TEST(Crowd, hides_nobody_from_a_claim_that_passes_it_over) {
+  PlanWorld world(PlanWorld::Crowd{500'000});
+  const struct {
+    const char* what;
+    std::string arguments;
+    int64_t n_claimed, tuples_max;
+  } kClaims[] = {
+      {"without limits", "'crowded', 8, NULL, true" + kNoLimits, 8, 200},
+      {"the crowd has no room", "'crowded', 8, NULL, true, '{crowd}', '{0}', 8, NULL", 8, 200},
+      {"some of it", "'crowded', 8, NULL, true, '{crowd}', '{1}', 4, NULL", 8, 200},
+      {"nobody else has room", "'crowded', 8, NULL, true, '{crowd}', '{2}', 0, NULL", 2, 100},
+      {"it does not fit", "'crowded', 8, NULL, true, NULL, NULL, NULL, 30", 8, 1500},
+      {"nor has it room", "'crowded', 8, NULL, true, '{crowd}', '{0}', 8, 30", 8, 1500},
+      {"nothing fits", "'crowded', 8, NULL, true, NULL, NULL, 8, 3", 0, 1500},
+      {"critical", "'urgent', 8, NULL, true" + kNoLimits, 8, 200},
+      {"critical without room", "'urgent', 8, NULL, true, '{crowd}', '{0}', 8, NULL", 8, 200},
+      {"critical that does not fit", "'urgent', 8, NULL, true, NULL, NULL, 8, 30", 8, 3000},
+      {"the crowd alone", "'alone', 8, NULL, true, NULL, NULL, 3, NULL", 3, 100},
+      {"alone, none fits", "'alone', 8, NULL, true, NULL, NULL, NULL, 30", 0, 1500},
+  };
+  for (const auto& claim : kClaims) {
+    const Reads read = world.cost(sql::kClaim, "{daemon}, " + claim.arguments);
+    EXPECT_LE(read.tuples, claim.tuples_max) << claim.what;
+    EXPECT_LE(read.entries, 100 + 3 * claim.tuples_max) << claim.what;
+    EXPECT_EQ(world.rows(sql::kClaim, "{daemon}, " + claim.arguments), claim.n_claimed)
+        << claim.what;
+  }
+}
 
 // A statement that nobody gave a limit is a failure.
 TEST(PlanTable, every_statement_has_a_limit_or_a_reason) {

@@ -66,6 +66,40 @@ PlanWorld::PlanWorld(Statistics statistics, const std::function<void(PlanWorld&)
   remember_values();
 }
 
+PlanWorld::PlanWorld(Crowd crowd) {
+  values_["base"] = "0";
+  const auto fill = [&](const std::string& model, const std::string& tenant,
+                        const std::string& priority, int need, int n) {
+    database_.run(
+        "INSERT INTO parkd.jobs (model, tenant, priority, prompt_tokens, body, "
+        "order_key, max_new_tokens, seed, retention, max_attempts, mailbox_key, "
+        "endpoint) SELECT '" +
+        model + "', '" + tenant + "', '" + priority + "', " + std::to_string(need - 10) +
+        ", '{}', now() + i * interval '1 us', 10, i, '7 days', 3, 'box', "
+        "'/v1/chat/completions'" +
+        numbers(n));
+  };
+  database_.run("ALTER TABLE parkd.jobs DISABLE TRIGGER USER");
+  const std::pair<const char*, const char*> kinds[] = {
+      {"crowded", "normal"}, {"urgent", "critical"}, {"alone", "normal"}};
+  for (const auto& [model, priority] : kinds) {
+    fill(model, "crowd", priority, 1000, crowd.n_jobs / (model == std::string("crowded") ? 1 : 10));
+    if (model == std::string("alone")) continue;
+    fill(model, "late", priority, 20, 20);
+    fill(model, "later", priority, 20, 20);
+  }
+  database_.run("ALTER TABLE parkd.jobs ENABLE TRIGGER USER");
+  values_["daemon"] =
+      database_.value("SELECT daemon_id FROM parkd.register_v1('h', 1, 'v', '1 day')");
+}
+
+int64_t PlanWorld::rows(const Statement& statement, const std::string& arguments) {
+  pqxx::work tx(session("postgres"));
+  return static_cast<int64_t>(
+      tx.exec(std::string("EXECUTE \"") + statement.name + "\"(" + with_values(arguments) + ")")
+          .size());
+}
+
 // Deadlines at base + 1 day + i us, run_at at base + 1 hour + i us; members in batches of a
 // thousand whose deadline is base + 12 hours.
 void PlanWorld::fill_jobs() {

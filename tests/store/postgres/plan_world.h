@@ -31,8 +31,18 @@ struct Reads {
 
 class PlanWorld {
  public:
+  // Queued jobs of a tenant that stand in front of those of another; nothing else.
+  struct Crowd {
+    int n_jobs = 0;
+  };
+
   // Before anything is there: sessions make their plans in `rehearse`.
   PlanWorld(Statistics statistics, const std::function<void(PlanWorld&)>& rehearse);
+
+  // Models `crowded`, `urgent` (critical) and `alone` (without the others): the tenant `crowd` has
+  // so many jobs of 1000 tokens in the first and a tenth of it in each other one; behind it `late`
+  // and `later` have 20 of 20 tokens.
+  explicit PlanWorld(Crowd crowd);
 
   TestDatabase& database() { return database_; }
 
@@ -41,6 +51,8 @@ class PlanWorld {
   // did is undone.
   Reads cost(const Statement& statement, const std::string& arguments,
              const std::string& login = "postgres");
+  // How many rows it answers; what it did is undone too.
+  int64_t rows(const Statement& statement, const std::string& arguments);
   // daemon: it holds 64 claims, ids and leases; others as fill() names them.
   const std::string& value(const std::string& name) const { return values_.at(name); }
   std::string with_values(std::string sql) const;

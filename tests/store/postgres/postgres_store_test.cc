@@ -1,6 +1,8 @@
 // What only this store promises: cursors under concurrent commits, bad rows, many daemons, a
 // database that is away or another one, LISTEN.
+#include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <set>
 
 #include "tests/store/postgres/store_rig.h"
@@ -208,6 +210,46 @@ TEST_F(PostgresStoreTest, four_claimers_share_one_tenants_queue_and_none_starves
 
 TEST_F(PostgresStoreTest, four_claimers_share_many_tenants_queues_and_none_starves) {
   claim_concurrently(database_, 7);
+}
+
+TEST_F(PostgresStoreTest, two_daemons_share_the_tenants_turns) {
+  Daemon first(quiet_options(database_.dsn()));
+  Daemon second(quiet_options(database_.dsn()));
+  std::map<std::string, int64_t> needs = {{"a", 100}, {"b", 300}, {"c", 1000}};
+  for (const auto& [tenant, need] : needs) {
+    JobSpec job = spec(tenant);
+    job.prompt_tokens = static_cast<int32_t>(need);
+    ASSERT_TRUE(first.driver->submit(std::vector<JobSpec>(100, job)).ok());
+  }
+  std::map<std::string, int64_t> given;
+  for (int i = 0; i < 40; ++i) {
+    // What one has no room for, the other daemon gives.
+    ClaimRequest request{"m", 1 + i % 3};
+    if (i % 4 == 0) request.tenant_room["c"] = 0;
+    const auto jobs = (i % 2 == 0 ? first : second).driver->claim(request);
+    ASSERT_TRUE(jobs.ok()) << jobs.status().to_string();
+    for (const Job& job : *jobs) given[job.spec.tenant] += job.spec.need_tokens();
+    for (const auto& [one, n] : needs) {
+      for (const auto& [other, m] : needs) {
+        EXPECT_LE(std::abs(given[one] - given[other]), n + m) << one << other << " after " << i;
+      }
+    }
+  }
+}
+
+TEST_F(PostgresStoreTest, the_jobs_of_a_daemon_that_leaves_are_charged_once) {
+  auto leaving = std::make_unique<Daemon>(quiet_options(database_.dsn()));
+  Daemon other(quiet_options(database_.dsn()));
+  JobSpec large = spec("large");
+  large.prompt_tokens = 1000;
+  ASSERT_TRUE(other.driver->submit(std::vector<JobSpec>(5, large)).ok());
+  ASSERT_TRUE(other.driver->submit(std::vector<JobSpec>(300, spec("small"))).ok());
+  ASSERT_EQ(leaving->driver->claim(ClaimRequest{"m", 2, {{"small", 0}}, {}})->size(), 2u);
+  leaving.reset();
+  const auto next = other.driver->claim("m", 3);
+  EXPECT_TRUE(std::any_of(next->begin(), next->end(), [](const Job& job) {
+    return job.spec.tenant == "large";
+  })) << "it has been given nothing";
 }
 
 TEST_F(PostgresStoreTest, the_jobs_of_a_silent_daemon_are_rescued_and_its_finish_is_lease_lost) {
