@@ -270,7 +270,7 @@ BEGIN
         FROM head h WINDOW of_tenant AS (PARTITION BY h.tenant ORDER BY h.order_key, h.id)),
     chosen AS MATERIALIZED (
       SELECT t.id, t.tenant, t.cost, t.start_tag, row_number() OVER (ORDER BY t.start_tag, t.order_key, t.id) AS ord
-        FROM tagged t WHERE t.place <= coalesce((p_room_of ->> t.tenant)::int, p_others, p_max))
+        FROM tagged t WHERE NOT v_limited OR t.place <= coalesce((p_room_of ->> t.tenant)::int, p_others, p_max))
     SELECT j.ctid, c.tenant, c.cost, c.start_tag FROM chosen c JOIN parkd.jobs j ON j.id = ANY (ARRAY[c.id])
      WHERE j.state = 'queued' ORDER BY c.ord LIMIT p_max FOR UPDATE OF j SKIP LOCKED
   LOOP

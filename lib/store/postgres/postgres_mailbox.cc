@@ -226,8 +226,9 @@ Result<int64_t> PostgresMailbox::count() {
 
 Result<int64_t> PostgresMailbox::maintain(const StoreOptions& options) {
   News news;  // of jobs in the database's own queue: their daemons hear of it themselves
-  PARKD_ASSIGN_OR_RETURN(const Upkeep upkeep,
-                         parkd::maintain(*connection_, options, database_now(), news));
+  PARKD_ASSIGN_OR_RETURN(
+      const Upkeep upkeep,
+      parkd::maintain(*connection_, options, std::chrono::seconds(5), database_now(), news));
   return upkeep.answer.messages;
 }
 

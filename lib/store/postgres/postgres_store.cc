@@ -275,7 +275,7 @@ class PostgresStore final : public JobStore {
 
   StoreStats stats_now(Connection& connection) {
     StoreStats stats = own_stats();
-    const Status status = read_depths(connection, commons_.options().depth_sample, now(), stats);
+    const Status status = read_depths(connection, now(), stats);
     stats.health_error = status.ok() ? commons_.last_error() : status.message();
     if (stats.health_error.empty()) stats.health_error = listener_.trouble();
     stats.healthy = stats.health_error.empty();

@@ -27,8 +27,9 @@ struct PostgresOptions {
   std::chrono::milliseconds poll{2000};   // jittered; the net under lost notifications. 0: none
   std::chrono::milliseconds beat{5000};   // between heartbeats
   std::chrono::milliseconds ttl{30'000};  // silent for longer: others take this daemon's jobs
-  std::chrono::milliseconds depth_sample{
-      5000};  // the age up to which a sampled depth is good enough
+  // How old the counted depth may become before housekeeping counts again (sample_depth_v1: at most
+  // a fiftieth of a core). 0: each time.
+  std::chrono::milliseconds depth_sample{5000};
   // For how long a verb is tried again while the database is away. The last try may take
   // statement_limit more, twice that when nothing answers.
   std::chrono::milliseconds verb_limit{5000};

@@ -188,11 +188,6 @@ inline constexpr Statement kDropPastPartition{
     "drop_past_partition",
     "SELECT name, n_rows FROM parkd.drop_past_partition_v1($1, make_interval(secs => $2), "
     "parkd.from_us_v1($3))"};
-// a scan of parkd.jobs, every 5 s while there is a limit
-inline constexpr Statement kSampleForLimits{
-    "sample_for_limits",
-    "SELECT EXISTS (SELECT FROM parkd.limits) AND parkd.sample_depth_v1(parkd.from_us_v1($1), "
-    "interval '5 s')"};
 inline constexpr Statement kDeadRows{
     "dead_rows", "SELECT array_to_string(to_vacuum, E'\\x01'), piled_up FROM parkd.dead_rows_v1()"};
 // Outside of a transaction; each only where dead_rows_v1 named the table.
@@ -200,7 +195,7 @@ inline constexpr Statement kVacuumJobs{
     "vacuum_jobs", "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF, SKIP_LOCKED) parkd.jobs"};
 inline constexpr Statement kVacuumIdempotency{
     "vacuum_idempotency", "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF, SKIP_LOCKED) parkd.idempotency"};
-// a scan of parkd.jobs, at most so often as sample_depth_v1 lets it
+// a scan of parkd.jobs, in housekeeping alone and at most so often as sample_depth_v1 lets it
 inline constexpr Statement kSampleDepth{
     "sample_depth",
     "SELECT parkd.sample_depth_v1(parkd.from_us_v1($1), make_interval(secs => $2))"};

@@ -32,7 +32,8 @@ void UpkeepLane::purge(Completion<PurgeAnswer> done) {
 Result<PurgeAnswer> UpkeepLane::purge_now(Connection& connection) {
   News news;
   PARKD_ASSIGN_OR_RETURN(const Upkeep upkeep,
-                         maintain(connection, commons_.store(), commons_.now(), news));
+                         maintain(connection, commons_.store(), commons_.options().depth_sample,
+                                  commons_.now(), news));
   PARKD_KILL_POINT("purge.mid");
   commons_.tell(news);
   for (const std::string& table : upkeep.to_vacuum) {

@@ -27,7 +27,8 @@ Status check_server(Connection& connection) {
 
 // The most urgent first, each in a transaction of its own: one that fails leaves the others what
 // they are. Answers the first failure when all have been tried; a lock that somebody holds is none.
-Result<Upkeep> maintain(Connection& connection, const StoreOptions& options, Now now, News& news) {
+Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
+                        std::chrono::milliseconds depth_age_max, Now now, News& news) {
   constexpr int kPartitionsMax = 4;  // of a table, a round
   Upkeep upkeep;
   Status failed;
@@ -55,7 +56,11 @@ Result<Upkeep> maintain(Connection& connection, const StoreOptions& options, Now
       .add(options.idempotency_retention_min.count())
       .add(now);
   step(sql::kTidy, keeps);
-  step(sql::kSampleForLimits, at());
+  Params age = at();
+  depth_age_max.count() == 0
+      ? age.add_null()
+      : age.add(std::to_string(static_cast<double>(depth_age_max.count()) / 1000.0));
+  step(sql::kSampleDepth, age);
   const auto drop = [&](const char* table, int64_t keep_s, int64_t& n_dropped) {
     for (int i = 0; i < kPartitionsMax; ++i) {
       Params which;
@@ -81,13 +86,7 @@ Status vacuum(Connection& connection, const std::string& table) {
   return {};  // small, and prunes itself
 }
 
-Status read_depths(Connection& connection, std::chrono::milliseconds age_max, Now now,
-                   StoreStats& stats) {
-  Params age;
-  age.add(now);
-  age_max.count() == 0 ? age.add_null()
-                       : age.add(std::to_string(static_cast<double>(age_max.count()) / 1000.0));
-  PARKD_RETURN_IF_ERROR(connection.run(sql::kSampleDepth, age).status());
+Status read_depths(Connection& connection, Now now, StoreStats& stats) {
   Params at;
   at.add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kDepths, at));

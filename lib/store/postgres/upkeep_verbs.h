@@ -21,13 +21,14 @@ struct Upkeep {
   std::vector<std::string> to_vacuum;  // tables with many dead rows that this login may vacuum
   std::string piled_up;                // of tables it cannot help; for people, empty: none
 };
-Result<Upkeep> maintain(Connection& connection, const StoreOptions& options, Now now, News& news);
+// The depth is counted unless a sample of it is at most `depth_age_max` old; 0: always.
+Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
+                        std::chrono::milliseconds depth_age_max, Now now, News& news);
 // One table of Upkeep::to_vacuum.
 Status vacuum(Connection& connection, const std::string& table);
 
-// Fills in `stats.models` and `stats.messages` from a sample that is at most `age_max` old; one is
-// taken where there is none. 0: always, for a test that wants the very number.
-Status read_depths(Connection& connection, std::chrono::milliseconds age_max, Now now,
-                   StoreStats& stats);
+// Fills in `stats.models`, as housekeeping last counted them, and `stats.messages`. Reads no job:
+// it is asked every few seconds, however long the queue is.
+Status read_depths(Connection& connection, Now now, StoreStats& stats);
 
 }  // namespace parkd

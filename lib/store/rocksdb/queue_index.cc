@@ -1,6 +1,7 @@
 #include "lib/store/rocksdb/queue_index.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "lib/base/check.h"
 
@@ -36,9 +37,20 @@ void QueueIndex::count(const Entry& entry, int64_t change) {
   if (entry.batch == nullptr) model.n_waiting_singles += change;
 }
 
+void QueueIndex::push_queued(JobId id, Model& model) {
+  auto& heap = model.queued_heap;
+  heap.push_back(id);
+  std::push_heap(heap.begin(), heap.end(), std::greater<>());
+  if (static_cast<int64_t>(heap.size()) < 2 * model.n_queued + 64) return;
+  std::erase_if(heap, [&](JobId one) { return !is_queued(one, model); });
+  std::sort(heap.begin(), heap.end());
+  heap.erase(std::unique(heap.begin(), heap.end()), heap.end());
+}
+
 void QueueIndex::enqueue(JobId id, const Entry& entry) {
   Lane& lane = *entry.lane;
   Model& model = *lane.model;
+  push_queued(id, model);
   if (entry.is_critical) {
     model.with_critical.insert(&lane);
     lane.critical.add({entry.order_us, id}, entry.need_tokens);
@@ -305,20 +317,27 @@ std::vector<JobId> QueueIndex::list(const std::optional<std::string>& tenant,
   return ids;
 }
 
-std::vector<QueueIndex::ModelCounts> QueueIndex::counts() const {
+bool QueueIndex::is_queued(JobId id, const Model& model) const {
+  const auto found = entries_.find(id);
+  return found != entries_.end() && found->second.state == JobState::queued &&
+         found->second.lane->model == &model;
+}
+
+JobId QueueIndex::oldest_queued(Model& model) {
+  auto& heap = model.queued_heap;
+  while (!heap.empty() && !is_queued(heap.front(), model)) {
+    std::pop_heap(heap.begin(), heap.end(), std::greater<>());
+    heap.pop_back();
+  }
+  return heap.empty() ? 0 : heap.front();
+}
+
+std::vector<QueueIndex::ModelCounts> QueueIndex::counts() {
   std::vector<ModelCounts> all;
-  std::map<const Model*, size_t> seeking;  // models whose oldest queued job is not found yet
   for (const auto& [name, model] : models_) {
     if (model->n_scheduled + model->n_queued + model->n_claimed == 0) continue;
-    if (model->n_queued > 0) seeking[model.get()] = all.size();
-    all.push_back({name, model->n_scheduled, model->n_queued, model->n_claimed, 0});
-  }
-  for (auto it = entries_.begin(); it != entries_.end() && !seeking.empty(); ++it) {
-    if (it->second.state != JobState::queued) continue;
-    const auto found = seeking.find(it->second.lane->model);
-    if (found == seeking.end()) continue;
-    all[found->second].oldest_queued = it->first;
-    seeking.erase(found);
+    all.push_back(
+        {name, model->n_scheduled, model->n_queued, model->n_claimed, oldest_queued(*model)});
   }
   return all;
 }

@@ -1,8 +1,9 @@
 // QueueIndex: which live job comes next, in RAM.
 //
 // Owner: the store's state thread. Holds ids and order only, about 180 bytes a job (a node of the
-// id map and a node of one order set; 40 more of a batch's member); bodies stay on disk. Never
-// touches the disk.
+// id map, a node of one order set, 8 to 16 in a heap; 40 more of a batch's member); bodies stay on
+// disk. Never touches the disk. No call costs more than log of the depth a job it changes or
+// answers, but list() with a filter and members().
 //
 // Order per model: critical jobs by (order_key, id); then the tenant with the smallest tag, and in
 // it by (order_key, id). Tags are start-time fair queueing (Goyal, Vin, Cheng 1996): a job starts
@@ -82,7 +83,7 @@ class QueueIndex {
                           const std::optional<std::string>& model, std::optional<JobState> state,
                           JobId after, size_t limit) const;
 
-  std::vector<ModelCounts> counts() const;
+  std::vector<ModelCounts> counts();
   size_t size() const { return entries_.size(); }
 
  private:
@@ -114,6 +115,9 @@ class QueueIndex {
     std::map<std::string, Lane> lanes;
     std::set<Lane*, ByTag> backlogged;  // lanes with queued jobs that are not critical
     std::set<Lane*> with_critical;
+    // Ids that were queued, the smallest at the front: those that are not any more leave when they
+    // get there, or when they are the most.
+    std::vector<JobId> queued_heap;
   };
   struct Entry {
     Lane* lane = nullptr;
@@ -133,6 +137,9 @@ class QueueIndex {
   void enqueue(JobId id, const Entry& entry);
   void dequeue(JobId id, const Entry& entry);
   void count(const Entry& entry, int64_t change);
+  bool is_queued(JobId id, const Model& model) const;
+  void push_queued(JobId id, Model& model);
+  JobId oldest_queued(Model& model);
 
   std::map<JobId, Entry> entries_;
   std::map<std::string, std::unique_ptr<Model>> models_;

@@ -272,10 +272,12 @@ TEST_P(StoreConformance, stats_count_each_models_jobs_and_the_oldest) {
   JobSpec later = spec();
   later.run_at = clock_.now() + hours(1);
   submit_one(later);
+  must(driver_->purge());  // where counting costs something, it is done in housekeeping
   const auto before = driver_->stats();
   ASSERT_EQ(before->models.size(), 1u);
   EXPECT_EQ(before->models[0].oldest_created_at, start);
   const Job claimed = claim_one();
+  must(driver_->purge());
   const auto after = driver_->stats();
   ASSERT_TRUE(after.ok());
   EXPECT_TRUE(after->healthy);

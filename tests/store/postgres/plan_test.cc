@@ -159,7 +159,6 @@ const std::vector<Row>& daemon_statements() {
       {sql::kList, "NULL, {claimed}, NULL, NULL, 'claimed', 100", 2 * kClaim},
       {sql::kDepths, "NULL", 10'001},
       {sql::kSampleDepth, "NULL, 3600", 0},
-      {sql::kSampleForLimits, "NULL", 0},
       // --- the mailbox: twenty messages a key
       {sql::kFetch, "'one', 'box7', 0, 100, NULL", 20},
       {sql::kFetch, "'one', 'box8', {sequence}, 5, NULL", 16},

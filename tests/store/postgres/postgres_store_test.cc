@@ -252,6 +252,18 @@ TEST_F(PostgresStoreTest, the_jobs_of_a_daemon_that_leaves_are_charged_once) {
   })) << "it has been given nothing";
 }
 
+TEST_F(PostgresStoreTest, stats_read_no_job) {
+  Daemon daemon(quiet_options(database_.dsn()));
+  ASSERT_TRUE(daemon.driver->submit({spec(), spec()}).ok());
+  ASSERT_TRUE(daemon.driver->purge().ok());
+  const Idler nobody_can_read(database_, "LOCK TABLE parkd.jobs IN ACCESS EXCLUSIVE MODE");
+  const auto stats = daemon.driver->stats();
+  ASSERT_TRUE(stats.ok()) << stats.status().to_string();
+  EXPECT_TRUE(stats->healthy) << stats->health_error;
+  ASSERT_EQ(stats->models.size(), 1u);
+  EXPECT_EQ(stats->models[0].queued, 2);
+}
+
 TEST_F(PostgresStoreTest, the_jobs_of_a_silent_daemon_are_rescued_and_its_finish_is_lease_lost) {
   Daemon silent(quiet_options(database_.dsn()));
   Daemon other(quiet_options(database_.dsn()));
