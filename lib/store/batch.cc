@@ -43,6 +43,16 @@ Status check_batch(const BatchSpec& spec, WallTime now) {
     return invalid_param("name", "name has " + std::to_string(spec.name.size()) +
                                      " bytes, the limit is " + std::to_string(kBatchNameBytesMax));
   }
+  if (spec.metadata.size() > kBatchMetadataBytesMax) {
+    return invalid_param("metadata", "metadata has " + std::to_string(spec.metadata.size()) +
+                                         " bytes, the limit is " +
+                                         std::to_string(kBatchMetadataBytesMax));
+  }
+  if (spec.idempotency_key.size() > kTextBytesMax) {
+    return invalid_param("idempotency_key",
+                         "idempotency_key has " + std::to_string(spec.idempotency_key.size()) +
+                             " bytes, the limit is " + std::to_string(kTextBytesMax));
+  }
   if (spec.deadline && *spec.deadline <= now) {
     return invalid_param("deadline", "deadline " + to_rfc3339(*spec.deadline) +
                                          " has passed: it is " + to_rfc3339(now));

@@ -84,6 +84,13 @@ TEST(Postgres, a_daemon_started_before_its_database_waits_and_says_so) {
   const HttpAnswer refused = must(daemon.client()->post("/v1/jobs", chat_job("away")));
   EXPECT_EQ(refused.status, 503) << refused.text;
   EXPECT_TRUE(has(text_at(refused.json, "error.message"), "PostgreSQL")) << refused.text;
+  for (const std::string& told :
+       {away.text, refused.text, must(daemon.client()->get("/v1/jobs/1")).text,
+        must(daemon.client()->get("/v1/batches")).text}) {
+    EXPECT_FALSE(has(told, "server running") || has(told, "No such file") || has(told, "FATAL"))
+        << "libpq's words left the daemon: " << told;
+  }
+  EXPECT_TRUE(has(daemon.log(), "postgres.error")) << daemon.log();
 
   PostgresWorld::server("start");
   PostgresWorld::wait_until([&] { return ready_of(daemon).status == 200; });

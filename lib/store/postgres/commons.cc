@@ -23,6 +23,7 @@ Commons::Commons(PostgresOptions options, StoreOptions store)
 
 Connection::Options Commons::session(const std::string& name) const {
   Connection::Options session;
+  session.own_words = true;
   session.dsn = options_.dsn;
   session.application_name = name;
   session.prepare = !options_.transaction_pooling;

@@ -150,6 +150,9 @@ Status Connection::connect() {
     Status status = failed();
     close();
     in_doubt_ = false;  // no statement of the caller's was sent
+    if (options_.own_words) {
+      return unavailable("cannot connect to PostgreSQL; parkd's log has its own words");
+    }
     return unavailable("cannot connect to PostgreSQL: " + status.message());
   }
   return {};
@@ -188,6 +191,36 @@ void Connection::interrupt() {
 }
 
 Status Connection::failed() {
+  const Status raw = raw_failure();
+  return options_.own_words ? in_own_words(raw) : raw;
+}
+
+Status Connection::in_own_words(const Status& raw) {
+  if (raw.message() != last_raw_) {
+    last_raw_ = raw.message();
+    log_warn("postgres.error", {{"sqlstate", sqlstate_}, {"error", last_raw_}});
+  }
+  // What our own functions raise is in our words already.
+  constexpr std::string_view kPrefix = "ERROR:  ";
+  for (const std::string_view ours : {"PK", "22023", "53400", "55000"}) {
+    if (sqlstate_.rfind(ours, 0) != 0 || raw.message().rfind(kPrefix, 0) != 0) continue;
+    return {raw.code(), raw.message().substr(kPrefix.size())};
+  }
+  const std::string state = sqlstate_.empty() ? "" : " (SQLSTATE " + sqlstate_ + ")";
+  std::string words = "PostgreSQL refused a statement" + state;
+  if (raw.code() == StatusCode::unavailable) {
+    words = sqlstate_.empty() || !connected() ? "there is no connection to PostgreSQL"
+            : sqlstate_ == "57014"            ? "a statement took too long and was ended"
+            : sqlstate_ == "25006"            ? "PostgreSQL takes no writes now"
+                                              : "PostgreSQL cannot do this now";
+    words += state;
+  } else if (raw.code() == StatusCode::invalid) {
+    words = "PostgreSQL refused the data" + state;
+  }
+  return {raw.code(), words + "; parkd's log has its own words"};
+}
+
+Status Connection::raw_failure() {
   hint_.clear();
   try {
     throw;
@@ -242,6 +275,7 @@ Result<pqxx::result> Connection::in_transaction(const Statement& statement, bool
     if (!options_.prepare && limited) tx.exec(limits("SET LOCAL"));
     pqxx::result rows = work(tx);
     mark_busy(false);
+    last_raw_.clear();
     return rows;
   } catch (...) {
     status = failed();

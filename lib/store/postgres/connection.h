@@ -61,6 +61,9 @@ class Connection {
     bool prepare = true;  // false behind a pooler that shares sessions between transactions
     std::chrono::milliseconds statement_limit{30'000};
     std::chrono::milliseconds lock_limit{0};  // of waiting for others' locks; 0: none of its own
+    // A daemon's: failures are told in parkd's words, for they reach its peers; what the server or
+    // libpq said goes to the log. Otherwise in the server's, to whoever's login it is.
+    bool own_words = false;
   };
 
   explicit Connection(Options options);
@@ -105,7 +108,9 @@ class Connection {
 
  private:
   class Session;
-  Status failed();  // from inside a catch block
+  Status failed();
+  Status raw_failure();
+  Status in_own_words(const Status& raw);  // from inside a catch block
   pqxx::result execute(pqxx::transaction_base& tx, const Statement& statement,
                        const Params& params);
   template <class Transaction, class Work>
@@ -118,6 +123,7 @@ class Connection {
   std::unique_ptr<Session> session_;
   std::set<std::string> prepared_;
   std::string sqlstate_;
+  std::string last_raw_;  // the last failure that was logged, until a statement succeeds
   std::string hint_;
   bool in_doubt_ = false;
 

@@ -31,6 +31,7 @@ int64_t steady_ms() {
 
 Connection::Options session(const PostgresOptions& options) {
   Connection::Options session;
+  session.own_words = true;
   session.dsn = options.listen_dsn.empty() ? options.dsn : options.listen_dsn;
   session.application_name = "parkd-beat";
   session.prepare = !options.transaction_pooling || !options.listen_dsn.empty();

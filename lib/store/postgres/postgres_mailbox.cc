@@ -20,6 +20,7 @@ constexpr char kNoPartition[] = "23514";  // check_violation: no partition of re
 
 Connection::Options session(const PostgresOptions& options, const std::string& application_name) {
   Connection::Options session;
+  session.own_words = true;
   session.dsn = options.dsn;
   session.application_name = application_name;
   session.prepare = !options.transaction_pooling;

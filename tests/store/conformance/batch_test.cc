@@ -45,6 +45,13 @@ TEST_P(StoreConformance, bad_fields_of_a_batch_are_refused_by_name) {
   };
   EXPECT_EQ(param_of([](BatchSpec& s) { s.tenant.clear(); }), "tenant");
   EXPECT_EQ(param_of([](BatchSpec& s) { s.name = std::string(513, 'x'); }), "name");
+  const auto metadata_of = [](size_t bytes) {
+    return "{\"k\":\"" + std::string(bytes - 8, 'x') + "\"}";
+  };
+  EXPECT_EQ(param_of([&](BatchSpec& s) { s.metadata = metadata_of(65537); }), "metadata");
+  EXPECT_EQ(param_of([&](BatchSpec& s) { s.metadata = metadata_of(65536); }), "accepted");
+  EXPECT_EQ(param_of([](BatchSpec& s) { s.idempotency_key = std::string(513, 'x'); }),
+            "idempotency_key");
   EXPECT_EQ(param_of([&](BatchSpec& s) { s.deadline = clock_.now(); }), "deadline");
   EXPECT_EQ(param_of([&](BatchSpec& s) { s.deadline = clock_.now() + hours(24 * 30 + 1); }),
             "deadline");
