@@ -1,6 +1,7 @@
 #include "daemon/sd_notify.h"
 
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -24,7 +25,12 @@ void sd_notify(std::string_view state) {
   const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return;
   const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(path));
-  if (::sendto(fd, state.data(), state.size(), MSG_NOSIGNAL,
+  // A manager that does not read must not stop the control thread: the next WATCHDOG=1 comes soon,
+  // and the words that come once wait a second at most.
+  const bool may_be_lost = state.rfind("WATCHDOG=", 0) == 0;
+  const timeval patience{1, 0};
+  ::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  if (::sendto(fd, state.data(), state.size(), MSG_NOSIGNAL | (may_be_lost ? MSG_DONTWAIT : 0),
                reinterpret_cast<const sockaddr*>(&address), length) < 0) {
     log_warn("systemd.notify_failed", {{"state", state}, {"error", std::strerror(errno)}});
   }

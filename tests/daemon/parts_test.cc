@@ -1,13 +1,18 @@
 // The daemon's small parts: tenants, waiting readers, URLs, systemd's watchdog.
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
+
+#include <cstring>
 
 #include "daemon/api_server.h"
 #include "daemon/health_board.h"
 #include "daemon/mailbox_waiters.h"
 #include "daemon/sd_notify.h"
 #include "daemon/tenants.h"
+#include "tests/support/temp_dir.h"
 
 namespace parkd {
 namespace {
@@ -116,6 +121,22 @@ TEST(Url, escapes_are_decoded_or_refused) {
   EXPECT_TRUE(url_decode("%41", out));
   EXPECT_EQ(out, "A");
   for (const char* broken : {"%", "%4", "%zz", "x%4g"}) EXPECT_FALSE(url_decode(broken, out));
+}
+
+TEST(Watchdog, a_manager_that_does_not_read_stops_nobody) {
+  const TempDir directory;
+  const std::string path = directory.path() + "/notify";
+  const int deaf = ::socket(AF_UNIX, SOCK_DGRAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+  ASSERT_EQ(::bind(deaf, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ::setenv("NOTIFY_SOCKET", path.c_str(), 1);
+  for (int i = 0; i < 1000; ++i) sd_notify("WATCHDOG=1");
+  ::unsetenv("NOTIFY_SOCKET");
+  char text[64];
+  EXPECT_EQ(::recv(deaf, text, sizeof text, 0), 10) << "the first were heard";
+  ::close(deaf);
 }
 
 TEST(Watchdog, its_interval_comes_from_systemd) {
