@@ -69,6 +69,28 @@ std::string hint_line(const std::string& text) {
   return at == text.npos ? std::string() : first_line(text.substr(at + kHint.size()));
 }
 
+// libpq gives no code for a session that it could not open, so its text is looked at; what is told
+// is ours.
+std::string_view why_not_connected(std::string_view raw) {
+  constexpr std::pair<std::string_view, std::string_view> kKnown[] = {
+      {"password authentication failed", "it refuses the password"},
+      {"no password supplied", "it asks for a password"},
+      {"pg_hba.conf", "its pg_hba.conf does not let this login in"},
+      {"too many", "it has no room for another session"},
+      {"remaining connection slots", "it has no room for another session"},
+      {"starting up", "it is starting"},
+      {"shutting down", "it is stopping"},
+      {"does not exist", "it has no such database or login"},
+      {"Connection refused", "the server does not run"},
+      {"No such file", "the server does not run"},
+      {"timeout", "it does not answer"},
+  };
+  for (const auto& [theirs, ours] : kKnown) {
+    if (raw.find(theirs) != raw.npos) return ours;
+  }
+  return "parkd's log has its own words";
+}
+
 class Receiver final : public pqxx::notification_receiver {
  public:
   Receiver(pqxx::connection& connection, const std::string& channel,
@@ -151,7 +173,8 @@ Status Connection::connect() {
     close();
     in_doubt_ = false;  // no statement of the caller's was sent
     if (options_.own_words) {
-      return unavailable("cannot connect to PostgreSQL; parkd's log has its own words");
+      return unavailable("cannot connect to PostgreSQL: " +
+                         std::string(why_not_connected(last_raw_)));
     }
     return unavailable("cannot connect to PostgreSQL: " + status.message());
   }
