@@ -35,7 +35,7 @@ std::string dir_of(const std::string& path) {
 
 bool passes_through(const std::string& path) {
   const std::string name = fs::path(path).filename().string();
-  return name == "LOCK" || name.substr(0, 3) == "LOG";
+  return name == "LOCK" || name == "SYNCED" || name == "ACCEPT-LOSS" || name.substr(0, 3) == "LOG";
 }
 
 IOStatus no_such_file(const std::string& path) {

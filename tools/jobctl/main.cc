@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   add_models(app, globals, chosen);
   add_batch(app, globals, chosen);
   add_doctor(app, globals, chosen);
+  add_store(app, chosen);
 #ifdef PARKD_HAVE_POSTGRES
   add_migrate(app, globals, chosen);
 #endif

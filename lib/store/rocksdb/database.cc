@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <rocksdb/cache.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/table.h>
 #include <rocksdb/utilities/table_properties_collectors.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <filesystem>
@@ -17,6 +19,8 @@
 #include <system_error>
 
 #include "lib/base/log.h"
+#include "lib/base/text.h"
+#include "lib/store/rocksdb/log_check.h"
 #include "lib/store/rocksdb/record_codec.h"
 
 namespace parkd {
@@ -109,9 +113,76 @@ Status make_directory(const std::string& dir) {
   return {};
 }
 
+// RocksDB begins a new log when a memtable is sealed; the next write looks which it is.
+class LogSwitchListener final : public rocksdb::EventListener {
+ public:
+  explicit LogSwitchListener(std::atomic<bool>& switched) : switched_(switched) {}
+  void OnMemTableSealed(const rocksdb::MemTableInfo&) override { switched_ = true; }
+
+ private:
+  std::atomic<bool>& switched_;
+};
+
+// The check must not read the files of a store that another process writes.
+class DirectoryLock {
+ public:
+  DirectoryLock(rocksdb::Env* env, const std::string& dir) : env_(env) {
+    status_ = env_->LockFile(dir + "/LOCK", &lock_);
+  }
+  ~DirectoryLock() {
+    if (status_.ok()) (void)env_->UnlockFile(lock_);
+  }
+  DirectoryLock(const DirectoryLock&) = delete;
+  DirectoryLock& operator=(const DirectoryLock&) = delete;
+  const rocksdb::Status& status() const { return status_; }
+
+ private:
+  rocksdb::Env* const env_;
+  rocksdb::FileLock* lock_ = nullptr;
+  rocksdb::Status status_;
+};
+
+// What the log's check means for this opening. `taken` is set when an operator accepted the loss.
+Result<wal::LogVerdict> check_before_open(const std::string& dir, const RocksDbTesting& testing,
+                                          std::optional<wal::Acceptance>& taken) {
+  const DirectoryLock lock(testing.env != nullptr ? testing.env : rocksdb::Env::Default(), dir);
+  if (!lock.status().ok()) return open_failed(lock.status(), dir);
+  PARKD_ASSIGN_OR_RETURN(wal::LogVerdict verdict, wal::check_log(dir, testing.sync_commits));
+  if (!verdict.mark_unusable.empty()) {
+    log_warn("store.mark_unusable", {{"dir", dir}, {"why", verdict.mark_unusable}});
+  }
+  const std::optional<wal::Acceptance> acceptance = wal::read_acceptance(dir);
+  const bool accepts =
+      acceptance && (acceptance->begun || (verdict.loss && verdict.loss->in_log &&
+                                           acceptance->name == verdict.loss->name()));
+  if (verdict.loss &&
+      !(accepts && verdict.loss->in_log && acceptance->name == verdict.loss->name())) {
+    return corrupt(verdict.loss->text(dir));
+  }
+  if (accepts) {
+    log_error("store.loss_accepted", {{"dir", dir}, {"lost", acceptance->text}});
+    PARKD_RETURN_IF_ERROR(wal::begin_acceptance(dir, *acceptance));
+    taken = acceptance;
+  } else if (acceptance) {
+    log_warn("store.acceptance_withdrawn", {{"dir", dir}, {"why", "nothing is lost"}});
+    PARKD_RETURN_IF_ERROR(wal::withdraw_acceptance(dir));
+  }
+  if (verdict.tail) {
+    log_warn("store.unsynced_tail_dropped", {{"dir", dir},
+                                             {"file", verdict.tail->file},
+                                             {"offset", verdict.tail->offset},
+                                             {"bytes", verdict.tail->n_bytes}});
+  }
+  return verdict;
+}
+
 rocksdb::DBOptions db_options(const RocksDbTesting& testing) {
   rocksdb::DBOptions options;
   options.create_if_missing = true;
+  // The check of the log has said that what this drops was never acknowledged, or is accepted.
+  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  options.recycle_log_file_num = 0;  // LogReader does not know recycled logs
+  options.track_and_verify_wals_in_manifest = true;
   options.create_missing_column_families = true;
   // The log is shared: a family that is seldom written would pin it for ever.
   options.max_total_wal_size = uint64_t{64} << 20;  // what an opening has to replay at most
@@ -152,7 +223,14 @@ Result<std::unique_ptr<Database>> Database::open(const RocksDbStoreOptions& opti
                                                  const RocksDbTesting& testing) {
   PARKD_RETURN_IF_ERROR(make_directory(options.dir));
   const auto cache = rocksdb::NewLRUCache(static_cast<size_t>(options.block_cache_bytes));
-  const rocksdb::DBOptions db = db_options(testing);
+  std::unique_ptr<Database> database(new Database());
+  PARKD_ASSIGN_OR_RETURN(const wal::LogVerdict verdict,
+                         check_before_open(options.dir, testing, database->taken_loss_));
+  rocksdb::DBOptions db = db_options(testing);
+  database->listener_ = std::make_shared<LogSwitchListener>(database->log_switched_);
+  db.listeners.push_back(database->listener_);
+  // A closed log that is missing is then no reason for RocksDB to refuse.
+  if (database->taken_loss_) db.track_and_verify_wals_in_manifest = false;
 
   // RocksDB opens only when every family that exists is named.
   std::vector<std::string> existing;
@@ -171,8 +249,8 @@ Result<std::unique_ptr<Database>> Database::open(const RocksDbStoreOptions& opti
   const rocksdb::Status status = rocksdb::DB::Open(db, options.dir, families, &handles, &opened);
   if (!status.ok()) return open_failed(status, options.dir);
 
-  std::unique_ptr<Database> database(new Database());
   database->db_.reset(opened);
+  database->dir_ = options.dir;
   database->sync_ = testing.sync_commits;
   database->period_options_ = period_options;
   database->fixed_.assign(handles.begin(), handles.begin() + kFixed.size());
@@ -181,7 +259,44 @@ Result<std::unique_ptr<Database>> Database::open(const RocksDbStoreOptions& opti
     database->periods_[name] = {name, {}, handles[next++], 0};
   }
   PARKD_RETURN_IF_ERROR(database->load_periods());
+  if (opened->GetLatestSequenceNumber() < verdict.last_sequence) {
+    return corrupt("RocksDB opened the store " + options.dir + " at sequence " +
+                   std::to_string(opened->GetLatestSequenceNumber()) +
+                   ", and its log holds whole commits up to " +
+                   std::to_string(verdict.last_sequence));
+  }
+  if (testing.sync_commits) PARKD_RETURN_IF_ERROR(database->begin_marks(options.dir));
   return database;
+}
+
+// What RocksDB has recovered is in tables now, synced.
+Status Database::begin_marks(const std::string& dir) {
+  mark_.nonce = random_u64();
+  mark_.sequence = db_->GetLatestSequenceNumber();
+  PARKD_RETURN_IF_ERROR(synced_file_.open(dir));
+  mark_synced();
+  return synced_file_.sync();
+}
+
+// The side file only: nobody waits for its sync. One that cannot be written leaves an older mark,
+// which is as true.
+void Database::mark_synced() {
+  const uint64_t before = mark_.sequence;
+  mark_.sequence = db_->GetLatestSequenceNumber();
+  if (log_switched_.exchange(false)) {
+    std::unique_ptr<rocksdb::LogFile> log;
+    if (db_->GetCurrentWalFile(&log).ok() && log->LogNumber() != mark_.log_number) {
+      mark_.log_number = log->LogNumber();
+      mark_.log_first = before + 1;
+    }
+  }
+  (void)synced_file_.write(mark_);
+}
+
+Status Database::settle_loss() {
+  PARKD_RETURN_IF_ERROR(wal::end_acceptance(dir_, *taken_loss_));
+  taken_loss_.reset();
+  return {};
 }
 
 Status Database::load_periods() {
@@ -201,6 +316,7 @@ Database::~Database() {
   // (every acknowledged commit is synced) and Debian's build would fail an assertion.
   const rocksdb::Status synced = write_failed_ ? rocksdb::Status::OK() : db_->FlushWAL(true);
   if (!synced.ok()) log_warn("store.close_sync_failed", {{"error", synced.ToString()}});
+  if (sync_ && !write_failed_) (void)synced_file_.sync();
   for (rocksdb::ColumnFamilyHandle* handle : fixed_) (void)db_->DestroyColumnFamilyHandle(handle);
   for (auto& [name, period] : periods_) (void)db_->DestroyColumnFamilyHandle(period.family);
   const rocksdb::Status closed = db_->Close();
@@ -252,8 +368,10 @@ std::unique_ptr<rocksdb::Iterator> Database::iterate(rocksdb::ColumnFamilyHandle
 Status Database::write(rocksdb::WriteBatch* batch) {
   rocksdb::WriteOptions options;
   options.sync = sync_;
+  if (sync_) (void)batch->PutLogData(wal::encode_commit_mark(mark_));
   const Status written = from_rocksdb(db_->Write(options, batch));
   if (!written.ok()) write_failed_ = true;
+  if (sync_ && written.ok()) mark_synced();
   return written;
 }
 

@@ -11,15 +11,23 @@
 
 #include <rocksdb/db.h>
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "lib/base/clock.h"
 #include "lib/base/status.h"
+#include "lib/store/rocksdb/log_check.h"
 #include "lib/store/rocksdb/rocksdb_testing.h"
+#include "lib/store/rocksdb/synced_mark.h"
+
+namespace rocksdb {
+class EventListener;
+}
 
 namespace parkd {
 
@@ -32,11 +40,17 @@ struct Period {
 
 class Database {
  public:
+  // Refuses (corrupt, with the ways out) where acknowledged work is lost, unless an operator has
+  // accepted that very loss; then taken_loss() is what was accepted, and settle_loss() must follow
+  // once ids and sequences lie beyond whatever the lost part gave out.
   static Result<std::unique_ptr<Database>> open(const RocksDbStoreOptions& options,
                                                 const RocksDbTesting& testing);
   ~Database();
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
+
+  const std::optional<wal::Acceptance>& taken_loss() const { return taken_loss_; }
+  Status settle_loss();
 
   // Fixed families.
   rocksdb::ColumnFamilyHandle* meta() const { return fixed_[0]; }
@@ -71,11 +85,19 @@ class Database {
  private:
   Database() = default;
   Status load_periods();
+  Status begin_marks(const std::string& dir);
+  void mark_synced();
 
   std::vector<rocksdb::ColumnFamilyHandle*> fixed_;
   std::map<std::string, Period> periods_;
   rocksdb::ColumnFamilyOptions period_options_;
+  std::string dir_;
   bool sync_ = true;
+  std::optional<wal::Acceptance> taken_loss_;
+  wal::SyncedFile synced_file_;
+  wal::SyncedMark mark_;                  // of what is synced; write() alone uses it
+  std::atomic<bool> log_switched_{true};  // RocksDB may have begun another log
+  std::shared_ptr<rocksdb::EventListener> listener_;
   bool write_failed_ = false;  // only read when the sync thread is idle
   std::unique_ptr<rocksdb::DB> db_;
 };

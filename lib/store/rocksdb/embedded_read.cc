@@ -166,6 +166,13 @@ Result<StoreStats> EmbeddedStore::do_stats() {
   stats.open_epoch = open_epoch_;
   stats.healthy = failure_.ok();
   stats.health_error = failure_.message();
+  if (std::string lost = wal::accepted_loss(options_.dir); !lost.empty()) {
+    stats.notices.push_back({"store_loss_accepted",
+                             "the store was opened without acknowledged work that it had lost (" +
+                                 lost + "); `jobctl store acknowledge " + options_.dir +
+                                 "` ends this notice",
+                             false});
+  }
   if (database_ == nullptr) return stats;
   const WallTime now = clock_.now();
   for (const auto& [name, period] : database_->periods()) {

@@ -13,6 +13,9 @@ namespace parkd {
 namespace {
 
 constexpr uint64_t kFormat = 1;
+// After an accepted loss ids, sequences and epochs go on this much later: what was lost may have
+// given out some beyond what is known, and nothing is given out twice.
+constexpr uint64_t kLeapAfterLoss = uint64_t{1} << 32;
 // A commit is closed when it holds this much; what is left makes the next one.
 constexpr size_t kCommitVerbsMax = 1024;
 constexpr size_t kCommitBytesMax = size_t{8} << 20;
@@ -410,7 +413,8 @@ Status EmbeddedStore::load() {
   Result<std::unique_ptr<Database>> opened = Database::open(options_, testing_);
   if (!opened.ok()) return opened.status();
   database_ = std::move(opened).value();
-  Status loaded = load_meta(false);
+  // Nobody can have accepted a loss of a store that is open.
+  Status loaded = database_->taken_loss() ? corrupt("work was lost") : load_meta(false);
   if (loaded.ok()) loaded = load_jobs();
   if (loaded.ok()) loaded = load_batches();
   if (!loaded.ok()) database_.reset();
@@ -436,10 +440,20 @@ Status EmbeddedStore::load_meta(bool is_first_open) {
 
   open_epoch_ = epoch + 1;
   rocksdb::WriteBatch batch;
+  const bool has_loss = database_->taken_loss().has_value();
+  if (has_loss) {
+    open_epoch_ += kLeapAfterLoss;
+    next_id_ += static_cast<JobId>(kLeapAfterLoss);
+    last_sequence_ += kLeapAfterLoss;
+    (void)batch.Put(database_->meta(), "next_id",
+                    record::encode_count(static_cast<uint64_t>(next_id_)));
+    (void)batch.Put(database_->meta(), "last_sequence", record::encode_count(last_sequence_));
+  }
   (void)batch.Put(database_->meta(), "format", record::encode_count(kFormat));
   (void)batch.Put(database_->meta(), "epoch", record::encode_count(open_epoch_));
   if (epoch == 0) (void)batch.Put(database_->meta(), "uuid", random_hex(16));
-  return database_->write(&batch);
+  PARKD_RETURN_IF_ERROR(database_->write(&batch));
+  return has_loss ? database_->settle_loss() : Status();
 }
 
 // The index is built from the jobs alone, so it cannot disagree with them. Claims of this process
