@@ -29,7 +29,7 @@ DECLARE
   v_noted    text := coalesce(current_setting('parkd.marks', true), '');
   v_marks    jsonb := CASE WHEN v_noted <> '' THEN parkd.marks_v1(p_model) END;   -- NULL: look at everything
   v_reads    bigint := pg_stat_get_xact_tuples_returned('parkd.jobs_queue'::regclass);
-  v_room_of  jsonb := CASE WHEN p_tenants IS NOT NULL THEN jsonb_object(p_tenants, p_rooms::text[]) END;
+  v_room_of  jsonb;          -- after critical jobs
   v_rows     tid[] := '{}';
   v_n        int := 0;
   v_epoch    bigint;
@@ -82,6 +82,7 @@ BEGIN
   IF v_paused THEN RETURN; END IF;
 
   IF v_critical THEN
+    v_room_of := jsonb_object(p_tenants, p_rooms::text[]);
     v_rows := parkd.critical_choice_v1(p_model, p_max, v_now, v_room_of, p_others, p_need);
     v_n := cardinality(v_rows);
     IF v_n > 0 AND (v_room_of IS NOT NULL OR p_others IS NOT NULL) THEN
@@ -95,7 +96,8 @@ BEGIN
     IF v_marks IS NOT NULL THEN
       SELECT min(k.tenant), min(k.tenant) = max(k.tenant) INTO v_first, v_alone FROM jsonb_object_keys(v_marks) k(tenant);
     END IF;
-    IF v_first IS NOT NULL AND v_alone AND p_need IS NULL THEN
+    -- Limits stand in functions of their own: they cost a claim without any next to nothing.
+    IF v_first IS NOT NULL AND v_alone AND p_tenants IS NULL AND p_others IS NULL AND p_need IS NULL THEN
       -- Alone, a tenant pays nothing: whoever comes next starts level with it.
       IF v_charged THEN
         UPDATE parkd.shares s SET tags = '{}' WHERE s.model = (
@@ -105,11 +107,13 @@ BEGIN
          WHERE j.model = p_model AND j.tenant = v_first AND j.state = 'queued' AND j.priority <> 'critical'
            AND j.order_key >= coalesce((v_marks ->> v_first)::timestamptz, '-infinity')
            AND (j.deadline IS NULL OR j.deadline > v_now)
-         ORDER BY j.order_key, j.id
-         LIMIT greatest(least(p_max - v_n, coalesce((v_room_of ->> v_first)::int, p_others)), 0)
-         FOR UPDATE SKIP LOCKED);
+         ORDER BY j.order_key, j.id LIMIT p_max - v_n FOR UPDATE SKIP LOCKED);
+    ELSIF v_first IS NOT NULL AND v_alone AND p_need IS NULL THEN
+      v_rows := v_rows || parkd.alone_choice_v1(p_model, p_max - v_n, v_now, v_marks, v_first,
+        coalesce((coalesce(v_room_of, jsonb_object(p_tenants, p_rooms::text[])) ->> v_first)::int, p_others));
     ELSIF v_first IS NOT NULL THEN
-      v_rows := v_rows || parkd.fair_choice_v1(p_model, p_max - v_n, v_now, v_marks, v_room_of, p_others, p_need);
+      v_rows := v_rows || parkd.fair_choice_v1(p_model, p_max - v_n, v_now, v_marks,
+        coalesce(v_room_of, jsonb_object(p_tenants, p_rooms::text[])), p_others, p_need);
     END IF;
     v_reads := pg_stat_get_xact_tuples_returned('parkd.jobs_queue'::regclass) - v_reads;
     IF v_noted <> '' OR v_reads > 1000 + 20 * p_max THEN
@@ -201,6 +205,21 @@ BEGIN
   RETURN v_rows;
 END $$;
 
+-- As claim_v1 does it for a tenant that is alone, within its room (NULL: no limit).
+CREATE FUNCTION parkd.alone_choice_v1(p_model text, p_max int, p_now timestamptz, p_marks jsonb, p_tenant text, p_room int)
+RETURNS tid[] LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+  UPDATE parkd.shares s SET tags = '{}' WHERE s.model = (
+    SELECT x.model FROM parkd.shares x WHERE x.model = p_model AND x.tags <> '{}' FOR UPDATE SKIP LOCKED);
+  RETURN ARRAY(SELECT j.ctid FROM parkd.jobs j
+     WHERE j.model = p_model AND j.tenant = p_tenant AND j.state = 'queued' AND j.priority <> 'critical'
+       AND j.order_key >= coalesce((p_marks ->> p_tenant)::timestamptz, '-infinity')
+       AND (j.deadline IS NULL OR j.deadline > p_now)
+     ORDER BY j.order_key, j.id LIMIT greatest(least(p_max, p_room), 0) FOR UPDATE SKIP LOCKED);
+END $$;
+
 -- Start-time fair queueing (Goyal, Vin, Cheng 1996): a job starts at its tenant's tag, which grows by the
 -- job's cost, need / weight; the smallest start is served; the virtual time is the latest. A tenant that has
 -- no tag, for it was away, begins there. One that waits and is passed over, for it has no room or nothing
@@ -223,7 +242,8 @@ DECLARE
   v_tenants text[];            -- and room
   v_window  int;
   v_rows    tid[] := '{}';
-  v_served  text[] := '{}';    -- whose they are
+  v_largest float8;
+  v_room    int;
   v_tags    jsonb;
   v_virtual float8;
   r         record;
@@ -237,17 +257,19 @@ BEGIN
     v_charge := false;
   END;
   v_waiting := CASE WHEN p_marks IS NOT NULL THEN ARRAY(SELECT k.tenant FROM jsonb_object_keys(p_marks) k(tenant))
-                    WHEN v_limited THEN parkd.queued_tenants_v1(p_model, s.after_tenant, 128, p_room_of, p_others)
-                    ELSE parkd.queued_tenants_v1(p_model, s.after_tenant, 128, NULL, NULL) END;
-  v_tenants := CASE WHEN v_limited THEN ARRAY(SELECT t.tenant FROM unnest(v_waiting) t(tenant)
-                                               WHERE coalesce((p_room_of ->> t.tenant)::int, p_others, p_max) > 0)
-                    ELSE v_waiting END;
+                    ELSE parkd.queued_tenants_v1(p_model, s.after_tenant, 128, p_room_of, p_others) END;
+  v_tenants := v_waiting;
+  IF v_limited THEN
+    v_tenants := ARRAY(SELECT t.tenant FROM unnest(v_waiting) t(tenant)
+                        WHERE coalesce((p_room_of ->> t.tenant)::int, p_others, p_max) > 0);
+  END IF;
   -- Enough to fill the claim from any one tenant while tenants are few; with many, tags even out over
   -- the next claims what a short window cut off.
   v_window := CASE WHEN p_need IS NULL THEN greatest(least(2 * p_max, 1024 / greatest(cardinality(v_tenants), 1)), 4)
                    ELSE greatest(1024 / greatest(cardinality(v_tenants), 1), 16) END;
   v_tags := s.tags;
   v_virtual := s.virtual_time;
+  v_largest := s.largest_cost;
   FOR r IN
     WITH head AS MATERIALIZED (
       SELECT t.tenant, q.id, q.order_key, q.need / coalesce(w.weight, 1) AS cost,
@@ -275,8 +297,7 @@ BEGIN
      WHERE j.state = 'queued' ORDER BY c.ord LIMIT p_max FOR UPDATE OF j SKIP LOCKED
   LOOP
     v_rows := v_rows || r.ctid;
-    v_served := v_served || r.tenant;
-    s.largest_cost := greatest(s.largest_cost, r.cost);
+    IF r.cost > v_largest THEN v_largest := r.cost; END IF;
     v_tags := v_tags || jsonb_build_object(r.tenant, r.start_tag + r.cost);
     v_virtual := greatest(v_virtual, r.start_tag);
   END LOOP;
@@ -286,8 +307,8 @@ BEGIN
   END IF;
   IF v_charge THEN
     UPDATE parkd.shares x
-       SET virtual_time = v_virtual, largest_cost = s.largest_cost,
-           tags = (SELECT coalesce(jsonb_object_agg(e.key, greatest(e.value::float8, v_virtual - s.largest_cost)), '{}')
+       SET virtual_time = v_virtual, largest_cost = v_largest,
+           tags = (SELECT coalesce(jsonb_object_agg(e.key, greatest(e.value::float8, v_virtual - v_largest)), '{}')
                      FROM jsonb_each(v_tags) e WHERE e.value::float8 > v_virtual OR e.key = ANY (v_waiting)),
            after_tenant = CASE WHEN p_marks IS NOT NULL THEN x.after_tenant
                                WHEN cardinality(v_tenants) < 128 THEN '' ELSE v_tenants[128] END
@@ -296,17 +317,17 @@ BEGIN
   -- What others held made the window too short: take what is there, tenant by tenant.
   FOR i IN 1..cardinality(v_tenants) LOOP
     EXIT WHEN cardinality(v_rows) >= p_max OR p_need IS NOT NULL;
+    v_room := p_max - cardinality(v_rows);
+    IF v_limited THEN
+      v_room := least(v_room, coalesce((p_room_of ->> v_tenants[i])::int, p_others, p_max)
+        - (SELECT count(*) FROM parkd.jobs j WHERE j.ctid = ANY (v_rows) AND j.tenant = v_tenants[i]));
+    END IF;
     v_rows := v_rows || ARRAY(SELECT j.ctid FROM parkd.jobs j
        WHERE j.model = p_model AND j.tenant = v_tenants[i] AND j.state = 'queued'
          AND j.order_key >= coalesce((p_marks ->> v_tenants[i])::timestamptz, '-infinity')
          AND j.priority <> 'critical' AND (j.deadline IS NULL OR j.deadline > p_now)
          AND j.ctid <> ALL (v_rows)
-       ORDER BY j.order_key, j.id
-       LIMIT CASE WHEN NOT v_limited THEN p_max - cardinality(v_rows)
-                  ELSE least(p_max - cardinality(v_rows),
-                             coalesce((p_room_of ->> v_tenants[i])::int, p_others, p_max)
-                             - cardinality(array_positions(v_served, v_tenants[i]))) END
-       FOR UPDATE SKIP LOCKED);
+       ORDER BY j.order_key, j.id LIMIT v_room FOR UPDATE SKIP LOCKED);
   END LOOP;
   RETURN v_rows;
 END $$;
@@ -337,7 +358,7 @@ BEGIN
     END IF;
     EXIT WHEN v_wrapped AND p_after <> '' AND v_next > p_after;
     v_tenants := v_tenants || v_next;
-    IF (p_room_of ->> v_next)::int <= 0 THEN v_passed := v_passed + 1; END IF;
+    IF p_room_of IS NOT NULL AND (p_room_of ->> v_next)::int <= 0 THEN v_passed := v_passed + 1; END IF;
     v_at := v_next;
   END LOOP;
   RETURN v_tenants;

@@ -155,7 +155,7 @@ class QueueIndex::Claiming {
   bool is_full() const { return static_cast<int64_t>(ids_.size()) >= request_.max_jobs; }
 
   bool has_room(const Lane& lane) const {
-    if (request_.tenant_room.empty() && !request_.others_room) return true;
+    if (!rooms_limited_) return true;
     const auto given = n_given_.find(&lane);
     return (given == n_given_.end() ? 0 : given->second) < request_.room_of(lane.tenant);
   }
@@ -185,7 +185,7 @@ class QueueIndex::Claiming {
   void take(const Lane& lane, JobId id) {
     index_.mark_claimed(id);
     ids_.push_back(id);
-    ++n_given_[&lane];
+    if (rooms_limited_) ++n_given_[&lane];
   }
 
   // By (order_key, id) whoever's they are; nobody is charged. Only tenants that were granted it
@@ -236,6 +236,7 @@ class QueueIndex::Claiming {
   Model& model_;
   const ClaimRequest& request_;
   const int64_t now_us_;
+  const bool rooms_limited_ = !request_.tenant_room.empty() || request_.others_room;
   int looks_left_ = kLooksMax;
   std::map<const Lane*, int32_t> n_given_;
   std::vector<JobId> ids_;

@@ -31,7 +31,7 @@ class PostgresPinnedXmin : public testing::TestWithParam<int> {
         "i % " +
         std::to_string(n_tenants) + ", 'normal' FROM generate_series(1, " + n + ") i");
     database_.run("INSERT INTO claimed SELECT id, run_lease FROM parkd.claim_v1(" + daemon_ +
-                  ", 'm', " + n + ")");
+                  ", 'm', " + n + limits_ + ")");
     database_.run(
         "SELECT count(*) FROM (SELECT array_agg(id) AS ids, array_agg(run_lease) AS leases, "
         "count(*)::int AS n FROM claimed) c, parkd.finish_v1(c.ids, c.leases, "
@@ -58,6 +58,7 @@ class PostgresPinnedXmin : public testing::TestWithParam<int> {
 
   TestDatabase database_;
   std::string daemon_;
+  std::string limits_;  // of claim_v1, by name
 };
 
 TEST_P(PostgresPinnedXmin, a_job_costs_the_same_however_many_have_gone) {
@@ -76,6 +77,24 @@ TEST_P(PostgresPinnedXmin, a_job_costs_the_same_however_many_have_gone) {
       n_tenants, early, n_cycles * kJobs, late, 6 * n_cycles * kJobs);
   EXPECT_LE(late, 60) << "every claim reads what has long left the queue";
   EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.mailbox"), 7 * n_cycles * kJobs);
+}
+
+TEST_P(PostgresPinnedXmin, a_tenant_that_claims_pass_over_costs_nothing_and_is_not_forgotten) {
+  const int n_tenants = GetParam();
+  const auto other = database_.connect();
+  pqxx::nontransaction pin(*other);
+  pin.exec("BEGIN ISOLATION LEVEL REPEATABLE READ");
+  pin.exec("SELECT count(*) FROM parkd.jobs");
+  database_.run(
+      "INSERT INTO parkd.jobs (model, body, tenant) SELECT 'm', '{}', 'passed' FROM "
+      "generate_series(1, 3)");
+  limits_ = ", p_tenants => '{passed}', p_rooms => '{0}', p_others => 100";
+  const int n_cycles = fault_rounds(20);
+  for (int i = 0; i < 2 * n_cycles; ++i) cycle(n_tenants);
+  EXPECT_LE(reads_per_job(n_cycles, n_tenants), 60);
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.mailbox"), 3 * n_cycles * kJobs);
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.claim_v1(" + daemon_ + ", 'm', 10)"), 3)
+      << "no mark hides it";
 }
 
 // Statistics know of no rows by then, so that a walk over a whole index costs nothing, they say.

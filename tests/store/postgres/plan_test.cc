@@ -340,6 +340,8 @@ TEST(Crowd, hides_nobody_from_a_claim_that_passes_it_over) {
     EXPECT_EQ(world.rows(sql::kClaim, "{daemon}, " + claim.arguments), claim.n_claimed)
         << claim.what;
   }
+  // What /metrics and /readyz ask for.
+  EXPECT_LE(world.cost(sql::kDepths, "NULL").pages, 500);
 }
 
 // A statement that nobody gave a limit is a failure.
