@@ -140,6 +140,13 @@ void PowerCutFs::cut_at_sync(int64_t n, int torn_percent) {
   const std::lock_guard lock(mutex_);
   cut_at_sync_ = n_syncs_ + n;
   torn_percent_ = torn_percent;
+  sectors_.reset();
+}
+
+void PowerCutFs::cut_at_sync_in_any_order(int64_t n, uint64_t seed) {
+  const std::lock_guard lock(mutex_);
+  cut_at_sync_ = n_syncs_ + n;
+  sectors_.emplace(seed);
 }
 
 void PowerCutFs::set_full(bool is_full) {
@@ -167,13 +174,35 @@ IOStatus PowerCutFs::powered() const {
 IOStatus PowerCutFs::count_sync(Node* node) {
   ++n_syncs_;
   if (cut_at_sync_ != 0 && n_syncs_ >= cut_at_sync_ && !is_cut_) {
-    if (node != nullptr) {
+    if (sectors_) {
+      // Bytes of files that nobody was syncing may have been written out too.
+      for (auto& [path, file] : live_) write_some_sectors(*file);
+    } else if (node != nullptr) {
       (void)write_base(*node, node->unsynced.size() * static_cast<size_t>(torn_percent_) / 100);
     }
     is_cut_ = true;
   }
   if (is_full_) return IOStatus::NoSpace("the disk is full");
   return powered();
+}
+
+void PowerCutFs::write_some_sectors(Node& node) {
+  constexpr uint64_t kSector = 512;
+  const uint64_t percent = (*sectors_)() % 101;
+  size_t n_kept = 0;  // up to the end of the last sector that is written
+  for (size_t at = 0; at < node.unsynced.size();) {
+    const size_t left = kSector - (node.n_synced_bytes + at) % kSector;
+    const size_t n = std::min<size_t>(left, node.unsynced.size() - at);
+    if ((*sectors_)() % 100 < percent) {
+      n_kept = at + n;
+    } else {
+      std::memset(node.unsynced.data() + at, 0, n);
+    }
+    at += n;
+  }
+  // The file's length is written as any other of its sectors.
+  const bool has_length = (*sectors_)() % 2 == 0;
+  (void)write_base(node, has_length ? node.unsynced.size() : n_kept);
 }
 
 IOStatus PowerCutFs::write_base(Node& node, size_t n_bytes) {

@@ -17,6 +17,8 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <random>
 #include <set>
 #include <string>
 #include <vector>
@@ -35,6 +37,10 @@ class PowerCutFs final : public rocksdb::FileSystemWrapper {
   // The power goes in the middle of the n-th sync from now (n from 1): of the bytes it was to
   // write, the first `torn_percent` reach the disk.
   void cut_at_sync(int64_t n, int torn_percent);
+  // As cut_at_sync, and of the sectors (512 bytes) of every file that were to be written, each
+  // reaches the disk or not, as a disk that reorders has it: what is missing reads as zeros, or the
+  // file ends before it.
+  void cut_at_sync_in_any_order(int64_t n, uint64_t seed);
   // While set, appends and syncs fail as on a full disk.
   void set_full(bool is_full);
 
@@ -123,6 +129,7 @@ class PowerCutFs final : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus powered() const;
   rocksdb::IOStatus count_sync(Node* node);
   rocksdb::IOStatus write_base(Node& node, size_t n_bytes);
+  void write_some_sectors(Node& node);
   void learn(const std::string& path);  // reads the base directory of `path` once
   NodePtr find(const std::string& path);
   std::string next_holding_path();
@@ -135,6 +142,7 @@ class PowerCutFs final : public rocksdb::FileSystemWrapper {
   int64_t n_syncs_ = 0;
   int64_t cut_at_sync_ = 0;  // 0: never
   int torn_percent_ = 0;
+  std::optional<std::mt19937_64> sectors_;  // chooses those that are written
   bool is_cut_ = false;
   bool is_full_ = false;
 };
