@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "lib/job/chat_request.h"
 #include "lib/job/wire.h"
 #include "tests/daemon/api_world.h"
 
@@ -235,7 +236,40 @@ TEST_F(ApiBounds, small_values_are_refused_at_16_times_the_body_and_the_budget_h
   EXPECT_LE(counts.peak_bytes - before,
             options.parse_bytes_max + 6 * kBody + 6 * kBody + (8u << 20));
   EXPECT_EQ(world.metric("parkd_parse_bytes_limit"), int64_t{64} << 20);
-  EXPECT_GE(world.metric("parkd_parse_bytes_peak"), int64_t{16} * (2 << 20));
+  EXPECT_GE(world.metric("parkd_parse_bytes_peak"), static_cast<int64_t>(kBody));
+}
+
+TEST_F(ApiBounds, a_chat_body_takes_16_times_itself_at_most_whatever_it_is_made_of) {
+  constexpr size_t kBody = 1 << 20;
+  const auto repeated = [](const std::string& start, const std::function<std::string(int)>& part,
+                           const std::string& end) {
+    std::string text = start;
+    for (int i = 0; text.size() < kBody; ++i) text += part(i) + ",";
+    text.pop_back();
+    return text + end;
+  };
+  const std::string bodies[] = {
+      repeated(R"({"messages":[)", [](int) { return std::string("{}"); }, "]}"),
+      repeated(R"({"messages":[)", [](int) { return std::string("[0]"); }, "]}"),
+      repeated(R"({"stop":[)", [](int) { return std::string("0"); }, "]}"),
+      repeated(R"({"logit_bias":{)", [](int i) { return "\"" + std::to_string(i) + "\":0"; }, "}}"),
+      repeated(
+          "{", [](int i) { return "\"k" + std::to_string(i) + "\":1"; }, "}"),
+      repeated(R"({"messages":[)",
+               [](int) { return std::string(R"({"role":"user","content":""})"); }, "]}"),
+      R"({"seed":")" + std::string(kBody, 'x') + "\"}",
+  };
+  for (const std::string& body : bodies) {
+    SCOPED_TRACE(body.substr(0, 40));
+    const size_t before = counts.live_bytes;
+    counts.peak_bytes = before;
+    const auto request = parse_chat_request(body, {});
+    EXPECT_LE(counts.peak_bytes - before, 18 * kBody);
+    const size_t shown_bytes = request.ok() ? 0 : request.status().message().size();
+    EXPECT_LT(shown_bytes, 300u);
+  }
+  const std::string wrong = R"({"body":{},"max_attempts":[)" + std::string(1000, '1') + "]}";
+  EXPECT_LT(parse_submit(wrong, {}).status().message().size(), 200u);
 }
 
 TEST_F(ApiBounds, a_body_that_finds_no_room_is_503_with_retry_after_before_it_is_sent) {
