@@ -29,6 +29,11 @@ bool shorten(std::vector<Message>& messages) {
   return cut;
 }
 
+DamagedCursors cursors_of(const std::optional<DamagedRange>& damaged) {
+  if (!damaged) return std::nullopt;
+  return std::pair(damaged->after, damaged->through);
+}
+
 struct Take {
   int32_t limit = 0;                // the oldest so many, when no message is named
   std::vector<uint64_t> sequences;  // the named ones
@@ -120,7 +125,8 @@ class Api::MailboxRead : public std::enable_shared_from_this<Api::MailboxRead> {
   void on_page(const Page& page) {
     reading_ = false;
     if (asked_ == nullptr) return;
-    const bool wait = page->ok() && waiter_ != nullptr && may_wait_ && (*page)->messages.empty();
+    const bool wait = page->ok() && waiter_ != nullptr && may_wait_ && (*page)->messages.empty() &&
+                      !(*page)->damaged;
     if (wait) {
       if (read_again_) read();
       return;
@@ -131,8 +137,12 @@ class Api::MailboxRead : public std::enable_shared_from_this<Api::MailboxRead> {
 
   static void answer_page(const Asked& asked, Result<FetchAnswer>& page) {
     if (!page.ok()) return asked.reply(error_reply(page.status()));
-    if (shorten(page->messages)) page->next_sequence = page->messages.back().sequence;
-    asked.reply({.body = render_page(page->messages, page->next_sequence)});
+    if (shorten(page->messages)) {
+      page->next_sequence = page->messages.back().sequence;
+      page->damaged.reset();  // the reader has not come to it, or meets it again
+    }
+    asked.reply(
+        {.body = render_page(page->messages, page->next_sequence, cursors_of(page->damaged))});
   }
 
   void quick(std::function<void()> task) {
@@ -166,6 +176,9 @@ void Api::read_mailbox(const AskedPtr& asked) {
   fetch.limit = static_cast<int32_t>(*limit);
   const auto wait_s = query_number(request, "wait_s", 0, 0, kWaitMax_s);
   if (!wait_s.ok()) return reply(error_reply(wait_s.status()));
+  const auto skip_damaged = query_number(request, "skip_damaged", 0, 0, 1);
+  if (!skip_damaged.ok()) return reply(error_reply(skip_damaged.status()));
+  fetch.skip_damaged = *skip_damaged != 0;
   if (const auto cursor = request.query.find("cursor"); cursor != request.query.end()) {
     const auto sequence = parse_cursor(cursor->second);
     if (!sequence) {
@@ -186,6 +199,11 @@ void Api::take_messages(const AskedPtr& asked) {
   parts_.store.fetch(oldest, on_quick<FetchAnswer>(asked, [this, asked](Result<FetchAnswer> page) {
                        if (!page.ok()) return asked->reply(error_reply(page.status()));
                        shorten(page->messages);
+                       // A take never steps over damage: a reader passes it with skip_damaged.
+                       if (page->messages.empty() && page->damaged) {
+                         return asked->reply({.body = render_page({}, page->next_sequence,
+                                                                  cursors_of(page->damaged))});
+                       }
                        std::vector<uint64_t> sequences;
                        for (const Message& message : page->messages) {
                          sequences.push_back(message.sequence);

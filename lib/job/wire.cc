@@ -293,10 +293,15 @@ std::string render_messages(const std::vector<Message>& messages) {
   return out + "]}";
 }
 
-std::string render_page(const std::vector<Message>& messages, uint64_t next_sequence) {
+std::string render_page(const std::vector<Message>& messages, uint64_t next_sequence,
+                        const DamagedCursors& damaged) {
   std::string out = render_messages(messages);
   out.pop_back();
   append_field(out, "next_cursor", render_cursor(next_sequence));
+  if (damaged) {
+    out += ",\"damaged\":{\"after\":\"" + render_cursor(damaged->first) + "\",\"through\":\"" +
+           render_cursor(damaged->second) + "\"}";
+  }
   return out + "}";
 }
 

@@ -21,6 +21,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lib/base/status.h"
@@ -49,8 +50,12 @@ Result<ParsedSubmit> parse_submit(std::string_view json, const SubmitLimits& lim
 
 std::string render_message(const Message& message);
 // {"messages":[...]}, and the same with "next_cursor".
+// Cursors (after, through) between which messages' bytes are damaged: a page says them as
+// "damaged".
+using DamagedCursors = std::optional<std::pair<uint64_t, uint64_t>>;
 std::string render_messages(const std::vector<Message>& messages);
-std::string render_page(const std::vector<Message>& messages, uint64_t next_sequence);
+std::string render_page(const std::vector<Message>& messages, uint64_t next_sequence,
+                        const DamagedCursors& damaged);
 // An accepted job: {"id", "mailbox_key", "existed", "finished"}.
 std::string render_submitted(JobId id, std::string_view mailbox_key, bool existed, bool finished);
 // A live job. `state` is what the daemon shows: scheduled, queued, parked, running ...; units < 0:

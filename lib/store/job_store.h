@@ -216,11 +216,21 @@ struct FetchRequest {
   std::string mailbox_key;
   uint64_t after_sequence = 0;  // the cursor: messages later than this
   int32_t limit = 100;
+  bool skip_damaged = false;  // go on behind messages whose bytes are damaged
+};
+
+// Messages later than `after`, up to `through`, that cannot all be read: their bytes are damaged.
+struct DamagedRange {
+  uint64_t after = 0;
+  uint64_t through = 0;
 };
 
 struct FetchAnswer {
   std::vector<Message> messages;  // ascending by sequence, expired ones left out
-  uint64_t next_sequence = 0;     // cursor for the next fetch; the request's when nothing came
+  // Cursor for the next fetch; the request's when nothing came. It does not pass damage, and no
+  // message behind it is in the page, unless the request says skip_damaged.
+  uint64_t next_sequence = 0;
+  std::optional<DamagedRange> damaged{};
 };
 
 struct ModelDepth {

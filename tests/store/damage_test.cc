@@ -340,6 +340,67 @@ TEST_F(DamageTest, verify_names_a_damaged_table_and_changes_nothing) {
   EXPECT_EQ(count_silent_losses(), 0);
 }
 
+TEST_F(DamageTest, a_page_names_damaged_messages_and_passes_them_only_when_asked) {
+  ASSERT_TRUE(open(dir()).ok());
+  std::vector<JobSpec> specs;
+  for (int i = 0; i < 60; ++i) specs.push_back(spec_of("box", 10));
+  ASSERT_TRUE(driver_->submit(specs).ok());
+  const auto jobs = driver_->claim("m", 60);
+  std::vector<FinishItem> items;
+  std::mt19937_64 random(3);
+  for (const Job& job : *jobs) {
+    std::string body(1500, ' ');
+    for (char& byte : body) byte = static_cast<char>('a' + random() % 26);
+    Ending ending;
+    ending.body = body;
+    items.push_back({job.id, job.lease, ending});
+  }
+  ASSERT_TRUE(driver_->finish(items).ok());
+  ASSERT_TRUE(open(dir()).ok());  // now in a table, two or three messages a block
+  close();
+  fs::path table;
+  for (const auto& entry : fs::directory_iterator(dir())) {
+    if (entry.path().extension() != ".sst") continue;
+    if (table.empty() || entry.file_size() > fs::file_size(table)) table = entry.path();
+  }
+  flip(table, fs::file_size(table) / 2 * 8);
+  ASSERT_TRUE(open(dir()).ok());
+  FetchRequest request{"default", "box", 0, 10};
+  size_t n_before = 0;
+  std::optional<DamagedRange> damaged;
+  for (int pages = 0; pages < 20 && !damaged; ++pages) {
+    const auto page = driver_->fetch(request);
+    ASSERT_TRUE(page.ok()) << page.status().to_string();
+    for (const Message& message : page->messages) EXPECT_EQ(message.sequence, ++n_before);
+    request.after_sequence = page->next_sequence;
+    damaged = page->damaged;
+  }
+  ASSERT_TRUE(damaged) << "the damage was passed over in silence";
+  EXPECT_EQ(request.after_sequence, n_before);
+  EXPECT_EQ(damaged->after, n_before);
+  const auto again = driver_->fetch(request);
+  EXPECT_TRUE(again->messages.empty());
+  EXPECT_EQ(again->next_sequence, request.after_sequence) << "it does not step over";
+  request.skip_damaged = true;
+  size_t n_behind = 0;
+  for (;;) {
+    const auto page = driver_->fetch(request);
+    ASSERT_TRUE(page.ok());
+    if (page->messages.empty()) break;
+    if (n_behind == 0) {
+      EXPECT_TRUE(page->damaged);
+      EXPECT_EQ(page->messages[0].sequence, damaged->through + 1);
+    }
+    n_behind += page->messages.size();
+    request.after_sequence = page->next_sequence;
+  }
+  EXPECT_EQ(n_before + n_behind + (damaged->through - damaged->after), 60u);
+  EXPECT_GT(n_behind, 0u);
+  const auto notices = driver_->stats()->notices;
+  ASSERT_EQ(notices.size(), 1u);
+  EXPECT_EQ(notices[0].code, "store_damaged");
+}
+
 // One bit anywhere, in a store whose work lies in logs and tables.
 TEST_F(DamageTest, no_flipped_bit_loses_work_in_silence) {
   const bool is_long = std::getenv("PARKD_LONG") != nullptr;

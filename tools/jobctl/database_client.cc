@@ -144,7 +144,7 @@ Result<Answer> DatabaseClient::mailbox(const MailboxRequest& request) {
   PARKD_ASSIGN_OR_RETURN(const FetchAnswer page,
                          database_.fetch(request.key, after, static_cast<int32_t>(request.limit),
                                          std::chrono::seconds(request.wait_s)));
-  return make_answer(render_page(page.messages, page.next_sequence));
+  return make_answer(render_page(page.messages, page.next_sequence, std::nullopt));
 }
 
 Status DatabaseClient::take(const std::string& key, int64_t limit,

@@ -111,7 +111,14 @@ int mailbox(const GlobalOptions& globals, const MailboxOptions& options) {
   const auto print = [&key](const json::value& page) {
     const auto messages = list_at(page, "messages");
     for (const json::value& message : messages) print_message(message);
-    if (messages.empty()) std::cerr << "no message under " << key << "\n";
+    if (const json::value* damaged = page.as_object().if_contains("damaged")) {
+      std::cerr << "jobctl: messages after cursor " << text_at(*damaged, "after") << " up to "
+                << text_at(*damaged, "through")
+                << " cannot all be read, their bytes are damaged; --skip-damaged reads on behind "
+                   "them\n";
+    } else if (messages.empty()) {
+      std::cerr << "no message under " << key << "\n";
+    }
   };
   if (!options.take) return show(globals, (*client)->mailbox(options.request), print);
   if (options.request.wait_s > 0) {
@@ -219,6 +226,10 @@ void add_mailbox(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   command->add_option("--wait", options->request.wait_s,
                       "Wait up to so many seconds for one, up to 60");
   command->add_flag("--take", options->take, "Remove what is printed");
+  command
+      ->add_flag("--skip-damaged", options->request.skip_damaged,
+                 "Read on behind messages whose bytes are damaged")
+      ->excludes("--take");
   command->callback([options, &globals, &chosen] {
     chosen = [options, &globals] { return mailbox(globals, *options); };
   });

@@ -34,8 +34,8 @@ bool by_sequence(const Message& a, const Message& b) {
 }
 
 // Both parts ascending; a message that was delivered between the two reads is in both.
-FetchAnswer merge(const FetchRequest& request, std::vector<Message> waiting,
-                  std::vector<Message> delivered) {
+FetchAnswer merge(const FetchRequest& request, FetchAnswer queue, std::vector<Message> delivered) {
+  std::vector<Message>& waiting = queue.messages;
   FetchAnswer answer;
   answer.next_sequence = request.after_sequence;
   std::vector<Message>& all = answer.messages;
@@ -44,10 +44,19 @@ FetchAnswer merge(const FetchRequest& request, std::vector<Message> waiting,
              std::back_inserter(all), by_sequence);
   const auto twin = [](const Message& a, const Message& b) { return a.sequence == b.sequence; };
   all.erase(std::unique(all.begin(), all.end(), twin), all.end());
-  if (all.size() > static_cast<size_t>(request.limit)) {
-    all.resize(static_cast<size_t>(request.limit));
+  // Behind damage in the queue's own part there may be messages that should have come first.
+  if (queue.damaged && !request.skip_damaged) {
+    std::erase_if(all,
+                  [&](const Message& message) { return message.sequence > queue.damaged->after; });
   }
+  const bool is_full = all.size() >= static_cast<size_t>(request.limit);
+  if (is_full) all.resize(static_cast<size_t>(request.limit));
   if (!all.empty()) answer.next_sequence = all.back().sequence;
+  if (!queue.damaged || (is_full && answer.next_sequence <= queue.damaged->after)) return answer;
+  answer.damaged = queue.damaged;
+  if (request.skip_damaged && !is_full) {
+    answer.next_sequence = std::max(answer.next_sequence, queue.damaged->through);
+  }
   return answer;
 }
 
@@ -264,7 +273,7 @@ class OutboxStore final : public JobStore {
     PARKD_ASSIGN_OR_RETURN(std::vector<Message> delivered,
                            with_retries<std::vector<Message>>(
                                deadline, [&] { return reader_->fetch(request, clock_.now()); }));
-    return merge(request, waiting.messages, std::move(delivered));
+    return merge(request, waiting, std::move(delivered));
   }
 
   Result<JobRecord> get_delivered(JobId id, const JobRecord& past, Deadline deadline) {

@@ -343,8 +343,15 @@ Result<std::string> Database::get(rocksdb::ColumnFamilyHandle* family,
                                   const std::string& key) const {
   std::string value;
   const rocksdb::Status status = db_->Get(rocksdb::ReadOptions(), family, key, &value);
+  if (status.IsCorruption()) note_damage(status.ToString());
   if (!status.ok()) return from_rocksdb(status);
   return value;
+}
+
+void Database::note_damage(const std::string& what) const {
+  if (what == damage_) return;
+  damage_ = what;
+  log_error("store.damaged", {{"dir", dir_}, {"what", what}});
 }
 
 Result<uint64_t> Database::get_count(const std::string& key, uint64_t otherwise) const {

@@ -77,6 +77,10 @@ class Database {
                                              const rocksdb::Slice* first,
                                              const rocksdb::Slice* last) const;
 
+  // Damage that a read met since the opening, the latest; logged when it is new. State thread.
+  void note_damage(const std::string& what) const;
+  const std::string& damage() const { return damage_; }
+
   Status write(rocksdb::WriteBatch* batch);
   Status drop(const Period& period);
   // After drop(), on the state thread: nobody reads it any more.
@@ -98,6 +102,7 @@ class Database {
   wal::SyncedMark mark_;                  // of what is synced; write() alone uses it
   std::atomic<bool> log_switched_{true};  // RocksDB may have begun another log
   std::shared_ptr<rocksdb::EventListener> listener_;
+  mutable std::string damage_;
   bool write_failed_ = false;  // only read when the sync thread is idle
   std::unique_ptr<rocksdb::DB> db_;
 };

@@ -85,6 +85,7 @@ void EmbeddedStore::do_claim(const ClaimRequest& request,
     if (!job.ok()) {
       // It stays claimed, by nobody: an operator must look, and the queue goes on behind it.
       log_error("store.job_unreadable", {{"id", id}, {"error", job.status().to_string()}});
+      database_->note_damage("job " + std::to_string(id) + ": " + job.status().message());
       continue;
     }
     jobs.push_back(std::move(job).value());
@@ -123,6 +124,68 @@ Result<std::vector<Job>> EmbeddedStore::do_list(const ListFilter& filter) {
   return jobs;
 }
 
+// Where a mailbox in one period can be read again behind damage that was met after `last_read`: the
+// sequence before it; nothing readable behind it: `end`. Blocks are damaged whole, so the place is
+// found by halving. `read` tries to read behind a sequence.
+uint64_t EmbeddedStore::find_end_of_damage(uint64_t last_read, uint64_t end,
+                                           const std::function<rocksdb::Status(uint64_t)>& read) {
+  uint64_t bad = last_read;
+  uint64_t good = end;
+  if (!read(good).ok()) return end;
+  while (good - bad > 1) {
+    const uint64_t middle = bad + (good - bad) / 2;
+    (read(middle).ok() ? good : bad) = middle;
+  }
+  return good;
+}
+
+// The first `limit` messages of one period, and what in it cannot be read.
+Status EmbeddedStore::fetch_period(const FetchRequest& request, const Period& period, WallTime now,
+                                   std::vector<Message>& found,
+                                   std::optional<DamagedRange>& damaged) {
+  constexpr uint64_t kLast = std::numeric_limits<uint64_t>::max();
+  const auto key_of = [&request](uint64_t sequence) {
+    return record::message_key(request.tenant, request.mailbox_key, sequence);
+  };
+  const std::string last = key_of(kLast);
+  const rocksdb::Slice last_slice(last);
+  std::string first;
+  rocksdb::Slice first_slice;
+  std::unique_ptr<rocksdb::Iterator> iterator;
+  // A new one each time: one that has met damage keeps a memory of the block (7.8).
+  const auto read_behind = [&](uint64_t sequence) {
+    iterator.reset();
+    first = key_of(sequence + 1);
+    first_slice = first;
+    iterator = database_->iterate(period.family, &first_slice, &last_slice);
+    return iterator->status();
+  };
+  (void)read_behind(request.after_sequence);
+  uint64_t last_read = request.after_sequence;
+  for (int32_t n = 0;;) {
+    for (; iterator->Valid() && n < request.limit; iterator->Next()) {
+      PARKD_ASSIGN_OR_RETURN(Message message,
+                             record::decode_message(iterator->value().ToStringView()));
+      last_read = message.sequence;
+      if (message.expires_at <= now) continue;
+      found.push_back(std::move(message));
+      ++n;
+    }
+    if (iterator->status().ok()) return {};
+    // An I/O error may pass, and then nothing was damaged.
+    if (!iterator->status().IsCorruption()) return unavailable(iterator->status().ToString());
+    database_->note_damage(iterator->status().ToString());
+    const uint64_t newest = std::max(last_sequence_, last_read);
+    const uint64_t through = find_end_of_damage(last_read, newest, read_behind);
+    if (!damaged) damaged = DamagedRange{last_read, through};
+    damaged->after = std::min(damaged->after, last_read);
+    damaged->through = std::max(damaged->through, through);
+    if (!request.skip_damaged || through >= newest) return {};
+    last_read = through;
+    (void)read_behind(through);
+  }
+}
+
 Result<FetchAnswer> EmbeddedStore::do_fetch(const FetchRequest& request) {
   if (database_ == nullptr) return failure_;
   FetchAnswer answer;
@@ -130,31 +193,28 @@ Result<FetchAnswer> EmbeddedStore::do_fetch(const FetchRequest& request) {
   constexpr uint64_t kLast = std::numeric_limits<uint64_t>::max();
   if (request.limit <= 0 || request.after_sequence >= kLast - 1) return answer;
   const WallTime now = clock_.now();
-  const std::string first =
-      record::message_key(request.tenant, request.mailbox_key, request.after_sequence + 1);
-  const std::string last = record::message_key(request.tenant, request.mailbox_key, kLast);
-  const rocksdb::Slice first_slice(first);
-  const rocksdb::Slice last_slice(last);
   // Each period gives its first `limit`; the smallest of all of them are the answer.
   std::vector<Message> found;
   for (const auto& [name, period] : database_->periods()) {
     if (period.end <= now) continue;
-    const auto iterator = database_->iterate(period.family, &first_slice, &last_slice);
-    for (int32_t n = 0; iterator->Valid() && n < request.limit; iterator->Next()) {
-      PARKD_ASSIGN_OR_RETURN(Message message,
-                             record::decode_message(iterator->value().ToStringView()));
-      if (message.expires_at <= now) continue;
-      found.push_back(std::move(message));
-      ++n;
-    }
-    if (!iterator->status().ok()) return unavailable(iterator->status().ToString());
+    PARKD_RETURN_IF_ERROR(fetch_period(request, period, now, found, answer.damaged));
   }
   std::sort(found.begin(), found.end(),
             [](const Message& a, const Message& b) { return a.sequence < b.sequence; });
-  if (found.size() > static_cast<size_t>(request.limit)) {
-    found.resize(static_cast<size_t>(request.limit));
+  if (answer.damaged && !request.skip_damaged) {
+    std::erase_if(found,
+                  [&](const Message& message) { return message.sequence > answer.damaged->after; });
   }
+  const bool is_cut = found.size() > static_cast<size_t>(request.limit);
+  if (is_cut) found.resize(static_cast<size_t>(request.limit));
   if (!found.empty()) answer.next_sequence = found.back().sequence;
+  const bool is_full = found.size() == static_cast<size_t>(request.limit);
+  if (answer.damaged && is_full && answer.next_sequence <= answer.damaged->after) {
+    answer.damaged.reset();  // the reader has not come to it
+  }
+  if (answer.damaged && request.skip_damaged && !is_full) {
+    answer.next_sequence = std::max(answer.next_sequence, answer.damaged->through);
+  }
   answer.messages = std::move(found);
   return answer;
 }
@@ -174,6 +234,14 @@ Result<StoreStats> EmbeddedStore::do_stats() {
                              false});
   }
   if (database_ == nullptr) return stats;
+  if (!database_->damage().empty()) {
+    stats.notices.push_back({"store_damaged",
+                             "bytes of the store are damaged: what needs them answers with an "
+                             "error, mailbox pages name the range (" +
+                                 database_->damage() +
+                                 "); stop parkd and run `jobctl store verify " + options_.dir + "`",
+                             false});
+  }
   const WallTime now = clock_.now();
   for (const auto& [name, period] : database_->periods()) {
     if (period.end > now) stats.messages += period.n_messages;

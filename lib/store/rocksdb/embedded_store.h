@@ -174,6 +174,10 @@ class EmbeddedStore final : public JobStore {
   Result<JobRecord> do_get(JobId id, const std::string& tenant);
   Result<std::vector<Job>> do_list(const ListFilter& filter);
   Result<FetchAnswer> do_fetch(const FetchRequest& request);
+  Status fetch_period(const FetchRequest& request, const Period& period, WallTime now,
+                      std::vector<Message>& found, std::optional<DamagedRange>& damaged);
+  static uint64_t find_end_of_damage(uint64_t last_read, uint64_t end,
+                                     const std::function<rocksdb::Status(uint64_t)>& read);
   Result<StoreStats> do_stats();
   Result<record::StoredJob> read_job(JobId id) const;
   Result<Job> read_whole_job(JobId id, WallTime now) const;

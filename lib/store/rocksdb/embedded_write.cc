@@ -523,7 +523,8 @@ bool EmbeddedStore::build_purge(const Completion<PurgeAnswer>& done, Commit& com
   for (const JobId id : index_.overdue(now, kPurgeEndingsMax)) {
     if (commit.touched_jobs.contains(id)) continue;
     Result<Ended> ended = prepare_end(id, {}, deadline_missed_ending(), now);
-    if (!ended.ok()) break;  // logged
+    // One job that cannot be read does not keep the others past their deadlines.
+    if (!ended.ok()) continue;  // logged
     index_.hold(id);
     write_end(*ended, now, commit);
     ended_ids.push_back(id);
