@@ -20,6 +20,7 @@ namespace {
 constexpr auto kPurgeEvery = std::chrono::milliseconds(2000);
 constexpr auto kRegisterRetryEvery = std::chrono::milliseconds(1000);  // the database is away
 constexpr auto kFilesLookEvery = std::chrono::milliseconds(10'000);    // other files are registered
+constexpr auto kLookAroundEvery = std::chrono::milliseconds(1000);
 constexpr auto kDrainLookEvery = std::chrono::milliseconds(20);
 // What peers' requests, and what is read out of them, may hold at a time; and what they are
 // answered until they have read it. parkd.service does the sum.
@@ -249,6 +250,7 @@ Daemon::End Daemon::run() {
   load_models();
   wait_for_signal();
   purge_soon();
+  look_around_soon();
   if (config_.uses_postgres()) read_again_soon();
   feed_watchdog();
   log_info("daemon.started", {{"version", PARKD_VERSION},
@@ -361,6 +363,11 @@ void Daemon::purge_soon() {
       });
     });
   });
+}
+
+void Daemon::look_around_soon() {
+  surroundings_.look();
+  after(kLookAroundEvery, [this] { look_around_soon(); });
 }
 
 // Results of other daemons are announced only where parkd.settings.notify_results is on.

@@ -22,6 +22,7 @@
 #include "daemon/health_board.h"
 #include "daemon/model_loader.h"
 #include "daemon/open_store.h"
+#include "daemon/surroundings.h"
 #include "lib/base/clock.h"
 #include "lib/base/thread.h"
 #include "lib/config/config.h"
@@ -70,6 +71,7 @@ class Daemon {
   void wait_until_answered(SteadyTime not_after);
   void purge_soon();
   void read_again_soon();
+  void look_around_soon();
   void feed_watchdog();
   bool is_making_progress();
   void shut_down();
@@ -89,6 +91,7 @@ class Daemon {
   std::unique_ptr<BlockingPool> blocking_;
   std::unique_ptr<Dispatcher> dispatcher_;
   HealthBoard health_;  // control thread
+  Surroundings surroundings_{clock_, lock_, health_};
   std::unique_ptr<Api> api_;
   std::unique_ptr<ApiServer> server_;
   boost::asio::signal_set signals_;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -60,6 +61,13 @@ Result<InstanceLock> InstanceLock::acquire(const std::string& state_dir) {
   }
   if (!write_pid(fd)) return internal_error("cannot write " + path + ": " + error_text(errno));
   return lock;
+}
+
+bool InstanceLock::is_in_place() const {
+  struct stat held {};
+  struct stat named {};
+  return ::fstat(fd_, &held) == 0 && ::lstat(path_.c_str(), &named) == 0 &&
+         held.st_dev == named.st_dev && held.st_ino == named.st_ino;
 }
 
 InstanceLock::InstanceLock(InstanceLock&& other) noexcept

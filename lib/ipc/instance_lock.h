@@ -27,6 +27,10 @@ class InstanceLock {
 
   const std::string& path() const { return path_; }
 
+  // Whether the name still leads to the file that is held: no when the state directory was removed,
+  // moved or replaced, and another process could lock what stands there now.
+  bool is_in_place() const;
+
  private:
   InstanceLock(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
 

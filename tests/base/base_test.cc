@@ -48,6 +48,44 @@ TEST(Clock, system_clock_never_steps_backwards) {
   }
 }
 
+TEST(Clock, a_small_step_back_is_not_seen_and_time_goes_on_when_the_clock_has_caught_up) {
+  ManualClock clock(from_unix_us(1'800'000'000'000'000));
+  const WallTime before = clock.now();
+  clock.step_wall(-std::chrono::seconds(5));
+  EXPECT_EQ(clock.now(), before);
+  EXPECT_EQ(clock.skew().behind, std::chrono::seconds(5));
+  clock.advance(std::chrono::seconds(4));
+  EXPECT_EQ(clock.now(), before);
+  clock.advance(std::chrono::seconds(3));
+  EXPECT_EQ(clock.now(), before + std::chrono::seconds(2));
+  EXPECT_EQ(clock.skew().behind.count(), 0);
+  EXPECT_EQ(clock.skew().n_followed, 0);
+}
+
+TEST(Clock, a_leap_that_is_corrected_does_not_freeze_time_for_longer_than_a_minute) {
+  ManualClock clock(from_unix_us(1'800'000'000'000'000));
+  const WallTime true_start = clock.now();
+  clock.step_wall(std::chrono::hours(30 * 24));
+  const WallTime wrong = clock.now();
+  clock.step_wall(-std::chrono::hours(30 * 24));
+  clock.advance(WallKeeper::kHeldMax);
+  EXPECT_EQ(clock.now(), wrong) << "held";
+  clock.advance(std::chrono::seconds(1));
+  EXPECT_EQ(clock.now(), true_start + WallKeeper::kHeldMax + std::chrono::seconds(1)) << "followed";
+  EXPECT_EQ(clock.skew().n_followed, 1);
+  clock.advance(std::chrono::seconds(1));
+  EXPECT_EQ(clock.now(), true_start + WallKeeper::kHeldMax + std::chrono::seconds(2));
+}
+
+TEST(Clock, boot_time_passes_and_the_boot_has_a_name) {
+  SystemClock clock;
+  const SteadyTime before = clock.boot_now();
+  EXPECT_GT(before.time_since_epoch().count(), 0);
+  EXPECT_GE(clock.boot_now(), before);
+  EXPECT_FALSE(clock.boot_id().empty());
+  EXPECT_EQ(clock.boot_id(), SystemClock().boot_id());
+}
+
 TEST(Inbox, every_message_of_every_sender_arrives_in_its_order) {
   Inbox<std::pair<int, int>> inbox;
   constexpr int kSenders = 4;

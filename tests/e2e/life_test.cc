@@ -49,6 +49,25 @@ bool ended_with(DaemonProcess& daemon, int exit_code) {
   return end && WIFEXITED(*end) && WEXITSTATUS(*end) == exit_code;
 }
 
+TEST(Life, a_state_directory_that_is_gone_is_noticed_and_nothing_more_is_accepted) {
+  DaemonProcess daemon(DaemonSetup{});
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  const auto client = daemon.client();
+  const std::string state = daemon.directory() + "/state";
+  const std::string aside = daemon.directory() + "/state.aside";
+  ASSERT_EQ(::rename(state.c_str(), aside.c_str()), 0);
+  const auto ready = [&] { return must(client->get("/readyz")).status; };
+  ASSERT_TRUE(daemon.wait_until([&] { return ready() == 503; })) << daemon.log();
+  const HttpAnswer refused = must(client->post("/v1/jobs", json::serialize(chat_job("k"))));
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_NE(refused.text.find("parkd.lock is gone"), std::string::npos) << refused.text;
+  EXPECT_NE(must(client->get("/metrics")).text.find("parkd_notice{code=\"state_dir_gone\"} 1"),
+            std::string::npos);
+  EXPECT_NE(daemon.log().find("health.notice code=state_dir_gone"), std::string::npos);
+  ASSERT_EQ(::rename(aside.c_str(), state.c_str()), 0);
+  EXPECT_TRUE(daemon.wait_until([&] { return ready() == 200; })) << "put back: " << daemon.log();
+}
+
 TEST(Life, a_stopping_daemon_answers_503_and_finishes_what_runs) {
   DaemonProcess daemon(long_running());
   ASSERT_TRUE(daemon.start()) << daemon.log();

@@ -102,6 +102,23 @@ TEST_F(InstanceLockTest, it_is_free_again_when_its_owner_lets_go) {
   EXPECT_TRUE(InstanceLock::acquire(dir_.string()).ok());
 }
 
+TEST_F(InstanceLockTest, it_knows_whether_its_directory_is_still_there) {
+  const auto lock = InstanceLock::acquire(dir_.string());
+  ASSERT_TRUE(lock.ok());
+  EXPECT_TRUE(lock->is_in_place());
+  const fs::path aside = dir_.string() + ".aside";
+  fs::rename(dir_, aside);
+  EXPECT_FALSE(lock->is_in_place());
+  fs::create_directory(dir_);
+  std::ofstream(dir_ / "parkd.lock") << "another file\n";
+  EXPECT_FALSE(lock->is_in_place()) << "replaced";
+  fs::remove_all(dir_);
+  fs::rename(aside, dir_);
+  EXPECT_TRUE(lock->is_in_place()) << "put back";
+  fs::remove_all(dir_);
+  EXPECT_FALSE(lock->is_in_place());
+}
+
 TEST_F(InstanceLockTest, two_directories_are_two_daemons) {
   fs::create_directory(dir_ / "a");
   fs::create_directory(dir_ / "b");

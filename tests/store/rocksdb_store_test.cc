@@ -143,6 +143,45 @@ TEST_F(RocksDbStoreTest, periods_are_few_and_dropped_whole) {
   for (const std::string& name : families()) EXPECT_NE(name.substr(0, 4), "box_") << name;
 }
 
+// The machine was off for two weeks, or its clock is wrong: nobody can know.
+TEST_F(RocksDbStoreTest, a_clock_far_ahead_of_the_last_run_is_believed_after_an_hour) {
+  open();
+  ASSERT_TRUE(driver_->submit({spec(24)}).ok());
+  const auto jobs = driver_->claim("m", 1);
+  ASSERT_TRUE(driver_->finish({{jobs->at(0).id, jobs->at(0).lease, {}}}).ok());
+  close();
+  clock_.step_wall(hours(24 * 14));
+  open();
+  ASSERT_EQ(driver_->stats()->notices.size(), 1u);
+  EXPECT_EQ(driver_->stats()->notices.at(0).code, "clock_gap");
+  EXPECT_TRUE(driver_->fetch({"default", "box", 0, 10})->messages.empty()) << "expired is expired";
+  clock_.advance(std::chrono::minutes(59));
+  EXPECT_EQ(driver_->purge()->messages, 0);
+  close();
+  open();  // a restart begins the wait anew: it may be a loop of restarts with a wrong clock
+  clock_.advance(std::chrono::minutes(59));
+  EXPECT_EQ(driver_->purge()->messages, 0);
+  clock_.advance(std::chrono::minutes(2));
+  EXPECT_EQ(driver_->purge()->messages, 1);
+  EXPECT_TRUE(driver_->stats()->notices.empty());
+}
+
+TEST_F(RocksDbStoreTest, a_restart_within_a_day_or_a_damaged_mark_waits_for_nothing) {
+  for (const bool damaged : {false, true}) {
+    open();
+    ASSERT_TRUE(driver_->submit({spec()}).ok());
+    const auto jobs = driver_->claim("m", 1);
+    ASSERT_TRUE(driver_->finish({{jobs->at(0).id, jobs->at(0).lease, {}}}).ok());
+    close();
+    if (damaged) tamper("default", "time", "rubbish");
+    clock_.advance(hours(damaged ? 24 * 3 : 20));
+    open();
+    EXPECT_TRUE(driver_->stats()->notices.empty());
+    EXPECT_EQ(driver_->purge()->messages, 1);
+    close();
+  }
+}
+
 TEST_F(RocksDbStoreTest, a_finished_and_forgotten_job_leaves_nothing_behind) {
   open();
   JobSpec keyed = spec();
@@ -170,9 +209,10 @@ TEST_F(RocksDbStoreTest, a_finished_and_forgotten_job_leaves_nothing_behind) {
     const std::unique_ptr<rocksdb::Iterator> iterator(db->NewIterator({}, handle));
     int n_keys = 0;
     for (iterator->SeekToFirst(); iterator->Valid(); iterator->Next()) ++n_keys;
-    const int n_expected = handle->GetName() == "default" ? 5 : 0;
-    EXPECT_EQ(n_keys, n_expected) << "in " << handle->GetName()
-                                  << " (default: format, epoch, uuid, next_id, last_sequence)";
+    const int n_expected = handle->GetName() == "default" ? 6 : 0;
+    EXPECT_EQ(n_keys, n_expected)
+        << "in " << handle->GetName()
+        << " (default: format, epoch, uuid, next_id, last_sequence, time)";
     ASSERT_TRUE(db->DestroyColumnFamilyHandle(handle).ok());
   }
 }

@@ -348,7 +348,7 @@ Result<std::vector<RequeuedJob>> MemoryState::requeue(const RequeueRequest& requ
 
 // --- housekeeping
 
-Result<PurgeAnswer> MemoryState::purge(WallTime now, News& news) {
+Result<PurgeAnswer> MemoryState::purge(WallTime now, WallTime drop_before, News& news) {
   PurgeAnswer answer;
   std::set<std::pair<WallTime, JobId>> overdue;  // the earliest deadline ends first
   for (const auto& [id, live] : jobs_) {
@@ -362,17 +362,19 @@ Result<PurgeAnswer> MemoryState::purge(WallTime now, News& news) {
   answer.deadlines_missed = static_cast<int64_t>(overdue.size());
   PARKD_KILL_POINT("purge.mid");
   answer.messages =
-      drop(messages_, [&](const Message& message) { return message.expires_at <= now; });
-  answer.history_rows = drop(past_, [&](const Past& past) { return past.expires_at <= now; });
+      drop(messages_, [&](const Message& message) { return message.expires_at <= drop_before; });
+  answer.history_rows =
+      drop(past_, [&](const Past& past) { return past.expires_at <= drop_before; });
   for (auto& [name, live] : batches_) {
     if (*live.batch.spec.deadline <= now) seal(live.batch, now);
   }
   drop(batches_, [&](const LiveBatch& live) {
     const auto expires_at = batch_expires_at(live.batch, options_);
-    return expires_at && *expires_at <= now;
+    return expires_at && *expires_at <= drop_before;
   });
-  drop(keys_,
-       [&](const KnownKey& key) { return key.expires_at.has_value() && *key.expires_at <= now; });
+  drop(keys_, [&](const KnownKey& key) {
+    return key.expires_at.has_value() && *key.expires_at <= drop_before;
+  });
   return answer;
 }
 

@@ -51,7 +51,8 @@ class MemoryState {
   Result<FetchAnswer> fetch(const FetchRequest& request, WallTime now) const;
   Result<std::vector<Message>> take(const std::string& tenant, const std::string& mailbox_key,
                                     const std::vector<uint64_t>& sequences, WallTime now);
-  Result<PurgeAnswer> purge(WallTime now, News& news);
+  // What expired by `drop_before` is forgotten.
+  Result<PurgeAnswer> purge(WallTime now, WallTime drop_before, News& news);
   Result<StoreStats> stats(WallTime now) const;
 
  private:

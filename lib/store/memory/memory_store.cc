@@ -3,6 +3,7 @@
 #include <mutex>
 #include <utility>
 
+#include "lib/store/drop_clock.h"
 #include "lib/store/memory/memory_state.h"
 
 namespace parkd {
@@ -10,7 +11,8 @@ namespace {
 
 class MemoryStore final : public JobStore {
  public:
-  MemoryStore(StoreOptions options, Clock& clock) : clock_(clock), state_(std::move(options)) {}
+  MemoryStore(StoreOptions options, Clock& clock)
+      : clock_(clock), drop_clock_(clock, std::nullopt), state_(std::move(options)) {}
 
   void set_observer(StoreObserver observer) override { observer_ = std::move(observer); }
 
@@ -75,7 +77,8 @@ class MemoryStore final : public JobStore {
         done);
   }
   void purge(Completion<PurgeAnswer> done) override {
-    run<PurgeAnswer>([&](WallTime now, News& news) { return state_.purge(now, news); }, done);
+    run<PurgeAnswer>(
+        [&](WallTime now, News& news) { return state_.purge(now, drop_clock_.now(), news); }, done);
   }
   void stats(Completion<StoreStats> done) override {
     run<StoreStats>([&](WallTime now, News&) { return state_.stats(now); }, done);
@@ -121,6 +124,7 @@ class MemoryStore final : public JobStore {
 
   std::mutex mutex_;  // guards all below. Verbs complete inside the call: there is no thread to ask
   bool stopped_ = false;
+  DropClock drop_clock_;
   MemoryState state_;
 };
 

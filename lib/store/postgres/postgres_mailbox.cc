@@ -50,6 +50,7 @@ PostgresMailbox::PostgresMailbox(const PostgresOptions& options, Origin origin,
     : origin_(std::move(origin)),
       host_(options.host),
       test_clock_(options.test_clock),
+      drop_clock_(test_clock_ != nullptr ? *test_clock_ : system_clock_, std::nullopt),
       connection_(std::make_unique<Connection>(session(options, application_name))) {}
 
 PostgresMailbox::~PostgresMailbox() = default;
@@ -229,7 +230,8 @@ Result<int64_t> PostgresMailbox::maintain(const StoreOptions& options) {
   News news;  // of jobs in the database's own queue: their daemons hear of it themselves
   PARKD_ASSIGN_OR_RETURN(
       const Upkeep upkeep,
-      parkd::maintain(*connection_, options, std::chrono::seconds(5), database_now(), news));
+      parkd::maintain(*connection_, options,
+                      {std::chrono::seconds(5), database_now(), drop_clock_.now()}, news));
   return upkeep.answer.messages;
 }
 

@@ -16,6 +16,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/status.h"
+#include "lib/store/drop_clock.h"
 #include "lib/store/job_store.h"
 #include "lib/store/postgres/postgres_store.h"
 
@@ -74,6 +75,8 @@ class PostgresMailbox {
   const Origin origin_;
   const std::string host_;
   Clock* const test_clock_;
+  SystemClock system_clock_;
+  DropClock drop_clock_;
   const std::unique_ptr<Connection> connection_;
 };
 

@@ -22,7 +22,10 @@ Connection::Options upkeep_session(const Commons& commons) {
 }  // namespace
 
 UpkeepLane::UpkeepLane(Commons& commons)
-    : commons_(commons), lane_(commons, "pg-upkeep", upkeep_session(commons)) {}
+    : commons_(commons),
+      lane_(commons, "pg-upkeep", upkeep_session(commons)),
+      drop_clock_(commons.options().test_clock ? *commons.options().test_clock : system_clock_,
+                  std::nullopt) {}
 
 void UpkeepLane::purge(Completion<PurgeAnswer> done) {
   lane_.retried<PurgeAnswer>(std::move(done), Repeatable::yes,
@@ -31,9 +34,10 @@ void UpkeepLane::purge(Completion<PurgeAnswer> done) {
 
 Result<PurgeAnswer> UpkeepLane::purge_now(Connection& connection) {
   News news;
-  PARKD_ASSIGN_OR_RETURN(const Upkeep upkeep,
-                         maintain(connection, commons_.store(), commons_.options().depth_sample,
-                                  commons_.now(), news));
+  PARKD_ASSIGN_OR_RETURN(
+      const Upkeep upkeep,
+      maintain(connection, commons_.store(),
+               {commons_.options().depth_sample, commons_.now(), drop_clock_.now()}, news));
   PARKD_KILL_POINT("purge.mid");
   commons_.tell(news);
   for (const std::string& table : upkeep.to_vacuum) {

@@ -8,6 +8,8 @@
 
 #include <chrono>
 
+#include "lib/base/clock.h"
+#include "lib/store/drop_clock.h"
 #include "lib/store/job_store.h"
 #include "lib/store/postgres/commons.h"
 #include "lib/store/postgres/task_lane.h"
@@ -34,6 +36,8 @@ class UpkeepLane {
   Commons& commons_;
   TaskLane lane_;
   std::chrono::steady_clock::time_point next_pile_warning_{};
+  SystemClock system_clock_;
+  DropClock drop_clock_;
 };
 
 }  // namespace parkd

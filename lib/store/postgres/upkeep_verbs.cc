@@ -28,7 +28,8 @@ Status check_server(Connection& connection) {
 // The most urgent first, each in a transaction of its own: one that fails leaves the others what
 // they are. Answers the first failure when all have been tried; a lock that somebody holds is none.
 Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
-                        std::chrono::milliseconds depth_age_max, Now now, News& news) {
+                        const UpkeepTimes& times, News& news) {
+  const Now now = times.now;
   constexpr int kPartitionsMax = 4;  // of a table, a round
   Upkeep upkeep;
   Status failed;
@@ -57,14 +58,14 @@ Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
       .add(now);
   step(sql::kTidy, keeps);
   Params age = at();
-  depth_age_max.count() == 0
+  times.depth_age_max.count() == 0
       ? age.add_null()
-      : age.add(std::to_string(static_cast<double>(depth_age_max.count()) / 1000.0));
+      : age.add(std::to_string(static_cast<double>(times.depth_age_max.count()) / 1000.0));
   step(sql::kSampleDepth, age);
   const auto drop = [&](const char* table, int64_t keep_s, int64_t& n_dropped) {
     for (int i = 0; i < kPartitionsMax; ++i) {
       Params which;
-      which.add(std::string(table)).add(keep_s).add(now);
+      which.add(std::string(table)).add(keep_s).add(now).add(to_unix_us(times.drop_before));
       const auto rows = step(sql::kDropPastPartition, which);
       if (!rows || rows->empty()) return;
       n_dropped += integer((*rows)[0], 1);

@@ -21,9 +21,15 @@ struct Upkeep {
   std::vector<std::string> to_vacuum;  // tables with many dead rows that this login may vacuum
   std::string piled_up;                // of tables it cannot help; for people, empty: none
 };
-// The depth is counted unless a sample of it is at most `depth_age_max` old; 0: always.
+struct UpkeepTimes {
+  std::chrono::milliseconds depth_age_max{0};  // counted unless a sample is at most so old; 0: always
+  Now now;
+  // This machine's DropClock. A partition goes when it has passed by the database's clock and by this one, so
+  // that neither can drop one by leaping.
+  WallTime drop_before{};
+};
 Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
-                        std::chrono::milliseconds depth_age_max, Now now, News& news);
+                        const UpkeepTimes& times, News& news);
 // One table of Upkeep::to_vacuum.
 Status vacuum(Connection& connection, const std::string& table);
 

@@ -185,15 +185,15 @@ bool EmbeddedStore::build_cancel_batch(const std::string& id, const std::string&
   return true;
 }
 
-void EmbeddedStore::sweep_batches(WallTime now, Commit& commit) {
+void EmbeddedStore::sweep_batches(WallTime now, WallTime drop_before, Commit& commit) {
   std::vector<std::string> overdue;
   for (const auto& [id, committed] : batches_) {
     const record::StoredBatch* stored = find_batch(id, "", commit);
     if (stored == nullptr) continue;
     if (!stored->batch.sealed_at && *stored->batch.spec.deadline <= now) overdue.push_back(id);
     const auto expires_at = batch_expires_at(stored->batch, options_.store);
-    if (expires_at && *expires_at <= now && commit.forgotten_batches.size() < kForgottenMax &&
-        !commit.batches.contains(id)) {
+    if (expires_at && *expires_at <= drop_before &&
+        commit.forgotten_batches.size() < kForgottenMax && !commit.batches.contains(id)) {
       commit.forgotten_batches.insert(id);
     }
   }

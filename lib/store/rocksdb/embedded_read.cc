@@ -233,6 +233,7 @@ Result<StoreStats> EmbeddedStore::do_stats() {
                                  "` ends this notice",
                              false});
   }
+  if (const auto notice = drop_clock_->gap_notice()) stats.notices.push_back(*notice);
   if (database_ == nullptr) return stats;
   if (!database_->damage().empty()) {
     stats.notices.push_back({"store_damaged",

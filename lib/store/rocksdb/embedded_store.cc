@@ -20,6 +20,7 @@ constexpr uint64_t kLeapAfterLoss = uint64_t{1} << 32;
 constexpr size_t kCommitVerbsMax = 1024;
 constexpr size_t kCommitBytesMax = size_t{8} << 20;
 constexpr std::chrono::seconds kHealEvery{1};
+constexpr std::chrono::minutes kTimeMarkEvery{10};  // a sync of its own in a store that idles
 
 Status stopped() {
   return unavailable("the store has stopped");
@@ -438,6 +439,7 @@ Status EmbeddedStore::load_meta(bool is_first_open) {
   last_sequence_ = std::max(last_sequence_, last_sequence);
   if (!is_first_open) return {};
 
+  load_drop_clock();
   open_epoch_ = epoch + 1;
   rocksdb::WriteBatch batch;
   const bool has_loss = database_->taken_loss().has_value();
@@ -449,11 +451,32 @@ Status EmbeddedStore::load_meta(bool is_first_open) {
                     record::encode_count(static_cast<uint64_t>(next_id_)));
     (void)batch.Put(database_->meta(), "last_sequence", record::encode_count(last_sequence_));
   }
+  put_time_mark(batch);
   (void)batch.Put(database_->meta(), "format", record::encode_count(kFormat));
   (void)batch.Put(database_->meta(), "epoch", record::encode_count(open_epoch_));
   if (epoch == 0) (void)batch.Put(database_->meta(), "uuid", random_hex(16));
   PARKD_RETURN_IF_ERROR(database_->write(&batch));
   return has_loss ? database_->settle_loss() : Status();
+}
+
+// A mark that cannot be read is no reason to keep anybody from his jobs: the clock is believed.
+void EmbeddedStore::load_drop_clock() {
+  std::optional<ClockMark> last;
+  const Result<std::string> text = database_->get(database_->meta(), "time");
+  if (text.ok()) {
+    const Result<ClockMark> mark = ClockMark::decode(*text);
+    if (mark.ok()) {
+      last = *mark;
+    } else {
+      log_warn("store.time_mark_unreadable", {{"error", mark.status().to_string()}});
+    }
+  }
+  drop_clock_.emplace(clock_, last);
+}
+
+void EmbeddedStore::put_time_mark(rocksdb::WriteBatch& batch) {
+  (void)batch.Put(database_->meta(), "time", drop_clock_->mark().encode());
+  mark_due_ = clock_.boot_now() + kTimeMarkEvery;
 }
 
 // The index is built from the jobs alone, so it cannot disagree with them. Claims of this process

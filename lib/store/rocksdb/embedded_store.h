@@ -21,6 +21,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/inbox.h"
 #include "lib/base/thread.h"
+#include "lib/store/drop_clock.h"
 #include "lib/store/job_store.h"
 #include "lib/store/rocksdb/commit.h"
 #include "lib/store/rocksdb/database.h"
@@ -113,6 +114,8 @@ class EmbeddedStore final : public JobStore {
   void promote_due(WallTime now);
   Status load();
   Status load_meta(bool is_first_open);
+  void load_drop_clock();
+  void put_time_mark(rocksdb::WriteBatch& batch);
   Status load_jobs();
   Status usable();  // heals if it can; not ok: what verbs answer
   void heal();
@@ -160,7 +163,7 @@ class EmbeddedStore final : public JobStore {
                         const Completion<Batch>& done, Commit& commit);
   bool build_cancel_batch(const std::string& id, const std::string& tenant,
                           const Completion<Batch>& done, Commit& commit);
-  void sweep_batches(WallTime now, Commit& commit);
+  void sweep_batches(WallTime now, WallTime drop_before, Commit& commit);
   Result<Batch> do_get_batch(const std::string& id, const std::string& tenant);
   Result<std::vector<Batch>> do_list_batches(const BatchFilter& filter);
   bool build_requeue(const RequeueRequest& request,
@@ -199,8 +202,10 @@ class EmbeddedStore final : public JobStore {
   const RocksDbStoreOptions options_;
   const RocksDbTesting testing_;
   Clock& clock_;
-  StoreObserver observer_;          // constant once verbs are called
-  OutboxIdentity outbox_identity_;  // constant after start()
+  std::optional<DropClock> drop_clock_;  // from the first opening on
+  SteadyTime mark_due_{};                // boot time at which the mark of the time is written again
+  StoreObserver observer_;               // constant once verbs are called
+  OutboxIdentity outbox_identity_;       // constant after start()
 
   // Owned by the state thread (start() runs before it).
   std::unique_ptr<Database> database_;  // null while a failed store could not be opened again

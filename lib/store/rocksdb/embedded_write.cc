@@ -518,6 +518,7 @@ bool EmbeddedStore::build_take(const std::string& tenant, const std::string& mai
 
 bool EmbeddedStore::build_purge(const Completion<PurgeAnswer>& done, Commit& commit) {
   const WallTime now = clock_.now();
+  const WallTime drop_before = drop_clock_->now();  // what is deleted cannot be had back
   PurgeAnswer answer;
   std::vector<JobId> ended_ids;
   for (const JobId id : index_.overdue(now, kPurgeEndingsMax)) {
@@ -532,16 +533,17 @@ bool EmbeddedStore::build_purge(const Completion<PurgeAnswer>& done, Commit& com
   answer.deadlines_missed = static_cast<int64_t>(ended_ids.size());
   PARKD_KILL_POINT("purge.mid");  // and once more on the sync thread, between write and drop
 
-  sweep_batches(now, commit);
-  const Status swept = sweep_due(now, answer, commit);
+  sweep_batches(now, drop_before, commit);
+  const Status swept = sweep_due(drop_before, answer, commit);
   if (!swept.ok()) log_error("store.sweep_failed", {{"error", swept.to_string()}});
 
   for (const auto& [name, period] : database_->periods()) {
-    if (period.end > now) continue;
+    if (period.end > drop_before) continue;
     commit.expired.push_back(period);
     (void)commit.batch.Delete(database_->meta(), period_count_key(name));
     answer.messages += period.n_messages;
   }
+  if (clock_.boot_now() >= mark_due_) put_time_mark(commit.batch);
   commit.has_purge = true;
   commit.steps.push_back(
       {[this, ended_ids = std::move(ended_ids)] {

@@ -158,6 +158,30 @@ TEST_P(StoreConformance, purge_forgets_what_has_long_expired) {
   EXPECT_EQ(driver_->purge()->messages, 0);
 }
 
+// A wall clock that is set a month ahead by mistake, and back.
+TEST_P(StoreConformance, a_clock_that_leaps_forward_deletes_nothing) {
+  for (int i = 0; i < 5; ++i) submit_one(spec());
+  const auto jobs = driver_->claim("m", 5);
+  for (const Job& job : *jobs) finish_one(job);
+  clock_.step_wall(hours(30 * 24) + kRetention);
+  for (int i = 0; i < 3; ++i) {
+    const auto purged = driver_->purge();
+    EXPECT_EQ(purged->messages, 0);
+    EXPECT_EQ(purged->history_rows, 0);
+    clock_.advance(std::chrono::seconds(2));
+  }
+  EXPECT_EQ(messages("box").size(), 0u) << "expired by the clock there is: unreadable";
+  clock_.step_wall(-hours(30 * 24) - kRetention);
+  clock_.advance(WallKeeper::kHeldMax + std::chrono::seconds(1));
+  EXPECT_EQ(messages("box").size(), 5u) << "the clock was followed back, and nothing was gone";
+  clock_.advance(kRetention);
+  must(driver_->purge());
+  EXPECT_EQ(messages("box").size(), 0u);
+  clock_.advance(hours(24));
+  must(driver_->purge());
+  EXPECT_EQ(driver_->stats()->messages, 0) << "time that has passed deletes";
+}
+
 TEST_P(StoreConformance, a_history_row_stays_after_the_message_for_its_own_time) {
   const JobId id = submit_one(spec());
   finish_one(claim_one());

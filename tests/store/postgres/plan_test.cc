@@ -181,8 +181,8 @@ const std::vector<Row>& daemon_statements() {
       {sql::kEndOverdue, kInTwelveHours, 1000 * (kEnded + 3)},
       {sql::kTidy, "2592000, 86400, NULL", 0},
       {sql::kTidy, "2592000, 86400, " + kInSixHours, 64 * 5},
-      {sql::kDropPastPartition, "'mailbox', 0, NULL", 0},
-      {sql::kDropPastPartition, "'history', 2592000, NULL", 0},
+      {sql::kDropPastPartition, "'mailbox', 0, NULL, 4000000000000000", 0},
+      {sql::kDropPastPartition, "'history', 2592000, NULL, 4000000000000000", 0},
       {sql::kDeadRows, "", 0},
   };
   return rows;

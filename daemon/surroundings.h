@@ -1,0 +1,35 @@
+// Surroundings: looks at what the daemon stands on and cannot see from inside its parts: the
+// machine's wall clock and the state directory. What is wrong with them becomes a notice
+// (HealthBoard). Lives on the control thread; look() costs two stat calls.
+#pragma once
+
+#include <string>
+
+#include "daemon/health_board.h"
+#include "lib/base/clock.h"
+#include "lib/ipc/instance_lock.h"
+#include "lib/store/drop_clock.h"
+
+namespace parkd {
+
+class Surroundings {
+ public:
+  // All outlive it.
+  Surroundings(Clock& clock, const InstanceLock& lock, HealthBoard& health)
+      : clock_(clock), lock_(lock), health_(health), drop_clock_(clock, std::nullopt) {}
+
+  // Every second or two.
+  void look();
+
+ private:
+  void look_at_clock();
+  void look_at_state_directory();
+
+  Clock& clock_;
+  const InstanceLock& lock_;
+  HealthBoard& health_;
+  DropClock drop_clock_;  // only to know of leaps: stores that delete have their own
+  int64_t n_followed_ = 0;
+};
+
+}  // namespace parkd
