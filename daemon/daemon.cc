@@ -4,13 +4,13 @@
 #include <unistd.h>
 
 #include <boost/asio/post.hpp>
-#include <filesystem>
 #include <new>
 #include <utility>
 
 #include "daemon/live_status.h"
 #include "daemon/on_control.h"
 #include "daemon/open_store.h"
+#include "daemon/private_files.h"
 #include "daemon/sd_notify.h"
 #include "lib/base/log.h"
 
@@ -28,14 +28,6 @@ constexpr size_t kParseBytesMax = 512u << 20;
 constexpr size_t kAnswerBytesMax = 512u << 20;
 constexpr auto kStopNowPatience = std::chrono::seconds(2);  // after a second signal; for answers
 constexpr auto kDispatcherSilenceMax = std::chrono::seconds(20);  // it polls every second
-
-Status make_directory(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error)
-    return invalid_param("daemon.state_dir", "cannot make " + path + ": " + error.message());
-  return {};
-}
 
 DispatcherOptions dispatcher_options(const Config& config) {
   DispatcherOptions options;
@@ -69,7 +61,7 @@ std::string files_failure(const ModelRegistration& model, const Result<ModelRegi
 }  // namespace
 
 Result<std::unique_ptr<Daemon>> Daemon::start(Config config) {
-  PARKD_RETURN_IF_ERROR(make_directory(config.daemon.state_dir));
+  PARKD_RETURN_IF_ERROR(make_state_directory(config.daemon.state_dir));
   PARKD_ASSIGN_OR_RETURN(InstanceLock lock, InstanceLock::acquire(config.daemon.state_dir));
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(config), std::move(lock)));
   PARKD_ASSIGN_OR_RETURN(daemon->store_,

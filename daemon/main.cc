@@ -7,6 +7,7 @@
 
 #include "daemon/daemon.h"
 #include "daemon/open_store.h"
+#include "daemon/private_files.h"
 #include "lib/base/kill_point.h"
 #include "lib/base/log.h"
 #include "lib/config/config.h"
@@ -23,6 +24,7 @@ int serve(parkd::Config config) {
   for (const std::string& note : parkd::config_notes(config)) {
     parkd::log_info("config.note", {{"note", note}});
   }
+  parkd::keep_files_private();
   ::signal(SIGPIPE, SIG_IGN);  // a reader that goes away is an error code, not a death
   auto daemon = parkd::Daemon::start(std::move(config));
   if (!daemon.ok()) {

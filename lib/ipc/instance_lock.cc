@@ -40,7 +40,7 @@ bool write_pid(int fd) {
 Result<InstanceLock> InstanceLock::acquire(const std::string& state_dir) {
   const std::string path = state_dir + "/parkd.lock";
   // O_CLOEXEC: a child must not keep the lock alive after us.
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) {
     const int error = errno;
     return invalid_param("daemon.state_dir",

@@ -13,6 +13,8 @@ value() { sed -n "s/^$1=//p" "$unit" | tail -n 1; }
 [ "$(value StartLimitIntervalSec)" = 0 ] || fail "there is a start limit"
 [ "$(value KillMode)" = mixed ] || fail "KillMode is not mixed"
 [ -n "$(value WatchdogSec)" ] || fail "no watchdog"
+[ "$(value UMask)" = 0077 ] || fail "UMask is not 0077: prompts would be readable to others"
+[ "$(value StateDirectoryMode)" = 0711 ] || fail "StateDirectoryMode is not 0711"
 drain=$(sed -n 's/^ *#\{0,1\}drain_timeout_s: *//p' "$1/config/parkd.yaml")
 stop=$(value TimeoutStopSec)
 [ "${stop%s}" -gt "$drain" ] || fail "TimeoutStopSec $stop is not above drain_timeout_s $drain"

