@@ -170,15 +170,18 @@ void Api::list_batches(const AskedPtr& asked) {
   BatchFilter filter;
   const auto limit = query_number(request, "limit", 100, 1, kBatchesMax);
   if (!limit.ok()) return asked->reply(error_reply(limit.status()));
-  filter.limit = static_cast<int32_t>(*limit);
+  const auto n_shown = static_cast<size_t>(*limit);
+  filter.limit = static_cast<int32_t>(*limit) + 1;  // whether there are more
   if (const auto after = request.query.find("after"); after != request.query.end()) {
     filter.after = after->second;
   }
   if (!caller.privileged || caller.named) filter.tenant = caller.tenant;
   parts_.store.list_batches(
       std::move(filter),
-      on_quick<std::vector<Batch>>(asked, [asked](Result<std::vector<Batch>> batches) {
+      on_quick<std::vector<Batch>>(asked, [asked, n_shown](Result<std::vector<Batch>> batches) {
         if (!batches.ok()) return asked->reply(error_reply(batches.status()));
+        const bool has_more = batches->size() > n_shown;
+        if (has_more) batches->pop_back();
         std::string out = "{\"batches\":[";
         for (const Batch& batch : *batches) {
           if (out.back() != '[') out += ',';
@@ -186,7 +189,8 @@ void Api::list_batches(const AskedPtr& asked) {
         }
         out += "],\"next_after\":";
         append_json_string(out, batches->empty() ? "" : batches->back().id);
-        asked->reply({.body = out + "}"});
+        out += has_more ? ",\"has_more\":true}" : ",\"has_more\":false}";
+        asked->reply({.body = std::move(out)});
       }));
 }
 

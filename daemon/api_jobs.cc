@@ -232,7 +232,8 @@ void Api::list_jobs(const AskedPtr& asked) {
   ListFilter filter;
   const auto limit = query_number(request, "limit", 100, 1, 1000);
   if (!limit.ok()) return reply(error_reply(limit.status()));
-  filter.limit = static_cast<int32_t>(*limit);
+  const auto n_shown = static_cast<size_t>(*limit);
+  filter.limit = static_cast<int32_t>(*limit) + 1;  // whether there are more
   const auto after = query_number(request, "after", 0, 0, INT64_MAX);
   if (!after.ok()) return reply(error_reply(after.status()));
   filter.after = static_cast<JobId>(*after);
@@ -250,15 +251,19 @@ void Api::list_jobs(const AskedPtr& asked) {
     }
   }
   parts_.store.list(
-      filter, on_quick<std::vector<Job>>(asked, [this, asked](Result<std::vector<Job>> jobs) {
+      filter,
+      on_quick<std::vector<Job>>(asked, [this, asked, n_shown](Result<std::vector<Job>> jobs) {
         if (!jobs.ok()) return asked->reply(error_reply(jobs.status()));
+        const bool has_more = jobs->size() > n_shown;
+        if (has_more) jobs->pop_back();
         const auto stats = parts_.dispatcher.stats();
         std::string out = "{\"jobs\":[";
         for (const Job& job : *jobs) {
           if (out.back() != '[') out += ',';
           out += render_live(job, *stats);
         }
-        out += "],\"next_after\":" + std::to_string(jobs->empty() ? 0 : jobs->back().id) + "}";
+        out += "],\"next_after\":" + std::to_string(jobs->empty() ? 0 : jobs->back().id) +
+               ",\"has_more\":" + (has_more ? "true}" : "false}");
         asked->reply({.body = std::move(out)});
       }));
 }

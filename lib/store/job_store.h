@@ -340,6 +340,7 @@ class JobStore {
   virtual void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) = 0;
 
   virtual void get(JobId id, std::string tenant, Completion<JobRecord> done) = 0;
+  // Jobs may end while the list is made, but a page with room left is the last one.
   virtual void list(ListFilter filter, Completion<std::vector<Job>> done) = 0;
 
   virtual void fetch(FetchRequest request, Completion<FetchAnswer> done) = 0;

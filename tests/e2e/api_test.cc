@@ -155,6 +155,32 @@ TEST_F(Api, bad_submits_are_refused_by_field) {
   }
 }
 
+TEST_F(Api, a_page_of_a_list_says_whether_there_are_more) {
+  const json::object job = far_future(chat_job("paged"));
+  const HttpAnswer accepted =
+      must(client_->post("/v1/jobs", json::object{{"jobs", json::array{job, job, job}}}));
+  ASSERT_EQ(accepted.status, 202) << accepted.text;
+  const auto has_more = [](const HttpAnswer& page) {
+    return find(page.json, "has_more")->as_bool();
+  };
+  const auto page_after = [&](int64_t after) {
+    return must(client_->get("/v1/jobs?state=scheduled&limit=2&after=" + std::to_string(after)));
+  };
+  const HttpAnswer first = page_after(0);
+  EXPECT_TRUE(has_more(first)) << first.text;
+  EXPECT_EQ(find(first.json, "jobs")->get_array().size(), 2u);
+  const HttpAnswer second = page_after(number_at(first.json, "next_after"));
+  EXPECT_FALSE(has_more(second)) << second.text;
+  EXPECT_EQ(find(second.json, "jobs")->get_array().size(), 1u);
+  EXPECT_FALSE(has_more(page_after(number_at(second.json, "next_after"))));
+
+  for (int i = 0; i < 3; ++i) must(client_->post("/v1/batches", json::object()));
+  const HttpAnswer newest = must(client_->get("/v1/batches?limit=2"));
+  EXPECT_TRUE(has_more(newest)) << newest.text;
+  EXPECT_EQ(find(newest.json, "batches")->get_array().size(), 2u);
+  EXPECT_FALSE(has_more(must(client_->get("/v1/batches?limit=1000"))));
+}
+
 TEST_F(Api, of_many_jobs_all_are_accepted_or_none) {
   json::object good = far_future(chat_job("atomic"));
   json::object bad = good;

@@ -242,6 +242,7 @@ TEST_F(JobctlDsn, a_job_can_be_followed_listed_and_cancelled) {
   EXPECT_TRUE(has(jobctl({"status", now}).out, "queued"));
   EXPECT_TRUE(has(jobctl({"list", "--state", "scheduled"}).out, "later"));
   EXPECT_FALSE(has(jobctl({"list", "--state", "queued"}).out, "later"));
+  EXPECT_FALSE(has(jobctl({"list"}).out, "there are more"));
   EXPECT_EQ(jobctl({"list", "--state", "asleep"}).exit_code, 2);
   database_.run(
       "WITH d AS MATERIALIZED (SELECT daemon_id FROM parkd.register_v1('h', 1, 'v', '1 hour')) "

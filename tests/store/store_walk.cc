@@ -34,9 +34,12 @@ StoreWalk::StoreWalk(uint64_t seed, bool ids_agree, Open open_store)
       oracle_store_(make_memory_store({}, clock_)) {
   oracle_ = std::make_unique<StoreDriver>(*oracle_store_);
   open();
+  reader_ = std::thread([this] { follow_boxes(); });
 }
 
 StoreWalk::~StoreWalk() {
+  has_ended_ = true;
+  reader_.join();
   close();
 }
 
@@ -153,8 +156,11 @@ void StoreWalk::close() {
 }
 
 void StoreWalk::restart() {
-  close();
-  open();
+  {
+    const std::lock_guard lock(reading_);
+    close();
+    open();
+  }
   ListFilter claimed;
   claimed.state = JobState::claimed;
   claimed.limit = 1'000'000;
@@ -491,11 +497,50 @@ void StoreWalk::compare_box(const std::string& tenant, const std::string& key) {
   const auto ours = store_->fetch(all);
   const auto oracles = oracle_->fetch(all);
   ASSERT_TRUE(ours.ok() && oracles.ok());
+  ASSERT_NO_FATAL_FAILURE(check_cursor(tenant, key, *ours));
   if (ids_agree_) {
     ASSERT_EQ(ours->next_sequence, oracles->next_sequence);
   }
   ASSERT_EQ(text_of(Result(ours->messages), Side::ours, !ids_agree_),
             text_of(Result(oracles->messages), Side::oracles, !ids_agree_));
+}
+
+// --- the reader beside
+
+void StoreWalk::follow_boxes() {
+  std::mt19937_64 random(4711);  // the walk's own numbers must not depend on this thread
+  while (!has_ended_) {
+    for (const std::string& tenant : kTenants) {
+      for (const std::string& key : kKeys) {
+        const std::lock_guard lock(reading_);
+        if (store_ == nullptr) return;  // it could not be opened again: the walk has failed
+        Cursor& cursor = cursors_[{tenant, key}];
+        const auto page =
+            store_->fetch({tenant, key, cursor.at, static_cast<int32_t>(1 + random() % 5)});
+        if (!page.ok()) read_trouble_ = page.status().to_string();
+        if (!page.ok()) return;
+        for (const Message& message : page->messages) {
+          if (message.sequence <= cursor.at) read_trouble_ = "a page goes back";
+          cursor.at = message.sequence;
+          cursor.seen.insert(message.sequence);
+        }
+      }
+    }
+  }
+}
+
+// `box` is all there is in the mailbox.
+void StoreWalk::check_cursor(const std::string& tenant, const std::string& key,
+                             const FetchAnswer& box) {
+  const std::lock_guard lock(reading_);
+  ASSERT_EQ(read_trouble_, "");
+  const Cursor& cursor = cursors_[{tenant, key}];
+  for (const Message& message : box.messages) {
+    if (message.sequence > cursor.at) break;
+    ASSERT_TRUE(cursor.seen.contains(message.sequence))
+        << "the cursor " << cursor.at << " of " << tenant << "/" << key << " has skipped "
+        << message.sequence;
+  }
 }
 
 void StoreWalk::look() {

@@ -5,14 +5,19 @@
 // they are equal, for a store that counts as the oracle does. Fair shares across tenants are each
 // store's own too, and start anew with it: a model of several tenants is claimed whole, and jobs
 // are claimed a few at a time only where a single tenant is. A restart gives every claimed job
-// back; the oracle is told so by releases.
+// back; the oracle is told so by releases. Beside it a thread follows a cursor through each mailbox
+// of the store: what lies there before its cursor it must have seen.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <random>
+#include <set>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -73,6 +78,8 @@ class StoreWalk {
   void look();
   void purge();
   void compare_box(const std::string& tenant, const std::string& key);
+  void follow_boxes();  // the reading thread
+  void check_cursor(const std::string& tenant, const std::string& key, const FetchAnswer& box);
   void compare_batch(const BatchPair& pair, const std::string& tenant);
   void know(const JobPair& pair, const std::string& custom_id);
 
@@ -111,6 +118,16 @@ class StoreWalk {
   std::map<std::string, std::string> our_batch_names_, oracle_batch_names_;
   std::map<std::pair<std::string, std::string>, SpecPair> keyed_;
   std::map<std::pair<std::string, std::string>, BatchSpec> keyed_batches_;
+
+  struct Cursor {
+    uint64_t at = 0;
+    std::set<uint64_t> seen;
+  };
+  std::mutex reading_;  // held for a page, and while the store is opened anew; guards the next two
+  std::map<std::pair<std::string, std::string>, Cursor> cursors_;  // by tenant and mailbox key
+  std::string read_trouble_;
+  std::atomic<bool> has_ended_{false};
+  std::thread reader_;
 };
 
 // PARKD_WALK_SEED, or a fresh one; says on standard output how to have it again.

@@ -95,7 +95,7 @@ Result<Answer> DatabaseClient::list(const ListRequest& request) {
   PARKD_RETURN_IF_ERROR(check_range("limit", request.limit, 1, kMessagesMax));
   ListFilter filter;
   filter.after = static_cast<JobId>(request.after);
-  filter.limit = static_cast<int32_t>(request.limit);
+  filter.limit = static_cast<int32_t>(request.limit) + 1;  // whether there are more
   if (!request.model.empty()) filter.model = request.model;
   for (const JobState known : {JobState::scheduled, JobState::queued, JobState::claimed}) {
     if (to_string(known) == request.state) filter.state = known;
@@ -104,10 +104,13 @@ Result<Answer> DatabaseClient::list(const ListRequest& request) {
     return invalid_param(
         "state", "state is \"" + request.state + "\", it must be scheduled, queued or claimed");
   }
-  PARKD_ASSIGN_OR_RETURN(const std::vector<PostgresClient::LiveJob> jobs, database_.list(filter));
+  PARKD_ASSIGN_OR_RETURN(std::vector<PostgresClient::LiveJob> jobs, database_.list(filter));
+  const bool has_more = static_cast<int64_t>(jobs.size()) > request.limit;
+  if (has_more) jobs.pop_back();
   const auto one = [](const PostgresClient::LiveJob& live) { return render(live); };
-  return make_answer("{\"jobs\":" + render_list(jobs, one) + ",\"next_after\":" +
-                     std::to_string(jobs.empty() ? 0 : jobs.back().job.id) + "}");
+  return make_answer("{\"jobs\":" + render_list(jobs, one) +
+                     ",\"next_after\":" + std::to_string(jobs.empty() ? 0 : jobs.back().job.id) +
+                     ",\"has_more\":" + (has_more ? "true}" : "false}"));
 }
 
 Result<Answer> DatabaseClient::cancel(int64_t id) {

@@ -58,6 +58,10 @@ int list(const GlobalOptions& globals, const ListRequest& request) {
                       one_line(text_at(job, "custom_id")), text_at(job, "created_at")});
     }
     print_table(rows);
+    const json::value* has_more = find(answer, "has_more");
+    if (has_more != nullptr && has_more->is_bool() && has_more->get_bool()) {
+      std::cout << "there are more: --after " << number_at(answer, "next_after") << "\n";
+    }
   });
 }
 

@@ -361,10 +361,29 @@ Result<uint64_t> Database::get_count(const std::string& key, uint64_t otherwise)
   return value.status();
 }
 
+std::unique_ptr<rocksdb::ManagedSnapshot> Database::snapshot() const {
+  return std::make_unique<rocksdb::ManagedSnapshot>(db_.get());
+}
+
 std::unique_ptr<rocksdb::Iterator> Database::iterate(rocksdb::ColumnFamilyHandle* family,
                                                      const rocksdb::Slice* first,
                                                      const rocksdb::Slice* last) const {
+  return iterate_with(rocksdb::ReadOptions(), family, first, last);
+}
+
+std::unique_ptr<rocksdb::Iterator> Database::iterate_at(rocksdb::ManagedSnapshot& snapshot,
+                                                        rocksdb::ColumnFamilyHandle* family,
+                                                        const rocksdb::Slice* first,
+                                                        const rocksdb::Slice* last) const {
   rocksdb::ReadOptions options;
+  options.snapshot = snapshot.snapshot();
+  return iterate_with(std::move(options), family, first, last);
+}
+
+std::unique_ptr<rocksdb::Iterator> Database::iterate_with(rocksdb::ReadOptions options,
+                                                          rocksdb::ColumnFamilyHandle* family,
+                                                          const rocksdb::Slice* first,
+                                                          const rocksdb::Slice* last) const {
   options.iterate_lower_bound = first;
   options.iterate_upper_bound = last;
   std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(options, family));

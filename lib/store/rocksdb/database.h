@@ -10,6 +10,7 @@
 #pragma once
 
 #include <rocksdb/db.h>
+#include <rocksdb/snapshot.h>
 
 #include <atomic>
 #include <cstdint>
@@ -72,10 +73,17 @@ class Database {
   // The value, or not_found.
   Result<std::string> get(rocksdb::ColumnFamilyHandle* family, const std::string& key) const;
   Result<uint64_t> get_count(const std::string& key, uint64_t otherwise) const;
+  // What is committed now, in all families: for an answer that is read with several iterators.
+  // Commits land between them, and each one made without a snapshot has a view of its own.
+  std::unique_ptr<rocksdb::ManagedSnapshot> snapshot() const;
   // [first, last) of a family; never walks past `last`.
   std::unique_ptr<rocksdb::Iterator> iterate(rocksdb::ColumnFamilyHandle* family,
                                              const rocksdb::Slice* first,
                                              const rocksdb::Slice* last) const;
+  std::unique_ptr<rocksdb::Iterator> iterate_at(rocksdb::ManagedSnapshot& snapshot,
+                                                rocksdb::ColumnFamilyHandle* family,
+                                                const rocksdb::Slice* first,
+                                                const rocksdb::Slice* last) const;
 
   // Damage that a read met since the opening, the latest; logged when it is new. State thread.
   void note_damage(const std::string& what) const;
@@ -91,6 +99,10 @@ class Database {
   Status load_periods();
   Status begin_marks(const std::string& dir);
   void mark_synced();
+  std::unique_ptr<rocksdb::Iterator> iterate_with(rocksdb::ReadOptions options,
+                                                  rocksdb::ColumnFamilyHandle* family,
+                                                  const rocksdb::Slice* first,
+                                                  const rocksdb::Slice* last) const;
 
   std::vector<rocksdb::ColumnFamilyHandle*> fixed_;
   std::map<std::string, Period> periods_;

@@ -272,10 +272,12 @@ Result<std::vector<EmbeddedStore::Requeueable>> EmbeddedStore::find_requeueable(
     last.append(9, '\xff');  // behind every sequence
     const rocksdb::Slice first_slice(first);
     const rocksdb::Slice last_slice(last);
+    const auto snapshot = database_->snapshot();    // as fetch
     std::vector<std::pair<uint64_t, JobId>> found;  // each period's first ones, by sequence
     for (const auto& [name, period] : database_->periods()) {
       if (period.end <= now) continue;
-      const auto iterator = database_->iterate(period.family, &first_slice, &last_slice);
+      const auto iterator =
+          database_->iterate_at(*snapshot, period.family, &first_slice, &last_slice);
       for (int32_t n = 0; iterator->Valid() && n < request.limit; iterator->Next()) {
         PARKD_ASSIGN_OR_RETURN(const record::StoredRequest stored,
                                record::decode_request(iterator->value().ToStringView()));

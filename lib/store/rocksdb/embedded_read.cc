@@ -112,13 +112,21 @@ Result<std::vector<Job>> EmbeddedStore::do_list(const ListFilter& filter) {
   const WallTime now = clock_.now();
   std::vector<Job> jobs;
   const auto limit = static_cast<size_t>(std::max(filter.limit, 0));
-  for (const JobId id :
-       index_.list(filter.tenant, filter.model, filter.state, filter.after, limit)) {
-    Result<Job> job = read_whole_job(id, now);
-    if (job.ok()) {
-      jobs.push_back(std::move(job).value());
-    } else if (!is_not_found(job.status())) {
-      return job.status();
+  // The index still has jobs whose end was synced a moment ago. They are passed over, but the page
+  // is filled: an empty one says that there is nothing behind `after`.
+  JobId after = filter.after;
+  while (jobs.size() < limit) {
+    const std::vector<JobId> ids =
+        index_.list(filter.tenant, filter.model, filter.state, after, limit - jobs.size());
+    if (ids.empty()) break;
+    after = ids.back();
+    for (const JobId id : ids) {
+      Result<Job> job = read_whole_job(id, now);
+      if (job.ok()) {
+        jobs.push_back(std::move(job).value());
+      } else if (!is_not_found(job.status())) {
+        return job.status();
+      }
     }
   }
   return jobs;
@@ -140,7 +148,7 @@ uint64_t EmbeddedStore::find_end_of_damage(uint64_t last_read, uint64_t end,
 }
 
 // The first `limit` messages of one period, and what in it cannot be read.
-Status EmbeddedStore::fetch_period(const FetchRequest& request, const Period& period, WallTime now,
+Status EmbeddedStore::fetch_period(const FetchRequest& request, const PeriodView& view,
                                    std::vector<Message>& found,
                                    std::optional<DamagedRange>& damaged) {
   constexpr uint64_t kLast = std::numeric_limits<uint64_t>::max();
@@ -157,7 +165,8 @@ Status EmbeddedStore::fetch_period(const FetchRequest& request, const Period& pe
     iterator.reset();
     first = key_of(sequence + 1);
     first_slice = first;
-    iterator = database_->iterate(period.family, &first_slice, &last_slice);
+    iterator =
+        database_->iterate_at(view.snapshot, view.period.family, &first_slice, &last_slice);
     return iterator->status();
   };
   (void)read_behind(request.after_sequence);
@@ -167,7 +176,7 @@ Status EmbeddedStore::fetch_period(const FetchRequest& request, const Period& pe
       PARKD_ASSIGN_OR_RETURN(Message message,
                              record::decode_message(iterator->value().ToStringView()));
       last_read = message.sequence;
-      if (message.expires_at <= now) continue;
+      if (message.expires_at <= view.now) continue;
       found.push_back(std::move(message));
       ++n;
     }
@@ -193,11 +202,15 @@ Result<FetchAnswer> EmbeddedStore::do_fetch(const FetchRequest& request) {
   constexpr uint64_t kLast = std::numeric_limits<uint64_t>::max();
   if (request.limit <= 0 || request.after_sequence >= kLast - 1) return answer;
   const WallTime now = clock_.now();
-  // Each period gives its first `limit`; the smallest of all of them are the answer.
+  // Each period gives its first `limit`; the smallest of all of them are the answer. One view of
+  // all periods: a commit that spans two of them would else be seen in the second one alone, and
+  // the cursor pass what it put into the first.
+  const auto snapshot = database_->snapshot();
   std::vector<Message> found;
   for (const auto& [name, period] : database_->periods()) {
     if (period.end <= now) continue;
-    PARKD_RETURN_IF_ERROR(fetch_period(request, period, now, found, answer.damaged));
+    PARKD_RETURN_IF_ERROR(
+        fetch_period(request, {period, *snapshot, now}, found, answer.damaged));
   }
   std::sort(found.begin(), found.end(),
             [](const Message& a, const Message& b) { return a.sequence < b.sequence; });

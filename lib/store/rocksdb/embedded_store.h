@@ -177,7 +177,13 @@ class EmbeddedStore final : public JobStore {
   Result<JobRecord> do_get(JobId id, const std::string& tenant);
   Result<std::vector<Job>> do_list(const ListFilter& filter);
   Result<FetchAnswer> do_fetch(const FetchRequest& request);
-  Status fetch_period(const FetchRequest& request, const Period& period, WallTime now,
+  // A period as all of a fetch sees it.
+  struct PeriodView {
+    const Period& period;
+    rocksdb::ManagedSnapshot& snapshot;
+    WallTime now;
+  };
+  Status fetch_period(const FetchRequest& request, const PeriodView& view,
                       std::vector<Message>& found, std::optional<DamagedRange>& damaged);
   static uint64_t find_end_of_damage(uint64_t last_read, uint64_t end,
                                      const std::function<rocksdb::Status(uint64_t)>& read);
