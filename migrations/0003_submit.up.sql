@@ -59,6 +59,19 @@ BEGIN
   holds := coalesce(holds, false);
 END $$;
 
+-- Which of these keys (by place, from 0) name a job. A daemon asks before it refuses a submission for what
+-- is so only now: a deadline that has passed, a queue that is full. idempotency_pkey
+CREATE FUNCTION parkd.known_keys_v1(p_tenant text[], p_key text[], p_now timestamptz DEFAULT NULL) RETURNS SETOF int
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+  RETURN QUERY
+  SELECT u.i::int - 1 FROM unnest(p_tenant, p_key) WITH ORDINALITY u(t, k, i)
+    JOIN parkd.idempotency k ON k.tenant = u.t AND k.key = u.k
+   CROSS JOIN LATERAL parkd.accepted_v1(k.job_id, coalesce(p_now, clock_timestamp())) a WHERE a.holds;
+END $$;
+
 -- Makes the key this job's, unless it is another's. Locked either way.
 CREATE FUNCTION parkd.hold_key_v1(p_tenant text, p_key text, p_job bigint, p_hash text, p_now timestamptz,
                                   OUT fresh bool, OUT job_id bigint, OUT content_hash text)

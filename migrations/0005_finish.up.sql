@@ -14,6 +14,10 @@ CREATE FUNCTION parkd.is_truncated_v1(p json) RETURNS bool LANGUAGE sql STABLE
               WHEN json_typeof(p -> 'choices') = 'array' AND p #>> '{choices,0,finish_reason}' = 'length' THEN true
               ELSE parkd.has_truncated_choice_v1(p) END;
 
+-- Whether a run that ends now is too late: settled_ending, lib/store/rules.cc.
+CREATE FUNCTION parkd.is_late_v1(p_outcome text, p_deadline timestamptz, p_now timestamptz) RETURNS bool LANGUAGE sql IMMUTABLE
+  RETURN p_outcome IN ('completed', 'failed') AND coalesce(p_deadline < p_now, false);
+
 -- Ends claimed jobs: job out, message and history in, batch counters moved, one statement, fenced.
 -- answer: 0 finished_now, 1 already_by_this_lease, 2 lease_lost, 3 held. An item that was finished may also
 -- be listed as 1: the smaller answer counts. With p_skip it waits for no row: an item whose job or batch
@@ -41,14 +45,16 @@ BEGIN
            -- done early, a member stays until the reader of the whole batch can have come
            ELSE least(greatest(v_now, j.deadline) + j.retention, v_now + interval '60 days')
       END AS expires_at,
-      j.attempts + (p_outcomes[i] = 'failed' AND p_codes[i] IN ('internal', 'device_lost', 'out_of_resources'))::int
-        AS attempts,
-      p_outcomes[i]::parkd.outcome AS outcome, j.tenant, j.mailbox_key, j.model, j.custom_id, j.batch_id,
-      nullif(p_codes[i], '') AS code,
+      j.attempts + (p_outcomes[i] = 'failed' AND p_codes[i] IN ('internal', 'device_lost', 'out_of_resources')
+                    AND NOT parkd.is_late_v1(p_outcomes[i], j.deadline, v_now))::int AS attempts,
+      parkd.is_late_v1(p_outcomes[i], j.deadline, v_now) AS late,
+      CASE WHEN parkd.is_late_v1(p_outcomes[i], j.deadline, v_now) THEN 'deadline_missed' ELSE p_outcomes[i] END::parkd.outcome AS outcome,
+      j.tenant, j.mailbox_key, j.model, j.custom_id, j.batch_id,
+      CASE WHEN parkd.is_late_v1(p_outcomes[i], j.deadline, v_now) THEN 'deadline_missed' ELSE nullif(p_codes[i], '') END AS code,
       CASE WHEN j.idempotency_key IS NOT NULL THEN v_now + greatest(j.retention, interval '24 hours')
       END AS key_until,
       j.metadata, nullif(p_bodies[i], '')::json AS body,
-      CASE WHEN p_outcomes[i] <> 'completed' THEN json_build_object(
+      CASE WHEN p_outcomes[i] <> 'completed' OR j.deadline < v_now THEN json_build_object(
         'endpoint', j.endpoint, 'priority', j.priority, 'seed', j.seed, 'run_timeout', j.run_timeout,
         'retention', j.retention, 'max_attempts', j.max_attempts, 'n_choices', j.n_choices,
         'prompt_tokens', j.prompt_tokens, 'max_new_tokens', j.max_new_tokens,
@@ -58,8 +64,10 @@ BEGIN
         run_us, units, prompt_tokens, completion_tokens, status_code, attempts, outcome, tenant,
         mailbox_key, model, custom_id, batch_id, error_code, error_message, error_param, metadata, body, request)
     SELECT g.sequence, g.id, g.run_lease, g.created_at, v_now, g.expires_at, p_queue_us[g.i], p_run_us[g.i], p_units[g.i],
-           p_prompt[g.i], p_completion[g.i], p_status[g.i], g.attempts, g.outcome, g.tenant, g.mailbox_key, g.model,
-           g.custom_id, g.batch_id, g.code, nullif(p_messages[g.i], ''), nullif(p_params[g.i], ''), g.metadata, g.body,
+           p_prompt[g.i], p_completion[g.i], CASE WHEN g.late THEN 408 ELSE p_status[g.i] END,
+           g.attempts, g.outcome, g.tenant, g.mailbox_key, g.model, g.custom_id, g.batch_id, g.code,
+           CASE WHEN g.late THEN 'the job''s deadline passed before it was done' ELSE nullif(p_messages[g.i], '') END,
+           CASE WHEN NOT g.late THEN nullif(p_params[g.i], '') END, g.metadata, g.body,
            g.request FROM gone g),
   past AS (
     INSERT INTO parkd.history (job_id, run_lease, sequence, created_at, finished_at, expires_at, key_until,

@@ -240,7 +240,6 @@ BEGIN
       WHEN json_typeof(NEW.metadata) <> 'object' OR octet_length(NEW.metadata::text) > 9216 THEN 'metadata'
       WHEN NEW.run_at NOT BETWEEN timestamptz '1970-01-01 00:00:00Z' AND timestamptz '9999-12-31 23:59:59Z' THEN 'run_at'
       WHEN NEW.deadline NOT BETWEEN timestamptz '1970-01-01 00:00:00Z' AND timestamptz '9999-12-31 23:59:59Z' THEN 'deadline'
-      WHEN NEW.deadline <= v_now THEN 'late'
       WHEN date_part('epoch', NEW.retention) NOT BETWEEN 60 AND 2592000 THEN 'retention'
       WHEN date_part('epoch', NEW.run_timeout) NOT BETWEEN 1 AND 2592000
         OR date_part('epoch', NEW.run_timeout) <> round(date_part('epoch', NEW.run_timeout)) THEN 'run_timeout'
@@ -261,7 +260,7 @@ BEGIN
   END IF;
   NEW.tenant := coalesce(nullif(NEW.tenant, ''), v_mine);
   v_rule := CASE
-    WHEN v_known IS NULL THEN 'model'
+    WHEN v_known IS NULL AND coalesce(NEW.idempotency_key, '') = '' THEN 'model'
     WHEN NEW.tenant <> v_mine AND NOT parkd.acts_for_any() THEN 'tenant'
     ELSE coalesce(parkd.body_rule_v1(v_body, NEW.model),
                   CASE WHEN parkd.is_wrong_v1(v_body, 'max_tokens') THEN 'number' END) END;
@@ -291,10 +290,6 @@ BEGIN
     IF NOT FOUND THEN
       v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id, format('batch_id: there is no batch %s', left(NEW.batch_id, 512)),
         'Open one: SELECT parkd.open_batch();');
-    END IF;
-    IF v_batch_deadline <= v_now THEN
-      v_refused := parkd.refuse_v1('object_not_in_prerequisite_state', NEW.custom_id,
-        format('the deadline of batch %s, %s, has passed', NEW.batch_id, v_batch_deadline), 'Open a new batch.');
     END IF;
     IF NEW.deadline <> v_batch_deadline THEN
       v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id,
@@ -327,6 +322,13 @@ BEGIN
         format('idempotency_key %s belongs to job %s, whose content differs', quote_literal(NEW.idempotency_key), v_job),
         'Use another key, or submit the very same job again.');
     END LOOP;
+  END IF;
+  -- What is wrong only now is so of a new job: one that is sent again was found by its key.
+  v_rule := CASE WHEN v_known IS NULL THEN 'model' WHEN NEW.deadline <= v_now THEN 'late' END;
+  IF v_rule IS NOT NULL THEN v_refused := parkd.refuse_job_v1(NEW, v_rule, v_body, v_mine); END IF;
+  IF v_batch_deadline <= v_now THEN
+    v_refused := parkd.refuse_v1('object_not_in_prerequisite_state', NEW.custom_id,
+      format('the deadline of batch %s, %s, has passed', NEW.batch_id, v_batch_deadline), 'Open a new batch.');
   END IF;
   -- From here on what was left out: not part of the content behind the key.
   IF coalesce(NEW.mailbox_key, '') = '' THEN

@@ -255,7 +255,7 @@ BEGIN
     ELSIF f.name IN ('register_v1', 'heartbeat_v1', 'unregister_v1', 'return_unknown_claims_v1', 'submit_v1', 'claim_v1',
                      'finish_v1', 'release_v1', 'cancel_v1', 'sample_depth_v1', 'horizon_v1',
                      'ensure_partitions_v1', 'ensure_partitions_for_v1', 'fetch_v1', 'take_v1', 'message_of_v1',
-                     'count_messages_v1', 'waiting_singles_v1', 'note_deaths_v1', 'now_v1', 'timeline_v1',
+                     'count_messages_v1', 'waiting_singles_v1', 'known_keys_v1', 'note_deaths_v1', 'now_v1', 'timeline_v1',
                      'requeue_v1', 'open_batch_v1', 'seal_batch_v1', 'cancel_batch_v1', 'rescue_v1', 'promote_v1', 'end_overdue_v1',
                      'tidy_v1', 'drop_past_partition_v1', 'dead_rows_v1') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_daemon', f.signature);

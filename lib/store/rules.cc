@@ -31,14 +31,10 @@ Status refuse(size_t index, std::string_view field, const std::string& why) {
   return invalid_param(param(index, field), param(index, field) + " " + why);
 }
 
-Status check_times(const JobSpec& spec, size_t index, WallTime now) {
+Status check_times(const JobSpec& spec, size_t index) {
   if (!is_sane(spec.run_at)) return refuse(index, "run_at", "is not within the years 1970 to 9999");
   if (!is_sane(spec.deadline)) {
     return refuse(index, "deadline", "is not within the years 1970 to 9999");
-  }
-  if (spec.deadline && *spec.deadline <= now) {
-    return refuse(index, "deadline",
-                  to_rfc3339(*spec.deadline) + " has passed: it is " + to_rfc3339(now));
   }
   if (spec.run_timeout && (spec.run_timeout->count() < 1 || *spec.run_timeout > kRunTimeoutMax)) {
     return refuse(index, "run_timeout",
@@ -72,7 +68,7 @@ Status check_texts(const JobSpec& spec, size_t index) {
   return {};
 }
 
-Status check_spec(const JobSpec& spec, size_t index, WallTime now) {
+Status check_spec(const JobSpec& spec, size_t index) {
   if (spec.model.empty()) return refuse(index, "model", "is empty");
   if (spec.tenant.empty()) return refuse(index, "tenant", "is empty");
   if (spec.priority > Priority::low) return refuse(index, "priority", "is none of the four words");
@@ -87,7 +83,7 @@ Status check_spec(const JobSpec& spec, size_t index, WallTime now) {
   if (spec.prompt_tokens < 0) return refuse(index, "prompt_tokens", "is negative");
   if (spec.max_new_tokens < 0) return refuse(index, "max_new_tokens", "is negative");
   PARKD_RETURN_IF_ERROR(check_texts(spec, index));
-  return check_times(spec, index, now);
+  return check_times(spec, index);
 }
 
 // FNV-1a over fields with their lengths, so that "ab","c" and "a","bc" differ.
@@ -130,8 +126,7 @@ bool may_act(std::string_view asked_by, std::string_view tenant) {
   return asked_by.empty() || asked_by == tenant;
 }
 
-Status check_submission(const std::vector<JobSpec>& jobs, const StoreOptions& options,
-                        WallTime now) {
+Status check_submission(const std::vector<JobSpec>& jobs, const StoreOptions& options) {
   if (jobs.empty()) return invalid_param("jobs", "jobs is empty");
   const auto n_jobs = static_cast<int64_t>(jobs.size());
   if (n_jobs > options.batch_jobs_max) {
@@ -139,9 +134,15 @@ Status check_submission(const std::vector<JobSpec>& jobs, const StoreOptions& op
                                      std::to_string(options.batch_jobs_max));
   }
   for (size_t i = 0; i < jobs.size(); ++i) {
-    PARKD_RETURN_IF_ERROR(check_spec(jobs[i], i, now));
+    PARKD_RETURN_IF_ERROR(check_spec(jobs[i], i));
   }
   return {};
+}
+
+Status check_new(const JobSpec& spec, size_t index, WallTime now) {
+  if (!spec.deadline || *spec.deadline > now) return {};
+  return refuse(index, "deadline",
+                to_rfc3339(*spec.deadline) + " has passed: it is " + to_rfc3339(now));
 }
 
 Status check_retention(const std::optional<std::chrono::seconds>& retention,
@@ -270,6 +271,17 @@ WallTime history_expires_at(const Message& message, const StoreOptions& options)
 WallTime idempotency_expires_at(const Job& job, WallTime finished_at, const StoreOptions& options) {
   return finished_at +
          std::max(job.spec.retention.value_or(kRetentionMin), options.idempotency_retention_min);
+}
+
+Ending settled_ending(Ending ending, const std::optional<WallTime>& deadline, WallTime now) {
+  const bool is_run = ending.outcome == Outcome::completed || ending.outcome == Outcome::failed;
+  if (!is_run || !deadline || now <= *deadline) return ending;
+  ending.outcome = Outcome::deadline_missed;
+  ending.error_code = "deadline_missed";
+  ending.error_message = "the job's deadline passed before it was done";
+  ending.error_param.clear();
+  ending.status_code = 408;
+  return ending;
 }
 
 Ending cancelled_ending() {

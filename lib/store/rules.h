@@ -28,9 +28,12 @@ inline constexpr std::chrono::seconds kMessageLifeMax{60 * 24 * 3600};
 // administrator, who may act on all.
 bool may_act(std::string_view asked_by, std::string_view tenant);
 
-// The first thing wrong with a submission, with param = "jobs[i].field"; ok when nothing is.
-Status check_submission(const std::vector<JobSpec>& jobs, const StoreOptions& options,
-                        WallTime now);
+// The first thing wrong with a submission, with param = "jobs[i].field"; ok when nothing is. Only
+// what is wrong at any time: a submission that is sent again must find the jobs it became.
+Status check_submission(const std::vector<JobSpec>& jobs, const StoreOptions& options);
+
+// What is wrong with a checked spec now, if it is to become a job: its key has named none.
+Status check_new(const JobSpec& spec, size_t index, WallTime now);
 
 // The refusal of `n_new` more single jobs of a model that has `depth` waiting.
 Status queue_is_full(std::string_view model, int64_t depth, int64_t n_new, int64_t limit);
@@ -59,6 +62,12 @@ JobSpec requeued_spec(JobSpec spec);
 // The message of a job that ends now, by the run `lease` or, when nobody ran it, by (0,0).
 Message message_of(const Job& job, RunLease lease, Ending ending, uint64_t sequence, WallTime now);
 HistoryRow history_of(const Message& message);
+
+// What a run that ends at `now` ends as. Completed or failed after the deadline of its job is
+// deadline_missed, and keeps its text and its counts like a run that the deadline stopped: decided
+// here, by the clock of the store that commits it, for a daemon's clock and the way to the store
+// are no part of what was promised. The rule in SQL: is_late_v1 and finish_v1.
+Ending settled_ending(Ending ending, const std::optional<WallTime>& deadline, WallTime now);
 
 // A history row stays this long after its message is gone at the latest.
 WallTime history_expires_at(const Message& message, const StoreOptions& options);

@@ -77,7 +77,7 @@ Result<std::optional<SubmittedJob>> MemoryState::find_repeated(const JobSpec& sp
 
 Result<std::vector<SubmittedJob>> MemoryState::submit(std::vector<JobSpec> specs, WallTime now,
                                                       News& news) {
-  PARKD_RETURN_IF_ERROR(check_submission(specs, options_, now));
+  PARKD_RETURN_IF_ERROR(check_submission(specs, options_));
   // Beside the store's own, so that a refusal half-way leaves no trace.
   Keys fresh_keys;
   JobId next_id = next_id_;
@@ -94,6 +94,7 @@ Result<std::vector<SubmittedJob>> MemoryState::submit(std::vector<JobSpec> specs
       answers.push_back(repeated ? *repeated : *repeated_here);
       continue;
     }
+    PARKD_RETURN_IF_ERROR(check_new(specs[i], i, now));
     const uint64_t fingerprint = content_fingerprint(specs[i]);
     if (const Batch* batch = find_batch(specs[i].batch_id, specs[i].tenant)) {
       const int64_t n = ++n_members[{batch->spec.tenant, batch->id}];
@@ -231,8 +232,9 @@ Result<std::vector<FinishAnswer>> MemoryState::finish(std::vector<FinishItem> it
   std::vector<FinishAnswer> answers;
   PARKD_KILL_POINT("finish.before_commit");
   for (FinishItem& item : items) {
-    if (find_claimed(item.id, item.lease) != nullptr) {
-      end(item.id, item.lease, std::move(item.ending), now, news);
+    if (const Live* live = find_claimed(item.id, item.lease)) {
+      Ending ending = settled_ending(std::move(item.ending), live->job.spec.deadline, now);
+      end(item.id, item.lease, std::move(ending), now, news);
       answers.push_back(FinishAnswer::finished_now);
       continue;
     }

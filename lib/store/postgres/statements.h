@@ -206,6 +206,9 @@ inline constexpr Statement kDepths{
     "SELECT d.model, d.scheduled, d.queued, d.claimed, parkd.us_v1(d.oldest_created_at), "
     "c.messages FROM c LEFT JOIN parkd.depth_samples d ON d.scheduled + d.queued + d.claimed > 0 "
     "ORDER BY 1"};
+// idempotency_pkey
+inline constexpr Statement kKnownKeys{"known_keys",
+                                      "SELECT parkd.known_keys_v1($1, $2, parkd.from_us_v1($3))"};
 // jobs_queue, jobs_critical, jobs_scheduled
 inline constexpr Statement kWaitingSingles{"waiting_singles",
                                            "SELECT parkd.waiting_singles_v1($1, $2)"};

@@ -86,17 +86,47 @@ void SubmitLane::loop() {
 // --- what is refused without a statement
 
 Status SubmitLane::check(const std::vector<JobSpec>& jobs, Pending& pending) {
-  PARKD_RETURN_IF_ERROR(check_submission(jobs, commons_.store(), listener_.about_now()));
+  PARKD_RETURN_IF_ERROR(check_submission(jobs, commons_.store()));
   PARKD_RETURN_IF_ERROR(check_storable(jobs));
-  return check_depth(jobs, pending);
+  Status status = check_present(jobs, {}, pending);
+  const bool keyed = std::any_of(jobs.begin(), jobs.end(),
+                                 [](const JobSpec& job) { return !job.idempotency_key.empty(); });
+  if (status.ok() || !keyed) return status;
+  // Asked only where it decides: what is sent again is seldom late.
+  PARKD_ASSIGN_OR_RETURN(const std::set<size_t> known, known_of(jobs));
+  return known.empty() ? status : check_present(jobs, known, pending);
 }
 
-Status SubmitLane::check_depth(const std::vector<JobSpec>& jobs, Pending& pending) {
-  const StoreOptions& store = commons_.store();
-  std::map<std::string, int64_t> n_new;
+Result<std::set<size_t>> SubmitLane::known_of(const std::vector<JobSpec>& jobs) {
+  ArrayText tenants, keys;
   for (const JobSpec& job : jobs) {
-    if (job.batch_id.empty() && store.depth_max(job.model)) ++n_new[job.model];
+    tenants.add(encode_text(job.tenant));
+    keys.add(encode_text(job.idempotency_key));
   }
+  Params params;
+  params.add(tenants.take()).add(keys.take()).add(commons_.now());
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection_.run(sql::kKnownKeys, params));
+  std::set<size_t> known;
+  for (const auto& row : rows) known.insert(static_cast<size_t>(integer(row, 0)));
+  return known;
+}
+
+Status SubmitLane::check_present(const std::vector<JobSpec>& jobs, const std::set<size_t>& known,
+                                 Pending& pending) {
+  const WallTime now = listener_.about_now();
+  std::map<std::string, int64_t> n_new;
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    if (known.contains(i)) continue;
+    PARKD_RETURN_IF_ERROR(check_new(jobs[i], i, now));
+    if (jobs[i].batch_id.empty() && commons_.store().depth_max(jobs[i].model)) {
+      ++n_new[jobs[i].model];
+    }
+  }
+  return check_depth(n_new, pending);
+}
+
+Status SubmitLane::check_depth(const std::map<std::string, int64_t>& n_new, Pending& pending) {
+  const StoreOptions& store = commons_.store();
   for (const auto& [model, n] : n_new) {
     const int64_t limit = *store.depth_max(model);
     std::optional<int64_t> depth = depth_.of(model);

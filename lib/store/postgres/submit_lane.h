@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -47,7 +48,11 @@ class SubmitLane {
 
   void loop();
   Status check(const std::vector<JobSpec>& jobs, Pending& pending);
-  Status check_depth(const std::vector<JobSpec>& jobs, Pending& pending);
+  // Of the jobs that are not among `known` (by place): they are to become new ones.
+  Status check_present(const std::vector<JobSpec>& jobs, const std::set<size_t>& known,
+                       Pending& pending);
+  Status check_depth(const std::map<std::string, int64_t>& n_new, Pending& pending);
+  Result<std::set<size_t>> known_of(const std::vector<JobSpec>& jobs);
   // Answers the calls; those that somebody's open transaction holds up are moved into `held`.
   void send(std::vector<Call>& calls, Locked locked, std::vector<Call>& held);
   void tell_submitted(const std::vector<JobSpec>& jobs,

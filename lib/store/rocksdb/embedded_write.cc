@@ -62,7 +62,7 @@ bool EmbeddedStore::build_submit(std::vector<JobSpec>& specs,
                                  const Completion<std::vector<SubmittedJob>>& done,
                                  Commit& commit) {
   const WallTime now = clock_.now();
-  const Status checked = check_submission(specs, options_.store, now);
+  const Status checked = check_submission(specs, options_.store);
   if (!checked.ok()) {
     done(checked);
     return true;
@@ -104,6 +104,10 @@ bool EmbeddedStore::build_submit(std::vector<JobSpec>& specs,
         continue;
       }
       accepted_by_key[keys[i]] = accepted.size();
+    }
+    if (const Status fresh = check_new(specs[i], i, now); !fresh.ok()) {
+      done(fresh);
+      return true;
     }
     if (const auto* batch = find_batch(specs[i].batch_id, specs[i].tenant, commit)) {
       const int64_t n = ++n_members[batch->batch.id];
@@ -179,7 +183,9 @@ Result<EmbeddedStore::Ended> EmbeddedStore::prepare_end(JobId id, RunLease lease
   }
   Ended ended;
   ended.stored = std::move(stored).value();
-  ended.message = message_of(ended.stored.job, lease, std::move(ending), 0, now);
+  const Job& job = ended.stored.job;
+  ending = settled_ending(std::move(ending), job.spec.deadline, now);
+  ended.message = message_of(job, lease, std::move(ending), 0, now);
   Result<Period*> period = database_->period_for(ended.message.expires_at, now);
   if (!period.ok()) {
     fail(period.status());

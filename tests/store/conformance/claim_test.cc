@@ -1,6 +1,7 @@
 #include <map>
 #include <set>
 
+#include "lib/store/rules.h"
 #include "tests/store/conformance/store_conformance.h"
 
 namespace parkd {
@@ -219,6 +220,48 @@ TEST_P(StoreConformance, the_deadline_of_a_claimed_job_is_left_to_its_claimer) {
   clock_.advance(hours(1));
   EXPECT_EQ(driver_->purge()->deadlines_missed, 0);
   EXPECT_EQ(finish_one(claimed), FinishAnswer::finished_now);
+}
+
+TEST_P(StoreConformance, a_run_that_ends_after_its_deadline_has_missed_it) {
+  struct Case {
+    Outcome outcome;
+    std::string code;
+    std::chrono::microseconds late;
+    Outcome becomes;
+  };
+  const std::chrono::microseconds us{1};
+  for (const Case& c : {Case{Outcome::completed, "", us, Outcome::deadline_missed},
+                        Case{Outcome::completed, "", 0 * us, Outcome::completed},
+                        Case{Outcome::failed, "internal", us, Outcome::deadline_missed},
+                        Case{Outcome::failed, "internal", 0 * us, Outcome::failed},
+                        Case{Outcome::cancelled, "cancelled", us, Outcome::cancelled}}) {
+    JobSpec job = spec();
+    job.deadline = clock_.now() + minutes(1);
+    BatchSpec batch_spec;
+    batch_spec.deadline = job.deadline;
+    job.batch_id = open_one(batch_spec);
+    const JobId id = submit_one(job);
+    const Job claimed = claim_one();
+    clock_.advance(minutes(1) + c.late);
+    finish_as(claimed, c.outcome, c.code, R"({"text":"part"})");
+    const auto box = messages("box");
+    ASSERT_FALSE(box.empty());
+    const Message& message = box.back();
+    ASSERT_EQ(message.job_id, id);
+    EXPECT_EQ(message.ending.outcome, c.becomes);
+    EXPECT_EQ(message.ending.body, R"({"text":"part"})") << "what was generated is kept";
+    EXPECT_EQ(batch(job.batch_id).deadline_missed, c.becomes == Outcome::deadline_missed ? 1 : 0);
+    if (c.becomes != Outcome::deadline_missed) continue;
+    const Ending rule = settled_ending({}, job.deadline, clock_.now());
+    EXPECT_EQ(message.ending.error_code, rule.error_code);
+    EXPECT_EQ(message.ending.error_message, rule.error_message);
+    EXPECT_EQ(message.ending.status_code, rule.status_code);
+    EXPECT_EQ(message.ending.error_param, "");
+    EXPECT_EQ(message.attempts, 0);
+    EXPECT_EQ(must(driver_->requeue({"default", {id}, "", "", 10})).size(), 1u)
+        << "it can be requeued, as what did not complete";
+    finish_one(claim_one());
+  }
 }
 
 TEST_P(StoreConformance, a_released_job_whose_deadline_has_passed_is_ended_by_purge) {

@@ -93,6 +93,39 @@ TEST_P(StoreConformance, a_deadline_of_this_very_moment_is_refused) {
   EXPECT_EQ(refused.status().param(), "jobs[0].deadline");
 }
 
+TEST_P(StoreConformance, a_submission_sent_again_finds_its_jobs_whatever_has_passed_since) {
+  options_.queue_depth_max = 2;
+  reopen();
+  JobSpec first = spec();
+  first.idempotency_key = "first";
+  first.deadline = clock_.now() + hours(1);
+  JobSpec second = spec();
+  second.idempotency_key = "second";
+  const auto sent = must(driver_->submit({first, second}));  // the queue is full now
+  clock_.advance(hours(1));
+  const auto again = must(driver_->submit({first, second}));
+  ASSERT_EQ(again.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_TRUE(again[i].existed);
+    EXPECT_EQ(again[i].id, sent[i].id);
+  }
+
+  // One that is new is held to the present, beside one that exists and is not.
+  JobSpec late = spec();
+  late.idempotency_key = "late";
+  late.deadline = clock_.now();
+  const auto refused = driver_->submit({first, late});
+  EXPECT_EQ(refused.status().code(), StatusCode::invalid);
+  EXPECT_EQ(refused.status().param(), "jobs[1].deadline");
+  JobSpec other = first;
+  other.body = R"({"other":1})";
+  EXPECT_EQ(driver_->submit({other}).status().code(), StatusCode::conflict);
+  must(driver_->purge());  // and once it has ended
+  const auto ended = must(driver_->submit({first}));
+  EXPECT_EQ(ended[0].id, sent[0].id);
+  EXPECT_TRUE(ended[0].finished);
+}
+
 TEST_P(StoreConformance, bad_fields_are_refused_by_name) {
   const auto param_of = [&](const std::function<void(JobSpec&)>& change) {
     JobSpec bad = spec();

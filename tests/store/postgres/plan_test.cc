@@ -104,6 +104,7 @@ const std::vector<Row>& daemon_statements() {
       {sql::kSubmit, submitted(64, "", "fresh"), 64 * 3},
       {sql::kSubmit, submitted(64, "", "key"), 64 * 6},
       {sql::kSubmit, submitted(64, "members0", ""), 64 * 3},
+      {sql::kKnownKeys, "'{one,one}', '{key1,key2}', NULL", 2 * 3},
       {sql::kWaitingSingles, "'m', 100", 100},
       // --- claiming: each found and locked, updated where it is; of tenants that share, two
       // windows
