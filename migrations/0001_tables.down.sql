@@ -5,7 +5,7 @@ BEGIN
   IF EXISTS (SELECT FROM parkd.jobs) OR EXISTS (SELECT FROM parkd.mailbox)
      OR EXISTS (SELECT FROM parkd.history) THEN
     RAISE EXCEPTION 'parkd.jobs, parkd.mailbox or parkd.history hold rows: going down would lose them'
-      USING HINT = 'To remove parkd with its data: DROP SCHEMA parkd CASCADE.';
+      USING HINT = 'To remove parkd with its data: DROP SCHEMA parkd, parkd_private CASCADE.';
   END IF;
 END $$;
 DROP FUNCTION parkd.out_of_bounds_v1(parkd.jobs), parkd.refuse_bounds_v1(bigint, text);
@@ -13,6 +13,7 @@ DROP TABLE parkd.depth_samples, parkd.history, parkd.mailbox, parkd.idempotency,
   parkd.batches, parkd.shares, parkd.waiters, parkd.daemons, parkd.limits, parkd.models,
   parkd.tenant_logins, parkd.tenants, parkd.settings, parkd.fence;
 DROP SEQUENCE parkd.message_sequence, parkd.suspect_groups;
+DROP SCHEMA parkd_private CASCADE;
 DROP FUNCTION parkd.ensure_partitions_v1(timestamptz);
 DROP FUNCTION parkd.ensure_partition_v1(text, timestamptz, timestamptz);
 DROP FUNCTION parkd.after_update_v1();

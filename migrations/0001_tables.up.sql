@@ -236,6 +236,24 @@ CREATE INDEX idempotency_check ON parkd.idempotency (check_at);
 
 CREATE SEQUENCE parkd.message_sequence;   -- of messages; parkd.horizon_v1 makes it safe to page by
 
+-- What results and housekeeping trust: only functions of the owner's reach it. A schema of its own, for whoever may use
+-- a schema can lock its tables by a PREPARE that is never executed.
+DROP SCHEMA IF EXISTS parkd_private CASCADE;   -- left where somebody dropped the schema parkd alone
+CREATE SCHEMA parkd_private;
+-- Whose turn it is, of those that one transaction does for all: the row is locked for it.
+CREATE TABLE parkd_private.turns (what text PRIMARY KEY);
+INSERT INTO parkd_private.turns VALUES ('partitions'), ('housekeeping'), ('depth');
+-- A transaction that draws message sequences has one of these rows locked, and the row's sequence says where it began: a
+-- note that others see before the commit.
+CREATE TABLE parkd_private.finishing (slot int NOT NULL, began regclass NOT NULL);
+DO $$
+BEGIN
+  FOR i IN 0..63 LOOP
+    EXECUTE format('CREATE SEQUENCE parkd_private.began_%s', i);
+    INSERT INTO parkd_private.finishing VALUES (i, format('parkd_private.began_%s', i)::regclass);
+  END LOOP;
+END $$;
+
 CREATE TABLE parkd.mailbox (
   sequence          bigint NOT NULL,
   job_id            bigint NOT NULL,
@@ -323,7 +341,7 @@ SET search_path = pg_catalog, parkd, pg_temp SET timezone = 'UTC' AS $$
 DECLARE v_name text := p_table || '_' || to_char(p_from, 'YYYYMMDD');
 BEGIN
   IF parkd.has_partition_v1(p_table, p_from) THEN RETURN false; END IF;
-  PERFORM pg_advisory_xact_lock(1886540395, 1);
+  PERFORM FROM parkd_private.turns t WHERE t.what = 'partitions' FOR UPDATE;
   IF parkd.has_partition_v1(p_table, p_from) THEN RETURN false; END IF;
   IF to_regclass('parkd.' || v_name) IS NOT NULL THEN
     v_name := p_table || '_from_' || to_char(p_from, 'YYYYMMDD');

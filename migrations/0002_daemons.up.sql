@@ -13,8 +13,8 @@
 -- (its order is useful to a merge join), which costs little where statistics know of few rows and goes on while
 -- xmin is pinned and dead entries pile up. An array leaves one probe for each x.
 --
--- Advisory locks, all of class 1886540395 ('park'): 1 partitions, 2 housekeeping, 3 depth sample, 4 the
--- migrator; class 1886540396: a finish in flight (horizon_v1).
+-- Turns are rows of parkd_private.turns, a finish in flight is one of parkd_private.finishing. No advisory locks: any
+-- login of the database can take those.
 
 -- Total: what lies outside 1970 to 9999 (infinity too) is the nearer end.
 CREATE FUNCTION parkd.us_v1(t timestamptz) RETURNS bigint LANGUAGE sql STABLE

@@ -147,17 +147,23 @@ BEGIN
        AND EXISTS (SELECT FROM parkd.batches b WHERE b.id = j.batch_id AND b.tenant = j.tenant))));
 END $$;
 
--- Announces that this transaction is about to draw message sequences above the present one, and looks at the
--- fence. The lock ends with the transaction; the lower 32 bits are enough, for readers compare by distance.
--- Returns settings.notify_results, for it costs nothing here. No SET: its callers have theirs.
+-- Announces, once a transaction, that it is about to draw message sequences above the present one, and looks at the
+-- fence. Returns settings.notify_results, for it costs nothing here. No SET: its callers have theirs.
 CREATE FUNCTION parkd.enter_finish_v1() RETURNS bool LANGUAGE plpgsql VOLATILE AS $$
-DECLARE v_same bool; v_told bool; v_locked bool;
+DECLARE v_same bool; v_told bool; v_first text := current_setting('parkd.finishing', true);
 BEGIN
-  SELECT pg_advisory_xact_lock_shared(1886540396, ((q.last_value + q.is_called::int) & 4294967295)::bit(32)::int) IS NOT NULL,
-         (SELECT f.server_start = pg_postmaster_start_time() AND f.timeline = parkd.timeline_v1() FROM parkd.fence f),
+  IF v_first IS NULL OR v_first = '' THEN
+    SELECT set_config('parkd.finishing', setval(s.began, q.last_value + q.is_called::int)::text, true) INTO v_first
+      FROM (SELECT f.began FROM parkd_private.finishing f LIMIT 1 FOR UPDATE SKIP LOCKED) s, parkd.message_sequence q;
+    IF NOT FOUND THEN      -- all are in use: behind one of them
+      SELECT set_config('parkd.finishing', setval(s.began, q.last_value + q.is_called::int)::text, true) INTO v_first
+        FROM (SELECT f.began FROM parkd_private.finishing f WHERE f.slot = pg_backend_pid() % 64 FOR UPDATE) s,
+             parkd.message_sequence q;
+    END IF;
+  END IF;
+  SELECT (SELECT f.server_start = pg_postmaster_start_time() AND f.timeline = parkd.timeline_v1() FROM parkd.fence f),
          (SELECT s.notify_results FROM parkd.settings s)
-    INTO STRICT v_locked, v_same, v_told FROM parkd.message_sequence q;
-  -- It may put the counter on by 2^32: the lock is the same then.
+    INTO v_same, v_told;
   IF v_same IS NOT TRUE THEN PERFORM parkd.current_epoch_v1(); END IF;
   RETURN v_told;
 END $$;

@@ -3,28 +3,34 @@
 -- The largest message sequence below which nothing can appear any more. Sequences are drawn before
 -- the commit, so a message may become visible after one with a larger sequence; a cursor that went
 -- past the horizon could skip it. Order matters: the counter first, then the finishes in flight, and
--- the caller reads messages in a LATER statement (its snapshot then has every finish that ended). Not on a
--- standby: the locks are the primary's.
+-- the caller reads messages in a LATER statement (its snapshot then has every finish that ended): so only where each
+-- statement has a snapshot of its own. Not on a standby: what is in flight is the primary's.
 CREATE FUNCTION parkd.horizon_v1() RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off AS $$
-DECLARE v_top bigint; v_back bigint;
+DECLARE v_top bigint; v_first bigint;
 BEGIN
   IF pg_is_in_recovery() THEN
     RAISE EXCEPTION USING ERRCODE = 'read_only_sql_transaction',
       MESSAGE = 'a standby does not see which results are still being stored: a cursor could skip them',
       HINT = 'Fetch from the primary, or SELECT from parkd.results without a cursor.';
+  ELSIF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+      MESSAGE = format('a %s transaction does not see which results were stored since it began: a cursor could skip them',
+                       current_setting('transaction_isolation')),
+      HINT = 'Fetch in a READ COMMITTED transaction, or SELECT from parkd.results without a cursor.';
   END IF;
   SELECT s.last_value - (NOT s.is_called)::int INTO v_top FROM parkd.message_sequence s;
-  -- a lock on x says: I shall draw sequences >= x. Distance back from v_top + 1, modulo 2^32.
-  SELECT max(((v_top + 1) & 4294967295) - l.objid::bigint + CASE
-               WHEN ((v_top + 1) & 4294967295) < l.objid::bigint THEN 4294967296 ELSE 0 END)
-    INTO v_back FROM pg_locks l
-   WHERE l.locktype = 'advisory' AND l.classid = 1886540396 AND l.objsubid = 2 AND l.granted
-     AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-     -- locks taken after v_top was read lie at or above v_top + 1: half the circle says so
-     AND ((v_top + 1) & 4294967295) - l.objid::bigint + CASE
-           WHEN ((v_top + 1) & 4294967295) < l.objid::bigint THEN 4294967296 ELSE 0 END < 2147483648;
-  RETURN v_top - coalesce(v_back, 0);
+  -- xmax is who has the row locked, or had last. 32 bits: its distance back from the snapshot's end, modulo 2^32; what
+  -- lies in the upper half is younger than the snapshot.
+  SELECT min(pg_sequence_last_value(n.began)) INTO v_first FROM (
+    SELECT f.began, s.next, (s.next - f.xmax::text::bigint) & 4294967295 AS age
+      FROM parkd_private.finishing f,
+           (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint) s(next)
+     WHERE f.xmax::text <> '0') n
+   WHERE CASE WHEN n.age < 2147483648 AND n.age < n.next
+              THEN coalesce(pg_xact_status((n.next - n.age)::text::xid8) = 'in progress', false)
+              ELSE n.age >= 2147483648 END;
+  RETURN least(v_top, v_first - 1);
 END $$;
 
 -- The messages of a key after p_after that no later commit can overtake, in order. mailbox_key.

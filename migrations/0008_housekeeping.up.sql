@@ -3,8 +3,12 @@
 -- others find nothing to do. None waits for a row that somebody else holds: a later call finds it.
 -- (rescue_v1 and promote_v1 in 0002 and 0004 are such steps too.)
 
-CREATE FUNCTION parkd.my_turn_v1() RETURNS bool LANGUAGE sql VOLATILE
-SET search_path = pg_catalog, parkd, pg_temp AS $$ SELECT pg_try_advisory_xact_lock(1886540395, 2) $$;
+CREATE FUNCTION parkd.my_turn_v1(p_what text DEFAULT 'housekeeping') RETURNS bool LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+BEGIN
+  PERFORM FROM parkd_private.turns t WHERE t.what = p_what FOR UPDATE SKIP LOCKED;
+  RETURN FOUND;
+END $$;
 
 -- Waiting jobs whose deadline has passed end. (tenant, mailbox_key) of each. jobs_deadline, batches_pkey.
 CREATE FUNCTION parkd.end_overdue_v1(p_now timestamptz DEFAULT NULL)
@@ -137,7 +141,7 @@ DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_began timesta
 BEGIN
   IF p_age_max IS NOT NULL AND (
        EXISTS (SELECT FROM parkd.depth_samples d WHERE d.sampled_at > v_now - greatest(p_age_max, 50 * d.took))
-       OR NOT pg_try_advisory_xact_lock(1886540395, 3)) THEN
+       OR NOT parkd.my_turn_v1('depth')) THEN
     RETURN false;
   END IF;
   DELETE FROM parkd.depth_samples d WHERE d.sampled_at < v_now - interval '1 hour';

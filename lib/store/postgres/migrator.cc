@@ -23,11 +23,13 @@ constexpr std::string_view kBootstrap =
     "  version int PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, needs int NOT NULL,\n"
     "  applied_at timestamptz NOT NULL DEFAULT clock_timestamp());\n";
 
-// One migrator at a time, and none waits for long behind a reader's lock: it tries again.
+// One migrator at a time, and none waits for long behind a reader's lock: it tries again. A mode
+// that no login can take or stand in the way of that has not the table's rights; an advisory lock
+// is anybody's.
 constexpr std::string_view kStepStart =
     "SET LOCAL lock_timeout = '2s';\n"
     "SET LOCAL statement_timeout = 0;\n"
-    "SELECT pg_advisory_xact_lock(1886540395, 4);\n";
+    "LOCK TABLE parkd.schema_version IN SHARE UPDATE EXCLUSIVE MODE;\n";
 
 std::string checksum_of(const Migration& migration) {
   return to_hex(fnv1a64(migration.up_sql));
@@ -107,7 +109,14 @@ Status Migrator::run_step(Connection& connection, const std::string& script) {
 
 Status Migrator::up(int target) {
   Connection connection(session(dsn_));
-  PARKD_RETURN_IF_ERROR(run_step(connection, std::string(kBootstrap)));
+  Status begun;
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    begun = connection.run_script(std::string(kBootstrap));
+    // Another migrator makes the same schema: IF NOT EXISTS does not see what is not committed.
+    const std::string& why = connection.sqlstate();
+    if (begun.ok() || (why != "23505" && why != "42P06" && why != "42P07")) break;
+  }
+  PARKD_RETURN_IF_ERROR(begun);
   for (const Migration& migration : migrations_) {
     if (target > 0 && migration.version > target) break;
     PARKD_ASSIGN_OR_RETURN(const std::vector<Applied> applied, applied_versions(connection));

@@ -293,6 +293,73 @@ TEST_F(Roles, a_stranger_can_do_nothing) {
   }
 }
 
+// Advisory locks are anybody's; a PREPARE locks the tables of a schema that a login may use.
+TEST_F(Roles, locks_of_an_outsider_hold_up_no_results_and_no_housekeeping) {
+  auto outsider = database_.connect("nobody_in_particular");
+  pqxx::work held(*outsider);
+  held.exec(
+      "SELECT pg_advisory_xact_lock(1886540395, n) FROM generate_series(1, 4) n; "
+      "SELECT pg_advisory_xact_lock_shared(1886540396, n) FROM generate_series(0, 3) n; "
+      "SELECT pg_advisory_xact_lock(1886540396, n) FROM generate_series(4, 40) n");
+  for (const char* sql :
+       {"PREPARE p1 AS DELETE FROM parkd_private.finishing",
+        "PREPARE p2 AS SELECT FROM parkd_private.turns FOR UPDATE",
+        "PREPARE p3 AS SELECT FROM parkd_private.began_0", "BEGIN; LOCK TABLE parkd_private.turns",
+        "SELECT nextval('parkd_private.began_0')"}) {
+    EXPECT_TRUE(has(refused("bob", sql), "permission denied for schema parkd_private")) << sql;
+  }
+  insert("alice", "INSERT INTO parkd.jobs (model, body, mailbox_key) VALUES ('m', '{}', 'new')");
+  database_.run("SET lock_timeout = '5s'");
+  finish_all();
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.fetch('new')"), "1");
+  insert("alice",
+         "INSERT INTO parkd.jobs (model, body, deadline) VALUES ('m', '{}', now() + '1 d')");
+  database_.run("UPDATE parkd.jobs SET deadline = now() - interval '1 s'");
+  EXPECT_EQ(value("dora", "SELECT count(*) FROM parkd.end_overdue_v1()"), "1");
+  EXPECT_EQ(value("dora", "SELECT parkd.sample_depth_v1(NULL, '1 us')"), "t");
+  database_.run("DROP TABLE parkd.mailbox_" +
+                database_.value("SELECT to_char(now() AT TIME ZONE "
+                                "'UTC' + interval '9 d', 'YYYYMMDD')"));
+  EXPECT_EQ(value("dora", "SELECT parkd.ensure_partitions_v1()"), "1");
+}
+
+// In flight: nothing behind it is read past; ended: all is.
+TEST_F(Roles, a_finish_in_flight_holds_the_horizon_until_it_ends) {
+  for (const char* key : {"first", "second"}) {
+    insert("alice", "INSERT INTO parkd.jobs (model, body, mailbox_key) VALUES ('m', '{}', '" +
+                        std::string(key) + "')");
+  }
+  auto dora = database_.connect("dora");
+  auto open = std::make_unique<pqxx::work>(*dora);
+  const std::string cancel =
+      "SELECT answer FROM parkd.cancel_v1((SELECT id FROM parkd.jobs WHERE "
+      "mailbox_key = '";
+  open->exec(cancel + "first'), '')");
+  EXPECT_EQ(value("dora", cancel + "second'), '')"), "cancelled") << "a second place";
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.fetch('second')"), "0");
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.results WHERE mailbox_key = 'second'"), "1");
+  open->commit();
+  open.reset();
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.fetch('second')"), "1");
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.fetch('first')"), "1");
+  EXPECT_TRUE(has(refused("alice",
+                          "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT * FROM "
+                          "parkd.fetch('first')"),
+                  "a cursor could skip them"));
+}
+
+TEST_F(Roles, a_transaction_that_ends_many_jobs_takes_one_place) {
+  insert("alice",
+         "INSERT INTO parkd.jobs (model, body) SELECT 'm', '{}' FROM generate_series(1, 300)");
+  auto alice = database_.connect("alice");
+  pqxx::work tx(*alice);
+  tx.exec("SELECT parkd.cancel(id) FROM parkd.live");
+  EXPECT_EQ(
+      database_.number("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' OR relation "
+                       "IN (SELECT began FROM parkd_private.finishing)"),
+      1);
+}
+
 TEST_F(Roles, a_daemon_needs_no_more_than_its_role) {
   PostgresOptions options = quiet_options(database_.dsn_as("dora"));
   auto store = open_postgres_store(std::move(options), {});
