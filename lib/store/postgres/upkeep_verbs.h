@@ -22,10 +22,11 @@ struct Upkeep {
   std::string piled_up;                // of tables it cannot help; for people, empty: none
 };
 struct UpkeepTimes {
-  std::chrono::milliseconds depth_age_max{0};  // counted unless a sample is at most so old; 0: always
+  std::chrono::milliseconds depth_age_max{
+      0};  // counted unless a sample is at most so old; 0: always
   Now now;
-  // This machine's DropClock. A partition goes when it has passed by the database's clock and by this one, so
-  // that neither can drop one by leaping.
+  // This machine's DropClock. A partition goes when it has passed by the database's clock and by
+  // this one, so that neither can drop one by leaping.
   WallTime drop_before{};
 };
 Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,

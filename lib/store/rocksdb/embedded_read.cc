@@ -165,8 +165,7 @@ Status EmbeddedStore::fetch_period(const FetchRequest& request, const PeriodView
     iterator.reset();
     first = key_of(sequence + 1);
     first_slice = first;
-    iterator =
-        database_->iterate_at(view.snapshot, view.period.family, &first_slice, &last_slice);
+    iterator = database_->iterate_at(view.snapshot, view.period.family, &first_slice, &last_slice);
     return iterator->status();
   };
   (void)read_behind(request.after_sequence);
@@ -209,8 +208,7 @@ Result<FetchAnswer> EmbeddedStore::do_fetch(const FetchRequest& request) {
   std::vector<Message> found;
   for (const auto& [name, period] : database_->periods()) {
     if (period.end <= now) continue;
-    PARKD_RETURN_IF_ERROR(
-        fetch_period(request, {period, *snapshot, now}, found, answer.damaged));
+    PARKD_RETURN_IF_ERROR(fetch_period(request, {period, *snapshot, now}, found, answer.damaged));
   }
   std::sort(found.begin(), found.end(),
             [](const Message& a, const Message& b) { return a.sequence < b.sequence; });
