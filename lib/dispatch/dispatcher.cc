@@ -99,7 +99,8 @@ void Dispatcher::State::handle(ModelReady message) {
   PARKD_CHECK(port.block_size > 0 && port.sequences_max > 0 && port.lot_places > 0,
               "a port that can run nothing");
   desk.pool = std::make_unique<ResourcePool>(port.capacity);
-  desk.lot = std::make_unique<ParkingLot>(port.lot_places, options_.overtake_max);
+  // One place more: it is for a tenant that has none (Intake::next_claim).
+  desk.lot = std::make_unique<ParkingLot>(port.lot_places + 1, options_.overtake_max);
   desk.port = std::make_shared<const ModelPort>(std::move(port));
   desk.state = ModelState::ready;
   desk.failure.clear();

@@ -15,6 +15,7 @@
 #include "lib/dispatch/model_port.h"
 #include "lib/pool/parking_lot.h"
 #include "lib/pool/resource_pool.h"
+#include "lib/store/job_store.h"
 
 namespace parkd {
 
@@ -34,6 +35,10 @@ struct Desk {
 
   bool work_hint = false;  // there may be something to claim
   int32_t claiming = 0;    // jobs asked for by the claim under way; 0 = none is
+  ClaimRequest claim;      // the one under way, or the last
+  // The last claim found tenants without room, so the queue may hold more for them: it is asked
+  // again when more places are free than these.
+  std::optional<int32_t> places_left;
   SteadyTime claim_not_before{};
   Micros claim_retry_delay{0};  // 0 = the last claim was answered
 

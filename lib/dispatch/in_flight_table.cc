@@ -85,7 +85,7 @@ ModelStats InFlightTable::model_stats(const Desk& desk) const {
     model.in_use = desk.pool->in_use();
     model.peak = desk.pool->peak();
     model.block_size = desk.port->block_size;
-    model.lot_places = desk.lot->places();
+    model.lot_places = desk.port->lot_places;
     model.sequences_max = desk.port->sequences_max;
   }
   return model;

@@ -1,6 +1,8 @@
 #include "lib/dispatch/intake.h"
 
 #include <algorithm>
+#include <map>
+#include <string>
 #include <utility>
 
 #include "lib/base/check.h"
@@ -51,7 +53,7 @@ SteadyTime Intake::next_due() const {
 }
 
 int32_t Intake::free_places(const Desk& desk) const {
-  const int32_t places = desk.port->lot_places - desk.jobs_in(LivePhase::preparing) -
+  const int32_t places = desk.lot->places() - desk.jobs_in(LivePhase::preparing) -
                          desk.jobs_in(LivePhase::parked) - desk.claiming;
   // Endings the store does not take must not pile up without bound while it still gives out jobs.
   const int32_t in_flight_max = 4 * (desk.port->lot_places + desk.port->sequences_max);
@@ -59,8 +61,36 @@ int32_t Intake::free_places(const Desk& desk) const {
 }
 
 bool Intake::may_claim(const Desk& desk) const {
-  return desk.state == ModelState::ready && desk.work_hint && desk.claiming == 0 &&
-         free_places(desk) > 0;
+  if (desk.state != ModelState::ready || desk.claiming > 0) return false;
+  const int32_t places = free_places(desk);
+  return places > 0 && (desk.work_hint || (desk.places_left && places > *desk.places_left));
+}
+
+// The last free place is for a tenant that has none: whoever has jobs here leaves it, so that a
+// newcomer does not wait until the others' jobs have started.
+ClaimRequest Intake::next_claim(const Desk& desk) const {
+  const int32_t places = free_places(desk);
+  const int32_t room = places - 1;
+  ClaimRequest claim{desk.name, std::max(room, 1)};
+  for (const auto& [ticket, job] : table_.jobs()) {
+    if (job.desk != &desk) continue;
+    if (job.phase != LivePhase::preparing && job.phase != LivePhase::parked) continue;
+    claim.tenant_room.emplace(job.job->spec.tenant, room);
+  }
+  if (claim.tenant_room.empty()) return claim;  // plain: whoever comes next finds the last place
+  claim.max_jobs = places;
+  claim.others_room = std::max(room, 1);
+  return claim;
+}
+
+// Whether a tenant got all that it had room for, and so may have more.
+bool Intake::left_some_out(const ClaimRequest& claim, const std::vector<Job>& jobs) {
+  std::map<std::string, int32_t> room = claim.tenant_room;
+  for (const Job& job : jobs) {
+    const std::string& tenant = job.spec.tenant;
+    --room.try_emplace(tenant, claim.room_of(tenant)).first->second;
+  }
+  return std::any_of(room.begin(), room.end(), [](const auto& entry) { return entry.second <= 0; });
 }
 
 bool Intake::claim_more() {
@@ -69,12 +99,13 @@ bool Intake::claim_more() {
   const SteadyTime now = clock_.steady_now();
   for (auto& [name, desk] : table_.desks()) {
     if (!may_claim(desk) || now < desk.claim_not_before) continue;
-    const int32_t places = free_places(desk);
+    desk.claim = next_claim(desk);
     desk.work_hint = false;
-    desk.claiming = places;
+    desk.places_left.reset();
+    desk.claiming = desk.claim.max_jobs;
     asked = true;
-    store_.claim({name, places}, [in = inbox_, model = name,
-                                  ownership = ownership_](Result<std::vector<Job>> jobs) {
+    store_.claim(desk.claim, [in = inbox_, model = name,
+                              ownership = ownership_](Result<std::vector<Job>> jobs) {
       in->push(Claimed{model, ownership, std::move(jobs)});
     });
   }
@@ -101,9 +132,11 @@ void Intake::handle(Claimed message) {
       desk.claim_not_before = clock_.steady_now() + std::min(n_jobs * options_.claim_pause_per_job,
                                                              options_.claim_pause_max);
     }
+    const bool more_waits = n_jobs < asked && left_some_out(desk.claim, *message.jobs);
     for (Job& job : *message.jobs) {
       take_in(desk, std::move(job), message.ownership == ownership_);
     }
+    if (more_waits) desk.places_left = free_places(desk);
   }
   if (!claim_is_out()) early_cancels_.clear();
 }
@@ -188,12 +221,15 @@ void Intake::park(InFlight& job, PreparedJob prepared) {
   job.cost = job_cost(job.sequences, job.prompt_tokens, job.max_new_tokens, desk.port->block_size);
   job.request = std::move(request);
   job.request.id = job.ticket;
-  lot_for(job).park({.ticket = job.ticket,
-                     .id = job.job->id,
-                     .critical = job.job->spec.priority == Priority::critical,
-                     .order_key = job.job->order_key,
-                     .cost = job.cost,
-                     .sequences = job.sequences});
+  lot_for(job).park(
+      {.ticket = job.ticket,
+       .id = job.job->id,
+       .critical = job.job->spec.priority == Priority::critical,
+       .tenant = job.job->spec.tenant,
+       .order_key = job.job->order_key,
+       .cost = job.cost,
+       .need_tokens = int64_t{job.sequences} * (job.prompt_tokens + job.max_new_tokens),
+       .sequences = job.sequences});
   table_.move_to(job, LivePhase::parked);
 }
 

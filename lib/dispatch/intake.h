@@ -53,6 +53,8 @@ class Intake {
 
  private:
   int32_t free_places(const Desk& desk) const;
+  ClaimRequest next_claim(const Desk& desk) const;
+  static bool left_some_out(const ClaimRequest& claim, const std::vector<Job>& jobs);
   bool may_claim(const Desk& desk) const;  // if it is time
   void claim_failed(Desk& desk, const Status& why);
   void take_in(Desk& desk, Job claimed, bool still_ours);

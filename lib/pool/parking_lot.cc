@@ -1,10 +1,49 @@
 #include "lib/pool/parking_lot.h"
 
+#include <algorithm>
+#include <queue>
 #include <utility>
+#include <vector>
 
 #include "lib/base/check.h"
 
 namespace parkd {
+
+// Critical jobs, then each tenant's in its order, tenants merged by the tag at which the job would
+// start if all before it of its tenant had started: who is passed over because it does not fit
+// keeps its tenant's other jobs behind other tenants.
+class ParkingLot::Walk {
+ public:
+  explicit Walk(const ParkingLot& lot)
+      : critical_(lot.critical_.begin()), end_(lot.critical_.end()) {
+    for (const auto& [name, order] : lot.tenants_) {
+      if (!order.jobs.empty()) next_.push({order.tag, &name, order.jobs.begin(), order.jobs.end()});
+    }
+  }
+  // nullptr: that was the last one.
+  const ParkedJob* next() {
+    if (critical_ != end_) return &(critical_++)->second;
+    if (next_.empty()) return nullptr;
+    Lane lane = next_.top();
+    next_.pop();
+    const ParkedJob* job = &(lane.at++)->second;
+    lane.tag += job->need_tokens;
+    if (lane.at != lane.end) next_.push(lane);
+    return job;
+  }
+
+ private:
+  struct Lane {
+    int64_t tag;
+    const std::string* tenant;
+    Order::const_iterator at, end;
+    bool operator<(const Lane& other) const {  // the queue gives the greatest first
+      return std::tie(tag, *tenant) > std::tie(other.tag, *other.tenant);
+    }
+  };
+  Order::const_iterator critical_, end_;
+  std::priority_queue<Lane> next_;
+};
 
 ParkingLot::ParkingLot(int32_t places, Micros overtake_max)
     : places_(places), overtake_max_(overtake_max) {
@@ -12,52 +51,106 @@ ParkingLot::ParkingLot(int32_t places, Micros overtake_max)
 }
 
 ParkingLot::Key ParkingLot::key_of(const ParkedJob& job) {
-  return {!job.critical, job.order_key, job.id, job.ticket};
+  return {job.order_key, job.id, job.ticket};
+}
+
+ParkingLot::Order& ParkingLot::order_of(const ParkedJob& job) {
+  return job.critical ? critical_ : tenants_[job.tenant].jobs;
+}
+
+const ParkedJob& ParkingLot::job_of(uint64_t ticket) const {
+  const Where& where = jobs_.at(ticket);
+  return where.critical ? critical_.at(where.key) : tenants_.at(where.tenant).jobs.at(where.key);
+}
+
+int32_t ParkingLot::size_of(const std::string& tenant) const {
+  const auto critical = std::count_if(critical_.begin(), critical_.end(), [&](const auto& entry) {
+    return entry.second.tenant == tenant;
+  });
+  const auto found = tenants_.find(tenant);
+  const size_t others = found == tenants_.end() ? 0 : found->second.jobs.size();
+  return static_cast<int32_t>(critical) + static_cast<int32_t>(others);
 }
 
 void ParkingLot::park(const ParkedJob& job) {
   PARKD_CHECK(size() < places_, "the lot is full: its owner claimed more than it has places");
   const Key key = key_of(job);
-  PARKD_CHECK(keys_.emplace(job.ticket, key).second, "the ticket is parked already");
-  jobs_.emplace(key, Place{job, std::nullopt});
+  PARKD_CHECK(jobs_.emplace(job.ticket, Where{job.critical, job.tenant, key}).second,
+              "the ticket is parked already");
+  Order& order = order_of(job);
+  if (!job.critical && order.empty()) {
+    TenantOrder& tenant = tenants_.at(job.tenant);
+    tenant.tag = std::max(tenant.tag, virtual_time_);
+  }
+  order.emplace(key, job);
 }
 
 bool ParkingLot::remove(uint64_t ticket) {
-  const auto found = keys_.find(ticket);
-  if (found == keys_.end()) return false;
-  jobs_.erase(found->second);
-  keys_.erase(found);
+  if (!jobs_.contains(ticket)) return false;
+  take_out(ticket);
   return true;
+}
+
+void ParkingLot::take_out(uint64_t ticket) {
+  const auto found = jobs_.find(ticket);
+  const Where where = std::move(found->second);
+  jobs_.erase(found);
+  holds_.erase(ticket);
+  if (held_ == ticket) held_.reset();
+  if (where.critical) {
+    critical_.erase(where.key);
+    return;
+  }
+  tenants_.at(where.tenant).jobs.erase(where.key);
+  // A tenant that is gone is remembered only while that says more than a new one would start with.
+  std::erase_if(tenants_, [this](const auto& entry) {
+    return entry.second.jobs.empty() && entry.second.tag <= virtual_time_;
+  });
+}
+
+Admission ParkingLot::start(uint64_t ticket, Charge charge) {
+  Admission admission{job_of(ticket), std::move(charge)};
+  if (held_) holds_.at(*held_).passed += admission.job.cost;
+  if (!admission.job.critical) {
+    TenantOrder& tenant = tenants_.at(admission.job.tenant);
+    virtual_time_ = std::max(virtual_time_, tenant.tag);
+    tenant.tag += admission.job.need_tokens;
+  }
+  take_out(ticket);
+  return admission;
+}
+
+bool ParkingLot::may_pass(const ParkedJob& job, const ResourcePool& pool, SteadyTime now) const {
+  const Hold& hold = holds_.at(*held_);
+  return now - hold.since < overtake_max_ &&
+         hold.passed.count + job.cost.count <= pool.capacity().count;
 }
 
 std::optional<Admission> ParkingLot::admit_next(ResourcePool& pool, int32_t free_sequences,
                                                 SteadyTime now) {
-  holder_.reset();
-  for (auto at = jobs_.begin(); at != jobs_.end(); ++at) {
-    Place& place = at->second;
-    PARKD_CHECK(place.job.cost <= pool.capacity(), "a job was parked that can never fit");
-    if (place.job.sequences <= free_sequences) {
-      if (auto charge = pool.try_charge(place.job.cost)) {
-        Admission admission{place.job, std::move(*charge)};
-        keys_.erase(place.job.ticket);
-        jobs_.erase(at);
-        return admission;
-      }
+  held_.reset();
+  blocks_ = false;
+  Walk walk(*this);
+  while (const ParkedJob* job = walk.next()) {
+    PARKD_CHECK(job->cost <= pool.capacity(), "a job was parked that can never fit");
+    if (held_ && !may_pass(*job, pool, now)) {
+      blocks_ = true;  // a smaller one may still pass
+      continue;
     }
-    if (!place.in_the_way_since) place.in_the_way_since = now;
-    if (now - *place.in_the_way_since >= overtake_max_) {
-      holder_ = place.job.id;
-      return std::nullopt;
+    if (job->sequences <= free_sequences) {
+      if (auto charge = pool.try_charge(job->cost)) return start(job->ticket, std::move(*charge));
     }
+    if (held_) continue;
+    held_ = job->ticket;
+    holds_.try_emplace(job->ticket, Hold{now, {}});
   }
   return std::nullopt;
 }
 
 std::string ParkingLot::why_waiting(uint64_t ticket, const ResourcePool& pool,
                                     int32_t free_sequences) const {
-  const auto found = keys_.find(ticket);
-  if (found == keys_.end()) return {};
-  const ParkedJob& job = jobs_.at(found->second).job;
+  if (!jobs_.contains(ticket)) return {};
+  const ParkedJob& job = job_of(ticket);
   if (job.cost > pool.free()) {
     return "needs " + std::to_string(job.cost.count) + " units, " +
            std::to_string(pool.free().count) + " of " + std::to_string(pool.capacity().count) +
@@ -67,7 +160,9 @@ std::string ParkingLot::why_waiting(uint64_t ticket, const ResourcePool& pool,
     return "needs " + std::to_string(job.sequences) + " sequences, " +
            std::to_string(free_sequences) + " are free";
   }
-  if (holder_) return "room is held for job " + std::to_string(*holder_) + ", which came first";
+  if (held_ && blocks_) {
+    return "room is held for job " + std::to_string(job_of(*held_).id) + ", which came first";
+  }
   return "starts at the next look";
 }
 

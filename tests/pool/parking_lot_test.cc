@@ -21,8 +21,10 @@ ParkedJob job(JobId id, int64_t cost, int64_t order_s = 0) {
   return {.ticket = id + 1000,
           .id = id,
           .critical = false,
+          .tenant = "t",
           .order_key = WallTime(seconds(order_s)),
           .cost = {cost},
+          .need_tokens = cost,
           .sequences = 1};
 }
 
@@ -86,6 +88,74 @@ TEST(ParkingLot, a_job_that_does_not_fit_is_overtaken_only_for_a_bounded_time) {
   EXPECT_EQ(lot.why_waiting(1002, pool, 1000), "needs 8 units, 2 of 10 are free");
   charges.clear();
   EXPECT_EQ(admit_all(lot, pool, charges, at(6)), (std::vector<JobId>{2, 5}));
+}
+
+TEST(ParkingLot, tenants_take_turns_by_what_they_started) {
+  ResourcePool pool(Blocks{100});
+  ParkingLot lot(20, kOvertakeMax);
+  const auto job_of = [](JobId id, const char* tenant, int64_t need) {
+    ParkedJob parked = job(id, 1);
+    parked.tenant = tenant;
+    parked.need_tokens = need;
+    return parked;
+  };
+  for (JobId id = 1; id <= 6; ++id) lot.park(job_of(id, "a", 10));
+  for (JobId id = 11; id <= 13; ++id) lot.park(job_of(id, "b", 20));
+  std::vector<Charge> charges;
+  // Of equal tags the first name; b's jobs are twice as long, so a has two for each.
+  EXPECT_EQ(admit_all(lot, pool, charges, at(0)),
+            (std::vector<JobId>{1, 11, 2, 3, 12, 4, 5, 13, 6}));
+  EXPECT_EQ(lot.size_of("a"), 0);
+}
+
+TEST(ParkingLot, who_comes_back_has_no_credit_and_no_debt_beyond_what_it_started) {
+  ResourcePool pool(Blocks{100});
+  ParkingLot lot(20, kOvertakeMax);
+  const auto park = [&](JobId id, const char* tenant) {
+    ParkedJob parked = job(id, 1);
+    parked.tenant = tenant;
+    parked.need_tokens = 10;
+    lot.park(parked);
+  };
+  std::vector<Charge> charges;
+  for (JobId id = 1; id <= 10; ++id) park(id, "a");
+  EXPECT_EQ(admit_all(lot, pool, charges, at(0), 8).size(), 8u);
+  for (JobId id = 21; id <= 24; ++id) park(id, "late");
+  EXPECT_EQ(admit_all(lot, pool, charges, at(0)), (std::vector<JobId>{21, 9, 22, 10, 23, 24}));
+}
+
+TEST(ParkingLot, past_a_held_job_at_most_one_capacity_of_units_starts) {
+  ResourcePool pool(Blocks{10});
+  ParkingLot lot(100, kOvertakeMax);
+  std::vector<Charge> charges;
+  lot.park(job(1, 5));
+  ASSERT_EQ(admit_all(lot, pool, charges, at(0)).size(), 1u);
+  lot.park(job(2, 8));  // held: 5 are free as long as job 1 runs
+  int64_t passed = 0;
+  for (JobId id = 3; id < 40; ++id) {
+    lot.park(job(id, 2));
+    std::vector<Charge> short_ones;
+    passed += 2 * static_cast<int64_t>(admit_all(lot, pool, short_ones, at(1)).size());
+  }
+  EXPECT_EQ(passed, 10);
+  EXPECT_EQ(lot.why_waiting(1039, pool, 1000), "room is held for job 2, which came first");
+  charges.clear();
+  EXPECT_EQ(admit_all(lot, pool, charges, at(2)).front(), 2u);
+}
+
+TEST(ParkingLot, a_held_job_that_is_cancelled_holds_nobody_up) {
+  ResourcePool pool(Blocks{10});
+  ParkingLot lot(10, kOvertakeMax);
+  std::vector<Charge> charges;
+  lot.park(job(1, 5));
+  ASSERT_EQ(admit_all(lot, pool, charges, at(0)).size(), 1u);
+  lot.park(job(2, 8));
+  lot.park(job(3, 2));
+  ASSERT_EQ(admit_all(lot, pool, charges, at(0)), (std::vector<JobId>{3}));
+  lot.park(job(4, 2));
+  EXPECT_TRUE(admit_all(lot, pool, charges, at(9)).empty());
+  EXPECT_TRUE(lot.remove(1002));
+  EXPECT_EQ(admit_all(lot, pool, charges, at(9)), (std::vector<JobId>{4}));
 }
 
 TEST(ParkingLot, a_job_waits_for_its_sequence_slots_as_for_units) {
