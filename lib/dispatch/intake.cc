@@ -129,8 +129,14 @@ void Intake::handle(Claimed message) {
     if (n_jobs == asked) {
       desk.work_hint = true;
     } else {
-      desk.claim_not_before = clock_.steady_now() + std::min(n_jobs * options_.claim_pause_per_job,
-                                                             options_.claim_pause_max);
+      // A full lot asks at each news of the tenants that fill it, for one that has none: not each
+      // time.
+      const bool in_vain = n_jobs == 0 && desk.claim.others_room.has_value();
+      const Micros pause =
+          in_vain && options_.claim_pause_per_job.count() > 0
+              ? options_.claim_pause_max
+              : std::min(n_jobs * options_.claim_pause_per_job, options_.claim_pause_max);
+      desk.claim_not_before = clock_.steady_now() + pause;
     }
     const bool more_waits = n_jobs < asked && left_some_out(desk.claim, *message.jobs);
     for (Job& job : *message.jobs) {

@@ -80,7 +80,7 @@ TEST(Life, a_state_directory_that_is_gone_is_noticed_and_nothing_more_is_accepte
   ASSERT_EQ(::rename(state.c_str(), aside.c_str()), 0);
   const auto ready = [&] { return must(client->get("/readyz")).status; };
   ASSERT_TRUE(daemon.wait_until([&] { return ready() == 503; })) << daemon.log();
-  const HttpAnswer refused = must(client->post("/v1/jobs", json::serialize(chat_job("k"))));
+  const HttpAnswer refused = must(client->post("/v1/jobs", chat_job("k")));
   EXPECT_EQ(refused.status, 503);
   EXPECT_NE(refused.text.find("parkd.lock is gone"), std::string::npos) << refused.text;
   EXPECT_NE(must(client->get("/metrics")).text.find("parkd_notice{code=\"state_dir_gone\"} 1"),

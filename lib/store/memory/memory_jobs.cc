@@ -78,6 +78,10 @@ Result<std::optional<SubmittedJob>> MemoryState::find_repeated(const JobSpec& sp
 Result<std::vector<SubmittedJob>> MemoryState::submit(std::vector<JobSpec> specs, WallTime now,
                                                       News& news) {
   PARKD_RETURN_IF_ERROR(check_submission(specs, options_));
+  for (size_t i = 0; i < specs.size(); ++i) {  // of new jobs alone
+    const auto known = find_repeated(specs[i], i, now, keys_);
+    if (known.ok() && !*known) PARKD_RETURN_IF_ERROR(check_new(specs[i], i, now));
+  }
   // Beside the store's own, so that a refusal half-way leaves no trace.
   Keys fresh_keys;
   JobId next_id = next_id_;
@@ -94,7 +98,6 @@ Result<std::vector<SubmittedJob>> MemoryState::submit(std::vector<JobSpec> specs
       answers.push_back(repeated ? *repeated : *repeated_here);
       continue;
     }
-    PARKD_RETURN_IF_ERROR(check_new(specs[i], i, now));
     const uint64_t fingerprint = content_fingerprint(specs[i]);
     if (const Batch* batch = find_batch(specs[i].batch_id, specs[i].tenant)) {
       const int64_t n = ++n_members[{batch->spec.tenant, batch->id}];

@@ -82,6 +82,17 @@ bool EmbeddedStore::build_submit(std::vector<JobSpec>& specs,
   std::map<std::string, int64_t> n_members;  // by batch
   JobId next_id = next_id_;
   for (size_t i = 0; i < specs.size(); ++i) {
+    const Status late = check_new(specs[i], i, now);
+    if (late.ok()) continue;
+    // Known under its key, with whatever content: it is not new.
+    if (!keys[i].empty()) {
+      const Result<std::optional<SubmittedJob>> known = find_repeated(specs[i], i, now);
+      if (!known.ok() || known->has_value()) continue;
+    }
+    done(late);
+    return true;
+  }
+  for (size_t i = 0; i < specs.size(); ++i) {
     const uint64_t fingerprint = content_fingerprint(specs[i]);
     if (!keys[i].empty()) {
       const auto twin = accepted_by_key.find(keys[i]);
@@ -104,10 +115,6 @@ bool EmbeddedStore::build_submit(std::vector<JobSpec>& specs,
         continue;
       }
       accepted_by_key[keys[i]] = accepted.size();
-    }
-    if (const Status fresh = check_new(specs[i], i, now); !fresh.ok()) {
-      done(fresh);
-      return true;
     }
     if (const auto* batch = find_batch(specs[i].batch_id, specs[i].tenant, commit)) {
       const int64_t n = ++n_members[batch->batch.id];

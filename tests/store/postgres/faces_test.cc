@@ -397,7 +397,7 @@ TEST_F(Faces, a_copy_does_not_read_what_earlier_ones_left) {
             "t");
 }
 
-TEST_F(Faces, a_sample_of_the_depth_is_taken_once_for_all_and_by_housekeeping_where_it_limits) {
+TEST_F(Faces, a_sample_of_the_depth_is_taken_once_for_all_and_by_housekeeping) {
   ASSERT_TRUE(driver_->submit({spec(), spec()}).ok());
   EXPECT_EQ(database_.value("SELECT parkd.sample_depth_v1(NULL, '5 s')"), "t");
   EXPECT_EQ(database_.value("SELECT parkd.sample_depth_v1(NULL, '5 s')"), "f") << "fresh enough";
@@ -407,7 +407,7 @@ TEST_F(Faces, a_sample_of_the_depth_is_taken_once_for_all_and_by_housekeeping_wh
       << "what takes a second is done every fifty";
   database_.run("UPDATE parkd.depth_samples SET took = '1 ms'");
   ASSERT_TRUE(driver_->purge().ok());
-  EXPECT_EQ(database_.number("SELECT waiting_singles FROM parkd.depth"), 2) << "nothing limits";
+  EXPECT_EQ(database_.number("SELECT waiting_singles FROM parkd.depth"), 3);
   database_.run("INSERT INTO parkd.limits VALUES ('', 3, 'refuse')");
   ASSERT_TRUE(driver_->purge().ok());
   EXPECT_EQ(database_.number("SELECT waiting_singles FROM parkd.depth"), 3);
