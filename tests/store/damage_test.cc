@@ -74,16 +74,17 @@ class DamageTest : public testing::Test {
     driver_.reset();
     store_.reset();
   }
-  // A store that was refused may still be deleting files of its own.
-  void remove_copy() {
+  // Of a directory whose store may be deleting files of its own meanwhile: those that it no longer
+  // needs.
+  static void copy_files(const std::string& from, const std::string& to) {
     std::error_code error;
-    while (fs::exists(copy_dir())) fs::remove_all(copy_dir(), error);
+    do {
+      while (fs::exists(to)) fs::remove_all(to, error);
+      fs::copy(from, to, error);
+    } while (error);
   }
   // What a kill -9 now would leave.
-  void copy() {
-    remove_copy();
-    fs::copy(dir(), copy_dir());
-  }
+  void copy() { copy_files(dir(), copy_dir()); }
   void submit(const std::string& key, size_t body_bytes = 100) {
     const auto submitted = driver_->submit({spec_of(key, body_bytes)});
     ASSERT_TRUE(submitted.ok());
@@ -419,11 +420,11 @@ TEST_F(DamageTest, no_flipped_bit_loses_work_in_silence) {
   for (int i = 0; i < 5; ++i) finish_one();
   int n_refused = 0, n_told = 0, n_whole = 0;
   const std::string pristine = temp_.path() + "/pristine";
-  fs::copy(dir(), pristine);
+  copy_files(dir(), pristine);
   close();
   for (int round = 0; round < (is_long ? 3000 : 60); ++round) {
-    remove_copy();
-    fs::copy(pristine, copy_dir());
+    close();
+    copy_files(pristine, copy_dir());
     std::vector<fs::path> files;
     for (const auto& entry : fs::directory_iterator(copy_dir())) {
       const std::string name = entry.path().filename().string();
