@@ -100,7 +100,10 @@ void Dispatcher::State::handle(ModelReady message) {
               "a port that can run nothing");
   desk.pool = std::make_unique<ResourcePool>(port.capacity);
   // One place more: it is for a tenant that has none (Intake::next_claim).
-  desk.lot = std::make_unique<ParkingLot>(port.lot_places + 1, options_.overtake_max);
+  desk.lot = std::make_unique<ParkingLot>(LotLimits{.places = port.lot_places + 1,
+                                                    .overtake_max = options_.overtake_max,
+                                                    .block_size = port.block_size,
+                                                    .sequences_max = port.sequences_max});
   desk.port = std::make_shared<const ModelPort>(std::move(port));
   desk.state = ModelState::ready;
   desk.failure.clear();

@@ -208,7 +208,7 @@ ParkingLot& Intake::lot_for(const InFlight& job) const {
   Desk& desk = *job.desk;
   const uint64_t group = job.job->suspect_group;
   if (group == 0) return *desk.lot;
-  return desk.suspects.try_emplace(group, desk.lot->places(), options_.overtake_max).first->second;
+  return desk.suspects.try_emplace(group, desk.lot->limits()).first->second;
 }
 
 void Intake::park(InFlight& job, PreparedJob prepared) {

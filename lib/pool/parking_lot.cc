@@ -1,6 +1,7 @@
 #include "lib/pool/parking_lot.h"
 
 #include <algorithm>
+#include <limits>
 #include <queue>
 #include <utility>
 #include <vector>
@@ -8,6 +9,15 @@
 #include "lib/base/check.h"
 
 namespace parkd {
+
+namespace {
+
+// What a start moves its tenant's tag by.
+double share_of(const ParkedJob& job) {
+  return static_cast<double>(job.need_tokens) / job.weight;
+}
+
+}  // namespace
 
 // Critical jobs, then each tenant's in its order, tenants merged by the tag at which the job would
 // start if all before it of its tenant had started: who is passed over because it does not fit
@@ -27,14 +37,14 @@ class ParkingLot::Walk {
     Lane lane = next_.top();
     next_.pop();
     const ParkedJob* job = &(lane.at++)->second;
-    lane.tag += job->need_tokens;
+    lane.tag += share_of(*job);
     if (lane.at != lane.end) next_.push(lane);
     return job;
   }
 
  private:
   struct Lane {
-    int64_t tag;
+    double tag;
     const std::string* tenant;
     Order::const_iterator at, end;
     bool operator<(const Lane& other) const {  // the queue gives the greatest first
@@ -45,9 +55,9 @@ class ParkingLot::Walk {
   std::priority_queue<Lane> next_;
 };
 
-ParkingLot::ParkingLot(int32_t places, Micros overtake_max)
-    : places_(places), overtake_max_(overtake_max) {
-  PARKD_CHECK(places >= 1, "a lot without places");
+ParkingLot::ParkingLot(LotLimits limits) : limits_(limits) {
+  PARKD_CHECK(limits.places >= 1, "a lot without places");
+  PARKD_CHECK(limits.block_size >= 1 && limits.sequences_max >= 1, "a lot for a pool of nothing");
 }
 
 ParkingLot::Key ParkingLot::key_of(const ParkedJob& job) {
@@ -63,17 +73,10 @@ const ParkedJob& ParkingLot::job_of(uint64_t ticket) const {
   return where.critical ? critical_.at(where.key) : tenants_.at(where.tenant).jobs.at(where.key);
 }
 
-int32_t ParkingLot::size_of(const std::string& tenant) const {
-  const auto critical = std::count_if(critical_.begin(), critical_.end(), [&](const auto& entry) {
-    return entry.second.tenant == tenant;
-  });
-  const auto found = tenants_.find(tenant);
-  const size_t others = found == tenants_.end() ? 0 : found->second.jobs.size();
-  return static_cast<int32_t>(critical) + static_cast<int32_t>(others);
-}
-
 void ParkingLot::park(const ParkedJob& job) {
-  PARKD_CHECK(size() < places_, "the lot is full: its owner claimed more than it has places");
+  PARKD_CHECK(job.weight > 0, "a tenant without weight");
+  PARKD_CHECK(size() < limits_.places,
+              "the lot is full: its owner claimed more than it has places");
   const Key key = key_of(job);
   PARKD_CHECK(jobs_.emplace(job.ticket, Where{job.critical, job.tenant, key}).second,
               "the ticket is parked already");
@@ -110,20 +113,41 @@ void ParkingLot::take_out(uint64_t ticket) {
 
 Admission ParkingLot::start(uint64_t ticket, Charge charge) {
   Admission admission{job_of(ticket), std::move(charge)};
-  if (held_) holds_.at(*held_).passed += admission.job.cost;
-  if (!admission.job.critical) {
-    TenantOrder& tenant = tenants_.at(admission.job.tenant);
-    virtual_time_ = std::max(virtual_time_, tenant.tag);
-    tenant.tag += admission.job.need_tokens;
+  const ParkedJob& job = admission.job;
+  if (held_) {
+    Hold& hold = holds_.at(*held_);
+    hold.passed += job.cost;
+    hold.sequences_passed += job.sequences;
+  }
+  if (!job.critical) {
+    virtual_time_ = std::max(virtual_time_, smallest_waiting_tag());
+    tenants_.at(job.tenant).tag += share_of(job);
   }
   take_out(ticket);
   return admission;
 }
 
-bool ParkingLot::may_pass(const ParkedJob& job, const ResourcePool& pool, SteadyTime now) const {
+double ParkingLot::smallest_waiting_tag() const {
+  double smallest = std::numeric_limits<double>::infinity();
+  for (const auto& [name, order] : tenants_) {
+    if (!order.jobs.empty()) smallest = std::min(smallest, order.tag);
+  }
+  return smallest;
+}
+
+bool ParkingLot::may_pass(const ParkedJob& job, const ResourcePool& pool, int32_t free_sequences,
+                          SteadyTime now) const {
   const Hold& hold = holds_.at(*held_);
-  return now - hold.since < overtake_max_ &&
-         hold.passed.count + job.cost.count <= pool.capacity().count;
+  const int64_t capacity = pool.capacity().count;
+  if (now - hold.since >= limits_.overtake_max) return false;
+  if (hold.passed.count + job.cost.count > capacity) return false;
+  if (job_of(*held_).sequences > free_sequences &&
+      hold.sequences_passed + job.sequences > limits_.sequences_max) {
+    return false;
+  }
+  if (job.critical) return true;
+  const double capacity_tokens = static_cast<double>(capacity) * limits_.block_size;
+  return tenants_.at(job.tenant).tag <= smallest_waiting_tag() + capacity_tokens / job.weight;
 }
 
 std::optional<Admission> ParkingLot::admit_next(ResourcePool& pool, int32_t free_sequences,
@@ -133,7 +157,7 @@ std::optional<Admission> ParkingLot::admit_next(ResourcePool& pool, int32_t free
   Walk walk(*this);
   while (const ParkedJob* job = walk.next()) {
     PARKD_CHECK(job->cost <= pool.capacity(), "a job was parked that can never fit");
-    if (held_ && !may_pass(*job, pool, now)) {
+    if (held_ && !may_pass(*job, pool, free_sequences, now)) {
       blocks_ = true;  // a smaller one may still pass
       continue;
     }
@@ -142,7 +166,7 @@ std::optional<Admission> ParkingLot::admit_next(ResourcePool& pool, int32_t free
     }
     if (held_) continue;
     held_ = job->ticket;
-    holds_.try_emplace(job->ticket, Hold{now, {}});
+    holds_.try_emplace(job->ticket, Hold{now, {}, 0});
   }
   return std::nullopt;
 }
@@ -161,7 +185,7 @@ std::string ParkingLot::why_waiting(uint64_t ticket, const ResourcePool& pool,
            std::to_string(free_sequences) + " are free";
   }
   if (held_ && blocks_) {
-    return "room is held for job " + std::to_string(job_of(*held_).id) + ", which came first";
+    return "room is held for job " + std::to_string(job_of(*held_).id) + ", whose turn it is";
   }
   return "starts at the next look";
 }

@@ -4,13 +4,17 @@
 // the order: jobs are named by a ticket of the owner's. Time comes in as an argument.
 //
 // Order: critical jobs first; then tenants by start-time fair queueing (Goyal, Vin, Cheng 1996) of
-// the need tokens of the jobs they start; inside a tenant order_key, then id. Over any interval in
-// which two tenants both wait, the work started for them differs by one largest job of each at
-// most, beside what overtaking lets pass. Running jobs are not preempted.
+// the need tokens of the jobs they start, over their weight; inside a tenant order_key, then id.
 //
 // The first job in this order that does not fit is held: later ones that fit may pass it, at most
-// one pool capacity of units in all and only for `overtake_max`; then nobody behind it starts
-// before it. One job is held at a time. Every running job ends, so it starts: no job starves.
+// one pool capacity of units in all (where it lacks sequences: of sequences) and only for
+// `overtake_max`; then nobody behind it starts before it. One job is held at a time. Every running
+// job ends, so it starts: no job starves.
+//
+// A tenant passes held jobs only while it is at most one pool capacity C (in tokens) ahead of the
+// tenant that is furthest behind. So over any interval in which tenants f and m both wait
+// |W_f/w_f - W_m/w_m| <= (L_f + C)/w_f + (L_m + C)/w_m (W the work started, in tokens, w the
+// weight, L the largest job), however many jobs are held meanwhile. Running jobs are not preempted.
 #pragma once
 
 #include <cstdint>
@@ -35,6 +39,7 @@ struct ParkedJob {
   Blocks cost;              // <= the pool's capacity: the owner refuses the rest
   int64_t need_tokens = 0;  // of all its choices: what its tenant is charged when it starts
   int32_t sequences = 1;    // slots it takes while it runs
+  double weight = 1;        // > 0: of its tenant
 };
 
 struct Admission {
@@ -42,16 +47,22 @@ struct Admission {
   Charge charge;
 };
 
+struct LotLimits {
+  int32_t places = 1;
+  Micros overtake_max{};      // a job that does not fit is passed so long
+  int32_t block_size = 1;     // tokens of a unit
+  int32_t sequences_max = 1;  // that run at a time
+};
+
 class ParkingLot {
  public:
-  // Requires: places >= 1.
-  ParkingLot(int32_t places, Micros overtake_max);
+  // Requires: all limits >= 1, but for overtake_max.
+  explicit ParkingLot(LotLimits limits);
 
-  int32_t places() const { return places_; }
+  const LotLimits& limits() const { return limits_; }
+  int32_t places() const { return limits_.places; }
   int32_t size() const { return static_cast<int32_t>(jobs_.size()); }
   bool empty() const { return jobs_.empty(); }
-  // Jobs of a tenant that are parked here.
-  int32_t size_of(const std::string& tenant) const;
 
   // Requires: a free place, a ticket that is not parked.
   void park(const ParkedJob& job);
@@ -69,11 +80,11 @@ class ParkingLot {
  private:
   using Key = std::tuple<WallTime, uint64_t, uint64_t>;  // order_key, id, ticket
   using Order = std::map<Key, ParkedJob>;
-  // The parked jobs of a tenant, and where its next one starts in virtual time. Kept while it is
-  // ahead of the lot's virtual time, so that who comes back has no credit.
+  // The parked jobs of a tenant, and where its next one starts in virtual time: tokens over weight.
+  // Kept while it is ahead of the lot's virtual time, so that who comes back has no credit.
   struct TenantOrder {
     Order jobs;
-    int64_t tag = 0;
+    double tag = 0;
   };
   // A look at the jobs in the order of the header, over a job's place at most once.
   class Walk;
@@ -81,15 +92,18 @@ class ParkingLot {
   static Key key_of(const ParkedJob& job);
   const ParkedJob& job_of(uint64_t ticket) const;
   Order& order_of(const ParkedJob& job);
-  bool may_pass(const ParkedJob& job, const ResourcePool& pool, SteadyTime now) const;
+  double smallest_waiting_tag() const;
+  bool may_pass(const ParkedJob& job, const ResourcePool& pool, int32_t free_sequences,
+                SteadyTime now) const;
   Admission start(uint64_t ticket, Charge charge);
   void take_out(uint64_t ticket);
 
-  const int32_t places_;
-  const Micros overtake_max_;
+  const LotLimits limits_;
   Order critical_;
   std::map<std::string, TenantOrder> tenants_;
-  int64_t virtual_time_ = 0;  // start tag of the job that started last
+  // The smallest tag that waited at the last start: what passes a held job does not move it, so
+  // that a newcomer does not begin ahead of who is held.
+  double virtual_time_ = 0;
   struct Where {
     bool critical = false;
     std::string tenant;
@@ -102,6 +116,7 @@ class ParkingLot {
   struct Hold {
     SteadyTime since{};
     Blocks passed{};
+    int64_t sequences_passed = 0;
   };
   std::unordered_map<uint64_t, Hold> holds_;  // by ticket
   std::optional<uint64_t> held_;  // ticket of the first that did not fit at the last look
