@@ -336,7 +336,7 @@ class JobStore {
   virtual void cancel_batch(std::string id, std::string tenant, Completion<Batch> done) = 0;
   // With live members counted. Errors: not_found.
   virtual void get_batch(std::string id, std::string tenant, Completion<Batch> done) = 0;
-  // The newest first. Errors: invalid (param = "after": no such batch).
+  // The newest first. Errors: invalid (param = "after": no such batch, or none of the tenant's).
   virtual void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) = 0;
 
   virtual void get(JobId id, std::string tenant, Completion<JobRecord> done) = 0;

@@ -1,11 +1,16 @@
 // The daemon's small parts: tenants, waiting readers, URLs, systemd's watchdog.
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
+#include <fstream>
+#include <functional>
 
 #include "daemon/api_server.h"
 #include "daemon/health_board.h"
@@ -57,6 +62,49 @@ TEST(Tenants, only_root_and_the_daemons_own_user_act_for_others) {
   EXPECT_EQ(tenants.caller(0, "other")->tenant, "other");
   EXPECT_EQ(tenants.caller(::geteuid(), "other")->tenant, "other");
   EXPECT_TRUE(tenants.caller(::geteuid(), "other")->privileged);
+}
+
+// A user of this name in the user database of the process that runs `body`; needs root.
+int with_user(const std::string& name, uid_t uid, const std::function<int()>& body) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    TempDir directory;
+    const std::string path = directory.path() + "/passwd";
+    std::ofstream(path) << name << ":x:" << uid << ":" << uid << "::/:/bin/false\n";
+    const bool shown = ::unshare(CLONE_NEWNS) == 0 &&
+                       ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                       ::mount(path.c_str(), "/etc/passwd", nullptr, MS_BIND, nullptr) == 0;
+    ::_exit(shown ? body() : 100);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(Tenants, nobody_is_default_or_anothers_number_for_its_name) {
+  if (::geteuid() != 0) GTEST_SKIP() << "SKIPPED: needs root to show another user database";
+  for (const std::string name : {"default", "uid-77"}) {
+    EXPECT_EQ(
+        with_user(name, kSomebody,
+                  [&] {
+                    DaemonConfig config;
+                    Tenants tenants(config);
+                    const auto refused = tenants.caller(kSomebody, "");
+                    if (refused.ok() || refused.status().param() != "tenant") return 1;
+                    if (refused.status().message().find("daemon.tenants") == std::string::npos) {
+                      return 2;
+                    }
+                    if (tenants.caller(kSomebody, name).ok()) return 3;
+                    config.tenants = {{name, name}};
+                    Tenants granted(config);
+                    const auto own = granted.caller(kSomebody, "");
+                    return own.ok() && own->tenant == name && !own->privileged ? 0 : 4;
+                  }),
+        0)
+        << name;
+  }
+  DaemonConfig config;
+  EXPECT_FALSE(Tenants(config).caller(kSomebody, "default").ok()) << "asked for by name";
 }
 
 TEST(Tenants, critical_is_granted_by_name) {

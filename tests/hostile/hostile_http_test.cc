@@ -247,5 +247,82 @@ TEST_F(HostileHttp, peers_that_write_a_byte_at_a_time_are_sent_away) {
   EXPECT_EQ(mallory.wait(), 0);
 }
 
+TEST_F(HostileHttp, a_user_without_a_tenant_of_its_own_is_its_number_and_default_is_nobodys) {
+  PARKD_NEEDS_ROOT();
+  start();
+  constexpr uid_t kUnnamed = 64003;  // neither in the user database nor in daemon.tenants
+  OtherUser unnamed(kUnnamed, [socket = daemon_->socket()] {
+    const auto as = [&](const std::string& tenant) {
+      return RawPeer(socket).call("GET", "/v1/jobs", "", "X-Parkd-Tenant: " + tenant + "\r\n");
+    };
+    if (as("uid-64003").status != 200) return 1;
+    for (const char* others : {"default", "root", "b", "uid-64001"}) {
+      const RawAnswer refused = as(others);
+      if (refused.status != 403) return 2;
+      if (refused.body.find("uid-64003") == std::string::npos) return 3;
+    }
+    const RawAnswer opened = RawPeer(socket).call("POST", "/v1/batches", "{}");
+    return opened.status == 201 ? 0 : 4;
+  });
+  EXPECT_EQ(unnamed.wait(), 0);
+  const auto batches_of = [&](const std::string& tenant) {
+    return peer().call("GET", "/v1/batches", "", "X-Parkd-Tenant: " + tenant + "\r\n").body;
+  };
+  EXPECT_EQ(batches_of("default").find("batch_"), std::string::npos);
+  EXPECT_NE(batches_of("uid-64003").find("batch_"), std::string::npos);
+}
+
+TEST_F(HostileHttp, what_is_anothers_answers_like_what_never_was) {
+  PARKD_NEEDS_ROOT();
+  start();
+  const std::string opened = peer().call("POST", "/v1/batches", R"({"idempotency_key":"k"})").body;
+  const size_t at = opened.find("batch_");
+  ASSERT_NE(at, std::string::npos) << opened;
+  const std::string batch = opened.substr(at, 38);
+  const RawAnswer job = peer().call(
+      "POST", "/v1/jobs",
+      R"({"body":{"messages":[{"role":"user","content":"x"}]},"run_at":"2090-01-01T00:00:00Z",)"
+      R"("mailbox_key":"box","idempotency_key":"k"})");
+  ASSERT_EQ(job.status, 202) << job.body;
+  const std::string id = std::to_string(std::atoll(job.body.c_str() + job.body.find(':') + 1));
+  OtherUser eve(kEve, [socket = daemon_->socket(), batch, id] {
+    const std::string no_batch = "batch_00000000000000000000000000000000";
+    const std::string no_id = "987654321";
+    // The answers to both, but for the name that was asked for.
+    const auto differ = [&](const char* method, const std::string& before, const std::string& after,
+                            const std::string& anothers, const std::string& nobodys, int expected) {
+      const std::string body = std::string_view(method) == "POST" ? "{}" : "";
+      const auto ask = [&](const std::string& name) {
+        RawAnswer answer = RawPeer(socket).call(method, before + name + after, body);
+        for (size_t i = 0; (i = answer.body.find(name, i)) != std::string::npos;) {
+          answer.body.replace(i, name.size(), "?");
+        }
+        return answer;
+      };
+      const RawAnswer a = ask(anothers), b = ask(nobodys);
+      return a.status != expected || b.status != expected || a.body != b.body;
+    };
+    if (differ("GET", "/v1/batches?after=", "", batch, no_batch, 400)) return 1;
+    if (differ("GET", "/v1/batches/", "", batch, no_batch, 404)) return 2;
+    if (differ("POST", "/v1/batches/", "/seal", batch, no_batch, 404)) return 3;
+    if (differ("POST", "/v1/batches/", "/cancel", batch, no_batch, 404)) return 4;
+    if (differ("GET", "/v1/jobs/", "", id, no_id, 404)) return 5;
+    if (differ("POST", "/v1/jobs/", "/cancel", id, no_id, 404)) return 6;
+    if (differ("GET", "/v1/mailbox/", "", "box", "never", 200)) return 7;
+    const auto requeued = [&](const std::string& one) {
+      return RawPeer(socket).call("POST", "/v1/jobs/requeue", "{\"ids\":[" + one + "]}").body;
+    };
+    if (requeued(id) != requeued(no_id)) return 8;
+    // A key is its tenant's: another's is not met.
+    if (RawPeer(socket)
+            .call("POST", "/v1/batches", R"({"idempotency_key":"k","name":"x"})")
+            .status != 201) {
+      return 9;
+    }
+    return 0;
+  });
+  EXPECT_EQ(eve.wait(), 0) << "the number of the question whose answers differ";
+}
+
 }  // namespace
 }  // namespace parkd::testing

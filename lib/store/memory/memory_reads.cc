@@ -81,7 +81,7 @@ Result<Batch> MemoryState::get_batch(const std::string& id, const std::string& t
 }
 
 Result<std::vector<Batch>> MemoryState::list_batches(const BatchFilter& filter) {
-  const Batch* after = find_batch(filter.after, "");
+  const Batch* after = find_batch(filter.after, filter.tenant.value_or(""));
   if (!filter.after.empty() && after == nullptr) return no_batch_to_list_after(filter.after);
   std::vector<Batch> found;
   for (const auto& [name, live] : batches_) {

@@ -140,8 +140,10 @@ Result<Batch> get_batch_row(Connection& connection, const std::string& id,
 
 Result<std::vector<Batch>> list_batch_rows(Connection& connection, const BatchFilter& filter,
                                            Now now) {
-  if (!filter.after.empty() && !get_batch_row(connection, filter.after, "", now).ok()) {
-    return no_batch_to_list_after(filter.after);
+  if (!filter.after.empty()) {
+    const auto after = get_batch_row(connection, filter.after, filter.tenant.value_or(""), now);
+    if (!after.ok() && after.status().code() != StatusCode::not_found) return after.status();
+    if (!after.ok()) return no_batch_to_list_after(filter.after);
   }
   Params params;
   filter.tenant ? params.add(encode_text(*filter.tenant)) : params.add_null();

@@ -218,7 +218,11 @@ Result<Batch> EmbeddedStore::do_get_batch(const std::string& id, const std::stri
 
 Result<std::vector<Batch>> EmbeddedStore::do_list_batches(const BatchFilter& filter) {
   const auto after = batches_.find(filter.after);
-  if (!filter.after.empty() && after == batches_.end()) return no_batch_to_list_after(filter.after);
+  if (!filter.after.empty() &&
+      (after == batches_.end() ||
+       !may_act(filter.tenant.value_or(""), after->second.batch.spec.tenant))) {
+    return no_batch_to_list_after(filter.after);
+  }
   std::vector<Batch> found;
   for (const auto& [id, stored] : batches_) {
     if (filter.tenant && *filter.tenant != stored.batch.spec.tenant) continue;

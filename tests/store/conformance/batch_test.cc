@@ -293,6 +293,19 @@ TEST_P(StoreConformance, batches_are_listed_newest_first_by_pages) {
   EXPECT_EQ(driver_->list_batches({{}, "nope", 2}).status().param(), "after");
 }
 
+TEST_P(StoreConformance, a_list_of_batches_does_not_tell_whether_anothers_exists) {
+  const std::string id = open_one();
+  const auto never = driver_->list_batches({"bob", "nope", 2}).status();
+  const auto anothers = driver_->list_batches({"bob", id, 2}).status();
+  EXPECT_EQ(anothers.code(), never.code());
+  EXPECT_EQ(anothers.param(), "after");
+  std::string text = anothers.message();
+  text.replace(text.find(id), id.size(), "nope");
+  EXPECT_EQ(text, never.message());
+  EXPECT_TRUE(driver_->list_batches({"default", id, 2}).ok());
+  EXPECT_TRUE(driver_->list_batches({{}, id, 2}).ok()) << "who may act for any tenant";
+}
+
 TEST_P(StoreConformance, a_batch_past_its_deadline_is_sealed_and_ends) {
   BatchSpec given;
   given.deadline = clock_.now() + hours(1);
