@@ -127,9 +127,13 @@ void Delivery::settle(const Status& status) {
 }
 
 void Delivery::note(const Status& status) {
+  std::string trouble = status.message();
+  if (status.code() == StatusCode::unavailable) {
+    trouble += "; tried again every 5 s at least, results wait on disk";
+  }
   const std::lock_guard lock(mutex_);
-  if (status.message() == trouble_) return;
-  trouble_ = status.message();
+  if (trouble == trouble_) return;
+  trouble_ = trouble;
   if (status.ok()) {
     log_info("outbox.delivering", {});
   } else {

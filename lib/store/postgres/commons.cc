@@ -1,5 +1,6 @@
 #include "lib/store/postgres/commons.h"
 
+#include <sstream>
 #include <thread>
 #include <utility>
 
@@ -98,6 +99,13 @@ std::string Commons::last_error() const {
 
 Commons::TimePoint Commons::give_up_at() const {
   return steady_clock::now() + options_.verb_limit;
+}
+
+Status Commons::given_up(const Status& status) const {
+  const double seconds = static_cast<double>(options_.verb_limit.count()) / 1000.0;
+  std::ostringstream text;
+  text << status.message() << "; tried for " << seconds << " s";
+  return unavailable(text.str());
 }
 
 void Commons::begin_stop() {

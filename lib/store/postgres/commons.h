@@ -68,6 +68,8 @@ class Commons {
   // Sleeps before another try; false, at once, when it is time to give up: `give_up_at`, or the
   // stop's limit.
   bool wait_to_retry(Backoff& backoff, std::optional<TimePoint> give_up_at) const;
+  // Says for how long it was tried.
+  Status given_up(const Status& status) const;
   // Runs `verb` until it is done or answers something other than "the database is away". With
   // repeatable = false it is not tried again once it may have been committed. What somebody's open
   // transaction holds (kLockNotAvailable) is answered too: waiting here would keep the whole lane.
@@ -79,11 +81,11 @@ class Commons {
       note(result.status());
       if (result.ok() || result.status().code() != StatusCode::unavailable) return result;
       if (connection.in_doubt() && !repeatable) {
-        return unavailable("the connection was lost before the database answered: " +
-                           result.status().message());
+        return unavailable(result.status().message() +
+                           "; whether it did what it was asked for is not known");
       }
       if (connection.sqlstate() == kLockNotAvailable) return result;
-      if (!wait_to_retry(backoff, give_up_at)) return result;
+      if (!wait_to_retry(backoff, give_up_at)) return given_up(result.status());
     }
   }
 

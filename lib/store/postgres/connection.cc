@@ -13,6 +13,7 @@
 
 #include "lib/base/log.h"
 #include "lib/store/postgres/dsn.h"
+#include "lib/store/postgres/session_words.h"
 
 namespace parkd {
 namespace {
@@ -28,7 +29,7 @@ std::string full_dsn(const Connection::Options& options) {
   constexpr std::string_view kScheme = "://";
   std::string ours =
       "connect_timeout=5 keepalives_idle=10 keepalives_interval=5 keepalives_count=3 "
-      "tcp_user_timeout=15000 application_name=" +
+      "tcp_user_timeout=15000 client_encoding=UTF8 application_name=" +
       options.application_name + " ";
   const size_t scheme = options.dsn.find(kScheme);
   const bool is_uri = options.dsn.rfind("postgres", 0) == 0 && scheme != std::string::npos;
@@ -47,7 +48,7 @@ std::string full_dsn(const Connection::Options& options) {
 // What the caller does next, by the class of the SQLSTATE (PostgreSQL manual, appendix A).
 StatusCode code_of(const std::string& sqlstate) {
   const std::string group = sqlstate.substr(0, 2);
-  if (sqlstate == "25006" || sqlstate == "55P03" || sqlstate == "57014")
+  if (sqlstate == kReadOnly || sqlstate == "55P03" || sqlstate == "57014")
     return StatusCode::unavailable;
   for (const char* away : {"08", "40", "53", "57", "58"}) {
     if (group == away) return StatusCode::unavailable;
@@ -67,28 +68,6 @@ std::string hint_line(const std::string& text) {
   constexpr std::string_view kHint = "\nHINT:  ";
   const size_t at = text.find(kHint);
   return at == text.npos ? std::string() : first_line(text.substr(at + kHint.size()));
-}
-
-// libpq gives no code for a session that it could not open, so its text is looked at; what is told
-// is ours.
-std::string_view why_not_connected(std::string_view raw) {
-  constexpr std::pair<std::string_view, std::string_view> kKnown[] = {
-      {"password authentication failed", "it refuses the password"},
-      {"no password supplied", "it asks for a password"},
-      {"pg_hba.conf", "its pg_hba.conf does not let this login in"},
-      {"too many", "it has no room for another session"},
-      {"remaining connection slots", "it has no room for another session"},
-      {"starting up", "it is starting"},
-      {"shutting down", "it is stopping"},
-      {"does not exist", "it has no such database or login"},
-      {"Connection refused", "the server does not run"},
-      {"No such file", "the server does not run"},
-      {"timeout", "it does not answer"},
-  };
-  for (const auto& [theirs, ours] : kKnown) {
-    if (raw.find(theirs) != raw.npos) return ours;
-  }
-  return "parkd's log has its own words";
 }
 
 class Receiver final : public pqxx::notification_receiver {
@@ -164,7 +143,7 @@ Status Connection::connect() {
     if (options_.prepare) {
       // The planner's JIT costs more than our statements do. Not behind a pooler: it may give the
       // session to others.
-      tx.exec("SET jit = off; " + limits("SET"));
+      tx.exec("SET jit = off; " + limits("SET") + own_settings());
     }
     mark_busy(false);
     ++n_opened_;
@@ -172,24 +151,33 @@ Status Connection::connect() {
     Status status = failed();
     close();
     in_doubt_ = false;  // no statement of the caller's was sent
-    if (options_.own_words) {
-      return unavailable("cannot connect to PostgreSQL: " +
-                         std::string(why_not_connected(last_raw_)));
-    }
+    if (options_.own_words) return cannot_connect(last_raw_, target());
     return unavailable("cannot connect to PostgreSQL: " + status.message());
   }
   return {};
 }
 
 std::string Connection::limits(const char* set) const {
-  const std::string statement_ms = std::to_string(options_.statement_limit.count());
   // A process that is stopped between two messages shall not keep what its transaction has locked.
-  std::string sql = std::string(set) + " idle_in_transaction_session_timeout = '30s'; " + set +
-                    " statement_timeout = " + statement_ms;
-  if (options_.lock_limit.count() > 0) {
-    sql +=
-        std::string("; ") + set + " lock_timeout = " + std::to_string(options_.lock_limit.count());
+  const std::pair<const char*, int64_t> limits[] = {
+      {"idle_in_transaction_session_timeout", 30'000},
+      {"statement_timeout", options_.statement_limit.count()},
+      {"lock_timeout", options_.lock_limit.count()},
+  };
+  std::string sql;
+  for (const auto& [name, ms] : limits) {
+    sql += (sql.empty() ? "" : "; ") + std::string(set) + " " + name + " = " + std::to_string(ms);
   }
+  return sql;
+}
+
+// An administrator's defaults (ALTER ROLE, ALTER DATABASE, postgresql.conf) are for sessions that
+// somebody forgot: a lane is idle for as long as there is nothing to do.
+std::string Connection::own_settings() const {
+  std::string sql = "; SET default_transaction_isolation = 'read committed'";
+  const int version = session_->connection.server_version();
+  if (version >= 140000) sql += "; SET idle_session_timeout = 0";
+  if (version >= 170000) sql += "; SET transaction_timeout = 0";
   return sql;
 }
 
@@ -215,32 +203,40 @@ void Connection::interrupt() {
 
 Status Connection::failed() {
   const Status raw = raw_failure();
-  return options_.own_words ? in_own_words(raw) : raw;
-}
-
-Status Connection::in_own_words(const Status& raw) {
+  if (!options_.own_words) return raw;
   if (raw.message() != last_raw_) {
     last_raw_ = raw.message();
     log_warn("postgres.error", {{"sqlstate", sqlstate_}, {"error", last_raw_}});
   }
-  // What our own functions raise is in our words already.
-  constexpr std::string_view kPrefix = "ERROR:  ";
-  for (const std::string_view ours : {"PK", "22023", "53400", "55000"}) {
-    if (sqlstate_.rfind(ours, 0) != 0 || raw.message().rfind(kPrefix, 0) != 0) continue;
-    return {raw.code(), raw.message().substr(kPrefix.size())};
+  return in_own_words({raw, sqlstate_, connected(), target()});
+}
+
+std::string Connection::target() const {
+  const auto target = parse_dsn(options_.dsn);
+  return target.ok() ? to_string(*target) : "";
+}
+
+// What the session was told at its start (ALTER DATABASE, ALTER ROLE) it believes to its end, and a
+// standby's may outlive the promotion that others were promised: the next one asks anew.
+Status Connection::leave_read_only() {
+  std::string why = "parkd could not ask it why";
+  for (const char* first : {"", "ROLLBACK"}) {  // in a transaction that failed nothing is answered
+    try {
+      mark_busy(true);
+      pqxx::nontransaction tx(session_->connection);
+      if (*first != '\0') tx.exec(first);
+      const pqxx::result rows = tx.exec(kAskReadOnly);
+      const pqxx::row row = rows[0];
+      why = why_read_only(
+          {row[0].as<int>() != 0, row[1].c_str(), row[2].c_str(), row[3].c_str(), row[4].c_str()});
+      break;
+    } catch (const std::exception& error) {
+      log_debug("postgres.read_only_unasked", {{"error", first_line(error.what())}});
+    }
   }
-  const std::string state = sqlstate_.empty() ? "" : " (SQLSTATE " + sqlstate_ + ")";
-  std::string words = "PostgreSQL refused a statement" + state;
-  if (raw.code() == StatusCode::unavailable) {
-    words = sqlstate_.empty() || !connected() ? "there is no connection to PostgreSQL"
-            : sqlstate_ == "57014"            ? "a statement took too long and was ended"
-            : sqlstate_ == "25006"            ? "PostgreSQL takes no writes now"
-                                              : "PostgreSQL cannot do this now";
-    words += state;
-  } else if (raw.code() == StatusCode::invalid) {
-    words = "PostgreSQL refused the data" + state;
-  }
-  return {raw.code(), words + "; parkd's log has its own words"};
+  close();
+  if (hint_.empty()) hint_ = why;
+  return takes_no_writes(why, target());
 }
 
 Status Connection::raw_failure() {
@@ -295,7 +291,9 @@ Result<pqxx::result> Connection::in_transaction(const Statement& statement, bool
       session_->connection.prepare(statement.name, statement.sql);
     }
     Transaction tx(session_->connection);
-    if (!options_.prepare && limited) tx.exec(limits("SET LOCAL"));
+    if (!options_.prepare && limited) {
+      tx.exec("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; " + limits("SET LOCAL"));
+    }
     pqxx::result rows = work(tx);
     mark_busy(false);
     last_raw_.clear();
@@ -304,7 +302,12 @@ Result<pqxx::result> Connection::in_transaction(const Statement& statement, bool
     status = failed();
   }
   mark_busy(false);
-  if (!connected()) close();
+  if (!connected()) {
+    close();
+  } else if (sqlstate_ == kReadOnly) {
+    const Status told = leave_read_only();
+    if (options_.own_words) status = told;
+  }
   return status;
 }
 
@@ -365,7 +368,7 @@ Status Connection::listen(const std::string& channel,
 }
 
 Status Connection::wait(std::chrono::milliseconds timeout) {
-  if (!connected()) return unavailable("no connection to PostgreSQL");
+  if (!connected()) return in_own_words({unavailable(""), "", false, target()});
   try {
     session_->connection.await_notification(timeout.count() / 1000, timeout.count() % 1000 * 1000);
     return {};

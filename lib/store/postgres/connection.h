@@ -78,7 +78,8 @@ class Connection {
   int64_t opened() const { return n_opened_; }  // sessions so far; any thread
 
   // One statement, one transaction. Errors: unavailable (connection lost, server shutting down,
-  // read only, out of space, lock or statement timeout), invalid (the data), internal.
+  // read only, out of space, lock or statement timeout), invalid (the data), internal. A session
+  // that is refused a write is closed, for it would keep its read-only default for ever.
   Result<pqxx::result> run(const Statement& statement, const Params& params);
   // The same in a transaction whose commit is a message of its own: `received` has the rows as soon
   // as they came, so that after a commit in doubt the caller knows what it is in doubt about.
@@ -89,6 +90,9 @@ class Connection {
   Result<pqxx::result> run_alone(const Statement& statement, const Params& params);
   // SQL text with several statements (a migration), in one transaction.
   Status run_script(const std::string& sql);
+
+  // Asks the session why it takes no writes and closes it. Requires a session. Returns unavailable.
+  Status leave_read_only();
 
   // Of the last failure: "" when the server did not say.
   const std::string& sqlstate() const { return sqlstate_; }
@@ -108,15 +112,16 @@ class Connection {
 
  private:
   class Session;
-  Status failed();
+  Status failed();  // from inside a catch block, as raw_failure()
   Status raw_failure();
-  Status in_own_words(const Status& raw);  // from inside a catch block
+  std::string target() const;
   pqxx::result execute(pqxx::transaction_base& tx, const Statement& statement,
                        const Params& params);
   template <class Transaction, class Work>
   Result<pqxx::result> in_transaction(const Statement& statement, bool limited, Work work);
   // The limits that the server keeps, as SQL; LOCAL where the session is not ours.
   std::string limits(const char* set) const;
+  std::string own_settings() const;  // of a session that is ours, besides
   void mark_busy(bool busy);
 
   const Options options_;

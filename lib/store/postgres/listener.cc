@@ -131,7 +131,9 @@ Status Listener::ensure_registered() {
   if (daemon_id_ != 0 && connection_.connected()) return {};
   if (losing_ != 0) return unavailable("the heartbeat was lost");
   listening_ = listening_ && connection_.connected();
+  const bool had_session = connection_.connected();
   Status status = connection_.connect();
+  if (status.ok() && !had_session) status = check_writable(connection_);
   if (status.ok() && daemon_id_ == 0) {
     status = check_schema(connection_, embedded_migrations());
     if (status.ok()) status = check_server(connection_);
@@ -166,7 +168,11 @@ Status Listener::ensure_registered() {
       }
     }
   }
-  set_trouble(status);
+  if (status.code() == StatusCode::unavailable) {
+    set_trouble(unavailable(status.message() + "; tried again every second, results are kept"));
+  } else {
+    set_trouble(status);
+  }
   return status;
 }
 

@@ -217,6 +217,7 @@ inline constexpr Statement kServer{
     "server",
     "SELECT current_setting('fsync'), current_setting('full_page_writes'), "
     "current_setting('synchronous_commit'), current_setting('server_version'), "
-    "pg_is_in_recovery()::int, current_setting('transaction_read_only')"};
+    "current_setting('transaction_read_only')"};
+inline constexpr Statement kWritable{"writable", "SELECT current_setting('transaction_read_only')"};
 
 }  // namespace parkd::sql

@@ -21,8 +21,13 @@ Status check_server(Connection& connection) {
     log_warn("postgres.unsafe",
              {{"fsync", text(server, 0)}, {"full_page_writes", text(server, 1)}});
   }
-  if (text(server, 5) == "on") return unavailable("the database is read-only (a standby?)");
+  if (text(server, 4) == "on") return connection.leave_read_only();
   return {};
+}
+
+Status check_writable(Connection& connection) {
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kWritable, {}));
+  return text(rows[0], 0) == "on" ? connection.leave_read_only() : Status();
 }
 
 // The most urgent first, each in a transaction of its own: one that fails leaves the others what

@@ -14,6 +14,9 @@ namespace parkd {
 // Whether durability and writing can be promised on this server. Errors: conflict
 // (synchronous_commit is off), unavailable (read-only).
 Status check_server(Connection& connection);
+// The second alone: of a session that comes after another. unavailable, with the reason, when it
+// takes no writes; the session is closed then.
+Status check_writable(Connection& connection);
 
 // What a round of housekeeping leaves to do outside of a transaction, and to say.
 struct Upkeep {

@@ -348,9 +348,13 @@ TEST(Crowd, hides_nobody_from_a_claim_that_passes_it_over) {
 // A statement that nobody gave a limit is a failure.
 TEST(PlanTable, every_statement_has_a_limit_or_a_reason) {
   std::set<std::string> known = {
-      "transaction_status",    "server",              // no table of ours
-      "vacuum_jobs",           "vacuum_idempotency",  // whole tables, at most once a minute
-      "client_begin",          "client_commit",
+      "transaction_status",
+      "server",
+      "writable",  // no table of ours
+      "vacuum_jobs",
+      "vacuum_idempotency",  // whole tables, at most once a minute
+      "client_begin",
+      "client_commit",
       "client_register_model",  // register_model, by administrators
   };
   for (const auto* rows : {&daemon_statements(), &peoples_statements()}) {
