@@ -40,7 +40,6 @@ Status estimate(JobSpec& spec) {
   spec.prompt_tokens =
       static_cast<int32_t>(1 + static_cast<int64_t>(spec.body.size()) / kEstimatedBytesPerToken);
   spec.max_new_tokens = request.max_tokens.value_or(128);
-  spec.seed = request.seed;
   return {};
 }
 

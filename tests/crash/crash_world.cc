@@ -107,6 +107,10 @@ void CrashWorld::submit_until_acknowledged(jobctl::HttpClient& client, std::mt19
     // A deadline may have passed while the daemon was away: then nothing was accepted, ever, or the
     // repeat would have been answered by its idempotency key.
     if (answer.ok() && answer->status == 400) return;
+    if (answer.ok() && answer->status < 500) {
+      ADD_FAILURE() << keys.front() << " is refused: " << answer->text;
+      return;
+    }
     if (!answer.ok()) ++in_doubt_;
     ::usleep(5000);
   }

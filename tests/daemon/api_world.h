@@ -5,6 +5,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <functional>
+#include <future>
 #include <memory>
 #include <string>
 
@@ -73,6 +74,20 @@ class ApiWorld {
   RawPeer peer() const { return RawPeer(socket()); }
   StoreDriver& store() { return driver_; }
   ByteBudget::Figures parsing() const { return bodies_.figures(); }
+
+  // The file of model "m" has been read; before, it is loading.
+  void model_was_read(std::shared_ptr<const ChatEndpoint> endpoint) {
+    std::promise<void> done;
+    boost::asio::post(io_, [&] {
+      ModelTable models;
+      models["m"].state = ModelState::ready;
+      models["m"].endpoint = std::move(endpoint);
+      models["m"].retention = std::chrono::hours(1);
+      api_->set_models(std::make_shared<const ModelTable>(models));
+      done.set_value();
+    });
+    done.get_future().wait();
+  }
 
   // What /metrics says of a sample; -1: nothing.
   int64_t metric(const std::string& name) {

@@ -5,6 +5,8 @@
 #include <rocksdb/db.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <vector>
 
@@ -215,6 +217,16 @@ TEST_F(RocksDbStoreTest, a_finished_and_forgotten_job_leaves_nothing_behind) {
         << " (default: format, epoch, uuid, next_id, last_sequence, time)";
     ASSERT_TRUE(db->DestroyColumnFamilyHandle(handle).ok());
   }
+}
+
+// RocksDB deletes all its temporary files but these: one a kill would gather.
+TEST_F(RocksDbStoreTest, temporary_options_that_a_death_left_are_removed) {
+  open();
+  close();
+  const std::string left = options().dir + "/OPTIONS-000005.dbtmp";
+  std::ofstream(left) << "[Version]";
+  open();
+  EXPECT_FALSE(std::filesystem::exists(left));
 }
 
 }  // namespace

@@ -53,6 +53,14 @@ DaemonProcess::~DaemonProcess() {
 }
 
 bool DaemonProcess::start(const Environment& environment) {
+  launch(environment);
+  return wait_until([this] {
+    const auto answer = client()->get("/healthz");
+    return answer.ok() && answer->status == 200;
+  });
+}
+
+void DaemonProcess::launch(const Environment& environment) {
   PARKD_CHECK(!running(), "the daemon is running already");
   end_.reset();
   const std::string log_path = directory_.path() + "/parkd.log";
@@ -69,10 +77,6 @@ bool DaemonProcess::start(const Environment& environment) {
     ::execl(PARKD_BINARY, "parkd", "--config", config.c_str(), nullptr);
     ::_exit(127);
   }
-  return wait_until([this] {
-    const auto answer = client()->get("/healthz");
-    return answer.ok() && answer->status == 200;
-  });
 }
 
 void DaemonProcess::wait_for_model() {

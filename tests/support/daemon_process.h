@@ -40,6 +40,7 @@ class DaemonProcess {
   using Environment = std::map<std::string, std::string>;
   // Forks and waits until it answers; returns false when it died before (a kill point may say so).
   bool start(const Environment& environment = {});
+  void launch(const Environment& environment = {});  // forks, and waits for nothing
   // Waits until the model is loaded.
   void wait_for_model();
 

@@ -142,10 +142,25 @@ class DirectoryLock {
   rocksdb::Status status_;
 };
 
+// A death while RocksDB writes its options leaves a temporary file that it never deletes.
+void remove_left_options(rocksdb::Env* env, const std::string& dir) {
+  constexpr std::string_view kPrefix = "OPTIONS-";
+  constexpr std::string_view kSuffix = ".dbtmp";
+  std::vector<std::string> names;
+  if (!env->GetChildren(dir, &names).ok()) return;  // the opening will say so
+  for (const std::string& name : names) {
+    const bool is_left = name.size() > kPrefix.size() + kSuffix.size() &&
+                         name.rfind(kPrefix, 0) == 0 &&
+                         std::string_view(name).substr(name.size() - kSuffix.size()) == kSuffix;
+    if (is_left) (void)env->DeleteFile(dir + "/" + name);  // else at the next opening
+  }
+}
+
 // What the log's check means for this opening. `taken` is set when an operator accepted the loss.
 Result<wal::LogVerdict> check_before_open(const std::string& dir, const RocksDbTesting& testing,
                                           std::optional<wal::Acceptance>& taken) {
-  const DirectoryLock lock(testing.env != nullptr ? testing.env : rocksdb::Env::Default(), dir);
+  rocksdb::Env* const env = testing.env != nullptr ? testing.env : rocksdb::Env::Default();
+  const DirectoryLock lock(env, dir);
   if (!lock.status().ok()) return open_failed(lock.status(), dir);
   PARKD_ASSIGN_OR_RETURN(wal::LogVerdict verdict, wal::check_log(dir, testing.sync_commits));
   if (!verdict.mark_unusable.empty()) {
@@ -173,6 +188,7 @@ Result<wal::LogVerdict> check_before_open(const std::string& dir, const RocksDbT
                                              {"offset", verdict.tail->offset},
                                              {"bytes", verdict.tail->n_bytes}});
   }
+  remove_left_options(env, dir);
   return verdict;
 }
 
