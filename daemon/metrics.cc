@@ -118,6 +118,13 @@ void add_pool(Page& page, const DispatcherStats& stats) {
        [](const ModelStats& m) { return double(m.output_tokens); }},
       {"parkd_leases_lost_total", "Results that another run had made void", true,
        [](const ModelStats& m) { return double(m.leases_lost); }},
+      {"parkd_jobs_given_back_total",
+       "Parked jobs given back to the queue, for tenants with fewer places in the lot", true,
+       [](const ModelStats& m) { return double(m.given_back); }},
+      {"parkd_jobs_claimed_small_total", "Jobs claimed past a lot full of larger ones", true,
+       [](const ModelStats& m) { return double(m.claimed_small); }},
+      {"parkd_units_passed_total", "KV blocks of jobs that started past a larger one held before",
+       true, [](const ModelStats& m) { return double(m.passed_units); }},
       {"parkd_attempts_retried_total", "Runs that failed and will run again", true,
        [](const ModelStats& m) { return double(m.retried); }},
   };

@@ -99,8 +99,8 @@ void Dispatcher::State::handle(ModelReady message) {
   PARKD_CHECK(port.block_size > 0 && port.sequences_max > 0 && port.lot_places > 0,
               "a port that can run nothing");
   desk.pool = std::make_unique<ResourcePool>(port.capacity);
-  // One place more: it is for a tenant that has none (Intake::next_claim).
-  desk.lot = std::make_unique<ParkingLot>(LotLimits{.places = port.lot_places + 1,
+  desk.places.places = port.lot_places;
+  desk.lot = std::make_unique<ParkingLot>(LotLimits{.places = port.lot_places + 1 + kSmallPlaces,
                                                     .overtake_max = options_.overtake_max,
                                                     .block_size = port.block_size,
                                                     .sequences_max = port.sequences_max});
@@ -263,6 +263,7 @@ bool Dispatcher::State::run_once() {
   acted |= stop_what_is_due();
   acted |= intake_.poll_if_due();
   intake_.admit();
+  acted |= intake_.give_back();
   acted |= death_notes_.send_if_due();
   acted |= finisher_.flush();
   acted |= intake_.claim_more();

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "lib/base/clock.h"
+#include "lib/dispatch/claim_plan.h"
 #include "lib/dispatch/dispatcher_stats.h"
 #include "lib/dispatch/model_port.h"
 #include "lib/pool/parking_lot.h"
@@ -33,12 +34,15 @@ struct Desk {
   std::array<int32_t, kLivePhases> jobs{};  // in each phase
   int32_t running_sequences = 0;
 
+  LotPlaces places;           // the table keeps the jobs, Intake who may have more
+  int32_t small_waiting = 0;  // preparing or parked, in small places
+  int32_t places_wanted = 0;  // free, if need be by giving some back
+
   bool work_hint = false;  // there may be something to claim
   int32_t claiming = 0;    // jobs asked for by the claim under way; 0 = none is
   ClaimRequest claim;      // the one under way, or the last
-  // The last claim found tenants without room, so the queue may hold more for them: it is asked
-  // again when more places are free than these.
-  std::optional<int32_t> places_left;
+  // The queue has no job that needs at most so many tokens; empty: it may.
+  std::optional<int64_t> none_this_small;
   SteadyTime claim_not_before{};
   Micros claim_retry_delay{0};  // 0 = the last claim was answered
 
@@ -64,6 +68,7 @@ struct InFlight {
   uint64_t ticket = 0;             // also the engine's RequestId
   std::shared_ptr<const Job> job;  // shared with the tasks on blocking threads
   Desk* desk = nullptr;
+  bool small = false;  // claimed past a lot full of larger ones: it has a place beyond the lot's
   LivePhase phase = LivePhase::preparing;
   WallTime phase_since{};
 

@@ -13,21 +13,36 @@ Desk& InFlightTable::desk_of(const std::string& model) {
   return desk;
 }
 
-InFlight& InFlightTable::add(Desk& desk, Job claimed) {
+// A place in the lot is taken from the claim to the start.
+void InFlightTable::count(const InFlight& job, LivePhase phase, int32_t change) {
+  Desk& desk = *job.desk;
+  desk.jobs[static_cast<size_t>(phase)] += change;
+  if (phase != LivePhase::preparing && phase != LivePhase::parked) return;
+  if (job.small) {
+    desk.small_waiting += change;
+    return;
+  }
+  const auto place = desk.places.jobs.try_emplace(job.job->spec.tenant, 0).first;
+  place->second += change;
+  if (place->second == 0) desk.places.jobs.erase(place);
+}
+
+InFlight& InFlightTable::add(Desk& desk, Job claimed, bool small) {
   const uint64_t ticket = next_ticket_++;
   InFlight& job = jobs_[ticket];
   job.ticket = ticket;
   job.desk = &desk;
+  job.small = small;
   job.phase_since = clock_.now();
   tickets_[claimed.id] = ticket;
   job.job = std::make_shared<const Job>(std::move(claimed));
-  ++desk.jobs[static_cast<size_t>(LivePhase::preparing)];
+  count(job, LivePhase::preparing, 1);
   return job;
 }
 
 void InFlightTable::move_to(InFlight& job, LivePhase phase) {
-  --job.desk->jobs[static_cast<size_t>(job.phase)];
-  ++job.desk->jobs[static_cast<size_t>(phase)];
+  count(job, job.phase, -1);
+  count(job, phase, 1);
   if (job.phase != phase) job.phase_since = clock_.now();
   job.phase = phase;
 }
@@ -41,7 +56,7 @@ void InFlightTable::leave_lot(InFlight& job) {
 
 void InFlightTable::erase(InFlight& job) {
   PARKD_CHECK(job.phase == LivePhase::ending && !job.charge, "a job left with its charge");
-  --job.desk->jobs[static_cast<size_t>(LivePhase::ending)];
+  count(job, LivePhase::ending, -1);
   const auto found = tickets_.find(job.job->id);
   if (found != tickets_.end() && found->second == job.ticket) tickets_.erase(found);
   jobs_.erase(job.ticket);  // last: `job` is gone
@@ -63,6 +78,7 @@ void InFlightTable::check_idle() const {
   PARKD_CHECK(jobs_.empty(), "I8: something is still claimed");
   for (const auto& [name, desk] : desks_) {
     PARKD_CHECK(desk.jobs_in_flight() == 0 && desk.running_sequences == 0, "I8: a count leaked");
+    PARKD_CHECK(desk.places.jobs.empty() && desk.small_waiting == 0, "I8: a place leaked");
     if (desk.state != ModelState::ready) continue;
     PARKD_CHECK(desk.pool->in_use() == Blocks{0}, "I8: idle, but units are charged");
     PARKD_CHECK(desk.lot->empty() && desk.suspects.empty(), "I8: idle, but the lot is not empty");

@@ -28,7 +28,7 @@ class InFlightTable {
   const std::map<std::string, Desk>& desks() const { return desks_; }
 
   // A job that was just claimed, in the phase preparing.
-  InFlight& add(Desk& desk, Job claimed);
+  InFlight& add(Desk& desk, Job claimed, bool small);
   void move_to(InFlight& job, LivePhase phase);
   // Takes a parked job out of its lot; its phase is the caller's to change.
   void leave_lot(InFlight& job);
@@ -50,6 +50,7 @@ class InFlightTable {
   DispatcherStats stats() const;
 
  private:
+  static void count(const InFlight& job, LivePhase phase, int32_t change);
   static std::string why_waiting(const InFlight& job);
   ModelStats model_stats(const Desk& desk) const;
 

@@ -1,13 +1,13 @@
 #include "lib/dispatch/intake.h"
 
 #include <algorithm>
-#include <map>
 #include <string>
 #include <utility>
 
 #include "lib/base/check.h"
 #include "lib/base/log.h"
 #include "lib/base/text.h"
+#include "lib/dispatch/claim_plan.h"
 #include "lib/dispatch/endings.h"
 #include "lib/pool/price.h"
 
@@ -30,7 +30,9 @@ Intake::Intake(const DispatcherOptions& options, JobStore& store, Clock& clock,
 
 void Intake::handle(WorkAvailable message) {
   const auto found = table_.desks().find(message.model);
-  if (found != table_.desks().end()) found->second.work_hint = true;
+  if (found == table_.desks().end()) return;
+  found->second.work_hint = true;
+  found->second.none_this_small.reset();
 }
 
 // Jittered, so that many daemons on one store do not ask at the same moment.
@@ -39,7 +41,10 @@ bool Intake::poll_if_due() {
   if (now < next_poll_) return false;
   std::uniform_real_distribution<double> factor(0.75, 1.25);
   next_poll_ = now + std::chrono::duration_cast<Micros>(options_.poll_interval * factor(jitter_));
-  for (auto& [name, desk] : table_.desks()) desk.work_hint = true;
+  for (auto& [name, desk] : table_.desks()) {
+    desk.work_hint = true;
+    desk.none_this_small.reset();
+  }
   return true;
 }
 
@@ -52,45 +57,40 @@ SteadyTime Intake::next_due() const {
   return due;
 }
 
+// Endings the store does not take must not pile up without bound while it still gives out jobs.
 int32_t Intake::free_places(const Desk& desk) const {
-  const int32_t places = desk.lot->places() - desk.jobs_in(LivePhase::preparing) -
-                         desk.jobs_in(LivePhase::parked) - desk.claiming;
-  // Endings the store does not take must not pile up without bound while it still gives out jobs.
   const int32_t in_flight_max = 4 * (desk.port->lot_places + desk.port->sequences_max);
-  return std::min(places, in_flight_max - desk.jobs_in_flight());
+  return std::min(desk.places.free(), in_flight_max - desk.jobs_in_flight());
 }
 
 bool Intake::may_claim(const Desk& desk) const {
   if (desk.state != ModelState::ready || desk.claiming > 0) return false;
   const int32_t places = free_places(desk);
-  return places > 0 && (desk.work_hint || (desk.places_left && places > *desk.places_left));
+  if (places > 0 && (desk.work_hint || is_worth_asking(desk.places, places))) return true;
+  return small_claim(desk).has_value();
 }
 
-// The last free place is for a tenant that has none: whoever has jobs here leaves it, so that a
-// newcomer does not wait until the others' jobs have started.
-ClaimRequest Intake::next_claim(const Desk& desk) const {
+std::optional<ClaimRequest> Intake::next_claim(const Desk& desk) const {
   const int32_t places = free_places(desk);
-  const int32_t room = places - 1;
-  ClaimRequest claim{desk.name, std::max(room, 1)};
-  for (const auto& [ticket, job] : table_.jobs()) {
-    if (job.desk != &desk) continue;
-    if (job.phase != LivePhase::preparing && job.phase != LivePhase::parked) continue;
-    claim.tenant_room.emplace(job.job->spec.tenant, room);
+  if (places > 0 && (desk.work_hint || is_worth_asking(desk.places, places))) {
+    return plan_claim(desk.name, desk.places, places);
   }
-  if (claim.tenant_room.empty()) return claim;  // plain: whoever comes next finds the last place
-  claim.max_jobs = places;
-  claim.others_room = std::max(room, 1);
-  return claim;
+  return small_claim(desk);
 }
 
-// Whether a tenant got all that it had room for, and so may have more.
-bool Intake::left_some_out(const ClaimRequest& claim, const std::vector<Job>& jobs) {
-  std::map<std::string, int32_t> room = claim.tenant_room;
-  for (const Job& job : jobs) {
-    const std::string& tenant = job.spec.tenant;
-    --room.try_emplace(tenant, claim.room_of(tenant)).first->second;
-  }
-  return std::any_of(room.begin(), room.end(), [](const auto& entry) { return entry.second <= 0; });
+// Nothing that is parked fits, and something smaller might: so that it does not wait in the queue
+// behind a lot full of larger jobs.
+std::optional<ClaimRequest> Intake::small_claim(const Desk& desk) const {
+  if (desk.lot->empty() || !desk.suspects.empty()) return std::nullopt;
+  if (desk.places.hungry.empty() && !desk.work_hint) return std::nullopt;  // the queue is empty
+  const Blocks units =
+      desk.lot->room_past_held(*desk.pool, desk.free_sequences(), clock_.steady_now());
+  const int64_t tokens = units.count * desk.port->block_size;
+  const int32_t places = kSmallPlaces - desk.small_waiting;
+  if (places <= 0 || tokens <= desk.none_this_small.value_or(0)) return std::nullopt;
+  ClaimRequest claim{desk.name, places};
+  claim.need_tokens_max = tokens;
+  return claim;
 }
 
 bool Intake::claim_more() {
@@ -99,9 +99,8 @@ bool Intake::claim_more() {
   const SteadyTime now = clock_.steady_now();
   for (auto& [name, desk] : table_.desks()) {
     if (!may_claim(desk) || now < desk.claim_not_before) continue;
-    desk.claim = next_claim(desk);
-    desk.work_hint = false;
-    desk.places_left.reset();
+    desk.claim = *next_claim(desk);
+    if (!desk.claim.need_tokens_max) desk.work_hint = false;
     desk.claiming = desk.claim.max_jobs;
     asked = true;
     store_.claim(desk.claim, [in = inbox_, model = name,
@@ -124,27 +123,40 @@ void Intake::handle(Claimed message) {
     claim_failed(desk, message.jobs.status());
   } else {
     desk.claim_retry_delay = Micros(0);
-    const auto n_jobs = static_cast<int32_t>(message.jobs->size());
-    PARKD_CHECK(n_jobs <= asked, "a store gave more jobs than it was asked for");
-    if (n_jobs == asked) {
-      desk.work_hint = true;
-    } else {
-      // A full lot asks at each news of the tenants that fill it, for one that has none: not each
-      // time.
-      const bool in_vain = n_jobs == 0 && desk.claim.others_room.has_value();
-      const Micros pause =
-          in_vain && options_.claim_pause_per_job.count() > 0
-              ? options_.claim_pause_max
-              : std::min(n_jobs * options_.claim_pause_per_job, options_.claim_pause_max);
-      desk.claim_not_before = clock_.steady_now() + pause;
-    }
-    const bool more_waits = n_jobs < asked && left_some_out(desk.claim, *message.jobs);
+    PARKD_CHECK(static_cast<int32_t>(message.jobs->size()) <= asked,
+                "a store gave more jobs than it was asked for");
+    Came came;
     for (Job& job : *message.jobs) {
-      take_in(desk, std::move(job), message.ownership == ownership_);
+      ++came[job.spec.tenant];
+      take_in(desk, std::move(job), desk.claim.need_tokens_max.has_value(),
+              message.ownership == ownership_);
     }
-    if (more_waits) desk.places_left = free_places(desk);
+    note_answer(desk, came);
   }
   if (!claim_is_out()) early_cancels_.clear();
+}
+
+// What the answer of the desk's claim says of the queue.
+void Intake::note_answer(Desk& desk, const Came& came) {
+  int32_t n_jobs = 0;
+  for (const auto& [tenant, n] : came) n_jobs += n;
+  const bool small = desk.claim.need_tokens_max.has_value();
+  if (n_jobs < desk.claim.max_jobs) {
+    // A full lot asks at each news of the tenants that fill it, for one that has none or for small
+    // jobs: not each time.
+    const bool in_vain = n_jobs == 0 && (small || desk.claim.others_room.has_value());
+    const Micros pause =
+        in_vain && options_.claim_pause_per_job.count() > 0
+            ? options_.claim_pause_max
+            : std::min(n_jobs * options_.claim_pause_per_job, options_.claim_pause_max);
+    desk.claim_not_before = clock_.steady_now() + pause;
+    if (small) desk.none_this_small = desk.claim.need_tokens_max;
+  } else if (!small) {
+    desk.work_hint = true;
+  }
+  if (small) return;
+  desk.places.hungry = hungry_after(desk.claim, came, desk.places.hungry);
+  desk.places_wanted = places_wanted(desk.places, came);
 }
 
 void Intake::claim_failed(Desk& desk, const Status& why) {
@@ -170,10 +182,11 @@ bool Intake::cancelled_before_it_came(const Job& job) const {
 
 // A claim that was under way when ownership was lost may be of the old ownership or of the new: its
 // jobs are given back, which does the right thing for either.
-void Intake::take_in(Desk& desk, Job claimed, bool still_ours) {
+void Intake::take_in(Desk& desk, Job claimed, bool small, bool still_ours) {
   ++desk.counters.claimed;
+  if (small) ++desk.counters.claimed_small;
   const bool cancelled = cancelled_before_it_came(claimed);
-  InFlight& job = table_.add(desk, std::move(claimed));
+  InFlight& job = table_.add(desk, std::move(claimed), small);
   if (cancelled) {
     finisher_.end(job, stopped_by_cancel());
   } else if (closed_ || !still_ours) {
@@ -255,6 +268,7 @@ void Intake::admit(Desk& desk, uint64_t group) {
   if (lot == nullptr) return;
   const SteadyTime now = clock_.steady_now();
   while (auto admission = lot->admit_next(*desk.pool, desk.free_sequences(), now)) {
+    if (admission->passed_held) desk.counters.passed_units += admission->job.cost.count;
     runs_.start(*table_.find(admission->job.ticket), std::move(admission->charge));
   }
   if (group != 0 && lot->empty()) desk.suspects.erase(group);
@@ -284,6 +298,30 @@ void Intake::log_parked(const Desk& desk) {
                             {"blocks_free", desk.pool->free().count},
                             {"sequences_free", desk.free_sequences()}});
   }
+}
+
+bool Intake::give_back() {
+  if (!is_open()) return false;
+  bool gave = false;
+  for (auto& [name, desk] : table_.desks()) {
+    while (desk.state == ModelState::ready && desk.places.free() < desk.places_wanted) {
+      InFlight* job = next_to_give_back(desk);
+      if (job == nullptr) break;
+      table_.leave_lot(*job);
+      finisher_.release(*job, false, std::nullopt);
+      ++desk.counters.given_back;
+      gave = true;
+    }
+  }
+  return gave;
+}
+
+// The latest in order of the tenant with the most places; one that is prepared comes later.
+InFlight* Intake::next_to_give_back(const Desk& desk) {
+  for (const std::string& tenant : who_gives_back(desk.places)) {
+    if (const auto ticket = desk.lot->last_of(tenant)) return table_.find(*ticket);
+  }
+  return nullptr;
 }
 
 // --- closing, losing

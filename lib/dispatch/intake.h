@@ -37,6 +37,9 @@ class Intake {
 
   // Starts the parked jobs that may start.
   void admit();
+  // Gives parked jobs back to the queue where tenants with fewer places want some (claim_plan.h).
+  // Returns whether it did.
+  bool give_back();
 
   // Held, it claims and starts nothing: while a death is not yet in the store.
   void hold(bool held) { held_ = held; }
@@ -53,16 +56,18 @@ class Intake {
 
  private:
   int32_t free_places(const Desk& desk) const;
-  ClaimRequest next_claim(const Desk& desk) const;
-  static bool left_some_out(const ClaimRequest& claim, const std::vector<Job>& jobs);
   bool may_claim(const Desk& desk) const;  // if it is time
+  std::optional<ClaimRequest> next_claim(const Desk& desk) const;
+  std::optional<ClaimRequest> small_claim(const Desk& desk) const;
+  void note_answer(Desk& desk, const Came& came);
   void claim_failed(Desk& desk, const Status& why);
-  void take_in(Desk& desk, Job claimed, bool still_ours);
+  void take_in(Desk& desk, Job claimed, bool small, bool still_ours);
   bool cancelled_before_it_came(const Job& job) const;
   void prepare(InFlight& job);
   void park(InFlight& job, PreparedJob prepared);
   ParkingLot& lot_for(const InFlight& job) const;
   bool is_open() const { return !closed_ && !held_ && !runs_.device_lost(); }
+  InFlight* next_to_give_back(const Desk& desk);
   std::optional<uint64_t> next_group() const;
   void admit(Desk& desk, uint64_t group);
   void log_parked(const Desk& desk);

@@ -112,7 +112,7 @@ void ParkingLot::take_out(uint64_t ticket) {
 }
 
 Admission ParkingLot::start(uint64_t ticket, Charge charge) {
-  Admission admission{job_of(ticket), std::move(charge)};
+  Admission admission{job_of(ticket), std::move(charge), held_.has_value()};
   const ParkedJob& job = admission.job;
   if (held_) {
     Hold& hold = holds_.at(*held_);
@@ -135,19 +135,39 @@ double ParkingLot::smallest_waiting_tag() const {
   return smallest;
 }
 
+ParkingLot::Room ParkingLot::room_left(const ResourcePool& pool, int32_t free_sequences,
+                                       SteadyTime now) const {
+  const Hold& hold = holds_.at(*held_);
+  if (now - hold.since >= limits_.overtake_max) return {};
+  Room room{pool.capacity().count - hold.passed.count, std::numeric_limits<int64_t>::max()};
+  if (job_of(*held_).sequences > free_sequences) {
+    room.sequences = int64_t{limits_.sequences_max} - hold.sequences_passed;
+  }
+  return room;
+}
+
 bool ParkingLot::may_pass(const ParkedJob& job, const ResourcePool& pool, int32_t free_sequences,
                           SteadyTime now) const {
-  const Hold& hold = holds_.at(*held_);
-  const int64_t capacity = pool.capacity().count;
-  if (now - hold.since >= limits_.overtake_max) return false;
-  if (hold.passed.count + job.cost.count > capacity) return false;
-  if (job_of(*held_).sequences > free_sequences &&
-      hold.sequences_passed + job.sequences > limits_.sequences_max) {
-    return false;
-  }
+  const Room room = room_left(pool, free_sequences, now);
+  if (job.cost.count > room.units || job.sequences > room.sequences) return false;
   if (job.critical) return true;
-  const double capacity_tokens = static_cast<double>(capacity) * limits_.block_size;
+  const double capacity_tokens =
+      static_cast<double>(pool.capacity().count) * static_cast<double>(limits_.block_size);
   return tenants_.at(job.tenant).tag <= smallest_waiting_tag() + capacity_tokens / job.weight;
+}
+
+Blocks ParkingLot::room_past_held(const ResourcePool& pool, int32_t free_sequences,
+                                  SteadyTime now) const {
+  if (!held_) return {};
+  const Room room = room_left(pool, free_sequences, now);
+  if (room.sequences <= 0 || free_sequences <= 0) return {};
+  return {std::min(room.units, pool.free().count)};
+}
+
+std::optional<uint64_t> ParkingLot::last_of(const std::string& tenant) const {
+  const auto found = tenants_.find(tenant);
+  if (found == tenants_.end() || found->second.jobs.empty()) return std::nullopt;
+  return found->second.jobs.rbegin()->second.ticket;
 }
 
 std::optional<Admission> ParkingLot::admit_next(ResourcePool& pool, int32_t free_sequences,

@@ -45,6 +45,7 @@ struct ParkedJob {
 struct Admission {
   ParkedJob job;
   Charge charge;
+  bool passed_held = false;  // it started before one whose turn it was
 };
 
 struct LotLimits {
@@ -74,6 +75,13 @@ class ParkingLot {
   [[nodiscard]] std::optional<Admission> admit_next(ResourcePool& pool, int32_t free_sequences,
                                                     SteadyTime now);
 
+  // The units that a job which is not here might have to start at once, past the one that is held
+  // since the last admit_next; none where nothing is held, or nobody may pass any more.
+  Blocks room_past_held(const ResourcePool& pool, int32_t free_sequences, SteadyTime now) const;
+
+  // The last of a tenant's jobs in order, critical ones left out; empty: it has none here.
+  std::optional<uint64_t> last_of(const std::string& tenant) const;
+
   // Why a parked job did not start at the last admit_next, for people: "needs 40 units, 12 free".
   std::string why_waiting(uint64_t ticket, const ResourcePool& pool, int32_t free_sequences) const;
 
@@ -93,6 +101,12 @@ class ParkingLot {
   const ParkedJob& job_of(uint64_t ticket) const;
   Order& order_of(const ParkedJob& job);
   double smallest_waiting_tag() const;
+  // What may start past the held job, whoever it is.
+  struct Room {
+    int64_t units = 0;
+    int64_t sequences = 0;
+  };
+  Room room_left(const ResourcePool& pool, int32_t free_sequences, SteadyTime now) const;
   bool may_pass(const ParkedJob& job, const ResourcePool& pool, int32_t free_sequences,
                 SteadyTime now) const;
   Admission start(uint64_t ticket, Charge charge);

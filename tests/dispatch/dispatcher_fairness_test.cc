@@ -84,8 +84,127 @@ TEST(DispatcherFairness, alone_a_tenant_may_use_every_place_and_one_stays_for_th
   Starts starts(world);
   starts.submit("a", 20);
   EXPECT_EQ(world.model().parked, 4);
-  starts.submit("b", 3);
-  EXPECT_EQ(world.model().parked, 5) << "the place that was kept";
+  starts.submit("b", 1);
+  EXPECT_EQ(world.model().given_back, 2) << "b had the kept place, and may have more";
+  EXPECT_EQ(world.model().parked, 4) << "it has no more: all but the kept place is used again";
+  starts.submit("b", 2);
+  EXPECT_EQ(world.model().parked, 4) << "two of each, and the kept place";
+  EXPECT_LE(world.model().given_back, 4);
+  starts.submit("c", 1);
+  EXPECT_EQ(world.model().parked, 4);
+}
+
+TEST(DispatcherFairness, every_newcomer_finds_a_place_in_a_full_lot_without_a_start) {
+  World world(1000, 8, 1);
+  world.ready();
+  Starts starts(world);
+  starts.submit("old", 100);
+  std::vector<JobId> newcomers;
+  for (int t = 0; t < 7; ++t) newcomers.push_back(world.submit(job_for("t" + std::to_string(t))));
+  for (const JobId id : newcomers) EXPECT_EQ(world.phase(id), LivePhase::parked) << id;
+  EXPECT_EQ(world.engine.started().size(), 1u) << "while the first job runs";
+}
+
+// In the lot all have their share: what is given back is not claimed again in turns.
+TEST(DispatcherFairness, places_are_given_back_a_few_times_not_in_turns_for_ever) {
+  World world(1000, 8, 1);
+  world.ready();
+  Starts starts(world);
+  starts.submit("a", 400);
+  starts.submit("b", 400);
+  for (int i = 0; i < 600; ++i) ASSERT_EQ(starts.next().size(), 1u);
+  EXPECT_LE(world.model().given_back, 8) << "both have work all the time";
+  EXPECT_LE(world.model().claimed, 1 + 600 + 9 + 8);
+}
+
+TEST(DispatcherFairness, a_tenant_that_comes_now_and_then_costs_two_give_backs_a_job) {
+  World world(1000, 8, 1);
+  world.ready();
+  Starts starts(world);
+  starts.submit("a", 400);
+  for (int i = 0; i < 300; ++i) {
+    if (i % 3 == 0) starts.submit("b", 1);
+    ASSERT_EQ(starts.next().size(), 1u);
+  }
+  EXPECT_LE(world.model().given_back, 2 * 100);
+  world.complete_all();
+  EXPECT_EQ(world.model().outcomes.at("completed"), 500);
+  world.dispatcher.check_idle();
+}
+
+// Issue 12, A.2: a few long jobs of many choices fill the lot and nearly the pool.
+class FullOfLarge {
+ public:
+  FullOfLarge() : world(100, 4, 32) {
+    world.ready();
+    for (int i = 0; i < 10; ++i) world.submit(large());
+    EXPECT_EQ(world.model().running, 2);
+    EXPECT_EQ(world.model().parked, 4);
+  }
+  static JobSpec large() {
+    JobSpec spec = job_for("large", 7);
+    spec.n_choices = 7;
+    return spec;
+  }
+  static JobSpec small(const std::string& tenant) { return job_for(tenant, 2); }
+  // Small jobs of two units that start, one after the other, before the next large one.
+  int small_ones_that_pass(const std::string& tenant) {
+    const size_t n_before = world.engine.started().size();
+    std::optional<JobId> last;
+    for (int i = 0; i < 200; ++i) {
+      const JobId id = world.submit(small(tenant));
+      if (world.phase(id) != LivePhase::running) break;
+      world.engine.complete(world.engine.started().back());
+      world.flush();
+    }
+    return static_cast<int>(world.engine.started().size() - n_before);
+  }
+
+  World world;
+};
+
+TEST(DispatcherFairness, a_small_job_starts_past_a_lot_full_of_large_ones) {
+  for (const char* tenant : {"large", "small"}) {
+    FullOfLarge scene;
+    const JobId id = scene.world.submit(FullOfLarge::small(tenant));
+    EXPECT_EQ(scene.world.phase(id), LivePhase::running) << tenant << ": two units are free";
+    EXPECT_EQ(scene.world.model().claimed_small, tenant == std::string("large") ? 1 : 0)
+        << "a newcomer has the kept place";
+  }
+  FullOfLarge scene;
+  scene.world.submit(FullOfLarge::large());
+  JobSpec in_the_kept_place = FullOfLarge::large();
+  in_the_kept_place.tenant = "other";
+  scene.world.submit(in_the_kept_place);
+  EXPECT_EQ(scene.world.phase(scene.world.submit(FullOfLarge::small("third"))), LivePhase::running);
+}
+
+TEST(DispatcherFairness, small_jobs_pass_a_large_one_with_one_capacity_of_units_at_most) {
+  FullOfLarge scene;
+  const int n = scene.small_ones_that_pass("large");
+  EXPECT_EQ(n, 100 / 2) << "the pool has 100 units, each takes two";
+  EXPECT_EQ(scene.world.model().passed_units, 100);
+  EXPECT_EQ(scene.world.model().claimed_small, n);
+  EXPECT_LE(scene.world.model().parked, 4 + 1 + kSmallPlaces);
+  scene.world.complete_all();
+  EXPECT_EQ(scene.world.model().outcomes.at("completed"), 10 + n + 1);
+  scene.world.dispatcher.check_idle();
+}
+
+TEST(DispatcherFairness, small_jobs_that_do_not_fit_take_four_places_at_most) {
+  FullOfLarge scene;
+  JobSpec wide = job_for("large", 1);  // 20 tokens, but three sequences and units
+  wide.n_choices = 3;
+  wide.prompt_tokens = 3;
+  wide.max_new_tokens = 3;
+  for (int i = 0; i < 10; ++i) scene.world.submit(wide);
+  EXPECT_EQ(scene.world.model().claimed_small, kSmallPlaces);
+  EXPECT_EQ(scene.world.model().parked, 4 + kSmallPlaces);
+  const JobId newcomer = scene.world.submit(FullOfLarge::small("newcomer"));
+  EXPECT_EQ(scene.world.phase(newcomer), LivePhase::running) << "a place is kept for it";
+  scene.world.complete_all();
+  EXPECT_EQ(scene.world.model().outcomes.at("completed"), 10 + 10 + 1);
+  scene.world.dispatcher.check_idle();
 }
 
 TEST(DispatcherFairness, a_high_job_passes_its_own_tenants_jobs_alone) {

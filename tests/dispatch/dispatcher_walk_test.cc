@@ -45,6 +45,8 @@ class Walk {
     for (const auto& [outcome, n] : world_.model().outcomes) outcomes[outcome] += n;
     retried += world_.model().retried;
     lost += world_.model().leases_lost;
+    outcomes["given back"] += world_.model().given_back;
+    outcomes["claimed small"] += world_.model().claimed_small;
   }
 
  private:
@@ -87,6 +89,7 @@ class Walk {
     if (pick(8) == 0) spec.run_timeout = seconds(1 + pick(10));
     if (pick(8) == 0) spec.deadline = world_.clock.now() + seconds(1 + pick(20));
     spec.priority = static_cast<Priority>(pick(4));
+    spec.tenant = "t" + std::to_string(pick(5));
     spec.max_attempts = 1 + static_cast<int32_t>(pick(3));
     jobs_.push_back(world_.submit(spec));
   }
@@ -143,9 +146,9 @@ TEST(DispatcherWalk, whatever_happens_every_job_ends_in_exactly_one_message) {
     if (testing::Test::HasFailure()) return;
   }
   // 3000 jobs with one chance in 5 to 20 for each: a walk that misses one of them walks too little.
-  for (const char* outcome :
-       {"completed", "cancelled", "deadline_missed", "failed:run_timeout", "failed:too_large",
-        "failed:invalid_request", "failed:internal", "failed:out_of_resources"}) {
+  for (const char* outcome : {"completed", "cancelled", "deadline_missed", "failed:run_timeout",
+                              "failed:too_large", "failed:invalid_request", "failed:internal",
+                              "failed:out_of_resources", "given back", "claimed small"}) {
     EXPECT_GT(outcomes[outcome], 0) << outcome;
   }
   EXPECT_GT(retried, 0);

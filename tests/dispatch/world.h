@@ -7,12 +7,14 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "lib/dispatch/claim_plan.h"
 #include "lib/dispatch/dispatcher.h"
 #include "lib/store/memory/memory_store.h"
 #include "tests/support/fake_engine.h"
@@ -104,7 +106,8 @@ class World {
       if (m == nullptr || m->state != ModelState::ready) continue;
       ASSERT_LE(engine.stats().blocks_in_use, m->in_use.count) << "I2";
       ASSERT_LE(m->in_use, m->capacity) << "I2";
-      ASSERT_LE(m->preparing + m->parked, m->lot_places + 1) << "one is for a newcomer";
+      ASSERT_LE(m->preparing + m->parked, m->lot_places + 1 + kSmallPlaces)
+          << "one is for a newcomer";
       ASSERT_LE(m->running_sequences, m->sequences_max);
     }
   }
@@ -125,6 +128,7 @@ class World {
 
   JobId submit(JobSpec spec) {
     std::optional<JobId> id;
+    tenants_.insert(spec.tenant);
     store.submit({std::move(spec)}, [&](Result<std::vector<SubmittedJob>> answer) {
       ASSERT_TRUE(answer.ok()) << answer.status().to_string();
       id = answer->front().id;
@@ -150,11 +154,15 @@ class World {
     ADD_FAILURE() << "job " << id << " has no message";
     return {};
   }
+  // Of all tenants that submitted here.
   std::vector<Message> mailbox() {
-    FetchAnswer fetched;
-    FetchRequest request{"default", "box", 0, 100'000};
-    store.fetch(request, [&](Result<FetchAnswer> answer) { fetched = answer.value(); });
-    return fetched.messages;
+    std::vector<Message> messages;
+    for (const std::string& tenant : tenants_) {
+      store.fetch({tenant, "box", 0, 100'000}, [&](Result<FetchAnswer> answer) {
+        for (Message& message : answer->messages) messages.push_back(std::move(message));
+      });
+    }
+    return messages;
   }
 
   ModelStats model() const { return *dispatcher.stats()->model("m"); }
@@ -182,6 +190,9 @@ class World {
   Dispatcher dispatcher;
   FakeEngine engine;
   ModelPort port;
+
+ private:
+  std::set<std::string> tenants_;
 };
 
 }  // namespace parkd
