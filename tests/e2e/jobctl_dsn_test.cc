@@ -5,6 +5,7 @@
 #include <boost/json.hpp>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <set>
 
@@ -460,6 +461,50 @@ TEST_F(JobctlDsnBatch, batch_run_works_without_a_daemon_of_its_own) {
     }
   }
   EXPECT_EQ(seen, (std::set<std::string>{"a", "b", "bad c", "m"}));
+}
+
+// What jobctl cannot know is wrong, the database says of the whole chunk; it is one line's all the
+// same, whichever place it has.
+TEST_F(JobctlDsnBatch, lines_that_only_the_database_refuses_are_failed_lines) {
+  const auto line = [](const std::string& id, const std::string& member, const std::string& text) {
+    return R"({"custom_id":")" + id + R"(",)" + member +
+           R"("body":{"max_tokens":2,"messages":[{"role":"user","content":")" + text + R"("}]}})" +
+           "\n";
+  };
+  const std::string input = directory_.path() + "/in.jsonl";
+  {
+    std::ofstream file(input);
+    for (int i = 0; i < 70; ++i) file << line("ok" + std::to_string(i), "", "q");
+    file << line("critical", R"("priority":"critical",)", "q");
+    file << line("nul", "", "a\\u0000b");
+    file << line("name", R"("mailbox_key":"x",)", "q");
+  }
+  const std::string output = directory_.path() + "/out.jsonl";
+  std::vector<std::string> argv = command("ada", {"batch", "run", input, "-o", output});
+  argv.insert(argv.begin(), JOBCTL_BINARY);
+  ChildProcess run(argv);
+  int64_t n_finished = 0;
+  while (n_finished < 71 && run.err().find("jobctl:") == std::string::npos) {
+    n_finished += finish_all();
+  }
+  EXPECT_EQ(run.wait(), 1) << run.err();
+  std::ifstream lines(output);
+  std::map<std::string, json::value> results;
+  for (std::string text; std::getline(lines, text);) {
+    const json::value result = json::parse(text);
+    results[text_at(result, "custom_id")] = result;
+  }
+  EXPECT_EQ(results.size(), 73u) << run.err();
+  for (const auto& [custom_id, result] : results) {
+    const bool refused = custom_id == "critical" || custom_id == "nul";
+    EXPECT_EQ(number_at(result, "response.status_code") == 200, !refused)
+        << json::serialize(result);
+  }
+  const auto message = [&results](const char* id) {
+    return text_at(results[id], "response.body.error.message");
+  };
+  EXPECT_TRUE(has(message("nul"), "\\u0000 or half of a surrogate pair")) << message("nul");
+  EXPECT_TRUE(has(message("critical"), "critical")) << message("critical");
 }
 
 }  // namespace

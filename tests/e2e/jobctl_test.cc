@@ -5,6 +5,7 @@
 
 #include "tests/e2e/child_process.h"
 #include "tests/e2e/jobs.h"
+#include "tools/jobctl/table.h"
 
 namespace parkd::testing {
 namespace {
@@ -170,6 +171,49 @@ TEST_F(Jobctl, exit_codes_tell_failures_apart) {
   EXPECT_NE(nobody.err().find("/none"), std::string::npos) << nobody.err();
 }
 
+// --- the words of others on a terminal
+
+TEST(JobctlTerminal, control_characters_of_an_answer_are_escaped_and_a_pipe_gets_the_bytes) {
+  EXPECT_EQ(jobctl::escape_controls("a\x1b[2Jb\n\tc\x7f"), "a\\x1b[2Jb\n\tc\\x7f");
+  EXPECT_EQ(jobctl::escape_controls("\xC2\x9B"
+                                    "31m \xE2\x80\xAE \xC3\xA9 \xF0\x9F\x99\x82 \xFF"),
+            "\\u009b31m \\u202e \xC3\xA9 \xF0\x9F\x99\x82 \\xff");
+  EXPECT_EQ(jobctl::one_line("a\nb\x1b"), "a b\\x1b");
+
+  DaemonProcess daemon({});
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  daemon.wait_for_model();
+  json::object job = chat_job("box", 3);
+  job["body"].as_object()["logit_bias"] = {{tiny_token('\x1b'), 100}};
+  job["custom_id"] = "evil \x1b]0;";
+  submit(*daemon.client(), job);
+  wait_for_messages(*daemon.client(), "box", 1);
+  const JobctlResult piped = run_jobctl(daemon, {"mailbox", "box"});
+  EXPECT_NE(piped.out.find("\x1b\x1b\x1b\n"), std::string::npos) << piped.out;
+  std::string command;
+  for (const std::string& word : jobctl_argv(daemon, {"mailbox", "box"})) command += word + " ";
+  ChildProcess terminal({"/usr/bin/script", "-qec", command, "/dev/null"});
+  EXPECT_EQ(terminal.wait(), 0) << terminal.err();
+  EXPECT_EQ(terminal.out().find('\x1b'), std::string::npos) << terminal.out();
+  EXPECT_NE(terminal.out().find("\\x1b\\x1b\\x1b"), std::string::npos) << terminal.out();
+  EXPECT_NE(terminal.out().find("evil \\x1b]0;"), std::string::npos) << terminal.out();
+}
+
+TEST(JobctlSubmit, an_empty_prompt_is_a_prompt_and_not_standard_input) {
+  DaemonProcess daemon({});
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  daemon.wait_for_model();
+  const JobctlResult result = run_jobctl(
+      daemon, {"--json", "submit", "--prompt", "", "--max-tokens", "2", "--wait"},
+      R"({"messages":[{"role":"user","content":"from standard input"}],"max_tokens":2})");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  const JobctlResult longer = run_jobctl(
+      daemon,
+      {"--json", "submit", "--prompt", "from standard input", "--max-tokens", "2", "--wait"});
+  EXPECT_LT(number_at(json::parse(result.out), "prompt_tokens"),
+            number_at(json::parse(longer.out), "prompt_tokens"));
+}
+
 // --- a model that cannot be loaded
 
 void break_model(const DaemonProcess& daemon) {
@@ -189,20 +233,11 @@ std::string batch_file(const DaemonProcess& daemon, const std::string& more) {
   return path;
 }
 
-TEST(JobctlFailedModel, a_batch_line_for_it_fails_with_the_reason) {
+TEST(JobctlFailedModel, a_submit_to_it_is_refused) {
   DaemonProcess daemon({});
   break_model(daemon);
   ASSERT_TRUE(daemon.start()) << daemon.log();
   wait_for_failure(daemon);
-  const std::string output = daemon.directory() + "/out.jsonl";
-  const JobctlResult run =
-      run_jobctl(daemon, {"batch", "run", batch_file(daemon, ""), "-o", output});
-  EXPECT_EQ(run.exit_code, 1) << run.err;
-  std::ifstream file(output);
-  std::string line;
-  ASSERT_TRUE(std::getline(file, line));
-  EXPECT_EQ(text_at(json::parse(line), "response.body.error.code"), "model_unavailable") << line;
-  EXPECT_NE(line.find("could not be loaded"), std::string::npos) << line;
   EXPECT_EQ(run_jobctl(daemon, {"submit", "--prompt", "x"}).exit_code, 3);
 }
 

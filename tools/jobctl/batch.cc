@@ -8,7 +8,7 @@
 #include "lib/base/text.h"
 #include "lib/job/chat_request.h"
 #include "lib/job/wire.h"
-#include "tools/jobctl/batch_files.h"
+#include "tools/jobctl/batch_input.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"
 #include "tools/jobctl/table.h"

@@ -1,9 +1,9 @@
 // jobctl batch run: a file of OpenAI batch lines in, a file of OpenAI result lines out.
 //
 // One loop: submit a chunk, collect what has finished, show progress. All that must survive lies in
-// the two files (batch_files.h) and in the daemon; idempotency keys made of the run's id and the
-// line make a repeated submit the same job, and the mailbox is read without taking, so any of the
-// two sides can die anywhere.
+// OUT and its mark (batch_output.h) and in the daemon; idempotency keys made of the run's id and
+// the line make a repeated submit the same job, and the mailbox is read without taking, so any of
+// the two sides can die anywhere.
 #include <signal.h>
 #include <unistd.h>
 
@@ -13,12 +13,15 @@
 #include <deque>
 #include <iostream>
 #include <map>
+#include <set>
+#include <sstream>
 
 #include "lib/base/check.h"
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/job/completion_response.h"
-#include "tools/jobctl/batch_files.h"
+#include "tools/jobctl/batch_input.h"
+#include "tools/jobctl/batch_output.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"
 #include "tools/jobctl/progress.h"
@@ -52,6 +55,7 @@ struct BatchRunOptions {
   std::string priority = "low";
   std::string deadline;
   std::string retention;
+  std::string retry_failed;  // codes, comma between; "*": all; empty: none
 };
 
 class BatchRun {
@@ -68,6 +72,7 @@ class BatchRun {
   };
 
   void plan();
+  Status check_models();
   Status submit_chunk();
   Result<json::object> make_job(const Submission& submission, const std::string& text) const;
   Status chunk_accepted(const std::vector<Submission>& chunk, const Answer& answer);
@@ -79,6 +84,7 @@ class BatchRun {
   bool is_done() const { return output_.counts().done == output_.counts().total; }
   Status look_at_models();
   void wait_for_daemon(const std::string& why);
+  int give_up(const Status& status);
   int finish();
 
   const BatchRunOptions& options_;
@@ -90,8 +96,13 @@ class BatchRun {
   std::map<std::string, Submission> open_;      // submitted, by custom_id
   std::map<std::string, Submission> finished_;  // ... of which the daemon said: finished before
   std::string cursor_;
-  int idle_waits_ = 0;  // since something last came
-  int back_off_ = 1;    // tenths of a second until the daemon is tried again
+  bool models_can_run_ = false;     // at least one line's
+  bool has_submitted_ = false;      // this process
+  bool has_accepted_ = false;       // parkd, a line of this process
+  size_t n_denied_ = 0;             // lines in turn, while none was accepted
+  size_t chunk_jobs_ = kChunkJobs;  // fewer while a line that is refused is looked for
+  int idle_waits_ = 0;              // since something last came
+  int back_off_ = 1;                // tenths of a second until the daemon is tried again
   Progress progress_;
 };
 
@@ -102,11 +113,13 @@ int BatchRun::run() {
     retention_s_ = retention->count();
   }
   progress_.start(output_.counts());
+  for (const std::string& note : output_.notes()) progress_.note(note);
   bool caught_up = false;  // with what earlier processes left in the mailbox
   while (!is_done() && interrupted == 0) {
     Status status;
     const bool may_submit = !to_submit_.empty() && open_.size() < kOpenJobsMax;
-    if (may_submit) status = submit_chunk();
+    if (may_submit && !models_can_run_) status = check_models();
+    if (may_submit && status.ok()) status = submit_chunk();
     // A refusal for want of room ends when results leave it: they are collected all the same.
     const Status refused = status.code() == StatusCode::exhausted ? status : Status();
     const bool may_wait = caught_up && (!may_submit || !refused.ok());
@@ -122,10 +135,7 @@ int BatchRun::run() {
     }
     back_off_ = 1;
     if (status.ok() && idle_waits_ >= kIdleWaits) status = look_at_models();
-    if (!status.ok()) {
-      progress_.end();
-      return report(status);
-    }
+    if (!status.ok()) return give_up(status);
     progress_.show(output_.counts());
   }
   return finish();
@@ -136,6 +146,56 @@ void BatchRun::plan() {
   for (const BatchLine& line : input_.lines()) {
     if (!output_.has(line.custom_id)) to_submit_.push_back({&line, 1});
   }
+}
+
+// Before anything is submitted: whether any line can run. A model that is being loaded is waited
+// for. Errors: conflict, with the model's own message, when none can; unavailable while that is
+// unknown.
+Status BatchRun::check_models() {
+  PARKD_ASSIGN_OR_RETURN(const Answer answer, client_.models());
+  const json::value* data = find(answer.json, "data");
+  if (data == nullptr || !data->is_array())
+    return internal_error("the answer of models cannot be read");
+  const json::array& models = data->get_array();
+  std::set<std::string> named;
+  for (const Submission& submission : to_submit_) {
+    named.insert(options_.model.empty() ? submission.line->model : options_.model);
+  }
+  std::string why;
+  std::string loading;
+  for (const std::string& name : named) {
+    const auto fits = [&name](const json::value& model) {
+      return name.empty() || text_at(model, "id") == name;
+    };
+    const auto failed = [](const json::value& model) {
+      return text_at(model, "state") == "failed";
+    };
+    const auto found = std::find_if(models.begin(), models.end(), [&](const json::value& model) {
+      return fits(model) && !failed(model);
+    });
+    if (found != models.end()) {
+      if (text_at(*found, "state") != "loading") {
+        models_can_run_ = true;
+        return {};
+      }
+      loading = text_at(*found, "id");
+      continue;
+    }
+    const auto broken = std::find_if(models.begin(), models.end(), fits);
+    if (!why.empty()) why += "; ";
+    if (broken != models.end()) {
+      why += "model " + text_at(*broken, "id") +
+             " could not be loaded: " + text_at(*broken, "failure");
+    } else {
+      why += "there is no model " + name;
+    }
+  }
+  if (!loading.empty()) return unavailable("model " + loading + " is being loaded");
+  std::string here;
+  for (const json::value& model : models) here += (here.empty() ? "" : ", ") + text_at(model, "id");
+  return conflict("no line can run, so none was submitted: " + why +
+                  (here.empty() ? " (no model is here)" : " (models here: " + here + ")") +
+                  "; --model runs every line on one");
 }
 
 // --- submitting
@@ -165,7 +225,7 @@ Status BatchRun::submit_chunk() {
   std::vector<Submission> chunk;
   json::array jobs;
   size_t bytes = 0;
-  while (chunk.size() < kChunkJobs && chunk.size() < to_submit_.size() && bytes < kChunkBytes) {
+  while (chunk.size() < chunk_jobs_ && chunk.size() < to_submit_.size() && bytes < kChunkBytes) {
     const Submission& next = to_submit_[chunk.size()];
     PARKD_ASSIGN_OR_RETURN(const std::string text, input_.read(*next.line));
     PARKD_ASSIGN_OR_RETURN(json::object job, make_job(next, text));
@@ -173,6 +233,7 @@ Status BatchRun::submit_chunk() {
     jobs.push_back(std::move(job));
     chunk.push_back(next);
   }
+  has_submitted_ = true;
   const auto answer = client_.submit(json::object{{"jobs", std::move(jobs)}});
   return answer.ok() ? chunk_accepted(chunk, *answer) : chunk_refused(chunk, answer.status());
 }
@@ -184,9 +245,31 @@ std::optional<size_t> job_index(const std::string& param) {
   return index;
 }
 
+// A refusal that is about what was sent, not about whether anything can be.
+bool is_of_a_line(const Status& status) {
+  return status.code() == StatusCode::invalid || status.code() == StatusCode::not_found ||
+         status.code() == StatusCode::conflict || status.code() == StatusCode::denied;
+}
+
 Status BatchRun::chunk_refused(const std::vector<Submission>& chunk, const Status& status) {
-  const auto at_fault = job_index(status.param());
+  auto at_fault = job_index(status.param());
+  if (!at_fault && is_of_a_line(status)) {
+    // Which line was not said: fewer are sent until one is left.
+    if (chunk.size() > 1) {
+      chunk_jobs_ = chunk.size() / 2;
+      return {};
+    }
+    at_fault = 0;
+  }
   if (!at_fault || *at_fault >= chunk.size()) return status;
+  chunk_jobs_ = kChunkJobs;
+  // A right that the first line lacks, all of them may: some other has to be accepted first.
+  if (status.code() == StatusCode::denied && !has_accepted_) {
+    if (++n_denied_ >= to_submit_.size()) return status;
+    const auto place = to_submit_.begin() + static_cast<std::ptrdiff_t>(*at_fault);
+    std::rotate(place, place + 1, to_submit_.end());
+    return {};
+  }
   // None of the chunk was taken, for this line's sake: it ends here, its neighbours are sent again.
   const Submission submission = chunk[*at_fault];
   to_submit_.erase(to_submit_.begin() + static_cast<std::ptrdiff_t>(*at_fault));
@@ -198,6 +281,7 @@ Status BatchRun::chunk_refused(const std::vector<Submission>& chunk, const Statu
 }
 
 Status BatchRun::chunk_accepted(const std::vector<Submission>& chunk, const Answer& answer) {
+  has_accepted_ = true;
   const json::value* jobs = find(answer.json, "jobs");
   if (jobs == nullptr || !jobs->is_array() || jobs->get_array().size() != chunk.size()) {
     return internal_error("the daemon's answer to a submit cannot be read");
@@ -209,6 +293,7 @@ Status BatchRun::chunk_accepted(const std::vector<Submission>& chunk, const Answ
   }
   to_submit_.erase(to_submit_.begin(),
                    to_submit_.begin() + static_cast<std::ptrdiff_t>(chunk.size()));
+  chunk_jobs_ = std::min(2 * chunk_jobs_, kChunkJobs);
   return {};
 }
 
@@ -310,17 +395,25 @@ void BatchRun::wait_for_daemon(const std::string& why) {
   back_off_ = std::min(2 * back_off_, kBackOffMax);
 }
 
+int BatchRun::give_up(const Status& status) {
+  progress_.end();
+  if (!has_submitted_) output_.abandon();
+  return report(status);
+}
+
 int BatchRun::finish() {
   progress_.end();
   const BatchCounts& counts = output_.counts();
   if (!is_done()) {
     std::cerr << "jobctl: interrupted with " << counts.done << " of " << counts.total
-              << " results in " << options_.output
-              << "; accepted jobs go on. Continue with the same command.\n";
+              << " results in " << options_.output << "; accepted jobs go on. "
+              << (output_.is_stream()
+                      ? "Their results: jobctl mailbox batch-" + output_.run_id() + "\n"
+                      : "Continue with the same command.\n");
     return kExitInterrupted;
   }
   if (const Status status = output_.complete(); !status.ok()) return report(status);
-  progress_.summary(counts, options_.output);
+  progress_.summary(counts, output_.is_stream() ? "standard output" : options_.output);
   return counts.failed == 0 ? kExitOk : kExitFailedOutcome;
 }
 
@@ -330,7 +423,15 @@ int batch_run(const GlobalOptions& globals, const BatchRunOptions& options) {
   SystemClock clock;
   const auto deadline = parse_instant(options.deadline, clock.now());
   if (!deadline.ok()) return report(deadline.status());
-  auto output = BatchOutput::open(options.output, *input, *deadline);
+  RetryCodes retry;
+  if (!options.retry_failed.empty()) {
+    retry.emplace();
+    std::istringstream codes(options.retry_failed);
+    for (std::string code; std::getline(codes, code, ',');) retry->push_back(code);
+  }
+  auto output =
+      BatchOutput::open(options.output, *input,
+                        {options.model, options.priority, *deadline, options.retention}, retry);
   if (!output.ok()) return report(output.status());
   struct sigaction action {};
   action.sa_handler = on_interrupt;
@@ -348,9 +449,15 @@ void add_batch_run(CLI::App& batch, const GlobalOptions& globals, Chosen& chosen
   auto options = std::make_shared<BatchRunOptions>();
   CLI::App* command = batch.add_subcommand(
       "run", "Run OpenAI batch lines; run the same command again after any interruption");
-  command->add_option("input", options->input, "JSONL of OpenAI batch lines")->required();
-  command->add_option("-o,--output", options->output, "JSONL of results; grows, never rewritten")
+  command->add_option("input", options->input, "JSONL of OpenAI batch lines; - = standard input")
       ->required();
+  command
+      ->add_option("-o,--output", options->output,
+                   "JSONL of results, a file of this run's own; - = standard output")
+      ->required();
+  command->add_flag("--retry-failed{*}", options->retry_failed,
+                    "Run the failed lines of a complete run again; --retry-failed=CODE,CODE: only "
+                    "those that failed with one of these");
   command->add_option("--model", options->model, "Run every line on this model");
   command->add_option("--priority", options->priority, "high, normal or low (default: low)");
   command->add_option("--deadline", options->deadline, "+8h, or 2026-01-31T12:00:00Z");

@@ -6,6 +6,7 @@
 
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/daemon_client.h"
+#include "tools/jobctl/table.h"
 #ifdef PARKD_HAVE_POSTGRES
 #include "lib/store/postgres/dsn.h"
 #include "tools/jobctl/database_client.h"
@@ -64,8 +65,9 @@ Result<std::string> database_dsn(const GlobalOptions& globals) {
 }
 
 int report(const Status& status) {
-  std::cerr << "jobctl: " << status.message();
-  if (!status.param().empty()) std::cerr << " (" << status.param() << ")";
+  std::cerr << "jobctl: " << for_reader(status.message(), STDERR_FILENO);
+  if (!status.param().empty())
+    std::cerr << " (" << for_reader(status.param(), STDERR_FILENO) << ")";
   std::cerr << "\n";
   switch (status.code()) {
     case StatusCode::ok:

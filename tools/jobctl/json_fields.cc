@@ -41,6 +41,32 @@ std::string answer_text(const boost::json::value& message) {
   return text_at(choices->get_array().front(), "message.content");
 }
 
+namespace {
+
+// Where a result line has its error, or null.
+const boost::json::value* error_of(const boost::json::value& line) {
+  const auto* error = find(line, "error");
+  if (error != nullptr && !error->is_null()) return error;
+  return number_at(line, "response.status_code") == 200 ? nullptr
+                                                        : find(line, "response.body.error");
+}
+
+}  // namespace
+
+std::optional<std::string> failure_code(const boost::json::value& line) {
+  const auto* error = find(line, "error");
+  const bool is_error = error != nullptr && !error->is_null();
+  if (!is_error && number_at(line, "response.status_code") == 200) return std::nullopt;
+  const auto* why = error_of(line);
+  const std::string code = why == nullptr ? std::string() : text_at(*why, "code");
+  return code.empty() ? "unknown" : code;
+}
+
+std::string failure_message(const boost::json::value& line) {
+  const auto* why = error_of(line);
+  return why == nullptr ? std::string() : text_at(*why, "message");
+}
+
 std::string outcome_text(const boost::json::value& message) {
   std::string text = text_at(message, "outcome");
   for (const char* path : {"error", "response.body.error"}) {

@@ -4,6 +4,7 @@
 
 #include <boost/json/value.hpp>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -17,6 +18,10 @@ bool flag_at(const boost::json::value& from, std::string_view path);
 
 // The first choice's text of a message, or of the partial body of a failed one.
 std::string answer_text(const boost::json::value& message);
+// The code of a result line (OpenAI's batch output) that did not complete; empty: it did.
+std::optional<std::string> failure_code(const boost::json::value& line);
+// ... and the message that goes with it.
+std::string failure_message(const boost::json::value& line);
 // "failed: run_timeout: ..." of a message that did not complete.
 std::string outcome_text(const boost::json::value& message);
 

@@ -5,14 +5,18 @@
 #include <algorithm>
 #include <boost/json/array.hpp>
 #include <cstdio>
+#include <utility>
+#include <vector>
 
 #include "tools/jobctl/json_fields.h"
+#include "tools/jobctl/table.h"
 
 namespace parkd::jobctl {
 namespace {
 
 constexpr int kBarColumns = 30;
 constexpr auto kBarEvery = std::chrono::milliseconds(100);
+constexpr size_t kReasonsShown = 3;
 constexpr auto kLineEvery = std::chrono::seconds(10);
 
 std::string duration_text(double seconds) {
@@ -34,10 +38,13 @@ void BatchCounts::count(const boost::json::value& line) {
   ++done;
   prompt_tokens += number_at(line, "response.body.usage.prompt_tokens");
   output_tokens += number_at(line, "response.body.usage.completion_tokens");
-  const auto* error = find(line, "error");
-  const bool is_error = error != nullptr && !error->is_null();
-  if (is_error || number_at(line, "response.status_code") != 200) {
+  if (const auto code = failure_code(line)) {
     ++failed;
+    FailureReason& reason = reasons[*code];
+    if (reason.count++ == 0) {
+      reason.custom_id = text_at(line, "custom_id");
+      reason.message = failure_message(line);
+    }
     return;
   }
   const auto* choices = find(line, "response.body.choices");
@@ -116,6 +123,19 @@ void Progress::summary(const BatchCounts& counts, const std::string& output) {
                static_cast<long long>(counts.prompt_tokens),
                static_cast<long long>(counts.output_tokens), duration_text(elapsed).c_str(),
                tokens_here(counts) / elapsed);
+  std::vector<std::pair<std::string, FailureReason>> reasons(counts.reasons.begin(),
+                                                             counts.reasons.end());
+  std::stable_sort(reasons.begin(), reasons.end(),
+                   [](const auto& a, const auto& b) { return a.second.count > b.second.count; });
+  for (size_t i = 0; i < reasons.size() && i < kReasonsShown; ++i) {
+    const auto& [code, reason] = reasons[i];
+    std::fprintf(stderr, "  %lld %s, as \"%s\": %s\n", static_cast<long long>(reason.count),
+                 one_line(code).c_str(), one_line(reason.custom_id).c_str(),
+                 one_line(reason.message).c_str());
+  }
+  if (reasons.size() > kReasonsShown) {
+    std::fprintf(stderr, "  and %zu reasons more\n", reasons.size() - kReasonsShown);
+  }
 }
 
 }  // namespace parkd::jobctl

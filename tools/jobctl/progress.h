@@ -5,9 +5,17 @@
 #include <boost/json/value.hpp>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <string>
 
 namespace parkd::jobctl {
+
+// Lines that failed with one code.
+struct FailureReason {
+  int64_t count = 0;
+  std::string custom_id;  // the first one's
+  std::string message;
+};
 
 struct BatchCounts {
   int64_t total = 0;
@@ -16,6 +24,7 @@ struct BatchCounts {
   int64_t truncated = 0;  // finish_reason length
   int64_t prompt_tokens = 0;
   int64_t output_tokens = 0;
+  std::map<std::string, FailureReason> reasons;  // by code
 
   // Counts a result line.
   void count(const boost::json::value& line);
@@ -28,6 +37,7 @@ class Progress {
   // A line of its own; the same text is not said twice in a row.
   void note(const std::string& text);
   void end();
+  // How it ended, with the three most frequent reasons of failures.
   void summary(const BatchCounts& counts, const std::string& output);
 
  private:

@@ -22,10 +22,14 @@ std::vector<json::value> list_at(const json::value& from, std::string_view path)
 
 void print_message(const json::value& message) {
   std::cout << "job " << number_at(message, "id");
-  if (const auto id = text_at(message, "custom_id"); !id.empty()) std::cout << " (" << id << ")";
-  std::cout << "  " << outcome_text(message) << "  " << number_at(message, "prompt_tokens") << "+"
-            << number_at(message, "completion_tokens") << " tokens\n";
-  if (const auto text = answer_text(message); !text.empty()) std::cout << text << "\n";
+  if (const auto id = text_at(message, "custom_id"); !id.empty())
+    std::cout << " (" << for_reader(id) << ")";
+  std::cout << "  " << for_reader(outcome_text(message)) << "  "
+            << number_at(message, "prompt_tokens") << "+" << number_at(message, "completion_tokens")
+            << " tokens\n";
+  if (const auto text = answer_text(message); !text.empty()) {
+    std::cout << for_reader(text) << "\n";
+  }
 }
 
 int status(const GlobalOptions& globals, int64_t id) {
@@ -55,7 +59,7 @@ int list(const GlobalOptions& globals, const ListRequest& request) {
     for (const json::value& job : list_at(answer, "jobs")) {
       rows.push_back({std::to_string(number_at(job, "id")), text_at(job, "state"),
                       text_at(job, "priority"), text_at(job, "model"), text_at(job, "tenant"),
-                      one_line(text_at(job, "custom_id")), text_at(job, "created_at")});
+                      text_at(job, "custom_id"), text_at(job, "created_at")});
     }
     print_table(rows);
     const json::value* has_more = find(answer, "has_more");

@@ -10,6 +10,7 @@
 #include "lib/base/text.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"
+#include "tools/jobctl/table.h"
 #include "tools/jobctl/time_option.h"
 
 namespace parkd::jobctl {
@@ -19,7 +20,7 @@ namespace json = boost::json;
 
 struct SubmitOptions {
   std::string model;
-  std::string prompt;
+  std::optional<std::string> prompt;
   std::string system;
   std::string file;
   std::optional<double> temperature;
@@ -60,7 +61,7 @@ Result<std::string> read_body(const std::string& file) {
 // The request body: the file's, or one made of the prompt, with the sampling options put in.
 Result<json::object> make_body(const SubmitOptions& options) {
   json::object body;
-  if (options.prompt.empty()) {
+  if (!options.prompt) {
     const std::string file = options.file.empty() ? "-" : options.file;
     if (file == "-" && ::isatty(STDIN_FILENO) != 0) {
       return invalid("give --prompt, --file BODY.json, or a body on standard input");
@@ -78,7 +79,7 @@ Result<json::object> make_body(const SubmitOptions& options) {
     if (!options.system.empty()) {
       messages.push_back({{"role", "system"}, {"content", options.system}});
     }
-    messages.push_back({{"role", "user"}, {"content", options.prompt}});
+    messages.push_back({{"role", "user"}, {"content", *options.prompt}});
     body["messages"] = std::move(messages);
   }
   if (options.temperature) body["temperature"] = *options.temperature;
@@ -136,8 +137,10 @@ int print_message(const GlobalOptions& globals, const json::value& message) {
   if (globals.json) {
     std::cout << json::serialize(message) << "\n";
   } else {
-    std::cout << answer_text(message) << "\n";
-    if (!completed) std::cerr << "jobctl: " << outcome_text(message) << "\n";
+    std::cout << for_reader(answer_text(message)) << "\n";
+    if (!completed) {
+      std::cerr << "jobctl: " << for_reader(outcome_text(message), STDERR_FILENO) << "\n";
+    }
   }
   return completed ? kExitOk : kExitFailedOutcome;
 }

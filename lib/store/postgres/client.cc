@@ -150,18 +150,20 @@ Status PostgresClient::fill_in_model(std::vector<JobSpec>& jobs) {
   return {};
 }
 
-// Tries them one after the other in a transaction that comes to nothing.
-Result<size_t> PostgresClient::first_refused(const std::vector<std::string>& jobs) {
+// Tries them one after the other in a transaction that comes to nothing: why the first that is
+// refused is, param = jobs[i]. ok: none is.
+Status PostgresClient::first_refusal(const std::vector<std::string>& jobs) {
   PARKD_RETURN_IF_ERROR(run(client_sql::kBegin, {}).status());
-  size_t at = 0;
-  while (at < jobs.size() &&
-         connection_.run_alone(client_sql::kSubmitJson, Params().add("[" + jobs[at] + "]")).ok()) {
-    ++at;
+  Status refusal;
+  for (size_t at = 0; refusal.ok() && at < jobs.size(); ++at) {
+    const auto tried =
+        connection_.run_alone(client_sql::kSubmitJson, Params().add("[" + jobs[at] + "]"));
+    if (tried.ok()) continue;
+    refusal = explain(tried.status());
+    if (connection_.connected()) refusal.with_param("jobs[" + std::to_string(at) + "]");
   }
-  const bool lost = !connection_.connected();
   connection_.close();  // which ends it
-  if (lost) return with_target(unavailable("the connection to PostgreSQL was lost"), dsn_);
-  return at;
+  return refusal;
 }
 
 Result<std::vector<SubmittedJob>> PostgresClient::submit(std::vector<JobSpec> jobs) {
@@ -177,14 +179,13 @@ Result<std::vector<SubmittedJob>> PostgresClient::submit(std::vector<JobSpec> jo
   // Another session was storing the same key at the same moment: now it is there to be found.
   if (!rows.ok() && connection_.sqlstate() == "23505") rows = run(client_sql::kSubmitJson, params);
   if (!rows.ok()) {
-    Status status = rows.status();
-    const bool of_one_job =
-        status.code() == StatusCode::invalid || status.code() == StatusCode::conflict;
-    if (of_one_job && rendered.size() > 1) {
-      PARKD_ASSIGN_OR_RETURN(const size_t at, first_refused(rendered));
-      if (at < rendered.size()) status.with_param("jobs[" + std::to_string(at) + "]");
-    }
-    return status;
+    const Status status = rows.status();
+    const bool of_one_job = status.code() == StatusCode::invalid ||
+                            status.code() == StatusCode::conflict ||
+                            status.code() == StatusCode::denied;
+    if (!of_one_job || rendered.size() == 1) return status;
+    const Status refusal = first_refusal(rendered);
+    return refusal.ok() ? status : refusal;
   }
   std::vector<SubmittedJob> submitted;
   ArrayText existing;
