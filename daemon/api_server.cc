@@ -1,11 +1,7 @@
 #include "daemon/api_server.h"
 
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include <cstring>
 #include <new>
 
 #include "daemon/api_session.h"
@@ -22,6 +18,8 @@ namespace {
 constexpr int kLastWordsMax = 64;  // refused connections that are let down gently, at a time
 constexpr auto kLastWordTime = std::chrono::seconds(2);
 constexpr auto kRefusalLogEvery = std::chrono::seconds(10);
+// A daemon that is being killed lets its lock go a moment before its socket.
+constexpr auto kDyingDaemonPatience = std::chrono::seconds(2);
 
 uid_t peer_of(Unix::socket& socket) {
   ucred credentials{};
@@ -55,51 +53,76 @@ bool url_decode(std::string_view text, std::string& out) {
 }
 
 Status ApiServer::State::listen() {
-  const std::string& path = options.socket_path;
-  if (path.size() >= sizeof(sockaddr_un::sun_path)) {
-    return invalid_param("daemon.socket", "the socket's path " + path + " has " +
-                                              std::to_string(path.size()) +
-                                              " bytes, the limit is 107");
-  }
-  const Unix::endpoint endpoint(path);
+  PARKD_ASSIGN_OR_RETURN(const int fd, file_.listen(kDyingDaemonPatience));
   beast::error_code error;
-  acceptor_.open(endpoint.protocol(), error);
-  if (error) return invalid("cannot make a socket: " + error.message());
-  ::unlink(path.c_str());               // a dead daemon's: the instance lock says that nobody lives
-  const mode_t before = ::umask(0177);  // nobody else until the mode is set
-  acceptor_.bind(endpoint, error);
-  ::umask(before);
-  if (error) return invalid("cannot bind socket " + path + ": " + error.message());
-  if (::chmod(path.c_str(), options.socket_mode) != 0) {
-    return invalid("cannot set the mode of socket " + path + ": " + std::strerror(errno));
-  }
-  acceptor_.listen(asio::socket_base::max_listen_connections, error);
-  if (error) return invalid("cannot listen on socket " + path + ": " + error.message());
+  acceptor_.assign(Unix(), fd, error);
+  if (error) return invalid("cannot listen on socket " + file_.path() + ": " + error.message());
+  ++n_acceptors_;
   accept();
   return {};
 }
 
+std::optional<HealthNotice> ApiServer::State::look_after_socket() {
+  if (closing) return std::nullopt;
+  const SocketFile::Place place = file_.look();
+  if (place == SocketFile::Place::ours) return std::nullopt;
+  std::string what;
+  if (place == SocketFile::Place::free) {
+    const Status made = listen_again();
+    if (made.ok()) return std::nullopt;
+    what = "was removed and cannot be made again (" + made.message() + ")";
+  } else if (place == SocketFile::Place::anothers) {
+    what = "belongs to another process now: stop that, and this daemon makes its own again";
+  } else {
+    what = "is no socket any more: move it away, and this daemon makes its own again";
+  }
+  return HealthNotice{"socket_gone",
+                      "the socket " + file_.path() + " " + what +
+                          ". Until then nobody new can connect; what is connected, and jobs, go on",
+                      false};
+}
+
+// Who has connected to the old socket and was not accepted yet comes in first.
+Status ApiServer::State::listen_again() {
+  PARKD_ASSIGN_OR_RETURN(const int fd, file_.listen(std::chrono::milliseconds(0)));
+  beast::error_code error;
+  acceptor_.non_blocking(true, error);
+  for (;;) {
+    Unix::socket socket(io);
+    if (acceptor_.accept(socket, error)) break;
+    take_in(std::move(socket));
+  }
+  acceptor_.close(error);
+  acceptor_.assign(Unix(), fd, error);
+  if (error) return invalid(error.message());
+  ++n_acceptors_;
+  accept();
+  log_warn("api.socket_made_again", {{"socket", file_.path()}});
+  return {};
+}
+
 void ApiServer::State::accept() {
-  acceptor_.async_accept([self = shared_from_this()](beast::error_code error, Unix::socket socket) {
-    if (self->closing) return;
-    if (error) {
-      // Out of descriptors, most likely: wait for some to come back instead of spinning.
-      log_warn("api.accept_failed", {{"error", error.message()}});
-      return self->accept_soon();
-    }
-    try {
-      self->take_in(std::move(socket));
-    } catch (const std::bad_alloc&) {
-      log_error("api.out_of_memory", {{"at", "accept"}});
-    }
-    self->accept();
-  });
+  acceptor_.async_accept(
+      [self = shared_from_this(), of = n_acceptors_](beast::error_code error, Unix::socket socket) {
+        if (self->closing || of != self->n_acceptors_) return;
+        if (error) {
+          // Out of descriptors, most likely: wait for some to come back instead of spinning.
+          log_warn("api.accept_failed", {{"error", error.message()}});
+          return self->accept_soon();
+        }
+        try {
+          self->take_in(std::move(socket));
+        } catch (const std::bad_alloc&) {
+          log_error("api.out_of_memory", {{"at", "accept"}});
+        }
+        self->accept();
+      });
 }
 
 void ApiServer::State::accept_soon() {
   auto timer = std::make_shared<asio::steady_timer>(io, std::chrono::milliseconds(200));
-  timer->async_wait([self = shared_from_this(), timer](beast::error_code) {
-    if (!self->closing) self->accept();
+  timer->async_wait([self = shared_from_this(), timer, of = n_acceptors_](beast::error_code) {
+    if (!self->closing && of == self->n_acceptors_) self->accept();
   });
 }
 
@@ -149,9 +172,9 @@ void ApiServer::State::turn_away(Unix::socket socket, const Status& why) {
 void ApiServer::State::close() {
   if (closing) return;
   closing = true;
+  file_.remove();
   beast::error_code ignored;
   acceptor_.close(ignored);
-  ::unlink(options.socket_path.c_str());
 }
 
 ApiServer::State::State(asio::io_context& context, Options given, ByteBudget& of_bodies,
@@ -163,6 +186,7 @@ ApiServer::State::State(asio::io_context& context, Options given, ByteBudget& of
       admit(std::move(may)),
       handler(std::move(to)),
       connections(options.connections_max),
+      file_(options.socket_path, options.socket_mode),
       acceptor_(context) {}
 
 ApiServer::ApiServer(asio::io_context& io, Options options, ByteBudget& bodies, ByteBudget& answers,
@@ -174,6 +198,9 @@ ApiServer::~ApiServer() {
 }
 Status ApiServer::listen() {
   return state_->listen();
+}
+std::optional<HealthNotice> ApiServer::look_after_socket() {
+  return state_->look_after_socket();
 }
 void ApiServer::close() {
   state_->close();

@@ -23,6 +23,7 @@
 #include "daemon/byte_budget.h"
 #include "daemon/connections.h"
 #include "daemon/received_body.h"
+#include "lib/base/health.h"
 #include "lib/base/status.h"
 
 namespace parkd {
@@ -81,11 +82,15 @@ class ApiServer {
   ApiServer(const ApiServer&) = delete;
   ApiServer& operator=(const ApiServer&) = delete;
 
-  // Takes over the socket file a dead daemon left (the caller holds the instance lock). Errors:
-  // invalid, naming the path.
+  // Takes over the socket file a dead daemon left. Errors: invalid or conflict, naming the path.
   Status listen();
 
-  // No new connections; open ones are closed once their answer is written. Removes the socket file.
+  // Every second or so: makes the socket file again where it was removed, and says what is the
+  // matter where it cannot (nothing where the file is in its place now). Open connections go on.
+  std::optional<HealthNotice> look_after_socket();
+
+  // No new connections; open ones are closed once their answer is written. Removes the socket file
+  // if it is still ours.
   void close();
 
   // Requests whose answer is not written yet.

@@ -15,6 +15,7 @@
 
 #include "daemon/api_server.h"
 #include "daemon/received_body.h"
+#include "daemon/socket_file.h"
 
 namespace parkd {
 
@@ -27,6 +28,7 @@ class ApiServer::State : public std::enable_shared_from_this<ApiServer::State> {
         ByteBudget& of_answers, Admit may, Handler to);
 
   Status listen();
+  std::optional<HealthNotice> look_after_socket();
   void close();
 
   boost::asio::io_context& io;
@@ -40,13 +42,16 @@ class ApiServer::State : public std::enable_shared_from_this<ApiServer::State> {
   int unanswered = 0;
 
  private:
+  Status listen_again();
   void accept();
   void accept_soon();
   void take_in(Unix::socket socket);
   void turn_away(Unix::socket socket, const Status& why);
 
+  SocketFile file_;
   Unix::acceptor acceptor_;
-  int last_words_ = 0;  // refused connections that may still read why
+  uint64_t n_acceptors_ = 0;  // handlers of earlier ones do nothing
+  int last_words_ = 0;        // refused connections that may still read why
   std::chrono::steady_clock::time_point refusal_logged_{};
 };
 

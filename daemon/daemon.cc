@@ -359,6 +359,11 @@ void Daemon::purge_soon() {
 
 void Daemon::look_around_soon() {
   surroundings_.look();
+  if (auto notice = server_->look_after_socket()) {
+    health_.raise(std::move(*notice));
+  } else {
+    health_.clear("socket_gone");
+  }
   after(kLookAroundEvery, [this] { look_around_soon(); });
 }
 

@@ -90,6 +90,91 @@ TEST(Life, a_state_directory_that_is_gone_is_noticed_and_nothing_more_is_accepte
   EXPECT_TRUE(daemon.wait_until([&] { return ready() == 200; })) << "put back: " << daemon.log();
 }
 
+TEST(Life, a_removed_socket_is_made_again_and_open_connections_go_on) {
+  DaemonProcess daemon(DaemonSetup{});
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  const auto before = daemon.client();
+  ASSERT_EQ(must(before->get("/healthz")).status, 200);
+  struct stat first {};
+  ASSERT_EQ(::stat(daemon.socket().c_str(), &first), 0);
+  for (int round = 1; round <= 3; ++round) {
+    ASSERT_EQ(::unlink(daemon.socket().c_str()), 0);
+    ASSERT_TRUE(daemon.wait_until([&] {
+      const auto answer = daemon.client()->get("/healthz");
+      return answer.ok() && answer->status == 200;
+    })) << daemon.log();
+    struct stat now {};
+    ASSERT_EQ(::stat(daemon.socket().c_str(), &now), 0);
+    EXPECT_EQ(now.st_mode, first.st_mode);
+    EXPECT_EQ(now.st_gid, first.st_gid);
+    EXPECT_EQ(must(before->get("/healthz")).status, 200) << "round " << round;
+  }
+  EXPECT_NE(daemon.log().find("api.socket_made_again"), std::string::npos) << daemon.log();
+  ASSERT_EQ(::chmod(daemon.socket().c_str(), 0600), 0);
+  daemon.signal(SIGTERM);
+  EXPECT_TRUE(ended_with(daemon, 0)) << daemon.log();
+  EXPECT_NE(::access(daemon.socket().c_str(), F_OK), 0) << "a stopped daemon leaves no socket";
+}
+
+// Listens where a daemon's socket was.
+class OtherListener {
+ public:
+  explicit OtherListener(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+    EXPECT_EQ(::bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(::listen(fd_, 5), 0);
+  }
+  ~OtherListener() { ::close(fd_); }
+  OtherListener(const OtherListener&) = delete;
+  OtherListener& operator=(const OtherListener&) = delete;
+
+ private:
+  int fd_;
+};
+
+TEST(Life, what_others_put_in_the_sockets_place_stays_theirs) {
+  DaemonProcess daemon(DaemonSetup{});
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  const auto client = daemon.client();
+  ASSERT_EQ(must(client->get("/healthz")).status, 200) << "connects";
+  const std::string aside = daemon.socket() + ".new";
+  const auto noticed = [&](const std::string& words) {
+    return daemon.wait_until(
+        [&] { return must(client->get("/readyz")).text.find(words) != std::string::npos; });
+  };
+  const auto served_again = [&] {
+    return daemon.wait_until([&] {
+      const auto answer = daemon.client()->get("/healthz");
+      return answer.ok() && answer->status == 200;
+    }) && must(client->get("/readyz")).text.find("socket_gone") == std::string::npos;
+  };
+  {
+    const OtherListener other(aside);
+    ASSERT_EQ(::rename(aside.c_str(), daemon.socket().c_str()), 0);
+    EXPECT_TRUE(noticed("belongs to another process now"));
+    EXPECT_EQ(must(client->get("/readyz")).status, 200) << "jobs go on";
+  }
+  EXPECT_TRUE(served_again()) << "nobody listens there any more";
+  std::fclose(std::fopen(aside.c_str(), "w"));
+  ASSERT_EQ(::rename(aside.c_str(), daemon.socket().c_str()), 0);
+  EXPECT_TRUE(noticed("is no socket any more"));
+  ASSERT_EQ(::unlink(daemon.socket().c_str()), 0);
+  EXPECT_TRUE(served_again());
+}
+
+TEST(Life, a_socket_that_another_process_serves_is_not_taken_at_start) {
+  DaemonProcess daemon(DaemonSetup{});
+  std::optional<OtherListener> other(daemon.socket());
+  ChildProcess refused({PARKD_BINARY, "--config", daemon.config_path()});
+  EXPECT_EQ(refused.wait(), 1);
+  EXPECT_NE(refused.err().find("another process listens on daemon.socket"), std::string::npos)
+      << refused.err();
+  other.reset();
+  EXPECT_TRUE(daemon.start()) << "the dead socket is replaced: " << daemon.log();
+}
+
 TEST(Life, a_stopping_daemon_answers_503_and_finishes_what_runs) {
   DaemonProcess daemon(long_running());
   ASSERT_TRUE(daemon.start()) << daemon.log();

@@ -1,0 +1,48 @@
+// SocketFile: the API's listening socket as a file: made with its mode, looked after, removed. It
+// takes the place of a socket that nobody listens on any more, and of nothing else.
+//
+// One thread at a time. No call blocks, but listen() for its patience.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "lib/base/status.h"
+
+namespace parkd {
+
+class SocketFile {
+ public:
+  SocketFile(std::string path, uint32_t mode) : path_(std::move(path)), mode_(mode) {}
+
+  // A new socket that listens at the path: a descriptor, closed on exec, which is the caller's.
+  // Errors: invalid, naming the path and what is in the way; conflict where another process
+  // listens there and does not stop within `patience`.
+  Result<int> listen(std::chrono::milliseconds patience);
+
+  enum class Place {
+    ours,       // the file is there and leads to this process
+    free,       // nothing is there, or a socket that nobody listens on
+    anothers,   // another process listens there, or one that does not let us ask
+    no_socket,  // a file of another kind
+  };
+  Place look();
+
+  // Removes the file if it is ours; the socket still listens.
+  void remove();
+
+  const std::string& path() const { return path_; }
+
+ private:
+  Result<int> make();
+  bool is_as_made(const struct stat& now) const;
+
+  const std::string path_;
+  const uint32_t mode_;
+  struct stat made_ {};  // as last seen and known to be ours; st_ino 0 before
+};
+
+}  // namespace parkd
