@@ -34,6 +34,7 @@ struct ShownPage {
 // The chat request of a content, as JSON. Most are short; some run for many steps.
 std::string body_of(int content);
 constexpr int kContents = 24;
+constexpr int kBatchRetention_s = 5 * 3600;
 
 class Door {
  public:

@@ -16,7 +16,6 @@ using jobctl::text_at;
 using Answer = Result<jobctl::HttpAnswer>;
 
 constexpr std::chrono::seconds kPatience(120);
-constexpr int kRetention_s = 5 * 3600;  // of batches: their messages lie in other periods, too
 
 bool is_done(const Answer& answer) {
   return answer.ok() && answer->status >= 200 && answer->status < 300;
@@ -165,7 +164,7 @@ Told<std::map<int64_t, int64_t>> HttpDoor::requeue(int64_t id) {
 }
 
 Told<std::string> HttpDoor::open_batch(const std::string& key, const std::string& deadline) {
-  json::object body{{"idempotency_key", key}, {"retention_s", kRetention_s}};
+  json::object body{{"idempotency_key", key}, {"retention_s", kBatchRetention_s}};
   if (!deadline.empty()) body["deadline"] = deadline;
   const Answer answer = some_client().post("/v1/batches", body);
   return told(answer, is_done(answer) ? text_at(answer->json, "id") : std::string());
