@@ -10,9 +10,16 @@ int32_t LotPlaces::free() const {
   return places + 1 - taken;
 }
 
+std::set<std::string> LotPlaces::tenants() const {
+  std::set<std::string> names = hungry;
+  for (const auto& [tenant, n] : jobs) names.insert(tenant);
+  return names;
+}
+
 int32_t LotPlaces::share() const {
-  const auto n_tenants = static_cast<int32_t>(jobs.size());
-  return std::max(1, places / std::max(1, n_tenants));
+  size_t n_tenants = jobs.size();
+  for (const std::string& tenant : hungry) n_tenants += jobs.contains(tenant) ? 0 : 1;
+  return std::max(1, places / std::max(1, static_cast<int32_t>(n_tenants)));
 }
 
 int32_t LotPlaces::jobs_of(const std::string& tenant) const {
@@ -43,7 +50,7 @@ ClaimRequest plan_claim(const std::string& model, const LotPlaces& lot, int32_t 
     if (others_may_have_more(lot, tenant) || kept_too) room = std::min(room, share - n);
     claim.tenant_room.emplace(tenant, std::max(room, 0));
   }
-  const auto n_with_next = static_cast<int32_t>(lot.jobs.size()) + 1;
+  const auto n_with_next = static_cast<int32_t>(lot.tenants().size()) + 1;
   claim.others_room = std::max(1, std::min(places_max - 1, lot.places / n_with_next));
   return claim;
 }

@@ -1,11 +1,11 @@
 // How many jobs of whom a claim asks for, and who gives places of the lot back. Pure functions, any
 // thread.
 //
-// The lot's places are shared between the tenants that have jobs in it. Alone a tenant may use all;
-// it grows past its share only when the last claim showed that nobody below theirs has more, and
-// gives what is above its share back only after others' jobs have come, as many as they were and
-// one: so nothing is given back and claimed again in turns while all have work. One place more than
-// there are is kept for a tenant that has none.
+// The lot's places are shared between the tenants that have jobs in it or may have more. Alone a
+// tenant may use all; it grows past its share only when the last claim showed that nobody below
+// theirs has more, and gives what is above its share back only after others' jobs have come, as
+// many as they were and one: so nothing is given back and claimed again in turns while all have
+// work. One place more than there are is kept for a tenant that has none.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,8 @@ struct LotPlaces {
   std::map<std::string, int32_t> jobs;  // of each tenant that has some
   std::set<std::string> hungry;         // who may have more in the queue
 
-  int32_t free() const;  // with the kept one; may be negative
+  int32_t free() const;                   // with the kept one; may be negative
+  std::set<std::string> tenants() const;  // that have jobs in it, or may have more
   int32_t share() const;
   int32_t jobs_of(const std::string& tenant) const;
   bool is_below_share(const std::string& tenant) const { return jobs_of(tenant) < share(); }

@@ -267,6 +267,7 @@ void Intake::admit(Desk& desk, uint64_t group) {
   ParkingLot* lot = desk.lot_of(group);
   if (lot == nullptr) return;
   const SteadyTime now = clock_.steady_now();
+  if (group == 0) lot->expect(desk.places.tenants());
   while (auto admission = lot->admit_next(*desk.pool, desk.free_sequences(), now)) {
     if (admission->passed_held) desk.counters.passed_units += admission->job.cost.count;
     runs_.start(*table_.find(admission->job.ticket), std::move(admission->charge));

@@ -81,11 +81,21 @@ void ParkingLot::park(const ParkedJob& job) {
   PARKD_CHECK(jobs_.emplace(job.ticket, Where{job.critical, job.tenant, key}).second,
               "the ticket is parked already");
   Order& order = order_of(job);
-  if (!job.critical && order.empty()) {
+  if (!job.critical) {
     TenantOrder& tenant = tenants_.at(job.tenant);
-    tenant.tag = std::max(tenant.tag, virtual_time_);
+    if (!tenant.waits()) tenant.tag = std::max(tenant.tag, virtual_time_);
   }
   order.emplace(key, job);
+}
+
+void ParkingLot::expect(const std::set<std::string>& tenants) {
+  for (const std::string& name : tenants) {
+    TenantOrder& tenant = tenants_[name];
+    if (!tenant.waits()) tenant.tag = std::max(tenant.tag, virtual_time_);
+    tenant.expected = true;
+  }
+  for (auto& [name, tenant] : tenants_) tenant.expected = tenants.contains(name);
+  forget_who_is_away();
 }
 
 bool ParkingLot::remove(uint64_t ticket) {
@@ -105,13 +115,17 @@ void ParkingLot::take_out(uint64_t ticket) {
     return;
   }
   tenants_.at(where.tenant).jobs.erase(where.key);
-  // A tenant that is gone is remembered only while that says more than a new one would start with.
+  forget_who_is_away();
+}
+
+// A tenant that is gone is remembered only while that says more than a new one would start with.
+void ParkingLot::forget_who_is_away() {
   std::erase_if(tenants_, [this](const auto& entry) {
-    return entry.second.jobs.empty() && entry.second.tag <= virtual_time_;
+    return !entry.second.waits() && entry.second.tag <= virtual_time_;
   });
 }
 
-Admission ParkingLot::start(uint64_t ticket, Charge charge) {
+Admission ParkingLot::start(uint64_t ticket, Charge charge, const ResourcePool& pool) {
   Admission admission{job_of(ticket), std::move(charge), held_.has_value()};
   const ParkedJob& job = admission.job;
   if (held_) {
@@ -120,17 +134,29 @@ Admission ParkingLot::start(uint64_t ticket, Charge charge) {
     hold.sequences_passed += job.sequences;
   }
   if (!job.critical) {
+    TenantOrder& tenant = tenants_.at(job.tenant);
+    if (!held_) {
+      // Who is only on its way does not hold the others up, and is owed no more than that.
+      const double owed_from = tenant.tag - 2 * capacity_tokens(pool);
+      for (auto& [name, other] : tenants_) {
+        if (other.jobs.empty()) other.tag = std::max(other.tag, owed_from);
+      }
+    }
     virtual_time_ = std::max(virtual_time_, smallest_waiting_tag());
-    tenants_.at(job.tenant).tag += share_of(job);
+    tenant.tag += share_of(job);
   }
   take_out(ticket);
   return admission;
 }
 
+double ParkingLot::capacity_tokens(const ResourcePool& pool) const {
+  return static_cast<double>(pool.capacity().count) * static_cast<double>(limits_.block_size);
+}
+
 double ParkingLot::smallest_waiting_tag() const {
   double smallest = std::numeric_limits<double>::infinity();
   for (const auto& [name, order] : tenants_) {
-    if (!order.jobs.empty()) smallest = std::min(smallest, order.tag);
+    if (order.waits()) smallest = std::min(smallest, order.tag);
   }
   return smallest;
 }
@@ -151,9 +177,7 @@ bool ParkingLot::may_pass(const ParkedJob& job, const ResourcePool& pool, int32_
   const Room room = room_left(pool, free_sequences, now);
   if (job.cost.count > room.units || job.sequences > room.sequences) return false;
   if (job.critical) return true;
-  const double capacity_tokens =
-      static_cast<double>(pool.capacity().count) * static_cast<double>(limits_.block_size);
-  return tenants_.at(job.tenant).tag <= smallest_waiting_tag() + capacity_tokens / job.weight;
+  return tenants_.at(job.tenant).tag <= smallest_waiting_tag() + capacity_tokens(pool) / job.weight;
 }
 
 Blocks ParkingLot::room_past_held(const ResourcePool& pool, int32_t free_sequences,
@@ -182,7 +206,8 @@ std::optional<Admission> ParkingLot::admit_next(ResourcePool& pool, int32_t free
       continue;
     }
     if (job->sequences <= free_sequences) {
-      if (auto charge = pool.try_charge(job->cost)) return start(job->ticket, std::move(*charge));
+      if (auto charge = pool.try_charge(job->cost))
+        return start(job->ticket, std::move(*charge), pool);
     }
     if (held_) continue;
     held_ = job->ticket;

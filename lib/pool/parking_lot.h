@@ -14,12 +14,15 @@
 // A tenant passes held jobs only while it is at most one pool capacity C (in tokens) ahead of the
 // tenant that is furthest behind. So over any interval in which tenants f and m both wait
 // |W_f/w_f - W_m/w_m| <= (L_f + C)/w_f + (L_m + C)/w_m (W the work started, in tokens, w the
-// weight, L the largest job), however many jobs are held meanwhile. Running jobs are not preempted.
+// weight, L the largest job), however many jobs are held meanwhile. One whose jobs are on their way
+// here waits, too; it is owed two capacities at most, so for it the bound has 2C in place of C.
+// Running jobs are not preempted.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <unordered_map>
@@ -68,6 +71,10 @@ class ParkingLot {
   // Requires: a free place, a ticket that is not parked.
   void park(const ParkedJob& job);
 
+  // The tenants whose next jobs are on their way, or may be: each waits as one that is here. All
+  // others are away when they have nothing here. Holds until it is said anew.
+  void expect(const std::set<std::string>& tenants);
+
   // Takes a job out without starting it (cancel, deadline, drain). False when it is not here.
   bool remove(uint64_t ticket);
 
@@ -93,6 +100,8 @@ class ParkingLot {
   struct TenantOrder {
     Order jobs;
     double tag = 0;
+    bool expected = false;
+    bool waits() const { return expected || !jobs.empty(); }
   };
   // A look at the jobs in the order of the header, over a job's place at most once.
   class Walk;
@@ -100,7 +109,9 @@ class ParkingLot {
   static Key key_of(const ParkedJob& job);
   const ParkedJob& job_of(uint64_t ticket) const;
   Order& order_of(const ParkedJob& job);
+  double capacity_tokens(const ResourcePool& pool) const;
   double smallest_waiting_tag() const;
+  void forget_who_is_away();
   // What may start past the held job, whoever it is.
   struct Room {
     int64_t units = 0;
@@ -109,7 +120,7 @@ class ParkingLot {
   Room room_left(const ResourcePool& pool, int32_t free_sequences, SteadyTime now) const;
   bool may_pass(const ParkedJob& job, const ResourcePool& pool, int32_t free_sequences,
                 SteadyTime now) const;
-  Admission start(uint64_t ticket, Charge charge);
+  Admission start(uint64_t ticket, Charge charge, const ResourcePool& pool);
   void take_out(uint64_t ticket);
 
   const LotLimits limits_;

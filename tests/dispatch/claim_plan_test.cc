@@ -48,7 +48,8 @@ TEST(ClaimPlan, a_tenant_at_its_share_waits_while_another_below_its_own_may_have
   EXPECT_EQ(plan(lot_of(8, {{"a", 4}, {"b", 1}}, {"a"})).tenant_room, (Rooms{{"a", 3}, {"b", 3}}))
       << "the last claim showed that b has no more";
   EXPECT_EQ(plan(lot_of(8, {{"a", 4}, {"b", 2}}, {"a", "b", "newcomer"})).tenant_room,
-            (Rooms{{"a", 0}, {"b", 2}}));
+            (Rooms{{"a", 0}, {"b", 0}}))
+      << "the newcomer counts, so both have their share";
 }
 
 TEST(ClaimPlan, below_its_share_a_tenant_may_have_the_kept_place_where_others_give_back) {

@@ -128,6 +128,28 @@ TEST(ParkingLot, who_comes_back_has_no_credit_and_no_debt_beyond_what_it_started
   EXPECT_EQ(admit_all(lot, pool, charges, at(0)), (std::vector<JobId>{21, 9, 22, 10, 23, 24}));
 }
 
+TEST(ParkingLot, who_is_on_its_way_waits_as_one_that_is_here) {
+  for (const bool expected : {true, false}) {
+    ResourcePool pool(Blocks{100});
+    ParkingLot lot(lot_of(20));
+    const auto park = [&](JobId id, const char* tenant) {
+      ParkedJob parked = job(id, 1);
+      parked.tenant = tenant;
+      parked.need_tokens = 10;
+      lot.park(parked);
+    };
+    for (JobId id = 1; id <= 6; ++id) park(id, "a");
+    park(21, "b");
+    if (expected) lot.expect({"b"});
+    std::vector<Charge> charges;
+    ASSERT_EQ(admit_all(lot, pool, charges, at(0), 5), (std::vector<JobId>{1, 21, 2, 3, 4}));
+    for (JobId id = 22; id <= 25; ++id) park(id, "b");
+    EXPECT_EQ(admit_all(lot, pool, charges, at(0)),
+              expected ? (std::vector<JobId>{22, 23, 24, 5, 25, 6})
+                       : (std::vector<JobId>{22, 5, 23, 6, 24, 25}));
+  }
+}
+
 TEST(ParkingLot, past_a_held_job_at_most_one_capacity_of_units_starts) {
   ResourcePool pool(Blocks{10});
   ParkingLot lot(lot_of(100));
