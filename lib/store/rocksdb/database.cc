@@ -41,31 +41,6 @@ constexpr std::array<Stretch, 4> kStretches = {
     {{'h', 1, 6}, {'q', 6, 48}, {'d', 24, 32 * 24}, {'w', 7 * 24, int64_t{1} << 40}}};
 constexpr int64_t kHourUs = int64_t{3600} * 1'000'000;
 
-std::optional<WallTime> end_of_period(std::string_view name) {
-  if (name.substr(0, kPeriodPrefix.size()) != kPeriodPrefix) return std::nullopt;
-  name.remove_prefix(kPeriodPrefix.size());
-  for (const Stretch& stretch : kStretches) {
-    if (name.empty() || name.front() != stretch.letter) continue;
-    int64_t index = 0;
-    const char* end = name.data() + name.size();
-    const auto [stop, error] = std::from_chars(name.data() + 1, end, index);
-    constexpr int64_t kIndexMax = 1'000'000'000;
-    if (error != std::errc() || stop != end || index < 0 || index > kIndexMax) return std::nullopt;
-    return from_unix_us((index + 1) * stretch.hours * kHourUs);
-  }
-  return std::nullopt;
-}
-
-std::string period_name(WallTime expires_at, WallTime now) {
-  const int64_t left_us = (expires_at - now).count();
-  for (const Stretch& stretch : kStretches) {
-    if (left_us / kHourUs >= stretch.within_hours) continue;
-    const int64_t index = to_unix_us(expires_at) / (stretch.hours * kHourUs);
-    return std::string(kPeriodPrefix) + stretch.letter + std::to_string(index);
-  }
-  return {};  // not reached: the last stretch has no end
-}
-
 Status from_rocksdb(const rocksdb::Status& status) {
   if (status.ok()) return {};
   if (status.IsNotFound()) return not_found("not in the store");
@@ -231,6 +206,31 @@ rocksdb::ColumnFamilyOptions family_options(const std::shared_ptr<rocksdb::Cache
 
 }  // namespace
 
+std::optional<WallTime> end_of_period(std::string_view name) {
+  if (name.substr(0, kPeriodPrefix.size()) != kPeriodPrefix) return std::nullopt;
+  name.remove_prefix(kPeriodPrefix.size());
+  for (const Stretch& stretch : kStretches) {
+    if (name.empty() || name.front() != stretch.letter) continue;
+    int64_t index = 0;
+    const char* end = name.data() + name.size();
+    const auto [stop, error] = std::from_chars(name.data() + 1, end, index);
+    constexpr int64_t kIndexMax = 1'000'000'000;
+    if (error != std::errc() || stop != end || index < 0 || index > kIndexMax) return std::nullopt;
+    return from_unix_us((index + 1) * stretch.hours * kHourUs);
+  }
+  return std::nullopt;
+}
+
+std::string period_name(WallTime expires_at, WallTime now) {
+  const int64_t left_us = (expires_at - now).count();
+  for (const Stretch& stretch : kStretches) {
+    if (left_us / kHourUs >= stretch.within_hours) continue;
+    const int64_t index = to_unix_us(expires_at) / (stretch.hours * kHourUs);
+    return std::string(kPeriodPrefix) + stretch.letter + std::to_string(index);
+  }
+  return {};  // not reached: the last stretch has no end
+}
+
 std::string period_count_key(const std::string& period_name) {
   return "count/" + period_name;
 }
@@ -340,7 +340,10 @@ Database::~Database() {
 }
 
 Result<Period*> Database::period_for(WallTime expires_at, WallTime now) {
-  const std::string name = period_name(expires_at, now);
+  return period_named(period_name(expires_at, now));
+}
+
+Result<Period*> Database::period_named(const std::string& name) {
   if (Period* found = find_period(name)) return found;
   rocksdb::ColumnFamilyHandle* handle = nullptr;
   const rocksdb::Status status = db_->CreateColumnFamily(period_options_, name, &handle);

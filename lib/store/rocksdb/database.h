@@ -18,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/base/clock.h"
@@ -38,6 +39,27 @@ struct Period {
   rocksdb::ColumnFamilyHandle* family = nullptr;
   int64_t n_messages = 0;  // committed
 };
+
+// Keys of the meta family.
+namespace meta_key {
+inline constexpr char kFormat[] = "format";
+inline constexpr char kUuid[] = "uuid";
+inline constexpr char kEpoch[] = "epoch";
+inline constexpr char kNextId[] = "next_id";
+inline constexpr char kLastSequence[] = "last_sequence";
+inline constexpr char kDroppedThrough[] = "dropped_through";
+inline constexpr char kTime[] = "time";
+}  // namespace meta_key
+inline constexpr uint64_t kStoreFormat = 1;
+
+// After a loss ids, sequences and epochs go on this much later: what was lost may have given out
+// some beyond what is known, and nothing is given out twice.
+inline constexpr uint64_t kLeapAfterLoss = uint64_t{1} << 32;
+
+// The name of the period of a message that is stored at `now`, and the end of the period of a name;
+// nullopt: it names none.
+std::string period_name(WallTime expires_at, WallTime now);
+std::optional<WallTime> end_of_period(std::string_view name);
 
 class Database {
  public:
@@ -67,6 +89,8 @@ class Database {
 
   // The period of a message; made when it is the first.
   Result<Period*> period_for(WallTime expires_at, WallTime now);
+  // Requires that end_of_period() knows the name.
+  Result<Period*> period_named(const std::string& name);
   std::map<std::string, Period>& periods() { return periods_; }
   Period* find_period(const std::string& name);
 

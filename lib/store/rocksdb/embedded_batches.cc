@@ -361,7 +361,7 @@ bool EmbeddedStore::build_requeue(const RequeueRequest& request,
     answers.push_back({old_id, history.requeued_as, history.mailbox_key, existed});
   }
   if (!fresh.empty()) {
-    (void)commit.batch.Put(database_->meta(), "next_id", record::encode_count(next_id_));
+    (void)commit.batch.Put(database_->meta(), meta_key::kNextId, record::encode_count(next_id_));
     commit.has_submit = true;
   }
   commit.steps.push_back({[this, fresh = std::move(fresh)] {

@@ -7,11 +7,7 @@
 #include "lib/store/rocksdb/embedded_store.h"
 
 namespace parkd {
-namespace {
-
-constexpr char kDroppedThrough[] = "dropped_through";  // in the meta family
-
-}  // namespace
+namespace {}  // namespace
 
 void RocksDbOutbox::read(size_t messages_max, size_t bytes_max, Completion<OutboxPage> done) {
   store_.read_outbox(messages_max, bytes_max, std::move(done));
@@ -29,10 +25,11 @@ void RocksDbOutbox::forget_requests(std::vector<RequestPlace> places, Completion
 
 Result<OutboxIdentity> EmbeddedStore::read_outbox_identity() const {
   OutboxIdentity identity;
-  PARKD_ASSIGN_OR_RETURN(identity.store, database_->get(database_->meta(), "uuid"));
+  PARKD_ASSIGN_OR_RETURN(identity.store, database_->get(database_->meta(), meta_key::kUuid));
   identity.epoch = open_epoch_;
   identity.last_sequence = last_sequence_;
-  PARKD_ASSIGN_OR_RETURN(identity.dropped_through, database_->get_count(kDroppedThrough, 0));
+  PARKD_ASSIGN_OR_RETURN(identity.dropped_through,
+                         database_->get_count(meta_key::kDroppedThrough, 0));
   const auto iterator = database_->iterate(database_->outbox(), nullptr, nullptr);
   identity.is_empty = !iterator->Valid();
   if (!iterator->status().ok()) return corrupt(iterator->status().ToString());
@@ -113,7 +110,8 @@ bool EmbeddedStore::build_drop_delivered(uint64_t through, const Completion<int6
     ++n_messages;
   }
   PARKD_CHECK(through <= last_sequence_, "delivered what was never stored");
-  (void)commit.batch.Put(database_->meta(), kDroppedThrough, record::encode_count(through));
+  (void)commit.batch.Put(database_->meta(), meta_key::kDroppedThrough,
+                         record::encode_count(through));
   commit.steps.push_back({[this, last] { outbox_low_ = std::max(outbox_low_, last); },
                           [done, n_messages](const Status& status) {
                             status.ok() ? done(n_messages) : done(status);

@@ -250,8 +250,9 @@ Result<StoreStats> EmbeddedStore::do_stats() {
     stats.notices.push_back({"store_damaged",
                              "bytes of the store are damaged: what needs them answers with an "
                              "error, mailbox pages name the range (" +
-                                 database_->damage() +
-                                 "); stop parkd and run `jobctl store verify " + options_.dir + "`",
+                                 database_->damage() + "); stop parkd, run `jobctl store verify " +
+                                 options_.dir +
+                                 "`, and `jobctl store salvage` for a fresh store without them",
                              false});
   }
   const WallTime now = clock_.now();

@@ -12,10 +12,6 @@
 namespace parkd {
 namespace {
 
-constexpr uint64_t kFormat = 1;
-// After an accepted loss ids, sequences and epochs go on this much later: what was lost may have
-// given out some beyond what is known, and nothing is given out twice.
-constexpr uint64_t kLeapAfterLoss = uint64_t{1} << 32;
 // A commit is closed when it holds this much; what is left makes the next one.
 constexpr size_t kCommitVerbsMax = 1024;
 constexpr size_t kCommitBytesMax = size_t{8} << 20;
@@ -427,14 +423,16 @@ Status EmbeddedStore::load() {
 // The format is checked and, at the first open of a process, the epoch counted up: leases of
 // earlier processes never equal ours.
 Status EmbeddedStore::load_meta(bool is_first_open) {
-  PARKD_ASSIGN_OR_RETURN(const uint64_t format, database_->get_count("format", kFormat));
-  if (format != kFormat) {
+  PARKD_ASSIGN_OR_RETURN(const uint64_t format,
+                         database_->get_count(meta_key::kFormat, kStoreFormat));
+  if (format != kStoreFormat) {
     return corrupt("the store in " + options_.dir + " has format " + std::to_string(format) +
-                   "; this program knows " + std::to_string(kFormat));
+                   "; this program knows " + std::to_string(kStoreFormat));
   }
-  PARKD_ASSIGN_OR_RETURN(const uint64_t epoch, database_->get_count("epoch", 0));
-  PARKD_ASSIGN_OR_RETURN(const uint64_t next_id, database_->get_count("next_id", 1));
-  PARKD_ASSIGN_OR_RETURN(const uint64_t last_sequence, database_->get_count("last_sequence", 0));
+  PARKD_ASSIGN_OR_RETURN(const uint64_t epoch, database_->get_count(meta_key::kEpoch, 0));
+  PARKD_ASSIGN_OR_RETURN(const uint64_t next_id, database_->get_count(meta_key::kNextId, 1));
+  PARKD_ASSIGN_OR_RETURN(const uint64_t last_sequence,
+                         database_->get_count(meta_key::kLastSequence, 0));
   next_id_ = std::max(next_id_, next_id);
   last_sequence_ = std::max(last_sequence_, last_sequence);
   if (!is_first_open) return {};
@@ -447,14 +445,15 @@ Status EmbeddedStore::load_meta(bool is_first_open) {
     open_epoch_ += kLeapAfterLoss;
     next_id_ += static_cast<JobId>(kLeapAfterLoss);
     last_sequence_ += kLeapAfterLoss;
-    (void)batch.Put(database_->meta(), "next_id",
+    (void)batch.Put(database_->meta(), meta_key::kNextId,
                     record::encode_count(static_cast<uint64_t>(next_id_)));
-    (void)batch.Put(database_->meta(), "last_sequence", record::encode_count(last_sequence_));
+    (void)batch.Put(database_->meta(), meta_key::kLastSequence,
+                    record::encode_count(last_sequence_));
   }
   put_time_mark(batch);
-  (void)batch.Put(database_->meta(), "format", record::encode_count(kFormat));
-  (void)batch.Put(database_->meta(), "epoch", record::encode_count(open_epoch_));
-  if (epoch == 0) (void)batch.Put(database_->meta(), "uuid", random_hex(16));
+  (void)batch.Put(database_->meta(), meta_key::kFormat, record::encode_count(kStoreFormat));
+  (void)batch.Put(database_->meta(), meta_key::kEpoch, record::encode_count(open_epoch_));
+  if (epoch == 0) (void)batch.Put(database_->meta(), meta_key::kUuid, random_hex(16));
   PARKD_RETURN_IF_ERROR(database_->write(&batch));
   return has_loss ? database_->settle_loss() : Status();
 }
@@ -462,7 +461,7 @@ Status EmbeddedStore::load_meta(bool is_first_open) {
 // A mark that cannot be read is no reason to keep anybody from his jobs: the clock is believed.
 void EmbeddedStore::load_drop_clock() {
   std::optional<ClockMark> last;
-  const Result<std::string> text = database_->get(database_->meta(), "time");
+  const Result<std::string> text = database_->get(database_->meta(), meta_key::kTime);
   if (text.ok()) {
     const Result<ClockMark> mark = ClockMark::decode(*text);
     if (mark.ok()) {
@@ -475,7 +474,7 @@ void EmbeddedStore::load_drop_clock() {
 }
 
 void EmbeddedStore::put_time_mark(rocksdb::WriteBatch& batch) {
-  (void)batch.Put(database_->meta(), "time", drop_clock_->mark().encode());
+  (void)batch.Put(database_->meta(), meta_key::kTime, drop_clock_->mark().encode());
   mark_due_ = clock_.boot_now() + kTimeMarkEvery;
 }
 

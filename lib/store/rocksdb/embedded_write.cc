@@ -139,7 +139,7 @@ bool EmbeddedStore::build_submit(std::vector<JobSpec>& specs,
   }
 
   next_id_ = next_id;
-  (void)commit.batch.Put(database_->meta(), "next_id", record::encode_count(next_id_));
+  (void)commit.batch.Put(database_->meta(), meta_key::kNextId, record::encode_count(next_id_));
   for (record::StoredJob& stored : accepted) {
     JobSpec& spec = stored.job.spec;
     put_job(stored, commit);
@@ -258,7 +258,7 @@ void EmbeddedStore::write_end(const Ended& ended, WallTime now, Commit& commit) 
                     record::due_key({expires_at, record::DueKind::idempotency, key}), "");
     commit.touched_keys.insert("i" + key);
   }
-  (void)batch.Put(database_->meta(), "last_sequence", record::encode_count(last_sequence_));
+  (void)batch.Put(database_->meta(), meta_key::kLastSequence, record::encode_count(last_sequence_));
   ++commit.n_messages_change[ended.period->name];
   commit.touched_jobs.insert(message.job_id);
   commit.news.messages.emplace_back(message.tenant, message.mailbox_key);

@@ -281,8 +281,10 @@ std::string Loss::text(const std::string& dir) const {
          ". Nothing was changed. `jobctl store verify " + dir +
          "` reads everything and says what is damaged; " +
          (in_log ? "`jobctl store open-anyway " + dir +
-                       "` lets the next start go on without what is lost; or "
-                 : "no start can go on from here: ") +
+                       "` lets the next start go on without what is lost; "
+                 : "no start can go on from here; ") +
+         "`jobctl store salvage " + dir +
+         " --replace` writes what can be read to a fresh store and lists what is gone; or "
          "put a backup of the directory in its place";
 }
 

@@ -69,6 +69,8 @@ std::optional<Acceptance> read_acceptance(const std::string& dir);
 Status begin_acceptance(const std::string& dir, const Acceptance& acceptance);
 // After ids and sequences have leapt: it stays visible until it is acknowledged.
 Status end_acceptance(const std::string& dir, const Acceptance& acceptance);
+// Adds nothing to what stands there: replaces it.
+Status note_loss(const std::string& dir, const std::string& text);
 Status withdraw_acceptance(const std::string& dir);
 // What was accepted and not acknowledged; empty: nothing.
 std::string accepted_loss(const std::string& dir);

@@ -94,9 +94,12 @@ Status begin_acceptance(const std::string& dir, const Acceptance& acceptance) {
 
 Status end_acceptance(const std::string& dir, const Acceptance& acceptance) {
   const std::string earlier = accepted_loss(dir);
-  PARKD_RETURN_IF_ERROR(replace(dir, kAcceptedFile,
-                                (earlier.empty() ? "" : earlier + "; ") + acceptance.text + "\n"));
+  PARKD_RETURN_IF_ERROR(note_loss(dir, (earlier.empty() ? "" : earlier + "; ") + acceptance.text));
   return remove(dir, kAcceptFile);
+}
+
+Status note_loss(const std::string& dir, const std::string& text) {
+  return replace(dir, kAcceptedFile, text + "\n");
 }
 
 Status withdraw_acceptance(const std::string& dir) {

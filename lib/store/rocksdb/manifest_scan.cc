@@ -133,6 +133,7 @@ Result<Manifest> scan_manifest(std::string_view bytes) {
   LogReader reader(bytes);
   for (;;) {
     const Entry entry = reader.next();
+    manifest.has_tail = entry.kind == Entry::Kind::tail;
     if (entry.kind == Entry::Kind::end || entry.kind == Entry::Kind::tail) break;
     if (entry.kind == Entry::Kind::damage) {
       if (!manifest.is_damaged) manifest.damage_offset = entry.offset;

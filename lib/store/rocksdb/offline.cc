@@ -113,7 +113,8 @@ Result<std::string> OfflineStore::accept_loss() const {
   if (!verdict.loss) return conflict("nothing is lost: the log of " + dir_ + " is whole");
   if (!verdict.loss->in_log) {
     return conflict("no start can go on from this: " + verdict.loss->summary() +
-                    ". Put a backup of the directory in its place");
+                    ". `jobctl store salvage " + dir_ +
+                    " --replace` makes a fresh store of what can be read");
   }
   PARKD_RETURN_IF_ERROR(wal::accept_loss(dir_, *verdict.loss));
   return verdict.loss->summary();
