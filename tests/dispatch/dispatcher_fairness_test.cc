@@ -3,10 +3,45 @@
 #include <cstdlib>
 #include <map>
 
+#include "lib/store/rocksdb/rocksdb_testing.h"
 #include "tests/dispatch/world.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/waiting_store.h"
 
 namespace parkd {
 namespace {
+
+// The same tests on the store in memory and on the embedded one.
+enum class Backend { memory, rocksdb };
+
+class DispatcherFairness : public testing::TestWithParam<Backend> {
+ protected:
+  // A world of its own store.
+  std::unique_ptr<World> world_of(int64_t capacity, int32_t lot_places, int32_t sequences_max) {
+    if (GetParam() == Backend::memory) {
+      return std::make_unique<World>(capacity, lot_places, sequences_max);
+    }
+    dirs_.push_back(std::make_unique<TempDir>());
+    RocksDbStoreOptions options;
+    options.store = World::store_options();
+    options.dir = dirs_.back()->path() + "/store";
+    clocks_.push_back(std::make_unique<ManualClock>(from_unix_us(1'800'000'000'000'000)));
+    // Who comes next does not depend on syncs, and they are most of the time.
+    auto store = open_rocksdb_store_for_test(options, {nullptr, false}, *clocks_.back());
+    PARKD_CHECK(store.ok(), store.status().to_string());
+    return std::make_unique<World>(capacity, lot_places, sequences_max, DispatcherOptions{},
+                                   std::make_shared<WaitingStore>(std::move(store).value(), "m"));
+  }
+
+ private:
+  std::vector<std::unique_ptr<TempDir>> dirs_;        // outlive the worlds
+  std::vector<std::unique_ptr<ManualClock>> clocks_;  // of the stores: they stand still
+};
+
+INSTANTIATE_TEST_SUITE_P(Stores, DispatcherFairness,
+                         testing::Values(Backend::memory, Backend::rocksdb), [](const auto& suite) {
+                           return suite.param == Backend::memory ? "memory" : "rocksdb";
+                         });
 
 JobSpec job_for(const std::string& tenant, int64_t blocks = 2) {
   JobSpec spec = job_of(blocks);
@@ -38,8 +73,9 @@ class Starts {
   std::map<JobId, std::string> tenants_;
 };
 
-TEST(DispatcherFairness, a_newcomer_waits_for_what_runs_and_one_job_not_for_all_that_is_parked) {
-  World world(1000, 8, 1);
+TEST_P(DispatcherFairness, a_newcomer_waits_for_what_runs_and_one_job_not_for_all_that_is_parked) {
+  const auto owner = world_of(1000, 8, 1);
+  World& world = *owner;
   world.ready();
   Starts starts(world);
   starts.submit("old", 200);
@@ -51,9 +87,10 @@ TEST(DispatcherFairness, a_newcomer_waits_for_what_runs_and_one_job_not_for_all_
   }
 }
 
-TEST(DispatcherFairness, two_and_ten_tenants_share_what_starts_from_the_moment_they_wait) {
+TEST_P(DispatcherFairness, two_and_ten_tenants_share_what_starts_from_the_moment_they_wait) {
   for (const int n_tenants : {2, 10}) {
-    World world(1000, 8, 1);
+    const auto owner = world_of(1000, 8, 1);
+    World& world = *owner;
     world.ready();
     Starts starts(world);
     starts.submit("t0", 300);
@@ -78,8 +115,9 @@ TEST(DispatcherFairness, two_and_ten_tenants_share_what_starts_from_the_moment_t
   }
 }
 
-TEST(DispatcherFairness, alone_a_tenant_may_use_every_place_and_one_stays_for_the_next) {
-  World world(1000, 4, 1);
+TEST_P(DispatcherFairness, alone_a_tenant_may_use_every_place_and_one_stays_for_the_next) {
+  const auto owner = world_of(1000, 4, 1);
+  World& world = *owner;
   world.ready();
   Starts starts(world);
   starts.submit("a", 20);
@@ -94,8 +132,9 @@ TEST(DispatcherFairness, alone_a_tenant_may_use_every_place_and_one_stays_for_th
   EXPECT_EQ(world.model().parked, 4);
 }
 
-TEST(DispatcherFairness, every_newcomer_finds_a_place_in_a_full_lot_without_a_start) {
-  World world(1000, 8, 1);
+TEST_P(DispatcherFairness, every_newcomer_finds_a_place_in_a_full_lot_without_a_start) {
+  const auto owner = world_of(1000, 8, 1);
+  World& world = *owner;
   world.ready();
   Starts starts(world);
   starts.submit("old", 100);
@@ -106,8 +145,9 @@ TEST(DispatcherFairness, every_newcomer_finds_a_place_in_a_full_lot_without_a_st
 }
 
 // In the lot all have their share: what is given back is not claimed again in turns.
-TEST(DispatcherFairness, places_are_given_back_a_few_times_not_in_turns_for_ever) {
-  World world(1000, 8, 1);
+TEST_P(DispatcherFairness, places_are_given_back_a_few_times_not_in_turns_for_ever) {
+  const auto owner = world_of(1000, 8, 1);
+  World& world = *owner;
   world.ready();
   Starts starts(world);
   starts.submit("a", 400);
@@ -117,8 +157,9 @@ TEST(DispatcherFairness, places_are_given_back_a_few_times_not_in_turns_for_ever
   EXPECT_LE(world.model().claimed, 1 + 600 + 9 + 8);
 }
 
-TEST(DispatcherFairness, a_tenant_that_comes_now_and_then_costs_two_give_backs_a_job) {
-  World world(1000, 8, 1);
+TEST_P(DispatcherFairness, a_tenant_that_comes_now_and_then_costs_two_give_backs_a_job) {
+  const auto owner = world_of(1000, 8, 1);
+  World& world = *owner;
   world.ready();
   Starts starts(world);
   starts.submit("a", 400);
@@ -135,7 +176,7 @@ TEST(DispatcherFairness, a_tenant_that_comes_now_and_then_costs_two_give_backs_a
 // Issue 12, A.2: a few long jobs of many choices fill the lot and nearly the pool.
 class FullOfLarge {
  public:
-  FullOfLarge() : world(100, 4, 32) {
+  explicit FullOfLarge(std::unique_ptr<World> made) : owner(std::move(made)), world(*owner) {
     world.ready();
     for (int i = 0; i < 10; ++i) world.submit(large());
     EXPECT_EQ(world.model().running, 2);
@@ -160,18 +201,19 @@ class FullOfLarge {
     return static_cast<int>(world.engine.started().size() - n_before);
   }
 
-  World world;
+  const std::unique_ptr<World> owner;
+  World& world;
 };
 
-TEST(DispatcherFairness, a_small_job_starts_past_a_lot_full_of_large_ones) {
+TEST_P(DispatcherFairness, a_small_job_starts_past_a_lot_full_of_large_ones) {
   for (const char* tenant : {"large", "small"}) {
-    FullOfLarge scene;
+    FullOfLarge scene(world_of(100, 4, 32));
     const JobId id = scene.world.submit(FullOfLarge::small(tenant));
     EXPECT_EQ(scene.world.phase(id), LivePhase::running) << tenant << ": two units are free";
     EXPECT_EQ(scene.world.model().claimed_small, tenant == std::string("large") ? 1 : 0)
         << "a newcomer has the kept place";
   }
-  FullOfLarge scene;
+  FullOfLarge scene(world_of(100, 4, 32));
   scene.world.submit(FullOfLarge::large());
   JobSpec in_the_kept_place = FullOfLarge::large();
   in_the_kept_place.tenant = "other";
@@ -179,8 +221,8 @@ TEST(DispatcherFairness, a_small_job_starts_past_a_lot_full_of_large_ones) {
   EXPECT_EQ(scene.world.phase(scene.world.submit(FullOfLarge::small("third"))), LivePhase::running);
 }
 
-TEST(DispatcherFairness, small_jobs_pass_a_large_one_with_one_capacity_of_units_at_most) {
-  FullOfLarge scene;
+TEST_P(DispatcherFairness, small_jobs_pass_a_large_one_with_one_capacity_of_units_at_most) {
+  FullOfLarge scene(world_of(100, 4, 32));
   const int n = scene.small_ones_that_pass("large");
   EXPECT_EQ(n, 100 / 2) << "the pool has 100 units, each takes two";
   EXPECT_EQ(scene.world.model().passed_units, 100);
@@ -191,8 +233,8 @@ TEST(DispatcherFairness, small_jobs_pass_a_large_one_with_one_capacity_of_units_
   scene.world.dispatcher.check_idle();
 }
 
-TEST(DispatcherFairness, small_jobs_that_do_not_fit_take_four_places_at_most) {
-  FullOfLarge scene;
+TEST_P(DispatcherFairness, small_jobs_that_do_not_fit_take_four_places_at_most) {
+  FullOfLarge scene(world_of(100, 4, 32));
   JobSpec wide = job_for("large", 1);  // 20 tokens, but three sequences and units
   wide.n_choices = 3;
   wide.prompt_tokens = 3;
@@ -207,8 +249,9 @@ TEST(DispatcherFairness, small_jobs_that_do_not_fit_take_four_places_at_most) {
   scene.world.dispatcher.check_idle();
 }
 
-TEST(DispatcherFairness, a_high_job_passes_its_own_tenants_jobs_alone) {
-  World world(1000, 8, 1);
+TEST_P(DispatcherFairness, a_high_job_passes_its_own_tenants_jobs_alone) {
+  const auto owner = world_of(1000, 8, 1);
+  World& world = *owner;
   world.ready();
   Starts starts(world);
   starts.submit("a", 10);
