@@ -15,7 +15,9 @@ DROP TABLE parkd.depth_samples, parkd.history, parkd.mailbox, parkd.idempotency,
 DROP SEQUENCE parkd.message_sequence, parkd.suspect_groups;
 DROP SCHEMA parkd_private CASCADE;
 DROP FUNCTION parkd.ensure_partitions_v1(timestamptz);
-DROP FUNCTION parkd.ensure_partition_v1(text, timestamptz, timestamptz);
+DROP FUNCTION parkd.ensure_partition_v1(text, timestamptz, timestamptz, timestamptz);
+DROP FUNCTION parkd.note_mishap_v1(text, text, timestamptz);
+DROP TABLE parkd.mishaps;
 DROP FUNCTION parkd.after_update_v1();
 DROP FUNCTION parkd.has_partition_v1(text, timestamptz);
 DROP TYPE parkd.outcome, parkd.job_state, parkd.priority;

@@ -106,6 +106,7 @@ CREATE TABLE parkd.batches (
   deadline_missed  bigint NOT NULL DEFAULT 0,
   quarantined      bigint NOT NULL DEFAULT 0,
   truncated        bigint NOT NULL DEFAULT 0,   -- of the completed: a choice ended at its token limit
+  deleted          bigint NOT NULL DEFAULT 0,   -- members whose rows somebody deleted: they end never, total is without them
   created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
   deadline         timestamptz NOT NULL,        -- its members' too
   sealed_at        timestamptz,
@@ -120,6 +121,7 @@ CREATE TABLE parkd.batches (
 CREATE UNIQUE INDEX batches_key ON parkd.batches (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX batches_newest   ON parkd.batches (created_at, id);
 CREATE INDEX batches_open     ON parkd.batches (deadline)    WHERE sealed_at IS NULL;
+CREATE INDEX batches_running  ON parkd.batches (id)          WHERE sealed_at IS NOT NULL AND finished_at IS NULL;   -- reconcile_batches_v1
 -- From when on, but for the history kept beside it, a finished batch is not wanted (tidy_v1). In UTC: only so is the sum immutable.
 CREATE INDEX batches_finished ON parkd.batches ((greatest(finished_at, deadline) AT TIME ZONE 'UTC' + retention))
   WHERE finished_at IS NOT NULL;
@@ -241,8 +243,8 @@ CREATE SEQUENCE parkd.message_sequence;   -- of messages; parkd.horizon_v1 makes
 DROP SCHEMA IF EXISTS parkd_private CASCADE;   -- left where somebody dropped the schema parkd alone
 CREATE SCHEMA parkd_private;
 -- Whose turn it is, of those that one transaction does for all: the row is locked for it.
-CREATE TABLE parkd_private.turns (what text PRIMARY KEY);
-INSERT INTO parkd_private.turns VALUES ('partitions'), ('housekeeping'), ('depth');
+CREATE TABLE parkd_private.turns (what text PRIMARY KEY, reached text);   -- reached: where the next turn goes on
+INSERT INTO parkd_private.turns VALUES ('partitions'), ('housekeeping'), ('depth'), ('batches');
 -- A transaction that draws message sequences has one of these rows locked, and the row's sequence says where it began: a
 -- note that others see before the commit.
 CREATE TABLE parkd_private.finishing (slot int NOT NULL, began regclass NOT NULL);
@@ -324,6 +326,22 @@ CREATE TABLE parkd.depth_samples (
   took              interval NOT NULL DEFAULT '0'   -- to count; bounds how often it is done
 ) WITH (fillfactor = 20);
 
+-- The partitions that were made and not dropped by drop_past_partition_v1: one that is missing all the same was dropped
+-- or detached by somebody.
+CREATE TABLE parkd_private.partitions (name text PRIMARY KEY, ends_at timestamptz NOT NULL);
+
+-- What somebody's hand took away and was mended, for an hour in the log and the notices of every daemon.
+CREATE TABLE parkd.mishaps (
+  at   timestamptz NOT NULL,
+  code text NOT NULL,
+  text text NOT NULL
+);
+CREATE INDEX mishaps_at ON parkd.mishaps (at);
+CREATE FUNCTION parkd.note_mishap_v1(p_code text, p_text text, p_now timestamptz) RETURNS void LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  INSERT INTO parkd.mishaps VALUES (p_now, p_code, p_text);
+END;
+
 -- Whether there is the partition that ensure_partition_v1 makes, in UTC. Of the catalog as it is now, whatever
 -- snapshot the caller has; a table that only has the name is none.
 CREATE FUNCTION parkd.has_partition_v1(p_table text, p_from timestamptz) RETURNS bool LANGUAGE sql STABLE AS $$
@@ -335,21 +353,31 @@ $$;
 
 -- Creates a partition beside the table and attaches it: that waits for nobody, while CREATE TABLE ...
 -- PARTITION OF would lock the whole mailbox. Returns whether there was something to do.
-CREATE FUNCTION parkd.ensure_partition_v1(p_table text, p_from timestamptz, p_to timestamptz)
+CREATE FUNCTION parkd.ensure_partition_v1(p_table text, p_from timestamptz, p_to timestamptz, p_now timestamptz DEFAULT NULL)
 RETURNS bool LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET timezone = 'UTC' AS $$
-DECLARE v_name text := p_table || '_' || to_char(p_from, 'YYYYMMDD');
+DECLARE v_key CONSTANT text := p_table || '_' || to_char(p_from, 'YYYYMMDD'); v_name text := v_key;
 BEGIN
   IF parkd.has_partition_v1(p_table, p_from) THEN RETURN false; END IF;
   PERFORM FROM parkd_private.turns t WHERE t.what = 'partitions' FOR UPDATE;
   IF parkd.has_partition_v1(p_table, p_from) THEN RETURN false; END IF;
   IF to_regclass('parkd.' || v_name) IS NOT NULL THEN
     v_name := p_table || '_from_' || to_char(p_from, 'YYYYMMDD');
+    IF to_regclass('parkd.' || v_name) IS NOT NULL THEN      -- detached in its turn: its data stays, under a name of its own
+      EXECUTE format('ALTER TABLE parkd.%I RENAME TO %I', v_name, v_name || '_detached_' || ('parkd.' || v_name)::regclass::oid);
+    END IF;
   END IF;
   EXECUTE format('CREATE TABLE parkd.%I (LIKE parkd.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION)',
                  v_name, p_table);
   EXECUTE format('ALTER TABLE parkd.%I ATTACH PARTITION parkd.%I FOR VALUES FROM (%L) TO (%L)',
                  p_table, v_name, p_from, p_to);
+  INSERT INTO parkd_private.partitions VALUES (v_key, p_to) ON CONFLICT DO NOTHING;
+  IF NOT FOUND THEN
+    PERFORM parkd.note_mishap_v1('partition_dropped', format('somebody dropped or detached %s; it was made anew, and %s', v_key,
+      CASE p_table WHEN 'mailbox' THEN format('results that would have expired before %s and had not been read are lost', p_to)
+                   ELSE format('jobs that ended in the week before %s are forgotten, with their idempotency keys', p_to) END),
+      coalesce(p_now, clock_timestamp()));
+  END IF;
   RETURN true;
 END $$;
 
@@ -369,12 +397,12 @@ BEGIN
   -- that went back). It is 0.1 ms when all are there, half of what 36 calls of ensure_partition_v1 take.
   FOR i IN 0..32 LOOP
     IF NOT parkd.has_partition_v1('mailbox', v_day + i * interval '1 day') THEN
-      n := n + parkd.ensure_partition_v1('mailbox', v_day + i * interval '1 day', v_day + (i + 1) * interval '1 day')::int;
+      n := n + parkd.ensure_partition_v1('mailbox', v_day + i * interval '1 day', v_day + (i + 1) * interval '1 day', p_now)::int;
     END IF;
   END LOOP;
   FOR i IN 0..2 LOOP
     IF NOT parkd.has_partition_v1('history', v_week + i * interval '7 days') THEN
-      n := n + parkd.ensure_partition_v1('history', v_week + i * interval '7 days', v_week + (i + 1) * interval '7 days')::int;
+      n := n + parkd.ensure_partition_v1('history', v_week + i * interval '7 days', v_week + (i + 1) * interval '7 days', p_now)::int;
     END IF;
   END LOOP;
   RETURN n;

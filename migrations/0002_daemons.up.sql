@@ -125,6 +125,24 @@ BEGIN
   RETURN (SELECT m.content_hash IS NOT DISTINCT FROM nullif(p_content_hash, '') FROM parkd.models m WHERE m.name = p_name);
 END $$;
 
+-- The daemon's models are named again where somebody deleted their rows. Returns those whose row names other files now
+-- (NULL: an administrator lets the next daemon say which).
+CREATE FUNCTION parkd.keep_models_v1(p_names text[], p_hashes text[], p_contexts int[], p_now timestamptz DEFAULT NULL)
+RETURNS SETOF text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
+DECLARE r record;
+BEGIN
+  FOR r IN SELECT u.name, u.hash, u.context, m.name IS NULL AS gone
+             FROM unnest(p_names, p_hashes, p_contexts) u(name, hash, context) LEFT JOIN parkd.models m ON m.name = u.name
+            WHERE m.name IS NULL OR m.content_hash <> u.hash LOOP
+    IF NOT parkd.register_model_v1(r.name, r.hash, r.context) THEN
+      RETURN NEXT r.name;
+    ELSIF r.gone THEN
+      PERFORM parkd.note_mishap_v1('model_deleted', format('somebody deleted the row of model %s in parkd.models; it was made anew, '
+        'without a pause that it may have had, and submits by SQL in between were refused', r.name), coalesce(p_now, clock_timestamp()));
+    END IF;
+  END LOOP;
+END $$;
+
 -- --- claims that come back --------------------------------------------------------------------
 
 -- Puts claimed jobs back into the queue, whoever's they were; those whose cancel was asked for end. What

@@ -231,8 +231,8 @@ BEGIN
   FOR d IN SELECT DISTINCT date_trunc('day', least(greatest(v_now, j.deadline) + j.retention, v_now + interval '60 days'))
              FROM parkd.jobs j WHERE j.id = ANY (p_ids) AND j.batch_id IS NOT NULL AND j.deadline IS NOT NULL LOOP
     -- and the next day, for the clock goes on until the finish is tried again
-    PERFORM parkd.ensure_partition_v1('mailbox', d, d + interval '1 day');
-    PERFORM parkd.ensure_partition_v1('mailbox', d + interval '1 day', d + interval '2 days');
+    PERFORM parkd.ensure_partition_v1('mailbox', d, d + interval '1 day', p_now);
+    PERFORM parkd.ensure_partition_v1('mailbox', d + interval '1 day', d + interval '2 days', p_now);
   END LOOP;
 END $$;
 

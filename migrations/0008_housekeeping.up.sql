@@ -41,6 +41,34 @@ BEGIN
   RETURN QUERY SELECT * FROM parkd.end_waiting_v1(v_ids, 'deadline_missed', v_now);
 END $$;
 
+-- A batch of which somebody deleted members would wait for them for ever: where none lives any more its account is closed
+-- without them. Some batches a call, in a ring, one probe each. batches_running, jobs_batch. Called in housekeeping's turn.
+CREATE FUNCTION parkd.reconcile_batches_v1(p_now timestamptz) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  c_batches CONSTANT int := 20;
+  v_at text := coalesce((SELECT t.reached FROM parkd_private.turns t WHERE t.what = 'batches'), '');
+  v_from text := v_at; n int := 0; n_gone bigint; r record; b parkd.batches;
+BEGIN
+  FOR r IN SELECT x.id, x.tenant FROM parkd.batches x
+            WHERE x.sealed_at IS NOT NULL AND x.finished_at IS NULL AND x.id > v_from ORDER BY x.id LIMIT c_batches LOOP
+    n := n + 1;
+    v_at := r.id;
+    CONTINUE WHEN EXISTS (SELECT FROM parkd.jobs j WHERE j.batch_id = r.id AND j.tenant = r.tenant);
+    -- A finish takes members away and counts them in one transaction, under this lock; then the members again.
+    SELECT x.* INTO b FROM parkd.batches x WHERE x.id = r.id AND x.finished_at IS NULL FOR UPDATE SKIP LOCKED;
+    CONTINUE WHEN NOT FOUND;
+    CONTINUE WHEN EXISTS (SELECT FROM parkd.jobs j WHERE j.batch_id = r.id AND j.tenant = r.tenant);
+    n_gone := b.total - b.completed - b.failed - b.cancelled - b.deadline_missed - b.quarantined;
+    UPDATE parkd.batches x SET total = x.total - n_gone, deleted = x.deleted + n_gone, finished_at = p_now WHERE x.id = r.id;
+    PERFORM parkd.note_mishap_v1('batch_members_deleted', format('somebody deleted %s of %s members of batch %s of tenant %s: '
+      'they have no results, and the batch was finished without them', n_gone, b.total, left(r.id, 100), left(r.tenant, 100)), p_now);
+  END LOOP;
+  IF n < c_batches THEN v_at := ''; END IF;
+  IF v_at <> v_from THEN UPDATE parkd_private.turns t SET reached = v_at WHERE t.what = 'batches'; END IF;
+END $$;
+
 -- Batches whose deadline has passed are sealed; old ones, and idempotency keys that hold no more, go. A
 -- thousand of each. batches_open, batches_finished, idempotency_check.
 CREATE FUNCTION parkd.tidy_v1(p_history interval DEFAULT '30 days', p_idempotency interval DEFAULT '24 hours',
@@ -54,6 +82,9 @@ BEGIN
   PERFORM parkd.seal_batch_v1(b.id, b.tenant, v_now) FROM (
     SELECT x.id, x.tenant FROM parkd.batches x WHERE x.sealed_at IS NULL AND x.deadline <= v_now
      ORDER BY x.deadline LIMIT 1000 FOR UPDATE SKIP LOCKED) b;
+  PERFORM parkd.reconcile_batches_v1(v_now);
+  DELETE FROM parkd.mishaps m WHERE m.at < v_now - interval '30 days';
+  DELETE FROM parkd_private.partitions p WHERE p.ends_at < v_now - interval '70 days';
   DELETE FROM parkd.batches d WHERE d.id = ANY (ARRAY(
     SELECT x.id FROM parkd.batches x
      WHERE x.finished_at IS NOT NULL
@@ -124,6 +155,7 @@ BEGIN
       RETURN;                          -- the next one would wait for the same reader
     END;
     DELETE FROM parkd.past_partitions p WHERE p.name = r.relname;
+    DELETE FROM parkd_private.partitions p WHERE p.name = replace(r.relname, '_from_', '_');
     name := r.relname;
     RETURN NEXT;
     RETURN;

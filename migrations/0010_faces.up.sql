@@ -181,7 +181,7 @@ SELECT b.id, b.tenant, b.name, b.total, b.completed, b.failed, b.cancelled, b.de
        b.total - b.completed - b.failed - b.cancelled - b.deadline_missed - b.quarantined AS unfinished,
        CASE WHEN b.finished_at IS NOT NULL THEN 'finished' WHEN b.cancel_at IS NOT NULL THEN 'cancelling'
             WHEN b.sealed_at IS NOT NULL THEN 'in_progress' ELSE 'open' END AS status,
-       b.created_at, b.sealed_at, b.cancel_at, b.finished_at, b.deadline, b.retention, b.metadata
+       b.created_at, b.sealed_at, b.cancel_at, b.finished_at, b.deadline, b.retention, b.metadata, b.deleted
   FROM parkd.batches b WHERE b.tenant = (SELECT parkd.my_tenant()) OR (SELECT parkd.acts_for_any());
 
 -- Dead rows, who cleaned up when, and what stands in the way of it.
@@ -228,11 +228,13 @@ GRANT SELECT ON parkd.results, parkd.past, parkd.live, parkd.batch_status, parkd
 GRANT SELECT ON parkd.depth, parkd.depth_by_tenant, parkd.workers, parkd.pools, parkd.health TO parkd_monitor;
 GRANT SELECT ON parkd.workers, parkd.pools, parkd.health TO parkd_daemon, parkd_admin;
 GRANT SELECT ON parkd.history, parkd.models, parkd.settings, parkd.limits, parkd.tenants, parkd.tenant_logins,
-  parkd.batches, parkd.depth_samples, parkd.daemons, parkd.schema_version TO parkd_daemon, parkd_admin;
+  parkd.batches, parkd.depth_samples, parkd.daemons, parkd.schema_version, parkd.mishaps TO parkd_daemon, parkd_admin;
+GRANT SELECT ON parkd.mishaps TO parkd_monitor;
 GRANT SELECT ON parkd.models, parkd.settings TO parkd_submitter, parkd_reader;
 GRANT SELECT ON parkd.schema_version TO parkd_submitter, parkd_reader, parkd_monitor;
 GRANT DELETE ON parkd.mailbox TO parkd_daemon;
-GRANT INSERT, UPDATE, DELETE ON parkd.models, parkd.limits, parkd.tenants, parkd.tenant_logins, parkd.settings TO parkd_admin;
+GRANT INSERT, UPDATE, DELETE ON parkd.models, parkd.limits, parkd.tenants, parkd.tenant_logins TO parkd_admin;
+GRANT UPDATE ON parkd.settings TO parkd_admin;     -- its one row stays
 
 DO $$
 DECLARE f record;
@@ -252,7 +254,7 @@ BEGIN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_submitter, parkd_admin', f.signature);
     ELSIF f.name = 'register_model_v1' THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_daemon, parkd_admin', f.signature);
-    ELSIF f.name IN ('register_v1', 'heartbeat_v1', 'unregister_v1', 'return_unknown_claims_v1', 'submit_v1', 'claim_v1',
+    ELSIF f.name IN ('register_v1', 'keep_models_v1', 'heartbeat_v1', 'unregister_v1', 'return_unknown_claims_v1', 'submit_v1', 'claim_v1',
                      'finish_v1', 'release_v1', 'cancel_v1', 'sample_depth_v1', 'horizon_v1',
                      'ensure_partitions_v1', 'ensure_partitions_for_v1', 'fetch_v1', 'take_v1', 'message_of_v1',
                      'count_messages_v1', 'waiting_singles_v1', 'known_keys_v1', 'note_deaths_v1', 'now_v1', 'timeline_v1',

@@ -110,11 +110,11 @@ BEGIN
   PERFORM parkd.ensure_partitions_v1(p_now);
   FOR d IN SELECT DISTINCT date_trunc('day', parkd.from_us_v1(u.us)) FROM unnest(p_expires_us) u(us)
             WHERE parkd.from_us_v1(u.us) < v_now + interval '62 days' LOOP
-    PERFORM parkd.ensure_partition_v1('mailbox', d, d + interval '1 day');
+    PERFORM parkd.ensure_partition_v1('mailbox', d, d + interval '1 day', p_now);
   END LOOP;
   FOR d IN SELECT DISTINCT date_trunc('week', parkd.from_us_v1(u.us)) FROM unnest(p_finished_us) u(us)
             WHERE parkd.from_us_v1(u.us) < v_now + interval '2 days' LOOP
-    PERFORM parkd.ensure_partition_v1('history', d, d + interval '7 days');
+    PERFORM parkd.ensure_partition_v1('history', d, d + interval '7 days', p_now);
   END LOOP;
 END $$;
 

@@ -55,6 +55,7 @@ class Delivery {
   uint64_t dropped_through() const { return dropped_through_; }
   // Why nothing is delivered; empty when all is well.
   std::string trouble() const;
+  std::vector<HealthNotice> notices() const { return mailbox_.notices(); }
   void interrupt_if_overdue() { mailbox_.interrupt_if_overdue(); }
 
  private:

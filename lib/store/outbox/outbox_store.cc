@@ -295,6 +295,7 @@ class OutboxStore final : public JobStore {
   Result<StoreStats> add_mailbox(StoreStats stats) {
     stats.undelivered_messages = stats.messages;
     stats.mailbox_error = delivery_->trouble();
+    for (HealthNotice& notice : delivery_->notices()) stats.notices.push_back(std::move(notice));
     if (!stats.mailbox_error.empty()) return stats;  // at once: nobody waits for what is away
     const Result<int64_t> count = reader_->count();
     if (count.ok()) {

@@ -1,11 +1,11 @@
 // PostgresMailbox: parkd.mailbox as an embedded store sees it, whose messages go there when their
 // jobs have ended (lib/store/outbox; migration 0011).
 //
-// Owner: one thread; interrupt_if_overdue() alone may be called from any. One connection, opened
-// when it is needed; each verb is one statement and tries once. Errors of every verb: unavailable
-// (the database is away), conflict (the schema, or PK002: this store's directory is a copy of
-// another). Sequences and job ids in and out are the embedded store's own; messages are visible
-// until their exact expiry by `now`, the clock that stamped them.
+// Owner: one thread; interrupt_if_overdue() and notices() may be called from any. One connection,
+// opened when it is needed; each verb is one statement and tries once. Errors of every verb:
+// unavailable (the database is away), conflict (the schema, or PK002: this store's directory is a
+// copy of another). Sequences and job ids in and out are the embedded store's own; messages are
+// visible until their exact expiry by `now`, the clock that stamped them.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,7 @@
 #include "lib/store/drop_clock.h"
 #include "lib/store/job_store.h"
 #include "lib/store/postgres/postgres_store.h"
+#include "lib/store/postgres/store_notices.h"
 
 namespace parkd {
 
@@ -58,6 +59,8 @@ class PostgresMailbox {
 
   // Messages of every origin.
   Result<int64_t> count();
+  // What maintain() last found. Any thread.
+  std::vector<HealthNotice> notices() const { return notices_.all(); }
   // The database's housekeeping, by one caller at a time; returns the messages whose partitions
   // were dropped.
   Result<int64_t> maintain(const StoreOptions& options);
@@ -77,6 +80,7 @@ class PostgresMailbox {
   Clock* const test_clock_;
   SystemClock system_clock_;
   DropClock drop_clock_;
+  StoreNotices notices_;
   const std::unique_ptr<Connection> connection_;
 };
 

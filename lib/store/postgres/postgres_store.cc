@@ -94,8 +94,10 @@ class PostgresStore final : public JobStore {
   }
 
   void register_model(ModelRegistration model, Completion<ModelRegistered> done) override {
-    read<ModelRegistered>(std::move(done), [model = std::move(model)](Connection& c) {
-      return parkd::register_model(c, model);
+    read<ModelRegistered>(std::move(done), [this, model = std::move(model)](Connection& c) {
+      auto registered = parkd::register_model(c, model);
+      if (registered.ok() && registered->same) upkeep_.keep_model(model);
+      return registered;
     });
   }
 
@@ -264,6 +266,7 @@ class PostgresStore final : public JobStore {
     stats.open_epoch = listener_.epoch();
     stats.fence_epoch = listener_.fence_epoch();
     stats.finishes_in_doubt = commons_.finishes_in_doubt();
+    stats.notices = upkeep_.notices();
     stats.sessions = listener_.opened();
     for (const Connection* connection :
          {&submit_.connection(), &claim_.connection(), &finish_.connection(), &read_.connection(),

@@ -62,6 +62,9 @@ inline constexpr Statement kRegisterModel{"register_model",
                                           "SELECT parkd.register_model_v1($1, $2, $3)"};
 inline constexpr Statement kModelHash{"model_hash",
                                       "SELECT content_hash FROM parkd.models WHERE name = $1"};
+inline constexpr Statement kKeepModels{
+    "keep_models",
+    "SELECT parkd.keep_models_v1($1::text[], $2::text[], $3::int[], parkd.from_us_v1($4))"};
 // jobs_critical, jobs_queue, jobs_pkey; jobs_scheduled
 inline constexpr Statement kClaim{
     "claim",
@@ -206,6 +209,12 @@ inline constexpr Statement kDepths{
     "SELECT d.model, d.scheduled, d.queued, d.claimed, parkd.us_v1(d.oldest_created_at), "
     "c.messages FROM c LEFT JOIN parkd.depth_samples d ON d.scheduled + d.queued + d.claimed > 0 "
     "ORDER BY 1"};
+// What was found broken by somebody's hand, and mended, in the last hour. mishaps_at
+inline constexpr Statement kMishaps{
+    "mishaps",
+    "SELECT code, string_agg(text, '; ' ORDER BY at DESC) FROM (SELECT at, code, text "
+    "FROM parkd.mishaps WHERE at > parkd.now_v1($1) - interval '1 hour' ORDER BY at DESC LIMIT 10) "
+    "m GROUP BY code"};
 // idempotency_pkey
 inline constexpr Statement kKnownKeys{"known_keys",
                                       "SELECT parkd.known_keys_v1($1, $2, parkd.from_us_v1($3))"};

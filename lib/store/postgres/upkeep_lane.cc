@@ -34,12 +34,17 @@ void UpkeepLane::purge(Completion<PurgeAnswer> done) {
 
 Result<PurgeAnswer> UpkeepLane::purge_now(Connection& connection) {
   News news;
+  std::vector<HealthNotice> of_models;
+  const Status kept = look_after_models(connection, of_models);
   PARKD_ASSIGN_OR_RETURN(
-      const Upkeep upkeep,
+      Upkeep upkeep,
       maintain(connection, commons_.store(),
                {commons_.options().depth_sample, commons_.now(), drop_clock_.now()}, news));
   PARKD_KILL_POINT("purge.mid");
   commons_.tell(news);
+  PARKD_RETURN_IF_ERROR(kept);
+  upkeep.notices.insert(upkeep.notices.end(), of_models.begin(), of_models.end());
+  notices_.set(std::move(upkeep.notices));
   for (const std::string& table : upkeep.to_vacuum) {
     const Status cleaned = vacuum(connection, table);
     log_info("postgres.vacuumed", {{"table", table}, {"status", cleaned.to_string()}});
@@ -50,6 +55,31 @@ Result<PurgeAnswer> UpkeepLane::purge_now(Connection& connection) {
     log_warn("postgres.dead_rows_pile_up", {{"why", upkeep.piled_up}});
   }
   return upkeep.answer;
+}
+
+void UpkeepLane::keep_model(const ModelRegistration& model) {
+  const std::lock_guard lock(mutex_);
+  models_[model.name] = model;
+}
+
+Status UpkeepLane::look_after_models(Connection& connection, std::vector<HealthNotice>& notices) {
+  std::vector<ModelRegistration> models;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [name, model] : models_) models.push_back(model);
+  }
+  if (models.empty()) return {};
+  PARKD_ASSIGN_OR_RETURN(const std::vector<std::string> differ,
+                         keep_models(connection, models, commons_.now()));
+  if (differ.empty()) return {};
+  std::string names;
+  for (const std::string& name : differ) names += (names.empty() ? "" : ", ") + name;
+  notices.push_back({"model_files_differ",
+                     "parkd.models names other files than those that this daemon runs for " +
+                         names +
+                         ": daemons may answer differently under one name; start this one with "
+                         "the other files, or name it otherwise"});
+  return {};
 }
 
 }  // namespace parkd

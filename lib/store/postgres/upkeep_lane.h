@@ -7,11 +7,16 @@
 #pragma once
 
 #include <chrono>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
 
 #include "lib/base/clock.h"
 #include "lib/store/drop_clock.h"
 #include "lib/store/job_store.h"
 #include "lib/store/postgres/commons.h"
+#include "lib/store/postgres/store_notices.h"
 #include "lib/store/postgres/task_lane.h"
 
 namespace parkd {
@@ -25,6 +30,9 @@ class UpkeepLane {
   const Connection& connection() const { return lane_.connection(); }
 
   void purge(Completion<PurgeAnswer> done);
+  // Housekeeping names it again where somebody deletes its row. Any thread.
+  void keep_model(const ModelRegistration& model);
+  std::vector<HealthNotice> notices() const { return notices_.all(); }  // any thread
 
   void close() { lane_.close(); }
   void interrupt() { lane_.connection().interrupt(); }  // any thread
@@ -32,12 +40,16 @@ class UpkeepLane {
 
  private:
   Result<PurgeAnswer> purge_now(Connection& connection);
+  Status look_after_models(Connection& connection, std::vector<HealthNotice>& notices);
 
   Commons& commons_;
   TaskLane lane_;
   std::chrono::steady_clock::time_point next_pile_warning_{};
   SystemClock system_clock_;
   DropClock drop_clock_;
+  StoreNotices notices_;
+  std::mutex mutex_;  // guards models_: registered on the read lane
+  std::map<std::string, ModelRegistration> models_;
 };
 
 }  // namespace parkd

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/base/log.h"
+#include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
 #include "lib/store/postgres/statements.h"
 
@@ -82,8 +83,30 @@ Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
     upkeep.to_vacuum = split_list((*rows)[0], 0);
     upkeep.piled_up = text((*rows)[0], 1);
   }
+  if (const auto rows = step(sql::kMishaps, at())) {
+    for (const auto& row : *rows) {
+      upkeep.notices.push_back({text(row, 0), text(row, 1)});
+    }
+  }
   if (!failed.ok()) return failed;
   return upkeep;
+}
+
+Result<std::vector<std::string>> keep_models(Connection& connection,
+                                             const std::vector<ModelRegistration>& models,
+                                             Now now) {
+  ArrayText names, hashes, contexts;
+  for (const ModelRegistration& model : models) {
+    names.add(encode_text(model.name));
+    hashes.add(model.content_hash);
+    contexts.add(int64_t{model.context_tokens});
+  }
+  Params params;
+  params.add(names.take()).add(hashes.take()).add(contexts.take()).add(now);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kKeepModels, params));
+  std::vector<std::string> differ;
+  for (const auto& row : rows) differ.push_back(text(row, 0));
+  return differ;
 }
 
 Status vacuum(Connection& connection, const std::string& table) {

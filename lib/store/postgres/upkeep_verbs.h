@@ -23,6 +23,8 @@ struct Upkeep {
   PurgeAnswer answer;
   std::vector<std::string> to_vacuum;  // tables with many dead rows that this login may vacuum
   std::string piled_up;                // of tables it cannot help; for people, empty: none
+  // What somebody's hand took away and was mended (parkd.mishaps).
+  std::vector<HealthNotice> notices;
 };
 struct UpkeepTimes {
   std::chrono::milliseconds depth_age_max{
@@ -34,6 +36,10 @@ struct UpkeepTimes {
 };
 Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
                         const UpkeepTimes& times, News& news);
+// Names this daemon's models again where somebody deleted their rows. Returns the names of those
+// that stand for other files now.
+Result<std::vector<std::string>> keep_models(Connection& connection,
+                                             const std::vector<ModelRegistration>& models, Now now);
 // One table of Upkeep::to_vacuum.
 Status vacuum(Connection& connection, const std::string& table);
 

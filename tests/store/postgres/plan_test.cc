@@ -76,6 +76,7 @@ struct Row {
 
 constexpr int kOfThePlanner = 2;  // it may look at the end of an index
 constexpr int kClaim = 64;
+constexpr int kBatchesLooked = 20;
 const std::string kInAnHour = "{base} + 3600000063";        // 64 scheduled jobs are due
 const std::string kInSixHours = "{base} + 21600000064";     // 64 keys are to be looked at
 const std::string kInTwelveHours = "{base} + 43200000000";  // the members' deadline
@@ -180,8 +181,11 @@ const std::vector<Row>& daemon_statements() {
       {sql::kPromote, kInAnHour, 64 * 2 + 4},
       {sql::kEndOverdue, "NULL", 0},
       {sql::kEndOverdue, kInTwelveHours, 1000 * (kEnded + 3)},
-      {sql::kTidy, "2592000, 86400, NULL", 0},
-      {sql::kTidy, "2592000, 86400, " + kInSixHours, 64 * 5},
+      // twenty of the batches that run, a member each
+      {sql::kTidy, "2592000, 86400, NULL", kBatchesLooked * 2},
+      {sql::kTidy, "2592000, 86400, " + kInSixHours, 64 * 5 + kBatchesLooked * 2},
+      {sql::kKeepModels, "'{m}', '{abc}', '{8192}', NULL", 0},
+      {sql::kMishaps, "NULL", 0},
       {sql::kDropPastPartition, "'mailbox', 0, NULL, 4000000000000000", 0},
       {sql::kDropPastPartition, "'history', 2592000, NULL, 4000000000000000", 0},
       {sql::kDeadRows, "", 0},

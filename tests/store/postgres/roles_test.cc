@@ -282,6 +282,8 @@ TEST_F(Roles, an_admin_acts_for_any_tenant) {
   EXPECT_EQ(value("bob", "SELECT count(*) FROM parkd.live"), "1");
   EXPECT_EQ(value("anna", "SELECT count(*) FROM parkd.results"), "2");
   insert("anna", "INSERT INTO parkd.limits VALUES ('m', 5, 'refuse')");
+  insert("anna", "UPDATE parkd.settings SET notify_results = true");
+  EXPECT_TRUE(has(refused("anna", "DELETE FROM parkd.settings"), "permission denied"));
   EXPECT_TRUE(has(refused("anna", "SELECT * FROM parkd.claim_v1(1, 'm', 1)"), "permission denied"));
 }
 
