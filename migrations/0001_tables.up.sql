@@ -24,7 +24,7 @@ INSERT INTO parkd.fence (system_identifier, timeline)
 CREATE TABLE parkd.settings (
   one            bool PRIMARY KEY DEFAULT true CHECK (one),
   notify_work    bool NOT NULL DEFAULT true,    -- wake idle daemons by NOTIFY; else they poll
-  notify_results bool NOT NULL DEFAULT false,   -- NOTIFY parkd_results, '<tenant> <mailbox_key>'
+  notify_results bool NOT NULL DEFAULT false,   -- NOTIFY parkd_results, parkd.results_payload(mailbox_key)
   max_batch_jobs bigint NOT NULL DEFAULT 50000 CHECK (max_batch_jobs > 0)   -- members of one batch
 );
 INSERT INTO parkd.settings DEFAULT VALUES;
@@ -242,6 +242,10 @@ CREATE SEQUENCE parkd.message_sequence;   -- of messages; parkd.horizon_v1 makes
 -- a schema can lock its tables by a PREPARE that is never executed.
 DROP SCHEMA IF EXISTS parkd_private CASCADE;   -- left where somebody dropped the schema parkd alone
 CREATE SCHEMA parkd_private;
+-- What the payloads of notifications hang on, which any login hears: new in each database. A dump holds it.
+CREATE TABLE parkd_private.secrets (one bool PRIMARY KEY DEFAULT true CHECK (one), key bytea NOT NULL);
+INSERT INTO parkd_private.secrets (key)
+  SELECT sha256(string_agg(uuid_send(gen_random_uuid()), '')) FROM generate_series(1, 4);
 -- Whose turn it is, of those that one transaction does for all: the row is locked for it.
 CREATE TABLE parkd_private.turns (what text PRIMARY KEY, reached text);   -- reached: where the next turn goes on
 INSERT INTO parkd_private.turns VALUES ('partitions'), ('housekeeping'), ('depth'), ('batches');

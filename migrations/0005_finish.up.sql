@@ -18,6 +18,34 @@ CREATE FUNCTION parkd.is_truncated_v1(p json) RETURNS bool LANGUAGE sql STABLE
 CREATE FUNCTION parkd.is_late_v1(p_outcome text, p_deadline timestamptz, p_now timestamptz) RETURNS bool LANGUAGE sql IMMUTABLE
   RETURN p_outcome IN ('completed', 'failed') AND coalesce(p_deadline < p_now, false);
 
+-- --- what is announced ---------------------------------------------------------------------------
+-- Every login of a database hears every NOTIFY of it, so a payload names nobody: it is HMAC-SHA256 (RFC 2104) of the
+-- mailbox key, cut to 128 bits, under a secret of the tenant's, which is that of its name under the database's.
+
+-- The key, or its hash where it is longer, as a block of 64 bytes, each exclusive-or a byte (in hexadecimal). bit_send puts
+-- the number of bits in front.
+CREATE FUNCTION parkd.hmac_block_v1(p_key bytea, p_byte text) RETURNS bytea LANGUAGE sql IMMUTABLE
+  RETURN substr(bit_send(('x' || rpad(encode(CASE WHEN length(p_key) > 64 THEN sha256(p_key) ELSE p_key END, 'hex'), 128, '0'))::bit(512)
+                         # ('x' || repeat(p_byte, 64))::bit(512)), 5);
+CREATE FUNCTION parkd.hmac_v1(p_key bytea, p_text bytea) RETURNS bytea LANGUAGE sql IMMUTABLE
+  RETURN sha256(parkd.hmac_block_v1(p_key, '5c') || sha256(parkd.hmac_block_v1(p_key, '36') || p_text));
+CREATE FUNCTION parkd.results_payload_v1(p_tenant text, p_key text) RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+BEGIN
+  RETURN left(encode(parkd.hmac_v1(parkd.hmac_v1((SELECT s.key FROM parkd_private.secrets s), convert_to(p_tenant, 'UTF8')),
+                                   convert_to(p_key, 'UTF8')), 'hex'), 32);
+END $$;
+-- The same for many; what hangs on the tenant alone once a tenant. No SET: its callers have theirs.
+CREATE FUNCTION parkd.tell_results_v1(p_tenants text[], p_keys text[]) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  PERFORM pg_notify('parkd_results', left(encode(sha256(t.outside || sha256(t.inside || convert_to(k.key, 'UTF8'))), 'hex'), 32))
+     FROM (SELECT n.keys, parkd.hmac_block_v1(n.secret, '5c') AS outside, parkd.hmac_block_v1(n.secret, '36') AS inside
+             FROM (SELECT array_agg(DISTINCT u.key) AS keys,
+                          parkd.hmac_v1((SELECT s.key FROM parkd_private.secrets s), convert_to(u.tenant, 'UTF8')) AS secret
+                     FROM unnest(p_tenants, p_keys) u(tenant, key) GROUP BY u.tenant OFFSET 0) n OFFSET 0) t,
+          unnest(t.keys) k(key);
+END $$;
+
 -- Ends claimed jobs: job out, message and history in, batch counters moved, one statement, fenced.
 -- answer: 0 finished_now, 1 already_by_this_lease, 2 lease_lost, 3 held. An item that was finished may also
 -- be listed as 1: the smaller answer counts. With p_skip it waits for no row: an item whose job or batch
@@ -92,9 +120,8 @@ BEGIN
       FROM unnest(p_ids, p_leases) i(id, lease);
   END IF;
   IF v_n > 0 AND v_told THEN
-    PERFORM pg_notify('parkd_results', k.tenant || ' ' || k.mailbox_key) FROM (
-      SELECT DISTINCT h.tenant, h.mailbox_key FROM unnest(p_ids) i(id) JOIN parkd.history h ON h.job_id = i.id) k
-     WHERE octet_length(k.tenant) + octet_length(k.mailbox_key) < 7900;
+    PERFORM parkd.tell_results_v1(array_agg(h.tenant), array_agg(h.mailbox_key))
+       FROM unnest(p_ids) i(id) JOIN parkd.history h ON h.job_id = i.id;
   END IF;
 END $$;
 
@@ -212,7 +239,7 @@ BEGIN
            AND h.expires_at + p_history > v_now) THEN 'already_finished' ELSE 'not_found' END;
   ELSIF r.state = 'claimed' THEN
     UPDATE parkd.jobs j SET cancel_at = coalesce(j.cancel_at, v_now) WHERE j.id = p_id;
-    PERFORM pg_notify('parkd_cancel', format('%s %s %s', r.daemon_id, p_id, r.run_lease));
+    PERFORM pg_notify('parkd_cancel', r.daemon_id::text);
     answer := 'cancel_requested'; run_lease := r.run_lease; mine := r.daemon_id;
   ELSE
     answer := 'cancelled';

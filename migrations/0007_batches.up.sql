@@ -75,7 +75,7 @@ BEGIN
      WHERE j.batch_id = p_id AND j.tenant = v_owner AND j.daemon_id IS NOT NULL
     RETURNING NULL, NULL, j.id, j.run_lease, j.daemon_id
   LOOP
-    PERFORM pg_notify('parkd_cancel', format('%s %s %s', daemon, job_id, run_lease));
+    PERFORM pg_notify('parkd_cancel', daemon::text);
     RETURN NEXT;
   END LOOP;
 END $$;

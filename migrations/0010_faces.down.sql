@@ -12,7 +12,7 @@ ALTER TABLE parkd.mailbox DISABLE ROW LEVEL SECURITY;
 DROP FUNCTION parkd.cancel(bigint), parkd.requeue(bigint[], text, text, int),
   parkd.open_batch(json, timestamptz, text, interval, text), parkd.seal_batch(text), parkd.cancel_batch(text),
   parkd.no_such_batch_v1(text),
-  parkd.take(text, int, text), parkd.fetch(text, bigint, int, text), parkd.tenant_for_v1(text);
+  parkd.take(text, int, text), parkd.fetch(text, bigint, int, text), parkd.results_payload(text, text), parkd.renew_secret(), parkd.tenant_for_v1(text);
 REVOKE ALL ON ALL TABLES IN SCHEMA parkd FROM parkd_submitter, parkd_reader, parkd_daemon, parkd_admin, parkd_monitor;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA parkd FROM parkd_submitter, parkd_reader, parkd_daemon, parkd_admin, parkd_monitor;
 REVOKE ALL ON SCHEMA parkd FROM parkd_submitter, parkd_reader, parkd_daemon, parkd_admin, parkd_monitor;

@@ -113,6 +113,18 @@ BEGIN
   RETURN QUERY SELECT * FROM parkd.fetch_v1(parkd.tenant_for_v1(p_tenant), p_key, p_after, p_limit);
 END $$;
 
+-- What NOTIFY parkd_results says when a message of the key has come (where parkd.settings.notify_results is on): the
+-- same for as long as the database lives, and of no use to whoever has not asked.
+CREATE FUNCTION parkd.results_payload(p_key text, p_tenant text DEFAULT NULL) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+  SELECT parkd.results_payload_v1(parkd.tenant_for_v1(p_tenant), p_key);
+$$;
+-- For a database that was restored or copied to where others administer it: a dump holds the secret. Its owner's alone.
+CREATE FUNCTION parkd.renew_secret() RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, parkd, pg_temp AS $$
+  UPDATE parkd_private.secrets s
+     SET key = (SELECT sha256(string_agg(uuid_send(gen_random_uuid()), '')) FROM generate_series(1, 4));
+$$;
+
 -- Removes the oldest messages of a key and returns them. Of two takers at a time each gets its own:
 -- neither waits, and a message goes to one. mailbox_key.
 CREATE FUNCTION parkd.take(p_key text, p_limit int DEFAULT 100, p_tenant text DEFAULT NULL)
@@ -248,13 +260,13 @@ BEGIN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
     ELSIF f.name = 'health_v1' THEN     -- a function in a view runs with the caller's rights
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_daemon, parkd_admin, parkd_monitor', f.signature);
-    ELSIF f.name = 'fetch' THEN
+    ELSIF f.name IN ('fetch', 'results_payload') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_submitter, parkd_reader, parkd_admin', f.signature);
     ELSIF f.name IN ('submit', 'cancel', 'take', 'requeue', 'open_batch', 'seal_batch', 'cancel_batch') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_submitter, parkd_admin', f.signature);
     ELSIF f.name = 'register_model_v1' THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_daemon, parkd_admin', f.signature);
-    ELSIF f.name IN ('register_v1', 'keep_models_v1', 'heartbeat_v1', 'unregister_v1', 'return_unknown_claims_v1', 'submit_v1', 'claim_v1',
+    ELSIF f.name IN ('register_v1', 'keep_models_v1', 'results_payload_v1', 'heartbeat_v1', 'unregister_v1', 'return_unknown_claims_v1', 'submit_v1', 'claim_v1',
                      'finish_v1', 'release_v1', 'cancel_v1', 'sample_depth_v1', 'horizon_v1',
                      'ensure_partitions_v1', 'ensure_partitions_for_v1', 'fetch_v1', 'take_v1', 'message_of_v1',
                      'count_messages_v1', 'waiting_singles_v1', 'known_keys_v1', 'note_deaths_v1', 'now_v1', 'timeline_v1',

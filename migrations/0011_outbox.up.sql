@@ -93,10 +93,8 @@ BEGIN
          i.outcome, i.tenant, i.mailbox_key, i.model, i.custom_id, i.batch_id, i.code FROM i;
   UPDATE parkd.outboxes o SET delivered_through = v_last, delivered_at = coalesce(p_now, clock_timestamp()) WHERE o.store = p_store;
   IF (SELECT s.notify_results FROM parkd.settings s) THEN
-    PERFORM pg_notify('parkd_results', k.tenant || ' ' || k.mailbox_key)
-       FROM (SELECT DISTINCT u.tenant, u.mailbox_key FROM unnest(p_sequences, p_tenants, p_keys) u(n, tenant, mailbox_key)
-              WHERE u.n > v_through) k
-      WHERE octet_length(k.tenant) + octet_length(k.mailbox_key) < 7900;
+    PERFORM parkd.tell_results_v1(array_agg(u.tenant), array_agg(u.mailbox_key))
+       FROM unnest(p_sequences, p_tenants, p_keys) u(n, tenant, mailbox_key) WHERE u.n > v_through;
   END IF;
   RETURN v_last;
 END $$;

@@ -114,22 +114,24 @@ def submit(world, block):
 
 
 def be_woken(world, block):
-    update, listen = block.strip().splitlines()
+    update, listen, payload = block.strip().splitlines()
     world.sql(update, "anna")
+    payload = world.sql(payload, "alice")
+    check(re.fullmatch("[0-9a-f]{32}", payload) is not None, payload)
     with subprocess.Popen(["psql", "-qAtX", "-U", "alice", "parkd"], text=True, env=world.environment,
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as psql:
         def say(line):
             psql.stdin.write(line + "\n")
             psql.stdin.flush()
         say(listen)
-        say(f"INSERT INTO parkd.jobs (model, body, mailbox_key) VALUES ('smollm2-135m', '{BODY}', 'bell');")
+        say(f"INSERT INTO parkd.jobs (model, body, mailbox_key) VALUES ('smollm2-135m', '{BODY}', 'reviews');")
         heard = ""
         while "Asynchronous notification" not in heard:  # psql looks after each statement
             os.kill(world.parkd_pid, 0)
             say("SELECT pg_sleep(0.1);")
             heard = psql.stdout.readline()
         psql.stdin.close()
-        check('"parkd_results" with payload "alice bell"' in heard, heard)
+        check('"parkd_results" with payload "' + payload + '"' in heard, heard)
 
 
 def batch(world, block):

@@ -318,14 +318,13 @@ Result<FetchAnswer> PostgresClient::fetch_now(const std::string& mailbox_key,
 // Opt-in, by the database: where results are not announced, or a pooler loses the announcements,
 // polling alone finds them.
 void PostgresClient::listen_for_results(const std::string& mailbox_key) {
-  listened_for_ = " " + encode_text(mailbox_key);
+  const auto told = run(client_sql::kResultsPayload,
+                        Params().add(encode_text(mailbox_key)).add(encode_text(tenant_)));
+  if (!told.ok() || told->empty() || (*told)[0][0].is_null()) return;
+  listened_for_ = text((*told)[0], 0);
   if (listening_) return;
-  const auto told = run(client_sql::kResultsAreTold, {});
-  if (!told.ok() || told->empty() || text((*told)[0], 0) != "t") return;
-  // The payload is tenant, space, key. A wrong guess costs one look in vain.
   const auto hear = [this](const std::string& payload) {
-    const size_t length = std::min(payload.size(), listened_for_.size());
-    heard_ = heard_ || payload.compare(payload.size() - length, length, listened_for_) == 0;
+    heard_ = heard_ || payload == listened_for_;
   };
   listening_ = connection_.listen("parkd_results", hear).ok();
 }

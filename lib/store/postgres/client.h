@@ -89,7 +89,7 @@ class PostgresClient {
   Connection connection_;
   bool checked_ = false;      // this session's schema
   bool listening_ = false;    // in this session
-  std::string listened_for_;  // the end of the payloads that are for us
+  std::string listened_for_;  // the payload that is for us
   bool heard_ = false;        // one of them, since the last look
 };
 

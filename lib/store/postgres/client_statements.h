@@ -51,8 +51,11 @@ inline constexpr Statement kFetchPage{"client_fetch",
 inline constexpr Statement kTakeOldest{"client_take",
                                        "SELECT " PARKD_MESSAGE_COLUMNS
                                        " FROM parkd.take($1, $2, $3) ORDER BY sequence"};
-inline constexpr Statement kResultsAreTold{"client_results_are_told",
-                                           "SELECT notify_results FROM parkd.settings"};
+// NULL where the database announces no results.
+inline constexpr Statement kResultsPayload{
+    "client_results_payload",
+    "SELECT CASE WHEN (SELECT notify_results FROM parkd.settings) THEN parkd.results_payload($1, "
+    "$2) END"};
 inline constexpr Statement kOpenBatch{
     "client_open_batch",
     "SELECT parkd.open_batch($1::json, parkd.from_us_v1($2), $3, make_interval(secs => $4), $5)"};

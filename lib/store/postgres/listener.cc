@@ -228,13 +228,8 @@ Status Listener::listen_all() {
     // A hint, no more: any login of the database may send it. The heartbeat brings the truth.
     if (fields >> daemon_id && daemon_id == daemon_id_) beat_hinted_ = true;
   }));
-  PARKD_RETURN_IF_ERROR(connection_.listen("parkd_results", [this](const std::string& payload) {
-    const size_t space = payload.find(' ');
-    if (space != payload.npos) {
-      events_.message(decode_text(payload.substr(0, space)),
-                      decode_text(payload.substr(space + 1)));
-    }
-  }));
+  PARKD_RETURN_IF_ERROR(connection_.listen(
+      "parkd_results", [this](const std::string& payload) { events_.results(payload); }));
   listening_ = true;
   return {};
 }

@@ -30,7 +30,7 @@ class Listener {
     std::function<void()> reconnected;  // to a server that may have crashed, or be a restored one
     std::function<void()> look;  // reconnected, or the poll's turn: there may be work of any model
     std::function<void(JobId, RunLease)> cancel;
-    std::function<void(const std::string& tenant, const std::string& mailbox_key)> message;
+    std::function<void(const std::string& payload)> results;  // results_payload_v1 of a key
     std::function<void()> lost;
   };
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lib/base/kill_point.h"
+#include "lib/store/postgres/awaited_keys.h"
 #include "lib/store/postgres/batch_verbs.h"
 #include "lib/store/postgres/claim_lane.h"
 #include "lib/store/postgres/commons.h"
@@ -171,7 +172,7 @@ class PostgresStore final : public JobStore {
 
   void fetch(FetchRequest request, Completion<FetchAnswer> done) override {
     read<FetchAnswer>(std::move(done), [this, request = std::move(request)](Connection& c) {
-      return fetch_messages(c, request, now());
+      return fetch_now(c, request);
     });
   }
 
@@ -216,14 +217,33 @@ class PostgresStore final : public JobStore {
       for (const std::string& model : held_.hungry_models()) commons_.tell_work(model);
     };
     events.cancel = [this](JobId id, RunLease lease) { commons_.tell_cancel(id, lease); };
-    events.message = [this](const std::string& tenant, const std::string& key) {
-      commons_.tell_message(tenant, key);
+    events.results = [this](const std::string& payload) {
+      if (const auto key = awaited_.find(payload)) commons_.tell_message(key->first, key->second);
     };
     events.lost = [this] {
       held_.lost();
       if (commons_.options().ownership_lost) commons_.options().ownership_lost();
     };
     return events;
+  }
+
+  // Whoever finds nothing may wait: its key is known before the look that counts.
+  Result<FetchAnswer> fetch_now(Connection& connection, const FetchRequest& request) {
+    auto answer = fetch_messages(connection, request, now());
+    const AwaitedKeys::Key key(request.tenant, request.mailbox_key);
+    const auto steady_now = std::chrono::steady_clock::now();
+    if (!answer.ok() || !answer->messages.empty() || !commons_.options().listen ||
+        !awaited_.is_new(key, steady_now)) {
+      return answer;
+    }
+    PARKD_ASSIGN_OR_RETURN(const auto payload,
+                           results_payload(connection, request.tenant, request.mailbox_key));
+    if (!payload) {
+      awaited_.none_announced(steady_now);
+      return answer;
+    }
+    awaited_.add(key, *payload);
+    return fetch_messages(connection, request, now());
   }
 
   Result<CancelAnswer> cancel_now(Connection& connection, JobId id, const std::string& tenant) {
@@ -287,6 +307,7 @@ class PostgresStore final : public JobStore {
 
   Commons commons_;
   HeldClaims held_;
+  AwaitedKeys awaited_;
   DepthEstimate depth_;
   Listener listener_;
   SubmitLane submit_;

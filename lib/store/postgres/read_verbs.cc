@@ -37,6 +37,16 @@ Result<std::vector<Job>> list_jobs(Connection& connection, const ListFilter& fil
   return jobs;
 }
 
+Result<std::optional<std::string>> results_payload(Connection& connection,
+                                                   const std::string& tenant,
+                                                   const std::string& mailbox_key) {
+  Params params;
+  params.add(encode_text(tenant)).add(encode_text(mailbox_key));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kResultsPayload, params));
+  if (rows[0][0].is_null()) return std::optional<std::string>();
+  return std::optional<std::string>(text(rows[0], 0));
+}
+
 Result<FetchAnswer> fetch_messages(Connection& connection, const FetchRequest& request, Now now) {
   Params params;
   params.add(encode_text(request.tenant))

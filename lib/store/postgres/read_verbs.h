@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,10 @@ namespace parkd {
 Result<JobRecord> get_record(Connection& connection, JobId id, const std::string& tenant,
                              const StoreOptions& options, Now now);
 Result<std::vector<Job>> list_jobs(Connection& connection, const ListFilter& filter, Now now);
+// What NOTIFY parkd_results says of a key; nothing where the database announces no results.
+Result<std::optional<std::string>> results_payload(Connection& connection,
+                                                   const std::string& tenant,
+                                                   const std::string& mailbox_key);
 Result<FetchAnswer> fetch_messages(Connection& connection, const FetchRequest& request, Now now);
 // A take whose commit was not answered: what it returns if it was committed.
 struct TakeInDoubt {

@@ -167,6 +167,11 @@ inline constexpr Statement kList{
 inline constexpr Statement kFetch{
     "fetch", "SELECT " PARKD_MESSAGE_COLUMNS
              " FROM parkd.fetch_v1($1, $2, $3, $4, parkd.from_us_v1($5)) ORDER BY sequence"};
+// NULL where the database announces no results.
+inline constexpr Statement kResultsPayload{
+    "results_payload",
+    "SELECT CASE WHEN (SELECT notify_results FROM parkd.settings) THEN "
+    "parkd.results_payload_v1($1, $2) END"};
 // mailbox_key
 inline constexpr Statement kTake{"take",
                                  "SELECT " PARKD_MESSAGE_COLUMNS

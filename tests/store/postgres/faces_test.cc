@@ -308,7 +308,7 @@ TEST_F(Faces, whoever_listens_hears_of_results_when_the_database_says_so) {
   database_.run("UPDATE parkd.settings SET notify_results = true");
   run_one();
   session->await_notification(30, 0);
-  EXPECT_EQ(receiver.heard, "default my box");
+  EXPECT_EQ(receiver.heard, database_.value("SELECT parkd.results_payload('my box')"));
 }
 
 TEST_F(Faces, live_jobs_show_what_their_daemon_says_of_them) {
