@@ -1,10 +1,10 @@
 // /v1/jobs: submit, get, list, cancel.
-#include <sys/statvfs.h>
 
 #include <algorithm>
 #include <charconv>
 
 #include "daemon/api.h"
+#include "daemon/disk_room.h"
 #include "lib/base/text.h"
 #include "lib/job/chat_request.h"
 #include "lib/job/completion_response.h"
@@ -108,18 +108,6 @@ Result<ParsedSubmit> read_submit(const SubmitCheck& check, ReceivedBody& body) {
   return parsed;
 }
 
-// A durable queue refuses by what is left of the disk, not by counting.
-Status check_disk(const Config& config) {
-  if (config.queue.backend != StoreBackend::rocksdb) return {};
-  struct statvfs disk {};
-  if (::statvfs(config.queue.rocksdb_dir.c_str(), &disk) != 0) return {};
-  const int64_t free_mb =
-      static_cast<int64_t>(disk.f_bavail * static_cast<uint64_t>(disk.f_frsize) >> 20);
-  if (free_mb >= config.daemon.min_free_disk_mb) return {};
-  return exhausted("the queue's disk has " + std::to_string(free_mb) + " MiB free, the limit is " +
-                   std::to_string(config.daemon.min_free_disk_mb) + " (daemon.min_free_disk_mb)");
-}
-
 std::string render_submitted(const SubmittedJob& job) {
   return parkd::render_submitted(job.id, job.mailbox_key, job.existed, job.finished);
 }
@@ -162,8 +150,10 @@ Result<JobId> job_id(std::string_view text) {
 
 void Api::submit(const AskedPtr& asked) {
   const Reply& reply = asked->reply;
+  // A durable queue refuses by what is left of the disk, not by counting.
+  const Status room = check_disk_room(parts_.config, 0);
+  if (!room.ok()) return reply(error_reply(room));
   if (!asked->may_accept.ok()) return reply(error_reply(asked->may_accept));
-  if (const Status disk = check_disk(parts_.config); !disk.ok()) return reply(error_reply(disk));
   const SubmitCheck check{parts_.config, asked->models, asked->caller, asked->may_be_critical,
                           parts_.clock.now()};
   auto parsed = read_submit(check, *asked->request.body);

@@ -105,6 +105,13 @@ Status Daemon::wire() {
   options.device_lost = [this] { boost::asio::post(io_, [this] { on_device_lost(); }); };
   dispatcher_ = std::make_unique<Dispatcher>(std::move(options), *store_, clock_, run_blocking);
   deaths_->report_to(*dispatcher_, run_blocking);
+  if (!deaths_->running_ids().is_kept()) {
+    health_.raise({"running_ids_not_kept",
+                   deaths_->running_ids().why_not_kept() +
+                       ": if this process dies, the next one will not know which jobs ran, so a "
+                       "job that kills it is not found out. Make room and restart parkd",
+                   false});
+  }
   told_ = dispatcher_.get();
   api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *dispatcher_, *blocking_,
                                           blocking_threads(), clock_, health_, bodies_,
@@ -300,11 +307,9 @@ void Daemon::on_device_lost() {
 void Daemon::begin_stop() {
   sd_notify("STOPPING=1\nSTATUS=draining");
   api_->stop_accepting();
-  if (config_.uses_postgres()) {
-    // Results that a database which is away cannot take must not hold the daemon for ever: their
-    // jobs run again elsewhere.
-    stop_not_after_ = clock_.steady_now() + config_.daemon.drain_timeout + kStopNowPatience;
-  }
+  // Results that a store cannot take (a database that is away, a full disk) must not hold the
+  // daemon for ever: their jobs run again, elsewhere or at the next start.
+  stop_not_after_ = clock_.steady_now() + config_.daemon.drain_timeout + kStopNowPatience;
   dispatcher_->drain();
   wait_until_drained();
 }

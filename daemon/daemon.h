@@ -91,7 +91,7 @@ class Daemon {
   std::unique_ptr<BlockingPool> blocking_;
   std::unique_ptr<Dispatcher> dispatcher_;
   HealthBoard health_;  // control thread
-  Surroundings surroundings_{clock_, lock_, health_};
+  Surroundings surroundings_{config_, clock_, lock_, health_};
   std::unique_ptr<Api> api_;
   std::unique_ptr<ApiServer> server_;
   boost::asio::signal_set signals_;
@@ -101,7 +101,7 @@ class Daemon {
   std::map<std::string, std::unique_ptr<Engine>> engines_;  // of loaded models
   int stop_signals_ = 0;
   End end_ = End::stopped;
-  SteadyTime stop_not_after_{};  // set by the second signal; with PostgreSQL by the first
+  SteadyTime stop_not_after_{};  // set by the first signal; the second makes it sooner
   std::string purge_error_;
   std::shared_ptr<const DispatcherStats> watched_stats_;
   SteadyTime stats_changed_{};

@@ -1,5 +1,6 @@
 #include "daemon/surroundings.h"
 
+#include "daemon/disk_room.h"
 #include "lib/base/log.h"
 
 namespace parkd {
@@ -14,6 +15,7 @@ std::string seconds(Micros time) {
 void Surroundings::look() {
   look_at_clock();
   look_at_state_directory();
+  look_at_disk();
 }
 
 void Surroundings::look_at_clock() {
@@ -48,6 +50,16 @@ void Surroundings::look_at_state_directory() {
                      "removed, moved or replaced, so what is accepted now would be lost. Put it "
                      "back in its place, or stop parkd and start it again",
                  true});
+}
+
+// It comes at the limit and goes a little above it: what the store itself writes and deletes must
+// not make it come and go.
+void Surroundings::look_at_disk() {
+  constexpr int kMorePercent = 10;
+  const Status room = check_disk_room(config_, disk_is_low_ ? kMorePercent : 0);
+  disk_is_low_ = !room.ok();
+  if (room.ok()) return health_.clear("disk_low");
+  health_.raise({"disk_low", room.message() + "; until then nothing is accepted", true});
 }
 
 }  // namespace parkd

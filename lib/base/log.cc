@@ -25,6 +25,12 @@ spdlog::logger& logger() {
   return *instance;
 }
 
+spdlog::level::level_enum spdlog_level(LogLevel level) {
+  constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::debug, spdlog::level::info,
+                                                   spdlog::level::warn, spdlog::level::err};
+  return kLevels[static_cast<int>(level)];
+}
+
 bool needs_quotes(std::string_view text) {
   if (text.empty()) return true;
   for (const char c : text) {
@@ -94,9 +100,11 @@ std::string format_log_line(LogFormat format, std::string_view event, LogFields 
 
 void configure_log(LogLevel level, LogFormat format) {
   format_in_use = format;
-  constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::debug, spdlog::level::info,
-                                                   spdlog::level::warn, spdlog::level::err};
-  logger().set_level(kLevels[static_cast<int>(level)]);
+  logger().set_level(spdlog_level(level));
+}
+
+bool is_logged(LogLevel level) {
+  return logger().should_log(spdlog_level(level));
 }
 
 void log_debug(std::string_view event, LogFields fields) {

@@ -48,6 +48,9 @@ using LogFields = std::initializer_list<LogField>;
 // Sets level and format; log lines go to stderr. Call once, before threads start.
 void configure_log(LogLevel level, LogFormat format);
 
+// Whether lines of this level are written: for who would have to make much text for one.
+bool is_logged(LogLevel level);
+
 void log_debug(std::string_view event, LogFields fields);
 void log_info(std::string_view event, LogFields fields);
 void log_warn(std::string_view event, LogFields fields);

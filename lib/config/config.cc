@@ -452,7 +452,9 @@ DaemonConfig read_daemon(const YamlSection& section) {
       std::chrono::milliseconds(section.integer("finish_batch_ms", 0, 1000).value_or(5));
   d.watchdog_stall = seconds(section.integer("watchdog_stall_s", 5, 3600).value_or(120));
   d.history_days = section.integer32("history_days", 1, 3650).value_or(d.history_days);
-  d.min_free_disk_mb = section.integer("min_free_disk_mb", 0, 1 << 24).value_or(d.min_free_disk_mb);
+  if (section.has_value("min_free_disk_mb")) {
+    d.min_free_disk_mb = section.integer("min_free_disk_mb", 0, 1 << 24);
+  }
   d.postgres = read_postgres(section.section("postgres", "daemon.postgres"));
   return d;
 }

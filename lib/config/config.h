@@ -138,7 +138,8 @@ struct DaemonConfig {
   std::chrono::milliseconds finish_batch{5};   // how long results wait to share a commit
   std::chrono::seconds watchdog_stall{120};  // no step for so long while running: watchdog starves
   int32_t history_days = 30;
-  int64_t min_free_disk_mb = 512;  // embedded durable queues refuse submits below it
+  // Embedded durable queues refuse submits below it. Empty: 512, or an eighth of a smaller disk.
+  std::optional<int64_t> min_free_disk_mb;
   PostgresConfig postgres;
   friend bool operator==(const DaemonConfig&, const DaemonConfig&) = default;
 };

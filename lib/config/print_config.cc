@@ -178,7 +178,7 @@ void print_daemon(YamlWriter& y, const DaemonConfig& daemon) {
   y.number(1, "finish_batch_ms", daemon.finish_batch.count());
   y.number(1, "watchdog_stall_s", daemon.watchdog_stall.count());
   y.number(1, "history_days", daemon.history_days);
-  y.number(1, "min_free_disk_mb", daemon.min_free_disk_mb);
+  y.optional_number(1, "min_free_disk_mb", daemon.min_free_disk_mb);
   print_postgres(y, daemon.postgres);
 }
 

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "lib/base/log.h"
+
 namespace parkd {
 namespace {
 
@@ -29,10 +31,11 @@ std::string read_pid(int fd) {
   return pid.empty() ? "unknown" : pid;
 }
 
+// Over what stands there, so that a full disk has room for it.
 bool write_pid(int fd) {
   const std::string text = std::to_string(::getpid()) + "\n";
-  return ::ftruncate(fd, 0) == 0 &&
-         ::pwrite(fd, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size());
+  return ::pwrite(fd, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()) &&
+         ::ftruncate(fd, static_cast<off_t>(text.size())) == 0;
 }
 
 }  // namespace
@@ -59,7 +62,9 @@ Result<InstanceLock> InstanceLock::acquire(const std::string& state_dir) {
     return conflict("another parkd (pid " + read_pid(fd) + ") uses the state directory " +
                     state_dir + "; stop it, or give this one its own daemon.state_dir");
   }
-  if (!write_pid(fd)) return internal_error("cannot write " + path + ": " + error_text(errno));
+  if (!write_pid(fd)) {
+    log_warn("instance_lock.pid_not_written", {{"file", path}, {"error", error_text(errno)}});
+  }
   return lock;
 }
 

@@ -16,7 +16,7 @@ namespace parkd {
 class InstanceLock {
  public:
   // Errors: conflict, naming the directory and the holder's pid, when another process holds it;
-  // invalid or internal when the file cannot be opened or written.
+  // invalid or internal when the file cannot be opened or locked.
   static Result<InstanceLock> acquire(const std::string& state_dir);
 
   InstanceLock(InstanceLock&& other) noexcept;

@@ -118,6 +118,20 @@ std::optional<LeftRunning> read_left(const std::string& path, const std::string&
   return std::nullopt;
 }
 
+// Not cut before it is used again: on a full disk its blocks would be gone. -1: `failed` says why.
+int open_allocated(const std::string& path, size_t size_bytes, int& failed) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) {
+    failed = errno;
+    return -1;
+  }
+  failed = ::posix_fallocate(fd, 0, static_cast<off_t>(size_bytes));
+  if (failed == 0 && ::ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) failed = errno;
+  if (failed == 0) return fd;
+  ::close(fd);
+  return -1;
+}
+
 }  // namespace
 
 std::string describe_death_word(uint32_t word) {
@@ -145,6 +159,8 @@ Result<LeftRunning> take_left_running(const std::string& state_dir, const std::s
       if (error) return io_error(noting, "make", error.value());
       return *left;
     }
+    // It died idle. The file stays, for create(): on a full disk its blocks are worth having.
+    if (left) return LeftRunning{};
   }
   fs::remove(live_path(state_dir), error);
   if (error) return io_error(live_path(state_dir), "remove", error.value());
@@ -167,28 +183,33 @@ Result<std::unique_ptr<RunningIds>> RunningIds::create(const std::string& state_
   PARKD_CHECK(places > 0 && static_cast<uint32_t>(places) <= kPlacesMax, "a sane number of places");
   const std::string path = live_path(state_dir);
   const size_t size_bytes = sizeof(Header) + static_cast<size_t>(places) * sizeof(Slot);
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (fd < 0) return io_error(path, "make", errno);
-  const int failed = ::posix_fallocate(fd, 0, static_cast<off_t>(size_bytes));
-  void* memory = failed == 0
-                     ? ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
-                     : MAP_FAILED;
+  int failed = 0;
+  const int fd = open_allocated(path, size_bytes, failed);
+  const bool is_full = failed == ENOSPC || failed == EDQUOT;
+  if (fd < 0 && !is_full) return io_error(path, "make", failed);
+  const int flags = is_full ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+  void* memory = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
   const int map_error = errno;
-  ::close(fd);
-  if (failed != 0) return io_error(path, "allocate", failed);
+  if (fd >= 0) ::close(fd);
   if (memory == MAP_FAILED) return io_error(path, "map", map_error);
   Header& header = header_of(memory);
+  header.word = kNoDeathNoted;
+  for (int32_t place = 0; place < places; ++place) slot_of(memory, place).id = 0;
+  std::memset(header.queue, 0, sizeof header.queue);
   std::memcpy(header.magic, kMagic, sizeof kMagic);
   header.version = kVersion;
   header.places = static_cast<uint32_t>(places);
   header.pid = static_cast<uint32_t>(::getpid());
   const std::string name = stored_name(queue);
   std::memcpy(header.queue, name.data(), name.size());
-  return std::unique_ptr<RunningIds>(new RunningIds(memory, size_bytes, places));
+  std::string why_not_kept;
+  if (is_full) why_not_kept = io_error(path, "allocate", failed).message();
+  return std::unique_ptr<RunningIds>(
+      new RunningIds(memory, size_bytes, places, std::move(why_not_kept)));
 }
 
-RunningIds::RunningIds(void* memory, size_t size_bytes, int32_t places)
-    : memory_(memory), size_bytes_(size_bytes) {
+RunningIds::RunningIds(void* memory, size_t size_bytes, int32_t places, std::string why_not_kept)
+    : memory_(memory), size_bytes_(size_bytes), why_not_kept_(std::move(why_not_kept)) {
   for (int32_t place = places - 1; place >= 0; --place) free_.push_back(place);
 }
 

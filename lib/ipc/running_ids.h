@@ -53,8 +53,9 @@ void forget_left_running(const std::string& state_dir);
 
 class RunningIds {
  public:
-  // A new, empty file with room for `places` jobs. Errors: internal, naming the file; its bytes are
-  // allocated here, so that a full disk is an error now and no SIGBUS later.
+  // An empty file with room for `places` jobs; one that is there is used again. Its bytes are
+  // allocated here, so that a full disk shows now and not as a SIGBUS later: then it is memory
+  // alone, and the next process will not know (is_kept()). Errors: internal, naming the file.
   static Result<std::unique_ptr<RunningIds>> create(const std::string& state_dir,
                                                     const std::string& queue, int32_t places);
   // An orderly end is no death: leaves the file empty, unless a death was noted.
@@ -66,6 +67,10 @@ class RunningIds {
   int32_t add(JobId id, RunLease lease);
   void remove(int32_t place);
 
+  // Whether it is a file. If not, why_not_kept() says why.
+  bool is_kept() const { return why_not_kept_.empty(); }
+  const std::string& why_not_kept() const { return why_not_kept_; }
+
   // Sets the word if it is not set yet.
   void note(uint32_t word);
   bool noted() const;
@@ -73,10 +78,11 @@ class RunningIds {
   std::atomic<uint32_t>& word();
 
  private:
-  RunningIds(void* memory, size_t size_bytes, int32_t places);
+  RunningIds(void* memory, size_t size_bytes, int32_t places, std::string why_not_kept);
 
   void* const memory_;
   const size_t size_bytes_;
+  const std::string why_not_kept_;
   std::vector<int32_t> free_;  // places; the lowest last
 };
 

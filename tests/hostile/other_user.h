@@ -13,10 +13,10 @@
 
 #include <cstdlib>
 #include <functional>
-#include <string_view>
 #include <utility>
 
 #include "lib/base/check.h"
+#include "tests/support/needs_root.h"
 
 namespace parkd::testing {
 
@@ -28,17 +28,6 @@ inline constexpr uid_t kEve = 64002;
 inline bool is_long() {
   return std::getenv("PARKD_LONG") != nullptr;
 }
-
-// For the start of a test: leaves it where nobody can become somebody else.
-#define PARKD_NEEDS_ROOT()                                                          \
-  do {                                                                              \
-    if (::geteuid() != 0) {                                                         \
-      const char* strict = std::getenv("PARKD_CI_STRICT");                          \
-      ASSERT_FALSE(strict != nullptr && std::string_view(strict) == "1")            \
-          << "CI must run this as root";                                            \
-      GTEST_SKIP() << "SKIPPED: needs root to become another user; nothing tested"; \
-    }                                                                               \
-  } while (false)
 
 class OtherUser {
  public:

@@ -16,6 +16,8 @@
 
 #include "lib/base/thread.h"
 #include "lib/ipc/crash_handler.h"
+#include "tests/support/needs_root.h"
+#include "tests/support/small_disk.h"
 #include "tests/support/temp_dir.h"
 
 namespace parkd {
@@ -147,7 +149,7 @@ TEST(RunningIds, an_orderly_end_leaves_nothing) {
   TempDir dir;
   create(dir.path())->add(1, {1, 1});
   EXPECT_TRUE(take(dir.path()).present.empty());
-  EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
+  EXPECT_FALSE(std::filesystem::exists(dir.path() + "/running_ids.noting"));
 }
 
 TEST(RunningIds, what_was_left_is_found_again_until_it_is_forgotten) {
@@ -211,6 +213,25 @@ TEST(RunningIds, damaged_files_are_dropped_and_a_new_one_is_made) {
 TEST(RunningIds, a_directory_that_cannot_be_written_is_an_error_that_names_the_file) {
   const auto ids = RunningIds::create("/nonexistent", kQueue, 4);
   EXPECT_NE(ids.status().message().find("/nonexistent/running_ids"), std::string::npos);
+}
+
+TEST(RunningIds, a_full_disk_leaves_them_in_memory_unless_the_file_has_its_blocks_already) {
+  PARKD_NEEDS_ROOT();
+  const TempDir dir;
+  testing::SmallDisk disk(dir.path(), 1, testing::SmallDisk::Kind::tmpfs);
+  disk.fill();
+  {
+    const auto ids = create(dir.path());
+    EXPECT_FALSE(ids->is_kept());
+    EXPECT_NE(ids->why_not_kept().find("No space left"), std::string::npos) << ids->why_not_kept();
+    ids->add(1, {7, 1});
+  }
+  EXPECT_TRUE(take(dir.path()).present.empty());
+  disk.make_room();
+  EXPECT_TRUE(create(dir.path())->is_kept());
+  EXPECT_TRUE(take(dir.path()).present.empty());
+  disk.fill();
+  EXPECT_TRUE(create(dir.path())->is_kept()) << "the file of the last process";
 }
 
 TEST(RunningIds, the_words_have_names_for_people) {

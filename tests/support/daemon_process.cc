@@ -20,7 +20,7 @@ constexpr std::chrono::minutes kHungAfter{5};  // before ctest ends the test, an
 std::string config_text(const DaemonSetup& setup, const std::string& directory) {
   std::string text = "daemon:\n  state_dir: " + directory + "/state\n  socket: " + directory +
                      "/parkd.sock\n  drain_timeout_s: " + std::to_string(setup.drain_timeout_s) +
-                     "\n  min_free_disk_mb: 1\n" + setup.more_daemon;
+                     "\n  min_free_disk_mb: " + setup.min_free_disk_mb + "\n" + setup.more_daemon;
   text +=
       "parking_lot:\n  pool:\n    worker_threads: " + std::to_string(setup.worker_threads) + "\n";
   if (setup.kv_units > 0) {

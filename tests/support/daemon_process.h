@@ -25,6 +25,7 @@ struct DaemonSetup {
   int context_tokens = 2048;  // of the model: a job that fills more of it runs longer
   int drain_timeout_s = 10;
   uint64_t model_seed = 1;  // another seed is another file of the same shape
+  std::string min_free_disk_mb = "1";
   std::string hf_id;        // the model's, in the place of its local_path
   std::string more_daemon;  // further lines of the daemon: section, indented
   std::string more_lot;     // further lines of the parking_lot: section, indented

@@ -8,6 +8,7 @@
 #include <rocksdb/utilities/table_properties_collectors.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -18,8 +19,10 @@
 #include <string_view>
 #include <system_error>
 
+#include "lib/base/disk_space.h"
 #include "lib/base/log.h"
 #include "lib/base/text.h"
+#include "lib/store/rocksdb/info_log.h"
 #include "lib/store/rocksdb/log_check.h"
 #include "lib/store/rocksdb/record_codec.h"
 
@@ -41,10 +44,23 @@ constexpr std::array<Stretch, 4> kStretches = {
     {{'h', 1, 6}, {'q', 6, 48}, {'d', 24, 32 * 24}, {'w', 7 * 24, int64_t{1} << 40}}};
 constexpr int64_t kHourUs = int64_t{3600} * 1'000'000;
 
+// RocksDB knows ENOSPC; a quota that is used up is the same to us.
+bool is_disk_full(const rocksdb::Status& status) {
+  static const std::string kQuota = std::generic_category().message(EDQUOT);
+  return status.IsNoSpace() ||
+         (status.IsIOError() && status.ToString().find(kQuota) != kQuota.npos);
+}
+
+Status from_errno(const std::string& what, int error) {
+  const std::string message = what + ": " + std::generic_category().message(error);
+  return error == ENOSPC || error == EDQUOT ? exhausted(message) : unavailable(message);
+}
+
 Status from_rocksdb(const rocksdb::Status& status) {
   if (status.ok()) return {};
   if (status.IsNotFound()) return not_found("not in the store");
   if (status.IsCorruption()) return corrupt(status.ToString());
+  if (is_disk_full(status)) return exhausted(status.ToString());
   return unavailable(status.ToString());
 }
 
@@ -57,6 +73,7 @@ Status open_failed(const rocksdb::Status& status, const std::string& dir) {
                        ")");
   }
   const std::string message = "cannot open the store directory " + dir + ": " + text;
+  if (is_disk_full(status)) return exhausted(message);
   return status.IsCorruption() ? corrupt(message) : unavailable(message);
 }
 
@@ -66,8 +83,7 @@ Status sync_directory(const std::filesystem::path& dir) {
   const int error = errno;
   if (file >= 0) ::close(file);
   if (synced) return {};
-  return unavailable("cannot sync the directory " + dir.string() + ": " +
-                     std::generic_category().message(error));
+  return from_errno("cannot sync the directory " + dir.string(), error);
 }
 
 // Makes `dir` and its parents, so that they survive a power cut: RocksDB syncs what is in its
@@ -81,7 +97,7 @@ Status make_directory(const std::string& dir) {
     parents.push_back(at.parent_path());
   }
   std::filesystem::create_directories(dir, error);
-  if (error) return unavailable("cannot make the store directory " + dir + ": " + error.message());
+  if (error) return from_errno("cannot make the store directory " + dir, error.value());
   for (const std::filesystem::path& parent : parents) {
     PARKD_RETURN_IF_ERROR(sync_directory(parent));
   }
@@ -97,6 +113,8 @@ class LogSwitchListener final : public rocksdb::EventListener {
  private:
   std::atomic<bool>& switched_;
 };
+
+}  // namespace
 
 // The check must not read the files of a store that another process writes.
 class DirectoryLock {
@@ -117,6 +135,12 @@ class DirectoryLock {
   rocksdb::Status status_;
 };
 
+namespace {
+
+rocksdb::Env* env_of(const RocksDbTesting& testing) {
+  return testing.env != nullptr ? testing.env : rocksdb::Env::Default();
+}
+
 // A death while RocksDB writes its options leaves a temporary file that it never deletes.
 void remove_left_options(rocksdb::Env* env, const std::string& dir) {
   constexpr std::string_view kPrefix = "OPTIONS-";
@@ -134,7 +158,7 @@ void remove_left_options(rocksdb::Env* env, const std::string& dir) {
 // What the log's check means for this opening. `taken` is set when an operator accepted the loss.
 Result<wal::LogVerdict> check_before_open(const std::string& dir, const RocksDbTesting& testing,
                                           std::optional<wal::Acceptance>& taken) {
-  rocksdb::Env* const env = testing.env != nullptr ? testing.env : rocksdb::Env::Default();
+  rocksdb::Env* const env = env_of(testing);
   const DirectoryLock lock(env, dir);
   if (!lock.status().ok()) return open_failed(lock.status(), dir);
   PARKD_ASSIGN_OR_RETURN(wal::LogVerdict verdict, wal::check_log(dir, testing.sync_commits));
@@ -167,8 +191,19 @@ Result<wal::LogVerdict> check_before_open(const std::string& dir, const RocksDbT
   return verdict;
 }
 
-rocksdb::DBOptions db_options(const RocksDbTesting& testing) {
+// What the log may grow to. It holds a commit until all of its families are flushed, so on a small
+// disk it would be what fills it.
+uint64_t log_bytes_max(const std::string& dir) {
+  constexpr uint64_t kMax = uint64_t{64} << 20;  // what an opening has to replay at most
+  constexpr uint64_t kMin = uint64_t{1} << 20;
+  const auto disk = disk_space(dir);
+  if (!disk) return kMax;
+  return std::clamp(static_cast<uint64_t>(disk->size_bytes) / 8, kMin, kMax);
+}
+
+rocksdb::DBOptions db_options(const std::string& dir, const RocksDbTesting& testing) {
   rocksdb::DBOptions options;
+  options.info_log = rocksdb_info_log(dir);
   options.create_if_missing = true;
   // The check of the log has said that what this drops was never acknowledged, or is accepted.
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
@@ -176,17 +211,29 @@ rocksdb::DBOptions db_options(const RocksDbTesting& testing) {
   options.track_and_verify_wals_in_manifest = true;
   options.create_missing_column_families = true;
   // The log is shared: a family that is seldom written would pin it for ever.
-  options.max_total_wal_size = uint64_t{64} << 20;  // what an opening has to replay at most
+  options.max_total_wal_size = log_bytes_max(dir);
   options.max_background_jobs = 2;
   options.max_open_files = 1000;
-  options.info_log_level = rocksdb::WARN_LEVEL;
-  options.keep_log_file_num = 2;
-  options.max_log_file_size = size_t{4} << 20;
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
   options.avoid_flush_during_shutdown = true;  // the log is synced; opening replays it
   if (testing.env != nullptr) options.env = testing.env;
   return options;
+}
+
+// What a reader is shown shall be there after a power cut, too.
+Status sync_logs(const std::string& dir) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
+    if (entry.path().extension() != ".log") continue;
+    const int file = ::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC);
+    const bool synced = file >= 0 && ::fsync(file) == 0;
+    const int why = errno;
+    if (file >= 0) ::close(file);
+    if (!synced) return from_errno("cannot sync " + entry.path().string(), why);
+  }
+  if (error) return from_errno("cannot list " + dir, error.value());
+  return sync_directory(dir);
 }
 
 rocksdb::ColumnFamilyOptions family_options(const std::shared_ptr<rocksdb::Cache>& cache,
@@ -238,51 +285,68 @@ std::string period_count_key(const std::string& period_name) {
 Result<std::unique_ptr<Database>> Database::open(const RocksDbStoreOptions& options,
                                                  const RocksDbTesting& testing) {
   PARKD_RETURN_IF_ERROR(make_directory(options.dir));
-  const auto cache = rocksdb::NewLRUCache(static_cast<size_t>(options.block_cache_bytes));
   std::unique_ptr<Database> database(new Database());
   PARKD_ASSIGN_OR_RETURN(const wal::LogVerdict verdict,
                          check_before_open(options.dir, testing, database->taken_loss_));
-  rocksdb::DBOptions db = db_options(testing);
+  database->sync_ = testing.sync_commits;
+  rocksdb::DBOptions db = db_options(options.dir, testing);
   database->listener_ = std::make_shared<LogSwitchListener>(database->log_switched_);
   db.listeners.push_back(database->listener_);
   // A closed log that is missing is then no reason for RocksDB to refuse.
   if (database->taken_loss_) db.track_and_verify_wals_in_manifest = false;
+  PARKD_RETURN_IF_ERROR(database->open_families(std::move(db), options));
+  const uint64_t last = database->db_->GetLatestSequenceNumber();
+  if (last < verdict.last_sequence) {
+    return corrupt("RocksDB opened the store " + options.dir + " at sequence " +
+                   std::to_string(last) + ", and its log holds whole commits up to " +
+                   std::to_string(verdict.last_sequence));
+  }
+  remove_old_info_logs(options.dir);
+  if (testing.sync_commits) PARKD_RETURN_IF_ERROR(database->begin_marks(options.dir));
+  return database;
+}
 
+Result<std::unique_ptr<Database>> Database::open_read_only(const RocksDbStoreOptions& options,
+                                                           const RocksDbTesting& testing) {
+  std::unique_ptr<Database> database(new Database());
+  database->read_only_lock_ = std::make_unique<DirectoryLock>(env_of(testing), options.dir);
+  const rocksdb::Status& locked = database->read_only_lock_->status();
+  if (!locked.ok()) return open_failed(locked, options.dir);
+  PARKD_ASSIGN_OR_RETURN(const wal::LogVerdict verdict,
+                         wal::check_log(options.dir, testing.sync_commits));
+  if (verdict.loss) return corrupt(verdict.loss->text(options.dir));
+  PARKD_RETURN_IF_ERROR(sync_logs(options.dir));
+  PARKD_RETURN_IF_ERROR(database->open_families(db_options(options.dir, testing), options));
+  return database;
+}
+
+Database::Database() = default;
+
+Status Database::open_families(rocksdb::DBOptions db, const RocksDbStoreOptions& options) {
+  const auto cache = rocksdb::NewLRUCache(static_cast<size_t>(options.block_cache_bytes));
+  dir_ = options.dir;
+  period_options_ = family_options(cache, 8u << 20);
   // RocksDB opens only when every family that exists is named.
   std::vector<std::string> existing;
-  (void)rocksdb::DB::ListColumnFamilies(db, options.dir,
-                                        &existing);  // fails when there is no store
+  (void)rocksdb::DB::ListColumnFamilies(db, dir_, &existing);  // fails when there is no store
   std::set<std::string> names(existing.begin(), existing.end());
   for (const char* name : kFixed) names.erase(name);
 
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
   for (const char* name : kFixed) families.emplace_back(name, family_options(cache, 16u << 20));
-  const rocksdb::ColumnFamilyOptions period_options = family_options(cache, 8u << 20);
-  for (const std::string& name : names) families.emplace_back(name, period_options);
+  for (const std::string& name : names) families.emplace_back(name, period_options_);
 
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* opened = nullptr;
-  const rocksdb::Status status = rocksdb::DB::Open(db, options.dir, families, &handles, &opened);
-  if (!status.ok()) return open_failed(status, options.dir);
-
-  database->db_.reset(opened);
-  database->dir_ = options.dir;
-  database->sync_ = testing.sync_commits;
-  database->period_options_ = period_options;
-  database->fixed_.assign(handles.begin(), handles.begin() + kFixed.size());
+  const rocksdb::Status status =
+      is_read_only() ? rocksdb::DB::OpenForReadOnly(db, dir_, families, &handles, &opened)
+                     : rocksdb::DB::Open(db, dir_, families, &handles, &opened);
+  if (!status.ok()) return open_failed(status, dir_);
+  db_.reset(opened);
+  fixed_.assign(handles.begin(), handles.begin() + kFixed.size());
   size_t next = kFixed.size();
-  for (const std::string& name : names) {
-    database->periods_[name] = {name, {}, handles[next++], 0};
-  }
-  PARKD_RETURN_IF_ERROR(database->load_periods());
-  if (opened->GetLatestSequenceNumber() < verdict.last_sequence) {
-    return corrupt("RocksDB opened the store " + options.dir + " at sequence " +
-                   std::to_string(opened->GetLatestSequenceNumber()) +
-                   ", and its log holds whole commits up to " +
-                   std::to_string(verdict.last_sequence));
-  }
-  if (testing.sync_commits) PARKD_RETURN_IF_ERROR(database->begin_marks(options.dir));
-  return database;
+  for (const std::string& name : names) periods_[name] = {name, {}, handles[next++], 0};
+  return load_periods();
 }
 
 // What RocksDB has recovered is in tables now, synced.
@@ -330,9 +394,10 @@ Database::~Database() {
   if (db_ == nullptr) return;
   // 7.8 does not sync the log when it closes. After a failed write there is nothing to rescue
   // (every acknowledged commit is synced) and Debian's build would fail an assertion.
-  const rocksdb::Status synced = write_failed_ ? rocksdb::Status::OK() : db_->FlushWAL(true);
+  const bool wrote = !write_failed_ && !is_read_only();
+  const rocksdb::Status synced = wrote ? db_->FlushWAL(true) : rocksdb::Status::OK();
   if (!synced.ok()) log_warn("store.close_sync_failed", {{"error", synced.ToString()}});
-  if (sync_ && !write_failed_) (void)synced_file_.sync();
+  if (sync_ && wrote) (void)synced_file_.sync();
   for (rocksdb::ColumnFamilyHandle* handle : fixed_) (void)db_->DestroyColumnFamilyHandle(handle);
   for (auto& [name, period] : periods_) (void)db_->DestroyColumnFamilyHandle(period.family);
   const rocksdb::Status closed = db_->Close();

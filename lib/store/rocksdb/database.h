@@ -33,6 +33,8 @@ class EventListener;
 
 namespace parkd {
 
+class DirectoryLock;  // of database.cc
+
 struct Period {
   std::string name;  // "box_h489000": length, index since 1970
   WallTime end{};    // no message in it expires later
@@ -66,12 +68,18 @@ class Database {
   // Refuses (corrupt, with the ways out) where acknowledged work is lost, unless an operator has
   // accepted that very loss; then taken_loss() is what was accepted, and settle_loss() must follow
   // once ids and sequences lie beyond whatever the lost part gave out.
+  // `exhausted`: the disk is full, and nothing else is wrong that was met.
   static Result<std::unique_ptr<Database>> open(const RocksDbStoreOptions& options,
                                                 const RocksDbTesting& testing);
+  // Of a store that is there, for readers on a full disk: writes no byte, and holds the store's
+  // lock. What it shows is on disk, so that an open() after it finds the same. A loss refuses it.
+  static Result<std::unique_ptr<Database>> open_read_only(const RocksDbStoreOptions& options,
+                                                          const RocksDbTesting& testing);
   ~Database();
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
 
+  bool is_read_only() const { return read_only_lock_ != nullptr; }
   const std::optional<wal::Acceptance>& taken_loss() const { return taken_loss_; }
   Status settle_loss();
 
@@ -119,7 +127,8 @@ class Database {
   void forget(const std::string& period_name);
 
  private:
-  Database() = default;
+  Database();
+  Status open_families(rocksdb::DBOptions db, const RocksDbStoreOptions& options);
   Status load_periods();
   Status begin_marks(const std::string& dir);
   void mark_synced();
@@ -140,6 +149,7 @@ class Database {
   std::shared_ptr<rocksdb::EventListener> listener_;
   mutable std::string damage_;
   bool write_failed_ = false;  // only read when the sync thread is idle
+  std::unique_ptr<DirectoryLock> read_only_lock_;
   std::unique_ptr<rocksdb::DB> db_;
 };
 

@@ -244,6 +244,7 @@ Result<StoreStats> EmbeddedStore::do_stats() {
                                  "` ends this notice",
                              false});
   }
+  if (!failure_.ok()) stats.notices.push_back(failure_notice());
   if (const auto notice = drop_clock_->gap_notice()) stats.notices.push_back(*notice);
   if (database_ == nullptr) return stats;
   if (!database_->damage().empty()) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/base/check.h"
+#include "lib/base/disk_space.h"
 #include "lib/base/kill_point.h"
 #include "lib/base/log.h"
 #include "lib/base/text.h"
@@ -16,7 +17,9 @@ namespace {
 constexpr size_t kCommitVerbsMax = 1024;
 constexpr size_t kCommitBytesMax = size_t{8} << 20;
 constexpr std::chrono::seconds kHealEvery{1};
-constexpr std::chrono::minutes kTimeMarkEvery{10};  // a sync of its own in a store that idles
+constexpr int64_t kRoomToHeal = int64_t{1} << 20;       // more than there was on the full disk
+constexpr std::chrono::seconds kHealFullDiskEvery{30};  // it may lack something else, an inode
+constexpr std::chrono::minutes kTimeMarkEvery{10};      // a sync of its own in a store that idles
 
 Status stopped() {
   return unavailable("the store has stopped");
@@ -30,10 +33,15 @@ EmbeddedStore::EmbeddedStore(RocksDbStoreOptions options, RocksDbTesting testing
     : options_(std::move(options)), testing_(testing), clock_(clock) {}
 
 Status EmbeddedStore::start() {
-  PARKD_ASSIGN_OR_RETURN(database_, Database::open(options_, testing_));
-  PARKD_RETURN_IF_ERROR(load_meta(true));
-  PARKD_RETURN_IF_ERROR(load_jobs());
-  PARKD_RETURN_IF_ERROR(load_batches());
+  const Status opened = load();
+  if (!opened.ok()) {
+    // The outbox announces the epoch of an opening to the database: it needs a real one.
+    if (opened.code() != StatusCode::exhausted || has_outbox()) return opened;
+    failure_ = unavailable("the store cannot be opened for writing: " + opened.message());
+    serve_readers_only();
+    if (database_ == nullptr) return opened;
+    log_error("store.read_only", {{"dir", options_.dir}, {"why", opened.message()}});
+  }
   PARKD_ASSIGN_OR_RETURN(outbox_identity_, read_outbox_identity());
   if (!has_outbox() && !outbox_identity_.is_empty) {
     log_warn("store.outbox_is_left",
@@ -378,11 +386,30 @@ void EmbeddedStore::promote_due(WallTime now) {
 void EmbeddedStore::fail(const Status& why) {
   failure_ = unavailable("the store cannot write: " + why.to_string());
   next_heal_ = clock_.steady_now() + kHealEvery;
+  if (why.code() == StatusCode::exhausted) wait_for_room();
+  told_failure_ = failure_.message();
   log_error("store.commit_failed", {{"dir", options_.dir}, {"error", why.to_string()}});
 }
 
+// Opening the database again on a disk that is as full as before would only take it from readers.
+void EmbeddedStore::wait_for_room() {
+  if (testing_.env != nullptr) return;  // its disk is not one that can be asked
+  const auto disk = disk_space(options_.dir);
+  room_needed_bytes_ = (disk ? disk->free_bytes : 0) + kRoomToHeal;
+  heal_anyway_ = clock_.steady_now() + kHealFullDiskEvery;
+}
+
+bool EmbeddedStore::may_heal() {
+  const SteadyTime now = clock_.steady_now();
+  if (now < next_heal_) return false;
+  if (room_needed_bytes_ == 0 || now >= heal_anyway_) return true;
+  next_heal_ = now + kHealEvery;
+  const auto disk = disk_space(options_.dir);
+  return disk && disk->free_bytes >= room_needed_bytes_;
+}
+
 Status EmbeddedStore::usable() {
-  if (!failure_.ok() && clock_.steady_now() >= next_heal_) heal();
+  if (!failure_.ok() && may_heal()) heal();
   return failure_;
 }
 
@@ -394,10 +421,15 @@ void EmbeddedStore::heal() {
   const Status loaded = load();
   if (!loaded.ok()) {
     failure_ = unavailable("the store cannot be opened again: " + loaded.to_string());
-    log_error("store.heal_failed", {{"dir", options_.dir}, {"error", loaded.to_string()}});
+    if (failure_.message() != std::exchange(told_failure_, failure_.message())) {
+      log_error("store.heal_failed", {{"dir", options_.dir}, {"error", loaded.to_string()}});
+    }
+    if (loaded.code() == StatusCode::exhausted) serve_readers_only();
     return;
   }
   failure_ = {};
+  told_failure_.clear();
+  room_needed_bytes_ = 0;
   log_warn("store.healed", {{"dir", options_.dir}, {"jobs", index_.size()}});
   CommitNews news;  // the dispatcher's last claim may have been refused
   for (const QueueIndex::ModelCounts& counts : index_.counts()) {
@@ -406,23 +438,53 @@ void EmbeddedStore::heal() {
   tell(news);
 }
 
+// On a full disk that lets nothing be opened for writing: mailboxes and jobs are read all the same.
+void EmbeddedStore::serve_readers_only() {
+  wait_for_room();
+  Result<std::unique_ptr<Database>> opened = Database::open_read_only(options_, testing_);
+  Status loaded = opened.status();
+  if (opened.ok()) {
+    database_ = std::move(opened).value();
+    loaded = load_rows();
+  }
+  if (loaded.ok()) return;
+  database_.reset();
+  log_error("store.unreadable", {{"dir", options_.dir}, {"error", loaded.to_string()}});
+}
+
+// While failure_ lasts.
+HealthNotice EmbeddedStore::failure_notice() const {
+  std::string text = failure_.message() + "; nothing is accepted, claimed or stored, ";
+  text += database_ == nullptr ? "and nothing can be read" : "what is stored can be read";
+  text += room_needed_bytes_ == 0
+              ? ". It is tried again every second"
+              : ". It goes on by itself when there is room on the disk of " + options_.dir;
+  return {"store_cannot_write", std::move(text), true};
+}
+
 Status EmbeddedStore::load() {
   Result<std::unique_ptr<Database>> opened = Database::open(options_, testing_);
   if (!opened.ok()) return opened.status();
   database_ = std::move(opened).value();
   // Nobody can have accepted a loss of a store that is open.
-  Status loaded = database_->taken_loss() ? corrupt("work was lost") : load_meta(false);
-  if (loaded.ok()) loaded = load_jobs();
-  if (loaded.ok()) loaded = load_batches();
+  const bool was_open = open_epoch_ != 0;
+  const Status loaded =
+      was_open && database_->taken_loss() ? corrupt("work was lost") : load_rows();
   if (!loaded.ok()) database_.reset();
   return loaded;
 }
 
+Status EmbeddedStore::load_rows() {
+  PARKD_RETURN_IF_ERROR(load_meta());
+  PARKD_RETURN_IF_ERROR(load_jobs());
+  return load_batches();
+}
+
 // --- opening
 
-// The format is checked and, at the first open of a process, the epoch counted up: leases of
-// earlier processes never equal ours.
-Status EmbeddedStore::load_meta(bool is_first_open) {
+// The format is checked and, at the first opening for writing of a process, the epoch counted up:
+// leases of earlier processes never equal ours.
+Status EmbeddedStore::load_meta() {
   PARKD_ASSIGN_OR_RETURN(const uint64_t format,
                          database_->get_count(meta_key::kFormat, kStoreFormat));
   if (format != kStoreFormat) {
@@ -435,14 +497,14 @@ Status EmbeddedStore::load_meta(bool is_first_open) {
                          database_->get_count(meta_key::kLastSequence, 0));
   next_id_ = std::max(next_id_, next_id);
   last_sequence_ = std::max(last_sequence_, last_sequence);
-  if (!is_first_open) return {};
+  if (!drop_clock_) load_drop_clock();
+  if (open_epoch_ != 0 || database_->is_read_only()) return {};
 
-  load_drop_clock();
-  open_epoch_ = epoch + 1;
+  uint64_t open_epoch = epoch + 1;
   rocksdb::WriteBatch batch;
   const bool has_loss = database_->taken_loss().has_value();
   if (has_loss) {
-    open_epoch_ += kLeapAfterLoss;
+    open_epoch += kLeapAfterLoss;
     next_id_ += static_cast<JobId>(kLeapAfterLoss);
     last_sequence_ += kLeapAfterLoss;
     (void)batch.Put(database_->meta(), meta_key::kNextId,
@@ -452,10 +514,12 @@ Status EmbeddedStore::load_meta(bool is_first_open) {
   }
   put_time_mark(batch);
   (void)batch.Put(database_->meta(), meta_key::kFormat, record::encode_count(kStoreFormat));
-  (void)batch.Put(database_->meta(), meta_key::kEpoch, record::encode_count(open_epoch_));
+  (void)batch.Put(database_->meta(), meta_key::kEpoch, record::encode_count(open_epoch));
   if (epoch == 0) (void)batch.Put(database_->meta(), meta_key::kUuid, random_hex(16));
   PARKD_RETURN_IF_ERROR(database_->write(&batch));
-  return has_loss ? database_->settle_loss() : Status();
+  if (has_loss) PARKD_RETURN_IF_ERROR(database_->settle_loss());
+  open_epoch_ = open_epoch;
+  return {};
 }
 
 // A mark that cannot be read is no reason to keep anybody from his jobs: the clock is believed.

@@ -36,7 +36,8 @@ class EmbeddedStore final : public JobStore {
   EmbeddedStore(RocksDbStoreOptions options, RocksDbTesting testing, Clock& clock);
   ~EmbeddedStore() override { stop(); }
 
-  // Opens the database, loads the index and starts the threads. Once, before any verb.
+  // Opens the database, loads the index and starts the threads. Once, before any verb. On a full
+  // disk it serves readers, and writes as soon as it can.
   Status start();
 
   void set_observer(StoreObserver observer) override;
@@ -110,10 +111,15 @@ class EmbeddedStore final : public JobStore {
   void build_commit();
   void settle(Commit& commit);
   void fail(const Status& why);
+  void wait_for_room();
+  bool may_heal();
+  void serve_readers_only();
+  HealthNotice failure_notice() const;
   void tell(const CommitNews& news) const;
   void promote_due(WallTime now);
   Status load();
-  Status load_meta(bool is_first_open);
+  Status load_rows();
+  Status load_meta();
   void load_drop_clock();
   void put_time_mark(rocksdb::WriteBatch& batch);
   Status load_jobs();
@@ -214,7 +220,8 @@ class EmbeddedStore final : public JobStore {
   OutboxIdentity outbox_identity_;       // constant after start()
 
   // Owned by the state thread (start() runs before it).
-  std::unique_ptr<Database> database_;  // null while a failed store could not be opened again
+  std::unique_ptr<Database>
+      database_;  // null or read-only while a failed store cannot be opened again
   QueueIndex index_;
   std::unordered_map<JobId, Claim> claims_;
   std::map<std::string, record::StoredBatch> batches_;  // by id
@@ -224,14 +231,18 @@ class EmbeddedStore final : public JobStore {
   bool stopping_ = false;
   JobId next_id_ = 1;
   uint64_t last_sequence_ = 0;
-  uint64_t open_epoch_ = 0;
+  uint64_t open_epoch_ = 0;  // 0: never yet opened for writing
   uint64_t n_claims_ = 0;
   int64_t n_syncs_ = 0;
   int64_t n_commits_ = 0;
   std::string due_low_;  // everything below was swept: the iterator starts here, not in tombstones
-  std::string outbox_low_;  // likewise, what was delivered
-  Status failure_;          // of the last commit, until healed
+  std::string outbox_low_;    // likewise, what was delivered
+  Status failure_;            // of the last commit or opening, until healed
+  std::string told_failure_;  // in the log
   SteadyTime next_heal_{};
+  // After a full disk: so much must be free before the database is opened again, or a while pass.
+  int64_t room_needed_bytes_ = 0;
+  SteadyTime heal_anyway_{};
 
   Inbox<Request> inbox_;                    // to the state thread
   Inbox<std::unique_ptr<Commit>> to_sync_;  // to the sync thread

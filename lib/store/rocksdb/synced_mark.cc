@@ -30,8 +30,10 @@ uint64_t take(std::string_view& bytes, size_t n_bytes) {
 }
 
 Status failed(const std::string& what) {
-  return unavailable("cannot " + what + " the file " + std::string(kSyncedFile) + ": " +
-                     std::generic_category().message(errno));
+  const int error = errno;
+  const std::string message = "cannot " + what + " the file " + std::string(kSyncedFile) + ": " +
+                              std::generic_category().message(error);
+  return error == ENOSPC || error == EDQUOT ? exhausted(message) : unavailable(message);
 }
 
 }  // namespace
