@@ -186,7 +186,7 @@ ApiServer::State::State(asio::io_context& context, Options given, ByteBudget& of
       admit(std::move(may)),
       handler(std::move(to)),
       connections(options.connections_max),
-      file_(options.socket_path, options.socket_mode),
+      file_(options.socket_path, options.socket_mode, options.socket_group),
       acceptor_(context) {}
 
 ApiServer::ApiServer(asio::io_context& io, Options options, ByteBudget& bodies, ByteBudget& answers,

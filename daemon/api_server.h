@@ -67,6 +67,7 @@ class ApiServer {
   struct Options {
     std::string socket_path;
     uint32_t socket_mode = 0660;
+    std::string socket_group;  // name or number; empty: the process's own
     int connections_max = 1024;
     std::chrono::milliseconds idle_max{75'000};    // between requests
     std::chrono::milliseconds header_max{10'000};  // from a request's first byte

@@ -45,6 +45,7 @@ ApiServer::Options server_options(const Config& config) {
   ApiServer::Options options;
   options.socket_path = config.daemon.socket;
   options.socket_mode = config.daemon.socket_mode;
+  options.socket_group = config.daemon.socket_group;
   options.connections_max = connections_possible(config.daemon.connections_max);
   return options;
 }
@@ -60,8 +61,10 @@ std::string files_failure(const ModelRegistration& model, const Result<ModelRegi
 
 }  // namespace
 
-Result<std::unique_ptr<Daemon>> Daemon::start(Config config) {
+Result<std::unique_ptr<Daemon>> Daemon::start(Config config, const std::string& config_path,
+                                              bool strict) {
   PARKD_RETURN_IF_ERROR(make_state_directory(config.daemon.state_dir));
+  PARKD_RETURN_IF_ERROR(report_open_places(open_places(config, config_path), strict));
   PARKD_ASSIGN_OR_RETURN(InstanceLock lock, InstanceLock::acquire(config.daemon.state_dir));
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(config), std::move(lock)));
   PARKD_ASSIGN_OR_RETURN(daemon->store_,

@@ -36,7 +36,9 @@ namespace parkd {
 class Daemon {
  public:
   // Locks the state directory, opens the store, listens. Errors leave nothing behind.
-  static Result<std::unique_ptr<Daemon>> start(Config config);
+  // `config_path`: the file it came from. `strict`: what is open to others is an error.
+  static Result<std::unique_ptr<Daemon>> start(Config config, const std::string& config_path,
+                                               bool strict);
   ~Daemon();
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;

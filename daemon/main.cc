@@ -19,14 +19,21 @@ constexpr int kExitStartFailed = 1;  // the directory, the store or the socket c
 constexpr int kExitUsage = 2;        // bad option or configuration
 constexpr int kExitDeviceLost = 3;   // start it again
 
-int serve(parkd::Config config) {
+struct ServeOptions {
+  std::string config_path = "/etc/parkd/parkd.yaml";
+  bool strict = false;
+  bool core_dumps = false;
+};
+
+int serve(parkd::Config config, const ServeOptions& options) {
   parkd::configure_log(config.daemon.log_level, config.daemon.log_format);
   for (const std::string& note : parkd::config_notes(config)) {
     parkd::log_info("config.note", {{"note", note}});
   }
   parkd::keep_files_private();
+  if (!options.core_dumps) parkd::forbid_core_dumps();
   ::signal(SIGPIPE, SIG_IGN);  // a reader that goes away is an error code, not a death
-  auto daemon = parkd::Daemon::start(std::move(config));
+  auto daemon = parkd::Daemon::start(std::move(config), options.config_path, options.strict);
   if (!daemon.ok()) {
     parkd::log_error("daemon.start_failed", {{"error", daemon.status().to_string()}});
     return kExitStartFailed;
@@ -37,11 +44,16 @@ int serve(parkd::Config config) {
 int run(int argc, char** argv) {
   CLI::App app("parkd: durable batch LLM inference. Jobs come from jobctl or HTTP on its socket.");
   app.set_version_flag("--version", "parkd " PARKD_VERSION);
-  std::string path = "/etc/parkd/parkd.yaml";
+  ServeOptions options;
+  std::string& path = options.config_path;
   bool check = false;
   bool print = false;
   bool list_kill_points = false;
   app.add_option("--config", path, "Configuration (YAML); config/parkd.yaml explains every key");
+  app.add_flag("--strict", options.strict,
+               "Refuse to start where others could read or replace what parkd stands on");
+  app.add_flag("--core-dumps", options.core_dumps,
+               "Leave the core dump limit as it is: a core holds prompts");
   app.add_flag("--check-config", check, "Say whether the configuration is sound, and exit");
   app.add_flag("--print-config", print, "Print the effective configuration, and exit");
   app.add_flag("--list-kill-points", list_kill_points, "Names for PARKD_KILL_AT (test builds)");
@@ -74,7 +86,7 @@ int run(int argc, char** argv) {
               << config->daemon.socket << "\n";
     return kExitOk;
   }
-  return serve(std::move(config).value());
+  return serve(std::move(config).value(), options);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "daemon/socket_file.h"
 
+#include <grp.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <system_error>
 #include <thread>
 #include <utility>
+#include <vector>
 
 namespace parkd {
 namespace {
@@ -32,6 +34,22 @@ struct Descriptor {
     if (fd >= 0) ::close(fd);
   }
 };
+
+std::optional<gid_t> find_group(const std::string& group) {
+  if (group.find_first_not_of("0123456789") == std::string::npos && group.size() <= 10) {
+    const unsigned long long number = std::stoull(group);
+    if (number < static_cast<gid_t>(-1)) return static_cast<gid_t>(number);
+    return std::nullopt;
+  }
+  std::vector<char> buffer(64 << 10);
+  struct ::group entry {};
+  struct ::group* found = nullptr;
+  while (::getgrnam_r(group.c_str(), &entry, buffer.data(), buffer.size(), &found) == ERANGE &&
+         buffer.size() < (16u << 20)) {
+    buffer.resize(buffer.size() * 2);  // a group of many members
+  }
+  return found == nullptr ? std::nullopt : std::optional<gid_t>(found->gr_gid);
+}
 
 // Who would answer at the path: its process id, 0 where nobody does, -1 where that cannot be told.
 pid_t listener_at(const std::string& path) {
@@ -108,10 +126,36 @@ Result<int> SocketFile::make() {
   if (::bind(socket.fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     return failed("cannot bind");
   }
+  if (Status opened = give_to_group(); !opened.ok()) {
+    ::unlink(path_.c_str());
+    return opened;
+  }
   if (::chmod(path_.c_str(), mode_) != 0) return failed("cannot set the mode of");
   if (::listen(socket.fd, SOMAXCONN) != 0) return failed("cannot listen on");
   if (::lstat(path_.c_str(), &made_) != 0) return failed("cannot look at");
   return std::exchange(socket.fd, -1);
+}
+
+Status SocketFile::give_to_group() {
+  if (group_.empty()) return {};
+  const std::string named = "daemon.socket_group: value \"" + group_ + "\"";
+  if (!gid_) gid_ = find_group(group_);
+  if (!gid_) {
+    return invalid_param("daemon.socket_group",
+                         named + " is no group of this machine: make it (groupadd --system " +
+                             group_ +
+                             "; systemd-sysusers makes parkd-clients), or leave the key out");
+  }
+  if (::lchown(path_.c_str(), static_cast<uid_t>(-1), *gid_) == 0) return {};
+  if (errno != EPERM) {
+    return invalid_param("daemon.socket_group", named + ": " + text_of(errno));
+  }
+  return invalid_param(
+      "daemon.socket_group",
+      named + " is a group that parkd (uid " + std::to_string(::geteuid()) +
+          ") is not in, so it cannot give it the socket: put SupplementaryGroups=" + group_ +
+          " into the unit (systemctl edit parkd), or usermod -aG " + group_ +
+          " the user that starts parkd");
 }
 
 void SocketFile::remove() {

@@ -1,13 +1,15 @@
-// SocketFile: the API's listening socket as a file: made with its mode, looked after, removed. It
-// takes the place of a socket that nobody listens on any more, and of nothing else.
+// SocketFile: the API's listening socket as a file: made with its mode and group, looked after,
+// removed. It takes the place of a socket that nobody listens on any more, and of nothing else.
 //
 // One thread at a time. No call blocks, but listen() for its patience.
 #pragma once
 
 #include <sys/stat.h>
+#include <sys/types.h>
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "lib/base/status.h"
@@ -16,11 +18,13 @@ namespace parkd {
 
 class SocketFile {
  public:
-  SocketFile(std::string path, uint32_t mode) : path_(std::move(path)), mode_(mode) {}
+  // `group`: a name or number; empty: the process's own.
+  SocketFile(std::string path, uint32_t mode, std::string group)
+      : path_(std::move(path)), mode_(mode), group_(std::move(group)) {}
 
   // A new socket that listens at the path: a descriptor, closed on exec, which is the caller's.
-  // Errors: invalid, naming the path and what is in the way; conflict where another process
-  // listens there and does not stop within `patience`.
+  // Errors: invalid, naming the path and what is in the way, or daemon.socket_group; conflict where
+  // another process listens there and does not stop within `patience`.
   Result<int> listen(std::chrono::milliseconds patience);
 
   enum class Place {
@@ -38,11 +42,14 @@ class SocketFile {
 
  private:
   Result<int> make();
+  Status give_to_group();
   bool is_as_made(const struct stat& now) const;
 
   const std::string path_;
   const uint32_t mode_;
-  struct stat made_ {};  // as last seen and known to be ours; st_ino 0 before
+  const std::string group_;
+  std::optional<gid_t> gid_;  // of group_, once looked up
+  struct stat made_ {};       // as last seen and known to be ours; st_ino 0 before
 };
 
 }  // namespace parkd

@@ -19,6 +19,7 @@ constexpr size_t kModelsMax = 64;
 constexpr size_t kTenantsMax = 10000;
 constexpr size_t kNameBytesMax = 128;
 constexpr size_t kHfIdBytesMax = 512;    // a repository, a commit and a file
+constexpr size_t kGroupBytesMax = 32;    // as groupadd has it
 constexpr size_t kSocketBytesMax = 107;  // sun_path of sockaddr_un, less its final zero byte
 constexpr int64_t kCountMax = 1000000000;
 constexpr int64_t kWeekSeconds = 7 * 24 * 3600;
@@ -342,16 +343,14 @@ ModelConfig read_model(const YamlSection& section, const Config& config,
   return model;
 }
 
-void read_socket(const YamlSection& section, DaemonConfig& daemon) {
-  // A state directory of one's own means a daemon of one's own, which may not write to /run.
-  daemon.socket = section.has_value("state_dir") ? joined(daemon.state_dir, "parkd.sock")
-                                                 : "/run/parkd/parkd.sock";
-  if (auto path = nullable_path(section, "socket")) daemon.socket = *path;
-  if (daemon.socket.size() > kSocketBytesMax) {
-    section.fail("socket", "path \"" + daemon.socket + "\" is " +
-                               std::to_string(daemon.socket.size()) + " bytes long, limit " +
-                               std::to_string(kSocketBytesMax) + " (a Unix socket's address)");
-  }
+bool is_word_of(const std::string& text, std::string_view extra, size_t bytes_max) {
+  const std::string allowed =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789" + std::string(extra);
+  return !text.empty() && text.size() <= bytes_max &&
+         text.find_first_not_of(allowed) == std::string::npos;
+}
+
+void read_socket_mode(const YamlSection& section, DaemonConfig& daemon) {
   const auto mode = section.text("socket_mode", 8);
   if (!mode) return;
   if (mode->size() > 4 || mode->find_first_not_of("01234567") != std::string::npos ||
@@ -365,11 +364,28 @@ void read_socket(const YamlSection& section, DaemonConfig& daemon) {
   }
 }
 
-bool is_word_of(const std::string& text, std::string_view extra, size_t bytes_max) {
-  const std::string allowed =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789" + std::string(extra);
-  return !text.empty() && text.size() <= bytes_max &&
-         text.find_first_not_of(allowed) == std::string::npos;
+void read_socket(const YamlSection& section, DaemonConfig& daemon) {
+  // A state directory of one's own means a daemon of one's own, which may not write to /run.
+  daemon.socket = section.has_value("state_dir") ? joined(daemon.state_dir, "parkd.sock")
+                                                 : "/run/parkd/parkd.sock";
+  if (auto path = nullable_path(section, "socket")) daemon.socket = *path;
+  if (daemon.socket.size() > kSocketBytesMax) {
+    section.fail("socket", "path \"" + daemon.socket + "\" is " +
+                               std::to_string(daemon.socket.size()) + " bytes long, limit " +
+                               std::to_string(kSocketBytesMax) + " (a Unix socket's address)");
+  }
+  read_socket_mode(section, daemon);
+  if (!section.has_value("socket_group")) return;
+  const auto group = section.text("socket_group", kGroupBytesMax);
+  if (!group) return;
+  daemon.socket_group = *group;
+  if (!is_word_of(daemon.socket_group, "._-", kGroupBytesMax)) {
+    section.fail_value("socket_group",
+                       "is no group's name or number (1 .. 32 letters, digits, . _ -)");
+  } else if ((daemon.socket_mode & 0060) != 0060) {
+    section.fail("socket_group",
+                 "is given, but socket_mode does not let a group in: that takes both bits of 0060");
+  }
 }
 
 void read_tenants(const YamlSection& section, DaemonConfig& daemon) {

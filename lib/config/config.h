@@ -123,6 +123,7 @@ struct DaemonConfig {
   std::string state_dir = "/var/lib/parkd";
   std::string socket;           // path of the API's Unix socket
   uint32_t socket_mode = 0660;  // its permission bits
+  std::string socket_group;     // its group, by name or number; empty: the daemon's own
   LogLevel log_level = LogLevel::info;
   LogFormat log_format = LogFormat::text;
   std::chrono::seconds drain_timeout{30};

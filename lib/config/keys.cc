@@ -82,6 +82,7 @@ constexpr ConfigKey kKeys[] = {
     {"daemon", "state_dir", KeyKind::value, ""},
     {"daemon", "socket", KeyKind::value, ""},
     {"daemon", "socket_mode", KeyKind::value, ""},
+    {"daemon", "socket_group", KeyKind::value, ""},
     {"daemon", "log_level", KeyKind::value, ""},
     {"daemon", "log_format", KeyKind::value, ""},
     {"daemon", "drain_timeout_s", KeyKind::value, ""},

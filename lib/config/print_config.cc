@@ -164,6 +164,7 @@ void print_daemon(YamlWriter& y, const DaemonConfig& daemon) {
   y.path(1, "state_dir", daemon.state_dir);
   y.path(1, "socket", daemon.socket);
   y.raw(1, "socket_mode", octal(daemon.socket_mode));
+  y.optional_text(1, "socket_group", daemon.socket_group);
   y.raw(1, "log_level", words::word_of(words::kLogLevel, daemon.log_level));
   y.raw(1, "log_format", words::word_of(words::kLogFormat, daemon.log_format));
   y.number(1, "drain_timeout_s", daemon.drain_timeout.count());

@@ -395,6 +395,20 @@ TEST(ConfigErrors, socket_mode_is_octal) {
   });
 }
 
+TEST(ConfigErrors, socket_group_is_a_group_that_the_mode_lets_in) {
+  const std::string at = "t.yaml:3:17: key 'daemon.socket_group': value ";
+  const std::string rule = " is no group's name or number (1 .. 32 letters, digits, . _ -)";
+  expect_refused({
+      {with_daemon("socket_group: a b"), at + "\"a b\"" + rule},
+      {with_daemon("socket_group: ''"), at + "\"\" is empty"},
+      {with_daemon("{socket_mode: 0600, socket_group: clients}"),
+       "t.yaml:3:37: key 'daemon.socket_group': is given, but socket_mode does not let a group in: "
+       "that takes both bits of 0060"},
+  });
+  EXPECT_EQ(error_of(with_daemon("{socket_group: 1000, socket_mode: 0660}")), "");
+  EXPECT_EQ(error_of(with_daemon("{socket_group: null, socket_mode: 0600}")), "");
+}
+
 TEST(ConfigErrors, words_of_the_daemon) {
   expect_refused({
       {with_daemon("log_level: loud"),

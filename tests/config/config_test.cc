@@ -26,6 +26,7 @@ TEST(ConfigDefaults, a_model_alone_is_a_whole_configuration) {
   EXPECT_EQ(c.daemon.state_dir, "/var/lib/parkd");
   EXPECT_EQ(c.daemon.socket, "/run/parkd/parkd.sock");
   EXPECT_EQ(c.daemon.socket_mode, 0660u);
+  EXPECT_EQ(c.daemon.socket_group, "");
   ASSERT_EQ(c.models.size(), 1u);
   const ModelConfig& m = c.models[0];
   EXPECT_EQ(m.params.dtype, Dtype::bf16);
@@ -111,7 +112,8 @@ TEST(ConfigDaemon, every_daemon_key_is_honoured) {
   const DaemonConfig d = parsed(with_daemon(R"(
   state_dir: /s
   socket: /s/x.sock
-  socket_mode: 0600
+  socket_mode: 0660
+  socket_group: clients
   log_level: debug
   log_format: json
   drain_timeout_s: 7
@@ -132,7 +134,8 @@ TEST(ConfigDaemon, every_daemon_key_is_honoured) {
                              .daemon;
   EXPECT_EQ(d.state_dir, "/s");
   EXPECT_EQ(d.socket, "/s/x.sock");
-  EXPECT_EQ(d.socket_mode, 0600u);
+  EXPECT_EQ(d.socket_mode, 0660u);
+  EXPECT_EQ(d.socket_group, "clients");
   EXPECT_EQ(d.log_level, LogLevel::debug);
   EXPECT_EQ(d.log_format, LogFormat::json);
   EXPECT_EQ(d.drain_timeout, seconds(7));
@@ -342,7 +345,7 @@ TEST(ConfigPrint, what_is_printed_parses_to_the_same_configuration) {
 TEST(ConfigPrint, names_that_look_like_something_else_survive) {
   expect_round_trip(parsed(with_daemon(
       "{state_dir: '/a \"b\" # c: $${X} $$ \\ ${ROOT}', log_level: error, log_format: json, "
-      "socket_mode: 0777, socket: /s, lot_jobs: 4, cpu_isa: scalar, "
+      "socket_mode: 0777, socket_group: '0', socket: /s, lot_jobs: 4, cpu_isa: scalar, "
       "tenants: {0: '1', 'null': 'true'}, critical_tenants: ['1', 'yes', 'null']}")));
   expect_round_trip(parsed("default_model: '12'\nmodels:\n  - {name: 12, hf_id: 'null'}\n"));
 }

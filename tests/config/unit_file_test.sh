@@ -15,6 +15,11 @@ value() { sed -n "s/^$1=//p" "$unit" | tail -n 1; }
 [ -n "$(value WatchdogSec)" ] || fail "no watchdog"
 [ "$(value UMask)" = 0077 ] || fail "UMask is not 0077: prompts would be readable to others"
 [ "$(value StateDirectoryMode)" = 0711 ] || fail "StateDirectoryMode is not 0711"
+group=$(sed -n 's/^ *socket_group: *//p' "$1/config/parkd.yaml")
+[ "$(value SupplementaryGroups)" = "$group" ] || fail "parkd is not in its socket_group $group"
+grep -q "^g $group -" "$1/systemd/parkd.sysusers.conf" || fail "nobody makes the group $group"
+[ "$(value LimitCORE)" = 1 ] || fail "a core would be written: it holds prompts"
+[[ "$(value ExecStart)" = *" --strict" ]] || fail "ExecStart is not --strict"
 drain=$(sed -n 's/^ *#\{0,1\}drain_timeout_s: *//p' "$1/config/parkd.yaml")
 stop=$(value TimeoutStopSec)
 [ "${stop%s}" -gt "$drain" ] || fail "TimeoutStopSec $stop is not above drain_timeout_s $drain"

@@ -10,7 +10,6 @@
 
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <set>
 
 #include "lib/base/thread.h"
@@ -48,27 +47,6 @@ void wait_until_running(DaemonProcess& daemon) {
 bool ended_with(DaemonProcess& daemon, int exit_code) {
   const auto end = daemon.wait_for_end(kPatience);
   return end && WIFEXITED(*end) && WEXITSTATUS(*end) == exit_code;
-}
-
-TEST(Life, what_the_daemon_writes_is_its_own_users_alone_whatever_the_umask) {
-  const mode_t before = ::umask(0);
-  DaemonProcess daemon(DaemonSetup{});
-  const bool started = daemon.start();
-  ::umask(before);
-  ASSERT_TRUE(started) << daemon.log();
-  daemon.wait_for_model();
-  const auto client = daemon.client();
-  submit(*client, chat_job("private"));
-  must(client->get("/v1/mailbox/private?wait_s=60"));
-  const std::filesystem::path state = daemon.directory() + "/state";
-  EXPECT_EQ(std::filesystem::status(state).permissions(), std::filesystem::perms(0711));
-  int n_files = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(state)) {
-    const auto others = entry.status().permissions() & std::filesystem::perms(0077);
-    EXPECT_EQ(others, std::filesystem::perms::none) << entry.path();
-    ++n_files;
-  }
-  EXPECT_GT(n_files, 5) << "lock, running_ids, and the queue's files";
 }
 
 TEST(Life, a_state_directory_that_is_gone_is_noticed_and_nothing_more_is_accepted) {

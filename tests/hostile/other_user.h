@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <functional>
 #include <utility>
+#include <vector>
 
 #include "lib/base/check.h"
 #include "tests/support/needs_root.h"
@@ -31,8 +32,9 @@ inline bool is_long() {
 
 class OtherUser {
  public:
-  // `files`: descriptors it may have open.
-  OtherUser(uid_t uid, std::function<int()> body, rlim_t files = 1024) {
+  // `files`: descriptors it may have open; `groups`: that it is in, beside its own.
+  OtherUser(uid_t uid, std::function<int()> body, rlim_t files = 1024,
+            const std::vector<gid_t>& groups = {}) {
     PARKD_CHECK(::pipe(go_) == 0 && ::pipe(says_) == 0, "pipe");
     pid_ = ::fork();
     PARKD_CHECK(pid_ >= 0, "fork");
@@ -45,8 +47,9 @@ class OtherUser {
     ::close(says_[0]);
     current_ = this;
     const rlimit limit{files, files};
-    const bool became = ::setrlimit(RLIMIT_NOFILE, &limit) == 0 && ::setgroups(0, nullptr) == 0 &&
-                        ::setgid(uid) == 0 && ::setuid(uid) == 0;
+    const bool became = ::setrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+                        ::setgroups(groups.size(), groups.data()) == 0 && ::setgid(uid) == 0 &&
+                        ::setuid(uid) == 0;
     ::_exit(became ? body() : 200);
   }
   ~OtherUser() {
