@@ -11,6 +11,7 @@
 #include <set>
 #include <thread>
 
+#include "lib/base/clock.h"
 #include "tests/e2e/child_process.h"
 #include "tests/e2e/jobs.h"
 
@@ -221,6 +222,53 @@ TEST_F(Api, an_idempotency_key_makes_a_repeated_submit_the_same_job) {
   EXPECT_TRUE(flag_at(third.json, "finished"));
   job["priority"] = "high";
   EXPECT_EQ(must(client_->post("/v1/jobs", job)).status, 409) << "the same key, another content";
+}
+
+// Whether the times of a submission still hold is asked of what is new, not of what was accepted.
+TEST_F(Api, a_submit_sent_again_after_its_deadline_finds_its_job) {
+  SystemClock clock;
+  json::object job = chat_job("late");
+  int64_t id = 0;
+  WallTime deadline{};
+  for (int seconds = 1; id == 0; seconds *= 2) {  // until one is accepted before it passes
+    ASSERT_LT(seconds, 600);
+    deadline = clock.now() + std::chrono::seconds(seconds);
+    job["deadline"] = to_rfc3339(deadline);
+    job["idempotency_key"] = "late-" + std::to_string(seconds);
+    const HttpAnswer answer = must(client_->post("/v1/jobs", job));
+    if (answer.status == 202) id = number_at(answer.json, "id");
+  }
+  const std::string request = json::serialize(job["body"]);
+  const std::vector<std::string> by_jobctl = {"--json",
+                                              "submit",
+                                              "--file",
+                                              "-",
+                                              "--mailbox-key",
+                                              "late",
+                                              "--deadline",
+                                              text_at(job, "deadline"),
+                                              "--idempotency-key",
+                                              text_at(job, "idempotency_key")};
+  while (clock.now() <= deadline) ::usleep(2000);
+
+  const HttpAnswer again = must(client_->post("/v1/jobs", job));
+  EXPECT_EQ(again.status, 202) << again.text;
+  EXPECT_EQ(number_at(again.json, "id"), id);
+  EXPECT_TRUE(flag_at(again.json, "existed"));
+  // A batch is sent again whole: the member that exists does not stop those that are new.
+  const HttpAnswer both =
+      must(client_->post("/v1/jobs", {{"jobs", json::array{job, chat_job("late")}}}));
+  EXPECT_EQ(both.status, 202) << both.text;
+  EXPECT_NE(both.text.find("\"id\":" + std::to_string(id)), std::string::npos) << both.text;
+  json::object is_new = job;
+  is_new["idempotency_key"] = "another";
+  const HttpAnswer refused = must(client_->post("/v1/jobs", {{"jobs", json::array{job, is_new}}}));
+  EXPECT_EQ(refused.status, 400) << refused.text;
+  EXPECT_EQ(text_at(refused.json, "error.param"), "jobs[1].deadline") << refused.text;
+
+  const JobctlResult sent = run_jobctl(*daemon_, by_jobctl, request);
+  EXPECT_EQ(sent.exit_code, 0) << sent.err;
+  EXPECT_NE(sent.out.find(std::to_string(id)), std::string::npos) << sent.out;
 }
 
 TEST_F(Api, a_cursor_pages_through_a_mailbox_without_gaps) {

@@ -1,6 +1,7 @@
 // jobctl --dsn against a real server, logged in as the roles people have. The daemon's part is
 // played by its own verbs, so that what is waited for happens when the test says so.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <boost/json.hpp>
 #include <cstdlib>
@@ -123,6 +124,39 @@ TEST_F(JobctlDsn, a_second_submit_with_the_same_key_is_the_same_job) {
   submit({});
   EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.idempotency"), 3)
       << "a key is always sent";
+}
+
+TEST_F(JobctlDsn, a_submit_sent_again_after_its_deadline_finds_its_job) {
+  const std::string deadline = database_.value(
+      "SELECT to_char((now() + interval '10 s') AT TIME ZONE 'UTC', "
+      "'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')");
+  const std::vector<std::string> options = {"--idempotency-key", "k", "--deadline", deadline};
+  const std::string first = submit(options);
+  const auto ada = database_.connect("ada");
+  const auto row = [&](const std::string& text) { return pqxx::nontransaction(*ada).exec(text); };
+  const std::string insert =
+      "INSERT INTO parkd.jobs (model, body, idempotency_key, deadline) VALUES ('m', "
+      "'{\"messages\":[]}', 'i', '" +
+      deadline + "')";
+  row(insert);
+  const std::string function =
+      "SELECT id FROM parkd.submit('{\"model\":\"m\",\"body\":{\"messages\":[]},"
+      "\"idempotency_key\":\"f\",\"deadline\":\"" +
+      deadline + "\"}')";
+  const std::string by_function = row(function)[0][0].as<std::string>();
+  while (database_.value("SELECT clock_timestamp() > '" + deadline + "'") != "t") ::usleep(20'000);
+
+  EXPECT_EQ(submit(options), first);
+  EXPECT_EQ(row(function)[0][0].as<std::string>(), by_function);
+  row(insert);
+  // A statement of several rows, of which one exists and its time is over.
+  row("INSERT INTO parkd.jobs (model, body, idempotency_key, deadline) VALUES ('m', "
+      "'{\"messages\":[]}', 'i', '" +
+      deadline + "'), ('m', '{}', 'new', NULL)");
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.jobs"), 4);
+  const JobctlResult late = jobctl({"submit", "--prompt", "x", "--deadline", deadline});
+  EXPECT_EQ(late.exit_code, 2) << "new, it is held to the present";
+  EXPECT_TRUE(has(late.err, "deadline")) << late.err;
 }
 
 TEST_F(JobctlDsn, submits_of_one_key_at_the_same_moment_are_one_job) {
