@@ -208,6 +208,8 @@ void Api::cancel_job(const AskedPtr& asked) {
             return say("cancel_requested");
           case CancelAnswer::already_finished:
             return say("already_finished");
+          case CancelAnswer::cancelling:
+            return say("cancelling");
           case CancelAnswer::not_found:
             return reply(error_reply(not_found("there is no job " + std::to_string(id))));
         }
@@ -231,12 +233,14 @@ void Api::list_jobs(const AskedPtr& asked) {
     filter.model = model->second;
   }
   if (const auto state = request.query.find("state"); state != request.query.end()) {
-    for (const JobState known : {JobState::scheduled, JobState::queued, JobState::claimed}) {
+    for (const JobState known :
+         {JobState::scheduled, JobState::queued, JobState::claimed, JobState::cancelling}) {
       if (to_string(known) == state->second) filter.state = known;
     }
     if (!filter.state) {
-      return reply(error_reply(invalid_param(
-          "state", "state is \"" + state->second + "\", it must be scheduled, queued or claimed")));
+      return reply(error_reply(
+          invalid_param("state", "state is \"" + state->second +
+                                     "\", it must be scheduled, queued, claimed or cancelling")));
     }
   }
   parts_.store.list(

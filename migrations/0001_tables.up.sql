@@ -3,7 +3,7 @@
 
 -- Enumerators in the order of lib/job/job.h.
 CREATE TYPE parkd.priority  AS ENUM ('critical', 'high', 'normal', 'low');
-CREATE TYPE parkd.job_state AS ENUM ('scheduled', 'queued', 'claimed');
+CREATE TYPE parkd.job_state AS ENUM ('scheduled', 'queued', 'claimed', 'cancelling');
 CREATE TYPE parkd.outcome   AS ENUM ('completed', 'failed', 'cancelled', 'deadline_missed', 'quarantined');
 
 -- Which database this is. A promoted standby has another timeline, a restored one another timeline or
@@ -158,7 +158,7 @@ CREATE TABLE parkd.jobs (
   body             json NOT NULL,
   run_at           timestamptz,
   deadline         timestamptz,
-  cancel_at        timestamptz,                 -- cancel asked for while claimed
+  cancel_at        timestamptz,                 -- cancel asked for: of a claimed job, or it is cancelling
   requeued_from    bigint,
   run_timeout      interval,
   custom_id        text,
@@ -217,9 +217,10 @@ CREATE INDEX jobs_critical  ON parkd.jobs (model, tenant, order_key, id)
   WHERE state = 'queued' AND priority = 'critical';
 CREATE INDEX jobs_scheduled ON parkd.jobs (model, run_at) WHERE state = 'scheduled';
 CREATE INDEX jobs_claimed   ON parkd.jobs (daemon_id) WHERE state = 'claimed';
-CREATE INDEX jobs_cancelled ON parkd.jobs (daemon_id) WHERE cancel_at IS NOT NULL;   -- hardly ever a row: heartbeat_v1
+-- Hardly ever a row. Of a daemon: heartbeat_v1; of none, cancelling: end_cancelled_v1.
+CREATE INDEX jobs_cancelled ON parkd.jobs (daemon_id, id) WHERE cancel_at IS NOT NULL;
 CREATE INDEX jobs_batch     ON parkd.jobs (batch_id)  WHERE batch_id IS NOT NULL;
-CREATE INDEX jobs_deadline  ON parkd.jobs (deadline)  WHERE deadline IS NOT NULL AND state <> 'claimed';
+CREATE INDEX jobs_deadline  ON parkd.jobs (deadline)  WHERE deadline IS NOT NULL AND state IN ('scheduled', 'queued');
 
 -- A name of a suspect group. Never 0, never used twice.
 CREATE SEQUENCE parkd.suspect_groups;

@@ -224,6 +224,79 @@ BEGIN
     array_fill(0::bigint, ARRAY[n]), p_now) f WHERE f.answer = 0;
 END $$;
 
+-- Asks for the end of live jobs: those that wait are cancelling from here on, daemons are told of those that are
+-- claimed, and of the others by a 0. It writes no message, so a client whose transaction stays open holds up its own
+-- jobs and nobody's results. Locks the rows by id, as a finish does, whoever holds them. One row of each that is live.
+-- jobs_pkey.
+CREATE FUNCTION parkd.ask_to_cancel_v1(p_ids bigint[], p_now timestamptz)
+RETURNS TABLE (job_id bigint, run_lease bigint, daemon bigint) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+  PERFORM FROM parkd.jobs j WHERE j.id = ANY (p_ids) ORDER BY j.id FOR UPDATE;
+  UPDATE parkd.jobs j
+     SET cancel_at = p_now, state = CASE WHEN j.daemon_id IS NULL THEN 'cancelling' ELSE 'claimed' END::parkd.job_state
+   WHERE j.id = ANY (p_ids) AND j.cancel_at IS NULL;
+  RETURN QUERY SELECT j.id, j.run_lease, j.daemon_id FROM parkd.jobs j WHERE j.id = ANY (p_ids);
+  PERFORM pg_notify('parkd_cancel', d.id::text)
+     FROM (SELECT DISTINCT coalesce(j.daemon_id, 0) AS id FROM parkd.jobs j WHERE j.id = ANY (p_ids)) d;
+END $$;
+
+-- For clients: what becomes of each job of the tenant's ('': of any): cancelling | cancel_requested | already_finished |
+-- not_found. jobs_pkey, history_job.
+CREATE FUNCTION parkd.ask_each_to_cancel_v1(p_ids bigint[], p_tenant text, p_history interval DEFAULT '30 days')
+RETURNS TABLE (id bigint, answer text) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_mergejoin = off AS $$
+DECLARE v_now timestamptz := clock_timestamp(); v_waited bigint[]; v_claimed bigint[];
+BEGIN
+  SELECT coalesce(array_agg(a.job_id) FILTER (WHERE a.daemon IS NULL), '{}'),
+         coalesce(array_agg(a.job_id) FILTER (WHERE a.daemon IS NOT NULL), '{}') INTO v_waited, v_claimed
+    FROM parkd.ask_to_cancel_v1(ARRAY(SELECT j.id FROM parkd.jobs j
+                                       WHERE j.id = ANY (p_ids) AND (p_tenant = '' OR j.tenant = p_tenant)), v_now) a;
+  RETURN QUERY
+  SELECT u.id, 'cancelling' FROM unnest(v_waited) u(id) UNION ALL SELECT u.id, 'cancel_requested' FROM unnest(v_claimed) u(id);
+  RETURN QUERY
+  SELECT u.id, CASE WHEN EXISTS (SELECT FROM parkd.history h
+                                  WHERE h.job_id = u.id AND (p_tenant = '' OR h.tenant = p_tenant)
+                                    AND h.expires_at + p_history > v_now) THEN 'already_finished' ELSE 'not_found' END
+    FROM (SELECT i.id FROM unnest(p_ids) i(id) EXCEPT SELECT w.id FROM unnest(v_waited || v_claimed) w(id)) u;
+END $$;
+
+-- Ends jobs that are cancelling, up to 500 later than p_after, by id; of one batch alone if it is named. What somebody
+-- holds, or its batch, is passed over, so that daemons share the work and nobody waits. Where fewer came there are no
+-- more. jobs_cancelled; jobs_batch.
+CREATE FUNCTION parkd.end_cancelled_v1(p_after bigint, p_batch text DEFAULT NULL, p_now timestamptz DEFAULT NULL)
+RETURNS TABLE (job_id bigint, tenant text, mailbox_key text) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  v_mine bigint[] := '{}';
+  v_held text[] := '{}';      -- batches that somebody has locked
+  v_look bigint[];
+  v_busy bigint[];
+BEGIN
+  LOOP
+    IF p_batch IS NULL THEN
+      v_look := ARRAY(SELECT j.id FROM parkd.jobs j
+                       WHERE j.daemon_id IS NULL AND j.cancel_at IS NOT NULL AND j.id > p_after AND j.id <> ALL (v_mine)
+                         AND coalesce(j.batch_id <> ALL (v_held), true)
+                       ORDER BY j.id LIMIT 500 - cardinality(v_mine) FOR UPDATE SKIP LOCKED);
+    ELSE
+      v_look := ARRAY(SELECT j.id FROM parkd.jobs j
+                       WHERE j.batch_id = p_batch AND j.state = 'cancelling' AND j.id <> ALL (v_mine) AND p_batch <> ALL (v_held)
+                       LIMIT 500 - cardinality(v_mine) FOR UPDATE SKIP LOCKED);
+    END IF;
+    EXIT WHEN v_look = '{}';
+    v_busy := parkd.held_v1(v_look, true);
+    v_mine := v_mine || ARRAY(SELECT l.id FROM unnest(v_look) l(id) WHERE l.id <> ALL (v_busy));
+    EXIT WHEN v_busy = '{}';
+    v_held := v_held || ARRAY(SELECT DISTINCT j.batch_id FROM parkd.jobs j WHERE j.id = ANY (v_busy) AND j.batch_id IS NOT NULL);
+  END LOOP;
+  RETURN QUERY SELECT coalesce((SELECT max(m.id) FROM unnest(v_mine) m(id)), p_after), e.tenant, e.mailbox_key
+                 FROM parkd.end_waiting_v1(v_mine, 'cancelled', coalesce(p_now, clock_timestamp())) e;
+END $$;
+
 CREATE FUNCTION parkd.cancel_v1(p_id bigint, p_tenant text, p_history interval DEFAULT '30 days',
     p_now timestamptz DEFAULT NULL, OUT answer text, OUT run_lease bigint, OUT mine bigint,
     OUT tenant text, OUT mailbox_key text) LANGUAGE plpgsql SECURITY DEFINER
@@ -238,8 +311,7 @@ BEGIN
         SELECT FROM parkd.history h WHERE h.job_id = p_id AND (p_tenant = '' OR h.tenant = p_tenant)
            AND h.expires_at + p_history > v_now) THEN 'already_finished' ELSE 'not_found' END;
   ELSIF r.state = 'claimed' THEN
-    UPDATE parkd.jobs j SET cancel_at = coalesce(j.cancel_at, v_now) WHERE j.id = p_id;
-    PERFORM pg_notify('parkd_cancel', r.daemon_id::text);
+    PERFORM FROM parkd.ask_to_cancel_v1(ARRAY[p_id], v_now);
     answer := 'cancel_requested'; run_lease := r.run_lease; mine := r.daemon_id;
   ELSE
     answer := 'cancelled';
@@ -299,7 +371,7 @@ BEGIN
          AND (p_model = '' OR m.model = p_model)
        ORDER BY m.sequence LIMIT p_limit FOR UPDATE SKIP LOCKED);
   END IF;
-  -- In portions, as in cancel_batch_v1. A concurrent call for the same job waits here, and finds the
+  -- In portions: whatever the planner believes, none costs more than 500 times 500. A concurrent call for the same job waits here, and finds the
   -- request gone.
   FOR i IN 1..cardinality(v_jobs) BY 500 LOOP
   WITH old AS MATERIALIZED (

@@ -45,37 +45,21 @@ BEGIN
   RETURN QUERY SELECT b.* FROM parkd.batches b WHERE b.id = p_id AND (p_tenant = '' OR b.tenant = p_tenant);
 END $$;
 
--- Seals the batch, ends its waiting members and asks for the end of those that are claimed. One row per
--- ended member's (tenant, mailbox_key) and per claimed one (job_id, run_lease, daemon); the batch itself
--- is read after it. jobs_batch, batches_pkey.
+-- Seals the batch and asks for the end of its members, as ask_to_cancel_v1 does: one row of each that is live, daemon NULL
+-- where it is cancelling. No row of a batch that has finished. jobs_batch, batches_pkey.
 CREATE FUNCTION parkd.cancel_batch_v1(p_id text, p_tenant text, p_now timestamptz DEFAULT NULL)
-RETURNS TABLE (tenant text, mailbox_key text, job_id bigint, run_lease bigint, daemon bigint) LANGUAGE plpgsql SECURITY DEFINER
+RETURNS TABLE (job_id bigint, run_lease bigint, daemon bigint) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_owner text; v_waiting bigint[];
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_owner text;
 BEGIN
   SELECT b.tenant INTO v_owner FROM parkd.batches b
    WHERE b.id = p_id AND (p_tenant = '' OR b.tenant = p_tenant) AND b.finished_at IS NULL;
   IF NOT FOUND THEN RETURN; END IF;
-  -- Members before the batch, as a finish locks them; then those that came in between.
+  -- Members before the batch, as a finish locks them; then, in ask_to_cancel_v1, those that came in between.
   PERFORM FROM (SELECT FROM parkd.jobs j WHERE j.batch_id = p_id AND j.tenant = v_owner ORDER BY j.id FOR UPDATE) x;
   UPDATE parkd.batches b SET cancel_at = coalesce(b.cancel_at, v_now) WHERE b.id = p_id;
   PERFORM parkd.seal_batch_v1(p_id, v_owner, v_now);
-  PERFORM FROM (SELECT FROM parkd.jobs j WHERE j.batch_id = p_id AND j.tenant = v_owner ORDER BY j.id FOR UPDATE) x;
-
-  v_waiting := ARRAY(SELECT j.id FROM parkd.jobs j
-    WHERE j.batch_id = p_id AND j.tenant = v_owner AND j.daemon_id IS NULL ORDER BY j.id);
-  -- In portions: whatever the planner believes, none costs more than 500 times 500.
-  FOR i IN 1..cardinality(v_waiting) BY 500 LOOP
-    RETURN QUERY SELECT e.tenant, e.mailbox_key, NULL::bigint, NULL::bigint, NULL::bigint
-      FROM parkd.end_waiting_v1(v_waiting[i : i + 499], 'cancelled', v_now) e;
-  END LOOP;
-  FOR tenant, mailbox_key, job_id, run_lease, daemon IN
-    UPDATE parkd.jobs j SET cancel_at = coalesce(j.cancel_at, v_now)
-     WHERE j.batch_id = p_id AND j.tenant = v_owner AND j.daemon_id IS NOT NULL
-    RETURNING NULL, NULL, j.id, j.run_lease, j.daemon_id
-  LOOP
-    PERFORM pg_notify('parkd_cancel', daemon::text);
-    RETURN NEXT;
-  END LOOP;
+  RETURN QUERY SELECT a.job_id, a.run_lease, a.daemon FROM parkd.ask_to_cancel_v1(
+    ARRAY(SELECT j.id FROM parkd.jobs j WHERE j.batch_id = p_id AND j.tenant = v_owner), v_now) a;
 END $$;

@@ -23,7 +23,7 @@ DECLARE
   r      record;
 BEGIN
   IF NOT parkd.my_turn_v1() THEN RETURN; END IF;
-  FOR r IN SELECT j.id, j.batch_id, j.tenant FROM parkd.jobs j WHERE j.deadline <= v_now AND j.state <> 'claimed'
+  FOR r IN SELECT j.id, j.batch_id, j.tenant FROM parkd.jobs j WHERE j.deadline <= v_now AND j.state IN ('scheduled', 'queued')
             ORDER BY j.deadline FOR UPDATE SKIP LOCKED LOOP
     CONTINUE WHEN r.batch_id = ANY (v_held);
     IF r.batch_id IS NOT NULL AND r.batch_id <> ALL (v_mine) THEN
@@ -181,7 +181,7 @@ BEGIN
     INSERT INTO parkd.depth_samples AS d
     SELECT j.model, count(*) FILTER (WHERE j.state = 'scheduled'), count(*) FILTER (WHERE j.state = 'queued'),
            count(*) FILTER (WHERE j.state = 'claimed'),
-           count(*) FILTER (WHERE j.state <> 'claimed' AND j.batch_id IS NULL),
+           count(*) FILTER (WHERE j.state IN ('scheduled', 'queued') AND j.batch_id IS NULL),
            min(j.created_at) FILTER (WHERE j.state = 'queued'), v_now
       FROM parkd.jobs j GROUP BY j.model
     ON CONFLICT (model) DO UPDATE SET scheduled = excluded.scheduled, queued = excluded.queued,

@@ -1,10 +1,45 @@
 -- 0010: what people call and look at: functions, views, rights. Who they are is in 0009.
 
--- cancelled | cancel_requested | already_finished | not_found
+-- cancelling (it waited: it never runs, and a daemon ends it) | cancel_requested (its daemon is asked to end it) |
+-- already_finished | not_found.
 CREATE FUNCTION parkd.cancel(p_id bigint) RETURNS text LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp AS $$
-  SELECT c.answer FROM parkd.cancel_v1(p_id, CASE WHEN parkd.acts_for_any() THEN '' ELSE parkd.my_tenant() END) c;
+  SELECT c.answer FROM parkd.ask_each_to_cancel_v1(ARRAY[p_id], CASE WHEN parkd.acts_for_any() THEN '' ELSE parkd.my_tenant() END) c;
 $$;
+-- The same of many, a row each. Not another cancel: a driver that gives its parameters no type could then call neither.
+CREATE FUNCTION parkd.cancel_jobs(p_ids bigint[]) RETURNS TABLE (id bigint, answer text) LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp AS $$
+  SELECT c.id, c.answer FROM parkd.ask_each_to_cancel_v1(p_ids, CASE WHEN parkd.acts_for_any() THEN '' ELSE parkd.my_tenant() END) c;
+$$;
+-- Of everything that the tenant has waiting or claimed, of one model if it is named. Returns how many jobs that is.
+-- jobs_queue, jobs_critical, jobs_scheduled (it walks past the other tenants' scheduled jobs), jobs_claimed.
+CREATE FUNCTION parkd.cancel_all(p_model text DEFAULT NULL, p_tenant text DEFAULT NULL)
+RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE v_tenant text := parkd.tenant_for_v1(p_tenant); v_model text := ''; v_ids bigint[]; n bigint;
+BEGIN
+  v_ids := ARRAY(SELECT j.id FROM parkd.jobs j
+                  WHERE j.state = 'claimed' AND j.daemon_id IS NOT NULL AND j.tenant = v_tenant AND (p_model IS NULL OR j.model = p_model));
+  LOOP
+    SELECT min(m.name) INTO v_model FROM (
+      SELECT (SELECT j.model FROM parkd.jobs j WHERE j.model > v_model AND j.state = 'queued' AND j.priority <> 'critical'
+               ORDER BY j.model LIMIT 1) UNION ALL
+      SELECT (SELECT j.model FROM parkd.jobs j WHERE j.model > v_model AND j.state = 'queued' AND j.priority = 'critical'
+               ORDER BY j.model LIMIT 1) UNION ALL
+      SELECT (SELECT j.model FROM parkd.jobs j WHERE j.model > v_model AND j.state = 'scheduled' ORDER BY j.model LIMIT 1)) m(name);
+    EXIT WHEN v_model IS NULL;
+    CONTINUE WHEN v_model <> p_model;
+    v_ids := v_ids
+      || ARRAY(SELECT j.id FROM parkd.jobs j
+                WHERE j.model = v_model AND j.tenant = v_tenant AND j.state = 'queued' AND j.priority <> 'critical')
+      || ARRAY(SELECT j.id FROM parkd.jobs j
+                WHERE j.model = v_model AND j.tenant = v_tenant AND j.state = 'queued' AND j.priority = 'critical')
+      || ARRAY(SELECT j.id FROM parkd.jobs j WHERE j.model = v_model AND j.tenant = v_tenant AND j.state = 'scheduled');
+  END LOOP;
+  SELECT count(*) INTO n FROM parkd.ask_to_cancel_v1(v_ids, clock_timestamp());
+  RETURN n;
+END $$;
 
 -- Makes a NEW job of each finished one that did not complete and whose message is still there; the old
 -- message stays. By ids, or by failure code (and model) of everything of the tenant.
@@ -73,7 +108,7 @@ BEGIN
   IF NOT FOUND THEN PERFORM parkd.no_such_batch_v1(p_batch); END IF;
   RETURN v_total;
 END $$;
--- Ends what waits and asks for the end of what runs. Returns how many live members there were.
+-- Its members as parkd.cancel, and no more come. Returns how many live ones there were.
 CREATE FUNCTION parkd.cancel_batch(p_batch text) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp AS $$
 DECLARE n bigint; v_tenant text := CASE WHEN parkd.acts_for_any() THEN '' ELSE parkd.my_tenant() END;
@@ -262,12 +297,12 @@ BEGIN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_daemon, parkd_admin, parkd_monitor', f.signature);
     ELSIF f.name IN ('fetch', 'results_payload') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_submitter, parkd_reader, parkd_admin', f.signature);
-    ELSIF f.name IN ('submit', 'cancel', 'take', 'requeue', 'open_batch', 'seal_batch', 'cancel_batch') THEN
+    ELSIF f.name IN ('submit', 'cancel', 'cancel_jobs', 'cancel_all', 'take', 'requeue', 'open_batch', 'seal_batch', 'cancel_batch') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_submitter, parkd_admin', f.signature);
     ELSIF f.name = 'register_model_v1' THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_daemon, parkd_admin', f.signature);
     ELSIF f.name IN ('register_v1', 'keep_models_v1', 'results_payload_v1', 'heartbeat_v1', 'unregister_v1', 'return_unknown_claims_v1', 'submit_v1', 'claim_v1',
-                     'finish_v1', 'release_v1', 'cancel_v1', 'sample_depth_v1', 'horizon_v1',
+                     'finish_v1', 'release_v1', 'cancel_v1', 'end_cancelled_v1', 'sample_depth_v1', 'horizon_v1',
                      'ensure_partitions_v1', 'ensure_partitions_for_v1', 'fetch_v1', 'take_v1', 'message_of_v1',
                      'count_messages_v1', 'waiting_singles_v1', 'known_keys_v1', 'note_deaths_v1', 'now_v1', 'timeline_v1',
                      'requeue_v1', 'open_batch_v1', 'seal_batch_v1', 'cancel_batch_v1', 'rescue_v1', 'promote_v1', 'end_overdue_v1',

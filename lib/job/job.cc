@@ -14,7 +14,8 @@ std::optional<Enum> from_word(const std::array<std::string_view, n>& words, std:
 }
 
 constexpr std::array<std::string_view, 4> kPriorities = {"critical", "high", "normal", "low"};
-constexpr std::array<std::string_view, 3> kStates = {"scheduled", "queued", "claimed"};
+constexpr std::array<std::string_view, 4> kStates = {"scheduled", "queued", "claimed",
+                                                     "cancelling"};
 constexpr std::array<std::string_view, 5> kOutcomes = {"completed", "failed", "cancelled",
                                                        "deadline_missed", "quarantined"};
 

@@ -20,8 +20,10 @@ enum class Priority : uint8_t { critical, high, normal, low };
 std::string_view to_string(Priority priority);
 std::optional<Priority> priority_from_string(std::string_view word);
 
-// A live job's state. parked and running are what the daemon shows of a claimed job.
-enum class JobState : uint8_t { scheduled, queued, claimed };
+// A live job's state. parked and running are what the daemon shows of a claimed job. cancelling: it
+// waited when a client of the database cancelled it; it never runs, a daemon ends it. In the other
+// stores a cancel ends such a job at once.
+enum class JobState : uint8_t { scheduled, queued, claimed, cancelling };
 std::string_view to_string(JobState state);
 
 enum class Outcome : uint8_t { completed, failed, cancelled, deadline_missed, quarantined };

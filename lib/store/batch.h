@@ -45,6 +45,7 @@ struct LiveMembers {
   int64_t scheduled = 0;
   int64_t queued = 0;
   int64_t claimed = 0;
+  int64_t cancelling = 0;
   friend bool operator==(const LiveMembers&, const LiveMembers&) = default;
 };
 

@@ -50,6 +50,7 @@ std::string render_batch(const Batch& batch) {
     number(out, "scheduled", batch.live->scheduled);
     number(out, "queued", batch.live->queued);
     number(out, "claimed", batch.live->claimed);
+    number(out, "cancelling", batch.live->cancelling);
   }
   time(out, "created_at", batch.created_at);
   time(out, "sealed_at", batch.sealed_at);

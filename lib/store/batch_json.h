@@ -12,8 +12,8 @@ namespace parkd {
 // {"id", "name", "tenant", "status": open | in_progress | cancelling | finished, "total",
 //   "completed", "failed", "cancelled", "deadline_missed", "quarantined", "truncated",
 //   "unfinished", "created_at", "sealed_at", "cancel_at", "finished_at", "deadline",
-//   "retention_s", "metadata"}, and of one asked for alone "scheduled", "queued", "claimed": where
-// its live members are.
+//   "retention_s", "metadata"}, and of one asked for alone "scheduled", "queued", "claimed",
+//   "cancelling": where its live members are.
 std::string render_batch(const Batch& batch);
 
 // {"jobs": [{"requeued_from", "id", "mailbox_key", "existed"}]}

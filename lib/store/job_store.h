@@ -166,6 +166,7 @@ enum class CancelAnswer {
   cancel_requested,  // it is claimed: the claimer is told and will finish it as cancelled
   already_finished,
   not_found,
+  cancelling,  // it was waiting and never runs: a daemon ends it (PostgresClient alone)
 };
 
 // --- requeue
@@ -330,7 +331,8 @@ class JobStore {
   // Errors: invalid (param = the field), conflict (idempotency key of another content).
   virtual void open_batch(BatchSpec spec, Completion<OpenedBatch> done) = 0;
   // Both are idempotent and answer the batch as it is then; cancelling seals, ends the members that
-  // wait and asks for the end of those that are claimed, all in one commit. `tenant` empty: any.
+  // wait and asks for the end of those that are claimed. None of them is claimed from one commit
+  // on; where daemons share the store the ends themselves are several. `tenant` empty: any.
   // Errors: not_found.
   virtual void seal_batch(std::string id, std::string tenant, Completion<Batch> done) = 0;
   virtual void cancel_batch(std::string id, std::string tenant, Completion<Batch> done) = 0;

@@ -99,7 +99,7 @@ void Account::cancelling(int64_t id) {
 void Account::cancel_said(int64_t id, const std::string& word) {
   const std::lock_guard lock(mutex_);
   if (word == "not_found") find(Fault::lost, "cancel does not know " + named(id));
-  if (word == "cancelled") runs_.at(id).cancelled = true;
+  if (word == "cancelled" || word == "cancelling") runs_.at(id).cancelled = true;
 }
 
 void Account::cancelling_batch(const std::string& batch) {

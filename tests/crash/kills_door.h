@@ -43,7 +43,7 @@ class Door {
   virtual Told<ShownPage> fetch(const std::string& key, uint64_t after, int limit, int wait_s) = 0;
   // The oldest messages. `value` of a take in doubt: what it was about to take.
   virtual Told<std::vector<Shown>> take(const std::string& key, int limit) = 0;
-  // "cancelled", "cancel_requested", "already_finished" or "not_found".
+  // "cancelled" (by SQL "cancelling"), "cancel_requested", "already_finished" or "not_found".
   virtual Told<std::string> cancel(int64_t id) = 0;
   virtual Told<std::map<int64_t, int64_t>> requeue(int64_t id) = 0;
   virtual Told<std::string> open_batch(const std::string& key, const std::string& deadline) = 0;

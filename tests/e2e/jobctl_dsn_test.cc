@@ -289,7 +289,11 @@ TEST_F(JobctlDsn, a_job_can_be_followed_listed_and_cancelled) {
   EXPECT_TRUE(has(jobctl({"cancel", now}).out, "cancel_requested"));
   const JobctlResult cancelled = jobctl({"cancel", later, "999999"});
   EXPECT_EQ(cancelled.exit_code, 4) << "the second is none";
-  EXPECT_TRUE(has(cancelled.out, "job " + later + "  cancelled")) << cancelled.out;
+  EXPECT_TRUE(has(cancelled.out, "job " + later + "  cancelling (it will not run"))
+      << cancelled.out;
+  EXPECT_TRUE(has(jobctl({"status", later}).out, "cancelling"));
+  EXPECT_TRUE(has(jobctl({"list", "--state", "cancelling"}).out, "later"));
+  database_.run("SELECT parkd.end_cancelled_v1(0)");
   EXPECT_EQ(jobctl({"status", later}).exit_code, 1) << "it did not complete";
 }
 
@@ -465,6 +469,10 @@ TEST_F(JobctlDsnBatch, cancel_ends_a_batch) {
   ASSERT_EQ(jobctl({"batch", "add", id, file("in.jsonl", {"a", "b"})}).exit_code, 0);
   EXPECT_EQ(as("ben", {"batch", "cancel", id}).exit_code, 4) << "another tenant's";
   EXPECT_EQ(jobctl({"batch", "cancel", id}).exit_code, 0);
+  const json::value asked = json::parse(jobctl({"--json", "batch", "status", id}).out);
+  EXPECT_EQ(text_at(asked, "status"), "cancelling");
+  EXPECT_EQ(number_at(asked, "cancelling"), 2);
+  database_.run("SELECT parkd.end_cancelled_v1(0)");
   const json::value batch = json::parse(jobctl({"--json", "batch", "status", id}).out);
   EXPECT_EQ(text_at(batch, "status"), "finished");
   EXPECT_EQ(number_at(batch, "cancelled"), 2);

@@ -101,11 +101,13 @@ def submit(world, block):
     (world.home / "jobs.csv").write_text("".join(f'smollm2-135m,"{quoted}",c{i},reviews\n' for i in range(3)))
     waiting = world.sql(
         f"INSERT INTO parkd.jobs (model, body, run_at) SELECT 'smollm2-135m', '{BODY}', now() + interval '1 day'"
-        "  FROM generate_series(1, 2) RETURNING id", "alice").split()
-    world.sql(f"SELECT parkd.cancel({waiting[1]})", "alice")
+        "  FROM generate_series(1, 3) RETURNING id", "alice").split()
+    world.sql(f"SELECT parkd.cancel_jobs(ARRAY[{waiting[0]}, {waiting[1]}])", "alice")
+    world.wait_for("SELECT count(*) FROM parkd.results WHERE outcome = 'cancelled'", "alice", "2")
+    block = block.replace("cancel(42)", f"cancel({waiting[2]})")
     block = block.replace("{...}", BODY).replace("42", waiting[0]).replace("43", waiting[1])
     answer = world.sql(block, "alice")
-    check("cancelled" in answer, answer)
+    check("cancelling" in answer, answer)
     check(len(re.findall(rf"^(?:{waiting[0]}|{waiting[1]})\|", answer, re.M)) == 2, f"both requeued: {answer}")
     # Two reviews, three lines of the file, the submitted one, and two that were requeued.
     world.wait_for("SELECT count(*) FROM parkd.results WHERE outcome = 'completed'", "alice", "8")

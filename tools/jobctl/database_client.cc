@@ -97,12 +97,13 @@ Result<Answer> DatabaseClient::list(const ListRequest& request) {
   filter.after = static_cast<JobId>(request.after);
   filter.limit = static_cast<int32_t>(request.limit) + 1;  // whether there are more
   if (!request.model.empty()) filter.model = request.model;
-  for (const JobState known : {JobState::scheduled, JobState::queued, JobState::claimed}) {
+  for (const JobState known :
+       {JobState::scheduled, JobState::queued, JobState::claimed, JobState::cancelling}) {
     if (to_string(known) == request.state) filter.state = known;
   }
   if (!request.state.empty() && !filter.state) {
-    return invalid_param(
-        "state", "state is \"" + request.state + "\", it must be scheduled, queued or claimed");
+    return invalid_param("state", "state is \"" + request.state +
+                                      "\", it must be scheduled, queued, claimed or cancelling");
   }
   PARKD_ASSIGN_OR_RETURN(std::vector<PostgresClient::LiveJob> jobs, database_.list(filter));
   const bool has_more = static_cast<int64_t>(jobs.size()) > request.limit;
@@ -119,6 +120,7 @@ Result<Answer> DatabaseClient::cancel(int64_t id) {
     return not_found("there is no job " + std::to_string(id));
   }
   const char* word = answer == CancelAnswer::cancelled          ? "cancelled"
+                     : answer == CancelAnswer::cancelling       ? "cancelling"
                      : answer == CancelAnswer::cancel_requested ? "cancel_requested"
                                                                 : "already_finished";
   return make_answer("{\"id\":" + std::to_string(id) + ",\"cancel\":\"" + word + "\"}");

@@ -75,7 +75,9 @@ int cancel(const GlobalOptions& globals, const std::vector<int64_t>& ids) {
   int worst = kExitOk;
   for (const int64_t id : ids) {
     const int code = show(globals, (*client)->cancel(id), [id](const json::value& answer) {
-      std::cout << "job " << id << "  " << text_at(answer, "cancel") << "\n";
+      const std::string said = text_at(answer, "cancel");
+      std::cout << "job " << id << "  " << said
+                << (said == "cancelling" ? " (it will not run; a daemon ends it)" : "") << "\n";
     });
     worst = std::max(worst, code);
   }

@@ -109,19 +109,14 @@ Result<Batch> seal_batch_row(Connection& connection, const std::string& id,
 
 Result<std::vector<AskedToCancel>> cancel_batch_members(Connection& connection,
                                                         const std::string& id,
-                                                        const std::string& tenant, Now now,
-                                                        News& news) {
+                                                        const std::string& tenant, Now now) {
   Params params;
   params.add(encode_text(id)).add(encode_text(tenant)).add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kCancelBatch, params));
   std::vector<AskedToCancel> asked;
   for (const auto& row : rows) {
-    if (row[2].is_null()) {
-      news.messages.emplace_back(text(row, 0), text(row, 1));
-    } else {
-      asked.push_back(
-          {static_cast<JobId>(integer(row, 2)), lease_from_sql(integer(row, 3)), integer(row, 4)});
-    }
+    asked.push_back(
+        {static_cast<JobId>(integer(row, 0)), lease_from_sql(integer(row, 1)), integer(row, 2)});
   }
   return asked;
 }
@@ -133,8 +128,9 @@ Result<Batch> get_batch_row(Connection& connection, const std::string& id,
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kGetBatch, params));
   if (rows.empty()) return no_such_batch(id);
   Batch batch = parse_batch(rows[0], 0);
-  batch.live = LiveMembers{integer(rows[0], kBatchColumns), integer(rows[0], kBatchColumns + 1),
-                           integer(rows[0], kBatchColumns + 2)};
+  batch.live =
+      LiveMembers{integer(rows[0], kBatchColumns), integer(rows[0], kBatchColumns + 1),
+                  integer(rows[0], kBatchColumns + 2), integer(rows[0], kBatchColumns + 3)};
   return batch;
 }
 

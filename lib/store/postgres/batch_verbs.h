@@ -18,16 +18,15 @@ Result<OpenedBatch> open_batch_row(Connection& connection, const BatchSpec& spec
 Result<Batch> seal_batch_row(Connection& connection, const std::string& id,
                              const std::string& tenant, Now now);
 
-// A claimed member that is to be told.
+// A live member of a batch that was cancelled.
 struct AskedToCancel {
   JobId id = 0;
   RunLease lease;
-  int64_t daemon_id = 0;
+  int64_t daemon_id = 0;  // its claimer, who is to be told; 0: it is cancelling (end_cancelled)
 };
 Result<std::vector<AskedToCancel>> cancel_batch_members(Connection& connection,
                                                         const std::string& id,
-                                                        const std::string& tenant, Now now,
-                                                        News& news);
+                                                        const std::string& tenant, Now now);
 
 Result<Batch> get_batch_row(Connection& connection, const std::string& id,
                             const std::string& tenant, Now now);

@@ -273,7 +273,7 @@ Result<CancelAnswer> PostgresClient::cancel(JobId id) {
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
                          run(client_sql::kCancelJob, Params().add(static_cast<int64_t>(id))));
   const std::string word = text(rows[0], 0);
-  if (word == "cancelled") return CancelAnswer::cancelled;
+  if (word == "cancelling") return CancelAnswer::cancelling;
   if (word == "cancel_requested") return CancelAnswer::cancel_requested;
   if (word == "already_finished") return CancelAnswer::already_finished;
   return CancelAnswer::not_found;
@@ -418,7 +418,8 @@ Result<Batch> PostgresClient::batch(const std::string& id) {
   batch.spec.metadata = text(row, 16);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result live,
                          run(client_sql::kLiveMembers, Params().add(encode_text(id))));
-  batch.live = LiveMembers{integer(live[0], 0), integer(live[0], 1), integer(live[0], 2)};
+  batch.live = LiveMembers{integer(live[0], 0), integer(live[0], 1), integer(live[0], 2),
+                           integer(live[0], 3)};
   return batch;
 }
 

@@ -72,7 +72,8 @@ inline constexpr Statement kBatch{
 inline constexpr Statement kLiveMembers{
     "client_live_members",
     "SELECT count(*) FILTER (WHERE state = 'scheduled'), count(*) FILTER (WHERE state = 'queued'), "
-    "count(*) FILTER (WHERE state = 'claimed') FROM parkd.jobs WHERE batch_id = $1"};
+    "count(*) FILTER (WHERE state = 'claimed'), count(*) FILTER (WHERE state = 'cancelling') FROM "
+    "parkd.jobs WHERE batch_id = $1"};
 inline constexpr Statement kModels{"client_models",
                                    "SELECT name, content_hash, context_tokens, (paused_at IS NOT "
                                    "NULL)::int FROM parkd.models ORDER BY name"};

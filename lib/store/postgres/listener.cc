@@ -226,7 +226,12 @@ Status Listener::listen_all() {
     std::istringstream fields(payload);
     int64_t daemon_id = 0;
     // A hint, no more: any login of the database may send it. The heartbeat brings the truth.
-    if (fields >> daemon_id && daemon_id == daemon_id_) beat_hinted_ = true;
+    if (!(fields >> daemon_id)) return;
+    if (daemon_id == 0) {
+      cancels_hinted_ = true;
+    } else if (daemon_id == daemon_id_) {
+      beat_hinted_ = true;
+    }
   }));
   PARKD_RETURN_IF_ERROR(connection_.listen(
       "parkd_results", [this](const std::string& payload) { events_.results(payload); }));
@@ -237,6 +242,7 @@ Status Listener::listen_all() {
 void Listener::beat_loop() {
   int64_t next_beat = steady_ms() + options_.beat.count();
   int64_t next_poll = 0;
+  int64_t next_cancels = 0;
   milliseconds backoff{50};
   for (;;) {
     const bool had_connection = connection_.connected();
@@ -255,6 +261,11 @@ void Listener::beat_loop() {
     }
     if (std::exchange(beat_hinted_, false)) {
       next_beat = std::min(next_beat, last_beat_ms_ + kHintedBeatGap.count());
+    }
+    if (cancels_hinted_ && steady_ms() >= next_cancels) {
+      cancels_hinted_ = false;
+      next_cancels = steady_ms() + kHintedBeatGap.count();
+      events_.cancelled();
     }
     if (steady_ms() >= next_beat) {
       next_beat = steady_ms() + options_.beat.count();

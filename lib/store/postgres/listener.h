@@ -30,6 +30,7 @@ class Listener {
     std::function<void()> reconnected;  // to a server that may have crashed, or be a restored one
     std::function<void()> look;  // reconnected, or the poll's turn: there may be work of any model
     std::function<void(JobId, RunLease)> cancel;
+    std::function<void()> cancelled;  // somebody says that jobs which nobody has are to be ended
     std::function<void(const std::string& payload)> results;  // results_payload_v1 of a key
     std::function<void()> lost;
   };
@@ -74,8 +75,9 @@ class Listener {
   const Events events_;
   Connection connection_;  // pg-beat's, and start()'s and stop()'s before and after it
   std::vector<Connection*> watched_;
-  bool listening_ = false;    // pg-beat
-  bool beat_hinted_ = false;  // pg-beat: somebody says that a cancel was asked for
+  bool listening_ = false;       // pg-beat
+  bool beat_hinted_ = false;     // pg-beat: somebody says that a cancel was asked for
+  bool cancels_hinted_ = false;  // pg-beat: the same, of jobs that nobody has
   std::atomic<int64_t> daemon_id_{0};
   std::atomic<int64_t> last_daemon_id_{0};
   std::atomic<int64_t> fence_epoch_{0};

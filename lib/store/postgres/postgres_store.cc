@@ -216,6 +216,7 @@ class PostgresStore final : public JobStore {
     events.look = [this] {
       for (const std::string& model : held_.hungry_models()) commons_.tell_work(model);
     };
+    events.cancelled = [this] { upkeep_.end_cancelled(); };
     events.cancel = [this](JobId id, RunLease lease) { commons_.tell_cancel(id, lease); };
     events.results = [this](const std::string& payload) {
       if (const auto key = awaited_.find(payload)) commons_.tell_message(key->first, key->second);
@@ -265,13 +266,23 @@ class PostgresStore final : public JobStore {
 
   Result<Batch> cancel_batch_now(Connection& connection, const std::string& id,
                                  const std::string& tenant) {
-    News news;
     PARKD_ASSIGN_OR_RETURN(const std::vector<AskedToCancel> asked,
-                           cancel_batch_members(connection, id, tenant, now(), news));
-    if (!asked.empty() || !news.messages.empty()) commons_.count_commit();
-    commons_.tell(news);
+                           cancel_batch_members(connection, id, tenant, now()));
+    if (!asked.empty()) commons_.count_commit();
+    bool more = false;
     for (const AskedToCancel& job : asked) {
-      if (job.daemon_id == listener_.daemon_id()) commons_.tell_cancel(job.id, job.lease);
+      if (job.daemon_id == 0) {
+        more = true;
+      } else if (job.daemon_id == listener_.daemon_id()) {
+        commons_.tell_cancel(job.id, job.lease);
+      }
+    }
+    // In portions, for a transaction that ends jobs holds up readers. Whatever is left here,
+    // because it is held or this process dies, housekeeping ends.
+    for (int64_t after = 0; more;) {
+      News news;
+      PARKD_ASSIGN_OR_RETURN(more, end_cancelled(connection, after, id, now(), news));
+      commons_.tell(news);
     }
     PARKD_ASSIGN_OR_RETURN(Batch batch, get_batch_row(connection, id, tenant, now()));
     batch.live.reset();

@@ -90,9 +90,10 @@ Job parse_job(const pqxx::row& row) {
   spec.body = raw(row, 26);
   job.requeued_from = static_cast<JobId>(integer(row, 27));
   const std::string state = raw(row, 28);
-  job.state = state == "claimed"     ? JobState::claimed
-              : state == "scheduled" ? JobState::scheduled
-                                     : JobState::queued;
+  job.state = state == "claimed"      ? JobState::claimed
+              : state == "scheduled"  ? JobState::scheduled
+              : state == "cancelling" ? JobState::cancelling
+                                      : JobState::queued;
   job.deaths_alone = small(row, 29);
   job.suspect_group = static_cast<uint64_t>(integer(row, 30));
   job.noted_lease = lease_from_sql(integer(row, 31));

@@ -125,17 +125,21 @@ inline constexpr Statement kSealBatch{
 // jobs_batch, batches_pkey
 inline constexpr Statement kCancelBatch{
     "cancel_batch",
-    "SELECT tenant, mailbox_key, job_id, run_lease, daemon FROM parkd.cancel_batch_v1($1, $2, "
+    "SELECT job_id, run_lease, daemon FROM parkd.cancel_batch_v1($1, $2, parkd.from_us_v1($3))"};
+// jobs_cancelled; jobs_batch
+inline constexpr Statement kEndCancelled{
+    "end_cancelled",
+    "SELECT job_id, tenant, mailbox_key FROM parkd.end_cancelled_v1($1, $2, "
     "parkd.from_us_v1($3))"};
 // batches_pkey; jobs_batch where members live
 inline constexpr Statement kGetBatch{
     "get_batch",
     "SELECT " PARKD_BATCH_COLUMNS(
-        "b.") ", l.scheduled, l.queued, l.claimed FROM parkd.batches b CROSS JOIN LATERAL (SELECT "
+        "b.") ", l.scheduled, l.queued, l.claimed, l.cancelling FROM parkd.batches b CROSS JOIN LATERAL (SELECT "
               "count(*) FILTER (WHERE j.state = 'scheduled' AND j.run_at > parkd.now_v1($3)) AS scheduled, "
               "count(*) FILTER (WHERE j.state = 'queued' OR j.state = 'scheduled' AND j.run_at <= "
-              "parkd.now_v1($3)) AS queued, count(*) FILTER (WHERE j.state = 'claimed') AS claimed FROM "
-              "parkd.jobs j WHERE j.batch_id = b.id AND j.tenant = b.tenant) l WHERE b.id = $1 AND "
+              "parkd.now_v1($3)) AS queued, count(*) FILTER (WHERE j.state = 'claimed') AS claimed, "
+              "count(*) FILTER (WHERE j.state = 'cancelling') AS cancelling FROM parkd.jobs j WHERE j.batch_id = b.id AND j.tenant = b.tenant) l WHERE b.id = $1 AND "
               "($2 = '' OR b.tenant = $2)"};
 // batches_newest, batches_of_tenant
 inline constexpr Statement kListBatches{

@@ -32,6 +32,30 @@ void UpkeepLane::purge(Completion<PurgeAnswer> done) {
                              [this](Connection& connection) { return purge_now(connection); });
 }
 
+void UpkeepLane::end_cancelled() {
+  if (cancels_wait_.exchange(true)) return;
+  lane_.once<bool>([](const Result<bool>&) {},
+                   [this](Connection& connection) -> Result<bool> {
+                     cancels_wait_ = false;
+                     end_cancelled_now(connection);
+                     return true;
+                   });
+}
+
+// What fails here, or is too much for one turn of the lane, comes again.
+void UpkeepLane::end_cancelled_now(Connection& connection) {
+  constexpr int kPortionsMax = 20;
+  int64_t after = 0;
+  for (int i = 0; i < kPortionsMax; ++i) {
+    News news;
+    const auto more = parkd::end_cancelled(connection, after, "", commons_.now(), news);
+    if (!news.messages.empty()) commons_.count_commit();
+    commons_.tell(news);
+    if (!more.ok() || !*more) return;
+  }
+  end_cancelled();
+}
+
 Result<PurgeAnswer> UpkeepLane::purge_now(Connection& connection) {
   News news;
   std::vector<HealthNotice> of_models;

@@ -1,11 +1,13 @@
 // UpkeepLane: housekeeping: what is over is ended and dropped, and where dead rows pile up a vacuum
 // runs or people are told.
 //
-// Owner: PostgresStore. purge() may be called from any thread, the rest is the lane's own thread's.
+// Owner: PostgresStore. purge() and end_cancelled() may be called from any thread, the rest is the
+// lane's own thread's.
 // A connection of its own, because a vacuum may take minutes; stop cuts it, and it is begun anew
 // some day.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <map>
 #include <mutex>
@@ -30,6 +32,8 @@ class UpkeepLane {
   const Connection& connection() const { return lane_.connection(); }
 
   void purge(Completion<PurgeAnswer> done);
+  // Soon; called again meanwhile it is the same. Housekeeping does it too.
+  void end_cancelled();
   // Housekeeping names it again where somebody deletes its row. Any thread.
   void keep_model(const ModelRegistration& model);
   std::vector<HealthNotice> notices() const { return notices_.all(); }  // any thread
@@ -40,10 +44,12 @@ class UpkeepLane {
 
  private:
   Result<PurgeAnswer> purge_now(Connection& connection);
+  void end_cancelled_now(Connection& connection);
   Status look_after_models(Connection& connection, std::vector<HealthNotice>& notices);
 
   Commons& commons_;
   TaskLane lane_;
+  std::atomic<bool> cancels_wait_{false};  // end_cancelled_now() is to come
   std::chrono::steady_clock::time_point next_pile_warning_{};
   SystemClock system_clock_;
   DropClock drop_clock_;

@@ -37,17 +37,21 @@ Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
                         const UpkeepTimes& times, News& news) {
   const Now now = times.now;
   constexpr int kPartitionsMax = 4;  // of a table, a round
+  constexpr int kCancelledPortionsMax = 20;
   Upkeep upkeep;
   Status failed;
+  const auto tell_failure = [&](const Statement& statement, const Status& status) {
+    if (connection.sqlstate() == kLockNotAvailable) {
+      log_info("postgres.housekeeping_waits",
+               {{"step", statement.name}, {"why", status.message()}});
+    } else if (failed.ok()) {
+      failed = status;
+    }
+  };
   const auto step = [&](const Statement& statement, const Params& params) {
     auto rows = connection.run(statement, params);
     if (rows.ok()) return std::optional<pqxx::result>(*rows);
-    if (connection.sqlstate() == kLockNotAvailable) {
-      log_info("postgres.housekeeping_waits",
-               {{"step", statement.name}, {"why", rows.status().message()}});
-    } else if (failed.ok()) {
-      failed = rows.status();
-    }
+    tell_failure(statement, rows.status());
     return std::optional<pqxx::result>();
   };
   const auto at = [&] { return Params().add(now); };
@@ -56,6 +60,13 @@ Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
   if (const auto rows = step(sql::kEndOverdue, at())) {
     for (const auto& row : *rows) news.messages.emplace_back(text(row, 0), text(row, 1));
     upkeep.answer.deadlines_missed = static_cast<int64_t>(rows->size());
+  }
+  // The net below the notification of a cancel (UpkeepLane::end_cancelled).
+  int64_t after = 0;
+  for (int i = 0; i < kCancelledPortionsMax; ++i) {
+    const auto more = end_cancelled(connection, after, "", now, news);
+    if (!more.ok()) tell_failure(sql::kEndCancelled, more.status());
+    if (!more.ok() || !*more) break;
   }
   step(sql::kEnsurePartitions, at());
   Params keeps;

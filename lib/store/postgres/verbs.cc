@@ -349,6 +349,21 @@ Result<Cancelled> cancel_job(Connection& connection, JobId id, const std::string
   return cancelled;
 }
 
+Result<bool> end_cancelled(Connection& connection, int64_t& after, const std::string& batch,
+                           Now now, News& news) {
+  constexpr int kPortion = 500;  // end_cancelled_v1's
+  Params params;
+  params.add(after);
+  batch.empty() ? params.add_null() : params.add(encode_text(batch));
+  params.add(now);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kEndCancelled, params));
+  for (const auto& row : rows) {
+    after = integer(row, 0);
+    news.messages.emplace_back(text(row, 1), text(row, 2));
+  }
+  return static_cast<int>(rows.size()) >= kPortion;
+}
+
 // --- models
 
 Result<ModelRegistered> register_model(Connection& connection, const ModelRegistration& model) {

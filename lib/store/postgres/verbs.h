@@ -65,6 +65,11 @@ struct Cancelled {
 Result<Cancelled> cancel_job(Connection& connection, JobId id, const std::string& tenant,
                              const StoreOptions& options, Now now, News& news);
 
+// Ends jobs that are cancelling, a portion in a transaction of its own: later than `after`, which
+// moves on; of `batch` alone unless it is empty. Answers whether there may be more.
+Result<bool> end_cancelled(Connection& connection, int64_t& after, const std::string& batch,
+                           Now now, News& news);
+
 Result<ModelRegistered> register_model(Connection& connection, const ModelRegistration& model);
 
 }  // namespace parkd

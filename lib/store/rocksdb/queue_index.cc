@@ -33,6 +33,8 @@ void QueueIndex::count(const Entry& entry, int64_t change) {
     case JobState::claimed:
       model.n_claimed += change;
       return;
+    case JobState::cancelling:
+      PARKD_CHECK(false, "an embedded store ends a cancelled job at once");
   }
   if (entry.batch == nullptr) model.n_waiting_singles += change;
 }

@@ -199,6 +199,7 @@ TEST_F(Faces, a_batch_is_filled_by_one_statement_and_counted_by_row) {
   finish_as(jobs[1], Outcome::failed, "run_timeout");
   EXPECT_EQ(database_.number("SELECT parkd.seal_batch('" + id + "')"), 4);
   EXPECT_EQ(database_.number("SELECT parkd.cancel_batch('" + id + "')"), 2);
+  ASSERT_TRUE(driver_->purge().ok());
   finish_as(jobs[2], Outcome::cancelled, "cancelled");
   EXPECT_EQ(database_.value("SELECT concat_ws(' ', status, name, total, completed, failed, "
                             "cancelled, unfinished) FROM parkd.batch_status"),

@@ -68,7 +68,7 @@ class SqlDoor final : public Door {
   }
   bool cancel(int64_t job) override {
     return std::string(run("SELECT parkd.cancel(" + std::to_string(job) + ")")[0][0].c_str()) ==
-           "cancelled";
+           "cancelling";
   }
   Numbers take(const std::string& box,
                const std::function<void(const Numbers&)>& about_to) override {

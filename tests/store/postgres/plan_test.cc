@@ -147,6 +147,7 @@ const std::vector<Row>& daemon_statements() {
       {sql::kOpenBatch, "'one', '', NULL, 'key', NULL, NULL, 3600, false, NULL", 2},
       {sql::kSealBatch, "'members0', 'one', NULL", 4},
       {sql::kCancelBatch, "'members0', 'one', NULL", 1000 * 10},
+      {sql::kEndCancelled, "0, 'members0', NULL", 1000},
       {sql::kGetBatch, "'members0', 'one', NULL", 1001},
       {sql::kListBatches, "NULL, '', 100", 100},
       {sql::kListBatches, "'tenant7', 'open77', 100", 100},
@@ -180,6 +181,7 @@ const std::vector<Row>& daemon_statements() {
       {sql::kRescue, kLater, kClaim * 6},
       {sql::kPromote, "NULL", 4},
       {sql::kPromote, kInAnHour, 64 * 2 + 4},
+      {sql::kEndCancelled, "0, NULL, NULL", 0},
       {sql::kEndOverdue, "NULL", 0},
       {sql::kEndOverdue, kInTwelveHours, 1000 * (kEnded + 3)},
       // twenty of the batches that run, a member each

@@ -196,7 +196,12 @@ TEST_F(Roles, cancel_requeue_and_batches_are_of_the_own_tenant) {
   insert("alice", "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{\"max_tokens\":9}')");
   const std::string id = value("alice", "SELECT id FROM parkd.live");
   EXPECT_EQ(value("bob", "SELECT parkd.cancel(" + id + ")"), "not_found");
-  EXPECT_EQ(value("alice", "SELECT parkd.cancel(" + id + ")"), "cancelled");
+  EXPECT_EQ(value("bob", "SELECT answer FROM parkd.cancel_jobs(ARRAY[" + id + "])"), "not_found");
+  EXPECT_EQ(value("bob", "SELECT parkd.cancel_all()"), "0");
+  EXPECT_TRUE(
+      has(refused("bob", "SELECT parkd.cancel_all(p_tenant => 'alice')"), "acts for tenant bob"));
+  EXPECT_EQ(value("alice", "SELECT parkd.cancel(" + id + ")"), "cancelling");
+  EXPECT_EQ(value("dora", "SELECT count(*) FROM parkd.end_cancelled_v1(0)"), "1");
   EXPECT_EQ(value("bob", "SELECT count(*) FROM parkd.requeue(ARRAY[" + id + "])"), "0");
   EXPECT_EQ(value("alice", "SELECT requeued_from FROM parkd.requeue(ARRAY[" + id + "])"), id);
   EXPECT_EQ(value("alice", "SELECT max_new_tokens FROM parkd.live"), "9");
@@ -225,8 +230,9 @@ TEST_F(Roles, requeue_by_code_and_keys_of_batches_are_of_the_own_tenant) {
   for (const char* login : {"alice", "bob"}) {
     insert(login, "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')");
     const std::string id = value(login, "SELECT id FROM parkd.live");
-    EXPECT_EQ(value(login, "SELECT parkd.cancel(" + id + ")"), "cancelled");
+    EXPECT_EQ(value(login, "SELECT parkd.cancel(" + id + ")"), "cancelling");
   }
+  EXPECT_EQ(value("dora", "SELECT count(*) FROM parkd.end_cancelled_v1(0)"), "2");
   EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.requeue(p_error_code => 'cancelled')"), "1");
   EXPECT_EQ(value("alice", "SELECT string_agg(DISTINCT tenant, ',') FROM parkd.live"), "alice");
   EXPECT_EQ(value("anna", "SELECT count(*) FROM parkd.requeue(p_error_code => 'cancelled')"), "1")
@@ -240,6 +246,7 @@ TEST_F(Roles, requeue_by_code_and_keys_of_batches_are_of_the_own_tenant) {
   for (const char* login : {"rita", "mona"}) {
     for (const char* sql : {"SELECT parkd.open_batch()", "SELECT * FROM parkd.requeue(ARRAY[1])",
                             "SELECT parkd.seal_batch('x')", "SELECT parkd.cancel_batch('x')",
+                            "SELECT parkd.cancel_jobs('{1}')", "SELECT parkd.cancel_all()",
                             "SELECT * FROM parkd.submit('{}')"}) {
       EXPECT_TRUE(has(refused(login, sql), "permission denied")) << login << " " << sql;
     }
@@ -353,9 +360,9 @@ TEST_F(Roles, a_finish_in_flight_holds_the_horizon_until_it_ends) {
 TEST_F(Roles, a_transaction_that_ends_many_jobs_takes_one_place) {
   insert("alice",
          "INSERT INTO parkd.jobs (model, body) SELECT 'm', '{}' FROM generate_series(1, 300)");
-  auto alice = database_.connect("alice");
-  pqxx::work tx(*alice);
-  tx.exec("SELECT parkd.cancel(id) FROM parkd.live");
+  auto dora = database_.connect("dora");
+  pqxx::work tx(*dora);
+  tx.exec("SELECT parkd.cancel_v1(id, '') FROM parkd.live");
   EXPECT_EQ(
       database_.number("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' OR relation "
                        "IN (SELECT began FROM parkd_private.finishing)"),
