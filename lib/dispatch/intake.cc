@@ -58,9 +58,12 @@ SteadyTime Intake::next_due() const {
 }
 
 // Endings the store does not take must not pile up without bound while it still gives out jobs.
-int32_t Intake::free_places(const Desk& desk) const {
-  const int32_t in_flight_max = 4 * (desk.port->lot_places + desk.port->sequences_max);
-  return std::min(desk.places.free(), in_flight_max - desk.jobs_in_flight());
+int32_t Intake::claimable(const Desk& desk) {
+  return 4 * (desk.port->lot_places + desk.port->sequences_max) - desk.jobs_in_flight();
+}
+
+int32_t Intake::free_places(const Desk& desk) {
+  return std::min(desk.places.free(), claimable(desk));
 }
 
 bool Intake::may_claim(const Desk& desk) const {
@@ -86,7 +89,7 @@ std::optional<ClaimRequest> Intake::small_claim(const Desk& desk) const {
   const Blocks units =
       desk.lot->room_past_held(*desk.pool, desk.free_sequences(), clock_.steady_now());
   const int64_t tokens = units.count * desk.port->block_size;
-  const int32_t places = kSmallPlaces - desk.small_waiting;
+  const int32_t places = std::min(kSmallPlaces - desk.small_waiting, claimable(desk));
   if (places <= 0 || tokens <= desk.none_this_small.value_or(0)) return std::nullopt;
   ClaimRequest claim{desk.name, places};
   claim.need_tokens_max = tokens;
@@ -100,7 +103,11 @@ bool Intake::claim_more() {
   for (auto& [name, desk] : table_.desks()) {
     if (!may_claim(desk) || now < desk.claim_not_before) continue;
     desk.claim = *next_claim(desk);
-    if (!desk.claim.need_tokens_max) desk.work_hint = false;
+    if (desk.claim.need_tokens_max) {
+      desk.none_this_small = desk.claim.need_tokens_max;  // unless there is news meanwhile
+    } else {
+      desk.work_hint = false;
+    }
     desk.claiming = desk.claim.max_jobs;
     asked = true;
     store_.claim(desk.claim, [in = inbox_, model = name,
@@ -150,8 +157,9 @@ void Intake::note_answer(Desk& desk, const Came& came) {
             ? options_.claim_pause_max
             : std::min(n_jobs * options_.claim_pause_per_job, options_.claim_pause_max);
     desk.claim_not_before = clock_.steady_now() + pause;
-    if (small) desk.none_this_small = desk.claim.need_tokens_max;
-  } else if (!small) {
+  } else if (small) {
+    desk.none_this_small.reset();
+  } else {
     desk.work_hint = true;
   }
   if (small) return;
@@ -161,6 +169,7 @@ void Intake::note_answer(Desk& desk, const Came& came) {
 
 void Intake::claim_failed(Desk& desk, const Status& why) {
   desk.work_hint = true;
+  desk.none_this_small.reset();
   desk.claim_retry_delay = std::clamp<Micros>(desk.claim_retry_delay * 2, options_.store_retry_min,
                                               options_.store_retry_max);
   desk.claim_not_before = clock_.steady_now() + desk.claim_retry_delay;

@@ -55,7 +55,8 @@ class Intake {
   void note_cancel(const CancelRequested& cancel);
 
  private:
-  int32_t free_places(const Desk& desk) const;
+  static int32_t claimable(const Desk& desk);
+  static int32_t free_places(const Desk& desk);
   bool may_claim(const Desk& desk) const;  // if it is time
   std::optional<ClaimRequest> next_claim(const Desk& desk) const;
   std::optional<ClaimRequest> small_claim(const Desk& desk) const;

@@ -98,6 +98,46 @@ TEST(Dispatcher, unstored_endings_bound_the_claims) {
   world.dispatcher.check_idle();
 }
 
+TEST(Dispatcher, small_jobs_past_a_full_lot_pile_up_no_more_than_others) {
+  World world(1000, 1, 8);
+  world.ready();
+  for (int i = 0; i < 6; ++i) world.submit(job_of(499));
+  ASSERT_EQ(world.model().running, 2);
+  world.store.faults["finish"] = FaultyStore::Fault::before;
+  for (int i = 0; i < 100; ++i) {
+    world.submit(job_of(1));
+    const auto running = world.engine.running();
+    if (running.size() > 2) world.engine.complete(running.back());
+    world.settle();
+  }
+  EXPECT_GT(world.model().claimed_small, 10);
+  EXPECT_LE(world.model().claimed, 4 * (1 + 8)) << "as many as without small ones";
+  world.store.faults.clear();
+  world.pass(seconds(10));
+  world.complete_all();
+  EXPECT_EQ(world.mailbox().size(), 106u);
+  world.dispatcher.check_idle();
+}
+
+TEST(Dispatcher, a_small_job_that_comes_while_a_claim_for_one_is_out_is_found) {
+  World world(100, 1, 8);
+  world.ready();
+  for (int i = 0; i < 5; ++i) world.submit(job_of(49));
+  ASSERT_EQ(world.model().running, 2);
+  world.store.hold_claims = true;
+  world.submit(job_of(49));
+  world.store.let_go();  // the lot has a place that is kept: nobody came for it
+  world.settle();        // and asks for something small
+  const JobId id = world.submit(job_of(1));
+  world.store.let_go();
+  world.settle();
+  world.store.hold_claims = false;
+  world.store.let_go();
+  world.settle();
+  EXPECT_EQ(world.phase(id), LivePhase::running) << "without waiting for the next look";
+  world.complete_all();
+}
+
 // --- ownership
 
 TEST(Dispatcher, after_a_loss_of_ownership_nothing_is_held_and_everything_is_claimed_anew) {
