@@ -33,6 +33,18 @@ BEGIN
   RETURN least(v_top, v_first - 1);
 END $$;
 
+-- Who has a place among the finishes now, and since when as far as the owner may see: the horizon waits for each. A
+-- prepared transaction (gid) has no session.
+CREATE FUNCTION parkd.finishing_now_v1()
+RETURNS TABLE (transaction text, pid int, login text, application text, since timestamptz, gid text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
+  SELECT l.transactionid::text, a.pid, coalesce(a.usename, p.owner)::text, a.application_name, coalesce(a.xact_start, p.prepared), p.gid
+    FROM parkd_private.finishing f
+    JOIN pg_locks l ON l.locktype = 'transactionid' AND l.transactionid = f.xmax AND l.mode = 'ExclusiveLock' AND l.granted
+    LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+    LEFT JOIN pg_prepared_xacts p ON p.transaction = f.xmax;
+$$;
+
 -- The messages of a key after p_after that no later commit can overtake, in order. mailbox_key.
 CREATE FUNCTION parkd.fetch_v1(p_tenant text, p_key text, p_after bigint, p_limit int, p_now timestamptz DEFAULT NULL)
 RETURNS SETOF parkd.mailbox LANGUAGE plpgsql VOLATILE SECURITY DEFINER

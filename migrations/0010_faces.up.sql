@@ -293,7 +293,7 @@ BEGIN
     IF f.name IN ('acts_for_any', 'my_tenant', 'us_v1', 'from_us_v1', 'need_tokens_v1', 'delay_v1', 'new_mailbox_key_v1',
                   'new_seed_v1', 'is_plain_v1', 'body_rule_v1', 'is_wrong_v1', 'is_whole_v1', 'bounds_v1') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
-    ELSIF f.name = 'health_v1' THEN     -- a function in a view runs with the caller's rights
+    ELSIF f.name IN ('health_v1', 'finishing_now_v1') THEN     -- a function in a view runs with the caller's rights
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_daemon, parkd_admin, parkd_monitor', f.signature);
     ELSIF f.name IN ('fetch', 'results_payload') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_submitter, parkd_reader, parkd_admin', f.signature);

@@ -14,6 +14,7 @@
 #include "tools/jobctl/commands.h"
 #ifdef PARKD_HAVE_POSTGRES
 #include "lib/store/postgres/dsn.h"
+#include "lib/store/postgres/lockdown.h"
 #include "lib/store/postgres/migrator.h"
 #endif
 
@@ -108,6 +109,18 @@ void look_at_database(const std::string& dsn, Report& report) {
   const Status status = migrator.check();
   if (!status.ok()) return report.fail("database", with_target(status, dsn));
   report.ok("database", "its schema is one that this parkd knows");
+  const auto rights = rights_of_public(dsn);
+  if (!rights.ok()) return report.fail("database", with_target(rights.status(), dsn));
+  if (!rights->empty()) {
+    report.note("database", "any login of its server may " + *rights +
+                                ": if it is parkd's alone, jobctl migrate lockdown --dry-run "
+                                "prints what ends that");
+  }
+  const auto holders = results_holders(dsn);
+  if (!holders.ok()) return report.note("results", holders.status().message());
+  for (const std::string& holder : *holders) {
+    report.note("results", "held up for as long as this is open: " + holder);
+  }
 }
 #endif
 

@@ -1,8 +1,9 @@
-// jobctl migrate up|down|status|sql|check: the schema of the database.
+// jobctl migrate up|down|status|sql|check|lockdown: the schema of the database.
 #include <iostream>
 #include <utility>
 
 #include "lib/store/postgres/dsn.h"
+#include "lib/store/postgres/lockdown.h"
 #include "lib/store/postgres/migrator.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/table.h"
@@ -13,6 +14,7 @@ namespace {
 struct MigrateOptions {
   int to = -1;  // left out
   bool yes = false;
+  bool dry_run = false;
 };
 
 int newest_applied(const std::vector<MigrationState>& states) {
@@ -88,6 +90,21 @@ int check(const std::string& dsn) {
   return say_version(migrator, dsn);
 }
 
+int lockdown(const std::string& dsn, bool dry_run) {
+  const auto found = look_at_lockdown(dsn);
+  if (!found.ok()) return report(with_target(found.status(), dsn));
+  for (const std::string& statement : found->statements) std::cout << statement << ";\n";
+  if (!found->shut_out.empty()) {
+    std::cout << "-- may not connect then:";
+    for (const std::string& login : found->shut_out) std::cout << " " << login;
+    std::cout << "\n";
+  }
+  if (dry_run) return kExitOk;
+  if (const Status status = lock_down(dsn); !status.ok()) return report(with_target(status, dsn));
+  std::cout << "-- done\n";
+  return kExitOk;
+}
+
 }  // namespace
 
 void add_migrate(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
@@ -116,6 +133,10 @@ void add_migrate(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   undo->add_option("--to", options->to, "The version that stays; 0: none");
   undo->add_flag("--yes", options->yes, "Do it");
   add("status", "What is applied, and when", status);
+  CLI::App* shut =
+      add("lockdown", "Take from PUBLIC what it may in a database that is parkd's alone",
+          [options](const std::string& dsn) { return lockdown(dsn, options->dry_run); });
+  shut->add_flag("--dry-run", options->dry_run, "Print the statements and run none");
   add("check", "Whether this parkd can work with the database; exits 4 when not", check);
   migrate->add_subcommand("sql", "Print what up runs on an empty database, for psql")
       ->callback([&chosen] {

@@ -30,6 +30,8 @@ struct PostgresOptions {
   // How old the counted depth may become before housekeeping counts again (sample_depth_v1: at most
   // a fiftieth of a core). 0: each time.
   std::chrono::milliseconds depth_sample{5000};
+  // An open transaction that holds up readers is told of when it has been seen for so long.
+  std::chrono::milliseconds finish_notice_after{30'000};
   // For how long a verb is tried again while the database is away. The last try may take
   // statement_limit more, twice that when nothing answers.
   std::chrono::milliseconds verb_limit{5000};

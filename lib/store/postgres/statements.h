@@ -200,6 +200,10 @@ inline constexpr Statement kDropPastPartition{
     "drop_past_partition",
     "SELECT name, n_rows FROM parkd.drop_past_partition_v1($1, make_interval(secs => $2), "
     "least(coalesce(parkd.from_us_v1($3), clock_timestamp()), parkd.from_us_v1($4)))"};
+inline constexpr Statement kFinishingNow{
+    "finishing_now",
+    "SELECT transaction, pid, login, application, parkd.us_v1(since), gid FROM "
+    "parkd.finishing_now_v1()"};
 inline constexpr Statement kDeadRows{
     "dead_rows", "SELECT array_to_string(to_vacuum, E'\\x01'), piled_up FROM parkd.dead_rows_v1()"};
 // Outside of a transaction; each only where dead_rows_v1 named the table.

@@ -59,7 +59,8 @@ void UpkeepLane::end_cancelled_now(Connection& connection) {
 Result<PurgeAnswer> UpkeepLane::purge_now(Connection& connection) {
   News news;
   std::vector<HealthNotice> of_models;
-  const Status kept = look_after_models(connection, of_models);
+  Status kept = look_after_models(connection, of_models);
+  if (kept.ok()) kept = look_after_finishes(connection, of_models);
   PARKD_ASSIGN_OR_RETURN(
       Upkeep upkeep,
       maintain(connection, commons_.store(),
@@ -79,6 +80,30 @@ Result<PurgeAnswer> UpkeepLane::purge_now(Connection& connection) {
     log_warn("postgres.dead_rows_pile_up", {{"why", upkeep.piled_up}});
   }
   return upkeep.answer;
+}
+
+// Timed by this process: whose session it is anybody may see, but not since when.
+Status UpkeepLane::look_after_finishes(Connection& connection, std::vector<HealthNotice>& notices) {
+  PARKD_ASSIGN_OR_RETURN(const std::vector<Finishing> now, finishing_now(connection));
+  const auto steady_now = std::chrono::steady_clock::now();
+  decltype(finishing_) seen;
+  std::string who;
+  for (const Finishing& finishing : now) {
+    const auto before = finishing_.find(finishing.transaction);
+    const auto since = before == finishing_.end() ? steady_now : before->second;
+    seen[finishing.transaction] = since;
+    if (steady_now - since >= commons_.options().finish_notice_after) {
+      who += (who.empty() ? "" : ", and ") + finishing.who;
+    }
+  }
+  finishing_ = std::move(seen);
+  if (!who.empty()) {
+    notices.push_back({"results_held",
+                       "an open transaction stores results and holds up all later ones of every "
+                       "reader: " +
+                           who});
+  }
+  return {};
 }
 
 void UpkeepLane::keep_model(const ModelRegistration& model) {

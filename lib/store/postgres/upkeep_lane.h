@@ -45,6 +45,7 @@ class UpkeepLane {
  private:
   Result<PurgeAnswer> purge_now(Connection& connection);
   void end_cancelled_now(Connection& connection);
+  Status look_after_finishes(Connection& connection, std::vector<HealthNotice>& notices);
   Status look_after_models(Connection& connection, std::vector<HealthNotice>& notices);
 
   Commons& commons_;
@@ -54,6 +55,8 @@ class UpkeepLane {
   SystemClock system_clock_;
   DropClock drop_clock_;
   StoreNotices notices_;
+  // Transactions that have a place among the finishes, and since when they have been seen so.
+  std::map<std::string, std::chrono::steady_clock::time_point> finishing_;
   std::mutex mutex_;  // guards models_: registered on the read lane
   std::map<std::string, ModelRegistration> models_;
 };

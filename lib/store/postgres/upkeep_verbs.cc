@@ -120,6 +120,23 @@ Result<std::vector<std::string>> keep_models(Connection& connection,
   return differ;
 }
 
+Result<std::vector<Finishing>> finishing_now(Connection& connection) {
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kFinishingNow, {}));
+  std::vector<Finishing> all;
+  for (const auto& row : rows) {
+    const bool prepared = !row[5].is_null();
+    std::string who =
+        prepared
+            ? "prepared transaction '" + text(row, 5) + "' of login " + text(row, 2)
+            : "session " + text(row, 1) + " of login " + text(row, 2) + " (" + text(row, 3) + ")";
+    if (!row[4].is_null()) who += ", since " + to_rfc3339(from_unix_us(integer(row, 4)));
+    who += prepared ? "; ROLLBACK PREPARED '" + text(row, 5) + "' ends it"
+                    : "; SELECT pg_terminate_backend(" + text(row, 1) + ") ends it";
+    all.push_back({text(row, 0), who});
+  }
+  return all;
+}
+
 Status vacuum(Connection& connection, const std::string& table) {
   if (table == "jobs") return connection.run_alone(sql::kVacuumJobs, {}).status();
   if (table == "idempotency") return connection.run_alone(sql::kVacuumIdempotency, {}).status();

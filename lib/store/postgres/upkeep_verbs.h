@@ -40,6 +40,14 @@ Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
 // that stand for other files now.
 Result<std::vector<std::string>> keep_models(Connection& connection,
                                              const std::vector<ModelRegistration>& models, Now now);
+// A transaction that has a place among the finishes: readers see nothing that was stored since it
+// drew its numbers.
+struct Finishing {
+  std::string transaction;
+  std::string who;  // for people: the session and its login, and how to end it
+};
+Result<std::vector<Finishing>> finishing_now(Connection& connection);
+
 // One table of Upkeep::to_vacuum.
 Status vacuum(Connection& connection, const std::string& table);
 

@@ -272,5 +272,32 @@ TEST_F(Cancels, more_finishes_at_once_than_places_wait_and_skip_nothing) {
   EXPECT_EQ(value("dario", "SELECT count(*) FROM parkd.fetch('his')"), "1");
 }
 
+// Whoever holds up all readers is named, with what ends it, for as long as it does.
+TEST_F(Cancels, a_transaction_that_holds_up_all_readers_is_told_of_with_its_login) {
+  PostgresOptions options = quiet_options(database_.dsn());
+  Daemon patient(options);
+  options.finish_notice_after = std::chrono::milliseconds(0);
+  Daemon daemon(options);
+  const auto notice_of = [](Daemon& of) {
+    EXPECT_TRUE(of.driver->purge().ok());
+    const StoreStats stats = of.driver->stats().value();
+    for (const HealthNotice& notice : stats.notices) {
+      if (notice.code == "results_held") return notice.text;
+    }
+    return std::string();
+  };
+  EXPECT_EQ(notice_of(daemon), "");
+  auto slow = std::make_unique<Idler>(database_, "SELECT parkd.enter_finish_v1()");
+  const std::string pid = database_.value(
+      "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in "
+      "transaction'");
+  const std::string told = notice_of(daemon);
+  EXPECT_NE(told.find("session " + pid + " of login postgres"), told.npos) << told;
+  EXPECT_NE(told.find("pg_terminate_backend(" + pid + ")"), told.npos) << told;
+  EXPECT_EQ(notice_of(patient), "") << "it may be a large finish";
+  slow.reset();
+  EXPECT_EQ(notice_of(daemon), "");
+}
+
 }  // namespace
 }  // namespace parkd

@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <future>
 
+#include "lib/store/postgres/lockdown.h"
 #include "lib/store/postgres/migrator.h"
 #include "tests/store/postgres/test_database.h"
 #include "tests/support/store_driver.h"
@@ -140,6 +142,35 @@ TEST(Migration, the_printed_sql_is_what_up_runs) {
   by_hand.run(Migrator(by_hand.dsn()).sql());
   EXPECT_TRUE(Migrator(by_hand.dsn()).check().ok());
   EXPECT_EQ(inventory(by_hand), inventory(by_up));
+}
+
+// Rights outside of parkd's schemas are an administrator's: no migration touches them.
+TEST(Lockdown, is_asked_for_and_takes_from_public_what_it_had) {
+  TestDatabase database(TestDatabase::Schema::none);
+  const std::string rights =
+      "SELECT concat_ws(' ', d.datacl, n.nspacl) FROM pg_database d, pg_namespace n WHERE "
+      "d.datname = current_database() AND n.nspname = 'public'";
+  database.run(
+      "DO $$ BEGIN CREATE ROLE stranger LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$");
+  const std::string before = database.value(rights);
+  EXPECT_EQ(look_at_lockdown(database.dsn()).status().code(), StatusCode::conflict);
+  Migrator migrator(database.dsn());
+  ASSERT_TRUE(migrator.up(0).ok());
+  EXPECT_EQ(database.value(rights), before);
+  EXPECT_NE(rights_of_public(database.dsn())->find("connect"), std::string::npos);
+  const Lockdown found = look_at_lockdown(database.dsn()).value();
+  EXPECT_FALSE(found.is_done);
+  EXPECT_EQ(found.statements.size(), 3u);
+  EXPECT_EQ(std::count(found.shut_out.begin(), found.shut_out.end(), "stranger"), 1);
+  EXPECT_EQ(database.value(rights), before) << "looking changes nothing";
+  EXPECT_EQ(lock_down(database.dsn_as("stranger")).code(), StatusCode::denied);
+  ASSERT_TRUE(lock_down(database.dsn()).ok());
+  EXPECT_EQ(*rights_of_public(database.dsn()), "");
+  EXPECT_TRUE(look_at_lockdown(database.dsn())->is_done);
+  EXPECT_THROW(database.connect("stranger"), pqxx::broken_connection);
+  EXPECT_EQ(database.value("SELECT has_database_privilege('parkd_submitter', current_database(), "
+                           "'CONNECT')"),
+            "t");
 }
 
 }  // namespace

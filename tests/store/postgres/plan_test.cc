@@ -192,6 +192,7 @@ const std::vector<Row>& daemon_statements() {
       {sql::kDropPastPartition, "'mailbox', 0, NULL, 4000000000000000", 0},
       {sql::kDropPastPartition, "'history', 2592000, NULL, 4000000000000000", 0},
       {sql::kDeadRows, "", 0},
+      {sql::kFinishingNow, "", 0},
   };
   return rows;
 }
