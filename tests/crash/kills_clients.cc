@@ -218,7 +218,9 @@ void Clients::cancel_and_requeue(std::mt19937_64& random) {
   Doors doors(random, each_kind(options_, "", random));
   while (!stopping_) {
     ::usleep(kBreath_us * (1 + static_cast<useconds_t>(random() % 20)));
+    const Account::Counts counts = account_.counts();
     if (random() % 2 == 0) {
+      if (counts.cancelled * 6 > counts.acknowledged) continue;  // most jobs shall run
       const auto id = account_.newest_job(random);
       if (!id) continue;
       account_.cancelling(*id);

@@ -17,8 +17,6 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 
 const std::vector<std::string> kModels = {"solo-a", "solo-b", "shared"};
-const std::vector<std::string> kTenants = {"t", "u", "v"};
-const std::vector<std::string> kKeys = {"box", "box2", "b"};
 const std::vector<std::string> kFailures = {"internal", "invalid_request"};
 
 std::string text_of(const std::optional<WallTime>& time) {
@@ -27,6 +25,9 @@ std::string text_of(const std::optional<WallTime>& time) {
 
 }  // namespace
 
+const std::vector<std::string> StoreWalk::kTenants = {"t", "u", "v"};
+const std::vector<std::string> StoreWalk::kKeys = {"box", "box2", "b"};
+
 StoreWalk::StoreWalk(uint64_t seed, bool ids_agree, Open open_store)
     : random_(seed),
       ids_agree_(ids_agree),
@@ -34,12 +35,14 @@ StoreWalk::StoreWalk(uint64_t seed, bool ids_agree, Open open_store)
       oracle_store_(make_memory_store({}, clock_)) {
   oracle_ = std::make_unique<StoreDriver>(*oracle_store_);
   open();
-  reader_ = std::thread([this] { follow_boxes(); });
+  for (size_t i = 0; i < kReaders; ++i) {
+    readers_[i].thread = std::thread([this, i] { follow_boxes(i); });
+  }
 }
 
 StoreWalk::~StoreWalk() {
   has_ended_ = true;
-  reader_.join();
+  for (Reader& reader : readers_) reader.thread.join();
   close();
 }
 
@@ -57,7 +60,8 @@ void StoreWalk::step() {
   if (what < 85) return take();
   if (what < 88) return look();
   if (what < 92) return purge();
-  if (what < 99) return pass_time();
+  if (what < 98) return pass_time();
+  if (what < 99) return burst();
   restart();
 }
 
@@ -157,7 +161,8 @@ void StoreWalk::close() {
 
 void StoreWalk::restart() {
   {
-    const std::lock_guard lock(reading_);
+    std::array<std::unique_lock<std::mutex>, kReaders> locks;
+    for (size_t i = 0; i < kReaders; ++i) locks[i] = std::unique_lock(readers_[i].reading);
     close();
     open();
   }
@@ -503,44 +508,6 @@ void StoreWalk::compare_box(const std::string& tenant, const std::string& key) {
   }
   ASSERT_EQ(text_of(Result(ours->messages), Side::ours, !ids_agree_),
             text_of(Result(oracles->messages), Side::oracles, !ids_agree_));
-}
-
-// --- the reader beside
-
-void StoreWalk::follow_boxes() {
-  std::mt19937_64 random(4711);  // the walk's own numbers must not depend on this thread
-  while (!has_ended_) {
-    for (const std::string& tenant : kTenants) {
-      for (const std::string& key : kKeys) {
-        const std::lock_guard lock(reading_);
-        if (store_ == nullptr) return;  // it could not be opened again: the walk has failed
-        Cursor& cursor = cursors_[{tenant, key}];
-        const auto page =
-            store_->fetch({tenant, key, cursor.at, static_cast<int32_t>(1 + random() % 5)});
-        if (!page.ok()) read_trouble_ = page.status().to_string();
-        if (!page.ok()) return;
-        for (const Message& message : page->messages) {
-          if (message.sequence <= cursor.at) read_trouble_ = "a page goes back";
-          cursor.at = message.sequence;
-          cursor.seen.insert(message.sequence);
-        }
-      }
-    }
-  }
-}
-
-// `box` is all there is in the mailbox.
-void StoreWalk::check_cursor(const std::string& tenant, const std::string& key,
-                             const FetchAnswer& box) {
-  const std::lock_guard lock(reading_);
-  ASSERT_EQ(read_trouble_, "");
-  const Cursor& cursor = cursors_[{tenant, key}];
-  for (const Message& message : box.messages) {
-    if (message.sequence > cursor.at) break;
-    ASSERT_TRUE(cursor.seen.contains(message.sequence))
-        << "the cursor " << cursor.at << " of " << tenant << "/" << key << " has skipped "
-        << message.sequence;
-  }
 }
 
 void StoreWalk::look() {

@@ -5,10 +5,13 @@
 // they are equal, for a store that counts as the oracle does. Fair shares across tenants are each
 // store's own too, and start anew with it: a model of several tenants is claimed whole, and jobs
 // are claimed a few at a time only where a single tenant is. A restart gives every claimed job
-// back; the oracle is told so by releases. Beside it a thread follows a cursor through each mailbox
-// of the store: what lies there before its cursor it must have seen.
+// back; the oracle is told so by releases. Beside it threads follow cursors through the mailboxes
+// of the store: what lies there before its cursor each must have seen. Bursts of commits, each of
+// which spans many periods of expiry, meet them: a page that is put together of several views
+// skips.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <map>
@@ -68,6 +71,7 @@ class StoreWalk {
   ClaimRequest any_claim();
   void claim();
   void finish();
+  void burst();
   void release();
   void cancel();
   void requeue();
@@ -78,7 +82,7 @@ class StoreWalk {
   void look();
   void purge();
   void compare_box(const std::string& tenant, const std::string& key);
-  void follow_boxes();  // the reading thread
+  void follow_boxes(size_t reader);  // a reading thread
   void check_cursor(const std::string& tenant, const std::string& key, const FetchAnswer& box);
   void compare_batch(const BatchPair& pair, const std::string& tenant);
   void know(const JobPair& pair, const std::string& custom_id);
@@ -119,15 +123,24 @@ class StoreWalk {
   std::map<std::pair<std::string, std::string>, SpecPair> keyed_;
   std::map<std::pair<std::string, std::string>, BatchSpec> keyed_batches_;
 
+  static const std::vector<std::string> kTenants;
+  static const std::vector<std::string> kKeys;
+
   struct Cursor {
     uint64_t at = 0;
     std::set<uint64_t> seen;
   };
-  std::mutex reading_;  // held for a page, and while the store is opened anew; guards the next two
-  std::map<std::pair<std::string, std::string>, Cursor> cursors_;  // by tenant and mailbox key
-  std::string read_trouble_;
+  struct Reader {
+    std::mutex reading;  // held for a page, and while the store is opened anew; guards the others
+    std::map<std::pair<std::string, std::string>, Cursor> cursors;  // by tenant and mailbox key
+    std::string trouble;
+    std::thread thread;
+  };
+  static constexpr size_t kReaders = 6;
+  std::array<Reader, kReaders> readers_;
+  std::atomic<size_t> busy_box_{0};  // where a burst is, or was: readers look there more often
+  std::atomic<bool> is_burst_{false};
   std::atomic<bool> has_ended_{false};
-  std::thread reader_;
 };
 
 // PARKD_WALK_SEED, or a fresh one; says on standard output how to have it again.
