@@ -22,9 +22,15 @@ StoreOptions store_options(const Config& config) {
   options.retention_default = config.mailbox.retention;
   options.history_retention = std::chrono::hours(24) * config.daemon.history_days;
   options.batch_jobs_max = config.daemon.max_batch_jobs;
-  options.queue_depth_max = config.limits.max_queue_depth;
+  const auto limits = [](const LimitsConfig& given) {
+    return DepthLimits{given.max_queue_depth, given.max_queued_per_tenant,
+                       given.max_scheduled_per_tenant};
+  };
+  options.open_batches_max = config.daemon.max_open_batches;
+  options.batches_bytes_max = config.daemon.max_batches_bytes;
+  options.limits = limits(config.limits);
   for (const ModelConfig& model : config.models) {
-    options.queue_depth_max_of_model[model.name] = model.limits.max_queue_depth;
+    options.limits_of_model[model.name] = limits(model.limits);
   }
   return options;
 }

@@ -9,7 +9,7 @@ BEGIN
   END IF;
 END $$;
 DROP FUNCTION parkd.out_of_bounds_v1(parkd.jobs), parkd.refuse_bounds_v1(bigint, text);
-DROP TABLE parkd.depth_samples, parkd.history, parkd.mailbox, parkd.idempotency, parkd.jobs,
+DROP TABLE parkd.tenant_samples, parkd.depth_samples, parkd.history, parkd.mailbox, parkd.idempotency, parkd.jobs,
   parkd.batches, parkd.shares, parkd.waiters, parkd.daemons, parkd.limits, parkd.models,
   parkd.tenant_logins, parkd.tenants, parkd.settings, parkd.fence;
 DROP SEQUENCE parkd.message_sequence, parkd.suspect_groups;

@@ -25,7 +25,11 @@ CREATE TABLE parkd.settings (
   one            bool PRIMARY KEY DEFAULT true CHECK (one),
   notify_work    bool NOT NULL DEFAULT true,    -- wake idle daemons by NOTIFY; else they poll
   notify_results bool NOT NULL DEFAULT false,   -- NOTIFY parkd_results, parkd.results_payload(mailbox_key)
-  max_batch_jobs bigint NOT NULL DEFAULT 50000 CHECK (max_batch_jobs > 0)   -- members of one batch
+  max_batch_jobs bigint NOT NULL DEFAULT 50000 CHECK (max_batch_jobs > 0),  -- members of one batch
+  -- Of each tenant: its batches that are not finished; in each model its jobs that were submitted for a later time,
+  -- until they run.
+  max_open_batches         bigint NOT NULL DEFAULT 1000 CHECK (max_open_batches > 0),
+  max_scheduled_per_tenant bigint NOT NULL DEFAULT 10000 CHECK (max_scheduled_per_tenant > 0)
 );
 INSERT INTO parkd.settings DEFAULT VALUES;
 
@@ -54,7 +58,8 @@ CREATE TABLE parkd.models (
 CREATE TABLE parkd.limits (
   model           text PRIMARY KEY,
   max_queue_depth bigint NOT NULL CHECK (max_queue_depth > 0),
-  on_full         text NOT NULL DEFAULT 'refuse' CHECK (on_full IN ('refuse', 'wait'))
+  on_full         text NOT NULL DEFAULT 'refuse' CHECK (on_full IN ('refuse', 'wait')),
+  max_queued_per_tenant bigint CHECK (max_queued_per_tenant > 0)   -- NULL: half of max_queue_depth, rounded up
 );
 
 CREATE TABLE parkd.daemons (            -- one row per process START, never used again
@@ -125,6 +130,7 @@ CREATE INDEX batches_running  ON parkd.batches (id)          WHERE sealed_at IS 
 -- From when on, but for the history kept beside it, a finished batch is not wanted (tidy_v1). In UTC: only so is the sum immutable.
 CREATE INDEX batches_finished ON parkd.batches ((greatest(finished_at, deadline) AT TIME ZONE 'UTC' + retention))
   WHERE finished_at IS NOT NULL;
+CREATE INDEX batches_unfinished ON parkd.batches (tenant) WHERE finished_at IS NULL;
 
 -- What a client may leave out has no DEFAULT here but is filled in by before_insert_v1 (0009), which
 -- must know what was given: that is the content behind an idempotency key.
@@ -325,11 +331,19 @@ CREATE TABLE parkd.depth_samples (
   scheduled         bigint NOT NULL,
   queued            bigint NOT NULL,
   claimed           bigint NOT NULL,
-  waiting_singles   bigint NOT NULL,    -- live single jobs not yet running: what limits speak of
+  waiting           bigint NOT NULL,    -- what max_queue_depth speaks of: waiting_v1
   oldest_created_at timestamptz,
   sampled_at        timestamptz NOT NULL,
   took              interval NOT NULL DEFAULT '0'   -- to count; bounds how often it is done
 ) WITH (fillfactor = 20);
+-- Of the same sample: what waits of each tenant, by account (lib/store/depth.h).
+CREATE TABLE parkd.tenant_samples (
+  model     text NOT NULL,
+  tenant    text NOT NULL,
+  waiting   bigint NOT NULL,
+  scheduled bigint NOT NULL,
+  PRIMARY KEY (model, tenant)
+) WITH (fillfactor = 50);
 
 -- The partitions that were made and not dropped by drop_past_partition_v1: one that is missing all the same was dropped
 -- or detached by somebody.

@@ -90,11 +90,15 @@ BEGIN
   END LOOP;
 END $$;
 
+-- Accounts of a model and a tenant in it, and their limits: depth_v1.
+CREATE TYPE parkd.depths AS (queued bigint, of_tenant bigint, scheduled bigint,
+                             max_queued bigint, max_of_tenant bigint, max_scheduled bigint, on_full text);
+
 -- Many submits in one commit. p_group says which of them a row belongs to: a group is accepted whole or
 -- not at all, and the refusal of one does not touch the others. What is left out ('' or NULL: mailbox_key,
 -- seed, retention) is filled in here. Of a refused group come rows with a refusal: other_content, sealed,
--- over (n1: the batch's deadline), deadline, full (n1 members, n2 new, n3 limit), depth (likewise); the
--- smallest row_index names the culprit. With p_skip a group whose key or batch somebody else has locked for
+-- over (n1: the batch's deadline), deadline, full (n1 members, n2 new, n3 limit), depth, tenant_depth, scheduled
+-- (likewise: over_v1); the smallest row_index names the culprit. With p_skip a group whose key or batch somebody else has locked for
 -- more than a moment is refused as held, to be sent again.
 CREATE FUNCTION parkd.submit_v1(
   p_group int[], p_model text[], p_tenant text[], p_priority text[], p_mailbox_key text[],
@@ -128,6 +132,8 @@ DECLARE
   a       record;
   v_key   record;
   v_held  bool;
+  v_depth parkd.depths;
+  v_over  record;
 BEGIN
   IF p_skip THEN PERFORM set_config('lock_timeout', '1ms', true); END IF;   -- 0 would be: for ever
   SELECT array_agg(nextval('parkd.jobs_id_seq') ORDER BY u.i),
@@ -221,23 +227,31 @@ BEGIN
       END IF;
     END LOOP;
   END IF;
-  -- The limit of the database, per group; the trigger then leaves these rows alone.
-  v_asked_b := NULL;
-  IF EXISTS (SELECT FROM parkd.limits) THEN
-    FOR r IN SELECT u.m, u.g, min(u.i) AS i, count(*) AS n
-               FROM unnest(p_group, p_model, p_batch_id, v_ids) WITH ORDINALITY u(g, m, b, id, i)
-              WHERE u.b = '' AND u.id IS NOT NULL AND NOT (u.g = ANY (v_bad)) GROUP BY u.m, u.g ORDER BY u.m, u.g LOOP
-      IF v_asked_b IS DISTINCT FROM r.m THEN
-        v_asked_b := r.m;
-        SELECT d.depth, d.max_depth INTO v_taken, v_max FROM parkd.depth_v1(r.m) d;
+  -- The limits of the database, per group; the trigger then leaves these rows alone.
+  IF EXISTS (SELECT FROM parkd.limits) OR EXISTS (SELECT FROM unnest(p_run_at_us) u(at) WHERE parkd.from_us_v1(u.at) > v_now) THEN
+    v_asked_b := NULL; v_asked_t := NULL;
+    FOR r IN SELECT u.m, u.t, u.g, min(u.i) AS i,
+                    count(*) FILTER (WHERE parkd.from_us_v1(u.at) > v_now) AS scheduled,
+                    count(*) FILTER (WHERE coalesce(parkd.from_us_v1(u.at) <= v_now, true)) AS queued
+               FROM unnest(p_group, p_model, p_tenant, p_run_at_us, v_ids) WITH ORDINALITY u(g, m, t, at, id, i)
+              WHERE u.id IS NOT NULL GROUP BY u.m, u.t, u.g ORDER BY u.m, u.t, u.g LOOP
+      CONTINUE WHEN r.g = ANY (v_bad);
+      IF (v_asked_b, v_asked_t) IS DISTINCT FROM (r.m, r.t) THEN
+        IF v_asked_b IS DISTINCT FROM r.m THEN v_taken := 0; END IF;      -- of the model's queue by this call
+        v_asked_b := r.m; v_asked_t := r.t;
+        SELECT * INTO v_depth FROM parkd.depth_v1(r.m, r.t);
+        v_depth.queued := v_depth.queued + v_taken;
       END IF;
-      CONTINUE WHEN v_max IS NULL;
-      IF v_taken + r.n > v_max THEN
-        refusal := 'depth'; row_index := r.i - 1; n1 := v_taken; n2 := r.n; n3 := v_max;
+      SELECT * INTO v_over FROM parkd.over_v1(v_depth, r.queued, r.scheduled);
+      IF v_over.refusal IS NOT NULL THEN
+        refusal := v_over.refusal; row_index := r.i - 1; n1 := v_over.depth; n2 := v_over.jobs; n3 := v_over.max_depth;
         v_bad := v_bad || r.g;
         RETURN NEXT;
       ELSE
-        v_taken := v_taken + r.n;
+        v_taken := v_taken + r.queued;
+        v_depth.queued := v_depth.queued + r.queued;
+        v_depth.of_tenant := v_depth.of_tenant + r.queued;
+        v_depth.scheduled := v_depth.scheduled + r.scheduled;
       END IF;
     END LOOP;
     PERFORM set_config('parkd.on_full', 'held', true);
@@ -269,35 +283,91 @@ END $$;
 
 -- --- limits -------------------------------------------------------------------------------------
 
--- The limit of a model (its own row or the one of model ''), what it does when full, and the depth as
--- last sampled. NULLs when there is no limit. Where nobody samples (no daemon runs) or the model was not in
--- the sample, the depth is counted, without the p_mine jobs of the asking statement: no further than the
--- limit, by index (members of batches that lie between are read too), and nothing is written or locked that
--- would outlast the statement.
-CREATE FUNCTION parkd.depth_v1(p_model text, p_mine bigint DEFAULT 0, OUT depth bigint, OUT max_depth bigint, OUT on_full text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
+-- What waits, of these accounts (lib/store/depth.h): of the model's queue, of the tenant in it, and of the tenant's
+-- scheduled jobs. A job whose run_at lay ahead of its submission (or that backs off) is in the last one until it is
+-- claimed, whatever its state. From the last sample where it is fresh (sampled_at), else counted by index, and no
+-- further than these limits need: so many rows of either are looked at, and four times as many scheduled ones of all
+-- tenants. Nothing is written or locked. depth_samples_pkey, tenant_samples_pkey; jobs_queue, jobs_critical, jobs_scheduled
+CREATE FUNCTION parkd.waiting_v1(p_model text, p_tenant text, p_queued_max bigint, p_scheduled_max bigint,
+                                 OUT queued bigint, OUT of_tenant bigint, OUT scheduled bigint, OUT sampled_at timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET max_parallel_workers_per_gather = 0
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE v_visits bigint := p_queued_max + p_scheduled_max + 1; v_now timestamptz := clock_timestamp();
 BEGIN
-  SELECT l.max_queue_depth, l.on_full INTO max_depth, on_full FROM parkd.limits l
-   WHERE l.model IN (p_model, '') ORDER BY l.model DESC LIMIT 1;
+  -- Three periods of sample_depth_v1: every 5 s, or every fifty times as long as it takes.
+  SELECT d.waiting, d.sampled_at INTO queued, sampled_at FROM parkd.depth_samples d
+   WHERE d.model = p_model AND d.sampled_at > v_now - 3 * greatest(interval '5 s', 50 * d.took)
+     AND d.sampled_at < v_now + interval '1 minute';
   IF FOUND THEN
-    -- Three periods of sample_depth_v1: every 5 s, or every fifty times as long as it takes.
-    depth := (SELECT d.waiting_singles FROM parkd.depth_samples d
-               WHERE d.model = p_model AND d.sampled_at > clock_timestamp() - 3 * greatest(interval '5 s', 50 * d.took));
-    IF depth IS NULL THEN depth := greatest(parkd.waiting_singles_v1(p_model, max_depth + p_mine) - p_mine, 0); END IF;
+    SELECT t.waiting, t.scheduled INTO of_tenant, scheduled FROM parkd.tenant_samples t
+     WHERE t.model = p_model AND t.tenant = p_tenant;
+    of_tenant := coalesce(of_tenant, 0); scheduled := coalesce(scheduled, 0);
+    RETURN;
+  END IF;
+  SELECT count(*) FILTER (WHERE NOT x.timed), count(*) FILTER (WHERE x.timed) INTO of_tenant, scheduled FROM (
+    (SELECT coalesce(j.run_at > j.created_at, false) AS timed FROM parkd.jobs j
+      WHERE j.model = p_model AND j.tenant = p_tenant AND j.state = 'queued' AND j.priority <> 'critical' LIMIT v_visits)
+    UNION ALL
+    (SELECT coalesce(j.run_at > j.created_at, false) FROM parkd.jobs j
+      WHERE j.model = p_model AND j.tenant = p_tenant AND j.state = 'queued' AND j.priority = 'critical' LIMIT v_visits)) x;
+  scheduled := scheduled + (SELECT count(*) FILTER (WHERE x.tenant = p_tenant) FROM (
+    SELECT j.tenant FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'scheduled' LIMIT 4 * p_scheduled_max) x);
+  queued := 0;
+  IF p_queued_max > 0 THEN
+    SELECT count(*) INTO queued FROM (
+      (SELECT coalesce(j.run_at > j.created_at, false) AS timed FROM parkd.jobs j
+        WHERE j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical' LIMIT v_visits)
+      UNION ALL
+      (SELECT coalesce(j.run_at > j.created_at, false) FROM parkd.jobs j
+        WHERE j.model = p_model AND j.state = 'queued' AND j.priority = 'critical' LIMIT v_visits)) x WHERE NOT x.timed;
   END IF;
 END $$;
 
--- The limit is compared with the last sample of the depth where there is one, never with a count of all rows.
--- Bound: it is passed by at most what is submitted within one sampling period (housekeeping samples every
--- 5 s while there is a limit), plus what was open in other transactions. What happens when it is full the
+-- The limits of a model (its own row or the one of model ''; NULL: none) and what waits in its accounts, without the jobs
+-- of the asking statement, where it has inserted them already.
+CREATE FUNCTION parkd.depth_v1(p_model text, p_tenant text, p_queued bigint DEFAULT 0, p_scheduled bigint DEFAULT 0)
+RETURNS parkd.depths LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
+DECLARE d parkd.depths; w record;
+BEGIN
+  SELECT l.max_queue_depth, coalesce(l.max_queued_per_tenant, (l.max_queue_depth + 1) / 2), l.on_full
+    INTO d.max_queued, d.max_of_tenant, d.on_full FROM parkd.limits l
+   WHERE l.model IN (p_model, '') ORDER BY l.model DESC LIMIT 1;
+  d.max_scheduled := (SELECT s.max_scheduled_per_tenant FROM parkd.settings s);
+  SELECT * INTO w FROM parkd.waiting_v1(p_model, p_tenant, coalesce(greatest(d.max_queued, d.max_of_tenant) + p_queued, 0),
+                                        d.max_scheduled + p_scheduled);
+  IF w.sampled_at IS NOT NULL THEN p_queued := 0; p_scheduled := 0; END IF;
+  d.queued := greatest(w.queued - p_queued, 0);
+  d.of_tenant := greatest(w.of_tenant - p_queued, 0);
+  d.scheduled := greatest(w.scheduled - p_scheduled, 0);
+  RETURN d;
+END $$;
+
+-- The limit that so many more jobs would pass: tenant_depth, depth or scheduled; NULL: none.
+CREATE FUNCTION parkd.over_v1(d parkd.depths, p_queued bigint, p_scheduled bigint,
+                              OUT refusal text, OUT depth bigint, OUT jobs bigint, OUT max_depth bigint) LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  IF p_queued > 0 AND d.of_tenant + p_queued > d.max_of_tenant THEN
+    refusal := 'tenant_depth'; depth := d.of_tenant; jobs := p_queued; max_depth := d.max_of_tenant;
+  ELSIF p_queued > 0 AND d.queued + p_queued > d.max_queued THEN
+    refusal := 'depth'; depth := d.queued; jobs := p_queued; max_depth := d.max_queued;
+  ELSIF p_scheduled > 0 AND d.scheduled + p_scheduled > d.max_scheduled THEN
+    refusal := 'scheduled'; depth := d.scheduled; jobs := p_scheduled; max_depth := d.max_scheduled;
+  END IF;
+END $$;
+
+-- The limits are compared with the last sample of the depth where there is one, never with a count of all rows.
+-- Bound: each is passed by at most what is submitted within one sampling period (housekeeping samples every
+-- 5 s), plus what was open in other transactions. What happens when it is full the
 -- submitter chooses: SET parkd.on_full = 'wait' waits until there is room (READ COMMITTED only), for as long
 -- as parkd.wait_at_most says (30 s, for a waiting statement keeps its rows and holds up vacuum; 10 minutes at
 -- the most), 'refuse' fails at once; without it the row's on_full counts. 'held' says that submit_v1 has
 -- looked; it counts only from those who may call that: a login can set any word.
-CREATE FUNCTION parkd.hold_limit_v1(p_model text, p_jobs bigint) RETURNS void LANGUAGE plpgsql
+CREATE FUNCTION parkd.hold_limit_v1(p_model text, p_tenant text, p_queued bigint, p_scheduled bigint) RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
 DECLARE
-  d        record;
+  d        parkd.depths;
+  o        record;
   v_choice text := nullif(current_setting('parkd.on_full', true), '');
   v_wait   interval := least(coalesce(nullif(current_setting('parkd.wait_at_most', true), ''), '30 s')::interval, interval '10 minutes');
   v_began  timestamptz := clock_timestamp();
@@ -309,33 +379,30 @@ BEGIN
       MESSAGE = format('parkd.on_full is %s', quote_literal(v_choice)), HINT = 'SET parkd.on_full = ''wait'' or ''refuse''.';
   END IF;
   LOOP
-    SELECT * INTO d FROM parkd.depth_v1(p_model, p_jobs);
-    EXIT WHEN d.max_depth IS NULL OR d.depth + p_jobs <= d.max_depth OR (d.depth = 0 AND p_jobs > d.max_depth);
+    d := parkd.depth_v1(p_model, p_tenant, p_queued, p_scheduled);
+    SELECT * INTO o FROM parkd.over_v1(d, p_queued, p_scheduled);
+    EXIT WHEN o.refusal IS NULL;
     v_hint := CASE
-      WHEN coalesce(v_choice, d.on_full) <> 'wait' THEN 'Submit later, or SET parkd.on_full = ''wait''.'
+      WHEN o.jobs > o.max_depth THEN 'So many never fit: submit them in pieces.'
+      WHEN coalesce(v_choice, d.on_full, 'refuse') <> 'wait' THEN 'Submit later, or SET parkd.on_full = ''wait''.'
       WHEN current_setting('transaction_isolation') <> 'read committed'
       THEN 'A transaction that is not READ COMMITTED cannot wait for room: it never sees any. Submit later.'
       WHEN clock_timestamp() >= v_began + v_wait
       THEN format('No room appeared within %s. Submit later, or SET parkd.wait_at_most (up to 10 minutes).', v_wait) END;
     IF v_hint IS NOT NULL THEN
       RAISE EXCEPTION USING ERRCODE = 'configuration_limit_exceeded',
-        MESSAGE = format('the queue of model %s is full: depth %s, limit %s', p_model, d.depth, d.max_depth), HINT = v_hint;
+        MESSAGE = CASE o.refusal
+            WHEN 'depth' THEN format('the queue of model %s is full: depth %s, limit %s', p_model, o.depth, o.max_depth)
+            WHEN 'tenant_depth' THEN format('the queue of model %s is full for tenant %s: depth %s, limit %s a tenant',
+                                            p_model, p_tenant, o.depth, o.max_depth)
+            ELSE format('tenant %s has %s scheduled jobs of model %s waiting, limit %s a tenant', p_tenant, o.depth, p_model, o.max_depth)
+          END || CASE WHEN o.jobs > 1 THEN format('; %s were submitted', o.jobs) ELSE '' END,
+        HINT = v_hint || CASE o.refusal WHEN 'scheduled' THEN ' An administrator sets parkd.settings.max_scheduled_per_tenant.'
+                                        ELSE ' An administrator sets parkd.limits.' END;
     END IF;
     PERFORM pg_sleep(0.2);
   END LOOP;
 END $$;
-
--- Live single jobs of a model that wait, counted up to p_max: the daemon asks this about once a second
--- while it has a depth limit of its own, and counts its own submits and claims in between.
-CREATE FUNCTION parkd.waiting_singles_v1(p_model text, p_max bigint) RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
-  SELECT (SELECT count(*) FROM (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'queued' AND j.priority <> 'critical'
-                                   AND j.batch_id IS NULL LIMIT p_max) a)
-       + (SELECT count(*) FROM (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'queued' AND j.priority = 'critical'
-                                   AND j.batch_id IS NULL LIMIT p_max) b)
-       + (SELECT count(*) FROM (SELECT FROM parkd.jobs j WHERE j.model = p_model AND j.state = 'scheduled'
-                                   AND j.batch_id IS NULL LIMIT p_max) c);
-$$;
 
 -- --- after every INSERT -------------------------------------------------------------------------
 
@@ -368,10 +435,12 @@ BEGIN
         HINT = 'Either has just changed, or somebody wrote parkd.seen: RESET parkd.seen and submit again.';
     END IF;
   END IF;
-  SELECT EXISTS (SELECT FROM parkd.limits), EXISTS (SELECT FROM new_rows WHERE batch_id IS NOT NULL),
+  SELECT EXISTS (SELECT FROM parkd.limits) OR EXISTS (SELECT FROM new_rows WHERE run_at > created_at),
+         EXISTS (SELECT FROM new_rows WHERE batch_id IS NOT NULL),
          EXISTS (SELECT FROM parkd.waiters) INTO v_limited, v_batched, v_awaited;
-  IF v_limited THEN PERFORM parkd.hold_limit_v1(n.model, n.jobs) FROM (
-    SELECT model, count(*) AS jobs FROM new_rows WHERE batch_id IS NULL AND requeued_from IS NULL GROUP BY model) n;
+  IF v_limited THEN PERFORM parkd.hold_limit_v1(n.model, n.tenant, n.jobs - n.scheduled, n.scheduled) FROM (
+    SELECT model, tenant, count(*) AS jobs, count(*) FILTER (WHERE run_at > created_at) AS scheduled
+      FROM new_rows GROUP BY model, tenant) n;
   END IF;
   IF v_batched THEN
     FOR r IN SELECT batch_id, tenant, count(*) AS jobs FROM new_rows WHERE batch_id IS NOT NULL

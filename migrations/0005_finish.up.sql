@@ -349,6 +349,8 @@ SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode =
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_jobs bigint[]; v_made bigint[];
 BEGIN
+  -- The limits of the queue hold here, too; a daemon does not wait for room.
+  IF pg_has_role(session_user, 'parkd_daemon', 'member') THEN PERFORM set_config('parkd.on_full', 'refuse', true); END IF;
   IF coalesce(cardinality(p_ids), 0) > 0 THEN
     v_jobs := ARRAY(
       SELECT h.job_id FROM (SELECT DISTINCT u.id FROM unnest(p_ids) u(id)) i JOIN parkd.history h ON h.job_id = i.id

@@ -1,11 +1,12 @@
 -- 0007: the daemon's verbs on batches (lib/store/batch.h); members come and end in 0003 and 0005.
 
 -- conflict: the key belongs to a batch of another content. With p_find_only nothing is opened, and no row
--- says that there is no batch of that key. batches_key.
+-- says that there is no batch of that key. Without a batch: the tenant has n_open that are not finished, and more than
+-- max_open (of p_max_open and the settings the smaller) it may not have. batches_key, batches_unfinished.
 CREATE FUNCTION parkd.open_batch_v1(p_tenant text, p_name text, p_metadata json, p_key text, p_deadline timestamptz,
                                     p_retention interval, p_retention_default interval, p_find_only bool DEFAULT false,
-                                    p_now timestamptz DEFAULT NULL)
-RETURNS TABLE (existed bool, conflict bool, batch parkd.batches) LANGUAGE plpgsql SECURITY DEFINER
+                                    p_now timestamptz DEFAULT NULL, p_max_open bigint DEFAULT NULL)
+RETURNS TABLE (existed bool, conflict bool, batch parkd.batches, n_open bigint, max_open bigint) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
@@ -15,6 +16,10 @@ DECLARE
 BEGIN
   existed := false; conflict := false;
   IF NOT p_find_only THEN
+    max_open := least(p_max_open, (SELECT s.max_open_batches FROM parkd.settings s));
+    n_open := (SELECT count(*) FROM (SELECT FROM parkd.batches b WHERE b.tenant = p_tenant AND b.finished_at IS NULL LIMIT max_open) x);
+  END IF;
+  IF n_open < max_open THEN
     INSERT INTO parkd.batches AS b (tenant, name, metadata, idempotency_key, content_hash, created_at, deadline, retention)
       VALUES (p_tenant, nullif(p_name, ''), p_metadata, nullif(p_key, ''), CASE WHEN p_key <> '' THEN v_hash END, v_now,
               coalesce(p_deadline, v_now + interval '24 hours'), coalesce(p_retention, p_retention_default))
@@ -23,7 +28,10 @@ BEGIN
     IF FOUND THEN RETURN NEXT; RETURN; END IF;
   END IF;
   SELECT b.* INTO batch FROM parkd.batches b WHERE b.tenant = p_tenant AND b.idempotency_key = p_key;
-  IF NOT FOUND THEN RETURN; END IF;
+  IF NOT FOUND THEN
+    IF n_open >= max_open THEN batch := NULL; RETURN NEXT; END IF;
+    RETURN;
+  END IF;
   existed := true;
   conflict := (batch).content_hash <> v_hash;
   RETURN NEXT;

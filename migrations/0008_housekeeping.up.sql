@@ -177,20 +177,31 @@ BEGIN
     RETURN false;
   END IF;
   DELETE FROM parkd.depth_samples d WHERE d.sampled_at < v_now - interval '1 hour';
-  WITH counted AS (
+  WITH counted AS MATERIALIZED (      -- the one reading of the queue
+    SELECT j.model, j.tenant, count(*) FILTER (WHERE j.state = 'scheduled') AS scheduled,
+           count(*) FILTER (WHERE j.state = 'queued') AS queued, count(*) FILTER (WHERE j.state = 'claimed') AS claimed,
+           count(*) FILTER (WHERE j.state IN ('scheduled', 'queued') AND NOT coalesce(j.run_at > j.created_at, false)) AS waiting,
+           count(*) FILTER (WHERE j.state IN ('scheduled', 'queued') AND j.run_at > j.created_at) AS timed,
+           min(j.created_at) FILTER (WHERE j.state = 'queued') AS oldest
+      FROM parkd.jobs j GROUP BY j.model, j.tenant),
+  of_tenants AS (
+    INSERT INTO parkd.tenant_samples AS t SELECT c.model, c.tenant, c.waiting, c.timed FROM counted c
+    ON CONFLICT (model, tenant) DO UPDATE SET waiting = excluded.waiting, scheduled = excluded.scheduled
+      WHERE (t.waiting, t.scheduled) IS DISTINCT FROM (excluded.waiting, excluded.scheduled)),
+  gone AS (
+    DELETE FROM parkd.tenant_samples t
+     WHERE NOT EXISTS (SELECT FROM counted c WHERE c.model = t.model AND c.tenant = t.tenant)),
+  of_models AS (
     INSERT INTO parkd.depth_samples AS d
-    SELECT j.model, count(*) FILTER (WHERE j.state = 'scheduled'), count(*) FILTER (WHERE j.state = 'queued'),
-           count(*) FILTER (WHERE j.state = 'claimed'),
-           count(*) FILTER (WHERE j.state IN ('scheduled', 'queued') AND j.batch_id IS NULL),
-           min(j.created_at) FILTER (WHERE j.state = 'queued'), v_now
-      FROM parkd.jobs j GROUP BY j.model
+    SELECT c.model, sum(c.scheduled), sum(c.queued), sum(c.claimed), sum(c.waiting), min(c.oldest), v_now
+      FROM counted c GROUP BY c.model
     ON CONFLICT (model) DO UPDATE SET scheduled = excluded.scheduled, queued = excluded.queued,
-      claimed = excluded.claimed, waiting_singles = excluded.waiting_singles,
+      claimed = excluded.claimed, waiting = excluded.waiting,
       oldest_created_at = excluded.oldest_created_at, sampled_at = excluded.sampled_at
     RETURNING model)
-  UPDATE parkd.depth_samples d SET scheduled = 0, queued = 0, claimed = 0, waiting_singles = 0, oldest_created_at = NULL,
+  UPDATE parkd.depth_samples d SET scheduled = 0, queued = 0, claimed = 0, waiting = 0, oldest_created_at = NULL,
          sampled_at = v_now
-   WHERE d.model NOT IN (SELECT c.model FROM counted c);
+   WHERE d.model NOT IN (SELECT c.model FROM of_models c);
   UPDATE parkd.depth_samples d SET took = clock_timestamp() - v_began;
   RETURN true;
 END $$;

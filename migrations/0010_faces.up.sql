@@ -80,11 +80,16 @@ BEGIN
       MESSAGE = format('name has %s bytes and idempotency_key %s, the limit is 512', coalesce(octet_length(p_name), 0),
                        coalesce(octet_length(p_idempotency_key), 0)), HINT = 'Give a shorter one.';
   END IF;
-  SELECT o.conflict, (o.batch).id AS id INTO r FROM parkd.open_batch_v1(parkd.my_tenant(), p_name, p_metadata,
+  SELECT o.conflict, (o.batch).id AS id, o.n_open, o.max_open INTO r FROM parkd.open_batch_v1(parkd.my_tenant(), p_name, p_metadata,
     p_idempotency_key, p_deadline, make_interval(secs => date_part('epoch', p_retention)), interval '7 days', v_bad_deadline) o;
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
       MESSAGE = format('deadline %s is not within the next 30 days', p_deadline), HINT = 'Leave it out for 24 hours.';
+  END IF;
+  IF r.id IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'configuration_limit_exceeded',
+      MESSAGE = format('tenant %s has %s batches that are not finished, the limit is %s', parkd.my_tenant(), r.n_open, r.max_open),
+      HINT = 'Seal or cancel some. An administrator sets parkd.settings.max_open_batches.';
   END IF;
   IF r.conflict THEN
     RAISE EXCEPTION USING ERRCODE = 'unique_violation',
@@ -197,7 +202,7 @@ SELECT j.id, j.model, j.tenant, coalesce(s.state, j.state::text) AS state, s.uni
  WHERE j.tenant = (SELECT parkd.my_tenant()) OR (SELECT parkd.acts_for_any());
 
 CREATE VIEW parkd.depth AS
-SELECT d.model, d.scheduled, d.queued, d.claimed, d.waiting_singles, d.oldest_created_at, d.sampled_at FROM parkd.depth_samples d;
+SELECT d.model, d.scheduled, d.queued, d.claimed, d.waiting, d.oldest_created_at, d.sampled_at FROM parkd.depth_samples d;
 
 -- Counted now, not sampled: for people, not for every second.
 CREATE VIEW parkd.depth_by_tenant WITH (security_barrier) AS
@@ -275,7 +280,7 @@ GRANT SELECT ON parkd.results, parkd.past, parkd.live, parkd.batch_status, parkd
 GRANT SELECT ON parkd.depth, parkd.depth_by_tenant, parkd.workers, parkd.pools, parkd.health TO parkd_monitor;
 GRANT SELECT ON parkd.workers, parkd.pools, parkd.health TO parkd_daemon, parkd_admin;
 GRANT SELECT ON parkd.history, parkd.models, parkd.settings, parkd.limits, parkd.tenants, parkd.tenant_logins,
-  parkd.batches, parkd.depth_samples, parkd.daemons, parkd.schema_version, parkd.mishaps TO parkd_daemon, parkd_admin;
+  parkd.batches, parkd.depth_samples, parkd.tenant_samples, parkd.daemons, parkd.schema_version, parkd.mishaps TO parkd_daemon, parkd_admin;
 GRANT SELECT ON parkd.mishaps TO parkd_monitor;
 GRANT SELECT ON parkd.models, parkd.settings TO parkd_submitter, parkd_reader;
 GRANT SELECT ON parkd.schema_version TO parkd_submitter, parkd_reader, parkd_monitor;
@@ -304,7 +309,7 @@ BEGIN
     ELSIF f.name IN ('register_v1', 'keep_models_v1', 'results_payload_v1', 'heartbeat_v1', 'unregister_v1', 'return_unknown_claims_v1', 'submit_v1', 'claim_v1',
                      'finish_v1', 'release_v1', 'cancel_v1', 'end_cancelled_v1', 'sample_depth_v1', 'horizon_v1',
                      'ensure_partitions_v1', 'ensure_partitions_for_v1', 'fetch_v1', 'take_v1', 'message_of_v1',
-                     'count_messages_v1', 'waiting_singles_v1', 'known_keys_v1', 'note_deaths_v1', 'now_v1', 'timeline_v1',
+                     'count_messages_v1', 'waiting_v1', 'known_keys_v1', 'note_deaths_v1', 'now_v1', 'timeline_v1',
                      'requeue_v1', 'open_batch_v1', 'seal_batch_v1', 'cancel_batch_v1', 'rescue_v1', 'promote_v1', 'end_overdue_v1',
                      'tidy_v1', 'drop_past_partition_v1', 'dead_rows_v1') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_daemon', f.signature);

@@ -35,6 +35,8 @@ struct PoolKeys {
 struct LimitsKeys {
   std::optional<int64_t> max_units;
   std::optional<int64_t> max_queue_depth;
+  std::optional<int64_t> max_queued_per_tenant;
+  std::optional<int64_t> max_scheduled_per_tenant;
   std::optional<int64_t> timeout_secs;
   std::optional<Admission> admission;
 };
@@ -75,6 +77,8 @@ void read_pool(const YamlSection& section, PoolKeys& keys) {
 void read_limits(const YamlSection& section, LimitsKeys& keys) {
   take_nullable(section, "max_units", 1, kCountMax, keys.max_units);
   take_nullable(section, "max_queue_depth", 1, kCountMax, keys.max_queue_depth);
+  take_nullable(section, "max_queued_per_tenant", 1, kCountMax, keys.max_queued_per_tenant);
+  take(section.integer("max_scheduled_per_tenant", 1, kCountMax), keys.max_scheduled_per_tenant);
   take_nullable(section, "timeout_secs", 1, kWeekSeconds, keys.timeout_secs);
   take(section.word<Admission>("admission", words::kAdmission), keys.admission);
 }
@@ -96,7 +100,15 @@ LimitsConfig resolve(const LimitsKeys& keys, StoreBackend backend) {
   LimitsConfig limits;
   limits.max_units = keys.max_units;
   limits.max_queue_depth = keys.max_queue_depth;
+  // What waits stands in RAM, whole or as its place in the order; a database knows by itself.
   if (!limits.max_queue_depth && backend == StoreBackend::memory) limits.max_queue_depth = 1000;
+  if (!limits.max_queue_depth && backend == StoreBackend::rocksdb) limits.max_queue_depth = 1000000;
+  limits.max_queued_per_tenant = keys.max_queued_per_tenant;
+  if (!limits.max_queued_per_tenant && limits.max_queue_depth) {
+    limits.max_queued_per_tenant = (*limits.max_queue_depth + 1) / 2;
+  }
+  limits.max_scheduled_per_tenant =
+      keys.max_scheduled_per_tenant.value_or(limits.max_scheduled_per_tenant);
   if (keys.timeout_secs) limits.timeout = seconds(*keys.timeout_secs);
   limits.admission = keys.admission.value_or(Admission::reserve);
   return limits;
@@ -460,6 +472,9 @@ DaemonConfig read_daemon(const YamlSection& section) {
                        "is below daemon.max_body_bytes, " + std::to_string(d.max_body_bytes));
   }
   d.max_batch_jobs = section.integer("max_batch_jobs", 1, 1000000).value_or(d.max_batch_jobs);
+  d.max_open_batches = section.integer("max_open_batches", 1, 1000000).value_or(d.max_open_batches);
+  d.max_batches_bytes =
+      section.integer("max_batches_bytes", 1 << 20, int64_t{1} << 36).value_or(d.max_batches_bytes);
   d.connections_max = section.integer32("connections_max", 32, 65536).value_or(d.connections_max);
   d.step_tokens = section.integer32("step_tokens", 1, 65536).value_or(d.step_tokens);
   d.cpu_isa = section.word<CpuIsa>("cpu_isa", words::kCpuIsa).value_or(d.cpu_isa);

@@ -43,8 +43,10 @@ struct PoolConfig {
 
 // parking_lot.limits, merged for one model.
 struct LimitsConfig {
-  std::optional<int64_t> max_units;             // empty: what the KV memory holds
-  std::optional<int64_t> max_queue_depth;       // empty: no limit (durable queues refuse by disk)
+  std::optional<int64_t> max_units;              // empty: what the KV memory holds
+  std::optional<int64_t> max_queue_depth;        // empty: no limit
+  std::optional<int64_t> max_queued_per_tenant;  // empty: half of max_queue_depth
+  int64_t max_scheduled_per_tenant = 10'000;
   std::optional<std::chrono::seconds> timeout;  // run timeout of jobs without one; empty: 3600 s
   Admission admission = Admission::reserve;
   friend bool operator==(const LimitsConfig&, const LimitsConfig&) = default;
@@ -131,8 +133,10 @@ struct DaemonConfig {
   int64_t max_body_bytes = 1048576;      // largest body of one job
   int64_t max_request_bytes = 67108864;  // largest HTTP request, which may hold many jobs
   int64_t max_batch_jobs = 50000;
-  int32_t connections_max = 1024;  // of the API; at most half of the open files allowed
-  int32_t step_tokens = 512;       // token budget of one worker's step
+  int64_t max_open_batches = 1000;       // of a tenant
+  int64_t max_batches_bytes = 67108864;  // all that an embedded or memory queue remembers
+  int32_t connections_max = 1024;        // of the API; at most half of the open files allowed
+  int32_t step_tokens = 512;             // token budget of one worker's step
   CpuIsa cpu_isa = CpuIsa::automatic;
   std::map<std::string, std::string> tenants;  // uid in digits, or user name -> tenant
   std::vector<std::string> critical_tenants;   // may submit priority critical

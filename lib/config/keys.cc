@@ -27,6 +27,8 @@ constexpr ConfigKey kKeys[] = {
 
     {"parking_lot.limits", "max_units", KeyKind::value, ""},
     {"parking_lot.limits", "max_queue_depth", KeyKind::value, ""},
+    {"parking_lot.limits", "max_queued_per_tenant", KeyKind::value, ""},
+    {"parking_lot.limits", "max_scheduled_per_tenant", KeyKind::value, ""},
     {"parking_lot.limits", "timeout_secs", KeyKind::value, ""},
     {"parking_lot.limits", "admission", KeyKind::value, ""},
 
@@ -90,6 +92,8 @@ constexpr ConfigKey kKeys[] = {
     {"daemon", "max_body_bytes", KeyKind::value, ""},
     {"daemon", "max_request_bytes", KeyKind::value, ""},
     {"daemon", "max_batch_jobs", KeyKind::value, ""},
+    {"daemon", "max_open_batches", KeyKind::value, ""},
+    {"daemon", "max_batches_bytes", KeyKind::value, ""},
     {"daemon", "connections_max", KeyKind::value, ""},
     {"daemon", "step_tokens", KeyKind::value, ""},
     {"daemon", "cpu_isa", KeyKind::value, ""},

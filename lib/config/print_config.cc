@@ -66,6 +66,8 @@ void print_limits(YamlWriter& y, int depth, const LimitsConfig& limits) {
   y.line(depth, "limits:");
   y.optional_number(depth + 1, "max_units", limits.max_units);
   y.optional_number(depth + 1, "max_queue_depth", limits.max_queue_depth);
+  y.optional_number(depth + 1, "max_queued_per_tenant", limits.max_queued_per_tenant);
+  y.number(depth + 1, "max_scheduled_per_tenant", limits.max_scheduled_per_tenant);
   limits.timeout ? y.number(depth + 1, "timeout_secs", limits.timeout->count())
                  : y.raw(depth + 1, "timeout_secs", "null");
   y.raw(depth + 1, "admission", to_string(limits.admission));
@@ -172,6 +174,8 @@ void print_daemon(YamlWriter& y, const DaemonConfig& daemon) {
   y.number(1, "max_body_bytes", daemon.max_body_bytes);
   y.number(1, "max_request_bytes", daemon.max_request_bytes);
   y.number(1, "max_batch_jobs", daemon.max_batch_jobs);
+  y.number(1, "max_open_batches", daemon.max_open_batches);
+  y.number(1, "max_batches_bytes", daemon.max_batches_bytes);
   y.number(1, "connections_max", daemon.connections_max);
   y.number(1, "step_tokens", daemon.step_tokens);
   y.raw(1, "cpu_isa", to_string(daemon.cpu_isa));

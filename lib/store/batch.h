@@ -2,7 +2,7 @@
 //
 // A batch is opened, takes jobs (submits whose batch_id names it), is sealed, and is finished when
 // all its members have ended. Its counters always equal its members' rows. Members take their
-// deadline from it, and its retention where they bring none; they do not count as queue depth.
+// deadline from it, and its retention where they bring none; they count as queue depth, too.
 //
 // Plain values and pure functions, any thread.
 #pragma once

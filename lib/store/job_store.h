@@ -31,6 +31,7 @@
 #include "lib/base/status.h"
 #include "lib/job/job.h"
 #include "lib/store/batch.h"
+#include "lib/store/depth.h"
 
 namespace parkd {
 
@@ -41,13 +42,15 @@ struct StoreOptions {
   std::chrono::seconds retention_default{3600};
   std::chrono::seconds history_retention{30 * 24 * 3600};
   std::chrono::seconds idempotency_retention_min{24 * 3600};
-  std::optional<int64_t> queue_depth_max;  // live single jobs a model may have waiting; empty: none
-  std::map<std::string, std::optional<int64_t>> queue_depth_max_of_model;  // instead of it
-  int64_t batch_jobs_max = 50'000;  // jobs in one submit, and members of one batch
+  DepthLimits limits;                                  // of each model
+  std::map<std::string, DepthLimits> limits_of_model;  // instead of them
+  int64_t batch_jobs_max = 50'000;       // jobs in one submit, and members of one batch
+  int64_t open_batches_max = 1000;       // unfinished batches of a tenant
+  int64_t batches_bytes_max = 64 << 20;  // all that are remembered in RAM; of a tenant half
 
-  std::optional<int64_t> depth_max(const std::string& model) const {
-    const auto own = queue_depth_max_of_model.find(model);
-    return own == queue_depth_max_of_model.end() ? queue_depth_max : own->second;
+  const DepthLimits& limits_of(const std::string& model) const {
+    const auto own = limits_of_model.find(model);
+    return own == limits_of_model.end() ? limits : own->second;
   }
 };
 
@@ -285,9 +288,9 @@ class JobStore {
   virtual void set_observer(StoreObserver observer) = 0;
 
   // Accepts all of `jobs` or none. Errors: invalid (param = "jobs[i].field"), conflict (idempotency
-  // key of another content, a batch that takes no more), exhausted (queue depth with both numbers).
-  // A batch_id that names a batch of the tenant makes a member of it; any other is a label of the
-  // submitter's own, without an account.
+  // key of another content, a batch that takes no more), exhausted (depth.h: all jobs count,
+  // members of batches and those with a label included). A batch_id that names a batch of the
+  // tenant makes a member of it; any other is a label of the submitter's own, without an account.
   virtual void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) = 0;
 
   // Says that this daemon is about to claim jobs of a model. Where daemons share the store, the
@@ -324,11 +327,12 @@ class JobStore {
 
   // Makes a new job of each finished one the request names, under the same mailbox key; the old
   // message stays. A job is requeued once: asked for again, by id, it answers what it became. The
-  // order is that of the old jobs' ends. New jobs are not held by the queue's depth. Errors:
-  // invalid (neither ids nor error_code).
+  // order is that of the old jobs' ends. All or none. Errors: invalid (neither ids nor error_code),
+  // exhausted (as submit's).
   virtual void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) = 0;
 
-  // Errors: invalid (param = the field), conflict (idempotency key of another content).
+  // Errors: invalid (param = the field), conflict (idempotency key of another content), exhausted
+  // (batches of the tenant; where batches are kept in RAM, their bytes).
   virtual void open_batch(BatchSpec spec, Completion<OpenedBatch> done) = 0;
   // Both are idempotent and answer the batch as it is then; cancelling seals, ends the members that
   // wait and asks for the end of those that are claimed. None of them is claimed from one commit

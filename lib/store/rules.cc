@@ -154,13 +154,6 @@ Status check_retention(const std::optional<std::chrono::seconds>& retention,
                            std::to_string(kRetentionMax.count()) + " s");
 }
 
-Status queue_is_full(std::string_view model, int64_t depth, int64_t n_new, int64_t limit) {
-  std::string text = "the queue of model " + std::string(model) + " is full: ";
-  text += std::to_string(depth) + " jobs are waiting, the limit is " + std::to_string(limit);
-  if (n_new > 1) text += ", and " + std::to_string(n_new) + " were submitted";
-  return exhausted(std::move(text));
-}
-
 Status key_has_other_content(size_t index, std::string_view idempotency_key, JobId id) {
   const std::string field = param(index, "idempotency_key");
   return conflict(field + " " + std::string(idempotency_key) + " belongs to job " +

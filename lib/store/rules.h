@@ -35,9 +35,6 @@ Status check_submission(const std::vector<JobSpec>& jobs, const StoreOptions& op
 // What is wrong with a checked spec now, if it is to become a job: its key has named none.
 Status check_new(const JobSpec& spec, size_t index, WallTime now);
 
-// The refusal of `n_new` more single jobs of a model that has `depth` waiting.
-Status queue_is_full(std::string_view model, int64_t depth, int64_t n_new, int64_t limit);
-
 // The refusal of a key that names a job of another content.
 Status key_has_other_content(size_t index, std::string_view idempotency_key, JobId id);
 

@@ -213,6 +213,8 @@ TEST(ConfigErrors, every_number_has_a_lowest_and_a_highest_value) {
        "65536 .. 1073741824"},
       {limits, "max_units", "0", "1", "1000000000", "1000000001", "1 .. 1000000000"},
       {limits, "max_queue_depth", "0", "1", "1000000000", "1000000001", "1 .. 1000000000"},
+      {limits, "max_queued_per_tenant", "0", "1", "1000000000", "1000000001", "1 .. 1000000000"},
+      {limits, "max_scheduled_per_tenant", "0", "1", "1000000000", "1000000001", "1 .. 1000000000"},
       {limits, "timeout_secs", "0", "1", "604800", "604801", "1 .. 604800"},
       {"parking_lot.mailbox", "retention_secs", "59", "60", "2592000", "2592001", "60 .. 2592000"},
       {params, "kvcache_mem_gpu", "0", "1", "16777216", "16777217", "1 .. 16777216"},

@@ -39,7 +39,11 @@ TEST(ConfigDefaults, a_model_alone_is_a_whole_configuration) {
   EXPECT_EQ(m.pool.max_blocking_threads, 512);
   EXPECT_EQ(m.pool.thread_stack_size_bytes, 2097152);
   EXPECT_EQ(m.limits.max_units, std::nullopt);
-  EXPECT_EQ(m.limits.max_queue_depth, std::nullopt) << "durable queues refuse by disk";
+  EXPECT_EQ(m.limits.max_queue_depth, 1'000'000);
+  EXPECT_EQ(m.limits.max_queued_per_tenant, 500'000) << "half";
+  EXPECT_EQ(m.limits.max_scheduled_per_tenant, 10'000);
+  EXPECT_EQ(c.daemon.max_open_batches, 1000);
+  EXPECT_EQ(c.daemon.max_batches_bytes, 64 << 20);
   EXPECT_EQ(m.limits.timeout, std::nullopt) << "120 or 3600, by whether somebody waits";
   EXPECT_EQ(m.limits.admission, Admission::reserve);
   EXPECT_EQ(m.lot_jobs, 32);
@@ -51,6 +55,7 @@ TEST(ConfigDefaults, the_memory_back_end_bounds_its_queue_and_forgets_in_an_hour
   EXPECT_EQ(c.queue.rocksdb_dir, "");
   EXPECT_EQ(c.mailbox.backend, StoreBackend::memory);
   EXPECT_EQ(c.models[0].limits.max_queue_depth, 1000);
+  EXPECT_EQ(c.models[0].limits.max_queued_per_tenant, 500);
   EXPECT_EQ(c.models[0].retention, seconds(3600));
 }
 
@@ -196,6 +201,7 @@ TEST(ConfigMerge, a_models_section_merges_key_by_key) {
   EXPECT_EQ(own.pool.thread_stack_size_bytes, 1048576) << "not mentioned: the global value stays";
   EXPECT_EQ(own.limits.max_units, 7);
   EXPECT_EQ(own.limits.max_queue_depth, 50);
+  EXPECT_EQ(own.limits.max_queued_per_tenant, 25);
   EXPECT_EQ(own.limits.timeout, seconds(20));
   EXPECT_EQ(own.retention, seconds(240));
   EXPECT_EQ(c.find_model("plain")->pool.worker_threads, 4) << "its neighbour is untouched";

@@ -459,9 +459,9 @@ TEST(ApiLimits, a_job_over_the_capacity_is_refused_with_both_numbers) {
   EXPECT_FALSE(text_at(answer.json, "error.param").empty()) << answer.text;
 }
 
-TEST(ApiLimits, a_full_queue_answers_429_with_depth_and_limit) {
+TEST(ApiLimits, a_full_account_answers_429_with_depth_and_limit) {
   DaemonSetup setup;
-  setup.more_lot = "  limits:\n    max_queue_depth: 2\n  queue:\n    backend: memory\n";
+  setup.more_lot = "  limits:\n    max_scheduled_per_tenant: 2\n  queue:\n    backend: memory\n";
   DaemonProcess daemon(setup);
   ASSERT_TRUE(daemon.start()) << daemon.log();
   const auto client = daemon.client();
@@ -469,8 +469,7 @@ TEST(ApiLimits, a_full_queue_answers_429_with_depth_and_limit) {
   submit(*client, far_future(chat_job("deep")));
   const HttpAnswer answer = must(client->post("/v1/jobs", far_future(chat_job("deep"))));
   EXPECT_EQ(answer.status, 429) << answer.text;
-  EXPECT_NE(text_at(answer.json, "error.message").find("2 jobs are waiting, the limit is 2"),
-            std::string::npos)
+  EXPECT_NE(text_at(answer.json, "error.message").find("2 scheduled jobs"), std::string::npos)
       << answer.text;
 }
 

@@ -365,7 +365,7 @@ TEST_F(JobctlDsn, bad_input_is_refused_as_a_daemon_refuses_it) {
 }
 
 TEST_F(JobctlDsn, a_full_queue_is_a_refusal_that_gives_both_numbers) {
-  database_.run("INSERT INTO parkd.limits VALUES ('m', 2)");
+  database_.run("INSERT INTO parkd.limits VALUES ('m', 2, 'refuse', 2)");
   submit({});
   submit({});
   database_.run("SELECT parkd.sample_depth_v1()");

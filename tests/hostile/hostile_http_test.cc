@@ -20,8 +20,10 @@ namespace {
 class HostileHttp : public ::testing::Test {
  protected:
   // Starts a daemon whose socket everybody may use; its tenants are its callers'.
-  void start(const std::string& more_daemon = "", const DaemonProcess::Environment& env = {}) {
+  void start(const std::string& more_daemon = "", const DaemonProcess::Environment& env = {},
+             const std::string& more_lot = "") {
     DaemonSetup setup;
+    setup.more_lot = more_lot;
     setup.more_daemon =
         "  socket_mode: \"0666\"\n  tenants: {\"65534\": m, \"64001\": b, \"64002\": e}\n" +
         more_daemon;
@@ -322,6 +324,37 @@ TEST_F(HostileHttp, what_is_anothers_answers_like_what_never_was) {
     return 0;
   });
   EXPECT_EQ(eve.wait(), 0) << "the number of the question whose answers differ";
+}
+
+TEST_F(HostileHttp, a_tenant_at_its_limits_is_refused_alone) {
+  PARKD_NEEDS_ROOT();
+  start("  max_open_batches: 2\n", {},
+        "  limits: {max_queued_per_tenant: 2, max_scheduled_per_tenant: 2}\n");
+  const auto take_all = [socket = daemon_->socket()] {
+    const std::string one = R"({"body":{"messages":[{"role":"user","content":"x"}]})";
+    const std::string later = one + R"(,"run_at":"2090-01-01T00:00:00Z","batch_id":"invented"})";
+    const auto post = [&](const char* target, const std::string& body) {
+      return RawPeer(socket).call("POST", target, body);
+    };
+    const auto is_refusal = [](const RawAnswer& answer, const std::string& limit) {
+      return answer.status == 429 && answer.body.find(limit) != std::string::npos &&
+             answer.head.find("Retry-After") != std::string::npos;
+    };
+    const RawAnswer many =
+        post("/v1/jobs", R"({"jobs":[)" + one + "}," + one + R"(,"batch_id":"x"},)" + one + "}]}");
+    if (!is_refusal(many, "limits.max_queued_per_tenant")) return 1;
+    for (int i = 0; i < 2; ++i) {
+      if (post("/v1/jobs", later).status != 202) return 2;
+      if (post("/v1/batches", "{}").status != 201) return 3;
+    }
+    if (!is_refusal(post("/v1/jobs", later), "limits.max_scheduled_per_tenant")) return 4;
+    if (!is_refusal(post("/v1/batches", "{}"), "daemon.max_open_batches")) return 5;
+    return 0;
+  };
+  OtherUser mallory(kMallory, take_all);
+  EXPECT_EQ(mallory.wait(), 0);
+  OtherUser bob(kBob, take_all);
+  EXPECT_EQ(bob.wait(), 0) << "what mallory took is not his";
 }
 
 }  // namespace

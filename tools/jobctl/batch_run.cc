@@ -100,7 +100,7 @@ class BatchRun {
   bool has_submitted_ = false;      // this process
   bool has_accepted_ = false;       // parkd, a line of this process
   size_t n_denied_ = 0;             // lines in turn, while none was accepted
-  size_t chunk_jobs_ = kChunkJobs;  // fewer while a line that is refused is looked for
+  size_t chunk_jobs_ = kChunkJobs;  // fewer where a line is refused, or has no room
   int idle_waits_ = 0;              // since something last came
   int back_off_ = 1;                // tenths of a second until the daemon is tried again
   Progress progress_;
@@ -208,7 +208,7 @@ Result<json::object> BatchRun::make_job(const Submission& submission,
   job["idempotency_key"] = output_.run_id() + "/" + to_hex(fnv1a64(submission.line->custom_id)) +
                            "/" + std::to_string(submission.line->number) + attempt;
   job["mailbox_key"] = "batch-" + output_.run_id();
-  // Its own account: a batch does not fill the queue's depth.
+  // A label, for whoever looks at the queue.
   if (client_.takes_any_batch_id()) job["batch_id"] = output_.run_id();
   if (!job.contains("priority")) job["priority"] = options_.priority;
   if (!options_.model.empty()) {
@@ -252,6 +252,8 @@ bool is_of_a_line(const Status& status) {
 }
 
 Status BatchRun::chunk_refused(const std::vector<Submission>& chunk, const Status& status) {
+  // As many as that may never fit into the queue.
+  if (status.code() == StatusCode::exhausted) chunk_jobs_ = std::max<size_t>(chunk.size() / 2, 1);
   auto at_fault = job_index(status.param());
   if (!at_fault && is_of_a_line(status)) {
     // Which line was not said: fewer are sent until one is left.

@@ -44,15 +44,20 @@ void MemoryState::promote_due(WallTime now, News& news) {
 
 // --- submit
 
-Status MemoryState::check_depth(const std::map<std::string, int64_t>& n_new) const {
-  for (const auto& [model, n] : n_new) {
-    const auto limit = options_.depth_max(model);
-    if (!limit) continue;
-    const int64_t depth = std::count_if(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
-      const Job& job = entry.second.job;
-      return job.spec.model == model && job.spec.batch_id.empty() && job.state != JobState::claimed;
-    });
-    if (depth + n > *limit) return queue_is_full(model, depth, n, *limit);
+Status MemoryState::check_depths(const DepthAccounts& n_new) const {
+  std::map<std::string, int64_t> n_new_before;  // by model: of other tenants in the same call
+  for (const auto& [key, n] : n_new) {
+    const auto& [model, tenant] = key;
+    Depth depth;
+    depth.queued = n_new_before[model];
+    for (const auto& [id, live] : jobs_) {
+      const Job& job = live.job;
+      if (job.spec.model != model || job.state == JobState::claimed) continue;
+      if (!is_scheduled(job)) ++depth.queued;
+      if (job.spec.tenant == tenant) depth.tenant.add(is_scheduled(job), 1);
+    }
+    PARKD_RETURN_IF_ERROR(check_depth(model, tenant, options_.limits_of(model), depth, n));
+    n_new_before[model] += n.queued;
   }
   return {};
 }
@@ -87,7 +92,7 @@ Result<std::vector<SubmittedJob>> MemoryState::submit(std::vector<JobSpec> specs
   JobId next_id = next_id_;
   std::vector<SubmittedJob> answers;
   std::vector<Job> accepted;
-  std::map<std::string, int64_t> n_new;
+  DepthAccounts n_new;
   std::map<TenantKey, int64_t> n_members;
   for (size_t i = 0; i < specs.size(); ++i) {
     PARKD_ASSIGN_OR_RETURN(const std::optional<SubmittedJob> repeated,
@@ -105,7 +110,7 @@ Result<std::vector<SubmittedJob>> MemoryState::submit(std::vector<JobSpec> specs
       become_member(specs[i], *batch);
     }
     const Job job = new_job(std::move(specs[i]), next_id++, now, options_);
-    if (job.spec.batch_id.empty()) ++n_new[job.spec.model];
+    n_new[{job.spec.model, job.spec.tenant}].add(is_scheduled(job), 1);
     if (!job.spec.idempotency_key.empty()) {
       fresh_keys[{job.spec.tenant, job.spec.idempotency_key}] = {job.id, job.spec.mailbox_key,
                                                                  fingerprint, std::nullopt};
@@ -113,7 +118,7 @@ Result<std::vector<SubmittedJob>> MemoryState::submit(std::vector<JobSpec> specs
     answers.push_back({job.id, job.spec.mailbox_key, false, false});
     accepted.push_back(job);
   }
-  PARKD_RETURN_IF_ERROR(check_depth(n_new));
+  PARKD_RETURN_IF_ERROR(check_depths(n_new));
   PARKD_KILL_POINT("submit.before_commit");
   for (auto& [name, key] : fresh_keys) keys_[name] = std::move(key);
   for (const auto& [name, n] : n_members) batches_.at(name).batch.total += n;
@@ -334,9 +339,16 @@ Result<std::vector<RequeuedJob>> MemoryState::requeue(const RequeueRequest& requ
       ended[past.sequence] = &past;
     }
   }
+  if (ended.size() > static_cast<size_t>(std::max(request.limit, 0))) {
+    ended.erase(std::next(ended.begin(), std::max(request.limit, 0)), ended.end());
+  }
+  DepthAccounts n_new;
+  for (const auto& [sequence, past] : ended) {
+    if (past->requeued_as == 0) ++n_new[{past->request.model, past->request.tenant}].queued;
+  }
+  PARKD_RETURN_IF_ERROR(check_depths(n_new));
   std::vector<RequeuedJob> answers;
   for (auto& [sequence, past] : ended) {
-    if (static_cast<int64_t>(answers.size()) >= request.limit) break;
     const JobId old_id = past->row.job_id;
     const bool existed = past->requeued_as != 0;
     if (!existed) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/store/batch_accounts.h"
 #include "lib/store/memory/memory_state.h"
 #include "lib/store/rules.h"
 
@@ -36,6 +37,9 @@ Result<OpenedBatch> MemoryState::open_batch(BatchSpec spec, WallTime now) {
     return OpenedBatch{live.batch, true};
   }
   PARKD_RETURN_IF_ERROR(check_batch(spec, now));
+  BatchAccounts accounts;
+  for (const auto& [name, live] : batches_) accounts.add(live.batch);
+  PARKD_RETURN_IF_ERROR(accounts.check_open(spec, {}, options_));
   const Batch batch = new_batch(std::move(spec), now, options_);
   batches_[{batch.spec.tenant, batch.id}] = {batch, fingerprint};
   return OpenedBatch{batch, false};

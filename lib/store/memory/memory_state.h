@@ -99,7 +99,7 @@ class MemoryState {
     int64_t earliest_start() const { return virtual_time - largest_need; }
   };
 
-  Status check_depth(const std::map<std::string, int64_t>& n_new) const;
+  Status check_depths(const DepthAccounts& n_new) const;
   // The accepted job this spec repeats, if any; conflict when the content differs.
   static Result<std::optional<SubmittedJob>> find_repeated(const JobSpec& spec, size_t index,
                                                            WallTime now, const Keys& keys);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "lib/store/batch_accounts.h"
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
 #include "lib/store/postgres/statements.h"
@@ -81,7 +82,8 @@ Result<OpenedBatch> open_batch_row(Connection& connection, const BatchSpec& spec
       .add(spec.retention ? std::optional<int64_t>(spec.retention->count()) : std::nullopt)
       .add(options.retention_default.count())
       .add(std::string(checked.ok() ? "f" : "t"))
-      .add(now);
+      .add(now)
+      .add(options.open_batches_max);
   auto rows = connection.run(sql::kOpenBatch, params);
   if (!rows.ok()) {
     // What is left for PostgreSQL to refuse is JSON that is none.
@@ -91,7 +93,10 @@ Result<OpenedBatch> open_batch_row(Connection& connection, const BatchSpec& spec
   }
   if (rows->empty() && !checked.ok()) return checked;
   if (rows->size() != 1) return internal_error("open_batch answered no row");
-  OpenedBatch opened{parse_batch((*rows)[0], 2), text((*rows)[0], 0) == "t"};
+  if ((*rows)[0][4].is_null()) {
+    return too_many_batches(spec.tenant, integer((*rows)[0], 2), integer((*rows)[0], 3));
+  }
+  OpenedBatch opened{parse_batch((*rows)[0], 4), text((*rows)[0], 0) == "t"};
   if (text((*rows)[0], 1) == "t") {
     return batch_key_has_other_content(spec.idempotency_key, opened.batch.id);
   }

@@ -48,7 +48,7 @@ Result<std::vector<Job>> ClaimLane::claim_now(Connection& connection, const Clai
   PARKD_KILL_POINT("claim.after");
   held_.claimed(request.model, request.max_jobs, *jobs);
   for (const Job& job : *jobs) {
-    if (job.spec.batch_id.empty()) depth_.add(job.spec.model, -1);
+    depth_.add(job.spec.model, job.spec.tenant, is_scheduled(job), -1);
   }
   return jobs;
 }

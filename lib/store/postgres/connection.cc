@@ -50,6 +50,7 @@ StatusCode code_of(const std::string& sqlstate) {
   const std::string group = sqlstate.substr(0, 2);
   if (sqlstate == kReadOnly || sqlstate == "55P03" || sqlstate == "57014")
     return StatusCode::unavailable;
+  if (sqlstate == "53400") return StatusCode::exhausted;  // a limit of ours: hold_limit_v1
   for (const char* away : {"08", "40", "53", "57", "58"}) {
     if (group == away) return StatusCode::unavailable;
   }

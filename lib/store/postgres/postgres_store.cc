@@ -78,9 +78,17 @@ class PostgresStore final : public JobStore {
   }
   void release(std::vector<ReleaseItem> items,
                Completion<std::vector<ReleaseAnswer>> done) override {
-    finish_.release(std::move(items), std::move(done));
+    finish_.release(std::move(items), [this, done = std::move(done)](auto answer) {
+      depth_.look_again();
+      done(std::move(answer));
+    });
   }
-  void purge(Completion<PurgeAnswer> done) override { upkeep_.purge(std::move(done)); }
+  void purge(Completion<PurgeAnswer> done) override {
+    upkeep_.purge([this, done = std::move(done)](Result<PurgeAnswer> answer) {
+      if (answer.ok() && answer->deadlines_missed > 0) depth_.look_again();
+      done(std::move(answer));
+    });
+  }
 
   // --- the read lane's
 
@@ -88,6 +96,7 @@ class PostgresStore final : public JobStore {
     read<DeathsAnswer>(std::move(done), [this, report = std::move(report)](Connection& c) {
       News news;
       auto answer = parkd::note_deaths(c, report, now(), news);
+      depth_.look_again();
       if (answer.ok()) commons_.count_commit();
       commons_.tell(news);
       return answer;
@@ -113,6 +122,7 @@ class PostgresStore final : public JobStore {
                                    [this, request = std::move(request)](Connection& c) {
                                      News news;
                                      auto requeued = requeue_jobs(c, request, now(), news);
+                                     depth_.look_again();
                                      if (requeued.ok() && !news.models.empty())
                                        commons_.count_commit();
                                      commons_.tell(news);
@@ -255,6 +265,7 @@ class PostgresStore final : public JobStore {
         cancelled.answer == CancelAnswer::cancel_requested) {
       commons_.count_commit();
     }
+    depth_.look_again();
     PARKD_KILL_POINT("cancel.after_commit");
     commons_.tell(news);
     // Another daemon's claim hears of it by NOTIFY, or with its next heartbeat.
@@ -284,6 +295,7 @@ class PostgresStore final : public JobStore {
       PARKD_ASSIGN_OR_RETURN(more, end_cancelled(connection, after, id, now(), news));
       commons_.tell(news);
     }
+    depth_.look_again();
     PARKD_ASSIGN_OR_RETURN(Batch batch, get_batch_row(connection, id, tenant, now()));
     batch.live.reset();
     return batch;

@@ -114,10 +114,10 @@ inline constexpr Statement kRequeue{
     "cancel_at), parkd.us_v1(" b "finished_at)"
 // batches_key
 inline constexpr Statement kOpenBatch{
-    "open_batch", "SELECT existed, conflict, " PARKD_BATCH_COLUMNS(
+    "open_batch", "SELECT existed, conflict, n_open, max_open, " PARKD_BATCH_COLUMNS(
                       "(batch).") " FROM parkd.open_batch_v1($1, $2, $3::json, $4, "
                                   "parkd.from_us_v1($5), make_interval(secs => $6), "
-                                  "make_interval(secs => $7), $8, parkd.from_us_v1($9))"};
+                                  "make_interval(secs => $7), $8, parkd.from_us_v1($9), $10)"};
 // batches_pkey
 inline constexpr Statement kSealBatch{
     "seal_batch",
@@ -231,9 +231,12 @@ inline constexpr Statement kMishaps{
 // idempotency_pkey
 inline constexpr Statement kKnownKeys{"known_keys",
                                       "SELECT parkd.known_keys_v1($1, $2, parkd.from_us_v1($3))"};
-// jobs_queue, jobs_critical, jobs_scheduled
-inline constexpr Statement kWaitingSingles{"waiting_singles",
-                                           "SELECT parkd.waiting_singles_v1($1, $2)"};
+// depth_samples_pkey, tenant_samples_pkey; without a sample jobs_queue, jobs_critical,
+// jobs_scheduled
+inline constexpr Statement kWaiting{
+    "waiting",
+    "SELECT w.queued, w.of_tenant, w.scheduled, coalesce(parkd.us_v1(w.sampled_at), 0) "
+    "FROM parkd.waiting_v1($1, $2, $3, $4) w"};
 // What durability rests on.
 inline constexpr Statement kServer{
     "server",

@@ -114,34 +114,53 @@ Result<std::set<size_t>> SubmitLane::known_of(const std::vector<JobSpec>& jobs) 
 Status SubmitLane::check_present(const std::vector<JobSpec>& jobs, const std::set<size_t>& known,
                                  Pending& pending) {
   const WallTime now = listener_.about_now();
-  std::map<std::string, int64_t> n_new;
+  DepthAccounts n_new;
   for (size_t i = 0; i < jobs.size(); ++i) {
     if (known.contains(i)) continue;
     PARKD_RETURN_IF_ERROR(check_new(jobs[i], i, now));
-    if (jobs[i].batch_id.empty() && commons_.store().depth_max(jobs[i].model)) {
-      ++n_new[jobs[i].model];
-    }
+    n_new[{jobs[i].model, jobs[i].tenant}].add(jobs[i].run_at && *jobs[i].run_at > now, 1);
   }
-  return check_depth(n_new, pending);
+  return check_depths(n_new, pending);
 }
 
-Status SubmitLane::check_depth(const std::map<std::string, int64_t>& n_new, Pending& pending) {
-  const StoreOptions& store = commons_.store();
-  for (const auto& [model, n] : n_new) {
-    const int64_t limit = *store.depth_max(model);
-    std::optional<int64_t> depth = depth_.of(model);
-    if (!depth) {
-      Params params;
-      params.add(encode_text(model)).add(limit + 1);
-      const auto rows = connection_.run(sql::kWaitingSingles, params);
-      if (!rows.ok()) return rows.status();
-      depth = integer((*rows)[0], 0);
-      depth_.sampled(model, *depth);
+Result<Depth> SubmitLane::depth_of(const std::string& model, const std::string& tenant,
+                                   const DepthLimits& limits) {
+  if (const auto known = depth_.of(model, tenant)) return *known;
+  Params params;
+  params.add(encode_text(model))
+      .add(encode_text(tenant))
+      .add(std::max(limits.queued_max.value_or(0), limits.of_tenant().value_or(0)))
+      .add(limits.scheduled_per_tenant_max);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection_.run(sql::kWaiting, params));
+  depth_.looked(model, tenant, {{integer(rows[0], 1), integer(rows[0], 2)}, integer(rows[0], 0)},
+                integer(rows[0], 3));
+  return *depth_.of(model, tenant);
+}
+
+Status SubmitLane::check_depths(const DepthAccounts& n_new, Pending& pending) {
+  std::map<std::string, int64_t> queued_beside;  // by model: of this statement, and of this call
+  for (const auto& [key, n] : n_new) {
+    const auto& [model, tenant] = key;
+    const DepthLimits& limits = commons_.store().limits_of(model);
+    if (n.scheduled == 0 && !limits.limits_queue()) continue;
+    PARKD_ASSIGN_OR_RETURN(Depth depth, depth_of(model, tenant, limits));
+    const auto [beside, is_first] = queued_beside.try_emplace(model, 0);
+    auto other = pending.lower_bound({model, ""});
+    for (; is_first && other != pending.end() && other->first.first == model; ++other) {
+      beside->second += other->second.queued;
     }
-    *depth += pending[model];
-    if (*depth + n > limit) return queue_is_full(model, *depth, n, limit);
+    depth.queued += beside->second;
+    if (const auto own = pending.find(key); own != pending.end()) {
+      depth.tenant.queued += own->second.queued;
+      depth.tenant.scheduled += own->second.scheduled;
+    }
+    PARKD_RETURN_IF_ERROR(check_depth(model, tenant, limits, depth, n));
+    beside->second += n.queued;
   }
-  for (const auto& [model, n] : n_new) pending[model] += n;
+  for (const auto& [key, n] : n_new) {
+    pending[key].queued += n.queued;
+    pending[key].scheduled += n.scheduled;
+  }
   return {};
 }
 
@@ -204,8 +223,9 @@ void SubmitLane::tell_submitted(const std::vector<JobSpec>& jobs,
   const WallTime now = listener_.about_now();
   for (size_t i = 0; i < jobs.size(); ++i) {
     if (answer->at(i).existed) continue;
-    if (jobs[i].batch_id.empty()) depth_.add(jobs[i].model, 1);
-    if (!jobs[i].run_at || *jobs[i].run_at <= now) models.insert(jobs[i].model);
+    const bool is_scheduled = jobs[i].run_at && *jobs[i].run_at > now;
+    depth_.add(jobs[i].model, jobs[i].tenant, is_scheduled, 1);
+    if (!is_scheduled) models.insert(jobs[i].model);
   }
   for (const std::string& model : models) commons_.tell_work(model);
 }

@@ -44,14 +44,16 @@ class SubmitLane {
     Completion<std::vector<SubmittedJob>> done;
     Commons::TimePoint give_up_at{};
   };
-  using Pending = std::map<std::string, int64_t>;  // by model: singles not yet in the estimate
+  using Pending = DepthAccounts;  // not yet in the estimate
 
   void loop();
   Status check(const std::vector<JobSpec>& jobs, Pending& pending);
   // Of the jobs that are not among `known` (by place): they are to become new ones.
   Status check_present(const std::vector<JobSpec>& jobs, const std::set<size_t>& known,
                        Pending& pending);
-  Status check_depth(const std::map<std::string, int64_t>& n_new, Pending& pending);
+  Status check_depths(const DepthAccounts& n_new, Pending& pending);
+  Result<Depth> depth_of(const std::string& model, const std::string& tenant,
+                         const DepthLimits& limits);
   Result<std::set<size_t>> known_of(const std::vector<JobSpec>& jobs);
   // Answers the calls; those that somebody's open transaction holds up are moved into `held`.
   void send(std::vector<Call>& calls, Locked locked, std::vector<Call>& held);

@@ -43,7 +43,15 @@ Status submit_refusal(const std::string& word, size_t index, const JobSpec& spec
   if (word == "over") return batch_is_over(index, spec.batch_id, from_unix_us(n[0]));
   if (word == "deadline") return deadline_is_its_batchs(index, spec.batch_id);
   if (word == "full") return batch_is_full(index, spec.batch_id, n[0], n[1], n[2]);
-  if (word == "depth") return queue_is_full(spec.model, n[0], n[1], n[2]);
+  if (word == "depth") return queue_is_full(spec.model, n[0], n[1], n[2], "parkd.limits");
+  if (word == "tenant_depth") {
+    return tenants_queue_is_full(spec.model, spec.tenant, n[0], n[1], n[2],
+                                 "parkd.limits.max_queued_per_tenant");
+  }
+  if (word == "scheduled") {
+    return too_many_scheduled(spec.model, spec.tenant, n[0], n[1], n[2],
+                              "parkd.settings.max_scheduled_per_tenant");
+  }
   return internal_error("submit_v1 refused for an unknown reason: " + word);
 }
 

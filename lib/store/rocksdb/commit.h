@@ -18,6 +18,8 @@
 
 #include "lib/base/status.h"
 #include "lib/job/job.h"
+#include "lib/store/batch_accounts.h"
+#include "lib/store/depth.h"
 #include "lib/store/rocksdb/database.h"
 #include "lib/store/rocksdb/record_codec.h"
 
@@ -40,8 +42,9 @@ struct Commit {
   std::vector<Step> steps;
   CommitNews news;
   std::unordered_set<JobId> touched_jobs;
-  std::set<std::string> touched_keys;            // idempotency and message keys
-  std::map<std::string, int64_t> n_new_singles;  // by model
+  std::set<std::string> touched_keys;  // idempotency and message keys
+  DepthAccounts n_new;                 // jobs that begin to wait
+  BatchAccounts opened;                // batches
   // As they will be, by id. Unlike jobs, a batch may be touched by several verbs of a commit: all
   // of them are on disk or none, so each is decided on what the ones before it left here.
   std::map<std::string, record::StoredBatch> batches;

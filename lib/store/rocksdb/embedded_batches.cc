@@ -25,10 +25,12 @@ void succeed_with(const Completion<T>& done, const T& answer, const Status& stat
 
 Status EmbeddedStore::load_batches() {
   batches_.clear();
+  batch_accounts_ = {};
   const auto iterator = database_->iterate(database_->batches(), nullptr, nullptr);
   for (; iterator->Valid(); iterator->Next()) {
     PARKD_ASSIGN_OR_RETURN(record::StoredBatch stored,
                            record::decode_batch(iterator->value().ToStringView()));
+    batch_accounts_.add(stored.batch);
     std::string id = stored.batch.id;
     batches_.emplace(std::move(id), std::move(stored));
   }
@@ -69,8 +71,23 @@ void EmbeddedStore::write_batches(Commit& commit) {
 }
 
 void EmbeddedStore::apply_batches(const Commit& commit) {
-  for (const auto& [id, stored] : commit.batches) batches_[id] = stored;
-  for (const std::string& id : commit.forgotten_batches) batches_.erase(id);
+  const auto forget = [&](const std::string& id) {
+    const auto known = batches_.find(id);
+    if (known == batches_.end()) return;
+    batch_accounts_.remove(known->second.batch);
+    batches_.erase(known);
+  };
+  for (const auto& [id, stored] : commit.batches) {
+    forget(id);
+    batch_accounts_.add(stored.batch);
+    batches_.emplace(id, stored);
+  }
+  for (const std::string& id : commit.forgotten_batches) forget(id);
+}
+
+bool EmbeddedStore::is_member(const JobSpec& spec) const {
+  const auto batch = spec.batch_id.empty() ? batches_.end() : batches_.find(spec.batch_id);
+  return batch != batches_.end() && batch->second.batch.spec.tenant == spec.tenant;
 }
 
 // --- verbs
@@ -101,13 +118,17 @@ bool EmbeddedStore::build_open_batch(const BatchSpec& spec, const Completion<Ope
     }
     opened = {known->batch, true};
   } else {
-    const Status checked = check_batch(spec, now);
+    Status checked = check_batch(spec, now);
+    if (checked.ok()) {
+      checked = batch_accounts_.check_open(spec, commit.opened, options_.store);
+    }
     if (!checked.ok()) {
       done(checked);
       return true;
     }
     opened = {new_batch(spec, now, options_.store), false};
     commit.batches[opened.batch.id] = {opened.batch, fingerprint};
+    commit.opened.add(opened.batch);
   }
   // A known one, too, is answered after the sync: it may be of this very commit.
   commit.steps.push_back(
@@ -333,6 +354,17 @@ bool EmbeddedStore::build_requeue(const RequeueRequest& request,
     if (commit.touched_keys.contains(message)) return false;
     if (commit.touched_jobs.contains(history.row.job_id)) return false;
   }
+
+  DepthAccounts n_new;
+  for (const Requeueable& old : *found) {
+    if (old.history.requeued_as != 0) continue;
+    ++n_new[{old.request.spec.model, old.request.spec.tenant}].queued;
+  }
+  if (const Status depth = check_depths(n_new, commit); !depth.ok()) {
+    done(depth);
+    return true;
+  }
+  for (const auto& [key, n] : n_new) commit.n_new[key].queued += n.queued;
 
   std::vector<RequeuedJob> answers;
   std::vector<record::StoredJob> fresh;

@@ -476,8 +476,8 @@ Status EmbeddedStore::load() {
 
 Status EmbeddedStore::load_rows() {
   PARKD_RETURN_IF_ERROR(load_meta());
-  PARKD_RETURN_IF_ERROR(load_jobs());
-  return load_batches();
+  PARKD_RETURN_IF_ERROR(load_batches());
+  return load_jobs();
 }
 
 // --- opening
@@ -542,8 +542,9 @@ void EmbeddedStore::put_time_mark(rocksdb::WriteBatch& batch) {
   mark_due_ = clock_.boot_now() + kTimeMarkEvery;
 }
 
-// The index is built from the jobs alone, so it cannot disagree with them. Claims of this process
-// that are still live are put back (after a failed commit); there are none at the first open.
+// After load_batches(). The index is built from the jobs alone, so it cannot disagree with them.
+// Claims of this process that are still live are put back (after a failed commit); there are none
+// at the first open.
 Status EmbeddedStore::load_jobs() {
   const WallTime now = clock_.now();
   index_ = QueueIndex();
@@ -560,7 +561,7 @@ Status EmbeddedStore::load_jobs() {
                      " in " + options_.dir + ": " + stored.status().message());
     }
     const JobId id = stored->job.id;
-    index_.add(stored->job, now);
+    index_.add(stored->job, now, is_member(stored->job.spec));
     next_id_ = std::max(next_id_, id + 1);
     const auto claim = claims_.find(id);
     if (claim != claims_.end()) {

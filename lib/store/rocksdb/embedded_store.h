@@ -21,6 +21,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/inbox.h"
 #include "lib/base/thread.h"
+#include "lib/store/batch_accounts.h"
 #include "lib/store/drop_clock.h"
 #include "lib/store/job_store.h"
 #include "lib/store/rocksdb/commit.h"
@@ -144,7 +145,8 @@ class EmbeddedStore final : public JobStore {
   bool build_purge(const Completion<PurgeAnswer>& done, Commit& commit);
   Status sweep_due(WallTime now, PurgeAnswer& answer, Commit& commit);
   Status sweep_one(const record::Due& due, PurgeAnswer& answer, Commit& commit);
-  Status check_depth(const std::map<std::string, int64_t>& n_new, const Commit& commit) const;
+  // With what the commit holds already. Of several tenants of a model each is added to the next.
+  Status check_depths(const DepthAccounts& n_new, const Commit& commit) const;
   Result<std::optional<SubmittedJob>> find_repeated(const JobSpec& spec, size_t index,
                                                     WallTime now) const;
   bool holds_lease(JobId id, RunLease lease) const;
@@ -162,6 +164,7 @@ class EmbeddedStore final : public JobStore {
                                         const Commit& commit) const;
   Batch& edit_batch(const std::string& id, Commit& commit);  // requires that it is there
   const record::StoredBatch* find_batch_by_key(const BatchSpec& spec, const Commit& commit) const;
+  bool is_member(const JobSpec& spec) const;  // of a batch that is committed; else it has a label
   void write_batches(Commit& commit);
   void apply_batches(const Commit& commit);
   bool build_open_batch(const BatchSpec& spec, const Completion<OpenedBatch>& done, Commit& commit);
@@ -225,6 +228,7 @@ class EmbeddedStore final : public JobStore {
   QueueIndex index_;
   std::unordered_map<JobId, Claim> claims_;
   std::map<std::string, record::StoredBatch> batches_;  // by id
+  BatchAccounts batch_accounts_;                        // of them
   std::vector<JobId> flagged_;  // held: their cancel was asked for and nobody runs them
   std::deque<Request> waiting_;
   bool commit_under_way_ = false;

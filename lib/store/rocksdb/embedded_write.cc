@@ -28,15 +28,23 @@ void succeed_with(const Completion<T>& done, T answer, const Status& status) {
 
 // --- submit
 
-Status EmbeddedStore::check_depth(const std::map<std::string, int64_t>& n_new,
-                                  const Commit& commit) const {
-  for (const auto& [model, n] : n_new) {
-    const auto limit = options_.store.depth_max(model);
-    if (!limit) continue;
-    int64_t depth = index_.waiting_singles(model);
-    const auto beside = commit.n_new_singles.find(model);
-    if (beside != commit.n_new_singles.end()) depth += beside->second;
-    if (depth + n > *limit) return queue_is_full(model, depth, n, *limit);
+Status EmbeddedStore::check_depths(const DepthAccounts& n_new, const Commit& commit) const {
+  std::map<std::string, int64_t> queued_beside;  // by model: of this commit, and of this call
+  for (const auto& [key, n] : n_new) {
+    const auto& [model, tenant] = key;
+    const auto [beside, is_first] = queued_beside.try_emplace(model, 0);
+    auto other = commit.n_new.lower_bound({model, ""});
+    for (; is_first && other != commit.n_new.end() && other->first.first == model; ++other) {
+      beside->second += other->second.queued;
+    }
+    Depth depth = index_.depth(model, tenant);
+    depth.queued += beside->second;
+    if (const auto own = commit.n_new.find(key); own != commit.n_new.end()) {
+      depth.tenant.queued += own->second.queued;
+      depth.tenant.scheduled += own->second.scheduled;
+    }
+    PARKD_RETURN_IF_ERROR(check_depth(model, tenant, options_.store.limits_of(model), depth, n));
+    beside->second += n.queued;
   }
   return {};
 }
@@ -78,7 +86,7 @@ bool EmbeddedStore::build_submit(std::vector<JobSpec>& specs,
   std::vector<SubmittedJob> answers;
   std::vector<record::StoredJob> accepted;
   std::map<std::string, size_t> accepted_by_key;  // keys of this very submission
-  std::map<std::string, int64_t> n_new;
+  DepthAccounts n_new;
   std::map<std::string, int64_t> n_members;  // by batch
   JobId next_id = next_id_;
   for (size_t i = 0; i < specs.size(); ++i) {
@@ -125,14 +133,15 @@ bool EmbeddedStore::build_submit(std::vector<JobSpec>& specs,
       }
       become_member(specs[i], batch->batch);
     }
-    if (specs[i].batch_id.empty()) ++n_new[specs[i].model];
     record::StoredJob stored;
     stored.job = new_job(std::move(specs[i]), next_id++, now, options_.store);
     stored.fingerprint = fingerprint;
+    const JobSpec& taken = stored.job.spec;
+    n_new[{taken.model, taken.tenant}].add(is_scheduled(stored.job), 1);
     answers.push_back({stored.job.id, stored.job.spec.mailbox_key, false, false});
     accepted.push_back(std::move(stored));
   }
-  const Status depth = check_depth(n_new, commit);
+  const Status depth = check_depths(n_new, commit);
   if (!depth.ok() || accepted.empty()) {
     succeed_with(done, std::move(answers), depth);
     return true;
@@ -153,13 +162,16 @@ bool EmbeddedStore::build_submit(std::vector<JobSpec>& specs,
     }
     if (stored.job.state == JobState::queued) commit.news.models.insert(spec.model);
   }
-  for (const auto& [model, n] : n_new) commit.n_new_singles[model] += n;
+  for (const auto& [key, n] : n_new) {
+    commit.n_new[key].queued += n.queued;
+    commit.n_new[key].scheduled += n.scheduled;
+  }
   for (const auto& [id, n] : n_members) edit_batch(id, commit).total += n;
   commit.has_submit = true;
   commit.steps.push_back({[this, accepted = std::move(accepted)] {
                             const WallTime then = clock_.now();
                             for (const record::StoredJob& stored : accepted) {
-                              index_.add(stored.job, then);
+                              index_.add(stored.job, then, is_member(stored.job.spec));
                             }
                           },
                           [done, answers = std::move(answers)](const Status& status) {

@@ -36,7 +36,8 @@ void QueueIndex::count(const Entry& entry, int64_t change) {
     case JobState::cancelling:
       PARKD_CHECK(false, "an embedded store ends a cancelled job at once");
   }
-  if (entry.batch == nullptr) model.n_waiting_singles += change;
+  entry.lane->waiting.add(entry.waits_scheduled, change);
+  if (!entry.waits_scheduled) model.n_waiting_queued += change;
 }
 
 void QueueIndex::push_queued(JobId id, Model& model) {
@@ -93,18 +94,20 @@ void QueueIndex::leave(JobId id, const Entry& entry) {
   if (entry.deadline_us != 0) deadlines_.erase({entry.deadline_us, id});
 }
 
-void QueueIndex::add(const Job& job, WallTime now) {
+void QueueIndex::add(const Job& job, WallTime now, bool is_member) {
   Entry& entry = entries_.try_emplace(entries_.end(), job.id)->second;  // ids mostly ascend
   PARKD_CHECK(entry.lane == nullptr, "a job enters the index once");
   entry.lane = &lane_of(job.spec.model, job.spec.tenant);
   entry.order_us = to_unix_us(job.order_key);
+  entry.created_us = to_unix_us(job.created_at);
   entry.run_at_us = job.spec.run_at ? to_unix_us(*job.spec.run_at) : 0;
   entry.deadline_us = job.spec.deadline ? to_unix_us(*job.spec.deadline) : 0;
   entry.need_tokens = job.spec.need_tokens();
   entry.is_critical = job.spec.priority == Priority::critical;
-  if (!job.spec.batch_id.empty()) {
-    entry.batch = &batches_[job.spec.batch_id];
-    entry.batch->insert(job.id);
+  entry.waits_scheduled = is_scheduled(job);
+  if (is_member && !job.spec.batch_id.empty()) {
+    entry.batch = &*batches_.try_emplace(job.spec.batch_id).first;
+    entry.batch->second.insert(job.id);
   }
   entry.state = entry.run_at_us > to_unix_us(now) ? JobState::scheduled : JobState::queued;
   enter(job.id, entry);
@@ -114,7 +117,10 @@ void QueueIndex::remove(JobId id) {
   const auto found = entries_.find(id);
   PARKD_CHECK(found != entries_.end(), "a job leaves the index once");
   leave(id, found->second);
-  if (found->second.batch != nullptr) found->second.batch->erase(id);
+  if (Members::value_type* batch = found->second.batch) {
+    batch->second.erase(id);
+    if (batch->second.empty()) batches_.erase(batches_.find(batch->first));
+  }
   entries_.erase(found);
 }
 
@@ -273,7 +279,10 @@ void QueueIndex::release(JobId id, std::optional<WallTime> run_at, WallTime now)
   Entry& entry = entries_.at(id);
   PARKD_CHECK(entry.state == JobState::claimed, "only a claimed job is released");
   leave(id, entry);
-  if (run_at) entry.run_at_us = to_unix_us(*run_at);
+  if (run_at) {
+    entry.run_at_us = to_unix_us(*run_at);
+    entry.waits_scheduled = entry.run_at_us > entry.created_us;
+  }
   entry.state = run_at && *run_at > now ? JobState::scheduled : JobState::queued;
   enter(id, entry);
 }
@@ -300,9 +309,12 @@ std::vector<JobId> QueueIndex::overdue(WallTime now, size_t max_jobs) const {
   return ids;
 }
 
-int64_t QueueIndex::waiting_singles(const std::string& model) const {
+Depth QueueIndex::depth(const std::string& model, const std::string& tenant) const {
   const auto found = models_.find(model);
-  return found == models_.end() ? 0 : found->second->n_waiting_singles;
+  if (found == models_.end()) return {};
+  const auto lane = found->second->lanes.find(tenant);
+  return {lane == found->second->lanes.end() ? DepthAccount() : lane->second.waiting,
+          found->second->n_waiting_queued};
 }
 
 std::vector<JobId> QueueIndex::list(const std::optional<std::string>& tenant,

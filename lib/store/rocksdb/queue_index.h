@@ -1,6 +1,6 @@
 // QueueIndex: which live job comes next, in RAM.
 //
-// Owner: the store's state thread. Holds ids and order only, about 180 bytes a job (a node of the
+// Owner: the store's state thread. Holds ids and order only, about 190 bytes a job (a node of the
 // id map, a node of one order set, 8 to 16 in a heap; 40 more of a batch's member); bodies stay on
 // disk. Never touches the disk. No call costs more than log of the depth a job it changes or
 // answers, but list() with a filter and members().
@@ -40,8 +40,9 @@ class QueueIndex {
     JobId oldest_queued = 0;  // smallest queued id; 0: none
   };
 
-  // A job that was committed; its state is derived from run_at and `now`.
-  void add(const Job& job, WallTime now);
+  // A job that was committed; its state is derived from run_at and `now`. `is_member`: its batch_id
+  // names a batch, not a label, which nobody looks for.
+  void add(const Job& job, WallTime now, bool is_member = true);
   // A job that ended.
   void remove(JobId id);
 
@@ -75,8 +76,8 @@ class QueueIndex {
   // Live jobs with this batch_id and tenant, ascending.
   std::vector<JobId> members(const std::string& batch_id, const std::string& tenant) const;
 
-  // Live single jobs of a model that wait: scheduled and queued, batch members left out.
-  int64_t waiting_singles(const std::string& model) const;
+  // What waits of a model and of a tenant in it (depth.h).
+  Depth depth(const std::string& model, const std::string& tenant) const;
 
   // Ids above `after`, ascending, of the given tenant, model and state.
   std::vector<JobId> list(const std::optional<std::string>& tenant,
@@ -98,6 +99,7 @@ class QueueIndex {
     int64_t tag = 0;  // where its next job starts
     JobLine queued;   // without the critical ones
     JobLine critical;
+    DepthAccount waiting;
   };
   struct ByTag {
     bool operator()(const Lane* a, const Lane* b) const {
@@ -111,7 +113,8 @@ class QueueIndex {
     int64_t largest_need = 0;  // of the jobs that were charged
     // No job starts before.
     int64_t earliest_start() const { return virtual_time - largest_need; }
-    int64_t n_scheduled = 0, n_queued = 0, n_claimed = 0, n_waiting_singles = 0;
+    int64_t n_scheduled = 0, n_queued = 0, n_claimed = 0;
+    int64_t n_waiting_queued = 0;  // of all lanes' accounts
     std::map<std::string, Lane> lanes;
     std::set<Lane*, ByTag> backlogged;  // lanes with queued jobs that are not critical
     std::set<Lane*> with_critical;
@@ -119,15 +122,18 @@ class QueueIndex {
     // get there, or when they are the most.
     std::vector<JobId> queued_heap;
   };
+  using Members = std::map<std::string, std::set<JobId>>;  // by batch id; none is empty
   struct Entry {
     Lane* lane = nullptr;
     int64_t order_us = 0;
-    int64_t run_at_us = 0;    // meaningful while scheduled
+    int64_t created_us = 0;
+    int64_t run_at_us = 0;    // 0: none
     int64_t deadline_us = 0;  // 0: none
     int64_t need_tokens = 0;
     JobState state = JobState::queued;
     bool is_critical = false;
-    std::set<JobId>* batch = nullptr;  // the jobs of its batch_id; null: a single job
+    bool waits_scheduled = false;          // the account it waits in
+    Members::value_type* batch = nullptr;  // the members of its batch; null: a single job
     bool held = false;
   };
 
@@ -143,7 +149,7 @@ class QueueIndex {
 
   std::map<JobId, Entry> entries_;
   std::map<std::string, std::unique_ptr<Model>> models_;
-  std::map<std::string, std::set<JobId>> batches_;
+  Members batches_;
   std::set<OrderKey> scheduled_;  // by run_at
   std::set<OrderKey> deadlines_;  // of waiting jobs that have one
 };

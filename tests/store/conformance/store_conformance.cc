@@ -99,6 +99,23 @@ Batch StoreConformance::batch(const std::string& id) {
   return must(driver_->get_batch(id, ""));
 }
 
+void StoreConformance::open_with_limits(std::optional<int64_t> queued,
+                                        std::optional<int64_t> per_tenant, int64_t scheduled) {
+  options_.limits = {queued, per_tenant, scheduled};
+  reopen();
+}
+
+JobSpec StoreConformance::later(const std::string& tenant) {
+  JobSpec given = spec();
+  given.tenant = tenant;
+  given.run_at = clock_.now() + std::chrono::hours(1);
+  return given;
+}
+
+Status StoreConformance::submitted(const JobSpec& spec, size_t n) {
+  return driver_->submit(std::vector<JobSpec>(n, spec)).status();
+}
+
 std::vector<Message> StoreConformance::messages(const std::string& key, const std::string& tenant) {
   auto fetched = driver_->fetch({tenant, key, 0, 1000});
   EXPECT_TRUE(fetched.ok()) << fetched.status().to_string();

@@ -61,6 +61,10 @@ class StoreConformance : public testing::TestWithParam<StoreFactory> {
   std::string open_one(BatchSpec spec = {});  // the id of a new batch
   JobSpec member(const std::string& batch_id) const;
   Batch batch(const std::string& id);  // as it is now
+  void open_with_limits(std::optional<int64_t> queued, std::optional<int64_t> per_tenant = {},
+                        int64_t scheduled = 10'000);
+  JobSpec later(const std::string& tenant = "default");  // scheduled in an hour
+  Status submitted(const JobSpec& spec, size_t n = 1);   // what submitting n of it is answered with
 
   ManualClock clock_{from_unix_us(int64_t{1'790'000'000} * 1'000'000)};
   StoreOptions options_;

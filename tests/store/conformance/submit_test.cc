@@ -94,7 +94,8 @@ TEST_P(StoreConformance, a_deadline_of_this_very_moment_is_refused) {
 }
 
 TEST_P(StoreConformance, a_submission_sent_again_finds_its_jobs_whatever_has_passed_since) {
-  options_.queue_depth_max = 2;
+  options_.limits.queued_max = 2;
+  options_.limits.queued_per_tenant_max = 2;
   reopen();
   JobSpec first = spec();
   first.idempotency_key = "first";
@@ -153,42 +154,6 @@ TEST_P(StoreConformance, a_submission_of_nothing_or_of_too_many_is_refused) {
   EXPECT_EQ(refused.status().param(), "jobs");
   EXPECT_NE(refused.status().message().find("3"), std::string::npos);
   EXPECT_NE(refused.status().message().find("2"), std::string::npos);
-}
-
-// --- depth
-
-TEST_P(StoreConformance, a_full_queue_refuses_and_names_depth_and_limit) {
-  options_.queue_depth_max = 3;
-  reopen();
-  ASSERT_TRUE(driver_->submit({spec(), spec()}).ok());
-  const auto refused = driver_->submit({spec(), spec()});
-  EXPECT_EQ(refused.status().code(), StatusCode::exhausted);
-  EXPECT_NE(refused.status().message().find("2 jobs are waiting"), std::string::npos);
-  EXPECT_NE(refused.status().message().find("limit is 3"), std::string::npos);
-  EXPECT_TRUE(driver_->submit({spec()}).ok());
-  EXPECT_TRUE(driver_->submit({spec("other")}).ok()) << "each model has its own depth";
-}
-
-TEST_P(StoreConformance, a_model_may_have_its_own_limit_or_none) {
-  options_.queue_depth_max = 1;
-  options_.queue_depth_max_of_model = {{"wide", 2}, {"free", std::nullopt}};
-  reopen();
-  EXPECT_FALSE(driver_->submit({spec(), spec()}).ok());
-  EXPECT_TRUE(driver_->submit({spec("wide"), spec("wide")}).ok());
-  EXPECT_FALSE(driver_->submit({spec("wide")}).ok());
-  EXPECT_TRUE(driver_->submit({spec("free"), spec("free"), spec("free")}).ok());
-}
-
-TEST_P(StoreConformance, batch_members_and_claimed_jobs_do_not_count_as_depth) {
-  options_.queue_depth_max = 1;
-  reopen();
-  JobSpec member = spec();
-  member.batch_id = "b1";
-  ASSERT_TRUE(driver_->submit({member, member, member}).ok());
-  ASSERT_TRUE(driver_->submit({spec()}).ok());
-  EXPECT_FALSE(driver_->submit({spec()}).ok());
-  ASSERT_EQ(driver_->claim("m", 4)->size(), 4u);
-  EXPECT_TRUE(driver_->submit({spec()}).ok());
 }
 
 // --- idempotency

@@ -81,7 +81,7 @@ TEST_F(Cancels, a_job_that_is_cancelling_never_runs_and_ends_as_cancelled) {
   filter.state = JobState::cancelling;
   EXPECT_EQ(daemon.driver->list(filter)->size(), 3u);
   database_.run("SELECT parkd.sample_depth_v1()");
-  EXPECT_EQ(database_.number("SELECT sum(waiting_singles) FROM parkd.depth_samples"), 0);
+  EXPECT_EQ(database_.number("SELECT sum(waiting) FROM parkd.depth_samples"), 0);
   const auto purged = daemon.driver->purge();
   EXPECT_EQ(purged->deadlines_missed, 0) << "the cancel came first";
   expect_ended_as_cancelled(3);

@@ -44,7 +44,12 @@ class PostgresHome final : public StoreHome {
   }
 };
 
-const StoreFactory kPostgres{"postgres", [] { return std::make_unique<PostgresHome>(); }};
+const StoreFactory kPostgres{
+    "postgres",
+    [] { return std::make_unique<PostgresHome>(); },
+    {{"what_is_remembered_of_batches_is_bounded_in_bytes", "batches are rows, not kept in RAM"},
+     {"a_requeue_that_finds_no_room_is_refused_whole",
+      "parkd.limits alone hold a requeue: Roles.limits_hold_for_each_tenant_by_every_sql_door"}}};
 
 INSTANTIATE_TEST_SUITE_P(stores, StoreConformance, testing::Values(kPostgres), name_of_factory);
 INSTANTIATE_TEST_SUITE_P(stores, DurableStoreConformance, testing::Values(kPostgres),

@@ -4,6 +4,7 @@
 
 #include <future>
 
+#include "lib/store/postgres/depth_estimate.h"
 #include "tests/store/postgres/test_database.h"
 #include "tests/support/store_driver.h"
 
@@ -243,9 +244,9 @@ TEST_F(Faces, one_refused_submit_does_not_fail_those_beside_it) {
   member.batch_id = id;
   JobSpec keyed = spec();
   keyed.idempotency_key = "k";
-  database_.run("INSERT INTO parkd.limits VALUES ('m', 2, 'refuse')");
+  database_.run("INSERT INTO parkd.limits VALUES ('m', 2, 'refuse', 2)");
   database_.run(
-      "INSERT INTO parkd.depth_samples (model, scheduled, queued, claimed, waiting_singles, "
+      "INSERT INTO parkd.depth_samples (model, scheduled, queued, claimed, waiting, "
       "sampled_at) VALUES ('m', 0, 1, 0, 1, now())");
   // All at once, so that they share statements.
   std::vector<std::promise<Result<std::vector<SubmittedJob>>>> answers(4);
@@ -265,6 +266,60 @@ TEST_F(Faces, one_refused_submit_does_not_fail_those_beside_it) {
   EXPECT_EQ(got[3].status().code(), StatusCode::conflict);
   EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.idempotency"), 0)
       << "a refused group leaves no key";
+}
+
+// A daemon's own limits, between two samples: what it submits and claims itself it knows at once.
+TEST_F(Faces, a_daemons_limits_hold_between_two_samples) {
+  StoreOptions options;
+  options.limits = {100, 4, 2};
+  open(options);
+  const auto in_an_hour = [] {
+    JobSpec later = spec();
+    later.run_at = from_unix_us(int64_t{4'000'000'000} * 1'000'000);
+    return later;
+  };
+  ASSERT_TRUE(driver_->submit({spec(), spec(), in_an_hour()}).ok());
+  database_.run("SELECT parkd.sample_depth_v1()");
+  open(options);  // knows nothing but the sample
+  ASSERT_TRUE(driver_->submit({spec(), spec()}).ok());
+  const auto full = driver_->submit({spec()});
+  EXPECT_EQ(full.status().code(), StatusCode::exhausted);
+  EXPECT_TRUE(has(full.status().message(), "4 of its jobs are waiting, the limit is 4"))
+      << full.status().message();
+  ASSERT_TRUE(driver_->submit({in_an_hour()}).ok());
+  EXPECT_EQ(driver_->submit({in_an_hour()}).status().code(), StatusCode::exhausted);
+  ASSERT_EQ(driver_->claim("m", 1)->size(), 1u);
+  EXPECT_TRUE(driver_->submit({spec()}).ok()) << "a claimed job does not wait";
+  EXPECT_FALSE(driver_->submit({spec()}).ok());
+  database_.run("SELECT parkd.sample_depth_v1()");  // it has all that
+  open(options);
+  EXPECT_FALSE(driver_->submit({spec()}).ok());
+}
+
+TEST(DepthEstimate, what_was_added_before_a_sample_is_not_counted_twice) {
+  DepthEstimate estimate;
+  const auto looked = [&](int64_t queued, int64_t sampled_at) {
+    estimate.looked("m", "t", {{queued, 0}, queued}, sampled_at);
+  };
+  const auto queued = [&] { return estimate.of("m", "t")->tenant.queued; };
+  EXPECT_FALSE(estimate.of("m", "t"));
+  looked(10, 1);
+  estimate.add("m", "t", false, 5);
+  EXPECT_EQ(queued(), 15);
+  looked(10, 1);  // the same sample: what was added since stays
+  EXPECT_EQ(queued(), 15);
+  estimate.add("m", "t", false, 1);
+  looked(15, 2);  // has the five; of the one nobody knows
+  EXPECT_EQ(queued(), 16);
+  looked(16, 3);
+  EXPECT_EQ(queued(), 16);
+  estimate.add("m", "other", false, 3);
+  EXPECT_EQ(estimate.of("m", "t")->queued, 19) << "the model's";
+  EXPECT_EQ(queued(), 16);
+  looked(2, 0);  // counted now
+  EXPECT_EQ(queued(), 2);
+  estimate.look_again();
+  EXPECT_FALSE(estimate.of("m", "t"));
 }
 
 // --- requeue
@@ -366,7 +421,7 @@ TEST_F(Faces, costs_add_up_what_runs_used_and_the_depth_counts_by_state) {
       "INSERT INTO parkd.jobs (model, body, batch_id) SELECT 'm', '{}', id FROM parkd.batches");
   database_.run("SELECT parkd.sample_depth_v1()");
   EXPECT_EQ(database_.value("SELECT concat_ws('|', model, scheduled, queued, claimed, "
-                            "waiting_singles) FROM parkd.depth"),
+                            "waiting) FROM parkd.depth"),
             "m|1|2|1|2");
   EXPECT_EQ(database_.value("SELECT oldest_created_at = (SELECT min(created_at) FROM parkd.jobs "
                             "WHERE state = 'queued') FROM parkd.depth"),
@@ -408,10 +463,10 @@ TEST_F(Faces, a_sample_of_the_depth_is_taken_once_for_all_and_by_housekeeping) {
       << "what takes a second is done every fifty";
   database_.run("UPDATE parkd.depth_samples SET took = '1 ms'");
   ASSERT_TRUE(driver_->purge().ok());
-  EXPECT_EQ(database_.number("SELECT waiting_singles FROM parkd.depth"), 3);
-  database_.run("INSERT INTO parkd.limits VALUES ('', 3, 'refuse')");
+  EXPECT_EQ(database_.number("SELECT waiting FROM parkd.depth"), 3);
+  database_.run("INSERT INTO parkd.limits VALUES ('', 3, 'refuse', 3)");
   ASSERT_TRUE(driver_->purge().ok());
-  EXPECT_EQ(database_.number("SELECT waiting_singles FROM parkd.depth"), 3);
+  EXPECT_EQ(database_.number("SELECT waiting FROM parkd.depth"), 3);
   EXPECT_EQ(driver_->submit({spec()}).status().code(), StatusCode::exhausted);
 }
 

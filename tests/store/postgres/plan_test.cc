@@ -106,7 +106,7 @@ const std::vector<Row>& daemon_statements() {
       {sql::kSubmit, submitted(64, "", "key"), 64 * 6},
       {sql::kSubmit, submitted(64, "members0", ""), 64 * 3},
       {sql::kKnownKeys, "'{one,one}', '{key1,key2}', NULL", 2 * 3},
-      {sql::kWaitingSingles, "'m', 100", 100},
+      {sql::kWaiting, "'m', 'one', 1000000, 10000", 0},  // from the sample
       // --- claiming: each found and locked, updated where it is; of tenants that share, two
       // windows
       {sql::kClaim, "{daemon}, 'm', 64, NULL, true" + kNoLimits, kClaim + 2},
@@ -143,8 +143,8 @@ const std::vector<Row>& daemon_statements() {
       {sql::kRequeue, "'tenant1', '{}', 'internal', '', 10, NULL", 0},  // the failures are one's
       {sql::kRequeue, "'', '{}', 'run_timeout', '', 10, NULL", 0},
       // --- batches: members0 has a thousand
-      {sql::kOpenBatch, "'one', '', NULL, '', NULL, NULL, 3600, false, NULL", 2},
-      {sql::kOpenBatch, "'one', '', NULL, 'key', NULL, NULL, 3600, false, NULL", 2},
+      {sql::kOpenBatch, "'one', '', NULL, '', NULL, NULL, 3600, false, NULL, 5", 5 + 2},
+      {sql::kOpenBatch, "'one', '', NULL, 'key', NULL, NULL, 3600, false, NULL, 5", 5 + 2},
       {sql::kSealBatch, "'members0', 'one', NULL", 4},
       {sql::kCancelBatch, "'members0', 'one', NULL", 1000 * 10},
       {sql::kEndCancelled, "0, 'members0', NULL", 1000},
@@ -232,7 +232,8 @@ const std::vector<Row>& peoples_statements() {
       {client_sql::kTakeOldest, "'box8', 5, ''", 3 * 20},
       {client_sql::kTakeOldest, "'nothing', 5, ''", 0},
       {client_sql::kResultsPayload, "'box', ''", 0},
-      {client_sql::kOpenBatch, "NULL, NULL, 'name', NULL, 'key'", 2},
+      // and the tenant's unfinished batches are counted, up to the limit
+      {client_sql::kOpenBatch, "NULL, NULL, 'name', NULL, 'key'", 2 + 3},
       {client_sql::kSealBatch, "'members0'", 4},
       {client_sql::kCancelBatch, "'members0'", 1000 * 10},
       {client_sql::kBatch, "'members0', ''", 1},
@@ -309,6 +310,18 @@ TEST_P(Plans, a_sample_of_the_depth_reads_each_job_once) {
       "NOTHING");
   const int64_t n_jobs = world().database().number("SELECT count(*) FROM parkd.jobs");
   EXPECT_LE(world().cost(sql::kSampleDepth, "NULL, NULL").tuples, n_jobs + n_jobs / 10);
+}
+
+// Where nobody samples, what waits is counted no further than the limits need.
+TEST_P(Plans, a_count_without_a_sample_stops_at_the_limits) {
+  world().database().run("CREATE TABLE parkd.kept AS SELECT * FROM parkd.depth_samples");
+  world().database().run("DELETE FROM parkd.depth_samples");
+  EXPECT_LE(world().cost(sql::kWaiting, "'m', 'one', 100, 50").tuples, 2 * 151 + kOfThePlanner);
+  EXPECT_LE(world().cost(sql::kWaiting, "'shared', 'tenant3', 100, 50").tuples,
+            2 * 151 + kOfThePlanner);
+  EXPECT_LE(world().cost(sql::kWaiting, "'later', 'one', 100, 50").tuples, 200 + kOfThePlanner);
+  world().database().run("INSERT INTO parkd.depth_samples SELECT * FROM parkd.kept");
+  world().database().run("DROP TABLE parkd.kept");
 }
 
 std::string name_of(const testing::TestParamInfo<Statistics>& given) {

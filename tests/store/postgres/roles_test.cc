@@ -532,7 +532,7 @@ TEST_F(Roles, the_tenant_of_admins_and_daemons_is_nobodys_name) {
 // --- the depth limit of the database
 
 TEST_F(Roles, a_full_queue_refuses_by_the_last_sample_or_waits) {
-  database_.run("INSERT INTO parkd.limits VALUES ('m', 3, 'refuse')");
+  database_.run("INSERT INTO parkd.limits VALUES ('m', 3, 'refuse', 3)");
   insert("alice",
          "INSERT INTO parkd.jobs (model, body) SELECT 'm', '{}' FROM generate_series(1, 3)");
   database_.run("SELECT parkd.sample_depth_v1()");
@@ -556,7 +556,7 @@ TEST_F(Roles, a_full_queue_refuses_by_the_last_sample_or_waits) {
 }
 
 TEST_F(Roles, a_waiter_goes_on_when_room_appears) {
-  database_.run("INSERT INTO parkd.limits VALUES ('m', 3, 'wait')");
+  database_.run("INSERT INTO parkd.limits VALUES ('m', 3, 'wait', 3)");
   insert("alice",
          "INSERT INTO parkd.jobs (model, body) SELECT 'm', '{}' FROM generate_series(1, 3)");
   auto waiting = std::async(std::launch::async, [&] {
@@ -576,7 +576,7 @@ TEST_F(Roles, a_waiter_goes_on_when_room_appears) {
 
 // No daemon, no housekeeping: nobody samples.
 TEST_F(Roles, a_limit_holds_without_a_sample_and_in_spite_of_an_old_one) {
-  database_.run("INSERT INTO parkd.limits VALUES ('', 3, 'refuse')");
+  database_.run("INSERT INTO parkd.limits VALUES ('', 3, 'refuse', 3)");
   const std::string one = "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')";
   EXPECT_EQ(refused("alice",
                     "INSERT INTO parkd.jobs (model, body) SELECT 'm', '{}' FROM "
@@ -593,6 +593,59 @@ TEST_F(Roles, a_limit_holds_without_a_sample_and_in_spite_of_an_old_one) {
   database_.run(
       "UPDATE parkd.depth_samples SET sampled_at = now() - interval '16 s', took = '1 ms'");
   EXPECT_EQ(refused("alice", one), "");
+}
+
+TEST_F(Roles, limits_hold_for_each_tenant_by_every_sql_door) {
+  database_.run("INSERT INTO parkd.limits VALUES ('m', 5, 'refuse')");  // of a tenant three
+  database_.run("UPDATE parkd.settings SET max_scheduled_per_tenant = 2, max_open_batches = 2");
+  const auto inserted = [](int n, const std::string& more = "", const std::string& value = "") {
+    return "INSERT INTO parkd.jobs (model, body" + more + ") SELECT 'm', '{}'" + value +
+           " FROM generate_series(1, " + std::to_string(n) + ")";
+  };
+  EXPECT_TRUE(has(refused("alice", inserted(4)), "depth 0, limit 3 a tenant; 4 were submitted"));
+  EXPECT_TRUE(has(refused("alice", inserted(4)), "submit them in pieces"));
+  const std::string batch = value("alice", "SELECT parkd.open_batch()");
+  insert("alice", inserted(1));
+  insert("alice", inserted(2, ", batch_id", ", '" + batch + "'"));
+  const std::string copied = "INSERT INTO parkd.jobs_copy (model, body) VALUES ('m', '{}')";
+  const std::string called = "SELECT * FROM parkd.submit('{\"model\":\"m\",\"body\":{}}')";
+  for (const std::string& sql :
+       {inserted(1), inserted(1, ", batch_id", ", '" + batch + "'"), copied, called}) {
+    EXPECT_TRUE(has(refused("alice", sql), "full for tenant alice: depth 3, limit 3 a tenant"))
+        << sql;
+  }
+  EXPECT_TRUE(has(refused("alice", inserted(1)), "An administrator sets parkd.limits"));
+  EXPECT_EQ(refused("bob", inserted(2)), "") << "alice's limit is not his";
+  EXPECT_TRUE(has(refused("bob", inserted(1)), "the queue of model m is full: depth 5, limit 5"));
+
+  const std::string later = inserted(1, ", run_at", ", now() + interval '1 h'");
+  for (const char* login : {"alice", "bob"}) {
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(refused(login, later), "") << "an account of their own";
+    EXPECT_TRUE(
+        has(refused(login, later),
+            std::string("tenant ") + login + " has 2 scheduled jobs of model m waiting, limit 2"));
+  }
+  // The same by the samples of housekeeping.
+  database_.run("SELECT parkd.sample_depth_v1()");
+  EXPECT_TRUE(has(refused("alice", inserted(1)), "full for tenant alice: depth 3"));
+  EXPECT_TRUE(has(refused("alice", later), "2 scheduled jobs"));
+  EXPECT_EQ(database_.value("SELECT concat_ws('|', waiting, scheduled) FROM parkd.tenant_samples "
+                            "WHERE tenant = 'bob'"),
+            "2|2");
+
+  EXPECT_EQ(refused("alice", "SELECT parkd.open_batch()"), "");
+  EXPECT_TRUE(has(refused("alice", "SELECT parkd.open_batch()"),
+                  "tenant alice has 2 batches that are not finished, the limit is 2"));
+  EXPECT_EQ(refused("bob", "SELECT parkd.open_batch()"), "");
+
+  // What is requeued needs room as well.
+  database_.run("DELETE FROM parkd.depth_samples");
+  const std::string id = value("bob", "SELECT min(id) FROM parkd.jobs");
+  insert("bob", "SELECT parkd.cancel(" + id + ")");
+  EXPECT_EQ(refused("bob", inserted(1)), "") << "what is cancelling waits no more";
+  database_.run("SELECT * FROM parkd.end_cancelled_v1(0)");  // as a daemon does
+  EXPECT_TRUE(
+      has(refused("bob", "SELECT * FROM parkd.requeue(ARRAY[" + id + "])"), "depth 5, limit 5"));
 }
 
 TEST_F(Roles, a_client_cannot_say_that_the_limit_was_looked_at) {
