@@ -278,7 +278,6 @@ void RawRows::keep_synced(std::vector<Commit> commits, uint64_t synced) {
             hole != nullptr ? "its bytes are damaged there"
                             : "it ends there, or a file is missing, and more was synced",
             first_missing(), synced);
-  damage_.back().is_log_end = true;
 }
 
 void RawRows::visit_commit(const std::string& payload,

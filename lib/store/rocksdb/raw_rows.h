@@ -37,7 +37,6 @@ struct RawDamage {
   // Of the log: the first of at most this many rows. 0: not known.
   uint64_t first_sequence = 0, n_rows_max = 0;
   bool in_log = false;
-  bool is_log_end = false;  // nothing of the log is readable behind it
 };
 
 class RawRows {

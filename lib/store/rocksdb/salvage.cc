@@ -166,8 +166,8 @@ Status fill(const OfflineStore& store, const std::string& dir, Clock& clock,
   lost.manifest = rows.is_manifest_lost();
   for (const wal::RawDamage& damage : rows.damage()) {
     lost.any = true;
-    if (damage.in_log) lost.log = true;
-    if (damage.is_log_end) lost.log_end_rows = damage.n_rows_max;
+    lost.log = lost.log || damage.in_log;
+    if (damage.in_log || damage.family == "default") lost.add_rows(damage.n_rows_max);
     list(finding_of(damage));
   }
   if (facts.n_undecodable() > 0) {

@@ -380,7 +380,7 @@ void SalvageWriter::list_traces() {
     are_ends_lost = true;
     list_(finding);
   }
-  if (lost_.log_end_rows) list_log_end();
+  if (lost_.beyond_rows) list_beyond();
   if (!are_ends_lost && !lost_.log) return;
   for (const auto& [id, live] : facts_.live()) {
     if (!bodies_.contains(id)) continue;
@@ -395,14 +395,14 @@ void SalvageWriter::list_traces() {
   }
 }
 
-// What came after all that is known.
-void SalvageWriter::list_log_end() {
+// The rows that say how far ids and sequences had come are among those that are gone.
+void SalvageWriter::list_beyond() {
   constexpr uint64_t kRowsOfSubmit = 2, kRowsOfFinish = 5;  // at least, of each job
-  const uint64_t n_rows = *lost_.log_end_rows;
+  const uint64_t n_rows = *lost_.beyond_rows;
   const auto last = [&](uint64_t known, uint64_t rows_each) {
     return n_rows > 0 ? std::optional(known + n_rows / rows_each) : std::nullopt;
   };
-  const char* const text = "the end of the log is gone, and nothing says what was in it";
+  const char* const text = "what cannot be read may have given out more than is known";
   SalvageFinding ids{"ids_without_trace", text};
   ids.first_id = facts_.last_id() + 1;
   ids.last_id = last(facts_.last_id(), kRowsOfSubmit);

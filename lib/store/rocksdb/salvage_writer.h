@@ -25,7 +25,13 @@ class SalvageWriter {
     bool any = false;  // something could not be read, so what is missing may be lost
     bool log = false;  // commits are among it
     bool manifest = false;
-    std::optional<uint64_t> log_end_rows;  // the log's end is; at most as many rows, 0: unknown
+    // Rows at most that may have given out ids and sequences beyond those that are known; 0:
+    // unknown how many, nullopt: none.
+    std::optional<uint64_t> beyond_rows;
+    void add_rows(uint64_t n) {
+      const bool is_unknown = n == 0 || beyond_rows == uint64_t{0};
+      beyond_rows = is_unknown ? 0 : beyond_rows.value_or(0) + n;
+    }
   };
   SalvageWriter(SalvageFacts& facts, Database& database, WallTime now, Lost lost, const List& list);
 
@@ -49,7 +55,7 @@ class SalvageWriter {
   void rebuild_lost_batches(std::map<std::string, record::StoredBatch>& batches);
   void write_meta();
   void list_traces();
-  void list_log_end();
+  void list_beyond();
   Status flush_if_large();
   Status flush();
 
