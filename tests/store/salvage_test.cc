@@ -337,6 +337,21 @@ class SalvageTest : public testing::Test {
       EXPECT_TRUE(listed_.names("may_run_again", id)) << id << " had ended";
     }
   }
+  // Any row that is left of a job's end, also an older version or a tombstone, keeps it from
+  // running.
+  void expect_no_ended_job_runs(const Rows& after) {
+    auto raw = wal::RawRows::open(broken_dir());
+    ASSERT_TRUE(raw.ok());
+    ASSERT_TRUE(raw->visit([&](const wal::RawRow& row) {
+                     const SalvagedKind kind = kind_of(row);
+                     const bool ends =
+                         kind == SalvagedKind::history ||
+                         (!row.is_put && (kind == SalvagedKind::job || kind == SalvagedKind::body));
+                     const Rows::Key job{SalvagedKind::job, std::string(row.key)};
+                     EXPECT_FALSE(ends && after.now.contains(job)) << "a job that ended would run";
+                   })
+                    .ok());
+  }
   // It opens, gives out no number twice, and what waits runs: no batch waits for ever.
   void expect_it_works(const Rows& after) {
     std::map<std::string, int64_t> n_live;
@@ -399,6 +414,33 @@ TEST(Xxh3Test, it_is_the_published_hash) {
     std::string bytes(n_bytes, '\0');
     for (size_t i = 0; i < n_bytes; ++i) bytes[i] = static_cast<char>(i * 7 + 1);
     EXPECT_EQ(wal::xxh3_64(bytes), hash) << n_bytes;
+  }
+}
+
+TEST(SalvageFactsTest, any_row_of_its_end_keeps_a_job_from_running_again) {
+  record::StoredJob stored;
+  stored.job.id = 7;
+  const std::string id = record::id_key(7);
+  const std::string job = record::encode(stored);
+  Message message;
+  message.job_id = 7;
+  message.sequence = 3;
+  const std::string message_key = record::message_key("", "", 3);
+  record::StoredHistory history;
+  history.row.job_id = 7;
+  const std::string message_bytes = record::encode(message);
+  const std::string history_bytes = record::encode(history);
+  const wal::RawRow ends[] = {{"history", id, history_bytes, 9, true},
+                              {"history", id, "", 12, false},
+                              {"bodies", id, "", 9, false},
+                              {"jobs", id, "", 9, false},
+                              {"box_h489000", message_key, message_bytes, 9, true}};
+  for (size_t i = 0; i <= std::size(ends); ++i) {
+    SalvageFacts facts;
+    if (i < std::size(ends)) facts.note(ends[i]);
+    facts.note({"jobs", id, job, 5, true});
+    facts.settle();
+    EXPECT_EQ(facts.is_live(7), i == std::size(ends)) << i;
   }
 }
 
@@ -504,6 +546,7 @@ TEST_F(SalvageTest, whatever_is_damaged_the_rest_is_there_and_what_is_gone_is_li
     const Rows after = rows_of(fresh_dir());
     expect_nothing_invented(before, after);
     expect_lost_is_listed(before, after);
+    expect_no_ended_job_runs(after);
     expect_it_works(after);
     n_gone += listed_.count("job_gone");
     n_failed += listed_.count("job_failed");
