@@ -47,8 +47,9 @@ BEGIN
 END $$;
 
 -- Ends claimed jobs: job out, message and history in, batch counters moved, one statement, fenced.
--- answer: 0 finished_now, 1 already_by_this_lease, 2 lease_lost, 3 held. An item that was finished may also
--- be listed as 1: the smaller answer counts. With p_skip it waits for no row: an item whose job or batch
+-- answer: 0 finished_now, 1 already_by_this_lease, 2 lease_lost, 3 held; -1 and 4 are 0 and 1 of a run that was
+-- written as deadline_missed, for it was late. An item that was finished may also be listed as 1 or 4: the smaller
+-- answer counts. With p_skip it waits for no row: an item whose job or batch
 -- somebody else has locked is held and left as it is.
 CREATE FUNCTION parkd.finish_v1(
   p_ids bigint[], p_leases bigint[], p_outcomes text[], p_codes text[], p_messages text[],
@@ -104,7 +105,7 @@ BEGIN
     SELECT g.id, g.run_lease, g.sequence, g.created_at, v_now, g.expires_at, g.key_until, p_run_us[g.i], p_units[g.i],
            p_prompt[g.i], p_completion[g.i], g.outcome, g.tenant, g.mailbox_key, g.model, g.custom_id, g.batch_id, g.code
       FROM gone g)
-  SELECT g.id, g.run_lease, 0, g.tenant, g.mailbox_key FROM gone g
+  SELECT g.id, g.run_lease, CASE WHEN g.late THEN -1 ELSE 0 END, g.tenant, g.mailbox_key FROM gone g
   UNION ALL
   -- No row. The members are counted by a function, for a plan of that in here would be made ready by every finish.
   SELECT NULL, NULL, NULL, NULL, NULL FROM gone g WHERE g.batch_id IS NOT NULL
@@ -114,10 +115,13 @@ BEGIN
   IF v_n < cardinality(p_ids) THEN
     RETURN QUERY
     SELECT i.id, i.lease, CASE WHEN i.lease <> 0 AND EXISTS (
-               SELECT FROM parkd.history h WHERE h.job_id = i.id AND h.run_lease = i.lease) THEN 1
+               SELECT FROM parkd.history h WHERE h.job_id = i.id AND h.run_lease = i.lease) THEN
+               CASE WHEN i.outcome IN ('completed', 'failed') AND EXISTS (
+                 SELECT FROM parkd.history h WHERE h.job_id = i.id AND h.run_lease = i.lease AND h.outcome = 'deadline_missed')
+               THEN 4 ELSE 1 END
              WHEN i.id = ANY (v_held) THEN 3 ELSE 2 END,
            NULL::text, NULL::text
-      FROM unnest(p_ids, p_leases) i(id, lease);
+      FROM unnest(p_ids, p_leases, p_outcomes) i(id, lease, outcome);
   END IF;
   IF v_n > 0 AND v_told THEN
     PERFORM parkd.tell_results_v1(array_agg(h.tenant), array_agg(h.mailbox_key))

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/pool/price.h"
+#include "lib/store/rules.h"
 
 namespace parkd {
 namespace {
@@ -28,12 +29,7 @@ Ending stopped_by_cancel() {
 }
 
 Ending stopped_by_deadline() {
-  Ending ending;
-  ending.outcome = Outcome::deadline_missed;
-  ending.error_code = "deadline_missed";
-  ending.status_code = 408;
-  ending.error_message = "the job's deadline passed before it was done";
-  return ending;
+  return late_ending({});
 }
 
 Ending stopped_by_run_timeout(std::chrono::seconds limit) {

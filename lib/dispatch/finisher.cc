@@ -7,6 +7,7 @@
 #include "lib/base/check.h"
 #include "lib/base/log.h"
 #include "lib/dispatch/endings.h"
+#include "lib/store/rules.h"
 
 namespace parkd {
 
@@ -139,6 +140,7 @@ void Finisher::count(InFlight& job, FinishAnswer answer) {
     log_warn("job.lease_lost", {{"id", job.job->id}, {"model", job.desk->name}});
     return;
   }
+  if (answer == FinishAnswer::finished_late) job.ending = late_ending(std::move(job.ending));
   std::string outcome(to_string(ending.outcome));
   if (ending.outcome == Outcome::failed) outcome += ":" + ending.error_code;
   ++counters.outcomes[outcome];

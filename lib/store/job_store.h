@@ -124,6 +124,7 @@ enum class FinishAnswer {
   finished_now,
   already_by_this_lease,  // an earlier finish of this very run was committed: not an error
   lease_lost,             // another run, or a cancel, ended or owns the job: drop the result
+  finished_late,  // as one of the first two, but what was written is late_ending() of the item's
 };
 
 // --- release

@@ -269,12 +269,21 @@ WallTime idempotency_expires_at(const Job& job, WallTime finished_at, const Stor
 Ending settled_ending(Ending ending, const std::optional<WallTime>& deadline, WallTime now) {
   const bool is_run = ending.outcome == Outcome::completed || ending.outcome == Outcome::failed;
   if (!is_run || !deadline || now <= *deadline) return ending;
+  return late_ending(std::move(ending));
+}
+
+Ending late_ending(Ending ending) {
   ending.outcome = Outcome::deadline_missed;
   ending.error_code = "deadline_missed";
   ending.error_message = "the job's deadline passed before it was done";
   ending.error_param.clear();
   ending.status_code = 408;
   return ending;
+}
+
+FinishAnswer finish_answer(FinishAnswer answer, Outcome given, Outcome written) {
+  const bool is_late = written == Outcome::deadline_missed && given != written;
+  return is_late ? FinishAnswer::finished_late : answer;
 }
 
 Ending cancelled_ending() {

@@ -65,6 +65,10 @@ HistoryRow history_of(const Message& message);
 // here, by the clock of the store that commits it, for a daemon's clock and the way to the store
 // are no part of what was promised. The rule in SQL: is_late_v1 and finish_v1.
 Ending settled_ending(Ending ending, const std::optional<WallTime>& deadline, WallTime now);
+// The ending of a run that its deadline has overtaken: deadline_missed, with what it generated.
+Ending late_ending(Ending ending);
+// `answer`, or finished_late where the run was `given` as one outcome and is `written` as late.
+FinishAnswer finish_answer(FinishAnswer answer, Outcome given, Outcome written);
 
 // A history row stays this long after its message is gone at the latest.
 WallTime history_expires_at(const Message& message, const StoreOptions& options);

@@ -108,6 +108,23 @@ TEST(Dispatcher, a_job_running_past_its_deadline_is_stopped_and_frees_its_units)
   EXPECT_EQ(world.message(late).ending.body, "partial");
 }
 
+TEST(Dispatcher, a_run_that_the_store_writes_as_late_is_counted_as_missed) {
+  World world(10);
+  world.ready();
+  JobSpec spec = job_of(10);
+  spec.deadline = world.clock.now() + seconds(30);
+  const JobId late = world.submit(spec);
+  world.clock.advance(seconds(30) - milliseconds(1));
+  world.complete_nth(0);
+  world.pass(milliseconds(10));  // the result waits for others, and the deadline passes
+  world.flush();
+  EXPECT_EQ(world.message(late).ending.outcome, Outcome::deadline_missed);
+  const auto& outcomes = world.model().outcomes;
+  EXPECT_EQ(outcomes.count("completed"), 0u) << "the store says what it wrote";
+  ASSERT_EQ(outcomes.count("deadline_missed"), 1u);
+  EXPECT_EQ(outcomes.at("deadline_missed"), 1);
+}
+
 TEST(Dispatcher, a_run_timeout_counts_from_the_start_and_keeps_the_partial_text) {  // A8
   World world(10);
   world.ready();

@@ -37,7 +37,17 @@ class Walk {
                                    int64_t& lost) {
     world_.dispatcher.check_idle();
     std::map<JobId, int> messages;
-    for (const Message& message : world_.mailbox()) ++messages[message.job_id];
+    std::map<std::string, int64_t> written;
+    for (const Message& message : world_.mailbox()) {
+      ++messages[message.job_id];
+      ++written[std::string(to_string(message.ending.outcome))];
+      const auto deadline = deadlines_.find(message.job_id);
+      if (deadline == deadlines_.end() || message.ending.outcome != Outcome::completed) continue;
+      EXPECT_LE(message.finished_at, deadline->second) << "job " << message.job_id;
+    }
+    // What is counted was written, though the store may write another end than it was sent; what
+    // was written may be missing here: its answer was lost, and then its claim.
+    EXPECT_LE(world_.model().outcomes["completed"], written["completed"]);
     for (const JobId id : jobs_) EXPECT_EQ(messages[id], 1) << "job " << id;
     EXPECT_EQ(messages.size(), jobs_.size());
     EXPECT_LE(world_.engine.blocks_peak(), 40);
@@ -92,6 +102,7 @@ class Walk {
     spec.tenant = "t" + std::to_string(pick(5));
     spec.max_attempts = 1 + static_cast<int32_t>(pick(3));
     jobs_.push_back(world_.submit(spec));
+    if (spec.deadline) deadlines_[jobs_.back()] = *spec.deadline;
   }
 
   void end_one() {
@@ -129,6 +140,7 @@ class Walk {
   std::mt19937 random_;
   World world_;
   std::vector<JobId> jobs_;
+  std::map<JobId, WallTime> deadlines_;  // of those that have one
 };
 
 TEST(DispatcherWalk, whatever_happens_every_job_ends_in_exactly_one_message) {

@@ -241,15 +241,18 @@ Result<std::vector<FinishAnswer>> MemoryState::finish(std::vector<FinishItem> it
   PARKD_KILL_POINT("finish.before_commit");
   for (FinishItem& item : items) {
     if (const Live* live = find_claimed(item.id, item.lease)) {
+      const Outcome given = item.ending.outcome;
       Ending ending = settled_ending(std::move(item.ending), live->job.spec.deadline, now);
+      answers.push_back(finish_answer(FinishAnswer::finished_now, given, ending.outcome));
       end(item.id, item.lease, std::move(ending), now, news);
-      answers.push_back(FinishAnswer::finished_now);
       continue;
     }
     const auto past = past_.find(item.id);
     const bool ours =
         past != past_.end() && item.lease != RunLease{} && past->second.lease == item.lease;
-    answers.push_back(ours ? FinishAnswer::already_by_this_lease : FinishAnswer::lease_lost);
+    answers.push_back(ours ? finish_answer(FinishAnswer::already_by_this_lease, item.ending.outcome,
+                                           past->second.row.outcome)
+                           : FinishAnswer::lease_lost);
   }
   PARKD_KILL_POINT("finish.after_commit");
   return answers;

@@ -246,12 +246,15 @@ Ended<FinishAnswer> finish_jobs(Connection& connection, const std::vector<const 
     return ended;
   }
 
+  constexpr int64_t kFinishedLate = -1;
   constexpr int64_t kHeld = 3;
+  constexpr int64_t kAlreadyLate = 4;
   std::map<std::pair<int64_t, int64_t>, int64_t> best;
   for (const auto& row : *rows) {
     const std::pair key(integer(row, 0), integer(row, 1));
     const int64_t answer = integer(row, 2);
-    if (answer == 0) news.messages.emplace_back(text(row, 3), text(row, 4));
+    if (answer == 0 || answer == kFinishedLate)
+      news.messages.emplace_back(text(row, 3), text(row, 4));
     const auto [at, fresh] = best.emplace(key, answer);
     if (!fresh) at->second = std::min(at->second, answer);
   }
@@ -259,6 +262,8 @@ Ended<FinishAnswer> finish_jobs(Connection& connection, const std::vector<const 
     const auto found = best.find({to_bigint(items[i]->id), lease_to_sql(items[i]->lease)});
     if (found == best.end()) {
       ended.answers[i] = FinishAnswer::lease_lost;
+    } else if (found->second == kFinishedLate || found->second == kAlreadyLate) {
+      ended.answers[i] = FinishAnswer::finished_late;
     } else if (found->second != kHeld) {
       ended.answers[i] = static_cast<FinishAnswer>(found->second);
       if (found->second == 0) found->second = 1;  // its twin came too late

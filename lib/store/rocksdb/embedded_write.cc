@@ -285,8 +285,9 @@ Result<FinishAnswer> EmbeddedStore::answer_without_claim(const FinishItem& item)
   if (index_.contains(item.id) || item.lease == RunLease{}) return FinishAnswer::lease_lost;
   const Result<record::StoredHistory> history = read_history(item.id);
   if (history.ok()) {
-    return history->lease == item.lease ? FinishAnswer::already_by_this_lease
-                                        : FinishAnswer::lease_lost;
+    if (history->lease != item.lease) return FinishAnswer::lease_lost;
+    return finish_answer(FinishAnswer::already_by_this_lease, item.ending.outcome,
+                         history->row.outcome);
   }
   if (history.status().code() == StatusCode::not_found) return FinishAnswer::lease_lost;
   return history.status();
@@ -303,6 +304,7 @@ bool EmbeddedStore::build_finish(std::vector<FinishItem>& items,
   std::vector<Ended> all_ended;
   std::map<JobId, RunLease> ended_here;
   for (FinishItem& item : items) {
+    const Outcome given = item.ending.outcome;
     const auto twin = ended_here.find(item.id);
     if (twin != ended_here.end()) {
       answers.push_back(twin->second == item.lease ? FinishAnswer::already_by_this_lease
@@ -323,9 +325,10 @@ bool EmbeddedStore::build_finish(std::vector<FinishItem>& items,
       done(ended.status());
       return true;
     }
+    answers.push_back(
+        finish_answer(FinishAnswer::finished_now, given, ended->message.ending.outcome));
     all_ended.push_back(std::move(ended).value());
     ended_here[item.id] = item.lease;
-    answers.push_back(FinishAnswer::finished_now);
   }
 
   for (const Ended& ended : all_ended) write_end(ended, now, commit);
