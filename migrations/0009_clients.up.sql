@@ -413,7 +413,7 @@ BEGIN
       EXCEPTION WHEN data_exception THEN
         IF SQLSTATE = '22P05' THEN
           RAISE EXCEPTION USING ERRCODE = 'untranslatable_character', DETAIL = format('Job %s of this call.', r.at),
-            MESSAGE = E'the job contains \\u0000 or half of a surrogate pair', HINT = 'Remove it: neither is text.';
+            MESSAGE = E'a text of the job (body, metadata or a name) contains \\u0000 or half of a surrogate pair', HINT = 'Remove it: neither is text.';
         END IF;
         RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM, DETAIL = format('Job %s of this call.', r.at),
           HINT = E'Times are like "2030-01-31 12:00Z", run_timeout and retention like "90 s", seed and max_attempts whole numbers.';
