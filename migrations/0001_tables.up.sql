@@ -386,8 +386,13 @@ BEGIN
       EXECUTE format('ALTER TABLE parkd.%I RENAME TO %I', v_name, v_name || '_detached_' || ('parkd.' || v_name)::regclass::oid);
     END IF;
   END IF;
-  EXECUTE format('CREATE TABLE parkd.%I (LIKE parkd.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION)',
-                 v_name, p_table);
+  BEGIN
+    EXECUTE format('CREATE TABLE parkd.%I (LIKE parkd.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION)',
+                   v_name, p_table);
+  EXCEPTION WHEN duplicate_table THEN      -- of whose turn it was before us: to wait for a row brings no news of the catalog
+    IF parkd.has_partition_v1(p_table, p_from) THEN RETURN false; END IF;
+    RAISE;
+  END;
   EXECUTE format('ALTER TABLE parkd.%I ATTACH PARTITION parkd.%I FOR VALUES FROM (%L) TO (%L)',
                  p_table, v_name, p_from, p_to);
   INSERT INTO parkd_private.partitions VALUES (v_key, p_to) ON CONFLICT DO NOTHING;

@@ -148,6 +148,7 @@ TEST_F(OutboxStoreTest, ids_of_two_stores_and_of_the_databases_own_queue_do_not_
   EXPECT_EQ(one.run_one("a"), two.run_one("b")) << "both count from one";
   ASSERT_TRUE(settle(*one.store) && settle(*two.store));
   database_.run("SELECT parkd.cancel(" + own + ")");
+  database_.run("SELECT parkd.end_cancelled_v1(0)");
   EXPECT_EQ(database_.number("SELECT count(DISTINCT id) FROM parkd.results"), 3);
   EXPECT_EQ(database_.number("SELECT count(DISTINCT sequence) FROM parkd.results"), 3);
   EXPECT_EQ(custom_ids(one.box()), std::vector<std::string>{"a"});

@@ -89,7 +89,8 @@ Oracle::Jobs Oracle::snapshot(pqxx::connection& session, std::set<std::string>& 
   pqxx::nontransaction tx(session);
   for (const auto& row : tx.exec(
            "SELECT 'm', job_id, custom_id, NULL, attempts, NULL, NULL FROM parkd.mailbox UNION ALL "
-           "SELECT 'l', id, custom_id, batch_id, 0, NULL, requeued_from FROM parkd.jobs UNION ALL "
+           "SELECT 'l', id, custom_id, batch_id, 0, CASE state WHEN 'cancelling' THEN 'cancelled' "
+           "END, requeued_from FROM parkd.jobs UNION ALL "
            "SELECT 'p', job_id, custom_id, batch_id, 0, outcome::text, requeued_as FROM "
            "parkd.history UNION ALL SELECT 'b', 0, NULL, id, 0, NULL, NULL FROM parkd.batches "
            "WHERE sealed_at IS NULL")) {
@@ -108,6 +109,7 @@ Oracle::Jobs Oracle::snapshot(pqxx::connection& session, std::set<std::string>& 
       ++job.live;
       job.requeued_from = link;
       job.batch = row[3].c_str();
+      if (!row[5].is_null()) job.outcome = row[5].c_str();  // it will be
     } else {
       ++job.past;
       job.requeued_as = link;
