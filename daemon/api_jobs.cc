@@ -233,15 +233,9 @@ void Api::list_jobs(const AskedPtr& asked) {
     filter.model = model->second;
   }
   if (const auto state = request.query.find("state"); state != request.query.end()) {
-    for (const JobState known :
-         {JobState::scheduled, JobState::queued, JobState::claimed, JobState::cancelling}) {
-      if (to_string(known) == state->second) filter.state = known;
-    }
-    if (!filter.state) {
-      return reply(error_reply(
-          invalid_param("state", "state is \"" + state->second +
-                                     "\", it must be scheduled, queued, claimed or cancelling")));
-    }
+    const auto known = parse_job_state(state->second);
+    if (!known.ok()) return reply(error_reply(known.status()));
+    filter.state = *known;
   }
   parts_.store.list(
       filter,

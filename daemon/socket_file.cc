@@ -1,6 +1,8 @@
 #include "daemon/socket_file.h"
 
+#include <fcntl.h>
 #include <grp.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -28,13 +30,6 @@ sockaddr_un address_of(const std::string& path) {
   return address;
 }
 
-struct Descriptor {
-  int fd;
-  ~Descriptor() {
-    if (fd >= 0) ::close(fd);
-  }
-};
-
 std::optional<gid_t> find_group(const std::string& group) {
   if (group.find_first_not_of("0123456789") == std::string::npos && group.size() <= 10) {
     const unsigned long long number = std::stoull(group);
@@ -51,25 +46,29 @@ std::optional<gid_t> find_group(const std::string& group) {
   return found == nullptr ? std::nullopt : std::optional<gid_t>(found->gr_gid);
 }
 
-// Who would answer at the path: its process id, 0 where nobody does, -1 where that cannot be told.
-pid_t listener_at(const std::string& path) {
-  const Descriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-  if (socket.fd < 0) return -1;
-  const sockaddr_un address = address_of(path);
-  if (::connect(socket.fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    return errno == ECONNREFUSED || errno == ENOENT ? 0 : -1;
-  }
-  ucred listener{};
-  socklen_t size = sizeof listener;
-  if (::getsockopt(socket.fd, SOL_SOCKET, SO_PEERCRED, &listener, &size) != 0) return -1;
-  return listener.pid > 0 ? listener.pid : -1;  // 0: of another pid namespace
-}
-
 }  // namespace
+
+SocketFile::Descriptor::~Descriptor() {
+  if (fd >= 0) ::close(fd);
+}
 
 bool SocketFile::is_as_made(const struct stat& now) const {
   return now.st_ino == made_.st_ino && now.st_dev == made_.st_dev &&
          now.st_ctim.tv_sec == made_.st_ctim.tv_sec && now.st_ctim.tv_nsec == made_.st_ctim.tv_nsec;
+}
+
+// Who would answer at the path: its process id, 0 where nobody does, -1 where that cannot be told.
+pid_t SocketFile::listener() const {
+  const Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (socket.fd < 0) return -1;
+  const sockaddr_un address = address_of(path_);
+  if (::connect(socket.fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return errno == ECONNREFUSED || errno == ENOENT ? 0 : -1;
+  }
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(socket.fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return -1;
+  return peer.pid > 0 ? peer.pid : -1;  // 0: of another pid namespace
 }
 
 // A file system may give a removed file's inode to the next one, and an administrator may change
@@ -79,11 +78,36 @@ SocketFile::Place SocketFile::look() {
   if (::lstat(path_.c_str(), &now) != 0) return errno == ENOENT ? Place::free : Place::anothers;
   if (is_as_made(now)) return Place::ours;
   if (!S_ISSOCK(now.st_mode)) return Place::no_socket;
-  const pid_t listener = listener_at(path_);
-  if (listener == 0) return Place::free;
-  if (listener != ::getpid()) return Place::anothers;
+  const pid_t who = listener();
+  if (who == 0) return Place::free;
+  if (who != ::getpid()) return Place::anothers;
   made_ = now;
   return Place::ours;
+}
+
+// Between a look at the path and the making of a socket there another daemon could do the same: who
+// starts takes the lock beside it meanwhile. The file stays; to remove it would be a race of its
+// own.
+Result<SocketFile::Descriptor> SocketFile::take_turn(
+    std::chrono::steady_clock::time_point until) const {
+  const std::string path = path_ + ".lock";
+  Descriptor lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (lock.fd < 0) {
+    return invalid_param("daemon.socket", "cannot make " + path + ": " + text_of(errno));
+  }
+  while (::flock(lock.fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) {
+      return invalid_param("daemon.socket", "cannot lock " + path + ": " + text_of(errno));
+    }
+    if (std::chrono::steady_clock::now() >= until) {
+      return Status(StatusCode::conflict, "another process is making the socket " + path_ +
+                                              " (it holds " + path +
+                                              "): stop it, or give this daemon a socket of its own")
+          .with_param("daemon.socket");
+    }
+    std::this_thread::sleep_for(kLookEvery);
+  }
+  return lock;
 }
 
 Result<int> SocketFile::listen(std::chrono::milliseconds patience) {
@@ -93,6 +117,7 @@ Result<int> SocketFile::listen(std::chrono::milliseconds patience) {
                                               " bytes, the limit is 107");
   }
   const auto until = std::chrono::steady_clock::now() + patience;
+  PARKD_ASSIGN_OR_RETURN(const Descriptor turn, take_turn(until));
   Place place = look();
   while (place == Place::anothers && std::chrono::steady_clock::now() < until) {
     std::this_thread::sleep_for(kLookEvery);
@@ -113,7 +138,7 @@ Result<int> SocketFile::listen(std::chrono::milliseconds patience) {
 }
 
 Result<int> SocketFile::make() {
-  Descriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (socket.fd < 0) return invalid("cannot make a socket: " + text_of(errno));
   const auto failed = [this](const std::string& what) {
     return invalid_param("daemon.socket", what + " socket " + path_ + ": " + text_of(errno));

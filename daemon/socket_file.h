@@ -1,5 +1,6 @@
 // SocketFile: the API's listening socket as a file: made with its mode and group, looked after,
-// removed. It takes the place of a socket that nobody listens on any more, and of nothing else.
+// removed. It takes the place of a socket that nobody listens on any more, and of nothing else. Of
+// daemons that start at the same moment one gets it (a lock on PATH.lock, which stays).
 //
 // One thread at a time. No call blocks, but listen() for its patience.
 #pragma once
@@ -11,6 +12,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "lib/base/status.h"
 
@@ -41,6 +43,15 @@ class SocketFile {
   const std::string& path() const { return path_; }
 
  private:
+  struct Descriptor {
+    explicit Descriptor(int of) : fd(of) {}
+    Descriptor(Descriptor&& other) noexcept : fd(std::exchange(other.fd, -1)) {}
+    ~Descriptor();
+    int fd;
+  };
+
+  Result<Descriptor> take_turn(std::chrono::steady_clock::time_point until) const;
+  pid_t listener() const;
   Result<int> make();
   Status give_to_group();
   bool is_as_made(const struct stat& now) const;

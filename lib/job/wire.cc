@@ -356,6 +356,15 @@ std::string render_cursor(uint64_t sequence) {
   return "c" + to_hex(sequence);
 }
 
+Result<JobState> parse_job_state(std::string_view word) {
+  for (const JobState known :
+       {JobState::scheduled, JobState::queued, JobState::claimed, JobState::cancelling}) {
+    if (to_string(known) == word) return known;
+  }
+  return invalid_param("state", "state is \"" + shown_name(word) +
+                                    "\", it must be scheduled, queued, claimed or cancelling");
+}
+
 std::optional<uint64_t> parse_cursor(std::string_view cursor) {
   if (cursor.size() != 17 || cursor.front() != 'c') return std::nullopt;
   uint64_t sequence = 0;

@@ -66,6 +66,9 @@ std::string render_history(const HistoryRow& row);
 
 // Opaque to readers: a sequence of the store.
 std::string render_cursor(uint64_t sequence);
+// A live job's state as clients name it. Errors: invalid (param "state"), with the words there are.
+Result<JobState> parse_job_state(std::string_view word);
+
 std::optional<uint64_t> parse_cursor(std::string_view cursor);
 
 // "2026-11-23T12:00:00Z", fractions and offsets allowed (RFC 3339).

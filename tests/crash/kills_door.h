@@ -34,6 +34,8 @@ struct ShownPage {
 // The chat request of a content, as JSON. Most are short; some run for many steps.
 std::string body_of(int content);
 constexpr int kContents = 24;
+// The job that every door submits, but for its retention, which HTTP and SQL write differently.
+boost::json::object job_of(const Order& order);
 constexpr int kBatchRetention_s = 5 * 3600;
 
 class Door {

@@ -58,16 +58,9 @@ std::vector<Shown> messages_of(const json::value& page) {
   return all;
 }
 
-json::object job_of(const Order& order) {
-  json::object job;
-  job["model"] = "tiny";
-  job["body"] = json::parse(body_of(order.content));
-  job["custom_id"] = order.custom_id;
-  job["mailbox_key"] = order.box.key;
+json::object http_job_of(const Order& order) {
+  json::object job = job_of(order);
   job["retention_s"] = order.retention_s;
-  if (order.keyed) job["idempotency_key"] = order.custom_id;
-  if (!order.batch.empty()) job["batch_id"] = order.batch;
-  if (!order.deadline.empty()) job["deadline"] = order.deadline;
   return job;
 }
 
@@ -79,6 +72,18 @@ std::string body_of(int content) {
   return R"({"messages":[{"role":"user","content":"Tell me about )" + std::to_string(content) +
          R"(."}],"max_tokens":)" + std::to_string(max_tokens) + R"(,"seed":)" +
          std::to_string(content) + "}";
+}
+
+json::object job_of(const Order& order) {
+  json::object job;
+  job["model"] = "tiny";
+  job["body"] = json::parse(body_of(order.content));
+  job["custom_id"] = order.custom_id;
+  job["mailbox_key"] = order.box.key;
+  if (order.keyed) job["idempotency_key"] = order.custom_id;
+  if (!order.batch.empty()) job["batch_id"] = order.batch;
+  if (!order.deadline.empty()) job["deadline"] = order.deadline;
+  return job;
 }
 
 HttpDoor::HttpDoor(std::vector<std::string> sockets, std::string tenant, uint64_t seed)
@@ -104,7 +109,7 @@ Answer HttpDoor::once(const std::string& target, const json::value& body) {
 
 Told<Account::Ids> HttpDoor::submit(const std::vector<Order>& orders) {
   json::array jobs;
-  for (const Order& order : orders) jobs.push_back(job_of(order));
+  for (const Order& order : orders) jobs.push_back(http_job_of(order));
   const json::object body{{"jobs", std::move(jobs)}};
   const bool keyed = orders.front().keyed;
   const Answer answer = keyed ? some_client().post("/v1/jobs", body) : once("/v1/jobs", body);

@@ -29,16 +29,9 @@ std::vector<Shown> shown(const pqxx::result& rows) {
   return all;
 }
 
-json::object job_of(const Order& order) {
-  json::object job;
-  job["model"] = "tiny";
-  job["body"] = json::parse(body_of(order.content));
-  job["custom_id"] = order.custom_id;
-  job["mailbox_key"] = order.box.key;
+json::object sql_job_of(const Order& order) {
+  json::object job = job_of(order);
   job["retention"] = std::to_string(order.retention_s) + " s";
-  if (order.keyed) job["idempotency_key"] = order.custom_id;
-  if (!order.batch.empty()) job["batch_id"] = order.batch;
-  if (!order.deadline.empty()) job["deadline"] = order.deadline;
   return job;
 }
 
@@ -64,7 +57,7 @@ Told<T> SqlDoor::tell(Act act) {
 
 Told<Account::Ids> SqlDoor::submit(const std::vector<Order>& orders) {
   json::array jobs;
-  for (const Order& order : orders) jobs.push_back(job_of(order));
+  for (const Order& order : orders) jobs.push_back(sql_job_of(order));
   const std::string text = json::serialize(jobs);
   // Plain jobs by INSERT, as most people would.
   const std::string sql =

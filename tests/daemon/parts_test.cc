@@ -1,4 +1,4 @@
-// The daemon's small parts: tenants, waiting readers, URLs, systemd's watchdog.
+// The daemon's small parts: tenants, waiting readers, the socket's file, URLs, systemd's watchdog.
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -16,6 +17,7 @@
 #include "daemon/health_board.h"
 #include "daemon/mailbox_waiters.h"
 #include "daemon/sd_notify.h"
+#include "daemon/socket_file.h"
 #include "daemon/tenants.h"
 #include "tests/support/temp_dir.h"
 
@@ -160,6 +162,46 @@ TEST(MailboxWaiters, a_waiter_gives_up_when_its_time_is_over) {
       });
   io.run();
   EXPECT_EQ(gave_up, 1);
+}
+
+// Each is a process: a socket is known by the pid behind it. Those that are over hold theirs until
+// all have tried.
+TEST(SocketFile, of_two_that_start_at_once_one_gets_the_path) {
+  constexpr int kRounds = 100;
+  const TempDir dir;
+  const std::string path = dir.path() + "/parkd.sock";
+  for (int round = 0; round < kRounds; ++round) {
+    int go[2];
+    int said[2];
+    int over[2];
+    ASSERT_TRUE(::pipe(go) == 0 && ::pipe(said) == 0 && ::pipe(over) == 0);
+    pid_t children[2];
+    for (pid_t& child : children) {
+      child = ::fork();
+      ASSERT_GE(child, 0);
+      if (child != 0) continue;
+      ::close(go[1]);
+      ::close(over[1]);
+      char byte = 0;
+      (void)!::read(go[0], &byte, 1);  // ends when the parent closes it
+      SocketFile file(path, 0600, "");
+      byte = file.listen(std::chrono::milliseconds(0)).ok() ? '+' : '-';
+      (void)!::write(said[1], &byte, 1);
+      (void)!::read(over[0], &byte, 1);
+      ::_exit(0);
+    }
+    ::close(go[0]);
+    ::close(over[0]);
+    ::close(said[1]);
+    ::close(go[1]);
+    std::string answers(2, ' ');
+    ASSERT_EQ(::read(said[0], &answers[0], 1), 1);
+    ASSERT_EQ(::read(said[0], &answers[1], 1), 1);
+    EXPECT_TRUE(answers == "+-" || answers == "-+") << answers << " in round " << round;
+    ::close(over[1]);
+    ::close(said[0]);
+    for (const pid_t child : children) ::waitpid(child, nullptr, 0);
+  }
 }
 
 TEST(Url, escapes_are_decoded_or_refused) {

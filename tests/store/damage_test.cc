@@ -15,7 +15,7 @@
 #include "lib/store/rocksdb/log_check.h"
 #include "lib/store/rocksdb/offline.h"
 #include "lib/store/rocksdb/rocksdb_store.h"
-#include "tests/support/store_driver.h"
+#include "tests/store/store_on_disk.h"
 #include "tests/support/temp_dir.h"
 
 namespace parkd {
@@ -55,25 +55,13 @@ struct Told {
   uint64_t last_sequence = 0;
 };
 
-class DamageTest : public testing::Test {
+class DamageTest : public testing::Test, protected StoreOnDisk {
  protected:
+  void TearDown() override { close(); }
   std::string dir() const { return temp_.path() + "/queue"; }
   std::string copy_dir() const { return temp_.path() + "/copy"; }
 
-  Status open(const std::string& dir) {
-    close();
-    RocksDbStoreOptions options;
-    options.dir = dir;
-    auto opened = open_rocksdb_store(options, clock_);
-    if (!opened.ok()) return opened.status();
-    store_ = std::move(opened).value();
-    driver_ = std::make_unique<StoreDriver>(*store_);
-    return {};
-  }
-  void close() {
-    driver_.reset();
-    store_.reset();
-  }
+  Status open(const std::string& dir) { return open_store(dir, clock_); }
   // Of a directory whose store may be deleting files of its own meanwhile: those that it no longer
   // needs.
   static void copy_files(const std::string& from, const std::string& to) {
@@ -142,8 +130,6 @@ class DamageTest : public testing::Test {
 
   TempDir temp_;
   ManualClock clock_{from_unix_us(int64_t{1'790'000'000} * 1'000'000)};
-  std::unique_ptr<JobStore> store_;
-  std::unique_ptr<StoreDriver> driver_;
   Told told_;
 };
 

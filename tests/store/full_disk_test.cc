@@ -14,9 +14,9 @@
 #include <thread>
 
 #include "lib/store/rocksdb/rocksdb_store.h"
+#include "tests/store/store_on_disk.h"
 #include "tests/support/needs_root.h"
 #include "tests/support/small_disk.h"
-#include "tests/support/store_driver.h"
 #include "tests/support/temp_dir.h"
 
 namespace parkd {
@@ -24,7 +24,7 @@ namespace {
 
 using testing::SmallDisk;
 
-class FullDisk : public ::testing::TestWithParam<SmallDisk::Kind> {
+class FullDisk : public ::testing::TestWithParam<SmallDisk::Kind>, protected StoreOnDisk {
  protected:
   std::string disk_path() const { return temp_.path() + "/disk"; }
   std::string dir() const { return disk_path() + "/queue"; }
@@ -32,20 +32,7 @@ class FullDisk : public ::testing::TestWithParam<SmallDisk::Kind> {
   void mount(int64_t size_mb) {
     disk_ = std::make_unique<SmallDisk>(disk_path(), size_mb, GetParam());
   }
-  Status open() {
-    close();
-    RocksDbStoreOptions options;
-    options.dir = dir();
-    auto opened = open_rocksdb_store(options, clock_);
-    if (!opened.ok()) return opened.status();
-    store_ = std::move(opened).value();
-    driver_ = std::make_unique<StoreDriver>(*store_);
-    return {};
-  }
-  void close() {
-    driver_.reset();
-    store_.reset();
-  }
+  Status open() { return open_store(dir(), clock_); }
   void TearDown() override {
     close();
     disk_.reset();
@@ -133,8 +120,6 @@ class FullDisk : public ::testing::TestWithParam<SmallDisk::Kind> {
   TempDir temp_;
   std::unique_ptr<SmallDisk> disk_;
   SystemClock clock_;
-  std::unique_ptr<JobStore> store_;
-  std::unique_ptr<StoreDriver> driver_;
   std::set<std::string> accepted_;
   std::vector<FinishItem> unfinished_;
   std::string last_refusal_;

@@ -21,7 +21,7 @@
 #include "lib/store/rocksdb/salvage.h"
 #include "lib/store/rocksdb/salvage_facts.h"
 #include "lib/store/rocksdb/xxh3.h"
-#include "tests/support/store_driver.h"
+#include "tests/store/store_on_disk.h"
 #include "tests/support/temp_dir.h"
 
 namespace parkd {
@@ -111,26 +111,14 @@ struct Listed {
   }
 };
 
-class SalvageTest : public testing::Test {
+class SalvageTest : public testing::Test, protected StoreOnDisk {
  protected:
+  void TearDown() override { close(); }
   std::string dir() const { return temp_.path() + "/queue"; }
   std::string broken_dir() const { return temp_.path() + "/broken"; }
   std::string fresh_dir() const { return temp_.path() + "/fresh"; }
 
-  Status open(const std::string& dir) {
-    close();
-    RocksDbStoreOptions options;
-    options.dir = dir;
-    auto opened = open_rocksdb_store(options, clock_);
-    if (!opened.ok()) return opened.status();
-    store_ = std::move(opened).value();
-    driver_ = std::make_unique<StoreDriver>(*store_);
-    return {};
-  }
-  void close() {
-    driver_.reset();
-    store_.reset();
-  }
+  Status open(const std::string& dir) { return open_store(dir, clock_); }
   static void copy_files(const std::string& from, const std::string& to) {
     fs::remove_all(to);
     fs::copy(from, to);
@@ -395,8 +383,6 @@ class SalvageTest : public testing::Test {
 
   TempDir temp_;
   ManualClock clock_{from_unix_us(int64_t{1'790'000'000} * 1'000'000)};
-  std::unique_ptr<JobStore> store_;
-  std::unique_ptr<StoreDriver> driver_;
   std::vector<std::pair<std::string, std::string>> batches_;  // id, tenant
   int n_submitted_ = 0;
   JobId last_id_ = 0;

@@ -14,14 +14,14 @@
 #include <utility>
 #include <vector>
 
-#include "lib/store/job_store.h"
+#include "tests/support/forwarding_store.h"
 
 namespace parkd {
 
-class FaultyStore final : public JobStore {
+class FaultyStore final : public ForwardingStore {
  public:
   enum class Fault { before, after };
-  explicit FaultyStore(std::shared_ptr<JobStore> store) : store_(std::move(store)) {}
+  using ForwardingStore::ForwardingStore;
 
   std::map<std::string, Fault> faults;  // by verb: claim, finish, release, note_deaths
   std::map<std::string, Status>
@@ -41,10 +41,6 @@ class FaultyStore final : public JobStore {
     for (const auto& answer : std::exchange(held_, {})) answer();
   }
 
-  void set_observer(StoreObserver observer) override { store_->set_observer(std::move(observer)); }
-  void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) override {
-    store_->submit(std::move(jobs), std::move(done));
-  }
   void claim(ClaimRequest request, Completion<std::vector<Job>> done) override {
     const auto note = [this](Completion<std::vector<Job>> then) {
       return [this, then = std::move(then)](Result<std::vector<Job>> jobs) {
@@ -88,43 +84,6 @@ class FaultyStore final : public JobStore {
       store_->note_deaths(std::move(report), std::move(answer));
     });
   }
-  void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override {
-    store_->cancel(id, std::move(tenant), std::move(done));
-  }
-  void get(JobId id, std::string tenant, Completion<JobRecord> done) override {
-    store_->get(id, std::move(tenant), std::move(done));
-  }
-  void list(ListFilter filter, Completion<std::vector<Job>> done) override {
-    store_->list(std::move(filter), std::move(done));
-  }
-  void fetch(FetchRequest request, Completion<FetchAnswer> done) override {
-    store_->fetch(std::move(request), std::move(done));
-  }
-  void take(std::string tenant, std::string mailbox_key, std::vector<uint64_t> sequences,
-            Completion<std::vector<Message>> done) override {
-    store_->take(std::move(tenant), std::move(mailbox_key), std::move(sequences), std::move(done));
-  }
-  void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) override {
-    store_->requeue(std::move(request), std::move(done));
-  }
-  void open_batch(BatchSpec spec, Completion<OpenedBatch> done) override {
-    store_->open_batch(std::move(spec), std::move(done));
-  }
-  void seal_batch(std::string id, std::string tenant, Completion<Batch> done) override {
-    store_->seal_batch(std::move(id), std::move(tenant), std::move(done));
-  }
-  void cancel_batch(std::string id, std::string tenant, Completion<Batch> done) override {
-    store_->cancel_batch(std::move(id), std::move(tenant), std::move(done));
-  }
-  void get_batch(std::string id, std::string tenant, Completion<Batch> done) override {
-    store_->get_batch(std::move(id), std::move(tenant), std::move(done));
-  }
-  void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) override {
-    store_->list_batches(std::move(filter), std::move(done));
-  }
-  void purge(Completion<PurgeAnswer> done) override { store_->purge(std::move(done)); }
-  void stats(Completion<StoreStats> done) override { store_->stats(std::move(done)); }
-  void stop() override { store_->stop(); }
 
  private:
   template <class T, class Verb>
@@ -138,7 +97,6 @@ class FaultyStore final : public JobStore {
     done(why);
   }
 
-  const std::shared_ptr<JobStore> store_;
   std::vector<std::function<void()>> held_;
   std::vector<ReleaseItem> claimed_;  // all that was ever claimed, since the last lose_claims()
 };

@@ -11,15 +11,15 @@
 #include <utility>
 #include <vector>
 
-#include "lib/store/job_store.h"
+#include "tests/support/forwarding_store.h"
 
 namespace parkd {
 
-class WaitingStore final : public JobStore {
+class WaitingStore final : public ForwardingStore {
  public:
   // `work_in`: the model that has news after a submit or a release.
   WaitingStore(std::unique_ptr<JobStore> store, std::string work_in)
-      : store_(std::move(store)), work_in_(std::move(work_in)) {}
+      : ForwardingStore(std::move(store)), work_in_(std::move(work_in)) {}
 
   void set_observer(StoreObserver observer) override {
     work_available_ = std::exchange(observer.work_available, [](const std::string&) {});
@@ -55,24 +55,6 @@ class WaitingStore final : public JobStore {
     wait<CancelAnswer>(std::move(done),
                        [&](auto answer) { store_->cancel(id, tenant, std::move(answer)); });
   }
-  void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) override {
-    store_->requeue(std::move(request), std::move(done));
-  }
-  void open_batch(BatchSpec spec, Completion<OpenedBatch> done) override {
-    store_->open_batch(std::move(spec), std::move(done));
-  }
-  void seal_batch(std::string id, std::string tenant, Completion<Batch> done) override {
-    store_->seal_batch(std::move(id), std::move(tenant), std::move(done));
-  }
-  void cancel_batch(std::string id, std::string tenant, Completion<Batch> done) override {
-    store_->cancel_batch(std::move(id), std::move(tenant), std::move(done));
-  }
-  void get_batch(std::string id, std::string tenant, Completion<Batch> done) override {
-    store_->get_batch(std::move(id), std::move(tenant), std::move(done));
-  }
-  void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) override {
-    store_->list_batches(std::move(filter), std::move(done));
-  }
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override {
     wait<JobRecord>(std::move(done),
                     [&](auto answer) { store_->get(id, tenant, std::move(answer)); });
@@ -97,7 +79,6 @@ class WaitingStore final : public JobStore {
   void stats(Completion<StoreStats> done) override {
     wait<StoreStats>(std::move(done), [&](auto answer) { store_->stats(std::move(answer)); });
   }
-  void stop() override { store_->stop(); }
 
  private:
   // Calls `done` on the caller's thread.
@@ -108,7 +89,6 @@ class WaitingStore final : public JobStore {
     done(said.get_future().get());
   }
 
-  const std::unique_ptr<JobStore> store_;
   const std::string work_in_;
   std::function<void(const std::string&)> work_available_;
 };

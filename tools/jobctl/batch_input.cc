@@ -39,15 +39,15 @@ std::string other_format(std::string_view head, const std::string& path) {
     return head.substr(0, magic.size()) == magic;
   };
   if (begins("\x1F\x8B"))
-    return "is compressed by gzip: zcat " + path + " | jobctl batch run - ...";
+    return "is compressed by gzip: zcat " + path + " | jobctl ..., with - in its place";
   if (begins("\x28\xB5\x2F\xFD")) {
-    return "is compressed by zstd: zstdcat " + path + " | jobctl batch run - ...";
+    return "is compressed by zstd: zstdcat " + path + " | jobctl ..., with - in its place";
   }
   if (begins("PK\x03\x04"))
-    return "is a zip archive: unzip -p " + path + " | jobctl batch run - ...";
+    return "is a zip archive: unzip -p " + path + " | jobctl ..., with - in its place";
   if (begins("\xFF\xFE") || begins("\xFE\xFF")) {
     return "is UTF-16, and UTF-8 is wanted: iconv -f utf-16 -t utf-8 " + path +
-           " | jobctl batch run - ...";
+           " | jobctl ..., with - in its place";
   }
   return {};
 }

@@ -117,8 +117,6 @@ BatchOutput::File::~File() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-BatchOutput::~BatchOutput() = default;
-
 Result<BatchOutput> BatchOutput::open(const std::string& path, const BatchInput& input,
                                       const RunSettings& settings, const RetryCodes& retry) {
   BatchOutput output;
@@ -369,7 +367,7 @@ Status BatchOutput::take_out_failed() {
     ::unlink(part.c_str());
     return status;
   }
-  sync_directory_of(path_);
+  PARKD_RETURN_IF_ERROR(sync_directory_of(path_));
   file_ = std::move(fresh);
   mark_.taking_out.clear();
   mark_.heads.clear();

@@ -35,9 +35,6 @@ class BatchOutput {
   // when another jobctl writes to it.
   static Result<BatchOutput> open(const std::string& path, const BatchInput& input,
                                   const RunSettings& settings, const RetryCodes& retry);
-  BatchOutput(BatchOutput&&) = default;
-  BatchOutput& operator=(BatchOutput&&) = default;
-  ~BatchOutput();
 
   bool has(const std::string& custom_id) const { return done_.count(custom_id) > 0; }
   const BatchCounts& counts() const { return counts_; }  // of the lines that are there

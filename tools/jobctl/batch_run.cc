@@ -72,6 +72,7 @@ class BatchRun {
   };
 
   void plan();
+  const std::string& model_of(const Submission& submission) const;
   Status check_models();
   Status submit_chunk();
   Result<json::object> make_job(const Submission& submission, const std::string& text) const;
@@ -148,6 +149,15 @@ void BatchRun::plan() {
   }
 }
 
+// The model that a line asks for; empty: whichever is the default.
+const std::string& BatchRun::model_of(const Submission& submission) const {
+  return options_.model.empty() ? submission.line->model : options_.model;
+}
+
+std::string why_not_loaded(const json::value& model) {
+  return "model " + text_at(model, "id") + " could not be loaded: " + text_at(model, "failure");
+}
+
 // Before anything is submitted: whether any line can run. A model that is being loaded is waited
 // for. Errors: conflict, with the model's own message, when none can; unavailable while that is
 // unknown.
@@ -159,7 +169,7 @@ Status BatchRun::check_models() {
   const json::array& models = data->get_array();
   std::set<std::string> named;
   for (const Submission& submission : to_submit_) {
-    named.insert(options_.model.empty() ? submission.line->model : options_.model);
+    named.insert(model_of(submission));
   }
   std::string why;
   std::string loading;
@@ -184,8 +194,7 @@ Status BatchRun::check_models() {
     const auto broken = std::find_if(models.begin(), models.end(), fits);
     if (!why.empty()) why += "; ";
     if (broken != models.end()) {
-      why += "model " + text_at(*broken, "id") +
-             " could not be loaded: " + text_at(*broken, "failure");
+      why += why_not_loaded(*broken);
     } else {
       why += "there is no model " + name;
     }
@@ -376,15 +385,11 @@ Status BatchRun::look_at_models() {
   size_t looked_at = 0;
   for (const auto& [custom_id, submission] : open_) {
     if (++looked_at > kLookedAtLines) break;
-    PARKD_ASSIGN_OR_RETURN(const std::string text, input_.read(*submission.line));
-    PARKD_ASSIGN_OR_RETURN(const json::value job, make_job(submission, text));
-    const std::string named = text_at(job, "model");
-    const std::string name = named.empty() ? text_at(job, "body.model") : named;
+    const std::string& name = model_of(submission);
     for (const json::value& model : models) {
       const bool is_its = name.empty() ? models.size() == 1 : text_at(model, "id") == name;
       if (!is_its || text_at(model, "state") != "failed") continue;
-      return conflict("model " + text_at(model, "id") + " could not be loaded: " +
-                      text_at(model, "failure") + "; " + std::to_string(open_.size()) +
+      return conflict(why_not_loaded(model) + "; " + std::to_string(open_.size()) +
                       " accepted lines stay queued: repair it and run the same command again");
     }
   }

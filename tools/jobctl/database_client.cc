@@ -97,13 +97,8 @@ Result<Answer> DatabaseClient::list(const ListRequest& request) {
   filter.after = static_cast<JobId>(request.after);
   filter.limit = static_cast<int32_t>(request.limit) + 1;  // whether there are more
   if (!request.model.empty()) filter.model = request.model;
-  for (const JobState known :
-       {JobState::scheduled, JobState::queued, JobState::claimed, JobState::cancelling}) {
-    if (to_string(known) == request.state) filter.state = known;
-  }
-  if (!request.state.empty() && !filter.state) {
-    return invalid_param("state", "state is \"" + request.state +
-                                      "\", it must be scheduled, queued, claimed or cancelling");
+  if (!request.state.empty()) {
+    PARKD_ASSIGN_OR_RETURN(filter.state, parse_job_state(request.state));
   }
   PARKD_ASSIGN_OR_RETURN(std::vector<PostgresClient::LiveJob> jobs, database_.list(filter));
   const bool has_more = static_cast<int64_t>(jobs.size()) > request.limit;

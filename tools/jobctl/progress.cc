@@ -90,8 +90,8 @@ void Progress::show(const BatchCounts& counts) {
   std::string bar;
   if (terminal_) {
     const int filled = static_cast<int>(share * kBarColumns);
-    bar = "[" + std::string(static_cast<size_t>(filled), '#') +
-          std::string(static_cast<size_t>(kBarColumns - filled), '.') + "] ";
+    bar.append("[").append(static_cast<size_t>(filled), '#');
+    bar.append(static_cast<size_t>(kBarColumns - filled), '.').append("] ");
   }
   std::fprintf(stderr, "%s%s%lld/%lld  %lld failed  %.0f tokens/s  ETA %s%s", terminal_ ? "\r" : "",
                bar.c_str(), static_cast<long long>(counts.done),

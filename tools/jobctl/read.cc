@@ -197,7 +197,7 @@ void add_list(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   auto options = std::make_shared<ListRequest>();
   CLI::App* command = app.add_subcommand("list", "Live jobs");
   command->add_option("--model", options->model, "Only this model's");
-  command->add_option("--state", options->state, "scheduled, queued or claimed");
+  command->add_option("--state", options->state, "scheduled, queued, claimed or cancelling");
   command->add_option("--after", options->after, "Ids greater than this");
   command->add_option("--limit", options->limit, "At most so many, up to 1000");
   command->callback([options, &globals, &chosen] {

@@ -54,8 +54,7 @@ Status replace_file(const std::string& path, const std::string& text, unsigned m
     ::unlink(part.c_str());
     return invalid("cannot write " + path + ": " + std::strerror(error));
   }
-  sync_directory_of(path);
-  return {};
+  return sync_directory_of(path);
 }
 
 }  // namespace
@@ -116,13 +115,15 @@ Status write_mark(const std::string& out, const RunMark& mark) {
   return replace_file(mark_path(out), json::serialize(value) + "\n", 0600);  // nobody asked for it
 }
 
-void sync_directory_of(const std::string& path) {
+Status sync_directory_of(const std::string& path) {
   const size_t slash = path.rfind('/');
   const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   const int file = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (file < 0) return;
-  ::fsync(file);
-  ::close(file);
+  const bool synced = file >= 0 && ::fsync(file) == 0;
+  const int why = errno;
+  if (file >= 0) ::close(file);
+  if (synced) return {};
+  return invalid("cannot sync the directory " + directory + ": " + std::strerror(why));
 }
 
 }  // namespace parkd::jobctl

@@ -45,6 +45,6 @@ Result<std::optional<RunMark>> read_mark(const std::string& out);
 Status write_mark(const std::string& out, const RunMark& mark);
 
 // The directory's entries are on disk when this returns.
-void sync_directory_of(const std::string& path);
+Status sync_directory_of(const std::string& path);
 
 }  // namespace parkd::jobctl
