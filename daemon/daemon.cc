@@ -175,7 +175,7 @@ void Daemon::load_model(const ModelConfig& model) {
     dispatcher_->on_result(std::move(result));
   };
   const auto task = [this, &model, reports] {
-    auto loaded = std::make_shared<Result<LoadedModel>>(
+    auto loaded = std::make_shared<Result<ServedModel>>(
         ModelLoader(config_, model, device_memory_, reports).load());
     boost::asio::post(
         io_, [this, name = model.name, loaded] { model_loaded(name, std::move(*loaded)); });
@@ -188,7 +188,7 @@ void Daemon::set_model(const std::string& name, ModelEntry entry) {
   api_->set_models(std::make_shared<const ModelTable>(models_));
 }
 
-void Daemon::model_loaded(const std::string& name, Result<LoadedModel> loaded) {
+void Daemon::model_loaded(const std::string& name, Result<ServedModel> loaded) {
   ModelEntry entry = models_[name];
   if (!loaded.ok()) {
     entry.state = ModelState::failed;

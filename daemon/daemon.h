@@ -58,7 +58,7 @@ class Daemon {
   void load_models();
   void load_model(const ModelConfig& model);
   void set_model(const std::string& name, ModelEntry entry);
-  void model_loaded(const std::string& name, Result<LoadedModel> loaded);
+  void model_loaded(const std::string& name, Result<ServedModel> loaded);
   void register_model(const ModelRegistration& model, ModelPort port);
   void model_registered(const std::string& name, const ModelPort& port);
   void not_registered(const ModelRegistration& model, const Result<ModelRegistered>& answer);

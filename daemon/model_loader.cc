@@ -38,7 +38,7 @@ ChatEndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& 
 
 }  // namespace
 
-Result<LoadedModel> ModelLoader::load() {
+Result<ServedModel> ModelLoader::load() {
   const auto started = std::chrono::steady_clock::now();
   PARKD_ASSIGN_OR_RETURN(const ModelFile file, find_model_file(model_.local_path, model_.hf_id));
   // The card keeps the file mapped: a cache that is tidied meanwhile takes nothing from this model.
@@ -75,7 +75,7 @@ Result<LoadedModel> ModelLoader::load() {
   return loaded;
 }
 
-Result<LoadedModel> ModelLoader::load_on(const std::shared_ptr<const ModelCard>& card,
+Result<ServedModel> ModelLoader::load_on(const std::shared_ptr<const ModelCard>& card,
                                          ModelDevice& device) const {
   const auto endpoint =
       std::make_shared<const ChatEndpoint>(card, endpoint_options(model_, *card, device.largest()));
@@ -109,7 +109,7 @@ Result<LoadedModel> ModelLoader::load_on(const std::shared_ptr<const ModelCard>&
         "model.loading",
         {{"model", model_.name}, {"mb", loaded_bytes >> 20}, {"of_mb", entry.weight_bytes >> 20}});
   };
-  LoadedModel loaded;
+  ServedModel loaded;
   for (const EngineDevice& each : device.devices) loaded.port.capacity.push_back(each.kv_blocks);
   PARKD_ASSIGN_OR_RETURN(loaded.engine,
                          make_engine(card, std::move(device.devices), std::move(options)));

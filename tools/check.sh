@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs what the tests need, builds, and runs every test.
 #   tools/check.sh        CI size: dev preset, all tests, bench smoke, formatting
-#   tools/check.sh full   adds ASan+UBSan, TSan, clang-tidy, fuzzing, the long crash run, the release
-#                         binary's quickstart without a GPU, the kernels for every GPU since 8.0, and
-#                         more orders of threads on the CUDA emulator
+#   tools/check.sh full   adds ASan+UBSan, TSan, a build in which the linker looks for two types of one
+#                         name, clang-tidy, fuzzing, the long crash run, the release binary's quickstart
+#                         without a GPU, the kernels for every GPU since 8.0, and more orders of threads
+#                         on the CUDA emulator
 # PARKD_CI_STRICT=1 (set by .ci/run) makes a missing tool or model a failure instead of a loud skip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -44,6 +45,9 @@ build_and_test() {
 if [ "$mode" = full ]; then
   build_and_test asan
   build_and_test tsan -LE no_tsan
+  say "odr: one program, one type of a name"
+  cmake --preset odr >/dev/null
+  cmake --build --preset odr -j "$jobs"
   say "clang-tidy"
   cmake --preset dev >/dev/null
   git ls-files 'lib/*.cc' 'daemon/*.cc' 'tools/*.cc' |

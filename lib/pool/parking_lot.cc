@@ -125,8 +125,8 @@ void ParkingLot::forget_who_is_away() {
   });
 }
 
-Admission ParkingLot::start(uint64_t ticket, Charge charge, const ResourcePool& pool) {
-  Admission admission{job_of(ticket), std::move(charge), held_.has_value()};
+AdmittedJob ParkingLot::start(uint64_t ticket, Charge charge, const ResourcePool& pool) {
+  AdmittedJob admission{job_of(ticket), std::move(charge), held_.has_value()};
   const ParkedJob& job = admission.job;
   if (held_) {
     Hold& hold = holds_.at(*held_);
@@ -194,8 +194,8 @@ std::optional<uint64_t> ParkingLot::last_of(const std::string& tenant) const {
   return found->second.jobs.rbegin()->second.ticket;
 }
 
-std::optional<Admission> ParkingLot::admit_next(ResourcePool& pool, int32_t free_sequences,
-                                                SteadyTime now) {
+std::optional<AdmittedJob> ParkingLot::admit_next(ResourcePool& pool, int32_t free_sequences,
+                                                  SteadyTime now) {
   held_.reset();
   blocks_ = false;
   Walk walk(*this);

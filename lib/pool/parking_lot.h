@@ -45,7 +45,7 @@ struct ParkedJob {
   double weight = 1;        // > 0: of its tenant
 };
 
-struct Admission {
+struct AdmittedJob {
   ParkedJob job;
   Charge charge;
   bool passed_held = false;  // it started before one whose turn it was
@@ -79,8 +79,8 @@ class ParkingLot {
   bool remove(uint64_t ticket);
 
   // Takes out the next job that may start, charged; empty when none may. Call again until empty.
-  [[nodiscard]] std::optional<Admission> admit_next(ResourcePool& pool, int32_t free_sequences,
-                                                    SteadyTime now);
+  [[nodiscard]] std::optional<AdmittedJob> admit_next(ResourcePool& pool, int32_t free_sequences,
+                                                      SteadyTime now);
 
   // The units that a job which is not here might have to start at once, past the one that is held
   // since the last admit_next; none where nothing is held, or nobody may pass any more.
@@ -120,7 +120,7 @@ class ParkingLot {
   Room room_left(const ResourcePool& pool, int32_t free_sequences, SteadyTime now) const;
   bool may_pass(const ParkedJob& job, const ResourcePool& pool, int32_t free_sequences,
                 SteadyTime now) const;
-  Admission start(uint64_t ticket, Charge charge, const ResourcePool& pool);
+  AdmittedJob start(uint64_t ticket, Charge charge, const ResourcePool& pool);
   void take_out(uint64_t ticket);
 
   const LotLimits limits_;

@@ -21,6 +21,7 @@ namespace parkd {
 namespace {
 
 using testing::card_of;
+using testing::CudaWay;
 using testing::engine_options;
 using testing::EngineRunner;
 using testing::kBlockSize;
@@ -31,13 +32,12 @@ using testing::requests_for;
 using testing::short_requests_for;
 using testing::tiny_card;
 using testing::tokens_of;
-using testing::Way;
 
-std::string name_of(const ::testing::TestParamInfo<Way>& way) {
+std::string name_of(const ::testing::TestParamInfo<CudaWay>& way) {
   return way.param.name;
 }
 
-class CudaBackend : public ::testing::TestWithParam<Way> {};
+class CudaBackend : public ::testing::TestWithParam<CudaWay> {};
 
 TEST_P(CudaBackend, gives_the_tokens_of_the_cpu_on_the_float_path) {
   const auto card = card_of(GetParam(), 1);
@@ -93,31 +93,30 @@ TEST_P(CudaBackend, counts_the_token_that_the_host_has_not_seen) {
   EXPECT_EQ(agreement.n_worse, 0) << "of " << agreement.n_tokens;
 }
 
-Way with_type(const char* name, TensorType type) {
-  Way way{name};
+CudaWay with_type(const char* name, TensorType type) {
+  CudaWay way{name};
   way.type = type;
   return way;
 }
-Way wide_heads(const char* name, bool tensor_cores) {
-  Way way{name};
+CudaWay wide_heads(const char* name, bool tensor_cores) {
+  CudaWay way{name};
   way.head_dim = 128;
   way.tensor_cores = tensor_cores;
   return way;
 }
-Way tensor_cores(const char* name) {
-  Way way{name};
+CudaWay tensor_cores(const char* name) {
+  CudaWay way{name};
   way.tensor_cores = true;
   return way;
 }
 
-INSTANTIATE_TEST_SUITE_P(Ways, CudaBackend,
-                         ::testing::Values(Way{"whole"}, Way{"no_graphs", 1, 0, 128, false},
-                                           Way{"three_workers", 3}, Way{"chunks_of_7", 1, 7, 64},
-                                           Way{"small_steps", 2, 0, 9},
-                                           with_type("of_q4_0", TensorType::q4_0),
-                                           with_type("of_q8_0", TensorType::q8_0),
-                                           wide_heads("head_dim_128", false)),
-                         name_of);
+INSTANTIATE_TEST_SUITE_P(
+    Ways, CudaBackend,
+    ::testing::Values(CudaWay{"whole"}, CudaWay{"no_graphs", 1, 0, 128, false},
+                      CudaWay{"three_workers", 3}, CudaWay{"chunks_of_7", 1, 7, 64},
+                      CudaWay{"small_steps", 2, 0, 9}, with_type("of_q4_0", TensorType::q4_0),
+                      with_type("of_q8_0", TensorType::q8_0), wide_heads("head_dim_128", false)),
+    name_of);
 
 // By how much a log-probability may be off: weights, KV and what meets a product are rounded to 8
 // bits (bf16) or 11 (f16). Four times the worst of some ten seeds, 0.125 and 0.018; tokens that
@@ -126,7 +125,7 @@ double tolerance_of(Dtype dtype) {
   return dtype == Dtype::bf16 ? 0.5 : 0.07;
 }
 
-class RoundedCudaBackend : public ::testing::TestWithParam<Way> {};
+class RoundedCudaBackend : public ::testing::TestWithParam<CudaWay> {};
 
 // Rounding may choose another token where two are close; up to there the histories are the same,
 // and so the probabilities must be.
@@ -168,7 +167,7 @@ TEST_P(RoundedCudaBackend, is_as_far_from_the_floats_as_its_type_rounds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, RoundedCudaBackend,
-                         ::testing::Values(Way{"whole"}, tensor_cores("tensor_cores"),
+                         ::testing::Values(CudaWay{"whole"}, tensor_cores("tensor_cores"),
                                            wide_heads("wide_heads_tensor_cores", true)),
                          name_of);
 

@@ -19,6 +19,7 @@ namespace {
 
 using testing::backend_options;
 using testing::card_of;
+using testing::CudaWay;
 using testing::EngineRunner;
 using testing::kBlockSize;
 using testing::on_cpu;
@@ -29,7 +30,6 @@ using testing::requests_for;
 using testing::short_requests_for;
 using testing::tiny_card;
 using testing::tokens_of;
-using testing::Way;
 
 // The next test finds the machine as new.
 class EmulatedMachine : public ::testing::Test {
@@ -149,7 +149,7 @@ TEST_F(EmulatedMachine, memory_that_is_short_is_short_while_loading_and_never_fo
     request.sampling.repetition_penalty = 1;
     request.sampling.logit_bias.clear();
   }
-  const Way way{"two_workers", 2};
+  const CudaWay way{"two_workers", 2};
   const size_t before = cuda_emulator::device_memory_used();
   size_t loaded = 0;
   {
@@ -203,7 +203,7 @@ TEST_F(EmulatedMachine, memory_that_is_short_later_loses_what_ran_and_nothing_el
 // Feeds requests as their blocks come free, as the dispatcher does, and cancels some.
 class BusyPool {
  public:
-  BusyPool(const std::shared_ptr<const ModelCard>& card, Way way, Blocks blocks)
+  BusyPool(const std::shared_ptr<const ModelCard>& card, CudaWay way, Blocks blocks)
       : free_(blocks.count) {
     std::vector<EngineDevice> devices;
     devices.push_back({make_cuda_backend(backend_options(*card, Dtype::f32, way)).value(), blocks});
@@ -318,7 +318,7 @@ TEST_F(EmulatedMachine, graphs_save_most_of_the_calls) {
 // should not.
 TEST_F(EmulatedMachine, two_devices_hold_a_model_each) {
   cuda_emulator::set_device_count(2);
-  const Way way{"two_devices"};
+  const CudaWay way{"two_devices"};
   LoadedModel model;
   std::vector<std::vector<std::vector<TokenId>>> expected;
   std::vector<GenerationRequest> requests;

@@ -19,7 +19,7 @@ namespace parkd::testing {
 
 constexpr int32_t kBlockSize = 32;
 
-struct Way {
+struct CudaWay {
   const char* name;
   int32_t n_workers = 1;
   int32_t prefill_chunk_tokens = 0;
@@ -28,10 +28,10 @@ struct Way {
   TensorType type = TensorType::q4_1;
   int32_t head_dim = 64;
   bool tensor_cores = false;
-  friend std::ostream& operator<<(std::ostream& out, const Way& way) { return out << way.name; }
+  friend std::ostream& operator<<(std::ostream& out, const CudaWay& way) { return out << way.name; }
 };
 
-inline std::shared_ptr<const ModelCard> card_of(const Way& way, uint64_t seed) {
+inline std::shared_ptr<const ModelCard> card_of(const CudaWay& way, uint64_t seed) {
   TinyModelOptions options;
   options.seed = seed;
   options.type = way.type;
@@ -42,12 +42,12 @@ inline std::shared_ptr<const ModelCard> card_of(const Way& way, uint64_t seed) {
   return tiny_model_card(options);
 }
 inline std::shared_ptr<const ModelCard> tiny_card(TensorType type) {
-  Way way{"card"};
+  CudaWay way{"card"};
   way.type = type;
   return card_of(way, 1);
 }
 
-inline EngineOptions engine_options(const Way& way) {
+inline EngineOptions engine_options(const CudaWay& way) {
   EngineOptions options;
   options.block_size = kBlockSize;
   options.n_workers = way.n_workers;
@@ -57,7 +57,7 @@ inline EngineOptions engine_options(const Way& way) {
   return options;
 }
 
-inline CudaBackendOptions backend_options(const ModelCard& card, Dtype dtype, const Way& way) {
+inline CudaBackendOptions backend_options(const ModelCard& card, Dtype dtype, const CudaWay& way) {
   CudaBackendOptions options;
   options.shape = card.shape;
   options.dtype = dtype;
@@ -67,12 +67,12 @@ inline CudaBackendOptions backend_options(const ModelCard& card, Dtype dtype, co
 }
 
 inline std::unique_ptr<EngineRunner> on_cuda(const std::shared_ptr<const ModelCard>& card,
-                                             Dtype dtype, const Way& way, Blocks blocks) {
+                                             Dtype dtype, const CudaWay& way, Blocks blocks) {
   auto backend = make_cuda_backend(backend_options(*card, dtype, way)).value();
   return std::make_unique<EngineRunner>(card, std::move(backend), blocks, engine_options(way));
 }
 inline std::unique_ptr<EngineRunner> on_cuda(const std::shared_ptr<const ModelCard>& card,
-                                             Dtype dtype, const Way& way) {
+                                             Dtype dtype, const CudaWay& way) {
   return on_cuda(card, dtype, way, Blocks{64});
 }
 
@@ -143,7 +143,7 @@ inline bool is_sanitized() {
 }
 
 // requests_for, of a sanitized build's first way alone the long ones too.
-inline std::vector<GenerationRequest> requests_for(const ModelCard& card, const Way& way,
+inline std::vector<GenerationRequest> requests_for(const ModelCard& card, const CudaWay& way,
                                                    uint64_t seed) {
   const bool is_short = is_sanitized() && std::string_view(way.name) != "whole";
   return is_short ? short_requests_for(card, seed) : requests_for(card, seed);

@@ -77,7 +77,7 @@ TEST_F(PostgresDisk, full_under_the_tables_loses_nothing_and_heals_when_there_is
     tx.exec("ALTER DATABASE " + database_.name() + " SET TABLESPACE small");
   }
   {
-    World world(database_, {});
+    FaultWorld world(database_, {});
     SCOPED_TRACE("seed " + std::to_string(world.seed()));
     ASSERT_TRUE(world.progress(100)) << "no load";
     const int rounds = fault_rounds(2);
@@ -104,7 +104,7 @@ TEST_F(PostgresDisk, full_under_the_log_stops_the_server_and_loses_nothing) {
   as_owner("ln -s " + disk_ + "/wal " + log);
   server_control("start");
   ASSERT_TRUE(eventually(seconds(30), [&] { return database_.number("SELECT 1") == 1; }));
-  World world(database_, {});
+  FaultWorld world(database_, {});
   SCOPED_TRACE("seed " + std::to_string(world.seed()));
   ASSERT_TRUE(world.progress(100)) << "no load";
   const int rounds = fault_rounds(2);

@@ -24,7 +24,7 @@ std::string server_socket() {
 }
 
 struct Network {
-  World& world;
+  FaultWorld& world;
   Proxy& proxy;
 };
 
@@ -142,10 +142,10 @@ class PostgresNetworkFault : public PostgresNetwork, public testing::WithParamIn
 
 TEST_P(PostgresNetworkFault, loses_nothing_and_doubles_nothing) {
   const Fault& fault = GetParam();
-  World::Options options;
+  FaultWorld::Options options;
   options.daemon_dsn = options.submit_dsn = proxy_.dsn(database_.name());
   if (fault.load == Load::everything) options.with_users();
-  World world(database_, options);
+  FaultWorld world(database_, options);
   Network network{world, proxy_};
   SCOPED_TRACE("seed " + std::to_string(world.seed()));
   ASSERT_TRUE(world.progress(50)) << "no load";

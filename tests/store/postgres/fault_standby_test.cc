@@ -98,18 +98,18 @@ TEST_F(PostgresStandby, a_promoted_one_has_all_that_was_acknowledged_and_no_zomb
     EXPECT_NE(refusal(reader, "SELECT * FROM parkd.fetch('box')").find("a standby does not see"),
               std::string::npos)
         << "a cursor on a standby may pass a result that is still being stored";
-    const Daemon daemon(quiet_options("host=" + standby.host() + " " + database_.dsn()));
+    const DaemonStore daemon(quiet_options("host=" + standby.host() + " " + database_.dsn()));
     const std::string why = daemon.driver->stats()->health_error;
     EXPECT_NE(why.find("takes no writes (database " + database_.name() + " on " + standby.host()),
               std::string::npos)
         << why;
     EXPECT_NE(why.find("it is a standby; name the primary"), std::string::npos) << why;
   }
-  World::Options options;
+  FaultWorld::Options options;
   options.daemon_dsn = options.submit_dsn =
       "host=" + first_host_ + "," + standby.host() +
       " target_session_attrs=read-write dbname=" + database_.name();
-  World world(database_, options);
+  FaultWorld world(database_, options);
   SCOPED_TRACE("seed " + std::to_string(world.seed()));
   ASSERT_TRUE(world.progress(200)) << "no load";
   const int64_t epoch_before = epoch();

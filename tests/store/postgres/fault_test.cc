@@ -1,6 +1,6 @@
 // Processes, sessions, the server and the clock fail under load: several daemon processes and
 // several submitting hosts on one real server, with fsync. Each fault is a function; every fault is
-// held against every check of World. PARKD_LONG=1 repeats each ten times as often.
+// held against every check of FaultWorld. PARKD_LONG=1 repeats each ten times as often.
 #include <gtest/gtest.h>
 #include <signal.h>
 
@@ -17,25 +17,25 @@ using std::chrono::seconds;
 constexpr milliseconds kTtl(2000);
 constexpr milliseconds kLongTtl(30'000);  // a busy machine shall not be taken for a lost heartbeat
 
-void kill_a_daemon(World& world) {
+void kill_a_daemon(FaultWorld& world) {
   Child& daemon = world.some_daemon();
   daemon.kill();
   daemon.start();
 }
 
-void stop_a_daemon_for_longer_than_its_ttl(World& world) {
+void stop_a_daemon_for_longer_than_its_ttl(FaultWorld& world) {
   Child& daemon = world.some_daemon();
   daemon.signal(SIGSTOP);
   world.run_for(kTtl + milliseconds(600));
   daemon.signal(SIGCONT);
 }
 
-void kill_a_submitter(World& world) {
+void kill_a_submitter(FaultWorld& world) {
   world.replace_a_submitter();
 }
 
 // Sessions of the whole database but ours whose application_name is (not) like this.
-void terminate(World& world, const std::string& which, const std::string& limit) {
+void terminate(FaultWorld& world, const std::string& which, const std::string& limit) {
   try {
     world.database().run(
         "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity WHERE datname = "
@@ -45,21 +45,21 @@ void terminate(World& world, const std::string& which, const std::string& limit)
   }
 }
 
-void terminate_some_daemon_sessions(World& world) {
+void terminate_some_daemon_sessions(FaultWorld& world) {
   terminate(world, "LIKE 'parkd-%'", "5");
 }
-void terminate_every_session(World& world) {
+void terminate_every_session(FaultWorld& world) {
   terminate(world, "IS NOT NULL", "ALL");
 }
-void terminate_submitters(World& world) {
+void terminate_submitters(FaultWorld& world) {
   terminate(world, "NOT LIKE 'parkd-%'", "ALL");
 }
 
-void crash_the_server(World&) {
+void crash_the_server(FaultWorld&) {
   server_control("restart -m immediate");
 }
 
-void set_for_all(World& world, const std::string& setting, milliseconds time) {
+void set_for_all(FaultWorld& world, const std::string& setting, milliseconds time) {
   world.database().run("SET default_transaction_read_only = off");
   world.database().run("ALTER SYSTEM SET " + setting);
   world.database().run("SELECT pg_reload_conf()");
@@ -68,14 +68,14 @@ void set_for_all(World& world, const std::string& setting, milliseconds time) {
   world.database().run("SELECT pg_reload_conf()");
 }
 
-void make_it_read_only_for_a_moment(World& world) {
+void make_it_read_only_for_a_moment(FaultWorld& world) {
   set_for_all(world, "default_transaction_read_only = on", milliseconds(700));
 }
-void make_it_read_only_for_longer_than_the_ttl(World& world) {
+void make_it_read_only_for_longer_than_the_ttl(FaultWorld& world) {
   set_for_all(world, "default_transaction_read_only = on", kTtl + milliseconds(600));
 }
 
-void drop_notifications(World& world) {
+void drop_notifications(FaultWorld& world) {
   // Sent by nobody, and what listened listens no more until it has connected again.
   world.database().run("UPDATE parkd.settings SET notify_work = false");
   terminate(world, "= 'parkd-beat'", "ALL");
@@ -83,7 +83,7 @@ void drop_notifications(World& world) {
   world.database().run("UPDATE parkd.settings SET notify_work = true");
 }
 
-void jump_the_clocks(World& world) {
+void jump_the_clocks(FaultWorld& world) {
   for (const auto& daemon : world.daemons()) {
     daemon->signal(world.random()() % 2 == 0 ? SIGUSR1 : SIGUSR2);
   }
@@ -94,7 +94,7 @@ void jump_the_clocks(World& world) {
 
 // A submitter that went away in the middle: it cancels a running job, adds to the batch, uses a
 // key.
-void idle_in_a_transaction(World& world) {
+void idle_in_a_transaction(FaultWorld& world) {
   const auto session = world.database().connect();
   pqxx::work idle(*session);
   idle.exec("SELECT parkd.cancel(max(id)) FROM parkd.jobs WHERE state = 'claimed'");
@@ -104,7 +104,7 @@ void idle_in_a_transaction(World& world) {
   EXPECT_TRUE(world.progress(30, seconds(20))) << "everybody waits for it";
 }
 
-void pin_xmin(World& world) {
+void pin_xmin(FaultWorld& world) {
   const auto session = world.database().connect();
   pqxx::work snapshot(*session);
   snapshot.exec("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
@@ -114,36 +114,36 @@ void pin_xmin(World& world) {
 
 // --- what one fault has to say beyond the checks that hold for all
 
-void the_stopped_daemon_knew(World& world) {
+void the_stopped_daemon_knew(FaultWorld& world) {
   EXPECT_GT(world.reported("ownership_lost"), 0) << "stopped for longer than its ttl";
 }
 
 // A daemon that never lost its heartbeat is registered once.
-void nobody_lost_its_registration(World& world) {
+void nobody_lost_its_registration(FaultWorld& world) {
   EXPECT_EQ(world.reported("ownership_lost"), 0);
   EXPECT_EQ(world.database().number("SELECT count(*) FROM parkd.daemons WHERE lost_at IS NOT NULL "
                                     "AND host = 'fault-daemon'"),
             0);
 }
 
-void the_epoch_rose(World& world) {
+void the_epoch_rose(FaultWorld& world) {
   EXPECT_GT(world.database().number("SELECT epoch FROM parkd.fence"), 1);
 }
 
-void everything_happened(World& world) {
+void everything_happened(FaultWorld& world) {
   world.expect_users_did_everything();
 }
 
-void nothing_more(World&) {}
+void nothing_more(FaultWorld&) {}
 
 enum class Load { submits, everything };
 
 struct Fault {
   const char* name;
-  void (*inject)(World&);
+  void (*inject)(FaultWorld&);
   int rounds;
   int pause_ms_max;  // between rounds, by chance
-  void (*expect)(World&);
+  void (*expect)(FaultWorld&);
   milliseconds ttl = kTtl;
   Load load = Load::submits;
 };
@@ -189,10 +189,10 @@ class PostgresFault : public PostgresFaults, public testing::WithParamInterface<
 
 TEST_P(PostgresFault, loses_nothing_and_doubles_nothing) {
   const Fault& fault = GetParam();
-  World::Options options;
+  FaultWorld::Options options;
   options.daemon_ttl = fault.ttl;
   if (fault.load == Load::everything) options.with_users();
-  World world(database_, options);
+  FaultWorld world(database_, options);
   SCOPED_TRACE("seed " + std::to_string(world.seed()));
   ASSERT_TRUE(world.progress(50)) << "no load";
   const int rounds = fault_rounds(fault.rounds);
@@ -211,7 +211,7 @@ INSTANTIATE_TEST_SUITE_P(Each, PostgresFault, testing::ValuesIn(kFaults),
                          [](const auto& fault) { return std::string(fault.param.name); });
 
 TEST_F(PostgresFaults, of_any_kind_at_any_time) {
-  World world(database_, {});
+  FaultWorld world(database_, {});
   SCOPED_TRACE("seed " + std::to_string(world.seed()));
   const int rounds = fault_rounds(12);
   for (int round = 0; round < rounds; ++round) {

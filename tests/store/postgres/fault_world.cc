@@ -147,7 +147,7 @@ bool Child::stop(seconds limit) {
 
 // --- the world
 
-World::World(TestDatabase& database, Options options)
+FaultWorld::FaultWorld(TestDatabase& database, Options options)
     : database_(database),
       options_(std::move(options)),
       seed_(std::random_device()()),
@@ -164,7 +164,7 @@ World::World(TestDatabase& database, Options options)
   for (size_t i = 0; i < options_.n_verb_users; ++i) start_submitter("user_verbs");
 }
 
-World::~World() {
+FaultWorld::~FaultWorld() {
   daemons_.clear();
   submitters_.clear();
   if (testing::Test::HasFailure()) {
@@ -183,7 +183,7 @@ World::~World() {
   std::filesystem::remove_all(dir_, ignored);
 }
 
-void World::start_daemon() {
+void FaultWorld::start_daemon() {
   const std::string name = "daemon" + std::to_string(daemons_.size());
   daemons_.push_back(std::make_unique<Child>(
       std::vector<std::string>{
@@ -192,7 +192,7 @@ void World::start_daemon() {
       path(name + ".log")));
 }
 
-void World::start_submitter(const std::string& kind) {
+void FaultWorld::start_submitter(const std::string& kind) {
   const std::string name = kind + std::to_string(n_names_++);
   const bool is_user = kind.rfind("user", 0) == 0;
   submitters_.push_back(std::make_unique<Child>(
@@ -203,18 +203,18 @@ void World::start_submitter(const std::string& kind) {
       path(name + ".log")));
 }
 
-void World::replace_a_submitter() {
+void FaultWorld::replace_a_submitter() {
   const size_t which = random_() % submitters_.size();
   const std::string kind = submitters_[which]->command()[4];
   submitters_.erase(submitters_.begin() + static_cast<std::ptrdiff_t>(which));
   start_submitter(kind);
 }
 
-void World::run_for(milliseconds time) const {
+void FaultWorld::run_for(milliseconds time) const {
   std::this_thread::sleep_for(time);
 }
 
-bool World::progress(int64_t n, seconds limit) {
+bool FaultWorld::progress(int64_t n, seconds limit) {
   const auto finished = [&] { return database_.number("SELECT count(*) FROM parkd.history"); };
   const auto submitted = [&] {
     return database_.number(
@@ -232,7 +232,7 @@ bool World::progress(int64_t n, seconds limit) {
   });
 }
 
-Oracle::Tally World::check() {
+Oracle::Tally FaultWorld::check() {
   std::vector<std::string> findings;
   Oracle::Tally tally;
   if (!eventually(seconds(30), [&] {
@@ -252,7 +252,7 @@ Oracle::Tally World::check() {
   return tally;
 }
 
-Oracle::Tally World::settle(seconds limit) {
+Oracle::Tally FaultWorld::settle(seconds limit) {
   for (const auto& submitter : submitters_) submitter->signal(SIGTERM);
   for (const auto& submitter : submitters_) {
     EXPECT_TRUE(submitter->stop(seconds(30))) << "a submitter hung";
@@ -279,7 +279,7 @@ Oracle::Tally World::settle(seconds limit) {
   return check();
 }
 
-void World::expect_users_did_everything() {
+void FaultWorld::expect_users_did_everything() {
   constexpr size_t kEnough = 5;
   EXPECT_TRUE(eventually(seconds(60), [&] {
     std::vector<std::string> ignored;  // check() looks at them
@@ -289,7 +289,7 @@ void World::expect_users_did_everything() {
   })) << "the users do not go on";
 }
 
-int64_t World::reported(const std::string& word) const {
+int64_t FaultWorld::reported(const std::string& word) const {
   int64_t sum = 0;
   for (const auto& entry : std::filesystem::directory_iterator(dir_)) {
     if (entry.path().extension() != ".finished") continue;
@@ -306,7 +306,7 @@ int64_t World::reported(const std::string& word) const {
   return sum;
 }
 
-void World::report(const std::string& fault, int times, const Oracle::Tally& tally) const {
+void FaultWorld::report(const std::string& fault, int times, const Oracle::Tally& tally) const {
   const double spent = std::chrono::duration<double>(steady_clock::now() - began_).count();
   std::printf(
       "FAULT %-38s times %3d | acked %6zu in doubt %4zu messages %6zu taken %5zu failed %4zu "

@@ -1,5 +1,6 @@
-// World: one database, several daemon processes, several submitting processes, and the checks that
-// hold at any moment and at rest. Faults are functions on it (fault_test.cc and its neighbours).
+// FaultWorld: one database, several daemon processes, several submitting processes, and the checks
+// that hold at any moment and at rest. Faults are functions on it (fault_test.cc and its
+// neighbours).
 //
 // Tests alone, inside tools/pg_sandbox.sh, one thread.
 #pragma once
@@ -41,7 +42,7 @@ class Child {
   pid_t pid_ = 0;
 };
 
-class World {
+class FaultWorld {
  public:
   struct Options {
     size_t n_daemons = 3;
@@ -58,8 +59,8 @@ class World {
     void with_users() { n_sql_submitters = n_sql_users = n_verb_users = 1; }
   };
 
-  World(TestDatabase& database, Options options);
-  ~World();
+  FaultWorld(TestDatabase& database, Options options);
+  ~FaultWorld();
 
   TestDatabase& database() { return database_; }
   std::mt19937& random() { return random_; }

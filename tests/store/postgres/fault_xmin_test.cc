@@ -146,10 +146,10 @@ TEST(PostgresPinnedXminUnderLoad, a_job_costs_the_same_slice_by_slice) {
       is_long ? std::chrono::seconds(30) : std::chrono::seconds(1);
   const int n_slices = is_long ? fault_rounds(1) : 9;
   TestDatabase database;
-  World::Options options;
+  FaultWorld::Options options;
   options.n_sql_submitters = 4;
   options.into_a_batch = false;  // its row's dead versions are another matter (README.md)
-  World world(database, options);
+  FaultWorld world(database, options);
   ASSERT_TRUE(world.progress(50)) << "no load";
   const auto other = database.connect();
   pqxx::nontransaction pin(*other);
