@@ -1,7 +1,8 @@
-// Penalties and biases on rows of logits, in place, before sampling, and the raw logits back after
-// it. For each token that a row has an edit of, and that prompt or output holds (in_output >= 0):
-// logits above 0 are divided by repetition_penalty and others multiplied by it; if the output holds
-// it, the logit loses frequency_penalty * in_output, then presence_penalty. Then its bias is added.
+// Biases and penalties on rows of logits, in place, before sampling, and the raw logits back after
+// it. For each token that a row has an edit of its bias is added. Then, of those that prompt or
+// output holds (in_output >= 0), logits above 0 are divided by repetition_penalty and others
+// multiplied by it; of those in the output, logits lose frequency_penalty * in_output, then
+// presence_penalty.
 //
 // The token that the last step chose for the same sequence is one that the host had not seen when
 // it counted: it is found in `sampled` and counted here, in its own edit where it has one, else in
@@ -25,6 +26,7 @@ constexpr int kThreads = 128;
 
 __device__ __forceinline__ float edited(float logit, const LogitProcessorRow& row,
                                         int32_t in_output, float bias) {
+  logit = __fadd_rn(logit, bias);
   if (in_output >= 0) {
     logit = logit > 0 ? __fdiv_rn(logit, row.repetition_penalty)
                       : __fmul_rn(logit, row.repetition_penalty);
@@ -33,7 +35,7 @@ __device__ __forceinline__ float edited(float logit, const LogitProcessorRow& ro
     const float frequency = __fmul_rn(row.frequency_penalty, static_cast<float>(in_output));
     logit = __fsub_rn(__fsub_rn(logit, frequency), row.presence_penalty);
   }
-  return __fadd_rn(logit, bias);
+  return logit;
 }
 
 __global__ void __launch_bounds__(kThreads) logit_processors_kernel(LogitProcessorParams params) {

@@ -1,5 +1,5 @@
 // One token from each row of logits, by the algorithm of lib/engine/sampler.h and with its bits:
-// integer weights 2^30 * e^((x - max) / temperature), top_k by logits, top_p and min_p by weights,
+// integer weights 2^30 * e^((x - max) / temperature), top_k by logits, min_p and top_p by weights,
 // lowest ids first among equals, and the first kept id whose running sum passes noise * total.
 //
 // Shapes: logits (n_rows, vocab) float, any vocab; rows (n_rows). Two kernels. Scan: grid
@@ -347,10 +347,10 @@ __global__ void __launch_bounds__(kThreads) choose_tokens_kernel(SamplingParams 
     row.inverse_temperature = 1.0F / how.temperature;
     if (how.top_k > 0) keep_top_k(row, how.top_k, shared);
     row.drop_blocks_below(-20.8F);  // weights of 0: 2^30 e^-20.8 < 1
-    if (how.top_p < 1.0F) keep_top_p(row, how.top_p, shared);
     const float min_p = how.min_p < 0.0F ? 0.0F : how.min_p > 1.0F ? 1.0F : how.min_p;
     row.least_weight = static_cast<uint32_t>(static_cast<int32_t>(__fmul_rn(min_p, kOne)));
     if (min_p > 0) row.drop_blocks_below(logf(min_p));
+    if (how.top_p < 1.0F) keep_top_p(row, how.top_p, shared);
     sum_blocks(row);
     __syncthreads();
     find_block(row, sampling_noise(how.seed, how.choice_index, how.position), shared);

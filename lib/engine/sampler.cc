@@ -86,6 +86,7 @@ float weight_exponential(float x) {
 }
 
 float edited_logit(float logit, const LogitEdit& edit, const SamplingParams& params) {
+  logit += edit.bias;
   if (edit.in_output >= 0) {
     logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
   }
@@ -93,7 +94,7 @@ float edited_logit(float logit, const LogitEdit& edit, const SamplingParams& par
     logit -= params.frequency_penalty * static_cast<float>(edit.in_output);
     logit -= params.presence_penalty;
   }
-  return logit + edit.bias;
+  return logit;
 }
 
 Sampler::Sampler(int64_t vocab)
@@ -246,24 +247,26 @@ TokenId Sampler::choose_from_all(std::span<const float> logits, const SamplingPa
   return static_cast<TokenId>(token);
 }
 
-// Into kept_: the top_k best of what can be chosen, cut to top_p.
+// Into kept_: the top_k best of what min_p leaves, cut to top_p.
 void Sampler::weigh_best(std::span<const float> logits, const SamplingParams& params) {
   find_best(logits, params.top_k);
   const float inverse_temperature = 1.0F / params.temperature;
+  const int32_t least = least_weight(params);
   kept_.clear();
   uint64_t total = 0;
   for (const Candidate& candidate : candidates_) {
     const int32_t weight = weight_of(candidate.logit, max_, inverse_temperature);
+    if (weight < least) break;  // as is every one behind it
     kept_.push_back({weight, candidate.token});
     total += static_cast<uint64_t>(weight);
   }
   if (params.top_p < 1.0F) keep_top_p(params.top_p, total);
 }
 
-// Into kept_: the heaviest that make up top_p. Sums by size of weight tell how light the last of
-// them can be, so that only the heavier are sorted.
+// Into kept_: the heaviest of what min_p leaves that make up top_p. Sums by size of weight tell how
+// light the last of them can be, so that only the heavier are sorted.
 void Sampler::weigh_heaviest(std::span<const float> logits, const SamplingParams& params) {
-  const uint64_t total = weigh_all(logits, 1.0F / params.temperature, 0);
+  const uint64_t total = weigh_all(logits, 1.0F / params.temperature, least_weight(params));
   std::array<uint64_t, kWeightSizes> sums{};
   for (size_t i = 0; i < logits.size(); ++i) {
     sums[weight_size(weights_[i])] += static_cast<uint64_t>(weights_[i]);
@@ -302,12 +305,8 @@ TokenId Sampler::choose_filtered(std::span<const float> logits, const SamplingPa
   }
   std::sort(kept_.begin(), kept_.end(),
             [](const Weighted& a, const Weighted& b) { return a.token < b.token; });
-  const int32_t least = least_weight(params);
   uint64_t total = 0;
-  for (Weighted& kept : kept_) {
-    if (kept.weight < least) kept.weight = 0;
-    total += static_cast<uint64_t>(kept.weight);
-  }
+  for (const Weighted& kept : kept_) total += static_cast<uint64_t>(kept.weight);
   uint64_t left = scaled(noise, total);
   size_t n = 0;
   while (left >= static_cast<uint64_t>(kept_[n].weight)) {

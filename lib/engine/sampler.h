@@ -3,25 +3,27 @@
 // and when alternatives are asked for.
 //
 // The algorithm, written so that a device can give the same bits:
-//   0. Penalties and biases, where the row has edits (logit_edits.h); edited_logit() below. In this
-//      order, each product, quotient, difference and sum rounded to float by itself:
-//      repetition_penalty, of tokens in prompt or output: a logit above 0 is divided by it, another
-//      multiplied (Keskar et al., "CTRL", 2019); then, of tokens in the output, logit -
-//      frequency_penalty * times_in_output - presence_penalty (OpenAI's API reference); then bias
-//      is added. (The order of the penalties is vLLM's. Output is what this choice generated.)
+//   0. Biases and penalties, where the row has edits (logit_edits.h); edited_logit() below. In this
+//      order, each product, quotient, difference and sum rounded to float by itself: bias is added;
+//      then repetition_penalty, of tokens in prompt or output: a logit above 0 is divided by it,
+//      another multiplied (Keskar et al., "CTRL", 2019); then, of tokens in the output, logit -
+//      frequency_penalty * times_in_output - presence_penalty (OpenAI's API reference). Output is
+//      what this choice generated.
 //   1. best = the greatest logit, the lowest id among equals. Temperature below 1e-5 (vLLM's limit)
 //      or top_k 1 stops here.
 //   2. Weights are integers: w[i] = floor(2^30 * e^((x[i] - x[best]) / temperature)), e^ being
 //      weight_exponential below (float products and sums, never fused). A token less likely than
 //      2^-30 of the best is never chosen; of 49152 such tokens that loses at most 5e-5. Integer
 //      sums have no order, so any parallel reduction agrees.
-//   3. Filters, in this order: top_k keeps the k greatest logits (lowest ids among equals), top_p
-//      the shortest run of what is left, heaviest first (lowest ids among equals), whose weight
-//      reaches top_p of its sum, min_p those of at least min_p * w[best]. (vLLM applies min_p
-//      before the two, llama.cpp applies temperature last; min_p commutes with top_k.)
+//   3. Filters, in this order: min_p keeps those of at least min_p * w[best], top_k the k greatest
+//      logits (lowest ids among equals; vLLM keeps every equal of the k-th), top_p the shortest run
+//      of what is left, heaviest first (lowest ids among equals), whose weight reaches top_p of its
+//      sum. (min_p commutes with top_k, so they may be done in either order.)
 //   4. noise = sampling_noise(seed, choice_index, position), 64 bits of Philox4x32-10; the choice
-//   is
-//      the first kept id, ascending, whose running sum exceeds floor(noise * total / 2^64).
+//      is the first kept id, ascending, whose running sum exceeds floor(noise * total / 2^64).
+// The order of all steps is vLLM's V1 sampler's since 0.10 (vllm/v1/sample/sampler.py, class
+// Sampler: logit bias, penalties, temperature, min_p; ops/topk_topp_sampler.py: top_k, top_p).
+// llama.cpp's differs: its temperature comes last by default.
 // Log-probabilities are those of the softmax of the raw logits: temperature 1, without penalties
 // and biases, nothing filtered.
 #pragma once

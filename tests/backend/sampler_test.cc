@@ -142,7 +142,10 @@ TEST(Sampler, draws_from_the_filtered_distribution) {
                                                     logits[static_cast<size_t>(best_first[0])]) /
                                 static_cast<double>(c.temperature)));
     }
-    if (c.top_k > 0) weight.resize(static_cast<size_t>(c.top_k));
+    while (weight.back() < static_cast<double>(c.min_p)) weight.pop_back();
+    if (c.top_k > 0) {
+      weight.resize(std::min<size_t>(weight.size(), static_cast<size_t>(c.top_k)));
+    }
     double total = std::accumulate(weight.begin(), weight.end(), 0.0);
     double sum = 0;
     size_t kept = 0;
@@ -150,7 +153,6 @@ TEST(Sampler, draws_from_the_filtered_distribution) {
       sum += weight[kept++];
     }
     if (c.top_p < 1) weight.resize(kept);
-    while (weight.back() < static_cast<double>(c.min_p)) weight.pop_back();
     total = std::accumulate(weight.begin(), weight.end(), 0.0);
     std::map<TokenId, double> expected;
     for (size_t i = 0; i < weight.size(); ++i) expected[best_first[i]] = weight[i] / total;
@@ -276,15 +278,15 @@ TEST(Sampler, extreme_parameters_are_harmless) {
 double edited_in_double(float logit, TokenId token, const SamplingParams& params,
                         const std::vector<TokenId>& prompt, const std::vector<TokenId>& output) {
   auto x = static_cast<double>(logit);
+  for (const TokenBias& bias : params.logit_bias) {
+    if (bias.token == token) x += static_cast<double>(bias.bias);
+  }
   const auto in_prompt = std::count(prompt.begin(), prompt.end(), token);
   const auto in_output = std::count(output.begin(), output.end(), token);
   const auto repetition = static_cast<double>(params.repetition_penalty);
   if (in_prompt + in_output > 0) x = x > 0 ? x / repetition : x * repetition;
   x -= static_cast<double>(params.frequency_penalty) * static_cast<double>(in_output);
   if (in_output > 0) x -= static_cast<double>(params.presence_penalty);
-  for (const TokenBias& bias : params.logit_bias) {
-    if (bias.token == token) x += static_cast<double>(bias.bias);
-  }
   return x;
 }
 
@@ -381,14 +383,13 @@ TEST(LogitEdits, products_are_rounded_before_they_are_subtracted) {
     const SamplingParams params = random_edits(random, 0);
     const LogitEdit edit = {0, static_cast<int32_t>(1 + random() % 9), 0.5F};
     const float logit = testing::random_floats(random, 1, 4.0F)[0];
-    volatile float x =
-        logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
+    volatile float x = logit + edit.bias;
+    x = x > 0 ? x / params.repetition_penalty : x * params.repetition_penalty;
     const float fused = std::fma(-params.frequency_penalty, static_cast<float>(edit.in_output), x);
     volatile float product = params.frequency_penalty * static_cast<float>(edit.in_output);
     x = x - product;
     n_told_apart += x != fused ? 1 : 0;
     x = x - params.presence_penalty;
-    x = x + edit.bias;
     EXPECT_EQ(edited_logit(logit, edit, params), x);
   }
   EXPECT_GT(n_told_apart, 10);

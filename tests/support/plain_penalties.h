@@ -16,6 +16,9 @@ inline std::vector<double> plainly_penalised(std::span<const float> logits,
                                              std::span<const TokenId> output) {
   const SamplingParams& params = request.sampling;
   std::vector<double> out(logits.begin(), logits.end());
+  for (const TokenBias& bias : params.logit_bias) {
+    out[static_cast<size_t>(bias.token)] += double{bias.bias};
+  }
   for (size_t token = 0; token < out.size(); ++token) {
     const auto id = static_cast<TokenId>(token);
     const auto in_prompt = std::count(request.prompt.begin(), request.prompt.end(), id);
@@ -26,9 +29,6 @@ inline std::vector<double> plainly_penalised(std::span<const float> logits,
     }
     x -= double{params.frequency_penalty} * static_cast<double>(in_output);
     if (in_output > 0) x -= double{params.presence_penalty};
-  }
-  for (const TokenBias& bias : params.logit_bias) {
-    out[static_cast<size_t>(bias.token)] += double{bias.bias};
   }
   return out;
 }
