@@ -88,6 +88,20 @@ std::vector<HealthNotice> all_notices(std::vector<HealthNotice> all,
   return all;
 }
 
+std::string json_string(const std::string& text) {
+  std::string out;
+  append_json_string(out, text);
+  return out;
+}
+
+std::vector<std::string> failed_models(const ModelTable& models) {
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : models) {
+    if (entry.state == ModelState::failed) names.push_back(name);
+  }
+  return names;
+}
+
 template <class Map, class Render>
 std::string render_list(const Map& entries, Render&& render) {
   std::string out = "[";
@@ -116,16 +130,23 @@ void Api::pool(const AskedPtr& asked) {
   asked->reply({.body = out + "}"});
 }
 
-// Ready means that jobs are accepted and kept; models may still be coming, and the answer says so.
+// Ready means that jobs are accepted and kept, and that some model is there or may still come. What
+// failed beside it is named: the daemon is then degraded.
 void Api::ready(const AskedPtr& asked) {
   parts_.store.stats(on_quick<StoreStats>(asked, [this, asked](Result<StoreStats> stats) {
     const bool store_healthy = stats.ok() && stats->healthy;
     const std::vector<HealthNotice> notices = all_notices(asked->notices, stats);
     const bool blocked = std::any_of(notices.begin(), notices.end(),
                                      [](const HealthNotice& notice) { return notice.not_ready; });
-    const bool accepting = store_healthy && !asked->stopping && !blocked;
+    const std::vector<std::string> failed = failed_models(*asked->models);
+    const bool hopeless = !asked->models->empty() &&
+                          std::all_of(asked->models->begin(), asked->models->end(),
+                                      [](const auto& entry) { return entry.second.is_hopeless(); });
+    const bool ready = store_healthy && !asked->stopping && !blocked && !hopeless;
     std::string out = "{";
-    flag(out, "ready", accepting);
+    flag(out, "ready", ready);
+    flag(out, "degraded", ready && !failed.empty());
+    out += ",\"failed_models\":" + render_list(failed, json_string);
     flag(out, "stopping", asked->stopping);
     flag(out, "store_healthy", store_healthy);
     if (!parts_.database.empty()) field(out, "database", parts_.database);
@@ -143,7 +164,7 @@ void Api::ready(const AskedPtr& asked) {
     out += ",\"models\":" + render_list(*asked->models, [](const auto& entry) {
              return render_model(entry.first, entry.second);
            });
-    asked->reply({.status = accepting ? 200 : 503, .body = out + "}"});
+    asked->reply({.status = ready ? 200 : 503, .body = out + "}"});
   }));
 }
 

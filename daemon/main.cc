@@ -11,6 +11,7 @@
 #include "lib/base/kill_point.h"
 #include "lib/base/log.h"
 #include "lib/config/config.h"
+#include "lib/engine/model_outlook.h"
 
 namespace {
 
@@ -41,6 +42,30 @@ int serve(parkd::Config config, const ServeOptions& options) {
   return (*daemon)->run() == parkd::Daemon::End::device_lost ? kExitDeviceLost : kExitOk;
 }
 
+// Says what is wrong with it, or that nothing is; the exit code.
+int check_config(const parkd::Config& config, const std::string& path) {
+  bool sound = true;
+  const auto fault = [&](const std::string& text) {
+    std::cerr << "parkd: " << path << ": " << text << "\n";
+    sound = false;
+  };
+  if (const parkd::Status store = parkd::check_store(config); !store.ok()) fault(store.message());
+  for (size_t i = 0; i < config.models.size(); ++i) {
+    const auto outlook = parkd::look_at_model(config.models[i]);
+    const std::string model = "models[" + std::to_string(i) + "]";
+    if (!outlook.ok()) {
+      fault("key '" + model + "." + outlook.status().param() + "': " + outlook.status().message());
+    } else {
+      std::cerr << "note: model " << config.models[i].name << ": " << describe(*outlook) << "\n";
+    }
+  }
+  for (const std::string& note : parkd::config_notes(config)) std::cerr << "note: " << note << "\n";
+  if (!sound) return kExitUsage;
+  std::cout << path << " is sound: " << config.models.size() << " model(s), socket "
+            << config.daemon.socket << "\n";
+  return kExitOk;
+}
+
 int run(int argc, char** argv) {
   CLI::App app("parkd: durable batch LLM inference. Jobs come from jobctl or HTTP on its socket.");
   app.set_version_flag("--version", "parkd " PARKD_VERSION);
@@ -54,7 +79,8 @@ int run(int argc, char** argv) {
                "Refuse to start where others could read or replace what parkd stands on");
   app.add_flag("--core-dumps", options.core_dumps,
                "Leave the core dump limit as it is: a core holds prompts");
-  app.add_flag("--check-config", check, "Say whether the configuration is sound, and exit");
+  app.add_flag("--check-config", check,
+               "Say whether the configuration is sound and its models are there, and exit");
   app.add_flag("--print-config", print, "Print the effective configuration, and exit");
   app.add_flag("--list-kill-points", list_kill_points, "Names for PARKD_KILL_AT (test builds)");
   try {
@@ -75,17 +101,7 @@ int run(int argc, char** argv) {
     std::cout << parkd::print_config(*config);
     return kExitOk;
   }
-  if (check) {
-    if (const parkd::Status store = parkd::check_store(*config); !store.ok()) {
-      std::cerr << "parkd: " << path << ": " << store.message() << "\n";
-      return kExitUsage;
-    }
-    for (const std::string& note : parkd::config_notes(*config))
-      std::cerr << "note: " << note << "\n";
-    std::cout << path << " is sound: " << config->models.size() << " model(s), socket "
-              << config->daemon.socket << "\n";
-    return kExitOk;
-  }
+  if (check) return check_config(*config, path);
   return serve(std::move(config).value(), options);
 }
 

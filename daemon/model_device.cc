@@ -11,6 +11,7 @@
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
 #include "lib/config/kv_capacity.h"
+#include "lib/engine/model_outlook.h"
 
 namespace parkd {
 namespace {
@@ -35,15 +36,11 @@ CpuIsaChoice isa_choice(CpuIsa isa) {
 // Blocks of one of `n_devices` devices; `memory` says in words where the bytes come from.
 Result<Blocks> capacity_of(const ModelConfig& model, const ModelCard& card, int64_t memory_mb,
                            int64_t n_devices, const std::string& memory) {
-  KvShape kv;
-  kv.dtype = model.params.dtype;
-  kv.block_size = model.params.block_size;
-  kv.n_kv_heads = card.shape.n_kv_heads;
-  kv.head_dim = card.shape.head_dim;
-  kv.n_layers = card.shape.n_layers;
   std::optional<int64_t> max_units = model.limits.max_units;
   if (max_units) *max_units = ceil_div(*max_units, n_devices);
-  const Blocks physical = memory_mb > 0 ? kv_capacity_blocks(memory_mb, kv) : Blocks{0};
+  const Blocks physical = memory_mb > 0
+                              ? kv_capacity_blocks(memory_mb, kv_shape_of(model.params, card.shape))
+                              : Blocks{0};
   const UnitCapacity capacity = unit_capacity(physical, max_units);
   if (capacity.blocks.count >= 1 && !capacity.warning.empty()) {
     log_warn("model.max_units", {{"model", model.name}, {"warning", capacity.warning}});
@@ -58,6 +55,7 @@ Result<ModelDevice> use_cpu(const Config& config, const ModelConfig& model, cons
   ModelDevice chosen;
   chosen.why = std::move(why);
   chosen.n_workers = model.pool.worker_threads.value_or(usable_cores());
+  PARKD_RETURN_IF_ERROR(check_main_memory(model));
   EngineDevice device;
   PARKD_ASSIGN_OR_RETURN(device.kv_blocks, capacity_of(model, card, model.params.kv_memory_mb(), 1,
                                                        "kvcache_mem_cpu"));

@@ -23,6 +23,9 @@ struct ModelEntry {
   std::string backend_reason;                    // "no CUDA device: using cpu (...)"
   bool device_refused = false;                   // a CUDA device does not answer as the CPU does
   std::chrono::seconds retention{0};
+
+  // It will not come while this daemon runs. (Files that differ are accepted by an operator.)
+  bool is_hopeless() const { return state == ModelState::failed && !files_differ; }
 };
 
 using ModelTable = std::map<std::string, ModelEntry>;

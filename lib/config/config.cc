@@ -573,7 +573,7 @@ Result<Config> parse_config(std::string_view text, const std::string& file_name,
     if (!reader.ok()) return reader.status();
     return config;
   } catch (const YAML::Exception& error) {
-    if (reader.ok()) reader.fail(error.mark, "", error.msg);
+    if (reader.ok()) reader.fail_syntax(text, error);
     return reader.status();
   }
 }

@@ -1,7 +1,10 @@
 #include "lib/config/dsn_text.h"
 
+#include <algorithm>
 #include <cctype>
-#include <optional>
+#include <vector>
+
+#include "lib/base/nearest_word.h"
 
 namespace parkd {
 namespace {
@@ -14,8 +17,72 @@ constexpr std::string_view kUnreadable =
     "is neither libpq's keywords (host=db1 dbname=parkd user=parkd) nor a URI "
     "(postgresql://parkd@db1/parkd)";
 
-bool is_secret(std::string_view keyword) {
-  return keyword == "password" || keyword == "sslpassword";
+// What libpq reads, 15 to 18 (fe-connect.c, PQconninfoOptions); `ssl` is JDBC's, in URIs.
+const std::vector<std::string_view> kSecrets = {"password", "sslpassword", "oauth_client_secret",
+                                                "scram_client_key", "scram_server_key"};
+const std::vector<std::string_view> kKeywords = {"application_name",
+                                                 "channel_binding",
+                                                 "client_encoding",
+                                                 "connect_timeout",
+                                                 "dbname",
+                                                 "fallback_application_name",
+                                                 "gssdelegation",
+                                                 "gssencmode",
+                                                 "gsslib",
+                                                 "host",
+                                                 "hostaddr",
+                                                 "keepalives",
+                                                 "keepalives_count",
+                                                 "keepalives_idle",
+                                                 "keepalives_interval",
+                                                 "krbsrvname",
+                                                 "load_balance_hosts",
+                                                 "max_protocol_version",
+                                                 "min_protocol_version",
+                                                 "oauth_client_id",
+                                                 "oauth_issuer",
+                                                 "oauth_scope",
+                                                 "options",
+                                                 "passfile",
+                                                 "port",
+                                                 "replication",
+                                                 "require_auth",
+                                                 "requirepeer",
+                                                 "requiressl",
+                                                 "service",
+                                                 "servicefile",
+                                                 "ssl",
+                                                 "ssl_max_protocol_version",
+                                                 "ssl_min_protocol_version",
+                                                 "sslcert",
+                                                 "sslcertmode",
+                                                 "sslcompression",
+                                                 "sslcrl",
+                                                 "sslcrldir",
+                                                 "sslkey",
+                                                 "sslkeylogfile",
+                                                 "sslmode",
+                                                 "sslnegotiation",
+                                                 "sslrootcert",
+                                                 "sslsni",
+                                                 "target_session_attrs",
+                                                 "tcp_user_timeout",
+                                                 "user"};
+
+bool is_one_of(std::string_view word, const std::vector<std::string_view>& words) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+// What is wrong with the n-th keyword, whose value has `n_bytes`; "" when nothing is. The keyword
+// itself is not shown: after an unquoted space it may be the rest of a password.
+std::string keyword_refusal(std::string_view keyword, size_t n_bytes, int n) {
+  if (is_one_of(keyword, kSecrets)) return n_bytes > 0 ? std::string(kHoldsPassword) : "";
+  if (is_one_of(keyword, kKeywords)) return "";
+  if (!nearest_word(keyword, kSecrets).empty()) return std::string(kHoldsPassword);
+  const std::string_view nearest = nearest_word(keyword, kKeywords);
+  return "its keyword no. " + std::to_string(n) + " is none that libpq knows" +
+         (nearest.empty() ? " (host, port, dbname, user, sslmode, service, passfile, ...)"
+                          : "; did you mean " + std::string(nearest) + "?");
 }
 
 bool is_space(char c) {
@@ -61,23 +128,24 @@ std::string uri_refusal(std::string_view rest) {
     return std::string(kHoldsPassword);
   }
   if (has_user_password(rest, rest.substr(0, query).rfind('@'))) return std::string(kHoldsPassword);
-  while (query != std::string_view::npos && !rest.empty()) {
+  for (int n = 1; query != std::string_view::npos && !rest.empty(); ++n) {
     const size_t start = rest.find_first_of("?&");
     if (start == std::string_view::npos) break;
     rest.remove_prefix(start + 1);
     const std::string_view pair = rest.substr(0, rest.find('&'));
     const size_t equals = pair.find('=');
     if (equals == std::string_view::npos) continue;
-    if (is_secret(percent_decoded(pair.substr(0, equals))) && equals + 1 < pair.size()) {
-      return std::string(kHoldsPassword);
-    }
+    const std::string why =
+        keyword_refusal(percent_decoded(pair.substr(0, equals)), pair.size() - equals - 1, n);
+    if (!why.empty()) return why;
   }
   return "";
 }
 
 // "key = 'it\'s' key2=value", as fe-connect.c's conninfo_parse reads it.
-std::string keyword_refusal(std::string_view text) {
+std::string keywords_refusal(std::string_view text) {
   size_t i = 0;
+  int n = 0;
   const auto skip_spaces = [&] {
     while (i < text.size() && is_space(text[i])) ++i;
   };
@@ -102,7 +170,8 @@ std::string keyword_refusal(std::string_view text) {
       if (text[i] == '\\' && i + 1 < text.size()) ++i;
       ++n_bytes;
     }
-    if (is_secret(keyword) && n_bytes > 0) return std::string(kHoldsPassword);
+    const std::string why = keyword_refusal(keyword, n_bytes, ++n);
+    if (!why.empty()) return why;
     if (!closed) return std::string(kUnreadable);
   }
   return "";
@@ -115,7 +184,7 @@ std::string dsn_refusal(std::string_view dsn) {
     if (dsn.substr(0, scheme.size()) == scheme) return uri_refusal(dsn.substr(scheme.size()));
   }
   if (dsn.find('=') == std::string_view::npos) return std::string(kUnreadable);
-  return keyword_refusal(dsn);
+  return keywords_refusal(dsn);
 }
 
 }  // namespace parkd

@@ -1,5 +1,6 @@
 // What a libpq connection string says in its own text, read without libpq: whether it is well
-// formed, and whether a password stands in it. Private to lib/config. Pure.
+// formed, and whether a password stands in it, also one under a mistyped keyword. Private to
+// lib/config. Pure.
 //
 // It must see every password that libpq would see (tests/config/dsn_test.cc compares them); seeing
 // one where libpq sees none is no harm.

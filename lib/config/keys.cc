@@ -1,8 +1,8 @@
 #include "lib/config/keys.h"
 
-#include <algorithm>
-#include <array>
 #include <vector>
+
+#include "lib/base/nearest_word.h"
 
 namespace parkd {
 namespace {
@@ -115,36 +115,12 @@ constexpr ConfigKey kKeys[] = {
     {"daemon.postgres", "statement_limit_ms", KeyKind::value, ""},
 };
 
-// Levenshtein's distance.
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row[b.size()];
-}
-
-std::string nearest_key(std::string_view section, std::string_view key) {
-  constexpr size_t kLongestKey = 64;  // longer is no slip of the finger
-  if (key.size() > kLongestKey) return "";
-  size_t best = key.size() < 5 ? 2 : 3;  // fewer than two (three) slips are "close"
-  std::string_view nearest;
+std::string_view nearest_key(std::string_view section, std::string_view key) {
+  std::vector<std::string_view> names;
   for (const ConfigKey& known : kKeys) {
-    if (known.section != section || known.kind == KeyKind::forbidden) continue;
-    const size_t distance = edit_distance(key, known.key);
-    if (distance < best) {
-      best = distance;
-      nearest = known.key;
-    }
+    if (known.section == section && known.kind != KeyKind::forbidden) names.push_back(known.key);
   }
-  return std::string(nearest);
+  return nearest_word(key, names);
 }
 
 }  // namespace
@@ -161,8 +137,8 @@ const ConfigKey* find_config_key(std::string_view section, std::string_view key)
 }
 
 std::string unknown_key_hint(std::string_view section, std::string_view key) {
-  const std::string nearest = nearest_key(section, key);
-  if (!nearest.empty()) return "did you mean '" + nearest + "'?";
+  const std::string_view nearest = nearest_key(section, key);
+  if (!nearest.empty()) return "did you mean '" + std::string(nearest) + "'?";
   for (const ConfigKey& known : kKeys) {
     if (known.key != key) continue;
     if (known.section.empty()) return "it belongs at the top level";

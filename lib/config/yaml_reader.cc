@@ -122,6 +122,21 @@ std::string expand_variables(const std::string& text, const ConfigInputs& inputs
   return "";
 }
 
+// ~ and ~/... become the user's home directory, as a shell has it. Returns why it cannot, or "".
+std::string expand_home(const ConfigInputs& inputs, std::string& path) {
+  if (path.empty() || path[0] != '~') return "";
+  if (path.size() > 1 && path[1] != '/') {
+    return "starts with ~ and a name, which is not looked up: write that home directory out (or "
+           "./~... for a folder of this name)";
+  }
+  const auto home = inputs.environment("HOME");
+  if (!home || home->empty() || (*home)[0] != '/') {
+    return "starts with ~, but the environment variable HOME names no directory: write it out";
+  }
+  path.replace(0, 1, *home);
+  return "";
+}
+
 }  // namespace
 
 std::string shown_value(const YAML::Node& node) {
@@ -161,6 +176,21 @@ void YamlReader::fail(const YAML::Mark& mark, const std::string& key, const std:
                                    (key.empty() ? ": " : ": key '" + key + "': ") + why);
 }
 
+void YamlReader::fail_syntax(std::string_view text, const YAML::Exception& error) {
+  if (error.mark.is_null()) return fail(error.mark, "", error.msg);
+  size_t start = 0;
+  for (int line = 0; line < error.mark.line && start != std::string_view::npos; ++line) {
+    start = text.find('\n', start);
+    if (start != std::string_view::npos) ++start;
+  }
+  const std::string_view line = start < text.size() ? text.substr(start) : "";
+  const size_t tab = line.substr(0, line.find_first_not_of(" \t")).find('\t');
+  if (tab == std::string_view::npos) return fail(error.mark, "", error.msg);
+  YAML::Mark mark = error.mark;
+  mark.column = static_cast<int>(tab);
+  fail(mark, "", "a tab stands in this line's indentation, where YAML takes spaces only");
+}
+
 YamlSection::YamlSection(YamlReader& reader, const YAML::Node& node, std::string path,
                          std::string schema)
     : reader_(&reader), path_(std::move(path)), schema_(std::move(schema)) {
@@ -184,6 +214,9 @@ void YamlSection::add_entry(const YAML::Node& key, const YAML::Node& value) {
   const ConfigKey* known = find_config_key(schema_, name);
   if (known == nullptr) {
     std::string shown = full.size() > kShownValueBytes ? full.substr(0, kShownValueBytes) : full;
+    for (char& c : shown) {
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+    }
     const std::string hint = unknown_key_hint(schema_, name);
     reader_->fail(key.Mark(), repair_utf8(shown),
                   "unknown key" + (hint.empty() ? "" : "; " + hint));
@@ -361,7 +394,8 @@ std::optional<std::string> YamlSection::path(std::string_view key) const {
   const auto value = text(key, kPathBytes);
   if (!value) return std::nullopt;
   std::string expanded;
-  const std::string why = expand_variables(*value, reader_->inputs(), expanded);
+  std::string why = expand_variables(*value, reader_->inputs(), expanded);
+  if (why.empty()) why = expand_home(reader_->inputs(), expanded);
   if (!why.empty()) {
     fail_value(key, why);
     return std::nullopt;

@@ -43,6 +43,8 @@ class YamlReader {
 
   // Records "FILE:LINE:COLUMN: key 'KEY': WHY" unless something is recorded already.
   void fail(const YAML::Mark& mark, const std::string& key, const std::string& why);
+  // The same of text that yaml-cpp could not read; a tab in that line's indentation is named.
+  void fail_syntax(std::string_view text, const YAML::Exception& error);
 
  private:
   const std::string file_name_;

@@ -378,6 +378,9 @@ TEST(ConfigErrors, paths_name_what_is_wrong_with_them) {
       {with_daemon("state_dir: ${EMPTY}/x"),
        dir + "\"${EMPTY}/x\" names the environment variable EMPTY, which is not set"},
       {with_daemon("state_dir: /a/${ROOT"), dir + "\"/a/${ROOT\" has a ${ without its }"},
+      {with_daemon("state_dir: ~ann/x"),
+       dir + "\"~ann/x\" starts with ~ and a name, which is not looked up: write that home "
+             "directory out (or ./~... for a folder of this name)"},
       {with_daemon("state_dir: ''"), dir + "\"\" is empty"},
       {with_daemon("state_dir: [a]"), dir + "[list] is not a single value"},
       {with_daemon("socket: /" + std::string(107, 's')),
@@ -385,6 +388,16 @@ TEST(ConfigErrors, paths_name_what_is_wrong_with_them) {
            "\" is 108 bytes long, limit 107 (a Unix socket's address)"},
   });
   EXPECT_EQ(error_of(with_daemon("socket: /" + std::string(106, 's'))), "");
+}
+
+TEST(ConfigErrors, a_tab_in_the_indentation_is_named) {
+  const std::string why = "a tab stands in this line's indentation, where YAML takes spaces only";
+  expect_refused({
+      {"models:\n\t- name: m\n", "t.yaml:2:1: " + why},
+      {"models: [{name: m, hf_id: x/m}]\ndaemon:\n  log_level: info\n\tsocket: x\n",
+       "t.yaml:4:1: " + why},
+      {with_daemon("fo\to: 3"), "t.yaml:3:3: key 'daemon.fo?o': unknown key"},
+  });
 }
 
 TEST(ConfigErrors, socket_mode_is_octal) {

@@ -296,6 +296,16 @@ TEST(ConfigPaths, a_doubled_dollar_is_a_plain_one_and_a_single_one_stays) {
   EXPECT_EQ(parsed(with_daemon("state_dir: /a$${ROOT}/$b$")).daemon.state_dir, "/a${ROOT}/$b$");
 }
 
+TEST(ConfigPaths, a_tilde_is_the_home_directory) {
+  EXPECT_EQ(parsed(with_daemon("state_dir: ~/x")).daemon.state_dir, "/home-of-test/x");
+  EXPECT_EQ(parsed(with_daemon("state_dir: '~'")).daemon.state_dir, "/home-of-test");
+  EXPECT_EQ(parsed(with_daemon("state_dir: /a~/x")).daemon.state_dir, "/a~/x");
+  EXPECT_EQ(parsed("models: [{name: m, local_path: ~/m.gguf}]").models[0].local_path,
+            "/home-of-test/m.gguf");
+  const Config c = parsed(with_daemon("state_dir: ~/x"));
+  EXPECT_TRUE(parsed(print_config(c)) == c);
+}
+
 TEST(ConfigPaths, variables_are_not_looked_up_outside_paths) {
   EXPECT_EQ(error_of("models: [{name: \"${ROOT}\", hf_id: x}]"),
             "t.yaml:1:17: key 'models[0].name': value \"${ROOT}\" has other characters than "

@@ -1,5 +1,6 @@
 // The configuration's own reading of a connection string sees every password that libpq sees.
 #include <gtest/gtest.h>
+#include <libpq-fe.h>
 
 #include <random>
 #include <string>
@@ -64,6 +65,30 @@ TEST(Dsn, no_password_that_libpq_reads_passes_the_configuration) {
     ASSERT_NE(dsn_refusal(dsn), "") << "seed " << seed << ": " << dsn;
   }
   EXPECT_GT(n_with_password, 100) << "the test looked at too few, seed " << seed;
+}
+
+TEST(Dsn, a_keyword_that_libpq_does_not_know_is_refused_and_not_shown) {
+  for (const char* dsn : {"host=db1 pasword=sesame", "postgresql://u@db1/d?passwrod=sesame",
+                          "host=db1 Password=sesame", "host=db1 pwd=sesame", "hots=sesame",
+                          "host=db1 options=a sesame=b", "postgresql://db1/d?sesame=1"}) {
+    const std::string why = dsn_refusal(dsn);
+    EXPECT_NE(why, "") << dsn;
+    EXPECT_EQ(why.find("sesame"), std::string::npos) << dsn << ": " << why;
+  }
+  EXPECT_EQ(dsn_refusal("host=db1 sslmod=x"),
+            "its keyword no. 2 is none that libpq knows; did you mean sslmode?");
+  EXPECT_NE(dsn_refusal("host=db1 pasword=x").find("holds a password"), std::string::npos);
+}
+
+// The linked library's own list: none of its keywords is refused for being unknown.
+TEST(Dsn, every_keyword_of_libpq_is_known) {
+  PQconninfoOption* const options = PQconndefaults();
+  ASSERT_NE(options, nullptr);
+  for (const PQconninfoOption* option = options; option->keyword != nullptr; ++option) {
+    const std::string why = dsn_refusal(std::string(option->keyword) + "=1");
+    EXPECT_EQ(why.find("none that libpq knows"), std::string::npos) << option->keyword << why;
+  }
+  PQconninfoFree(options);
 }
 
 }  // namespace

@@ -12,12 +12,13 @@
 
 namespace parkd {
 
-// ROOT and TAIL are set, EMPTY is set to nothing.
+// ROOT, TAIL and HOME are set, EMPTY is set to nothing.
 inline ConfigInputs test_inputs() {
   ConfigInputs inputs;
   inputs.environment = [](std::string_view name) -> std::optional<std::string> {
     if (name == "ROOT") return "/root-of-test";
     if (name == "TAIL") return "-tail";
+    if (name == "HOME") return "/home-of-test";
     if (name == "EMPTY") return "";
     return std::nullopt;
   };

@@ -10,6 +10,8 @@
 
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <set>
 
 #include "lib/base/thread.h"
@@ -19,7 +21,7 @@
 namespace parkd::testing {
 namespace {
 
-constexpr auto kPatience = std::chrono::seconds(120);
+constexpr auto kPatience = std::chrono::seconds(280);
 
 // Runs for seconds, also on the tiny model: many steps of many sequences.
 json::object long_job(const std::string& key) {
@@ -32,7 +34,7 @@ DaemonSetup long_running() {
   DaemonSetup setup;
   setup.max_num_seqs = 8;
   setup.context_tokens = 8192;
-  setup.drain_timeout_s = 100;
+  setup.drain_timeout_s = 1000;
   return setup;
 }
 
@@ -258,6 +260,47 @@ TEST(Life, the_configuration_can_be_checked_and_printed) {
   EXPECT_NE(print.out().find("max_num_seqs: 2"), std::string::npos) << print.out();
 }
 
+TEST(Life, a_configuration_whose_model_is_not_there_or_does_not_fit_is_not_sound) {
+  DaemonProcess daemon(DaemonSetup{});
+  const auto add_model = [&](const std::string& lines) {
+    std::ofstream(daemon.config_path(), std::ios::app) << "  - name: second\n" << lines;
+  };
+  const auto refusal = [&] {
+    ChildProcess check({PARKD_BINARY, "--config", daemon.config_path(), "--check-config"});
+    EXPECT_EQ(check.wait(), 2) << check.out();
+    return check.err();
+  };
+  add_model("    local_path: " + daemon.directory() + "/none.gguf\n");
+  const std::string missing = refusal();
+  EXPECT_NE(missing.find("key 'models[1].local_path': "), std::string::npos) << missing;
+  EXPECT_NE(missing.find("none.gguf"), std::string::npos) << missing;
+
+  std::ofstream(daemon.directory() + "/none.gguf") << "this is no model, but it is long enough";
+  const std::string other = refusal();
+  EXPECT_NE(other.find("key 'models[1].local_path': "), std::string::npos) << other;
+  EXPECT_NE(other.find("GGUF"), std::string::npos) << other;
+
+  std::filesystem::copy_file(daemon.directory() + "/tiny.gguf", daemon.directory() + "/none.gguf",
+                             std::filesystem::copy_options::overwrite_existing);
+  std::ofstream(daemon.config_path(), std::ios::app)
+      << "    params: {kvcache_mem_cpu: 16777216, device: cpu}\n";
+  const std::string large = refusal();
+  EXPECT_NE(large.find("key 'models[1].params.kvcache_mem_cpu': value 16777216 (MiB) is more than"),
+            std::string::npos)
+      << large;
+  // The daemon says the same, and runs the other model.
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  daemon.wait_for_model();
+  ASSERT_TRUE(daemon.wait_until([&] {
+    return must(daemon.client()->get("/readyz")).text.find("\"failed_models\":[\"second\"]") !=
+           std::string::npos;
+  }));
+  const HttpAnswer ready = must(daemon.client()->get("/readyz"));
+  EXPECT_EQ(ready.status, 200);
+  EXPECT_NE(ready.text.find("\"degraded\":true"), std::string::npos) << ready.text;
+  EXPECT_NE(ready.text.find("value 16777216 (MiB) is more than"), std::string::npos) << ready.text;
+}
+
 // A model file that is a pipe: reading it takes until somebody opens the other end.
 TEST(Life, a_slowly_loading_model_does_not_keep_jobs_out) {
   DaemonProcess daemon(DaemonSetup{});
@@ -283,7 +326,9 @@ TEST(Life, a_slowly_loading_model_does_not_keep_jobs_out) {
   } while (models.text.find("\"state\":\"loading\"") != std::string::npos);
   EXPECT_NE(models.text.find("\"state\":\"failed\""), std::string::npos) << models.text;
   EXPECT_FALSE(text_at(find(models.json, "data")->get_array().at(0), "failure").empty());
-  EXPECT_NE(must(client->get("/readyz")).text.find("\"failed\""), std::string::npos);
+  const HttpAnswer failed = must(client->get("/readyz"));
+  EXPECT_EQ(failed.status, 503) << "no model of this daemon can come any more: " << failed.text;
+  EXPECT_NE(failed.text.find("\"failed_models\":[\"tiny\"]"), std::string::npos) << failed.text;
   daemon.signal(SIGTERM);
   EXPECT_TRUE(ended_with(daemon, 0)) << daemon.log();
 

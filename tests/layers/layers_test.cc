@@ -38,7 +38,7 @@ const std::vector<Folder> kFolders = {
 // Header prefix -> the only folders that may include it.
 const std::map<std::string, std::vector<std::string>> kFences = {
     {"pqxx/", {"lib/store/postgres", "tests"}},
-    {"libpq-fe.h", {"lib/store/postgres"}},
+    {"libpq-fe.h", {"lib/store/postgres", "tests"}},
     {"rocksdb/", {"lib/store/rocksdb", "tests", "tools/bench"}},
     {"yaml-cpp/", {"lib/config"}},
     {"spdlog/", {"lib/base"}},

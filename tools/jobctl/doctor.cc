@@ -8,9 +8,7 @@
 #include "lib/backend/cuda/cuda_backend.h"
 #include "lib/base/thread.h"
 #include "lib/config/config.h"
-#include "lib/config/kv_capacity.h"
-#include "lib/engine/model_card.h"
-#include "lib/engine/model_file.h"
+#include "lib/engine/model_outlook.h"
 #include "tools/jobctl/commands.h"
 #ifdef PARKD_HAVE_POSTGRES
 #include "lib/store/postgres/dsn.h"
@@ -58,28 +56,6 @@ void look_at_devices(Report& report) {
               "before its first job, and a device that disagrees is not used");
 }
 
-// What the model's file and the configured KV memory come to on the CPU.
-Result<std::string> look_at_model(const ModelConfig& model) {
-  PARKD_ASSIGN_OR_RETURN(const ModelFile file, find_model_file(model.local_path, model.hf_id));
-  PARKD_ASSIGN_OR_RETURN(const auto card, load_model_card(file.path));
-  KvShape kv;
-  kv.dtype = model.params.dtype;
-  kv.block_size = model.params.block_size;
-  kv.n_kv_heads = card->shape.n_kv_heads;
-  kv.head_dim = card->shape.head_dim;
-  kv.n_layers = card->shape.n_layers;
-  const int64_t memory_mb = model.params.kv_memory_mb();
-  const UnitCapacity capacity =
-      unit_capacity(kv_capacity_blocks(memory_mb, kv), model.limits.max_units);
-  std::string found = (file.hub ? file.hub->pinned_id() + ", " : "") + card->architecture + ", " +
-                      card->weight_types + "; on the cpu " + std::to_string(memory_mb) + " MiB / " +
-                      std::to_string(kv_block_bytes(kv)) +
-                      " bytes a block = " + std::to_string(capacity.blocks.count) + " units of " +
-                      std::to_string(kv.block_size) + " tokens";
-  if (!capacity.warning.empty()) found += "; " + capacity.warning;
-  return found;
-}
-
 void look_at_config(const std::string& path, Report& report) {
   const auto config = load_config(path);
   if (!config.ok()) return report.fail("config", config.status());
@@ -88,7 +64,7 @@ void look_at_config(const std::string& path, Report& report) {
   for (const ModelConfig& model : config->models) {
     const auto found = look_at_model(model);
     if (found.ok()) {
-      report.ok("model " + model.name, *found);
+      report.ok("model " + model.name, describe(*found));
     } else {
       report.fail("model " + model.name, found.status());
     }

@@ -1,0 +1,11 @@
+// How much main memory this process may have. Any thread.
+#pragma once
+
+#include <cstdint>
+
+namespace parkd {
+
+// Bytes: the machine's, cut to the memory.max of its cgroup (v2, as a container sees its own).
+int64_t main_memory_bytes();
+
+}  // namespace parkd
