@@ -27,6 +27,26 @@ as_root() {
   fi
 }
 
+# apt_get ARGUMENTS...: waits while another apt holds a lock, as on every fresh cloud machine; other
+# failures, and PARKD_APT_WAIT_S seconds (600) of waiting, are the caller's.
+apt_get() {
+  local output waited=0
+  output=$(mktemp)
+  until as_root env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get -qq -o DPkg::Lock::Timeout=0 "$@" \
+      >"$output" 2>&1; do
+    if ! grep -qE 'Could not get lock|Unable to (acquire|lock)|locked by another' "$output" ||
+        [ "$waited" -ge "${PARKD_APT_WAIT_S:-600}" ]; then
+      cat "$output" >&2
+      rm -f "$output"
+      return 1
+    fi
+    [ "$waited" = 0 ] && say "another apt or dpkg is at work ($(grep -m1 lock "$output")); waiting for it"
+    sleep 2
+    waited=$((waited + 2))
+  done
+  rm -f "$output"
+}
+
 # install_packages NAME...: those that are not there yet.
 install_packages() {
   local missing=()
@@ -37,9 +57,9 @@ install_packages() {
   [ ${#missing[@]} -eq 0 ] && return 0
   command -v apt-get >/dev/null || die "not a Debian system; install: ${missing[*]}"
   say "installing ${missing[*]}"
-  as_root apt-get update -qq
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-    "${missing[@]}" >/dev/null || die "apt-get could not install: ${missing[*]}"
+  apt_get update || die "apt-get update failed"
+  apt_get install -y --no-install-recommends "${missing[@]}" ||
+    die "apt-get could not install: ${missing[*]}"
 }
 
 # Puts the demo model into $PARKD_MODEL_DIR and checks that it is the one the goldens were made from.
