@@ -2,6 +2,7 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -10,33 +11,41 @@
 namespace parkd {
 namespace {
 
-// Length of the valid UTF-8 sequence at the start of `text`; 0 when there is none.
-size_t utf8_sequence_length(std::string_view text) {
+constexpr std::string_view kReplacement = "\xef\xbf\xbd";  // U+FFFD
+
+// The longest run of bytes at the start of a text that is a character or begins one; at least one.
+struct Utf8Part {
+  size_t length = 1;
+  size_t wanted = 0;  // length of a character that begins so; 0: none does
+  bool is_character() const { return length == wanted; }
+};
+
+// Requires: `text` is not empty.
+Utf8Part utf8_part(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
   const uint8_t first = byte(0);
-  if (first < 0x80) return 1;
-  size_t length = 0;
-  uint8_t second_min = 0x80;
-  uint8_t second_max = 0xbf;
+  if (first < 0x80) return {1, 1};
+  Utf8Part part;
+  uint8_t least = 0x80;
+  uint8_t most = 0xbf;
   if (first >= 0xc2 && first <= 0xdf) {
-    length = 2;
+    part.wanted = 2;
   } else if (first >= 0xe0 && first <= 0xef) {
-    length = 3;
-    if (first == 0xe0) second_min = 0xa0;  // overlong
-    if (first == 0xed) second_max = 0x9f;  // surrogates
+    part.wanted = 3;
+    if (first == 0xe0) least = 0xa0;  // overlong
+    if (first == 0xed) most = 0x9f;   // surrogates
   } else if (first >= 0xf0 && first <= 0xf4) {
-    length = 4;
-    if (first == 0xf0) second_min = 0x90;  // overlong
-    if (first == 0xf4) second_max = 0x8f;  // past U+10FFFF
-  } else {
-    return 0;
+    part.wanted = 4;
+    if (first == 0xf0) least = 0x90;  // overlong
+    if (first == 0xf4) most = 0x8f;   // past U+10FFFF
   }
-  if (text.size() < length) return 0;
-  if (byte(1) < second_min || byte(1) > second_max) return 0;
-  for (size_t i = 2; i < length; ++i) {
-    if (byte(i) < 0x80 || byte(i) > 0xbf) return 0;
+  while (part.length < std::min(part.wanted, text.size()) && byte(part.length) >= least &&
+         byte(part.length) <= most) {
+    ++part.length;
+    least = 0x80;
+    most = 0xbf;
   }
-  return length;
+  return part;
 }
 
 }  // namespace
@@ -44,9 +53,9 @@ size_t utf8_sequence_length(std::string_view text) {
 size_t valid_utf8_prefix(std::string_view text) {
   size_t at = 0;
   while (at < text.size()) {
-    const size_t length = utf8_sequence_length(text.substr(at));
-    if (length == 0) break;
-    at += length;
+    const Utf8Part part = utf8_part(text.substr(at));
+    if (!part.is_character()) break;
+    at += part.length;
   }
   return at;
 }
@@ -55,31 +64,31 @@ std::string repair_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
-    const size_t length = utf8_sequence_length(text);
-    if (length == 0) {
-      out += "\xef\xbf\xbd";
-      text.remove_prefix(1);
-    } else {
-      out += text.substr(0, length);
-      text.remove_prefix(length);
-    }
+    const Utf8Part part = utf8_part(text);
+    out += part.is_character() ? text.substr(0, part.length) : kReplacement;
+    text.remove_prefix(part.length);
   }
   return out;
+}
+
+size_t unfinished_utf8(std::string_view text) {
+  for (size_t n = 1; n <= std::min<size_t>(3, text.size()); ++n) {
+    const std::string_view end = text.substr(text.size() - n);
+    const Utf8Part part = utf8_part(end);
+    // A continuation byte begins nothing: what it belongs to lies further left.
+    if (part.wanted > 0) return part.length == n && !part.is_character() ? n : 0;
+  }
+  return 0;
 }
 
 void append_json_string(std::string& out, std::string_view text) {
   constexpr std::string_view kHex = "0123456789abcdef";
   out += '"';
   while (!text.empty()) {
-    const size_t length = utf8_sequence_length(text);
-    if (length == 0) {
-      out += "\xef\xbf\xbd";
-      text.remove_prefix(1);
-      continue;
-    }
-    if (length > 1) {
-      out += text.substr(0, length);
-      text.remove_prefix(length);
+    const Utf8Part part = utf8_part(text);
+    if (!part.is_character() || part.length > 1) {
+      out += part.is_character() ? text.substr(0, part.length) : kReplacement;
+      text.remove_prefix(part.length);
       continue;
     }
     const char c = text.front();

@@ -8,7 +8,7 @@
 
 namespace parkd {
 
-// Appends `text` as a JSON string literal with its quotes. Bytes that are not UTF-8 become U+FFFD.
+// Appends `text` as a JSON string literal with its quotes, repaired as by repair_utf8.
 void append_json_string(std::string& out, std::string_view text);
 
 // Length in bytes of the longest prefix of `text` that is complete, valid UTF-8 (RFC 3629).
@@ -17,8 +17,12 @@ inline bool is_valid_utf8(std::string_view text) {
   return valid_utf8_prefix(text) == text.size();
 }
 
-// `text` with each byte that belongs to no valid UTF-8 sequence replaced by U+FFFD.
+// `text` with U+FFFD for what is not UTF-8: one for each maximal subpart of a broken sequence
+// (Unicode 15, section 3.9, as WHATWG's, Python's and Rust's decoders have it).
 std::string repair_utf8(std::string_view text);
+
+// How many bytes at the end of `text` begin a character and may still become one: 0 to 3.
+size_t unfinished_utf8(std::string_view text);
 
 // FNV-1a, 64 bit (Fowler/Noll/Vo). For fingerprints of our own data, not against an adversary.
 uint64_t fnv1a64(std::string_view bytes, uint64_t seed = 0xcbf29ce484222325ull);

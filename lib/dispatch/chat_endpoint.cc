@@ -24,11 +24,10 @@ std::string_view word_of(FinishReason reason) {
   return "stop";
 }
 
-// A special token has no bytes of text; it is shown by its name.
 ShownToken show(const Tokenizer& tokenizer, TokenId token, float logprob) {
-  std::string bytes(tokenizer.token_bytes(token));
-  if (bytes.empty()) bytes = tokenizer.token_text(token);
-  return {std::move(bytes), logprob};
+  ShownToken shown{std::string(tokenizer.token_bytes(token)), logprob};
+  if (shown.bytes.empty()) shown.name = tokenizer.token_text(token);
+  return shown;
 }
 
 std::vector<ShownLogprob> show_all(const Tokenizer& tokenizer,

@@ -100,9 +100,9 @@ bool is_complete(const GenerationResult& result) {
 }
 
 int32_t completion_tokens_of(const GenerationResult& result) {
-  size_t n = 0;
-  for (const GeneratedChoice& choice : result.choices) n += choice.tokens.size();
-  return static_cast<int32_t>(n);
+  int32_t n = 0;
+  for (const GeneratedChoice& choice : result.choices) n += choice.n_generated;
+  return n;
 }
 
 }  // namespace parkd

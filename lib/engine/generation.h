@@ -64,8 +64,11 @@ struct GenerationRequest {
 enum class FinishReason { stop, length, cancelled };
 
 struct GeneratedChoice {
-  std::vector<TokenId> tokens;  // without the stop token
-  std::string text;             // valid UTF-8, cut before a matched stop string
+  // Those that the text keeps: without the stop token, those of a matched stop string, and those of
+  // a character that was not complete when max_new_tokens or cancelling cut the text.
+  std::vector<TokenId> tokens;
+  int32_t n_generated = 0;  // all that were chosen, the left-out ones too; <= max_new_tokens
+  std::string text;         // valid UTF-8: what the model wrote is repaired (lib/base/text.h)
   FinishReason finish_reason = FinishReason::stop;
   std::vector<SampledToken> logprobs;  // one for each of `tokens`; empty unless asked for
 };

@@ -33,6 +33,11 @@ void OutputText::cut(size_t at) {
   n_kept_tokens_ = static_cast<size_t>(end - token_starts_.begin());
 }
 
+void OutputText::leave_out_unfinished() {
+  const size_t n_bytes = unfinished_utf8(bytes_);
+  if (n_bytes > 0) cut(bytes_.size() - n_bytes);
+}
+
 std::string OutputText::text() const {
   return repair_utf8(bytes_);
 }

@@ -20,11 +20,15 @@ class OutputText {
   // borders of earlier tokens, as far as a stop string can reach.
   bool append(std::string_view token_bytes);
 
+  // The text ends where its model did not end it: a character that is not complete at the end is
+  // left out, as are the tokens that spell nothing before it. Nothing may be added any more.
+  void leave_out_unfinished();
+
   // How many of the appended tokens have a byte in the text that is left, or lie before one that
   // has: a token the cut goes through is kept.
   size_t n_kept_tokens() const { return n_kept_tokens_; }
 
-  // Valid UTF-8: bytes that form no character (an unfinished one at the end) become U+FFFD.
+  // Valid UTF-8: what is none, an unfinished character too, is repaired (repair_utf8).
   std::string text() const;
 
  private:

@@ -115,6 +115,7 @@ class Sequence {
     --n_unseen_;
     const std::vector<TokenId>& ends = request_.stop_tokens;
     if (std::find(ends.begin(), ends.end(), sampled.token) != ends.end()) {
+      ended_by_token_ = true;
       finish(FinishReason::stop);
       return;
     }
@@ -131,10 +132,12 @@ class Sequence {
   // What was generated, cut to the tokens that the text keeps. An unfinished one was cancelled.
   GeneratedChoice take_choice() {
     GeneratedChoice choice;
+    choice.finish_reason = finish_reason_.value_or(FinishReason::cancelled);
+    choice.n_generated = static_cast<int32_t>(n_generated()) + (ended_by_token_ ? 1 : 0);
+    if (choice.finish_reason != FinishReason::stop) text_.leave_out_unfinished();
     const auto first = tokens_.begin() + static_cast<std::ptrdiff_t>(request_.prompt.size());
     choice.tokens.assign(first, first + static_cast<std::ptrdiff_t>(text_.n_kept_tokens()));
     choice.text = text_.text();
-    choice.finish_reason = finish_reason_.value_or(FinishReason::cancelled);
     choice.logprobs = std::move(logprobs_);
     if (choice.logprobs.size() > choice.tokens.size()) choice.logprobs.resize(choice.tokens.size());
     table_.release();
@@ -163,6 +166,7 @@ class Sequence {
   std::optional<LogitEdits> edits_;     // of tokens_, when the request has penalties or biases
   std::vector<SampledToken> logprobs_;  // of the generated tokens, when asked for
   std::optional<FinishReason> finish_reason_;
+  bool ended_by_token_ = false;  // by one that is not in tokens_
 };
 
 }  // namespace parkd

@@ -19,27 +19,6 @@ std::string quoted(std::string_view text) {
   return out;
 }
 
-// The bytes at the end of `text` that begin a character and may still become one.
-size_t unfinished_bytes(std::string_view text) {
-  for (size_t n = 1; n <= 3 && n <= text.size(); ++n) {
-    const auto first = static_cast<uint8_t>(text[text.size() - n]);
-    if (first < 0x80) return 0;
-    if (first < 0xc0) continue;  // a continuation byte: look further left for the first one
-    // It may still become one if some continuation makes it valid; the extremes of the second
-    // byte's range (RFC 3629) cover every first byte.
-    std::string candidate(text.substr(text.size() - n));
-    const size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-    if (n >= length) return 0;
-    for (const char filler : {'\x80', '\xbf'}) {
-      std::string filled = candidate;
-      filled.resize(length, filler);
-      if (is_valid_utf8(filled)) return n;
-    }
-    return 0;
-  }
-  return 0;
-}
-
 Status check_text(std::string_view text) {
   if (text.size() > kTokenizerTextBytesMax) {
     return invalid("the text has " + std::to_string(text.size()) + " bytes, the limit is " +
@@ -290,7 +269,7 @@ std::optional<TokenId> Tokenizer::find_special(std::string_view name) const {
 
 std::string Detokenizer::push(TokenId token) {
   held_ += tokenizer_.token_bytes(token);
-  const size_t n_held = unfinished_bytes(held_);
+  const size_t n_held = unfinished_utf8(held_);
   const std::string text = repair_utf8(std::string_view(held_).substr(0, held_.size() - n_held));
   held_.erase(0, held_.size() - n_held);
   return text;

@@ -47,7 +47,7 @@ class Tokenizer {
   // token. A model that asks for a beginning-of-sequence token gets it, once. Errors: as encode.
   Result<std::vector<TokenId>> encode_prompt(std::span<const PromptSegment> prompt) const;
 
-  // The tokens' text; special tokens are left out, bytes that are not UTF-8 become U+FFFD.
+  // The tokens' text; special tokens are left out, what is not UTF-8 is repaired.
   std::string decode(std::span<const TokenId> tokens) const;
 
   // What a token adds to the text: empty for special tokens and for ids outside the vocabulary.

@@ -44,9 +44,13 @@ void append_string_or_null(std::string& out, std::string_view text) {
 
 void append_token(std::string& out, const ShownToken& token) {
   out += "\"token\":";
-  append_json_string(out, token.bytes);
+  append_json_string(out, token.bytes.empty() ? token.name : token.bytes);
   out += ",\"logprob\":";
   append_logprob(out, token.logprob);
+  if (token.bytes.empty()) {
+    out += ",\"bytes\":null";
+    return;
+  }
   out += ",\"bytes\":[";
   for (size_t i = 0; i < token.bytes.size(); ++i) {
     if (i > 0) out += ',';

@@ -15,10 +15,13 @@
 
 namespace parkd {
 
-// One token as OpenAI shows it. `bytes` are the token's raw bytes, which need not be UTF-8 alone.
+// One token as OpenAI shows it. `bytes` is what it adds to the text, which need not be UTF-8 alone;
+// `token` is written from it, repaired. A token that adds nothing, a special one, is written by its
+// name, and its bytes as null.
 struct ShownToken {
   std::string bytes;
   float logprob = 0;  // natural; -inf is written as -9999, as OpenAI does
+  std::string name = {};
 };
 
 struct ShownLogprob {
@@ -50,7 +53,7 @@ struct CompletionResponse {
   std::string system_fingerprint;  // empty: null
   std::vector<CompletionChoice> choices;
   int32_t prompt_tokens = 0;
-  int32_t completion_tokens = 0;
+  int32_t completion_tokens = 0;  // all that were generated, what ended the choices included
   RunFigures figures;
 };
 

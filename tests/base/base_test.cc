@@ -127,6 +127,55 @@ TEST(Text, utf8_is_checked_as_rfc_3629_says) {
             "b");
 }
 
+TEST(Text, each_maximal_part_of_a_broken_character_becomes_one_replacement) {
+  const std::string r = "\xef\xbf\xbd";
+  // Unicode 15, section 3.9: table 3-8 and the examples around it (3-9: surrogates, 3-10: overlong,
+  // 3-11: cut short).
+  const std::pair<std::string, std::string> cases[] = {
+      {"a\xf1\x80\x80\xe1\x80\xc2"
+       "b\x80"
+       "c\x80\xbf"
+       "d",
+       "a" + r + r + r + "b" + r + "c" + r + r + "d"},
+      {"\xc0\xaf\xe0\x80\xbf\xf0\x81\x82"
+       "A",
+       r + r + r + r + r + r + r + r + "A"},
+      {"\xed\xa0\x80\xed\xbf\xbf\xed\xaf"
+       "A",
+       r + r + r + r + r + r + r + r + "A"},
+      {"\xf4\x91\x92\x93\xff"
+       "A\x80\xbf"
+       "B",
+       r + r + r + r + r + "A" + r + r + "B"},
+      {"\xe1\x80\xe2\xf0\x91\x92\xf1\xbf"
+       "A",
+       r + r + r + r + "A"},
+      {"ok \xe2\x82", "ok " + r},
+      {"\xf0\x9f\x98", r},
+      {"\xf0\x9f\x98\x80\xf0", "\xf0\x9f\x98\x80" + r},
+  };
+  for (const auto& [bytes, text] : cases) {
+    EXPECT_EQ(repair_utf8(bytes), text) << ::testing::PrintToString(bytes);
+    std::string json;
+    append_json_string(json, bytes);
+    EXPECT_EQ(json, '"' + text + '"') << ::testing::PrintToString(bytes);
+  }
+}
+
+TEST(Text, unfinished_is_what_may_still_become_a_character) {
+  for (const char* character :
+       {"é", "€", "\xe0\xa0\x80", "\xed\x9f\xbf", "😀", "\xf4\x8f\xbf\xbf"}) {
+    const std::string whole = character;
+    for (size_t n = 1; n <= whole.size(); ++n) {
+      EXPECT_EQ(unfinished_utf8("a" + whole.substr(0, n)), n < whole.size() ? n : 0) << whole;
+    }
+  }
+  for (const char* never : {"", "a", "\x80", "\xff", "\xc0", "\xf5", "\xe0\x80", "\xed\xa0",
+                            "\xf4\x90", "\xf0\x8f\xbf", "\xc3\x28", "é\xbf"}) {
+    EXPECT_EQ(unfinished_utf8(never), 0U) << ::testing::PrintToString(never);
+  }
+}
+
 TEST(Text, json_strings_are_escaped) {
   std::string out;
   append_json_string(out, "a\"b\\c\n\x01 é");

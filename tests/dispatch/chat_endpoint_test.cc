@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/base/text.h"
 #include "lib/engine/model_card.h"
 #include "lib/pool/price.h"
 #include "tests/support/tiny_model.h"
@@ -178,6 +179,7 @@ TEST_F(ChatEndpointTest, a_result_is_rendered_with_usage_reasons_and_logprobs) {
   result.prompt_tokens = 12;
   GeneratedChoice choice;
   choice.tokens = {65, 66};
+  choice.n_generated = 3;  // one more that ended it
   choice.text = "ab";
   choice.finish_reason = FinishReason::length;
   choice.logprobs = {{65, -0.5F, {{65, -0.5F}, {66, -1.5F}}}, {66, -0.25F, {}}};
@@ -191,11 +193,48 @@ TEST_F(ChatEndpointTest, a_result_is_rendered_with_usage_reasons_and_logprobs) {
   EXPECT_EQ(body.at("choices").as_array().size(), 2u);
   EXPECT_EQ(body.at("choices").at(1).at("index"), 1);
   EXPECT_EQ(body.at("choices").at(0).at("finish_reason"), "length");
-  EXPECT_EQ(body.at("usage").at("completion_tokens"), 4);
+  EXPECT_EQ(body.at("usage").at("completion_tokens"), 6) << "of both, what ended them included";
   const json::value& logprobs = body.at("choices").at(0).at("logprobs").at("content");
   EXPECT_EQ(logprobs.at(0).at("token"), json::string(card->tokenizer->token_text(65)));
   EXPECT_EQ(logprobs.at(0).at("top_logprobs").at(1).at("logprob"), -1.5);
   EXPECT_EQ(body.at("parkd").at("units"), 4);
+}
+
+// What the tokens' bytes spell is the content; a special token has a name and spells nothing.
+TEST_F(ChatEndpointTest, bytes_of_logprobs_spell_the_content) {
+  const Tokenizer& tokenizer = *card->tokenizer;
+  const TokenId end = tokenizer.find_special("<|im_end|>").value();
+  std::vector<TokenId> tokens = tokenizer.encode("日é a", SpecialTokens::as_text).value();
+  tokens.insert(tokens.begin() + 1, end);
+  tokens.push_back(card->shape.vocab + 1000);  // of a model with more rows than tokens
+  const Job job = job_with(body_with(""));
+  GenerationResult result;
+  GeneratedChoice choice;
+  choice.tokens = tokens;
+  choice.text = tokenizer.decode(tokens);
+  for (const TokenId token : tokens) choice.logprobs.push_back({token, -1.0F, {{end, -1.0F}}});
+  result.choices = {choice};
+  const json::value body = json::parse(endpoint.render(EndedRun{job, result, true, {}}));
+  const json::value& shown = body.at("choices").at(0);
+  std::string spelled;
+  for (const json::value& token : shown.at("logprobs").at("content").as_array()) {
+    EXPECT_EQ(token.at("top_logprobs").at(0).at("token"), "<|im_end|>");
+    EXPECT_TRUE(token.at("top_logprobs").at(0).at("bytes").is_null());
+    if (token.at("bytes").is_null()) continue;
+    std::string bytes;
+    for (const json::value& byte : token.at("bytes").as_array()) {
+      bytes += static_cast<char>(byte.to_number<int>());
+    }
+    EXPECT_EQ(token.at("token"), json::string(repair_utf8(bytes)));
+    spelled += bytes;
+  }
+  EXPECT_EQ(spelled, "日é a");
+  EXPECT_EQ(shown.at("message").at("content"), json::string(spelled));
+  const json::value& content = shown.at("logprobs").at("content");
+  EXPECT_EQ(content.at(1).at("token"), "<|im_end|>");
+  EXPECT_TRUE(content.at(1).at("bytes").is_null()) << "as OpenAI's API has it";
+  EXPECT_EQ(content.as_array().back().at("token"), "");
+  EXPECT_TRUE(content.as_array().back().at("bytes").is_null());
 }
 
 TEST_F(ChatEndpointTest, logprobs_of_an_empty_answer_are_an_empty_list_when_asked_for) {

@@ -137,6 +137,75 @@ TEST(LocalEngine, stop_string_over_token_borders_cuts_text_tokens_and_logprobs) 
   EXPECT_EQ(result.choices[0].logprobs.size(), at);
 }
 
+// The letters of the fake model's tokens become bytes of characters.
+std::string_view bytes_of(TokenId token) {
+  constexpr std::string_view kBytes[] = {"\xe2", "\x82", "\xac", "a", "\xf0\x9f", "\xff", ""};
+  return kBytes[static_cast<size_t>(token) % std::size(kBytes)];
+}
+
+TEST(LocalEngine, a_text_cut_by_length_ends_with_a_whole_character) {
+  Options options;
+  options.token_bytes = bytes_of;
+  FakeEngine fake(options);
+  int n_left_out = 0;
+  for (RequestId id = 1; id <= 60; ++id) {
+    const GenerationRequest request = request_of(id, 8, static_cast<int32_t>(1 + id % 12));
+    const std::vector<TokenId> all = ids_of(expected_tokens(request, 0));
+    std::string bytes;
+    for (const TokenId token : all) bytes += bytes_of(token);
+    const size_t left_out = unfinished_utf8(bytes);
+    n_left_out += left_out > 0 ? 1 : 0;
+    bytes.resize(bytes.size() - left_out);
+    const GenerationResult result = fake.run(request);
+    const GeneratedChoice& choice = result.choices[0];
+    EXPECT_EQ(choice.finish_reason, FinishReason::length);
+    EXPECT_EQ(choice.text, repair_utf8(bytes));
+    EXPECT_EQ(choice.n_generated, request.max_new_tokens);
+    EXPECT_EQ(choice.logprobs.size(), choice.tokens.size());
+    std::string spelled;
+    for (const SampledToken& token : choice.logprobs) spelled += bytes_of(token.token);
+    EXPECT_EQ(repair_utf8(spelled.substr(0, bytes.size())), choice.text);
+    EXPECT_LE(spelled.size(), bytes.size() + left_out);
+  }
+  EXPECT_GT(n_left_out, 5);
+}
+
+TEST(LocalEngine, what_ended_a_choice_counts_as_generated) {
+  FakeEngine fake;
+  GenerationRequest request = request_of(1, 8, 30);
+  const std::vector<TokenId> free_running = ids_of(expected_tokens(request, 0));
+  const std::string text = text_of(free_running);
+  EXPECT_EQ(fake.run(request).choices[0].n_generated, 30);
+
+  GenerationRequest by_token = request;
+  by_token.stop_tokens = {free_running[6]};
+  const auto at = std::find(free_running.begin(), free_running.end(), free_running[6]);
+  const GeneratedChoice ended = fake.run(by_token).choices[0];
+  EXPECT_EQ(ended.n_generated, at - free_running.begin() + 1);
+  EXPECT_EQ(static_cast<int32_t>(ended.tokens.size()), ended.n_generated - 1);
+
+  GenerationRequest by_text = request;
+  by_text.stop = {text.substr(9, 3)};
+  const size_t match = text.find(by_text.stop[0]);
+  const GeneratedChoice cut = fake.run(by_text).choices[0];
+  EXPECT_EQ(cut.n_generated, static_cast<int32_t>(match + 3));
+  EXPECT_EQ(cut.tokens.size(), match);
+  EXPECT_EQ(fake.engine().stats().output_tokens,
+            30 + int64_t{ended.n_generated} + int64_t{cut.n_generated});
+}
+
+TEST(LocalEngine, an_end_at_the_last_token_allowed_is_within_max_tokens) {
+  FakeEngine fake;
+  GenerationRequest request = request_of(1, 8, 30);
+  const std::vector<TokenId> all = ids_of(expected_tokens(request, 0));
+  request.stop_tokens = {all[6]};
+  const auto first = std::find(all.begin(), all.end(), all[6]) - all.begin();
+  request.max_new_tokens = static_cast<int32_t>(first) + 1;
+  const GeneratedChoice choice = fake.run(request).choices[0];
+  EXPECT_EQ(choice.finish_reason, FinishReason::stop);
+  EXPECT_EQ(choice.n_generated, request.max_new_tokens);
+}
+
 TEST(LocalEngine, request_with_no_finite_logits_fails_alone) {
   FakeEngine fake;
   GenerationRequest bad = request_of(1, 8, 10);

@@ -35,6 +35,7 @@ struct Options {
   int32_t steps_ahead = 0;
   int32_t n_devices = 1;
   bool share_prefixes = true;
+  TokenBytes token_bytes;  // empty: a letter each
 };
 
 // An engine on a fake backend, and I8 when it goes: no block is referenced, nothing runs.
@@ -58,9 +59,12 @@ class FakeEngine {
       device.backend = std::move(backend);
       model.devices.push_back(std::move(device));
     }
-    model.token_bytes = [](TokenId token) {
-      return kLetters.substr(static_cast<size_t>(token % 26), 1);
-    };
+    model.token_bytes = options.token_bytes;
+    if (!model.token_bytes) {
+      model.token_bytes = [](TokenId token) {
+        return kLetters.substr(static_cast<size_t>(token % 26), 1);
+      };
+    }
     EngineOptions engine;
     engine.block_size = options.block_size;
     engine.n_workers = options.n_workers;

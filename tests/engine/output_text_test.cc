@@ -74,10 +74,24 @@ TEST(OutputText, character_split_over_tokens_is_whole_again) {
   EXPECT_EQ(run({}, {"\xe2", "\x82", "\xac"}).text, "€");
 }
 
-TEST(OutputText, unfinished_character_at_the_end_becomes_a_replacement) {
-  const Outcome got = run({}, {"ok \xe2\x82"});
-  EXPECT_TRUE(is_valid_utf8(got.text));
-  EXPECT_EQ(got.text.rfind("ok \xef\xbf\xbd", 0), 0U);
+TEST(OutputText, unfinished_character_at_the_end_is_one_replacement_or_left_out_of_a_cut_text) {
+  OutputText output({});
+  for (const char* token : {"ok", " \xe2", "\x82", ""}) output.append(token);
+  EXPECT_EQ(output.text(), "ok \xef\xbf\xbd");
+  EXPECT_EQ(output.n_kept_tokens(), 4U);
+  output.leave_out_unfinished();
+  EXPECT_EQ(output.text(), "ok ");
+  EXPECT_EQ(output.n_kept_tokens(), 2U) << "the space's token stays";
+}
+
+TEST(OutputText, nothing_whole_or_wrong_is_left_out_of_a_cut_text) {
+  for (const char* end : {"€", "a", "\xff", "\xe2\x82\xac\xac", "\xed\xa0"}) {
+    OutputText output({});
+    for (const char* token : {"x", end, ""}) output.append(token);
+    output.leave_out_unfinished();
+    EXPECT_EQ(output.text(), repair_utf8("x" + std::string(end)));
+    EXPECT_EQ(output.n_kept_tokens(), 3U);
+  }
 }
 
 TEST(OutputText, multibyte_stop_string_is_matched_by_bytes) {

@@ -65,6 +65,17 @@ TEST(CompletionResponse, logprobs_show_token_bytes_and_alternatives) {
   EXPECT_TRUE(content.at(1).at("top_logprobs").as_array().empty());
 }
 
+TEST(CompletionResponse, a_special_token_has_a_name_and_no_bytes) {
+  CompletionResponse response = sample();
+  response.choices[0].logprobs = {{{{"", -0.5F, "<|im_end|>"}, {{"", -0.5F, "<|im_end|>"}}}}};
+  const json::value body = json::parse(render_completion(response));
+  const json::value& token = body.at("choices").at(0).at("logprobs").at("content").at(0);
+  for (const json::value& shown : {token, token.at("top_logprobs").at(0)}) {
+    EXPECT_EQ(shown.at("token"), "<|im_end|>");
+    EXPECT_TRUE(shown.at("bytes").is_null());
+  }
+}
+
 TEST(CompletionResponse, times_and_charges_stand_in_parkd) {
   const json::value body = json::parse(render_completion(sample()));
   EXPECT_EQ(json::serialize(body.at("parkd").at("units")), "4");

@@ -113,6 +113,7 @@ class FakeEngine final : public Engine {
     for (int32_t i = 0; i < request.n_choices; ++i) {
       GeneratedChoice choice;
       choice.tokens.assign(static_cast<size_t>(n_tokens), 7);
+      choice.n_generated = n_tokens;
       choice.text = whole ? "whole" : "partial";
       choice.finish_reason = reason;
       result.choices.push_back(std::move(choice));
