@@ -47,7 +47,9 @@ class Fields {
     const std::string given = text(key);
     if (given.empty()) return std::nullopt;
     const auto time = parse_rfc3339(given);
-    if (!time) fail(key, "is \"" + shown_name(given) + "\", not a time as RFC 3339 has it");
+    if (!time)
+      fail(key, "is \"" + shown_name(given) +
+                    "\", not a time as RFC 3339 has it, such as 2026-12-01T18:00:00Z");
     return time;
   }
   // JSON of an object; empty when left out.

@@ -93,7 +93,9 @@ class JobReader {
     text(key, given);
     if (given.empty()) return;
     out = parse_rfc3339(given);
-    if (!out) fail(key, std::string(key) + " is \"" + given + "\", not a time as RFC 3339 has it");
+    if (!out)
+      fail(key, std::string(key) + " is \"" + given +
+                    "\", not a time as RFC 3339 has it, such as 2026-12-01T18:00:00Z");
   }
 
   void read_body(const SubmitLimits& limits) {
@@ -411,7 +413,8 @@ std::optional<WallTime> parse_rfc3339(std::string_view text) {
   if (is(at, '+') || is(at, '-')) {
     const int offset_hour = digits(at + 1, 2);
     const int offset_minute = digits(at + 4, 2);
-    if (offset_hour < 0 || offset_minute < 0 || !is(at + 3, ':') || at + 6 != text.size()) {
+    if (offset_hour < 0 || offset_hour > 23 || offset_minute < 0 || offset_minute > 59 ||
+        !is(at + 3, ':') || at + 6 != text.size()) {
       return std::nullopt;
     }
     offset_s = (text[at] == '-' ? -1 : 1) * (offset_hour * 3600 + offset_minute * 60);

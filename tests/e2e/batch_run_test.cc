@@ -38,19 +38,31 @@ TEST_F(BatchRun, each_line_gets_an_openai_result_line) {
       << json::serialize(lines.at("bad"));
   EXPECT_TRUE(find(lines.at("bad"), "error")->is_null());
 
-  // A result line holds the daemon's own bytes, numbers included.
+  // OUT has them now; parkd has them no more.
   const std::string id = text_at(lines.at("b"), "id").substr(std::string("batch_req_").size());
-  const std::string message = must(daemon_.client()->get("/v1/jobs/" + id)).text;
-  const size_t begin = message.find("\"response\":");
-  const std::string response =
-      message.substr(begin, message.find(",\"prompt_tokens\":", begin) - begin);
-  EXPECT_NE(output().find(response), std::string::npos) << response;
+  const json::value past = must(daemon_.client()->get("/v1/jobs/" + id)).json;
+  EXPECT_EQ(text_at(past, "outcome"), "completed");
+  EXPECT_EQ(find(past, "response"), nullptr) << json::serialize(past);
 
   const std::string before = output();
   const JobctlResult again = run();
   EXPECT_EQ(output(), before) << "nothing was left to do";
   EXPECT_EQ(again.exit_code, 1);
   EXPECT_NE(again.err.find("4 completed, 1 failed, 4 truncated"), std::string::npos) << again.err;
+}
+
+TEST_F(BatchRun, a_result_line_holds_the_daemons_own_bytes_numbers_included) {
+  write_input(batch_line("b", 4));
+  ASSERT_TRUE(daemon_.start());
+  const JobctlResult run = run_jobctl(daemon_, {"batch", "run", in(), "-o", "-"});
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+  const std::string id =
+      text_at(json::parse(run.out), "id").substr(std::string("batch_req_").size());
+  const std::string message = must(daemon_.client()->get("/v1/jobs/" + id)).text;
+  const size_t begin = message.find("\"response\":");
+  const std::string response =
+      message.substr(begin, message.find(",\"prompt_tokens\":", begin) - begin);
+  EXPECT_NE(run.out.find(response), std::string::npos) << response;
 }
 
 TEST_F(BatchRun, a_batch_with_unusable_lines_is_refused_with_their_numbers) {

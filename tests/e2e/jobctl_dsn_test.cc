@@ -486,7 +486,8 @@ TEST_F(JobctlDsnBatch, batch_run_works_without_a_daemon_of_its_own) {
                      << R"("content":"q"}]}})"
                      << "\n";
   const std::string output = directory_.path() + "/out.jsonl";
-  std::vector<std::string> argv = command("ada", {"batch", "run", bad, "-o", output});
+  std::vector<std::string> argv =
+      command("ada", {"batch", "run", bad, "-o", output, "--deadline", "+1h"});
   argv.insert(argv.begin(), JOBCTL_BINARY);
   ChildProcess run(argv);
   int64_t n_finished = 0;
@@ -522,7 +523,8 @@ TEST_F(JobctlDsnBatch, lines_that_only_the_database_refuses_are_failed_lines) {
     file << line("name", R"("mailbox_key":"x",)", "q");
   }
   const std::string output = directory_.path() + "/out.jsonl";
-  std::vector<std::string> argv = command("ada", {"batch", "run", input, "-o", output});
+  std::vector<std::string> argv =
+      command("ada", {"batch", "run", input, "-o", output, "--deadline", "+1h"});
   argv.insert(argv.begin(), JOBCTL_BINARY);
   ChildProcess run(argv);
   int64_t n_finished = 0;

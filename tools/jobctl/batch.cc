@@ -11,6 +11,7 @@
 #include "tools/jobctl/batch_input.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"
+#include "tools/jobctl/run_batches.h"
 #include "tools/jobctl/table.h"
 #include "tools/jobctl/time_option.h"
 
@@ -42,20 +43,23 @@ struct AddOptions {
   bool seal = false;
 };
 
-void print_batch(const json::value& batch) {
-  std::vector<std::vector<std::string>> rows = {
-      {"BATCH", "STATUS", "TOTAL", "COMPLETED", "FAILED", "CANCELLED", "TRUNCATED", "DEADLINE"}};
-  const auto number = [&batch](const char* key) { return std::to_string(number_at(batch, key)); };
-  rows.push_back({text_at(batch, "id"), text_at(batch, "status"), number("total"),
-                  number("completed"), number("failed"), number("cancelled"), number("truncated"),
-                  text_at(batch, "deadline")});
+void print_batches(const std::vector<json::value>& batches) {
+  std::vector<std::vector<std::string>> rows = {{"BATCH", "STATUS", "TOTAL", "COMPLETED", "FAILED",
+                                                 "CANCELLED", "UNFINISHED", "TRUNCATED",
+                                                 "DEADLINE"}};
+  for (const json::value& batch : batches) {
+    const auto number = [&batch](const char* key) { return std::to_string(number_at(batch, key)); };
+    rows.push_back({text_at(batch, "id"), text_at(batch, "status"), number("total"),
+                    number("completed"), number("failed"), number("cancelled"),
+                    number("unfinished"), number("truncated"), text_at(batch, "deadline")});
+  }
   print_table(rows);
 }
 
 int open(const GlobalOptions& globals, const OpenOptions& options) {
   SystemClock clock;
   json::object request;
-  const auto deadline = parse_instant(options.deadline, clock.now());
+  const auto deadline = parse_instant("--deadline", options.deadline, clock.now());
   if (!deadline.ok()) return report(deadline.status());
   if (!deadline->empty()) request["deadline"] = *deadline;
   if (!options.metadata.empty()) {
@@ -67,7 +71,7 @@ int open(const GlobalOptions& globals, const OpenOptions& options) {
   }
   if (!options.name.empty()) request["name"] = options.name;
   if (!options.retention.empty()) {
-    const auto retention = parse_duration(options.retention);
+    const auto retention = parse_duration("--retention", options.retention);
     if (!retention.ok()) return report(retention.status());
     request["retention_s"] = retention->count();
   }
@@ -114,7 +118,7 @@ Status BatchAdd::read_batch() {
   deadline_ = text_at(batch.json, "deadline");
   mailbox_key_ = options_.mailbox_key.empty() ? options_.batch : options_.mailbox_key;
   if (options_.retention.empty()) return {};
-  PARKD_ASSIGN_OR_RETURN(const auto retention, parse_duration(options_.retention));
+  PARKD_ASSIGN_OR_RETURN(const auto retention, parse_duration("--retention", options_.retention));
   retention_s_ = retention.count();
   return {};
 }
@@ -221,10 +225,25 @@ int add(const GlobalOptions& globals, const AddOptions& options) {
 
 using BatchVerb = Result<Answer> (Client::*)(const std::string& id);
 
-int verb(const GlobalOptions& globals, BatchVerb call, const std::string& id) {
+int verb(const GlobalOptions& globals, BatchVerb call, const std::string& word) {
+  const auto ids = batches_named(word);
+  if (!ids.ok()) return report(ids.status());
   const auto client = connect(globals);
   if (!client.ok()) return report(client.status());
-  return show(globals, ((**client).*call)(id), print_batch);
+  int worst = kExitOk;
+  std::vector<json::value> batches;
+  for (const std::string& id : *ids) {
+    const Result<Answer> answer = ((**client).*call)(id);
+    if (!answer.ok()) {
+      worst = std::max(worst, report(answer.status()));
+    } else if (globals.json) {
+      std::cout << answer->text << "\n";
+    } else {
+      batches.push_back(answer->json);
+    }
+  }
+  if (!batches.empty()) print_batches(batches);
+  return worst;
 }
 
 }  // namespace
@@ -252,7 +271,8 @@ void add_batch(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   command->add_option("id", added->batch, "The batch")->required();
   command->add_option("input", added->input, "JSONL of OpenAI batch lines")->required();
   command->add_option("--model", added->model, "Run every line on this model");
-  command->add_option("--priority", added->priority, "high, normal or low (default: low)");
+  command->add_option("--priority", added->priority, "high, normal or low (default: low)")
+      ->check(is_priority());
   command->add_option("--mailbox-key", added->mailbox_key, "Where results go (default: the id)");
   command->add_option("--retention", added->retention, "Life of the results: 1m to 30d");
   command->add_flag("--seal", added->seal, "And seal the batch");
@@ -266,7 +286,8 @@ void add_batch(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   for (const auto& [name, what] : verbs) {
     auto id = std::make_shared<std::string>();
     command = batch->add_subcommand(name, what.first);
-    command->add_option("id", *id, "The batch")->required();
+    command->add_option("id", *id, "The batch; or OUT.parkd-run, for those of a batch run")
+        ->required();
     command->callback([id, call = what.second, &globals, &chosen] {
       chosen = [id, call, &globals] { return verb(globals, call, *id); };
     });

@@ -385,6 +385,11 @@ Status BatchOutput::append(const std::string& custom_id, std::string line) {
   return write_all(file_.get(), line + "\n", is_stream() ? "standard output" : path_);
 }
 
+Status BatchOutput::set_batches(std::vector<RunBatch> batches) {
+  mark_.batches = std::move(batches);
+  return is_stream() ? Status() : write_mark(path_, mark_);
+}
+
 Status BatchOutput::complete() {
   if (is_stream() || mark_.is_complete) return {};
   if (::fsync(file_.get()) != 0) return invalid(why_not("sync", path_));

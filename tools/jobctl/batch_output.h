@@ -41,11 +41,16 @@ class BatchOutput {
   const std::string& run_id() const { return mark_.run_id; }
   const std::string& deadline() const { return mark_.settings.deadline; }  // the run's; empty: none
   bool is_stream() const { return path_ == "-"; }
+  const std::string& path() const { return path_; }
+  const std::vector<RunBatch>& batches() const { return mark_.batches; }
+  // Durable when it returns ok, where OUT is a file.
+  Status set_batches(std::vector<RunBatch> batches);
   // What the user should know of how this run differs from what was asked; one line each.
   const std::vector<std::string>& notes() const { return notes_; }
 
   // Appends a result line (JSON, without its newline), once per custom_id.
   Status append(const std::string& custom_id, std::string line);
+  bool is_complete() const { return mark_.is_complete; }
   // Everything is written: syncs it and ends the run.
   Status complete();
   // Nothing was submitted: takes away again what this process made.

@@ -61,8 +61,6 @@ class Client {
   virtual Status take(const std::string& key, int64_t limit,
                       const std::function<Status(const Answer&)>& keep) = 0;
 
-  // Whether a job may name a batch that nobody opened.
-  virtual bool takes_any_batch_id() const = 0;
   // {"deadline": RFC 3339, "metadata": {...}}, both optional.
   virtual Result<Answer> open_batch(const boost::json::object& request) = 0;
   virtual Result<Answer> batch(const std::string& id) = 0;

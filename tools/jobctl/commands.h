@@ -46,6 +46,11 @@ Result<Answer> repeating(const std::function<Result<Answer>()>& call);
 int show(const GlobalOptions& globals, const Result<Answer>& answer,
          const std::function<void(const boost::json::value&)>& print);
 
+// What --priority takes.
+inline CLI::IsMember is_priority() {
+  return CLI::IsMember({"critical", "high", "normal", "low"});
+}
+
 // Each adds its subcommand to `app`; when it is the one that was given, `chosen` becomes its body.
 using Chosen = std::function<int()>;
 void add_submit(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);

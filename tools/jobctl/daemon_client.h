@@ -18,7 +18,6 @@ class DaemonClient final : public Client {
   Result<Answer> mailbox(const MailboxRequest& request) override;
   Status take(const std::string& key, int64_t limit,
               const std::function<Status(const Answer&)>& keep) override;
-  bool takes_any_batch_id() const override { return true; }
   Result<Answer> open_batch(const boost::json::object& request) override;
   Result<Answer> batch(const std::string& id) override;
   Result<Answer> seal_batch(const std::string& id) override;

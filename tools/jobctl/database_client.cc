@@ -171,7 +171,8 @@ Result<Answer> DatabaseClient::open_batch(const json::object& request) {
     spec.deadline = parse_rfc3339(deadline);
     if (!spec.deadline) {
       return invalid_param("deadline",
-                           "deadline is \"" + deadline + "\", not a time as RFC 3339 has it");
+                           "deadline is \"" + deadline +
+                               "\", not a time as RFC 3339 has it, such as 2026-12-01T18:00:00Z");
     }
   }
   return answer_of(database_.open_batch(spec));

@@ -1,5 +1,6 @@
 // jobctl: hands jobs to a parkd and reads what became of them.
 #include "tools/jobctl/commands.h"
+#include "tools/jobctl/mistyped.h"
 
 int main(int argc, char** argv) {
   using namespace parkd::jobctl;
@@ -9,9 +10,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "jobctl " PARKD_VERSION);
   app.footer(
       "Exit codes: 0 done, 1 a job did not complete, 2 bad input, 3 parkd or its database not "
-      "reachable, 4 "
-      "refused, "
-      "5 interrupted (run the same command to continue), 124 --wait-timeout passed.");
+      "reachable, 4 refused, 5 interrupted (run the same command to continue), 124 --wait-timeout "
+      "passed.");
 
   GlobalOptions globals;
   app.add_option("--socket", globals.socket,
@@ -40,7 +40,10 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+    const bool is_help = error.get_exit_code() == 0;
+    const std::string unknown = is_help ? std::string() : explain_unknown(app);
+    if (unknown.empty()) return app.exit(error) == 0 ? kExitOk : kExitUsage;
+    return report(parkd::invalid(unknown));
   }
   return chosen();
 }

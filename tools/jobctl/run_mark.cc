@@ -34,6 +34,17 @@ std::vector<std::string> texts_at(const json::value& from, std::string_view key)
   return texts;
 }
 
+std::vector<RunBatch> batches_at(const json::value& from) {
+  std::vector<RunBatch> batches;
+  const json::value* list = find(from, "batches");
+  if (list == nullptr || !list->is_array()) return batches;
+  for (const json::value& batch : list->get_array()) {
+    batches.push_back(
+        {text_at(batch, "id"), text_at(batch, "deadline"), number_at(batch, "first_line")});
+  }
+  return batches;
+}
+
 // Writes a file whole beside `path` and puts it in its place.
 Status replace_file(const std::string& path, const std::string& text, unsigned mode) {
   const std::string part = path + "." + random_hex(4) + ".part";
@@ -83,6 +94,7 @@ Result<std::optional<RunMark>> read_mark(const std::string& out) {
   mark.input = from_hex(text_at(value, "input"));
   mark.settings = {text_at(value, "model"), text_at(value, "priority"), text_at(value, "deadline"),
                    text_at(value, "retention")};
+  mark.batches = batches_at(value);
   mark.is_complete = flag_at(value, "complete");
   mark.heads = texts_at(value, "heads");
   mark.taking_out = texts_at(value, "taking_out");
@@ -99,6 +111,11 @@ Result<std::optional<RunMark>> read_mark(const std::string& out) {
 Status write_mark(const std::string& out, const RunMark& mark) {
   json::object lines;
   for (const auto& [custom_id, fingerprint] : mark.lines) lines[custom_id] = to_hex(fingerprint);
+  json::array batches;
+  for (const RunBatch& batch : mark.batches) {
+    batches.push_back(
+        {{"id", batch.id}, {"deadline", batch.deadline}, {"first_line", batch.first_line}});
+  }
   const json::object value = {
       {"parkd_run", kVersion},
       {"id", mark.run_id},
@@ -108,6 +125,7 @@ Status write_mark(const std::string& out, const RunMark& mark) {
       {"priority", mark.settings.priority},
       {"deadline", mark.settings.deadline},
       {"retention", mark.settings.retention},
+      {"batches", std::move(batches)},
       {"heads", json::value_from(mark.heads)},
       {"taking_out", json::value_from(mark.taking_out)},
       {"lines", std::move(lines)},

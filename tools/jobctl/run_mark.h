@@ -23,11 +23,19 @@ struct RunSettings {
   std::string retention;  // empty: the daemon's
 };
 
+// A batch in parkd that the run's jobs are members of (run_batches.h).
+struct RunBatch {
+  std::string id;          // empty: about to be opened
+  std::string deadline;    // RFC 3339, that it is opened with
+  int64_t first_line = 0;  // lines from this number on, until the next one's, are its members
+};
+
 struct RunMark {
   std::string run_id;
   uint64_t input = 0;  // fingerprint of the whole file
   RunSettings settings;
   std::map<std::string, uint64_t> lines;  // custom_id -> fingerprint of the line
+  std::vector<RunBatch> batches;          // in the order they were opened
   bool is_complete = false;
   // OUT is empty, or begins as one of these does; written before OUT's first line is.
   std::vector<std::string> heads;

@@ -1,6 +1,7 @@
 // jobctl submit: one job, from a prompt, a body in a file, or a body on standard input.
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <fstream>
 #include <iostream>
@@ -8,6 +9,7 @@
 #include <optional>
 
 #include "lib/base/text.h"
+#include "lib/job/wire.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"
 #include "tools/jobctl/table.h"
@@ -96,17 +98,23 @@ Result<json::object> make_body(const SubmitOptions& options) {
   return body;
 }
 
+// The option of a field: "--run-at" of "run_at".
+std::string option_of(std::string key) {
+  std::replace(key.begin(), key.end(), '_', '-');
+  return "--" + key;
+}
+
 Status put_instant(json::object& job, const char* key, const std::string& text, WallTime now) {
   if (text.empty()) return {};
-  PARKD_ASSIGN_OR_RETURN(const std::string instant, parse_instant(text, now));
+  PARKD_ASSIGN_OR_RETURN(const std::string instant, parse_instant(option_of(key), text, now));
   job[key] = instant;
   return {};
 }
 
 Status put_duration(json::object& job, const char* key, const std::string& text) {
   if (text.empty()) return {};
-  PARKD_ASSIGN_OR_RETURN(const auto duration, parse_duration(text));
-  job[key] = duration.count();
+  PARKD_ASSIGN_OR_RETURN(const auto duration, parse_duration(option_of(key), text));
+  job[std::string(key) + "_s"] = duration.count();
   return {};
 }
 
@@ -127,8 +135,16 @@ Result<json::object> make_job(const SubmitOptions& options) {
       options.idempotency_key.empty() ? "jobctl-" + random_hex(16) : options.idempotency_key;
   PARKD_RETURN_IF_ERROR(put_instant(job, "deadline", options.deadline, now));
   PARKD_RETURN_IF_ERROR(put_instant(job, "run_at", options.run_at, now));
-  PARKD_RETURN_IF_ERROR(put_duration(job, "run_timeout_s", options.run_timeout));
-  PARKD_RETURN_IF_ERROR(put_duration(job, "retention_s", options.retention));
+  if (!options.deadline.empty() && !options.run_at.empty()) {
+    const std::string run_at(job["run_at"].as_string());
+    const std::string deadline(job["deadline"].as_string());
+    if (*parse_rfc3339(run_at) >= *parse_rfc3339(deadline)) {
+      return invalid("--run-at " + options.run_at + " (" + run_at + ") is not before --deadline " +
+                     options.deadline + " (" + deadline + "): the job could never run");
+    }
+  }
+  PARKD_RETURN_IF_ERROR(put_duration(job, "run_timeout", options.run_timeout));
+  PARKD_RETURN_IF_ERROR(put_duration(job, "retention", options.retention));
   return job;
 }
 
@@ -187,7 +203,7 @@ int submit(const GlobalOptions& globals, const SubmitOptions& options) {
   if (!job.ok()) return report(job.status());
   std::optional<std::chrono::seconds> limit;
   if (!options.wait_timeout.empty()) {
-    const auto parsed = parse_duration(options.wait_timeout);
+    const auto parsed = parse_duration("--wait-timeout", options.wait_timeout);
     if (!parsed.ok()) return report(parsed.status());
     limit = *parsed;
   }
@@ -229,8 +245,10 @@ void add_submit(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   command->add_option("--top-logprobs", options->top_logprobs, "And so many alternatives, 0..20");
   command->add_option("--mailbox-key", options->mailbox_key, "Where the result goes");
   command->add_option("--custom-id", options->custom_id, "Your own name for the job");
-  command->add_option("--priority", options->priority, "critical, high, normal or low");
-  command->add_option("--deadline", options->deadline, "+8h, or 2026-01-31T12:00:00Z");
+  command->add_option("--priority", options->priority, "critical, high, normal or low")
+      ->check(is_priority());
+  command->add_option("--deadline", options->deadline,
+                      "+8h, 2026-12-01T18:00 or with a zone: not run by then, it fails");
   command->add_option("--run-at", options->run_at, "Not before this: +10m, or a time");
   command->add_option("--run-timeout", options->run_timeout, "Longest run in the engine: 90s, 15m");
   command->add_option("--retention", options->retention, "Life of the result: 1m to 30d");

@@ -1,4 +1,4 @@
-// Times on the command line: "+8h" from now, or RFC 3339.
+// Times and durations on the command line.
 #pragma once
 
 #include <chrono>
@@ -9,10 +9,15 @@
 
 namespace parkd::jobctl {
 
-// "90s", "15m", "8h", "2d" or a bare number of seconds. Errors: invalid.
-Result<std::chrono::seconds> parse_duration(const std::string& text);
+// "90s", "15m", "8h", "2d": `option` ("--retention") is named in errors. Errors: invalid.
+Result<std::chrono::seconds> parse_duration(const std::string& option, const std::string& text);
 
-// "+8h" becomes now + 8 h in RFC 3339; anything else is passed on for the daemon to read.
-Result<std::string> parse_instant(const std::string& text, WallTime now);
+// RFC 3339 of "+8h" or "8h" (from now), "2026-12-01", "2026-12-01 18:00[:30]" or with T (this
+// machine's time zone; a date alone is its first moment), or either with a zone: "Z", "+02:00".
+// Empty stays empty. Errors: invalid.
+Result<std::string> parse_instant(const std::string& option, const std::string& text, WallTime now);
+
+// Whether "+8h" is counted from now, so that it is another instant each time.
+bool is_relative(const std::string& text);
 
 }  // namespace parkd::jobctl

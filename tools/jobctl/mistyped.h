@@ -1,0 +1,17 @@
+// What somebody may have meant who typed a subcommand or an option that there is not.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+namespace parkd::jobctl {
+
+// One line for people about what `app` could not place, after its parse failed: "unknown subcommand
+// \"submt\": did you mean submit?". Empty: every word is known.
+std::string explain_unknown(const CLI::App& app);
+
+// Insertions, deletions, replacements and swaps of neighbours that make `b` of `a` (optimal string
+// alignment).
+size_t edit_distance(const std::string& a, const std::string& b);
+
+}  // namespace parkd::jobctl
