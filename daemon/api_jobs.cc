@@ -5,6 +5,7 @@
 
 #include "daemon/api.h"
 #include "daemon/disk_room.h"
+#include "daemon/unserved_models.h"
 #include "lib/base/text.h"
 #include "lib/job/chat_request.h"
 #include "lib/job/completion_response.h"
@@ -129,9 +130,13 @@ Status without_index(const Status& status, bool many) {
   return Status(status.code(), status.message()).with_param(status.param().substr(kFirst.size()));
 }
 
-std::string render_live(const Job& job, const DispatcherStats& stats) {
+std::string render_live(const Job& job, const DispatcherStats& stats, const Config& config) {
   const LiveJob* live = stats.find(job.id);
-  if (live == nullptr) return render_job(job, to_string(job.state), -1, "");
+  if (live == nullptr) {
+    const bool waits = job.state == JobState::queued;
+    return render_job(job, to_string(job.state), -1,
+                      waits ? unserved_reason(config, job.spec.model) : "");
+  }
   const int64_t units = live->phase == LivePhase::preparing ? -1 : live->units.count;
   return render_job(job, to_string(live->phase), units, live->waits_for);
 }
@@ -173,21 +178,22 @@ void Api::submit(const AskedPtr& asked) {
 void Api::get_job(const AskedPtr& asked) {
   const auto id = job_id(asked->part);
   if (!id.ok()) return asked->reply(error_reply(id.status()));
-  parts_.store.get(*id, any_or_own(asked->caller),
-                   on_quick<JobRecord>(asked, [this, id = *id, asked](Result<JobRecord> record) {
-                     const Reply& reply = asked->reply;
-                     if (!record.ok()) return reply(error_reply(record.status()));
-                     if (const auto* job = std::get_if<Job>(&*record)) {
-                       return reply({.body = render_live(*job, *parts_.dispatcher.stats())});
-                     }
-                     if (const auto* message = std::get_if<Message>(&*record)) {
-                       return reply({.body = render_message(*message)});
-                     }
-                     if (const auto* row = std::get_if<HistoryRow>(&*record)) {
-                       return reply({.body = render_history(*row)});
-                     }
-                     reply(error_reply(not_found("there is no job " + std::to_string(id))));
-                   }));
+  parts_.store.get(
+      *id, any_or_own(asked->caller),
+      on_quick<JobRecord>(asked, [this, id = *id, asked](Result<JobRecord> record) {
+        const Reply& reply = asked->reply;
+        if (!record.ok()) return reply(error_reply(record.status()));
+        if (const auto* job = std::get_if<Job>(&*record)) {
+          return reply({.body = render_live(*job, *parts_.dispatcher.stats(), parts_.config)});
+        }
+        if (const auto* message = std::get_if<Message>(&*record)) {
+          return reply({.body = render_message(*message)});
+        }
+        if (const auto* row = std::get_if<HistoryRow>(&*record)) {
+          return reply({.body = render_history(*row)});
+        }
+        reply(error_reply(not_found("there is no job " + std::to_string(id))));
+      }));
 }
 
 void Api::cancel_job(const AskedPtr& asked) {
@@ -247,7 +253,7 @@ void Api::list_jobs(const AskedPtr& asked) {
         std::string out = "{\"jobs\":[";
         for (const Job& job : *jobs) {
           if (out.back() != '[') out += ',';
-          out += render_live(job, *stats);
+          out += render_live(job, *stats, parts_.config);
         }
         out += "],\"next_after\":" + std::to_string(jobs->empty() ? 0 : jobs->back().id) +
                ",\"has_more\":" + (has_more ? "true}" : "false}");

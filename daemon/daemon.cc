@@ -12,6 +12,7 @@
 #include "daemon/open_store.h"
 #include "daemon/private_files.h"
 #include "daemon/sd_notify.h"
+#include "daemon/unserved_models.h"
 #include "lib/base/log.h"
 
 namespace parkd {
@@ -21,6 +22,7 @@ constexpr auto kPurgeEvery = std::chrono::milliseconds(2000);
 constexpr auto kRegisterRetryEvery = std::chrono::milliseconds(1000);  // the database is away
 constexpr auto kFilesLookEvery = std::chrono::milliseconds(10'000);    // other files are registered
 constexpr auto kLookAroundEvery = std::chrono::milliseconds(1000);
+constexpr auto kLookAtQueueEvery = std::chrono::milliseconds(10'000);
 constexpr auto kDrainLookEvery = std::chrono::milliseconds(20);
 // What peers' requests, and what is read out of them, may hold at a time; and what they are
 // answered until they have read it. parkd.service does the sum.
@@ -253,6 +255,7 @@ Daemon::End Daemon::run() {
   wait_for_signal();
   purge_soon();
   look_around_soon();
+  look_at_queue_soon();
   if (config_.uses_postgres()) read_again_soon();
   feed_watchdog();
   log_info("daemon.started", {{"version", PARKD_VERSION},
@@ -373,6 +376,19 @@ void Daemon::look_around_soon() {
     health_.clear("socket_gone");
   }
   after(kLookAroundEvery, [this] { look_around_soon(); });
+}
+
+void Daemon::look_at_queue_soon() {
+  store_->stats(on_control<StoreStats>(io_, [this](Result<StoreStats> stats) {
+    if (stats.ok()) {
+      if (auto notice = unserved_models_notice(config_, *stats)) {
+        health_.raise(std::move(*notice));
+      } else {
+        health_.clear("model_not_served");
+      }
+    }
+    after(kLookAtQueueEvery, [this] { look_at_queue_soon(); });
+  }));
 }
 
 // Results of other daemons are announced only where parkd.settings.notify_results is on.

@@ -74,6 +74,7 @@ class Daemon {
   void purge_soon();
   void read_again_soon();
   void look_around_soon();
+  void look_at_queue_soon();
   void feed_watchdog();
   bool is_making_progress();
   void shut_down();

@@ -189,9 +189,19 @@ SELECT m.job_id AS id, m.mailbox_key, m.custom_id, m.outcome,
   FROM parkd.mailbox m
  WHERE m.expires_at > clock_timestamp() AND (m.tenant = (SELECT parkd.my_tenant()) OR (SELECT parkd.acts_for_any()));
 
+-- Units of each daemon's pools, as of its last heartbeat; only of daemons that are not gone.
+CREATE VIEW parkd.pools AS
+SELECT d.id AS daemon_id, d.host, p.model, p.capacity_units, p.in_use_units, p.running, p.parked, d.beat_at
+  FROM parkd.daemons d
+ CROSS JOIN LATERAL json_to_recordset(CASE json_typeof(d.status -> 'pools') WHEN 'array' THEN d.status -> 'pools' ELSE '[]' END)
+       p(model text, capacity_units bigint, in_use_units bigint, running bigint, parked bigint)
+ WHERE d.lost_at IS NULL;
+
 -- Live jobs; parked or running, with units and reason, as the claiming daemon last said.
 CREATE VIEW parkd.live WITH (security_barrier) AS
-SELECT j.id, j.model, j.tenant, coalesce(s.state, j.state::text) AS state, s.units, s.reason, j.priority, j.custom_id,
+SELECT j.id, j.model, j.tenant, coalesce(s.state, j.state::text) AS state, s.units,
+       coalesce(s.reason, CASE WHEN j.state = 'queued' AND j.model <> ALL (ARRAY(SELECT p.model FROM parkd.pools p))
+                               THEN 'no daemon has the model ' || j.model END) AS reason, j.priority, j.custom_id,
        j.batch_id, j.mailbox_key, j.prompt_tokens, j.max_new_tokens, j.tokens_are_exact, j.attempts, j.max_attempts,
        j.created_at, j.run_at, j.deadline, j.claimed_at, j.cancel_at, j.daemon_id, d.host
   FROM parkd.jobs j
@@ -202,7 +212,9 @@ SELECT j.id, j.model, j.tenant, coalesce(s.state, j.state::text) AS state, s.uni
  WHERE j.tenant = (SELECT parkd.my_tenant()) OR (SELECT parkd.acts_for_any());
 
 CREATE VIEW parkd.depth AS
-SELECT d.model, d.scheduled, d.queued, d.claimed, d.waiting, d.oldest_created_at, d.sampled_at FROM parkd.depth_samples d;
+SELECT d.model, d.scheduled, d.queued, d.claimed, d.waiting, d.oldest_created_at, d.sampled_at,
+       (SELECT count(*) FROM parkd.pools p WHERE p.model = d.model) AS daemons
+  FROM parkd.depth_samples d;
 
 -- Counted now, not sampled: for people, not for every second.
 CREATE VIEW parkd.depth_by_tenant WITH (security_barrier) AS
@@ -218,14 +230,6 @@ SELECT d.id, d.host, d.pid, d.version, d.started_at, d.beat_at, d.draining,
        CASE WHEN d.lost_at IS NOT NULL THEN 'gone' WHEN d.beat_at + d.ttl < clock_timestamp() THEN 'silent'
             WHEN d.draining THEN 'draining' ELSE 'alive' END AS state, d.status -> 'pools' AS pools
   FROM parkd.daemons d;
-
--- Units of each daemon's pools, as of its last heartbeat; only of daemons that are not gone.
-CREATE VIEW parkd.pools AS
-SELECT d.id AS daemon_id, d.host, p.model, p.capacity_units, p.in_use_units, p.running, p.parked, d.beat_at
-  FROM parkd.daemons d
- CROSS JOIN LATERAL json_to_recordset(CASE json_typeof(d.status -> 'pools') WHEN 'array' THEN d.status -> 'pools' ELSE '[]' END)
-       p(model text, capacity_units bigint, in_use_units bigint, running bigint, parked bigint)
- WHERE d.lost_at IS NULL;
 
 -- The states of lib/store/batch.h. Members that have not ended stand in parkd.live.
 CREATE VIEW parkd.batch_status WITH (security_barrier) AS

@@ -244,6 +244,7 @@ struct ModelDepth {
   int64_t queued = 0;
   int64_t claimed = 0;
   std::optional<WallTime> oldest_created_at;  // of the queued ones
+  int64_t n_daemons = 0;  // that have it, of those that share the store; embedded: not known, 0
 };
 
 struct StoreStats {

@@ -47,7 +47,8 @@ TEST_F(Jobctl, doctor_says_what_was_found_and_what_never_ran_on_a_gpu) {
   EXPECT_EQ(found.exit_code, 0) << found.out << found.err;
   EXPECT_NE(found.out.find("ok    cpu: "), std::string::npos) << found.out;
   EXPECT_NE(found.out.find("has never run on a GPU"), std::string::npos) << found.out;
-  EXPECT_NE(found.out.find("ok    parkd: answers: "), std::string::npos) << found.out;
+  EXPECT_NE(found.out.find("ok    parkd: is ready\n"), std::string::npos) << found.out;
+  EXPECT_NE(found.out.find("ok    model tiny: "), std::string::npos) << found.out;
   const JobctlResult missing = jobctl({"doctor", "--offline", "--config", "/nowhere/parkd.yaml"});
   EXPECT_EQ(missing.exit_code, 1);
   EXPECT_NE(missing.out.find("FAIL  config: "), std::string::npos) << missing.out;

@@ -301,6 +301,37 @@ TEST(Life, a_configuration_whose_model_is_not_there_or_does_not_fit_is_not_sound
   EXPECT_NE(ready.text.find("value 16777216 (MiB) is more than"), std::string::npos) << ready.text;
 }
 
+// A second model loads for ever (its file is a pipe), gets a job, and leaves the configuration.
+TEST(Life, jobs_of_a_model_that_left_the_configuration_say_why_they_wait) {
+  DaemonProcess daemon(DaemonSetup{});
+  std::ifstream whole(daemon.config_path());
+  const std::string without{std::istreambuf_iterator<char>(whole), {}};
+  const std::string pipe = daemon.directory() + "/pipe.gguf";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  std::ofstream(daemon.config_path(), std::ios::app)
+      << "  - name: gone\n    local_path: " << pipe << "\n";
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  json::object job = chat_job("stranded");
+  job["model"] = "gone";
+  const std::string path = "/v1/jobs/" + std::to_string(submit(*daemon.client(), job));
+  daemon.kill();
+  std::ofstream(daemon.config_path()) << without;
+
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  const HttpAnswer waiting = must(daemon.client()->get(path));
+  EXPECT_EQ(text_at(waiting.json, "state"), "queued");
+  EXPECT_EQ(text_at(waiting.json, "waits_for"), "this daemon's configuration has no model gone");
+  const auto says = [&](const char* target, const std::string& words) {
+    return must(daemon.client()->get(target)).text.find(words) != std::string::npos;
+  };
+  ASSERT_TRUE(daemon.wait_until([&] { return says("/readyz", "1 of \\\"gone\\\""); }));
+  EXPECT_TRUE(says("/metrics", "parkd_notice{code=\"model_not_served\"} 1"));
+  EXPECT_NE(daemon.log().find("model_not_served"), std::string::npos);
+  EXPECT_EQ(must(daemon.client()->get("/readyz")).status, 200);
+  ASSERT_EQ(must(daemon.client()->post(path + "/cancel", json::object())).status, 200);
+  EXPECT_TRUE(daemon.wait_until([&] { return !says("/readyz", "model_not_served"); }));
+}
+
 // A model file that is a pipe: reading it takes until somebody opens the other end.
 TEST(Life, a_slowly_loading_model_does_not_keep_jobs_out) {
   DaemonProcess daemon(DaemonSetup{});

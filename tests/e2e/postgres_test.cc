@@ -72,6 +72,24 @@ TEST(Postgres, the_live_view_shows_running_and_parked_jobs_with_units_and_reason
   world.wait_for_messages(2);
 }
 
+TEST(Postgres, jobs_of_a_model_that_no_daemon_has_say_why_they_wait) {
+  PostgresWorld world;
+  DaemonProcess& daemon = world.start_daemon(wide());
+  world.run("INSERT INTO parkd.models (name) VALUES ('nobodys')");
+  world.run(
+      "INSERT INTO parkd.jobs (model, body, mailbox_key) VALUES ('nobodys', "
+      "'{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}', 'box')");
+  EXPECT_EQ(world.value("SELECT reason FROM parkd.live"), "no daemon has the model nobodys");
+  PostgresWorld::wait_until([&] {
+    return world.number(
+               "SELECT count(*) FROM parkd.depth WHERE model = 'nobodys' AND daemons = 0 "
+               "AND queued = 1") == 1;
+  });
+  PostgresWorld::wait_until([&] { return has(ready_of(daemon).text, "model_not_served"); });
+  world.run("SELECT parkd.cancel(id) FROM parkd.jobs");
+  world.wait_for_messages(1);
+}
+
 TEST(Postgres, a_daemon_started_before_its_database_waits_and_says_so) {
   PostgresWorld world;
   DaemonProcess& daemon = world.add_daemon(wide());

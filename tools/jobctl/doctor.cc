@@ -1,5 +1,7 @@
 // jobctl doctor: what this machine, a configuration, a daemon and a database are good for, one line
 // each: "ok", "note" or "FAIL", what was looked at, what was found.
+#include <boost/json/value.hpp>
+#include <chrono>
 #include <iostream>
 #include <string>
 #include <utility>
@@ -10,6 +12,8 @@
 #include "lib/config/config.h"
 #include "lib/engine/model_outlook.h"
 #include "tools/jobctl/commands.h"
+#include "tools/jobctl/http_client.h"
+#include "tools/jobctl/json_fields.h"
 #ifdef PARKD_HAVE_POSTGRES
 #include "lib/store/postgres/dsn.h"
 #include "lib/store/postgres/lockdown.h"
@@ -18,6 +22,8 @@
 
 namespace parkd::jobctl {
 namespace {
+
+constexpr std::chrono::seconds kAnswerTimeout{30};
 
 class Report {
  public:
@@ -71,12 +77,34 @@ void look_at_config(const std::string& path, Report& report) {
   }
 }
 
+// What it says of itself at /readyz: whether it is ready, its models, its notices.
 void look_at_daemon(const GlobalOptions& globals, Report& report) {
-  const auto client = connect(globals);
-  if (!client.ok()) return report.fail("parkd", client.status());
-  const auto models = (*client)->models();
-  if (!models.ok()) return report.fail("parkd", models.status());
-  report.ok("parkd", "answers: " + models->text);
+  HttpClient http(chosen_socket(globals), "", kAnswerTimeout);
+  const auto answer = http.get("/readyz");
+  if (!answer.ok()) return report.fail("parkd", answer.status());
+  const boost::json::value& said = answer->json;
+  const std::string store_error = text_at(said, "store_error");
+  const std::string ready = flag_at(said, "ready") ? "is ready" : "is not ready";
+  const std::string why = flag_at(said, "stopping") ? ": it is stopping"
+                          : store_error.empty()     ? ""
+                                                    : ": " + store_error;
+  if (flag_at(said, "ready")) {
+    report.ok("parkd", ready);
+  } else {
+    report.fail("parkd", unavailable(ready + why));
+  }
+  for (const boost::json::value& model : list_at(said, "models")) {
+    const std::string name = "model " + text_at(model, "id");
+    const std::string failure = text_at(model, "failure");
+    if (text_at(model, "state") == "failed") {
+      report.fail(name, unavailable(failure));
+    } else {
+      report.ok(name, text_at(model, "state") + (failure.empty() ? "" : ", " + failure));
+    }
+  }
+  for (const boost::json::value& notice : list_at(said, "notices")) {
+    report.note(text_at(notice, "code"), text_at(notice, "text"));
+  }
 }
 
 #ifdef PARKD_HAVE_POSTGRES
@@ -92,6 +120,9 @@ void look_at_database(const std::string& dsn, Report& report) {
                                 ": if it is parkd's alone, jobctl migrate lockdown --dry-run "
                                 "prints what ends that");
   }
+  const auto unserved = unserved_models(dsn);
+  if (!unserved.ok()) return report.fail("queue", with_target(unserved.status(), dsn));
+  for (const std::string& line : *unserved) report.note("queue", line);
   const auto holders = results_holders(dsn);
   if (!holders.ok()) return report.note("results", holders.status().message());
   for (const std::string& holder : *holders) {
@@ -121,7 +152,10 @@ void add_doctor(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
         report.fail("database", dsn.status());
         return report.exit_code();
       }
-      if (*dsn) look_at_database(**dsn, report);
+      if (*dsn) {
+        look_at_database(**dsn, report);
+        return report.exit_code();
+      }
 #endif
       look_at_daemon(globals, report);
       return report.exit_code();

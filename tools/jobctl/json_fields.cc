@@ -35,6 +35,12 @@ bool flag_at(const boost::json::value& from, std::string_view path) {
   return value != nullptr && value->is_bool() && value->get_bool();
 }
 
+std::vector<boost::json::value> list_at(const boost::json::value& from, std::string_view path) {
+  const boost::json::value* list = find(from, path);
+  if (list == nullptr || !list->is_array()) return {};
+  return {list->get_array().begin(), list->get_array().end()};
+}
+
 std::string answer_text(const boost::json::value& message) {
   const auto* choices = find(message, "response.body.choices");
   if (choices == nullptr || !choices->is_array() || choices->get_array().empty()) return {};

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace parkd::jobctl {
 
@@ -15,6 +16,7 @@ const boost::json::value* find(const boost::json::value& from, std::string_view 
 std::string text_at(const boost::json::value& from, std::string_view path);
 int64_t number_at(const boost::json::value& from, std::string_view path);
 bool flag_at(const boost::json::value& from, std::string_view path);
+std::vector<boost::json::value> list_at(const boost::json::value& from, std::string_view path);
 
 // The first choice's text of a message, or of the partial body of a failed one.
 std::string answer_text(const boost::json::value& message);

@@ -14,12 +14,6 @@ namespace {
 
 namespace json = boost::json;
 
-std::vector<json::value> list_at(const json::value& from, std::string_view path) {
-  const json::value* list = find(from, path);
-  if (list == nullptr || !list->is_array()) return {};
-  return {list->get_array().begin(), list->get_array().end()};
-}
-
 void print_message(const json::value& message) {
   std::cout << "job " << number_at(message, "id");
   if (const auto id = text_at(message, "custom_id"); !id.empty())

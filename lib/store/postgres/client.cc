@@ -235,27 +235,23 @@ Result<std::vector<PostgresClient::LiveJob>> PostgresClient::list(const ListFilt
   return live_jobs(client_sql::kListJobs, params);
 }
 
-// The jobs that `statement` finds, the claimed ones with what their daemons say of them. One that
-// ended in between stays as it was found.
+// The jobs that `statement` finds, with what daemons say of them and why they wait. One that ended
+// in between stays as it was found.
 Result<std::vector<PostgresClient::LiveJob>> PostgresClient::live_jobs(const Statement& statement,
                                                                        const Params& params) {
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(statement, params));
   std::vector<LiveJob> jobs;
-  ArrayText claimed;
-  bool any_claimed = false;
+  ArrayText ids;
   for (const auto& row : rows) {
     LiveJob job;
     job.job = parse_job(row);
     job.state = std::string(to_string(job.job.state));
-    if (job.job.state == JobState::claimed) {
-      claimed.add(static_cast<int64_t>(job.job.id));
-      any_claimed = true;
-    }
+    ids.add(static_cast<int64_t>(job.job.id));
     jobs.push_back(std::move(job));
   }
-  if (!any_claimed) return jobs;
+  if (jobs.empty()) return jobs;
   PARKD_ASSIGN_OR_RETURN(const pqxx::result said,
-                         run(client_sql::kLiveStates, Params().add(claimed.take())));
+                         run(client_sql::kLiveStates, Params().add(ids.take())));
   std::map<JobId, pqxx::row> by_id;
   for (const auto& row : said) by_id.emplace(static_cast<JobId>(integer(row, 0)), row);
   for (LiveJob& job : jobs) {

@@ -20,8 +20,8 @@ inline constexpr Statement kFindJob{"client_find_job",
 inline constexpr Statement kListJobs{
     "client_list_jobs", "SELECT " PARKD_JOB_COLUMNS
                         " FROM parkd.list_v1($2, $3, $4, $5, $6, clock_timestamp()) ORDER BY id"};
-// What daemons say of claimed jobs. By ids that are there already: parkd.live is a barrier, and a
-// join to it reads the queue once a row. jobs_pkey
+// What daemons say of jobs, and why they wait. By ids that are there already: parkd.live is a
+// barrier, and a join to it reads the queue once a row. jobs_pkey
 inline constexpr Statement kLiveStates{
     "client_live_states",
     "SELECT id, state, units, reason FROM parkd.live WHERE id = ANY ($1::bigint[])"};

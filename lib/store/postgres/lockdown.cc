@@ -64,6 +64,11 @@ Result<Lockdown> look(Connection& connection) {
   return lockdown;
 }
 
+constexpr Statement kUnserved{"unserved",
+                              "SELECT d.queued + d.scheduled, d.model FROM parkd.depth d WHERE "
+                              "d.queued + d.scheduled > 0 AND "
+                              "d.daemons = 0 ORDER BY d.model LIMIT 20"};
+
 }  // namespace
 
 Result<Lockdown> look_at_lockdown(const std::string& dsn) {
@@ -106,6 +111,18 @@ Result<std::vector<std::string>> results_holders(const std::string& dsn) {
   std::vector<std::string> holders;
   for (const Finishing& each : *finishing) holders.push_back(each.who);
   return holders;
+}
+
+Result<std::vector<std::string>> unserved_models(const std::string& dsn) {
+  Connection connection(session(dsn));
+  PARKD_RETURN_IF_ERROR(connection.connect());
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(kUnserved, {}));
+  std::vector<std::string> lines;
+  for (const auto& row : rows) {
+    lines.push_back(text(row, 0) + " jobs wait for the model " + text(row, 1) +
+                    ", which no daemon has in its configuration");
+  }
+  return lines;
 }
 
 }  // namespace parkd

@@ -28,4 +28,7 @@ Result<std::string> rights_of_public(const std::string& dsn);
 // is wrong. For people. Errors: denied, with who may look.
 Result<std::vector<std::string>> results_holders(const std::string& dsn);
 
+// "12 jobs wait for the model x, which no daemon has", one line a model. For people.
+Result<std::vector<std::string>> unserved_models(const std::string& dsn);
+
 }  // namespace parkd

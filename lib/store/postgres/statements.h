@@ -220,7 +220,8 @@ inline constexpr Statement kDepths{
     "depths",
     "WITH c AS MATERIALIZED (SELECT parkd.count_messages_v1(parkd.from_us_v1($1)) AS messages) "
     "SELECT d.model, d.scheduled, d.queued, d.claimed, parkd.us_v1(d.oldest_created_at), "
-    "c.messages FROM c LEFT JOIN parkd.depth_samples d ON d.scheduled + d.queued + d.claimed > 0 "
+    "c.messages, d.daemons FROM c LEFT JOIN parkd.depth d ON d.scheduled + d.queued + d.claimed > "
+    "0 "
     "ORDER BY 1"};
 // What was found broken by somebody's hand, and mended, in the last hour. mishaps_at
 inline constexpr Statement kMishaps{

@@ -155,6 +155,7 @@ Status read_depths(Connection& connection, Now now, StoreStats& stats) {
     depth.scheduled = integer(row, 1);
     depth.queued = integer(row, 2);
     depth.claimed = integer(row, 3);
+    depth.n_daemons = integer(row, 6);
     if (!row[4].is_null()) depth.oldest_created_at = from_unix_us(integer(row, 4));
     stats.models.push_back(std::move(depth));
   }

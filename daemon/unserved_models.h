@@ -1,0 +1,20 @@
+// Jobs that wait for a model which nobody has: it left the configuration, or never was in it.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "lib/base/health.h"
+#include "lib/config/config.h"
+#include "lib/store/job_store.h"
+
+namespace parkd {
+
+// The notice `model_not_served`, where jobs wait for a model that neither this daemon's
+// configuration has nor, as far as the store knows, another daemon. Pure.
+std::optional<HealthNotice> unserved_models_notice(const Config& config, const StoreStats& stats);
+
+// Why a queued job of that model waits, for its reader; "" when this daemon has the model.
+std::string unserved_reason(const Config& config, const std::string& model);
+
+}  // namespace parkd
