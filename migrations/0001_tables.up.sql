@@ -35,7 +35,7 @@ INSERT INTO parkd.settings DEFAULT VALUES;
 
 CREATE TABLE parkd.tenants (
   name            text PRIMARY KEY,
-  weight          real NOT NULL DEFAULT 1 CHECK (weight > 0),
+  weight          real NOT NULL DEFAULT 1 CHECK (weight BETWEEN 0.001 AND 1000),   -- of its share
   may_be_critical bool NOT NULL DEFAULT false
 );
 

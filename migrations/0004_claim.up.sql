@@ -7,7 +7,7 @@ CREATE TYPE parkd.claimed_job AS (
   prompt_tokens int, max_new_tokens int, n_choices int, attempts int, max_attempts int,
   interruptions int, priority parkd.priority, tokens_are_exact bool, model text, tenant text,
   mailbox_key text, endpoint text, custom_id text, batch_id text, idempotency_key text, metadata json,
-  body json, requeued_from bigint, deaths_alone int, suspect_group bigint, noted_lease bigint);
+  body json, requeued_from bigint, deaths_alone int, suspect_group bigint, noted_lease bigint, weight real);
 
 -- Up to p_max queued jobs of a model, in the order of DESIGN.md: critical ones by order_key; then
 -- tenants by start-time fair queueing of need; in a tenant by order_key, id. Claimers do not wait for
@@ -149,7 +149,8 @@ BEGIN
     j.prompt_tokens, j.max_new_tokens, j.n_choices, j.attempts, j.max_attempts, j.interruptions,
     j.priority, j.tokens_are_exact, j.model, j.tenant, j.mailbox_key, j.endpoint, j.custom_id,
     j.batch_id, j.idempotency_key, j.metadata, j.body, j.requeued_from,
-    j.deaths_alone, j.suspect_group, j.noted_lease;
+    j.deaths_alone, j.suspect_group, j.noted_lease,
+    coalesce((SELECT w.weight FROM parkd.tenants w WHERE w.name = j.tenant), 1);
 END $$;
 
 -- Critical jobs by (order_key, id), whoever's they are; nobody is charged. One probe a tenant that has some,

@@ -257,7 +257,8 @@ void Intake::park(InFlight& job, PreparedJob prepared) {
        .order_key = job.job->order_key,
        .cost = job.cost,
        .need_tokens = int64_t{job.sequences} * (job.prompt_tokens + job.max_new_tokens),
-       .sequences = job.sequences});
+       .sequences = job.sequences,
+       .weight = job.job->weight});
   table_.move_to(job, LivePhase::parked);
 }
 

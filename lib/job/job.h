@@ -92,6 +92,7 @@ struct Job {
   JobId requeued_from = 0;     // the finished job this one was made from; 0: none
   RunLease lease;
   WallTime claimed_at{};
+  double weight = 1;  // claimed: of its tenant then, > 0; what the store's own fair share used
 };
 
 // Codes of a failed outcome. Only internal, device_lost and out_of_resources are retried.

@@ -84,6 +84,7 @@ void ParkingLot::park(const ParkedJob& job) {
   if (!job.critical) {
     TenantOrder& tenant = tenants_.at(job.tenant);
     if (!tenant.waits()) tenant.tag = std::max(tenant.tag, virtual_time_);
+    tenant.weight = job.weight;
   }
   order.emplace(key, job);
 }
@@ -137,9 +138,10 @@ AdmittedJob ParkingLot::start(uint64_t ticket, Charge charge, const ResourcePool
     TenantOrder& tenant = tenants_.at(job.tenant);
     if (!held_) {
       // Who is only on its way does not hold the others up, and is owed no more than that.
-      const double owed_from = tenant.tag - 2 * capacity_tokens(pool);
+      const double owed = 2 * capacity_tokens(pool);
       for (auto& [name, other] : tenants_) {
-        if (other.jobs.empty()) other.tag = std::max(other.tag, owed_from);
+        if (!other.jobs.empty()) continue;
+        other.tag = std::max(other.tag, tenant.tag - owed / std::min(job.weight, other.weight));
       }
     }
     virtual_time_ = std::max(virtual_time_, smallest_waiting_tag());

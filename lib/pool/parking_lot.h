@@ -15,7 +15,8 @@
 // tenant that is furthest behind. So over any interval in which tenants f and m both wait
 // |W_f/w_f - W_m/w_m| <= (L_f + C)/w_f + (L_m + C)/w_m (W the work started, in tokens, w the
 // weight, L the largest job), however many jobs are held meanwhile. One whose jobs are on their way
-// here waits, too; it is owed two capacities at most, so for it the bound has 2C in place of C.
+// here waits, too; it is owed two capacities at most (of the smaller weight of the two), so for it
+// the bound has 2C in place of C.
 // Running jobs are not preempted.
 #pragma once
 
@@ -100,6 +101,7 @@ class ParkingLot {
   struct TenantOrder {
     Order jobs;
     double tag = 0;
+    double weight = 1;  // of the job that came last
     bool expected = false;
     bool waits() const { return expected || !jobs.empty(); }
   };

@@ -1,47 +1,13 @@
-// Who starts next where tenants share a lot: counted in starts and need, never in time.
+// Who starts next where tenants share a lot: counted in starts and need, never in time. The same
+// tests on every store.
 #include <algorithm>
 #include <cstdlib>
 #include <map>
 
-#include "lib/store/rocksdb/rocksdb_testing.h"
-#include "tests/dispatch/world.h"
-#include "tests/support/temp_dir.h"
-#include "tests/support/waiting_store.h"
+#include "tests/dispatch/fairness_stores.h"
 
 namespace parkd {
 namespace {
-
-// The same tests on the store in memory and on the embedded one.
-enum class Backend { memory, rocksdb };
-
-class DispatcherFairness : public testing::TestWithParam<Backend> {
- protected:
-  // A world of its own store.
-  std::unique_ptr<World> world_of(int64_t capacity, int32_t lot_places, int32_t sequences_max) {
-    if (GetParam() == Backend::memory) {
-      return std::make_unique<World>(capacity, lot_places, sequences_max);
-    }
-    dirs_.push_back(std::make_unique<TempDir>());
-    RocksDbStoreOptions options;
-    options.store = World::store_options();
-    options.dir = dirs_.back()->path() + "/store";
-    clocks_.push_back(std::make_unique<ManualClock>(from_unix_us(1'800'000'000'000'000)));
-    // Who comes next does not depend on syncs, and they are most of the time.
-    auto store = open_rocksdb_store_for_test(options, {nullptr, false}, *clocks_.back());
-    PARKD_CHECK(store.ok(), store.status().to_string());
-    return std::make_unique<World>(capacity, lot_places, sequences_max, DispatcherOptions{},
-                                   std::make_shared<WaitingStore>(std::move(store).value(), "m"));
-  }
-
- private:
-  std::vector<std::unique_ptr<TempDir>> dirs_;        // outlive the worlds
-  std::vector<std::unique_ptr<ManualClock>> clocks_;  // of the stores: they stand still
-};
-
-INSTANTIATE_TEST_SUITE_P(Stores, DispatcherFairness,
-                         testing::Values(Backend::memory, Backend::rocksdb), [](const auto& suite) {
-                           return suite.param == Backend::memory ? "memory" : "rocksdb";
-                         });
 
 JobSpec job_for(const std::string& tenant, int64_t blocks = 2) {
   JobSpec spec = job_of(blocks);
@@ -93,11 +59,11 @@ TEST_P(DispatcherFairness, two_and_ten_tenants_share_what_starts_from_the_moment
     World& world = *owner;
     world.ready();
     Starts starts(world);
-    starts.submit("t0", 300);
+    starts.submit("t0", many(300));
     for (int i = 0; i < 5; ++i) starts.next();
-    for (int t = 1; t < n_tenants; ++t) starts.submit("t" + std::to_string(t), 40);
+    for (int t = 1; t < n_tenants; ++t) starts.submit("t" + std::to_string(t), many(40));
     std::map<std::string, int> n_started;
-    for (int i = 1; i <= 30 * n_tenants; ++i) {
+    for (int i = 1; i <= many(30) * n_tenants; ++i) {
       const auto started = starts.next();
       ASSERT_EQ(started.size(), 1u) << "the engine has one place and there is work";
       ++n_started[started.front()];
@@ -112,6 +78,24 @@ TEST_P(DispatcherFairness, two_and_ten_tenants_share_what_starts_from_the_moment
       // lot's.
       ASSERT_LE(most - least, 4) << n_tenants << " tenants, after " << i << " starts";
     }
+  }
+}
+
+TEST_P(DispatcherFairness, tenants_share_what_starts_by_their_weight) {
+  const auto owner = world_of(1000, 8, 1);
+  World& world = *owner;
+  const double weight = set_weight("heavy", 3) ? 3 : 1;
+  world.ready();
+  Starts starts(world);
+  starts.submit("plain", 40);
+  starts.submit("heavy", 40);
+  std::map<std::string, int> n_started;
+  for (int i = 1; i <= 40; ++i) {
+    const auto started = starts.next();
+    ASSERT_EQ(started.size(), 1u);
+    ++n_started[started.front()];
+    // Two jobs of each, over its weight: in the store's order and in the lot's.
+    ASSERT_LE(std::abs(n_started["heavy"] / weight - n_started["plain"]), 2 + 2 / weight) << i;
   }
 }
 
@@ -150,11 +134,11 @@ TEST_P(DispatcherFairness, places_are_given_back_a_few_times_not_in_turns_for_ev
   World& world = *owner;
   world.ready();
   Starts starts(world);
-  starts.submit("a", 400);
-  starts.submit("b", 400);
-  for (int i = 0; i < 600; ++i) ASSERT_EQ(starts.next().size(), 1u);
+  starts.submit("a", many(400));
+  starts.submit("b", many(400));
+  for (int i = 0; i < many(600); ++i) ASSERT_EQ(starts.next().size(), 1u);
   EXPECT_LE(world.model().given_back, 8) << "both have work all the time";
-  EXPECT_LE(world.model().claimed, 1 + 600 + 9 + 8);
+  EXPECT_LE(world.model().claimed, 1 + many(600) + 9 + 8);
 }
 
 TEST_P(DispatcherFairness, a_tenant_that_comes_now_and_then_costs_two_give_backs_a_job) {
@@ -162,14 +146,14 @@ TEST_P(DispatcherFairness, a_tenant_that_comes_now_and_then_costs_two_give_backs
   World& world = *owner;
   world.ready();
   Starts starts(world);
-  starts.submit("a", 400);
-  for (int i = 0; i < 300; ++i) {
+  starts.submit("a", many(400));
+  for (int i = 0; i < many(300); ++i) {
     if (i % 3 == 0) starts.submit("b", 1);
     ASSERT_EQ(starts.next().size(), 1u);
   }
-  EXPECT_LE(world.model().given_back, 2 * 100);
+  EXPECT_LE(world.model().given_back, 2 * many(100));
   world.complete_all();
-  EXPECT_EQ(world.model().outcomes.at("completed"), 500);
+  EXPECT_EQ(world.model().outcomes.at("completed"), many(500));
   world.dispatcher.check_idle();
 }
 

@@ -32,7 +32,7 @@ inline JobSpec job_of(int64_t blocks) {
   JobSpec spec;
   spec.model = "m";
   spec.mailbox_key = "box";
-  spec.body = "good";
+  spec.body = R"({"messages":[]})";
   spec.prompt_tokens = kBlockSize;
   spec.max_new_tokens = static_cast<int32_t>(blocks - 1) * kBlockSize;
   if (blocks == 1) {

@@ -150,6 +150,28 @@ TEST(ParkingLot, who_is_on_its_way_waits_as_one_that_is_here) {
   }
 }
 
+TEST(ParkingLot, who_is_on_its_way_is_owed_two_capacities_of_the_smaller_weight) {
+  ResourcePool pool(Blocks{100});
+  ParkingLot lot(lot_of(100));
+  const auto park = [&](JobId id, const char* tenant, double weight) {
+    ParkedJob parked = job(id, 1);
+    parked.tenant = tenant;
+    parked.need_tokens = 10;
+    parked.weight = weight;
+    lot.park(parked);
+  };
+  park(1, "heavy", 1);
+  for (JobId id = 11; id <= 40; ++id) park(id, "light", 0.1);
+  lot.expect({"heavy"});
+  std::vector<Charge> charges;
+  ASSERT_EQ(admit_all(lot, pool, charges, at(0)).size(), 31u);
+  // What light started is worth 3,000 tokens of heavy, which is owed 2,000 of them.
+  charges.clear();
+  for (JobId id = 101; id <= 140; ++id) park(id, "heavy", 1);
+  park(41, "light", 0.1);
+  EXPECT_EQ(admit_all(lot, pool, charges, at(0)).back(), 41u);
+}
+
 TEST(ParkingLot, past_a_held_job_at_most_one_capacity_of_units_starts) {
   ResourcePool pool(Blocks{10});
   ParkingLot lot(lot_of(100));

@@ -160,7 +160,10 @@ Result<std::vector<Job>> claim_jobs(Connection& connection, int64_t daemon_id,
   params.add(std::optional<int64_t>(request.others_room)).add(request.need_tokens_max);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kClaim, params));
   std::vector<std::pair<int64_t, Job>> ordered;
-  for (const auto& row : rows) ordered.emplace_back(integer(row, 32), parse_job(row));
+  for (const auto& row : rows) {
+    ordered.emplace_back(integer(row, 32), parse_job(row));
+    ordered.back().second.weight = row[33].as<double>();
+  }
   // UPDATE ... RETURNING promises no order.
   std::sort(ordered.begin(), ordered.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });

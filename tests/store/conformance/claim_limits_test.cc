@@ -258,6 +258,36 @@ TEST_P(StoreConformance, a_job_that_ran_and_failed_stays_charged) {
   EXPECT_EQ(tenants_of(must(driver_->claim(ClaimRequest{"m", 1}))), "b");
 }
 
+// --- weight
+
+TEST_P(StoreConformance, a_claimed_job_brings_the_weight_of_its_tenant) {
+  const bool weighted = home_->set_weight("heavy", 2.5);
+  submit_many(*driver_, "heavy", 2);
+  submit_many(*driver_, "plain", 1);
+  submit_many(*driver_, "heavy", 1, 100, Priority::critical);
+  const auto jobs = must(driver_->claim("m", 10));
+  ASSERT_EQ(jobs.size(), 4u);
+  for (const Job& job : jobs) {
+    EXPECT_EQ(job.weight, weighted && job.spec.tenant == "heavy" ? 2.5 : 1) << job.spec.tenant;
+  }
+  give_back(*driver_, jobs);
+  if (!home_->set_weight("heavy", 0.5)) return;
+  for (const Job& job : must(driver_->claim("m", 10))) {
+    EXPECT_EQ(job.weight, job.spec.tenant == "heavy" ? 0.5 : 1) << "as it is at the claim";
+  }
+}
+
+TEST_P(StoreConformance, tenants_share_by_their_weight) {
+  const double weight = home_->set_weight("heavy", 3) ? 3 : 1;
+  submit_many(*driver_, "heavy", 60);
+  submit_many(*driver_, "plain", 60);
+  std::map<std::string, int> n;
+  for (int i = 0; i < 10; ++i) {
+    for (const Job& job : must(driver_->claim("m", 4))) ++n[job.spec.tenant];
+  }
+  EXPECT_LE(std::abs(n["heavy"] / weight - n["plain"]), 1 / weight + 1);
+}
+
 // --- priorities
 
 TEST_P(StoreConformance, a_high_job_overtakes_in_its_tenant_only_and_is_charged) {

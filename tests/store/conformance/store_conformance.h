@@ -21,6 +21,8 @@ class StoreHome {
  public:
   virtual ~StoreHome() = default;
   virtual std::unique_ptr<JobStore> open(const StoreOptions& options, Clock& clock) = 0;
+  // Whether its tenants can have another weight than 1; then this one has it.
+  virtual bool set_weight(const std::string& /*tenant*/, double /*weight*/) { return false; }
 };
 
 struct StoreFactory {

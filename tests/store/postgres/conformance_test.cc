@@ -20,12 +20,12 @@ const auto* const kEnvironment = testing::AddGlobalTestEnvironment(new SharedDat
 
 class PostgresHome final : public StoreHome {
  public:
-  PostgresHome() {
-    SharedDatabase::database->run(
-        "DELETE FROM parkd.jobs; DELETE FROM parkd.mailbox; DELETE FROM parkd.history; "
-        "DELETE FROM parkd.idempotency; DELETE FROM parkd.shares; DELETE FROM parkd.waiters; "
-        "DELETE FROM parkd.depth_samples; DELETE FROM parkd.batches; DELETE FROM parkd.daemons; "
-        "DELETE FROM parkd.past_partitions");
+  PostgresHome() { SharedDatabase::database->empty(); }
+  bool set_weight(const std::string& tenant, double weight) override {
+    SharedDatabase::database->run("INSERT INTO parkd.tenants (name, weight) VALUES ('" + tenant +
+                                  "', " + std::to_string(weight) +
+                                  ") ON CONFLICT (name) DO UPDATE SET weight = EXCLUDED.weight");
+    return true;
   }
   std::unique_ptr<JobStore> open(const StoreOptions& options, Clock& clock) override {
     PostgresOptions postgres = quiet_options(SharedDatabase::database->dsn());

@@ -59,6 +59,13 @@ void TestDatabase::run(const std::string& sql) {
   tx.exec(sql);
 }
 
+void TestDatabase::empty() {
+  run("DELETE FROM parkd.jobs; DELETE FROM parkd.mailbox; DELETE FROM parkd.history; "
+      "DELETE FROM parkd.idempotency; DELETE FROM parkd.shares; DELETE FROM parkd.waiters; "
+      "DELETE FROM parkd.depth_samples; DELETE FROM parkd.batches; DELETE FROM parkd.daemons; "
+      "DELETE FROM parkd.past_partitions; DELETE FROM parkd.tenants");
+}
+
 std::string TestDatabase::value(const std::string& sql) {
   if (!connection_ || !connection_->is_open()) connection_ = connect();
   pqxx::nontransaction tx(*connection_);

@@ -28,6 +28,8 @@ class TestDatabase {
   void run(const std::string& sql);
   std::string value(const std::string& sql);
   int64_t number(const std::string& sql) { return std::stoll(value(sql)); }
+  // Deletes what tests leave in it; no store may be open.
+  void empty();
   // A session of one's own.
   std::unique_ptr<pqxx::connection> connect(const std::string& login = "postgres") const;
 
