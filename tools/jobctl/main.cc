@@ -10,7 +10,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "jobctl " PARKD_VERSION);
   app.footer(
       "Exit codes: 0 done, 1 a job did not complete, 2 bad input, 3 parkd or its database not "
-      "reachable, 4 refused, 5 interrupted (run the same command to continue), 124 --wait-timeout "
+      "reachable (batch run waits for it), 4 refused, 5 interrupted (run the same command to "
+      "continue), 124 --wait-timeout "
       "passed.");
 
   GlobalOptions globals;

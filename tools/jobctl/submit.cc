@@ -238,7 +238,8 @@ void add_submit(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
                       "Off the logit of what was generated, -2..2");
   command->add_option("--repetition-penalty", options->repetition_penalty,
                       "Divides logits of what prompt or answer have, 0.01..100; 1 = off");
-  command->add_option("--max-tokens", options->max_tokens, "Longest answer, in tokens");
+  command->add_option("--max-tokens", options->max_tokens,
+                      "Longest answer, in tokens (default: a fifth of the model's context)");
   command->add_option("--seed", options->seed, "Same seed, same answer");
   command->add_option("--stop", options->stop, "Stop before this text (up to 4)");
   command->add_flag("--logprobs", options->logprobs, "Report log-probabilities");
