@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <new>
 #include <set>
 #include <string>
 #include <unordered_set>
@@ -54,11 +55,24 @@ struct Commit {
   bool has_submit = false, has_finish = false, has_cancel = false, has_release = false;
   bool has_purge = false;
 
+  std::vector<JobId> unclaimed;  // their claims end with the commit, whatever else is applied
+  size_t n_begun = 0;            // calls of begin()
+
   // Filled by the sync thread.
   Status written;
+  bool was_handed_over = false;  // to RocksDB; else surely nothing of it is on disk
   std::vector<std::string> dropped;
 
   bool is_empty() const { return batch.Count() == 0 && expired.empty(); }
+
+  // A verb calls it before it changes the commit or the state in RAM: up to here it can be left
+  // out. Throws where there is no memory for about `n_bytes` more in the batch, for RocksDB's
+  // WriteBatch fails an assertion where it runs out of it.
+  void begin(size_t n_bytes) {
+    ::operator delete(::operator new(2 * (batch.GetDataSize() + n_bytes) + kRowsBytes));
+    ++n_begun;
+  }
+  static constexpr size_t kRowsBytes = size_t{256} << 10;  // of a verb, beside bodies
 };
 
 }  // namespace parkd

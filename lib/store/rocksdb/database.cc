@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <charconv>
 #include <filesystem>
+#include <new>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -370,7 +371,10 @@ void Database::mark_synced() {
       mark_.log_first = before + 1;
     }
   }
-  (void)synced_file_.write(mark_);
+  try {
+    (void)synced_file_.write(mark_);
+  } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): as one that is not written
+  }
 }
 
 Status Database::settle_loss() {
@@ -410,12 +414,23 @@ Result<Period*> Database::period_for(WallTime expires_at, WallTime now) {
 
 Result<Period*> Database::period_named(const std::string& name) {
   if (Period* found = find_period(name)) return found;
-  rocksdb::ColumnFamilyHandle* handle = nullptr;
-  const rocksdb::Status status = db_->CreateColumnFamily(period_options_, name, &handle);
-  if (!status.ok()) return from_rocksdb(status);
-  Period& period = periods_[name];
-  period = {name, *end_of_period(name), handle, 0};
-  return &period;
+  Period period{name, *end_of_period(name), nullptr, 0};
+  const auto made = periods_.try_emplace(name).first;  // first: no memory must be wanted behind it
+  rocksdb::Status status;
+  try {
+    // RocksDB must not run out of memory in the middle of it: what it wants is there now.
+    ::operator delete(::operator new(period_options_.write_buffer_size));
+    status = db_->CreateColumnFamily(period_options_, name, &period.family);
+  } catch (...) {
+    periods_.erase(made);
+    throw;
+  }
+  if (!status.ok()) {
+    periods_.erase(made);
+    return from_rocksdb(status);
+  }
+  made->second = std::move(period);
+  return &made->second;
 }
 
 Period* Database::find_period(const std::string& name) {
@@ -436,6 +451,19 @@ void Database::note_damage(const std::string& what) const {
   if (what == damage_) return;
   damage_ = what;
   log_error("store.damaged", {{"dir", dir_}, {"what", what}});
+}
+
+Result<std::string> Database::get_large(rocksdb::ColumnFamilyHandle* family,
+                                        const std::string& key) const {
+  const std::string last = key + '\0';
+  const rocksdb::Slice first_slice(key);
+  const rocksdb::Slice last_slice(last);
+  const auto iterator = iterate(family, &first_slice, &last_slice);
+  if (iterator->Valid()) return std::string(iterator->value().ToStringView());
+  const rocksdb::Status status = iterator->status();
+  if (status.ok()) return not_found("not in the store");
+  if (status.IsCorruption()) note_damage(status.ToString());
+  return from_rocksdb(status);
 }
 
 Result<uint64_t> Database::get_count(const std::string& key, uint64_t otherwise) const {
@@ -479,8 +507,9 @@ Status Database::write(rocksdb::WriteBatch* batch) {
   rocksdb::WriteOptions options;
   options.sync = sync_;
   if (sync_) (void)batch->PutLogData(wal::encode_commit_mark(mark_));
-  const Status written = from_rocksdb(db_->Write(options, batch));
-  if (!written.ok()) write_failed_ = true;
+  const rocksdb::Status status = db_->Write(options, batch);
+  if (!status.ok()) write_failed_ = true;
+  const Status written = from_rocksdb(status);
   if (sync_ && written.ok()) mark_synced();
   return written;
 }

@@ -104,6 +104,9 @@ class Database {
 
   // The value, or not_found.
   Result<std::string> get(rocksdb::ColumnFamilyHandle* family, const std::string& key) const;
+  // Of what may be large: bodies, messages. An exception out of RocksDB's Get leaves it unusable
+  // (it would copy the value in there); here the copy is ours.
+  Result<std::string> get_large(rocksdb::ColumnFamilyHandle* family, const std::string& key) const;
   Result<uint64_t> get_count(const std::string& key, uint64_t otherwise) const;
   // What is committed now, in all families: for an answer that is read with several iterators.
   // Commits land between them, and each one made without a snapshot has a view of its own.

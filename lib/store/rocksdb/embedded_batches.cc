@@ -127,6 +127,7 @@ bool EmbeddedStore::build_open_batch(const BatchSpec& spec, const Completion<Ope
       return true;
     }
     opened = {new_batch(spec, now, options_.store), false};
+    commit.begin(0);
     commit.batches[opened.batch.id] = {opened.batch, fingerprint};
     commit.opened.add(opened.batch);
   }
@@ -142,6 +143,7 @@ bool EmbeddedStore::build_seal_batch(const std::string& id, const std::string& t
     done(no_such_batch(id));
     return true;
   }
+  commit.begin(0);
   Batch& batch = edit_batch(id, commit);
   seal(batch, clock_.now());
   commit.steps.push_back(
@@ -173,6 +175,7 @@ bool EmbeddedStore::build_cancel_batch(const std::string& id, const std::string&
     all_ended.push_back(std::move(ended).value());
   }
 
+  commit.begin(0);
   if (!found->batch.finished_at) {
     Batch& batch = edit_batch(id, commit);
     if (!batch.cancel_at) batch.cancel_at = now;
@@ -222,6 +225,7 @@ void EmbeddedStore::sweep_batches(WallTime now, WallTime drop_before, Commit& co
 }
 
 Result<Batch> EmbeddedStore::do_get_batch(const std::string& id, const std::string& tenant) {
+  if (!can_read()) return failure_;
   const auto found = batches_.find(id);
   if (found == batches_.end() || !may_act(tenant, found->second.batch.spec.tenant)) {
     return no_such_batch(id);
@@ -238,6 +242,7 @@ Result<Batch> EmbeddedStore::do_get_batch(const std::string& id, const std::stri
 }
 
 Result<std::vector<Batch>> EmbeddedStore::do_list_batches(const BatchFilter& filter) {
+  if (!can_read()) return failure_;
   const auto after = batches_.find(filter.after);
   if (!filter.after.empty() &&
       (after == batches_.end() ||
@@ -279,7 +284,7 @@ Result<std::optional<EmbeddedStore::Requeueable>> EmbeddedStore::find_requeueabl
   found.history = *history;
   if (history->requeued_as != 0) return Found(std::move(found));
   const Result<std::string> bytes =
-      database_->get(period->family, record::request_key(row.error_code, history->sequence));
+      database_->get_large(period->family, record::request_key(row.error_code, history->sequence));
   if (!bytes.ok()) {
     if (bytes.status().code() == StatusCode::not_found) return Found();
     return bytes.status();
@@ -364,6 +369,11 @@ bool EmbeddedStore::build_requeue(const RequeueRequest& request,
     done(depth);
     return true;
   }
+  size_t n_bytes = 0;
+  for (const Requeueable& old : *found) {
+    n_bytes += Commit::kRowsBytes + old.request.spec.body.size();
+  }
+  commit.begin(n_bytes);
   for (const auto& [key, n] : n_new) commit.n_new[key].queued += n.queued;
 
   std::vector<RequeuedJob> answers;

@@ -37,7 +37,7 @@ Result<OutboxIdentity> EmbeddedStore::read_outbox_identity() const {
 }
 
 Result<OutboxPage> EmbeddedStore::do_read_outbox(size_t messages_max, size_t bytes_max) {
-  if (database_ == nullptr) return failure_;
+  if (!can_read()) return failure_;
   const WallTime now = clock_.now();
   OutboxPage page;
   const std::string first = outbox_low_;
@@ -53,7 +53,7 @@ Result<OutboxPage> EmbeddedStore::do_read_outbox(size_t messages_max, size_t byt
                            record::decode_undelivered(iterator->value().ToStringView()));
     const Period* period = database_->find_period(row.period);
     if (period != nullptr && period->end > now) {
-      const Result<std::string> bytes = database_->get(period->family, row.message_key);
+      const Result<std::string> bytes = database_->get_large(period->family, row.message_key);
       if (bytes.ok()) {
         if (!page.messages.empty() && n_bytes + bytes->size() > bytes_max) break;
         n_bytes += bytes->size();
@@ -97,12 +97,13 @@ bool EmbeddedStore::build_drop_delivered(uint64_t through, const Completion<int6
     done(unavailable(iterator->status().ToString()));
     return true;
   }
+  commit.begin(0);
   int64_t n_messages = 0;
   for (const Row& row : rows) {
     (void)commit.batch.SingleDelete(database_->outbox(), row.key);
     Period* period = database_->find_period(row.place.period);
     if (period == nullptr || period->end <= now) continue;  // expired: dropped whole
-    const Result<std::string> bytes = database_->get(period->family, row.place.message_key);
+    const Result<std::string> bytes = database_->get_large(period->family, row.place.message_key);
     if (!bytes.ok()) continue;  // a message is removed once
     (void)commit.batch.SingleDelete(period->family, row.place.message_key);
     commit.touched_keys.insert("m" + row.place.message_key);
@@ -121,11 +122,12 @@ bool EmbeddedStore::build_drop_delivered(uint64_t through, const Completion<int6
 
 bool EmbeddedStore::build_forget_requests(const std::vector<RequestPlace>& places,
                                           const Completion<int64_t>& done, Commit& commit) {
+  commit.begin(0);
   int64_t n_forgotten = 0;
   for (const RequestPlace& place : places) {
     const std::string key = record::request_key(place.error_code, place.sequence);
     for (const auto& [name, period] : database_->periods()) {
-      if (!database_->get(period.family, key).ok()) continue;
+      if (!database_->get_large(period.family, key).ok()) continue;
       (void)commit.batch.Delete(period.family, key);
       ++n_forgotten;
     }
@@ -145,7 +147,7 @@ void EmbeddedStore::leave_outbox(uint64_t sequence, Commit& commit) {
 }
 
 Result<std::optional<MessagePlace>> EmbeddedStore::do_find_message(JobId id) const {
-  if (database_ == nullptr) return failure_;
+  if (!can_read()) return failure_;
   const Result<record::StoredHistory> history = read_history(id);
   if (!history.ok()) {
     if (history.status().code() == StatusCode::not_found) return std::optional<MessagePlace>();

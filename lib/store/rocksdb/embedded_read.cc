@@ -27,7 +27,7 @@ Result<record::StoredJob> EmbeddedStore::read_job(JobId id) const {
 Result<Job> EmbeddedStore::read_whole_job(JobId id, WallTime now) const {
   PARKD_ASSIGN_OR_RETURN(record::StoredJob stored, read_job(id));
   PARKD_ASSIGN_OR_RETURN(stored.job.spec.body,
-                         database_->get(database_->bodies(), record::id_key(id)));
+                         database_->get_large(database_->bodies(), record::id_key(id)));
   Job job = std::move(stored.job);
   // Not in the index: its submit has just been synced and is not acknowledged yet.
   const bool lies_ahead = job.spec.run_at && *job.spec.run_at > now;
@@ -58,7 +58,7 @@ Result<JobRecord> EmbeddedStore::read_past(JobId id, const std::string& tenant,
   if (history->expires_at <= now || !may_act(tenant, history->row.tenant)) return JobRecord();
   Period* period = database_->find_period(history->period);
   if (history->message_expires_at <= now || period == nullptr) return JobRecord(history->row);
-  const Result<std::string> bytes = database_->get(
+  const Result<std::string> bytes = database_->get_large(
       period->family,
       record::message_key(history->row.tenant, history->mailbox_key, history->sequence));
   if (!bytes.ok()) {
@@ -72,30 +72,38 @@ Result<JobRecord> EmbeddedStore::read_past(JobId id, const std::string& tenant,
 void EmbeddedStore::do_claim(const ClaimRequest& request,
                              const Completion<std::vector<Job>>& done) {
   // Healing replaces the database, so it waits until the sync thread does not use it.
-  const Status usable_now = commit_under_way_ ? failure_ : usable();
+  const Status usable_now = under_way_ != nullptr ? failure_ : usable();
   if (!usable_now.ok()) {
     done(usable_now);
     return;
   }
-  const WallTime now = clock_.now();
-  std::vector<Job> jobs;
-  for (const JobId id : index_.claim(request, now)) {
-    claims_[id] = {{open_epoch_, ++n_claims_}, now, false};
-    Result<Job> job = read_whole_job(id, now);
-    if (!job.ok()) {
-      // It stays claimed, by nobody: an operator must look, and the queue goes on behind it.
-      log_error("store.job_unreadable", {{"id", id}, {"error", job.status().to_string()}});
-      database_->note_damage("job " + std::to_string(id) + ": " + job.status().message());
-      continue;
+  std::vector<JobId> ids;
+  try {
+    const WallTime now = clock_.now();
+    std::vector<Job> jobs;
+    ids = index_.claim(request, now);
+    for (const JobId id : ids) {
+      claims_[id] = {{open_epoch_, ++n_claims_}, now, false};
+      Result<Job> job = read_whole_job(id, now);
+      if (!job.ok()) {
+        // It stays claimed, by nobody: an operator must look, and the queue goes on behind it.
+        log_error("store.job_unreadable", {{"id", id}, {"error", job.status().to_string()}});
+        database_->note_damage("job " + std::to_string(id) + ": " + job.status().message());
+        continue;
+      }
+      jobs.push_back(std::move(job).value());
     }
-    jobs.push_back(std::move(job).value());
+    PARKD_KILL_POINT("claim.after");
+    done(std::move(jobs));
+  } catch (...) {
+    for (const JobId id : ids) claims_.erase(id);  // nobody has them
+    tear();
+    throw;
   }
-  PARKD_KILL_POINT("claim.after");
-  done(std::move(jobs));
 }
 
 Result<JobRecord> EmbeddedStore::do_get(JobId id, const std::string& tenant) {
-  if (database_ == nullptr) return failure_;
+  if (!can_read()) return failure_;
   const WallTime now = clock_.now();
   Result<Job> job = read_whole_job(id, now);
   // A commit that ends the job may land between two reads; then its past is there.
@@ -108,7 +116,7 @@ Result<JobRecord> EmbeddedStore::do_get(JobId id, const std::string& tenant) {
 }
 
 Result<std::vector<Job>> EmbeddedStore::do_list(const ListFilter& filter) {
-  if (database_ == nullptr) return failure_;
+  if (!can_read()) return failure_;
   const WallTime now = clock_.now();
   std::vector<Job> jobs;
   const auto limit = static_cast<size_t>(std::max(filter.limit, 0));
@@ -195,7 +203,7 @@ Status EmbeddedStore::fetch_period(const FetchRequest& request, const PeriodView
 }
 
 Result<FetchAnswer> EmbeddedStore::do_fetch(const FetchRequest& request) {
-  if (database_ == nullptr) return failure_;
+  if (!can_read()) return failure_;
   FetchAnswer answer;
   answer.next_sequence = request.after_sequence;
   constexpr uint64_t kLast = std::numeric_limits<uint64_t>::max();
@@ -246,7 +254,7 @@ Result<StoreStats> EmbeddedStore::do_stats() {
   }
   if (!failure_.ok()) stats.notices.push_back(failure_notice());
   if (const auto notice = drop_clock_->gap_notice()) stats.notices.push_back(*notice);
-  if (database_ == nullptr) return stats;
+  if (!can_read()) return stats;
   if (!database_->damage().empty()) {
     stats.notices.push_back({"store_damaged",
                              "bytes of the store are damaged: what needs them answers with an "

@@ -5,7 +5,6 @@
 
 #include "lib/base/check.h"
 #include "lib/base/disk_space.h"
-#include "lib/base/kill_point.h"
 #include "lib/base/log.h"
 #include "lib/base/text.h"
 #include "lib/store/rules.h"
@@ -13,9 +12,6 @@
 namespace parkd {
 namespace {
 
-// A commit is closed when it holds this much; what is left makes the next one.
-constexpr size_t kCommitVerbsMax = 1024;
-constexpr size_t kCommitBytesMax = size_t{8} << 20;
 constexpr std::chrono::seconds kHealEvery{1};
 constexpr int64_t kRoomToHeal = int64_t{1} << 20;       // more than there was on the full disk
 constexpr std::chrono::seconds kHealFullDiskEvery{30};  // it may lack something else, an inode
@@ -38,6 +34,7 @@ Status EmbeddedStore::start() {
     // The outbox announces the epoch of an opening to the database: it needs a real one.
     if (opened.code() != StatusCode::exhausted || has_outbox()) return opened;
     failure_ = unavailable("the store cannot be opened for writing: " + opened.message());
+    must_reopen_ = true;
     serve_readers_only();
     if (database_ == nullptr) return opened;
     log_error("store.read_only", {{"dir", options_.dir}, {"why", opened.message()}});
@@ -49,24 +46,7 @@ Status EmbeddedStore::start() {
               {"why", "messages wait for a PostgreSQL mailbox, and none is configured"}});
   }
   accepting_ = true;
-  sync_thread_ = Thread({"store-sync", 0}, [this] {
-    for (;;) {
-      std::vector<std::unique_ptr<Commit>> commits = to_sync_.wait_all();
-      if (commits.empty()) return;  // closed
-      for (std::unique_ptr<Commit>& commit : commits) {
-        if (commit->batch.Count() > 0) commit->written = database_->write(&commit->batch);
-        if (commit->has_purge) PARKD_KILL_POINT("purge.mid");
-        for (const Period& period : commit->expired) {
-          if (commit->written.ok() && database_->drop(period).ok()) {
-            commit->dropped.push_back(period.name);
-          }
-        }
-        Request settled;
-        settled.committed = std::move(commit);
-        inbox_.push(std::move(settled));
-      }
-    }
-  });
+  sync_thread_ = Thread({"store-sync", 0}, [this] { sync_loop(); });
   state_thread_ = Thread({"store", 0}, [this] { run(); });
   return {};
 }
@@ -271,112 +251,6 @@ void EmbeddedStore::stop() {
   database_.reset();
 }
 
-// --- state thread
-
-void EmbeddedStore::run() {
-  if (!waiting_.empty()) build_commit();  // jobs whose cancel was asked for before the restart
-  while (!stopping_ || commit_under_way_ || !waiting_.empty()) {
-    std::vector<Request> requests = inbox_.wait_all();
-    promote_due(clock_.now());
-    for (Request& request : requests) {
-      if (request.is_stop) {
-        stopping_ = true;
-      } else if (request.committed != nullptr) {
-        commit_under_way_ = false;
-        settle(*request.committed);
-      } else if (request.read) {
-        request.read();
-      } else {
-        waiting_.push_back(std::move(request));
-      }
-    }
-    while (!waiting_.empty() && !commit_under_way_) build_commit();
-  }
-}
-
-void EmbeddedStore::build_commit() {
-  const Status usable_now = usable();
-  if (!usable_now.ok()) {
-    for (Request& request : std::exchange(waiting_, {})) {
-      if (request.refuse) request.refuse(usable_now);
-    }
-    return;
-  }
-  auto commit = std::make_unique<Commit>();
-  std::deque<Request> deferred;
-  for (size_t n = 0; !waiting_.empty() && n < kCommitVerbsMax; ++n) {
-    if (commit->batch.GetDataSize() >= kCommitBytesMax) break;
-    Request request = std::move(waiting_.front());
-    waiting_.pop_front();
-    if (!request.write(*commit)) deferred.push_back(std::move(request));
-  }
-  std::move(deferred.rbegin(), deferred.rend(), std::front_inserter(waiting_));
-
-  write_batches(*commit);
-  if (commit->is_empty()) {
-    settle(*commit);
-    return;
-  }
-  for (const auto& [name, change] : commit->n_messages_change) {
-    const int64_t n = database_->find_period(name)->n_messages + change;
-    (void)commit->batch.Put(database_->meta(), period_count_key(name),
-                            record::encode_count(static_cast<uint64_t>(n)));
-  }
-  if (commit->has_submit) PARKD_KILL_POINT("submit.before_commit");
-  if (commit->has_finish) PARKD_KILL_POINT("finish.before_commit");
-  commit_under_way_ = true;
-  to_sync_.push(std::move(commit));
-}
-
-void EmbeddedStore::settle(Commit& commit) {
-  if (!commit.written.ok()) {
-    fail(commit.written);
-    for (const Commit::Step& step : commit.steps) {
-      if (step.complete) step.complete(failure_);
-    }
-    return;
-  }
-  if (!commit.is_empty()) {
-    ++n_commits_;
-    if (testing_.sync_commits) ++n_syncs_;
-  }
-  if (commit.has_submit) PARKD_KILL_POINT("submit.after_commit");
-  if (commit.has_finish) PARKD_KILL_POINT("finish.after_commit");
-  if (commit.has_cancel) PARKD_KILL_POINT("cancel.after_commit");
-  if (commit.has_release) PARKD_KILL_POINT("release.after_commit");
-  for (const auto& [name, change] : commit.n_messages_change) {
-    database_->find_period(name)->n_messages += change;
-  }
-  for (const std::string& name : commit.dropped) database_->forget(name);
-  apply_batches(commit);
-  for (const Commit::Step& step : commit.steps) {
-    if (step.apply) step.apply();
-  }
-  tell(commit.news);
-  if (has_outbox() && !commit.news.messages.empty()) options_.outbox_filled();
-  for (const Commit::Step& step : commit.steps) {
-    if (step.complete) step.complete({});
-  }
-}
-
-void EmbeddedStore::tell(const CommitNews& news) const {
-  if (observer_.work_available) {
-    for (const std::string& model : news.models) observer_.work_available(model);
-  }
-  if (observer_.message_stored) {
-    for (const auto& [tenant, key] : news.messages) observer_.message_stored(tenant, key);
-  }
-  if (observer_.cancel_requested) {
-    for (const auto& [id, lease] : news.cancels) observer_.cancel_requested(id, lease);
-  }
-}
-
-void EmbeddedStore::promote_due(WallTime now) {
-  for (const std::string& model : index_.promote_due(now)) {
-    if (observer_.work_available) observer_.work_available(model);
-  }
-}
-
 // --- failure
 
 // Whether a failed commit is on disk is unknown: its bytes may be in the log without a sync, and
@@ -384,6 +258,7 @@ void EmbeddedStore::promote_due(WallTime now) {
 // job. So nothing is written until heal() has opened the database again, which decides what the
 // log holds.
 void EmbeddedStore::fail(const Status& why) {
+  must_reopen_ = true;
   failure_ = unavailable("the store cannot write: " + why.to_string());
   next_heal_ = clock_.steady_now() + kHealEvery;
   if (why.code() == StatusCode::exhausted) wait_for_room();
@@ -408,8 +283,19 @@ bool EmbeddedStore::may_heal() {
   return disk && disk->free_bytes >= room_needed_bytes_;
 }
 
+// Nothing in it allocates.
+void EmbeddedStore::tear() {
+  is_torn_ = true;
+  if (failure_.ok()) failure_ = out_of_memory();
+  if (!must_reopen_) next_heal_ = clock_.steady_now();
+}
+
 Status EmbeddedStore::usable() {
-  if (!failure_.ok() && may_heal()) heal();
+  if (failure_.ok() || !may_heal()) return failure_;
+  if (caught("heal", [this] { heal(); }).ok()) return failure_;
+  if (must_reopen_) database_.reset();  // half loaded
+  tear();
+  next_heal_ = clock_.steady_now() + kHealEvery;
   return failure_;
 }
 
@@ -417,9 +303,10 @@ Status EmbeddedStore::usable() {
 // the write that failed, and refuses fatal errors.
 void EmbeddedStore::heal() {
   next_heal_ = clock_.steady_now() + kHealEvery;
-  database_.reset();
-  const Status loaded = load();
+  if (must_reopen_) database_.reset();
+  const Status loaded = must_reopen_ ? load() : load_rows();
   if (!loaded.ok()) {
+    must_reopen_ = true;
     failure_ = unavailable("the store cannot be opened again: " + loaded.to_string());
     if (failure_.message() != std::exchange(told_failure_, failure_.message())) {
       log_error("store.heal_failed", {{"dir", options_.dir}, {"error", loaded.to_string()}});
@@ -428,6 +315,8 @@ void EmbeddedStore::heal() {
     return;
   }
   failure_ = {};
+  must_reopen_ = false;
+  is_torn_ = false;
   told_failure_.clear();
   room_needed_bytes_ = 0;
   log_warn("store.healed", {{"dir", options_.dir}, {"jobs", index_.size()}});
@@ -447,6 +336,7 @@ void EmbeddedStore::serve_readers_only() {
     database_ = std::move(opened).value();
     loaded = load_rows();
   }
+  is_torn_ = is_torn_ && !loaded.ok();
   if (loaded.ok()) return;
   database_.reset();
   log_error("store.unreadable", {{"dir", options_.dir}, {"error", loaded.to_string()}});
@@ -454,8 +344,12 @@ void EmbeddedStore::serve_readers_only() {
 
 // While failure_ lasts.
 HealthNotice EmbeddedStore::failure_notice() const {
-  std::string text = failure_.message() + "; nothing is accepted, claimed or stored, ";
-  text += database_ == nullptr ? "and nothing can be read" : "what is stored can be read";
+  std::string text = failure_.message();
+  if (is_torn_ && !must_reopen_) {
+    text += " in the middle of a change: the store reads its state from the disk again";
+  }
+  text += "; nothing is accepted, claimed or stored, ";
+  text += !can_read() ? "and nothing can be read" : "what is stored can be read";
   text += room_needed_bytes_ == 0
               ? ". It is tried again every second"
               : ". It goes on by itself when there is room on the disk of " + options_.dir;
@@ -584,9 +478,11 @@ Status EmbeddedStore::load_jobs() {
 }
 
 bool EmbeddedStore::end_flagged(Commit& commit) {
+  commit.begin(0);
   const WallTime now = clock_.now();
   std::vector<JobId> ended_ids;
   for (const JobId id : flagged_) {
+    if (commit.touched_jobs.contains(id)) continue;  // the state was read twice since
     Result<Ended> ended = prepare_end(id, {}, cancelled_ending(), now);
     if (!ended.ok()) continue;  // logged; stays held until the store is opened again
     write_end(*ended, now, commit);

@@ -6,6 +6,19 @@
 // so that a claim never waits for the disk to sync. Verbs arrive in the inbox; those that write
 // gather while a commit is under way and become the next one (natural group commit: nothing is
 // delayed when the store is idle). Failure of a commit: see heal().
+//
+// Out of memory (or any exception): the disk is the truth and the state in RAM a copy that can be
+// read again, so there is no code that takes half a change back.
+//   - A verb that throws before Commit::begin() has changed nothing: it alone is refused.
+//   - Behind it, the commit being built is given up (its verbs are refused, nothing of it is on
+//     disk) and the store is torn: see tear(). The same when a claim throws.
+//   - Before the bytes are handed to RocksDB the memory that it will want is made sure of, for it
+//     is not safe against exceptions in the middle of a call: one out of its write ends the process
+//     (a log line, then as after a crash), for nobody can say what it left.
+//   - On disk, and then it throws: torn. The verbs are answered as done; one whose answer cannot be
+//     made is told "unavailable", and finds out when it asks again.
+// A torn store answers "unavailable" until it has read its rows again, at once or every second. It
+// keeps the claims; what tenants were charged for fairness begins anew, as after a restart.
 #pragma once
 
 #include <deque>
@@ -84,7 +97,7 @@ class EmbeddedStore final : public JobStore {
     // write. False: must wait for the next commit (and nothing was added).
     std::function<bool(Commit&)> write;
     std::function<void(const Status&)> refuse;
-    std::unique_ptr<Commit> committed;  // from the sync thread
+    bool is_settled = false;  // from the sync thread: under_way_
     bool is_stop = false;
   };
   // A job that ends in the commit being built.
@@ -107,11 +120,52 @@ class EmbeddedStore final : public JobStore {
   void push_write(Completion<T> done, std::function<bool(const Completion<T>&, Commit&)> verb);
   void push(Request request);
 
-  // --- state thread: life (embedded_store.cc)
+  // --- sync thread (embedded_commit.cc)
+  void sync_loop();
+  void sync_one(Commit& commit);
+
+  // --- state thread: verbs and commits (embedded_commit.cc)
   void run();
+  void handle(Request& request);
+  static void refuse(const Request& request, const Status& why);
   void build_commit();
+  bool add_verbs(Commit& commit);
+  void write_common_rows(Commit& commit);
   void settle(Commit& commit);
+  void apply(Commit& commit);
+  static void complete(const Commit& commit, const Status& status);
+
+  // --- either thread: exceptions (embedded_commit.cc)
+  // What `act` throws, as a status; logged. Throws nothing.
+  template <class Act>
+  static Status caught(const char* where, Act&& act) noexcept {
+    try {
+      act();
+      return {};
+    } catch (...) {
+      return status_of_exception(where);
+    }
+  }
+  // `act` again, after pauses, while it throws: it wants little memory, and somebody waits for it.
+  // `tries_max` 0: without end. The last exception's status.
+  template <class Act>
+  static Status insist(const char* where, int tries_max, Act&& act) noexcept {
+    Status tried = caught(where, act);
+    for (int n = 1; !tried.ok() && (tries_max == 0 || n < tries_max); ++n) {
+      wait_for_memory();
+      tried = caught(where, act);
+    }
+    return tried;
+  }
+  static Status status_of_exception(const char* where) noexcept;
+  static Status out_of_memory() { return {StatusCode::unavailable, "out of memory"}; }
+  static void wait_for_memory();
+
+  // --- state thread: life (embedded_store.cc)
   void fail(const Status& why);
+  // The state in RAM may be half changed: nothing is answered from it until it was read again.
+  void tear();
+  bool can_read() const { return database_ != nullptr && !is_torn_; }
   void wait_for_room();
   bool may_heal();
   void serve_readers_only();
@@ -231,7 +285,7 @@ class EmbeddedStore final : public JobStore {
   BatchAccounts batch_accounts_;                        // of them
   std::vector<JobId> flagged_;  // held: their cancel was asked for and nobody runs them
   std::deque<Request> waiting_;
-  bool commit_under_way_ = false;
+  std::unique_ptr<Commit> under_way_;  // with the sync thread
   bool stopping_ = false;
   JobId next_id_ = 1;
   uint64_t last_sequence_ = 0;
@@ -242,14 +296,16 @@ class EmbeddedStore final : public JobStore {
   std::string due_low_;  // everything below was swept: the iterator starts here, not in tombstones
   std::string outbox_low_;    // likewise, what was delivered
   Status failure_;            // of the last commit or opening, until healed
+  bool must_reopen_ = false;  // to heal: nobody knows what the database holds
+  bool is_torn_ = false;      // an exception left the state in RAM half changed
   std::string told_failure_;  // in the log
   SteadyTime next_heal_{};
   // After a full disk: so much must be free before the database is opened again, or a while pass.
   int64_t room_needed_bytes_ = 0;
   SteadyTime heal_anyway_{};
 
-  Inbox<Request> inbox_;                    // to the state thread
-  Inbox<std::unique_ptr<Commit>> to_sync_;  // to the sync thread
+  Inbox<Request> inbox_;    // to the state thread
+  Inbox<Commit*> to_sync_;  // to the sync thread: under_way_
   std::mutex door_;  // orders verbs before the stop; held for a push, never while calling out
   bool accepting_ = false;  // guarded by door_
   std::mutex stop_mutex_;   // one stop() at a time

@@ -147,6 +147,12 @@ bool EmbeddedStore::build_submit(std::vector<JobSpec>& specs,
     return true;
   }
 
+  constexpr size_t kRecordBytes = size_t{2} << 10;  // of a job, beside what it brings
+  size_t n_bytes = 0;
+  for (const record::StoredJob& stored : accepted) {
+    n_bytes += kRecordBytes + stored.job.spec.body.size() + stored.job.spec.metadata.size();
+  }
+  commit.begin(n_bytes);
   next_id_ = next_id;
   (void)commit.batch.Put(database_->meta(), meta_key::kNextId, record::encode_count(next_id_));
   for (record::StoredJob& stored : accepted) {
@@ -212,7 +218,8 @@ Result<EmbeddedStore::Ended> EmbeddedStore::prepare_end(JobId id, RunLease lease
   }
   ended.period = *period;
   if (ended.message.ending.outcome != Outcome::completed) {
-    PARKD_ASSIGN_OR_RETURN(ended.body, database_->get(database_->bodies(), record::id_key(id)));
+    PARKD_ASSIGN_OR_RETURN(ended.body,
+                           database_->get_large(database_->bodies(), record::id_key(id)));
   }
   return ended;
 }
@@ -222,6 +229,7 @@ void EmbeddedStore::write_end(const Ended& ended, WallTime now, Commit& commit) 
   const std::string id = record::id_key(ended.stored.job.id);
   rocksdb::WriteBatch& batch = commit.batch;
   Message message = ended.message;
+  commit.begin(message.ending.body.size() + ended.body.size());
   message.sequence = ++last_sequence_;
 
   (void)batch.Delete(database_->jobs(), id);  // not SingleDelete: a release may have rewritten it
@@ -380,6 +388,9 @@ bool EmbeddedStore::build_release(const std::vector<ReleaseItem>& items,
     }
   }
 
+  commit.begin(0);
+  commit.unclaimed.reserve(commit.unclaimed.size() + released.size());
+  for (const auto& [id, item] : released) commit.unclaimed.push_back(id);
   std::set<JobId> ended_ids;
   for (const Ended& ended : all_ended) {
     write_end(ended, now, commit);
@@ -398,7 +409,6 @@ bool EmbeddedStore::build_release(const std::vector<ReleaseItem>& items,
              continue;
            }
            index_.release(id, item.run_at, then);
-           claims_.erase(id);
            if (index_.state_of(id) == JobState::queued) {
              commit.news.models.insert(index_.model_of(id));
            }
@@ -429,6 +439,7 @@ bool EmbeddedStore::build_note_deaths(const DeathReport& report,
   std::vector<Job*> live;
   for (auto& [id, ended] : named) live.push_back(&ended.stored.job);
   const DeathVerdict verdict = judge_death(report, live);
+  commit.begin(0);
   for (const JobId id : verdict.changed) {
     put_job(named.at(id).stored, commit);
     commit.touched_jobs.insert(id);
@@ -472,6 +483,7 @@ bool EmbeddedStore::build_cancel(JobId id, const std::string& tenant,
     return true;
   }
 
+  commit.begin(0);
   CancelAnswer answer = CancelAnswer::cancelled;
   std::function<void()> apply;
   const auto claim = claims_.find(id);
@@ -511,7 +523,7 @@ bool EmbeddedStore::build_take(const std::string& tenant, const std::string& mai
     const std::string key = record::message_key(tenant, mailbox_key, sequence);
     for (auto& [name, period] : database_->periods()) {
       if (period.end <= now) continue;
-      const Result<std::string> bytes = database_->get(period.family, key);
+      const Result<std::string> bytes = database_->get_large(period.family, key);
       if (!bytes.ok() && bytes.status().code() == StatusCode::not_found) continue;
       Result<Message> message = bytes.ok() ? record::decode_message(*bytes) : bytes.status();
       if (!message.ok()) {
@@ -525,6 +537,7 @@ bool EmbeddedStore::build_take(const std::string& tenant, const std::string& mai
       break;
     }
   }
+  commit.begin(0);
   for (size_t i = 0; i < taken.size(); ++i) {
     const std::string key = record::message_key(tenant, mailbox_key, taken[i].sequence);
     (void)commit.batch.SingleDelete(periods[i]->family, key);  // a message is written once
@@ -536,8 +549,12 @@ bool EmbeddedStore::build_take(const std::string& tenant, const std::string& mai
     }
     if (has_outbox()) leave_outbox(taken[i].sequence, commit);
   }
-  commit.steps.push_back({nullptr, [done, taken = std::move(taken)](const Status& status) {
-                            succeed_with(done, taken, status);
+  // Moved into the answer: what is copied then might find no memory, and they are gone from disk.
+  const auto answer = std::make_shared<std::optional<std::vector<Message>>>(std::move(taken));
+  commit.steps.push_back({nullptr, [done, answer](const Status& status) {
+                            if (!status.ok()) return done(status);
+                            if (!answer->has_value()) return done(out_of_memory());
+                            done(*std::exchange(*answer, std::nullopt));
                           }});
   return true;
 }
@@ -545,6 +562,7 @@ bool EmbeddedStore::build_take(const std::string& tenant, const std::string& mai
 // --- purge
 
 bool EmbeddedStore::build_purge(const Completion<PurgeAnswer>& done, Commit& commit) {
+  commit.begin(0);
   const WallTime now = clock_.now();
   const WallTime drop_before = drop_clock_->now();  // what is deleted cannot be had back
   PurgeAnswer answer;
