@@ -69,21 +69,42 @@ Ending failed_ending(const Status& status) {
 }
 
 Status fits_at_all(const RunShape& shape) {
+  const auto text = [](int64_t number) { return std::to_string(number); };
   if (shape.n_choices > shape.sequences_max) {
-    return invalid_param("n", "n is " + std::to_string(shape.n_choices) + "; model " + shape.model +
-                                  " runs at most " + std::to_string(shape.sequences_max) +
-                                  " sequences at a time");
+    return invalid_param("n", "n is " + text(shape.n_choices) + "; model " + shape.model +
+                                  " runs at most " + text(shape.sequences_max) +
+                                  " sequences at a time (max_num_seqs): lower n");
   }
-  const Blocks cost =
-      job_cost(shape.n_choices, shape.prompt_tokens, shape.max_new_tokens, shape.block_size);
-  if (cost <= shape.capacity) return {};
-  return invalid_param("max_tokens",
-                       "the job needs " + std::to_string(cost.count) + " units (" +
-                           std::to_string(shape.n_choices) + " x " +
-                           std::to_string(shape.prompt_tokens) + " prompt + " +
-                           std::to_string(shape.max_new_tokens) + " new tokens in blocks of " +
-                           std::to_string(shape.block_size) + "); model " + shape.model + " has " +
-                           std::to_string(shape.capacity.count) + " in all");
+  const auto cost_of = [&](int32_t n_choices) {
+    return job_cost(n_choices, shape.prompt_tokens, shape.max_new_tokens, shape.block_size);
+  };
+  if (cost_of(shape.n_choices) <= shape.capacity) return {};
+  const std::string why = "the job needs " + text(cost_of(shape.n_choices).count) + " units (" +
+                          text(shape.n_choices) + " x " + text(shape.prompt_tokens) + " prompt + " +
+                          text(shape.max_new_tokens) + " new tokens in blocks of " +
+                          text(shape.block_size) + "); model " + shape.model + " has " +
+                          text(shape.capacity.count) + " in all";
+  const int64_t n_fitting = shape.capacity.count / cost_of(1).count;
+  const auto new_tokens_fitting = [&](int64_t n_choices) {
+    return shape.capacity.count / n_choices * shape.block_size - shape.prompt_tokens;
+  };
+  if (n_fitting > 0) {
+    const int64_t n_tokens = new_tokens_fitting(shape.n_choices);
+    return invalid_param("n", "n is " + text(shape.n_choices) + " and " + why + ": lower n to " +
+                                  text(n_fitting) +
+                                  (n_tokens > 0 ? " or max_tokens to " + text(n_tokens) : ""));
+  }
+  const int64_t n_tokens = new_tokens_fitting(1);
+  if (n_tokens > 0) {
+    return invalid_param("max_tokens", "max_tokens is " + text(shape.max_new_tokens) + " and " +
+                                           why + ": lower " +
+                                           (shape.n_choices > 1 ? "n to 1 and " : "") +
+                                           "max_tokens to " + text(n_tokens));
+  }
+  return invalid_param("messages", "the prompt has " + text(shape.prompt_tokens) + " tokens and " +
+                                       why + ": shorten the messages to " +
+                                       text(shape.capacity.count * shape.block_size - 1) +
+                                       " tokens at most, the template's included");
 }
 
 Ending too_large_ending(const Status& why) {

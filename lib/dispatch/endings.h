@@ -32,7 +32,8 @@ struct RunShape {
   Blocks capacity;
   int32_t sequences_max = 0;
 };
-// Ok, or invalid (param = the field to lower) with both numbers.
+// Ok, or invalid: need and limit, and the value that fits. The param is the field to lower: n where
+// fewer choices would fit, else max_tokens where less would, else messages.
 Status fits_at_all(const RunShape& shape);
 Ending too_large_ending(const Status& why);
 

@@ -92,6 +92,50 @@ TEST_F(ChatEndpointTest, a_job_over_the_capacity_is_refused_with_both_numbers) {
   EXPECT_EQ(price(R"(,"n":5,"max_tokens":1)").status().param(), "n");
 }
 
+// Whatever does not fit names the field that can make it fit, and the value it may have.
+TEST_F(ChatEndpointTest, a_job_over_the_capacity_names_n_max_tokens_or_messages_and_what_fits) {
+  const int32_t n_prompt = price("")->prompt_tokens;
+  const auto says = [](const Status& status, const std::string& words) {
+    return status.message().find(words) != std::string::npos;
+  };
+  // Several choices, of which one alone fits.
+  const int64_t each = job_cost(1, n_prompt, 100, kBlockSize).count;
+  const Status too_many = price(R"(,"n":4,"max_tokens":100)").status();
+  EXPECT_EQ(too_many.param(), "n");
+  EXPECT_TRUE(says(too_many, "n is 4 and the job needs " + std::to_string(4 * each) + " units"));
+  EXPECT_TRUE(says(too_many, "lower n to " + std::to_string(20 / each))) << too_many.message();
+  EXPECT_TRUE(price(R"(,"max_tokens":100,"n":)" + std::to_string(20 / each)).ok());
+  EXPECT_FALSE(price(R"(,"max_tokens":100,"n":)" + std::to_string(20 / each + 1)).ok());
+  const int64_t n_tokens = 20 / 4 * kBlockSize - n_prompt;
+  EXPECT_TRUE(says(too_many, "or max_tokens to " + std::to_string(n_tokens))) << too_many.message();
+  EXPECT_TRUE(price(R"(,"n":4,"max_tokens":)" + std::to_string(n_tokens)).ok());
+  EXPECT_FALSE(price(R"(,"n":4,"max_tokens":)" + std::to_string(n_tokens + 1)).ok());
+  // Not even one, of a pool smaller than the context.
+  ChatEndpointOptions options = endpoint_options();
+  options.capacity = Blocks{8};
+  const ChatEndpoint small(card, options);
+  const auto small_price = [&](const std::string& fields) {
+    return small.price(body_with(fields), WallTime{});
+  };
+  const int32_t room = 8 * kBlockSize;
+  const Status too_long = small_price(R"(,"n":2,"max_tokens":200)").status();
+  EXPECT_EQ(too_long.param(), "max_tokens");
+  EXPECT_TRUE(says(too_long, "max_tokens is 200 and the job needs")) << too_long.message();
+  EXPECT_TRUE(says(too_long, "lower n to 1 and max_tokens to " + std::to_string(room - n_prompt)))
+      << too_long.message();
+  EXPECT_TRUE(small_price(R"(,"max_tokens":)" + std::to_string(room - n_prompt)).ok());
+  EXPECT_FALSE(small_price(R"(,"max_tokens":)" + std::to_string(room - n_prompt + 1)).ok());
+  // Not even one token.
+  const Status long_prompt = small
+                                 .price(R"({"messages":[{"role":"user","content":")" +
+                                            std::string(180, 'z') + R"("}],"max_tokens":1})",
+                                        WallTime{})
+                                 .status();
+  EXPECT_EQ(long_prompt.param(), "messages") << long_prompt.message();
+  EXPECT_TRUE(says(long_prompt, "shorten the messages to " + std::to_string(room - 1)))
+      << long_prompt.message();
+}
+
 TEST_F(ChatEndpointTest, a_prompt_over_the_context_is_refused_with_both_numbers) {
   const std::string body =
       R"({"messages":[{"role":"user","content":")" + std::string(5000, 'z') + R"("}]})";
