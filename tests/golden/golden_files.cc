@@ -14,7 +14,7 @@ namespace {
 namespace json = boost::json;
 
 json::value read_json(const std::string& name) {
-  const std::string path = std::string(PARKD_SOURCE_DIR) + "/tests/golden/smollm2-135m/" + name;
+  const std::string path = std::string(PARKD_SOURCE_DIR) + "/tests/golden/" + name;
   std::ifstream file(path, std::ios::binary);
   PARKD_CHECK(file.good(), path + " cannot be read");
   const std::string text{std::istreambuf_iterator<char>(file), {}};
@@ -49,8 +49,15 @@ GoldenPrompt prompt_of(const json::object& row) {
 
 }  // namespace
 
+GoldenClasses load_golden_classes() {
+  const json::value file = read_json("unicode_classes.json");
+  using Ranges = GoldenClasses::Ranges;
+  return {json::value_to<Ranges>(file.at("letters")), json::value_to<Ranges>(file.at("numbers")),
+          json::value_to<Ranges>(file.at("digits"))};
+}
+
 std::vector<GoldenPrompt> load_golden_prompts() {
-  const json::value file = read_json("prompts.json");
+  const json::value file = read_json("smollm2-135m/prompts.json");
   std::vector<GoldenPrompt> prompts;
   for (const json::value& row : file.at("prompts").as_array()) {
     prompts.push_back(prompt_of(row.as_object()));
@@ -59,7 +66,7 @@ std::vector<GoldenPrompt> load_golden_prompts() {
 }
 
 std::vector<GoldenString> load_golden_strings() {
-  const json::value file = read_json("tokenizer.json");
+  const json::value file = read_json("smollm2-135m/tokenizer.json");
   std::vector<GoldenString> strings;
   for (const json::value& row : file.at("strings").as_array()) {
     strings.push_back({json::value_to<std::string>(row.at("text")), ids_of(row.at("ids"))});

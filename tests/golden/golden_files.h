@@ -1,8 +1,11 @@
-// The golden files of tests/golden/smollm2-135m, as written by tools/golden/reference.py, and the
-// model they were made of.
+// The golden files of tests/golden: unicode_classes.json, as written by
+// tools/golden/unicode_classes.py; those of smollm2-135m, as written by tools/golden/reference.py,
+// and the model these were made of.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/engine/generation.h"
@@ -28,6 +31,15 @@ struct GoldenString {
   std::vector<TokenId> ids;  // special tokens in it read as text
 };
 
+// Ranges of code points, first and last; what they mean stands in tools/golden/unicode_classes.py.
+struct GoldenClasses {
+  using Ranges = std::vector<std::pair<uint32_t, uint32_t>>;
+  Ranges letters;
+  Ranges numbers;
+  Ranges digits;
+};
+
+GoldenClasses load_golden_classes();
 std::vector<GoldenPrompt> load_golden_prompts();
 std::vector<GoldenString> load_golden_strings();
 
