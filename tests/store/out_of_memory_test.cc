@@ -531,8 +531,8 @@ TEST_F(OutOfMemory, a_store_that_cannot_read_its_rows_says_so_and_tries_again) {
   open(still);
   const std::string before = account(false);
   const JobSpec one = spec(fresh_name());
-  FailingNew::arm(30, FailingNew::kEndless);
-  EXPECT_EQ(driver_->submit({one}).status().message(), "out of memory");
+  FailingNew::arm(0, FailingNew::kEndless);
+  EXPECT_EQ(driver_->claim("m", 1).status().message(), "out of memory");
   EXPECT_EQ(driver_->get(bystander_, "").status().message(), "out of memory");
   (void)FailingNew::disarm();
 

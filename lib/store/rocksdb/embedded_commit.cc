@@ -94,11 +94,17 @@ void EmbeddedStore::run() {
     std::vector<Request> requests = inbox_.wait_all();
     if (!is_torn_ && !caught("promote", [this] { promote_due(clock_.now()); }).ok()) tear();
     for (Request& request : requests) {
+      mend();
       handle(request);
-      if (is_torn_ && under_way_ == nullptr) (void)usable();
     }
     while (!waiting_.empty() && under_way_ == nullptr) build_commit();
+    mend();
   }
+}
+
+// Reads the state again if it is torn and may be read now.
+void EmbeddedStore::mend() {
+  if (is_torn_ && under_way_ == nullptr) (void)usable();
 }
 
 void EmbeddedStore::handle(Request& request) {

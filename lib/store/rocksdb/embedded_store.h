@@ -126,6 +126,7 @@ class EmbeddedStore final : public JobStore {
 
   // --- state thread: verbs and commits (embedded_commit.cc)
   void run();
+  void mend();
   void handle(Request& request);
   static void refuse(const Request& request, const Status& why);
   void build_commit();
