@@ -72,7 +72,7 @@ Status Tokenizer::load_tokens(const GgufFile& file) {
   for (size_t i = 0; i < texts.size(); ++i) {
     const auto id = static_cast<TokenId>(i);
     if (types[i] != kNormal) {
-      tokens_.push_back({std::string(texts[i]), true});
+      tokens_.push_back({std::string(texts[i]), true, types[i] == kUserDefined});
       const std::string& name = tokens_.back().text;
       // A placeholder in the vocabulary is no name that a template could mean.
       if (types[i] == kUnused || name.empty()) continue;
@@ -85,7 +85,7 @@ Status Tokenizer::load_tokens(const GgufFile& file) {
       return corrupt(file.error_text("token " + std::to_string(i) + " " + quoted(texts[i]) +
                                      " is not spelled in the byte-level alphabet"));
     }
-    tokens_.push_back({std::move(*bytes), false});
+    tokens_.push_back({std::move(*bytes), false, true});
     const std::string& word = tokens_.back().text;
     // Where a vocabulary has a word twice, its first id is the one that encoding gives.
     if (words_.emplace(word, id).second && word.size() == 1) {
@@ -249,7 +249,7 @@ std::string Tokenizer::decode(std::span<const TokenId> tokens) const {
 std::string_view Tokenizer::token_bytes(TokenId token) const {
   if (token < 0 || token >= vocab_size()) return {};
   const Token& found = tokens_[static_cast<size_t>(token)];
-  return found.special ? std::string_view() : std::string_view(found.text);
+  return found.is_text ? std::string_view(found.text) : std::string_view();
 }
 
 std::string Tokenizer::token_text(TokenId token) const {

@@ -50,7 +50,9 @@ class Tokenizer {
   // The tokens' text; special tokens are left out, what is not UTF-8 is repaired.
   std::string decode(std::span<const TokenId> tokens) const;
 
-  // What a token adds to the text: empty for special tokens and for ids outside the vocabulary.
+  // What a token adds to the text: empty for special tokens and for ids outside the vocabulary. A
+  // special token of GGUF's type "user defined" (<tool_call> and the like) adds its name: Hugging
+  // Face's tokenizers (added, special false) and llama.cpp show it.
   std::string_view token_bytes(TokenId token) const;
   // A token as logprobs show it: its text (UTF-8, repaired), or a special token's name.
   std::string token_text(TokenId token) const;
@@ -71,6 +73,7 @@ class Tokenizer {
   struct Token {
     std::string text;  // bytes of a normal token, the name of a special one
     bool special = false;
+    bool is_text = false;  // its text is part of what the model writes
   };
   Tokenizer() = default;
   Status load_tokens(const GgufFile& file);

@@ -333,6 +333,17 @@ TEST(Tokenizer, a_tokenizer_of_another_kind_is_refused_as_not_supported) {
   expect_refusal(no_rule, StatusCode::not_found, "tokenizer.ggml.pre");
 }
 
+TEST(Tokenizer, a_user_defined_token_is_one_token_and_part_of_the_text) {
+  const auto tokenizer = load(tokenizer_file({"a", "<tool>", "<|end|>"}, {1, 4, 3}, {})).value();
+  const std::vector<PromptSegment> prompt = {{Kind::literal, "a<tool><|end|>"}};
+  const std::vector<TokenId> ids = {0, 1, 2};
+  EXPECT_EQ(tokenizer->encode_prompt(prompt).value(), ids);
+  EXPECT_EQ(tokenizer->decode(ids), "a<tool>");
+  EXPECT_EQ(tokenizer->token_bytes(1), "<tool>");
+  EXPECT_EQ(tokenizer->token_bytes(2), "") << "a control token has a name alone";
+  EXPECT_TRUE(tokenizer->is_special(1));
+}
+
 TEST(Tokenizer, a_model_that_asks_for_bos_gets_it_once) {
   GgufWriter writer = tokenizer_file({"a", "<s>"}, {1, 3}, {});
   writer.add_bool("tokenizer.ggml.add_bos_token", true);
