@@ -3,7 +3,8 @@
 
 #include "daemon/api.h"
 #include "lib/base/text.h"
-#include "lib/job/json_memory.h"
+#include "lib/job/json_reader.h"
+#include "lib/job/raw_json.h"
 #include "lib/job/wire.h"
 #include "lib/store/batch_json.h"
 
@@ -17,14 +18,14 @@ constexpr int64_t kIdsMax = 10'000;    // of one requeue
 constexpr size_t kDepthMax = 32;       // of a request's JSON
 
 // The fields of a request, each asked for by name; what is left over is an error. They are in
-// `memory`.
+// `memory`, and `body` must outlive them.
 class Fields {
  public:
   static Result<Fields> parse(const std::string& body, JsonMemory& memory) {
     PARKD_ASSIGN_OR_RETURN(json::value parsed,
-                           read_json(body.empty() ? "{}" : body, kDepthMax, memory));
+                           read_json(body.empty() ? "{}" : body, "the request", kDepthMax, memory));
     if (!parsed.is_object()) return invalid("the request must be a JSON object");
-    return Fields(std::move(parsed.get_object()));
+    return Fields(std::move(parsed.get_object()), without_mark(body));
   }
 
   std::string text(const char* key) {
@@ -37,9 +38,8 @@ class Fields {
   std::optional<int64_t> number(const char* key, int64_t min, int64_t max) {
     const json::value* value = take(key);
     if (value == nullptr) return std::nullopt;
-    if (value->is_int64() && value->get_int64() >= min && value->get_int64() <= max) {
-      return value->get_int64();
-    }
+    const auto number = whole_number(*value);
+    if (number && *number >= min && *number <= max) return number;
     fail(key, "must be a whole number from " + std::to_string(min) + " to " + std::to_string(max));
     return std::nullopt;
   }
@@ -52,11 +52,11 @@ class Fields {
                     "\", not a time as RFC 3339 has it, such as 2026-12-01T18:00:00Z");
     return time;
   }
-  // JSON of an object; empty when left out.
+  // JSON of an object, as it stands in the request; empty when left out.
   std::string object(const char* key) {
     const json::value* value = take(key);
     if (value == nullptr) return {};
-    if (value->is_object()) return json::serialize(*value);
+    if (value->is_object()) return std::string(raw_member(raw_, key));
     fail(key, "must be an object");
     return {};
   }
@@ -70,10 +70,11 @@ class Fields {
       return ids;
     }
     for (const json::value& id : *list) {
-      if (!id.is_int64() || id.get_int64() < 0)
+      const auto number = whole_number(id);
+      if (!number || *number < 0)
         fail(key, "must hold job ids: whole numbers");
       else
-        ids.push_back(static_cast<JobId>(id.get_int64()));
+        ids.push_back(static_cast<JobId>(*number));
     }
     return ids;
   }
@@ -89,7 +90,7 @@ class Fields {
   }
 
  private:
-  explicit Fields(json::object&& fields) : left_(std::move(fields)) {}
+  Fields(json::object&& fields, std::string_view raw) : left_(std::move(fields)), raw_(raw) {}
 
   // Null counts as left out.
   const json::value* take(const char* key) {
@@ -104,6 +105,7 @@ class Fields {
   }
 
   json::object left_;
+  std::string_view raw_;  // what the fields were read from
   std::vector<std::unique_ptr<json::value>> taken_;
   Status failure_;
 };

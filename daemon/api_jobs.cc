@@ -44,6 +44,14 @@ Status estimate(JobSpec& spec) {
   return {};
 }
 
+std::string no_model(const std::string& asked, const ModelTable& models) {
+  std::string here;
+  for (const auto& [name, entry] : models) here += (here.empty() ? "" : ", ") + name;
+  return "there is no model \"" + asked + "\" here; there " +
+         (models.size() == 1 ? "is " : "are ") + (here.empty() ? "none" : here) +
+         ": name one as model (jobctl: --model)";
+}
+
 Status check_job(const SubmitCheck& check, JobSpec& spec) {
   if (!spec.tenant.empty() && spec.tenant != check.caller.tenant && !check.caller.privileged) {
     return denied("you are tenant \"" + check.caller.tenant + "\" and may not submit for \"" +
@@ -60,7 +68,7 @@ Status check_job(const SubmitCheck& check, JobSpec& spec) {
   if (spec.model.empty()) return invalid_param("model", "model is missing and there is no default");
   const auto found = check.models->find(spec.model);
   if (found == check.models->end()) {
-    return invalid_param("model", "there is no model \"" + spec.model + "\" here");
+    return invalid_param("model", no_model(spec.model, *check.models));
   }
   const ModelEntry& model = found->second;
   if (model.state == ModelState::failed) {

@@ -5,7 +5,7 @@
 
 #include "daemon/api.h"
 #include "lib/base/text.h"
-#include "lib/job/json_memory.h"
+#include "lib/job/json_reader.h"
 #include "lib/job/wire.h"
 
 namespace parkd {
@@ -43,12 +43,12 @@ Result<Take> parse_take(const std::string& body) {
   Take take;
   JsonMemory memory(body.size());
   PARKD_ASSIGN_OR_RETURN(const boost::json::value parsed,
-                         read_json(body.empty() ? "{}" : body, kDepthMax, memory));
+                         read_json(body.empty() ? "{}" : body, "the request", kDepthMax, memory));
   if (!parsed.is_object()) return invalid("the request must be a JSON object");
   take.limit = 100;
   for (const auto& field : parsed.get_object()) {
-    if (field.key() == "limit" && field.value().is_int64()) {
-      const int64_t limit = field.value().get_int64();
+    if (const auto given = whole_number(field.value()); given && field.key() == "limit") {
+      const int64_t limit = *given;
       if (limit < 1 || limit > kMessagesMax) {
         return invalid_param("limit", "limit is " + std::to_string(limit) +
                                           ", it must be from 1 to " + std::to_string(kMessagesMax));

@@ -3,117 +3,17 @@
 #include <algorithm>
 #include <array>
 #include <boost/json.hpp>
-#include <boost/json/basic_parser_impl.hpp>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <limits>
-#include <set>
 
-#include "lib/job/json_memory.h"
+#include "lib/job/json_reader.h"
 
 namespace parkd {
 namespace {
 
 namespace json = boost::json;
-
-// Builds a json::value like boost's own parser, and refuses what that one lets pass: an object that
-// names a member twice (the last would win silently) and numbers past the largest double.
-class StrictHandler {
- public:
-  static constexpr std::size_t max_object_size = std::numeric_limits<std::size_t>::max();
-  static constexpr std::size_t max_array_size = std::numeric_limits<std::size_t>::max();
-  static constexpr std::size_t max_key_size = std::numeric_limits<std::size_t>::max();
-  static constexpr std::size_t max_string_size = std::numeric_limits<std::size_t>::max();
-  using Error = boost::system::error_code;
-
-  json::value_stack values;
-  std::string why;  // a refusal of our own
-  std::string at;   // and the member it is about
-
-  // Nothing it allocates comes from elsewhere than `memory`.
-  explicit StrictHandler(JsonMemory* memory)
-      : values(json::storage_ptr(memory)), allocator_(memory) {
-    values.reset(json::storage_ptr(memory));
-  }
-  bool on_document_begin(Error&) { return true; }
-  bool on_document_end(Error&) { return true; }
-  bool on_object_begin(Error&) {
-    keys_.emplace_back(allocator_);
-    return true;
-  }
-  bool on_object_end(std::size_t n, Error&) {
-    keys_.pop_back();
-    values.push_object(n);
-    return true;
-  }
-  bool on_array_begin(Error&) { return true; }
-  bool on_array_end(std::size_t n, Error&) {
-    values.push_array(n);
-    return true;
-  }
-  bool on_key_part(json::string_view text, std::size_t, Error&) {
-    key_.append(text.data(), text.size());
-    values.push_chars(text);
-    return true;
-  }
-  bool on_key(json::string_view text, std::size_t, Error& error) {
-    key_.append(text.data(), text.size());
-    if (!keys_.back().emplace(key_.data(), key_.size()).second) {
-      why = "is given twice in one object";
-      at = shown_name(key_);
-      error = json::error::syntax;
-      return false;
-    }
-    key_.clear();
-    values.push_key(text);
-    return true;
-  }
-  bool on_string_part(json::string_view text, std::size_t, Error&) {
-    values.push_chars(text);
-    return true;
-  }
-  bool on_string(json::string_view text, std::size_t, Error&) {
-    values.push_string(text);
-    return true;
-  }
-  bool on_number_part(json::string_view, Error&) { return true; }
-  bool on_int64(int64_t number, json::string_view, Error&) {
-    values.push_int64(number);
-    return true;
-  }
-  bool on_uint64(uint64_t number, json::string_view, Error&) {
-    values.push_uint64(number);
-    return true;
-  }
-  bool on_double(double number, json::string_view, Error& error) {
-    if (!std::isfinite(number)) {
-      why = "holds a number too large for a double";
-      error = json::error::exponent_overflow;
-      return false;
-    }
-    values.push_double(number);
-    return true;
-  }
-  bool on_bool(bool truth, Error&) {
-    values.push_bool(truth);
-    return true;
-  }
-  bool on_null(Error&) {
-    values.push_null();
-    return true;
-  }
-  bool on_comment_part(json::string_view, Error&) { return true; }
-  bool on_comment(json::string_view, Error&) { return true; }
-
- private:
-  using Key = std::basic_string<char, std::char_traits<char>, json::polymorphic_allocator<char>>;
-  using Keys = std::set<Key, std::less<>, json::polymorphic_allocator<Key>>;
-
-  const json::polymorphic_allocator<Key> allocator_;
-  std::vector<Keys> keys_;  // of the objects that are open
-  std::string key_;         // the part of a key that has come
-};
 
 Status bad_body(const std::string& why) {
   return invalid_param("body", "the body " + why);
@@ -124,31 +24,12 @@ Result<json::value> parse_json(std::string_view body, JsonMemory& memory) {
     return bad_body("has " + std::to_string(body.size()) + " bytes; the limit is " +
                     std::to_string(kChatBodyBytesMax));
   }
-  json::parse_options options;
-  options.max_depth = kChatJsonDepthMax;
-  try {
-    json::basic_parser<StrictHandler> parser(options, &memory);
-    boost::system::error_code error;
-    const size_t used = parser.write_some(false, body.data(), body.size(), error);
-    const StrictHandler& handler = parser.handler();
-    if (!handler.why.empty()) {
-      if (handler.at.empty()) return bad_body(handler.why);
-      return invalid_param(handler.at, "\"" + handler.at + "\" " + handler.why);
-    }
-    if (error == json::error::too_deep) {
-      return bad_body("is nested deeper than " + std::to_string(kChatJsonDepthMax) + " levels");
-    }
-    if (error || used < body.size()) {
-      const std::string what = error ? error.message() : "extra data";
-      return bad_body("is not valid JSON: " + what + " at byte " + std::to_string(used));
-    }
-    return parser.handler().values.release();
-  } catch (const std::bad_alloc&) {
-    if (!memory.refusal().ok()) return bad_body("is refused: " + memory.refusal().message());
-    return unavailable("parkd has no memory left to read a body");
-  } catch (const std::exception& e) {  // length_error
-    return bad_body(std::string("could not be read: ") + e.what());
+  auto value = read_json(body, "the body", kChatJsonDepthMax, memory);
+  if (value.ok() || value.status().code() != StatusCode::invalid ||
+      !value.status().param().empty()) {
+    return value;
   }
+  return value.status().with_param("body");
 }
 
 // --- leaves: one value of a named field
@@ -173,6 +54,31 @@ Status unknown(const std::string& parent, std::string_view name) {
   return invalid_param(field, (field.empty() ? "\"\"" : field) + " is not a known field");
 }
 
+// A field of the body that another API has; empty: none that we know.
+std::string word_here(std::string_view name) {
+  static constexpr std::pair<std::string_view, std::string_view> kWords[] = {
+      {"system", "a system prompt is a message of role system"},
+      {"stop_sequences", "it is stop here"},
+      {"prompt", "a prompt is a message of role user in messages"},
+      {"input", "a prompt is a message of role user in messages"},
+      {"instructions", "instructions are a message of role system"},
+      {"max_output_tokens", "it is max_tokens here"},
+      {"max_new_tokens", "it is max_tokens here"},
+      {"n_predict", "it is max_tokens here"},
+      {"repeat_penalty", "it is repetition_penalty here"},
+      {"generation_config", "its fields stand in the body itself here"},
+      {"options", "its fields stand in the body itself here"}};
+  for (const auto& [word, here] : kWords) {
+    if (word == name) return std::string("; ") + std::string(here);
+  }
+  return {};
+}
+
+Status unknown_field(std::string_view name) {
+  const Status status = unknown("", name);
+  return invalid_param(status.param(), status.message() + word_here(name));
+}
+
 Status unsupported(const std::string& field) {
   return invalid_param(field, field + " is not supported yet");
 }
@@ -189,11 +95,11 @@ bool is_number(const json::value& value, double expected) {
   return number && *number == expected;
 }
 
-// 64 and 64.0 are the same JSON number.
+// 64 and 64.0 are the same JSON number (whole_number).
 Status read_int(const std::string& field, const json::value& value, int32_t min, int32_t max,
                 int32_t& out) {
-  const auto number = number_of(value);
-  if (!number || *number != std::floor(*number) || *number < min || *number > max) {
+  const auto number = whole_number(value);
+  if (!number || *number < min || *number > max) {
     return wrong(field, value,
                  "an integer from " + std::to_string(min) + " to " + std::to_string(max));
   }
@@ -230,12 +136,14 @@ Status read_bool(const std::string& field, const json::value& value, bool& out) 
 }
 
 Status read_seed(const std::string& field, const json::value& value, std::optional<uint64_t>& out) {
-  if (value.is_int64()) {
-    out = static_cast<uint64_t>(value.get_int64());
-  } else if (value.is_uint64()) {
+  if (value.is_uint64()) {
     out = value.get_uint64();
+  } else if (const auto number = whole_number(value)) {
+    out = static_cast<uint64_t>(*number);
   } else {
-    return wrong(field, value, "an integer of at most 64 bits");
+    return wrong(field, value,
+                 "an integer of at most 64 bits (without point and exponent where it is beyond "
+                 "2^53)");
   }
   return {};
 }
@@ -364,13 +272,33 @@ bool is_empty_or_null(const json::value& value) {
          (value.is_object() && value.get_object().empty());
 }
 
+// Keeps what a template may read as `name`.
+Status read_more(const std::string& field, const json::value& value, std::string_view name,
+                 ChatMessage& out) {
+  if (value.is_null()) return {};
+  if (!value.is_string()) return wrong(field, value, "a string");
+  out.more.emplace_back(name, std::string_view(value.get_string()));
+  return {};
+}
+
 Status read_message(const std::string& field, const json::value& value, ChatMessage& out) {
   static constexpr std::array<std::string_view, 6> kUnsupported = {
-      "name", "tool_calls", "tool_call_id", "function_call", "audio", "refusal"};
+      "tool_calls", "tool_call_id", "function_call", "audio", "refusal", "annotations"};
   if (!value.is_object()) return wrong(field, value, "an object with role and content");
+  const json::object& message = value.get_object();
+  // Before the content, which is null beside them.
+  for (const std::string_view call : {"tool_calls", "function_call"}) {
+    const json::value* calls = message.if_contains(call);
+    if (calls != nullptr && !is_empty_or_null(*calls)) {
+      const std::string name = field + "." + std::string(call);
+      return invalid_param(name, name +
+                                     " is not supported yet: no tools are; write what it says "
+                                     "into content, or leave the message out");
+    }
+  }
   bool has_role = false;
   bool has_content = false;
-  for (const auto& member : value.get_object()) {
+  for (const auto& member : message) {
     const std::string_view key(member.key().data(), member.key().size());
     const std::string name = field + "." + std::string(key);
     if (key == "role") {
@@ -379,6 +307,10 @@ Status read_message(const std::string& field, const json::value& value, ChatMess
     } else if (key == "content") {
       has_content = true;
       PARKD_RETURN_IF_ERROR(read_content(name, member.value(), out.content));
+    } else if (key == "name") {
+      PARKD_RETURN_IF_ERROR(read_more(name, member.value(), key, out));
+    } else if (key == "reasoning" || key == "reasoning_content") {  // vLLM's two words
+      PARKD_RETURN_IF_ERROR(read_more(name, member.value(), "reasoning_content", out));
     } else if (std::find(kUnsupported.begin(), kUnsupported.end(), key) != kUnsupported.end()) {
       if (!is_empty_or_null(member.value())) return unsupported(name);
     } else {
@@ -437,7 +369,8 @@ bool is_accepted(std::string_view field) {
 
 // Known to others, not served yet. The values that mean "off" are let through.
 std::optional<Status> read_unsupported(const std::string& field, const json::value& value) {
-  static constexpr std::array<std::string_view, 26> kUnsupported = {"tools",
+  static constexpr std::array<std::string_view, 27> kUnsupported = {"tools",
+                                                                    "skip_special_tokens",
                                                                     "tool_choice",
                                                                     "functions",
                                                                     "function_call",
@@ -481,6 +414,7 @@ std::optional<Status> read_unsupported(const std::string& field, const json::val
   if (std::find(kUnsupported.begin(), kUnsupported.end(), field) == kUnsupported.end()) {
     return std::nullopt;
   }
+  if (field == "skip_special_tokens") return off(value.is_bool() && value.get_bool());
   const bool none = (field == "tool_choice" || field == "function_call") && value == "none";
   return off(none || is_empty_or_null(value));
 }
@@ -507,7 +441,13 @@ Status read_field(const std::string& field, const json::value& value, ChatReques
   }
   if (field == "n") return read_int(field, value, 1, kChoicesMax, request.n);
   if (field == "temperature") return read_float(field, value, kTemperature, request.temperature);
-  if (field == "top_p") return read_float(field, value, kTopP, request.top_p);
+  if (field == "top_p") {
+    if (is_number(value, 0)) {  // nothing but the likeliest: check_together
+      request.top_p = 0;
+      return {};
+    }
+    return read_float(field, value, kTopP, request.top_p);
+  }
   if (field == "min_p") return read_float(field, value, kMinP, request.min_p);
   if (field == "presence_penalty") {
     return read_float(field, value, kPenalty, request.presence_penalty);
@@ -534,7 +474,26 @@ Status read_field(const std::string& field, const json::value& value, ChatReques
   }
   if (is_accepted(field)) return {};
   if (auto answer = read_unsupported(field, value)) return *answer;
-  return unknown("", field);
+  return unknown_field(field);
+}
+
+// What depends on more than one field.
+Status check_together(ChatRequest& request) {
+  if (request.messages.empty()) {
+    return invalid_param("messages", "messages is missing; at least one message is needed");
+  }
+  if (request.top_logprobs > 0 && !request.logprobs) {
+    return invalid_param("top_logprobs", "top_logprobs is " + std::to_string(request.top_logprobs) +
+                                             "; it needs logprobs to be true");
+  }
+  if (request.top_p == 0) {
+    if (request.temperature > 0) {
+      return invalid_param("top_p", std::string("top_p is 0; it must be ") + kTopP.words +
+                                        " (0 is taken where temperature is 0, too)");
+    }
+    request.top_p = 1;  // temperature 0 takes the likeliest token of any set
+  }
+  return {};
 }
 
 bool is_known(const std::string& field) {
@@ -577,18 +536,12 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const ChatDefaults
   for (const auto& member : root.get_object()) {
     const std::string field(member.key());
     if (member.value().is_null()) {  // null means left out, of a field there is
-      if (!is_known(field)) return unknown("", field);
+      if (!is_known(field)) return unknown_field(field);
       continue;
     }
     PARKD_RETURN_IF_ERROR(read_field(field, member.value(), request, max_tokens_given));
   }
-  if (request.messages.empty()) {
-    return invalid_param("messages", "messages is missing; at least one message is needed");
-  }
-  if (request.top_logprobs > 0 && !request.logprobs) {
-    return invalid_param("top_logprobs", "top_logprobs is " + std::to_string(request.top_logprobs) +
-                                             "; it needs logprobs to be true");
-  }
+  PARKD_RETURN_IF_ERROR(check_together(request));
   return request;
 }
 

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lib/base/status.h"
@@ -20,6 +21,9 @@ namespace parkd {
 struct ChatMessage {
   std::string role;     // system, user or assistant (developer is read as system)
   std::string content;  // valid UTF-8; text parts are joined by newlines, as vLLM does
+  // Name and text of what a template may read besides: name, and reasoning_content of an earlier
+  // answer. A template that does not read them ignores them.
+  std::vector<std::pair<std::string, std::string>> more{};
 };
 
 // What a field means when the body leaves it out: the model's `params` of the config.

@@ -5,10 +5,8 @@
 #pragma once
 
 #include <boost/json/memory_resource.hpp>
-#include <boost/json/value.hpp>
 #include <cstddef>
 #include <functional>
-#include <string_view>
 
 #include "lib/base/status.h"
 
@@ -48,14 +46,5 @@ class JsonMemory final : public boost::json::memory_resource {
   size_t granted_bytes_ = 0;
   Status refusal_;
 };
-
-// The value of a text, in `memory`. Errors: invalid (not JSON, deeper than `depth_max`, too much
-// for `memory`), unavailable (what `memory` was refused, or the process has none left).
-Result<boost::json::value> read_json(std::string_view text, size_t depth_max, JsonMemory& memory);
-
-// The value as JSON, cut to what a message can show of somebody else's bytes.
-std::string shown_json(const boost::json::value& value);
-// Likewise of a name, without the dots that say that there was more.
-std::string shown_name(std::string_view name);
 
 }  // namespace parkd

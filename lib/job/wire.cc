@@ -7,7 +7,8 @@
 
 #include "lib/base/text.h"
 #include "lib/job/completion_response.h"
-#include "lib/job/json_memory.h"
+#include "lib/job/json_reader.h"
+#include "lib/job/raw_json.h"
 
 namespace parkd {
 namespace {
@@ -19,8 +20,9 @@ constexpr std::string_view kChatEndpoint = "/v1/chat/completions";
 // Reads one job's fields; the first thing wrong is kept.
 class JobReader {
  public:
-  JobReader(const json::object& fields, std::string prefix)
-      : fields_(fields), prefix_(std::move(prefix)) {}
+  // `raw`: the text that `fields` were read from.
+  JobReader(const json::object& fields, std::string_view raw, std::string prefix)
+      : fields_(fields), raw_(raw), prefix_(std::move(prefix)) {}
 
   Result<JobSpec> read(const SubmitLimits& limits) {
     read_body(limits);
@@ -59,7 +61,11 @@ class JobReader {
   void text(std::string_view key, std::string& out) {
     const json::value* value = take(key);
     if (value == nullptr) return;
-    if (!value->is_string()) return fail(key, std::string(key) + " must be a string");
+    if (!value->is_string()) {
+      const std::string shown = shown_json(*value);
+      return fail(key, std::string(key) + " is " + shown + "; it must be a string" +
+                           (value->is_number() ? ", \"" + shown + "\"" : ""));
+    }
     const auto& given = value->get_string();
     if (given.size() > kTextBytesMax) {
       return fail(key, std::string(key) + " has " + std::to_string(given.size()) +
@@ -74,13 +80,14 @@ class JobReader {
   std::optional<int64_t> number(std::string_view key, int64_t min, int64_t max) {
     const json::value* value = take(key);
     if (value == nullptr) return std::nullopt;
-    if (!value->is_int64() || value->get_int64() < min || value->get_int64() > max) {
+    const std::optional<int64_t> number = whole_number(*value);
+    if (!number || *number < min || *number > max) {
       fail(key, std::string(key) + " is " + shown_json(*value) +
                     ", it must be a whole number from " + std::to_string(min) + " to " +
                     std::to_string(max));
       return std::nullopt;
     }
-    return value->get_int64();
+    return number;
   }
 
   void seconds(std::string_view key, int64_t min, int64_t max,
@@ -100,10 +107,13 @@ class JobReader {
 
   void read_body(const SubmitLimits& limits) {
     const json::value* body = take("body");
-    if (body == nullptr || !body->is_object()) {
-      return fail("body", "body must be an OpenAI request body (a JSON object)");
+    if (body == nullptr) return fail_without_body();
+    if (!body->is_object()) {
+      return fail("body", "body is " + shown_json(*body) +
+                              "; it must be an OpenAI request body (a JSON object" +
+                              (body->is_string() ? ", not a text that holds one)" : ")"));
     }
-    spec_.body = json::serialize(*body);
+    spec_.body = std::string(raw_member(raw_, "body"));
     if (spec_.body.size() > limits.body_bytes_max) {
       fail("body", "body has " + std::to_string(spec_.body.size()) + " bytes, the limit is " +
                        std::to_string(limits.body_bytes_max));
@@ -118,6 +128,28 @@ class JobReader {
              "body.model is " + shown_json(*model) + " but model is " + shown_json(*column));
       }
     }
+  }
+
+  // Says what is expected of those who know another API.
+  void fail_without_body() {
+    const std::string expected =
+        "; a job is {\"body\": {\"model\": ..., \"messages\": [...]}, \"custom_id\": ..., ...}";
+    if (fields_.contains("messages")) {
+      return fail("body",
+                  "body is missing and messages stands beside it: put the chat request "
+                  "into body" +
+                      expected);
+    }
+    if (fields_.contains("params")) {
+      return fail("body",
+                  "body is missing: params is the word of Anthropic's batches, here it is "
+                  "body, with OpenAI's fields" +
+                      expected);
+    }
+    if (fields_.contains("request")) {
+      return fail("body", "body is missing: request is called body here" + expected);
+    }
+    fail("body", "body is missing" + expected);
   }
 
   void read_endpoint() {
@@ -151,7 +183,7 @@ class JobReader {
       return fail("metadata", "metadata must be an object of at most " +
                                   std::to_string(kMetadataPairsMax) + " pairs");
     }
-    spec_.metadata = json::serialize(*metadata);
+    spec_.metadata = std::string(raw_member(raw_, "metadata"));
     if (spec_.metadata.size() > kMetadataBytesMax) {
       fail("metadata", "metadata has " + std::to_string(spec_.metadata.size()) +
                            " bytes, the limit is " + std::to_string(kMetadataBytesMax));
@@ -167,6 +199,7 @@ class JobReader {
   }
 
   const json::object& fields_;
+  const std::string_view raw_;
   const std::string prefix_;
   std::set<std::string> known_;
   JobSpec spec_ = [] {
@@ -230,13 +263,20 @@ void append_response(std::string& out, const Message& message) {
 
 Result<ParsedSubmit> parse_submit(std::string_view text, const SubmitLimits& limits) {
   JsonMemory memory(text.size(), limits.grow);
-  PARKD_ASSIGN_OR_RETURN(const json::value whole, read_json(text, kSubmitDepthMax, memory));
+  PARKD_ASSIGN_OR_RETURN(const json::value whole,
+                         read_json(text, "the request", kSubmitDepthMax, memory));
+  text = without_mark(text);
   const json::object* fields = whole.if_object();
-  if (fields == nullptr) return invalid("the request must be a JSON object");
+  if (whole.is_array()) {
+    return invalid("the request is a JSON array; send many jobs as {\"jobs\": [...]}");
+  }
+  if (fields == nullptr) {
+    return invalid("the request is " + shown_json(whole) + "; it must be a JSON object");
+  }
   ParsedSubmit parsed;
   const json::value* jobs = fields->if_contains("jobs");
   if (jobs == nullptr) {
-    PARKD_ASSIGN_OR_RETURN(JobSpec spec, JobReader(*fields, "").read(limits));
+    PARKD_ASSIGN_OR_RETURN(JobSpec spec, JobReader(*fields, text, "").read(limits));
     parsed.jobs.push_back(std::move(spec));
     return parsed;
   }
@@ -250,13 +290,16 @@ Result<ParsedSubmit> parse_submit(std::string_view text, const SubmitLimits& lim
     return invalid_param("jobs", "jobs has " + std::to_string(list.size()) +
                                      " entries, the limit is " + std::to_string(limits.jobs_max));
   }
-  if (limits.grow) PARKD_RETURN_IF_ERROR(limits.grow(list.size() * sizeof(JobSpec)));
+  if (limits.grow) {
+    PARKD_RETURN_IF_ERROR(limits.grow(list.size() * (sizeof(JobSpec) + sizeof(std::string_view))));
+  }
+  const std::vector<std::string_view> raw = raw_elements(raw_member(text, "jobs"));
   parsed.jobs.reserve(list.size());
   for (size_t i = 0; i < list.size(); ++i) {
     const std::string name = "jobs[" + std::to_string(i) + "]";
     const json::object* job = list[i].if_object();
     if (job == nullptr) return invalid_param(name, name + " must be an object");
-    PARKD_ASSIGN_OR_RETURN(JobSpec spec, JobReader(*job, name + ".").read(limits));
+    PARKD_ASSIGN_OR_RETURN(JobSpec spec, JobReader(*job, raw.at(i), name + ".").read(limits));
     parsed.jobs.push_back(std::move(spec));
   }
   return parsed;

@@ -6,7 +6,8 @@
 //   "batch_id", "priority", "run_at", "deadline" (RFC 3339), "run_timeout_s", "retention_s",
 //   "max_attempts", "idempotency_key", "tenant"}; only body is required. A job with a batch_id is
 //   of priority low where none is given. An OpenAI batch line
-//   ({"custom_id", "method", "url", "body"}) is one too: url is its endpoint.
+//   ({"custom_id", "method", "url", "body"}) is one too: url is its endpoint. body and metadata
+//   are stored as the bytes that came.
 // A message: {"id", "custom_id", "mailbox_key", "batch_id", "tenant", "model", "outcome",
 //   "response": {"status_code", "request_id", "body"} | null, "error": {"code", "message", "param"}
 //   | null, "prompt_tokens", "completion_tokens", "units", "queue_ms", "run_ms", "attempts",

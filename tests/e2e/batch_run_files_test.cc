@@ -218,12 +218,12 @@ TEST_F(BatchRunFiles, what_is_no_line_of_json_is_named_with_its_place_and_cause)
       {"{\"custom_id\":\"x\",\"body\":{\"temperature\":NaN}}\n", "NaN and Infinity are not JSON"},
       {"{\"custom_id\":\"x\",\"body\":\"caf\xE9\"}\n", "byte 29 (0xE9) is not UTF-8"},
       {"[\n{\"custom_id\":\"x\"}\n]\n",
-       "the line ends in the middle of a value; one line is one whole object"},
+       "it ends in the middle of a value; one line is one whole object"},
       {"[{\"custom_id\":\"x\"}]\n", "is a JSON array"},
       {"{\n  \"custom_id\": \"x\"\n}\n", "jq -c ."},
       {"{\"custom_id\":\"x\",\"body\":\"a\\ud800b\"}\n", "half of a surrogate pair"},
-      {"{\"custom_id\":7}\n", "has the custom_id 7, which must be a string"},
-      {"{\"custom_id\":\"x\"}{\"custom_id\":\"y\"}\n", "a second object on one line"},
+      {"{\"custom_id\":7}\n", "has the custom_id 7, which must be a string: \"7\""},
+      {"{\"custom_id\":\"x\"}{\"custom_id\":\"y\"}\n", "a second object behind the first"},
       {"{\"custom_id\":\"x\",\"ok\":True}\n", "written small"},
   };
   for (const auto& [text, cause] : cases) {

@@ -120,6 +120,41 @@ TEST(ChatRequest, both_names_of_the_token_limit_work_but_not_with_two_numbers) {
 
 TEST(ChatRequest, an_integer_may_be_written_with_a_fraction_of_zero) {
   EXPECT_EQ(parsed(R"("max_tokens":64.0,"n":2e0)").max_tokens, 64);
+  const ChatRequest request =
+      parsed(R"("seed":42.0,"n":2.0,"top_k":4e1,"logprobs":true,"top_logprobs":3.0)");
+  EXPECT_EQ(request.seed, 42u);
+  EXPECT_EQ(request.top_k, 40);
+  EXPECT_EQ(request.top_logprobs, 3);
+  EXPECT_EQ(parsed(R"("seed":-1.0)").seed, UINT64_MAX);
+  EXPECT_EQ(parsed(R"("seed":9007199254740992.0)").seed, 9007199254740992u);
+  expect_refused(body_with(R"("seed":9007199254740994.0)"), "seed", "beyond 2^53");
+  expect_refused(body_with(R"("seed":42.5)"), "seed", "is 42.5; it must be an integer");
+}
+
+TEST(ChatRequest, what_earlier_answers_carry_is_kept_for_the_template) {
+  const auto request = parse(
+      R"({"messages":[{"role":"user","content":"Hi","name":"Bo"},
+                      {"role":"assistant","content":"4","reasoning_content":"2+2","annotations":[],
+                       "refusal":null,"audio":null,"function_call":null},
+                      {"role":"assistant","content":"5","reasoning":"2+3","name":null}]})");
+  ASSERT_TRUE(request.ok()) << request.status().to_string();
+  using More = std::vector<std::pair<std::string, std::string>>;
+  EXPECT_EQ(request->messages[0].more, (More{{"name", "Bo"}}));
+  EXPECT_EQ(request->messages[1].more, (More{{"reasoning_content", "2+2"}}));
+  EXPECT_EQ(request->messages[2].more, (More{{"reasoning_content", "2+3"}})) << "vLLM's other word";
+}
+
+TEST(ChatRequest, top_p_0_is_taken_where_temperature_0_makes_it_mean_nothing) {
+  EXPECT_EQ(parsed(R"("top_p":0,"temperature":0)").top_p, 1.0F);
+  EXPECT_EQ(parsed(R"("temperature":0.0,"top_p":0.0)").top_p, 1.0F);
+  expect_refused(body_with(R"("top_p":0,"temperature":0.5)"), "top_p",
+                 "above 0 and at most 1 (0 is taken where temperature is 0, too)");
+}
+
+TEST(ChatRequest, a_field_of_another_api_is_told_with_the_word_that_is_used_here) {
+  expect_refused(body_with(R"("system":"Be brief.")"), "system",
+                 "not a known field; a system prompt is a message of role system");
+  expect_refused(body_with(R"("stop_sequences":["a"])"), "stop_sequences", "it is stop here");
 }
 
 TEST(ChatRequest, seeds_keep_their_64_bits) {
@@ -172,7 +207,8 @@ TEST(ChatRequest, fields_that_cannot_change_the_output_are_accepted) {
 
 TEST(ChatRequest, unsupported_fields_are_accepted_when_they_are_off) {
   parsed(R"("tools":[],"tool_choice":"none","functions":[],"response_format":{"type":"text"},
-            "stream":false,"modalities":["text"])");
+            "stream":false,"modalities":["text"],"skip_special_tokens":true,
+            "chat_template_kwargs":{})");
 }
 
 TEST(ChatRequest, unsupported_fields_are_refused_by_name) {
@@ -181,6 +217,7 @@ TEST(ChatRequest, unsupported_fields_are_refused_by_name) {
         R"("function_call":"auto")", R"("response_format":{"type":"json_object"})",
         R"("audio":{"voice":"x"})", R"("modalities":["text","audio"])",
         R"("prediction":{"type":"content"})", R"("reasoning_effort":"low")",
+        R"("skip_special_tokens":false)", R"("chat_template_kwargs":{"enable_thinking":true})",
         R"("stream_options":{"include_usage":true})", R"("best_of":3)", R"("ignore_eos":true)"}) {
     const std::string text(members);
     const std::string field = text.substr(1, text.find('"', 1) - 1);
@@ -271,8 +308,15 @@ TEST(ChatRequest, wrong_messages_are_named_by_their_place) {
       {R"({"messages":[{"role":"user","content":"a"},{"role":"robot","content":"b"}]})",
        "messages[1].role", "\"robot\""},
       {R"({"messages":[{"role":"tool","content":"b"}]})", "messages[0].role", "not supported yet"},
-      {R"({"messages":[{"role":"user","content":"b","name":"Bo"}]})", "messages[0].name",
-       "not supported yet"},
+      {R"({"messages":[{"role":"user","content":"b","name":7}]})", "messages[0].name",
+       "is 7; it must be a string"},
+      {R"({"messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"c"}]}]})",
+       "messages[0].tool_calls",
+       "not supported yet: no tools are; write what it says into content"},
+      {R"({"messages":[{"role":"assistant","content":null,"tool_calls":[]}]})",
+       "messages[0].content", "is null"},
+      {R"({"messages":[{"role":"user","content":"b","annotations":[{}]}]})",
+       "messages[0].annotations", "not supported yet"},
       {R"({"messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]})",
        "messages[0].content[0].type", "\"image_url\""},
       {R"({"messages":[{"role":"user","content":[{"type":"text"}]}]})",
@@ -284,14 +328,14 @@ TEST(ChatRequest, wrong_messages_are_named_by_their_place) {
 }
 
 TEST(ChatRequest, what_is_not_json_is_refused_with_the_place) {
-  expect_refused("", "body", "not valid JSON");
-  expect_refused("{\"messages\":", "body", "not valid JSON");
+  expect_refused("", "body", "is not JSON");
+  expect_refused("{\"messages\":", "body", "is not JSON");
   expect_refused("[]", "body", "JSON object");
   expect_refused("\"Hi\"", "body", "JSON object");
   expect_refused(body_with("") + "x", "body", "byte");
-  expect_refused(body_with(R"("user":"\ud800")"), "body", "not valid JSON");
-  expect_refused(body_with("\"user\":\"\xff\""), "body", "not valid JSON");
-  expect_refused(body_with("\"user\":\"\xc0\xaf\""), "body", "not valid JSON");
+  expect_refused(body_with(R"("user":"\ud800")"), "body", "is not JSON");
+  expect_refused(body_with("\"user\":\"\xff\""), "body", "is not JSON");
+  expect_refused(body_with("\"user\":\"\xc0\xaf\""), "body", "is not JSON");
 }
 
 TEST(ChatRequest, a_member_named_twice_is_refused) {

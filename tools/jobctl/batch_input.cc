@@ -13,6 +13,8 @@
 #include <map>
 
 #include "lib/base/text.h"
+#include "lib/job/json_reader.h"
+#include "lib/job/wire.h"
 #include "tools/jobctl/json_fields.h"
 #include "tools/jobctl/table.h"
 
@@ -52,59 +54,6 @@ std::string other_format(std::string_view head, const std::string& path) {
   return {};
 }
 
-// Whether an escape \ud800 to \udfff ends before `at`, or the parser stopped within it.
-bool is_behind_half_pair(std::string_view text, size_t at) {
-  const std::string_view before = text.substr(0, std::min(text.size(), at + 2));
-  const size_t escape = before.rfind("\\u");
-  if (escape == std::string_view::npos || escape + 12 < at || escape + 4 > text.size())
-    return false;
-  const char high = text[escape + 2];
-  return (high == 'd' || high == 'D') &&
-         std::string_view("89abcdefABCDEF").find(text[escape + 3]) != std::string_view::npos;
-}
-
-// Where the parser stopped, and the character there as a cause a person can act on.
-std::string cause_at(std::string_view text, size_t at) {
-  const size_t valid = valid_utf8_prefix(text);
-  if (valid < text.size() && valid <= at + 1) {
-    std::array<char, 8> byte{};
-    std::snprintf(byte.data(), byte.size(), "0x%02X", static_cast<unsigned char>(text[valid]));
-    return std::string("byte ") + std::to_string(valid + 1) + " (" + byte.data() +
-           ") is not UTF-8; is the file Latin-1? iconv -f latin1 -t utf-8";
-  }
-  const auto place = [&text](size_t byte) {
-    return "byte " + std::to_string(std::min(byte, text.size()) + 1) + ": ";
-  };
-  if (at >= text.size()) {
-    return place(at) +
-           (text == "{" || text == "["
-                ? "the line ends in the middle of a value; one line is one whole object "
-                  "(jq -c . makes that of pretty-printed JSON)"
-                : "the line ends in the middle of a value");
-  }
-  const char c = text[at];
-  if (is_behind_half_pair(text, at)) {
-    return place(at) + "half of a surrogate pair before it, which is no text";
-  }
-  const size_t before = at == 0 ? std::string_view::npos : text.find_last_not_of(" \t\r", at - 1);
-  if ((c == '}' || c == ']') && before != std::string_view::npos && text[before] == ',') {
-    return place(at) + "a comma before the closing bracket";
-  }
-  if (c == '\'') return place(at) + "a single quote; JSON has double quotes";
-  if (c == 'N' || c == 'I' || text.substr(at, 2) == "-I" ||
-      (at > 0 && c == 'a' && text[at - 1] == 'N')) {
-    return place(at) + "NaN and Infinity are not JSON";
-  }
-  if (c == 'T' || c == 'F') return place(at) + "true and false are written small in JSON";
-  if (static_cast<unsigned char>(c) < ' ') {
-    return place(at) + "a raw control character in a string; JSON has \\n, \\t, \\u0000 for them";
-  }
-  if (c == '{' && before != std::string_view::npos && text[before] == '}') {
-    return place(at) + "a second object on one line";
-  }
-  return place(at) + "unexpected " + one_line(std::string(text.substr(at, 1)));
-}
-
 // The custom_id as far as it can be read from a line that is not JSON.
 std::string readable_custom_id(std::string_view text) {
   constexpr std::string_view kKey = "\"custom_id\"";
@@ -119,17 +68,21 @@ std::string readable_custom_id(std::string_view text) {
 
 // What is wrong with a request line, or nothing and what it says of itself.
 std::string check_line(const std::string& text, BatchLine& line) {
-  if (std::string fault = json_fault(text); !fault.empty()) {
+  JsonMemory memory(text.size());
+  const Status read = read_json(text, "", kSubmitDepthMax, memory).status();
+  json::error_code not_json;
+  const json::value parsed = json::parse(text, not_json);
+  if (!read.ok() && (not_json || !parsed.is_object())) {
     const std::string id = readable_custom_id(text);
-    return "is not JSON, " + fault + (id.empty() ? "" : " (custom_id \"" + id + "\")");
+    return read.message() + (id.empty() ? "" : " (custom_id \"" + id + "\")");
   }
-  const json::value parsed = json::parse(text);
   if (parsed.is_array()) return "is a JSON array; one line is one object (jq -c '.[]')";
   if (!parsed.is_object()) return "is not a JSON object";
   const json::value* id = find(parsed, "custom_id");
   if (id == nullptr || id->is_null()) return "has no custom_id";
   if (!id->is_string())
-    return "has the custom_id " + json::serialize(*id) + ", which must be a string";
+    return "has the custom_id " + json::serialize(*id) + ", which must be a string" +
+           (id->is_number() ? ": \"" + json::serialize(*id) + "\"" : "");
   line.custom_id = std::string(id->get_string());
   if (line.custom_id.empty()) return "has an empty custom_id";
   line.model = text_at(parsed, "model");
@@ -168,19 +121,6 @@ Status copy(int from, int to, const std::string& path) {
 }
 
 }  // namespace
-
-std::string json_fault(std::string_view text) {
-  json::error_code error;
-  json::stream_parser parser;
-  const size_t n = parser.write_some(text.data(), text.size(), error);
-  if (!error && !parser.done()) return cause_at(text, text.size());
-  if (!error) {
-    const size_t more = text.find_first_not_of(" \t\r", n);
-    if (more == std::string_view::npos) return {};
-    return cause_at(text, more);
-  }
-  return cause_at(text, n);
-}
 
 Status BatchInput::open_file(const std::string& path) {
   const bool is_standard_input = path == "-";

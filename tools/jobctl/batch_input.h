@@ -54,7 +54,4 @@ class BatchInput {
   ino_t inode_ = 0;
 };
 
-// What keeps `text` from being JSON, for people: "byte 17: a trailing comma". Empty: it is JSON.
-std::string json_fault(std::string_view text);
-
 }  // namespace parkd::jobctl

@@ -11,9 +11,9 @@
 
 #include "lib/base/check.h"
 #include "lib/base/text.h"
+#include "lib/job/raw_json.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"
-#include "tools/jobctl/raw_json.h"
 #include "tools/jobctl/run_models.h"
 
 namespace parkd::jobctl {

@@ -1,4 +1,4 @@
-#include "tools/jobctl/raw_json.h"
+#include "lib/job/raw_json.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 
 #include "lib/base/text.h"
 
-namespace parkd::jobctl {
+namespace parkd {
 namespace {
 
 namespace json = boost::json;
@@ -70,5 +70,29 @@ TEST(RawJson, white_space_and_empty_values_are_no_trouble) {
   EXPECT_EQ(raw_elements("[ 1 , {} ]"), (std::vector<std::string_view>{"1", "{}"}));
 }
 
+TEST(RawJson, a_name_written_with_escapes_is_that_name) {
+  EXPECT_EQ(raw_member(R"({"\u0062ody":{"a":1},"x\"":2})", "body"), R"({"a":1})");
+  EXPECT_EQ(raw_member(R"({"\u0062ody":{"a":1},"x\"":2})", "x\""), "2");
+}
+
+TEST(RawJson, what_is_not_touched_keeps_its_bytes) {
+  const std::string given = R"( {"a" : 1.50, "b\u0063":[ 1 ],"c":"\u00e9"} )";
+  RawObject object(given);
+  EXPECT_EQ(object.text(), given);
+  object.erase("there is none");
+  EXPECT_EQ(object.text(), given);
+  EXPECT_TRUE(object.contains("bc"));
+  EXPECT_EQ(object.get("a"), "1.50");
+  EXPECT_EQ(object.get("d"), "null");
+  object.set("a", "2e0");
+  object.set_text("d", "q\"");
+  object.erase("c");
+  EXPECT_EQ(object.text(), R"({"a":2e0,"b\u0063":[ 1 ],"d":"q\""})");
+  object.erase("a");
+  object.erase("bc");
+  object.erase("d");
+  EXPECT_EQ(object.text(), "{}");
+}
+
 }  // namespace
-}  // namespace parkd::jobctl
+}  // namespace parkd
