@@ -18,10 +18,17 @@ CREATE FUNCTION parkd.need_tokens_v1(p_choices int, p_prompt int, p_new int, p_c
   RETURN p_choices::bigint * (least(p_prompt, p_context)::bigint
     + least(coalesce(p_new, least(greatest(p_context / 5, 128), 16384)), p_context));
 
+-- The text of a jsonb with each number written in one way: 4.0 as 4. (jsonb keeps the zeros behind the point that a
+-- number came with; all else of its text is one for each value.) Strings are matched whole, and left as they are.
+CREATE FUNCTION parkd.value_text_v1(p_value jsonb) RETURNS text LANGUAGE sql IMMUTABLE
+  RETURN CASE WHEN p_value::text ~ '[.][0-9]*0[],}]'
+    THEN regexp_replace(p_value::text, '("(?:[^"\\]|\\.)*")|[.]0+(?![0-9])|([.][0-9]*[1-9])0+(?![0-9])', '\1\2', 'g')
+    ELSE p_value::text END;
+
 -- What two jobs under one idempotency key must agree in, whether they came by INSERT, parkd.submit or a
 -- daemon: all that the submitter chose and nothing that was derived or filled in later. JSON counts by its
--- value (as jsonb has it: spaces, order of keys and repeated keys do not matter); a model inside the body
--- is the column's; a seed inside the body is the column's.
+-- value: spaces, order of keys, repeated keys and the way a number or a string is written do not matter; a model inside
+-- the body is the column's; a seed inside the body is the column's. The other stores: lib/store/content.h.
 CREATE FUNCTION parkd.content_hash_v1(
   p_endpoint text, p_model text, p_mailbox_key text, p_custom_id text, p_batch_id text, p_metadata json,
   p_body json, p_priority parkd.priority, p_seed bigint, p_run_at timestamptz, p_deadline timestamptz,
@@ -33,15 +40,15 @@ BEGIN
     v_body := p_body;
     v_metadata := p_metadata;
     IF jsonb_typeof(v_body) = 'object' THEN v_body := v_body - 'model'; END IF;
-  EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
-    v_body := NULL; v_metadata := NULL;      -- \u0000: no jsonb can hold it, so the bytes count
+  EXCEPTION WHEN untranslatable_character OR invalid_text_representation OR numeric_value_out_of_range THEN
+    v_body := NULL; v_metadata := NULL;      -- \u0000, 1e999999: no jsonb can hold it, so the bytes count
     v_raw := p_body::text || E'\x01' || coalesce(p_metadata::text, '');
   END;
-  RETURN encode(sha256(convert_to(jsonb_build_array(
+  RETURN encode(sha256(convert_to(parkd.value_text_v1(jsonb_build_array(
     p_endpoint, p_model, coalesce(p_mailbox_key, ''), coalesce(p_custom_id, ''), coalesce(p_batch_id, ''), v_metadata,
     v_body, v_raw, p_priority, coalesce(v_body -> 'seed', to_jsonb(p_seed)), parkd.us_v1(p_run_at), parkd.us_v1(p_deadline),
     date_part('epoch', p_run_timeout)::bigint, (date_part('epoch', p_retention) * 1e6)::bigint,
-    p_max_attempts)::text, 'UTF8')), 'hex');
+    p_max_attempts)), 'UTF8')), 'hex');
 END $$;
 
 -- Whether an idempotency key that points at this job still holds, and where the job is.

@@ -9,7 +9,7 @@ CREATE TYPE parkd.claimed_job AS (
   mailbox_key text, endpoint text, custom_id text, batch_id text, idempotency_key text, metadata json,
   body json, requeued_from bigint, deaths_alone int, suspect_group bigint, noted_lease bigint, weight real);
 
--- Up to p_max queued jobs of a model, in the order of DESIGN.md: critical ones by order_key; then
+-- Up to p_max queued jobs of a model, in the order of lib/store/README.md: critical ones by order_key; then
 -- tenants by start-time fair queueing of need; in a tenant by order_key, id. Claimers do not wait for
 -- each other and do not starve each other: LIMIT counts rows after SKIP LOCKED has passed over those
 -- that others hold. Reads per claim: about p_max rows (plus 2 * p_max per tenant when tenants share).

@@ -11,8 +11,8 @@ SET search_path = pg_catalog, parkd, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
   v_now  timestamptz := coalesce(p_now, clock_timestamp());
-  v_hash text := encode(sha256(convert_to(jsonb_build_array(coalesce(p_name, ''), p_metadata::jsonb, parkd.us_v1(p_deadline),
-                   (date_part('epoch', p_retention) * 1e6)::bigint)::text, 'UTF8')), 'hex');
+  v_hash text := encode(sha256(convert_to(parkd.value_text_v1(jsonb_build_array(coalesce(p_name, ''), p_metadata::jsonb,
+                   parkd.us_v1(p_deadline), (date_part('epoch', p_retention) * 1e6)::bigint)), 'UTF8')), 'hex');
 BEGIN
   existed := false; conflict := false;
   IF NOT p_find_only THEN

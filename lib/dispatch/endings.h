@@ -22,7 +22,7 @@ Ending invalid_request_ending(const Status& why);
 std::string_view failure_code_of(const Status& status);
 Ending failed_ending(const Status& status);
 
-// A job whose price no daemon state can ever meet. Empty reason: it fits.
+// What a job wants, and what its model and its daemon have.
 struct RunShape {
   std::string model;
   int32_t n_choices = 1;

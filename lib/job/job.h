@@ -1,6 +1,6 @@
 // Job: a durable unit of work, and Message: the one outcome it ends in.
 //
-// Plain values shared by stores, dispatcher and faces. Words and rules: DESIGN.md, "Words".
+// Plain values shared by stores, dispatcher and faces. Words: README.md, "Words".
 #pragma once
 
 #include <chrono>

@@ -78,8 +78,6 @@ struct OpenedBatch {
 // The first thing wrong with it, with param = the field; ok when nothing is.
 Status check_batch(const BatchSpec& spec, WallTime now);
 Batch new_batch(BatchSpec spec, WallTime now, const StoreOptions& options);
-// What two openings with one idempotency key must agree in.
-uint64_t content_fingerprint(const BatchSpec& spec);
 
 // Whether the batch takes this job, jobs[index] of a submit that brings `n_new` members in all.
 Status check_member(const Batch& batch, const JobSpec& spec, size_t index, int64_t n_new,

@@ -11,8 +11,8 @@
 // re-queues every unfinished job when it is opened again.
 //
 // Implementations: lib/store/memory (the reference semantics), lib/store/rocksdb (the embedded
-// default). tests/store/conformance runs one suite on all of them. DESIGN.md has the table of
-// verbs.
+// default). tests/store/conformance runs one suite on all of them. The table of verbs:
+// lib/store/README.md.
 #pragma once
 
 #include <algorithm>
@@ -54,8 +54,8 @@ struct StoreOptions {
   }
 };
 
-// --- submit
-// ---------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
+// submit
 
 struct SubmittedJob {
   JobId id = 0;
@@ -64,8 +64,8 @@ struct SubmittedJob {
   bool finished = false;  // ... which has finished since
 };
 
-// --- models
-// ----------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
+// models
 
 // A model a daemon serves, and which files it serves it from.
 struct ModelRegistration {
@@ -79,8 +79,8 @@ struct ModelRegistered {
   std::string content_hash;  // the name's
 };
 
-// --- claim
-// ----------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
+// claim
 
 // Limits beside max_jobs do not change the order: what they leave behind is passed over and keeps
 // its place. A tenant that is passed over keeps its turn: it comes next when it fits, and is owed
@@ -111,8 +111,8 @@ struct ClaimRequest {
   }
 };
 
-// --- finish
-// ---------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
+// finish
 
 struct FinishItem {
   JobId id = 0;
@@ -127,8 +127,8 @@ enum class FinishAnswer {
   finished_late,  // as one of the first two, but what was written is late_ending() of the item's
 };
 
-// --- release
-// --------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
+// release
 
 // Gives a claimed job back to the queue. A spent attempt clears its poison notes: it ran, and the
 // process lived.
@@ -141,8 +141,8 @@ struct ReleaseItem {
 
 enum class ReleaseAnswer { released, lease_lost };
 
-// --- deaths
-// --------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
+// deaths
 
 // A job that was in the engine when a process died, and the run it was.
 struct DeathNote {
@@ -162,8 +162,8 @@ struct DeathsAnswer {
   int64_t quarantined = 0;  // ended by it
 };
 
-// --- cancel
-// ---------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
+// cancel
 
 enum class CancelAnswer {
   cancelled,         // it was waiting; its cancelled message is stored
@@ -173,8 +173,8 @@ enum class CancelAnswer {
   cancelling,  // it was waiting and never runs: a daemon ends it (PostgresClient alone)
 };
 
-// --- requeue
-// --------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
+// requeue
 
 // Finished jobs that did not complete and whose message is still there: those of `ids`, or all with
 // this error code; both, if both are given.
@@ -193,8 +193,8 @@ struct RequeuedJob {
   bool existed = false;  // requeued before: what it became then, as long as its message could live
 };
 
-// --- batches (batch.h)
-// -----------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
+// batches (batch.h)
 
 struct BatchFilter {
   std::optional<std::string> tenant;
@@ -202,8 +202,8 @@ struct BatchFilter {
   int32_t limit = 100;
 };
 
-// --- reading
-// --------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
+// reading
 
 // Where a job is now: live, a message, a history row, or nothing.
 using JobRecord = std::variant<std::monostate, Job, Message, HistoryRow>;

@@ -86,40 +86,6 @@ Status check_spec(const JobSpec& spec, size_t index) {
   return check_times(spec, index);
 }
 
-// FNV-1a over fields with their lengths, so that "ab","c" and "a","bc" differ.
-class Fingerprint {
- public:
-  void add(std::string_view text) {
-    add(static_cast<int64_t>(text.size()));
-    hash_ = fnv1a64(text, hash_);
-  }
-  void add(int64_t value) {
-    char bytes[8];
-    for (int i = 0; i < 8; ++i) {
-      bytes[i] = static_cast<char>((static_cast<uint64_t>(value) >> (8 * i)) & 0xff);
-    }
-    hash_ = fnv1a64({bytes, sizeof bytes}, hash_);
-  }
-  void add(const std::optional<int64_t>& value) {
-    add(static_cast<int64_t>(value.has_value()));
-    add(value.value_or(0));
-  }
-  uint64_t value() const { return hash_; }
-
- private:
-  uint64_t hash_ = fnv1a64("parkd.job.1");
-};
-
-std::optional<int64_t> micros_of(const std::optional<WallTime>& time) {
-  if (!time) return std::nullopt;
-  return to_unix_us(*time);
-}
-
-std::optional<int64_t> seconds_of(const std::optional<std::chrono::seconds>& duration) {
-  if (!duration) return std::nullopt;
-  return duration->count();
-}
-
 }  // namespace
 
 bool may_act(std::string_view asked_by, std::string_view tenant) {
@@ -159,35 +125,6 @@ Status key_has_other_content(size_t index, std::string_view idempotency_key, Job
   return conflict(field + " " + std::string(idempotency_key) + " belongs to job " +
                   std::to_string(id) + ", whose content differs")
       .with_param(field);
-}
-
-uint64_t content_fingerprint(const JobSpec& spec) {
-  Fingerprint fingerprint;
-  for (const std::string* text :
-       {&spec.endpoint, &spec.model, &spec.tenant, &spec.mailbox_key, &spec.custom_id,
-        &spec.batch_id, &spec.metadata, &spec.idempotency_key, &spec.body}) {
-    fingerprint.add(std::string_view(*text));
-  }
-  fingerprint.add(static_cast<int64_t>(spec.priority));
-  fingerprint.add(spec.seed ? std::optional<int64_t>(static_cast<int64_t>(*spec.seed))
-                            : std::nullopt);
-  fingerprint.add(micros_of(spec.run_at));
-  fingerprint.add(micros_of(spec.deadline));
-  fingerprint.add(seconds_of(spec.run_timeout));
-  fingerprint.add(seconds_of(spec.retention));
-  fingerprint.add(static_cast<int64_t>(spec.max_attempts));
-  return fingerprint.value();
-}
-
-uint64_t content_fingerprint(const BatchSpec& spec) {
-  Fingerprint fingerprint;
-  for (const std::string* text :
-       {&spec.tenant, &spec.name, &spec.metadata, &spec.idempotency_key}) {
-    fingerprint.add(std::string_view(*text));
-  }
-  fingerprint.add(micros_of(spec.deadline));
-  fingerprint.add(seconds_of(spec.retention));
-  return fingerprint.value();
 }
 
 Status check_requeue(const RequeueRequest& request) {

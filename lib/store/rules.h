@@ -42,10 +42,6 @@ Status key_has_other_content(size_t index, std::string_view idempotency_key, Job
 Status check_retention(const std::optional<std::chrono::seconds>& retention,
                        std::string_view field);
 
-// What two submissions with one idempotency key must agree in: all that the submitter chose, and
-// nothing that was derived from it (token counts) or filled in later.
-uint64_t content_fingerprint(const JobSpec& spec);
-
 // The job a checked spec becomes: mailbox key, seed and retention filled in; queued, or scheduled
 // when run_at lies ahead.
 Job new_job(JobSpec spec, JobId id, WallTime now, const StoreOptions& options);

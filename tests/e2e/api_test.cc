@@ -145,10 +145,12 @@ TEST_F(Api, bad_submits_are_refused_by_field) {
       {R"({"body":{"messages":[{"role":"user","content":"x"}]},"colour":"red"})", "colour"},
       {R"({"body":"text"})", "body"},
       {R"({"jobs":[]})", "jobs"},
+      {R"({"body":{"n":1,"n":2,"messages":[{"role":"user","content":"x"}]}})", "n"},
+      {R"({"messages":[{"role":"user","content":"x"}]})", "body"},
   };
   for (const Case& bad : cases) {
     SCOPED_TRACE(bad.job);
-    const HttpAnswer answer = must(client_->post("/v1/jobs", json::parse(bad.job)));
+    const HttpAnswer answer = must(client_->post_text("/v1/jobs", bad.job));
     EXPECT_EQ(answer.status, 400);
     EXPECT_FALSE(text_at(answer.json, "error.message").empty()) << answer.text;
     const std::string param = text_at(answer.json, "error.param");
@@ -222,6 +224,22 @@ TEST_F(Api, an_idempotency_key_makes_a_repeated_submit_the_same_job) {
   EXPECT_TRUE(flag_at(third.json, "finished"));
   job["priority"] = "high";
   EXPECT_EQ(must(client_->post("/v1/jobs", job)).status, 409) << "the same key, another content";
+}
+
+TEST_F(Api, a_repeated_submit_is_the_same_job_however_its_json_is_written) {
+  const auto post = [this](const std::string& text) {
+    return must(client_->post_text("/v1/jobs", text));
+  };
+  const HttpAnswer first = post(
+      R"({"model":"tiny","idempotency_key":"written","body":{"messages":[{"role":"user","content":"é"}],"max_tokens":4}})");
+  ASSERT_EQ(first.status, 202) << first.text;
+  const HttpAnswer again = post(
+      "\xEF\xBB\xBF"
+      R"({"idempotency_key":"written","model":"tiny",
+          "body":{"max_tokens":40e-1,"messages":[{"content":"\u00e9","role":"user"}]}})");
+  EXPECT_EQ(again.status, 202) << again.text;
+  EXPECT_EQ(number_at(again.json, "id"), number_at(first.json, "id"));
+  EXPECT_TRUE(flag_at(again.json, "existed"));
 }
 
 // Whether the times of a submission still hold is asked of what is new, not of what was accepted.

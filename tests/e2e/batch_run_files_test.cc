@@ -235,5 +235,33 @@ TEST_F(BatchRunFiles, what_is_no_line_of_json_is_named_with_its_place_and_cause)
   }
 }
 
+// Its JSON can be read and means two things, or no text: a line that fails, with its own place.
+TEST_F(BatchRunFiles, a_line_that_no_job_can_be_made_of_is_one_failed_line) {
+  ASSERT_TRUE(daemon_.start());
+  const auto line = [](const std::string& id, const std::string& more, const std::string& text) {
+    return R"({"custom_id":")" + id + R"(","body":{"max_tokens":2,)" + more +
+           R"("messages":[{"role":"user","content":")" + text + R"("}]}})" + "\n";
+  };
+  write_input(line("a", "", "q") + line("twice", R"("n":1,"n":2,)", "q") + line("b", "", "q") +
+              line("nul", "", "x\\u0000"));
+  const JobctlResult result = run();
+  EXPECT_EQ(result.exit_code, 1) << result.err;
+  const auto lines = results();
+  ASSERT_EQ(lines.size(), 4u) << result.err;
+  for (const char* id : {"a", "b"}) {
+    EXPECT_EQ(number_at(lines.at(id), "response.status_code"), 200) << id;
+  }
+  const auto message = [&lines](const char* id) {
+    EXPECT_EQ(number_at(lines.at(id), "response.status_code"), 400) << id;
+    return text_at(lines.at(id), "response.body.error.message");
+  };
+  EXPECT_TRUE(
+      has(message("twice"),
+          "the line cannot be taken, byte 51: \"n\" is given twice in one object; give it once"))
+      << message("twice");
+  EXPECT_TRUE(has(message("nul"), "\\u0000 in a string, which is no text; remove it"))
+      << message("nul");
+}
+
 }  // namespace
 }  // namespace parkd::testing

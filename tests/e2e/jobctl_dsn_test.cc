@@ -126,6 +126,44 @@ TEST_F(JobctlDsn, a_second_submit_with_the_same_key_is_the_same_job) {
       << "a key is always sent";
 }
 
+TEST_F(JobctlDsn, a_body_is_stored_as_it_came_and_repeated_by_its_value_at_any_door) {
+  const std::string body =
+      R"({ "messages":[ {"role":"user", "content":"q"} ],  "temperature":4.0e-1, "user":"\u0061" })";
+  const std::vector<std::string> submit_it = {
+      "--json",        "submit", "--model",           "m", "--file", "-",
+      "--mailbox-key", "box",    "--idempotency-key", "k"};
+  const JobctlResult first = jobctl(submit_it, "\xEF\xBB\xBF" + body);
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  const std::string id = std::to_string(number_at(json::parse(first.out), "id"));
+  EXPECT_EQ(database_.value("SELECT body::text FROM parkd.jobs WHERE id = " + id), body);
+
+  const std::string messages = R"("messages":[{"content":"q","role":"user"}])";
+  const JobctlResult again =
+      jobctl(submit_it, R"({"user":"a","temperature":0.40,)" + messages + R"(,"model":"m"})");
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+  const auto ada = database_.connect("ada");
+  const auto row = [&](const std::string& text) { return pqxx::nontransaction(*ada).exec(text); };
+  row("INSERT INTO parkd.jobs (model, body, mailbox_key, idempotency_key) VALUES ('m', "
+      "'{\"temperature\":0.4,\"user\":\"a\"," +
+      messages + "}', 'box', 'k')");
+  EXPECT_EQ(row("SELECT id FROM parkd.submit('{\"model\":\"m\",\"mailbox_key\":\"box\","
+                "\"idempotency_key\":\"k\",\"body\":{\"temperature\":400e-3,\"user\":\"a\"," +
+                messages + "}}')")[0][0]
+                .as<std::string>(),
+            id);
+  EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.jobs"), 1);
+  const JobctlResult other =
+      jobctl(submit_it, R"({"user":"a","temperature":0.41,)" + messages + "}");
+  EXPECT_EQ(other.exit_code, 4) << other.err;
+
+  const JobctlResult twice = jobctl(submit_it, "{\n" + messages + ",\n\"n\":1, \"n\":2}");
+  EXPECT_EQ(twice.exit_code, 2);
+  EXPECT_TRUE(
+      has(twice.err,
+          "the body in - cannot be taken, line 3, byte 8: \"n\" is given twice in one object"))
+      << twice.err;
+}
+
 TEST_F(JobctlDsn, a_submit_sent_again_after_its_deadline_finds_its_job) {
   const std::string deadline = database_.value(
       "SELECT to_char((now() + interval '10 s') AT TIME ZONE 'UTC', "

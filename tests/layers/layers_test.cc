@@ -25,7 +25,7 @@ struct Folder {
   std::vector<std::string> peers;  // folders of the same floor it may include too
 };
 
-// DESIGN.md, "The house". Longest prefix wins.
+// DESIGN.md, "Floors". Longest prefix wins.
 const std::vector<Folder> kFolders = {
     {"lib/base", 0, {}},    {"lib/config", 1, {}},
     {"lib/job", 1, {}},     {"lib/pool", 1, {}},

@@ -41,7 +41,7 @@ record::StoredJob full_job() {
   job.deaths_alone = 18;
   job.suspect_group = 19;
   job.noted_lease = {20, 21};
-  stored.fingerprint = 17;
+  stored.fingerprint = {17, ContentRule::value};
   stored.cancel_requested = true;
   return stored;
 }
@@ -103,7 +103,7 @@ record::StoredBatch full_batch() {
   batch.created_at = at(8);
   batch.sealed_at = at(8);
   batch.cancel_at = at(9);
-  stored.fingerprint = 10;
+  stored.fingerprint = {10, ContentRule::value};
   return stored;
 }
 
@@ -144,7 +144,7 @@ TEST(RecordCodec, records_come_back_as_they_were) {
   EXPECT_EQ(batch_back->batch.cancel_at, at(9));
   EXPECT_EQ(batch_back->batch.finished_at, std::nullopt);
 
-  const record::StoredKey key{1, 2, "k", at(3)};
+  const record::StoredKey key{1, {2, ContentRule::value}, "k", at(3)};
   const auto key_back = record::decode_key(record::encode(key));
   ASSERT_TRUE(key_back.ok());
   EXPECT_EQ(key_back->expires_at, at(3));
@@ -156,16 +156,17 @@ TEST(RecordCodec, records_come_back_as_they_were) {
   EXPECT_EQ(undelivered_back->message_key, undelivered.message_key);
 }
 
-TEST(RecordCodec, the_bytes_of_version_1_stay_as_they_are) {
+TEST(RecordCodec, the_bytes_of_a_version_stay_as_they_are) {
   // A store written by an earlier program must open: change these only together with the version.
-  const record::StoredKey key{0x0102, 0x03, "k", at(4)};
+  const record::StoredKey key{0x0102, {0x03, ContentRule::value}, "k", at(4)};
   const std::string bytes = record::encode(key);
-  EXPECT_EQ(bytes, std::string("\x01"
+  EXPECT_EQ(bytes, std::string("\x02"
                                "\x02\x01\0\0\0\0\0\0"
                                "\x03\0\0\0\0\0\0\0"
                                "\x01\0\0\0k"
-                               "\x04\0\0\0\0\0\0\0",
-                               1 + 8 + 8 + 5 + 8));
+                               "\x04\0\0\0\0\0\0\0"
+                               "\x01",
+                               1 + 8 + 8 + 5 + 8 + 1));
   EXPECT_EQ(record::id_key(0x0102), std::string("\0\0\0\0\0\0\1\2", 8));
 }
 
@@ -184,14 +185,15 @@ TEST(RecordCodec, a_record_cut_short_or_too_long_is_corrupt) {
   expect_only_the_whole(record::encode(full_history()), record::decode_history);
   expect_only_the_whole(record::encode(full_request()), record::decode_request);
   expect_only_the_whole(record::encode(full_batch()), record::decode_batch);
-  expect_only_the_whole(record::encode(record::StoredKey{1, 2, "k", at(3)}), record::decode_key);
+  expect_only_the_whole(record::encode(record::StoredKey{1, {2, ContentRule::value}, "k", at(3)}),
+                        record::decode_key);
   expect_only_the_whole(record::encode(record::StoredUndelivered{"box_h1", "key"}),
                         record::decode_undelivered);
   expect_only_the_whole(record::encode_count(7), record::decode_count);
 }
 
 TEST(RecordCodec, another_version_is_corrupt_and_never_guessed_at) {
-  for (const char version : {'\0', '\3', '\x7f'}) {
+  for (const char version : {'\0', '\4', '\x7f'}) {
     std::string bytes = record::encode(full_job());
     bytes[0] = version;
     EXPECT_EQ(record::decode_job(bytes).status().code(), StatusCode::corrupt) << int{version};
@@ -200,13 +202,19 @@ TEST(RecordCodec, another_version_is_corrupt_and_never_guessed_at) {
 
 TEST(RecordCodec, records_of_version_1_are_read) {
   std::string job = record::encode(full_job());
-  // Poison notes and requeued_from came with version 2.
+  // The rule of the fingerprint came with version 3, poison notes and requeued_from with 2.
+  job.resize(job.size() - sizeof(ContentRule));
+  job[0] = 2;
+  const auto of_version_2 = record::decode_job(job);
+  ASSERT_TRUE(of_version_2.ok());
+  EXPECT_EQ(of_version_2->fingerprint, (ContentFingerprint{17, ContentRule::bytes}));
+  EXPECT_EQ(of_version_2->job.requeued_from, full_job().job.requeued_from);
   job.resize(job.size() - sizeof(int32_t) - sizeof(uint64_t) - 2 * sizeof(uint64_t) -
              sizeof(JobId));
   job[0] = 1;
   const auto job_back = record::decode_job(job);
   ASSERT_TRUE(job_back.ok());
-  EXPECT_EQ(job_back->fingerprint, 17u);
+  EXPECT_EQ(job_back->fingerprint, (ContentFingerprint{17, ContentRule::bytes}));
   EXPECT_EQ(job_back->job.requeued_from, 0u);
   EXPECT_EQ(job_back->job.deaths_alone, 0);
   EXPECT_EQ(job_back->job.suspect_group, 0u);
@@ -217,6 +225,14 @@ TEST(RecordCodec, records_of_version_1_are_read) {
   ASSERT_TRUE(history_back.ok());
   EXPECT_EQ(history_back->period, "box_h1");
   EXPECT_EQ(history_back->requeued_as, 0u);
+  std::string key = record::encode(record::StoredKey{1, {2, ContentRule::value}, "k", at(3)});
+  key.pop_back();
+  key[0] = 1;
+  EXPECT_EQ(record::decode_key(key)->fingerprint, (ContentFingerprint{2, ContentRule::bytes}));
+  std::string batch = record::encode(full_batch());
+  batch.pop_back();
+  batch[0] = 1;
+  EXPECT_EQ(record::decode_batch(batch)->fingerprint.rule, ContentRule::bytes);
 }
 
 TEST(RecordCodec, flipped_bytes_never_crash_it) {
@@ -229,7 +245,7 @@ TEST(RecordCodec, flipped_bytes_never_crash_it) {
       bytes[random() % bytes.size()] = static_cast<char>(random());
     }
     const auto job = record::decode_job(bytes);
-    if (job.ok() && bytes[0] == 2) {  // version 1 is read and never written
+    if (job.ok() && bytes[0] == 3) {  // earlier versions are read and never written
       EXPECT_EQ(record::encode(*job), bytes) << "one value has one encoding";
     }
     const auto message = record::decode_message(bytes);

@@ -99,6 +99,33 @@ TEST_F(RocksDbStoreTest, a_newer_format_is_refused) {
   EXPECT_NE(opened.status().message().find("format 2"), std::string::npos);
 }
 
+// A program until 2026-11 stored what Boost.JSON made of a body, and of a key a hash of those
+// bytes.
+TEST_F(RocksDbStoreTest, a_key_of_an_earlier_program_finds_its_job) {
+  const std::string stored_then = R"({"messages":[],"temperature":5E-1})";
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  keyed.body = stored_then;
+  open();
+  const JobId id = driver_->submit({keyed}).value().at(0).id;
+  close();
+  std::string key_then = record::encode(
+      record::StoredKey{id, content_fingerprint_of_bytes(keyed), keyed.mailbox_key, {}});
+  key_then.pop_back();
+  key_then[0] = 1;
+  tamper("idempotency", record::idempotency_key(keyed.tenant, "k"), key_then);
+  open();
+  for (const std::string& same :
+       {stored_then, std::string(R"( { "messages" : [ ], "temperature" : 0.5 } )")}) {
+    keyed.body = same;
+    const auto again = driver_->submit({keyed});
+    ASSERT_TRUE(again.ok()) << same << ": " << again.status().to_string();
+    EXPECT_EQ(again->at(0).id, id);
+  }
+  keyed.body = R"({"messages":[],"temperature":0.75})";
+  EXPECT_EQ(driver_->submit({keyed}).status().code(), StatusCode::conflict);
+}
+
 TEST_F(RocksDbStoreTest, a_damaged_job_is_named_and_not_dropped_in_silence) {
   open();
   ASSERT_TRUE(driver_->submit({spec()}).ok());

@@ -7,6 +7,8 @@
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/job/chat_request.h"
+#include "lib/job/json_reader.h"
+#include "lib/job/raw_json.h"
 #include "lib/job/wire.h"
 #include "tools/jobctl/batch_input.h"
 #include "tools/jobctl/commands.h"
@@ -63,11 +65,11 @@ int open(const GlobalOptions& globals, const OpenOptions& options) {
   if (!deadline.ok()) return report(deadline.status());
   if (!deadline->empty()) request["deadline"] = *deadline;
   if (!options.metadata.empty()) {
-    json::error_code error;
-    request["metadata"] = json::parse(options.metadata, error);
-    if (error || !request["metadata"].is_object()) {
-      return report(invalid("--metadata must be a JSON object"));
-    }
+    JsonMemory memory(options.metadata.size());
+    const auto metadata = read_json(options.metadata, "--metadata", kChatJsonDepthMax, memory);
+    if (!metadata.ok()) return report(metadata.status());
+    if (!metadata->is_object()) return report(invalid("--metadata must be a JSON object"));
+    request["metadata"] = *metadata;
   }
   if (!options.name.empty()) request["name"] = options.name;
   if (!options.retention.empty()) {
@@ -100,8 +102,8 @@ class BatchAdd {
  private:
   Status read_batch();
   Status check_lines() const;
-  Result<json::object> make_job(const BatchLine& line) const;
-  Status submit(json::array jobs, const std::vector<const BatchLine*>& lines);
+  Result<std::string> make_job(const BatchLine& line) const;
+  Status submit(const std::vector<std::string>& jobs, const std::vector<const BatchLine*>& lines);
 
   const AddOptions& options_;
   Client& client_;
@@ -124,21 +126,18 @@ Status BatchAdd::read_batch() {
 }
 
 // The key makes a repeated add the same jobs.
-Result<json::object> BatchAdd::make_job(const BatchLine& line) const {
+Result<std::string> BatchAdd::make_job(const BatchLine& line) const {
   PARKD_ASSIGN_OR_RETURN(const std::string text, input_.read(line));
-  json::object job = json::parse(text).get_object();  // checked when the input was opened
-  job["batch_id"] = options_.batch;
-  job["mailbox_key"] = mailbox_key_;
-  job["idempotency_key"] =
-      options_.batch + "/" + to_hex(fnv1a64(line.custom_id)) + "/" + std::to_string(line.number);
-  if (!job.contains("priority")) job["priority"] = options_.priority;
-  if (!deadline_.empty() && !job.contains("deadline")) job["deadline"] = deadline_;
-  if (retention_s_ > 0) job["retention_s"] = retention_s_;
-  if (!options_.model.empty()) {
-    job["model"] = options_.model;
-    if (json::object* body = job["body"].if_object()) body->erase("model");
-  }
-  return job;
+  RawObject job(text);  // checked when the input was opened
+  job.set_text("batch_id", options_.batch);
+  job.set_text("mailbox_key", mailbox_key_);
+  job.set_text("idempotency_key", options_.batch + "/" + to_hex(fnv1a64(line.custom_id)) + "/" +
+                                      std::to_string(line.number));
+  if (!job.contains("priority")) job.set_text("priority", options_.priority);
+  if (!deadline_.empty() && !job.contains("deadline")) job.set_text("deadline", deadline_);
+  if (retention_s_ > 0) job.set("retention_s", std::to_string(retention_s_));
+  if (!options_.model.empty()) name_model(job, options_.model);
+  return job.text();
 }
 
 // What can be told without parkd is told of all lines, before any of them is sent.
@@ -146,9 +145,9 @@ Status BatchAdd::check_lines() const {
   std::string faults;
   size_t n_faults = 0;
   for (const BatchLine& line : input_.lines()) {
-    PARKD_ASSIGN_OR_RETURN(const json::object job, make_job(line));
-    const auto parsed = parse_submit(json::serialize(job), {});
-    Status status = parsed.status();
+    PARKD_ASSIGN_OR_RETURN(const std::string job, make_job(line));
+    const auto parsed = parse_submit(job, {});
+    Status status = line.refusal.ok() ? parsed.status() : line.refusal;
     if (status.ok()) status = parse_chat_request(parsed->jobs.front().body, {}).status();
     if (status.ok() || ++n_faults > kShownLines) continue;
     faults += "\n  line " + std::to_string(line.number) + ": " + status.message();
@@ -158,8 +157,9 @@ Status BatchAdd::check_lines() const {
   return invalid(std::to_string(n_faults) + " lines cannot be jobs, so none was added:" + faults);
 }
 
-Status BatchAdd::submit(json::array jobs, const std::vector<const BatchLine*>& lines) {
-  const auto answer = client_.submit(json::object{{"jobs", std::move(jobs)}});
+Status BatchAdd::submit(const std::vector<std::string>& jobs,
+                        const std::vector<const BatchLine*>& lines) {
+  const auto answer = client_.submit(jobs_text(jobs));
   if (!answer.ok()) {
     size_t index = 0;
     Status status = answer.status();
@@ -180,19 +180,19 @@ Status BatchAdd::submit(json::array jobs, const std::vector<const BatchLine*>& l
 Status BatchAdd::run() {
   PARKD_RETURN_IF_ERROR(read_batch());
   PARKD_RETURN_IF_ERROR(check_lines());
-  json::array jobs;
+  std::vector<std::string> jobs;
   std::vector<const BatchLine*> lines;
   size_t bytes = 0;
   for (const BatchLine& line : input_.lines()) {
-    PARKD_ASSIGN_OR_RETURN(json::object job, make_job(line));
+    PARKD_ASSIGN_OR_RETURN(std::string job, make_job(line));
     jobs.push_back(std::move(job));
     lines.push_back(&line);
     bytes += static_cast<size_t>(line.length);
     if (&line != &input_.lines().back() && jobs.size() < kPieceJobs && bytes < kPieceBytes) {
       continue;
     }
-    PARKD_RETURN_IF_ERROR(submit(std::move(jobs), lines));
-    jobs = {};
+    PARKD_RETURN_IF_ERROR(submit(jobs, lines));
+    jobs.clear();
     lines.clear();
     bytes = 0;
   }

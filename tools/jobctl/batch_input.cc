@@ -85,6 +85,9 @@ std::string check_line(const std::string& text, BatchLine& line) {
            (id->is_number() ? ": \"" + json::serialize(*id) + "\"" : "");
   line.custom_id = std::string(id->get_string());
   if (line.custom_id.empty()) return "has an empty custom_id";
+  if (!read.ok()) {
+    line.refusal = invalid_param(read.param(), "the line " + read.message());
+  }
   line.model = text_at(parsed, "model");
   if (line.model.empty()) line.model = text_at(parsed, "body.model");
   return "";
@@ -121,6 +124,15 @@ Status copy(int from, int to, const std::string& path) {
 }
 
 }  // namespace
+
+std::string jobs_text(const std::vector<std::string>& jobs) {
+  std::string text = "{\"jobs\":[";
+  for (const std::string& job : jobs) {
+    if (text.back() != '[') text += ',';
+    text += job;
+  }
+  return text + "]}";
+}
 
 Status BatchInput::open_file(const std::string& path) {
   const bool is_standard_input = path == "-";

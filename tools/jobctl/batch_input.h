@@ -26,7 +26,11 @@ struct BatchLine {
   uint64_t fingerprint = 0;  // of its text
   std::string custom_id;
   std::string model;  // that the line names; empty: none
+  Status refusal;     // why it can be no job, as far as its JSON tells; ok: nothing is known
 };
+
+// {"jobs": [...]} of the JSON of each.
+std::string jobs_text(const std::vector<std::string>& jobs);
 
 class BatchInput {
  public:

@@ -66,7 +66,7 @@ class BatchRun {
   Status check_models();
   Status open_batch();
   Status submit_chunk();
-  Result<boost::json::object> make_job(const Submission& submission, const std::string& text) const;
+  std::string make_job(const Submission& submission, const std::string& text) const;
   Status chunk_accepted(const std::vector<Submission>& chunk, const Answer& answer);
   Status chunk_refused(const std::vector<Submission>& chunk, const Status& status);
   Status line_refused(const Submission& submission, const Status& status);

@@ -7,6 +7,7 @@
 
 #include "lib/base/text.h"
 #include "lib/job/completion_response.h"
+#include "lib/job/raw_json.h"
 #include "tools/jobctl/batch_run.h"
 #include "tools/jobctl/json_fields.h"
 #include "tools/jobctl/run_models.h"
@@ -57,40 +58,41 @@ Status BatchRun::open_batch() {
   return {};
 }
 
-Result<json::object> BatchRun::make_job(const Submission& submission,
-                                        const std::string& text) const {
-  json::object job = json::parse(text).get_object();  // checked when the input was opened
+std::string BatchRun::make_job(const Submission& submission, const std::string& text) const {
+  RawObject job(text);  // checked when the input was opened
   const bool again = submission.attempt > 1;
-  job["idempotency_key"] = output_.run_id() + "/" + to_hex(fnv1a64(submission.line->custom_id)) +
-                           "/" + std::to_string(submission.line->number) +
-                           (again ? "#" + std::to_string(submission.attempt) : std::string());
-  job["mailbox_key"] = "batch-" + output_.run_id();
-  job["batch_id"] = batches_.batch_of(submission.line->number, again);
-  if (!job.contains("priority")) job["priority"] = options_.priority;
-  if (!options_.model.empty()) {
-    job["model"] = options_.model;
-    if (json::object* body = job["body"].if_object()) body->erase("model");
-  }
-  if (retention_s_ > 0) job["retention_s"] = retention_s_;
-  return job;
+  job.set_text("idempotency_key",
+               output_.run_id() + "/" + to_hex(fnv1a64(submission.line->custom_id)) + "/" +
+                   std::to_string(submission.line->number) +
+                   (again ? "#" + std::to_string(submission.attempt) : std::string()));
+  job.set_text("mailbox_key", "batch-" + output_.run_id());
+  job.set_text("batch_id", batches_.batch_of(submission.line->number, again));
+  if (!job.contains("priority")) job.set_text("priority", options_.priority);
+  if (!options_.model.empty()) name_model(job, options_.model);
+  if (retention_s_ > 0) job.set("retention_s", std::to_string(retention_s_));
+  return job.text();
 }
 
 Status BatchRun::submit_chunk() {
+  if (const Submission first = to_submit_.front(); !first.line->refusal.ok()) {
+    to_submit_.pop_front();
+    return line_refused(first, first.line->refusal);
+  }
   if (!batches_.is_open()) PARKD_RETURN_IF_ERROR(open_batch());
   if (to_submit_.empty()) return {};
   std::vector<Submission> chunk;
-  json::array jobs;
+  std::vector<std::string> jobs;
   size_t bytes = 0;
   while (chunk.size() < chunk_jobs_ && chunk.size() < to_submit_.size() && bytes < kChunkBytes) {
     const Submission& next = to_submit_[chunk.size()];
+    if (!next.line->refusal.ok()) break;  // its turn comes
     PARKD_ASSIGN_OR_RETURN(const std::string text, input_.read(*next.line));
-    PARKD_ASSIGN_OR_RETURN(json::object job, make_job(next, text));
     bytes += text.size();
-    jobs.push_back(std::move(job));
+    jobs.push_back(make_job(next, text));
     chunk.push_back(next);
   }
   has_submitted_ = true;
-  const auto answer = client_.submit(json::object{{"jobs", std::move(jobs)}});
+  const auto answer = client_.submit(jobs_text(jobs));
   return answer.ok() ? chunk_accepted(chunk, *answer) : chunk_refused(chunk, answer.status());
 }
 

@@ -48,8 +48,9 @@ class Client {
  public:
   virtual ~Client() = default;
 
-  // One job, or {"jobs": [...]}: all or none. To be repeated safely, each needs its key.
-  virtual Result<Answer> submit(const boost::json::value& request) = 0;
+  // The JSON of one job, or of {"jobs": [...]}: all or none. Bodies are stored as they stand in it.
+  // To be repeated safely, each needs its key.
+  virtual Result<Answer> submit(const std::string& request) = 0;
   virtual Result<Answer> job(int64_t id) = 0;
   virtual Result<Answer> list(const ListRequest& request) = 0;
   virtual Result<Answer> cancel(int64_t id) = 0;

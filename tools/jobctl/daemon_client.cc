@@ -26,8 +26,8 @@ DaemonClient::DaemonClient(std::string socket_path, std::string tenant)
       tenant_(std::move(tenant)),
       http_(socket_path_, tenant_, kCallTimeout) {}
 
-Result<Answer> DaemonClient::submit(const json::value& request) {
-  return answer_of(http_.post("/v1/jobs", request));
+Result<Answer> DaemonClient::submit(const std::string& request) {
+  return answer_of(http_.post_text("/v1/jobs", request));
 }
 
 Result<Answer> DaemonClient::job(int64_t id) {

@@ -10,7 +10,7 @@ class DaemonClient final : public Client {
  public:
   DaemonClient(std::string socket_path, std::string tenant);
 
-  Result<Answer> submit(const boost::json::value& request) override;
+  Result<Answer> submit(const std::string& request) override;
   Result<Answer> job(int64_t id) override;
   Result<Answer> list(const ListRequest& request) override;
   Result<Answer> cancel(int64_t id) override;

@@ -59,10 +59,10 @@ Result<Answer> answer_of(const Result<Batch>& batch) {
 DatabaseClient::DatabaseClient(std::string dsn, std::string tenant)
     : database_(std::move(dsn), std::move(tenant)) {}
 
-Result<Answer> DatabaseClient::submit(const json::value& request) {
+Result<Answer> DatabaseClient::submit(const std::string& request) {
   SubmitLimits limits;
   limits.body_bytes_max = kBodyBytesMax;
-  PARKD_ASSIGN_OR_RETURN(ParsedSubmit parsed, parse_submit(json::serialize(request), limits));
+  PARKD_ASSIGN_OR_RETURN(ParsedSubmit parsed, parse_submit(request, limits));
   const bool many = parsed.many;
   for (size_t i = 0; i < parsed.jobs.size(); ++i) {
     Status status = check_body(parsed.jobs[i]);

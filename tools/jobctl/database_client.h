@@ -11,7 +11,7 @@ class DatabaseClient final : public Client {
  public:
   DatabaseClient(std::string dsn, std::string tenant);
 
-  Result<Answer> submit(const boost::json::value& request) override;
+  Result<Answer> submit(const std::string& request) override;
   Result<Answer> job(int64_t id) override;
   Result<Answer> list(const ListRequest& request) override;
   Result<Answer> cancel(int64_t id) override;

@@ -72,6 +72,10 @@ Result<HttpAnswer> HttpClient::post(const std::string& target, const boost::json
   return call("POST", target, boost::json::serialize(body));
 }
 
+Result<HttpAnswer> HttpClient::post_text(const std::string& target, const std::string& json) {
+  return call("POST", target, json);
+}
+
 Result<HttpAnswer> HttpClient::call(const std::string& method, const std::string& target,
                                     const std::string& body) {
   http::request<http::string_body> request;

@@ -31,6 +31,8 @@ class HttpClient {
   // An answer of any status is a value; unavailable means that nothing, or no whole answer, came.
   Result<HttpAnswer> get(const std::string& target);
   Result<HttpAnswer> post(const std::string& target, const boost::json::value& body);
+  // `json` as it stands.
+  Result<HttpAnswer> post_text(const std::string& target, const std::string& json);
 
   const std::string& socket_path() const { return socket_path_; }
 

@@ -9,6 +9,9 @@
 #include <optional>
 
 #include "lib/base/text.h"
+#include "lib/job/chat_request.h"
+#include "lib/job/json_reader.h"
+#include "lib/job/raw_json.h"
 #include "lib/job/wire.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"
@@ -60,42 +63,45 @@ Result<std::string> read_body(const std::string& file) {
   return text;
 }
 
-// The request body: the file's, or one made of the prompt, with the sampling options put in.
-Result<json::object> make_body(const SubmitOptions& options) {
-  json::object body;
+// The request body: the file's as it stands, or one made of the prompt; with the sampling options
+// put in.
+Result<std::string> make_body(const SubmitOptions& options) {
+  std::string text = "{}";
   if (!options.prompt) {
     const std::string file = options.file.empty() ? "-" : options.file;
     if (file == "-" && ::isatty(STDIN_FILENO) != 0) {
       return invalid("give --prompt, --file BODY.json, or a body on standard input");
     }
-    PARKD_ASSIGN_OR_RETURN(const std::string text, read_body(file));
-    json::error_code error;
-    const json::value parsed = json::parse(text, error);
-    if (error || !parsed.is_object()) {
-      return invalid("the body in " + file + " is not a JSON object" +
-                     (error ? ": " + error.message() : std::string()));
-    }
-    body = parsed.get_object();
-  } else {
+    PARKD_ASSIGN_OR_RETURN(text, read_body(file));
+    JsonMemory memory(text.size());
+    PARKD_ASSIGN_OR_RETURN(const json::value parsed,
+                           read_json(text, "the body in " + file, kChatJsonDepthMax, memory));
+    if (!parsed.is_object()) return invalid("the body in " + file + " is not a JSON object");
+  }
+  RawObject body(without_mark(text));
+  const auto put = [&body](const char* key, const json::value& value) {
+    body.set(key, json::serialize(value));
+  };
+  if (options.prompt) {
     json::array messages;
     if (!options.system.empty()) {
       messages.push_back({{"role", "system"}, {"content", options.system}});
     }
     messages.push_back({{"role", "user"}, {"content", *options.prompt}});
-    body["messages"] = std::move(messages);
+    put("messages", messages);
   }
-  if (options.temperature) body["temperature"] = *options.temperature;
-  if (options.top_p) body["top_p"] = *options.top_p;
-  if (options.top_k) body["top_k"] = *options.top_k;
-  if (options.frequency_penalty) body["frequency_penalty"] = *options.frequency_penalty;
-  if (options.presence_penalty) body["presence_penalty"] = *options.presence_penalty;
-  if (options.repetition_penalty) body["repetition_penalty"] = *options.repetition_penalty;
-  if (options.max_tokens) body["max_tokens"] = *options.max_tokens;
-  if (options.seed) body["seed"] = *options.seed;
-  if (options.logprobs || options.top_logprobs) body["logprobs"] = true;
-  if (options.top_logprobs) body["top_logprobs"] = *options.top_logprobs;
-  if (!options.stop.empty()) body["stop"] = json::value_from(options.stop);
-  return body;
+  if (options.temperature) put("temperature", *options.temperature);
+  if (options.top_p) put("top_p", *options.top_p);
+  if (options.top_k) put("top_k", *options.top_k);
+  if (options.frequency_penalty) put("frequency_penalty", *options.frequency_penalty);
+  if (options.presence_penalty) put("presence_penalty", *options.presence_penalty);
+  if (options.repetition_penalty) put("repetition_penalty", *options.repetition_penalty);
+  if (options.max_tokens) put("max_tokens", *options.max_tokens);
+  if (options.seed) put("seed", *options.seed);
+  if (options.logprobs || options.top_logprobs) put("logprobs", true);
+  if (options.top_logprobs) put("top_logprobs", *options.top_logprobs);
+  if (!options.stop.empty()) put("stop", json::value_from(options.stop));
+  return body.text();
 }
 
 // The option of a field: "--run-at" of "run_at".
@@ -118,11 +124,12 @@ Status put_duration(json::object& job, const char* key, const std::string& text)
   return {};
 }
 
-Result<json::object> make_job(const SubmitOptions& options) {
+// The JSON of the job.
+Result<std::string> make_job(const SubmitOptions& options) {
   SystemClock clock;
   const WallTime now = clock.now();
   json::object job;
-  PARKD_ASSIGN_OR_RETURN(job["body"], make_body(options));
+  PARKD_ASSIGN_OR_RETURN(const std::string body, make_body(options));
   const auto put = [&job](const char* key, const std::string& text) {
     if (!text.empty()) job[key] = text;
   };
@@ -145,7 +152,9 @@ Result<json::object> make_job(const SubmitOptions& options) {
   }
   PARKD_RETURN_IF_ERROR(put_duration(job, "run_timeout", options.run_timeout));
   PARKD_RETURN_IF_ERROR(put_duration(job, "retention", options.retention));
-  return job;
+  RawObject whole(json::serialize(job));
+  whole.set("body", body);
+  return whole.text();
 }
 
 int print_message(const GlobalOptions& globals, const json::value& message) {

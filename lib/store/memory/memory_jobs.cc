@@ -69,7 +69,7 @@ Result<std::optional<SubmittedJob>> MemoryState::find_repeated(const JobSpec& sp
   if (known == keys.end() || (known->second.expires_at && *known->second.expires_at <= now)) {
     return std::optional<SubmittedJob>();
   }
-  if (known->second.fingerprint != content_fingerprint(spec)) {
+  if (!has_content(known->second.fingerprint, spec)) {
     return key_has_other_content(index, spec.idempotency_key, known->second.id);
   }
   SubmittedJob found;
@@ -103,7 +103,7 @@ Result<std::vector<SubmittedJob>> MemoryState::submit(std::vector<JobSpec> specs
       answers.push_back(repeated ? *repeated : *repeated_here);
       continue;
     }
-    const uint64_t fingerprint = content_fingerprint(specs[i]);
+    const ContentFingerprint fingerprint = content_fingerprint(specs[i]);
     if (const Batch* batch = find_batch(specs[i].batch_id, specs[i].tenant)) {
       const int64_t n = ++n_members[{batch->spec.tenant, batch->id}];
       PARKD_RETURN_IF_ERROR(check_member(*batch, specs[i], i, n, options_, now));

@@ -25,7 +25,7 @@ Batch* MemoryState::find_batch(const std::string& id, const std::string& tenant)
 }
 
 Result<OpenedBatch> MemoryState::open_batch(BatchSpec spec, WallTime now) {
-  const uint64_t fingerprint = content_fingerprint(spec);
+  const ContentFingerprint fingerprint = content_fingerprint(spec);
   for (const auto& [name, live] : batches_) {
     if (spec.idempotency_key.empty() || name.first != spec.tenant ||
         live.batch.spec.idempotency_key != spec.idempotency_key) {

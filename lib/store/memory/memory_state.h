@@ -15,6 +15,7 @@
 #include "lib/base/status.h"
 #include "lib/job/job.h"
 #include "lib/store/batch.h"
+#include "lib/store/content.h"
 #include "lib/store/job_store.h"
 
 namespace parkd {
@@ -75,13 +76,13 @@ class MemoryState {
   struct KnownKey {
     JobId id = 0;
     std::string mailbox_key;
-    uint64_t fingerprint = 0;
+    ContentFingerprint fingerprint;
     std::optional<WallTime> expires_at;  // empty while the job lives
   };
 
   struct LiveBatch {
     Batch batch;
-    uint64_t fingerprint = 0;  // of its spec as it came
+    ContentFingerprint fingerprint;  // of its spec as it came
   };
 
   using TenantKey = std::pair<std::string, std::string>;  // (tenant, batch id or idempotency key)

@@ -110,9 +110,8 @@ bool EmbeddedStore::build_open_batch(const BatchSpec& spec, const Completion<Ope
                                      Commit& commit) {
   const WallTime now = clock_.now();
   OpenedBatch opened;
-  const uint64_t fingerprint = content_fingerprint(spec);
   if (const record::StoredBatch* known = find_batch_by_key(spec, commit)) {
-    if (known->fingerprint != fingerprint) {
+    if (!has_content(known->fingerprint, spec)) {
       done(batch_key_has_other_content(spec.idempotency_key, known->batch.id));
       return true;
     }
@@ -127,6 +126,7 @@ bool EmbeddedStore::build_open_batch(const BatchSpec& spec, const Completion<Ope
       return true;
     }
     opened = {new_batch(spec, now, options_.store), false};
+    const ContentFingerprint fingerprint = content_fingerprint(spec);
     commit.begin(0);
     commit.batches[opened.batch.id] = {opened.batch, fingerprint};
     commit.opened.add(opened.batch);
@@ -387,7 +387,6 @@ bool EmbeddedStore::build_requeue(const RequeueRequest& request,
       stored.job =
           new_job(requeued_spec(std::move(old.request.spec)), next_id_++, now, options_.store);
       stored.job.requeued_from = old_id;
-      stored.fingerprint = content_fingerprint(stored.job.spec);
       history.requeued_as = stored.job.id;
       put_job(stored, commit);
       (void)commit.batch.Put(database_->bodies(), record::id_key(stored.job.id),

@@ -60,7 +60,7 @@ Result<std::optional<SubmittedJob>> EmbeddedStore::find_repeated(const JobSpec& 
   PARKD_ASSIGN_OR_RETURN(const record::StoredKey key, record::decode_key(*bytes));
   const bool is_finished = key.expires_at != WallTime{};
   if (is_finished && key.expires_at <= now) return std::optional<SubmittedJob>();
-  if (key.fingerprint != content_fingerprint(spec)) {
+  if (!has_content(key.fingerprint, spec)) {
     return key_has_other_content(index, spec.idempotency_key, key.id);
   }
   return std::optional(SubmittedJob{key.id, key.mailbox_key, true, is_finished});
@@ -101,8 +101,9 @@ bool EmbeddedStore::build_submit(std::vector<JobSpec>& specs,
     return true;
   }
   for (size_t i = 0; i < specs.size(); ++i) {
-    const uint64_t fingerprint = content_fingerprint(specs[i]);
+    ContentFingerprint fingerprint;
     if (!keys[i].empty()) {
+      fingerprint = content_fingerprint(specs[i]);
       const auto twin = accepted_by_key.find(keys[i]);
       if (twin != accepted_by_key.end()) {
         const record::StoredJob& first = accepted[twin->second];

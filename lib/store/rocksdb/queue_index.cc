@@ -157,7 +157,7 @@ class QueueIndex::Claiming {
   }
 
  private:
-  static constexpr int kLooksOfTenant = 64;  // lib/store/README.md, "Claims with limits"
+  static constexpr int kLooksOfTenant = 64;  // lib/store/README.md, "Order, and claims with limits"
   static constexpr int kLooksMax = 1024;
 
   bool is_full() const { return static_cast<int64_t>(ids_.size()) >= request_.max_jobs; }

@@ -36,7 +36,7 @@ template <class Record>
 struct Format;
 template <>
 struct Format<StoredJob> {
-  static constexpr uint8_t version = 2;
+  static constexpr uint8_t version = 3;
   static constexpr std::string_view name = "job";
 };
 template <>
@@ -51,7 +51,7 @@ struct Format<StoredHistory> {
 };
 template <>
 struct Format<StoredKey> {
-  static constexpr uint8_t version = 1;
+  static constexpr uint8_t version = 2;
   static constexpr std::string_view name = "idempotency key";
 };
 template <>
@@ -61,7 +61,7 @@ struct Format<StoredRequest> {
 };
 template <>
 struct Format<StoredBatch> {
-  static constexpr uint8_t version = 1;
+  static constexpr uint8_t version = 2;
   static constexpr std::string_view name = "batch";
 };
 template <>
@@ -75,6 +75,9 @@ constexpr Priority last_of(Priority) {
 }
 constexpr Outcome last_of(Outcome) {
   return Outcome::quarantined;
+}
+constexpr ContentRule last_of(ContentRule) {
+  return ContentRule::value;
 }
 
 // Writes fields one after the other; Reader reads them in the same order.
@@ -218,11 +221,12 @@ void fields(Io& io, Record& stored) {
   auto& job = stored.job;
   io(job.id);
   spec_fields(io, job.spec);
-  io(job.created_at, job.order_key, job.attempts, job.interruptions, stored.fingerprint,
+  io(job.created_at, job.order_key, job.attempts, job.interruptions, stored.fingerprint.hash,
      stored.cancel_requested);
   if (io.version() >= 2) {
     io(job.deaths_alone, job.suspect_group, job.noted_lease, job.requeued_from);
   }
+  if (io.version() >= 3) io(stored.fingerprint.rule);
 }
 
 template <class Io, Is<Message> Record>
@@ -247,7 +251,8 @@ void fields(Io& io, Record& history) {
 
 template <class Io, Is<StoredKey> Record>
 void fields(Io& io, Record& key) {
-  io(key.id, key.fingerprint, key.mailbox_key, key.expires_at);
+  io(key.id, key.fingerprint.hash, key.mailbox_key, key.expires_at);
+  if (io.version() >= 2) io(key.fingerprint.rule);
 }
 
 template <class Io, Is<StoredRequest> Record>
@@ -264,7 +269,8 @@ void fields(Io& io, Record& stored) {
   io(batch.id, spec.tenant, spec.name, spec.metadata, spec.idempotency_key, spec.deadline,
      spec.retention, batch.total, batch.completed, batch.failed, batch.cancelled,
      batch.deadline_missed, batch.quarantined, batch.truncated, batch.created_at, batch.sealed_at,
-     batch.cancel_at, batch.finished_at, stored.fingerprint);
+     batch.cancel_at, batch.finished_at, stored.fingerprint.hash);
+  if (io.version() >= 2) io(stored.fingerprint.rule);
 }
 
 template <class Io, Is<StoredUndelivered> Record>

@@ -16,6 +16,7 @@
 #include "lib/base/status.h"
 #include "lib/job/job.h"
 #include "lib/store/batch.h"
+#include "lib/store/content.h"
 
 namespace parkd::record {
 
@@ -53,8 +54,8 @@ Result<Due> decode_due_key(std::string_view key);
 // (state, lease).
 struct StoredJob {
   Job job;
-  uint64_t fingerprint = 0;       // content_fingerprint of the spec as it came
-  bool cancel_requested = false;  // asked for while it was claimed: it must not run again
+  ContentFingerprint fingerprint;  // of the spec as it came, where it has an idempotency key
+  bool cancel_requested = false;   // asked for while it was claimed: it must not run again
 };
 std::string encode(const StoredJob& stored);
 Result<StoredJob> decode_job(std::string_view bytes);
@@ -78,7 +79,7 @@ Result<StoredHistory> decode_history(std::string_view bytes);
 
 struct StoredKey {
   JobId id = 0;
-  uint64_t fingerprint = 0;
+  ContentFingerprint fingerprint;
   std::string mailbox_key;
   WallTime expires_at{};  // 1970 while the job lives
 };
@@ -97,8 +98,8 @@ std::string encode(const StoredRequest& request);
 Result<StoredRequest> decode_request(std::string_view bytes);
 
 struct StoredBatch {
-  Batch batch;               // without live
-  uint64_t fingerprint = 0;  // content_fingerprint of its spec as it came
+  Batch batch;                     // without live
+  ContentFingerprint fingerprint;  // of its spec as it came
 };
 std::string encode(const StoredBatch& batch);
 Result<StoredBatch> decode_batch(std::string_view bytes);

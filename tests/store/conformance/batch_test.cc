@@ -58,6 +58,17 @@ TEST_P(StoreConformance, bad_fields_of_a_batch_are_refused_by_name) {
   EXPECT_EQ(param_of([](BatchSpec& s) { s.retention = seconds(59); }), "retention");
 }
 
+TEST_P(StoreConformance, metadata_of_a_batch_is_compared_by_its_value) {
+  BatchSpec keyed;
+  keyed.idempotency_key = "k";
+  keyed.metadata = R"({"a":4,"b":"c"})";
+  const OpenedBatch first = must(driver_->open_batch(keyed));
+  keyed.metadata = R"( { "b" : "\u0063", "a" : 40e-1 } )";
+  EXPECT_EQ(must(driver_->open_batch(keyed)).batch.id, first.batch.id);
+  keyed.metadata = R"({"a":4,"b":"d"})";
+  EXPECT_EQ(driver_->open_batch(keyed).status().code(), StatusCode::conflict);
+}
+
 TEST_P(StoreConformance, the_same_key_and_content_is_the_same_batch) {
   BatchSpec keyed;
   keyed.idempotency_key = "k";

@@ -193,6 +193,82 @@ TEST_P(StoreConformance, the_same_key_with_another_content_is_a_conflict) {
   EXPECT_EQ(driver_->list({})->size(), 1u) << "its neighbour was refused with it";
 }
 
+TEST_P(StoreConformance, json_is_compared_by_its_value_whatever_way_it_is_written) {
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  keyed.body =
+      R"({"model":"m","messages":[{"role":"user","content":"é 1.50 \"2.00, ok"}],"x":[4,0.25]})";
+  keyed.metadata = R"({"a":"b","c":"d"})";
+  const JobId id = submit_one(keyed);
+  const auto answer = [&](const std::string& body, const std::string& metadata) {
+    JobSpec again = keyed;
+    again.body = body;
+    again.metadata = metadata;
+    const auto submitted = driver_->submit({again});
+    if (!submitted.ok()) return std::string(submitted.status().to_string());
+    return std::string(submitted->at(0).id == id ? "the same" : "a new job");
+  };
+  for (
+      const char* same : {
+          R"({"messages":[{"content":"é 1.50 \"2.00, ok","role":"user"}],"x":[4,0.25],"model":"m"})",
+          R"({"x":[4.0,25e-2],"messages":[{"role":"user","content":"\u00e9 1.50 \u00222.00, ok"}]})",
+          R"( { "x" : [ 40e-1 , 0.2500 ] , "messages" : [ { "role":"user", "content":"é 1.50 \"2.00\u002c ok" } ] } )",
+          R"({"x":7,"messages":[{"role":"user","content":"é 1.50 \"2.00, ok"}],"x":[0.4e1,0.250]})",
+      }) {
+    EXPECT_EQ(answer(same, R"({ "c" : "\u0064", "a" : "b" })"), "the same") << same;
+  }
+  for (
+      const char* other : {
+          R"({"messages":[{"role":"user","content":"é 1.5 \"2.00, ok"}],"x":[4,0.25]})",
+          R"({"messages":[{"role":"user","content":"é 1.50 \"2.0, ok"}],"x":[4,0.25]})",
+          R"({"messages":[{"role":"user","content":"é 1.50 \"2.00, ok"}],"x":[0.25,4]})",
+          R"({"messages":[{"role":"user","content":"é 1.50 \"2.00, ok"}],"x":["4",0.25]})",
+          R"({"messages":[{"role":"user","content":"é 1.50 \"2.00, ok"}],"x":[40,0.25]})",
+          R"({"messages":[{"role":"user","content":"é 1.50 \"2.00, ok"}],"x":[4,0.2500000000000000000001]})",
+          R"({"messages":[{"role":"user","content":"é 1.50 \"2.00, ok"}],"x":[4,0.25],"seed":1})",
+      }) {
+    EXPECT_NE(answer(other, keyed.metadata).find("content differs"), std::string::npos) << other;
+  }
+  EXPECT_NE(answer(keyed.body, R"({"a":"b"})").find("content differs"), std::string::npos);
+  EXPECT_NE(answer(keyed.body, "").find("content differs"), std::string::npos);
+  EXPECT_EQ(std::get<Job>(get(id)).spec.body, keyed.body) << "stored as it came first";
+
+  finish_one(claim_one());
+  EXPECT_EQ(answer(R"({"x":[4.0,0.25],"messages":[{"role":"user","content":"é 1.50 \"2.00, ok"}]})",
+                   keyed.metadata),
+            "the same");
+}
+
+TEST_P(StoreConformance, a_seed_in_the_body_takes_the_place_of_the_columns) {
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  keyed.body = R"({"messages":[],"seed":42})";
+  const JobId id = submit_one(keyed);
+  keyed.seed = 42;  // as the door has it that reads the body
+  keyed.body = R"({"seed":42.0,"messages":[]})";
+  EXPECT_EQ(submit_one(keyed), id);
+  keyed.body = R"({"seed":43,"messages":[]})";
+  EXPECT_EQ(driver_->submit({keyed}).status().code(), StatusCode::conflict);
+  keyed.body = R"({"messages":[]})";
+  EXPECT_EQ(driver_->submit({keyed}).status().code(), StatusCode::conflict);
+}
+
+TEST_P(StoreConformance, numbers_beyond_all_bounds_are_compared_by_their_bytes) {
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  keyed.body = R"({"a":1e131071,"b":1e-16383})";
+  const JobId id = submit_one(keyed);
+  keyed.body = R"({"b":0.1e-16382,"a":10e131070})";
+  EXPECT_EQ(submit_one(keyed), id) << "within them by value";
+
+  keyed.idempotency_key = "beyond";
+  keyed.body = R"({"a":1e131072})";
+  const JobId beyond = submit_one(keyed);
+  EXPECT_EQ(submit_one(keyed), beyond);
+  keyed.body = R"({"a":10e131071})";
+  EXPECT_EQ(driver_->submit({keyed}).status().code(), StatusCode::conflict);
+}
+
 TEST_P(StoreConformance, derived_token_counts_are_not_content) {
   JobSpec keyed = spec();
   keyed.idempotency_key = "k";
