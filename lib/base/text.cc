@@ -83,8 +83,15 @@ size_t unfinished_utf8(std::string_view text) {
 
 void append_json_string(std::string& out, std::string_view text) {
   constexpr std::string_view kHex = "0123456789abcdef";
+  // Most of a text stands for itself.
+  const auto is_plain = [](char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; };
   out += '"';
   while (!text.empty()) {
+    size_t n_plain = 0;
+    while (n_plain < text.size() && is_plain(text[n_plain])) ++n_plain;
+    out += text.substr(0, n_plain);
+    text.remove_prefix(n_plain);
+    if (text.empty()) break;
     const Utf8Part part = utf8_part(text);
     if (!part.is_character() || part.length > 1) {
       out += part.is_character() ? text.substr(0, part.length) : kReplacement;

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "lib/base/clock.h"
+
 namespace parkd {
 
 class RunningIds;

@@ -113,21 +113,18 @@ class JsonValueText::Handler {
     return true;
   }
   bool on_key(json::string_view text, size_t, Error& error) {
-    part_.append(text.data(), text.size());
     const size_t name_begin = out_.size();
-    append_json_string(out_, part_);
+    const bool is_text = write_text(text, error);
     places_.push_back({name_begin, out_.size()});
-    return took_text(error);
+    return is_text;
   }
   bool on_string_part(json::string_view text, size_t, Error&) {
     part_.append(text.data(), text.size());
     return true;
   }
   bool on_string(json::string_view text, size_t, Error& error) {
-    part_.append(text.data(), text.size());
     begin_value();
-    append_json_string(out_, part_);
-    return took_text(error);
+    return write_text(text, error);
   }
   bool on_number_part(json::string_view text, Error&) {
     part_.append(text.data(), text.size());
@@ -181,8 +178,12 @@ class JsonValueText::Handler {
     if (open_.empty() || open_.back().is_object) return;
     if (std::exchange(open_.back().has_elements, true)) out_ += ',';
   }
-  bool took_text(Error& error) {
-    const bool is_text = part_.find('\0') == std::string::npos;
+  // What has come of a string, and its last part.
+  bool write_text(json::string_view last, Error& error) {
+    std::string_view text(last.data(), last.size());
+    if (!part_.empty()) text = part_.append(text);
+    const bool is_text = text.find('\0') == std::string_view::npos;
+    append_json_string(out_, text);
     part_.clear();
     if (!is_text) error = json::error::syntax;
     return is_text;

@@ -156,6 +156,11 @@ TEST_F(Api, bad_submits_are_refused_by_field) {
     const std::string param = text_at(answer.json, "error.param");
     EXPECT_NE(param.find(bad.param), std::string::npos) << answer.text;
   }
+  const HttpAnswer unknown = must(client_->post_text(
+      "/v1/jobs", R"({"body":{"messages":[{"role":"user","content":"x"}],"model":"gpt-4o"}})"));
+  EXPECT_EQ(
+      text_at(unknown.json, "error.message"),
+      "there is no model \"gpt-4o\" here; there is tiny: name one as model (jobctl: --model)");
 }
 
 TEST_F(Api, a_page_of_a_list_says_whether_there_are_more) {
