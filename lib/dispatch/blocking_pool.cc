@@ -1,8 +1,10 @@
 #include "lib/dispatch/blocking_pool.h"
 
+#include <exception>
 #include <utility>
 
 #include "lib/base/check.h"
+#include "lib/base/log.h"
 
 namespace parkd {
 
@@ -43,7 +45,11 @@ void BlockingPool::work() {
       task = std::move(tasks_.front());
       tasks_.pop_front();
     }
-    task();
+    try {
+      task();
+    } catch (const std::exception& error) {
+      log_error("blocking.task_failed", {{"error", error.what()}});
+    }
   }
 }
 

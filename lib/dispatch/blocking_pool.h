@@ -25,7 +25,7 @@ class BlockingPool {
   BlockingPool(const BlockingPool&) = delete;
   BlockingPool& operator=(const BlockingPool&) = delete;
 
-  // Returns false, and drops the task, after stop(). A task must not throw.
+  // Returns false, and drops the task, after stop(). What a task throws is logged: it answers.
   bool run(std::function<void()> task);
 
   // Ends the tasks that were accepted and joins the threads. Idempotent.

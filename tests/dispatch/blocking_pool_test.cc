@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <new>
 #include <vector>
 
 #include "lib/base/inbox.h"
@@ -39,6 +40,14 @@ TEST(BlockingPool, stop_ends_what_was_accepted_and_refuses_what_comes_later) {
   EXPECT_FALSE(pool.run([&] { ++done; }));
   pool.stop();
   EXPECT_EQ(done, 1000);
+}
+
+TEST(BlockingPool, a_task_that_throws_ends_alone) {
+  Inbox<int> behind;
+  BlockingPool pool(1, 0);
+  pool.run([] { throw std::bad_alloc(); });
+  pool.run([&] { behind.push(1); });
+  EXPECT_EQ(behind.wait_all().at(0), 1);
 }
 
 }  // namespace
