@@ -2,6 +2,8 @@
 #include <boost/asio/post.hpp>
 #include <boost/json.hpp>
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include "daemon/api.h"
 #include "lib/base/text.h"
@@ -81,8 +83,9 @@ Result<Take> parse_take(const std::string& body) {
 // is called, and pages are rendered, on quick threads.
 class Api::MailboxRead : public std::enable_shared_from_this<Api::MailboxRead> {
  public:
-  MailboxRead(Api& api, AskedPtr asked, FetchRequest request)
-      : api_(api), asked_(std::move(asked)), request_(std::move(request)) {}
+  // `job`: what its caller waits for; 0: whatever comes.
+  MailboxRead(Api& api, AskedPtr asked, FetchRequest request, JobId job)
+      : api_(api), asked_(std::move(asked)), request_(std::move(request)), job_(job) {}
 
   void start(std::chrono::seconds wait) {
     if (wait.count() > 0) {
@@ -128,6 +131,7 @@ class Api::MailboxRead : public std::enable_shared_from_this<Api::MailboxRead> {
     const bool wait = page->ok() && waiter_ != nullptr && may_wait_ && (*page)->messages.empty() &&
                       !(*page)->damaged;
     if (wait) {
+      look_for_job();
       if (read_again_) read();
       return;
     }
@@ -149,8 +153,33 @@ class Api::MailboxRead : public std::enable_shared_from_this<Api::MailboxRead> {
     api_.work_.quick(asked_->request.peer_uid, asked_->reply, std::move(task));
   }
 
+  // The dispatcher is told once, when the job is known to be live, the caller's, and to answer
+  // here.
+  void look_for_job() {
+    if (job_ == 0 || std::exchange(looked_for_job_, true)) return;
+    quick([self = shared_from_this(), asked = asked_] {
+      self->api_.parts_.store.get(
+          self->job_, self->request_.tenant, [self, asked](Result<JobRecord> record) {
+            ApiWork::guarded(asked->reply, [&] {
+              const Job* job = record.ok() ? std::get_if<Job>(&*record) : nullptr;
+              if (job == nullptr || job->spec.mailbox_key != self->request_.mailbox_key) return;
+              boost::asio::post(self->api_.parts_.io,
+                                [self, model = job->spec.model] { self->on_job(model); });
+            })();
+          });
+    });
+  }
+
+  void on_job(const std::string& model) {
+    if (asked_ == nullptr) return;
+    model_ = model;
+    api_.parts_.dispatcher.caller_waits(*model_, job_, true);
+  }
+
   // Lets go of the request: whoever answers it has a part of it.
   void end() {
+    if (model_) api_.parts_.dispatcher.caller_waits(*model_, job_, false);
+    model_.reset();
     if (waiter_ != nullptr) api_.waiters_.remove(waiter_);
     waiter_.reset();
     asked_.reset();
@@ -159,6 +188,9 @@ class Api::MailboxRead : public std::enable_shared_from_this<Api::MailboxRead> {
   Api& api_;
   AskedPtr asked_;  // null once it ended
   const FetchRequest request_;
+  const JobId job_;
+  bool looked_for_job_ = false;
+  std::optional<std::string> model_;  // of the job, once the dispatcher knows that it is awaited
   MailboxWaiters::Handle waiter_;
   bool reading_ = false;
   bool read_again_ = false;
@@ -187,8 +219,11 @@ void Api::read_mailbox(const AskedPtr& asked) {
     }
     fetch.after_sequence = *sequence;
   }
+  const auto job = query_number(request, "job", 0, 0, INT64_MAX);
+  if (!job.ok()) return reply(error_reply(job.status()));
   const std::chrono::seconds wait(asked->stopping ? 0 : *wait_s);
-  std::make_shared<MailboxRead>(*this, asked, std::move(fetch))->start(wait);
+  std::make_shared<MailboxRead>(*this, asked, std::move(fetch), static_cast<JobId>(*job))
+      ->start(wait);
 }
 
 void Api::take_messages(const AskedPtr& asked) {

@@ -62,6 +62,10 @@ std::string render_pool(const ModelStats& model) {
   field(out, "running", model.running);
   field(out, "running_sequences", model.running_sequences);
   field(out, "ending", model.ending);
+  field(out, "kept_units", model.reserve.units.count);
+  field(out, "kept_units_in_use", model.reserve.units_in_use.count);
+  field(out, "kept_sequences", model.reserve.sequences);
+  field(out, "kept_sequences_in_use", model.reserve.sequences_in_use);
   field(out, "lot_places", model.lot_places);
   field(out, "max_num_seqs", model.sequences_max);
   field(out, "prompt_tokens", model.prompt_tokens);

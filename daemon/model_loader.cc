@@ -120,6 +120,7 @@ Result<ServedModel> ModelLoader::load_on(const std::shared_ptr<const ModelCard>&
   loaded.port.block_size = model_.params.block_size;
   loaded.port.sequences_max = model_.params.max_num_seqs;
   loaded.port.lot_places = model_.lot_jobs;
+  loaded.port.interactive_reserve = model_.limits.interactive_reserve;
   if (model_.limits.timeout) loaded.port.run_timeout_default = *model_.limits.timeout;
   loaded.port.prepare = [endpoint](const Job& job) { return endpoint->prepare(job); };
   loaded.port.render = [endpoint](const EndedRun& run) { return endpoint->render(run); };

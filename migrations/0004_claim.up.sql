@@ -16,10 +16,11 @@ CREATE TYPE parkd.claimed_job AS (
 -- A daemon that goes short waits for NOTIFY, unless p_listens is false. PK001 as in heartbeat_v1.
 -- Limits (NULL: none): at most p_rooms[i] jobs of p_tenants[i] and p_others of any other tenant, critical
 -- ones counted; only jobs of at most p_need tokens, for which the first 1024 jobs of the tenants are looked
--- at, shared between them (16 at least of each), and the first 1024 critical ones of each.
+-- at, shared between them (16 at least of each), and the first 1024 critical ones of each. p_only, without
+-- limits: only these jobs, whoever's turn it is.
 CREATE FUNCTION parkd.claim_v1(p_daemon bigint, p_model text, p_max int, p_now timestamptz DEFAULT NULL,
                                p_listens bool DEFAULT true, p_tenants text[] DEFAULT NULL, p_rooms int[] DEFAULT NULL,
-                               p_others int DEFAULT NULL, p_need bigint DEFAULT NULL)
+                               p_others int DEFAULT NULL, p_need bigint DEFAULT NULL, p_only bigint[] DEFAULT NULL)
 RETURNS SETOF parkd.claimed_job LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -81,7 +82,10 @@ BEGIN
   END IF;
   IF v_paused THEN RETURN; END IF;
 
-  IF v_critical THEN
+  IF p_only IS NOT NULL THEN
+    v_rows := parkd.named_choice_v1(p_model, p_max, v_now, p_only);
+    v_n := p_max;
+  ELSIF v_critical THEN
     v_room_of := jsonb_object(p_tenants, p_rooms::text[]);
     v_rows := parkd.critical_choice_v1(p_model, p_max, v_now, v_room_of, p_others, p_need);
     v_n := cardinality(v_rows);
@@ -126,7 +130,8 @@ BEGIN
     END IF;
   END IF;
 
-  IF cardinality(v_rows) < p_max THEN
+  IF p_only IS NOT NULL THEN NULL;   -- it says nothing of what else there is
+  ELSIF cardinality(v_rows) < p_max THEN
     IF p_listens AND NOT v_waits THEN
       INSERT INTO parkd.waiters VALUES (p_model, p_daemon) ON CONFLICT DO NOTHING;
     END IF;
@@ -151,6 +156,44 @@ BEGIN
     j.batch_id, j.idempotency_key, j.metadata, j.body, j.requeued_from,
     j.deaths_alone, j.suspect_group, j.noted_lease,
     coalesce((SELECT w.weight FROM parkd.tenants w WHERE w.name = j.tenant), 1);
+END $$;
+
+-- Those of p_only that wait, in that order. Each is charged as the next one of its tenant; the virtual time stays,
+-- for nobody's turn has come. If somebody keeps the tags for half a second, nobody is charged. jobs_pkey.
+CREATE FUNCTION parkd.named_choice_v1(p_model text, p_max int, p_now timestamptz, p_only bigint[])
+RETURNS tid[] LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET lock_timeout = '500ms'
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  v_context int := (SELECT m.context_tokens FROM parkd.models m WHERE m.name = p_model);   -- NULL: not registered
+  v_rows    tid[] := ARRAY(SELECT j.ctid FROM parkd.jobs j
+     WHERE j.id = ANY (p_only) AND j.model = p_model AND j.state = 'queued' AND (j.deadline IS NULL OR j.deadline > p_now)
+     ORDER BY array_position(p_only, j.id) LIMIT p_max FOR UPDATE SKIP LOCKED);
+  v_costs   jsonb;
+  v_largest float8;
+BEGIN
+  SELECT jsonb_object_agg(c.tenant, c.cost), max(c.largest) INTO v_costs, v_largest
+    FROM (SELECT j.tenant, sum(n.cost) AS cost, max(n.cost) AS largest
+            FROM parkd.jobs j
+            LEFT JOIN parkd.tenants w ON w.name = j.tenant
+            CROSS JOIN LATERAL (SELECT greatest(parkd.need_tokens_v1(j.n_choices, j.prompt_tokens, j.max_new_tokens,
+                                  v_context), 1)::float8 / coalesce(w.weight, 1) AS cost) n
+           WHERE j.ctid = ANY (v_rows) AND j.priority <> 'critical' GROUP BY j.tenant) c;
+  IF v_costs IS NULL THEN RETURN v_rows; END IF;
+  INSERT INTO parkd.shares (model) SELECT p_model
+   WHERE NOT EXISTS (SELECT FROM parkd.shares x WHERE x.model = p_model) ON CONFLICT DO NOTHING;
+  BEGIN
+    UPDATE parkd.shares s
+       SET largest_cost = greatest(s.largest_cost, v_largest),
+           tags = s.tags || (
+             SELECT jsonb_object_agg(c.key, c.value::float8 + greatest(coalesce((s.tags ->> c.key)::float8, s.virtual_time),
+                                       s.virtual_time - greatest(s.largest_cost, v_largest)))
+               FROM jsonb_each(v_costs) c)
+     WHERE s.model = p_model;
+  EXCEPTION WHEN lock_not_available THEN NULL;
+  END;
+  RETURN v_rows;
 END $$;
 
 -- Critical jobs by (order_key, id), whoever's they are; nobody is charged. One probe a tenant that has some,

@@ -37,6 +37,7 @@ struct LimitsKeys {
   std::optional<int64_t> max_queue_depth;
   std::optional<int64_t> max_queued_per_tenant;
   std::optional<int64_t> max_scheduled_per_tenant;
+  std::optional<double> interactive_reserve;
   std::optional<int64_t> timeout_secs;
   std::optional<Admission> admission;
 };
@@ -68,6 +69,15 @@ void take_nullable(const YamlSection& section, std::string_view key, int32_t min
   if (wide) out = static_cast<int32_t>(*wide);
 }
 
+void take_nullable(const YamlSection& section, std::string_view key, double min, double max,
+                   std::optional<double>& out) {
+  if (section.has(key) && !section.has_value(key)) {
+    out.reset();
+    return;
+  }
+  take(section.number(key, min, max), out);
+}
+
 void read_pool(const YamlSection& section, PoolKeys& keys) {
   take_nullable(section, "worker_threads", 1, 1024, keys.worker_threads);
   take(section.integer32("max_blocking_threads", 1, 4096), keys.max_blocking_threads);
@@ -79,6 +89,7 @@ void read_limits(const YamlSection& section, LimitsKeys& keys) {
   take_nullable(section, "max_queue_depth", 1, kCountMax, keys.max_queue_depth);
   take_nullable(section, "max_queued_per_tenant", 1, kCountMax, keys.max_queued_per_tenant);
   take(section.integer("max_scheduled_per_tenant", 1, kCountMax), keys.max_scheduled_per_tenant);
+  take_nullable(section, "interactive_reserve", 0, 0.5, keys.interactive_reserve);
   take_nullable(section, "timeout_secs", 1, kWeekSeconds, keys.timeout_secs);
   take(section.word<Admission>("admission", words::kAdmission), keys.admission);
 }
@@ -109,6 +120,8 @@ LimitsConfig resolve(const LimitsKeys& keys, StoreBackend backend) {
   }
   limits.max_scheduled_per_tenant =
       keys.max_scheduled_per_tenant.value_or(limits.max_scheduled_per_tenant);
+  limits.interactive_reserve =
+      keys.interactive_reserve.value_or(backend == StoreBackend::memory ? 0 : 0.125);
   if (keys.timeout_secs) limits.timeout = seconds(*keys.timeout_secs);
   limits.admission = keys.admission.value_or(Admission::reserve);
   return limits;

@@ -47,6 +47,7 @@ struct LimitsConfig {
   std::optional<int64_t> max_queue_depth;        // empty: no limit
   std::optional<int64_t> max_queued_per_tenant;  // empty: half of max_queue_depth
   int64_t max_scheduled_per_tenant = 10'000;
+  double interactive_reserve = 0;               // 0 .. 0.5 of units and sequences
   std::optional<std::chrono::seconds> timeout;  // run timeout of jobs without one; empty: 3600 s
   Admission admission = Admission::reserve;
   friend bool operator==(const LimitsConfig&, const LimitsConfig&) = default;

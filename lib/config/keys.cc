@@ -29,6 +29,7 @@ constexpr ConfigKey kKeys[] = {
     {"parking_lot.limits", "max_queue_depth", KeyKind::value, ""},
     {"parking_lot.limits", "max_queued_per_tenant", KeyKind::value, ""},
     {"parking_lot.limits", "max_scheduled_per_tenant", KeyKind::value, ""},
+    {"parking_lot.limits", "interactive_reserve", KeyKind::value, ""},
     {"parking_lot.limits", "timeout_secs", KeyKind::value, ""},
     {"parking_lot.limits", "admission", KeyKind::value, ""},
 

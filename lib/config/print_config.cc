@@ -68,6 +68,7 @@ void print_limits(YamlWriter& y, int depth, const LimitsConfig& limits) {
   y.optional_number(depth + 1, "max_queue_depth", limits.max_queue_depth);
   y.optional_number(depth + 1, "max_queued_per_tenant", limits.max_queued_per_tenant);
   y.number(depth + 1, "max_scheduled_per_tenant", limits.max_scheduled_per_tenant);
+  y.number(depth + 1, "interactive_reserve", limits.interactive_reserve);
   limits.timeout ? y.number(depth + 1, "timeout_secs", limits.timeout->count())
                  : y.raw(depth + 1, "timeout_secs", "null");
   y.raw(depth + 1, "admission", to_string(limits.admission));

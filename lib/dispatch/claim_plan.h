@@ -20,8 +20,10 @@ namespace parkd {
 
 // Places beyond the lot's for jobs that are claimed past a lot full of larger ones.
 inline constexpr int32_t kSmallPlaces = 4;
+// ... and for jobs that are claimed out of their turn, as their callers wait.
+inline constexpr int32_t kAwaitedPlaces = 4;
 
-// The jobs that are being prepared, or parked; those in small places left out.
+// The jobs that are being prepared, or parked; those in places beyond the lot's left out.
 struct LotPlaces {
   int32_t places = 0;                   // daemon.lot_jobs; the lot has one more
   std::map<std::string, int32_t> jobs;  // of each tenant that has some

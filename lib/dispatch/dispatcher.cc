@@ -55,6 +55,7 @@ class Dispatcher::State {
   void handle(Drain message);
   void handle(DeathsNoted message) { death_notes_.handle(std::move(message)); }
   void handle(WorkAvailable message) { intake_.handle(std::move(message)); }
+  void handle(CallerWaits message) { intake_.handle(message); }
   void handle(Claimed message) { intake_.handle(std::move(message)); }
   void handle(Prepared message) { intake_.handle(std::move(message)); }
   void handle(Generated message) { runs_.handle(std::move(message)); }
@@ -98,12 +99,13 @@ void Dispatcher::State::handle(ModelReady message) {
   PARKD_CHECK(port.engine != nullptr && port.prepare && port.render, "a port without its parts");
   PARKD_CHECK(port.block_size > 0 && port.sequences_max > 0 && port.lot_places > 0,
               "a port that can run nothing");
-  desk.pool = std::make_unique<ResourcePool>(port.capacity);
+  desk.pool = std::make_unique<ResourcePool>(
+      PoolSize{port.capacity, port.sequences_max, port.interactive_reserve});
   desk.places.places = port.lot_places;
-  desk.lot = std::make_unique<ParkingLot>(LotLimits{.places = port.lot_places + 1 + kSmallPlaces,
-                                                    .overtake_max = options_.overtake_max,
-                                                    .block_size = port.block_size,
-                                                    .sequences_max = port.sequences_max});
+  desk.lot = std::make_unique<ParkingLot>(
+      LotLimits{.places = port.lot_places + 1 + kSmallPlaces + kAwaitedPlaces,
+                .overtake_max = options_.overtake_max,
+                .block_size = port.block_size});
   desk.port = std::make_shared<const ModelPort>(std::move(port));
   desk.state = ModelState::ready;
   desk.failure.clear();
@@ -113,6 +115,8 @@ void Dispatcher::State::handle(ModelReady message) {
                            {"devices", desk.port->capacity.size()},
                            {"block_size", desk.port->block_size},
                            {"sequences", desk.port->sequences_max},
+                           {"units_kept", desk.pool->reserve().count},
+                           {"sequences_kept", desk.pool->sequences().reserve()},
                            {"lot_places", desk.port->lot_places}});
 }
 
@@ -310,6 +314,9 @@ void Dispatcher::model_failed(std::string model, Status why) {
 }
 void Dispatcher::work_available(std::string model) {
   state_->inbox->push(WorkAvailable{std::move(model)});
+}
+void Dispatcher::caller_waits(std::string model, JobId id, bool waits) {
+  state_->inbox->push(CallerWaits{std::move(model), id, waits});
 }
 void Dispatcher::cancel_requested(JobId id, RunLease lease) {
   state_->inbox->push(CancelRequested{id, lease});

@@ -43,6 +43,10 @@ class Dispatcher {
   void work_available(std::string model);
   void cancel_requested(JobId id, RunLease lease);
 
+  // A caller at this daemon's door waits for the result of a live job from now on, or does no more:
+  // once each for every caller. Meanwhile the job may use what is kept for such (ModelPort).
+  void caller_waits(std::string model, JobId id, bool waits);
+
   // The store has given up this daemon's claims (its heartbeat was lost, the database is another):
   // nothing that was claimed before this call is ours any more. Its runs are stopped, what waits is
   // forgotten, endings the store has not been given are dropped; then claiming goes on anew. The

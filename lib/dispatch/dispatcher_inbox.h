@@ -34,6 +34,11 @@ struct CancelRequested {
   JobId id;
   RunLease lease;
 };
+struct CallerWaits {
+  std::string model;
+  JobId id;
+  bool waits;  // false: no more
+};
 struct OwnershipLost {};
 struct LeftBehind {
   DeathReport report;
@@ -69,9 +74,10 @@ struct DeathsNoted {
   Result<DeathsAnswer> answer;
 };
 
-using DispatcherNews = std::variant<ModelReady, ModelFailed, WorkAvailable, CancelRequested,
-                                    OwnershipLost, LeftBehind, DeviceLost, DeathsNoted, Claimed,
-                                    Prepared, Generated, Rendered, FinishDone, ReleaseDone, Drain>;
+using DispatcherNews =
+    std::variant<ModelReady, ModelFailed, WorkAvailable, CancelRequested, CallerWaits,
+                 OwnershipLost, LeftBehind, DeviceLost, DeathsNoted, Claimed, Prepared, Generated,
+                 Rendered, FinishDone, ReleaseDone, Drain>;
 using DispatcherInbox = Inbox<DispatcherNews>;
 
 // Runs `work`, whose exceptions (bad_alloc, a library's) end the job and not the process.

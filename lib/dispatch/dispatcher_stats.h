@@ -48,6 +48,15 @@ struct ModelStats {
   int32_t lot_places = 0;
   int32_t sequences_max = 0;
 
+  // Kept for callers that wait (limits.interactive_reserve), and of that in use.
+  struct Reserve {
+    Blocks units;
+    Blocks units_in_use;
+    int64_t sequences = 0;
+    int64_t sequences_in_use = 0;
+  };
+  Reserve reserve;
+
   int32_t preparing = 0;
   int32_t parked = 0;
   int32_t running = 0;
@@ -57,11 +66,13 @@ struct ModelStats {
   // Since the start of the process. Counted when the store has answered.
   std::map<std::string, int64_t> outcomes;  // completed, cancelled, ..., failed:<code>
   int64_t claimed = 0;
-  int64_t claimed_small = 0;  // of them: past a lot full of larger ones
-  int64_t given_back = 0;     // parked jobs of tenants with many places, when others had few
-  int64_t passed_units = 0;   // of jobs that started past a held one
-  int64_t retried = 0;        // runs that failed and were released for another attempt
-  int64_t leases_lost = 0;    // endings the store had no use for
+  int64_t claimed_small = 0;    // of them: past a lot full of larger ones
+  int64_t claimed_awaited = 0;  // of them: by name, as their callers wait
+  int64_t given_back = 0;       // parked jobs of tenants with many places, when others had few
+  int64_t passed_units = 0;     // of jobs that started past a held one
+  int64_t started_of_kept = 0;  // with some of what is kept
+  int64_t retried = 0;          // runs that failed and were released for another attempt
+  int64_t leases_lost = 0;      // endings the store had no use for
   int64_t prompt_tokens = 0;
   int64_t shared_tokens = 0;  // of the choices' prompts: found in the KV cache, not computed
   int64_t output_tokens = 0;

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "lib/base/clock.h"
@@ -19,6 +20,11 @@
 #include "lib/store/job_store.h"
 
 namespace parkd {
+
+// Where a job waits: in one of the lot's own places, or in one beyond them, as it is small and was
+// claimed past a lot full of larger ones, or as its caller waits.
+enum class LotPlace { lot, small, awaited };
+inline constexpr size_t kLotPlaces = 3;
 
 // All that belongs to one model.
 struct Desk {
@@ -32,11 +38,11 @@ struct Desk {
   std::map<uint64_t, ParkingLot> suspects;  // by suspect group; those with nobody in them go
 
   std::array<int32_t, kLivePhases> jobs{};  // in each phase
-  int32_t running_sequences = 0;
 
-  LotPlaces places;           // the table keeps the jobs, Intake who may have more
-  int32_t small_waiting = 0;  // preparing or parked, in small places
-  int32_t places_wanted = 0;  // free, if need be by giving some back
+  LotPlaces places;                           // the table keeps the jobs, Intake who may have more
+  std::array<int32_t, kLotPlaces> waiting{};  // preparing or parked, in each kind of place
+  int32_t places_wanted = 0;                  // free, if need be by giving some back
+  std::set<JobId> wanted;                     // their callers wait, and they are to be claimed
 
   bool work_hint = false;  // there may be something to claim
   int32_t claiming = 0;    // jobs asked for by the claim under way; 0 = none is
@@ -54,9 +60,9 @@ struct Desk {
     const auto found = suspects.find(group);
     return found == suspects.end() ? nullptr : &found->second;
   }
+  int32_t waiting_in(LotPlace place) const { return waiting[static_cast<size_t>(place)]; }
   int32_t jobs_in(LivePhase phase) const { return jobs[static_cast<size_t>(phase)]; }
   int32_t jobs_in_flight() const { return jobs[0] + jobs[1] + jobs[2] + jobs[3]; }
-  int32_t free_sequences() const { return port->sequences_max - running_sequences; }
 };
 
 // Why a running job was told to stop. What is told first stands, except that a cancel was promised
@@ -68,7 +74,7 @@ struct InFlight {
   uint64_t ticket = 0;             // also the engine's RequestId
   std::shared_ptr<const Job> job;  // shared with the tasks on blocking threads
   Desk* desk = nullptr;
-  bool small = false;  // claimed past a lot full of larger ones: it has a place beyond the lot's
+  LotPlace place = LotPlace::lot;
   LivePhase phase = LivePhase::preparing;
   WallTime phase_since{};
 

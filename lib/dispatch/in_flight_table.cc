@@ -18,21 +18,19 @@ void InFlightTable::count(const InFlight& job, LivePhase phase, int32_t change) 
   Desk& desk = *job.desk;
   desk.jobs[static_cast<size_t>(phase)] += change;
   if (phase != LivePhase::preparing && phase != LivePhase::parked) return;
-  if (job.small) {
-    desk.small_waiting += change;
-    return;
-  }
+  desk.waiting[static_cast<size_t>(job.place)] += change;
+  if (job.place != LotPlace::lot) return;
   const auto place = desk.places.jobs.try_emplace(job.job->spec.tenant, 0).first;
   place->second += change;
   if (place->second == 0) desk.places.jobs.erase(place);
 }
 
-InFlight& InFlightTable::add(Desk& desk, Job claimed, bool small) {
+InFlight& InFlightTable::add(Desk& desk, Job claimed, LotPlace place) {
   const uint64_t ticket = next_ticket_++;
   InFlight& job = jobs_[ticket];
   job.ticket = ticket;
   job.desk = &desk;
-  job.small = small;
+  job.place = place;
   job.phase_since = clock_.now();
   tickets_[claimed.id] = ticket;
   job.job = std::make_shared<const Job>(std::move(claimed));
@@ -67,20 +65,25 @@ InFlight* InFlightTable::find(uint64_t ticket) {
   return found == jobs_.end() ? nullptr : &found->second;
 }
 
-InFlight* InFlightTable::find(JobId id, RunLease lease) {
+InFlight* InFlightTable::find_job(JobId id) {
   const auto found = tickets_.find(id);
-  if (found == tickets_.end()) return nullptr;
-  InFlight* job = find(found->second);
+  return found == tickets_.end() ? nullptr : find(found->second);
+}
+
+InFlight* InFlightTable::find(JobId id, RunLease lease) {
+  InFlight* job = find_job(id);
   return job != nullptr && job->job->lease == lease ? job : nullptr;
 }
 
 void InFlightTable::check_idle() const {
   PARKD_CHECK(jobs_.empty(), "I8: something is still claimed");
   for (const auto& [name, desk] : desks_) {
-    PARKD_CHECK(desk.jobs_in_flight() == 0 && desk.running_sequences == 0, "I8: a count leaked");
-    PARKD_CHECK(desk.places.jobs.empty() && desk.small_waiting == 0, "I8: a place leaked");
+    PARKD_CHECK(desk.jobs_in_flight() == 0, "I8: a count leaked");
+    PARKD_CHECK(desk.places.jobs.empty() && desk.waiting == (std::array<int32_t, kLotPlaces>{}),
+                "I8: a place leaked");
     if (desk.state != ModelState::ready) continue;
     PARKD_CHECK(desk.pool->in_use() == Blocks{0}, "I8: idle, but units are charged");
+    PARKD_CHECK(desk.pool->sequences().in_use().sum() == 0, "I8: idle, but slots are charged");
     PARKD_CHECK(desk.lot->empty() && desk.suspects.empty(), "I8: idle, but the lot is not empty");
     PARKD_CHECK(desk.port->engine->stats().blocks_in_use == 0, "I8: idle, but blocks are in use");
   }
@@ -95,8 +98,11 @@ ModelStats InFlightTable::model_stats(const Desk& desk) const {
   model.parked = desk.jobs_in(LivePhase::parked);
   model.running = desk.jobs_in(LivePhase::running);
   model.ending = desk.jobs_in(LivePhase::ending);
-  model.running_sequences = desk.running_sequences;
   if (desk.state == ModelState::ready) {
+    const ReservedAmount& sequences = desk.pool->sequences();
+    model.running_sequences = static_cast<int32_t>(sequences.in_use().sum());
+    model.reserve = {desk.pool->reserve(), desk.pool->reserve_in_use(), sequences.reserve(),
+                     sequences.in_use().reserved};
     model.capacity = desk.pool->capacity();
     model.in_use = desk.pool->in_use();
     model.peak = desk.pool->peak();
@@ -109,7 +115,7 @@ ModelStats InFlightTable::model_stats(const Desk& desk) const {
 
 std::string InFlightTable::why_waiting(const InFlight& job) {
   if (job.job->suspect_group != 0) return "the process died with it: it waits to run by itself";
-  return job.desk->lot->why_waiting(job.ticket, *job.desk->pool, job.desk->free_sequences());
+  return job.desk->lot->why_waiting(job.ticket, *job.desk->pool);
 }
 
 DispatcherStats InFlightTable::stats() const {

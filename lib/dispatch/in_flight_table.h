@@ -28,7 +28,7 @@ class InFlightTable {
   const std::map<std::string, Desk>& desks() const { return desks_; }
 
   // A job that was just claimed, in the phase preparing.
-  InFlight& add(Desk& desk, Job claimed, bool small);
+  InFlight& add(Desk& desk, Job claimed, LotPlace place);
   void move_to(InFlight& job, LivePhase phase);
   // Takes a parked job out of its lot; its phase is the caller's to change.
   void leave_lot(InFlight& job);
@@ -39,6 +39,7 @@ class InFlightTable {
   // lost) has two tickets and is found by the lease of the later one.
   InFlight* find(uint64_t ticket);
   InFlight* find(JobId id, RunLease lease);
+  InFlight* find_job(JobId id);  // by whatever lease
 
   std::unordered_map<uint64_t, InFlight>& jobs() { return jobs_; }  // by ticket
   const std::unordered_map<uint64_t, InFlight>& jobs() const { return jobs_; }

@@ -1,6 +1,8 @@
 #include "lib/dispatch/intake.h"
 
 #include <algorithm>
+#include <iterator>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -35,6 +37,22 @@ void Intake::handle(WorkAvailable message) {
   found->second.none_this_small.reset();
 }
 
+// What waits in the queue is claimed past the jobs before it, once for each caller: if it is not
+// there it comes in its turn.
+void Intake::handle(const CallerWaits& message) {
+  awaited_.count(message.id, message.waits);
+  const bool awaited = awaited_.contains(message.id);
+  InFlight* job = table_.find_job(message.id);
+  if (job != nullptr && job->phase == LivePhase::parked) {
+    lot_for(*job).set_awaited(job->ticket, awaited);
+  }
+  const auto found = table_.desks().find(message.model);
+  if (found == table_.desks().end()) return;
+  std::set<JobId>& wanted = found->second.wanted;
+  if (job == nullptr && message.waits) wanted.insert(message.id);
+  if (!awaited) wanted.erase(message.id);
+}
+
 // Jittered, so that many daemons on one store do not ask at the same moment.
 bool Intake::poll_if_due() {
   const SteadyTime now = clock_.steady_now();
@@ -57,6 +75,12 @@ SteadyTime Intake::next_due() const {
   return due;
 }
 
+// Where the jobs of a claim wait.
+LotPlace Intake::place_of(const ClaimRequest& claim) {
+  if (!claim.only.empty()) return LotPlace::awaited;
+  return claim.need_tokens_max ? LotPlace::small : LotPlace::lot;
+}
+
 // Endings the store does not take must not pile up without bound while it still gives out jobs.
 int32_t Intake::claimable(const Desk& desk) {
   return 4 * (desk.port->lot_places + desk.port->sequences_max) - desk.jobs_in_flight();
@@ -68,12 +92,11 @@ int32_t Intake::free_places(const Desk& desk) {
 
 bool Intake::may_claim(const Desk& desk) const {
   if (desk.state != ModelState::ready || desk.claiming > 0) return false;
-  const int32_t places = free_places(desk);
-  if (places > 0 && (desk.work_hint || is_worth_asking(desk.places, places))) return true;
-  return small_claim(desk).has_value();
+  return next_claim(desk).has_value();
 }
 
 std::optional<ClaimRequest> Intake::next_claim(const Desk& desk) const {
+  if (auto claim = claim_of_awaited(desk)) return claim;
   const int32_t places = free_places(desk);
   if (places > 0 && (desk.work_hint || is_worth_asking(desk.places, places))) {
     return plan_claim(desk.name, desk.places, places);
@@ -81,15 +104,25 @@ std::optional<ClaimRequest> Intake::next_claim(const Desk& desk) const {
   return small_claim(desk);
 }
 
+// Nothing is kept for them where nothing is: they come in their turn.
+std::optional<ClaimRequest> Intake::claim_of_awaited(const Desk& desk) const {
+  if (desk.wanted.empty() || desk.pool->sequences().reserve() == 0) return std::nullopt;
+  const int32_t places =
+      std::min(kAwaitedPlaces - desk.waiting_in(LotPlace::awaited), claimable(desk));
+  if (places <= 0) return std::nullopt;
+  ClaimRequest claim{desk.name, std::min(places, static_cast<int32_t>(desk.wanted.size()))};
+  claim.only.assign(desk.wanted.begin(), std::next(desk.wanted.begin(), claim.max_jobs));
+  return claim;
+}
+
 // Nothing that is parked fits, and something smaller might: so that it does not wait in the queue
 // behind a lot full of larger jobs.
 std::optional<ClaimRequest> Intake::small_claim(const Desk& desk) const {
   if (desk.lot->empty() || !desk.suspects.empty()) return std::nullopt;
   if (desk.places.hungry.empty() && !desk.work_hint) return std::nullopt;  // the queue is empty
-  const Blocks units =
-      desk.lot->room_past_held(*desk.pool, desk.free_sequences(), clock_.steady_now());
+  const Blocks units = desk.lot->room_past_held(*desk.pool, clock_.steady_now());
   const int64_t tokens = units.count * desk.port->block_size;
-  const int32_t places = std::min(kSmallPlaces - desk.small_waiting, claimable(desk));
+  const int32_t places = std::min(kSmallPlaces - desk.waiting_in(LotPlace::small), claimable(desk));
   if (places <= 0 || tokens <= desk.none_this_small.value_or(0)) return std::nullopt;
   ClaimRequest claim{desk.name, places};
   claim.need_tokens_max = tokens;
@@ -103,10 +136,16 @@ bool Intake::claim_more() {
   for (auto& [name, desk] : table_.desks()) {
     if (!may_claim(desk) || now < desk.claim_not_before) continue;
     desk.claim = *next_claim(desk);
-    if (desk.claim.need_tokens_max) {
-      desk.none_this_small = desk.claim.need_tokens_max;  // unless there is news meanwhile
-    } else {
-      desk.work_hint = false;
+    switch (place_of(desk.claim)) {
+      case LotPlace::awaited:
+        for (const JobId id : desk.claim.only) desk.wanted.erase(id);
+        break;
+      case LotPlace::small:
+        desk.none_this_small = desk.claim.need_tokens_max;  // unless there is news meanwhile
+        break;
+      case LotPlace::lot:
+        desk.work_hint = false;
+        break;
     }
     desk.claiming = desk.claim.max_jobs;
     asked = true;
@@ -135,8 +174,7 @@ void Intake::handle(Claimed message) {
     Came came;
     for (Job& job : *message.jobs) {
       ++came[job.spec.tenant];
-      take_in(desk, std::move(job), desk.claim.need_tokens_max.has_value(),
-              message.ownership == ownership_);
+      take_in(desk, std::move(job), message.ownership == ownership_);
     }
     note_answer(desk, came);
   }
@@ -145,6 +183,7 @@ void Intake::handle(Claimed message) {
 
 // What the answer of the desk's claim says of the queue.
 void Intake::note_answer(Desk& desk, const Came& came) {
+  if (place_of(desk.claim) == LotPlace::awaited) return;  // nothing
   int32_t n_jobs = 0;
   for (const auto& [tenant, n] : came) n_jobs += n;
   const bool small = desk.claim.need_tokens_max.has_value();
@@ -170,6 +209,9 @@ void Intake::note_answer(Desk& desk, const Came& came) {
 void Intake::claim_failed(Desk& desk, const Status& why) {
   desk.work_hint = true;
   desk.none_this_small.reset();
+  for (const JobId id : desk.claim.only) {
+    if (awaited_.contains(id)) desk.wanted.insert(id);
+  }
   desk.claim_retry_delay = std::clamp<Micros>(desk.claim_retry_delay * 2, options_.store_retry_min,
                                               options_.store_retry_max);
   desk.claim_not_before = clock_.steady_now() + desk.claim_retry_delay;
@@ -191,11 +233,13 @@ bool Intake::cancelled_before_it_came(const Job& job) const {
 
 // A claim that was under way when ownership was lost may be of the old ownership or of the new: its
 // jobs are given back, which does the right thing for either.
-void Intake::take_in(Desk& desk, Job claimed, bool small, bool still_ours) {
+void Intake::take_in(Desk& desk, Job claimed, bool still_ours) {
+  const LotPlace place = place_of(desk.claim);
   ++desk.counters.claimed;
-  if (small) ++desk.counters.claimed_small;
+  if (place == LotPlace::small) ++desk.counters.claimed_small;
+  if (place == LotPlace::awaited) ++desk.counters.claimed_awaited;
   const bool cancelled = cancelled_before_it_came(claimed);
-  InFlight& job = table_.add(desk, std::move(claimed), small);
+  InFlight& job = table_.add(desk, std::move(claimed), place);
   if (cancelled) {
     finisher_.end(job, stopped_by_cancel());
   } else if (closed_ || !still_ours) {
@@ -258,7 +302,8 @@ void Intake::park(InFlight& job, PreparedJob prepared) {
        .cost = job.cost,
        .need_tokens = int64_t{job.sequences} * (job.prompt_tokens + job.max_new_tokens),
        .sequences = job.sequences,
-       .weight = job.job->weight});
+       .weight = job.job->weight,
+       .awaited = awaited_.contains(job.job->id)});
   table_.move_to(job, LivePhase::parked);
 }
 
@@ -278,7 +323,8 @@ void Intake::admit(Desk& desk, uint64_t group) {
   if (lot == nullptr) return;
   const SteadyTime now = clock_.steady_now();
   if (group == 0) lot->expect(desk.places.tenants());
-  while (auto admission = lot->admit_next(*desk.pool, desk.free_sequences(), now)) {
+  while (auto admission = lot->admit_next(*desk.pool, now)) {
+    if (admission->charge.uses_reserve()) ++desk.counters.started_of_kept;
     if (admission->passed_held) desk.counters.passed_units += admission->job.cost.count;
     runs_.start(*table_.find(admission->job.ticket), std::move(admission->charge));
   }
@@ -307,7 +353,7 @@ void Intake::log_parked(const Desk& desk) {
                             {"model", desk.name},
                             {"blocks", job.cost.count},
                             {"blocks_free", desk.pool->free().count},
-                            {"sequences_free", desk.free_sequences()}});
+                            {"sequences_free", desk.pool->free_sequences()}});
   }
 }
 

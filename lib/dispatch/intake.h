@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lib/base/clock.h"
+#include "lib/dispatch/awaited_jobs.h"
 #include "lib/dispatch/dispatcher_inbox.h"
 #include "lib/dispatch/dispatcher_options.h"
 #include "lib/dispatch/finisher.h"
@@ -49,20 +50,23 @@ class Intake {
   void lose_ownership();
 
   void handle(WorkAvailable message);
+  void handle(const CallerWaits& message);
   void handle(Claimed message);
   void handle(Prepared message);
   // A cancel of a job that is not here: its claim may be answered, and not yet read.
   void note_cancel(const CancelRequested& cancel);
 
  private:
+  static LotPlace place_of(const ClaimRequest& claim);
   static int32_t claimable(const Desk& desk);
   static int32_t free_places(const Desk& desk);
   bool may_claim(const Desk& desk) const;  // if it is time
   std::optional<ClaimRequest> next_claim(const Desk& desk) const;
+  std::optional<ClaimRequest> claim_of_awaited(const Desk& desk) const;
   std::optional<ClaimRequest> small_claim(const Desk& desk) const;
   void note_answer(Desk& desk, const Came& came);
   void claim_failed(Desk& desk, const Status& why);
-  void take_in(Desk& desk, Job claimed, bool small, bool still_ours);
+  void take_in(Desk& desk, Job claimed, bool still_ours);
   bool cancelled_before_it_came(const Job& job) const;
   void prepare(InFlight& job);
   void park(InFlight& job, PreparedJob prepared);
@@ -87,6 +91,7 @@ class Intake {
   uint64_t ownership_ = 0;  // counts lose_ownership()
   SteadyTime next_poll_{};
   std::minstd_rand jitter_;
+  AwaitedJobs awaited_;
   // Cancels of jobs whose claim is answered but has not been read yet; kept while a claim is out.
   std::vector<CancelRequested> early_cancels_;
 };

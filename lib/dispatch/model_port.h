@@ -35,6 +35,7 @@ struct ModelPort {
   int32_t block_size = 0;        // tokens
   int32_t sequences_max = 0;
   int32_t lot_places = 0;                          // daemon.lot_jobs
+  double interactive_reserve = 0;                  // limits.interactive_reserve, 0 .. 0.5
   std::chrono::seconds run_timeout_default{3600};  // limits.timeout_secs, where the job has none
 
   // Reads and tokenises a job's body. Runs on a blocking thread, several at a time. Errors: invalid

@@ -27,7 +27,6 @@ void Runs::start(InFlight& job, Charge charge) {
   job.started = clock_.steady_now();
   job.run_ends = *job.started + spec.run_timeout.value_or(desk.port->run_timeout_default);
   job.queue_us = std::max<int64_t>(0, (clock_.now() - waits_from(*job.job)).count());
-  desk.running_sequences += job.sequences;
   table_.move_to(job, LivePhase::running);
   log_info("job.started", {{"id", job.job->id},
                            {"model", desk.name},
@@ -62,7 +61,6 @@ void Runs::handle(Generated message) {
                "I2: the engine holds blocks nobody was charged for");
   job.charge->release();  // before anything that may take time
   job.charge.reset();
-  desk.running_sequences -= job.sequences;
   GenerationResult& result = message.result;
   // Before the job leaves the running ones: it was there.
   const bool device_lost = result.status.code() == StatusCode::unavailable;

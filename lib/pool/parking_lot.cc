@@ -57,7 +57,7 @@ class ParkingLot::Walk {
 
 ParkingLot::ParkingLot(LotLimits limits) : limits_(limits) {
   PARKD_CHECK(limits.places >= 1, "a lot without places");
-  PARKD_CHECK(limits.block_size >= 1 && limits.sequences_max >= 1, "a lot for a pool of nothing");
+  PARKD_CHECK(limits.block_size >= 1, "a lot for a pool of nothing");
 }
 
 ParkingLot::Key ParkingLot::key_of(const ParkedJob& job) {
@@ -71,6 +71,12 @@ ParkingLot::Order& ParkingLot::order_of(const ParkedJob& job) {
 const ParkedJob& ParkingLot::job_of(uint64_t ticket) const {
   const Where& where = jobs_.at(ticket);
   return where.critical ? critical_.at(where.key) : tenants_.at(where.tenant).jobs.at(where.key);
+}
+
+void ParkingLot::set_awaited(uint64_t ticket, bool awaited) {
+  const Where& where = jobs_.at(ticket);
+  Order& order = where.critical ? critical_ : tenants_.at(where.tenant).jobs;
+  order.at(where.key).awaited = awaited;
 }
 
 void ParkingLot::park(const ParkedJob& job) {
@@ -126,17 +132,17 @@ void ParkingLot::forget_who_is_away() {
   });
 }
 
-AdmittedJob ParkingLot::start(uint64_t ticket, Charge charge, const ResourcePool& pool) {
-  AdmittedJob admission{job_of(ticket), std::move(charge), held_.has_value()};
+AdmittedJob ParkingLot::start(uint64_t ticket, Charge charge, const ResourcePool& pool, Past past) {
+  AdmittedJob admission{job_of(ticket), std::move(charge), past == Past::held};
   const ParkedJob& job = admission.job;
-  if (held_) {
+  if (past == Past::held) {
     Hold& hold = holds_.at(*held_);
     hold.passed += job.cost;
     hold.sequences_passed += job.sequences;
   }
   if (!job.critical) {
     TenantOrder& tenant = tenants_.at(job.tenant);
-    if (!held_) {
+    if (past == Past::nobody) {
       // Who is only on its way does not hold the others up, and is owed no more than that.
       const double owed = 2 * capacity_tokens(pool);
       for (auto& [name, other] : tenants_) {
@@ -163,73 +169,97 @@ double ParkingLot::smallest_waiting_tag() const {
   return smallest;
 }
 
-ParkingLot::Room ParkingLot::room_left(const ResourcePool& pool, int32_t free_sequences,
-                                       SteadyTime now) const {
+ParkingLot::Room ParkingLot::room_left(const ResourcePool& pool, SteadyTime now) const {
   const Hold& hold = holds_.at(*held_);
   if (now - hold.since >= limits_.overtake_max) return {};
   Room room{pool.capacity().count - hold.passed.count, std::numeric_limits<int64_t>::max()};
-  if (job_of(*held_).sequences > free_sequences) {
-    room.sequences = int64_t{limits_.sequences_max} - hold.sequences_passed;
+  if (job_of(*held_).sequences > pool.free_sequences()) {
+    room.sequences = pool.sequences().capacity() - hold.sequences_passed;
   }
   return room;
 }
 
-bool ParkingLot::may_pass(const ParkedJob& job, const ResourcePool& pool, int32_t free_sequences,
-                          SteadyTime now) const {
-  const Room room = room_left(pool, free_sequences, now);
+bool ParkingLot::may_pass(const ParkedJob& job, const ResourcePool& pool, SteadyTime now) const {
+  const Room room = room_left(pool, now);
   if (job.cost.count > room.units || job.sequences > room.sequences) return false;
-  if (job.critical) return true;
-  return tenants_.at(job.tenant).tag <= smallest_waiting_tag() + capacity_tokens(pool) / job.weight;
+  return !is_too_far_ahead(job, pool);
 }
 
-Blocks ParkingLot::room_past_held(const ResourcePool& pool, int32_t free_sequences,
-                                  SteadyTime now) const {
+bool ParkingLot::is_too_far_ahead(const ParkedJob& job, const ResourcePool& pool) const {
+  if (job.critical) return false;
+  return tenants_.at(job.tenant).tag > smallest_waiting_tag() + capacity_tokens(pool) / job.weight;
+}
+
+// Past a held job, from what it cannot use.
+std::optional<Charge> ParkingLot::charge_of_reserve(const ParkedJob& job,
+                                                    ResourcePool& pool) const {
+  const ParkedJob& held = job_of(*held_);
+  if (!job.awaited || pool.is_wide(held.cost, held.sequences)) return std::nullopt;
+  if (is_too_far_ahead(job, pool)) return std::nullopt;
+  return pool.try_charge(job.cost, job.sequences, Purse::reserve);
+}
+
+Blocks ParkingLot::room_past_held(const ResourcePool& pool, SteadyTime now) const {
   if (!held_) return {};
-  const Room room = room_left(pool, free_sequences, now);
-  if (room.sequences <= 0 || free_sequences <= 0) return {};
+  const Room room = room_left(pool, now);
+  if (room.sequences <= 0 || pool.free_sequences() <= 0) return {};
   return {std::min(room.units, pool.free().count)};
 }
 
 std::optional<uint64_t> ParkingLot::last_of(const std::string& tenant) const {
   const auto found = tenants_.find(tenant);
-  if (found == tenants_.end() || found->second.jobs.empty()) return std::nullopt;
-  return found->second.jobs.rbegin()->second.ticket;
+  if (found == tenants_.end()) return std::nullopt;
+  const Order& jobs = found->second.jobs;
+  const auto last = std::find_if(jobs.rbegin(), jobs.rend(),
+                                 [](const auto& entry) { return !entry.second.awaited; });
+  if (last == jobs.rend()) return std::nullopt;
+  return last->second.ticket;
 }
 
-std::optional<AdmittedJob> ParkingLot::admit_next(ResourcePool& pool, int32_t free_sequences,
-                                                  SteadyTime now) {
+std::optional<AdmittedJob> ParkingLot::admit_next(ResourcePool& pool, SteadyTime now) {
   held_.reset();
   blocks_ = false;
   Walk walk(*this);
   while (const ParkedJob* job = walk.next()) {
     PARKD_CHECK(job->cost <= pool.capacity(), "a job was parked that can never fit");
-    if (held_ && !may_pass(*job, pool, free_sequences, now)) {
+    const Purse purse = job->awaited ? Purse::all : Purse::common;
+    if (!held_) {
+      if (auto charge = pool.try_charge(job->cost, job->sequences, purse)) {
+        return start(job->ticket, std::move(*charge), pool, Past::nobody);
+      }
+      held_ = job->ticket;
+      holds_.try_emplace(job->ticket, Hold{now, {}, 0});
+      continue;
+    }
+    if (auto charge = charge_of_reserve(*job, pool)) {
+      return start(job->ticket, std::move(*charge), pool, Past::unhindered);
+    }
+    if (!may_pass(*job, pool, now)) {
       blocks_ = true;  // a smaller one may still pass
       continue;
     }
-    if (job->sequences <= free_sequences) {
-      if (auto charge = pool.try_charge(job->cost))
-        return start(job->ticket, std::move(*charge), pool);
+    if (auto charge = pool.try_charge(job->cost, job->sequences, purse)) {
+      return start(job->ticket, std::move(*charge), pool, Past::held);
     }
-    if (held_) continue;
-    held_ = job->ticket;
-    holds_.try_emplace(job->ticket, Hold{now, {}, 0});
   }
   return std::nullopt;
 }
 
-std::string ParkingLot::why_waiting(uint64_t ticket, const ResourcePool& pool,
-                                    int32_t free_sequences) const {
+std::string ParkingLot::why_waiting(uint64_t ticket, const ResourcePool& pool) const {
   if (!jobs_.contains(ticket)) return {};
   const ParkedJob& job = job_of(ticket);
-  if (job.cost > pool.free()) {
-    return "needs " + std::to_string(job.cost.count) + " units, " +
-           std::to_string(pool.free().count) + " of " + std::to_string(pool.capacity().count) +
-           " are free";
+  const Purse purse = job.awaited ? Purse::all : Purse::common;
+  const auto kept = [&](int64_t all) {
+    return all > 0 ? ", " + std::to_string(all) + " more are kept for callers that wait" : "";
+  };
+  if (const int64_t n = pool.free(purse).count; job.cost.count > n) {
+    return "needs " + std::to_string(job.cost.count) + " units, " + std::to_string(n) + " of " +
+           std::to_string(pool.capacity().count) + " are free" +
+           kept(pool.free(Purse::all).count - n);
   }
-  if (job.sequences > free_sequences) {
-    return "needs " + std::to_string(job.sequences) + " sequences, " +
-           std::to_string(free_sequences) + " are free";
+  if (const int32_t n = pool.free_sequences(purse); job.sequences > n) {
+    return "needs " + std::to_string(job.sequences) + " sequences, " + std::to_string(n) +
+           " are free" + kept(pool.free_sequences(Purse::all) - n);
   }
   if (held_ && blocks_) {
     return "room is held for job " + std::to_string(job_of(*held_).id) + ", whose turn it is";

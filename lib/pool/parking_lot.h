@@ -18,6 +18,11 @@
 // here waits, too; it is owed two capacities at most (of the smaller weight of the two), so for it
 // the bound has 2C in place of C.
 // Running jobs are not preempted.
+//
+// A job whose caller waits (awaited) may use what the pool keeps for such: in its turn beside the
+// rest, and past a held job alone, which then loses nothing. It has no other privilege: its tenant
+// is charged, and may be as far ahead as one that passes. Past a held job that needs some of what
+// is kept itself, it passes as others do.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +49,7 @@ struct ParkedJob {
   int64_t need_tokens = 0;  // of all its choices: what its tenant is charged when it starts
   int32_t sequences = 1;    // slots it takes while it runs
   double weight = 1;        // > 0: of its tenant
+  bool awaited = false;     // its caller waits
 };
 
 struct AdmittedJob {
@@ -54,9 +60,8 @@ struct AdmittedJob {
 
 struct LotLimits {
   int32_t places = 1;
-  Micros overtake_max{};      // a job that does not fit is passed so long
-  int32_t block_size = 1;     // tokens of a unit
-  int32_t sequences_max = 1;  // that run at a time
+  Micros overtake_max{};   // a job that does not fit is passed so long
+  int32_t block_size = 1;  // tokens of a unit
 };
 
 class ParkingLot {
@@ -79,19 +84,21 @@ class ParkingLot {
   // Takes a job out without starting it (cancel, deadline, drain). False when it is not here.
   bool remove(uint64_t ticket);
 
+  // Requires that it is here.
+  void set_awaited(uint64_t ticket, bool awaited);
+
   // Takes out the next job that may start, charged; empty when none may. Call again until empty.
-  [[nodiscard]] std::optional<AdmittedJob> admit_next(ResourcePool& pool, int32_t free_sequences,
-                                                      SteadyTime now);
+  [[nodiscard]] std::optional<AdmittedJob> admit_next(ResourcePool& pool, SteadyTime now);
 
   // The units that a job which is not here might have to start at once, past the one that is held
   // since the last admit_next; none where nothing is held, or nobody may pass any more.
-  Blocks room_past_held(const ResourcePool& pool, int32_t free_sequences, SteadyTime now) const;
+  Blocks room_past_held(const ResourcePool& pool, SteadyTime now) const;
 
-  // The last of a tenant's jobs in order, critical ones left out; empty: it has none here.
+  // The last of a tenant's jobs in order, critical and awaited ones left out; empty: it has none.
   std::optional<uint64_t> last_of(const std::string& tenant) const;
 
   // Why a parked job did not start at the last admit_next, for people: "needs 40 units, 12 free".
-  std::string why_waiting(uint64_t ticket, const ResourcePool& pool, int32_t free_sequences) const;
+  std::string why_waiting(uint64_t ticket, const ResourcePool& pool) const;
 
  private:
   using Key = std::tuple<WallTime, uint64_t, uint64_t>;  // order_key, id, ticket
@@ -119,10 +126,13 @@ class ParkingLot {
     int64_t units = 0;
     int64_t sequences = 0;
   };
-  Room room_left(const ResourcePool& pool, int32_t free_sequences, SteadyTime now) const;
-  bool may_pass(const ParkedJob& job, const ResourcePool& pool, int32_t free_sequences,
-                SteadyTime now) const;
-  AdmittedJob start(uint64_t ticket, Charge charge, const ResourcePool& pool);
+  Room room_left(const ResourcePool& pool, SteadyTime now) const;
+  bool may_pass(const ParkedJob& job, const ResourcePool& pool, SteadyTime now) const;
+  bool is_too_far_ahead(const ParkedJob& job, const ResourcePool& pool) const;
+  std::optional<Charge> charge_of_reserve(const ParkedJob& job, ResourcePool& pool) const;
+  // Whom a job starts past: a held one, which counts it, or one that loses nothing by it.
+  enum class Past { nobody, held, unhindered };
+  AdmittedJob start(uint64_t ticket, Charge charge, const ResourcePool& pool, Past past);
   void take_out(uint64_t ticket);
 
   const LotLimits limits_;

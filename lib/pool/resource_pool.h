@@ -1,9 +1,12 @@
-// ResourcePool: a model's KV blocks, and the only one who says yes to a job (DESIGN.md, I2). They
-// lie in one part for each device of the model; a job's blocks are all of one part, the one with
-// the most free: so jobs spread over devices by what is free.
+// ResourcePool: a model's KV blocks and sequence slots, and the only one who says yes to a job
+// (DESIGN.md, I2). Blocks lie in one part for each device of the model; a job's blocks are all of
+// one part, the one with the most free: so jobs spread over devices by what is free.
 //
-// Owned and used by the dispatcher's thread alone. A Charge is the receipt for blocks taken; it
-// gives them back when it goes. The pool must outlive its charges. Nothing here waits: what does
+// A fraction of each part and of the slots may be kept for callers that wait. A charge remembers
+// what it took of that, and gives it back there.
+//
+// Owned and used by the dispatcher's thread alone. A Charge is the receipt for what was taken; it
+// gives it back when it goes. The pool must outlive its charges. Nothing here waits: what does
 // not fit goes to the ParkingLot.
 #pragma once
 
@@ -12,12 +15,13 @@
 #include <vector>
 
 #include "lib/base/units.h"
+#include "lib/pool/reserved_amount.h"
 
 namespace parkd {
 
 class ResourcePool;
 
-// Blocks taken from a pool. Move-only; empty after release() or a move.
+// Blocks and slots taken from a pool. Move-only; empty after release() or a move.
 class Charge {
  public:
   Charge(Charge&& other) noexcept;
@@ -26,10 +30,12 @@ class Charge {
   Charge& operator=(const Charge&) = delete;
   ~Charge() { release(); }
 
-  Blocks blocks() const { return blocks_; }
+  Blocks blocks() const { return {blocks_.sum()}; }
   int32_t part() const { return part_; }
+  bool uses_reserve() const { return blocks_.reserved > 0 || sequences_.reserved > 0; }
 
-  // Takes `more` from the same part, all or nothing. Requires: not empty, more >= 0.
+  // Takes `more` blocks from the same part, out of what is not kept, all or nothing. Requires: not
+  // empty, more >= 0.
   [[nodiscard]] bool try_extend(Blocks more);
 
   // Gives everything back. Idempotent.
@@ -37,46 +43,62 @@ class Charge {
 
  private:
   friend class ResourcePool;
-  Charge(ResourcePool* pool, int32_t part, Blocks blocks)
-      : pool_(pool), part_(part), blocks_(blocks) {}
+  using Taken = ReservedAmount::Taken;
+  Charge(ResourcePool* pool, int32_t part, Taken blocks, Taken sequences)
+      : pool_(pool), part_(part), blocks_(blocks), sequences_(sequences) {}
 
   ResourcePool* pool_ = nullptr;
   int32_t part_ = 0;
-  Blocks blocks_;
+  Taken blocks_;
+  Taken sequences_;
+};
+
+struct PoolSize {
+  std::vector<Blocks> parts;  // at least one, none negative
+  int32_t sequences = 0;      // slots, > 0
+  double reserve = 0;  // 0 .. 0.5: of each part, and of the slots one at least, if not the only
 };
 
 class ResourcePool {
  public:
-  // One part. Requires: capacity >= 0.
-  explicit ResourcePool(Blocks capacity) : ResourcePool(std::vector<Blocks>{capacity}) {}
-  // Requires: at least one part, none negative.
-  explicit ResourcePool(std::vector<Blocks> parts);
+  // Requires: what PoolSize says.
+  explicit ResourcePool(const PoolSize& size);
   ~ResourcePool();  // CHECKs that every charge has come back
   ResourcePool(const ResourcePool&) = delete;
   ResourcePool& operator=(const ResourcePool&) = delete;
 
-  // Requires: blocks >= 0. Empty when no part has them free now.
-  [[nodiscard]] std::optional<Charge> try_charge(Blocks blocks);
+  // Both from that purse. Empty when no part has the blocks free now, or slots are missing.
+  // Requires: nothing negative.
+  [[nodiscard]] std::optional<Charge> try_charge(Blocks blocks, int32_t sequences,
+                                                 Purse purse = Purse::common);
 
   Blocks capacity() const { return capacity_; }
   Blocks in_use() const { return in_use_; }
   Blocks capacity_of_largest() const;  // the most that one charge can ever have
-  Blocks in_use_of(int32_t part) const { return parts_[static_cast<size_t>(part)].in_use; }
-  Blocks free() const;                   // the most that one charge can have now
+  Blocks in_use_of(int32_t part) const {
+    return {parts_[static_cast<size_t>(part)].in_use().sum()};
+  }
   Blocks peak() const { return peak_; }  // the most that was ever in use
+  const ReservedAmount& sequences() const { return sequences_; }
+  Blocks reserve() const;         // kept, of all parts
+  Blocks reserve_in_use() const;  // of that
+
+  // The most that one charge can have now.
+  Blocks free(Purse purse = Purse::common) const;
+  int32_t free_sequences(Purse purse = Purse::common) const {
+    return static_cast<int32_t>(sequences_.free(purse));
+  }
+  // Whether it can start only where nothing else runs: it needs some of what is kept.
+  bool is_wide(Blocks blocks, int32_t sequences) const;
 
  private:
   friend class Charge;
-  struct Part {
-    Blocks capacity;
-    Blocks in_use;
-    Blocks free() const { return capacity - in_use; }
-  };
-  int32_t emptiest() const;
-  bool take(int32_t part, Blocks blocks);
-  void give_back(int32_t part, Blocks blocks);
+  int32_t emptiest(Purse purse) const;
+  std::optional<ReservedAmount::Taken> take(int32_t part, Blocks blocks, Purse purse);
+  void give_back(const Charge& charge);
 
-  std::vector<Part> parts_;
+  std::vector<ReservedAmount> parts_;
+  ReservedAmount sequences_;
   Blocks capacity_;
   Blocks in_use_;
   Blocks peak_;

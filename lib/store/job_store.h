@@ -99,6 +99,10 @@ struct ClaimRequest {
   // limit of 2^k - 1 finds every job that fits.
   std::optional<int64_t> need_tokens_max{};
 
+  // Only these jobs, wherever they stand, up to max_jobs of them; empty: any. The limits above are
+  // for the order alone. They are charged as ever; whose turn it is, it stays.
+  std::vector<JobId> only{};
+
   // How many jobs of this tenant the claim may hand out.
   int32_t room_of(const std::string& tenant) const {
     const auto named = tenant_room.find(tenant);

@@ -215,6 +215,7 @@ TEST(ConfigErrors, every_number_has_a_lowest_and_a_highest_value) {
       {limits, "max_queue_depth", "0", "1", "1000000000", "1000000001", "1 .. 1000000000"},
       {limits, "max_queued_per_tenant", "0", "1", "1000000000", "1000000001", "1 .. 1000000000"},
       {limits, "max_scheduled_per_tenant", "0", "1", "1000000000", "1000000001", "1 .. 1000000000"},
+      {limits, "interactive_reserve", "-0.1", "0", "0.5", "0.51", "0 .. 0.5"},
       {limits, "timeout_secs", "0", "1", "604800", "604801", "1 .. 604800"},
       {"parking_lot.mailbox", "retention_secs", "59", "60", "2592000", "2592001", "60 .. 2592000"},
       {params, "kvcache_mem_gpu", "0", "1", "16777216", "16777217", "1 .. 16777216"},

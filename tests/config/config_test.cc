@@ -42,6 +42,7 @@ TEST(ConfigDefaults, a_model_alone_is_a_whole_configuration) {
   EXPECT_EQ(m.limits.max_queue_depth, 1'000'000);
   EXPECT_EQ(m.limits.max_queued_per_tenant, 500'000) << "half";
   EXPECT_EQ(m.limits.max_scheduled_per_tenant, 10'000);
+  EXPECT_EQ(m.limits.interactive_reserve, 0.125);
   EXPECT_EQ(c.daemon.max_open_batches, 1000);
   EXPECT_EQ(c.daemon.max_batches_bytes, 64 << 20);
   EXPECT_EQ(m.limits.timeout, std::nullopt) << "120 or 3600, by whether somebody waits";
@@ -192,6 +193,7 @@ TEST(ConfigMerge, a_model_without_sections_has_the_global_ones) {
   EXPECT_EQ(plain.limits, c.limits);
   EXPECT_EQ(plain.retention, seconds(120));
   EXPECT_EQ(plain.limits.max_units, 100);
+  EXPECT_EQ(plain.limits.interactive_reserve, 0) << "with the memory back end";
 }
 
 TEST(ConfigMerge, a_models_section_merges_key_by_key) {

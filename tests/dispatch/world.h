@@ -106,7 +106,7 @@ class World {
       if (m == nullptr || m->state != ModelState::ready) continue;
       ASSERT_LE(engine.stats().blocks_in_use, m->in_use.count) << "I2";
       ASSERT_LE(m->in_use, m->capacity) << "I2";
-      ASSERT_LE(m->preparing + m->parked, m->lot_places + 1 + kSmallPlaces)
+      ASSERT_LE(m->preparing + m->parked, m->lot_places + 1 + kSmallPlaces + kAwaitedPlaces)
           << "one is for a newcomer";
       ASSERT_LE(m->running_sequences, m->sequences_max);
     }

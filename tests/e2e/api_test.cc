@@ -427,8 +427,9 @@ TEST_F(Api, metrics_name_what_operators_need) {
   for (const char* name :
        {"parkd_build_info{version=", "parkd_queue_depth{model=\"tiny\",state=\"queued\"}",
         "parkd_queue_oldest_age_seconds", "parkd_jobs_parked", "parkd_jobs_running",
-        "parkd_units_in_use", "parkd_units_capacity", "parkd_jobs_finished_total{",
-        "outcome=\"completed\"", "parkd_prompt_tokens_total", "parkd_output_tokens_total",
+        "parkd_units_in_use", "parkd_units_capacity", "parkd_units_kept", "parkd_sequences_kept",
+        "parkd_jobs_started_of_kept_total", "parkd_jobs_finished_total{", "outcome=\"completed\"",
+        "parkd_prompt_tokens_total", "parkd_output_tokens_total",
         "parkd_finish_latency_seconds_bucket", "parkd_store_fsyncs_total"}) {
     EXPECT_NE(text.find(name), std::string::npos) << name << " is missing in\n" << text;
   }
@@ -466,6 +467,35 @@ TEST_F(Api, curl_works) {
   EXPECT_NE(curl.out().find("\"mailbox_key\":\"curl\""), std::string::npos)
       << curl.out() << curl.err();
   EXPECT_EQ(wait_for_messages(*client_, "curl", 1).size(), 1u);
+}
+
+TEST(ApiLimits, a_job_whose_caller_waits_does_not_wait_for_its_tenants_batch) {
+  DaemonSetup setup;
+  setup.interactive_reserve = 0.25;
+  setup.context_tokens = 4096;
+  DaemonProcess daemon(setup);
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  daemon.wait_for_model();
+  const auto client = daemon.client();
+  constexpr size_t kBatch = 60;
+  json::array batch;
+  for (size_t i = 0; i < kBatch; ++i) batch.push_back(chat_job("batch", 1000));
+  ASSERT_EQ(must(client->post("/v1/jobs", json::object{{"jobs", batch}})).status, 202);
+  const int64_t id = submit(*client, chat_job("chat"));
+  const HttpAnswer stranger =
+      must(daemon.client("other")->get("/v1/mailbox/chat?wait_s=1&job=" + std::to_string(id)));
+  EXPECT_EQ(messages_of(stranger).size(), 0u);
+  EXPECT_NE(
+      must(client->get("/metrics")).text.find("parkd_jobs_claimed_awaited_total{model=\"tiny\"} 0"),
+      std::string::npos)
+      << "a stranger hurries nobody on";
+  const HttpAnswer page = must(client->get("/v1/mailbox/chat?wait_s=60&job=" + std::to_string(id)));
+  EXPECT_EQ(messages_of(page).size(), 1u);
+  EXPECT_LT(messages_of(must(client->get("/v1/mailbox/batch?limit=100"))).size(), kBatch / 2)
+      << "it came before the batch was done";
+  EXPECT_NE(
+      must(client->get("/metrics")).text.find("parkd_jobs_started_of_kept_total{model=\"tiny\"} 1"),
+      std::string::npos);
 }
 
 TEST(ApiLimits, a_job_over_the_capacity_is_refused_with_both_numbers) {

@@ -18,7 +18,11 @@ using std::chrono::seconds;
 constexpr Micros kOvertakeMax = seconds(5);
 
 LotLimits lot_of(int32_t places) {
-  return {.places = places, .overtake_max = kOvertakeMax, .block_size = 1, .sequences_max = 1000};
+  return {.places = places, .overtake_max = kOvertakeMax, .block_size = 1};
+}
+
+PoolSize pool_of(int64_t blocks, int32_t sequences = 1000, double reserve = 0) {
+  return {{Blocks{blocks}}, sequences, reserve};
 }
 
 ParkedJob job(JobId id, int64_t cost, int64_t order_s = 0) {
@@ -41,16 +45,17 @@ SteadyTime at(int64_t s) {
 std::vector<JobId> admit_all(ParkingLot& lot, ResourcePool& pool, std::vector<Charge>& charges,
                              SteadyTime now, int32_t free_sequences = 1000) {
   std::vector<JobId> ids;
-  while (auto admission = lot.admit_next(pool, free_sequences, now)) {
+  const int32_t too_many = std::max(0, pool.free_sequences(Purse::all) - free_sequences);
+  const auto taken = pool.try_charge(Blocks{0}, too_many, Purse::all);
+  while (auto admission = lot.admit_next(pool, now)) {
     ids.push_back(admission->job.id);
-    free_sequences -= admission->job.sequences;
     charges.push_back(std::move(admission->charge));
   }
   return ids;
 }
 
 TEST(ParkingLot, jobs_start_critical_first_then_by_order_key_then_by_id) {
-  ResourcePool pool(Blocks{100});
+  ResourcePool pool(pool_of(100));
   ParkingLot lot(lot_of(10));
   lot.park(job(5, 1, 20));
   lot.park(job(4, 1, 10));
@@ -63,7 +68,7 @@ TEST(ParkingLot, jobs_start_critical_first_then_by_order_key_then_by_id) {
 }
 
 TEST(ParkingLot, ten_units_coming_back_wake_as_many_small_jobs_as_fit) {  // A7
-  ResourcePool pool(Blocks{10});
+  ResourcePool pool(pool_of(10));
   ParkingLot lot(lot_of(10));
   std::vector<Charge> charges;
   lot.park(job(1, 10));
@@ -77,7 +82,7 @@ TEST(ParkingLot, ten_units_coming_back_wake_as_many_small_jobs_as_fit) {  // A7
 }
 
 TEST(ParkingLot, a_job_that_does_not_fit_is_overtaken_only_for_a_bounded_time) {  // B5
-  ResourcePool pool(Blocks{10});
+  ResourcePool pool(pool_of(10));
   ParkingLot lot(lot_of(10));
   std::vector<Charge> charges;
   lot.park(job(1, 4));
@@ -89,14 +94,14 @@ TEST(ParkingLot, a_job_that_does_not_fit_is_overtaken_only_for_a_bounded_time) {
   EXPECT_EQ(admit_all(lot, pool, charges, at(4)), (std::vector<JobId>{4})) << "still in its time";
   lot.park(job(5, 2));
   EXPECT_TRUE(admit_all(lot, pool, charges, at(5)).empty()) << "room is held for job 2 now";
-  EXPECT_EQ(lot.why_waiting(1005, pool, 1000), "room is held for job 2, whose turn it is");
-  EXPECT_EQ(lot.why_waiting(1002, pool, 1000), "needs 8 units, 2 of 10 are free");
+  EXPECT_EQ(lot.why_waiting(1005, pool), "room is held for job 2, whose turn it is");
+  EXPECT_EQ(lot.why_waiting(1002, pool), "needs 8 units, 2 of 10 are free");
   charges.clear();
   EXPECT_EQ(admit_all(lot, pool, charges, at(6)), (std::vector<JobId>{2, 5}));
 }
 
 TEST(ParkingLot, tenants_take_turns_by_what_they_started) {
-  ResourcePool pool(Blocks{100});
+  ResourcePool pool(pool_of(100));
   ParkingLot lot(lot_of(20));
   const auto job_of = [](JobId id, const char* tenant, int64_t need) {
     ParkedJob parked = job(id, 1);
@@ -113,7 +118,7 @@ TEST(ParkingLot, tenants_take_turns_by_what_they_started) {
 }
 
 TEST(ParkingLot, who_comes_back_has_no_credit_and_no_debt_beyond_what_it_started) {
-  ResourcePool pool(Blocks{100});
+  ResourcePool pool(pool_of(100));
   ParkingLot lot(lot_of(20));
   const auto park = [&](JobId id, const char* tenant) {
     ParkedJob parked = job(id, 1);
@@ -130,7 +135,7 @@ TEST(ParkingLot, who_comes_back_has_no_credit_and_no_debt_beyond_what_it_started
 
 TEST(ParkingLot, who_is_on_its_way_waits_as_one_that_is_here) {
   for (const bool expected : {true, false}) {
-    ResourcePool pool(Blocks{100});
+    ResourcePool pool(pool_of(100));
     ParkingLot lot(lot_of(20));
     const auto park = [&](JobId id, const char* tenant) {
       ParkedJob parked = job(id, 1);
@@ -151,7 +156,7 @@ TEST(ParkingLot, who_is_on_its_way_waits_as_one_that_is_here) {
 }
 
 TEST(ParkingLot, who_is_on_its_way_is_owed_two_capacities_of_the_smaller_weight) {
-  ResourcePool pool(Blocks{100});
+  ResourcePool pool(pool_of(100));
   ParkingLot lot(lot_of(100));
   const auto park = [&](JobId id, const char* tenant, double weight) {
     ParkedJob parked = job(id, 1);
@@ -173,7 +178,7 @@ TEST(ParkingLot, who_is_on_its_way_is_owed_two_capacities_of_the_smaller_weight)
 }
 
 TEST(ParkingLot, past_a_held_job_at_most_one_capacity_of_units_starts) {
-  ResourcePool pool(Blocks{10});
+  ResourcePool pool(pool_of(10));
   ParkingLot lot(lot_of(100));
   std::vector<Charge> charges;
   lot.park(job(1, 5));
@@ -186,13 +191,13 @@ TEST(ParkingLot, past_a_held_job_at_most_one_capacity_of_units_starts) {
     passed += 2 * static_cast<int64_t>(admit_all(lot, pool, short_ones, at(1)).size());
   }
   EXPECT_EQ(passed, 10);
-  EXPECT_EQ(lot.why_waiting(1039, pool, 1000), "room is held for job 2, whose turn it is");
+  EXPECT_EQ(lot.why_waiting(1039, pool), "room is held for job 2, whose turn it is");
   charges.clear();
   EXPECT_EQ(admit_all(lot, pool, charges, at(2)).front(), 2u);
 }
 
 TEST(ParkingLot, a_held_job_that_is_cancelled_holds_nobody_up) {
-  ResourcePool pool(Blocks{10});
+  ResourcePool pool(pool_of(10));
   ParkingLot lot(lot_of(10));
   std::vector<Charge> charges;
   lot.park(job(1, 5));
@@ -207,25 +212,25 @@ TEST(ParkingLot, a_held_job_that_is_cancelled_holds_nobody_up) {
 }
 
 TEST(ParkingLot, a_job_waits_for_its_sequence_slots_as_for_units) {
-  ResourcePool pool(Blocks{100});
+  ResourcePool pool(pool_of(100, 4));
   ParkingLot lot(lot_of(10));
+  auto one = pool.try_charge(Blocks{1}, 1);
   ParkedJob wide = job(1, 1);
   wide.sequences = 4;
   lot.park(wide);
   std::vector<Charge> charges;
-  EXPECT_TRUE(admit_all(lot, pool, charges, at(0), 3).empty());
-  EXPECT_EQ(lot.why_waiting(1001, pool, 3), "needs 4 sequences, 3 are free");
-  EXPECT_EQ(admit_all(lot, pool, charges, at(0), 4), (std::vector<JobId>{1}));
+  EXPECT_TRUE(admit_all(lot, pool, charges, at(0)).empty());
+  EXPECT_EQ(lot.why_waiting(1001, pool), "needs 4 sequences, 3 are free");
+  one->release();
+  EXPECT_EQ(admit_all(lot, pool, charges, at(0)), (std::vector<JobId>{1}));
 }
 
 TEST(ParkingLot, past_a_wide_job_at_most_all_sequences_start_once) {
-  ResourcePool pool(Blocks{100'000});
-  LotLimits limits = lot_of(100);
-  limits.sequences_max = 4;
-  ParkingLot lot(limits);
+  ResourcePool pool(pool_of(100'000, 4));
+  ParkingLot lot(lot_of(100));
   std::vector<Charge> charges;
   lot.park(job(1, 1));
-  ASSERT_EQ(admit_all(lot, pool, charges, at(0), 4).size(), 1u);
+  ASSERT_EQ(admit_all(lot, pool, charges, at(0)).size(), 1u);
   ParkedJob wide = job(2, 1);
   wide.sequences = 4;
   lot.park(wide);  // held: 3 are free as long as job 1 runs
@@ -233,14 +238,112 @@ TEST(ParkingLot, past_a_wide_job_at_most_all_sequences_start_once) {
   for (JobId id = 3; id < 20; ++id) {
     lot.park(job(id, 1));
     std::vector<Charge> short_ones;
-    passed += static_cast<int64_t>(admit_all(lot, pool, short_ones, at(1), 3).size());
+    passed += static_cast<int64_t>(admit_all(lot, pool, short_ones, at(1)).size());
   }
   EXPECT_EQ(passed, 4);
-  EXPECT_EQ(admit_all(lot, pool, charges, at(2), 4).front(), 2u);
+  charges.clear();
+  EXPECT_EQ(admit_all(lot, pool, charges, at(2)).front(), 2u);
+}
+
+// --- what is kept for callers that wait
+
+ParkedJob awaited(ParkedJob job, const char* tenant = "caller") {
+  job.tenant = tenant;
+  job.awaited = true;
+  return job;
+}
+
+TEST(ParkingLot, an_awaited_job_starts_of_what_is_kept_and_no_other_does) {
+  ResourcePool pool(pool_of(16, 16, 0.25));
+  ParkingLot lot(lot_of(100));
+  std::vector<Charge> charges;
+  for (JobId id = 1; id <= 20; ++id) lot.park(job(id, 2));
+  EXPECT_EQ(admit_all(lot, pool, charges, at(0)).size(), 6u) << "12 of 16 units";
+  EXPECT_EQ(lot.why_waiting(1007, pool),
+            "needs 2 units, 0 of 16 are free, 4 more are kept for callers that wait");
+  lot.park(awaited(job(31, 3)));
+  EXPECT_EQ(admit_all(lot, pool, charges, at(9)), (std::vector<JobId>{31})) << "no time bounds it";
+  lot.park(awaited(job(32, 3)));
+  EXPECT_TRUE(admit_all(lot, pool, charges, at(9)).empty()) << "1 is left";
+  charges.clear();
+  EXPECT_EQ(admit_all(lot, pool, charges, at(9)), (std::vector<JobId>{7, 32, 8, 9, 10}))
+      << "in its turn it takes what is not kept, as others do";
+  EXPECT_EQ(pool.reserve_in_use(), Blocks{0});
+}
+
+TEST(ParkingLot, a_job_is_awaited_from_the_moment_its_caller_waits) {
+  ResourcePool pool(pool_of(16, 16, 0.25));
+  ParkingLot lot(lot_of(100));
+  std::vector<Charge> charges;
+  for (JobId id = 1; id <= 9; ++id) lot.park(job(id, 2));
+  ASSERT_EQ(admit_all(lot, pool, charges, at(0)).size(), 6u);
+  EXPECT_EQ(lot.last_of("t"), 1009u);
+  lot.set_awaited(1009, true);
+  EXPECT_EQ(lot.last_of("t"), 1008u) << "it is not given back";
+  lot.set_awaited(1009, false);
+  EXPECT_TRUE(admit_all(lot, pool, charges, at(0)).empty());
+  lot.set_awaited(1009, true);
+  EXPECT_EQ(admit_all(lot, pool, charges, at(0)), (std::vector<JobId>{9}));
+}
+
+TEST(ParkingLot, awaited_jobs_take_nothing_from_a_held_one) {
+  ResourcePool pool(pool_of(16, 16, 0.25));
+  ParkingLot lot(lot_of(100));
+  std::vector<Charge> running;
+  lot.park(job(1, 10));
+  ASSERT_EQ(admit_all(lot, pool, running, at(0)).size(), 1u);
+  lot.park(job(2, 4));  // held: 2 are free and not kept
+  for (JobId id = 11; id <= 30; ++id) {
+    lot.park(awaited(job(id, 4), "t"));
+    std::vector<Charge> short_ones;
+    ASSERT_EQ(admit_all(lot, pool, short_ones, at(1)).size(), 1u) << id;
+  }
+  lot.park(job(31, 2));
+  std::vector<Charge> passing;
+  ASSERT_EQ(admit_all(lot, pool, passing, at(1)).size(), 1u) << "as many as ever may pass";
+  lot.park(awaited(job(32, 4), "t"));
+  std::vector<Charge> kept;
+  ASSERT_EQ(admit_all(lot, pool, kept, at(9)).size(), 1u);
+  running.clear();
+  EXPECT_EQ(admit_all(lot, pool, running, at(9)), (std::vector<JobId>{2}));
+}
+
+TEST(ParkingLot, past_a_held_job_that_needs_what_is_kept_awaited_jobs_pass_as_others) {
+  ResourcePool pool(pool_of(16, 16, 0.25));
+  ParkingLot lot(lot_of(100));
+  std::vector<Charge> charges;
+  lot.park(job(1, 2));
+  ASSERT_EQ(admit_all(lot, pool, charges, at(0)).size(), 1u);
+  lot.park(job(2, 14));  // held: it can start only where nothing runs
+  int64_t passed = 0;
+  for (JobId id = 11; id <= 40; ++id) {
+    lot.park(awaited(job(id, 2), "t"));
+    std::vector<Charge> short_ones;
+    passed += 2 * static_cast<int64_t>(admit_all(lot, pool, short_ones, at(1)).size());
+  }
+  EXPECT_EQ(passed, 16) << "one capacity";
+  charges.clear();
+  EXPECT_EQ(admit_all(lot, pool, charges, at(1)).front(), 2u);
+}
+
+TEST(ParkingLot, an_awaited_job_is_charged_and_its_tenant_is_not_far_ahead) {
+  ResourcePool pool(pool_of(16, 16, 0.25));
+  ParkingLot lot(lot_of(100));
+  std::vector<Charge> charges;
+  for (JobId id = 1; id <= 7; ++id) lot.park(job(id, 2));
+  ASSERT_EQ(admit_all(lot, pool, charges, at(0)).size(), 6u);
+  int64_t started = 0;
+  for (JobId id = 11; id <= 40; ++id) {
+    lot.park(awaited(job(id, 4)));
+    std::vector<Charge> short_ones;
+    started += 4 * static_cast<int64_t>(admit_all(lot, pool, short_ones, at(1)).size());
+  }
+  EXPECT_LE(started, 16 + 4 + 4) << "a capacity and a job beyond who waits";
+  EXPECT_GE(started, 16);
 }
 
 TEST(ParkingLot, a_removed_job_is_gone_and_frees_its_place) {
-  ResourcePool pool(Blocks{1});
+  ResourcePool pool(pool_of(1));
   ParkingLot lot(lot_of(1));
   lot.park(job(1, 1));
   EXPECT_TRUE(lot.remove(1001));
@@ -265,7 +368,7 @@ TEST(ParkingLot, ten_thousand_random_jobs_never_exceed_capacity_and_none_starves
   constexpr int64_t kCapacity = 64;
   constexpr int32_t kSequences = 8;
   constexpr JobId kJobs = 10'000;
-  ResourcePool pool(Blocks{kCapacity});
+  ResourcePool pool(pool_of(kCapacity, kSequences));
   ParkingLot lot(lot_of(16));
   struct Running {
     int64_t ends_at;
@@ -290,8 +393,7 @@ TEST(ParkingLot, ten_thousand_random_jobs_never_exceed_capacity_and_none_starves
       lot.park(job(next_id, cost, static_cast<int64_t>(next_id)));
       ++next_id;
     }
-    const auto slots = [&] { return kSequences - static_cast<int32_t>(running.size()); };
-    while (auto admission = lot.admit_next(pool, slots(), at(now))) {
+    while (auto admission = lot.admit_next(pool, at(now))) {
       ++started;
       longest_wait = std::max(longest_wait, now - parked_at[admission->job.id]);
       running.push_back({now + 1 + static_cast<int64_t>(random() % 5), admission->job.cost.count,

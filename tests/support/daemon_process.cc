@@ -31,7 +31,9 @@ std::string config_text(const DaemonSetup& setup, const std::string& directory) 
       setup.hf_id.empty() ? "local_path: " + directory + "/tiny.gguf" : "hf_id: " + setup.hf_id;
   text += "models:\n  - name: tiny\n    " + source +
           "\n    params:\n      kvcache_mem_cpu: " + std::to_string(setup.context_tokens / 128) +
-          "\n      max_num_seqs: " + std::to_string(setup.max_num_seqs) + "\n";
+          "\n      max_num_seqs: " + std::to_string(setup.max_num_seqs) +
+          "\n    parking_lot: {limits: {interactive_reserve: " +
+          std::to_string(setup.interactive_reserve) + "}}\n";
   return text;
 }
 

@@ -21,7 +21,8 @@ namespace parkd::testing {
 struct DaemonSetup {
   int max_num_seqs = 2;
   int worker_threads = 1;
-  int kv_units = 0;           // limits.max_units; 0 = what the memory holds
+  int kv_units = 0;  // limits.max_units; 0 = what the memory holds
+  double interactive_reserve = 0;
   int context_tokens = 2048;  // of the model: a job that fills more of it runs longer
   int drain_timeout_s = 10;
   uint64_t model_seed = 1;  // another seed is another file of the same shape

@@ -38,7 +38,7 @@ class Daemon {
     std::ofstream(directory_ + "/parkd.yaml")
         << "daemon:\n  state_dir: " << directory_ << "\n  cpu_isa: " << settings.isa
         << "\n  min_free_disk_mb: 1\nparking_lot:\n"
-        << pool << "  queue:\n    backend: rocksdb\n"
+        << pool << "  limits:\n    interactive_reserve: 0\n  queue:\n    backend: rocksdb\n"
         << "models:\n  - name: bench\n    local_path: " << settings.model
         << "\n    params:\n      max_num_seqs: 64\n      kvcache_mem_cpu: 512\n";
     pid_ = ::fork();

@@ -35,6 +35,7 @@ struct MailboxRequest {
   std::string cursor;  // empty: from the beginning
   int64_t limit = 100;
   int64_t wait_s = 0;  // up to 60
+  int64_t job = 0;     // what the caller waits for: a daemon may start it sooner; 0: whatever comes
   bool skip_damaged = false;
 };
 

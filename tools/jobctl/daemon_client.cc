@@ -59,6 +59,7 @@ Result<Answer> DaemonClient::mailbox(const MailboxRequest& request) {
                        "?limit=" + std::to_string(request.limit) +
                        "&wait_s=" + std::to_string(request.wait_s);
   if (!request.cursor.empty()) target += "&cursor=" + url_encode(request.cursor);
+  if (request.job != 0) target += "&job=" + std::to_string(request.job);
   if (request.skip_damaged) target += "&skip_damaged=1";
   return answer_of(http_.get(target));
 }

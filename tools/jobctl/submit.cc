@@ -177,6 +177,7 @@ int wait_for(Client& client, const GlobalOptions& globals, int64_t id, const std
   const SteadyTime start = clock.steady_now();
   MailboxRequest request;
   request.key = key;
+  request.job = id;
   for (;;) {
     request.wait_s = 20;
     if (limit) {

@@ -133,6 +133,15 @@ Result<std::vector<SubmittedJob>> MemoryState::submit(std::vector<JobSpec> specs
 
 // --- claim
 
+namespace {
+
+bool waits_for_claim(const Job& job, const ClaimRequest& request, WallTime now) {
+  if (job.spec.model != request.model || job.state != JobState::queued) return false;
+  return !job.spec.deadline || *job.spec.deadline > now;
+}
+
+}  // namespace
+
 Job* MemoryState::next_job(const ClaimRequest& request,
                            const std::map<std::string, int32_t>& n_given, WallTime now) {
   Job* critical = nullptr;
@@ -140,8 +149,7 @@ Job* MemoryState::next_job(const ClaimRequest& request,
   for (auto& [id, live] : jobs_) {
     Job& job = live.job;
     const std::string& tenant = job.spec.tenant;
-    if (job.spec.model != request.model || job.state != JobState::queued) continue;
-    if (job.spec.deadline && *job.spec.deadline <= now) continue;
+    if (!waits_for_claim(job, request, now)) continue;
     const bool is_critical = job.spec.priority == Priority::critical;
     Job*& first = is_critical ? critical : first_of[tenant];
     const auto given = n_given.find(tenant);
@@ -151,6 +159,23 @@ Job* MemoryState::next_job(const ClaimRequest& request,
   }
   if (critical != nullptr) return critical;
   return share_out(shares_[request.model], first_of);
+}
+
+// Charged as the next one of its tenant; the virtual time stays, for nobody's turn has come.
+Job* MemoryState::next_named(const ClaimRequest& request, WallTime now) {
+  for (const JobId id : request.only) {
+    const auto found = jobs_.find(id);
+    if (found == jobs_.end() || !waits_for_claim(found->second.job, request, now)) continue;
+    Job& job = found->second.job;
+    if (job.spec.priority == Priority::critical) return &job;
+    Shares& shares = shares_[request.model];
+    int64_t& tag = shares.next_tag[job.spec.tenant];
+    if (shares.waiting.insert(job.spec.tenant).second) tag = std::max(tag, shares.virtual_time);
+    shares.largest_need = std::max(shares.largest_need, job.spec.need_tokens());
+    tag = std::max(tag, shares.earliest_start()) + job.spec.need_tokens();
+    return &job;
+  }
+  return nullptr;
 }
 
 Job* MemoryState::share_out(Shares& shares, const std::map<std::string, Job*>& first_of) {
@@ -191,7 +216,7 @@ Result<std::vector<Job>> MemoryState::claim(const ClaimRequest& request, WallTim
   std::vector<Job> claimed;
   std::map<std::string, int32_t> n_given;
   while (static_cast<int64_t>(claimed.size()) < request.max_jobs) {
-    Job* job = next_job(request, n_given, now);
+    Job* job = request.only.empty() ? next_job(request, n_given, now) : next_named(request, now);
     if (job == nullptr) break;
     job->state = JobState::claimed;
     job->lease = {1, ++n_claims_};

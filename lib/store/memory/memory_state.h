@@ -108,6 +108,8 @@ class MemoryState {
   // one of a tenant; nullptr when nothing is left within its limits.
   Job* next_job(const ClaimRequest& request, const std::map<std::string, int32_t>& n_given,
                 WallTime now);
+  // The next of those that it names.
+  Job* next_named(const ClaimRequest& request, WallTime now);
   static Job* share_out(Shares& shares, const std::map<std::string, Job*>& first_of);
   // Takes back what the claim of a job charged.
   void uncharge(const JobSpec& spec);

@@ -46,7 +46,10 @@ Result<std::vector<Job>> ClaimLane::claim_now(Connection& connection, const Clai
   }
   commons_.count_unsynced_commit();
   PARKD_KILL_POINT("claim.after");
-  held_.claimed(request.model, request.max_jobs, *jobs);
+  held_.claimed(*jobs);
+  if (request.only.empty()) {
+    held_.note_hunger(request.model, static_cast<int64_t>(jobs->size()) < request.max_jobs);
+  }
   for (const Job& job : *jobs) {
     depth_.add(job.spec.model, job.spec.tenant, is_scheduled(job), -1);
   }

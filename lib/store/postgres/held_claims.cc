@@ -2,14 +2,18 @@
 
 namespace parkd {
 
-void HeldClaims::claimed(const std::string& model, int64_t wanted, const std::vector<Job>& jobs) {
+void HeldClaims::claimed(const std::vector<Job>& jobs) {
   const std::lock_guard lock(mutex_);
-  if (static_cast<int64_t>(jobs.size()) < wanted) {
+  for (const Job& job : jobs) ids_.insert(job.id);
+}
+
+void HeldClaims::note_hunger(const std::string& model, bool hungry) {
+  const std::lock_guard lock(mutex_);
+  if (hungry) {
     hungry_.insert(model);
   } else {
     hungry_.erase(model);
   }
-  for (const Job& job : jobs) ids_.insert(job.id);
 }
 
 void HeldClaims::ended(JobId id) {

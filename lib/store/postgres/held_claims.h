@@ -17,13 +17,13 @@ namespace parkd {
 
 class HeldClaims {
  public:
-  // A claim's answer. `wanted` jobs were asked for: a model that got fewer is hungry.
-  void claimed(const std::string& model, int64_t wanted, const std::vector<Job>& jobs);
+  void claimed(const std::vector<Job>& jobs);
   void ended(JobId id);  // finished or released, or given up
   void lost();           // all of them: others may run them now
   std::vector<JobId> ids() const;
 
-  // Models whose last claim found less than it asked for.
+  // Models whose last claim, of any jobs, found less than it asked for.
+  void note_hunger(const std::string& model, bool hungry);
   std::set<std::string> hungry_models() const;
 
   // In doubt: the answer to a claim was lost, or the database may be a copy from before some of our

@@ -73,7 +73,7 @@ inline constexpr Statement kClaim{
     "max_attempts, interruptions, priority, tokens_are_exact, model, tenant, mailbox_key, "
     "endpoint, custom_id, batch_id, idempotency_key, metadata, body, requeued_from, 'claimed', "
     "deaths_alone, suspect_group, noted_lease, ord, weight FROM parkd.claim_v1($1, $2, $3, "
-    "parkd.from_us_v1($4), $5, $6::text[], $7::int[], $8, $9)"};
+    "parkd.from_us_v1($4), $5, $6::text[], $7::int[], $8, $9, $10::bigint[])"};
 // jobs_pkey; history_job where a job is gone
 inline constexpr Statement kFinish{
     "finish",

@@ -158,6 +158,13 @@ Result<std::vector<Job>> claim_jobs(Connection& connection, int64_t daemon_id,
     params.add(tenants.take()).add(rooms.take());
   }
   params.add(std::optional<int64_t>(request.others_room)).add(request.need_tokens_max);
+  if (request.only.empty()) {
+    params.add_null();
+  } else {
+    ArrayText only;
+    for (const JobId id : request.only) only.add(to_bigint(id));
+    params.add(only.take());
+  }
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kClaim, params));
   std::vector<std::pair<int64_t, Job>> ordered;
   for (const auto& row : rows) {

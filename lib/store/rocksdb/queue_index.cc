@@ -151,6 +151,10 @@ class QueueIndex::Claiming {
       : index_(index), model_(model), request_(request), now_us_(to_unix_us(now)) {}
 
   std::vector<JobId> run() {
+    if (!request_.only.empty()) {
+      take_named();
+      return std::move(ids_);
+    }
     if (!model_.with_critical.empty()) take_critical();
     take_fairly();
     return std::move(ids_);
@@ -194,6 +198,30 @@ class QueueIndex::Claiming {
     index_.mark_claimed(id);
     ids_.push_back(id);
     if (rooms_limited_) ++n_given_[&lane];
+  }
+
+  // Each is charged as the next one of its tenant; the virtual time stays, for nobody's turn has
+  // come.
+  void take_named() {
+    for (const JobId id : request_.only) {
+      const auto found = index_.entries_.find(id);
+      if (is_full()) return;
+      if (found == index_.entries_.end()) continue;
+      const Entry& entry = found->second;
+      const bool overdue = entry.deadline_us != 0 && entry.deadline_us <= now_us_;
+      if (entry.lane->model != &model_ || entry.state != JobState::queued || entry.held ||
+          overdue) {
+        continue;
+      }
+      Lane& lane = *entry.lane;
+      if (!entry.is_critical) {
+        model_.backlogged.erase(&lane);
+        model_.largest_need = std::max(model_.largest_need, entry.need_tokens);
+        lane.tag = std::max(lane.tag, model_.earliest_start()) + entry.need_tokens;
+      }
+      take(lane, id);
+      if (!lane.queued.empty()) model_.backlogged.insert(&lane);
+    }
   }
 
   // By (order_key, id) whoever's they are; nobody is charged. Only tenants that were granted it

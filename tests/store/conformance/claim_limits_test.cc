@@ -221,6 +221,70 @@ TEST_P(StoreConformance, room_and_need_hold_together) {
             (std::map<std::string, int>{{"a", 2}, {"b", 3}}));
 }
 
+// --- by name
+
+ClaimRequest named(std::vector<JobId> ids, int32_t max_jobs = 10) {
+  ClaimRequest request{"m", max_jobs};
+  request.only = std::move(ids);
+  return request;
+}
+
+TEST_P(StoreConformance, a_claim_by_name_finds_its_jobs_wherever_they_stand) {
+  submit_many(*driver_, "a", 20);
+  const JobId last = submit_one(job_of("a", 100, Priority::low));
+  submit_many(*driver_, "b", 5);
+  const JobId critical = submit_one(job_of("b", 100, Priority::critical));
+  EXPECT_EQ(ids_of(must(driver_->claim(named({last, 999'999, critical})))),
+            (std::vector<JobId>{last, critical}))
+      << "in the order of their names";
+  EXPECT_TRUE(must(driver_->claim(named({last}))).empty()) << "it is claimed already";
+  EXPECT_EQ(must(driver_->claim("m", 100)).size(), 25u) << "the others are where they were";
+}
+
+TEST_P(StoreConformance, a_claim_by_name_takes_no_more_than_max_jobs_and_only_what_may_run) {
+  JobSpec other = job_of("a");
+  other.model = "other";
+  const JobId of_another_model = submit_one(other);
+  JobSpec scheduled = job_of("a");
+  scheduled.run_at = clock_.now() + hours(1);
+  const JobId later = submit_one(scheduled);
+  JobSpec late = job_of("a");
+  late.deadline = clock_.now() + std::chrono::minutes(1);
+  const JobId overdue = submit_one(late);
+  const JobId cancelled = submit_one(job_of("a"));
+  must(driver_->cancel(cancelled, ""));
+  clock_.advance(std::chrono::minutes(2));
+  const JobId one = submit_one(job_of("a"));
+  const JobId two = submit_one(job_of("a"));
+  EXPECT_EQ(ids_of(must(
+                driver_->claim(named({of_another_model, later, overdue, cancelled, two, one}, 1)))),
+            (std::vector<JobId>{two}));
+  EXPECT_EQ(ids_of(must(driver_->claim(named({of_another_model, later, overdue, one})))),
+            (std::vector<JobId>{one}));
+}
+
+TEST_P(StoreConformance, a_job_claimed_by_name_is_charged_and_turns_stay) {
+  submit_many(*driver_, "a", 30);
+  submit_many(*driver_, "b", 30);
+  const JobId last = submit_one(job_of("a", 300, Priority::low));
+  must(driver_->claim(ClaimRequest{"m", 2}));
+  const auto named_one = must(driver_->claim(named({last})));
+  ASSERT_EQ(ids_of(named_one), (std::vector<JobId>{last}));
+  EXPECT_EQ(tenants_of(must(driver_->claim(ClaimRequest{"m", 3}))), "b b b") << "a has had its";
+  submit_many(*driver_, "newcomer", 1);
+  EXPECT_EQ(tenants_of(must(driver_->claim(ClaimRequest{"m", 1}))), "newcomer")
+      << "the virtual time has not leapt to a's tag";
+}
+
+TEST_P(StoreConformance, a_job_claimed_by_name_and_given_back_is_charged_once) {
+  submit_many(*driver_, "a", 30);
+  submit_many(*driver_, "b", 30);
+  const JobId last = submit_one(job_of("a", 300, Priority::low));
+  must(driver_->claim(ClaimRequest{"m", 2}));
+  give_back(*driver_, must(driver_->claim(named({last}))));
+  EXPECT_EQ(count_of(must(driver_->claim(ClaimRequest{"m", 8}))).at("a"), 4);
+}
+
 // --- what comes back
 
 TEST_P(StoreConformance, a_job_that_is_given_back_and_claimed_again_is_charged_once) {

@@ -82,6 +82,7 @@ const std::string kInSixHours = "{base} + 21600000064";     // 64 keys are to be
 const std::string kInTwelveHours = "{base} + 43200000000";  // the members' deadline
 const std::string kTomorrow = "{base} + 86399999999";       // before ours is lost
 const std::string kNoLimits = ", NULL, NULL, NULL, NULL";
+const std::string kAny = ", NULL";                   // no job is named
 const std::string kLater = "{base} + 172800000000";  // our daemon is lost
 
 // A claimed job ended: found, locked, deleted, its partitions' days; what became of it.
@@ -109,19 +110,24 @@ const std::vector<Row>& daemon_statements() {
       {sql::kWaiting, "'m', 'one', 1000000, 10000", 0},  // from the sample
       // --- claiming: each found and locked, updated where it is; of tenants that share, two
       // windows
-      {sql::kClaim, "{daemon}, 'm', 64, NULL, true" + kNoLimits, kClaim + 2},
-      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true" + kNoLimits, 2 * 1024 + kClaim},
-      {sql::kClaim, "{daemon}, 'nothing_queued', 64, NULL, true" + kNoLimits, 4},
+      {sql::kClaim, "{daemon}, 'm', 64, NULL, true" + kNoLimits + kAny, kClaim + 2},
+      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true" + kNoLimits + kAny, 2 * 1024 + kClaim},
+      {sql::kClaim, "{daemon}, 'nothing_queued', 64, NULL, true" + kNoLimits + kAny, 4},
       // ... with limits: of room, alone and shared; of need, which nothing and everything fits
-      {sql::kClaim, "{daemon}, 'm', 64, NULL, true, NULL, NULL, 63, NULL", kClaim + 2},
-      {sql::kClaim, "{daemon}, 'm', 64, NULL, true, '{one}', '{0}', 64, NULL", 2},
-      {sql::kClaim, "{daemon}, 'm', 64, NULL, true, NULL, NULL, NULL, 9", 2 * 1024},
-      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true, '{tenant1,tenant2}', '{0,1}', 8, NULL",
+      {sql::kClaim, "{daemon}, 'm', 64, NULL, true, NULL, NULL, 63, NULL" + kAny, kClaim + 2},
+      {sql::kClaim, "{daemon}, 'm', 64, NULL, true, '{one}', '{0}', 64, NULL" + kAny, 2},
+      {sql::kClaim, "{daemon}, 'm', 64, NULL, true, NULL, NULL, NULL, 9" + kAny, 2 * 1024},
+      {sql::kClaim,
+       "{daemon}, 'shared', 64, NULL, true, '{tenant1,tenant2}', '{0,1}', 8, NULL" + kAny,
        2 * 1024 + kClaim},
-      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true, '{tenant1}', '{5}', 0, NULL", kClaim},
-      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true, NULL, NULL, 8, 9", 2 * 1024 + kClaim},
-      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true, NULL, NULL, 8, 1000000",
+      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true, '{tenant1}', '{5}', 0, NULL" + kAny,
+       kClaim},
+      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true, NULL, NULL, 8, 9" + kAny,
+       2 * 1024 + kClaim},
+      {sql::kClaim, "{daemon}, 'shared', 64, NULL, true, NULL, NULL, 8, 1000000" + kAny,
        2 * 1024 + 2 * kClaim},
+      // ... by name: found, counted, updated
+      {sql::kClaim, "{daemon}, 'm', 64, NULL, true, NULL, NULL, NULL, NULL, '{{queued}}'", 4},
       {sql::kRelease,
        "'{ids}', '{leases}', " + all(64, "false") + ", " + all(64, "NULL::bigint") +
            ", NULL, false",
@@ -356,10 +362,10 @@ TEST(Crowd, hides_nobody_from_a_claim_that_passes_it_over) {
       {"alone, none fits", "'alone', 8, NULL, true, NULL, NULL, NULL, 30", 0, 1500},
   };
   for (const auto& claim : kClaims) {
-    const Reads read = world.cost(sql::kClaim, "{daemon}, " + claim.arguments);
+    const Reads read = world.cost(sql::kClaim, "{daemon}, " + claim.arguments + kAny);
     EXPECT_LE(read.tuples, claim.tuples_max) << claim.what;
     EXPECT_LE(read.entries, 100 + 3 * claim.tuples_max) << claim.what;
-    EXPECT_EQ(world.rows(sql::kClaim, "{daemon}, " + claim.arguments), claim.n_claimed)
+    EXPECT_EQ(world.rows(sql::kClaim, "{daemon}, " + claim.arguments + kAny), claim.n_claimed)
         << claim.what;
   }
   // What /metrics and /readyz ask for.
