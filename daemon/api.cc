@@ -1,10 +1,12 @@
 #include "daemon/api.h"
 
+#include <algorithm>
 #include <charconv>
 #include <string_view>
 
 #include "lib/base/check.h"
 #include "lib/base/log.h"
+#include "lib/job/json_reader.h"
 
 namespace parkd {
 namespace {
@@ -15,6 +17,18 @@ bool is_heavy(RouteId route) {
 }
 
 }  // namespace
+
+Status check_query(const ApiRequest& request, std::initializer_list<std::string_view> known) {
+  for (const auto& [name, value] : request.query) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    std::string names;
+    for (const std::string_view one : known)
+      names += (names.empty() ? "" : ", ") + std::string(one);
+    const std::string shown = shown_name(name);
+    return invalid_param(shown, "unknown query parameter " + shown + "; there are " + names);
+  }
+  return {};
+}
 
 Result<int64_t> query_number(const ApiRequest& request, const std::string& name, int64_t otherwise,
                              int64_t min, int64_t max) {

@@ -131,6 +131,8 @@ class Api {
   ApiWork work_;
 };
 
+// Errors: invalid, when the query has a name that is none of `known`.
+Status check_query(const ApiRequest& request, std::initializer_list<std::string_view> known);
 // A whole number in the query: `otherwise` when absent. Errors: invalid, naming it and its range.
 Result<int64_t> query_number(const ApiRequest& request, const std::string& name, int64_t otherwise,
                              int64_t min, int64_t max);

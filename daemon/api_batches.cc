@@ -60,6 +60,25 @@ class Fields {
     fail(key, "must be an object");
     return {};
   }
+  // A string, or a list of them.
+  std::vector<std::string> texts(const char* key) {
+    std::vector<std::string> texts;
+    const json::value* value = take(key);
+    if (value == nullptr) return texts;
+    if (value->is_string()) return {std::string(value->get_string())};
+    const json::array* list = value->if_array();
+    if (list == nullptr || list->empty()) {
+      fail(key, "must be a string or a list of strings");
+      return texts;
+    }
+    for (const json::value& text : *list) {
+      if (!text.is_string())
+        fail(key, "must hold strings");
+      else
+        texts.emplace_back(text.get_string());
+    }
+    return texts;
+  }
   std::vector<JobId> ids(const char* key) {
     std::vector<JobId> ids;
     const json::value* value = take(key);
@@ -130,7 +149,8 @@ void Api::requeue(const AskedPtr& asked) {
   RequeueRequest requeue;
   requeue.tenant = any_or_own(asked->caller);
   requeue.ids = fields->ids("ids");
-  requeue.error_code = fields->text("failed_with");
+  requeue.error_codes = fields->texts("failed_with");
+  requeue.batch_id = fields->text("batch_id");
   requeue.model = fields->text("model");
   if (const auto limit = fields->number("limit", 1, kIdsMax)) {
     requeue.limit = static_cast<int32_t>(*limit);
@@ -172,6 +192,9 @@ void Api::list_batches(const AskedPtr& asked) {
   const ApiRequest& request = asked->request;
   const Caller& caller = asked->caller;
   BatchFilter filter;
+  if (const Status known = check_query(request, {"after", "limit"}); !known.ok()) {
+    return asked->reply(error_reply(known));
+  }
   const auto limit = query_number(request, "limit", 100, 1, kBatchesMax);
   if (!limit.ok()) return asked->reply(error_reply(limit.status()));
   const auto n_shown = static_cast<size_t>(*limit);

@@ -10,6 +10,7 @@
 #include "lib/job/chat_request.h"
 #include "lib/job/completion_response.h"
 #include "lib/job/json_memory.h"
+#include "lib/job/json_reader.h"
 #include "lib/job/wire.h"
 
 namespace parkd {
@@ -154,7 +155,7 @@ Result<JobId> job_id(std::string_view text) {
   const char* end = text.data() + text.size();
   const auto [after, error] = std::from_chars(text.data(), end, id);
   if (error != std::errc() || after != end) {
-    return invalid_param("id", "a job's id is a whole number");
+    return invalid_param("id", "id is \"" + shown_name(text) + "\"; a job's id is a whole number");
   }
   return id;
 }
@@ -235,36 +236,41 @@ void Api::list_jobs(const AskedPtr& asked) {
   const Caller& caller = asked->caller;
   const Reply& reply = asked->reply;
   ListFilter filter;
+  const Status known = check_query(
+      request, {"model", "state", "batch_id", "mailbox_key", "custom_id", "after", "limit"});
+  if (!known.ok()) return reply(error_reply(known));
   const auto limit = query_number(request, "limit", 100, 1, 1000);
   if (!limit.ok()) return reply(error_reply(limit.status()));
-  const auto n_shown = static_cast<size_t>(*limit);
-  filter.limit = static_cast<int32_t>(*limit) + 1;  // whether there are more
+  filter.limit = static_cast<int32_t>(*limit);
   const auto after = query_number(request, "after", 0, 0, INT64_MAX);
   if (!after.ok()) return reply(error_reply(after.status()));
   filter.after = static_cast<JobId>(*after);
   if (!caller.privileged || caller.named) filter.tenant = caller.tenant;
-  if (const auto model = request.query.find("model"); model != request.query.end()) {
-    filter.model = model->second;
+  for (const auto& [name, text] :
+       {std::pair("model", &filter.model), std::pair("batch_id", &filter.batch_id),
+        std::pair("mailbox_key", &filter.mailbox_key), std::pair("custom_id", &filter.custom_id)}) {
+    if (const auto given = request.query.find(name); given != request.query.end()) {
+      *text = given->second;
+    }
   }
   if (const auto state = request.query.find("state"); state != request.query.end()) {
-    const auto known = parse_job_state(state->second);
-    if (!known.ok()) return reply(error_reply(known.status()));
-    filter.state = *known;
+    const auto parsed = parse_job_state(state->second);
+    if (!parsed.ok()) return reply(error_reply(parsed.status()));
+    filter.state = *parsed;
   }
   parts_.store.list(
-      filter,
-      on_quick<std::vector<Job>>(asked, [this, asked, n_shown](Result<std::vector<Job>> jobs) {
-        if (!jobs.ok()) return asked->reply(error_reply(jobs.status()));
-        const bool has_more = jobs->size() > n_shown;
-        if (has_more) jobs->pop_back();
+      filter, on_quick<ListAnswer>(asked, [this, asked, after = *after](Result<ListAnswer> page) {
+        if (!page.ok()) return asked->reply(error_reply(page.status()));
+        const std::vector<Job>& jobs = page->jobs;
         const auto stats = parts_.dispatcher.stats();
         std::string out = "{\"jobs\":[";
-        for (const Job& job : *jobs) {
+        for (const Job& job : jobs) {
           if (out.back() != '[') out += ',';
           out += render_live(job, *stats, parts_.config);
         }
-        out += "],\"next_after\":" + std::to_string(jobs->empty() ? 0 : jobs->back().id) +
-               ",\"has_more\":" + (has_more ? "true}" : "false}");
+        const auto last = jobs.empty() ? static_cast<JobId>(after) : jobs.back().id;
+        out += "],\"next_after\":" + std::to_string(page->next_after.value_or(last)) +
+               ",\"has_more\":" + (page->next_after ? "true}" : "false}");
         asked->reply({.body = std::move(out)});
       }));
 }

@@ -342,10 +342,11 @@ END $$;
 -- --- requeue -----------------------------------------------------------------------------------
 
 -- Makes a new job of each finished one that did not complete and whose message is still there: those of
--- p_ids, or all of an error code; both, when both are given. The history row remembers what a job became, so
--- a repeated call by ids answers the same (and by code alone, nothing). p_tenant '' is any tenant.
--- By ids: history_job, mailbox_key; by code: mailbox_failed, mailbox_failed_of_tenant.
-CREATE FUNCTION parkd.requeue_v1(p_tenant text, p_ids bigint[], p_error_code text, p_model text, p_limit int,
+-- p_ids, or all with one of some error codes ('{}': any), or the members of a batch ('': any); of what is given, all
+-- must hold. The history row remembers what a job became, so a repeated call by ids answers the same (and else,
+-- nothing). p_tenant '' is any tenant.
+-- By ids: history_job, mailbox_key; of a batch: mailbox_batch; by code: mailbox_failed, mailbox_failed_of_tenant.
+CREATE FUNCTION parkd.requeue_v1(p_tenant text, p_ids bigint[], p_error_codes text[], p_model text, p_batch text, p_limit int,
                                  p_now timestamptz DEFAULT NULL)
 RETURNS TABLE (requeued_from bigint, id bigint, mailbox_key text, model text, existed bool)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -359,23 +360,32 @@ BEGIN
     v_jobs := ARRAY(
       SELECT h.job_id FROM (SELECT DISTINCT u.id FROM unnest(p_ids) u(id)) i JOIN parkd.history h ON h.job_id = i.id
        WHERE (p_tenant = '' OR h.tenant = p_tenant) AND h.outcome <> 'completed' AND h.expires_at > v_now
-         AND (p_error_code = '' OR h.error_code = p_error_code) AND (p_model = '' OR h.model = p_model)
+         AND (cardinality(p_error_codes) = 0 OR h.error_code = ANY (p_error_codes)) AND (p_model = '' OR h.model = p_model)
          AND (h.requeued_as IS NOT NULL OR EXISTS (
            SELECT FROM parkd.mailbox m WHERE m.expires_at = h.expires_at AND m.mailbox_key = h.mailbox_key AND m.tenant = h.tenant
               AND m.sequence = h.sequence AND m.request IS NOT NULL))
        ORDER BY h.sequence LIMIT p_limit);
+  ELSIF p_batch <> '' THEN
+    v_jobs := ARRAY(
+      SELECT m.job_id FROM parkd.mailbox m
+       WHERE m.batch_id = p_batch AND (p_tenant = '' OR m.tenant = p_tenant) AND m.request IS NOT NULL AND m.expires_at > v_now
+         AND (cardinality(p_error_codes) = 0 OR m.error_code = ANY (p_error_codes)) AND (p_model = '' OR m.model = p_model)
+       ORDER BY m.batch_id, m.sequence LIMIT p_limit FOR UPDATE SKIP LOCKED);
   ELSIF p_tenant = '' THEN
     v_jobs := ARRAY(
-      SELECT m.job_id FROM parkd.mailbox m
-       WHERE m.error_code = p_error_code AND m.request IS NOT NULL AND m.expires_at > v_now
-         AND (p_model = '' OR m.model = p_model)
-       ORDER BY m.sequence LIMIT p_limit FOR UPDATE SKIP LOCKED);
+      SELECT c.job_id FROM (SELECT DISTINCT x FROM unnest(p_error_codes) x) u(code), LATERAL (
+        SELECT m.job_id, m.sequence FROM parkd.mailbox m
+         WHERE m.error_code = u.code AND m.request IS NOT NULL AND m.expires_at > v_now AND (p_model = '' OR m.model = p_model)
+         ORDER BY m.sequence LIMIT p_limit FOR UPDATE SKIP LOCKED) c
+       ORDER BY c.sequence LIMIT p_limit);
   ELSE
     v_jobs := ARRAY(
-      SELECT m.job_id FROM parkd.mailbox m
-       WHERE m.tenant = p_tenant AND m.error_code = p_error_code AND m.request IS NOT NULL AND m.expires_at > v_now
-         AND (p_model = '' OR m.model = p_model)
-       ORDER BY m.sequence LIMIT p_limit FOR UPDATE SKIP LOCKED);
+      SELECT c.job_id FROM (SELECT DISTINCT x FROM unnest(p_error_codes) x) u(code), LATERAL (
+        SELECT m.job_id, m.sequence FROM parkd.mailbox m
+         WHERE m.tenant = p_tenant AND m.error_code = u.code AND m.request IS NOT NULL AND m.expires_at > v_now
+           AND (p_model = '' OR m.model = p_model)
+         ORDER BY m.sequence LIMIT p_limit FOR UPDATE SKIP LOCKED) c
+       ORDER BY c.sequence LIMIT p_limit);
   END IF;
   -- In portions: whatever the planner believes, none costs more than 500 times 500. A concurrent call for the same job waits here, and finds the
   -- request gone.

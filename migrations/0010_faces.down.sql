@@ -9,7 +9,7 @@ DROP POLICY every ON parkd.mailbox;
 DROP POLICY take ON parkd.mailbox;
 ALTER TABLE parkd.jobs DISABLE ROW LEVEL SECURITY;
 ALTER TABLE parkd.mailbox DISABLE ROW LEVEL SECURITY;
-DROP FUNCTION parkd.cancel(bigint), parkd.cancel_jobs(bigint[]), parkd.cancel_all(text, text), parkd.requeue(bigint[], text, text, int),
+DROP FUNCTION parkd.cancel(bigint), parkd.cancel_jobs(bigint[]), parkd.cancel_all(text, text), parkd.requeue(bigint[], text, text, int, text, text[]),
   parkd.open_batch(json, timestamptz, text, interval, text), parkd.seal_batch(text), parkd.cancel_batch(text),
   parkd.no_such_batch_v1(text),
   parkd.take(text, int, text), parkd.fetch(text, bigint, int, text), parkd.results_payload(text, text), parkd.renew_secret(), parkd.tenant_for_v1(text);

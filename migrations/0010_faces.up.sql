@@ -42,19 +42,27 @@ BEGIN
 END $$;
 
 -- Makes a NEW job of each finished one that did not complete and whose message is still there; the old
--- message stays. By ids, or by failure code (and model) of everything of the tenant.
+-- message stays. By ids, by failure codes (and model) of everything of the tenant, or of a batch (and by codes).
 CREATE FUNCTION parkd.requeue(p_ids bigint[] DEFAULT NULL, p_error_code text DEFAULT NULL, p_model text DEFAULT NULL,
-                              p_limit int DEFAULT 10000)
+                              p_limit int DEFAULT 10000, p_batch text DEFAULT NULL, p_error_codes text[] DEFAULT NULL)
 RETURNS TABLE (requeued_from bigint, id bigint, mailbox_key text, existed bool) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp AS $$
+DECLARE v_codes text[] := coalesce(p_error_codes, '{}');
 BEGIN
-  IF coalesce(cardinality(p_ids), 0) = 0 AND coalesce(p_error_code, '') = '' THEN
+  IF nullif(p_error_code, '') IS NOT NULL THEN v_codes := v_codes || p_error_code; END IF;
+  IF coalesce(cardinality(p_ids), 0) = 0 AND cardinality(v_codes) = 0 AND coalesce(p_batch, '') = '' THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'requeue what?',
-      HINT = 'parkd.requeue(ARRAY[17, 18]) or parkd.requeue(p_error_code => ''run_timeout'').';
+      HINT = 'parkd.requeue(ARRAY[17, 18]), parkd.requeue(p_error_code => ''run_timeout'') or parkd.requeue(p_batch => ''batch_1f...'').';
+  ELSIF coalesce(cardinality(p_ids), 0) > 0 AND coalesce(p_batch, '') <> '' THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'p_ids and p_batch are not given together',
+      HINT = 'Ids need no batch: leave p_batch out.';
+  ELSIF cardinality(v_codes) > 16 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('requeue takes 16 error codes at most, not %s', cardinality(v_codes)), HINT = 'Call it for some at a time.';
   END IF;
   RETURN QUERY SELECT r.requeued_from, r.id, r.mailbox_key, r.existed
-    FROM parkd.requeue_v1(CASE WHEN parkd.acts_for_any() THEN '' ELSE parkd.my_tenant() END, p_ids, coalesce(p_error_code, ''),
-                          coalesce(p_model, ''), p_limit) r;
+    FROM parkd.requeue_v1(CASE WHEN parkd.acts_for_any() THEN '' ELSE parkd.my_tenant() END, p_ids, v_codes,
+                          coalesce(p_model, ''), coalesce(p_batch, ''), p_limit) r;
 END $$;
 
 -- The id of a new batch, or, with an idempotency_key that was used before, of the same one.

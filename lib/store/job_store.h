@@ -181,13 +181,15 @@ enum class CancelAnswer {
 // requeue
 
 // Finished jobs that did not complete and whose message is still there: those of `ids`, or all with
-// this error code; both, if both are given.
+// one of these error codes, or all members of a batch; of what is given, all must hold (ids and a
+// batch are not given together).
 struct RequeueRequest {
   std::string tenant;  // empty: any tenant's (the caller is privileged)
   std::vector<JobId> ids;
-  std::string error_code;  // "run_timeout", "cancelled" ...; empty: any
-  std::string model;       // empty: any
+  std::vector<std::string> error_codes;  // "run_timeout", "cancelled" ...; empty: any
+  std::string model;                     // empty: any
   int32_t limit = 10'000;
+  std::string batch_id{};  // empty: any
 };
 
 struct RequeuedJob {
@@ -218,6 +220,17 @@ struct ListFilter {
   std::optional<JobState> state;
   JobId after = 0;  // ids greater than this, ascending
   int32_t limit = 100;
+  std::optional<std::string> batch_id{};
+  std::optional<std::string> mailbox_key{};
+  std::optional<std::string> custom_id{};
+};
+
+struct ListAnswer {
+  std::vector<Job> jobs;  // at most `limit`
+  // Where the list goes on; empty: there is no more. What no index finds is looked for among so
+  // many jobs a page (lib/store/README.md), so a page may have fewer than `limit`, or none, and not
+  // be the last.
+  std::optional<JobId> next_after{};
 };
 
 struct FetchRequest {
@@ -333,7 +346,7 @@ class JobStore {
 
   // Makes a new job of each finished one the request names, under the same mailbox key; the old
   // message stays. A job is requeued once: asked for again, by id, it answers what it became. The
-  // order is that of the old jobs' ends. All or none. Errors: invalid (neither ids nor error_code),
+  // order is that of the old jobs' ends. All or none. Errors: invalid (no ids, codes or batch),
   // exhausted (as submit's).
   virtual void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) = 0;
 
@@ -352,8 +365,7 @@ class JobStore {
   virtual void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) = 0;
 
   virtual void get(JobId id, std::string tenant, Completion<JobRecord> done) = 0;
-  // Jobs may end while the list is made, but a page with room left is the last one.
-  virtual void list(ListFilter filter, Completion<std::vector<Job>> done) = 0;
+  virtual void list(ListFilter filter, Completion<ListAnswer> done) = 0;
 
   virtual void fetch(FetchRequest request, Completion<FetchAnswer> done) = 0;
   // Removes the named messages of a key and returns those that were still there: of two takers, one

@@ -127,9 +127,29 @@ Status key_has_other_content(size_t index, std::string_view idempotency_key, Job
       .with_param(field);
 }
 
+bool is_listed(const ListFilter& filter, const Job& job) {
+  const auto is = [](const std::optional<std::string>& wanted, const std::string& text) {
+    return !wanted || *wanted == text;
+  };
+  return is(filter.tenant, job.spec.tenant) && is(filter.model, job.spec.model) &&
+         is(filter.batch_id, job.spec.batch_id) && is(filter.mailbox_key, job.spec.mailbox_key) &&
+         is(filter.custom_id, job.spec.custom_id) && (!filter.state || *filter.state == job.state);
+}
+
 Status check_requeue(const RequeueRequest& request) {
-  if (!request.ids.empty() || !request.error_code.empty()) return {};
-  return invalid_param("ids", "requeue needs ids or an error_code, or it would requeue everything");
+  if (request.error_codes.size() > kRequeueCodesMax) {
+    return invalid_param("failed_with", "requeue takes " + std::to_string(kRequeueCodesMax) +
+                                            " error codes at most, not " +
+                                            std::to_string(request.error_codes.size()));
+  }
+  if (!request.ids.empty() && !request.batch_id.empty()) {
+    return invalid_param("batch_id", "requeue takes ids or a batch, not both");
+  }
+  const bool is_bounded =
+      !request.ids.empty() || !request.error_codes.empty() || !request.batch_id.empty();
+  if (is_bounded) return {};
+  return invalid_param("ids",
+                       "requeue needs ids, error codes or a batch, or it would requeue everything");
 }
 
 JobSpec requeued_spec(JobSpec spec) {

@@ -23,6 +23,7 @@ inline constexpr std::chrono::seconds kRetentionMax{30 * 24 * 3600};
 // No message outlives this, however late the deadline of its batch: what bounds the mailbox's
 // periods.
 inline constexpr std::chrono::seconds kMessageLifeMax{60 * 24 * 3600};
+inline constexpr size_t kRequeueCodesMax = 16;
 
 // Whether a verb asked by a tenant may act on what is another's or its own. Empty: an
 // administrator, who may act on all.
@@ -41,6 +42,9 @@ Status key_has_other_content(size_t index, std::string_view idempotency_key, Job
 // The refusal of a retention outside of its bounds; `field` names it.
 Status check_retention(const std::optional<std::chrono::seconds>& retention,
                        std::string_view field);
+
+// Whether a list with this filter has the job, wherever it begins.
+bool is_listed(const ListFilter& filter, const Job& job);
 
 // The job a checked spec becomes: mailbox key, seed and retention filled in; queued, or scheduled
 // when run_at lies ahead.

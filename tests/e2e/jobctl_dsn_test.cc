@@ -516,6 +516,43 @@ TEST_F(JobctlDsnBatch, cancel_ends_a_batch) {
   EXPECT_EQ(number_at(batch, "cancelled"), 2);
 }
 
+TEST_F(JobctlDsnBatch, a_batch_is_listed_and_its_failed_members_are_requeued) {
+  const std::string opened = jobctl({"batch", "open"}).out;
+  const std::string id = opened.substr(0, opened.find('\n'));
+  const std::string input = file("in.jsonl", {"good", "bad a", "bad b"});
+  ASSERT_EQ(jobctl({"batch", "add", id, input}).exit_code, 0);
+  submit({"--custom-id", "bad single"});
+  const auto n_listed = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words = {"--json", "list", "--batch", id};
+    words.insert(words.end(), more.begin(), more.end());
+    return json::parse(jobctl(words).out).at("jobs").as_array().size();
+  };
+  EXPECT_EQ(n_listed({}), 3u);
+  EXPECT_EQ(n_listed({"--custom-id", "bad a"}), 1u);
+  EXPECT_EQ(n_listed({"--mailbox", "elsewhere"}), 0u);
+  EXPECT_EQ(json::parse(jobctl({"--json", "list", "--custom-id", "bad single"}).out)
+                .at("jobs")
+                .as_array()
+                .size(),
+            1u);
+  EXPECT_EQ(
+      json::parse(as("ben", {"--json", "list", "--batch", id}).out).at("jobs").as_array().size(),
+      0u)
+      << "another tenant's";
+  EXPECT_EQ(finish_all(), 4);
+  const auto n_requeued = [&](const std::vector<std::string>& codes) {
+    std::vector<std::string> words = {"--json", "requeue", "--batch", id};
+    words.insert(words.end(), codes.begin(), codes.end());
+    return json::parse(jobctl(words).out).at("jobs").as_array().size();
+  };
+  EXPECT_EQ(n_requeued({"--code", "internal"}), 0u);
+  EXPECT_EQ(
+      json::parse(as("ben", {"--json", "requeue", "--batch", id}).out).at("jobs").as_array().size(),
+      0u);
+  EXPECT_EQ(n_requeued({"--code", "internal,run_timeout"}), 2u);
+  EXPECT_EQ(n_requeued({}), 0u);
+}
+
 TEST_F(JobctlDsnBatch, batch_run_works_without_a_daemon_of_its_own) {
   const std::string input = file("in.jsonl", {"a", "b", "bad c"});
   const std::string bad = directory_.path() + "/bad.jsonl";

@@ -150,6 +150,75 @@ TEST_F(Jobctl, what_did_not_complete_is_requeued_once) {
   EXPECT_EQ(must(daemon_->client()->post("/v1/jobs/requeue", json::object())).status, 400);
 }
 
+TEST_F(Jobctl, a_repeat_with_a_time_from_now_is_the_same_job) {
+  const std::vector<std::string> words = {
+      "--json",     "submit", "--prompt",          "x",    "--run-at", "+8h",
+      "--deadline", "+9h",    "--idempotency-key", "again"};
+  const json::value first = json::parse(jobctl(words).out);
+  const JobctlResult repeated = jobctl(words);
+  ASSERT_EQ(repeated.exit_code, 0) << repeated.err;
+  EXPECT_EQ(number_at(json::parse(repeated.out), "id"), number_at(first, "id"));
+  EXPECT_TRUE(flag_at(json::parse(repeated.out), "existed"));
+  std::vector<std::string> other = words;
+  other[3] = "y";
+  EXPECT_EQ(jobctl(other).exit_code, 4) << "another prompt is another request";
+  ASSERT_EQ(jobctl({"cancel", std::to_string(number_at(first, "id"))}).exit_code, 0);
+  const JobctlResult ended = jobctl(words);
+  EXPECT_EQ(ended.exit_code, 4);
+  EXPECT_NE(ended.err.find("--deadline +9h and --run-at +8h is another instant each time"),
+            std::string::npos)
+      << ended.err;
+}
+
+TEST_F(Jobctl, a_batchs_failed_members_are_requeued_by_code) {
+  const std::string id = text_at(json::parse(jobctl({"--json", "batch", "open"}).out), "id");
+  for (const char* name : {"a", "b"}) {
+    const HttpAnswer submitted =
+        must(daemon_->client()->post("/v1/jobs", json::object{{"body", chat_body("x", 2)},
+                                                              {"batch_id", id},
+                                                              {"custom_id", name},
+                                                              {"run_at", "2090-01-01T00:00:00Z"},
+                                                              {"mailbox_key", "of-batch"}}));
+    ASSERT_EQ(submitted.status, 202) << submitted.text;
+  }
+  ASSERT_EQ(jobctl({"batch", "cancel", id}).exit_code, 0);
+  EXPECT_NE(jobctl({"requeue", "--batch", id, "--code", "run_timeout"}).err.find("none failed so"),
+            std::string::npos);
+  EXPECT_EQ(jobctl({"requeue", "--batch", id, "17"}).exit_code, 2);
+  const JobctlResult requeued =
+      jobctl({"--json", "requeue", "--batch", id, "--code", "run_timeout,cancelled"});
+  ASSERT_EQ(requeued.exit_code, 0) << requeued.err;
+  EXPECT_EQ(json::parse(requeued.out).at("jobs").as_array().size(), 2u) << requeued.out;
+  EXPECT_EQ(
+      json::parse(jobctl({"--json", "requeue", "--batch", id}).out).at("jobs").as_array().size(),
+      0u);
+}
+
+TEST_F(Jobctl, a_list_is_filtered_and_says_where_it_stopped) {
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_EQ(jobctl({"submit", "--prompt", "x", "--run-at", "+8h", "--mailbox-key",
+                      i % 2 == 0 ? "even" : "odd", "--custom-id", "n" + std::to_string(i)})
+                  .exit_code,
+              0);
+  }
+  const JobctlResult two = jobctl({"list", "--mailbox", "even", "--limit", "2"});
+  EXPECT_NE(two.err.find("these are the first 2; there are more: --after "), std::string::npos)
+      << two.err;
+  EXPECT_NE(two.out.find(" n2 "), std::string::npos) << two.out;
+  EXPECT_EQ(two.out.find(" n1 "), std::string::npos) << two.out;
+  const size_t at = two.err.find("--after ") + 8;
+  const JobctlResult rest = jobctl(
+      {"list", "--mailbox", "even", "--after", two.err.substr(at, two.err.find(' ', at) - at)});
+  EXPECT_NE(rest.out.find(" n4 "), std::string::npos) << rest.out;
+  EXPECT_EQ(rest.err, "");
+  const JobctlResult one = jobctl({"--json", "list", "--custom-id", "n3", "--state", "scheduled"});
+  EXPECT_EQ(json::parse(one.out).at("jobs").as_array().size(), 1u) << one.out;
+  EXPECT_EQ(jobctl({"list", "--state", "runing"}).exit_code, 2);
+  const HttpAnswer unknown = must(daemon_->client()->get("/v1/jobs?stat=queued"));
+  EXPECT_EQ(unknown.status, 400);
+  EXPECT_NE(unknown.text.find("unknown query parameter stat"), std::string::npos) << unknown.text;
+}
+
 TEST_F(Jobctl, pool_and_models_show_the_model) {
   const JobctlResult pool = jobctl({"pool"});
   EXPECT_EQ(pool.exit_code, 0);

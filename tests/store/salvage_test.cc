@@ -162,7 +162,7 @@ class SalvageTest : public testing::Test, protected StoreOnDisk {
       if (act == 1 && !batches_.empty()) {
         (void)driver_->seal_batch(batches_[random() % batches_.size()].first, "");
       }
-      if (act == 2) (void)driver_->requeue({"", {}, "", "", 1});
+      if (act == 2) (void)driver_->requeue({"", {}, {}, "", 1});
       if (act < 3) continue;
       const auto jobs = driver_->claim("m", act < 6 ? 1 : 0);
       for (const Job& job : *jobs) end(random, job);

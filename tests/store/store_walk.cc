@@ -375,7 +375,17 @@ void StoreWalk::requeue() {
   // Of several at once the new ids, and so the places in the queue, follow the order of the old
   // ones' messages, which the stores agree on only where their sequences do.
   const bool by_code = ids_agree_ && chance(50);
-  if (by_code) ours.error_code = oracles.error_code = any_of(kFailures);
+  if (by_code && !batches_.empty() && chance(50)) {
+    const BatchPair& batch = any_of(batches_);
+    ours.batch_id = batch.ours;
+    oracles.batch_id = batch.oracles;
+  }
+  if (by_code && (ours.batch_id.empty() || chance(50))) {
+    ours.error_codes = {any_of(kFailures)};
+    if (chance(30)) ours.error_codes.push_back(any_of(kFailures));
+    oracles.error_codes = ours.error_codes;
+    if (chance(30)) ours.limit = oracles.limit = 2;
+  }
   for (uint64_t n = by_code ? 0 : 1; n > 0; --n) {
     const JobPair job = any_job();
     ours.ids.push_back(job.ours);
@@ -520,7 +530,13 @@ void StoreWalk::look() {
   if (chance(50)) filter.model = any_of(kModels);
   if (chance(50)) filter.state = static_cast<JobState>(random_() % 3);
   filter.limit = static_cast<int32_t>(random_() % 10);
+  if (chance(30)) filter.mailbox_key = any_of(kKeys);
   ListFilter oracles = filter;
+  if (!batches_.empty() && chance(30)) {
+    const BatchPair& batch = any_of(batches_);
+    filter.batch_id = batch.ours;
+    oracles.batch_id = batch.oracles;
+  }
   const JobPair after = any_job();
   filter.after = after.ours;
   oracles.after = after.oracles;

@@ -70,9 +70,19 @@ class StoreDriver {
   Result<JobRecord> get(JobId id, std::string tenant) {
     return wait<JobRecord>([&](auto done) { store_.get(id, std::move(tenant), std::move(done)); });
   }
+  Result<ListAnswer> list_page(ListFilter filter) {
+    return wait<ListAnswer>([&](auto done) { store_.list(std::move(filter), std::move(done)); });
+  }
+  // Page after page, until there are `limit` or no more.
   Result<std::vector<Job>> list(ListFilter filter) {
-    return wait<std::vector<Job>>(
-        [&](auto done) { store_.list(std::move(filter), std::move(done)); });
+    std::vector<Job> jobs;
+    for (;;) {
+      PARKD_ASSIGN_OR_RETURN(ListAnswer page, list_page(filter));
+      filter.limit -= static_cast<int32_t>(page.jobs.size());
+      std::move(page.jobs.begin(), page.jobs.end(), std::back_inserter(jobs));
+      if (!page.next_after || filter.limit <= 0) return jobs;
+      filter.after = *page.next_after;
+    }
   }
   Result<FetchAnswer> fetch(FetchRequest request) {
     return wait<FetchAnswer>([&](auto done) { store_.fetch(std::move(request), std::move(done)); });

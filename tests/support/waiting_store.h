@@ -59,9 +59,9 @@ class WaitingStore final : public ForwardingStore {
     wait<JobRecord>(std::move(done),
                     [&](auto answer) { store_->get(id, tenant, std::move(answer)); });
   }
-  void list(ListFilter filter, Completion<std::vector<Job>> done) override {
-    wait<std::vector<Job>>(std::move(done),
-                           [&](auto answer) { store_->list(filter, std::move(answer)); });
+  void list(ListFilter filter, Completion<ListAnswer> done) override {
+    wait<ListAnswer>(std::move(done),
+                     [&](auto answer) { store_->list(filter, std::move(answer)); });
   }
   void fetch(FetchRequest request, Completion<FetchAnswer> done) override {
     wait<FetchAnswer>(std::move(done),

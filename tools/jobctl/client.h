@@ -24,8 +24,11 @@ struct Answer {
 };
 
 struct ListRequest {
-  std::string model;  // empty: any
-  std::string state;  // empty: any
+  std::string model;     // empty: any
+  std::string state;     // empty: any
+  std::string batch_id;  // empty: any; as the next two
+  std::string mailbox_key;
+  std::string custom_id;
   int64_t after = 0;
   int64_t limit = 100;
 };
@@ -40,9 +43,10 @@ struct MailboxRequest {
 };
 
 struct Requeue {
-  std::vector<int64_t> ids;  // these; empty: all that failed with `failed_with`
-  std::string failed_with;
-  std::string model;  // only this model's; empty: any
+  std::vector<int64_t> ids;              // these; empty: all with one of the codes, or of the batch
+  std::vector<std::string> failed_with;  // empty: with any code
+  std::string batch_id;                  // empty: any
+  std::string model;                     // only this model's; empty: any
 };
 
 class Client {
@@ -53,6 +57,8 @@ class Client {
   // To be repeated safely, each needs its key.
   virtual Result<Answer> submit(const std::string& request) = 0;
   virtual Result<Answer> job(int64_t id) = 0;
+  // A page may have fewer jobs than the limit, or none, and has_more all the same: go on behind
+  // next_after.
   virtual Result<Answer> list(const ListRequest& request) = 0;
   virtual Result<Answer> cancel(int64_t id) = 0;
   virtual Result<Answer> requeue(const Requeue& what) = 0;

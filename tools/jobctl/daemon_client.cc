@@ -39,6 +39,9 @@ Result<Answer> DaemonClient::list(const ListRequest& request) {
       "/v1/jobs?limit=" + std::to_string(request.limit) + "&after=" + std::to_string(request.after);
   if (!request.model.empty()) target += "&model=" + url_encode(request.model);
   if (!request.state.empty()) target += "&state=" + url_encode(request.state);
+  if (!request.batch_id.empty()) target += "&batch_id=" + url_encode(request.batch_id);
+  if (!request.mailbox_key.empty()) target += "&mailbox_key=" + url_encode(request.mailbox_key);
+  if (!request.custom_id.empty()) target += "&custom_id=" + url_encode(request.custom_id);
   return answer_of(http_.get(target));
 }
 
@@ -49,7 +52,8 @@ Result<Answer> DaemonClient::cancel(int64_t id) {
 Result<Answer> DaemonClient::requeue(const Requeue& what) {
   json::object body;
   if (!what.ids.empty()) body["ids"] = json::value_from(what.ids);
-  if (!what.failed_with.empty()) body["failed_with"] = what.failed_with;
+  if (!what.failed_with.empty()) body["failed_with"] = json::value_from(what.failed_with);
+  if (!what.batch_id.empty()) body["batch_id"] = what.batch_id;
   if (!what.model.empty()) body["model"] = what.model;
   return answer_of(http_.post("/v1/jobs/requeue", body));
 }

@@ -95,18 +95,20 @@ Result<Answer> DatabaseClient::list(const ListRequest& request) {
   PARKD_RETURN_IF_ERROR(check_range("limit", request.limit, 1, kMessagesMax));
   ListFilter filter;
   filter.after = static_cast<JobId>(request.after);
-  filter.limit = static_cast<int32_t>(request.limit) + 1;  // whether there are more
+  filter.limit = static_cast<int32_t>(request.limit);
+  if (!request.batch_id.empty()) filter.batch_id = request.batch_id;
+  if (!request.mailbox_key.empty()) filter.mailbox_key = request.mailbox_key;
+  if (!request.custom_id.empty()) filter.custom_id = request.custom_id;
   if (!request.model.empty()) filter.model = request.model;
   if (!request.state.empty()) {
     PARKD_ASSIGN_OR_RETURN(filter.state, parse_job_state(request.state));
   }
-  PARKD_ASSIGN_OR_RETURN(std::vector<PostgresClient::LiveJob> jobs, database_.list(filter));
-  const bool has_more = static_cast<int64_t>(jobs.size()) > request.limit;
-  if (has_more) jobs.pop_back();
+  PARKD_ASSIGN_OR_RETURN(const PostgresClient::Page page, database_.list(filter));
   const auto one = [](const PostgresClient::LiveJob& live) { return render(live); };
-  return make_answer("{\"jobs\":" + render_list(jobs, one) +
-                     ",\"next_after\":" + std::to_string(jobs.empty() ? 0 : jobs.back().job.id) +
-                     ",\"has_more\":" + (has_more ? "true}" : "false}"));
+  const JobId last = page.jobs.empty() ? filter.after : page.jobs.back().job.id;
+  return make_answer("{\"jobs\":" + render_list(page.jobs, one) +
+                     ",\"next_after\":" + std::to_string(page.next_after.value_or(last)) +
+                     ",\"has_more\":" + (page.next_after ? "true}" : "false}"));
 }
 
 Result<Answer> DatabaseClient::cancel(int64_t id) {
@@ -124,7 +126,8 @@ Result<Answer> DatabaseClient::cancel(int64_t id) {
 Result<Answer> DatabaseClient::requeue(const Requeue& what) {
   RequeueRequest request;
   for (const int64_t id : what.ids) request.ids.push_back(static_cast<JobId>(id));
-  request.error_code = what.failed_with;
+  request.error_codes = what.failed_with;
+  request.batch_id = what.batch_id;
   request.model = what.model;
   PARKD_ASSIGN_OR_RETURN(const std::vector<RequeuedJob> requeued, database_.requeue(request));
   return make_answer(render_requeued(requeued));

@@ -94,7 +94,8 @@ Result<HttpAnswer> HttpClient::call(const std::string& method, const std::string
       connection_ = std::make_unique<Connection>();
       if (const auto failed = connection_->connect(socket_path_, timeout_)) {
         connection_.reset();
-        return unavailable("cannot reach parkd on " + socket_path_ + ": " + failed.message());
+        return unavailable("cannot reach parkd on " + socket_path_ + ": " + failed.message() +
+                           " (--socket or PARKD_SOCKET say where it is)");
       }
     }
     http::response_parser<http::string_body> parser;

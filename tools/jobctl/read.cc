@@ -14,6 +14,8 @@ namespace {
 
 namespace json = boost::json;
 
+constexpr size_t kRequeuedMax = 10'000;  // by one call
+
 void print_message(const json::value& message) {
   std::cout << "job " << number_at(message, "id");
   if (const auto id = text_at(message, "custom_id"); !id.empty())
@@ -44,23 +46,44 @@ int status(const GlobalOptions& globals, int64_t id) {
   return outcome.empty() || outcome == "completed" ? kExitOk : kExitFailedOutcome;
 }
 
-int list(const GlobalOptions& globals, const ListRequest& request) {
+void print_jobs(const json::array& jobs) {
+  std::vector<std::vector<std::string>> rows = {
+      {"ID", "STATE", "PRIORITY", "MODEL", "TENANT", "CUSTOM_ID", "CREATED"}};
+  for (const json::value& job : jobs) {
+    rows.push_back({std::to_string(number_at(job, "id")), text_at(job, "state"),
+                    text_at(job, "priority"), text_at(job, "model"), text_at(job, "tenant"),
+                    text_at(job, "custom_id"), text_at(job, "created_at")});
+  }
+  print_table(rows);
+}
+
+// Page after page, for one that looked through others' jobs may be short.
+int list(const GlobalOptions& globals, ListRequest request) {
   const auto client = connect(globals);
   if (!client.ok()) return report(client.status());
-  return show(globals, (*client)->list(request), [](const json::value& answer) {
-    std::vector<std::vector<std::string>> rows = {
-        {"ID", "STATE", "PRIORITY", "MODEL", "TENANT", "CUSTOM_ID", "CREATED"}};
-    for (const json::value& job : list_at(answer, "jobs")) {
-      rows.push_back({std::to_string(number_at(job, "id")), text_at(job, "state"),
-                      text_at(job, "priority"), text_at(job, "model"), text_at(job, "tenant"),
-                      text_at(job, "custom_id"), text_at(job, "created_at")});
+  const int64_t wanted = request.limit;
+  json::array jobs;
+  for (;;) {
+    const auto page = (*client)->list(request);
+    if (!page.ok()) return report(page.status());
+    for (json::value& job : list_at(page->json, "jobs")) jobs.push_back(std::move(job));
+    const bool has_more = flag_at(page->json, "has_more");
+    request.after = number_at(page->json, "next_after");
+    request.limit = wanted - static_cast<int64_t>(jobs.size());
+    if (has_more && request.limit > 0) continue;
+    if (globals.json) {
+      std::cout << json::serialize(json::object{
+                       {"jobs", jobs}, {"next_after", request.after}, {"has_more", has_more}})
+                << "\n";
+      return kExitOk;
     }
-    print_table(rows);
-    const json::value* has_more = find(answer, "has_more");
-    if (has_more != nullptr && has_more->is_bool() && has_more->get_bool()) {
-      std::cout << "there are more: --after " << number_at(answer, "next_after") << "\n";
+    print_jobs(jobs);
+    if (has_more) {
+      std::cerr << "jobctl: these are the first " << jobs.size() << "; there are more: --after "
+                << request.after << " goes on, --limit shows up to 1000\n";
     }
-  });
+    return kExitOk;
+  }
 }
 
 int cancel(const GlobalOptions& globals, const std::vector<int64_t>& ids) {
@@ -79,8 +102,9 @@ int cancel(const GlobalOptions& globals, const std::vector<int64_t>& ids) {
 }
 
 int requeue(const GlobalOptions& globals, const Requeue& what) {
-  if (what.ids.empty() == what.failed_with.empty()) {
-    return report(invalid("give job ids or --failed-with CODE"));
+  const bool of_many = !what.failed_with.empty() || !what.batch_id.empty();
+  if (what.ids.empty() != of_many) {
+    return report(invalid("give job ids, or --batch BATCH, --code CODE or both"));
   }
   const auto client = connect(globals);
   if (!client.ok()) return report(client.status());
@@ -93,10 +117,15 @@ int requeue(const GlobalOptions& globals, const Requeue& what) {
   });
   if (code != kExitOk) return code;
   const size_t n_requeued = list_at(answer->json, "jobs").size();
-  if (n_requeued >= what.ids.size()) {
-    if (n_requeued == 0) std::cerr << "no job failed with " << what.failed_with << "\n";
+  if (of_many) {
+    if (n_requeued == 0) std::cerr << "jobctl: none failed so, or all were requeued before\n";
+    if (n_requeued >= kRequeuedMax) {
+      std::cerr << "jobctl: " << n_requeued
+                << " jobs requeued, as many as at once; the same command again takes the next\n";
+    }
     return kExitOk;
   }
+  if (n_requeued >= what.ids.size()) return kExitOk;
   std::cerr << "jobctl: " << n_requeued << " of " << what.ids.size()
             << " jobs requeued: only one whose message is there, and says that it did not "
                "complete, can be\n";
@@ -189,11 +218,16 @@ void add_status(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
 
 void add_list(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   auto options = std::make_shared<ListRequest>();
-  CLI::App* command = app.add_subcommand("list", "Live jobs");
+  CLI::App* command = app.add_subcommand("list", "Live jobs: those that have not ended");
+  command->add_option("--batch", options->batch_id, "Only this batch's");
+  command->add_option("--mailbox", options->mailbox_key, "Only those whose result goes there");
+  command->add_option("--custom-id", options->custom_id, "Only those of this name of yours");
   command->add_option("--model", options->model, "Only this model's");
-  command->add_option("--state", options->state, "scheduled, queued, claimed or cancelling");
+  command->add_option("--state", options->state, "scheduled, queued, claimed or cancelling")
+      ->check(CLI::IsMember({"scheduled", "queued", "claimed", "cancelling"}));
   command->add_option("--after", options->after, "Ids greater than this");
-  command->add_option("--limit", options->limit, "At most so many, up to 1000");
+  command->add_option("--limit", options->limit, "At most so many, up to 1000 (default: 100)")
+      ->check(CLI::Range(1, 1000));
   command->callback([options, &globals, &chosen] {
     chosen = [options, &globals] { return list(globals, *options); };
   });
@@ -212,8 +246,12 @@ void add_requeue(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   CLI::App* command =
       app.add_subcommand("requeue", "Make new jobs of finished ones that did not complete");
   command->add_option("ids", request->ids, "Job ids");
-  command->add_option("--failed-with", request->failed_with,
-                      "All that failed with this code: run_timeout, internal ...");
+  command->add_option("--batch", request->batch_id, "All members of this batch that failed");
+  command
+      ->add_option("--code,--failed-with", request->failed_with,
+                   "All that failed with this code: run_timeout, internal ... (several: CODE,CODE)")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command->add_option("--model", request->model, "... of this model only");
   command->callback([request, &globals, &chosen] {
     chosen = [request, &globals] { return requeue(globals, *request); };

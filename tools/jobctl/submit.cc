@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -73,10 +74,11 @@ Result<std::string> make_body(const SubmitOptions& options) {
       return invalid("give --prompt, --file BODY.json, or a body on standard input");
     }
     PARKD_ASSIGN_OR_RETURN(text, read_body(file));
+    const std::string where = file == "-" ? "on standard input" : "in " + file;
     JsonMemory memory(text.size());
     PARKD_ASSIGN_OR_RETURN(const json::value parsed,
-                           read_json(text, "the body in " + file, kChatJsonDepthMax, memory));
-    if (!parsed.is_object()) return invalid("the body in " + file + " is not a JSON object");
+                           read_json(text, "the body " + where, kChatJsonDepthMax, memory));
+    if (!parsed.is_object()) return invalid("the body " + where + " is not a JSON object");
   }
   RawObject body(without_mark(text));
   const auto put = [&body](const char* key, const json::value& value) {
@@ -208,6 +210,33 @@ int wait_for(Client& client, const GlobalOptions& globals, int64_t id, const std
   }
 }
 
+// A repeat with a time from now is the same request, though the instant is another: it is sent with
+// the first one's. `refused`: that the key belongs to a job with other content.
+Result<Answer> submit_as_first(Client& client, const SubmitOptions& options,
+                               const std::string& request, const Status& refused) {
+  RawObject job(request);
+  constexpr std::string_view kOwner = "belongs to job ";
+  const size_t at = refused.message().find(kOwner);
+  if (options.idempotency_key.empty() || at == std::string::npos) return refused;
+  const int64_t id = std::strtoll(refused.message().c_str() + at + kOwner.size(), nullptr, 10);
+  const auto first = client.job(id);
+  std::string relative;
+  for (const auto& [key, text] :
+       {std::pair("deadline", &options.deadline), std::pair("run_at", &options.run_at)}) {
+    if (!is_relative(*text)) continue;
+    relative += (relative.empty() ? "" : " and ") + option_of(key) + " " + *text;
+    if (first.ok()) job.set_text(key, text_at(first->json, key));
+  }
+  if (relative.empty()) return refused;
+  if (first.ok() && !text_at(first->json, "state").empty()) {
+    auto again = client.submit(job.text());
+    if (again.ok()) return again;
+  }
+  return Status(refused.code(), refused.message() + "; " + relative +
+                                    " is another instant each time: give that of the first submit")
+      .with_param(refused.param());
+}
+
 int submit(const GlobalOptions& globals, const SubmitOptions& options) {
   const auto job = make_job(options);
   if (!job.ok()) return report(job.status());
@@ -219,7 +248,10 @@ int submit(const GlobalOptions& globals, const SubmitOptions& options) {
   }
   const auto client = connect(globals);
   if (!client.ok()) return report(client.status());
-  const auto answer = repeating([&] { return (*client)->submit(*job); });
+  auto answer = repeating([&] { return (*client)->submit(*job); });
+  if (answer.status().code() == StatusCode::conflict) {
+    answer = submit_as_first(**client, options, *job, answer.status());
+  }
   if (!answer.ok()) return report(answer.status());
   const int64_t id = number_at(answer->json, "id");
   const std::string key = text_at(answer->json, "mailbox_key");

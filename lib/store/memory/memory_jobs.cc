@@ -353,7 +353,9 @@ bool MemoryState::matches(const RequeueRequest& request, const Past& past) {
   const bool named = std::count(request.ids.begin(), request.ids.end(), row.job_id) > 0 ||
                      (request.ids.empty() && past.requeued_as == 0);
   return named && may_act(request.tenant, row.tenant) && row.outcome != Outcome::completed &&
-         (request.error_code.empty() || request.error_code == row.error_code) &&
+         (request.error_codes.empty() ||
+          std::count(request.error_codes.begin(), request.error_codes.end(), row.error_code) > 0) &&
+         (request.batch_id.empty() || request.batch_id == past.request.batch_id) &&
          (request.model.empty() || request.model == row.model);
 }
 

@@ -118,17 +118,17 @@ Result<JobRecord> MemoryState::get(JobId id, const std::string& tenant, WallTime
   return JobRecord(past->second.row);
 }
 
-Result<std::vector<Job>> MemoryState::list(const ListFilter& filter) const {
-  std::vector<Job> found;
+Result<ListAnswer> MemoryState::list(const ListFilter& filter) const {
+  ListAnswer answer;
   for (auto it = jobs_.upper_bound(filter.after); it != jobs_.end(); ++it) {
-    if (static_cast<int64_t>(found.size()) >= filter.limit) break;
-    const Job& job = it->second.job;
-    if (filter.tenant && *filter.tenant != job.spec.tenant) continue;
-    if (filter.model && *filter.model != job.spec.model) continue;
-    if (filter.state && *filter.state != job.state) continue;
-    found.push_back(job);
+    if (!is_listed(filter, it->second.job)) continue;
+    if (static_cast<int64_t>(answer.jobs.size()) >= filter.limit) {
+      answer.next_after = answer.jobs.empty() ? filter.after : answer.jobs.back().id;
+      break;
+    }
+    answer.jobs.push_back(it->second.job);
   }
-  return found;
+  return answer;
 }
 
 Result<FetchAnswer> MemoryState::fetch(const FetchRequest& request, WallTime now) const {

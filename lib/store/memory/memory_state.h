@@ -48,7 +48,7 @@ class MemoryState {
   Result<Batch> get_batch(const std::string& id, const std::string& tenant);
   Result<std::vector<Batch>> list_batches(const BatchFilter& filter);
   Result<JobRecord> get(JobId id, const std::string& tenant, WallTime now) const;
-  Result<std::vector<Job>> list(const ListFilter& filter) const;
+  Result<ListAnswer> list(const ListFilter& filter) const;
   Result<FetchAnswer> fetch(const FetchRequest& request, WallTime now) const;
   Result<std::vector<Message>> take(const std::string& tenant, const std::string& mailbox_key,
                                     const std::vector<uint64_t>& sequences, WallTime now);

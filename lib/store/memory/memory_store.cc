@@ -64,8 +64,8 @@ class MemoryStore final : public JobStore {
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override {
     run<JobRecord>([&](WallTime now, News&) { return state_.get(id, tenant, now); }, done);
   }
-  void list(ListFilter filter, Completion<std::vector<Job>> done) override {
-    run<std::vector<Job>>([&](WallTime, News&) { return state_.list(filter); }, done);
+  void list(ListFilter filter, Completion<ListAnswer> done) override {
+    run<ListAnswer>([&](WallTime, News&) { return state_.list(filter); }, done);
   }
   void fetch(FetchRequest request, Completion<FetchAnswer> done) override {
     run<FetchAnswer>([&](WallTime now, News&) { return state_.fetch(request, now); }, done);

@@ -129,7 +129,7 @@ class OutboxStore final : public JobStore {
   void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) override {
     queue_->list_batches(std::move(filter), std::move(done));
   }
-  void list(ListFilter filter, Completion<std::vector<Job>> done) override {
+  void list(ListFilter filter, Completion<ListAnswer> done) override {
     queue_->list(std::move(filter), std::move(done));
   }
 

@@ -50,11 +50,14 @@ Result<std::vector<RequeuedJob>> requeue_jobs(Connection& connection, const Requ
   PARKD_RETURN_IF_ERROR(check_requeue(request));
   ArrayText ids;
   for (const JobId id : request.ids) ids.add(static_cast<int64_t>(id));
+  ArrayText codes;
+  for (const std::string& code : request.error_codes) codes.add(encode_text(code));
   Params params;
   params.add(encode_text(request.tenant))
       .add(ids.take())
-      .add(encode_text(request.error_code))
+      .add(codes.take())
       .add(encode_text(request.model))
+      .add(encode_text(request.batch_id))
       .add(int64_t{std::max(request.limit, 0)})
       .add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kRequeue, params));

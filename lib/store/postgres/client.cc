@@ -9,6 +9,7 @@
 #include "lib/store/postgres/dsn.h"
 #include "lib/store/postgres/migrator.h"
 #include "lib/store/postgres/pg_text.h"
+#include "lib/store/postgres/read_verbs.h"
 #include "lib/store/postgres/rows.h"
 
 namespace parkd {
@@ -225,14 +226,22 @@ Result<PostgresClient::Found> PostgresClient::find(JobId id) {
   return Found();
 }
 
-Result<std::vector<PostgresClient::LiveJob>> PostgresClient::list(const ListFilter& filter) {
-  Params params;
-  params.add_null().add(static_cast<int64_t>(filter.after));
-  tenant_.empty() ? params.add_null() : params.add(encode_text(tenant_));
-  filter.model ? params.add(encode_text(*filter.model)) : params.add_null();
-  filter.state ? params.add(std::string(to_string(*filter.state))) : params.add_null();
-  params.add(int64_t{filter.limit});
-  return live_jobs(client_sql::kListJobs, params);
+Result<PostgresClient::Page> PostgresClient::list(const ListFilter& filter) {
+  std::optional<std::string> tenant;
+  if (!tenant_.empty()) tenant = tenant_;
+  std::optional<int64_t> until;
+  if (walks_past_others(filter, tenant.has_value())) {
+    Params place;
+    place.add(static_cast<int64_t>(filter.after)).add(kListVisits);
+    PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(sql::kListUntil, place));
+    until = until_of(rows);
+  }
+  Page page;
+  PARKD_ASSIGN_OR_RETURN(page.jobs, live_jobs(client_sql::kListJobs,
+                                              list_params(filter, tenant, until, std::nullopt)));
+  page.next_after =
+      end_page(page.jobs, filter, until, [](const LiveJob& live) { return live.job.id; });
+  return page;
 }
 
 // The jobs that `statement` finds, with what daemons say of them and why they wait. One that ended
@@ -279,10 +288,13 @@ Result<std::vector<RequeuedJob>> PostgresClient::requeue(const RequeueRequest& r
   ArrayText ids;
   for (const JobId id : request.ids) ids.add(static_cast<int64_t>(id));
   Params params;
+  ArrayText codes;
+  for (const std::string& code : request.error_codes) codes.add(encode_text(code));
   params.add(ids.take())
-      .add(request.error_code)
       .add(encode_text(request.model))
-      .add(int64_t{request.limit});
+      .add(int64_t{request.limit})
+      .add(encode_text(request.batch_id))
+      .add(codes.take());
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(client_sql::kRequeueJobs, params));
   std::vector<RequeuedJob> requeued;
   for (const auto& row : rows) {

@@ -49,7 +49,11 @@ class PostgresClient {
   // several jobs names it in the error's param, "jobs[3]".
   Result<std::vector<SubmittedJob>> submit(std::vector<JobSpec> jobs);
   Result<Found> find(JobId id);
-  Result<std::vector<LiveJob>> list(const ListFilter& filter);
+  struct Page {
+    std::vector<LiveJob> jobs;
+    std::optional<JobId> next_after;  // as ListAnswer's
+  };
+  Result<Page> list(const ListFilter& filter);
   Result<CancelAnswer> cancel(JobId id);
   Result<std::vector<RequeuedJob>> requeue(const RequeueRequest& request);
 

@@ -17,9 +17,10 @@ inline constexpr Statement kStillLive{"client_still_live",
 inline constexpr Statement kFindJob{"client_find_job",
                                     "SELECT " PARKD_JOB_COLUMNS
                                     " FROM parkd.jobs WHERE id = $2 AND ($3 = '' OR tenant = $3)"};
-inline constexpr Statement kListJobs{
-    "client_list_jobs", "SELECT " PARKD_JOB_COLUMNS
-                        " FROM parkd.list_v1($2, $3, $4, $5, $6, clock_timestamp()) ORDER BY id"};
+inline constexpr Statement kListJobs{"client_list_jobs",
+                                     "SELECT " PARKD_JOB_COLUMNS
+                                     " FROM parkd.list_v1($2, $3, $4, $5, $6, $7, $8, $9, $10, "
+                                     "clock_timestamp()) ORDER BY id"};
 // What daemons say of jobs, and why they wait. By ids that are there already: parkd.live is a
 // barrier, and a join to it reads the queue once a row. jobs_pkey
 inline constexpr Statement kLiveStates{
@@ -43,7 +44,8 @@ inline constexpr Statement kFindPast{
 inline constexpr Statement kCancelJob{"client_cancel", "SELECT parkd.cancel($1)"};
 inline constexpr Statement kRequeueJobs{"client_requeue",
                                         "SELECT requeued_from, id, mailbox_key, existed FROM "
-                                        "parkd.requeue($1::bigint[], $2, $3, $4)"};
+                                        "parkd.requeue($1::bigint[], NULL, $2, $3, $4, "
+                                        "$5::text[])"};
 // mailbox_key
 inline constexpr Statement kFetchPage{"client_fetch",
                                       "SELECT " PARKD_MESSAGE_COLUMNS

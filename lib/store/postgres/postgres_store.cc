@@ -174,8 +174,8 @@ class PostgresStore final : public JobStore {
     });
   }
 
-  void list(ListFilter filter, Completion<std::vector<Job>> done) override {
-    read<std::vector<Job>>(std::move(done), [this, filter = std::move(filter)](Connection& c) {
+  void list(ListFilter filter, Completion<ListAnswer> done) override {
+    read<ListAnswer>(std::move(done), [this, filter = std::move(filter)](Connection& c) {
       return list_jobs(c, filter, now());
     });
   }

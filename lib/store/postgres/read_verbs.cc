@@ -23,18 +23,49 @@ Result<JobRecord> get_record(Connection& connection, JobId id, const std::string
   return JobRecord();
 }
 
-Result<std::vector<Job>> list_jobs(Connection& connection, const ListFilter& filter, Now now) {
+bool walks_past_others(const ListFilter& filter, bool of_tenant) {
+  if (filter.batch_id || filter.state == JobState::claimed) return false;
+  return of_tenant || filter.model || filter.state || filter.mailbox_key || filter.custom_id;
+}
+
+Params list_params(const ListFilter& filter, const std::optional<std::string>& tenant,
+                   std::optional<int64_t> until, Now now) {
   Params params;
   params.add(now).add(to_bigint(filter.after));
-  for (const auto* name : {&filter.tenant, &filter.model}) {
-    *name ? params.add(encode_text(**name)) : params.add_null();
-  }
+  until ? params.add(*until) : params.add_null();
+  const auto text_or_null = [&params](const std::optional<std::string>& text) {
+    text ? params.add(encode_text(*text)) : params.add_null();
+  };
+  text_or_null(tenant);
+  text_or_null(filter.model);
   filter.state ? params.add(std::string(to_string(*filter.state))) : params.add_null();
-  params.add(int64_t{std::max(filter.limit, 0)});
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kList, params));
-  std::vector<Job> jobs;
-  for (const auto& row : rows) jobs.push_back(parse_job(row));
-  return jobs;
+  text_or_null(filter.batch_id);
+  text_or_null(filter.mailbox_key);
+  text_or_null(filter.custom_id);
+  params.add(int64_t{std::max(filter.limit, 0)} + 1);
+  return params;
+}
+
+std::optional<int64_t> until_of(const pqxx::result& rows) {
+  if (rows.empty() || rows[0][0].is_null()) return std::nullopt;
+  return integer(rows[0], 0);
+}
+
+Result<ListAnswer> list_jobs(Connection& connection, const ListFilter& filter, Now now) {
+  std::optional<int64_t> until;
+  if (walks_past_others(filter, filter.tenant.has_value())) {
+    Params place;
+    place.add(to_bigint(filter.after)).add(kListVisits);
+    PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kListUntil, place));
+    until = until_of(rows);
+  }
+  PARKD_ASSIGN_OR_RETURN(
+      const pqxx::result rows,
+      connection.run(sql::kList, list_params(filter, filter.tenant, until, now)));
+  ListAnswer answer;
+  for (const auto& row : rows) answer.jobs.push_back(parse_job(row));
+  answer.next_after = end_page(answer.jobs, filter, until, [](const Job& job) { return job.id; });
+  return answer;
 }
 
 Result<std::optional<std::string>> results_payload(Connection& connection,

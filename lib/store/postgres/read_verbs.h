@@ -1,6 +1,7 @@
 // The verbs that look, and take, which is looking and removing: by verbs.h's rules.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -14,7 +15,34 @@ namespace parkd {
 
 Result<JobRecord> get_record(Connection& connection, JobId id, const std::string& tenant,
                              const StoreOptions& options, Now now);
-Result<std::vector<Job>> list_jobs(Connection& connection, const ListFilter& filter, Now now);
+
+// --- lists, of a store and of a client
+
+// What no index finds is looked for among so many jobs a page.
+inline constexpr int64_t kListVisits = 10'000;
+// Whether a list looks at jobs that are not its own.
+bool walks_past_others(const ListFilter& filter, bool of_tenant);
+// The parameters of sql::kList and client_sql::kListJobs; one more job than the limit, which says
+// that there are more.
+Params list_params(const ListFilter& filter, const std::optional<std::string>& tenant,
+                   std::optional<int64_t> until, Now now);
+// What sql::kListUntil found; empty: the list can be walked to its end.
+std::optional<int64_t> until_of(const pqxx::result& rows);
+// Takes the job too many off `jobs` and gives ListAnswer::next_after.
+template <class T, class IdOf>
+std::optional<JobId> end_page(std::vector<T>& jobs, const ListFilter& filter,
+                              std::optional<int64_t> until, IdOf&& id_of) {
+  const auto limit = static_cast<size_t>(std::max(filter.limit, 0));
+  if (jobs.size() > limit) {
+    jobs.resize(limit);
+    return jobs.empty() ? filter.after : id_of(jobs.back());
+  }
+  if (until) return static_cast<JobId>(*until);
+  return std::nullopt;
+}
+
+Result<ListAnswer> list_jobs(Connection& connection, const ListFilter& filter, Now now);
+
 // What NOTIFY parkd_results says of a key; nothing where the database announces no results.
 Result<std::optional<std::string>> results_payload(Connection& connection,
                                                    const std::string& tenant,

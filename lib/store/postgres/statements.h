@@ -99,11 +99,11 @@ inline constexpr Statement kCancel{
     "SELECT answer, run_lease, mine, tenant, mailbox_key FROM parkd.cancel_v1($1, $2, "
     "make_interval(secs => $3), parkd.from_us_v1($4))"};
 
-// history_job, mailbox_key; mailbox_failed, mailbox_failed_of_tenant
+// history_job, mailbox_key; mailbox_batch; mailbox_failed, mailbox_failed_of_tenant
 inline constexpr Statement kRequeue{
     "requeue",
     "SELECT requeued_from, id, mailbox_key, model, existed FROM parkd.requeue_v1($1, $2::bigint[], "
-    "$3, $4, $5, parkd.from_us_v1($6))"};
+    "$3::text[], $4, $5, $6, parkd.from_us_v1($7))"};
 
 // The order of these columns is that of parse_batch() in batch_verbs.cc.
 #define PARKD_BATCH_COLUMNS(b)                                                              \
@@ -163,10 +163,12 @@ inline constexpr Statement kGetHistory{
     "completion_tokens, parkd.us_v1(created_at), parkd.us_v1(finished_at) FROM parkd.history "
     "WHERE job_id = $2 AND ($3 = '' OR tenant = $3) AND expires_at + make_interval(secs => $4) > "
     "coalesce(parkd.from_us_v1($1), clock_timestamp())"};
-// jobs_pkey; jobs_claimed
-inline constexpr Statement kList{
-    "list", "SELECT " PARKD_JOB_COLUMNS
-            " FROM parkd.list_v1($2, $3, $4, $5, $6, parkd.from_us_v1($1)) ORDER BY id"};
+// jobs_pkey; jobs_claimed; jobs_batch
+inline constexpr Statement kList{"list", "SELECT " PARKD_JOB_COLUMNS
+                                         " FROM parkd.list_v1($2, $3, $4, $5, $6, $7, $8, $9, $10, "
+                                         "parkd.from_us_v1($1)) ORDER BY id"};
+// jobs_pkey
+inline constexpr Statement kListUntil{"list_until", "SELECT parkd.list_until_v1($1, $2)"};
 // mailbox_key
 inline constexpr Statement kFetch{
     "fetch", "SELECT " PARKD_MESSAGE_COLUMNS

@@ -276,7 +276,9 @@ Result<std::optional<EmbeddedStore::Requeueable>> EmbeddedStore::find_requeueabl
   Period* period = database_->find_period(history->period);
   if (row.outcome == Outcome::completed || history->message_expires_at <= now ||
       period == nullptr || !may_act(request.tenant, row.tenant) ||
-      (!request.error_code.empty() && request.error_code != row.error_code) ||
+      (!request.error_codes.empty() &&
+       std::find(request.error_codes.begin(), request.error_codes.end(), row.error_code) ==
+           request.error_codes.end()) ||
       (!request.model.empty() && request.model != row.model)) {
     return Found();
   }
@@ -293,22 +295,40 @@ Result<std::optional<EmbeddedStore::Requeueable>> EmbeddedStore::find_requeueabl
   return Found(std::move(found));
 }
 
-Result<std::vector<EmbeddedStore::Requeueable>> EmbeddedStore::find_requeueable(
+// Places of requests that the request may be about, by sequence. Whether they are there, and whose,
+// is not looked at. Costs a look at each failed member of the batch, or at `limit` of each code.
+Result<std::vector<std::pair<uint64_t, JobId>>> EmbeddedStore::requests_of(
     const RequeueRequest& request, WallTime now) {
-  std::vector<JobId> ids = request.ids;
-  if (ids.empty()) {
-    const std::string first = record::request_prefix(request.error_code);
+  const bool of_batch = !request.batch_id.empty();
+  const std::vector<std::string>& codes = request.error_codes;
+  std::set<std::string> prefixes;  // a code may be given twice
+  if (of_batch) prefixes.insert(record::batch_request_prefix(request.batch_id));
+  for (const std::string& code : of_batch ? std::vector<std::string>() : codes) {
+    prefixes.insert(record::request_prefix(code));
+  }
+  const auto snapshot = database_->snapshot();  // as fetch
+  std::vector<std::pair<uint64_t, JobId>> found;
+  for (const std::string& first : prefixes) {
     std::string last = first;
     last.append(9, '\xff');  // behind every sequence
     const rocksdb::Slice first_slice(first);
     const rocksdb::Slice last_slice(last);
-    const auto snapshot = database_->snapshot();    // as fetch
-    std::vector<std::pair<uint64_t, JobId>> found;  // each period's first ones, by sequence
     for (const auto& [name, period] : database_->periods()) {
       if (period.end <= now) continue;
       const auto iterator =
           database_->iterate_at(*snapshot, period.family, &first_slice, &last_slice);
       for (int32_t n = 0; iterator->Valid() && n < request.limit; iterator->Next()) {
+        if (of_batch) {
+          PARKD_ASSIGN_OR_RETURN(const record::BatchRequest member,
+                                 record::decode_batch_request(iterator->value().ToStringView()));
+          PARKD_ASSIGN_OR_RETURN(const uint64_t sequence, record::decode_batch_request_sequence(
+                                                              iterator->key().ToStringView()));
+          if (codes.empty() ||
+              std::find(codes.begin(), codes.end(), member.error_code) != codes.end()) {
+            found.emplace_back(sequence, member.job_id);
+          }
+          continue;
+        }
         PARKD_ASSIGN_OR_RETURN(const record::StoredRequest stored,
                                record::decode_request(iterator->value().ToStringView()));
         if (stored.message_expires_at <= now || !may_act(request.tenant, stored.spec.tenant) ||
@@ -320,11 +340,25 @@ Result<std::vector<EmbeddedStore::Requeueable>> EmbeddedStore::find_requeueable(
       }
       if (!iterator->status().ok()) return corrupt(iterator->status().ToString());
     }
-    std::sort(found.begin(), found.end());
-    for (const auto& [sequence, id] : found) ids.push_back(id);
   }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+Result<std::vector<EmbeddedStore::Requeueable>> EmbeddedStore::find_requeueable(
+    const RequeueRequest& request, WallTime now) {
+  const auto limit = static_cast<size_t>(std::max(request.limit, 0));
   std::vector<Requeueable> all;
-  const std::set<JobId> distinct(ids.begin(), ids.end());
+  if (request.ids.empty()) {
+    PARKD_ASSIGN_OR_RETURN(const auto places, requests_of(request, now));
+    for (size_t i = 0; i < places.size() && all.size() < limit; ++i) {
+      PARKD_ASSIGN_OR_RETURN(std::optional<Requeueable> one,
+                             find_requeueable_job(places[i].second, request, now));
+      if (one && one->history.requeued_as == 0) all.push_back(std::move(*one));
+    }
+    return all;
+  }
+  const std::set<JobId> distinct(request.ids.begin(), request.ids.end());
   for (const JobId id : distinct) {
     PARKD_ASSIGN_OR_RETURN(std::optional<Requeueable> one, find_requeueable_job(id, request, now));
     if (one) all.push_back(std::move(*one));
@@ -332,7 +366,6 @@ Result<std::vector<EmbeddedStore::Requeueable>> EmbeddedStore::find_requeueable(
   std::sort(all.begin(), all.end(), [](const Requeueable& a, const Requeueable& b) {
     return a.history.sequence < b.history.sequence;
   });
-  const auto limit = static_cast<size_t>(std::max(request.limit, 0));
   if (all.size() > limit) all.erase(all.begin() + static_cast<std::ptrdiff_t>(limit), all.end());
   return all;
 }
@@ -383,6 +416,11 @@ bool EmbeddedStore::build_requeue(const RequeueRequest& request,
     const JobId old_id = history.row.job_id;
     const bool existed = history.requeued_as != 0;
     if (!existed) {
+      if (!old.request.spec.batch_id.empty()) {
+        (void)commit.batch.Delete(
+            database_->find_period(history.period)->family,
+            record::batch_request_key(old.request.spec.batch_id, history.sequence));
+      }
       record::StoredJob stored;
       stored.job =
           new_job(requeued_spec(std::move(old.request.spec)), next_id_++, now, options_.store);

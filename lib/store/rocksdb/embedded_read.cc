@@ -12,6 +12,8 @@
 namespace parkd {
 namespace {
 
+constexpr size_t kListRows = 2000;  // looked at for a page of jobs that no index finds: some 10 ms
+
 bool is_not_found(const Status& status) {
   return status.code() == StatusCode::not_found;
 }
@@ -115,29 +117,54 @@ Result<JobRecord> EmbeddedStore::do_get(JobId id, const std::string& tenant) {
   return JobRecord(std::move(job).value());
 }
 
-Result<std::vector<Job>> EmbeddedStore::do_list(const ListFilter& filter) {
+Result<ListAnswer> EmbeddedStore::do_list(const ListFilter& filter) {
   if (!can_read()) return failure_;
+  ListAnswer answer;
+  const bool is_of_batch = filter.batch_id && batches_.contains(*filter.batch_id);
+  if (is_of_batch && !index_.has_members(*filter.batch_id)) return answer;
+  const bool is_of_label = filter.batch_id && !is_of_batch;
+  const bool looks_at_rows = is_of_label || filter.mailbox_key || filter.custom_id;
+  const auto is = [](const std::optional<std::string>& wanted, const std::string& text) {
+    return !wanted || *wanted == text;
+  };
   const WallTime now = clock_.now();
-  std::vector<Job> jobs;
   const auto limit = static_cast<size_t>(std::max(filter.limit, 0));
-  // The index still has jobs whose end was synced a moment ago. They are passed over, but the page
-  // is filled: an empty one says that there is nothing behind `after`.
+  size_t n_rows = 0;
   JobId after = filter.after;
-  while (jobs.size() < limit) {
-    const std::vector<JobId> ids =
-        index_.list(filter.tenant, filter.model, filter.state, after, limit - jobs.size());
-    if (ids.empty()) break;
-    after = ids.back();
-    for (const JobId id : ids) {
-      Result<Job> job = read_whole_job(id, now);
-      if (job.ok()) {
-        jobs.push_back(std::move(job).value());
-      } else if (!is_not_found(job.status())) {
-        return job.status();
+  // One more than are wanted, which says that there are more. The index still has jobs whose end
+  // was synced a moment ago: they are passed over.
+  for (;;) {
+    const size_t n_ids = looks_at_rows ? kListRows - n_rows : limit + 1 - answer.jobs.size();
+    const QueueIndex::Page page = index_.list(filter, after, n_ids);
+    for (const JobId id : page.ids) {
+      ++n_rows;
+      if (looks_at_rows) {
+        const Result<record::StoredJob> row = read_job(id);
+        if (!row.ok() && !is_not_found(row.status())) return row.status();
+        if (!row.ok()) continue;
+        const JobSpec& spec = row->job.spec;
+        if (!is(filter.mailbox_key, spec.mailbox_key) || !is(filter.custom_id, spec.custom_id) ||
+            (is_of_label && !is(filter.batch_id, spec.batch_id))) {
+          continue;
+        }
       }
+      Result<Job> job = read_whole_job(id, now);
+      if (!job.ok() && !is_not_found(job.status())) return job.status();
+      if (!job.ok()) continue;
+      if (answer.jobs.size() == limit) {
+        answer.next_after = answer.jobs.empty() ? filter.after : answer.jobs.back().id;
+        return answer;
+      }
+      answer.jobs.push_back(std::move(job).value());
+    }
+    if (!page.next_after) return answer;
+    after = *page.next_after;
+    const bool walked_far = page.ids.size() < n_ids;
+    if (walked_far || (looks_at_rows && n_rows >= kListRows)) {
+      answer.next_after = after;
+      return answer;
     }
   }
-  return jobs;
 }
 
 // Where a mailbox in one period can be read again behind damage that was met after `last_read`: the

@@ -192,8 +192,8 @@ void EmbeddedStore::get(JobId id, std::string tenant, Completion<JobRecord> done
                        });
 }
 
-void EmbeddedStore::list(ListFilter filter, Completion<std::vector<Job>> done) {
-  push_read<std::vector<Job>>(
+void EmbeddedStore::list(ListFilter filter, Completion<ListAnswer> done) {
+  push_read<ListAnswer>(
       std::move(done),
       [this, filter = std::move(filter)](const auto& completion) { completion(do_list(filter)); });
 }

@@ -69,7 +69,7 @@ class EmbeddedStore final : public JobStore {
   void get_batch(std::string id, std::string tenant, Completion<Batch> done) override;
   void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) override;
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override;
-  void list(ListFilter filter, Completion<std::vector<Job>> done) override;
+  void list(ListFilter filter, Completion<ListAnswer> done) override;
   void fetch(FetchRequest request, Completion<FetchAnswer> done) override;
   void take(std::string tenant, std::string mailbox_key, std::vector<uint64_t> sequences,
             Completion<std::vector<Message>> done) override;
@@ -232,6 +232,8 @@ class EmbeddedStore final : public JobStore {
   Result<std::vector<Batch>> do_list_batches(const BatchFilter& filter);
   bool build_requeue(const RequeueRequest& request,
                      const Completion<std::vector<RequeuedJob>>& done, Commit& commit);
+  Result<std::vector<std::pair<uint64_t, JobId>>> requests_of(const RequeueRequest& request,
+                                                              WallTime now);
   Result<std::vector<Requeueable>> find_requeueable(const RequeueRequest& request, WallTime now);
   Result<std::optional<Requeueable>> find_requeueable_job(JobId id, const RequeueRequest& request,
                                                           WallTime now);
@@ -239,7 +241,7 @@ class EmbeddedStore final : public JobStore {
   // --- state thread: reading (embedded_read.cc)
   void do_claim(const ClaimRequest& request, const Completion<std::vector<Job>>& done);
   Result<JobRecord> do_get(JobId id, const std::string& tenant);
-  Result<std::vector<Job>> do_list(const ListFilter& filter);
+  Result<ListAnswer> do_list(const ListFilter& filter);
   Result<FetchAnswer> do_fetch(const FetchRequest& request);
   // A period as all of a fetch sees it.
   struct PeriodView {

@@ -252,6 +252,11 @@ void EmbeddedStore::write_end(const Ended& ended, WallTime now, Commit& commit) 
     (void)batch.Put(ended.period->family,
                     record::request_key(message.ending.error_code, message.sequence),
                     record::encode(request));
+    if (!spec.batch_id.empty()) {
+      (void)batch.Put(
+          ended.period->family, record::batch_request_key(spec.batch_id, message.sequence),
+          record::encode(record::BatchRequest{message.job_id, message.ending.error_code}));
+    }
   }
   if (const auto* stored = find_batch(spec.batch_id, spec.tenant, commit)) {
     count_end(edit_batch(stored->batch.id, commit), message.ending, now);
@@ -547,6 +552,10 @@ bool EmbeddedStore::build_take(const std::string& tenant, const std::string& mai
     if (taken[i].ending.outcome != Outcome::completed) {  // gone already, if it was requeued
       (void)commit.batch.Delete(periods[i]->family,
                                 record::request_key(taken[i].ending.error_code, taken[i].sequence));
+      if (!taken[i].batch_id.empty()) {
+        (void)commit.batch.Delete(periods[i]->family,
+                                  record::batch_request_key(taken[i].batch_id, taken[i].sequence));
+      }
     }
     if (has_outbox()) leave_outbox(taken[i].sequence, commit);
   }

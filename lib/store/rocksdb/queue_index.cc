@@ -345,19 +345,33 @@ Depth QueueIndex::depth(const std::string& model, const std::string& tenant) con
           found->second->n_waiting_queued};
 }
 
-std::vector<JobId> QueueIndex::list(const std::optional<std::string>& tenant,
-                                    const std::optional<std::string>& model,
-                                    std::optional<JobState> state, JobId after,
-                                    size_t limit) const {
-  std::vector<JobId> ids;
-  for (auto it = entries_.upper_bound(after); it != entries_.end() && ids.size() < limit; ++it) {
-    const Entry& entry = it->second;
-    if (tenant && *tenant != entry.lane->tenant) continue;
-    if (model && *model != entry.lane->model->name) continue;
-    if (state && *state != entry.state) continue;
-    ids.push_back(it->first);
+QueueIndex::Page QueueIndex::list(const ListFilter& filter, JobId after, size_t limit) const {
+  Page page;
+  size_t n_visits = 0;
+  // Whether the walk goes on behind this one.
+  const auto visit = [&](JobId id, const Entry& entry) {
+    const bool fits = (!filter.tenant || *filter.tenant == entry.lane->tenant) &&
+                      (!filter.model || *filter.model == entry.lane->model->name) &&
+                      (!filter.state || *filter.state == entry.state);
+    if (fits) page.ids.push_back(id);
+    if (page.ids.size() < limit && ++n_visits < kListVisits) return true;
+    page.next_after = id;
+    return false;
+  };
+  const auto batch = filter.batch_id ? batches_.find(*filter.batch_id) : batches_.end();
+  if (limit == 0) {
+    page.next_after = after;
+  } else if (batch != batches_.end()) {
+    const std::set<JobId>& members = batch->second;
+    for (auto it = members.upper_bound(after); it != members.end(); ++it) {
+      if (!visit(*it, entries_.at(*it))) break;
+    }
+  } else {
+    for (auto it = entries_.upper_bound(after); it != entries_.end(); ++it) {
+      if (!visit(it->first, it->second)) break;
+    }
   }
-  return ids;
+  return page;
 }
 
 bool QueueIndex::is_queued(JobId id, const Model& model) const {

@@ -3,7 +3,7 @@
 // Owner: the store's state thread. Holds ids and order only, about 190 bytes a job (a node of the
 // id map, a node of one order set, 8 to 16 in a heap; 40 more of a batch's member); bodies stay on
 // disk. Never touches the disk. No call costs more than log of the depth a job it changes or
-// answers, but list() with a filter and members().
+// answers, but list() with a filter, which is bounded, and members().
 //
 // Order per model: critical jobs by (order_key, id); then the tenant with the smallest tag, and in
 // it by (order_key, id). Tags are start-time fair queueing (Goyal, Vin, Cheng 1996): a job starts
@@ -32,6 +32,8 @@ namespace parkd {
 
 class QueueIndex {
  public:
+  static constexpr size_t kListVisits = 100'000;  // some 10 ms
+
   struct ModelCounts {
     std::string model;
     int64_t scheduled = 0;
@@ -79,10 +81,15 @@ class QueueIndex {
   // What waits of a model and of a tenant in it (depth.h).
   Depth depth(const std::string& model, const std::string& tenant) const;
 
-  // Ids above `after`, ascending, of the given tenant, model and state.
-  std::vector<JobId> list(const std::optional<std::string>& tenant,
-                          const std::optional<std::string>& model, std::optional<JobState> state,
-                          JobId after, size_t limit) const;
+  struct Page {
+    std::vector<JobId> ids;
+    std::optional<JobId> next_after{};  // empty: there is no more
+  };
+  // Up to `limit` ids above `after`, ascending, of the filter's tenant, model and state, and of its
+  // batch where that has live members; its other fields are not known here. Looks at kListVisits
+  // jobs at most.
+  Page list(const ListFilter& filter, JobId after, size_t limit) const;
+  bool has_members(const std::string& batch_id) const { return batches_.contains(batch_id); }
 
   std::vector<ModelCounts> counts();
   size_t size() const { return entries_.size(); }

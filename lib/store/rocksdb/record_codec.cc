@@ -370,6 +370,44 @@ std::string request_key(std::string_view error_code, uint64_t sequence) {
   return key;
 }
 
+Result<std::string> error_code_of_request_key(std::string_view key) {
+  constexpr size_t kBefore = 4 + 4;  // the mark, and the size of the code
+  if (key.size() < kBefore + 8) return damaged("request key");
+  return std::string(key.substr(kBefore, key.size() - kBefore - 8));
+}
+
+std::string batch_request_prefix(std::string_view batch_id) {
+  std::string key(8, '\xff');  // where a request's key has the size of its code, too
+  append_sized(key, batch_id);
+  return key;
+}
+
+std::string batch_request_key(std::string_view batch_id, uint64_t sequence) {
+  std::string key = batch_request_prefix(batch_id);
+  append_big_endian(key, sequence);
+  return key;
+}
+
+bool is_batch_request_key(std::string_view key) {
+  return key.size() > 8 && key.substr(0, 8) == std::string(8, '\xff');
+}
+
+Result<uint64_t> decode_batch_request_sequence(std::string_view key) {
+  if (!is_batch_request_key(key) || key.size() < 8 + 8) return damaged("request key");
+  return read_big_endian(key.substr(key.size() - 8));
+}
+
+std::string encode(const BatchRequest& request) {
+  std::string bytes;
+  append_big_endian(bytes, request.job_id);
+  return bytes + request.error_code;
+}
+
+Result<BatchRequest> decode_batch_request(std::string_view bytes) {
+  if (bytes.size() < 8) return damaged("request of a batch");
+  return BatchRequest{read_big_endian(bytes.substr(0, 8)), std::string(bytes.substr(8))};
+}
+
 std::string encode(const StoredJob& stored) {
   return encode_record(stored);
 }

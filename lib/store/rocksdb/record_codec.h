@@ -35,6 +35,19 @@ std::string message_key(std::string_view tenant, std::string_view mailbox_key, u
 // begins as they do.
 std::string request_prefix(std::string_view error_code);
 std::string request_key(std::string_view error_code, uint64_t sequence);
+Result<std::string> error_code_of_request_key(std::string_view key);
+
+// And which they are of a batch, by sequence; what it says may be gone.
+struct BatchRequest {
+  JobId job_id = 0;
+  std::string error_code;
+};
+std::string batch_request_prefix(std::string_view batch_id);
+std::string batch_request_key(std::string_view batch_id, uint64_t sequence);
+bool is_batch_request_key(std::string_view key);
+Result<uint64_t> decode_batch_request_sequence(std::string_view key);
+std::string encode(const BatchRequest& request);
+Result<BatchRequest> decode_batch_request(std::string_view bytes);
 
 // What expires when: the sweep reads these from the front. `target` is an id_key of a history row
 // or an idempotency_key.

@@ -27,6 +27,7 @@ SalvagedKind kind_of(const wal::RawRow& row) {
   if (family == "outbox") return SalvagedKind::outbox;
   if (family == "batches") return SalvagedKind::batch;
   if (family == "due" || row.key.empty()) return SalvagedKind::none;
+  if (record::is_batch_request_key(row.key)) return SalvagedKind::none;  // made of the requests
   const bool is_request = row.key.front() == kRequestMark;
   const SalvagedKind kind = is_request ? SalvagedKind::request : SalvagedKind::message;
   if (end_of_period(family)) return kind;

@@ -156,6 +156,11 @@ Status SalvageWriter::take_request(const wal::RawRow& row) {
   PARKD_ASSIGN_OR_RETURN(const Period* place, database_.period_named(std::string(row.family)));
   (void)batch_.Put(place->family, rocksdb::Slice(row.key.data(), row.key.size()),
                    rocksdb::Slice(row.value.data(), row.value.size()));
+  if (request->spec.batch_id.empty()) return {};
+  PARKD_ASSIGN_OR_RETURN(const std::string code, record::error_code_of_request_key(row.key));
+  (void)batch_.Put(place->family,
+                   record::batch_request_key(request->spec.batch_id, request->sequence),
+                   record::encode(record::BatchRequest{request->job_id, code}));
   return {};
 }
 

@@ -365,7 +365,7 @@ TEST_P(StoreConformance, a_requeued_job_is_a_new_one_and_the_old_message_stays) 
   clock_.advance(hours(2));
   driver_->told();
 
-  const auto requeued = must(driver_->requeue({"default", {old_id}, "", "", 10}));
+  const auto requeued = must(driver_->requeue({"default", {old_id}, {}, "", 10}));
   ASSERT_EQ(requeued.size(), 1u);
   EXPECT_EQ(requeued[0].requeued_from, old_id);
   EXPECT_EQ(requeued[0].mailbox_key, "box");
@@ -398,16 +398,16 @@ TEST_P(StoreConformance, a_requeued_job_is_a_new_one_and_the_old_message_stays) 
 TEST_P(StoreConformance, a_job_is_requeued_once_and_the_repeated_call_says_what_it_became) {
   const JobId old_id = submit_one(spec());
   finish_as(claim_one(), Outcome::failed, "internal");
-  const auto first = must(driver_->requeue({"", {old_id}, "", "", 10}));
-  const auto again = must(driver_->requeue({"", {old_id}, "", "", 10}));
+  const auto first = must(driver_->requeue({"", {old_id}, {}, "", 10}));
+  const auto again = must(driver_->requeue({"", {old_id}, {}, "", 10}));
   ASSERT_EQ(again.size(), 1u);
   EXPECT_TRUE(again[0].existed);
   EXPECT_EQ(again[0].id, first.at(0).id);
-  EXPECT_TRUE(must(driver_->requeue({"", {}, "internal", "", 10})).empty());
+  EXPECT_TRUE(must(driver_->requeue({"", {}, {"internal"}, "", 10})).empty());
   EXPECT_EQ(driver_->list({})->size(), 1u);
   // What it became may fail and be requeued in its turn.
   finish_as(claim_one(), Outcome::failed, "internal");
-  EXPECT_EQ(must(driver_->requeue({"", {}, "internal", "", 10})).at(0).requeued_from,
+  EXPECT_EQ(must(driver_->requeue({"", {}, {"internal"}, "", 10})).at(0).requeued_from,
             first.at(0).id);
 }
 
@@ -420,15 +420,15 @@ TEST_P(StoreConformance, requeue_by_failure_code_is_of_the_tenant_and_the_model_
     finish_as(claim_one(), Outcome::failed, i == 0 ? "too_large" : "run_timeout");
     if (i < 3) mine.push_back(id);
   }
-  EXPECT_TRUE(must(driver_->requeue({"default", {}, "run_timeout", "other", 10})).empty());
-  EXPECT_EQ(must(driver_->requeue({"default", {}, "run_timeout", "m", 1})).at(0).requeued_from,
+  EXPECT_TRUE(must(driver_->requeue({"default", {}, {"run_timeout"}, "other", 10})).empty());
+  EXPECT_EQ(must(driver_->requeue({"default", {}, {"run_timeout"}, "m", 1})).at(0).requeued_from,
             mine[1])
       << "in the order of their ends";
-  const auto rest = must(driver_->requeue({"default", {}, "run_timeout", "", 10}));
+  const auto rest = must(driver_->requeue({"default", {}, {"run_timeout"}, "", 10}));
   ASSERT_EQ(rest.size(), 1u) << "bob's is not mine";
   EXPECT_EQ(rest[0].requeued_from, mine[2]);
-  EXPECT_EQ(must(driver_->requeue({"", mine, "too_large", "", 10})).size(), 1u);
-  EXPECT_EQ(driver_->requeue({"", {}, "", "m", 10}).status().code(), StatusCode::invalid);
+  EXPECT_EQ(must(driver_->requeue({"", mine, {"too_large"}, "", 10})).size(), 1u);
+  EXPECT_EQ(driver_->requeue({"", {}, {}, "m", 10}).status().code(), StatusCode::invalid);
 }
 
 TEST_P(StoreConformance, what_completed_was_taken_or_has_expired_is_not_requeued) {
@@ -442,14 +442,69 @@ TEST_P(StoreConformance, what_completed_was_taken_or_has_expired_is_not_requeued
   const JobId live = submit_one(spec("other"));
   clock_.advance(kRetention);
   EXPECT_TRUE(
-      must(driver_->requeue({"", {completed, taken, expired, live, 4711}, "", "", 10})).empty());
+      must(driver_->requeue({"", {completed, taken, expired, live, 4711}, {}, "", 10})).empty());
+}
+
+TEST_P(StoreConformance, requeue_of_a_batch_takes_its_failed_members_by_code_or_all) {
+  const std::string id = open_one();
+  const std::string other = open_one();
+  std::vector<JobId> failed;
+  for (const char* code : {"run_timeout", "internal", "", "run_timeout", "too_large"}) {
+    const JobId member_id = must(driver_->submit({member(id)})).at(0).id;
+    const Job job = claim_one();
+    if (*code == '\0') {
+      finish_one(job);
+      continue;
+    }
+    finish_as(job, Outcome::failed, code);
+    failed.push_back(member_id);
+  }
+  must(driver_->submit({member(other)}));
+  finish_as(claim_one(), Outcome::failed, "run_timeout");
+  submit_one(spec());
+  finish_as(claim_one(), Outcome::failed, "run_timeout");
+
+  const auto requeue = [&](const std::string& batch_id, std::vector<std::string> codes, int limit,
+                           const std::string& tenant = "default") {
+    std::vector<JobId> from;
+    for (const RequeuedJob& job :
+         must(driver_->requeue({tenant, {}, std::move(codes), "", limit, batch_id}))) {
+      EXPECT_FALSE(job.existed);
+      from.push_back(job.requeued_from);
+    }
+    return from;
+  };
+  EXPECT_TRUE(requeue(id, {}, 10, "bob").empty()) << "another tenant's";
+  EXPECT_TRUE(requeue("batch_0", {}, 10).empty());
+  EXPECT_TRUE(requeue(id, {"quarantined"}, 10).empty());
+  EXPECT_EQ(requeue(id, {"run_timeout", "internal"}, 2), (std::vector<JobId>{failed[0], failed[1]}))
+      << "in the order of their ends";
+  EXPECT_EQ(requeue(id, {"run_timeout", "internal"}, 10), std::vector<JobId>{failed[2]});
+  EXPECT_EQ(requeue(id, {}, 10), std::vector<JobId>{failed[3]});
+  EXPECT_TRUE(requeue(id, {}, 10).empty()) << "each once";
+  EXPECT_EQ(requeue("", {"run_timeout", "internal", "run_timeout"}, 10).size(), 2u)
+      << "the other batch's, and the one of none";
+  EXPECT_EQ(driver_->requeue({"", {failed[0]}, {}, "", 10, id}).status().param(), "batch_id");
+  EXPECT_EQ(driver_->requeue({"", {}, std::vector<std::string>(17, "a"), "", 10}).status().param(),
+            "failed_with");
+}
+
+TEST_P(StoreConformance, a_taken_member_is_not_requeued_with_its_batch) {
+  const std::string id = open_one();
+  must(driver_->submit({member(id), member(id)}));
+  for (const Job& job : must(driver_->claim("m", 2))) finish_as(job, Outcome::failed, "internal");
+  const auto box = messages("box");
+  ASSERT_EQ(must(driver_->take("default", "box", {box.at(0).sequence})).size(), 1u);
+  const auto requeued = must(driver_->requeue({"", {}, {}, "", 10, id}));
+  ASSERT_EQ(requeued.size(), 1u);
+  EXPECT_EQ(requeued[0].requeued_from, box.at(1).job_id);
 }
 
 TEST_P(StoreConformance, cancelled_jobs_and_batch_members_can_be_requeued_as_single_jobs) {
   const std::string id = open_one();
   const auto ids = must(driver_->submit({member(id)}));
   must(driver_->cancel_batch(id, ""));
-  const auto requeued = must(driver_->requeue({"", {}, "cancelled", "", 10}));
+  const auto requeued = must(driver_->requeue({"", {}, {"cancelled"}, "", 10}));
   ASSERT_EQ(requeued.size(), 1u);
   const Job job = claim_one();
   EXPECT_EQ(job.requeued_from, ids.at(0).id);
@@ -492,10 +547,10 @@ TEST_P(DurableStoreConformance, a_failed_job_can_be_requeued_after_a_restart) {
   failed.error_code = "internal";
   must(driver_->finish({{job.id, job.lease, failed}}));
   reopen();
-  const auto requeued = must(driver_->requeue({"", {old_id}, "", "", 10}));
+  const auto requeued = must(driver_->requeue({"", {old_id}, {}, "", 10}));
   ASSERT_EQ(requeued.size(), 1u);
   reopen();
-  EXPECT_TRUE(must(driver_->requeue({"", {old_id}, "", "", 10})).at(0).existed);
+  EXPECT_TRUE(must(driver_->requeue({"", {old_id}, {}, "", 10})).at(0).existed);
   const Job again = claim_one();
   EXPECT_EQ(again.id, requeued[0].id);
   EXPECT_EQ(again.requeued_from, old_id);

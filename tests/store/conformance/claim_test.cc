@@ -267,7 +267,7 @@ TEST_P(StoreConformance, a_run_that_ends_after_its_deadline_has_missed_it) {
     EXPECT_EQ(message.ending.status_code, rule.status_code);
     EXPECT_EQ(message.ending.error_param, "");
     EXPECT_EQ(message.attempts, 0);
-    EXPECT_EQ(must(driver_->requeue({"default", {id}, "", "", 10})).size(), 1u)
+    EXPECT_EQ(must(driver_->requeue({"default", {id}, {}, "", 10})).size(), 1u)
         << "it can be requeued, as what did not complete";
     finish_one(claim_one());
   }
@@ -313,6 +313,63 @@ TEST_P(StoreConformance, list_filters_and_pages_by_id) {
   filter = {};
   filter.limit = 0;
   EXPECT_TRUE(driver_->list(filter)->empty());
+}
+
+TEST_P(StoreConformance, a_list_is_of_a_batch_a_mailbox_or_a_name) {
+  BatchSpec opened;
+  const std::string batch = must(driver_->open_batch(opened)).batch.id;
+  std::map<std::string, std::vector<JobId>> of;
+  for (int i = 0; i < 12; ++i) {
+    JobSpec job = spec();
+    if (i % 3 == 0) job.batch_id = batch;
+    job.mailbox_key = i % 2 == 0 ? "even" : "odd";
+    job.custom_id = "name" + std::to_string(i / 4);
+    const JobId id = submit_one(job);
+    of[job.mailbox_key].push_back(id);
+    of[job.custom_id].push_back(id);
+    if (i % 3 == 0) of["batch"].push_back(id);
+  }
+  ListFilter filter;
+  filter.batch_id = batch;
+  EXPECT_EQ(ids_of(*driver_->list(filter)), of["batch"]);
+  filter.limit = 2;
+  EXPECT_EQ(ids_of(*driver_->list(filter)), (std::vector<JobId>{of["batch"][0], of["batch"][1]}));
+  filter.after = of["batch"][1];
+  EXPECT_EQ(ids_of(*driver_->list(filter)), (std::vector<JobId>{of["batch"][2], of["batch"][3]}));
+  filter = {};
+  filter.mailbox_key = "odd";
+  EXPECT_EQ(ids_of(*driver_->list(filter)), of["odd"]);
+  filter.custom_id = "name1";
+  EXPECT_EQ(driver_->list(filter)->size(), 2u) << "all that is given holds";
+  filter.mailbox_key.reset();
+  EXPECT_EQ(ids_of(*driver_->list(filter)), of["name1"]);
+  filter.tenant = "bob";
+  EXPECT_TRUE(driver_->list(filter)->empty());
+  filter = {};
+  filter.batch_id = "batch_0";
+  EXPECT_TRUE(driver_->list(filter)->empty());
+  filter.batch_id = batch;
+  must(driver_->cancel_batch(batch, ""));
+  EXPECT_TRUE(driver_->list(filter)->empty());
+}
+
+// However few of many jobs a page is about, it says where the list goes on, and comes to an end.
+TEST_P(StoreConformance, a_list_of_few_among_many_goes_on_until_all_were_seen) {
+  std::vector<JobSpec> many(2500, spec());
+  many.front().custom_id = many[1200].custom_id = many.back().custom_id = "needle";
+  const auto submitted = must(driver_->submit(many));
+  ListFilter filter;
+  filter.custom_id = "needle";
+  std::vector<JobId> found;
+  for (int pages = 0; pages < 1000; ++pages) {
+    const ListAnswer page = must(driver_->list_page(filter));
+    for (const Job& job : page.jobs) found.push_back(job.id);
+    if (!page.next_after) break;
+    ASSERT_GT(*page.next_after, filter.after) << "it goes on";
+    filter.after = *page.next_after;
+  }
+  EXPECT_EQ(found,
+            (std::vector<JobId>{submitted.front().id, submitted[1200].id, submitted.back().id}));
 }
 
 TEST_P(StoreConformance, stats_count_each_models_jobs_and_the_oldest) {

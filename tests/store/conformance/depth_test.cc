@@ -213,7 +213,7 @@ TEST_P(StoreConformance, a_requeue_that_finds_no_room_is_refused_whole) {
   }
   submit_one(spec());
   RequeueRequest request;
-  request.error_code = "run_timeout";
+  request.error_codes = {"run_timeout"};
   EXPECT_EQ(driver_->requeue(request).status().code(), StatusCode::exhausted);
   EXPECT_EQ(must(driver_->list({})).size(), 1u) << "none was made";
   request.limit = 1;

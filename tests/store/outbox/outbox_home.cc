@@ -54,7 +54,7 @@ class SettledStore final : public JobStore {
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override {
     store_->get(id, std::move(tenant), std::move(done));
   }
-  void list(ListFilter filter, Completion<std::vector<Job>> done) override {
+  void list(ListFilter filter, Completion<ListAnswer> done) override {
     store_->list(std::move(filter), std::move(done));
   }
   void fetch(FetchRequest request, Completion<FetchAnswer> done) override {

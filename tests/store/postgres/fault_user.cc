@@ -181,7 +181,7 @@ class VerbDoor final : public Door {
                                                    const std::string& code) override {
     parkd::RequeueRequest request;
     for (const int64_t job : jobs) request.ids.push_back(static_cast<parkd::JobId>(job));
-    request.error_code = code;
+    if (!code.empty()) request.error_codes = {code};
     request.limit = 2;
     std::vector<std::pair<int64_t, int64_t>> became;
     for (const auto& job : done(driver_.requeue(std::move(request)))) {

@@ -253,7 +253,7 @@ TEST_F(Roles, requeue_by_code_and_keys_of_batches_are_of_the_own_tenant) {
   }
   // The daemon's own verbs, and what stands behind the people's functions, are the daemon's.
   for (const char* sql :
-       {"SELECT * FROM parkd.requeue_v1('', '{1}', '', '', 1)",
+       {"SELECT * FROM parkd.requeue_v1('', '{1}', '{}', '', '', 1)",
         "SELECT * FROM parkd.open_batch_v1('bob', '', NULL, '', NULL, NULL, '1 d')",
         "SELECT * FROM parkd.seal_batch_v1('x', '')",
         "SELECT * FROM parkd.cancel_batch_v1('x', '')", "SELECT * FROM parkd.batches",
