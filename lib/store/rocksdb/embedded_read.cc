@@ -120,9 +120,14 @@ Result<JobRecord> EmbeddedStore::do_get(JobId id, const std::string& tenant) {
 Result<ListAnswer> EmbeddedStore::do_list(const ListFilter& filter) {
   if (!can_read()) return failure_;
   ListAnswer answer;
-  const bool is_of_batch = filter.batch_id && batches_.contains(*filter.batch_id);
+  // Of one tenant's batch; others may have its id for a label.
+  const auto batch = filter.batch_id ? batches_.find(*filter.batch_id) : batches_.end();
+  const bool is_of_batch =
+      batch != batches_.end() && filter.tenant == batch->second.batch.spec.tenant;
   if (is_of_batch && !index_.has_members(*filter.batch_id)) return answer;
   const bool is_of_label = filter.batch_id && !is_of_batch;
+  ListFilter in_index = filter;
+  if (is_of_label) in_index.batch_id.reset();
   const bool looks_at_rows = is_of_label || filter.mailbox_key || filter.custom_id;
   const auto is = [](const std::optional<std::string>& wanted, const std::string& text) {
     return !wanted || *wanted == text;
@@ -135,7 +140,7 @@ Result<ListAnswer> EmbeddedStore::do_list(const ListFilter& filter) {
   // was synced a moment ago: they are passed over.
   for (;;) {
     const size_t n_ids = looks_at_rows ? kListRows - n_rows : limit + 1 - answer.jobs.size();
-    const QueueIndex::Page page = index_.list(filter, after, n_ids);
+    const QueueIndex::Page page = index_.list(in_index, after, n_ids);
     for (const JobId id : page.ids) {
       ++n_rows;
       if (looks_at_rows) {
