@@ -11,7 +11,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "lib/base/check.h"
 
@@ -20,7 +23,9 @@ namespace {
 struct Range {
   uintptr_t first = 0, last = 0;
 };
-Range rocksdb;  // where its code lies; set before anything is armed
+Range database;  // where its code lies; set before anything is armed
+std::vector<std::string> threads = {"store"};
+std::string library = "librocksdb";
 
 struct Fault {
   std::atomic<bool> armed{false};
@@ -31,13 +36,13 @@ struct Fault {
 Fault fault;
 thread_local bool is_asking = false;
 
-int find_rocksdb(dl_phdr_info* info, size_t, void*) {
-  if (std::string_view(info->dlpi_name).find("librocksdb") == std::string_view::npos) return 0;
+int find_database(dl_phdr_info* info, size_t, void*) {
+  if (std::string_view(info->dlpi_name).find(library) == std::string_view::npos) return 0;
   for (int i = 0; i < info->dlpi_phnum; ++i) {
     const auto& part = info->dlpi_phdr[i];
     if (part.p_type != PT_LOAD || (part.p_flags & PF_X) == 0) continue;
-    rocksdb.first = info->dlpi_addr + part.p_vaddr;
-    rocksdb.last = rocksdb.first + part.p_memsz;
+    database.first = info->dlpi_addr + part.p_vaddr;
+    database.last = database.first + part.p_memsz;
   }
   return 1;
 }
@@ -45,22 +50,24 @@ int find_rocksdb(dl_phdr_info* info, size_t, void*) {
 bool is_store_thread() {
   std::array<char, 16> name{};
   (void)::pthread_getname_np(::pthread_self(), name.data(), name.size());
-  return std::strcmp(name.data(), "store") == 0 || std::strcmp(name.data(), "store-sync") == 0;
+  return std::any_of(threads.begin(), threads.end(), [&](const std::string& thread) {
+    return std::strncmp(name.data(), thread.c_str(), thread.size()) == 0;
+  });
 }
 
-bool is_within_rocksdb() {
+bool is_within_database() {
   std::array<void*, 128> frames{};
   const int n = ::backtrace(frames.data(), static_cast<int>(frames.size()));
   return std::any_of(frames.begin(), frames.begin() + n, [](void* frame) {
     const auto at = reinterpret_cast<uintptr_t>(frame);
-    return at >= rocksdb.first && at < rocksdb.last;
+    return at >= database.first && at < database.last;
   });
 }
 
 bool fails(size_t bytes) {
   if (!fault.armed || is_asking || bytes < fault.bytes_min) return false;
   is_asking = true;
-  const bool is_ours = is_store_thread() && !is_within_rocksdb();
+  const bool is_ours = is_store_thread() && !is_within_database();
   is_asking = false;
   if (!is_ours) return false;
   const size_t n = fault.seen++;
@@ -98,11 +105,16 @@ void* allocate(size_t bytes) {
 
 namespace parkd::testing {
 
+void FailingNew::aim(std::vector<std::string> names, std::string left_alone) {
+  threads = std::move(names);
+  library = std::move(left_alone);
+}
+
 void FailingNew::arm(size_t first, size_t count, size_t bytes_min) {
-  if (rocksdb.first == 0) {
-    (void)is_within_rocksdb();  // its first call loads a library
-    ::dl_iterate_phdr(find_rocksdb, nullptr);
-    PARKD_CHECK(rocksdb.first != 0, "RocksDB is no shared library here");
+  if (database.first == 0) {
+    (void)is_within_database();  // its first call loads a library
+    ::dl_iterate_phdr(find_database, nullptr);
+    PARKD_CHECK(database.first != 0, "the database's library is no shared one here");
   }
   fault.seen = 0;
   fault.failed = 0;

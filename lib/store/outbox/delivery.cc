@@ -7,6 +7,7 @@
 
 #include "lib/base/kill_point.h"
 #include "lib/base/log.h"
+#include "lib/store/answer_caught.h"
 #include "lib/store/outbox/wait.h"
 
 namespace parkd {
@@ -64,7 +65,7 @@ void Delivery::take(std::string tenant, std::string mailbox_key, std::vector<uin
   const auto refuse = done;
   if (!inbox_.push([this, tenant = std::move(tenant), key = std::move(mailbox_key),
                     sequences = std::move(sequences), deadline, done = std::move(done)] {
-        done(take_now(tenant, key, sequences, deadline));
+        answer_caught(done, [&] { return take_now(tenant, key, sequences, deadline); });
       })) {
     refuse(stopped());
   }
@@ -73,12 +74,14 @@ void Delivery::take(std::string tenant, std::string mailbox_key, std::vector<uin
 void Delivery::maintain(PurgeAnswer answer, Completion<PurgeAnswer> done) {
   const auto refuse = done;
   if (!inbox_.push([this, answer, done = std::move(done)]() mutable {
-        if (announced_) {
-          const Result<int64_t> dropped = mailbox_.maintain(options_.queue.store);
-          if (dropped.ok()) answer.messages += *dropped;
-          note(dropped.status());
-        }
-        done(answer);
+        answer_caught(done, [&] {
+          if (announced_) {
+            const Result<int64_t> dropped = mailbox_.maintain(options_.queue.store);
+            if (dropped.ok()) answer.messages += *dropped;
+            note(dropped.status());
+          }
+          return answer;
+        });
       })) {
     refuse(stopped());
   }
@@ -101,7 +104,17 @@ void Delivery::run() {
     std::vector<Task> tasks = inbox_.wait_all(pause);
     if (inbox_.closed() && tasks.empty()) return;
     run_tasks(std::move(tasks));
-    if (filled_ && steady_clock::now() >= next_try_) settle(deliver_all());
+    if (filled_ && steady_clock::now() >= next_try_) try_to_deliver();
+  }
+}
+
+// What threw half-way may have been delivered: the database is asked how far it has come.
+void Delivery::try_to_deliver() {
+  try {
+    settle(deliver_all());
+  } catch (const std::exception&) {
+    announced_ = false;
+    settle(caught_status());
   }
 }
 

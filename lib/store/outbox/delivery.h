@@ -63,6 +63,7 @@ class Delivery {
 
   void run();
   void run_tasks(std::vector<Task> tasks);
+  void try_to_deliver();
   Status deliver_all();
   Status ensure_announced();
   Status drop(uint64_t through);

@@ -13,6 +13,7 @@
 #include "lib/base/inbox.h"
 #include "lib/base/text.h"
 #include "lib/base/thread.h"
+#include "lib/store/answer_caught.h"
 #include "lib/store/outbox/delivery.h"
 #include "lib/store/outbox/wait.h"
 #include "lib/store/postgres/postgres_mailbox.h"
@@ -249,7 +250,9 @@ class OutboxStore final : public JobStore {
   template <class T, class Read>
   void read_later(const Completion<T>& done, Read read) {
     const Deadline deadline = steady_clock::now() + options_.mailbox.verb_limit;
-    if (!reads_.push([done, deadline, read = std::move(read)] { done(read(deadline)); })) {
+    if (!reads_.push([done, deadline, read = std::move(read)] {
+          answer_caught(done, [&] { return read(deadline); });
+        })) {
       done(stopped());
     }
   }

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <new>
 #include <pqxx/connection>
 #include <pqxx/except>
 #include <pqxx/nontransaction>
@@ -261,6 +262,9 @@ Status Connection::raw_failure() {
   } catch (const pqxx::in_doubt_error& error) {
     in_doubt_ = true;
     return unavailable(first_line(error.what()));
+  } catch (const std::bad_alloc&) {  // libpqxx's too, of which nobody knows where it was
+    in_doubt_ = true;
+    return unavailable("out of memory");
   } catch (const std::exception& error) {
     if (connected()) return internal_error(first_line(error.what()));
     in_doubt_ = true;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "lib/base/kill_point.h"
+#include "lib/store/answer_caught.h"
 
 namespace parkd {
 namespace {
@@ -53,8 +54,17 @@ void FinishLane::loop() {
     std::vector<Call> more = calls.empty() ? calls_.wait_all() : calls_.wait_all(pause);
     pause = milliseconds(0);
     if (calls.empty() && more.empty() && calls_.closed()) return;
+    const Status has_room = caught_in([&] {
+      calls.reserve(calls.size() + more.size());
+      return Status();
+    });
+    if (!has_room.ok()) {
+      for (Call& call : more) give_up(call, has_room);
+      more.clear();
+    }
     std::move(more.begin(), more.end(), std::back_inserter(calls));
-    const Status status = send(calls, locked);
+    // What throws is sent again: a finish that was committed gets its answer then.
+    const Status status = caught_in([&] { return send(calls, locked); });
     if (calls.empty()) {
       locked = Locked::wait;
       backoff = {};
@@ -70,9 +80,7 @@ void FinishLane::loop() {
     }
     if (commons_.wait_to_retry(backoff, std::nullopt)) continue;
     const Status why = status.ok() ? unavailable("an open transaction holds it") : status;
-    for (const Call& call : calls) {
-      std::visit([&](const auto& ended) { ended.done(why); }, call);
-    }
+    for (Call& call : calls) give_up(call, why);
     calls.clear();
   }
 }
@@ -171,13 +179,22 @@ bool FinishLane::is_complete(const Call& call) {
       call);
 }
 
-void FinishLane::answer(const Call& call) {
-  const auto answer_all = []<class Item, class Answer>(const CallOf<Item, Answer>& ended) {
+// Once, also where it throws before the call is removed.
+void FinishLane::answer(Call& call) {
+  const auto answer_all = []<class Item, class Answer>(CallOf<Item, Answer>& ended) {
     std::vector<Answer> answers;
     for (const auto& each : ended.answers) answers.push_back(*each);
-    ended.done(std::move(answers));
+    answer_once<std::vector<Answer>>(ended.done, std::move(answers));
   };
   std::visit(answer_all, call);
+}
+
+void FinishLane::give_up(Call& call, const Status& why) {
+  std::visit(
+      [&]<class Item, class Answer>(CallOf<Item, Answer>& ended) {
+        answer_once<std::vector<Answer>>(ended.done, why);
+      },
+      call);
 }
 
 }  // namespace parkd

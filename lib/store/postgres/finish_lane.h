@@ -58,7 +58,8 @@ class FinishLane {
   template <class Item, class Answer>
   void refuse(CallOf<Item, Answer>& call, const Status& why);
   static bool is_complete(const Call& call);
-  static void answer(const Call& call);
+  static void answer(Call& call);
+  static void give_up(Call& call, const Status& why);
 
   Commons& commons_;
   HeldClaims& held_;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "lib/base/kill_point.h"
+#include "lib/store/answer_caught.h"
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
 #include "lib/store/postgres/statements.h"
@@ -58,29 +59,47 @@ void SubmitLane::loop() {
     // While somebody holds something nobody waits for it with others in tow.
     const Locked locked = held.empty() ? Locked::wait : Locked::skip;
     std::vector<Call> good = std::exchange(held, {});
-    size_t n_rows = 0;
-    Pending pending;  // of this statement
-    for (Call& call : calls) {
-      if (const Status status = check(call.jobs, pending); !status.ok()) {
-        call.done(status);
-        continue;
+    const Status status = caught_in([&] {
+      good.reserve(good.size() + calls.size());
+      held.reserve(good.size() + calls.size());
+      check_and_send(calls, good, locked, held);
+      return Status();
+    });
+    if (!status.ok()) {
+      for (std::vector<Call>* unanswered : {&calls, &good}) {
+        for (Call& call : *unanswered) answer_once(call.done, {status});
       }
-      n_rows += call.jobs.size();
-      good.push_back(std::move(call));
-      if (n_rows < kRowsMax) continue;
-      send(good, locked, held);
-      good.clear();
-      pending.clear();
-      n_rows = 0;
     }
-    if (!good.empty()) send(good, locked, held);
     const auto now = steady_clock::now();
     const auto waits = [&](const Call& call) { return !stopping && now < call.give_up_at; };
-    for (const Call& call : held) {
-      if (!waits(call)) call.done(unavailable("its key or batch is in an open transaction"));
+    for (Call& call : held) {
+      if (!waits(call))
+        answer_once(call.done, {unavailable("its key or batch is in an open transaction")});
     }
     held.erase(std::stable_partition(held.begin(), held.end(), waits), held.end());
   }
+}
+
+// Answers the calls, and the held ones that are in `good`; or moves them to `held`.
+void SubmitLane::check_and_send(std::vector<Call>& calls, std::vector<Call>& good, Locked locked,
+                                std::vector<Call>& held) {
+  size_t n_rows = 0;
+  Pending pending;  // of this statement
+  for (Call& call : calls) {
+    const Status status = caught_in([&] { return check(call.jobs, pending); });
+    if (!status.ok()) {
+      answer_once(call.done, {status});
+      continue;
+    }
+    n_rows += call.jobs.size();
+    good.push_back(std::move(call));
+    if (n_rows < kRowsMax) continue;
+    send(good, locked, held);
+    good.clear();
+    pending.clear();
+    n_rows = 0;
+  }
+  if (!good.empty()) send(good, locked, held);
 }
 
 // --- what is refused without a statement
@@ -203,16 +222,17 @@ void SubmitLane::send(std::vector<Call>& calls, Locked locked, std::vector<Call>
       if (status.code() == StatusCode::invalid) {
         status.with_param(calls[i].jobs.size() == 1 ? "jobs[0].body" : "jobs");
       }
-      calls[i].done(status);
+      answer_once(calls[i].done, {status});
       continue;
     }
-    const GroupAnswer& answer = (*answers)[i];
-    if (!answer) {
+    const GroupAnswer& group = (*answers)[i];
+    if (!group) {
       held.push_back(std::move(calls[i]));
+      calls[i].done = nullptr;
       continue;
     }
-    tell_submitted(calls[i].jobs, *answer);
-    calls[i].done(*answer);
+    tell_submitted(calls[i].jobs, *group);
+    answer_once(calls[i].done, *group);
   }
 }
 

@@ -47,6 +47,8 @@ class SubmitLane {
   using Pending = DepthAccounts;  // not yet in the estimate
 
   void loop();
+  void check_and_send(std::vector<Call>& calls, std::vector<Call>& good, Locked locked,
+                      std::vector<Call>& held);
   Status check(const std::vector<JobSpec>& jobs, Pending& pending);
   // Of the jobs that are not among `known` (by place): they are to become new ones.
   Status check_present(const std::vector<JobSpec>& jobs, const std::set<size_t>& known,

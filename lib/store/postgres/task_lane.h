@@ -10,6 +10,7 @@
 
 #include "lib/base/inbox.h"
 #include "lib/base/thread.h"
+#include "lib/store/answer_caught.h"
 #include "lib/store/job_store.h"
 #include "lib/store/postgres/commons.h"
 #include "lib/store/postgres/connection.h"
@@ -32,7 +33,7 @@ class TaskLane {
   void once(Completion<T> done, Verb verb) {
     const auto stop_answer = done;
     if (!tasks_.push([done = std::move(done), verb = std::move(verb)](Connection& connection) {
-          done(verb(connection));
+          answer_caught(done, [&] { return verb(connection); });
         })) {
       stop_answer(store_has_stopped());
     }
@@ -58,8 +59,10 @@ class TaskLane {
   bool push_try(Completion<T> done, Repeatable repeatable, Commons::TimePoint give_up_at,
                 Verb verb) {
     return tasks_.push([=, this](Connection& connection) {
-      auto result =
-          commons_.with_retries<T>(connection, repeatable == Repeatable::yes, give_up_at, verb);
+      auto result = caught_result<T>([&] {
+        return commons_.with_retries<T>(connection, repeatable == Repeatable::yes, give_up_at,
+                                        verb);
+      });
       // What somebody's open transaction holds comes again behind what others have asked meanwhile.
       const bool held = !result.ok() && connection.sqlstate() == kLockNotAvailable;
       if (held && std::chrono::steady_clock::now() < give_up_at &&
