@@ -115,6 +115,8 @@ BEGIN
     ('deadline', 'invalid_parameter_value', format('deadline %s is not within the years 1970 to 9999', j.deadline),
      'Leave deadline out for none.'),
     ('late', 'invalid_parameter_value', format('deadline %s has passed', j.deadline), 'Give a deadline that lies ahead, or none.'),
+    ('never', 'invalid_parameter_value', format('run_at %s is not before the deadline, %s: the job would never run', j.run_at, j.deadline),
+     'Give an earlier run_at, or a later deadline.'),
     ('retention', 'invalid_parameter_value', format('retention %s is not within 1 minute to 30 days', j.retention),
      'For example retention = ''7 days''.'),
     ('run_timeout', 'invalid_parameter_value',
@@ -324,7 +326,8 @@ BEGIN
     END LOOP;
   END IF;
   -- What is wrong only now is so of a new job: one that is sent again was found by its key.
-  v_rule := CASE WHEN v_known IS NULL THEN 'model' WHEN NEW.deadline <= v_now THEN 'late' END;
+  v_rule := CASE WHEN v_known IS NULL THEN 'model' WHEN NEW.deadline <= v_now THEN 'late'
+                 WHEN NEW.run_at >= NEW.deadline THEN 'never' END;
   IF v_rule IS NOT NULL THEN v_refused := parkd.refuse_job_v1(NEW, v_rule, v_body, v_mine); END IF;
   IF v_batch_deadline <= v_now THEN
     v_refused := parkd.refuse_v1('object_not_in_prerequisite_state', NEW.custom_id,

@@ -106,9 +106,15 @@ Status check_submission(const std::vector<JobSpec>& jobs, const StoreOptions& op
 }
 
 Status check_new(const JobSpec& spec, size_t index, WallTime now) {
-  if (!spec.deadline || *spec.deadline > now) return {};
-  return refuse(index, "deadline",
-                to_rfc3339(*spec.deadline) + " has passed: it is " + to_rfc3339(now));
+  if (!spec.deadline) return {};
+  if (*spec.deadline <= now) {
+    return refuse(index, "deadline",
+                  to_rfc3339(*spec.deadline) + " has passed: it is " + to_rfc3339(now));
+  }
+  if (!spec.run_at || *spec.run_at < *spec.deadline) return {};
+  return refuse(index, "run_at",
+                to_rfc3339(*spec.run_at) + " is not before the deadline, " +
+                    to_rfc3339(*spec.deadline) + ": the job would never run");
 }
 
 Status check_retention(const std::optional<std::chrono::seconds>& retention,

@@ -158,9 +158,9 @@ TEST_F(JobctlDsn, a_body_is_stored_as_it_came_and_repeated_by_its_value_at_any_d
 
   const JobctlResult twice = jobctl(submit_it, "{\n" + messages + ",\n\"n\":1, \"n\":2}");
   EXPECT_EQ(twice.exit_code, 2);
-  EXPECT_TRUE(
-      has(twice.err,
-          "the body in - cannot be taken, line 3, byte 8: \"n\" is given twice in one object"))
+  EXPECT_TRUE(has(twice.err,
+                  "the body on standard input cannot be taken, line 3, byte 8: \"n\" is given "
+                  "twice in one object"))
       << twice.err;
 }
 

@@ -205,9 +205,10 @@ TEST_P(StoreConformance, an_overdue_job_is_not_handed_out_and_purge_ends_it) {
 
 TEST_P(StoreConformance, an_overdue_scheduled_job_is_ended_too) {
   JobSpec job = spec();
-  job.run_at = clock_.now() + hours(2);
   job.deadline = clock_.now() + hours(1);
   submit_one(job);
+  const Job claimed = claim_one();
+  must(driver_->release({{claimed.id, claimed.lease, true, clock_.now() + hours(2)}}));
   clock_.advance(hours(1));
   EXPECT_EQ(driver_->purge()->deadlines_missed, 1);
 }

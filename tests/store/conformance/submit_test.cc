@@ -86,6 +86,17 @@ TEST_P(StoreConformance, all_jobs_of_a_submission_are_accepted_or_none) {
   EXPECT_TRUE(driver_->list({})->empty());
 }
 
+TEST_P(StoreConformance, a_job_that_could_start_only_after_its_deadline_is_refused) {
+  JobSpec never = spec();
+  never.deadline = clock_.now() + hours(1);
+  never.run_at = never.deadline;
+  const auto refused = driver_->submit({spec(), never});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.status().param(), "jobs[1].run_at") << refused.status().message();
+  never.run_at = *never.deadline - seconds(1);
+  EXPECT_TRUE(driver_->submit({never}).ok());
+}
+
 TEST_P(StoreConformance, a_deadline_of_this_very_moment_is_refused) {
   JobSpec bad = spec();
   bad.deadline = clock_.now();

@@ -141,6 +141,9 @@ TEST_F(Roles, bad_rows_are_refused_with_what_to_do) {
   EXPECT_TRUE(has(why("model, body", "'m', '{\"stream\":true}'"), "stream"));
   EXPECT_TRUE(has(why("model, body", "'m', '{\"model\":\"other\"}'"), "body.model is other"));
   EXPECT_TRUE(has(why("model, body, deadline", "'m', '{}', now() - interval '1 s'"), "has passed"));
+  EXPECT_TRUE(has(why("model, body, run_at, deadline",
+                      "'m', '{}', now() + interval '2 h', now() + interval '1 h'"),
+                  "the job would never run"));
   EXPECT_TRUE(
       has(why("model, body, retention", "'m', '{}', '31 days'"), "not within 1 minute to 30 days"));
   EXPECT_TRUE(has(why("model, body, batch_id", "'m', '{}', 'nope'"), "no batch nope"));
