@@ -203,7 +203,7 @@ void Api::read_mailbox(const AskedPtr& asked) {
   FetchRequest fetch;
   fetch.tenant = asked->caller.tenant;
   fetch.mailbox_key = asked->part;
-  const Status known = check_query(request, {"cursor", "limit", "wait_s", "skip_damaged"});
+  const Status known = check_query(request, {"cursor", "limit", "wait_s", "job", "skip_damaged"});
   if (!known.ok()) return asked->reply(error_reply(known));
   const auto limit = query_number(request, "limit", 100, 1, kMessagesMax);
   if (!limit.ok()) return reply(error_reply(limit.status()));

@@ -21,12 +21,13 @@ BEGIN
   END IF;
   SELECT s.last_value - (NOT s.is_called)::int INTO v_top FROM parkd.message_sequence s;
   -- xmax is who has the row locked, or had last. 32 bits: its distance back from the snapshot's end, modulo 2^32; what
-  -- lies in the upper half is younger than the snapshot.
+  -- lies in the upper half is younger than the snapshot. Lockers write it in place, under whoever looks: OFFSET 0, so
+  -- that it is read once and not once for each time that age stands below.
   SELECT min(pg_sequence_last_value(n.began)) INTO v_first FROM (
     SELECT f.began, s.next, (s.next - f.xmax::text::bigint) & 4294967295 AS age
       FROM parkd_private.finishing f,
            (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint) s(next)
-     WHERE f.xmax::text <> '0') n
+     WHERE f.xmax::text <> '0' OFFSET 0) n
    WHERE CASE WHEN n.age < 2147483648 AND n.age < n.next
               THEN coalesce(pg_xact_status((n.next - n.age)::text::xid8) = 'in progress', false)
               ELSE n.age >= 2147483648 END;

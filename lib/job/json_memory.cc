@@ -4,6 +4,8 @@
 #include <new>
 #include <string>
 
+#include "lib/base/check.h"
+
 namespace parkd {
 
 namespace {
@@ -32,14 +34,16 @@ void* JsonMemory::do_allocate(size_t bytes, size_t alignment) {
     }
     granted_bytes_ += step;
   }
-  void* const memory = ::operator new(bytes, std::align_val_t(alignment));
+  // Boost.JSON frees keys with another alignment than it asked for: none is above the default.
+  PARKD_CHECK(alignment <= __STDCPP_DEFAULT_NEW_ALIGNMENT__, "JSON of an uncommon alignment");
+  void* const memory = ::operator new(bytes);
   held_bytes_ += bytes;
   peak_bytes_ = std::max(peak_bytes_, held_bytes_);
   return memory;
 }
 
-void JsonMemory::do_deallocate(void* memory, size_t bytes, size_t alignment) {
-  ::operator delete(memory, std::align_val_t(alignment));
+void JsonMemory::do_deallocate(void* memory, size_t bytes, size_t) {
+  ::operator delete(memory);
   held_bytes_ -= bytes;
 }
 

@@ -336,9 +336,12 @@ TEST_F(EmulatedMachine, two_devices_hold_a_model_each) {
     ASSERT_TRUE(device.backend->allocate_kv(64, kBlockSize).ok());
     model.shape = card->shape;
     model.devices.push_back(std::move(device));
+    // What a token spells decides whether a text that is cut keeps it.
+    model.token_bytes = [tokenizer = card->tokenizer](TokenId token) {
+      return tokenizer->token_bytes(token);
+    };
   }
   ASSERT_NE(expected[0], expected[1]);
-  model.token_bytes = [](TokenId) { return std::string_view("x"); };
   Inbox<GenerationResult> results;
   EngineOptions options = testing::engine_options(way);
   options.on_result = [&results](GenerationResult result) { results.push(std::move(result)); };
