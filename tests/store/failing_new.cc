@@ -9,7 +9,6 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <new>
 #include <string>
 #include <string_view>
@@ -24,7 +23,7 @@ struct Range {
   uintptr_t first = 0, last = 0;
 };
 Range database;  // where its code lies; set before anything is armed
-std::vector<std::string> threads = {"store"};
+std::vector<std::string> threads = {"store", "store-sync"};
 std::string library = "librocksdb";
 
 struct Fault {
@@ -50,9 +49,7 @@ int find_database(dl_phdr_info* info, size_t, void*) {
 bool is_store_thread() {
   std::array<char, 16> name{};
   (void)::pthread_getname_np(::pthread_self(), name.data(), name.size());
-  return std::any_of(threads.begin(), threads.end(), [&](const std::string& thread) {
-    return std::strncmp(name.data(), thread.c_str(), thread.size()) == 0;
-  });
+  return std::count(threads.begin(), threads.end(), std::string_view(name.data())) > 0;
 }
 
 bool is_within_database() {

@@ -15,8 +15,8 @@ namespace parkd::testing {
 class FailingNew {
  public:
   static constexpr size_t kEndless = SIZE_MAX;
-  // Whose allocations fail, by the beginnings of their names, and the shared library that is left
-  // alone. Before the first arm(); without it RocksDB's store.
+  // Whose allocations fail, by name, and the shared library that is left alone. Before the first
+  // arm(); without it RocksDB's store.
   static void aim(std::vector<std::string> threads, std::string library);
   // From the `first`-th on (0: the next one) `count` allocations fail, of at least `bytes_min`.
   static void arm(size_t first, size_t count, size_t bytes_min = 0);
