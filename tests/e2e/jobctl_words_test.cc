@@ -3,14 +3,13 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "lib/base/nearest_word.h"
 #include "tests/e2e/child_process.h"
-#include "tools/jobctl/mistyped.h"
 #include "tools/jobctl/time_option.h"
 
 namespace parkd::testing {
 namespace {
 
-using jobctl::edit_distance;
 using jobctl::parse_duration;
 using jobctl::parse_instant;
 

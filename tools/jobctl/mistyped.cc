@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "lib/base/nearest_word.h"
+
 namespace parkd::jobctl {
 namespace {
 
@@ -56,25 +58,6 @@ std::string joined(const std::vector<std::string>& names) {
 }
 
 }  // namespace
-
-size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> before(b.size() + 1);
-  std::vector<size_t> last(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) last[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    std::vector<size_t> row(b.size() + 1);
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
-      row[j] = std::min({last[j] + 1, row[j - 1] + 1, replaced});
-      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-      if (swapped) row[j] = std::min(row[j], before[j - 2] + 1);
-    }
-    before = std::move(last);
-    last = std::move(row);
-  }
-  return last[b.size()];
-}
 
 std::string explain_unknown(const CLI::App& app) {
   const std::vector<const CLI::App*> chain = parsed_chain(app);

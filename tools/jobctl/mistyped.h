@@ -10,8 +10,4 @@ namespace parkd::jobctl {
 // \"submt\": did you mean submit?". Empty: every word is known.
 std::string explain_unknown(const CLI::App& app);
 
-// Insertions, deletions, replacements and swaps of neighbours that make `b` of `a` (optimal string
-// alignment).
-size_t edit_distance(const std::string& a, const std::string& b);
-
 }  // namespace parkd::jobctl
