@@ -100,7 +100,8 @@ endfunction()
 #                          [TIMEOUT s] [ON_GPU [GPU_DEPS ...]])
 # A GoogleTest program that runs kernels/cuda on the CPU, in three builds and five tests: NAME.forward,
 # NAME.reverse, NAME.random (the order of threads), NAME.asan (with UBSan) and NAME.race. SOURCES may
-# hold host code that uses CUDA too (lib/backend/cuda/*.cc). KERNELS ALL are those of
+# hold host code that uses CUDA too (lib/backend/cuda/*.cc). PARKD_EMULATOR_SANITIZED=OFF leaves the last
+# two builds and tests out. KERNELS ALL are those of
 # kernels/cuda/CMakeLists.txt. ON_GPU: where nvcc is, NAME_gpu is built from the same sources with
 # the real toolkit; ctest -L gpu runs it, and skips it without a device. GPU_DEPS: what nvcc made of
 # KERNELS that are not in kernels/cuda.
@@ -119,7 +120,11 @@ function(parkd_cuda_emulator_test name)
     list(TRANSFORM arg_KERNELS REPLACE "\\.cu$" "")
   endif()
   list(APPEND arg_SOURCES ${PROJECT_SOURCE_DIR}/tests/cuda/device_main.cc)
-  foreach(build plain asan race)
+  set(builds plain)
+  if(PARKD_EMULATOR_SANITIZED)
+    list(APPEND builds asan race)
+  endif()
+  foreach(build ${builds})
     set(kernels)
     foreach(kernel ${arg_KERNELS})
       parkd_emulated_kernel(${kernel} ${build} library)
@@ -138,8 +143,10 @@ function(parkd_cuda_emulator_test name)
   parkd_emulator_run(${name} forward plain forward)
   parkd_emulator_run(${name} reverse plain reverse)
   parkd_emulator_run(${name} random plain random)
-  parkd_emulator_run(${name} asan asan random)
-  parkd_emulator_run(${name} race race forward)
+  if(PARKD_EMULATOR_SANITIZED)
+    parkd_emulator_run(${name} asan asan random)
+    parkd_emulator_run(${name} race race forward)
+  endif()
   if(arg_ON_GPU AND PARKD_HAVE_CUDA)
     add_executable(${name}_gpu ${arg_SOURCES})
     target_link_libraries(${name}_gpu PRIVATE parkd_options ${arg_DEPS} ${arg_GPU_DEPS} parkd_kernels_cuda

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need, builds, and runs every test.
-#   tools/check.sh        CI size: dev preset, all tests, bench smoke, formatting
+#   tools/check.sh        CI size: dev preset, all tests, bench smoke, formatting; of the CUDA emulator's
+#                         sanitized programs only when they changed (tools/emulator_scope.sh)
 #   tools/check.sh full   adds ASan+UBSan, TSan, a build in which the linker looks for two types of one
 #                         name, clang-tidy, fuzzing, the long crash run, the release binary's quickstart
 #                         without a GPU, the kernels for every GPU since 8.0, and more orders of threads
@@ -9,6 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/setup.sh
+. tools/emulator_scope.sh
 mode=${1:-ci}
 jobs=${PARKD_JOBS:-$(nproc)}
 # A clone in another directory still finds what an earlier one compiled.
@@ -31,12 +33,19 @@ fi
 say "formatting"
 git ls-files '*.h' '*.cc' '*.cu' | xargs clang-format-14 --dry-run --Werror
 
+scope=$(emulator_scope "$mode")
+if [ "${scope%% *}" = OFF ]; then
+  say "SKIPPED: the CUDA emulator's sanitized programs and kernel_traffic: ${scope#* } (tools/check.sh full runs them)"
+else
+  say "the CUDA emulator's sanitized programs are built and run: ${scope#* }"
+fi
+
 # build_and_test PRESET [ctest arguments]
 build_and_test() {
   local preset=$1
   shift
   say "$preset: configure and build"
-  cmake --preset "$preset" >/dev/null
+  cmake --preset "$preset" -DPARKD_EMULATOR_SANITIZED="${scope%% *}" >/dev/null
   cmake --build --preset "$preset" -j "$jobs"
   say "$preset: tests"
   ctest --preset "$preset" -j "$jobs" "$@"
