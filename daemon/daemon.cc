@@ -8,11 +8,11 @@
 #include <utility>
 
 #include "daemon/live_status.h"
+#include "daemon/models/unserved_models.h"
 #include "daemon/on_control.h"
 #include "daemon/open_store.h"
 #include "daemon/private_files.h"
 #include "daemon/sd_notify.h"
-#include "daemon/unserved_models.h"
 #include "lib/base/log.h"
 
 namespace parkd {
@@ -43,8 +43,8 @@ DispatcherOptions dispatcher_options(const Config& config) {
   return options;
 }
 
-ApiServer::Options server_options(const Config& config) {
-  ApiServer::Options options;
+HttpServer::Options server_options(const Config& config) {
+  HttpServer::Options options;
   options.socket_path = config.daemon.socket;
   options.socket_mode = config.daemon.socket_mode;
   options.socket_group = config.daemon.socket_group;
@@ -122,10 +122,10 @@ Status Daemon::wire() {
                                           blocking_threads(), clock_, health_, bodies_,
                                           database_name(config_)});
   observe_store();
-  server_ = std::make_unique<ApiServer>(
+  server_ = std::make_unique<HttpServer>(
       io_, server_options(config_), bodies_, answers_,
-      [this](const ApiRequest& request) { return api_->admit(request); },
-      [this](ApiRequest request, ApiServer::Reply reply) {
+      [this](const HttpRequest& request) { return api_->admit(request); },
+      [this](HttpRequest request, HttpServer::Reply reply) {
         api_->handle(std::move(request), std::move(reply));
       });
   api_->set_connections(server_->connections());

@@ -15,19 +15,19 @@
 #include <string>
 #include <vector>
 
-#include "daemon/api.h"
-#include "daemon/api_server.h"
-#include "daemon/byte_budget.h"
+#include "daemon/api/api.h"
 #include "daemon/death_watch.h"
-#include "daemon/health_board.h"
-#include "daemon/model_loader.h"
+#include "daemon/health/health_board.h"
+#include "daemon/health/surroundings.h"
+#include "daemon/models/model_loader.h"
 #include "daemon/open_store.h"
-#include "daemon/surroundings.h"
+#include "lib/base/blocking_pool.h"
 #include "lib/base/clock.h"
 #include "lib/base/thread.h"
 #include "lib/config/config.h"
-#include "lib/dispatch/blocking_pool.h"
 #include "lib/dispatch/dispatcher.h"
+#include "lib/http/byte_budget.h"
+#include "lib/http/http_server.h"
 #include "lib/ipc/instance_lock.h"
 #include "lib/store/job_store.h"
 
@@ -96,7 +96,7 @@ class Daemon {
   HealthBoard health_;  // control thread
   Surroundings surroundings_{config_, clock_, lock_, health_};
   std::unique_ptr<Api> api_;
-  std::unique_ptr<ApiServer> server_;
+  std::unique_ptr<HttpServer> server_;
   boost::asio::signal_set signals_;
   Thread dispatcher_thread_;
 

@@ -11,7 +11,7 @@
 #include "lib/base/kill_point.h"
 #include "lib/base/log.h"
 #include "lib/config/config.h"
-#include "lib/engine/model_outlook.h"
+#include "lib/model/model_outlook.h"
 
 namespace {
 

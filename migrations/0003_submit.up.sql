@@ -13,7 +13,7 @@ CREATE FUNCTION parkd.new_seed_v1() RETURNS bigint LANGUAGE sql VOLATILE
   RETURN (random() * 9007199254740991)::bigint;
 
 -- What fairness counts, in tokens: n * (prompt + new), none of them more than the model's context. New tokens that
--- were left out (NULL, only where SQL submitted) are the daemon's default: resolve_max_new_tokens, lib/job/chat_request.h.
+-- were left out (NULL, only where SQL submitted) are the daemon's default: resolve_max_new_tokens, lib/openai/chat_request.h.
 CREATE FUNCTION parkd.need_tokens_v1(p_choices int, p_prompt int, p_new int, p_context int) RETURNS bigint LANGUAGE sql IMMUTABLE
   RETURN p_choices::bigint * (least(p_prompt, p_context)::bigint
     + least(coalesce(p_new, least(greatest(p_context / 5, 128), 16384)), p_context));

@@ -1,4 +1,4 @@
--- 0007: the daemon's verbs on batches (lib/store/batch.h); members come and end in 0003 and 0005.
+-- 0007: the daemon's verbs on batches (lib/store/batch_rules.h); members come and end in 0003 and 0005.
 
 -- conflict: the key belongs to a batch of another content. With p_find_only nothing is opened, and no row
 -- says that there is no batch of that key. Without a batch: the tenant has n_open that are not finished, and more than

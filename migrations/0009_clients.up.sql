@@ -209,7 +209,7 @@ CREATE TRIGGER jobs_1_plain BEFORE INSERT ON parkd.jobs FOR EACH ROW EXECUTE FUN
 
 -- Checks and completes a row a client wrote, unless plain_job_v1 has (then it has an order_key, as a daemon's). The
 -- numbers are those of HTTP: lib/job/job.h (512 bytes, metadata, run_timeout, max_attempts), lib/store/rules.h and .cc
--- (retention, times), lib/job/chat_request.h (body, n). Extremes.sql_and_http_have_the_same_limits.
+-- (retention, times), lib/openai/chat_request.h (body, n). Extremes.sql_and_http_have_the_same_limits.
 CREATE FUNCTION parkd.before_insert_v1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp AS $$
 DECLARE

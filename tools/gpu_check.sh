@@ -84,7 +84,7 @@ gpu_tests() {
 }
 step "Tests on the device" gpu_tests
 
-step "Errors against float64, kernel by kernel" tools/kernel_errors.py --gpu "$build"
+step "Errors against float64, kernel by kernel" tools/kernels/kernel_errors.py --gpu "$build"
 
 # The kernels' own programs, and of the backend's one way through lanes and graphs: the rest would take
 # hours. cuBLAS's own kernels are in that one, so it is not asked about races and unwritten memory.

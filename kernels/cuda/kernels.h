@@ -7,7 +7,7 @@
 //
 // Shapes, slowest first; n_rows is the step's tokens. Each .cu's header has formula, geometry,
 // bytes and flops, tolerance, source and its CPU twin (kernels/cpu/cpu_kernels.h,
-// lib/engine/sampler.h). Nothing here promises I7's bits: sums are float, in the order of the
+// lib/model/sampler.h). Nothing here promises I7's bits: sums are float, in the order of the
 // launch geometry. The sampler alone gives the CPU's bits for equal logits.
 #pragma once
 
@@ -178,7 +178,7 @@ struct DequantiseParams {
 cudaError_t launch_dequantise(const DequantiseParams& params, cudaStream_t stream);
 
 // --- sampling.cu: one token from each row of logits (n_logit_rows, vocab), by the algorithm of
-// lib/engine/sampler.h and with its bits. -1 for a row that holds NaN or +inf or nothing finite.
+// lib/model/sampler.h and with its bits. -1 for a row that holds NaN or +inf or nothing finite.
 struct SampleRowParams {
   float temperature;
   float top_p;
@@ -201,7 +201,7 @@ int64_t sampling_workspace_bytes(int32_t rows_max, int32_t vocab);
 cudaError_t launch_sampling(const SamplingParams& params, cudaStream_t stream);
 
 // --- logit_processors.cu: before sampling, in place, only where a row has edits; by the formula of
-// lib/engine/sampler.h and with its bits. Each edit's bias becomes the logit as it was, and
+// lib/model/sampler.h and with its bits. Each edit's bias becomes the logit as it was, and
 // restore_logits writes it back, for log-probabilities of the raw row.
 struct LogitProcessorRow {
   float presence_penalty;

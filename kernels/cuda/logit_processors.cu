@@ -15,7 +15,7 @@
 // logits at random places); back: 12 an edit. Arithmetic: each product, quotient, difference and
 // sum rounded by itself. Tolerance: none. Source: Keskar et al., "CTRL", 2019 (repetition),
 // OpenAI's API reference (presence, frequency, bias); the order is vLLM's. CPU twin: edited_logit()
-// of lib/engine/sampler.h. Never run on a GPU.
+// of lib/model/sampler.h. Never run on a GPU.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 

@@ -7,7 +7,7 @@
 // and pass: one for the maximum, one for the sum, up to 6 of the radix selection; about 10 flops a
 // logit. Arithmetic: e^(x - max) in float, 16 of a thread's at a time summed in float, the rest in
 // double. Tolerance: 2e-6 and a float's rounding; the ids are exact. CPU twin: Sampler::report
-// (lib/engine/sampler.cc). Never run on a GPU.
+// (lib/model/sampler.cc). Never run on a GPU.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/row_keys.h"

@@ -1,4 +1,4 @@
-// One token from each row of logits, by the algorithm of lib/engine/sampler.h and with its bits:
+// One token from each row of logits, by the algorithm of lib/model/sampler.h and with its bits:
 // integer weights 2^30 * e^((x - max) / temperature), top_k by logits, min_p and top_p by weights,
 // lowest ids first among equals, and the first kept id whose running sum passes noise * total.
 //
@@ -14,7 +14,7 @@
 // after the first; about 20 operations a weight.
 // Arithmetic: floats multiplied and added one by one, never fused (__fmul_rn, __fadd_rn), sums in
 // integers, so that no order matters. Tolerance: none, the CPU's bits. Source: Philox as in
-// kernels/common/counter_rng.h. CPU twin: lib/engine/sampler.cc. Never run on a GPU.
+// kernels/common/counter_rng.h. CPU twin: lib/model/sampler.cc. Never run on a GPU.
 #include "kernels/common/counter_rng.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"

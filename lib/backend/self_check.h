@@ -22,8 +22,8 @@
 
 #include "lib/base/dtype.h"
 #include "lib/base/status.h"
-#include "lib/engine/backend.h"
-#include "lib/engine/model_card.h"
+#include "lib/model/backend.h"
+#include "lib/model/model_card.h"
 
 namespace parkd {
 

@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "lib/base/units.h"
-#include "lib/engine/model.h"
-#include "lib/engine/sampler.h"
+#include "lib/model/model.h"
+#include "lib/model/sampler.h"
 
 namespace parkd::self_check {
 namespace {

@@ -99,7 +99,7 @@ struct ModelParams {
 
 struct ModelConfig {
   std::string name;
-  std::string hf_id;       // empty: local_path is set. Alone: lib/engine/hub_cache.h
+  std::string hf_id;       // empty: local_path is set. Alone: lib/weights/hub_cache.h
   std::string local_path;  // a GGUF file or a folder that holds one; empty: hf_id is set
   ModelParams params;
   PoolConfig pool;

@@ -120,6 +120,12 @@ bool is_complete(const GenerationResult& result) {
          });
 }
 
+bool has_truncated_choice(const GenerationResult& result) {
+  return std::any_of(result.choices.begin(), result.choices.end(), [](const auto& choice) {
+    return choice.finish_reason == FinishReason::length;
+  });
+}
+
 int32_t completion_tokens_of(const GenerationResult& result) {
   int32_t n = 0;
   for (const GeneratedChoice& choice : result.choices) n += choice.n_generated;

@@ -39,6 +39,8 @@ Ending too_large_ending(const Status& why);
 
 // Whether every choice of an ok result came to its own end.
 bool is_complete(const GenerationResult& result);
+// Whether a choice ended at its token limit.
+bool has_truncated_choice(const GenerationResult& result);
 // Of all choices every token that was generated, what ended them included, as vLLM and llama.cpp
 // count.
 int32_t completion_tokens_of(const GenerationResult& result);

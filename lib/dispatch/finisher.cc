@@ -69,6 +69,7 @@ void Finisher::fail_run(InFlight& job, const Status& why, const GenerationResult
 void Finisher::render(InFlight& job, GenerationResult result, Ending ending) {
   ending.prompt_tokens = job.prompt_tokens;
   ending.completion_tokens = completion_tokens_of(result);
+  ending.truncated = has_truncated_choice(result);
   ending.run_us = job.ending.run_us;
   job.ending = std::move(ending);
   job.shared_tokens = result.shared_tokens;

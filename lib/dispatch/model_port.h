@@ -11,8 +11,8 @@
 #include "lib/base/units.h"
 #include "lib/engine/engine.h"
 #include "lib/engine/generation.h"
-#include "lib/job/completion_response.h"
 #include "lib/job/job.h"
+#include "lib/openai/completion_response.h"
 
 namespace parkd {
 

@@ -27,12 +27,12 @@
 #include "lib/base/inbox.h"
 #include "lib/base/status.h"
 #include "lib/base/thread.h"
-#include "lib/engine/backend.h"
 #include "lib/engine/generation.h"
 #include "lib/engine/kv_cache.h"
-#include "lib/engine/model.h"
 #include "lib/engine/scheduler.h"
 #include "lib/engine/sequence.h"
+#include "lib/model/backend.h"
+#include "lib/model/model.h"
 
 namespace parkd {
 

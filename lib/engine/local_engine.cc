@@ -5,7 +5,7 @@
 
 #include "lib/base/check.h"
 #include "lib/base/log.h"
-#include "lib/engine/model_card.h"
+#include "lib/model/model_card.h"
 
 namespace parkd {
 namespace {

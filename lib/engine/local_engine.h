@@ -6,11 +6,11 @@
 #include <memory>
 #include <vector>
 
-#include "lib/engine/backend.h"
 #include "lib/engine/engine.h"
 #include "lib/engine/engine_worker.h"
 #include "lib/engine/kv_cache.h"
-#include "lib/engine/model.h"
+#include "lib/model/backend.h"
+#include "lib/model/model.h"
 
 namespace parkd {
 

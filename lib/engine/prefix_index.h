@@ -15,7 +15,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "lib/engine/generation.h"
+#include "lib/base/sampling.h"
 
 namespace parkd {
 

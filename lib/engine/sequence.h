@@ -12,12 +12,12 @@
 #include <vector>
 
 #include "lib/base/check.h"
-#include "lib/engine/backend.h"
 #include "lib/engine/generation.h"
 #include "lib/engine/kv_cache.h"
-#include "lib/engine/logit_edits.h"
-#include "lib/engine/output_text.h"
 #include "lib/engine/scheduler.h"
+#include "lib/model/lane.h"
+#include "lib/model/logit_edits.h"
+#include "lib/text/output_text.h"
 
 namespace parkd {
 

@@ -116,6 +116,7 @@ struct Ending {
   std::string error_param;    // the field at fault, if one is
   int32_t status_code = 200;  // the HTTP status of an OpenAI batch result line
   std::string body;           // OpenAI response body, JSON; may hold partial text when failed
+  bool truncated = false;     // a choice ended at its token limit; counted by its batch, not kept
   int32_t prompt_tokens = 0;
   int32_t completion_tokens = 0;
   int64_t units = 0;     // blocks that were charged

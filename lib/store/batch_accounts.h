@@ -9,7 +9,7 @@
 #include <string>
 
 #include "lib/base/status.h"
-#include "lib/store/batch.h"
+#include "lib/job/batch.h"
 #include "lib/store/job_store.h"
 
 namespace parkd {

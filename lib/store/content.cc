@@ -3,8 +3,8 @@
 #include <optional>
 #include <string>
 
+#include "lib/base/json_value_text.h"
 #include "lib/base/text.h"
-#include "lib/job/json_value_text.h"
 
 namespace parkd {
 namespace {

@@ -1,15 +1,15 @@
 // Content: what two submissions with one idempotency key must agree in.
 //
 // All that the submitter chose, and nothing that was derived from it (token counts) or filled in
-// later. body and metadata count by their value (lib/job/json_value_text.h); a model in the body is
-// the column's, a seed in the body takes the place of the column's. PostgreSQL does the same in
+// later. body and metadata count by their value (lib/base/json_value_text.h); a model in the body
+// is the column's, a seed in the body takes the place of the column's. PostgreSQL does the same in
 // content_hash_v1. Pure functions, any thread.
 #pragma once
 
 #include <cstdint>
 
+#include "lib/job/batch.h"
 #include "lib/job/job.h"
-#include "lib/store/batch.h"
 
 namespace parkd {
 

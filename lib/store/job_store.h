@@ -29,8 +29,8 @@
 #include "lib/base/clock.h"
 #include "lib/base/health.h"
 #include "lib/base/status.h"
+#include "lib/job/batch.h"
 #include "lib/job/job.h"
-#include "lib/store/batch.h"
 #include "lib/store/depth.h"
 
 namespace parkd {
@@ -70,7 +70,7 @@ struct SubmittedJob {
 // A model a daemon serves, and which files it serves it from.
 struct ModelRegistration {
   std::string name;
-  std::string content_hash;  // lib/engine/content_hash.h
+  std::string content_hash;  // lib/model/content_hash.h
   int32_t context_tokens = 0;
 };
 

@@ -2,7 +2,7 @@
 
 #include <boost/json.hpp>
 
-#include "lib/job/wire.h"
+#include "lib/openai/wire.h"
 #include "tests/crash/kills_door.h"
 #include "tools/jobctl/json_fields.h"
 

@@ -95,7 +95,7 @@ inline DeviceArray<uint8_t> element_array(cuda::Element element, int64_t n) {
 
 // The largest errors against float64 of one kernel and element type; each value is held to
 // |error| <= relative * |wanted| + absolute (0 and 0: exact). Printed when the test ends;
-// tools/kernel_errors.py makes a table of these lines.
+// tools/kernels/kernel_errors.py makes a table of these lines.
 class Errors {
  public:
   Errors(std::string name, double relative, double absolute)

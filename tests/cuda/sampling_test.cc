@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/engine/sampler.h"
+#include "lib/model/sampler.h"
 #include "tests/cuda/kernel_data.h"
 
 namespace parkd::cuda {

@@ -1,6 +1,7 @@
 // What every kernel asks of device memory at the shapes of two models' decode steps (and of a chunk
 // of a prompt), beside what the formula in its header says: one JSON object a line, for
-// tools/kernel_traffic.py. Runs under the emulator's race build only; a seed fixes the inputs.
+// tools/kernels/kernel_traffic.py. Runs under the emulator's race build only; a seed fixes the
+// inputs.
 #include <algorithm>
 #include <iostream>
 #include <random>

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "lib/backend/self_check.h"
-#include "lib/engine/model.h"
-#include "lib/engine/model_card.h"
+#include "lib/model/model.h"
+#include "lib/model/model_card.h"
 #include "tests/cuda_backend/cuda_rig.h"
 #include "tests/support/plain_penalties.h"
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "lib/backend/cuda/step_tables.h"
-#include "lib/engine/model.h"
+#include "lib/model/model.h"
 #include "testing.h"
 #include "tests/cuda_backend/cuda_rig.h"
 #include "tests/cuda_backend/emulated_cublas.h"

@@ -9,7 +9,7 @@
 
 #include "lib/base/inbox.h"
 #include "lib/engine/local_engine.h"
-#include "lib/engine/model.h"
+#include "lib/model/model.h"
 #include "testing.h"
 #include "tests/cuda_backend/cuda_rig.h"
 #include "tests/cuda_backend/emulated_cublas.h"

@@ -11,7 +11,7 @@
 #include "lib/backend/cpu/cpu_backend.h"
 #include "lib/backend/cuda/cuda_backend.h"
 #include "lib/base/text.h"
-#include "lib/engine/model_card.h"
+#include "lib/model/model_card.h"
 #include "tests/support/engine_runner.h"
 #include "tests/support/tiny_model.h"
 

@@ -1,6 +1,6 @@
 // Which device a model gets, and its backend, on an emulated machine: the daemon's own code against
 // the emulator in place of the driver.
-#include "daemon/model_device.h"
+#include "daemon/models/model_device.h"
 
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "daemon/model_loader.h"
+#include "daemon/models/model_loader.h"
 #include "testing.h"
 #include "tests/cuda_backend/emulated_cublas.h"
 #include "tests/support/temp_dir.h"

@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
-#include "lib/job/chat_request.h"
-#include "lib/job/wire.h"
+#include "lib/openai/chat_request.h"
+#include "lib/openai/wire.h"
 #include "tests/daemon/api_world.h"
 
 namespace {

@@ -5,9 +5,9 @@
 #include <thread>
 #include <vector>
 
-#include "daemon/byte_budget.h"
-#include "daemon/connections.h"
-#include "daemon/routes.h"
+#include "daemon/api/routes.h"
+#include "lib/http/byte_budget.h"
+#include "lib/http/connections.h"
 #include "tests/daemon/api_world.h"
 
 namespace parkd::testing {
@@ -20,7 +20,7 @@ bool holds(const std::string& text, std::string_view part) {
   return text.find(part) != text.npos;
 }
 
-TEST(ApiServer, a_continue_is_sent_before_the_body_and_only_where_the_body_is_wanted) {
+TEST(HttpServer, a_continue_is_sent_before_the_body_and_only_where_the_body_is_wanted) {
   ApiWorld world;
   RawPeer peer = world.peer();
   const std::string head =
@@ -36,7 +36,7 @@ TEST(ApiServer, a_continue_is_sent_before_the_body_and_only_where_the_body_is_wa
   EXPECT_EQ(odd.call("POST", "/v1/batches", "{}", "Expect: a-miracle\r\n").status, 417);
 }
 
-TEST(ApiServer, a_body_over_its_routes_limit_is_413_with_route_size_and_limit) {
+TEST(HttpServer, a_body_over_its_routes_limit_is_413_with_route_size_and_limit) {
   ApiWorld world;
   struct Case {
     const char* target;
@@ -69,7 +69,7 @@ TEST(ApiServer, a_body_over_its_routes_limit_is_413_with_route_size_and_limit) {
   EXPECT_EQ(world.parsing().used_bytes, 0u);
 }
 
-TEST(ApiServer, a_chunked_body_is_a_body) {
+TEST(HttpServer, a_chunked_body_is_a_body) {
   ApiWorld world;
   RawPeer peer = world.peer();
   ASSERT_TRUE(
@@ -80,7 +80,7 @@ TEST(ApiServer, a_chunked_body_is_a_body) {
   EXPECT_TRUE(holds(answer.body, "\"name\":\"n\"")) << answer.body;
 }
 
-TEST(ApiServer, codings_it_does_not_know_are_refused_by_name) {
+TEST(HttpServer, codings_it_does_not_know_are_refused_by_name) {
   ApiWorld world;
   for (const char* coding : {"gzip", "gzip, chunked", "identity"}) {
     RawPeer peer = world.peer();
@@ -97,7 +97,7 @@ TEST(ApiServer, codings_it_does_not_know_are_refused_by_name) {
             201);
 }
 
-TEST(ApiServer, head_is_get_without_the_body) {
+TEST(HttpServer, head_is_get_without_the_body) {
   ApiWorld world;
   RawPeer peer = world.peer();
   const RawAnswer get = peer.call("GET", "/healthz");
@@ -109,7 +109,7 @@ TEST(ApiServer, head_is_get_without_the_body) {
   EXPECT_EQ(peer.call("GET", "/healthz").body, get.body) << "the connection goes on";
 }
 
-TEST(ApiServer, another_method_is_405_with_those_there_are) {
+TEST(HttpServer, another_method_is_405_with_those_there_are) {
   ApiWorld world;
   RawPeer peer = world.peer();
   struct Case {
@@ -132,7 +132,7 @@ TEST(ApiServer, another_method_is_405_with_those_there_are) {
   EXPECT_EQ(peer.call("GET", "/v1/mailbox/").status, 404);
 }
 
-TEST(ApiServer, a_header_or_a_body_that_does_not_come_is_408_and_gives_its_place_back) {
+TEST(HttpServer, a_header_or_a_body_that_does_not_come_is_408_and_gives_its_place_back) {
   ApiWorldOptions options;
   options.server.header_max = std::chrono::milliseconds(200);
   options.server.body_max = std::chrono::milliseconds(200);
@@ -149,7 +149,7 @@ TEST(ApiServer, a_header_or_a_body_that_does_not_come_is_408_and_gives_its_place
   EXPECT_EQ(world.parsing().used_bytes, 0u);
 }
 
-TEST(ApiServer, a_connection_that_asks_for_nothing_is_closed) {
+TEST(HttpServer, a_connection_that_asks_for_nothing_is_closed) {
   ApiWorldOptions options;
   options.server.idle_max = std::chrono::milliseconds(100);
   ApiWorld world(options);
@@ -157,7 +157,7 @@ TEST(ApiServer, a_connection_that_asks_for_nothing_is_closed) {
   while (!idle.ended()) std::this_thread::yield();
 }
 
-TEST(ApiServer,
+TEST(HttpServer,
      a_long_poll_whose_client_has_gone_gives_its_place_back_and_a_half_closed_one_waits) {
   ApiWorld world;
   const std::string poll = RawPeer::request("GET", "/v1/mailbox/k?wait_s=60");

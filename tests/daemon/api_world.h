@@ -9,10 +9,10 @@
 #include <memory>
 #include <string>
 
-#include "daemon/api.h"
-#include "daemon/api_server.h"
+#include "daemon/api/api.h"
 #include "lib/base/clock.h"
 #include "lib/base/thread.h"
+#include "lib/http/http_server.h"
 #include "lib/store/memory/memory_store.h"
 #include "tests/support/raw_peer.h"
 #include "tests/support/store_driver.h"
@@ -24,7 +24,7 @@ struct ApiWorldOptions {
   size_t parse_bytes_max = 512u << 20;
   size_t answer_bytes_max = 512u << 20;
   int64_t request_bytes_max = 64 << 20;
-  ApiServer::Options server;
+  HttpServer::Options server;
   std::function<void()> on_control_start;  // called on the control thread
 };
 
@@ -45,12 +45,12 @@ class ApiWorld {
     ModelTable models;
     models["m"].retention = std::chrono::hours(1);
     api_->set_models(std::make_shared<const ModelTable>(models));
-    ApiServer::Options server = options.server;
+    HttpServer::Options server = options.server;
     server.socket_path = socket();
-    server_ = std::make_unique<ApiServer>(
+    server_ = std::make_unique<HttpServer>(
         io_, server, bodies_, answers_,
-        [this](const ApiRequest& request) { return api_->admit(request); },
-        [this](ApiRequest request, ApiServer::Reply reply) {
+        [this](const HttpRequest& request) { return api_->admit(request); },
+        [this](HttpRequest request, HttpServer::Reply reply) {
           api_->handle(std::move(request), std::move(reply));
         });
     api_->set_connections(server_->connections());
@@ -132,7 +132,7 @@ class ApiWorld {
   BlockingPool blocking_{2, 0};
   std::unique_ptr<Dispatcher> dispatcher_;
   std::unique_ptr<Api> api_;
-  std::unique_ptr<ApiServer> server_;
+  std::unique_ptr<HttpServer> server_;
   Thread control_;
 };
 

@@ -13,12 +13,12 @@
 #include <fstream>
 #include <functional>
 
-#include "daemon/api_server.h"
-#include "daemon/health_board.h"
-#include "daemon/mailbox_waiters.h"
+#include "daemon/api/mailbox_waiters.h"
+#include "daemon/api/tenants.h"
+#include "daemon/health/health_board.h"
 #include "daemon/sd_notify.h"
-#include "daemon/socket_file.h"
-#include "daemon/tenants.h"
+#include "lib/http/http_server.h"
+#include "lib/http/socket_file.h"
 #include "tests/support/temp_dir.h"
 
 namespace parkd {

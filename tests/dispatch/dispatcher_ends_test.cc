@@ -35,6 +35,18 @@ TEST(Dispatcher, cancelling_a_running_job_stops_it_and_its_units_wake_the_next) 
   EXPECT_EQ(world.model().outcomes.at("cancelled"), 1);
 }
 
+TEST(Dispatcher, an_answer_cut_at_its_token_limit_ends_as_truncated) {
+  World world(10);
+  world.ready();
+  for (const FinishReason reason : {FinishReason::length, FinishReason::stop}) {
+    const JobId id = world.submit(job_of(10));
+    world.engine.end(world.engine.running().front(), reason, Status());
+    world.settle();
+    world.flush();
+    EXPECT_EQ(world.message(id).ending.truncated, reason == FinishReason::length);
+  }
+}
+
 TEST(Dispatcher, a_result_that_comes_after_the_cancel_changes_nothing) {
   World world(10);
   world.ready();

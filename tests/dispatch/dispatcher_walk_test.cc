@@ -9,9 +9,9 @@
 #include <set>
 #include <thread>
 
+#include "lib/base/blocking_pool.h"
 #include "lib/base/inbox.h"
 #include "lib/base/log.h"
-#include "lib/dispatch/blocking_pool.h"
 #include "tests/dispatch/world.h"
 
 namespace parkd {

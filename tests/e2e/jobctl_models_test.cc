@@ -6,7 +6,7 @@
 #include <iterator>
 
 #include "lib/config/config.h"
-#include "lib/engine/content_hash.h"
+#include "lib/model/content_hash.h"
 #include "tests/e2e/child_process.h"
 #include "tests/store/postgres/test_database.h"
 #include "tests/support/hub_cache_folder.h"

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "lib/backend/cpu/cpu_backend.h"
-#include "lib/engine/model_card.h"
+#include "lib/model/model_card.h"
 #include "tests/support/engine_runner.h"
 #include "tests/support/plain_penalties.h"
 #include "tests/support/teacher_forcing.h"

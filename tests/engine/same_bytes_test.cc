@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "lib/backend/cpu/cpu_backend.h"
-#include "lib/engine/model_card.h"
+#include "lib/model/model_card.h"
 #include "tests/support/engine_runner.h"
 #include "tests/support/tiny_model.h"
 

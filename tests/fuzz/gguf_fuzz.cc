@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "lib/engine/gguf.h"
-#include "lib/engine/model_card.h"
+#include "lib/model/model_card.h"
+#include "lib/weights/gguf.h"
 
 namespace {
 

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "lib/base/text.h"
-#include "lib/job/chat_request.h"
+#include "lib/openai/chat_request.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view body(reinterpret_cast<const char*>(data), size);

@@ -4,9 +4,9 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "lib/job/json_reader.h"
-#include "lib/job/json_value_text.h"
-#include "lib/job/raw_json.h"
+#include "lib/base/json_reader.h"
+#include "lib/base/json_value_text.h"
+#include "lib/base/raw_json.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);

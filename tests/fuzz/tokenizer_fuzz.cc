@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "lib/base/text.h"
-#include "lib/engine/model_card.h"
+#include "lib/model/model_card.h"
 #include "tests/support/tiny_model.h"
 
 namespace {

@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "lib/engine/generation.h"
-#include "lib/job/chat_request.h"
+#include "lib/base/sampling.h"
+#include "lib/openai/chat_request.h"
 
 namespace parkd::testing {
 

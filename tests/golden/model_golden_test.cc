@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "lib/backend/cpu/cpu_backend.h"
-#include "lib/engine/model_card.h"
+#include "lib/model/model_card.h"
 #include "tests/golden/golden_files.h"
 #include "tests/support/engine_runner.h"
 #include "tests/support/plain_penalties.h"

@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "lib/engine/model_card.h"
+#include "lib/model/model_card.h"
 #include "tests/golden/golden_files.h"
 
 namespace parkd {

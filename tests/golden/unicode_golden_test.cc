@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/engine/pre_tokenizer.h"
+#include "lib/text/pre_tokenizer.h"
 #include "tests/golden/golden_files.h"
 
 namespace parkd {

@@ -6,7 +6,7 @@
 #include <iostream>
 
 #include "lib/backend/cuda/cuda_backend.h"
-#include "lib/engine/model_card.h"
+#include "lib/model/model_card.h"
 #include "tests/golden/golden_files.h"
 #include "tests/support/engine_runner.h"
 #include "tests/support/teacher_forcing.h"

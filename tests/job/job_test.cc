@@ -2,9 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "lib/job/completion_response.h"
-#include "lib/job/wire.h"
-
 namespace parkd {
 namespace {
 
@@ -64,24 +61,6 @@ TEST(Job, only_three_failure_codes_are_retried) {
   EXPECT_FALSE(is_retryable(failure::kTooLarge));
   EXPECT_FALSE(is_retryable(failure::kRunTimeout));
   EXPECT_FALSE(is_retryable(failure::kModelUnavailable));
-}
-
-TEST(Wire, a_batchs_member_is_of_priority_low_where_none_is_given) {
-  const auto priority_of = [](const std::string& more) {
-    return parse_submit(R"({"body":{"messages":[]})" + more + "}", {}).value().jobs.at(0).priority;
-  };
-  EXPECT_EQ(priority_of(""), Priority::normal);
-  EXPECT_EQ(priority_of(R"(,"batch_id":"b")"), Priority::low);
-  EXPECT_EQ(priority_of(R"(,"priority":"high","batch_id":"b")"), Priority::high);
-}
-
-TEST(CompletionResponse, is_truncated_when_a_choice_ended_at_its_token_limit) {
-  EXPECT_TRUE(is_truncated(R"({"choices":[{"finish_reason":"stop"},{"finish_reason":"length"}]})"));
-  for (const char* body :
-       {"", "no json", "[]", "{}", R"({"choices":{}})", R"({"choices":[1]})",
-        R"({"choices":[{"finish_reason":null}]})", R"({"choices":[{"finish_reason":"stop"}]})"}) {
-    EXPECT_FALSE(is_truncated(body)) << body;
-  }
 }
 
 }  // namespace

@@ -13,7 +13,7 @@
 #include "lib/base/inbox.h"
 #include "lib/engine/engine.h"
 #include "lib/engine/generation.h"
-#include "lib/engine/model_card.h"
+#include "lib/model/model_card.h"
 
 namespace parkd::testing {
 

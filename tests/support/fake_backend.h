@@ -21,8 +21,9 @@
 
 #include "lib/base/check.h"
 #include "lib/base/text.h"
-#include "lib/engine/backend.h"
-#include "lib/engine/model.h"
+#include "lib/engine/generation.h"
+#include "lib/model/backend.h"
+#include "lib/model/model.h"
 
 namespace parkd::testing {
 

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/engine/gguf.h"
+#include "lib/weights/gguf.h"
 
 namespace parkd::testing {
 

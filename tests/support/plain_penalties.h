@@ -1,4 +1,4 @@
-// The sampler's step 0 (lib/engine/sampler.h) written down a second time, in double and without
+// The sampler's step 0 (lib/model/sampler.h) written down a second time, in double and without
 // lists: what each logit becomes after a text, and whether a greedy text follows it.
 #pragma once
 
@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "lib/engine/generation.h"
+#include "lib/base/sampling.h"
 #include "tests/support/teacher_forcing.h"
 
 namespace parkd::testing {

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "lib/base/units.h"
-#include "lib/engine/backend.h"
-#include "lib/engine/model.h"
-#include "lib/engine/model_card.h"
+#include "lib/model/backend.h"
+#include "lib/model/model.h"
+#include "lib/model/model_card.h"
 
 namespace parkd::testing {
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-#include "lib/engine/byte_level_bpe.h"
+#include "lib/text/byte_level_bpe.h"
 #include "tests/support/gguf_writer.h"
 
 namespace parkd::testing {

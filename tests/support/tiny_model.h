@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "lib/base/status.h"
-#include "lib/engine/model_card.h"
+#include "lib/model/model_card.h"
 
 namespace parkd::testing {
 

@@ -13,9 +13,9 @@
 #include "lib/backend/cuda/cuda_backend.h"
 #include "lib/base/check.h"
 #include "lib/base/thread.h"
-#include "lib/engine/backend.h"
 #include "lib/engine/engine.h"
-#include "lib/engine/model_card.h"
+#include "lib/model/backend.h"
+#include "lib/model/model_card.h"
 
 namespace parkd::bench {
 namespace {

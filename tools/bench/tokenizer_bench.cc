@@ -6,7 +6,7 @@
 #include <random>
 
 #include "lib/base/check.h"
-#include "lib/engine/model_card.h"
+#include "lib/model/model_card.h"
 
 namespace parkd::bench {
 namespace {

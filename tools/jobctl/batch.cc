@@ -5,11 +5,11 @@
 #include <map>
 
 #include "lib/base/clock.h"
+#include "lib/base/json_reader.h"
+#include "lib/base/raw_json.h"
 #include "lib/base/text.h"
-#include "lib/job/chat_request.h"
-#include "lib/job/json_reader.h"
-#include "lib/job/raw_json.h"
-#include "lib/job/wire.h"
+#include "lib/openai/chat_request.h"
+#include "lib/openai/wire.h"
 #include "tools/jobctl/batch_input.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"

@@ -12,9 +12,9 @@
 #include <cstring>
 #include <map>
 
+#include "lib/base/json_reader.h"
 #include "lib/base/text.h"
-#include "lib/job/json_reader.h"
-#include "lib/job/wire.h"
+#include "lib/openai/wire.h"
 #include "tools/jobctl/json_fields.h"
 #include "tools/jobctl/table.h"
 

@@ -10,8 +10,8 @@
 #include <set>
 
 #include "lib/base/check.h"
+#include "lib/base/raw_json.h"
 #include "lib/base/text.h"
-#include "lib/job/raw_json.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"
 #include "tools/jobctl/run_models.h"

@@ -5,9 +5,9 @@
 #include <cstdio>
 #include <set>
 
+#include "lib/base/raw_json.h"
 #include "lib/base/text.h"
-#include "lib/job/completion_response.h"
-#include "lib/job/raw_json.h"
+#include "lib/openai/completion_response.h"
 #include "tools/jobctl/batch_run.h"
 #include "tools/jobctl/json_fields.h"
 #include "tools/jobctl/run_models.h"

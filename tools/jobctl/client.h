@@ -1,9 +1,9 @@
 // Client: what jobctl asks of a parkd, whichever way it goes there: through a daemon
 // (DaemonClient), or straight to the database (DatabaseClient).
 //
-// Answers are JSON of one schema, the daemon's (README.md, lib/job/wire.h). One thread. Errors of
-// every verb: unavailable (nothing, or no whole answer, came: the call may be repeated), invalid,
-// denied, not_found, conflict, exhausted; param as the daemon names it ("jobs[3].body").
+// Answers are JSON of one schema, the daemon's (README.md, lib/openai/wire.h). One thread. Errors
+// of every verb: unavailable (nothing, or no whole answer, came: the call may be repeated),
+// invalid, denied, not_found, conflict, exhausted; param as the daemon names it ("jobs[3].body").
 #pragma once
 
 #include <boost/json/value.hpp>

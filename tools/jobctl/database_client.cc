@@ -3,9 +3,9 @@
 #include <boost/json.hpp>
 
 #include "lib/base/text.h"
-#include "lib/job/chat_request.h"
-#include "lib/job/wire.h"
-#include "lib/store/batch_json.h"
+#include "lib/openai/batch_json.h"
+#include "lib/openai/chat_request.h"
+#include "lib/openai/wire.h"
 #include "tools/jobctl/json_fields.h"
 
 namespace parkd::jobctl {

@@ -10,7 +10,7 @@
 #include "lib/backend/cuda/cuda_backend.h"
 #include "lib/base/thread.h"
 #include "lib/config/config.h"
-#include "lib/engine/model_outlook.h"
+#include "lib/model/model_outlook.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/http_client.h"
 #include "tools/jobctl/json_fields.h"

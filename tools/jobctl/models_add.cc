@@ -5,8 +5,8 @@
 #include <iostream>
 
 #include "lib/config/config.h"
-#include "lib/engine/content_hash.h"
-#include "lib/engine/model_file.h"
+#include "lib/model/content_hash.h"
+#include "lib/weights/model_file.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/config_file.h"
 #ifdef PARKD_HAVE_POSTGRES

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string_view>
 
-#include "lib/job/wire.h"
+#include "lib/openai/wire.h"
 
 namespace parkd::jobctl {
 namespace {

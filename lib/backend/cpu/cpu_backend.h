@@ -1,4 +1,4 @@
-// The CPU backend: the Backend on our own SIMD kernels (kernels/cpu). See lib/engine/backend.h for
+// The CPU backend: the Backend on our own SIMD kernels (kernels/cpu). See lib/model/backend.h for
 // the contract; this adds nothing but how it is made and its sizes.
 //
 // Dtype f32 is the float path: every weight is dequantised to float, sums are float, KV is float.
@@ -15,7 +15,7 @@
 
 #include "kernels/cpu/cpu_kernels.h"
 #include "lib/base/dtype.h"
-#include "lib/engine/backend.h"
+#include "lib/model/backend.h"
 
 namespace parkd {
 

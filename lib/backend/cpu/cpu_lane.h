@@ -10,8 +10,8 @@
 #include "lib/backend/cpu/cpu_weights.h"
 #include "lib/backend/cpu/mapped_memory.h"
 #include "lib/backend/cpu/team.h"
-#include "lib/engine/backend.h"
-#include "lib/engine/sampler.h"
+#include "lib/model/backend.h"
+#include "lib/model/sampler.h"
 
 namespace parkd {
 

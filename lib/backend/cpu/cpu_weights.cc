@@ -6,7 +6,7 @@
 
 #include "kernels/cpu/pack.h"
 #include "lib/base/check.h"
-#include "lib/engine/tensor_check.h"
+#include "lib/weights/tensor_check.h"
 
 namespace parkd {
 namespace {

@@ -10,7 +10,7 @@
 #include "kernels/cpu/cpu_kernels.h"
 #include "lib/backend/cpu/mapped_memory.h"
 #include "lib/base/dtype.h"
-#include "lib/engine/backend.h"
+#include "lib/model/backend.h"
 
 namespace parkd {
 

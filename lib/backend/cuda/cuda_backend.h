@@ -1,5 +1,5 @@
 // The CUDA backend: the Backend on one CUDA device, its own kernels (kernels/cuda) and cuBLAS. See
-// lib/engine/backend.h for the contract.
+// lib/model/backend.h for the contract.
 //
 // Dtype bf16 and f16: weights, KV and what meets a product have that type, sums are float. f32:
 // everything is float. I7 holds for the sampler alone: sums here follow the launch geometry and
@@ -17,7 +17,7 @@
 
 #include "lib/base/dtype.h"
 #include "lib/base/status.h"
-#include "lib/engine/backend.h"
+#include "lib/model/backend.h"
 
 namespace parkd {
 

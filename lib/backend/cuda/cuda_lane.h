@@ -28,7 +28,7 @@
 #include "lib/backend/cuda/cuda_handles.h"
 #include "lib/backend/cuda/cuda_weights.h"
 #include "lib/backend/cuda/step_tables.h"
-#include "lib/engine/backend.h"
+#include "lib/model/backend.h"
 
 namespace parkd::cuda {
 

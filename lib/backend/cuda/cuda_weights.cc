@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "lib/base/check.h"
-#include "lib/engine/tensor_check.h"
+#include "lib/weights/tensor_check.h"
 
 namespace parkd::cuda {
 namespace {

@@ -14,7 +14,7 @@
 #include "kernels/cuda/kernels.h"
 #include "lib/backend/cuda/cuda_handles.h"
 #include "lib/base/dtype.h"
-#include "lib/engine/backend.h"
+#include "lib/model/backend.h"
 
 namespace parkd::cuda {
 

@@ -12,7 +12,7 @@
 
 #include "kernels/cuda/kernels.h"
 #include "lib/backend/cuda/cuda_handles.h"
-#include "lib/engine/backend.h"
+#include "lib/model/lane.h"
 
 namespace parkd::cuda {
 

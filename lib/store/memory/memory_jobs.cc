@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "lib/base/kill_point.h"
+#include "lib/store/batch_rules.h"
 #include "lib/store/memory/memory_state.h"
 #include "lib/store/rules.h"
 

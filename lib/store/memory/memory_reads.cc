@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lib/store/batch_accounts.h"
+#include "lib/store/batch_rules.h"
 #include "lib/store/memory/memory_state.h"
 #include "lib/store/rules.h"
 

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "lib/base/status.h"
+#include "lib/job/batch.h"
 #include "lib/job/job.h"
-#include "lib/store/batch.h"
 #include "lib/store/content.h"
 #include "lib/store/job_store.h"
 

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "lib/store/batch_accounts.h"
+#include "lib/store/batch_rules.h"
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
 #include "lib/store/postgres/statements.h"

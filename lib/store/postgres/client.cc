@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "lib/base/text.h"
+#include "lib/store/batch_rules.h"
 #include "lib/store/postgres/client_statements.h"
 #include "lib/store/postgres/dsn.h"
 #include "lib/store/postgres/migrator.h"

@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "lib/store/batch_rules.h"
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
 #include "lib/store/postgres/statements.h"

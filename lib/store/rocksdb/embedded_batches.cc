@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "lib/store/batch_rules.h"
 #include "lib/store/rocksdb/embedded_store.h"
 #include "lib/store/rules.h"
 

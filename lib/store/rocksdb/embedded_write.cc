@@ -6,6 +6,7 @@
 
 #include "lib/base/kill_point.h"
 #include "lib/base/log.h"
+#include "lib/store/batch_rules.h"
 #include "lib/store/rocksdb/embedded_store.h"
 #include "lib/store/rules.h"
 

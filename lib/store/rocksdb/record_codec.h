@@ -14,8 +14,8 @@
 #include <string_view>
 
 #include "lib/base/status.h"
+#include "lib/job/batch.h"
 #include "lib/job/job.h"
-#include "lib/store/batch.h"
 #include "lib/store/content.h"
 
 namespace parkd::record {

@@ -115,8 +115,9 @@ TEST_P(StoreConformance, every_outcome_has_its_counter_and_they_equal_the_rows) 
   ASSERT_EQ(jobs.size(), 6u);
   finish_as(jobs[0], Outcome::completed);
   finish_as(jobs[1], Outcome::completed, "",
-            R"({"choices":[{"finish_reason":"stop"},{"finish_reason":"length"}]})");
-  finish_as(jobs[2], Outcome::failed, "run_timeout", R"({"choices":[{"finish_reason":"length"}]})");
+            R"({"choices":[{"finish_reason":"stop"},{"finish_reason":"length"}]})", true);
+  finish_as(jobs[2], Outcome::failed, "run_timeout", R"({"choices":[{"finish_reason":"length"}]})",
+            true);
   finish_as(jobs[3], Outcome::quarantined, "quarantined");
   finish_as(jobs[4], Outcome::cancelled, "cancelled");
   finish_as(jobs[5], Outcome::deadline_missed, "deadline_missed");

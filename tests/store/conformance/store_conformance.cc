@@ -77,10 +77,11 @@ FinishAnswer StoreConformance::finish_one(const Job& job, const std::string& bod
 }
 
 void StoreConformance::finish_as(const Job& job, Outcome outcome, const std::string& code,
-                                 const std::string& body) {
+                                 const std::string& body, bool truncated) {
   Ending given = ending(body);
   given.outcome = outcome;
   given.error_code = code;
+  given.truncated = truncated;
   EXPECT_EQ(must(driver_->finish({{job.id, job.lease, given}})),
             std::vector{FinishAnswer::finished_now});
 }

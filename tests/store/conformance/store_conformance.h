@@ -59,7 +59,7 @@ class StoreConformance : public testing::TestWithParam<StoreFactory> {
   static Ending ending(const std::string& body);
   // Ends a claimed job in any outcome.
   void finish_as(const Job& job, Outcome outcome, const std::string& code = "",
-                 const std::string& body = "{}");
+                 const std::string& body = "{}", bool truncated = false);
   std::string open_one(BatchSpec spec = {});  // the id of a new batch
   JobSpec member(const std::string& batch_id) const;
   Batch batch(const std::string& id);  // as it is now

@@ -1,0 +1,140 @@
+// Api: what the daemon's URLs mean. README.md lists them.
+//
+// admit() and handle() are called on the control thread, which only looks the route and the caller
+// up; the verbs run on the threads of ApiWork, with what they need of the control thread's state in
+// an Asked, and store completions go on there too (routes.h draws it).
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "daemon/api/mailbox_waiters.h"
+#include "daemon/api/routes.h"
+#include "daemon/api/tenants.h"
+#include "daemon/api/work.h"
+#include "daemon/health/health_board.h"
+#include "daemon/models/model_table.h"
+#include "lib/base/blocking_pool.h"
+#include "lib/base/clock.h"
+#include "lib/config/config.h"
+#include "lib/dispatch/dispatcher.h"
+#include "lib/http/http_server.h"
+#include "lib/store/job_store.h"
+
+namespace parkd {
+
+class Api {
+ public:
+  struct Parts {
+    boost::asio::io_context& io;
+    const Config& config;
+    JobStore& store;
+    Dispatcher& dispatcher;
+    BlockingPool& blocking;
+    int blocking_threads;
+    Clock& clock;
+    HealthBoard& health;
+    const ByteBudget& bodies;  // what parsing is charged to
+    std::string database;      // as /readyz names it; empty: none
+  };
+  explicit Api(Parts parts);
+
+  // What a request may have as its body, or why it is refused without one.
+  HttpAdmission admit(const HttpRequest& request) const;
+  void handle(HttpRequest request, HttpServer::Reply reply);
+  // Nothing is begun any more; what was begun ends. The store must still be there.
+  void stop() { work_.stop(); }
+  // For /metrics.
+  void set_connections(const Connections& connections) { connections_ = &connections; }
+
+  // A model came to another state.
+  void set_models(std::shared_ptr<const ModelTable> models) { models_ = std::move(models); }
+  // From now on submits are answered 503, and long polls end.
+  void stop_accepting();
+  // A message was stored: wakes who waits for its key.
+  void message_stored(const std::string& tenant, const std::string& mailbox_key) {
+    waiters_.wake(tenant, mailbox_key);
+  }
+  // A message may have been stored by others: everyone who waits looks again.
+  void read_again() { waiters_.wake_all(); }
+
+ private:
+  using Reply = HttpServer::Reply;
+
+  // A request and what the control thread knew when it came. Threads share it.
+  struct Asked {
+    HttpRequest request;
+    std::string part;  // of the path: an id, a key
+    Caller caller;
+    Reply reply;
+    std::shared_ptr<const ModelTable> models;
+    std::vector<HealthNotice> notices;
+    Status may_accept;  // not ok: why work is refused
+    bool stopping = false;
+    bool may_be_critical = false;
+    ConnectionFigures connections;
+  };
+  using AskedPtr = std::shared_ptr<const Asked>;
+  class MailboxRead;
+
+  // ok, or unavailable with the reason: stopping, or a notice that refuses work.
+  Status may_accept() const;
+  void begin(RouteId route, const AskedPtr& asked);
+  // A store's completion, carried on to a quick thread.
+  template <class T>
+  Completion<T> on_quick(const AskedPtr& asked, std::function<void(Result<T>)> then) {
+    return [this, asked, then = std::move(then)](Result<T> answer) {
+      ApiWork::guarded(asked->reply, [&] {
+        auto held = std::make_shared<Result<T>>(std::move(answer));
+        work_.quick(asked->request.peer_uid, asked->reply,
+                    [held, then] { then(std::move(*held)); });
+      })();
+    };
+  }
+
+  // api_jobs.cc
+  void submit(const AskedPtr& asked);
+  void get_job(const AskedPtr& asked);
+  void cancel_job(const AskedPtr& asked);
+  void list_jobs(const AskedPtr& asked);
+
+  // api_batches.cc
+  void requeue(const AskedPtr& asked);
+  void open_batch(const AskedPtr& asked);
+  void list_batches(const AskedPtr& asked);
+  void get_batch(const AskedPtr& asked);
+  void seal_batch(const AskedPtr& asked);
+  void cancel_batch(const AskedPtr& asked);
+  Completion<Batch> answer_batch(const AskedPtr& asked);
+
+  // api_mailbox.cc
+  void read_mailbox(const AskedPtr& asked);  // control thread
+  void take_messages(const AskedPtr& asked);
+  void take_named(const AskedPtr& asked, std::vector<uint64_t> sequences);
+
+  // api_status.cc
+  void models(const AskedPtr& asked);
+  void pool(const AskedPtr& asked);
+  void ready(const AskedPtr& asked);
+  void metrics(const AskedPtr& asked);
+
+  Parts parts_;
+  Tenants tenants_;
+  MailboxWaiters waiters_;
+  std::shared_ptr<const ModelTable> models_;
+  const Connections* connections_ = nullptr;
+  bool stopping_ = false;
+  ApiWork work_;
+};
+
+// Errors: invalid, when the query has a name that is none of `known`.
+Status check_query(const HttpRequest& request, std::initializer_list<std::string_view> known);
+// A whole number in the query: `otherwise` when absent. Errors: invalid, naming it and its range.
+Result<int64_t> query_number(const HttpRequest& request, const std::string& name, int64_t otherwise,
+                             int64_t min, int64_t max);
+
+}  // namespace parkd

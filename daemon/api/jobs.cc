@@ -1,0 +1,278 @@
+// /v1/jobs: submit, get, list, cancel.
+
+#include <algorithm>
+#include <charconv>
+
+#include "daemon/api/api.h"
+#include "daemon/health/disk_room.h"
+#include "daemon/models/unserved_models.h"
+#include "lib/base/json_memory.h"
+#include "lib/base/json_reader.h"
+#include "lib/base/text.h"
+#include "lib/openai/chat_request.h"
+#include "lib/openai/completion_response.h"
+#include "lib/openai/wire.h"
+
+namespace parkd {
+namespace {
+
+constexpr int64_t kEstimatedBytesPerToken = 4;
+
+// Everything a submit is checked against, copied so that a blocking thread can do it.
+struct SubmitCheck {
+  const Config& config;
+  std::shared_ptr<const ModelTable> models;
+  Caller caller;
+  bool may_be_critical;
+  WallTime now;
+};
+
+// A field of job i, as its submitter wrote it.
+Status in_job(Status status, size_t i, bool many) {
+  if (!many || status.param().empty()) return status;
+  return Status(status.code(), status.message())
+      .with_param("jobs[" + std::to_string(i) + "]." + status.param());
+}
+
+// While a model's file is still being read its prompts cannot be counted: the body is checked, the
+// count is an estimate, and the claim finds out.
+Status estimate(JobSpec& spec) {
+  PARKD_ASSIGN_OR_RETURN(const ChatRequest request, parse_chat_request(spec.body, {}));
+  spec.n_choices = request.n;
+  spec.prompt_tokens =
+      static_cast<int32_t>(1 + static_cast<int64_t>(spec.body.size()) / kEstimatedBytesPerToken);
+  spec.max_new_tokens = request.max_tokens.value_or(128);
+  return {};
+}
+
+std::string no_model(const std::string& asked, const ModelTable& models) {
+  std::string here;
+  for (const auto& [name, entry] : models) here += (here.empty() ? "" : ", ") + name;
+  return "there is no model \"" + asked + "\" here; there " +
+         (models.size() == 1 ? "is " : "are ") + (here.empty() ? "none" : here) +
+         ": name one as model (jobctl: --model)";
+}
+
+Status check_job(const SubmitCheck& check, JobSpec& spec) {
+  if (!spec.tenant.empty() && spec.tenant != check.caller.tenant && !check.caller.privileged) {
+    return denied("you are tenant \"" + check.caller.tenant + "\" and may not submit for \"" +
+                  spec.tenant + "\"")
+        .with_param("tenant");
+  }
+  if (spec.tenant.empty()) spec.tenant = check.caller.tenant;
+  if (spec.priority == Priority::critical && !check.may_be_critical) {
+    return denied("tenant \"" + spec.tenant +
+                  "\" is not granted priority critical (daemon.critical_tenants)")
+        .with_param("priority");
+  }
+  if (spec.model.empty()) spec.model = check.config.default_model;
+  if (spec.model.empty()) return invalid_param("model", "model is missing and there is no default");
+  const auto found = check.models->find(spec.model);
+  if (found == check.models->end()) {
+    return invalid_param("model", no_model(spec.model, *check.models));
+  }
+  const ModelEntry& model = found->second;
+  if (model.state == ModelState::failed) {
+    return unavailable("model " + spec.model + " could not be loaded: " + model.failure)
+        .with_param("model");
+  }
+  if (!spec.retention) spec.retention = model.retention;
+  if (model.endpoint == nullptr) return estimate(spec);
+  return model.endpoint->admit(spec, check.now);
+}
+
+// What a request may take beside its body. What it could never have is its own fault; what others
+// have now, it may have later.
+std::function<Status(size_t)> charged_to(const std::shared_ptr<ByteBudget::Charge>& charge) {
+  return [charge](size_t bytes) -> Status {
+    if (charge->held_bytes() + bytes > charge->bytes_max()) {
+      return invalid("the request takes more than " + std::to_string(charge->bytes_max()) +
+                     " bytes of memory to read, which is all that one user may have: send it in "
+                     "pieces");
+    }
+    return charge->grow(bytes);
+  };
+}
+
+Result<ParsedSubmit> read_submit(const SubmitCheck& check, ReceivedBody& body) {
+  const std::shared_ptr<ByteBudget::Charge> charge = body.charge();
+  SubmitLimits limits;
+  limits.jobs_max = static_cast<size_t>(check.config.daemon.max_batch_jobs);
+  limits.body_bytes_max = static_cast<size_t>(check.config.daemon.max_body_bytes);
+  limits.grow = charged_to(charge);
+  std::string text = body.take();
+  PARKD_ASSIGN_OR_RETURN(ParsedSubmit parsed, parse_submit(text, limits));
+  // The jobs stay, with about the bytes that came; then each body is read by itself.
+  const size_t kept_bytes = text.size() + parsed.jobs.size() * sizeof(JobSpec);
+  text = {};
+  charge->shrink_to(kept_bytes);
+  size_t body_bytes_max = 0;
+  for (const JobSpec& job : parsed.jobs) body_bytes_max = std::max(body_bytes_max, job.body.size());
+  PARKD_RETURN_IF_ERROR(limits.grow(json_memory_bytes_max(body_bytes_max)));
+  for (size_t i = 0; i < parsed.jobs.size(); ++i) {
+    if (Status status = check_job(check, parsed.jobs[i]); !status.ok()) {
+      return in_job(std::move(status), i, parsed.many);
+    }
+  }
+  charge->shrink_to(kept_bytes);
+  return parsed;
+}
+
+std::string render_submitted(const SubmittedJob& job) {
+  return parkd::render_submitted(job.id, job.mailbox_key, job.existed, job.finished);
+}
+
+std::string render_submitted(const std::vector<SubmittedJob>& jobs, bool many) {
+  if (!many) return render_submitted(jobs.front());
+  std::string out = "{\"jobs\":[";
+  for (const SubmittedJob& job : jobs) {
+    if (out.back() != '[') out += ',';
+    out += render_submitted(job);
+  }
+  return out + "]}";
+}
+
+// A single job's submitter wrote "deadline", not "jobs[0].deadline".
+Status without_index(const Status& status, bool many) {
+  constexpr std::string_view kFirst = "jobs[0].";
+  if (many || status.param().rfind(kFirst, 0) != 0) return status;
+  return Status(status.code(), status.message()).with_param(status.param().substr(kFirst.size()));
+}
+
+std::string render_live(const Job& job, const DispatcherStats& stats, const Config& config) {
+  const LiveJob* live = stats.find(job.id);
+  if (live == nullptr) {
+    const bool waits = job.state == JobState::queued;
+    return render_job(job, to_string(job.state), -1,
+                      waits ? unserved_reason(config, job.spec.model) : "");
+  }
+  const int64_t units = live->phase == LivePhase::preparing ? -1 : live->units.count;
+  return render_job(job, to_string(live->phase), units, live->waits_for);
+}
+
+Result<JobId> job_id(std::string_view text) {
+  JobId id = 0;
+  const char* end = text.data() + text.size();
+  const auto [after, error] = std::from_chars(text.data(), end, id);
+  if (error != std::errc() || after != end) {
+    return invalid_param("id", "id is \"" + shown_name(text) + "\"; a job's id is a whole number");
+  }
+  return id;
+}
+
+}  // namespace
+
+void Api::submit(const AskedPtr& asked) {
+  const Reply& reply = asked->reply;
+  // A durable queue refuses by what is left of the disk, not by counting.
+  const Status room = check_disk_room(parts_.config, 0);
+  if (!room.ok()) return reply(error_reply(room));
+  if (!asked->may_accept.ok()) return reply(error_reply(asked->may_accept));
+  const SubmitCheck check{parts_.config, asked->models, asked->caller, asked->may_be_critical,
+                          parts_.clock.now()};
+  auto parsed = read_submit(check, *asked->request.body);
+  if (!parsed.ok()) return reply(error_reply(parsed.status()));
+  const bool many = parsed->many;
+  parts_.store.submit(
+      std::move(parsed->jobs),
+      on_quick<std::vector<SubmittedJob>>(
+          asked, [asked, many](Result<std::vector<SubmittedJob>> answer) {
+            if (!answer.ok()) {
+              return asked->reply(error_reply(without_index(answer.status(), many)));
+            }
+            asked->reply({.status = 202, .body = render_submitted(*answer, many)});
+          }));
+}
+
+void Api::get_job(const AskedPtr& asked) {
+  const auto id = job_id(asked->part);
+  if (!id.ok()) return asked->reply(error_reply(id.status()));
+  parts_.store.get(
+      *id, any_or_own(asked->caller),
+      on_quick<JobRecord>(asked, [this, id = *id, asked](Result<JobRecord> record) {
+        const Reply& reply = asked->reply;
+        if (!record.ok()) return reply(error_reply(record.status()));
+        if (const auto* job = std::get_if<Job>(&*record)) {
+          return reply({.body = render_live(*job, *parts_.dispatcher.stats(), parts_.config)});
+        }
+        if (const auto* message = std::get_if<Message>(&*record)) {
+          return reply({.body = render_message(*message)});
+        }
+        if (const auto* row = std::get_if<HistoryRow>(&*record)) {
+          return reply({.body = render_history(*row)});
+        }
+        reply(error_reply(not_found("there is no job " + std::to_string(id))));
+      }));
+}
+
+void Api::cancel_job(const AskedPtr& asked) {
+  const auto id = job_id(asked->part);
+  if (!id.ok()) return asked->reply(error_reply(id.status()));
+  parts_.store.cancel(
+      *id, any_or_own(asked->caller),
+      on_quick<CancelAnswer>(asked, [id = *id, asked](Result<CancelAnswer> answer) {
+        const Reply& reply = asked->reply;
+        if (!answer.ok()) return reply(error_reply(answer.status()));
+        const auto say = [&](const char* word) {
+          reply({.body = "{\"id\":" + std::to_string(id) + ",\"cancel\":\"" + word + "\"}"});
+        };
+        switch (*answer) {
+          case CancelAnswer::cancelled:
+            return say("cancelled");
+          case CancelAnswer::cancel_requested:
+            return say("cancel_requested");
+          case CancelAnswer::already_finished:
+            return say("already_finished");
+          case CancelAnswer::cancelling:
+            return say("cancelling");
+          case CancelAnswer::not_found:
+            return reply(error_reply(not_found("there is no job " + std::to_string(id))));
+        }
+      }));
+}
+
+void Api::list_jobs(const AskedPtr& asked) {
+  const HttpRequest& request = asked->request;
+  const Caller& caller = asked->caller;
+  const Reply& reply = asked->reply;
+  ListFilter filter;
+  const Status known = check_query(
+      request, {"model", "state", "batch_id", "mailbox_key", "custom_id", "after", "limit"});
+  if (!known.ok()) return reply(error_reply(known));
+  const auto limit = query_number(request, "limit", 100, 1, 1000);
+  if (!limit.ok()) return reply(error_reply(limit.status()));
+  filter.limit = static_cast<int32_t>(*limit);
+  const auto after = query_number(request, "after", 0, 0, INT64_MAX);
+  if (!after.ok()) return reply(error_reply(after.status()));
+  filter.after = static_cast<JobId>(*after);
+  if (!caller.privileged || caller.named) filter.tenant = caller.tenant;
+  for (const auto& [name, text] :
+       {std::pair("model", &filter.model), std::pair("batch_id", &filter.batch_id),
+        std::pair("mailbox_key", &filter.mailbox_key), std::pair("custom_id", &filter.custom_id)}) {
+    if (const auto given = request.query.find(name); given != request.query.end()) {
+      *text = given->second;
+    }
+  }
+  if (const auto state = request.query.find("state"); state != request.query.end()) {
+    const auto parsed = parse_job_state(state->second);
+    if (!parsed.ok()) return reply(error_reply(parsed.status()));
+    filter.state = *parsed;
+  }
+  parts_.store.list(
+      filter, on_quick<ListAnswer>(asked, [this, asked, after = *after](Result<ListAnswer> page) {
+        if (!page.ok()) return asked->reply(error_reply(page.status()));
+        const std::vector<Job>& jobs = page->jobs;
+        const auto stats = parts_.dispatcher.stats();
+        std::string out = "{\"jobs\":[";
+        for (const Job& job : jobs) {
+          if (out.back() != '[') out += ',';
+          out += render_live(job, *stats, parts_.config);
+        }
+        const auto last = jobs.empty() ? static_cast<JobId>(after) : jobs.back().id;
+        out += "],\"next_after\":" + std::to_string(page->next_after.value_or(last)) +
+               ",\"has_more\":" + (page->next_after ? "true}" : "false}");
+        asked->reply({.body = std::move(out)});
+      }));
+}
+
+}  // namespace parkd

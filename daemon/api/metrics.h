@@ -1,0 +1,28 @@
+// The /metrics page: parkd's figures as Prometheus reads them (text format 0.0.4).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "daemon/models/model_table.h"
+#include "lib/base/clock.h"
+#include "lib/base/health.h"
+#include "lib/dispatch/dispatcher_stats.h"
+#include "lib/http/byte_budget.h"
+#include "lib/http/connections.h"
+#include "lib/store/job_store.h"
+
+namespace parkd {
+
+// What peers make the daemon hold.
+struct ApiFigures {
+  ByteBudget::Figures bodies;  // requests that are being read
+  ConnectionFigures connections;
+};
+
+// Pure. Made anew at each scrape from what store and dispatcher count: no figure is kept twice.
+std::string render_metrics(const StoreStats& store, const DispatcherStats& dispatcher,
+                           const ModelTable& models, const std::vector<HealthNotice>& notices,
+                           const ApiFigures& api, WallTime now);
+
+}  // namespace parkd

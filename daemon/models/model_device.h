@@ -1,0 +1,49 @@
+// Which device a model runs on, and its backend: CUDA where a usable device is there and answers as
+// the CPU does, else the CPU. Called on a blocking thread while the model is loaded; says which and
+// why in one log line.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lib/base/status.h"
+#include "lib/base/units.h"
+#include "lib/config/config.h"
+#include "lib/engine/engine.h"
+#include "lib/model/backend.h"
+#include "lib/model/model_card.h"
+
+namespace parkd {
+
+struct ModelDevice {
+  std::vector<EngineDevice> devices;  // weights are not loaded yet
+  std::string description;            // "cpu avx512 bf16"
+  std::string why;                    // "no CUDA device: using cpu (...)"
+  int32_t n_workers = 1;              // of each
+  bool is_cuda = false;               // the devices are CUDA's
+  bool refused = false;               // a CUDA device was there and did not answer as the CPU does
+
+  // The most that one job may cost.
+  Blocks largest() const {
+    Blocks most;
+    for (const EngineDevice& device : devices) most = std::max(most, device.kv_blocks);
+    return most;
+  }
+};
+
+// KV memory that the configuration does not say is a part of what is free on the device: the caller
+// sees to it that no other model is between this and taking its memory.
+// Errors: invalid or unavailable when `device: cuda` cannot be honoured (param params.device), or
+// when the KV memory holds no block.
+Result<ModelDevice> choose_device(const Config& config, const ModelConfig& model,
+                                  const ModelCard& card);
+
+// The CPU after all: the weights or the KV memory could not be put on the `failed` device. Errors:
+// unavailable when `device: cuda` asks for it.
+Result<ModelDevice> choose_cpu_instead(const Config& config, const ModelConfig& model,
+                                       const ModelCard& card, const ModelDevice& failed,
+                                       const Status& why);
+
+}  // namespace parkd

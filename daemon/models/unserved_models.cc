@@ -1,0 +1,37 @@
+#include "daemon/models/unserved_models.h"
+
+#include "lib/base/text.h"
+
+namespace parkd {
+
+std::optional<HealthNotice> unserved_models_notice(const Config& config, const StoreStats& stats) {
+  constexpr int kNamed = 5;
+  std::string list;
+  int n_unserved = 0;
+  for (const ModelDepth& depth : stats.models) {
+    const int64_t waiting = depth.scheduled + depth.queued;
+    if (waiting == 0 || depth.n_daemons > 0 || config.find_model(depth.model) != nullptr) continue;
+    if (++n_unserved > kNamed) continue;
+    list += (list.empty() ? "" : ", ") + std::to_string(waiting) + " of ";
+    append_json_string(list, depth.model);
+  }
+  if (n_unserved == 0) return std::nullopt;
+  if (n_unserved > kNamed) list += ", and of " + std::to_string(n_unserved - kNamed) + " more";
+  return HealthNotice{
+      "model_not_served",
+      "jobs wait for models that " +
+          std::string(config.queue.backend == StoreBackend::postgres ? "no daemon"
+                                                                     : "this daemon") +
+          " has in its configuration: " + list +
+          ". Put the model back under that name, or cancel them (jobctl list --model NAME, jobctl "
+          "cancel ID)",
+      false};
+}
+
+std::string unserved_reason(const Config& config, const std::string& model) {
+  if (config.find_model(model) != nullptr) return "";
+  return "this daemon's configuration has no model " + model +
+         (config.queue.backend == StoreBackend::postgres ? "; another daemon may have it" : "");
+}
+
+}  // namespace parkd

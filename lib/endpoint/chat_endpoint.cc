@@ -1,0 +1,168 @@
+#include "lib/endpoint/chat_endpoint.h"
+
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "lib/base/check.h"
+#include "lib/dispatch/endings.h"
+#include "lib/model/model_card.h"
+#include "lib/pool/price.h"
+
+namespace parkd {
+namespace {
+
+std::string_view word_of(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::stop:
+      return "stop";
+    case FinishReason::length:
+      return "length";
+    case FinishReason::cancelled:
+      return "cancelled";
+  }
+  return "stop";
+}
+
+ShownToken show(const Tokenizer& tokenizer, TokenId token, float logprob) {
+  ShownToken shown{std::string(tokenizer.token_bytes(token)), logprob};
+  if (shown.bytes.empty()) shown.name = tokenizer.token_text(token);
+  return shown;
+}
+
+std::vector<ShownLogprob> show_all(const Tokenizer& tokenizer,
+                                   std::span<const SampledToken> sampled) {
+  std::vector<ShownLogprob> shown;
+  shown.reserve(sampled.size());
+  for (const SampledToken& token : sampled) {
+    ShownLogprob entry{show(tokenizer, token.token, token.logprob), {}};
+    for (const TokenLogprob& other : token.top) {
+      entry.top.push_back(show(tokenizer, other.token, other.logprob));
+    }
+    shown.push_back(std::move(entry));
+  }
+  return shown;
+}
+
+}  // namespace
+
+struct ChatEndpoint::Read {
+  ChatRequest request;
+  std::vector<TokenId> prompt;
+  int32_t max_new_tokens = 0;
+};
+
+ChatEndpoint::ChatEndpoint(std::shared_ptr<const ModelCard> card, ChatEndpointOptions options)
+    : card_(std::move(card)), options_(std::move(options)) {
+  PARKD_CHECK(card_ != nullptr && options_.context_tokens > 0 && options_.block_size > 0 &&
+                  options_.sequences_max > 0,
+              "an endpoint of a model that can run nothing");
+}
+
+Result<ChatEndpoint::Read> ChatEndpoint::read(std::string_view body, WallTime created_at) const {
+  static_cast<void>(created_at);  // for templates that name the date; none does yet
+  Read read;
+  PARKD_ASSIGN_OR_RETURN(read.request, parse_chat_request(body, options_.defaults));
+  if (!read.request.model.empty() && read.request.model != options_.model) {
+    return invalid_param("model", "the body names model " + read.request.model +
+                                      ", but the job is for model " + options_.model);
+  }
+  for (const ChatBias& bias : read.request.logit_bias) {
+    if (bias.token >= card_->shape.vocab) {
+      return invalid_param("logit_bias", "logit_bias names token " + std::to_string(bias.token) +
+                                             "; the model's vocabulary has " +
+                                             std::to_string(card_->shape.vocab));
+    }
+  }
+  const auto segments = card_->chat_template.render(read.request.messages);
+  auto prompt = card_->tokenizer->encode_prompt(segments);
+  if (!prompt.ok()) {
+    const Status& why = prompt.status();
+    return Status(why.code(), why.message())
+        .with_param(why.param().empty() ? "messages" : why.param());
+  }
+  read.prompt = std::move(prompt).value();
+  if (read.prompt.empty()) return invalid_param("messages", "the prompt has no tokens");
+  PARKD_ASSIGN_OR_RETURN(
+      read.max_new_tokens,
+      resolve_max_new_tokens(read.request.max_tokens, static_cast<int32_t>(read.prompt.size()),
+                             options_.context_tokens));
+  return read;
+}
+
+Result<RequestPrice> ChatEndpoint::price(std::string_view body, WallTime created_at) const {
+  PARKD_ASSIGN_OR_RETURN(const Read read, this->read(body, created_at));
+  RequestPrice price;
+  price.n_choices = read.request.n;
+  price.prompt_tokens = static_cast<int32_t>(read.prompt.size());
+  price.max_new_tokens = read.max_new_tokens;
+  price.cost =
+      job_cost(price.n_choices, price.prompt_tokens, price.max_new_tokens, options_.block_size);
+  price.has_seed = read.request.seed.has_value();
+  PARKD_RETURN_IF_ERROR(
+      fits_at_all({options_.model, price.n_choices, price.prompt_tokens, price.max_new_tokens,
+                   options_.block_size, options_.capacity, options_.sequences_max}));
+  return price;
+}
+
+Status ChatEndpoint::admit(JobSpec& spec, WallTime now) const {
+  if (spec.endpoint != "/v1/chat/completions") {
+    return invalid_param(
+        "endpoint", "endpoint " + spec.endpoint + " is not supported; only /v1/chat/completions");
+  }
+  PARKD_ASSIGN_OR_RETURN(const RequestPrice price, this->price(spec.body, now));
+  spec.n_choices = price.n_choices;
+  spec.prompt_tokens = price.prompt_tokens;
+  spec.max_new_tokens = price.max_new_tokens;
+  spec.tokens_are_exact = true;
+  return {};
+}
+
+Result<PreparedJob> ChatEndpoint::prepare(const Job& job) const {
+  PARKD_ASSIGN_OR_RETURN(Read read, this->read(job.spec.body, job.created_at));
+  const ChatRequest& asked = read.request;
+  PreparedJob prepared;
+  GenerationRequest& request = prepared.request;
+  request.prompt = std::move(read.prompt);
+  request.max_new_tokens = read.max_new_tokens;
+  request.n_choices = asked.n;
+  request.sampling = {.temperature = asked.temperature,
+                      .top_p = asked.top_p,
+                      .top_k = asked.top_k,
+                      .min_p = asked.min_p,
+                      .presence_penalty = asked.presence_penalty,
+                      .frequency_penalty = asked.frequency_penalty,
+                      .repetition_penalty = asked.repetition_penalty,
+                      .logit_bias = {},
+                      .seed = asked.seed ? *asked.seed : job.spec.seed.value_or(0),
+                      .logprobs = asked.logprobs,
+                      .top_logprobs = asked.top_logprobs};
+  for (const ChatBias& bias : asked.logit_bias) {
+    request.sampling.logit_bias.push_back({bias.token, bias.bias});
+  }
+  request.stop = asked.stop;
+  const auto ends = card_->tokenizer->end_tokens();
+  request.stop_tokens.assign(ends.begin(), ends.end());
+  return prepared;
+}
+
+std::string ChatEndpoint::render(const EndedRun& run) const {
+  CompletionResponse response;
+  response.job_id = run.job.id;
+  response.created_at = run.job.created_at;
+  response.model = options_.model;
+  response.system_fingerprint = options_.system_fingerprint;
+  response.prompt_tokens = run.result.prompt_tokens;
+  response.completion_tokens = completion_tokens_of(run.result);
+  response.figures = run.figures;
+  for (const GeneratedChoice& choice : run.result.choices) {
+    CompletionChoice shown;
+    shown.content = choice.text;
+    shown.finish_reason = std::string(word_of(choice.finish_reason));
+    if (run.logprobs) shown.logprobs = show_all(*card_->tokenizer, choice.logprobs);
+    response.choices.push_back(std::move(shown));
+  }
+  return render_completion(response);
+}
+
+}  // namespace parkd

@@ -1,0 +1,67 @@
+// ChatEndpoint: /v1/chat/completions of one model, between bodies and tokens.
+//
+// The doors use price() before they acknowledge a submit; the dispatcher uses prepare() and
+// render(). Immutable, so any thread may call it, and shared as shared_ptr<const ChatEndpoint>.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "lib/base/clock.h"
+#include "lib/base/status.h"
+#include "lib/base/units.h"
+#include "lib/dispatch/model_port.h"
+#include "lib/job/job.h"
+#include "lib/openai/chat_request.h"
+
+namespace parkd {
+
+struct ModelCard;
+
+struct ChatEndpointOptions {
+  std::string model;  // its name in the config
+  ChatDefaults defaults;
+  int32_t context_tokens = 0;
+  int32_t block_size = 0;  // tokens
+  Blocks capacity;
+  int32_t sequences_max = 0;
+  std::string system_fingerprint;  // names the weights and the arithmetic; empty: null
+};
+
+// What a body will need, in tokens and in this daemon's units.
+struct RequestPrice {
+  int32_t n_choices = 1;
+  int32_t prompt_tokens = 0;
+  int32_t max_new_tokens = 0;
+  Blocks cost;
+  bool has_seed = false;  // the body names its own
+};
+
+class ChatEndpoint {
+ public:
+  ChatEndpoint(std::shared_ptr<const ModelCard> card, ChatEndpointOptions options);
+
+  // Reads, tokenises and prices a body. Errors: invalid, with param; a body that can never run here
+  // (cost over capacity, n over the sequences) is invalid too and names both numbers.
+  Result<RequestPrice> price(std::string_view body, WallTime created_at) const;
+
+  // For the doors: price(), and its figures written into spec.
+  Status admit(JobSpec& spec, WallTime now) const;
+
+  // ModelPort's two functions.
+  Result<PreparedJob> prepare(const Job& job) const;
+  std::string render(const EndedRun& run) const;
+
+  const ChatEndpointOptions& options() const { return options_; }
+
+ private:
+  struct Read;  // a body with its prompt as tokens
+  Result<Read> read(std::string_view body, WallTime created_at) const;
+
+  std::shared_ptr<const ModelCard> card_;
+  ChatEndpointOptions options_;
+};
+
+}  // namespace parkd

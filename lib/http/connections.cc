@@ -1,0 +1,57 @@
+#include "lib/http/connections.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include "lib/base/log.h"
+#include "lib/http/peer.h"
+
+namespace parkd {
+
+Status Connections::enter(uid_t uid) {
+  const bool keeper = is_keeper(uid);
+  const auto refuse = [&](const std::string& what) {
+    ++refused_;
+    return unavailable(what + " of daemon.connections_max, " + std::to_string(max_) +
+                       ": close one, or try again later");
+  };
+  const auto own = of_user_.find(uid);
+  if (!keeper && own != of_user_.end() && own->second >= max_ / 2) {
+    return refuse("your user has " + std::to_string(own->second) + " connections open, half");
+  }
+  const int kept = keeper ? 0 : std::min(kConnectionsKept, max_ / 2);
+  if (open_ >= max_ - kept) {
+    return refuse(std::to_string(open_) + " connections are open" +
+                  (keeper ? "" : " and the last " + std::to_string(kept) + " are kept for root") +
+                  ", all");
+  }
+  ++of_user_[uid];
+  ++open_;
+  return {};
+}
+
+void Connections::leave(uid_t uid) {
+  --open_;
+  const auto own = of_user_.find(uid);
+  if (--own->second == 0) of_user_.erase(own);
+}
+
+int connections_possible(int wanted) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
+  const rlim_t needed = 2 * static_cast<rlim_t>(wanted);
+  if (limit.rlim_cur < needed && limit.rlim_cur < limit.rlim_max) {
+    rlimit raised = limit;
+    raised.rlim_cur = std::min(needed, limit.rlim_max);
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
+  }
+  if (limit.rlim_cur >= needed) return wanted;
+  const int possible = std::max(1, static_cast<int>(limit.rlim_cur / 2));
+  log_warn("api.connections_lowered", {{"wanted", wanted},
+                                       {"possible", possible},
+                                       {"open_files_limit", static_cast<int64_t>(limit.rlim_cur)}});
+  return possible;
+}
+
+}  // namespace parkd

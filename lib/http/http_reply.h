@@ -1,0 +1,23 @@
+// HttpReply: what a request is answered with. Values, any thread.
+#pragma once
+
+#include <string>
+
+#include "lib/base/status.h"
+
+namespace parkd {
+
+struct HttpReply {
+  int status = 200;
+  std::string body;
+  std::string content_type = "application/json";
+  std::string retry_after_s{};  // header Retry-After; empty: none
+  std::string allow{};          // header Allow; empty: none
+};
+
+// {"error": ...} of a Status, with the HTTP status that fits.
+HttpReply error_reply(const Status& status);
+// The same with another HTTP status.
+HttpReply error_reply(int http_status, const Status& status);
+
+}  // namespace parkd

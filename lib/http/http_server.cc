@@ -1,0 +1,215 @@
+#include "lib/http/http_server.h"
+
+#include <sys/socket.h>
+
+#include <new>
+
+#include "lib/base/log.h"
+#include "lib/http/http_session.h"
+
+namespace parkd {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+using Unix = asio::local::stream_protocol;
+
+namespace {
+
+constexpr int kLastWordsMax = 64;  // refused connections that are let down gently, at a time
+constexpr auto kLastWordTime = std::chrono::seconds(2);
+constexpr auto kRefusalLogEvery = std::chrono::seconds(10);
+// A daemon that is being killed lets its lock go a moment before its socket.
+constexpr auto kDyingDaemonPatience = std::chrono::seconds(2);
+
+uid_t peer_of(Unix::socket& socket) {
+  ucred credentials{};
+  socklen_t size = sizeof credentials;
+  if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
+    return static_cast<uid_t>(-1);  // nobody: has no privileges
+  }
+  return credentials.uid;
+}
+
+}  // namespace
+
+bool url_decode(std::string_view text, std::string& out) {
+  const auto digit = [](char c) -> int {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+  };
+  out.clear();
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      out += text[i];
+      continue;
+    }
+    if (i + 2 >= text.size() || digit(text[i + 1]) < 0 || digit(text[i + 2]) < 0) return false;
+    out += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
+    i += 2;
+  }
+  return true;
+}
+
+Status HttpServer::State::listen() {
+  PARKD_ASSIGN_OR_RETURN(const int fd, file_.listen(kDyingDaemonPatience));
+  beast::error_code error;
+  acceptor_.assign(Unix(), fd, error);
+  if (error) return invalid("cannot listen on socket " + file_.path() + ": " + error.message());
+  ++n_acceptors_;
+  accept();
+  return {};
+}
+
+std::optional<HealthNotice> HttpServer::State::look_after_socket() {
+  if (closing) return std::nullopt;
+  const SocketFile::Place place = file_.look();
+  if (place == SocketFile::Place::ours) return std::nullopt;
+  std::string what;
+  if (place == SocketFile::Place::free) {
+    const Status made = listen_again();
+    if (made.ok()) return std::nullopt;
+    what = "was removed and cannot be made again (" + made.message() + ")";
+  } else if (place == SocketFile::Place::anothers) {
+    what = "belongs to another process now: stop that, and this daemon makes its own again";
+  } else {
+    what = "is no socket any more: move it away, and this daemon makes its own again";
+  }
+  return HealthNotice{"socket_gone",
+                      "the socket " + file_.path() + " " + what +
+                          ". Until then nobody new can connect; what is connected, and jobs, go on",
+                      false};
+}
+
+// Who has connected to the old socket and was not accepted yet comes in first.
+Status HttpServer::State::listen_again() {
+  PARKD_ASSIGN_OR_RETURN(const int fd, file_.listen(std::chrono::milliseconds(0)));
+  beast::error_code error;
+  acceptor_.non_blocking(true, error);
+  for (;;) {
+    Unix::socket socket(io);
+    if (acceptor_.accept(socket, error)) break;
+    take_in(std::move(socket));
+  }
+  acceptor_.close(error);
+  acceptor_.assign(Unix(), fd, error);
+  if (error) return invalid(error.message());
+  ++n_acceptors_;
+  accept();
+  log_warn("api.socket_made_again", {{"socket", file_.path()}});
+  return {};
+}
+
+void HttpServer::State::accept() {
+  acceptor_.async_accept(
+      [self = shared_from_this(), of = n_acceptors_](beast::error_code error, Unix::socket socket) {
+        if (self->closing || of != self->n_acceptors_) return;
+        if (error) {
+          // Out of descriptors, most likely: wait for some to come back instead of spinning.
+          log_warn("api.accept_failed", {{"error", error.message()}});
+          return self->accept_soon();
+        }
+        try {
+          self->take_in(std::move(socket));
+        } catch (const std::bad_alloc&) {
+          log_error("api.out_of_memory", {{"at", "accept"}});
+        }
+        self->accept();
+      });
+}
+
+void HttpServer::State::accept_soon() {
+  auto timer = std::make_shared<asio::steady_timer>(io, std::chrono::milliseconds(200));
+  timer->async_wait([self = shared_from_this(), timer, of = n_acceptors_](beast::error_code) {
+    if (!self->closing && of == self->n_acceptors_) self->accept();
+  });
+}
+
+void HttpServer::State::take_in(Unix::socket socket) {
+  const uid_t uid = peer_of(socket);
+  if (const Status status = connections.enter(uid); !status.ok()) {
+    return turn_away(std::move(socket), status);
+  }
+  std::make_shared<HttpSession>(shared_from_this(), std::move(socket), uid)->start();
+}
+
+// A 503 that says why: into the socket's buffer, which is empty, so nobody waits. The socket stays
+// a moment, so that a client that is still writing its request reads the answer and no reset.
+void HttpServer::State::turn_away(Unix::socket socket, const Status& why) {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - refusal_logged_ > kRefusalLogEvery) {
+    refusal_logged_ = now;
+    log_warn("api.too_many_connections",
+             {{"reason", why.message()}, {"refused_so_far", connections.figures().refused}});
+  }
+  const HttpReply reply = error_reply(why);
+  const std::string text =
+      "HTTP/1.1 503 Service Unavailable\r\nServer: parkd\r\nContent-Type: application/json\r\n"
+      "Connection: close\r\nRetry-After: " +
+      reply.retry_after_s + "\r\nContent-Length: " + std::to_string(reply.body.size()) +
+      "\r\n\r\n" + reply.body;
+  (void)::send(socket.native_handle(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  beast::error_code ignored;
+  socket.shutdown(Unix::socket::shutdown_send, ignored);
+  if (last_words_ == kLastWordsMax) return;
+  ++last_words_;
+  struct LastWord {
+    Unix::socket socket;
+    asio::steady_timer timer;
+  };
+  const auto word = std::make_shared<LastWord>(
+      LastWord{std::move(socket), asio::steady_timer(io, kLastWordTime)});
+  word->timer.async_wait([self = shared_from_this(), word](beast::error_code) {
+    beast::error_code unused;
+    word->socket.close(unused);
+    --self->last_words_;
+  });
+  word->socket.async_wait(Unix::socket::wait_error,
+                          [word](beast::error_code) { word->timer.cancel(); });
+}
+
+void HttpServer::State::close() {
+  if (closing) return;
+  closing = true;
+  file_.remove();
+  beast::error_code ignored;
+  acceptor_.close(ignored);
+}
+
+HttpServer::State::State(asio::io_context& context, Options given, ByteBudget& of_bodies,
+                         ByteBudget& of_answers, Admit may, Handler to)
+    : io(context),
+      options(std::move(given)),
+      budget(of_bodies),
+      answers(of_answers),
+      admit(std::move(may)),
+      handler(std::move(to)),
+      connections(options.connections_max),
+      file_(options.socket_path, options.socket_mode, options.socket_group),
+      acceptor_(context) {}
+
+HttpServer::HttpServer(asio::io_context& io, Options options, ByteBudget& bodies,
+                       ByteBudget& answers, Admit admit, Handler handler)
+    : state_(std::make_shared<State>(io, std::move(options), bodies, answers, std::move(admit),
+                                     std::move(handler))) {}
+HttpServer::~HttpServer() {
+  close();
+}
+Status HttpServer::listen() {
+  return state_->listen();
+}
+std::optional<HealthNotice> HttpServer::look_after_socket() {
+  return state_->look_after_socket();
+}
+void HttpServer::close() {
+  state_->close();
+}
+int HttpServer::unanswered() const {
+  return state_->unanswered;
+}
+const Connections& HttpServer::connections() const {
+  return state_->connections;
+}
+
+}  // namespace parkd

@@ -1,0 +1,110 @@
+// HttpServer: HTTP/1.1 on a Unix stream socket. It reads requests, knows who the peer is, and
+// writes answers; what they mean is the handler's business.
+//
+// Lives on the control thread's io_context and never blocks it. One request at a time a connection
+// (a pipelined one waits in the socket). The handler is called on the control thread; its Reply may
+// be called once, from any thread, now or later; further calls do nothing. Bounds: connections,
+// header, body, idle time.
+#pragma once
+
+#include <sys/types.h>
+
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "lib/base/health.h"
+#include "lib/base/status.h"
+#include "lib/http/byte_budget.h"
+#include "lib/http/connections.h"
+#include "lib/http/http_reply.h"
+#include "lib/http/received_body.h"
+
+namespace parkd {
+
+// Whether the client of a request that is being answered is still there. Control thread.
+class PeerWatch {
+ public:
+  // Calls `then` once if the client goes away before its answer is written.
+  void when_gone(std::function<void()> then) { then_ = std::move(then); }
+  void gone() {
+    if (then_) std::exchange(then_, nullptr)();
+  }
+
+ private:
+  std::function<void()> then_;
+};
+
+struct HttpRequest {
+  std::string method;                        // "GET"; of a HEAD too
+  std::string path;                          // decoded, without the query
+  std::map<std::string, std::string> query;  // decoded; the last of equal names
+  std::shared_ptr<ReceivedBody> body;        // never null
+  std::string tenant;                        // X-Parkd-Tenant; empty when absent
+  uid_t peer_uid = 0;                        // from the kernel (SO_PEERCRED)
+  std::shared_ptr<PeerWatch> peer;           // never null in a handler
+};
+
+// What is decided about a request before its body is read.
+struct HttpAdmission {
+  std::optional<HttpReply> refusal;  // instead of reading on
+  size_t body_bytes_max = 0;
+  std::string route;  // for people: "POST /v1/jobs"
+};
+
+class HttpServer {
+ public:
+  using Reply = std::function<void(HttpReply)>;
+  using Handler = std::function<void(HttpRequest, Reply)>;
+  using Admit = std::function<HttpAdmission(const HttpRequest&)>;  // the request has no body yet
+
+  struct Options {
+    std::string socket_path;
+    uint32_t socket_mode = 0660;
+    std::string socket_group;  // name or number; empty: the process's own
+    int connections_max = 1024;
+    std::chrono::milliseconds idle_max{75'000};    // between requests
+    std::chrono::milliseconds header_max{10'000};  // from a request's first byte
+    std::chrono::milliseconds body_max{60'000};
+    std::chrono::milliseconds write_max{60'000};
+  };
+
+  // `bodies` is charged with bodies for as long as a handler keeps them, `answers` with what GETs
+  // are answered until their clients have read it.
+  HttpServer(boost::asio::io_context& io, Options options, ByteBudget& bodies, ByteBudget& answers,
+             Admit admit, Handler handler);
+  ~HttpServer();
+  HttpServer(const HttpServer&) = delete;
+  HttpServer& operator=(const HttpServer&) = delete;
+
+  // Takes over the socket file a dead daemon left. Errors: invalid or conflict, naming the path.
+  Status listen();
+
+  // Every second or so: makes the socket file again where it was removed, and says what is the
+  // matter where it cannot (nothing where the file is in its place now). Open connections go on.
+  std::optional<HealthNotice> look_after_socket();
+
+  // No new connections; open ones are closed once their answer is written. Removes the socket file
+  // if it is still ours.
+  void close();
+
+  // Requests whose answer is not written yet.
+  int unanswered() const;
+  const Connections& connections() const;
+
+  class State;  // shared with the sessions that are still answering
+
+ private:
+  std::shared_ptr<State> state_;
+};
+
+// "%2F" decoded; nothing when the escapes are broken.
+bool url_decode(std::string_view text, std::string& out);
+
+}  // namespace parkd

@@ -1,0 +1,404 @@
+#include "lib/http/http_session.h"
+
+#include <poll.h>
+
+#include <atomic>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
+#include <exception>
+#include <new>
+#include <string_view>
+#include <utility>
+
+#include "lib/base/log.h"
+
+namespace parkd {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+
+namespace {
+
+constexpr uint32_t kHeaderBytesMax = 16 * 1024;
+constexpr size_t kReadBytes = 64 << 10;                 // at a time
+constexpr auto kDiscardTime = std::chrono::seconds(5);  // in all
+constexpr auto kQuietTime = std::chrono::seconds(1);    // of a client that sends no more
+constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+
+bool read_query(std::string_view text, std::map<std::string, std::string>& query) {
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('&'), text.size());
+    const std::string_view pair = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    const size_t equals = std::min(pair.find('='), pair.size());
+    std::string name;
+    std::string value;
+    if (!url_decode(pair.substr(0, equals), name)) return false;
+    if (!url_decode(pair.substr(std::min(equals + 1, pair.size())), value)) return false;
+    query[name] = value;
+  }
+  return true;
+}
+
+bool read_target(std::string_view target, HttpRequest& request) {
+  const size_t question = std::min(target.find('?'), target.size());
+  return url_decode(target.substr(0, question), request.path) &&
+         read_query(target.substr(std::min(question + 1, target.size())), request.query);
+}
+
+// The client ended the connection, or has done so in the midst of a request.
+bool is_gone(beast::error_code error) {
+  return error == http::error::end_of_stream || error == asio::error::operation_aborted ||
+         error == asio::error::connection_reset || error == http::error::partial_message;
+}
+
+std::string text_of(beast::string_view text) {
+  return {text.data(), text.size()};
+}
+
+// Bytes of somebody else's header, as much of them as a message shows.
+std::string quoted(beast::string_view text) {
+  constexpr size_t kShown = 60;
+  return "\"" + text_of(text.substr(0, kShown)) + (text.size() > kShown ? "...\"" : "\"");
+}
+
+}  // namespace
+
+// What a Reply holds: it may be called and let go of on any thread, the session only on the control
+// thread.
+class PendingAnswer {
+ public:
+  explicit PendingAnswer(const std::shared_ptr<HttpSession>& session)
+      : io_(session->io()), session_(new std::shared_ptr<HttpSession>(session)) {}
+  ~PendingAnswer() {
+    try {
+      asio::post(io_, Later(session_));
+    } catch (const std::bad_alloc&) {
+      // Likewise.
+    }
+  }
+  PendingAnswer(const PendingAnswer&) = delete;
+  PendingAnswer& operator=(const PendingAnswer&) = delete;
+
+  void write(HttpReply reply) {
+    if (written_.exchange(true)) return;
+    asio::dispatch(io_, [session = *session_, reply = std::move(reply)]() mutable {
+      session->write(std::move(reply));
+    });
+  }
+
+ private:
+  // Lets go of the session when it is run, or dropped with the io_context. Not where there was no
+  // memory to post it: better a connection that stays than one that ends on another thread.
+  class Later {
+   public:
+    explicit Later(std::shared_ptr<HttpSession>* session) : session_(session) {}
+    Later(Later&& other) noexcept : session_(std::exchange(other.session_, nullptr)) {}
+    ~Later() {
+      if (std::uncaught_exceptions() == 0) delete session_;
+    }
+    void operator()() const {}
+
+   private:
+    std::shared_ptr<HttpSession>* session_;
+  };
+
+  asio::io_context& io_;
+  std::shared_ptr<HttpSession>* const session_;  // deleted on the control thread
+  std::atomic<bool> written_{false};
+};
+
+HttpSession::HttpSession(std::shared_ptr<HttpServer::State> server, Unix::socket socket,
+                         uid_t peer_uid)
+    : server_(std::move(server)),
+      peer_uid_(peer_uid),
+      stream_(std::move(socket)),
+      time_limit_(server_->io),
+      buffer_(kReadBytes) {}
+
+HttpSession::~HttpSession() {
+  set_answering(false);
+  server_->connections.leave(peer_uid_);
+}
+
+asio::io_context& HttpSession::io() const {
+  return server_->io;
+}
+
+template <class Step>
+void HttpSession::guarded(Step&& step) {
+  try {
+    step();
+  } catch (const std::bad_alloc&) {
+    log_error("api.out_of_memory", {{"at", "connection"}});
+    beast::error_code ignored;
+    stream_.socket().close(ignored);
+  }
+}
+
+void HttpSession::set_answering(bool answering) {
+  if (answering == answering_) return;
+  answering_ = answering;
+  server_->unanswered += answering ? 1 : -1;
+}
+
+// Beast's own time limits close the socket, so that nobody could be told.
+void HttpSession::begin_time_limit(std::chrono::milliseconds limit) {
+  stream_.expires_never();
+  late_ = false;
+  time_limit_.expires_after(limit);
+  time_limit_.async_wait([weak = weak_from_this(), n = ++n_limits_](beast::error_code error) {
+    const auto self = weak.lock();
+    if (error || self == nullptr || self->n_limits_ != n) return;
+    self->late_ = true;
+    beast::error_code ignored;
+    self->stream_.socket().cancel(ignored);
+  });
+}
+
+// Whether what was limited was cut short.
+bool HttpSession::end_time_limit() {
+  ++n_limits_;
+  time_limit_.cancel();
+  return std::exchange(late_, false);
+}
+
+void HttpSession::start() {
+  guarded([this] { wait_for_request(); });
+}
+
+void HttpSession::wait_for_request() {
+  if (buffer_.size() > 0) return read_header();
+  stream_.expires_after(server_->options.idle_max);
+  stream_.async_read_some(buffer_.prepare(kReadBytes),
+                          [self = shared_from_this()](beast::error_code error, size_t n) {
+                            if (error) return;  // gone, or idle for too long
+                            self->buffer_.commit(n);
+                            self->guarded([&] { self->read_header(); });
+                          });
+}
+
+void HttpSession::read_header() {
+  parser_.emplace();
+  parser_->header_limit(kHeaderBytesMax);
+  parser_->body_limit(boost::none);  // the route says, and the header names the route
+  head_only_ = false;
+  body_unread_ = false;
+  body_expected_ = false;
+  begin_time_limit(server_->options.header_max);
+  http::async_read_header(stream_, buffer_, *parser_,
+                          [self = shared_from_this()](beast::error_code error, size_t) {
+                            self->guarded([&] { self->on_header(error); });
+                          });
+}
+
+void HttpSession::on_header(beast::error_code error) {
+  const bool late = end_time_limit();
+  if (late && error) {
+    return refuse(
+        error_reply(408, invalid("the request's header did not come within " +
+                                 std::to_string(server_->options.header_max.count()) + " ms")));
+  }
+  if (is_gone(error)) return;
+  if (error) return refuse(error_reply(invalid("not an HTTP request: " + error.message())));
+  request_ = HttpRequest{};
+  if (auto refusal = refused_by_header(request_)) {
+    if (parser_->is_done() && refusal->status != 501) {
+      set_answering(true);
+      return write(std::move(*refusal));
+    }
+    body_unread_ = true;
+    return refuse(std::move(*refusal));
+  }
+  if (parser_->is_done()) return handle();
+  if (!body_expected_) return read_body();
+  stream_.expires_after(server_->options.write_max);
+  asio::async_write(stream_, asio::buffer(kContinue.data(), kContinue.size()),
+                    [self = shared_from_this()](beast::error_code failed, size_t) {
+                      if (!failed) self->guarded([&] { self->read_body(); });
+                    });
+}
+
+// Fills the request in, as far as its header goes. What is refused here is refused before the body
+// is read.
+std::optional<HttpReply> HttpSession::refused_by_header(HttpRequest& request) {
+  const auto& message = parser_->get();
+  request.method = text_of(message.method_string());
+  request.peer_uid = peer_uid_;
+  head_only_ = request.method == "HEAD";
+  if (head_only_) request.method = "GET";
+  if (!read_target({message.target().data(), message.target().size()}, request)) {
+    return error_reply(invalid("broken %-escape in the URL"));
+  }
+  for (const auto& field : message) {
+    if (field.name() != http::field::transfer_encoding) continue;
+    if (!beast::iequals(field.value(), "chunked")) {
+      return error_reply(
+          501, invalid("Transfer-Encoding is " + quoted(field.value()) + "; parkd knows chunked"));
+    }
+  }
+  if (const auto coding = message.find(http::field::content_encoding);
+      coding != message.end() && !beast::iequals(coding->value(), "identity")) {
+    return error_reply(415, invalid("Content-Encoding is " + quoted(coding->value()) +
+                                    "; parkd takes bodies as they are: send it without"));
+  }
+  if (const auto expect = message.find(http::field::expect); expect != message.end()) {
+    body_expected_ = beast::iequals(expect->value(), "100-continue");
+    if (!body_expected_) {
+      return error_reply(
+          417, invalid("Expect is " + quoted(expect->value()) + "; parkd knows 100-continue"));
+    }
+  }
+  if (const auto found = message.find("X-Parkd-Tenant"); found != message.end()) {
+    request.tenant = text_of(found->value());
+  }
+  const HttpAdmission admission = server_->admit(request);
+  if (admission.refusal) return admission.refusal;
+  const auto announced = parser_->content_length();
+  const size_t limit = admission.body_bytes_max;
+  if (announced && *announced > limit) {
+    return error_reply(
+        413, invalid(admission.route + " takes a body of at most " + std::to_string(limit) +
+                     " bytes, this one has " + std::to_string(*announced)));
+  }
+  parser_->body_limit(limit);  // of one that comes in chunks
+  auto charge = std::make_shared<ByteBudget::Charge>(server_->budget, peer_uid_);
+  if (announced) {
+    if (const Status status = charge->grow(*announced); !status.ok()) return error_reply(status);
+  }
+  parser_->get().body().charge_to(std::move(charge), announced.value_or(0));
+  route_ = admission.route;
+  body_limit_ = limit;
+  return std::nullopt;
+}
+
+void HttpSession::read_body() {
+  begin_time_limit(server_->options.body_max);
+  http::async_read(stream_, buffer_, *parser_,
+                   [self = shared_from_this()](beast::error_code error, size_t) {
+                     self->guarded([&] { self->on_body(error); });
+                   });
+}
+
+void HttpSession::on_body(beast::error_code error) {
+  const bool late = end_time_limit();
+  if (!error) return handle();
+  if (!late && is_gone(error)) return;
+  body_unread_ = true;
+  if (error == http::error::body_limit) {
+    return refuse(
+        error_reply(413, invalid(route_ + " takes a body of at most " +
+                                 std::to_string(body_limit_) + " bytes, this one has more")));
+  }
+  if (late && error) {
+    return refuse(
+        error_reply(408, invalid("the request's body did not come within " +
+                                 std::to_string(server_->options.body_max.count()) + " ms")));
+  }
+  if (const Status& status = parser_->get().body().failure(); !status.ok()) {
+    return refuse(error_reply(status));
+  }
+  refuse(error_reply(invalid("not an HTTP request: " + error.message())));
+}
+
+void HttpSession::handle() {
+  request_.body = std::make_shared<ReceivedBody>(std::move(parser_->get().body()));
+  watch_ = std::make_shared<PeerWatch>();
+  request_.peer = watch_;
+  set_answering(true);
+  watch_peer();
+  const auto answer = std::make_shared<PendingAnswer>(shared_from_this());
+  const HttpServer::Reply reply = [answer](HttpReply given) { answer->write(std::move(given)); };
+  try {
+    server_->handler(request_, reply);
+  } catch (const std::bad_alloc&) {
+    log_error("api.out_of_memory", {{"at", "request"}});
+    reply(error_reply(unavailable("parkd has no memory left for this request")));
+  }
+}
+
+// A socket whose peer has closed it reports an error condition; one whose peer only ended its
+// sending (it may still read) does not.
+void HttpSession::watch_peer() {
+  stream_.socket().async_wait(Unix::socket::wait_error,
+                              [weak = weak_from_this()](beast::error_code error) {
+                                const auto self = weak.lock();
+                                if (!error && self != nullptr) self->on_peer_gone();
+                              });
+}
+
+void HttpSession::on_peer_gone() {
+  if (!answering_ || watch_ == nullptr) return;
+  pollfd look{stream_.socket().native_handle(), 0, 0};
+  if (::poll(&look, 1, 0) <= 0) return watch_peer();
+  guarded([this] { watch_->gone(); });
+}
+
+void HttpSession::refuse(HttpReply reply) {
+  parser_->get().keep_alive(false);  // what follows on the connection cannot be trusted
+  set_answering(true);
+  write(std::move(reply));
+}
+
+void HttpSession::write(HttpReply reply) {
+  guarded([&] {
+    request_.body.reset();
+    if (watch_ != nullptr) {
+      watch_.reset();
+      beast::error_code ignored;
+      stream_.socket().cancel(ignored);  // the wait for the peer's end
+    }
+    const bool keep = parser_->get().keep_alive() && !server_->closing;
+    if (Status status = charge_answer(reply); !status.ok()) reply = error_reply(status);
+    response_ = {};
+    response_.version(11);
+    response_.result(static_cast<unsigned>(reply.status));
+    response_.set(http::field::server, "parkd");
+    response_.set(http::field::content_type, reply.content_type);
+    if (!reply.retry_after_s.empty()) response_.set(http::field::retry_after, reply.retry_after_s);
+    if (!reply.allow.empty()) response_.set(http::field::allow, reply.allow);
+    response_.keep_alive(keep);
+    response_.content_length(reply.body.size());
+    if (!head_only_) response_.body() = std::move(reply.body);
+    stream_.expires_after(server_->options.write_max);
+    http::async_write(stream_, response_,
+                      [self = shared_from_this(), keep](beast::error_code error, size_t) {
+                        self->guarded([&] { self->written(error, keep); });
+                      });
+  });
+}
+
+// A client that asks for much and reads nothing does not make the daemon hold it all. What was done
+// by a POST is told, however much it is: it may be told once only.
+Status HttpSession::charge_answer(const HttpReply& reply) {
+  if (request_.method != "GET" || reply.body.size() <= kReadBytes) return {};
+  answer_charge_.emplace(server_->answers, peer_uid_);
+  return answer_charge_->grow(reply.body.size());
+}
+
+void HttpSession::written(beast::error_code error, bool keep) {
+  response_.body() = {};
+  answer_charge_.reset();
+  set_answering(false);
+  if (error) return;
+  if (keep && !server_->closing) return wait_for_request();
+  stream_.socket().shutdown(Unix::socket::shutdown_send, error);
+  if (!body_unread_) return;
+  // A client that is still sending would be reset, and might never read why it was refused.
+  discard_until_ = std::chrono::steady_clock::now() + kDiscardTime;
+  discard_rest();
+}
+
+void HttpSession::discard_rest() {
+  if (std::chrono::steady_clock::now() > discard_until_) return;
+  buffer_.clear();
+  stream_.expires_after(kQuietTime);
+  stream_.async_read_some(buffer_.prepare(kReadBytes),
+                          [self = shared_from_this()](beast::error_code error, size_t) {
+                            if (!error) self->guarded([&] { self->discard_rest(); });
+                          });
+}
+
+}  // namespace parkd

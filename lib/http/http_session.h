@@ -1,0 +1,145 @@
+// HttpSession: one connection of the API: read a request, have it answered, write, again.
+// HttpServer makes it; its pending operation, or the answer that is still to come, keeps it alive.
+//
+// Control thread. It bounds what a peer can make it hold and for how long: the header in bytes and
+// seconds, the body by its route and the process's ByteBudget, the idle time, the time to write.
+#pragma once
+
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/beast/core.hpp>
+#include <boost/beast/http.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "lib/http/http_server.h"
+#include "lib/http/received_body.h"
+#include "lib/http/socket_file.h"
+
+namespace parkd {
+
+// What the connections of a server share.
+class HttpServer::State : public std::enable_shared_from_this<HttpServer::State> {
+ public:
+  using Unix = boost::asio::local::stream_protocol;
+
+  State(boost::asio::io_context& context, Options given, ByteBudget& of_bodies,
+        ByteBudget& of_answers, Admit may, Handler to);
+
+  Status listen();
+  std::optional<HealthNotice> look_after_socket();
+  void close();
+
+  boost::asio::io_context& io;
+  const Options options;
+  ByteBudget& budget;   // of bodies
+  ByteBudget& answers;  // that are not written yet
+  const Admit admit;
+  const Handler handler;
+  Connections connections;
+  bool closing = false;
+  int unanswered = 0;
+
+ private:
+  Status listen_again();
+  void accept();
+  void accept_soon();
+  void take_in(Unix::socket socket);
+  void turn_away(Unix::socket socket, const Status& why);
+
+  SocketFile file_;
+  Unix::acceptor acceptor_;
+  uint64_t n_acceptors_ = 0;  // handlers of earlier ones do nothing
+  int last_words_ = 0;        // refused connections that may still read why
+  std::chrono::steady_clock::time_point refusal_logged_{};
+};
+
+// Beast's name for it.
+struct ReceivedBodyType {
+  using value_type = ReceivedBody;
+
+  class reader {
+   public:
+    template <bool is_request, class Fields>
+    reader(boost::beast::http::header<is_request, Fields>&, value_type& body) : body_(body) {}
+    void init(const boost::optional<std::uint64_t>&, boost::beast::error_code& error) {
+      error = {};
+    }
+    template <class Buffers>
+    size_t put(const Buffers& buffers, boost::beast::error_code& error) {
+      size_t n = 0;
+      for (const auto buffer : boost::beast::buffers_range_ref(buffers)) {
+        const Status status = body_.append(static_cast<const char*>(buffer.data()), buffer.size());
+        if (!status.ok()) {
+          body_.fail(status);
+          error = boost::system::errc::make_error_code(boost::system::errc::not_enough_memory);
+          return n;
+        }
+        n += buffer.size();
+      }
+      error = {};
+      return n;
+    }
+    void finish(boost::beast::error_code& error) { error = {}; }
+
+   private:
+    value_type& body_;
+  };
+};
+
+class HttpSession : public std::enable_shared_from_this<HttpSession> {
+ public:
+  using Unix = boost::asio::local::stream_protocol;
+
+  HttpSession(std::shared_ptr<HttpServer::State> server, Unix::socket socket, uid_t peer_uid);
+  ~HttpSession();
+
+  void start();
+  void write(HttpReply reply);
+  boost::asio::io_context& io() const;
+
+ private:
+  // Runs a step; where memory ends in it, the connection does too.
+  template <class Step>
+  void guarded(Step&& step);
+
+  void begin_time_limit(std::chrono::milliseconds limit);
+  bool end_time_limit();
+  void wait_for_request();
+  void read_header();
+  void on_header(boost::beast::error_code error);
+  std::optional<HttpReply> refused_by_header(HttpRequest& request);
+  void read_body();
+  void on_body(boost::beast::error_code error);
+  void handle();
+  void watch_peer();
+  void on_peer_gone();
+  void refuse(HttpReply reply);
+  Status charge_answer(const HttpReply& reply);
+  void written(boost::beast::error_code error, bool keep);
+  void discard_rest();
+  void set_answering(bool answering);
+
+  std::shared_ptr<HttpServer::State> server_;
+  const uid_t peer_uid_;
+  bool answering_ = false;      // a request was read and its answer is not written
+  bool body_unread_ = false;    // refused before its body had come
+  bool head_only_ = false;      // HEAD: the answer has no body
+  bool body_expected_ = false;  // "Expect: 100-continue"
+  std::string route_;           // of the request whose body is read, and its body's limit
+  size_t body_limit_ = 0;
+  std::chrono::steady_clock::time_point discard_until_{};
+  std::shared_ptr<PeerWatch> watch_;  // of the request that is being answered
+  boost::beast::basic_stream<Unix> stream_;
+  boost::asio::steady_timer time_limit_;  // of a header or a body
+  uint64_t n_limits_ = 0;                 // begun and ended
+  bool late_ = false;
+  boost::beast::flat_buffer buffer_;
+  std::optional<boost::beast::http::request_parser<ReceivedBodyType>> parser_;
+  HttpRequest request_;
+  std::optional<ByteBudget::Charge> answer_charge_;
+  boost::beast::http::response<boost::beast::http::string_body> response_;
+};
+
+}  // namespace parkd

@@ -1,0 +1,72 @@
+// Batch: a set of jobs with its own account.
+//
+// A batch is opened, takes jobs (submits whose batch_id names it), is sealed, and is finished when
+// all its members have ended. Its counters always equal its members' rows. The rules that stores
+// keep about one stand in lib/store/batch_rules.h. Plain values, any thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "lib/base/clock.h"
+
+namespace parkd {
+
+inline constexpr std::chrono::hours kBatchDeadlineDefault{24};
+// So that no member's message outlives rules.h's kMessageLifeMax.
+inline constexpr std::chrono::hours kBatchDeadlineMax{30 * 24};
+inline constexpr size_t kBatchNameBytesMax = 512;
+inline constexpr size_t kBatchMetadataBytesMax = 64 << 10;  // parkd.open_batch has the same
+
+// What somebody who opens a batch gives.
+struct BatchSpec {
+  std::string tenant = "default";
+  std::string name;                  // for people; empty: none
+  std::string metadata;              // a JSON object, or empty
+  std::string idempotency_key;       // empty: none. Unique per tenant while the batch is remembered
+  std::optional<WallTime> deadline;  // empty: 24 h after it is opened
+  std::optional<std::chrono::seconds> retention;  // of members that bring none; empty: the store's
+};
+
+enum class BatchState : uint8_t { open, in_progress, cancelling, finished };
+std::string_view to_string(BatchState state);
+
+// Where the members that have not ended are.
+struct LiveMembers {
+  int64_t scheduled = 0;
+  int64_t queued = 0;
+  int64_t claimed = 0;
+  int64_t cancelling = 0;
+  friend bool operator==(const LiveMembers&, const LiveMembers&) = default;
+};
+
+struct Batch {
+  std::string id;         // "batch_" and 32 hexadecimal digits
+  BatchSpec spec;         // deadline and retention are filled in
+  int64_t total = 0;      // members ever taken
+  int64_t completed = 0;  // ended, by outcome
+  int64_t failed = 0;
+  int64_t cancelled = 0;
+  int64_t deadline_missed = 0;
+  int64_t quarantined = 0;
+  int64_t truncated = 0;  // of the completed: with a choice that ended at its token limit
+  WallTime created_at{};
+  std::optional<WallTime> sealed_at;
+  std::optional<WallTime> cancel_at;    // somebody cancelled it then
+  std::optional<WallTime> finished_at;  // sealed and every member ended
+  std::optional<LiveMembers> live;      // counted from the members' rows; get_batch alone
+
+  int64_t ended() const { return completed + failed + cancelled + deadline_missed + quarantined; }
+  int64_t unfinished() const { return total - ended(); }
+  BatchState state() const;
+};
+
+struct OpenedBatch {
+  Batch batch;
+  bool existed = false;  // the idempotency key named a batch opened with the same content
+};
+
+}  // namespace parkd

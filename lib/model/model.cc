@@ -1,0 +1,97 @@
+#include "lib/model/model.h"
+
+#include <span>
+#include <utility>
+
+#include "lib/base/check.h"
+#include "lib/model/model_card.h"
+
+namespace parkd {
+
+Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend,
+                                  const LoadProgress& progress) {
+  const ModelTensors& tensors = card.tensors;
+  int64_t loaded_bytes = 0;
+  const auto vector = [&](const TensorView& tensor) {
+    loaded_bytes += static_cast<int64_t>(tensor.bytes.size());
+    return backend.load_vector(tensor);
+  };
+  const auto matrix = [&](std::span<const TensorView> parts) {
+    for (const TensorView& part : parts) loaded_bytes += static_cast<int64_t>(part.bytes.size());
+    return backend.load_matrix(parts);
+  };
+  ModelWeights weights;
+  PARKD_ASSIGN_OR_RETURN(weights.embedding, matrix({&tensors.embedding, 1}));
+  for (const LayerTensors& from : tensors.layers) {
+    const TensorView qkv[] = {from.q, from.k, from.v};
+    const TensorView gate_up[] = {from.gate, from.up};
+    LayerWeights layer;
+    PARKD_ASSIGN_OR_RETURN(layer.attention_norm, vector(from.attention_norm));
+    PARKD_ASSIGN_OR_RETURN(layer.qkv, matrix(qkv));
+    PARKD_ASSIGN_OR_RETURN(layer.attention_out, matrix({&from.attention_out, 1}));
+    PARKD_ASSIGN_OR_RETURN(layer.ffn_norm, vector(from.ffn_norm));
+    PARKD_ASSIGN_OR_RETURN(layer.gate_up, matrix(gate_up));
+    PARKD_ASSIGN_OR_RETURN(layer.ffn_down, matrix({&from.down, 1}));
+    weights.layers.push_back(layer);
+    if (progress) progress(loaded_bytes);
+  }
+  PARKD_ASSIGN_OR_RETURN(weights.output_norm, vector(tensors.output_norm));
+  weights.head = weights.embedding;
+  if (tensors.head) {
+    PARKD_ASSIGN_OR_RETURN(weights.head, matrix({&*tensors.head, 1}));
+  }
+  return weights;
+}
+
+Model::Model(ModelShape shape, ModelWeights weights)
+    : shape_(std::move(shape)), weights_(std::move(weights)) {
+  PARKD_CHECK(static_cast<int32_t>(weights_.layers.size()) == shape_.n_layers,
+              "a model has the weights of every layer");
+}
+
+ModelBuffers Model::make_buffers(Lane& lane, int64_t rows_max, int64_t logit_rows_max) const {
+  const int64_t head_dim = shape_.head_dim;
+  ModelBuffers buffers;
+  buffers.residual = lane.make_buffer(rows_max, shape_.hidden);
+  buffers.normed = lane.make_buffer(rows_max, shape_.hidden);
+  buffers.qkv =
+      lane.make_buffer(rows_max, (shape_.n_heads + 2 * int64_t{shape_.n_kv_heads}) * head_dim);
+  buffers.attended = lane.make_buffer(rows_max, shape_.n_heads * head_dim);
+  buffers.gate_up = lane.make_buffer(rows_max, 2 * int64_t{shape_.ffn});
+  buffers.activated = lane.make_buffer(rows_max, shape_.ffn);
+  buffers.sampled = lane.make_buffer(logit_rows_max, shape_.hidden);
+  buffers.sampled_normed = lane.make_buffer(logit_rows_max, shape_.hidden);
+  buffers.logits = lane.make_buffer(logit_rows_max, shape_.vocab);
+  return buffers;
+}
+
+Result<ModelBuffers> Model::prepare(Lane& lane, int64_t rows_max, int64_t logit_rows_max) const {
+  const ModelBuffers buffers = make_buffers(lane, rows_max, logit_rows_max);
+  PARKD_RETURN_IF_ERROR(
+      lane.prepare([&](const StepBatch& batch) { forward(lane, buffers, batch); }, buffers.logits));
+  return buffers;
+}
+
+void Model::forward(Lane& lane, const ModelBuffers& buffers, const StepBatch& batch) const {
+  lane.begin_step(batch);
+  lane.embed(weights_.embedding, buffers.residual);
+  for (int32_t i = 0; i < shape_.n_layers; ++i) {
+    const LayerWeights& layer = weights_.layers[static_cast<size_t>(i)];
+    lane.rms_norm(buffers.residual, layer.attention_norm, buffers.normed);
+    lane.matmul(layer.qkv, buffers.normed, buffers.qkv);
+    lane.rope_and_store(i, buffers.qkv);
+    lane.attention(i, buffers.qkv, buffers.attended);
+    lane.matmul_add(layer.attention_out, buffers.attended, buffers.residual);
+
+    lane.rms_norm(buffers.residual, layer.ffn_norm, buffers.normed);
+    lane.matmul(layer.gate_up, buffers.normed, buffers.gate_up);
+    lane.silu_mul(buffers.gate_up, buffers.activated);
+    lane.matmul_add(layer.ffn_down, buffers.activated, buffers.residual);
+  }
+  if (batch.logit_rows.empty()) return;  // a chunk in the middle of a prompt: only its KV matters
+  lane.gather_logit_rows(buffers.residual, buffers.sampled);
+  lane.rms_norm(buffers.sampled, weights_.output_norm, buffers.sampled_normed);
+  lane.matmul(weights_.head, buffers.sampled_normed, buffers.logits);
+}
+
+}  // namespace parkd

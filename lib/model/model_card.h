@@ -1,0 +1,69 @@
+// ModelCard: what is known of a model from its file, without loading a weight: its shape, its
+// tokenizer and template, and where its tensors lie. Takes milliseconds to tens of milliseconds;
+// the weights are only mapped.
+//
+// Immutable and shared (shared_ptr<const ModelCard>), any thread. Holds the file's mapping, so its
+// TensorViews live as long as the card does.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/base/status.h"
+#include "lib/model/backend.h"
+#include "lib/text/chat_template.h"
+#include "lib/text/tokenizer.h"
+#include "lib/weights/gguf.h"
+
+namespace parkd {
+
+// One decoder layer, as blk.N.* of the file. Shapes in TensorView's notation (rows, columns).
+struct LayerTensors {
+  TensorView attention_norm;  // (1, hidden)
+  TensorView q;               // (n_heads * head_dim, hidden)
+  TensorView k;               // (n_kv_heads * head_dim, hidden)
+  TensorView v;               // (n_kv_heads * head_dim, hidden)
+  TensorView attention_out;   // (hidden, n_heads * head_dim)
+  TensorView ffn_norm;        // (1, hidden)
+  TensorView gate;            // (ffn, hidden)
+  TensorView up;              // (ffn, hidden)
+  TensorView down;            // (hidden, ffn)
+};
+
+struct ModelTensors {
+  TensorView embedding;  // (vocab, hidden)
+  std::vector<LayerTensors> layers;
+  TensorView output_norm;          // (1, hidden)
+  std::optional<TensorView> head;  // (vocab, hidden); empty: the embedding serves as head too
+};
+
+struct ModelCard {
+  std::string path;
+  std::string name;          // general.name, or the architecture when the file has none
+  std::string architecture;  // "llama"
+  std::string weight_types;  // "Q4_1 x210, F32 x61, Q8_0 x1"
+  int64_t n_parameters = 0;
+  int64_t weight_bytes = 0;
+  // 16 hexadecimal digits of FNV-1a over the file's size, its header and up to 4 KiB at the start,
+  // middle and end of each tensor. Tells files apart in logs and results; it reads a sample, so it
+  // does not notice every changed byte, and is no proof against an adversary.
+  std::string fingerprint;
+
+  ModelShape shape;
+  ModelTensors tensors;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  ChatTemplate chat_template;
+
+  std::shared_ptr<const GgufFile> file;  // keeps the mapping alive
+};
+
+// Reads and checks the model at `path`. Errors: not_found, corrupt, or invalid when the file is
+// sound and needs something not supported yet ("architecture \"qwen3\" is not supported yet").
+Result<std::shared_ptr<const ModelCard>> load_model_card(const std::string& path);
+// The same of an open file.
+Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const GgufFile> file);
+
+}  // namespace parkd

@@ -1,0 +1,74 @@
+// The bodies a job ends in: OpenAI's chat.completion object, and its error object.
+//
+// Pure functions, any thread. Everything outside the "parkd" member depends on the request, its
+// seed and the model alone, byte for byte (DESIGN.md, I7); times and charges stand in "parkd".
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/status.h"
+#include "lib/job/job.h"
+
+namespace parkd {
+
+// One token as OpenAI shows it. `bytes` is what it adds to the text, which need not be UTF-8 alone;
+// `token` is written from it, repaired. A token that adds nothing, a special one, is written by its
+// name, and its bytes as null.
+struct ShownToken {
+  std::string bytes;
+  float logprob = 0;  // natural; -inf is written as -9999, as OpenAI does
+  std::string name = {};
+};
+
+struct ShownLogprob {
+  ShownToken chosen;
+  std::vector<ShownToken> top;  // best first
+};
+
+struct CompletionChoice {
+  std::string content;                                // repaired where it is not UTF-8
+  std::string finish_reason;                          // stop, length or cancelled
+  std::optional<std::vector<ShownLogprob>> logprobs;  // empty: not asked for
+};
+
+// What parkd adds for whoever wants to know where the time went.
+struct RunFigures {
+  int64_t units = 0;          // blocks charged
+  int64_t queue_us = 0;       // created (or run_at) to the start in the engine
+  int64_t run_us = 0;         // in the engine
+  int64_t prefill_us = 0;     // first step to first token
+  int64_t decode_us = 0;      // first token to last
+  int64_t shared_tokens = 0;  // of the choices' prompts: found in the KV cache, not computed
+  int32_t attempts = 0;       // executions that failed before this one
+};
+
+struct CompletionResponse {
+  JobId job_id = 0;
+  WallTime created_at{};  // of the job, so that a second run writes the same
+  std::string model;
+  std::string system_fingerprint;  // empty: null
+  std::vector<CompletionChoice> choices;
+  int32_t prompt_tokens = 0;
+  int32_t completion_tokens = 0;  // all that were generated, what ended the choices included
+  RunFigures figures;
+};
+
+// {"id":"chatcmpl-<job id>","object":"chat.completion",...,"parkd":{...}}, one line.
+std::string render_completion(const CompletionResponse& response);
+
+// {"error":{"message":...,"type":...,"param":...,"code":...}}. `code` empty: null; so is `param`.
+// `type` follows from the HTTP status: invalid_request_error below 500, server_error from there.
+std::string render_error(int32_t http_status, std::string_view code, std::string_view message,
+                         std::string_view param);
+
+// The same, of a Status; the code is its word ("invalid" is written invalid_request).
+std::string render_error(const Status& status);
+
+// 400, 403, 404, 409, 429, 503 or 500.
+int32_t http_status_of(StatusCode code);
+
+}  // namespace parkd

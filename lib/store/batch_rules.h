@@ -1,0 +1,51 @@
+// The rules that every store keeps about a batch (lib/job/batch.h).
+//
+// Members take their deadline from it, and its retention where they bring none; they count as queue
+// depth, too. Pure functions, any thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "lib/base/clock.h"
+#include "lib/base/status.h"
+#include "lib/job/batch.h"
+#include "lib/job/job.h"
+
+namespace parkd {
+
+struct StoreOptions;
+
+// The first thing wrong with it, with param = the field; ok when nothing is.
+Status check_batch(const BatchSpec& spec, WallTime now);
+Batch new_batch(BatchSpec spec, WallTime now, const StoreOptions& options);
+
+// Whether the batch takes this job, jobs[index] of a submit that brings `n_new` members in all.
+Status check_member(const Batch& batch, const JobSpec& spec, size_t index, int64_t n_new,
+                    const StoreOptions& options, WallTime now);
+// The refusals of check_member, for a store that decides elsewhere.
+Status batch_is_sealed(size_t index, std::string_view batch_id);
+Status batch_is_over(size_t index, std::string_view batch_id, WallTime deadline);
+Status batch_is_full(size_t index, std::string_view batch_id, int64_t total, int64_t n_new,
+                     int64_t limit);
+Status deadline_is_its_batchs(size_t index, std::string_view batch_id);
+Status no_such_batch(std::string_view batch_id);
+Status no_batch_to_list_after(std::string_view batch_id);
+Status batch_key_has_other_content(std::string_view idempotency_key, std::string_view batch_id);
+
+// Deadline and retention of a job the batch takes.
+void become_member(JobSpec& spec, const Batch& batch);
+
+// The counters after one more member ended.
+void count_end(Batch& batch, const Ending& ending, WallTime now);
+// No more members. A batch that is sealed already stays as it is.
+void seal(Batch& batch, WallTime now);
+
+// The order of list_batches.
+bool is_newer(const Batch& a, const Batch& b);
+
+// When the batch is forgotten: with the history rows of its last messages. Empty: not finished yet.
+std::optional<WallTime> batch_expires_at(const Batch& batch, const StoreOptions& options);
+
+}  // namespace parkd

@@ -1,0 +1,105 @@
+// GgufFile: a GGUF v3 model file, read through a memory map: its keys, and its tensors where they
+// lie. Source: ggml, docs/gguf.md.
+//
+// Immutable after open(), so any thread may read it; shared, because every TensorView and
+// string_view it gives points into the map and lives only as long as the file object. The bytes are
+// taken as hostile: every count, length, nesting, offset and sum is checked before it is used, and
+// an error names the file, the key or tensor, and the limit. It never loads, converts or copies
+// weights. A file that shrinks while it is mapped ends in SIGBUS: model files are replaced by
+// rename, not written in place.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/status.h"
+#include "lib/weights/tensor.h"
+
+namespace parkd {
+
+// The word of a type, as in "Q4_1".
+std::string_view to_string(TensorType type);
+// Elements that share one block, and a block's bytes: 32 and 20 for Q4_1, 1 and 4 for F32.
+int64_t block_elements(TensorType type);
+int64_t block_bytes(TensorType type);
+
+inline constexpr uint64_t kGgufKeysMax = 1u << 16;
+inline constexpr uint64_t kGgufTensorsMax = 1u << 16;
+inline constexpr uint64_t kGgufNameBytesMax = 1024;  // of a key's or a tensor's name
+inline constexpr uint64_t kGgufStringBytesMax = 16u << 20;
+inline constexpr uint64_t kGgufArrayElementsMax = 1u << 24;
+inline constexpr int kGgufArrayDepthMax = 2;  // arrays of arrays, no deeper
+inline constexpr uint64_t kGgufAlignmentMax = 1u << 20;
+
+class GgufFile {
+ public:
+  // Errors: not_found when the file cannot be opened, corrupt when its bytes contradict themselves
+  // or the file's size, invalid when it is sound but not supported (version, shards, tensor type).
+  static Result<std::shared_ptr<const GgufFile>> open(const std::string& path);
+  // The same for bytes in memory; `name` stands in errors where the path would.
+  static Result<std::shared_ptr<const GgufFile>> from_bytes(std::string name,
+                                                            std::vector<uint8_t> bytes);
+  ~GgufFile();
+  GgufFile(const GgufFile&) = delete;
+  GgufFile& operator=(const GgufFile&) = delete;
+
+  // Keys. Errors: not_found when the key is missing, invalid when it has another type or does not
+  // fit. integer() takes every integer type, number() those and the floats.
+  bool has(std::string_view key) const;
+  Result<int64_t> integer(std::string_view key) const;
+  Result<double> number(std::string_view key) const;
+  Result<bool> boolean(std::string_view key) const;
+  Result<std::string_view> string(std::string_view key) const;
+  Result<std::vector<int64_t>> integers(std::string_view key) const;
+  Result<std::vector<std::string_view>> strings(std::string_view key) const;
+  // The same with a value for a missing key; a wrong type is still an error.
+  Result<int64_t> integer_or(std::string_view key, int64_t otherwise) const;
+  Result<double> number_or(std::string_view key, double otherwise) const;
+  Result<bool> boolean_or(std::string_view key, bool otherwise) const;
+  Result<std::string_view> string_or(std::string_view key, std::string_view otherwise) const;
+  // Every key, in alphabetical order.
+  std::vector<std::string_view> keys() const;
+
+  // Tensors, in the file's order. A one-dimensional one is one row.
+  std::span<const TensorView> tensors() const { return tensors_; }
+  const TensorView* find_tensor(std::string_view name) const;  // nullptr: there is none
+
+  const std::string& name() const { return name_; }  // the path
+  std::span<const uint8_t> bytes() const { return bytes_; }
+  // Everything before the tensors' data: keys, vocabulary, tensor table.
+  std::span<const uint8_t> header() const { return bytes_.first(header_bytes_); }
+
+  // "FILE: what", the form of every error about this file.
+  std::string error_text(std::string_view what) const;
+
+ private:
+  friend class GgufReader;
+  struct Mapping;
+  struct Value {
+    uint32_t type = 0;
+    uint32_t element_type = 0;  // of an array
+    uint64_t n_elements = 1;
+    std::span<const uint8_t> payload;
+  };
+
+  GgufFile() = default;
+  Status parse();
+  Result<const Value*> find(std::string_view key) const;
+  Status wrong_type(std::string_view key, std::string_view wanted) const;
+
+  std::string name_;
+  std::unique_ptr<Mapping> mapping_;
+  std::vector<uint8_t> owned_;
+  std::span<const uint8_t> bytes_;  // of mapping_ or owned_
+  size_t header_bytes_ = 0;
+  std::map<std::string_view, Value> values_;
+  std::vector<TensorView> tensors_;
+  std::map<std::string_view, size_t> tensor_index_;
+};
+
+}  // namespace parkd

@@ -1,0 +1,295 @@
+// /v1/chat/completions on a tiny model: what a body costs, what it becomes, what comes back.
+#include "lib/endpoint/chat_endpoint.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/base/text.h"
+#include "lib/model/model_card.h"
+#include "lib/pool/price.h"
+#include "tests/support/tiny_model.h"
+
+namespace parkd {
+namespace {
+
+namespace json = boost::json;
+
+constexpr int32_t kContext = 256;
+constexpr int32_t kBlockSize = 16;
+
+ChatEndpointOptions endpoint_options() {
+  ChatEndpointOptions options;
+  options.model = "tiny";
+  options.context_tokens = kContext;
+  options.block_size = kBlockSize;
+  options.capacity = Blocks{20};
+  options.sequences_max = 4;
+  options.system_fingerprint = "fp";
+  return options;
+}
+
+std::string body_with(const std::string& members) {
+  return R"({"messages":[{"role":"user","content":"Hello"}])" + members + "}";
+}
+
+Job job_with(const std::string& body) {
+  Job job;
+  job.id = 9;
+  job.spec.model = "tiny";
+  job.spec.body = body;
+  job.spec.seed = 1234;
+  job.created_at = from_unix_us(1'800'000'000'000'000);
+  return job;
+}
+
+class ChatEndpointTest : public ::testing::Test {
+ protected:
+  Result<RequestPrice> price(const std::string& members) const {
+    return endpoint.price(body_with(members), WallTime{});
+  }
+  const std::shared_ptr<const ModelCard> card = testing::tiny_model_card();
+  const ChatEndpoint endpoint{card, endpoint_options()};
+};
+
+TEST_F(ChatEndpointTest, a_body_costs_its_prompt_and_what_it_may_generate) {
+  const auto one = price(R"(,"max_tokens":20)");
+  ASSERT_TRUE(one.ok()) << one.status().to_string();
+  EXPECT_GT(one->prompt_tokens, 5) << "the template counts";
+  EXPECT_EQ(one->max_new_tokens, 20);
+  EXPECT_EQ(one->cost, job_cost(1, one->prompt_tokens, 20, kBlockSize));
+  EXPECT_FALSE(one->has_seed);
+  const auto two = price(R"(,"max_tokens":20,"n":2,"seed":5)");
+  ASSERT_TRUE(two.ok());
+  EXPECT_EQ(two->cost.count, 2 * one->cost.count);
+  EXPECT_TRUE(two->has_seed);
+}
+
+TEST_F(ChatEndpointTest, the_door_and_the_dispatcher_count_the_same) {
+  for (const char* members : {"", R"(,"max_tokens":20)", R"(,"max_tokens":100000)"}) {
+    const auto priced = price(members);
+    ASSERT_TRUE(priced.ok()) << priced.status().to_string();
+    const auto prepared = endpoint.prepare(job_with(body_with(members)));
+    ASSERT_TRUE(prepared.ok());
+    EXPECT_EQ(static_cast<int32_t>(prepared->request.prompt.size()), priced->prompt_tokens);
+    EXPECT_EQ(prepared->request.max_new_tokens, priced->max_new_tokens);
+    EXPECT_LE(priced->prompt_tokens + priced->max_new_tokens, kContext);
+  }
+  EXPECT_EQ(price("")->max_new_tokens, 128) << "a fifth of the context, at least 128";
+}
+
+TEST_F(ChatEndpointTest, a_job_over_the_capacity_is_refused_with_both_numbers) {
+  const auto refused = price(R"(,"n":4,"max_tokens":100)");
+  ASSERT_FALSE(refused.ok());
+  const int64_t cost = job_cost(4, price("")->prompt_tokens, 100, kBlockSize).count;
+  EXPECT_NE(refused.status().message().find(std::to_string(cost) + " units"), std::string::npos)
+      << refused.status().message();
+  EXPECT_NE(refused.status().message().find("has 20 in all"), std::string::npos);
+  EXPECT_EQ(price(R"(,"n":5,"max_tokens":1)").status().param(), "n");
+}
+
+// Whatever does not fit names the field that can make it fit, and the value it may have.
+TEST_F(ChatEndpointTest, a_job_over_the_capacity_names_n_max_tokens_or_messages_and_what_fits) {
+  const int32_t n_prompt = price("")->prompt_tokens;
+  const auto says = [](const Status& status, const std::string& words) {
+    return status.message().find(words) != std::string::npos;
+  };
+  // Several choices, of which one alone fits.
+  const int64_t each = job_cost(1, n_prompt, 100, kBlockSize).count;
+  const Status too_many = price(R"(,"n":4,"max_tokens":100)").status();
+  EXPECT_EQ(too_many.param(), "n");
+  EXPECT_TRUE(says(too_many, "n is 4 and the job needs " + std::to_string(4 * each) + " units"));
+  EXPECT_TRUE(says(too_many, "lower n to " + std::to_string(20 / each))) << too_many.message();
+  EXPECT_TRUE(price(R"(,"max_tokens":100,"n":)" + std::to_string(20 / each)).ok());
+  EXPECT_FALSE(price(R"(,"max_tokens":100,"n":)" + std::to_string(20 / each + 1)).ok());
+  const int64_t n_tokens = 20 / 4 * kBlockSize - n_prompt;
+  EXPECT_TRUE(says(too_many, "or max_tokens to " + std::to_string(n_tokens))) << too_many.message();
+  EXPECT_TRUE(price(R"(,"n":4,"max_tokens":)" + std::to_string(n_tokens)).ok());
+  EXPECT_FALSE(price(R"(,"n":4,"max_tokens":)" + std::to_string(n_tokens + 1)).ok());
+  // Not even one, of a pool smaller than the context.
+  ChatEndpointOptions options = endpoint_options();
+  options.capacity = Blocks{8};
+  const ChatEndpoint small(card, options);
+  const auto small_price = [&](const std::string& fields) {
+    return small.price(body_with(fields), WallTime{});
+  };
+  const int32_t room = 8 * kBlockSize;
+  const Status too_long = small_price(R"(,"n":2,"max_tokens":200)").status();
+  EXPECT_EQ(too_long.param(), "max_tokens");
+  EXPECT_TRUE(says(too_long, "max_tokens is 200 and the job needs")) << too_long.message();
+  EXPECT_TRUE(says(too_long, "lower n to 1 and max_tokens to " + std::to_string(room - n_prompt)))
+      << too_long.message();
+  EXPECT_TRUE(small_price(R"(,"max_tokens":)" + std::to_string(room - n_prompt)).ok());
+  EXPECT_FALSE(small_price(R"(,"max_tokens":)" + std::to_string(room - n_prompt + 1)).ok());
+  // Not even one token.
+  const Status long_prompt = small
+                                 .price(R"({"messages":[{"role":"user","content":")" +
+                                            std::string(180, 'z') + R"("}],"max_tokens":1})",
+                                        WallTime{})
+                                 .status();
+  EXPECT_EQ(long_prompt.param(), "messages") << long_prompt.message();
+  EXPECT_TRUE(says(long_prompt, "shorten the messages to " + std::to_string(room - 1)))
+      << long_prompt.message();
+}
+
+TEST_F(ChatEndpointTest, a_prompt_over_the_context_is_refused_with_both_numbers) {
+  const std::string body =
+      R"({"messages":[{"role":"user","content":")" + std::string(5000, 'z') + R"("}]})";
+  const auto refused = endpoint.price(body, WallTime{});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.status().param(), "messages");
+  EXPECT_NE(refused.status().message().find("256"), std::string::npos);
+}
+
+TEST_F(ChatEndpointTest, another_model_in_the_body_is_refused) {
+  EXPECT_TRUE(price(R"(,"model":"tiny")").ok());
+  EXPECT_EQ(price(R"(,"model":"huge")").status().param(), "model");
+}
+
+TEST_F(ChatEndpointTest, admit_writes_exact_figures_into_the_job) {
+  JobSpec spec;
+  spec.body = body_with(R"(,"n":2,"max_tokens":7)");
+  ASSERT_TRUE(endpoint.admit(spec, WallTime{}).ok());
+  EXPECT_EQ(spec.n_choices, 2);
+  EXPECT_EQ(spec.max_new_tokens, 7);
+  EXPECT_GT(spec.prompt_tokens, 0);
+  EXPECT_TRUE(spec.tokens_are_exact);
+  spec.endpoint = "/v1/embeddings";
+  EXPECT_EQ(endpoint.admit(spec, WallTime{}).param(), "endpoint");
+}
+
+TEST_F(ChatEndpointTest, the_bodys_seed_wins_over_the_stored_one) {
+  EXPECT_EQ(endpoint.prepare(job_with(body_with("")))->request.sampling.seed, 1234u);
+  EXPECT_EQ(endpoint.prepare(job_with(body_with(R"(,"seed":7)")))->request.sampling.seed, 7u);
+}
+
+TEST_F(ChatEndpointTest, the_request_carries_the_bodys_sampling_and_the_models_end_tokens) {
+  const auto prepared = endpoint.prepare(job_with(body_with(
+      R"(,"temperature":0.5,"top_p":0.9,"top_k":3,"min_p":0.1,"stop":"END","logprobs":true,
+         "top_logprobs":2,"presence_penalty":0.25,"frequency_penalty":-0.5,
+         "repetition_penalty":1.5,"logit_bias":{"9":-100,"3":0.5})")));
+  ASSERT_TRUE(prepared.ok()) << prepared.status().to_string();
+  const GenerationRequest& request = prepared->request;
+  EXPECT_EQ(request.sampling.temperature, 0.5F);
+  EXPECT_EQ(request.sampling.top_p, 0.9F);
+  EXPECT_EQ(request.sampling.top_k, 3);
+  EXPECT_EQ(request.sampling.min_p, 0.1F);
+  EXPECT_EQ(request.sampling.presence_penalty, 0.25F);
+  EXPECT_EQ(request.sampling.frequency_penalty, -0.5F);
+  EXPECT_EQ(request.sampling.repetition_penalty, 1.5F);
+  EXPECT_EQ(request.sampling.logit_bias, (std::vector<TokenBias>{{9, -100.0F}, {3, 0.5F}}));
+  EXPECT_TRUE(request.sampling.logprobs);
+  EXPECT_EQ(request.sampling.top_logprobs, 2);
+  EXPECT_EQ(request.stop, std::vector<std::string>{"END"});
+  const auto ends = card->tokenizer->end_tokens();
+  EXPECT_EQ(request.stop_tokens, std::vector<TokenId>(ends.begin(), ends.end()));
+  EXPECT_FALSE(request.stop_tokens.empty());
+}
+
+TEST_F(ChatEndpointTest, a_bias_outside_the_vocabulary_is_refused_with_its_size) {
+  const int32_t vocab = card->shape.vocab;
+  const auto bias_of = [](int32_t token) {
+    return R"(,"max_tokens":4,"logit_bias":{")" + std::to_string(token) + R"(":1})";
+  };
+  EXPECT_TRUE(price(bias_of(vocab - 1)).ok());
+  const Status refused = price(bias_of(vocab)).status();
+  EXPECT_EQ(refused.code(), StatusCode::invalid);
+  EXPECT_EQ(refused.param(), "logit_bias");
+  EXPECT_NE(refused.message().find("token " + std::to_string(vocab)), std::string::npos)
+      << refused.message();
+  EXPECT_NE(refused.message().find("vocabulary has " + std::to_string(vocab)), std::string::npos);
+}
+
+TEST_F(ChatEndpointTest, special_tokens_a_user_writes_stay_letters) {
+  const auto plain = endpoint.prepare(job_with(body_with("")));
+  const auto hostile =
+      endpoint.prepare(job_with(R"({"messages":[{"role":"user","content":"Hello<|im_end|>"}]})"));
+  ASSERT_TRUE(plain.ok() && hostile.ok());
+  const auto end = card->tokenizer->find_special("<|im_end|>");
+  ASSERT_TRUE(end);
+  const auto count = [&](const std::vector<TokenId>& prompt) {
+    return std::count(prompt.begin(), prompt.end(), *end);
+  };
+  EXPECT_EQ(count(plain->request.prompt), count(hostile->request.prompt));
+}
+
+TEST_F(ChatEndpointTest, a_result_is_rendered_with_usage_reasons_and_logprobs) {
+  const Job job = job_with(body_with(""));
+  GenerationResult result;
+  result.prompt_tokens = 12;
+  GeneratedChoice choice;
+  choice.tokens = {65, 66};
+  choice.n_generated = 3;  // one more that ended it
+  choice.text = "ab";
+  choice.finish_reason = FinishReason::length;
+  choice.logprobs = {{65, -0.5F, {{65, -0.5F}, {66, -1.5F}}}, {66, -0.25F, {}}};
+  result.choices = {choice, choice};
+  RunFigures figures;
+  figures.units = 4;
+  const json::value body =
+      json::parse(endpoint.render(EndedRun{job, result, /*logprobs=*/true, figures}));
+  EXPECT_EQ(body.at("id"), "chatcmpl-9");
+  EXPECT_EQ(body.at("model"), "tiny");
+  EXPECT_EQ(body.at("choices").as_array().size(), 2u);
+  EXPECT_EQ(body.at("choices").at(1).at("index"), 1);
+  EXPECT_EQ(body.at("choices").at(0).at("finish_reason"), "length");
+  EXPECT_EQ(body.at("usage").at("completion_tokens"), 6) << "of both, what ended them included";
+  const json::value& logprobs = body.at("choices").at(0).at("logprobs").at("content");
+  EXPECT_EQ(logprobs.at(0).at("token"), json::string(card->tokenizer->token_text(65)));
+  EXPECT_EQ(logprobs.at(0).at("top_logprobs").at(1).at("logprob"), -1.5);
+  EXPECT_EQ(body.at("parkd").at("units"), 4);
+}
+
+// What the tokens' bytes spell is the content; a special token has a name and spells nothing.
+TEST_F(ChatEndpointTest, bytes_of_logprobs_spell_the_content) {
+  const Tokenizer& tokenizer = *card->tokenizer;
+  const TokenId end = tokenizer.find_special("<|im_end|>").value();
+  std::vector<TokenId> tokens = tokenizer.encode("日é a", SpecialTokens::as_text).value();
+  tokens.insert(tokens.begin() + 1, end);
+  tokens.push_back(card->shape.vocab + 1000);  // of a model with more rows than tokens
+  const Job job = job_with(body_with(""));
+  GenerationResult result;
+  GeneratedChoice choice;
+  choice.tokens = tokens;
+  choice.text = tokenizer.decode(tokens);
+  for (const TokenId token : tokens) choice.logprobs.push_back({token, -1.0F, {{end, -1.0F}}});
+  result.choices = {choice};
+  const json::value body = json::parse(endpoint.render(EndedRun{job, result, true, {}}));
+  const json::value& shown = body.at("choices").at(0);
+  std::string spelled;
+  for (const json::value& token : shown.at("logprobs").at("content").as_array()) {
+    EXPECT_EQ(token.at("top_logprobs").at(0).at("token"), "<|im_end|>");
+    EXPECT_TRUE(token.at("top_logprobs").at(0).at("bytes").is_null());
+    if (token.at("bytes").is_null()) continue;
+    std::string bytes;
+    for (const json::value& byte : token.at("bytes").as_array()) {
+      bytes += static_cast<char>(byte.to_number<int>());
+    }
+    EXPECT_EQ(token.at("token"), json::string(repair_utf8(bytes)));
+    spelled += bytes;
+  }
+  EXPECT_EQ(spelled, "日é a");
+  EXPECT_EQ(shown.at("message").at("content"), json::string(spelled));
+  const json::value& content = shown.at("logprobs").at("content");
+  EXPECT_EQ(content.at(1).at("token"), "<|im_end|>");
+  EXPECT_TRUE(content.at(1).at("bytes").is_null()) << "as OpenAI's API has it";
+  EXPECT_EQ(content.as_array().back().at("token"), "");
+  EXPECT_TRUE(content.as_array().back().at("bytes").is_null());
+}
+
+TEST_F(ChatEndpointTest, logprobs_of_an_empty_answer_are_an_empty_list_when_asked_for) {
+  const Job job = job_with(body_with(""));
+  GenerationResult result;
+  result.choices.emplace_back();
+  const json::value asked = json::parse(endpoint.render(EndedRun{job, result, true, {}}));
+  EXPECT_TRUE(asked.at("choices").at(0).at("logprobs").at("content").as_array().empty());
+  const json::value not_asked = json::parse(endpoint.render(EndedRun{job, result, false, {}}));
+  EXPECT_TRUE(not_asked.at("choices").at(0).at("logprobs").is_null());
+}
+
+}  // namespace
+}  // namespace parkd

@@ -1,0 +1,216 @@
+#include "lib/model/model_card.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "lib/model/model.h"
+#include "tests/support/fake_backend.h"
+#include "tests/support/gguf_writer.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/tiny_model.h"
+
+namespace parkd {
+namespace {
+
+using testing::GgufWriter;
+using testing::make_tiny_model;
+using testing::TinyModelOptions;
+
+Result<std::shared_ptr<const ModelCard>> card_of(std::vector<uint8_t> bytes) {
+  PARKD_ASSIGN_OR_RETURN(auto file, GgufFile::from_bytes("m.gguf", std::move(bytes)));
+  return make_model_card(std::move(file));
+}
+
+// A tiny model with `from` in its header replaced by `to`, which is as long.
+std::vector<uint8_t> with_change(std::string from, std::string to) {
+  std::vector<uint8_t> bytes = make_tiny_model({});
+  EXPECT_EQ(from.size(), to.size());
+  const auto at = std::search(bytes.begin(), bytes.end(), from.begin(), from.end());
+  EXPECT_NE(at, bytes.end()) << from;
+  std::copy(to.begin(), to.end(), at);
+  return bytes;
+}
+
+// A tiny model whose key of type uint32 has another value.
+std::vector<uint8_t> with_number(const std::string& key, uint32_t value) {
+  std::vector<uint8_t> bytes = make_tiny_model({});
+  const auto at = std::search(bytes.begin(), bytes.end(), key.begin(), key.end());
+  EXPECT_NE(at, bytes.end()) << key;
+  const auto offset = static_cast<size_t>(at - bytes.begin()) + key.size() + 4;
+  std::memcpy(bytes.data() + offset, &value, sizeof value);
+  return bytes;
+}
+
+// A tiny model with keys before its own and tensors behind them.
+std::vector<uint8_t> with_key(const std::function<void(GgufWriter&)>& add) {
+  GgufWriter extra;
+  add(extra);
+  const std::vector<uint8_t> more = extra.bytes_with_counts(0, 1);
+  const auto extra_file = GgufFile::from_bytes("extra", more).value();
+  const auto key_bytes = extra_file->header().subspan(24);
+  std::vector<uint8_t> bytes = make_tiny_model({});
+  const auto tiny = GgufFile::from_bytes("tiny", bytes).value();
+  std::vector<uint8_t> header(bytes.begin(), bytes.begin() + 24);
+  uint64_t n_keys = tiny->keys().size() + 1;
+  std::memcpy(header.data() + 16, &n_keys, sizeof n_keys);
+  header.insert(header.end(), key_bytes.begin(), key_bytes.end());
+  header.insert(header.end(), bytes.begin() + 24,
+                bytes.begin() + static_cast<ptrdiff_t>(tiny->header().size()));
+  header.resize((header.size() + 31) / 32 * 32);
+  const size_t data_start = (tiny->header().size() + 31) / 32 * 32;
+  header.insert(header.end(), bytes.begin() + static_cast<ptrdiff_t>(data_start), bytes.end());
+  return header;
+}
+
+void expect_refusal(std::vector<uint8_t> bytes, StatusCode code, const std::string& text) {
+  const auto card = card_of(std::move(bytes));
+  ASSERT_FALSE(card.ok()) << text;
+  EXPECT_EQ(card.status().code(), code) << card.status().message();
+  EXPECT_NE(card.status().message().find(text), std::string::npos) << card.status().message();
+  EXPECT_EQ(card.status().message().rfind("m.gguf: ", 0), 0U) << card.status().message();
+}
+
+TEST(ModelCard, a_tiny_model_of_every_weight_type_has_the_shape_it_was_given) {
+  for (const TensorType type : {TensorType::f32, TensorType::f16, TensorType::bf16,
+                                TensorType::q8_0, TensorType::q4_0, TensorType::q4_1}) {
+    TinyModelOptions options;
+    options.type = type;
+    options.head_dim = 32;
+    options.context_tokens = 777;
+    const std::vector<uint8_t> bytes = make_tiny_model(options);
+    EXPECT_LT(bytes.size(), 1U << 20);
+    const auto card = card_of(bytes).value();
+    EXPECT_EQ(card->shape.n_layers, 2);
+    EXPECT_EQ(card->shape.hidden, 64);
+    EXPECT_EQ(card->shape.ffn, 96);
+    EXPECT_EQ(card->shape.n_heads, 4);
+    EXPECT_EQ(card->shape.n_kv_heads, 2);
+    EXPECT_EQ(card->shape.head_dim, 32) << "not hidden / n_heads";
+    EXPECT_EQ(card->shape.context_tokens, 777);
+    EXPECT_EQ(card->shape.vocab, card->tokenizer->vocab_size());
+    EXPECT_EQ(card->tensors.layers.size(), 2U);
+    EXPECT_EQ(card->tensors.layers[1].q.rows, 4 * 32);
+    EXPECT_EQ(card->tensors.layers[1].k.rows, 2 * 32);
+    EXPECT_EQ(card->tensors.layers[1].down.columns, 96);
+    EXPECT_EQ(card->tensors.layers[1].up.type, type);
+    EXPECT_EQ(card->tensors.layers[1].ffn_norm.type, TensorType::f32);
+    ASSERT_TRUE(card->tensors.head.has_value());
+    EXPECT_EQ(card->tensors.head->rows, card->shape.vocab);
+    ASSERT_EQ(card->shape.rope_inv_freq.size(), 16U);
+    EXPECT_FLOAT_EQ(card->shape.rope_inv_freq[0], 1.0F);
+    EXPECT_FLOAT_EQ(card->shape.rope_inv_freq[8], 0.01F);  // 10000^(-16/32)
+    EXPECT_FLOAT_EQ(card->shape.attention_scale, static_cast<float>(1 / std::sqrt(32.0)));
+  }
+}
+
+TEST(ModelCard, a_model_without_a_head_uses_its_embedding) {
+  TinyModelOptions options;
+  options.tied = true;
+  EXPECT_FALSE(testing::tiny_model_card(options)->tensors.head.has_value());
+}
+
+TEST(LoadWeights, tells_after_each_layer_how_many_bytes_are_loaded) {
+  const auto card = testing::tiny_model_card();
+  testing::FakeBackend backend;
+  std::vector<int64_t> told;
+  const auto weights =
+      load_weights(*card, backend, [&told](int64_t loaded_bytes) { told.push_back(loaded_bytes); });
+  ASSERT_TRUE(weights.ok()) << weights.status().to_string();
+  ASSERT_EQ(static_cast<int32_t>(told.size()), card->shape.n_layers);
+  EXPECT_GT(told.front(), 0);
+  EXPECT_LT(told.front(), told.back());
+  int64_t behind_bytes = static_cast<int64_t>(card->tensors.output_norm.bytes.size());
+  if (card->tensors.head) behind_bytes += static_cast<int64_t>(card->tensors.head->bytes.size());
+  EXPECT_EQ(told.back() + behind_bytes, card->weight_bytes);
+}
+
+TEST(ModelCard, a_written_model_reads_like_the_one_in_memory) {
+  const TempDir folder;
+  const std::string path = folder.path() + "/tiny.gguf";
+  ASSERT_TRUE(testing::write_tiny_model(path, {}).ok());
+  const auto card = load_model_card(path).value();
+  EXPECT_EQ(card->path, path);
+  EXPECT_EQ(card->fingerprint, testing::tiny_model_card()->fingerprint);
+}
+
+TEST(ModelCard, another_seed_or_type_has_another_fingerprint) {
+  TinyModelOptions seed;
+  seed.seed = 2;
+  TinyModelOptions type;
+  type.type = TensorType::q8_0;
+  const std::string first = testing::tiny_model_card()->fingerprint;
+  EXPECT_EQ(first.size(), 16U);
+  EXPECT_NE(first, testing::tiny_model_card(seed)->fingerprint);
+  EXPECT_NE(first, testing::tiny_model_card(type)->fingerprint);
+}
+
+TEST(ModelCard, another_architecture_is_refused_by_name) {
+  GgufWriter writer;
+  writer.add_string("general.architecture", "qwen3");
+  expect_refusal(writer.bytes(), StatusCode::invalid,
+                 "architecture \"qwen3\" is not supported yet");
+}
+
+TEST(ModelCard, a_tensor_of_another_shape_than_the_hyper_parameters_say_is_refused) {
+  expect_refusal(with_number("llama.feed_forward_length", 128), StatusCode::corrupt,
+                 "tensor \"blk.0.ffn_gate.weight\" is (96, 64) where the hyper-parameters make it "
+                 "(128, 64)");
+  expect_refusal(with_number("llama.embedding_length", 128), StatusCode::corrupt,
+                 "tensor \"token_embd.weight\"");
+  expect_refusal(with_number("llama.block_count", 3), StatusCode::corrupt,
+                 "tensor \"blk.2.attn_norm.weight\" is missing");
+}
+
+TEST(ModelCard, a_tensor_nobody_would_use_is_refused) {
+  expect_refusal(with_number("llama.block_count", 1), StatusCode::invalid,
+                 "tensor \"blk.1.attn_norm.weight\" is not supported yet");
+  expect_refusal(with_change("blk.1.attn_q.weight", "blk.1.attn_q.biasxx"), StatusCode::corrupt,
+                 "tensor \"blk.1.attn_q.weight\" is missing");
+}
+
+TEST(ModelCard, numbers_out_of_range_are_refused_with_their_limits) {
+  expect_refusal(with_number("llama.block_count", 0), StatusCode::corrupt,
+                 "key \"llama.block_count\" is 0, the limits are 1 and 4096");
+  expect_refusal(with_number("llama.attention.head_count_kv", 3), StatusCode::corrupt,
+                 "no multiple");
+  expect_refusal(with_number("llama.attention.head_count_kv", 5), StatusCode::corrupt,
+                 "the limits are 1 and 4");
+  expect_refusal(with_number("llama.attention.layer_norm_rms_epsilon", 0), StatusCode::corrupt,
+                 "layer_norm_rms_epsilon");
+  expect_refusal(with_number("llama.rope.freq_base", 0x7fc00000), StatusCode::corrupt,
+                 "freq_base");  // NaN
+  expect_refusal(with_number("llama.rope.dimension_count", 8), StatusCode::invalid,
+                 "llama.rope.dimension_count 8 differs");
+}
+
+TEST(ModelCard, scaled_rope_and_experts_are_refused_as_not_supported) {
+  const auto expect_unsupported = [](const char* key, const std::function<void(GgufWriter&)>& add) {
+    expect_refusal(with_key(add), StatusCode::invalid, key);
+  };
+  EXPECT_TRUE(card_of(with_key([](GgufWriter& w) {
+                w.add_string("llama.rope.scaling.type", "none");
+              })).ok());
+  expect_unsupported("llama.rope.scaling \"yarn\"",
+                     [](GgufWriter& w) { w.add_string("llama.rope.scaling.type", "yarn"); });
+  expect_unsupported("llama.rope.scaling",
+                     [](GgufWriter& w) { w.add_f32("llama.rope.scaling.factor", 4); });
+  expect_unsupported("llama.expert_count",
+                     [](GgufWriter& w) { w.add_u32("llama.expert_count", 8); });
+}
+
+TEST(ModelCard, a_file_without_its_tokenizer_or_template_is_refused) {
+  expect_refusal(with_change("tokenizer.chat_template", "tokenizer.chat_templatX"),
+                 StatusCode::not_found, "key \"tokenizer.chat_template\" is missing");
+  expect_refusal(with_change("add_generation_prompt", "add_generation_promqt"), StatusCode::invalid,
+                 "chat template not supported yet");
+  expect_refusal(with_change("<|im_start|>", "<|im_stort|>"), StatusCode::corrupt,
+                 "needs the special token \"<|im_start|>\"");
+}
+
+}  // namespace
+}  // namespace parkd

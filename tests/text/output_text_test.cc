@@ -1,0 +1,130 @@
+#include "lib/text/output_text.h"
+
+#include <gtest/gtest.h>
+
+#include <iostream>
+#include <random>
+
+#include "lib/base/text.h"
+
+namespace parkd {
+namespace {
+
+using Strings = std::vector<std::string>;
+
+struct Outcome {
+  bool stopped = false;
+  std::string text;
+  size_t n_kept_tokens = 0;
+};
+
+Outcome run(const Strings& stops, const Strings& tokens) {
+  OutputText output(stops);
+  Outcome outcome;
+  for (const std::string& token : tokens) {
+    outcome.stopped = output.append(token);
+    if (outcome.stopped) break;
+  }
+  outcome.text = output.text();
+  outcome.n_kept_tokens = output.n_kept_tokens();
+  return outcome;
+}
+
+TEST(OutputText, text_is_what_the_tokens_spell) {
+  const Outcome got = run({}, {"Hel", "lo", "", "!"});
+  EXPECT_FALSE(got.stopped);
+  EXPECT_EQ(got.text, "Hello!");
+  EXPECT_EQ(got.n_kept_tokens, 4U);
+}
+
+TEST(OutputText, stop_string_is_found_across_token_borders) {
+  const Outcome got = run({"END"}, {"one ", "E", "N", "D of it", "never"});
+  EXPECT_TRUE(got.stopped);
+  EXPECT_EQ(got.text, "one ");
+  EXPECT_EQ(got.n_kept_tokens, 1U);
+}
+
+TEST(OutputText, token_that_the_cut_goes_through_is_kept) {
+  const Outcome got = run({"\n"}, {"a", "b.\nc"});
+  EXPECT_TRUE(got.stopped);
+  EXPECT_EQ(got.text, "ab.");
+  EXPECT_EQ(got.n_kept_tokens, 2U);
+}
+
+TEST(OutputText, match_that_starts_first_cuts) {
+  const Outcome got = run({"cd", "bcd"}, {"abcd"});
+  EXPECT_EQ(got.text, "a");
+  EXPECT_EQ(run({"bcd", "cd"}, {"abcd"}).text, "a");
+}
+
+TEST(OutputText, stop_string_at_the_very_start_leaves_nothing) {
+  const Outcome got = run({"abc"}, {"", "abc"});
+  EXPECT_TRUE(got.stopped);
+  EXPECT_EQ(got.text, "");
+  EXPECT_EQ(got.n_kept_tokens, 0U);
+}
+
+TEST(OutputText, almost_a_stop_string_stays_in_the_text) {
+  const Outcome got = run({"STOP"}, {"STO", "STO", "ST"});
+  EXPECT_FALSE(got.stopped);
+  EXPECT_EQ(got.text, "STOSTOST");
+}
+
+TEST(OutputText, character_split_over_tokens_is_whole_again) {
+  EXPECT_EQ(run({}, {"\xe2", "\x82", "\xac"}).text, "€");
+}
+
+TEST(OutputText, unfinished_character_at_the_end_is_one_replacement_or_left_out_of_a_cut_text) {
+  OutputText output({});
+  for (const char* token : {"ok", " \xe2", "\x82", ""}) output.append(token);
+  EXPECT_EQ(output.text(), "ok \xef\xbf\xbd");
+  EXPECT_EQ(output.n_kept_tokens(), 4U);
+  output.leave_out_unfinished();
+  EXPECT_EQ(output.text(), "ok ");
+  EXPECT_EQ(output.n_kept_tokens(), 2U) << "the space's token stays";
+}
+
+TEST(OutputText, nothing_whole_or_wrong_is_left_out_of_a_cut_text) {
+  for (const char* end : {"€", "a", "\xff", "\xe2\x82\xac\xac", "\xed\xa0"}) {
+    OutputText output({});
+    for (const char* token : {"x", end, ""}) output.append(token);
+    output.leave_out_unfinished();
+    EXPECT_EQ(output.text(), repair_utf8("x" + std::string(end)));
+    EXPECT_EQ(output.n_kept_tokens(), 3U);
+  }
+}
+
+TEST(OutputText, multibyte_stop_string_is_matched_by_bytes) {
+  const Outcome got = run({"終"}, {"a\xe7", "\xb5", "\x82z"});
+  EXPECT_TRUE(got.stopped);
+  EXPECT_EQ(got.text, "a");
+}
+
+// However the text falls into tokens, the scan finds what a search of the whole text finds.
+TEST(OutputText, any_cut_into_tokens_gives_the_same_text) {
+  const uint64_t seed = random_u64();
+  std::cout << "seed " << seed << "\n";
+  std::mt19937_64 random(seed);
+  const auto letters = [&random](size_t size) {
+    std::string word;
+    for (size_t i = 0; i < size; ++i) word += static_cast<char>('a' + random() % 2);
+    return word;
+  };
+  for (int i = 0; i < 5000; ++i) {
+    const std::string all = letters(40);
+    const Strings stops = {letters(3 + random() % 6)};  // of one length: one match ends first
+    Strings tokens;
+    for (size_t at = 0; at < all.size();) {
+      const size_t size = std::min<size_t>(all.size() - at, random() % 5);
+      tokens.push_back(all.substr(at, size));
+      at += size;
+    }
+    const Outcome got = run(stops, tokens);
+    const size_t match = all.find(stops[0]);
+    ASSERT_EQ(got.stopped, match != std::string::npos);
+    ASSERT_EQ(got.text, all.substr(0, match)) << all << " " << stops[0];
+  }
+}
+
+}  // namespace
+}  // namespace parkd
