@@ -75,18 +75,63 @@ CREATE FUNCTION parkd.body_rule_v1(p_body jsonb, p_model text) RETURNS text LANG
               WHEN p_body -> 'stream' = 'true' THEN 'stream'
               WHEN jsonb_typeof(p_body -> 'messages') <> 'array' THEN 'messages' END;
 
--- The body as jsonb, which it must be possible to make of it.
-CREATE FUNCTION parkd.read_body_v1(p_body json, p_custom_id text) RETURNS jsonb LANGUAGE plpgsql AS $$
-DECLARE v_refused bool;
+-- Whether some object of a JSON text may give a member twice, of which jsonb (as text: p_value) keeps the last: exact but
+-- for \u003a, for no colon can get lost otherwise and none can come in. read_json_v1 looks closer.
+CREATE FUNCTION parkd.may_be_doubled_v1(p_text text, p_value text) RETURNS bool LANGUAGE sql IMMUTABLE
+  RETURN octet_length(p_text) - octet_length(replace(p_text, ':', ''))
+       <> octet_length(p_value) - octet_length(replace(p_value, ':', ''))
+    OR strpos(p_text, '\u003') > 0 AND (strpos(p_text, '\u003a') > 0 OR strpos(p_text, '\u003A') > 0);   -- not < and >
+-- Whether a body has an object or array within 32 others: kChatJsonDepthMax.
+CREATE FUNCTION parkd.is_deep_v1(p_body jsonb) RETURNS bool LANGUAGE sql IMMUTABLE
+  RETURN p_body @? 'strict $.**{32} ? (@.type() == "object" || @.type() == "array")';
+
+-- The first object that gives a member twice, and which: 'body.messages[0]: "role"'. NULL: none does. Each level is read
+-- once a level above it, so the depth has been looked at.
+CREATE FUNCTION parkd.given_twice_v1(p_json json, p_field text) RETURNS text LANGUAGE sql IMMUTABLE
+BEGIN ATOMIC
+  WITH RECURSIVE n(path, value) AS (
+    SELECT p_field, p_json
+    UNION ALL
+    SELECT left(n.path || c.step, 200), c.value FROM n CROSS JOIN LATERAL (
+      SELECT '.' || left(o.key, 60) AS step, o.value FROM json_each(CASE json_typeof(n.value) WHEN 'object' THEN n.value ELSE '{}' END) o
+      UNION ALL
+      SELECT format('[%s]', a.i - 1), a.value
+        FROM json_array_elements(CASE json_typeof(n.value) WHEN 'array' THEN n.value ELSE '[]' END) WITH ORDINALITY a(value, i)) c
+     WHERE json_typeof(c.value) IN ('object', 'array'))
+  SELECT format('%s: "%s"', n.path, left(k.name, 60)) FROM n CROSS JOIN LATERAL (
+    SELECT name FROM json_object_keys(CASE json_typeof(n.value) WHEN 'object' THEN n.value ELSE '{}' END) name
+     GROUP BY name HAVING count(*) > 1 LIMIT 1) k LIMIT 1;
+END;
+
+-- A body or metadata as jsonb. What JSON of others has to be is said by every door in the same way (lib/job/json_reader.h),
+-- but for numbers beyond a double, which the daemon finds: to look for them would double what this costs.
+CREATE FUNCTION parkd.read_json_v1(p_json json, p_field text, p_custom_id text) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  v_text    text := p_json;
+  v_value   jsonb;
+  v_again   text;
+  v_refused bool;
 BEGIN
-  RETURN p_body::jsonb;
+  v_value := v_text;
+  v_again := v_value;
+  IF p_field = 'body' AND parkd.is_deep_v1(v_value) THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id, 'body is nested deeper than 32 levels', 'Nest it less.');
+  ELSIF parkd.may_be_doubled_v1(v_text, v_again) THEN
+    v_text := parkd.given_twice_v1(p_json, p_field);
+    IF v_text IS NOT NULL THEN
+      v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id, v_text || ' is given twice in one object', 'Give it once.');
+    END IF;
+  END IF;
+  RETURN v_value;
 EXCEPTION
   WHEN untranslatable_character OR invalid_text_representation THEN
     v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id,
-      E'body contains \\u0000 or half of a surrogate pair', 'Remove it: neither is text.');
+      p_field || E' contains \\u0000 or half of a surrogate pair', 'Remove it: neither is text.');
   WHEN numeric_value_out_of_range THEN
-    v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id, 'body contains a number beyond all bounds',
+    v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id, p_field || ' contains a number beyond all bounds',
       'Numbers of a request fit a double.');
+  WHEN statement_too_complex THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id, p_field || ' is nested deeper than 32 levels', 'Nest it less.');
 END $$;
 
 -- What is said of a row that breaks the rule of that name of before_insert_v1.
@@ -140,24 +185,17 @@ BEGIN
   RETURN parkd.refuse_v1(r.code, j.custom_id, r.message, r.hint);
 END $$;
 
--- json_object_keys fails where a key is no text.
-CREATE FUNCTION parkd.check_metadata_v1(j parkd.jobs) RETURNS bool LANGUAGE plpgsql AS $$
-BEGIN
-  RETURN CASE WHEN (SELECT count(*) FROM json_object_keys(j.metadata)) > 16 THEN parkd.refuse_job_v1(j, 'metadata') END;
-EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
-  RETURN parkd.refuse_v1('invalid_parameter_value', j.custom_id,
-    E'metadata contains \\u0000 or half of a surrogate pair', 'Remove it: neither is text.');
-END $$;
-
 -- The rules of before_insert_v1 that a plain job can break, and that the memory (plain_job_v1) is of its model and login.
 CREATE FUNCTION parkd.is_plain_v1(p_seen text[], p_model text, p_tenant text, p_mailbox_key text, p_custom_id text,
-                                  p_priority parkd.priority, p_body jsonb, p_max_tokens numeric) RETURNS bool LANGUAGE sql STABLE
+                                  p_priority parkd.priority, p_body jsonb, p_max_tokens numeric, p_text text, p_again text)
+RETURNS bool LANGUAGE sql STABLE
   RETURN p_seen[1] = p_model AND p_seen[2] = session_user
     AND coalesce(p_tenant = p_seen[3], true) AND p_mailbox_key IS DISTINCT FROM '' AND p_priority IS DISTINCT FROM 'critical'
     AND coalesce(greatest(octet_length(p_mailbox_key), octet_length(p_custom_id)) <= 512, true)
     AND octet_length(p_model) <= 512 AND octet_length(p_seen[3]) BETWEEN 1 AND 512 AND jsonb_typeof(p_body) = 'object'
     AND NOT p_body ?| '{n,max_completion_tokens,seed}' AND parkd.body_rule_v1(p_body, p_model) IS NULL
-    AND coalesce(parkd.is_whole_v1(p_max_tokens, 'max_tokens'), true);
+    AND coalesce(parkd.is_whole_v1(p_max_tokens, 'max_tokens'), true)
+    AND NOT parkd.is_deep_v1(p_body) AND NOT parkd.may_be_doubled_v1(p_text, p_again);
 
 -- A plain job: nothing is given but its body, names, priority and seed, and the session has just seen its model. Completes
 -- it if no rule is broken, else leaves it to before_insert_v1. Most jobs are plain and a query costs as much as all of
@@ -170,6 +208,7 @@ CREATE FUNCTION parkd.plain_job_v1() RETURNS trigger LANGUAGE plpgsql STABLE AS 
 DECLARE
   v_text pg_catalog.text;
   v_body pg_catalog.jsonb;
+  v_again pg_catalog.text;       -- the body's value as text
   v_max_tokens numeric;
   v_seen pg_catalog.text[];      -- model, login, tenant, until (seconds)
 BEGIN
@@ -184,13 +223,14 @@ BEGIN
     BEGIN
       v_body := v_text;
       v_max_tokens := (v_body OPERATOR(pg_catalog.->) 'max_tokens')::numeric;      -- fails unless a number
+      v_again := v_body;
     EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
       RETURN NEW;
     END;
     NEW.created_at := pg_catalog.clock_timestamp();
     IF v_seen[4]::double precision OPERATOR(pg_catalog.>) pg_catalog.date_part('epoch', NEW.created_at)
        AND parkd.is_plain_v1(v_seen, NEW.model, NEW.tenant, NEW.mailbox_key, NEW.custom_id, NEW.priority, v_body,
-                             v_max_tokens) THEN
+                             v_max_tokens, v_text, v_again) THEN
       NEW.tenant := v_seen[3];
       NEW.endpoint := '/v1/chat/completions';
       NEW.max_attempts := 3;
@@ -247,12 +287,15 @@ BEGIN
         OR date_part('epoch', NEW.run_timeout) <> round(date_part('epoch', NEW.run_timeout)) THEN 'run_timeout'
       WHEN NEW.max_attempts NOT BETWEEN 1 AND 100 THEN 'max_attempts' END;
     IF v_rule IS NOT NULL THEN v_refused := parkd.refuse_job_v1(NEW, v_rule); END IF;
-    IF NEW.metadata IS NOT NULL THEN v_refused := parkd.check_metadata_v1(NEW); END IF;
+    IF NEW.metadata IS NOT NULL AND
+       (SELECT count(*) FROM jsonb_object_keys(parkd.read_json_v1(NEW.metadata, 'metadata', NEW.custom_id))) > 16 THEN
+      v_refused := parkd.refuse_job_v1(NEW, 'metadata');
+    END IF;
     -- In seconds: what an interval of years and days adds up to depends on where it starts.
     NEW.retention := make_interval(secs => date_part('epoch', NEW.retention));
     NEW.run_timeout := make_interval(secs => date_part('epoch', NEW.run_timeout));
   END IF;
-  v_body := parkd.read_body_v1(NEW.body, NEW.custom_id);
+  v_body := parkd.read_json_v1(NEW.body, 'body', NEW.custom_id);
   IF NEW.model IS NULL THEN NEW.model := v_body ->> 'model'; END IF;
   SELECT true, l.tenant INTO v_known, v_mine     -- models_pkey, tenant_logins_pkey
     FROM parkd.models m LEFT JOIN parkd.tenant_logins l ON l.login = session_user WHERE m.name = NEW.model;
@@ -400,11 +443,11 @@ BEGIN
       HINT = 'SELECT * FROM parkd.submit(''{"model": "...", "body": {"messages": [...]}}'');';
   END IF;
   BEGIN
-    SELECT e.job, e.at, k.unknown INTO r
+    SELECT e.job, e.at, k.unknown, k.twice INTO r
       FROM json_array_elements(v_jobs) WITH ORDINALITY e(job, at)
-     CROSS JOIN LATERAL (SELECT string_agg(x, ', ') AS unknown FROM json_object_keys(CASE json_typeof(e.job) WHEN 'object' THEN e.job ELSE '{}' END) x
-                          WHERE NOT v_fields ? x) k
-     WHERE json_typeof(e.job) <> 'object' OR k.unknown IS NOT NULL LIMIT 1;
+     CROSS JOIN LATERAL (SELECT string_agg(x, ', ') FILTER (WHERE NOT v_fields ? x) AS unknown, count(*) > count(DISTINCT x) AS twice
+                           FROM json_object_keys(CASE json_typeof(e.job) WHEN 'object' THEN e.job ELSE '{}' END) x) k
+     WHERE json_typeof(e.job) <> 'object' OR k.unknown IS NOT NULL OR k.twice LIMIT 1;
     IF NOT FOUND THEN
       SELECT array_agg(c ORDER BY e.at) INTO v_rows
         FROM json_array_elements(v_jobs) WITH ORDINALITY e(job, at) CROSS JOIN LATERAL json_populate_record(NULL::parkd.jobs_copy, e.job) c;
@@ -424,7 +467,10 @@ BEGIN
     END LOOP;
     RAISE;
   END;
-  IF v_rows IS NULL THEN
+  IF v_rows IS NULL AND r.unknown IS NULL AND r.twice THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', DETAIL = format('Job %s of this call.', r.at), HINT = 'Give it once.',
+      MESSAGE = format('%s is given twice in one object', parkd.given_twice_v1(r.job, 'the job'));
+  ELSIF v_rows IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', DETAIL = format('Job %s of this call.', r.at),
       MESSAGE = coalesce('unknown field: ' || r.unknown, format('a job is %s, not a JSON object', left(r.job::text, 60))),
       HINT = format('A job is {"model": "...", "body": {...}}; its fields: %s.', (SELECT string_agg(f, ', ') FROM jsonb_object_keys(v_fields) f));

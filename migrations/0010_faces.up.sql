@@ -70,7 +70,9 @@ CREATE FUNCTION parkd.open_batch(p_metadata json DEFAULT NULL, p_deadline timest
                                  p_retention interval DEFAULT NULL, p_idempotency_key text DEFAULT NULL)
 RETURNS text LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
 DECLARE
-  r record;
+  r      record;
+  v_why  text;
+  v_hint text;
   -- The batch a repeated key names is found all the same: its deadline may have passed meanwhile.
   v_bad_deadline bool := coalesce(p_deadline <= clock_timestamp() OR p_deadline > clock_timestamp() + interval '30 days', false);
 BEGIN
@@ -83,6 +85,12 @@ BEGIN
       MESSAGE = format('metadata is not a JSON object of at most 65536 bytes: a JSON %s of %s', json_typeof(p_metadata),
                        octet_length(p_metadata::text)), HINT = 'For example p_metadata => ''{"order": "17"}''.';
   END IF;
+  BEGIN
+    PERFORM parkd.read_json_v1(p_metadata, 'metadata', NULL);
+  EXCEPTION WHEN invalid_parameter_value THEN      -- it speaks of a job
+    GET STACKED DIAGNOSTICS v_why = MESSAGE_TEXT, v_hint = PG_EXCEPTION_HINT;
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = v_why, HINT = v_hint;
+  END;
   IF greatest(octet_length(p_name), octet_length(p_idempotency_key)) > 512 THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
       MESSAGE = format('name has %s bytes and idempotency_key %s, the limit is 512', coalesce(octet_length(p_name), 0),
@@ -308,7 +316,8 @@ BEGIN
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
     -- The others than the first two are arithmetic: of views, and of plain_job_v1, which is not the owner's.
     IF f.name IN ('acts_for_any', 'my_tenant', 'us_v1', 'from_us_v1', 'need_tokens_v1', 'delay_v1', 'new_mailbox_key_v1',
-                  'new_seed_v1', 'is_plain_v1', 'body_rule_v1', 'is_wrong_v1', 'is_whole_v1', 'bounds_v1') THEN
+                  'new_seed_v1', 'is_plain_v1', 'body_rule_v1', 'is_wrong_v1', 'is_whole_v1', 'bounds_v1',
+                  'is_deep_v1', 'may_be_doubled_v1') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
     ELSIF f.name IN ('health_v1', 'finishing_now_v1') THEN     -- a function in a view runs with the caller's rights
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_daemon, parkd_admin, parkd_monitor', f.signature);

@@ -7,6 +7,8 @@
 #include <random>
 #include <set>
 
+#include "lib/job/chat_request.h"
+#include "lib/job/json_reader.h"
 #include "lib/store/rules.h"
 #include "tests/store/postgres/test_database.h"
 #include "tests/support/store_driver.h"
@@ -329,6 +331,94 @@ TEST_F(Extremes, the_table_refuses_what_no_daemon_could_read) {
   }
   EXPECT_EQ(database_.number("SELECT parkd.us_v1('infinity')"), 253'402'300'799'000'000);
   EXPECT_EQ(database_.number("SELECT parkd.us_v1('-infinity')"), 0);
+}
+
+std::string nested(int n_levels) {
+  std::string text = "{\"a\":";
+  for (int i = 1; i < n_levels; ++i) text += "[";
+  text += "1";
+  for (int i = 1; i < n_levels; ++i) text += "]";
+  return text + "}";
+}
+
+// The same bytes get the same answer as from the reader of HTTP and jobctl (lib/job/json_reader.h),
+// by every door, whether or not the session has just submitted a plain job.
+TEST_F(Extremes, a_body_is_read_as_strictly_as_over_http) {
+  const std::string usual = R"({"messages":[{"role":"user","content":"a: b"}],"max_tokens":2})";
+  const std::string many = "{\"messages\":[" + [] {
+    std::string all = R"({"role":"user","content":"x"})";
+    for (int i = 0; i < 200; ++i) all += R"(,{"role":"user","content":"a\u003ab: \"\u003A\""})";
+    return all;
+  }();
+  const std::vector<std::string> bodies = {
+      usual,
+      R"({"n":1,"n":2})",
+      R"({"n":1,"\u006e":1})",
+      R"({"temperature":0,"messages":[],"temperature":0})",
+      R"({"messages":[{"role":"user","content":"x"},{"role":"user","role":"user","content":"x"}]})",
+      R"({"messages":[{"role":"user","content":[{"type":"text","text":"x","text":"y"}]}]})",
+      R"({"a":{"b":{"c":1}},"b":{"c":1}})",
+      R"({"a:":1,"a\u003a":2})",
+      R"({"a:":1,"b\u003a":2})",
+      R"({"a":"\u003a\u003A","a":"::::"})",
+      R"({"a":1,"a":"\u003a"})",
+      R"({"":1,"":2})",
+      R"({ "a" : ":" , "b" : "a:\"b\":" })",
+      many + "]}",
+      many + R"(,{"role":"user","content":"\u003a","role":"user"}]})",
+      nested(32),
+      nested(33),
+      nested(2000),
+      "{\"a\":[" + std::string(2000, '[') + std::string(2000, ']') + "]}",
+      nested(31).replace(nested(31).find('1'), 1, R"({"b":1,"b":1})"),
+  };
+  int n_refused = 0;
+  for (const std::string& body : bodies) {
+    JsonMemory memory(body.size());
+    const Status read = read_json(body, "body", kChatJsonDepthMax, memory).status();
+    n_refused += !read.ok();
+    const std::string inserted = "(model, body) VALUES ('m', $b$" + body + "$b$)";
+    for (const std::string& statement :
+         {"INSERT INTO parkd.jobs " + inserted, "INSERT INTO parkd.jobs_copy " + inserted,
+          "INSERT INTO parkd.jobs (model, max_attempts, body) VALUES ('m', 2, $b$" + body + "$b$)",
+          "SELECT * FROM parkd.submit($b${\"model\":\"m\",\"body\":" + body + "}$b$)"}) {
+      for (const bool seen : {false, true}) {
+        SCOPED_TRACE(statement.substr(0, 300) + (seen ? " (seen)" : ""));
+        database_.run("DELETE FROM parkd.jobs");
+        pqxx::nontransaction(*eve_).exec("SELECT set_config('parkd.seen', '', false)");
+        if (seen) {
+          pqxx::nontransaction(*eve_).exec(
+              "INSERT INTO parkd.jobs (model, body) VALUES ('m', '{}')");
+        }
+        const std::string why = refusal(*eve_, statement);
+        ASSERT_EQ(why.empty(), read.ok()) << why << read.message();
+        if (read.ok()) continue;
+        EXPECT_TRUE(has(why, "HINT:")) << why;
+        if (has(read.message(), "nested")) {
+          EXPECT_TRUE(has(why, "body is nested deeper than 32 levels")) << why;
+        } else {
+          EXPECT_TRUE(has(why, "\"" + read.param() + "\" is given twice in one object")) << why;
+        }
+      }
+    }
+  }
+  EXPECT_EQ(n_refused, 14);
+}
+
+TEST_F(Extremes, a_member_given_twice_is_said_with_its_place) {
+  EXPECT_TRUE(
+      has(refusal(*eve_, R"(INSERT INTO parkd.jobs (model, custom_id, body) VALUES ('m', 'c7',
+                  '{"messages":[{"role":"user"},{"role":"user","x":1,"role":"user"}]}'))"),
+          "body.messages[1]: \"role\" is given twice in one object"));
+  EXPECT_TRUE(
+      has(refusal(*eve_, R"(INSERT INTO parkd.jobs (model, body, metadata) VALUES ('m', '{}',
+                  '{"order":"17","order":"18"}'))"),
+          "metadata: \"order\" is given twice in one object"));
+  EXPECT_TRUE(has(refusal(*eve_, R"(SELECT * FROM parkd.submit('[{"model":"m","body":{}},
+                  {"model":"m","body":{},"custom_id":"a","custom_id":"b"}]'))"),
+                  "the job: \"custom_id\" is given twice in one object\nDETAIL:  Job 2"));
+  EXPECT_TRUE(has(refusal(*eve_, R"(SELECT parkd.open_batch('{"a":{"b":1,"b":1}}'))"),
+                  "metadata.a: \"b\" is given twice in one object"));
 }
 
 TEST_F(Extremes, a_refusal_names_the_job_among_many) {
