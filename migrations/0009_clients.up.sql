@@ -103,7 +103,7 @@ BEGIN ATOMIC
      GROUP BY name HAVING count(*) > 1 LIMIT 1) k LIMIT 1;
 END;
 
--- A body or metadata as jsonb. What JSON of others has to be is said by every door in the same way (lib/job/json_reader.h),
+-- A body or metadata as jsonb. What JSON of others has to be is said by every door in the same way (lib/base/json_reader.h),
 -- but for numbers beyond a double, which the daemon finds: to look for them would double what this costs.
 CREATE FUNCTION parkd.read_json_v1(p_json json, p_field text, p_custom_id text) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE

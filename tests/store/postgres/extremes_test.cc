@@ -7,8 +7,8 @@
 #include <random>
 #include <set>
 
-#include "lib/job/chat_request.h"
-#include "lib/job/json_reader.h"
+#include "lib/base/json_reader.h"
+#include "lib/openai/chat_request.h"
 #include "lib/store/rules.h"
 #include "tests/store/postgres/test_database.h"
 #include "tests/support/store_driver.h"
@@ -341,8 +341,9 @@ std::string nested(int n_levels) {
   return text + "}";
 }
 
-// The same bytes get the same answer as from the reader of HTTP and jobctl (lib/job/json_reader.h),
-// by every door, whether or not the session has just submitted a plain job.
+// The same bytes get the same answer as from the reader of HTTP and jobctl
+// (lib/base/json_reader.h), by every door, whether or not the session has just submitted a plain
+// job.
 TEST_F(Extremes, a_body_is_read_as_strictly_as_over_http) {
   const std::string usual = R"({"messages":[{"role":"user","content":"a: b"}],"max_tokens":2})";
   const std::string many = "{\"messages\":[" + [] {
