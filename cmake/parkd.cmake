@@ -53,8 +53,12 @@ endfunction()
 # A test that runs for so long hangs, however loaded the machine is.
 set(PARKD_HUNG_S 900)
 
+# What `tools/check.sh fast` builds. It runs the tests with the label fast, without tests/slow_cases.txt.
+add_custom_target(fast_tests)
+
 # parkd_test(NAME SOURCES a_test.cc ... DEPS ... [LABELS ...] [TIMEOUT s])
-# One GoogleTest program, run by ctest as one test.
+# One GoogleTest program, run by ctest as one test. Those that start processes of ours (labels e2e, crash)
+# are not in the fast tier, all others are.
 function(parkd_test name)
   cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
@@ -62,6 +66,10 @@ function(parkd_test name)
   add_test(NAME ${name} COMMAND ${name})
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT ${PARKD_HUNG_S})
+  endif()
+  if(NOT arg_LABELS MATCHES "e2e|crash")
+    list(APPEND arg_LABELS fast)
+    add_dependencies(fast_tests ${name})
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
 endfunction()
@@ -141,6 +149,8 @@ function(parkd_cuda_emulator_test name)
     endif()
   endforeach()
   parkd_emulator_run(${name} forward plain forward)
+  set_property(TEST ${name}.forward APPEND PROPERTY LABELS fast)
+  add_dependencies(fast_tests ${name}_plain)
   parkd_emulator_run(${name} reverse plain reverse)
   parkd_emulator_run(${name} random plain random)
   if(PARKD_EMULATOR_SANITIZED)

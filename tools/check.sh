@@ -2,6 +2,8 @@
 # Installs what the tests need, builds, and runs every test.
 #   tools/check.sh        CI size: dev preset, all tests, bench smoke, formatting; of the CUDA emulator's
 #                         sanitized programs only when they changed (tools/emulator_scope.sh)
+#   tools/check.sh fast   dev preset: every case that takes less than a second, of the programs that need
+#                         neither a PostgreSQL server nor a daemon; formatting
 #   tools/check.sh full   adds ASan+UBSan, TSan, a build in which the linker looks for two types of one
 #                         name, clang-tidy, fuzzing, the long crash run, the release binary's quickstart
 #                         without a GPU, the kernels for every GPU since 8.0, and more orders of threads
@@ -12,11 +14,16 @@ cd "$(dirname "$0")/.."
 . tools/setup.sh
 . tools/emulator_scope.sh
 mode=${1:-ci}
+[[ "$mode" =~ ^(ci|fast|full)$ ]] || die "$mode: tools/check.sh has the modes ci (default), fast and full"
 jobs=${PARKD_JOBS:-$(nproc)}
 # A clone in another directory still finds what an earlier one compiled.
 export CCACHE_BASEDIR=$PARKD_ROOT CCACHE_NOHASHDIR=1
 
-install_packages $BUILD_PACKAGES $TEST_PACKAGES
+if [ "$mode" = fast ]; then
+  install_packages $BUILD_PACKAGES libgtest-dev clang-format-14
+else
+  install_packages $BUILD_PACKAGES $TEST_PACKAGES
+fi
 [ "$mode" = full ] && install_packages $FULL_PACKAGES
 if fetch_model; then
   export PARKD_TEST_MODEL="$PARKD_MODEL_DIR/$MODEL_FILE"
@@ -32,6 +39,20 @@ fi
 
 say "formatting"
 git ls-files '*.h' '*.cc' '*.cu' | xargs clang-format-14 --dry-run --Werror
+
+if [ "$mode" = fast ]; then
+  [ -e build/dev/build.ninja ] || cmake --preset dev >/dev/null
+  say "dev: build what the fast tests need"
+  cmake --build --preset dev -j "$jobs" --target fast_tests
+  say "dev: tests, without those of tests/slow_cases.txt"
+  times=$(mktemp -d)
+  slow=$(sed '/^#/d; s|.*|&:*/&/*|' tests/slow_cases.txt | paste -sd:)
+  GTEST_FILTER="-$slow" GTEST_OUTPUT="json:$times/" ctest --preset dev -j "$jobs" -L '^fast$'
+  tools/over_a_second.py "$times"
+  rm -rf "$times"
+  say "done: $mode"
+  exit 0
+fi
 
 scope=$(emulator_scope "$mode")
 if [ "${scope%% *}" = OFF ]; then
