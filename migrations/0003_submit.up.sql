@@ -104,7 +104,7 @@ CREATE TYPE parkd.depths AS (queued bigint, of_tenant bigint, scheduled bigint,
 -- Many submits in one commit. p_group says which of them a row belongs to: a group is accepted whole or
 -- not at all, and the refusal of one does not touch the others. What is left out ('' or NULL: mailbox_key,
 -- seed, retention) is filled in here. Of a refused group come rows with a refusal: other_content, sealed,
--- over (n1: the batch's deadline), deadline, full (n1 members, n2 new, n3 limit), depth, tenant_depth, scheduled
+-- over (n1: the batch's deadline), deadline, never (run_at; n1 likewise), full (n1 members, n2 new, n3 limit), depth, tenant_depth, scheduled
 -- (likewise: over_v1); the smallest row_index names the culprit. With p_skip a group whose key or batch somebody else has locked for
 -- more than a moment is refused as held, to be sent again.
 CREATE FUNCTION parkd.submit_v1(
@@ -133,6 +133,7 @@ DECLARE
   v_max   bigint;
   v_room  int;
   v_at    int;
+  v_other int;
   v_asked_b text;
   v_asked_t text;
   r       record;
@@ -221,6 +222,10 @@ BEGIN
       ELSE
         SELECT min(m) INTO v_at FROM unnest(r.members) m WHERE p_deadline_us[m] <> parkd.us_v1(v_batch.deadline);
         IF v_at IS NOT NULL THEN refusal := 'deadline'; END IF;
+        SELECT min(m) INTO v_other FROM unnest(r.members) m WHERE p_run_at_us[m] >= parkd.us_v1(v_batch.deadline);
+        IF v_other < coalesce(v_at, v_other + 1) THEN
+          refusal := 'never'; v_at := v_other; n1 := parkd.us_v1(v_batch.deadline);
+        END IF;
         v_room := greatest(v_max - v_taken, 0);
         IF cardinality(r.members) > v_room AND (v_at IS NULL OR r.members[v_room + 1] < v_at) THEN
           refusal := 'full'; v_at := r.members[v_room + 1]; n1 := v_taken; n2 := v_room + 1; n3 := v_max;

@@ -375,6 +375,10 @@ BEGIN
   IF v_batch_deadline <= v_now THEN
     v_refused := parkd.refuse_v1('object_not_in_prerequisite_state', NEW.custom_id,
       format('the deadline of batch %s, %s, has passed', NEW.batch_id, v_batch_deadline), 'Open a new batch.');
+  ELSIF NEW.run_at >= v_batch_deadline THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', NEW.custom_id,
+      format('run_at %s is not before the deadline of batch %s, %s: the job would never run', NEW.run_at, NEW.batch_id, v_batch_deadline),
+      'Give an earlier run_at.');
   END IF;
   -- From here on what was left out: not part of the content behind the key.
   IF coalesce(NEW.mailbox_key, '') = '' THEN

@@ -60,6 +60,9 @@ Status check_member(const Batch& batch, const JobSpec& spec, size_t index, int64
   if (spec.deadline && spec.deadline != batch.spec.deadline) {
     return deadline_is_its_batchs(index, batch.id);
   }
+  if (spec.run_at && *spec.run_at >= *batch.spec.deadline) {
+    return member_never_runs(index, batch.id, *spec.run_at, *batch.spec.deadline);
+  }
   if (batch.total + n_new > options.batch_jobs_max) {
     return batch_is_full(index, batch.id, batch.total, n_new, options.batch_jobs_max);
   }
@@ -93,6 +96,15 @@ Status deadline_is_its_batchs(size_t index, std::string_view batch_id) {
   const std::string field = job_field(index, "deadline");
   return invalid_param(field, field + " differs from the deadline of batch " +
                                   std::string(batch_id) + ", which is its members': leave it out");
+}
+
+Status member_never_runs(size_t index, std::string_view batch_id, WallTime run_at,
+                         WallTime deadline) {
+  const std::string field = job_field(index, "run_at");
+  return invalid_param(field, field + " " + to_rfc3339(run_at) +
+                                  " is not before the deadline of batch " + std::string(batch_id) +
+                                  ", " + to_rfc3339(deadline) +
+                                  ": the job would never run; give an earlier one");
 }
 
 Status no_such_batch(std::string_view batch_id) {

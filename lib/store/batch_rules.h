@@ -30,6 +30,8 @@ Status batch_is_over(size_t index, std::string_view batch_id, WallTime deadline)
 Status batch_is_full(size_t index, std::string_view batch_id, int64_t total, int64_t n_new,
                      int64_t limit);
 Status deadline_is_its_batchs(size_t index, std::string_view batch_id);
+Status member_never_runs(size_t index, std::string_view batch_id, WallTime run_at,
+                         WallTime deadline);
 Status no_such_batch(std::string_view batch_id);
 Status no_batch_to_list_after(std::string_view batch_id);
 Status batch_key_has_other_content(std::string_view idempotency_key, std::string_view batch_id);

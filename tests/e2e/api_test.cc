@@ -189,6 +189,18 @@ TEST_F(Api, a_page_of_a_list_says_whether_there_are_more) {
   EXPECT_FALSE(has_more(must(client_->get("/v1/batches?limit=1000"))));
 }
 
+TEST_F(Api, a_member_that_could_start_only_after_its_batchs_deadline_is_refused) {
+  const HttpAnswer opened = must(client_->post("/v1/batches", json::object()));  // a day
+  json::object never = far_future(chat_job("never"));
+  never["batch_id"] = text_at(opened.json, "id");
+  const HttpAnswer refused = must(client_->post("/v1/jobs", never));
+  EXPECT_EQ(refused.status, 400) << refused.text;
+  EXPECT_EQ(text_at(refused.json, "error.param"), "run_at") << refused.text;
+  EXPECT_NE(text_at(refused.json, "error.message").find("is not before the deadline of batch"),
+            std::string::npos)
+      << refused.text;
+}
+
 TEST_F(Api, of_many_jobs_all_are_accepted_or_none) {
   json::object good = far_future(chat_job("atomic"));
   json::object bad = good;

@@ -177,7 +177,7 @@ TEST_F(Jobctl, a_batchs_failed_members_are_requeued_by_code) {
         must(daemon_->client()->post("/v1/jobs", json::object{{"body", chat_body("x", 2)},
                                                               {"batch_id", id},
                                                               {"custom_id", name},
-                                                              {"run_at", "2090-01-01T00:00:00Z"},
+                                                              {"run_at", in_an_hour()},
                                                               {"mailbox_key", "of-batch"}}));
     ASSERT_EQ(submitted.status, 202) << submitted.text;
   }
@@ -314,7 +314,7 @@ TEST(JobctlFailedModel, a_submit_to_it_is_refused) {
 TEST(JobctlFailedModel, a_batch_that_waits_for_it_ends_with_the_reason_and_loses_nothing) {
   DaemonProcess daemon({});
   ASSERT_TRUE(daemon.start()) << daemon.log();
-  const std::string input = batch_file(daemon, R"(,"run_at":"2090-01-01T00:00:00Z")");
+  const std::string input = batch_file(daemon, ",\"run_at\":\"" + in_an_hour() + "\"");
   ChildProcess run(
       jobctl_argv(daemon, {"batch", "run", input, "-o", daemon.directory() + "/out.jsonl"}));
   while (must(daemon.client()->get("/v1/jobs")).text.find("scheduled") == std::string::npos) {

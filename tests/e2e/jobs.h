@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
+#include <chrono>
 #include <string>
 
+#include "lib/base/clock.h"
 #include "tests/support/daemon_process.h"
 #include "tools/jobctl/json_fields.h"
 
@@ -32,6 +34,11 @@ inline json::object chat_job(const std::string& mailbox_key, int max_tokens = 4)
   job["body"] = chat_body("Say something.", max_tokens);
   job["mailbox_key"] = mailbox_key;
   return job;
+}
+
+// A run_at that lies ahead, within a batch's default deadline too.
+inline std::string in_an_hour() {
+  return to_rfc3339(SystemClock().now() + std::chrono::hours(1));
 }
 
 inline json::object far_future(json::object job) {

@@ -43,6 +43,9 @@ Status submit_refusal(const std::string& word, size_t index, const JobSpec& spec
   if (word == "sealed") return batch_is_sealed(index, spec.batch_id);
   if (word == "over") return batch_is_over(index, spec.batch_id, from_unix_us(n[0]));
   if (word == "deadline") return deadline_is_its_batchs(index, spec.batch_id);
+  if (word == "never") {
+    return member_never_runs(index, spec.batch_id, *spec.run_at, from_unix_us(n[0]));
+  }
   if (word == "full") return batch_is_full(index, spec.batch_id, n[0], n[1], n[2]);
   if (word == "depth") return queue_is_full(spec.model, n[0], n[1], n[2], "parkd.limits");
   if (word == "tenant_depth") {

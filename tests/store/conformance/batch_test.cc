@@ -231,6 +231,33 @@ TEST_P(StoreConformance, members_have_the_deadline_and_the_retention_of_their_ba
   EXPECT_EQ(refused.status().param(), "jobs[0].deadline");
 }
 
+TEST_P(StoreConformance, a_member_that_could_start_only_after_its_batchs_deadline_is_refused) {
+  BatchSpec given;
+  given.deadline = clock_.now() + hours(5);
+  const std::string id = open_one(given);
+  JobSpec never = member(id);
+  never.run_at = given.deadline;
+  const auto refused = driver_->submit({member(id), never});
+  EXPECT_EQ(refused.status().code(), StatusCode::invalid);
+  EXPECT_EQ(refused.status().param(), "jobs[1].run_at");
+  EXPECT_NE(refused.status().message().find("is not before the deadline of batch " + id),
+            std::string::npos)
+      << refused.status().message();
+  EXPECT_EQ(batch(id).total, 0) << "refused whole";
+  JobSpec other = member(id);
+  other.deadline = clock_.now() + hours(1);
+  JobSpec later = never;
+  later.run_at = *given.deadline + hours(1);
+  EXPECT_EQ(driver_->submit({later, other}).status().param(), "jobs[0].run_at");
+  EXPECT_EQ(driver_->submit({other, later}).status().param(), "jobs[0].deadline");
+
+  never.run_at = *given.deadline - seconds(1);
+  never.idempotency_key = "k";
+  EXPECT_TRUE(driver_->submit({never}).ok());
+  EXPECT_TRUE(must(driver_->submit({never})).at(0).existed);
+  EXPECT_EQ(batch(id).total, 1);
+}
+
 TEST_P(StoreConformance, a_members_message_lives_to_the_deadline_of_its_batch_and_its_retention) {
   BatchSpec given;
   given.deadline = clock_.now() + hours(10);

@@ -223,6 +223,8 @@ TEST_F(Faces, a_batch_refuses_with_what_to_do) {
   EXPECT_EQ(database_.number("SELECT total FROM parkd.batches"), 0);
   EXPECT_TRUE(has(refused(insert(1, ", deadline", ", now() + interval '1 h'")),
                   "differs from that of batch"));
+  EXPECT_TRUE(has(refused(insert(1, ", run_at", ", now() + interval '25 h'")),
+                  "is not before the deadline of batch " + id));
   database_.run(insert(3));
   JobSpec member = spec();
   member.batch_id = id;
