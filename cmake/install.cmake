@@ -1,0 +1,15 @@
+# `cmake --install BUILD`: the programs, the unit, the user it runs as, the example configuration and the
+# documents, by the FHS. Migrations are compiled into jobctl and parkd. The unit is written for
+# /usr/local; another prefix takes its place (the unit, the paths in its text).
+set(parkd_doc share/doc/parkd)
+install(TARGETS parkd jobctl RUNTIME DESTINATION bin)
+install(FILES README.md DESIGN.md CHANGELOG.md LICENSE config/parkd.yaml DESTINATION ${parkd_doc})
+install(FILES systemd/parkd.sysusers.conf DESTINATION lib/sysusers.d RENAME parkd.conf)
+install(CODE "set(unit [[${PROJECT_SOURCE_DIR}/systemd/parkd.service]])")
+install(CODE [[
+  set(unit_target "${CMAKE_INSTALL_PREFIX}/lib/systemd/system/parkd.service")
+  file(READ "${unit}" text)
+  string(REPLACE "/usr/local/" "${CMAKE_INSTALL_PREFIX}/" text "${text}")
+  message(STATUS "Installing: $ENV{DESTDIR}${unit_target}")
+  file(WRITE "$ENV{DESTDIR}${unit_target}" "${text}")
+]])
