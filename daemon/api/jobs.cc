@@ -136,7 +136,9 @@ std::string render_submitted(const std::vector<SubmittedJob>& jobs, bool many) {
 Status without_index(const Status& status, bool many) {
   constexpr std::string_view kFirst = "jobs[0].";
   if (many || status.param().rfind(kFirst, 0) != 0) return status;
-  return Status(status.code(), status.message()).with_param(status.param().substr(kFirst.size()));
+  std::string message = status.message();
+  if (message.rfind(kFirst, 0) == 0) message.erase(0, kFirst.size());
+  return Status(status.code(), message).with_param(status.param().substr(kFirst.size()));
 }
 
 std::string render_live(const Job& job, const DispatcherStats& stats, const Config& config) {

@@ -104,7 +104,7 @@ Status member_never_runs(size_t index, std::string_view batch_id, WallTime run_a
   return invalid_param(field, field + " " + to_rfc3339(run_at) +
                                   " is not before the deadline of batch " + std::string(batch_id) +
                                   ", " + to_rfc3339(deadline) +
-                                  ": the job would never run; give an earlier one");
+                                  ": the job would never run; give an earlier run_at");
 }
 
 Status no_such_batch(std::string_view batch_id) {

@@ -114,7 +114,8 @@ Status check_new(const JobSpec& spec, size_t index, WallTime now) {
   if (!spec.run_at || *spec.run_at < *spec.deadline) return {};
   return refuse(index, "run_at",
                 to_rfc3339(*spec.run_at) + " is not before the deadline, " +
-                    to_rfc3339(*spec.deadline) + ": the job would never run");
+                    to_rfc3339(*spec.deadline) +
+                    ": the job would never run; give an earlier run_at, or a later deadline");
 }
 
 Status check_retention(const std::optional<std::chrono::seconds>& retention,

@@ -71,7 +71,9 @@ std::string check_line(const std::string& text, BatchLine& line) {
   JsonMemory memory(text.size());
   const Status read = read_json(text, "", kSubmitDepthMax, memory).status();
   json::error_code not_json;
-  const json::value parsed = json::parse(text, not_json);
+  json::parse_options options;
+  options.max_depth = kSubmitDepthMax;
+  const json::value parsed = json::parse(text, not_json, {}, options);
   if (!read.ok() && (not_json || !parsed.is_object())) {
     const std::string id = readable_custom_id(text);
     return read.message() + (id.empty() ? "" : " (custom_id \"" + id + "\")");

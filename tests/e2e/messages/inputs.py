@@ -25,6 +25,7 @@ INPUTS = [
     ("NaN", Batch(GOOD, LINE % ',"temperature":NaN'), ["line 2", "byte ", "NaN", '"a"']),
     ("a comma behind the last member", Batch(LINE % ","), ["line 1", "byte ", "comma"]),
     ("single quotes", Batch("{'custom_id':'a'}"), ["line 1", "byte 2", "single quote"]),
+    ("33 levels in one line of two", Batch(GOOD, '{"custom_id":"a","body":{"messages":' + "[" * 32 + "]" * 32 + "}}"), ["body", "32 levels", '"a"']),
     ("an array of lines", Batch([GOOD]), ["line 1", "array"]),
     ("pretty-printed JSON", Batch("{\n  \"custom_id\": \"a\"\n}"), ["line 1", "one line"]),
     ("a custom_id that is a number", Batch(line(17)), ["line 1", "custom_id", "17", "string"]),
