@@ -87,15 +87,15 @@ Daemon::Daemon(Config config, InstanceLock lock)
 SharedStoreCallbacks Daemon::callbacks() {
   SharedStoreCallbacks callbacks;
   callbacks.status = [this] {
-    const Dispatcher* dispatcher = told_;
+    const Dispatcher* dispatcher = running_dispatcher_;
     return dispatcher == nullptr ? "{}" : render_live_status(*dispatcher->stats());
   };
   callbacks.draining = [this] {
-    const Dispatcher* dispatcher = told_;
+    const Dispatcher* dispatcher = running_dispatcher_;
     return dispatcher != nullptr && dispatcher->stats()->draining;
   };
   callbacks.ownership_lost = [this] {
-    if (Dispatcher* dispatcher = told_) dispatcher->ownership_lost();
+    if (Dispatcher* dispatcher = running_dispatcher_) dispatcher->ownership_lost();
   };
   return callbacks;
 }
@@ -117,7 +117,7 @@ Status Daemon::wire() {
                        "job that kills it is not found out. Make room and restart parkd",
                    false});
   }
-  told_ = dispatcher_.get();
+  running_dispatcher_ = dispatcher_.get();
   api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *dispatcher_, *blocking_,
                                           blocking_threads(), clock_, health_, bodies_,
                                           database_name(config_)});
@@ -177,7 +177,7 @@ void Daemon::load_model(const ModelConfig& model) {
     dispatcher_->on_result(std::move(result));
   };
   const auto task = [this, &model, reports] {
-    auto loaded = std::make_shared<Result<ServedModel>>(
+    auto loaded = std::make_shared<Result<LoadedModel>>(
         ModelLoader(config_, model, device_memory_, reports).load());
     boost::asio::post(
         io_, [this, name = model.name, loaded] { model_loaded(name, std::move(*loaded)); });
@@ -190,7 +190,7 @@ void Daemon::set_model(const std::string& name, ModelEntry entry) {
   api_->set_models(std::make_shared<const ModelTable>(models_));
 }
 
-void Daemon::model_loaded(const std::string& name, Result<ServedModel> loaded) {
+void Daemon::model_loaded(const std::string& name, Result<LoadedModel> loaded) {
   ModelEntry entry = models_[name];
   if (!loaded.ok()) {
     entry.state = ModelState::failed;

@@ -58,7 +58,7 @@ class Daemon {
   void load_models();
   void load_model(const ModelConfig& model);
   void set_model(const std::string& name, ModelEntry entry);
-  void model_loaded(const std::string& name, Result<ServedModel> loaded);
+  void model_loaded(const std::string& name, Result<LoadedModel> loaded);
   void register_model(const ModelRegistration& model, ModelPort port);
   void model_registered(const std::string& name, const ModelPort& port);
   void not_registered(const ModelRegistration& model, const Result<ModelRegistered>& answer);
@@ -88,7 +88,7 @@ class Daemon {
   ByteBudget bodies_;   // of requests; outlives io_, where the last of them may wait
   ByteBudget answers_;  // likewise
   boost::asio::io_context io_;
-  std::atomic<Dispatcher*> told_{nullptr};  // dispatcher_, for the store's threads
+  std::atomic<Dispatcher*> running_dispatcher_{nullptr};  // dispatcher_, for the store's threads
   std::unique_ptr<JobStore> store_;
   std::mutex device_memory_;  // the models' loaders', one at a time
   std::unique_ptr<BlockingPool> blocking_;

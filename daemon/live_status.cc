@@ -50,7 +50,7 @@ std::string render_pool(const ModelStats& model) {
   number("parked", model.parked);
   number("running", model.running);
   number("lot_places", model.lot_places);
-  number("max_num_seqs", model.sequences_max);
+  number("max_num_seqs", model.max_num_seqs);
   return out + "}";
 }
 

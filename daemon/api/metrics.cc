@@ -83,9 +83,9 @@ void add_store(Page& page, const StoreStats& store) {
   page.counter("parkd_store_sessions_opened_total",
                "PostgreSQL: sessions opened since the start; above six: reconnects", {},
                static_cast<double>(store.sessions));
-  page.counter("parkd_store_finishes_in_doubt_total",
+  page.counter("parkd_store_uncertain_finishes_total",
                "PostgreSQL: finishes sent again because their answer was lost", {},
-               static_cast<double>(store.finishes_in_doubt));
+               static_cast<double>(store.uncertain_finishes));
   page.gauge("parkd_store_undelivered_messages", "Messages that wait for the mailbox's database",
              {}, static_cast<double>(store.undelivered_messages));
   page.gauge("parkd_store_healthy", "1 while the store takes commits", {}, store.healthy ? 1 : 0);
@@ -112,7 +112,7 @@ void add_pool(Page& page, const DispatcherStats& stats) {
       {"parkd_sequences_in_use", "Sequence slots of running jobs", false,
        [](const ModelStats& m) { return double(m.running_sequences); }},
       {"parkd_sequences_capacity", "Sequence slots in all", false,
-       [](const ModelStats& m) { return double(m.sequences_max); }},
+       [](const ModelStats& m) { return double(m.max_num_seqs); }},
       {"parkd_units_kept", "Of the KV blocks: for callers that wait (interactive_reserve)", false,
        [](const ModelStats& m) { return double(m.reserve.units.count); }},
       {"parkd_units_kept_in_use", "Of these: charged", false,

@@ -43,7 +43,7 @@ std::string render_model(const std::string& name, const ModelEntry& model) {
     field(out, "context_tokens", options.context_tokens);
     field(out, "block_size", options.block_size);
     field(out, "capacity_units", options.capacity.count);
-    field(out, "max_num_seqs", options.sequences_max);
+    field(out, "max_num_seqs", options.max_num_seqs);
     field(out, "system_fingerprint", options.system_fingerprint);
   }
   return out + "}";
@@ -67,7 +67,7 @@ std::string render_pool(const ModelStats& model) {
   field(out, "kept_sequences", model.reserve.sequences);
   field(out, "kept_sequences_in_use", model.reserve.sequences_in_use);
   field(out, "lot_places", model.lot_places);
-  field(out, "max_num_seqs", model.sequences_max);
+  field(out, "max_num_seqs", model.max_num_seqs);
   field(out, "prompt_tokens", model.prompt_tokens);
   field(out, "shared_tokens", model.shared_tokens);
   field(out, "output_tokens", model.output_tokens);

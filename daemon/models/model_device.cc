@@ -106,7 +106,7 @@ Result<Blocks> cuda_capacity(const Config& config, const ModelConfig& model, con
   footprint.own_head = card.tensors.head.has_value();
   footprint.n_lanes = n_lanes;
   footprint.step_tokens = config.daemon.step_tokens;
-  footprint.max_sequences = model.params.max_num_seqs;
+  footprint.max_num_seqs = model.params.max_num_seqs;
   const int64_t left_mb = std::max<int64_t>(0, cuda_kv_bytes(device, footprint) / kMib);
   return capacity_of(model, card, left_mb, n_devices,
                      "what the weights leave of " + std::to_string(device.free_bytes / kMib) +

@@ -31,14 +31,14 @@ ChatEndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& 
   options.context_tokens = card.shape.context_tokens;
   options.block_size = model.params.block_size;
   options.capacity = capacity;
-  options.sequences_max = model.params.max_num_seqs;
+  options.max_num_seqs = model.params.max_num_seqs;
   options.system_fingerprint = model_content_hash(card, model.params.dtype);
   return options;
 }
 
 }  // namespace
 
-Result<ServedModel> ModelLoader::load() {
+Result<LoadedModel> ModelLoader::load() {
   const auto started = std::chrono::steady_clock::now();
   PARKD_ASSIGN_OR_RETURN(const ModelFile file, find_model_file(model_.local_path, model_.hf_id));
   // The card keeps the file mapped: a cache that is tidied meanwhile takes nothing from this model.
@@ -75,7 +75,7 @@ Result<ServedModel> ModelLoader::load() {
   return loaded;
 }
 
-Result<ServedModel> ModelLoader::load_on(const std::shared_ptr<const ModelCard>& card,
+Result<LoadedModel> ModelLoader::load_on(const std::shared_ptr<const ModelCard>& card,
                                          ModelDevice& device) const {
   const auto endpoint =
       std::make_shared<const ChatEndpoint>(card, endpoint_options(model_, *card, device.largest()));
@@ -92,7 +92,7 @@ Result<ServedModel> ModelLoader::load_on(const std::shared_ptr<const ModelCard>&
   EngineOptions options;
   options.block_size = model_.params.block_size;
   options.n_workers = device.n_workers;
-  options.max_sequences = model_.params.max_num_seqs;
+  options.max_num_seqs = model_.params.max_num_seqs;
   options.step_tokens = std::max(config_.daemon.step_tokens, model_.params.max_num_seqs);
   options.prefill_chunk_tokens = model_.params.prefill_chunk_size.value_or(0);
   options.share_prefixes = model_.params.prefix_caching;
@@ -109,7 +109,7 @@ Result<ServedModel> ModelLoader::load_on(const std::shared_ptr<const ModelCard>&
         "model.loading",
         {{"model", model_.name}, {"mb", loaded_bytes >> 20}, {"of_mb", entry.weight_bytes >> 20}});
   };
-  ServedModel loaded;
+  LoadedModel loaded;
   for (const EngineDevice& each : device.devices) loaded.port.capacity.push_back(each.kv_blocks);
   PARKD_ASSIGN_OR_RETURN(loaded.engine,
                          make_engine(card, std::move(device.devices), std::move(options)));
@@ -118,7 +118,7 @@ Result<ServedModel> ModelLoader::load_on(const std::shared_ptr<const ModelCard>&
                          endpoint->options().context_tokens};
   loaded.port.engine = loaded.engine.get();
   loaded.port.block_size = model_.params.block_size;
-  loaded.port.sequences_max = model_.params.max_num_seqs;
+  loaded.port.max_num_seqs = model_.params.max_num_seqs;
   loaded.port.lot_places = model_.lot_jobs;
   loaded.port.interactive_reserve = model_.limits.interactive_reserve;
   if (model_.limits.timeout) loaded.port.run_timeout_default = *model_.limits.timeout;

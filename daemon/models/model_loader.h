@@ -20,7 +20,7 @@
 
 namespace parkd {
 
-struct ServedModel {
+struct LoadedModel {
   std::unique_ptr<Engine> engine;
   ModelPort port;  // points to engine
   ModelRegistration registration;
@@ -47,10 +47,10 @@ class ModelLoader {
         reports_(std::move(reports)) {}
 
   // Errors: not_found (no such file), invalid (a model or device we cannot run), corrupt.
-  Result<ServedModel> load();
+  Result<LoadedModel> load();
 
  private:
-  Result<ServedModel> load_on(const std::shared_ptr<const ModelCard>& card,
+  Result<LoadedModel> load_on(const std::shared_ptr<const ModelCard>& card,
                               ModelDevice& device) const;
 
   const Config& config_;

@@ -5,9 +5,6 @@
 //   sum += float(dot) * (weight scale * activation scale)
 //   sum += weight minimum * activation's scaled sum          (q4_1)
 #pragma once
-#ifndef TOG
-#define TOG 2
-#endif
 
 #include "kernels/cpu/cpu_kernels.h"
 

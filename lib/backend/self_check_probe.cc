@@ -148,7 +148,7 @@ class Probe {
         const Chosen* told)
       : card_(card),
         block_size_(block_size),
-        told_(told),
+        known_(told),
         plan_(plan_steps(card.shape.context_tokens, block_size)),
         sampler_(card.shape.vocab),
         backend_(std::move(backend)) {}
@@ -222,7 +222,7 @@ class Probe {
   TokenId next_token(int32_t s, const StepPlan& plan) {
     const auto at = static_cast<size_t>(done_[s]++);
     if (!plan.fed_back) return text_[s][at];
-    const Chosen& known = told_ != nullptr ? *told_ : answers_.chosen;
+    const Chosen& known = known_ != nullptr ? *known_ : answers_.chosen;
     if (n_begun_ <= known.size()) return known[n_begun_ - 1][static_cast<size_t>(s)];
     const std::vector<Step::Row>& before = under_way_[under_way_.size() - 2].rows;
     const auto row = std::find_if(before.begin(), before.end(),
@@ -302,7 +302,7 @@ class Probe {
 
   const ModelCard& card_;
   const int32_t block_size_;
-  const Chosen* const told_;
+  const Chosen* const known_;
   const std::array<StepPlan, kSteps> plan_;
   Sampler sampler_;
   std::unique_ptr<Backend> backend_;

@@ -11,14 +11,14 @@ int32_t LotPlaces::free() const {
 }
 
 std::set<std::string> LotPlaces::tenants() const {
-  std::set<std::string> names = hungry;
+  std::set<std::string> names = backlogged;
   for (const auto& [tenant, n] : jobs) names.insert(tenant);
   return names;
 }
 
 int32_t LotPlaces::share() const {
   size_t n_tenants = jobs.size();
-  for (const std::string& tenant : hungry) n_tenants += jobs.contains(tenant) ? 0 : 1;
+  for (const std::string& tenant : backlogged) n_tenants += jobs.contains(tenant) ? 0 : 1;
   return std::max(1, places / std::max(1, static_cast<int32_t>(n_tenants)));
 }
 
@@ -30,7 +30,7 @@ int32_t LotPlaces::jobs_of(const std::string& tenant) const {
 namespace {
 
 bool others_may_have_more(const LotPlaces& lot, const std::string& tenant) {
-  return std::any_of(lot.hungry.begin(), lot.hungry.end(), [&](const std::string& other) {
+  return std::any_of(lot.backlogged.begin(), lot.backlogged.end(), [&](const std::string& other) {
     return other != tenant && lot.is_below_share(other);
   });
 }
@@ -58,24 +58,24 @@ ClaimRequest plan_claim(const std::string& model, const LotPlaces& lot, int32_t 
 bool is_worth_asking(const LotPlaces& lot, int32_t places_max) {
   if (places_max < 1) return false;
   const ClaimRequest claim = plan_claim({}, lot, places_max);
-  return std::any_of(lot.hungry.begin(), lot.hungry.end(),
+  return std::any_of(lot.backlogged.begin(), lot.backlogged.end(),
                      [&](const std::string& tenant) { return claim.room_of(tenant) > 0; });
 }
 
-std::set<std::string> hungry_after(const ClaimRequest& claim, const Came& came,
-                                   const std::set<std::string>& before) {
+std::set<std::string> backlogged_after(const ClaimRequest& claim, const Came& came,
+                                       const std::set<std::string>& before) {
   Came got = came;
   int32_t n_jobs = 0;
   for (const auto& [tenant, n] : came) n_jobs += n;
   for (const auto& [tenant, room] : claim.tenant_room) got.try_emplace(tenant, 0);
   for (const std::string& tenant : before) got.try_emplace(tenant, 0);
-  std::set<std::string> hungry;
+  std::set<std::string> backlogged;
   for (const auto& [tenant, n] : got) {
     // A claim that was filled says nothing of who got less than there was room for.
     const bool unknown = n_jobs >= claim.max_jobs && (n > 0 || before.contains(tenant));
-    if (n >= claim.room_of(tenant) || unknown) hungry.insert(tenant);
+    if (n >= claim.room_of(tenant) || unknown) backlogged.insert(tenant);
   }
-  return hungry;
+  return backlogged;
 }
 
 int32_t places_wanted(const LotPlaces& lot, const Came& came) {
@@ -85,7 +85,7 @@ int32_t places_wanted(const LotPlaces& lot, const Came& came) {
     const int32_t missing = lot.share() - lot.jobs_of(tenant);
     if (missing < 0) continue;
     wanted = std::max(wanted, 1);
-    if (lot.hungry.contains(tenant)) wanted += std::min(n, missing);
+    if (lot.backlogged.contains(tenant)) wanted += std::min(n, missing);
   }
   return wanted;
 }

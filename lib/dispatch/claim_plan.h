@@ -27,7 +27,7 @@ inline constexpr int32_t kAwaitedPlaces = 4;
 struct LotPlaces {
   int32_t places = 0;                   // daemon.lot_jobs; the lot has one more
   std::map<std::string, int32_t> jobs;  // of each tenant that has some
-  std::set<std::string> hungry;         // who may have more in the queue
+  std::set<std::string> backlogged;     // who may have more in the queue
 
   int32_t free() const;                   // with the kept one; may be negative
   std::set<std::string> tenants() const;  // that have jobs in it, or may have more
@@ -46,8 +46,8 @@ bool is_worth_asking(const LotPlaces& lot, int32_t places_max);
 using Came = std::map<std::string, int32_t>;
 
 // Who may have more after a claim and its answer. `before`: who might have had before it.
-std::set<std::string> hungry_after(const ClaimRequest& claim, const Came& came,
-                                   const std::set<std::string>& before);
+std::set<std::string> backlogged_after(const ClaimRequest& claim, const Came& came,
+                                       const std::set<std::string>& before);
 
 // How many places should be free after these jobs have come, if need be by giving some back; 0:
 // however many are.

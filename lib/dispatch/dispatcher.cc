@@ -33,7 +33,7 @@ class Dispatcher::State {
         runs_(options_, clock, inbox, table_, finisher_),
         intake_(options_, store, clock, run_blocking, inbox, table_, runs_, finisher_),
         death_notes_(options_, store, clock, inbox) {
-    for (const std::string& model : options_.models) table_.desk_of(model);
+    for (const std::string& model : options_.models) table_.served_model(model);
     publish();
   }
 
@@ -82,7 +82,7 @@ class Dispatcher::State {
   bool draining_ = false;
   bool drain_is_over_ = false;
   SteadyTime drain_ends_{};
-  std::vector<DispatcherNews> arrived_;  // taken by run() while it waited
+  std::vector<DispatcherMessage> arrived_;  // taken by run() while it waited
 
   // Any thread reads them and wants the answer at once, so no message will do. Never held while
   // anything else is called.
@@ -93,39 +93,39 @@ class Dispatcher::State {
 // --- models
 
 void Dispatcher::State::handle(ModelReady message) {
-  Desk& desk = table_.desk_of(message.model);
+  ServedModel& served = table_.served_model(message.model);
   ModelPort& port = message.port;
-  PARKD_CHECK(desk.state != ModelState::ready, "a model became ready twice");
+  PARKD_CHECK(served.state != ModelState::ready, "a model became ready twice");
   PARKD_CHECK(port.engine != nullptr && port.prepare && port.render, "a port without its parts");
-  PARKD_CHECK(port.block_size > 0 && port.sequences_max > 0 && port.lot_places > 0,
+  PARKD_CHECK(port.block_size > 0 && port.max_num_seqs > 0 && port.lot_places > 0,
               "a port that can run nothing");
-  desk.pool = std::make_unique<ResourcePool>(
-      PoolSize{port.capacity, port.sequences_max, port.interactive_reserve});
-  desk.places.places = port.lot_places;
-  desk.lot = std::make_unique<ParkingLot>(
+  served.pool = std::make_unique<ResourcePool>(
+      PoolSize{port.capacity, port.max_num_seqs, port.interactive_reserve});
+  served.places.places = port.lot_places;
+  served.lot = std::make_unique<ParkingLot>(
       LotLimits{.places = port.lot_places + 1 + kSmallPlaces + kAwaitedPlaces,
                 .overtake_max = options_.overtake_max,
                 .block_size = port.block_size});
-  desk.port = std::make_shared<const ModelPort>(std::move(port));
-  desk.state = ModelState::ready;
-  desk.failure.clear();
-  desk.work_hint = true;
-  log_info("model.ready", {{"model", desk.name},
-                           {"units", desk.pool->capacity().count},
-                           {"devices", desk.port->capacity.size()},
-                           {"block_size", desk.port->block_size},
-                           {"sequences", desk.port->sequences_max},
-                           {"units_kept", desk.pool->reserve().count},
-                           {"sequences_kept", desk.pool->sequences().reserve()},
-                           {"lot_places", desk.port->lot_places}});
+  served.port = std::make_shared<const ModelPort>(std::move(port));
+  served.state = ModelState::ready;
+  served.failure.clear();
+  served.work_hint = true;
+  log_info("model.ready", {{"model", served.name},
+                           {"units", served.pool->capacity().count},
+                           {"devices", served.port->capacity.size()},
+                           {"block_size", served.port->block_size},
+                           {"sequences", served.port->max_num_seqs},
+                           {"units_kept", served.pool->reserve().count},
+                           {"sequences_kept", served.pool->sequences().reserve()},
+                           {"lot_places", served.port->lot_places}});
 }
 
 void Dispatcher::State::handle(ModelFailed message) {
-  Desk& desk = table_.desk_of(message.model);
-  PARKD_CHECK(desk.state != ModelState::ready, "a ready model cannot fail to load");
-  desk.state = ModelState::failed;
-  desk.failure = message.why.to_string();
-  log_error("model.failed", {{"model", desk.name}, {"error", desk.failure}});
+  ServedModel& served = table_.served_model(message.model);
+  PARKD_CHECK(served.state != ModelState::ready, "a ready model cannot fail to load");
+  served.state = ModelState::failed;
+  served.failure = message.why.to_string();
+  log_error("model.failed", {{"model", served.name}, {"error", served.failure}});
 }
 
 // --- what ends jobs from outside
@@ -258,9 +258,9 @@ Micros Dispatcher::State::next_due() const {
 // --- the loop
 
 bool Dispatcher::State::run_once() {
-  std::vector<DispatcherNews> messages = std::exchange(arrived_, {});
-  for (DispatcherNews& message : inbox->take_all()) messages.push_back(std::move(message));
-  for (DispatcherNews& message : messages) {
+  std::vector<DispatcherMessage> messages = std::exchange(arrived_, {});
+  for (DispatcherMessage& message : inbox->take_all()) messages.push_back(std::move(message));
+  for (DispatcherMessage& message : messages) {
     std::visit([this](auto& m) { handle(std::move(m)); }, message);
   }
   bool acted = !messages.empty();

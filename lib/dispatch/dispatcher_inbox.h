@@ -74,11 +74,11 @@ struct DeathsNoted {
   Result<DeathsAnswer> answer;
 };
 
-using DispatcherNews =
+using DispatcherMessage =
     std::variant<ModelReady, ModelFailed, WorkAvailable, CancelRequested, CallerWaits,
                  OwnershipLost, LeftBehind, DeviceLost, DeathsNoted, Claimed, Prepared, Generated,
                  Rendered, FinishDone, ReleaseDone, Drain>;
-using DispatcherInbox = Inbox<DispatcherNews>;
+using DispatcherInbox = Inbox<DispatcherMessage>;
 
 // Runs `work`, whose exceptions (bad_alloc, a library's) end the job and not the process.
 template <class T>

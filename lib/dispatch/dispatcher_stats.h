@@ -46,7 +46,7 @@ struct ModelStats {
   Blocks peak;
   int32_t block_size = 0;  // tokens
   int32_t lot_places = 0;
-  int32_t sequences_max = 0;
+  int32_t max_num_seqs = 0;
 
   // Kept for callers that wait (limits.interactive_reserve), and of that in use.
   struct Reserve {

@@ -70,9 +70,9 @@ Ending failed_ending(const Status& status) {
 
 Status fits_at_all(const RunShape& shape) {
   const auto text = [](int64_t number) { return std::to_string(number); };
-  if (shape.n_choices > shape.sequences_max) {
+  if (shape.n_choices > shape.max_num_seqs) {
     return invalid_param("n", "n is " + text(shape.n_choices) + "; model " + shape.model +
-                                  " runs at most " + text(shape.sequences_max) +
+                                  " runs at most " + text(shape.max_num_seqs) +
                                   " sequences at a time (max_num_seqs): lower n");
   }
   const auto cost_of = [&](int32_t n_choices) {

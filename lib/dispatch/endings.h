@@ -30,7 +30,7 @@ struct RunShape {
   int32_t max_new_tokens = 0;
   int32_t block_size = 0;
   Blocks capacity;
-  int32_t sequences_max = 0;
+  int32_t max_num_seqs = 0;
 };
 // Ok, or invalid: need and limit, and the value that fits. The param is the field to lower: n where
 // fewer choices would fit, else max_tokens where less would, else messages.

@@ -47,12 +47,12 @@ void Finisher::fail_run(InFlight& job, const Status& why, const GenerationResult
   const Job& claimed = *job.job;
   const std::string_view code = failure_code_of(why);
   log_warn("job.attempt_failed", {{"id", claimed.id},
-                                  {"model", job.desk->name},
+                                  {"model", job.served->name},
                                   {"attempt", claimed.attempts + 1},
                                   {"code", code},
                                   {"param", why.param()}});
   if (is_retryable(code) && claimed.attempts + 1 < claimed.spec.max_attempts) {
-    ++job.desk->counters.retried;
+    ++job.served->counters.retried;
     const Micros delay = std::min<Micros>(
         options_.retry_delay_min * (int64_t{1} << std::clamp(claimed.attempts, 0, 20)),
         options_.retry_delay_max);
@@ -81,8 +81,8 @@ void Finisher::render(InFlight& job, GenerationResult result, Ending ending) {
                            .decode_us = result.decode_us,
                            .shared_tokens = result.shared_tokens,
                            .attempts = job.job->attempts};
-  auto task = [in = inbox_, port = job.desk->port, claimed = job.job, ticket = job.ticket, figures,
-               logprobs = job.logprobs,
+  auto task = [in = inbox_, port = job.served->port, claimed = job.job, ticket = job.ticket,
+               figures, logprobs = job.logprobs,
                answer = std::make_shared<const GenerationResult>(std::move(result))] {
     in->push(Rendered{ticket, guarded<std::string>([&]() -> Result<std::string> {
                         return port->render(EndedRun{*claimed, *answer, logprobs, figures});
@@ -111,7 +111,7 @@ namespace {
 void log_finished(const InFlight& job, const std::string& outcome) {
   const Ending& ending = job.ending;
   log_info("job.finished", {{"id", job.job->id},
-                            {"model", job.desk->name},
+                            {"model", job.served->name},
                             {"attempt", job.job->attempts + 1},
                             {"state", outcome},
                             {"blocks", ending.units},
@@ -135,10 +135,10 @@ void Finisher::handle(FinishDone message) {
 
 void Finisher::count(InFlight& job, FinishAnswer answer) {
   const Ending& ending = job.ending;
-  ModelStats& counters = job.desk->counters;
+  ModelStats& counters = job.served->counters;
   if (answer == FinishAnswer::lease_lost) {
     ++counters.leases_lost;
-    log_warn("job.lease_lost", {{"id", job.job->id}, {"model", job.desk->name}});
+    log_warn("job.lease_lost", {{"id", job.job->id}, {"model", job.served->name}});
     return;
   }
   if (answer == FinishAnswer::finished_late) job.ending = late_ending(std::move(job.ending));
@@ -161,8 +161,8 @@ void Finisher::handle(ReleaseDone message) {
   for (const auto& settled : writer_.on_released(std::move(message), clock_.steady_now())) {
     InFlight* job = table_.find(settled.ticket);
     PARKD_CHECK(job != nullptr && job->releasing, "a release was stored that nobody asked for");
-    if (settled.answer == ReleaseAnswer::lease_lost) ++job->desk->counters.leases_lost;
-    log_info("job.released", {{"id", job->job->id}, {"model", job->desk->name}});
+    if (settled.answer == ReleaseAnswer::lease_lost) ++job->served->counters.leases_lost;
+    log_info("job.released", {{"id", job->job->id}, {"model", job->served->name}});
     table_.erase(*job);
   }
 }
@@ -170,7 +170,7 @@ void Finisher::handle(ReleaseDone message) {
 // --- lost jobs
 
 void Finisher::drop(InFlight& job) {
-  ++job.desk->counters.leases_lost;
+  ++job.served->counters.leases_lost;
   table_.move_to(job, LivePhase::ending);
   table_.erase(job);
 }

@@ -1,5 +1,5 @@
-// The dispatcher's own state: one InFlight for each job this daemon holds the claim of, one Desk
-// for each model. Owned by the dispatcher's thread; no other sees them.
+// The dispatcher's own state: one InFlight for each job this daemon holds the claim of, one
+// ServedModel for each model. Owned by the dispatcher's thread; no other sees them.
 #pragma once
 
 #include <algorithm>
@@ -27,7 +27,7 @@ enum class LotPlace { lot, small, awaited };
 inline constexpr size_t kLotPlaces = 3;
 
 // All that belongs to one model.
-struct Desk {
+struct ServedModel {
   std::string name;
   ModelState state = ModelState::loading;
   std::string failure;
@@ -73,7 +73,7 @@ enum class StopReason { none, run_timeout, deadline, drain, cancel, lost };
 struct InFlight {
   uint64_t ticket = 0;             // also the engine's RequestId
   std::shared_ptr<const Job> job;  // shared with the tasks on blocking threads
-  Desk* desk = nullptr;
+  ServedModel* served = nullptr;
   LotPlace place = LotPlace::lot;
   LivePhase phase = LivePhase::preparing;
   WallTime phase_since{};

@@ -7,29 +7,29 @@
 
 namespace parkd {
 
-Desk& InFlightTable::desk_of(const std::string& model) {
-  Desk& desk = desks_[model];
-  desk.name = model;
-  return desk;
+ServedModel& InFlightTable::served_model(const std::string& model) {
+  ServedModel& served = served_models_[model];
+  served.name = model;
+  return served;
 }
 
 // A place in the lot is taken from the claim to the start.
 void InFlightTable::count(const InFlight& job, LivePhase phase, int32_t change) {
-  Desk& desk = *job.desk;
-  desk.jobs[static_cast<size_t>(phase)] += change;
+  ServedModel& served = *job.served;
+  served.jobs[static_cast<size_t>(phase)] += change;
   if (phase != LivePhase::preparing && phase != LivePhase::parked) return;
-  desk.waiting[static_cast<size_t>(job.place)] += change;
+  served.waiting[static_cast<size_t>(job.place)] += change;
   if (job.place != LotPlace::lot) return;
-  const auto place = desk.places.jobs.try_emplace(job.job->spec.tenant, 0).first;
+  const auto place = served.places.jobs.try_emplace(job.job->spec.tenant, 0).first;
   place->second += change;
-  if (place->second == 0) desk.places.jobs.erase(place);
+  if (place->second == 0) served.places.jobs.erase(place);
 }
 
-InFlight& InFlightTable::add(Desk& desk, Job claimed, LotPlace place) {
+InFlight& InFlightTable::add(ServedModel& served, Job claimed, LotPlace place) {
   const uint64_t ticket = next_ticket_++;
   InFlight& job = jobs_[ticket];
   job.ticket = ticket;
-  job.desk = &desk;
+  job.served = &served;
   job.place = place;
   job.phase_since = clock_.now();
   tickets_[claimed.id] = ticket;
@@ -47,9 +47,9 @@ void InFlightTable::move_to(InFlight& job, LivePhase phase) {
 
 void InFlightTable::leave_lot(InFlight& job) {
   const uint64_t group = job.job->suspect_group;
-  ParkingLot* lot = job.desk->lot_of(group);
+  ParkingLot* lot = job.served->lot_of(group);
   PARKD_CHECK(lot != nullptr && lot->remove(job.ticket), "a parked job is in its lot");
-  if (group != 0 && lot->empty()) job.desk->suspects.erase(group);
+  if (group != 0 && lot->empty()) job.served->suspects.erase(group);
 }
 
 void InFlightTable::erase(InFlight& job) {
@@ -77,50 +77,51 @@ InFlight* InFlightTable::find(JobId id, RunLease lease) {
 
 void InFlightTable::check_idle() const {
   PARKD_CHECK(jobs_.empty(), "I8: something is still claimed");
-  for (const auto& [name, desk] : desks_) {
-    PARKD_CHECK(desk.jobs_in_flight() == 0, "I8: a count leaked");
-    PARKD_CHECK(desk.places.jobs.empty() && desk.waiting == (std::array<int32_t, kLotPlaces>{}),
+  for (const auto& [name, served] : served_models_) {
+    PARKD_CHECK(served.jobs_in_flight() == 0, "I8: a count leaked");
+    PARKD_CHECK(served.places.jobs.empty() && served.waiting == (std::array<int32_t, kLotPlaces>{}),
                 "I8: a place leaked");
-    if (desk.state != ModelState::ready) continue;
-    PARKD_CHECK(desk.pool->in_use() == Blocks{0}, "I8: idle, but units are charged");
-    PARKD_CHECK(desk.pool->sequences().in_use().sum() == 0, "I8: idle, but slots are charged");
-    PARKD_CHECK(desk.lot->empty() && desk.suspects.empty(), "I8: idle, but the lot is not empty");
-    PARKD_CHECK(desk.port->engine->stats().blocks_in_use == 0, "I8: idle, but blocks are in use");
+    if (served.state != ModelState::ready) continue;
+    PARKD_CHECK(served.pool->in_use() == Blocks{0}, "I8: idle, but units are charged");
+    PARKD_CHECK(served.pool->sequences().in_use().sum() == 0, "I8: idle, but slots are charged");
+    PARKD_CHECK(served.lot->empty() && served.suspects.empty(),
+                "I8: idle, but the lot is not empty");
+    PARKD_CHECK(served.port->engine->stats().blocks_in_use == 0, "I8: idle, but blocks are in use");
   }
 }
 
-ModelStats InFlightTable::model_stats(const Desk& desk) const {
-  ModelStats model = desk.counters;
-  model.model = desk.name;
-  model.state = desk.state;
-  model.failure = desk.failure;
-  model.preparing = desk.jobs_in(LivePhase::preparing);
-  model.parked = desk.jobs_in(LivePhase::parked);
-  model.running = desk.jobs_in(LivePhase::running);
-  model.ending = desk.jobs_in(LivePhase::ending);
-  if (desk.state == ModelState::ready) {
-    const ReservedAmount& sequences = desk.pool->sequences();
+ModelStats InFlightTable::model_stats(const ServedModel& served) const {
+  ModelStats model = served.counters;
+  model.model = served.name;
+  model.state = served.state;
+  model.failure = served.failure;
+  model.preparing = served.jobs_in(LivePhase::preparing);
+  model.parked = served.jobs_in(LivePhase::parked);
+  model.running = served.jobs_in(LivePhase::running);
+  model.ending = served.jobs_in(LivePhase::ending);
+  if (served.state == ModelState::ready) {
+    const ReservedAmount& sequences = served.pool->sequences();
     model.running_sequences = static_cast<int32_t>(sequences.in_use().sum());
-    model.reserve = {desk.pool->reserve(), desk.pool->reserve_in_use(), sequences.reserve(),
+    model.reserve = {served.pool->reserve(), served.pool->reserve_in_use(), sequences.reserve(),
                      sequences.in_use().reserved};
-    model.capacity = desk.pool->capacity();
-    model.in_use = desk.pool->in_use();
-    model.peak = desk.pool->peak();
-    model.block_size = desk.port->block_size;
-    model.lot_places = desk.port->lot_places;
-    model.sequences_max = desk.port->sequences_max;
+    model.capacity = served.pool->capacity();
+    model.in_use = served.pool->in_use();
+    model.peak = served.pool->peak();
+    model.block_size = served.port->block_size;
+    model.lot_places = served.port->lot_places;
+    model.max_num_seqs = served.port->max_num_seqs;
   }
   return model;
 }
 
 std::string InFlightTable::why_waiting(const InFlight& job) {
   if (job.job->suspect_group != 0) return "the process died with it: it waits to run by itself";
-  return job.desk->lot->why_waiting(job.ticket, *job.desk->pool);
+  return job.served->lot->why_waiting(job.ticket, *job.served->pool);
 }
 
 DispatcherStats InFlightTable::stats() const {
   DispatcherStats stats;
-  for (const auto& [name, desk] : desks_) stats.models.push_back(model_stats(desk));
+  for (const auto& [name, served] : served_models_) stats.models.push_back(model_stats(served));
   stats.live.reserve(jobs_.size());
   for (const auto& [ticket, job] : jobs_) {
     if (job.stop == StopReason::lost) continue;

@@ -1,8 +1,8 @@
-// InFlightTable: every model's desk and every job this daemon holds the claim of.
+// InFlightTable: a ServedModel for each model, and every job this daemon holds the claim of.
 //
 // Owned by the dispatcher's thread and worked on by its parts. It keeps the counts of the phases
 // true and knows nothing of what the phases mean. References to a job stay valid until it is
-// erased, references to a desk for good.
+// erased, to a ServedModel for good.
 #pragma once
 
 #include <cstdint>
@@ -23,12 +23,12 @@ class InFlightTable {
   explicit InFlightTable(Clock& clock) : clock_(clock) {}
 
   // Makes it when it is not there.
-  Desk& desk_of(const std::string& model);
-  std::map<std::string, Desk>& desks() { return desks_; }
-  const std::map<std::string, Desk>& desks() const { return desks_; }
+  ServedModel& served_model(const std::string& model);
+  std::map<std::string, ServedModel>& served_models() { return served_models_; }
+  const std::map<std::string, ServedModel>& served_models() const { return served_models_; }
 
   // A job that was just claimed, in the phase preparing.
-  InFlight& add(Desk& desk, Job claimed, LotPlace place);
+  InFlight& add(ServedModel& served, Job claimed, LotPlace place);
   void move_to(InFlight& job, LivePhase phase);
   // Takes a parked job out of its lot; its phase is the caller's to change.
   void leave_lot(InFlight& job);
@@ -53,10 +53,10 @@ class InFlightTable {
  private:
   static void count(const InFlight& job, LivePhase phase, int32_t change);
   static std::string why_waiting(const InFlight& job);
-  ModelStats model_stats(const Desk& desk) const;
+  ModelStats model_stats(const ServedModel& served) const;
 
   Clock& clock_;
-  std::map<std::string, Desk> desks_;
+  std::map<std::string, ServedModel> served_models_;
   std::unordered_map<uint64_t, InFlight> jobs_;
   std::unordered_map<JobId, uint64_t> tickets_;  // the latest of a job
   uint64_t next_ticket_ = 1;

@@ -58,24 +58,24 @@ class Intake {
 
  private:
   static LotPlace place_of(const ClaimRequest& claim);
-  static int32_t claimable(const Desk& desk);
-  static int32_t free_places(const Desk& desk);
-  bool may_claim(const Desk& desk) const;  // if it is time
-  std::optional<ClaimRequest> next_claim(const Desk& desk) const;
-  std::optional<ClaimRequest> claim_of_awaited(const Desk& desk) const;
-  std::optional<ClaimRequest> small_claim(const Desk& desk) const;
-  void note_answer(Desk& desk, const Came& came);
-  void claim_failed(Desk& desk, const Status& why);
-  void take_in(Desk& desk, Job claimed, bool still_ours);
+  static int32_t claimable(const ServedModel& served);
+  static int32_t free_places(const ServedModel& served);
+  bool may_claim(const ServedModel& served) const;  // if it is time
+  std::optional<ClaimRequest> next_claim(const ServedModel& served) const;
+  std::optional<ClaimRequest> claim_of_awaited(const ServedModel& served) const;
+  std::optional<ClaimRequest> small_claim(const ServedModel& served) const;
+  void note_answer(ServedModel& served, const Came& came);
+  void claim_failed(ServedModel& served, const Status& why);
+  void take_in(ServedModel& served, Job claimed, bool still_ours);
   bool cancelled_before_it_came(const Job& job) const;
   void prepare(InFlight& job);
   void park(InFlight& job, PreparedJob prepared);
   ParkingLot& lot_for(const InFlight& job) const;
   bool is_open() const { return !closed_ && !held_ && !runs_.device_lost(); }
-  InFlight* next_to_give_back(const Desk& desk);
+  InFlight* next_to_give_back(const ServedModel& served);
   std::optional<uint64_t> next_group() const;
-  void admit(Desk& desk, uint64_t group);
-  void log_parked(const Desk& desk);
+  void admit(ServedModel& served, uint64_t group);
+  void log_parked(const ServedModel& served);
 
   const DispatcherOptions& options_;
   JobStore& store_;

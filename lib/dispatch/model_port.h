@@ -33,7 +33,7 @@ struct ModelPort {
   Engine* engine = nullptr;      // not owned; stopped only after the dispatcher's loop has ended
   std::vector<Blocks> capacity;  // KV blocks of each of the engine's devices
   int32_t block_size = 0;        // tokens
-  int32_t sequences_max = 0;
+  int32_t max_num_seqs = 0;
   int32_t lot_places = 0;                          // daemon.lot_jobs
   double interactive_reserve = 0;                  // limits.interactive_reserve, 0 .. 0.5
   std::chrono::seconds run_timeout_default{3600};  // limits.timeout_secs, where the job has none

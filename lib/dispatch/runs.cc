@@ -17,7 +17,7 @@ std::optional<uint64_t> Runs::group() const {
 
 void Runs::start(InFlight& job, Charge charge) {
   PARKD_KILL_POINT("dispatch.after_charge");
-  Desk& desk = *job.desk;
+  ServedModel& served = *job.served;
   const JobSpec& spec = job.job->spec;
   PARKD_CHECK(n_running_ == 0 || group_ == job.job->suspect_group, "a suspect has other company");
   group_ = job.job->suspect_group;
@@ -25,11 +25,11 @@ void Runs::start(InFlight& job, Charge charge) {
   job.request.device = charge.part();
   job.charge.emplace(std::move(charge));
   job.started = clock_.steady_now();
-  job.run_ends = *job.started + spec.run_timeout.value_or(desk.port->run_timeout_default);
+  job.run_ends = *job.started + spec.run_timeout.value_or(served.port->run_timeout_default);
   job.queue_us = std::max<int64_t>(0, (clock_.now() - waits_from(*job.job)).count());
   table_.move_to(job, LivePhase::running);
   log_info("job.started", {{"id", job.job->id},
-                           {"model", desk.name},
+                           {"model", served.name},
                            {"attempt", job.job->attempts + 1},
                            {"blocks", job.cost.count},
                            {"prompt_tokens", job.prompt_tokens},
@@ -37,18 +37,18 @@ void Runs::start(InFlight& job, Charge charge) {
                            {"queue_ms", job.queue_us / 1000}});
   if (group_ != 0) {
     log_warn("job.runs_suspected", {{"id", job.job->id},
-                                    {"model", desk.name},
+                                    {"model", served.name},
                                     {"deaths_alone", job.job->deaths_alone},
                                     {"deaths", job.job->interruptions}});
   }
   if (running_ids_ != nullptr) job.running_place = running_ids_->add(job.job->id, job.job->lease);
-  desk.port->engine->start(std::move(job.request));
+  served.port->engine->start(std::move(job.request));
 }
 
 void Runs::stop(InFlight& job, StopReason why) {
   const bool told = job.stop != StopReason::none;
   if (!told || why >= StopReason::cancel) job.stop = std::max(job.stop, why);
-  if (!told) job.desk->port->engine->cancel(job.ticket);
+  if (!told) job.served->port->engine->cancel(job.ticket);
 }
 
 void Runs::handle(Generated message) {
@@ -56,8 +56,8 @@ void Runs::handle(Generated message) {
   PARKD_CHECK(found != nullptr && found->phase == LivePhase::running,
               "the engine answered a request that is not running");
   InFlight& job = *found;
-  Desk& desk = *job.desk;
-  PARKD_DCHECK(Blocks{desk.port->engine->stats().blocks_in_use} <= desk.pool->in_use(),
+  ServedModel& served = *job.served;
+  PARKD_DCHECK(Blocks{served.port->engine->stats().blocks_in_use} <= served.pool->in_use(),
                "I2: the engine holds blocks nobody was charged for");
   job.charge->release();  // before anything that may take time
   job.charge.reset();

@@ -55,7 +55,7 @@ struct ChatEndpoint::Read {
 ChatEndpoint::ChatEndpoint(std::shared_ptr<const ModelCard> card, ChatEndpointOptions options)
     : card_(std::move(card)), options_(std::move(options)) {
   PARKD_CHECK(card_ != nullptr && options_.context_tokens > 0 && options_.block_size > 0 &&
-                  options_.sequences_max > 0,
+                  options_.max_num_seqs > 0,
               "an endpoint of a model that can run nothing");
 }
 
@@ -101,7 +101,7 @@ Result<RequestPrice> ChatEndpoint::price(std::string_view body, WallTime created
   price.has_seed = read.request.seed.has_value();
   PARKD_RETURN_IF_ERROR(
       fits_at_all({options_.model, price.n_choices, price.prompt_tokens, price.max_new_tokens,
-                   options_.block_size, options_.capacity, options_.sequences_max}));
+                   options_.block_size, options_.capacity, options_.max_num_seqs}));
   return price;
 }
 

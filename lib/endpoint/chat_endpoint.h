@@ -26,7 +26,7 @@ struct ChatEndpointOptions {
   int32_t context_tokens = 0;
   int32_t block_size = 0;  // tokens
   Blocks capacity;
-  int32_t sequences_max = 0;
+  int32_t max_num_seqs = 0;
   std::string system_fingerprint;  // names the weights and the arithmetic; empty: null
 };
 

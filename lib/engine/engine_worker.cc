@@ -186,7 +186,7 @@ BatchPlan EngineWorker::plan_step() {
       if (!sequence.wants_step()) continue;
       // The choices of a request have one prompt: the first computes it, the others share.
       if (waits_for_prompt(*running, sequence)) continue;
-      if (static_cast<int32_t>(candidates_.size()) == options_.max_sequences) break;
+      if (static_cast<int32_t>(candidates_.size()) == options_.max_num_seqs) break;
       share_prefix(*running, sequence);
       candidates_.push_back({running.get(), &sequence});
       progress.push_back(sequence.progress());

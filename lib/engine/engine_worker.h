@@ -43,7 +43,7 @@ struct WorkerOptions {
   std::string name;
   int32_t step_tokens = 512;
   int32_t prefill_chunk_tokens = 0;  // 0 = step_tokens
-  int32_t max_sequences = 16;        // in one step; the youngest above it wait
+  int32_t max_num_seqs = 16;         // in one step; the youngest above it wait
   size_t thread_stack_bytes = 0;
   TokenBytes token_bytes;
   std::function<void(GenerationResult)> on_result;

@@ -20,7 +20,7 @@ Status check_options(const EngineOptions& options) {
   PARKD_CHECK(options.on_result != nullptr, "somebody wants the results");
   if (options.block_size < 1) return out_of_range("block_size", options.block_size, 1);
   if (options.n_workers < 1) return out_of_range("worker_threads", options.n_workers, 1);
-  if (options.max_sequences < 1) return out_of_range("max_num_seqs", options.max_sequences, 1);
+  if (options.max_num_seqs < 1) return out_of_range("max_num_seqs", options.max_num_seqs, 1);
   if (options.step_tokens < 2) return out_of_range("step_tokens", options.step_tokens, 2);
   if (options.prefill_chunk_tokens < 0) {
     return out_of_range("prefill_chunk_tokens", options.prefill_chunk_tokens, 0);
@@ -36,7 +36,7 @@ LocalEngine::Device::Device(LoadedDevice loaded, const ModelShape& shape,
       kv_cache(loaded.kv_blocks, options.block_size, options.share_prefixes),
       model(shape, std::move(loaded.weights)) {}
 
-Result<std::unique_ptr<LocalEngine>> LocalEngine::make(LoadedModel model,
+Result<std::unique_ptr<LocalEngine>> LocalEngine::make(EngineParts model,
                                                        const EngineOptions& options) {
   std::unique_ptr<LocalEngine> engine(new LocalEngine);
   for (LoadedDevice& loaded : model.devices) {
@@ -47,12 +47,12 @@ Result<std::unique_ptr<LocalEngine>> LocalEngine::make(LoadedModel model,
       PARKD_ASSIGN_OR_RETURN(
           const ModelBuffers buffers,
           device->model.prepare(*lane, options.step_tokens,
-                                std::min(options.step_tokens, options.max_sequences)));
+                                std::min(options.step_tokens, options.max_num_seqs)));
       WorkerOptions worker;
       worker.name = prefix + std::to_string(i);
       worker.step_tokens = options.step_tokens;
       worker.prefill_chunk_tokens = options.prefill_chunk_tokens;
-      worker.max_sequences = options.max_sequences;
+      worker.max_num_seqs = options.max_num_seqs;
       worker.thread_stack_bytes = options.thread_stack_bytes;
       worker.token_bytes = model.token_bytes;
       worker.on_result = options.on_result;
@@ -107,7 +107,7 @@ Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelCard> car
                                             EngineOptions options) {
   PARKD_RETURN_IF_ERROR(check_options(options));
   PARKD_CHECK(!devices.empty(), "an engine has a device");
-  LoadedModel model;
+  EngineParts model;
   model.shape = card->shape;
   for (EngineDevice& device : devices) {
     if (device.kv_blocks.count < 1) return out_of_range("kv_blocks", device.kv_blocks.count, 1);

@@ -34,25 +34,25 @@ class ParkingLot::Walk {
   const ParkedJob* next() {
     if (critical_ != end_) return &(critical_++)->second;
     if (next_.empty()) return nullptr;
-    Lane lane = next_.top();
+    TenantQueue queue = next_.top();
     next_.pop();
-    const ParkedJob* job = &(lane.at++)->second;
-    lane.tag += share_of(*job);
-    if (lane.at != lane.end) next_.push(lane);
+    const ParkedJob* job = &(queue.at++)->second;
+    queue.tag += share_of(*job);
+    if (queue.at != queue.end) next_.push(queue);
     return job;
   }
 
  private:
-  struct Lane {
+  struct TenantQueue {
     double tag;
     const std::string* tenant;
     Order::const_iterator at, end;
-    bool operator<(const Lane& other) const {  // the queue gives the greatest first
+    bool operator<(const TenantQueue& other) const {  // the queue gives the greatest first
       return std::tie(tag, *tenant) > std::tie(other.tag, *other.tenant);
     }
   };
   Order::const_iterator critical_, end_;
-  std::priority_queue<Lane> next_;
+  std::priority_queue<TenantQueue> next_;
 };
 
 ParkingLot::ParkingLot(LotLimits limits) : limits_(limits) {

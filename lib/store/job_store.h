@@ -271,9 +271,9 @@ struct StoreStats {
   int64_t commits = 0;      // write batches since open
   uint64_t open_epoch = 0;  // how many times this store was opened
   // Of a database that daemons share:
-  int64_t fence_epoch = 0;        // grows when it is not the server it was (restart, promotion)
-  int64_t sessions = 0;           // opened since the start; above their number: reconnects
-  int64_t finishes_in_doubt = 0;  // finishes sent again because their answer was lost
+  int64_t fence_epoch = 0;         // grows when it is not the server it was (restart, promotion)
+  int64_t sessions = 0;            // opened since the start; above their number: reconnects
+  int64_t uncertain_finishes = 0;  // finishes sent again because their answer was lost
   bool healthy = true;  // false: the last commit failed; verbs answer unavailable until it heals
   std::string health_error;  // why, while not healthy
   // Of a queue whose mailbox is elsewhere (lib/store/outbox): messages that wait to be delivered,

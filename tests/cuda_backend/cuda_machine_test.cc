@@ -319,7 +319,7 @@ TEST_F(EmulatedMachine, graphs_save_most_of_the_calls) {
 TEST_F(EmulatedMachine, two_devices_hold_a_model_each) {
   cuda_emulator::set_device_count(2);
   const CudaWay way{"two_devices"};
-  LoadedModel model;
+  EngineParts model;
   std::vector<std::vector<std::vector<TokenId>>> expected;
   std::vector<GenerationRequest> requests;
   const uint64_t seed = printed_seed();

@@ -51,7 +51,7 @@ inline EngineOptions engine_options(const CudaWay& way) {
   EngineOptions options;
   options.block_size = kBlockSize;
   options.n_workers = way.n_workers;
-  options.max_sequences = 8;
+  options.max_num_seqs = 8;
   options.step_tokens = way.step_tokens;
   options.prefill_chunk_tokens = way.prefill_chunk_tokens;
   return options;

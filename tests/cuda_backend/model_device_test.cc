@@ -180,7 +180,7 @@ class ModelLoaderTest : public ModelDeviceTest {
   // What a loader reported, and its answer.
   struct Loaded {
     std::vector<ModelEntry> entries;
-    Result<ServedModel> model = unavailable("not loaded");
+    Result<LoadedModel> model = unavailable("not loaded");
   };
   void load(Loaded& to) {
     ModelLoader::Reports reports;

@@ -14,7 +14,7 @@ std::shared_ptr<const ChatEndpoint> tiny_endpoint() {
   options.context_tokens = 256;
   options.block_size = 16;
   options.capacity = Blocks{200};
-  options.sequences_max = 4;
+  options.max_num_seqs = 4;
   return std::make_shared<const ChatEndpoint>(tiny_model_card(), options);
 }
 

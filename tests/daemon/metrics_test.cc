@@ -45,7 +45,7 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   store.models = {depth};
   store.syncs = 11;
   store.sessions = 7;
-  store.finishes_in_doubt = 2;
+  store.uncertain_finishes = 2;
   store.fence_epoch = 3;
   DispatcherStats dispatcher;
   dispatcher.models = {some_model("a"), some_model("b")};
@@ -71,7 +71,7 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   EXPECT_EQ(found["parkd_units_capacity{model=\"b\"}"], "728");
   EXPECT_EQ(found["parkd_store_fsyncs_total"], "11");
   EXPECT_EQ(found["parkd_store_sessions_opened_total"], "7");
-  EXPECT_EQ(found["parkd_store_finishes_in_doubt_total"], "2");
+  EXPECT_EQ(found["parkd_store_uncertain_finishes_total"], "2");
   EXPECT_EQ(found["parkd_store_fence_epoch"], "3");
   EXPECT_EQ(found["parkd_notice{code=\"clock_skew\"}"], "1");
   EXPECT_EQ(found["parkd_model_files_differ{model=\"b\"}"], "1");

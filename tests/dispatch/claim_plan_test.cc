@@ -10,8 +10,8 @@ namespace {
 using Rooms = std::map<std::string, int32_t>;
 using Names = std::set<std::string>;
 
-LotPlaces lot_of(int32_t places, Rooms jobs, Names hungry = {}) {
-  return {places, std::move(jobs), std::move(hungry)};
+LotPlaces lot_of(int32_t places, Rooms jobs, Names backlogged = {}) {
+  return {places, std::move(jobs), std::move(backlogged)};
 }
 
 ClaimRequest plan(const LotPlaces& lot) {
@@ -69,11 +69,11 @@ TEST(ClaimPlan, a_claim_is_worth_its_while_when_who_may_have_more_has_room) {
 }
 
 TEST(ClaimPlan, who_got_all_it_had_room_for_may_have_more) {
-  EXPECT_EQ(hungry_after(claim_of(8, {}, {}), {{"a", 3}}, {"b"}), Names{});
-  EXPECT_EQ(hungry_after(claim_of(8, {{"a", 0}, {"b", 2}, {"c", 2}}, 1),
-                         {{"b", 1}, {"c", 2}, {"newcomer", 1}}, {}),
+  EXPECT_EQ(backlogged_after(claim_of(8, {}, {}), {{"a", 3}}, {"b"}), Names{});
+  EXPECT_EQ(backlogged_after(claim_of(8, {{"a", 0}, {"b", 2}, {"c", 2}}, 1),
+                             {{"b", 1}, {"c", 2}, {"newcomer", 1}}, {}),
             (Names{"a", "c", "newcomer"}));
-  EXPECT_EQ(hungry_after(claim_of(3, {{"a", 3}, {"b", 3}}, 1), {{"a", 2}, {"c", 1}}, {"b"}),
+  EXPECT_EQ(backlogged_after(claim_of(3, {{"a", 3}, {"b", 3}}, 1), {{"a", 2}, {"c", 1}}, {"b"}),
             (Names{"a", "b", "c"}))
       << "a filled claim says nothing of those who got less than there was room for";
 }

@@ -215,7 +215,7 @@ TEST(DispatcherThreads, jobs_from_many_threads_all_end_once_and_a_drain_ends_the
   port.engine = &engine;
   port.capacity = {Blocks{20}};
   port.block_size = kBlockSize;
-  port.sequences_max = 8;
+  port.max_num_seqs = 8;
   port.lot_places = 8;
   port.prepare = World::prepare;
   port.render = [](const EndedRun&) { return std::string("text"); };

@@ -125,7 +125,7 @@ class Simulation {
       ASSERT_FALSE(engine_.idle()) << "there is work";
       const ModelStats model = world_.model();
       used_ += std::max(double(model.in_use.count) / kCapacity,
-                        double(model.running_sequences) / model.sequences_max);
+                        double(model.running_sequences) / model.max_num_seqs);
       engine_.end_next();
       ++n_ends_;
     }

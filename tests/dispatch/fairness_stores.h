@@ -29,8 +29,8 @@ struct FairnessStore {
 class DispatcherFairness : public testing::TestWithParam<FairnessStore> {
  protected:
   static std::unique_ptr<World> world_of(int64_t capacity, int32_t lot_places,
-                                         int32_t sequences_max) {
-    return std::make_unique<World>(capacity, lot_places, sequences_max, DispatcherOptions{},
+                                         int32_t max_num_seqs) {
+    return std::make_unique<World>(capacity, lot_places, max_num_seqs, DispatcherOptions{},
                                    GetParam().open ? GetParam().open() : nullptr);
   }
   // Of so many jobs or starts: a fifth on a slow store.

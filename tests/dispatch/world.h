@@ -45,7 +45,7 @@ inline JobSpec job_of(int64_t blocks) {
 // `kept`: a store that outlives this world, which is then one process of several.
 class World {
  public:
-  explicit World(int64_t capacity, int32_t lot_places = 8, int32_t sequences_max = 16,
+  explicit World(int64_t capacity, int32_t lot_places = 8, int32_t max_num_seqs = 16,
                  DispatcherOptions options = {}, std::shared_ptr<JobStore> kept = nullptr)
       : store(kept != nullptr ? std::move(kept) : make_memory_store(store_options(), clock)),
         dispatcher(with_model(options), store, clock,
@@ -63,7 +63,7 @@ class World {
     port.engine = &engine;
     port.capacity = {Blocks{capacity}};
     port.block_size = kBlockSize;
-    port.sequences_max = sequences_max;
+    port.max_num_seqs = max_num_seqs;
     port.lot_places = lot_places;
     port.prepare = prepare;
     port.render = [](const EndedRun& run) {
@@ -108,7 +108,7 @@ class World {
       ASSERT_LE(m->in_use, m->capacity) << "I2";
       ASSERT_LE(m->preparing + m->parked, m->lot_places + 1 + kSmallPlaces + kAwaitedPlaces)
           << "one is for a newcomer";
-      ASSERT_LE(m->running_sequences, m->sequences_max);
+      ASSERT_LE(m->running_sequences, m->max_num_seqs);
     }
   }
   // Lets time pass, as the loop would see it.

@@ -28,7 +28,7 @@ ChatEndpointOptions endpoint_options() {
   options.context_tokens = kContext;
   options.block_size = kBlockSize;
   options.capacity = Blocks{20};
-  options.sequences_max = 4;
+  options.max_num_seqs = 4;
   options.system_fingerprint = "fp";
   return options;
 }

@@ -26,7 +26,7 @@ namespace {
 struct Shape {
   int64_t capacity;
   int32_t workers;
-  int32_t sequences_max;
+  int32_t max_num_seqs;
 };
 
 // One daemon's inside, from start to drain.
@@ -94,14 +94,14 @@ class Spine {
     options.context_tokens = card_->shape.context_tokens;
     options.block_size = kBlockSize;
     options.capacity = Blocks{shape.capacity};
-    options.sequences_max = shape.sequences_max;
+    options.max_num_seqs = shape.max_num_seqs;
     endpoint_ = std::make_shared<const ChatEndpoint>(card_, options);
     CpuBackendOptions backend;
     backend.shape = card_->shape;
     EngineOptions engine;
     engine.block_size = kBlockSize;
     engine.n_workers = shape.workers;
-    engine.max_sequences = shape.sequences_max;
+    engine.max_num_seqs = shape.max_num_seqs;
     engine.on_result = [this](GenerationResult r) { dispatcher_.on_result(std::move(r)); };
     std::vector<EngineDevice> devices;
     devices.push_back({make_cpu_backend(backend).value(), options.capacity});
@@ -110,8 +110,8 @@ class Spine {
     port.engine = engine_.get();
     port.capacity = {options.capacity};
     port.block_size = kBlockSize;
-    port.sequences_max = shape.sequences_max;
-    port.lot_places = 2 * shape.sequences_max;
+    port.max_num_seqs = shape.max_num_seqs;
+    port.lot_places = 2 * shape.max_num_seqs;
     port.prepare = [e = endpoint_](const Job& job) { return e->prepare(job); };
     port.render = [e = endpoint_](const EndedRun& run) { return e->render(run); };
     dispatcher_.model_ready("tiny", std::move(port));

@@ -45,7 +45,7 @@ TEST(LocalEngine, short_memory_ends_what_runs_as_exhausted_and_nothing_later) {
 }
 
 TEST(LocalEngine, memory_that_a_lane_lacks_is_an_error_of_loading) {
-  LoadedModel model;
+  EngineParts model;
   model.shape = testing::fake_shape();
   auto backend = std::make_unique<FakeBackend>();
   backend->prepare_status = exhausted("scripted");

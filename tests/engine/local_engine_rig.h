@@ -29,7 +29,7 @@ struct Options {
   int64_t kv_blocks = 4096;
   int32_t block_size = 4;
   int32_t n_workers = 1;
-  int32_t max_sequences = 16;
+  int32_t max_num_seqs = 16;
   int32_t step_tokens = 32;
   int32_t prefill_chunk_tokens = 0;
   int32_t steps_ahead = 0;
@@ -44,7 +44,7 @@ class FakeEngine {
   explicit FakeEngine(Options options = {}, std::function<void(const StepBatch&)> on_step = nullptr,
                       int64_t steps_until_lost = -1,
                       Status lost_status = unavailable("the test pulled the plug")) {
-    LoadedModel model;
+    EngineParts model;
     model.shape = fake_shape();
     for (int32_t i = 0; i < options.n_devices; ++i) {
       auto backend = std::make_unique<FakeBackend>();
@@ -68,7 +68,7 @@ class FakeEngine {
     EngineOptions engine;
     engine.block_size = options.block_size;
     engine.n_workers = options.n_workers;
-    engine.max_sequences = options.max_sequences;
+    engine.max_num_seqs = options.max_num_seqs;
     engine.step_tokens = options.step_tokens;
     engine.prefill_chunk_tokens = options.prefill_chunk_tokens;
     engine.share_prefixes = options.share_prefixes;
@@ -159,7 +159,7 @@ struct Way {
   int32_t n_workers;
   int32_t prefill_chunk_tokens;
   int32_t step_tokens;
-  int32_t max_sequences;
+  int32_t max_num_seqs;
   int32_t steps_ahead;
 };
 
@@ -168,7 +168,7 @@ inline Options options_of(const Way& way) {
   options.n_workers = way.n_workers;
   options.prefill_chunk_tokens = way.prefill_chunk_tokens;
   options.step_tokens = way.step_tokens;
-  options.max_sequences = way.max_sequences;
+  options.max_num_seqs = way.max_num_seqs;
   options.steps_ahead = way.steps_ahead;
   return options;
 }

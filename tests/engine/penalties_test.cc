@@ -30,7 +30,7 @@ class Penalties : public ::testing::Test {
   }
   std::vector<GenerationResult> run(const std::vector<GenerationRequest>& requests) const {
     EngineOptions options;
-    options.max_sequences = 32;
+    options.max_num_seqs = 32;
     return EngineRunner(card_, backend(), Blocks{256}, options).run(requests);
   }
   GenerationRequest request(RequestId id, int32_t max_new_tokens) const {

@@ -75,7 +75,7 @@ class SameBytes : public ::testing::TestWithParam<std::tuple<cpu::Isa, Weights>>
     EngineOptions options;
     options.block_size = way.block_size;
     options.n_workers = way.n_workers;
-    options.max_sequences = 32;
+    options.max_num_seqs = 32;
     options.step_tokens = way.step_tokens;
     options.prefill_chunk_tokens = way.prefill_chunk_tokens;
     options.share_prefixes = way.share_prefixes;

@@ -92,7 +92,7 @@ class ModelGolden : public ::testing::Test {
 
   EngineOptions engine_options() const {
     EngineOptions options;
-    options.max_sequences = 64;
+    options.max_num_seqs = 64;
     return options;
   }
 

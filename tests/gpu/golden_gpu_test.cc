@@ -73,7 +73,7 @@ constexpr float kTieGap = 0.05F;
 
 TEST_F(GoldenOnGpu, free_running_follows_the_reference_with_three_workers) {
   EngineOptions options;
-  options.max_sequences = 64;
+  options.max_num_seqs = 64;
   options.n_workers = 3;
   EngineRunner runner(card_, backend(), Blocks{1024}, options);
   std::vector<GenerationRequest> requests;

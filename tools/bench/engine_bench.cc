@@ -63,7 +63,7 @@ class EngineUnderTest {
     EngineOptions options;
     options.block_size = kBlockSize;
     options.n_workers = n_workers;
-    options.max_sequences = kSequencesMax;
+    options.max_num_seqs = kSequencesMax;
     options.step_tokens = kStepTokens;
     options.share_prefixes = share_prefixes;
     options.on_result = [this](GenerationResult result) { on_result(std::move(result)); };

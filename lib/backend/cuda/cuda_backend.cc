@@ -97,7 +97,7 @@ int64_t lane_bytes(const CudaFootprint& footprint) {
   const int64_t row =
       2 * int64_t{shape.hidden} + (heads + shape.n_heads) * shape.head_dim + 3 * int64_t{shape.ffn};
   const int64_t logit_row = 2 * int64_t{shape.hidden} + shape.vocab;
-  const int32_t logit_rows = std::min(footprint.step_tokens, footprint.max_sequences);
+  const int32_t logit_rows = std::min(footprint.step_tokens, footprint.max_num_seqs);
   const int64_t elements = footprint.step_tokens * row + logit_rows * logit_row;
   return elements * 2 * static_cast<int64_t>(sizeof(float)) +
          cuda::sampling_workspace_bytes(logit_rows, shape.vocab) + cuda::kCublasWorkspaceBytes;

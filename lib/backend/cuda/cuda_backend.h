@@ -55,7 +55,7 @@ struct CudaFootprint {
   bool own_head = false;  // the output head is a matrix of its own
   int32_t n_lanes = 1;
   int32_t step_tokens = 512;
-  int32_t max_sequences = 16;
+  int32_t max_num_seqs = 16;
 };
 // Bytes of `device` that are left for KV blocks: nine tenths of what is free now without the
 // footprint. 0 or less: it does not fit.

@@ -34,11 +34,11 @@ int64_t drop(Map& map, Condition condition) {
 
 }  // namespace
 
-void MemoryState::promote_due(WallTime now, News& news) {
+void MemoryState::promote_due(WallTime now, Wakeups& wakeups) {
   for (auto& [id, live] : jobs_) {
     if (live.job.state == JobState::scheduled && *live.job.spec.run_at <= now) {
       live.job.state = JobState::queued;
-      news.models.insert(live.job.spec.model);
+      wakeups.models.insert(live.job.spec.model);
     }
   }
 }
@@ -82,7 +82,7 @@ Result<std::optional<SubmittedJob>> MemoryState::find_repeated(const JobSpec& sp
 }
 
 Result<std::vector<SubmittedJob>> MemoryState::submit(std::vector<JobSpec> specs, WallTime now,
-                                                      News& news) {
+                                                      Wakeups& wakeups) {
   PARKD_RETURN_IF_ERROR(check_submission(specs, options_));
   for (size_t i = 0; i < specs.size(); ++i) {  // of new jobs alone
     const auto known = find_repeated(specs[i], i, now, keys_);
@@ -125,7 +125,7 @@ Result<std::vector<SubmittedJob>> MemoryState::submit(std::vector<JobSpec> specs
   for (const auto& [name, n] : n_members) batches_.at(name).batch.total += n;
   next_id_ = next_id;
   for (Job& job : accepted) {
-    if (job.state == JobState::queued) news.models.insert(job.spec.model);
+    if (job.state == JobState::queued) wakeups.models.insert(job.spec.model);
     jobs_[job.id].job = std::move(job);
   }
   PARKD_KILL_POINT("submit.after_commit");
@@ -240,7 +240,7 @@ MemoryState::Live* MemoryState::find_claimed(JobId id, RunLease lease) {
   return &found->second;
 }
 
-void MemoryState::end(JobId id, RunLease lease, Ending ending, WallTime now, News& news) {
+void MemoryState::end(JobId id, RunLease lease, Ending ending, WallTime now, Wakeups& wakeups) {
   const Job job = jobs_.at(id).job;
   const Message message = message_of(job, lease, std::move(ending), ++last_sequence_, now);
   past_[id] = {history_of(message),
@@ -256,13 +256,13 @@ void MemoryState::end(JobId id, RunLease lease, Ending ending, WallTime now, New
     keys_.at({job.spec.tenant, job.spec.idempotency_key}).expires_at =
         idempotency_expires_at(job, now, options_);
   }
-  news.messages.emplace_back(message.tenant, message.mailbox_key);
+  wakeups.messages.emplace_back(message.tenant, message.mailbox_key);
   messages_[message.sequence] = message;
   jobs_.erase(id);
 }
 
 Result<std::vector<FinishAnswer>> MemoryState::finish(std::vector<FinishItem> items, WallTime now,
-                                                      News& news) {
+                                                      Wakeups& wakeups) {
   std::vector<FinishAnswer> answers;
   PARKD_KILL_POINT("finish.before_commit");
   for (FinishItem& item : items) {
@@ -270,7 +270,7 @@ Result<std::vector<FinishAnswer>> MemoryState::finish(std::vector<FinishItem> it
       const Outcome given = item.ending.outcome;
       Ending ending = settled_ending(std::move(item.ending), live->job.spec.deadline, now);
       answers.push_back(finish_answer(FinishAnswer::finished_now, given, ending.outcome));
-      end(item.id, item.lease, std::move(ending), now, news);
+      end(item.id, item.lease, std::move(ending), now, wakeups);
       continue;
     }
     const auto past = past_.find(item.id);
@@ -285,7 +285,7 @@ Result<std::vector<FinishAnswer>> MemoryState::finish(std::vector<FinishItem> it
 }
 
 Result<std::vector<ReleaseAnswer>> MemoryState::release(const std::vector<ReleaseItem>& items,
-                                                        WallTime now, News& news) {
+                                                        WallTime now, Wakeups& wakeups) {
   std::vector<ReleaseAnswer> answers;
   for (const ReleaseItem& item : items) {
     Live* live = find_claimed(item.id, item.lease);
@@ -299,20 +299,21 @@ Result<std::vector<ReleaseAnswer>> MemoryState::release(const std::vector<Releas
       uncharge(job.spec);
     }
     if (live->cancel_requested) {
-      end(item.id, {}, cancelled_ending(), now, news);
+      end(item.id, {}, cancelled_ending(), now, wakeups);
       continue;
     }
     if (item.run_at) job.spec.run_at = item.run_at;
     job.state = item.run_at && *item.run_at > now ? JobState::scheduled : JobState::queued;
     job.lease = {};
     job.claimed_at = {};
-    if (job.state == JobState::queued) news.models.insert(job.spec.model);
+    if (job.state == JobState::queued) wakeups.models.insert(job.spec.model);
   }
   PARKD_KILL_POINT("release.after_commit");
   return answers;
 }
 
-Result<DeathsAnswer> MemoryState::note_deaths(const DeathReport& report, WallTime now, News& news) {
+Result<DeathsAnswer> MemoryState::note_deaths(const DeathReport& report, WallTime now,
+                                              Wakeups& wakeups) {
   std::set<JobId> ids;
   for (const DeathNote& note : report.present) ids.insert(note.id);
   std::vector<Job*> live;
@@ -321,13 +322,13 @@ Result<DeathsAnswer> MemoryState::note_deaths(const DeathReport& report, WallTim
     if (found != jobs_.end()) live.push_back(&found->second.job);
   }
   const DeathVerdict verdict = judge_death(report, live);
-  for (const JobId id : verdict.quarantined) end(id, {}, quarantined_ending(), now, news);
+  for (const JobId id : verdict.quarantined) end(id, {}, quarantined_ending(), now, wakeups);
   return DeathsAnswer{static_cast<int64_t>(verdict.suspects.size()),
                       static_cast<int64_t>(verdict.quarantined.size())};
 }
 
 Result<CancelAnswer> MemoryState::cancel(JobId id, const std::string& tenant, WallTime now,
-                                         News& news) {
+                                         Wakeups& wakeups) {
   const auto live = jobs_.find(id);
   if (live == jobs_.end() || !may_act(tenant, live->second.job.spec.tenant)) {
     const auto past = past_.find(id);
@@ -339,10 +340,10 @@ Result<CancelAnswer> MemoryState::cancel(JobId id, const std::string& tenant, Wa
   }
   if (live->second.job.state == JobState::claimed) {
     live->second.cancel_requested = true;
-    news.cancels.emplace_back(id, live->second.job.lease);
+    wakeups.cancels.emplace_back(id, live->second.job.lease);
     return CancelAnswer::cancel_requested;
   }
-  end(id, {}, cancelled_ending(), now, news);
+  end(id, {}, cancelled_ending(), now, wakeups);
   PARKD_KILL_POINT("cancel.after_commit");
   return CancelAnswer::cancelled;
 }
@@ -361,7 +362,7 @@ bool MemoryState::matches(const RequeueRequest& request, const Past& past) {
 }
 
 Result<std::vector<RequeuedJob>> MemoryState::requeue(const RequeueRequest& request, WallTime now,
-                                                      News& news) {
+                                                      Wakeups& wakeups) {
   PARKD_RETURN_IF_ERROR(check_requeue(request));
   std::map<uint64_t, Past*> ended;  // by sequence of their messages
   for (auto& [id, past] : past_) {
@@ -386,7 +387,7 @@ Result<std::vector<RequeuedJob>> MemoryState::requeue(const RequeueRequest& requ
       Job job = new_job(requeued_spec(past->request), next_id_++, now, options_);
       job.requeued_from = old_id;
       past->requeued_as = job.id;
-      news.models.insert(job.spec.model);
+      wakeups.models.insert(job.spec.model);
       jobs_[job.id].job = std::move(job);
     }
     answers.push_back({old_id, past->requeued_as, past->request.mailbox_key, existed});
@@ -396,7 +397,7 @@ Result<std::vector<RequeuedJob>> MemoryState::requeue(const RequeueRequest& requ
 
 // --- housekeeping
 
-Result<PurgeAnswer> MemoryState::purge(WallTime now, WallTime drop_before, News& news) {
+Result<PurgeAnswer> MemoryState::purge(WallTime now, WallTime drop_before, Wakeups& wakeups) {
   PurgeAnswer answer;
   std::set<std::pair<WallTime, JobId>> overdue;  // the earliest deadline ends first
   for (const auto& [id, live] : jobs_) {
@@ -406,7 +407,7 @@ Result<PurgeAnswer> MemoryState::purge(WallTime now, WallTime drop_before, News&
   }
   if (overdue.size() > kPurgeMax)
     overdue.erase(std::next(overdue.begin(), kPurgeMax), overdue.end());
-  for (const auto& [deadline, id] : overdue) end(id, {}, deadline_missed_ending(), now, news);
+  for (const auto& [deadline, id] : overdue) end(id, {}, deadline_missed_ending(), now, wakeups);
   answer.deadlines_missed = static_cast<int64_t>(overdue.size());
   PARKD_KILL_POINT("purge.mid");
   answer.messages =

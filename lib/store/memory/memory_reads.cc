@@ -55,7 +55,7 @@ Result<Batch> MemoryState::seal_batch(const std::string& id, const std::string& 
 }
 
 Result<Batch> MemoryState::cancel_batch(const std::string& id, const std::string& tenant,
-                                        WallTime now, News& news) {
+                                        WallTime now, Wakeups& wakeups) {
   Batch* batch = find_batch(id, tenant);
   if (batch == nullptr) return no_such_batch(id);
   if (batch->finished_at) return *batch;
@@ -66,7 +66,7 @@ Result<Batch> MemoryState::cancel_batch(const std::string& id, const std::string
     if (is_member(live.job, *batch)) members.push_back(job_id);
   }
   for (const JobId job_id : members) {
-    PARKD_RETURN_IF_ERROR(cancel(job_id, "", now, news).status());
+    PARKD_RETURN_IF_ERROR(cancel(job_id, "", now, wakeups).status());
   }
   return *batch;
 }

@@ -17,34 +17,31 @@
 #include "lib/job/job.h"
 #include "lib/store/content.h"
 #include "lib/store/job_store.h"
+#include "lib/store/wakeups.h"
 
 namespace parkd {
 
 class MemoryState {
  public:
-  // What a verb leaves to tell the observer, after the lock is gone.
-  struct News {
-    std::set<std::string> models;
-    std::vector<std::pair<std::string, std::string>> messages;
-    std::vector<std::pair<JobId, RunLease>> cancels;
-  };
-
   explicit MemoryState(StoreOptions options) : options_(std::move(options)) {}
 
   // Scheduled jobs whose time has come are queued: before every verb.
-  void promote_due(WallTime now, News& news);
-  Result<std::vector<SubmittedJob>> submit(std::vector<JobSpec> specs, WallTime now, News& news);
+  void promote_due(WallTime now, Wakeups& wakeups);
+  Result<std::vector<SubmittedJob>> submit(std::vector<JobSpec> specs, WallTime now,
+                                           Wakeups& wakeups);
   Result<std::vector<Job>> claim(const ClaimRequest& request, WallTime now);
-  Result<std::vector<FinishAnswer>> finish(std::vector<FinishItem> items, WallTime now, News& news);
+  Result<std::vector<FinishAnswer>> finish(std::vector<FinishItem> items, WallTime now,
+                                           Wakeups& wakeups);
   Result<std::vector<ReleaseAnswer>> release(const std::vector<ReleaseItem>& items, WallTime now,
-                                             News& news);
-  Result<DeathsAnswer> note_deaths(const DeathReport& report, WallTime now, News& news);
-  Result<CancelAnswer> cancel(JobId id, const std::string& tenant, WallTime now, News& news);
-  Result<std::vector<RequeuedJob>> requeue(const RequeueRequest& request, WallTime now, News& news);
+                                             Wakeups& wakeups);
+  Result<DeathsAnswer> note_deaths(const DeathReport& report, WallTime now, Wakeups& wakeups);
+  Result<CancelAnswer> cancel(JobId id, const std::string& tenant, WallTime now, Wakeups& wakeups);
+  Result<std::vector<RequeuedJob>> requeue(const RequeueRequest& request, WallTime now,
+                                           Wakeups& wakeups);
   Result<OpenedBatch> open_batch(BatchSpec spec, WallTime now);
   Result<Batch> seal_batch(const std::string& id, const std::string& tenant, WallTime now);
   Result<Batch> cancel_batch(const std::string& id, const std::string& tenant, WallTime now,
-                             News& news);
+                             Wakeups& wakeups);
   Result<Batch> get_batch(const std::string& id, const std::string& tenant);
   Result<std::vector<Batch>> list_batches(const BatchFilter& filter);
   Result<JobRecord> get(JobId id, const std::string& tenant, WallTime now) const;
@@ -53,7 +50,7 @@ class MemoryState {
   Result<std::vector<Message>> take(const std::string& tenant, const std::string& mailbox_key,
                                     const std::vector<uint64_t>& sequences, WallTime now);
   // What expired by `drop_before` is forgotten.
-  Result<PurgeAnswer> purge(WallTime now, WallTime drop_before, News& news);
+  Result<PurgeAnswer> purge(WallTime now, WallTime drop_before, Wakeups& wakeups);
   Result<StoreStats> stats(WallTime now) const;
 
  private:
@@ -115,7 +112,7 @@ class MemoryState {
   void uncharge(const JobSpec& spec);
   Live* find_claimed(JobId id, RunLease lease);
   // Moves a live job into its message, its history row and, if it has one, its dated key.
-  void end(JobId id, RunLease lease, Ending ending, WallTime now, News& news);
+  void end(JobId id, RunLease lease, Ending ending, WallTime now, Wakeups& wakeups);
   static bool matches(const RequeueRequest& request, const Past& past);
   // `tenant` empty: any tenant's.
   Batch* find_batch(const std::string& id, const std::string& tenant);

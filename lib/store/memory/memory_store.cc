@@ -18,70 +18,83 @@ class MemoryStore final : public JobStore {
 
   void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) override {
     run<std::vector<SubmittedJob>>(
-        [&](WallTime now, News& news) { return state_.submit(std::move(jobs), now, news); }, done);
+        [&](WallTime now, Wakeups& wakeups) {
+          return state_.submit(std::move(jobs), now, wakeups);
+        },
+        done);
   }
   void claim(ClaimRequest request, Completion<std::vector<Job>> done) override {
-    run<std::vector<Job>>([&](WallTime now, News&) { return state_.claim(request, now); }, done);
+    run<std::vector<Job>>([&](WallTime now, Wakeups&) { return state_.claim(request, now); }, done);
   }
   void finish(std::vector<FinishItem> items, Completion<std::vector<FinishAnswer>> done) override {
     run<std::vector<FinishAnswer>>(
-        [&](WallTime now, News& news) { return state_.finish(std::move(items), now, news); }, done);
+        [&](WallTime now, Wakeups& wakeups) {
+          return state_.finish(std::move(items), now, wakeups);
+        },
+        done);
   }
   void release(std::vector<ReleaseItem> items,
                Completion<std::vector<ReleaseAnswer>> done) override {
     run<std::vector<ReleaseAnswer>>(
-        [&](WallTime now, News& news) { return state_.release(items, now, news); }, done);
+        [&](WallTime now, Wakeups& wakeups) { return state_.release(items, now, wakeups); }, done);
   }
   void note_deaths(DeathReport report, Completion<DeathsAnswer> done) override {
     run<DeathsAnswer>(
-        [&](WallTime now, News& news) { return state_.note_deaths(report, now, news); }, done);
+        [&](WallTime now, Wakeups& wakeups) { return state_.note_deaths(report, now, wakeups); },
+        done);
   }
   void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override {
     run<CancelAnswer>(
-        [&](WallTime now, News& news) { return state_.cancel(id, tenant, now, news); }, done);
+        [&](WallTime now, Wakeups& wakeups) { return state_.cancel(id, tenant, now, wakeups); },
+        done);
   }
   void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) override {
     run<std::vector<RequeuedJob>>(
-        [&](WallTime now, News& news) { return state_.requeue(request, now, news); }, done);
+        [&](WallTime now, Wakeups& wakeups) { return state_.requeue(request, now, wakeups); },
+        done);
   }
   void open_batch(BatchSpec spec, Completion<OpenedBatch> done) override {
-    run<OpenedBatch>([&](WallTime now, News&) { return state_.open_batch(std::move(spec), now); },
-                     done);
+    run<OpenedBatch>(
+        [&](WallTime now, Wakeups&) { return state_.open_batch(std::move(spec), now); }, done);
   }
   void seal_batch(std::string id, std::string tenant, Completion<Batch> done) override {
-    run<Batch>([&](WallTime now, News&) { return state_.seal_batch(id, tenant, now); }, done);
+    run<Batch>([&](WallTime now, Wakeups&) { return state_.seal_batch(id, tenant, now); }, done);
   }
   void cancel_batch(std::string id, std::string tenant, Completion<Batch> done) override {
-    run<Batch>([&](WallTime now, News& news) { return state_.cancel_batch(id, tenant, now, news); },
+    run<Batch>([&](WallTime now,
+                   Wakeups& wakeups) { return state_.cancel_batch(id, tenant, now, wakeups); },
                done);
   }
   void get_batch(std::string id, std::string tenant, Completion<Batch> done) override {
-    run<Batch>([&](WallTime, News&) { return state_.get_batch(id, tenant); }, done);
+    run<Batch>([&](WallTime, Wakeups&) { return state_.get_batch(id, tenant); }, done);
   }
   void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) override {
-    run<std::vector<Batch>>([&](WallTime, News&) { return state_.list_batches(filter); }, done);
+    run<std::vector<Batch>>([&](WallTime, Wakeups&) { return state_.list_batches(filter); }, done);
   }
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override {
-    run<JobRecord>([&](WallTime now, News&) { return state_.get(id, tenant, now); }, done);
+    run<JobRecord>([&](WallTime now, Wakeups&) { return state_.get(id, tenant, now); }, done);
   }
   void list(ListFilter filter, Completion<ListAnswer> done) override {
-    run<ListAnswer>([&](WallTime, News&) { return state_.list(filter); }, done);
+    run<ListAnswer>([&](WallTime, Wakeups&) { return state_.list(filter); }, done);
   }
   void fetch(FetchRequest request, Completion<FetchAnswer> done) override {
-    run<FetchAnswer>([&](WallTime now, News&) { return state_.fetch(request, now); }, done);
+    run<FetchAnswer>([&](WallTime now, Wakeups&) { return state_.fetch(request, now); }, done);
   }
   void take(std::string tenant, std::string mailbox_key, std::vector<uint64_t> sequences,
             Completion<std::vector<Message>> done) override {
     run<std::vector<Message>>(
-        [&](WallTime now, News&) { return state_.take(tenant, mailbox_key, sequences, now); },
+        [&](WallTime now, Wakeups&) { return state_.take(tenant, mailbox_key, sequences, now); },
         done);
   }
   void purge(Completion<PurgeAnswer> done) override {
     run<PurgeAnswer>(
-        [&](WallTime now, News& news) { return state_.purge(now, drop_clock_.now(), news); }, done);
+        [&](WallTime now, Wakeups& wakeups) {
+          return state_.purge(now, drop_clock_.now(), wakeups);
+        },
+        done);
   }
   void stats(Completion<StoreStats> done) override {
-    run<StoreStats>([&](WallTime now, News&) { return state_.stats(now); }, done);
+    run<StoreStats>([&](WallTime now, Wakeups&) { return state_.stats(now); }, done);
   }
   void stop() override {
     const std::lock_guard lock(mutex_);
@@ -89,34 +102,20 @@ class MemoryStore final : public JobStore {
   }
 
  private:
-  using News = MemoryState::News;
-
   template <class T, class Verb>
   void run(Verb verb, const Completion<T>& done) {
-    News news;
+    Wakeups wakeups;
     Result<T> answer = unavailable("the store has stopped");
     {
       const std::lock_guard lock(mutex_);
       if (!stopped_) {
         const WallTime now = clock_.now();
-        state_.promote_due(now, news);
-        answer = verb(now, news);
+        state_.promote_due(now, wakeups);
+        answer = verb(now, wakeups);
       }
     }
-    tell(news);
+    tell(observer_, wakeups);
     done(std::move(answer));
-  }
-
-  void tell(const News& news) const {
-    if (observer_.work_available) {
-      for (const std::string& model : news.models) observer_.work_available(model);
-    }
-    if (observer_.message_stored) {
-      for (const auto& [tenant, key] : news.messages) observer_.message_stored(tenant, key);
-    }
-    if (observer_.cancel_requested) {
-      for (const auto& [id, lease] : news.cancels) observer_.cancel_requested(id, lease);
-    }
   }
 
   Clock& clock_;

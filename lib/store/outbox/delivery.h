@@ -3,7 +3,7 @@
 //
 // Owner: OutboxStore. A thread of its own ("pg-deliver") and one connection. Takes and housekeeping
 // run on that thread too, between two batches: then no message is on its way, and each lies in the
-// outbox or in the database. A batch whose answer was lost is in doubt until announce() has told
+// outbox or in the database. A batch whose answer was lost is uncertain until announce() has told
 // how far the database got.
 //
 // The order is what makes all the rest simple: what the database has is always a beginning of the
@@ -83,7 +83,7 @@ class Delivery {
 
   // Delivery thread (and start(), before it).
   PostgresMailbox mailbox_;
-  bool announced_ = false;       // and nothing is in doubt
+  bool announced_ = false;       // and nothing is uncertain
   bool filled_ = true;           // there may be something to deliver
   uint64_t sent_through_;        // messages later than this were never sent
   uint64_t last_sequence_;       // the largest we know of

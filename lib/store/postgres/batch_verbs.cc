@@ -47,7 +47,7 @@ constexpr Column kBatchColumns = 18;
 }  // namespace
 
 Result<std::vector<RequeuedJob>> requeue_jobs(Connection& connection, const RequeueRequest& request,
-                                              Now now, News& news) {
+                                              Now now, Wakeups& wakeups) {
   PARKD_RETURN_IF_ERROR(check_requeue(request));
   ArrayText ids;
   for (const JobId id : request.ids) ids.add(static_cast<int64_t>(id));
@@ -69,7 +69,7 @@ Result<std::vector<RequeuedJob>> requeue_jobs(Connection& connection, const Requ
                         text(row, 2), text(row, 4) == "t"});
     if (!requeued.back().existed) models.insert(text(row, 3));
   }
-  news.models.assign(models.begin(), models.end());
+  wakeups.models.insert(models.begin(), models.end());
   return requeued;
 }
 

@@ -11,7 +11,7 @@
 namespace parkd {
 
 Result<std::vector<RequeuedJob>> requeue_jobs(Connection& connection, const RequeueRequest& request,
-                                              Now now, News& news);
+                                              Now now, Wakeups& wakeups);
 
 Result<OpenedBatch> open_batch_row(Connection& connection, const BatchSpec& spec,
                                    const StoreOptions& options, WallTime about_now, Now now);

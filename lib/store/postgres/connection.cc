@@ -130,7 +130,7 @@ Status Connection::connect() {
   // libpq would quote what it cannot read, and that may be a password.
   PARKD_RETURN_IF_ERROR(parse_dsn(options_.dsn).status());
   sqlstate_.clear();
-  in_doubt_ = false;
+  uncertain_ = false;
   try {
     // libpqxx opens a lost session again by itself only when a statement starts on one already
     // known to be lost; run() never does that.
@@ -152,7 +152,7 @@ Status Connection::connect() {
   } catch (...) {
     Status status = failed();
     close();
-    in_doubt_ = false;  // no statement of the caller's was sent
+    uncertain_ = false;  // no statement of the caller's was sent
     if (options_.own_words) return cannot_connect(last_raw_, target());
     return unavailable("cannot connect to PostgreSQL: " + status.message());
   }
@@ -174,7 +174,7 @@ std::string Connection::limits(const char* set) const {
 }
 
 // An administrator's defaults (ALTER ROLE, ALTER DATABASE, postgresql.conf) are for sessions that
-// somebody forgot: a lane is idle for as long as there is nothing to do.
+// somebody forgot: a session is idle for as long as there is nothing to do.
 std::string Connection::own_settings() const {
   std::string sql = "; SET default_transaction_isolation = 'read committed'";
   const int version = session_->connection.server_version();
@@ -252,22 +252,22 @@ Status Connection::raw_failure() {
     hint_ = hint_line(error.what());
     Status status(code_of(sqlstate_), first_line(error.what()));
     if (!connected()) {
-      in_doubt_ = true;
+      uncertain_ = true;
       status = unavailable(status.message());
     }
     return status;
   } catch (const pqxx::broken_connection& error) {
-    in_doubt_ = true;
+    uncertain_ = true;
     return unavailable(first_line(error.what()));
   } catch (const pqxx::in_doubt_error& error) {
-    in_doubt_ = true;
+    uncertain_ = true;
     return unavailable(first_line(error.what()));
   } catch (const std::bad_alloc&) {  // libpqxx's too, of which nobody knows where it was
-    in_doubt_ = true;
+    uncertain_ = true;
     return unavailable("out of memory");
   } catch (const std::exception& error) {
     if (connected()) return internal_error(first_line(error.what()));
-    in_doubt_ = true;
+    uncertain_ = true;
     return unavailable(first_line(error.what()));
   }
 }
@@ -288,7 +288,7 @@ Result<pqxx::result> Connection::in_transaction(const Statement& statement, bool
                                                 Work work) {
   PARKD_RETURN_IF_ERROR(connect());
   sqlstate_.clear();
-  in_doubt_ = false;
+  uncertain_ = false;
   mark_busy(true);
   Status status;
   try {
@@ -342,7 +342,7 @@ Result<pqxx::result> Connection::run_then_commit(const Statement& statement, con
 Status Connection::run_script(const std::string& sql) {
   PARKD_RETURN_IF_ERROR(connect());
   sqlstate_.clear();
-  in_doubt_ = false;
+  uncertain_ = false;
   Status status;
   try {
     pqxx::work tx(session_->connection);

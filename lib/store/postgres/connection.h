@@ -1,6 +1,6 @@
 // Connection: one session with the database, opened when it is needed, and never silently again.
 //
-// Owner: one thread (a lane of PostgresStore); interrupt() alone may be called from any. libpqxx
+// Owner: one thread (a session of PostgresStore); interrupt() alone may be called from any. libpqxx
 // and its exceptions stop here: callers get a Result and the SQLSTATE.
 #pragma once
 
@@ -82,7 +82,7 @@ class Connection {
   // that is refused a write is closed, for it would keep its read-only default for ever.
   Result<pqxx::result> run(const Statement& statement, const Params& params);
   // The same in a transaction whose commit is a message of its own: `received` has the rows as soon
-  // as they came, so that after a commit in doubt the caller knows what it is in doubt about.
+  // as they came, so that after a commit whose answer was lost the caller knows what is uncertain.
   Result<pqxx::result> run_then_commit(const Statement& statement, const Params& params,
                                        std::optional<pqxx::result>& received);
   // One statement as it is: BEGIN, what is in that transaction, COMMIT, or what cannot be in any
@@ -98,7 +98,7 @@ class Connection {
   const std::string& sqlstate() const { return sqlstate_; }
   const std::string& hint() const { return hint_; }  // what the server said to do about it
   // Whether the last failure leaves it open if the statement was committed.
-  bool in_doubt() const { return in_doubt_; }
+  bool uncertain() const { return uncertain_; }
 
   // Notifications. listen() must be repeated after every connect(). wait() returns after `timeout`
   // or the first notification; unavailable when the session is gone.
@@ -130,7 +130,7 @@ class Connection {
   std::string sqlstate_;
   std::string last_raw_;  // the last failure that was logged, until a statement succeeds
   std::string hint_;
-  bool in_doubt_ = false;
+  bool uncertain_ = false;
 
   std::mutex socket_mutex_;  // guards socket_: it must not be closed while it is being cut
   int socket_ = -1;

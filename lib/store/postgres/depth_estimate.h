@@ -55,7 +55,7 @@ class DepthEstimate {
   };
 
   mutable std::mutex
-      mutex_;  // submit and claim lanes both write: a few integers, no message worth it
+      mutex_;  // submit and claim sessions both write: a few integers, no message worth it
   std::map<std::string, Model> models_;
   std::map<std::pair<std::string, std::string>, Tenant> tenants_;
 };

@@ -7,12 +7,12 @@ void HeldClaims::claimed(const std::vector<Job>& jobs) {
   for (const Job& job : jobs) ids_.insert(job.id);
 }
 
-void HeldClaims::note_hunger(const std::string& model, bool hungry) {
+void HeldClaims::note_waiting(const std::string& model, bool waiting) {
   const std::lock_guard lock(mutex_);
-  if (hungry) {
-    hungry_.insert(model);
+  if (waiting) {
+    waiting_.insert(model);
   } else {
-    hungry_.erase(model);
+    waiting_.erase(model);
   }
 }
 
@@ -31,9 +31,9 @@ std::vector<JobId> HeldClaims::ids() const {
   return {ids_.begin(), ids_.end()};
 }
 
-std::set<std::string> HeldClaims::hungry_models() const {
+std::set<std::string> HeldClaims::waiting_models() const {
   const std::lock_guard lock(mutex_);
-  return hungry_;
+  return waiting_;
 }
 
 }  // namespace parkd

@@ -1,8 +1,9 @@
 // HeldClaims: which jobs this process believes to hold, whether the database may believe in more,
 // and which models would take work at once.
 //
-// Owner: PostgresStore. Thread-safe: the claim lane adds, the finish lane removes, the listener's
-// threads clear and doubt; a set under a mutex, because each of them needs the answer at once.
+// Owner: PostgresStore. Thread-safe: the claim session adds, the finish session removes, the
+// listener's threads clear it and mark it uncertain; a set under a mutex, because each of them
+// needs the answer at once.
 #pragma once
 
 #include <atomic>
@@ -23,21 +24,21 @@ class HeldClaims {
   std::vector<JobId> ids() const;
 
   // Models whose last claim, of any jobs, found less than it asked for.
-  void note_hunger(const std::string& model, bool hungry);
-  std::set<std::string> hungry_models() const;
+  void note_waiting(const std::string& model, bool waiting);
+  std::set<std::string> waiting_models() const;
 
-  // In doubt: the answer to a claim was lost, or the database may be a copy from before some of our
-  // finishes.
-  void doubt() { in_doubt_ = true; }
-  bool in_doubt() const { return in_doubt_; }
-  // Before the database is asked: a doubt that comes meanwhile stays.
-  void begin_clearing() { in_doubt_ = false; }
+  // Uncertain: the answer to a claim was lost, or the database may be a copy from before some of
+  // our finishes.
+  void mark_uncertain() { uncertain_ = true; }
+  bool uncertain() const { return uncertain_; }
+  // Before the database is asked: an uncertainty that comes meanwhile stays.
+  void begin_clearing() { uncertain_ = false; }
 
  private:
-  std::atomic<bool> in_doubt_{false};
+  std::atomic<bool> uncertain_{false};
   mutable std::mutex mutex_;  // guards all below
   std::set<JobId> ids_;
-  std::set<std::string> hungry_;
+  std::set<std::string> waiting_;
 };
 
 }  // namespace parkd

@@ -227,11 +227,11 @@ Result<int64_t> PostgresMailbox::count() {
 }
 
 Result<int64_t> PostgresMailbox::maintain(const StoreOptions& options) {
-  News news;  // of jobs in the database's own queue: their daemons hear of it themselves
+  Wakeups wakeups;  // of jobs in the database's own queue: their daemons hear of it themselves
   PARKD_ASSIGN_OR_RETURN(
       Upkeep upkeep,
       parkd::maintain(*connection_, options,
-                      {std::chrono::seconds(5), database_now(), drop_clock_.now()}, news));
+                      {std::chrono::seconds(5), database_now(), drop_clock_.now()}, wakeups));
   notices_.set(std::move(upkeep.notices));
   return upkeep.answer.messages;
 }

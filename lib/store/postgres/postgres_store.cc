@@ -5,34 +5,34 @@
 #include "lib/base/kill_point.h"
 #include "lib/store/postgres/awaited_keys.h"
 #include "lib/store/postgres/batch_verbs.h"
-#include "lib/store/postgres/claim_lane.h"
-#include "lib/store/postgres/commons.h"
+#include "lib/store/postgres/claim_session.h"
 #include "lib/store/postgres/depth_estimate.h"
-#include "lib/store/postgres/finish_lane.h"
+#include "lib/store/postgres/finish_session.h"
 #include "lib/store/postgres/held_claims.h"
 #include "lib/store/postgres/listener.h"
 #include "lib/store/postgres/read_verbs.h"
-#include "lib/store/postgres/submit_lane.h"
-#include "lib/store/postgres/task_lane.h"
-#include "lib/store/postgres/upkeep_lane.h"
+#include "lib/store/postgres/shared_state.h"
+#include "lib/store/postgres/submit_session.h"
+#include "lib/store/postgres/task_session.h"
+#include "lib/store/postgres/upkeep_session.h"
 #include "lib/store/postgres/upkeep_verbs.h"
 #include "lib/store/postgres/verbs.h"
 
 namespace parkd {
 namespace {
 
-// Owns the lanes and the listener, starts and stops them. Submit, claim, finish and upkeep are
-// their lanes'; the verbs that are one statement for one caller are here, on the read lane.
+// Owns the sessions and the listener, starts and stops them. Submit, claim, finish and upkeep are
+// their sessions'; the verbs that are one statement for one caller are here, on the read session.
 class PostgresStore final : public JobStore {
  public:
   PostgresStore(PostgresOptions options, StoreOptions store)
-      : commons_(std::move(options), std::move(store)),
-        listener_(commons_.options(), events()),
-        submit_(commons_, depth_, listener_),
-        claim_(commons_, held_, depth_, listener_),
-        finish_(commons_, held_),
-        read_(commons_, "pg-read", commons_.session("parkd-read")),
-        upkeep_(commons_) {}
+      : shared_(std::move(options), std::move(store)),
+        listener_(shared_.options(), events()),
+        submit_(shared_, depth_, listener_),
+        claim_(shared_, held_, depth_, listener_),
+        finish_(shared_, held_),
+        read_(shared_, "pg-read", shared_.connection_options("parkd-read")),
+        upkeep_(shared_) {}
   ~PostgresStore() override { stop(); }
 
   Status start() {
@@ -48,7 +48,7 @@ class PostgresStore final : public JobStore {
   }
 
   void stop() override {
-    commons_.begin_stop();
+    shared_.begin_stop();
     submit_.close();
     claim_.close();
     finish_.close();
@@ -63,9 +63,9 @@ class PostgresStore final : public JobStore {
     listener_.stop();
   }
 
-  void set_observer(StoreObserver observer) override { commons_.set_observer(std::move(observer)); }
+  void set_observer(StoreObserver observer) override { shared_.set_observer(std::move(observer)); }
 
-  // --- the lanes' verbs
+  // --- the sessions' verbs
 
   void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) override {
     submit_.submit(std::move(jobs), std::move(done));
@@ -90,15 +90,15 @@ class PostgresStore final : public JobStore {
     });
   }
 
-  // --- the read lane's
+  // --- the read session's
 
   void note_deaths(DeathReport report, Completion<DeathsAnswer> done) override {
     read<DeathsAnswer>(std::move(done), [this, report = std::move(report)](Connection& c) {
-      News news;
-      auto answer = parkd::note_deaths(c, report, now(), news);
+      Wakeups wakeups;
+      auto answer = parkd::note_deaths(c, report, now(), wakeups);
       depth_.look_again();
-      if (answer.ok()) commons_.count_commit();
-      commons_.tell(news);
+      if (answer.ok()) shared_.count_commit();
+      shared_.tell(wakeups);
       return answer;
     });
   }
@@ -120,12 +120,12 @@ class PostgresStore final : public JobStore {
   void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) override {
     read<std::vector<RequeuedJob>>(std::move(done),
                                    [this, request = std::move(request)](Connection& c) {
-                                     News news;
-                                     auto requeued = requeue_jobs(c, request, now(), news);
+                                     Wakeups wakeups;
+                                     auto requeued = requeue_jobs(c, request, now(), wakeups);
                                      depth_.look_again();
-                                     if (requeued.ok() && !news.models.empty())
-                                       commons_.count_commit();
-                                     commons_.tell(news);
+                                     if (requeued.ok() && !wakeups.models.empty())
+                                       shared_.count_commit();
+                                     shared_.tell(wakeups);
                                      return requeued;
                                    });
   }
@@ -135,8 +135,8 @@ class PostgresStore final : public JobStore {
     read_.retried<OpenedBatch>(
         std::move(done), repeatable,
         [this, spec = std::move(spec)](Connection& c) -> Result<OpenedBatch> {
-          auto opened = open_batch_row(c, spec, commons_.store(), listener_.about_now(), now());
-          if (opened.ok() && !opened->existed) commons_.count_commit();
+          auto opened = open_batch_row(c, spec, shared_.store(), listener_.about_now(), now());
+          if (opened.ok() && !opened->existed) shared_.count_commit();
           return opened;
         });
   }
@@ -145,7 +145,7 @@ class PostgresStore final : public JobStore {
     read<Batch>(std::move(done),
                 [this, id = std::move(id), tenant = std::move(tenant)](Connection& c) {
                   auto sealed = seal_batch_row(c, id, tenant, now());
-                  if (sealed.ok()) commons_.count_commit();
+                  if (sealed.ok()) shared_.count_commit();
                   return sealed;
                 });
   }
@@ -170,7 +170,7 @@ class PostgresStore final : public JobStore {
 
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override {
     read<JobRecord>(std::move(done), [this, id, tenant = std::move(tenant)](Connection& c) {
-      return get_record(c, id, tenant, commons_.store(), now());
+      return get_record(c, id, tenant, shared_.store(), now());
     });
   }
 
@@ -189,17 +189,17 @@ class PostgresStore final : public JobStore {
   void take(std::string tenant, std::string mailbox_key, std::vector<uint64_t> sequences,
             Completion<std::vector<Message>> done) override {
     read<std::vector<Message>>(
-        std::move(done),
-        [this, tenant = std::move(tenant), key = std::move(mailbox_key),
-         sequences = std::move(sequences), doubt = std::make_shared<TakeInDoubt>()](Connection& c) {
-          auto taken = take_messages(c, tenant, key, sequences, now(), *doubt);
-          if (taken.ok() && !taken->empty()) commons_.count_commit();
+        std::move(done), [this, tenant = std::move(tenant), key = std::move(mailbox_key),
+                          sequences = std::move(sequences),
+                          uncertain = std::make_shared<UncertainTake>()](Connection& c) {
+          auto taken = take_messages(c, tenant, key, sequences, now(), *uncertain);
+          if (taken.ok() && !taken->empty()) shared_.count_commit();
           return taken;
         });
   }
 
   void stats(Completion<StoreStats> done) override {
-    // At once while the database is away: the read lane may be waiting for it.
+    // At once while the database is away: the read session may be waiting for it.
     if (const std::string trouble = listener_.trouble(); !trouble.empty()) {
       StoreStats away = own_stats();
       away.health_error = trouble;
@@ -211,29 +211,29 @@ class PostgresStore final : public JobStore {
   }
 
  private:
-  Now now() const { return commons_.now(); }
+  Now now() const { return shared_.now(); }
 
   template <class T, class Verb>
   void read(Completion<T> done, Verb verb) {
     read_.retried<T>(std::move(done), Repeatable::yes, std::move(verb));
   }
 
-  // Called once the listener was started, when the lanes are there.
+  // Called once the listener was started, when the sessions are there.
   Listener::Events events() {
     Listener::Events events;
-    events.work = [this](const std::string& model) { commons_.tell_work(model); };
-    events.reconnected = [this] { held_.doubt(); };
+    events.work = [this](const std::string& model) { shared_.tell_work(model); };
+    events.reconnected = [this] { held_.mark_uncertain(); };
     events.look = [this] {
-      for (const std::string& model : held_.hungry_models()) commons_.tell_work(model);
+      for (const std::string& model : held_.waiting_models()) shared_.tell_work(model);
     };
     events.cancelled = [this] { upkeep_.end_cancelled(); };
-    events.cancel = [this](JobId id, RunLease lease) { commons_.tell_cancel(id, lease); };
+    events.cancel = [this](JobId id, RunLease lease) { shared_.tell_cancel(id, lease); };
     events.results = [this](const std::string& payload) {
-      if (const auto key = awaited_.find(payload)) commons_.tell_message(key->first, key->second);
+      if (const auto key = awaited_.find(payload)) shared_.tell_message(key->first, key->second);
     };
     events.lost = [this] {
       held_.lost();
-      if (commons_.options().ownership_lost) commons_.options().ownership_lost();
+      if (shared_.options().ownership_lost) shared_.options().ownership_lost();
     };
     return events;
   }
@@ -243,7 +243,7 @@ class PostgresStore final : public JobStore {
     auto answer = fetch_messages(connection, request, now());
     const AwaitedKeys::Key key(request.tenant, request.mailbox_key);
     const auto steady_now = std::chrono::steady_clock::now();
-    if (!answer.ok() || !answer->messages.empty() || !commons_.options().listen ||
+    if (!answer.ok() || !answer->messages.empty() || !shared_.options().listen ||
         !awaited_.is_new(key, steady_now)) {
       return answer;
     }
@@ -258,19 +258,19 @@ class PostgresStore final : public JobStore {
   }
 
   Result<CancelAnswer> cancel_now(Connection& connection, JobId id, const std::string& tenant) {
-    News news;
+    Wakeups wakeups;
     PARKD_ASSIGN_OR_RETURN(const Cancelled cancelled,
-                           cancel_job(connection, id, tenant, commons_.store(), now(), news));
+                           cancel_job(connection, id, tenant, shared_.store(), now(), wakeups));
     if (cancelled.answer == CancelAnswer::cancelled ||
         cancelled.answer == CancelAnswer::cancel_requested) {
-      commons_.count_commit();
+      shared_.count_commit();
     }
     depth_.look_again();
     PARKD_KILL_POINT("cancel.after_commit");
-    commons_.tell(news);
+    shared_.tell(wakeups);
     // Another daemon's claim hears of it by NOTIFY, or with its next heartbeat.
     if (cancelled.daemon_id != 0 && cancelled.daemon_id == listener_.daemon_id()) {
-      commons_.tell_cancel(id, cancelled.lease);
+      shared_.tell_cancel(id, cancelled.lease);
     }
     return cancelled.answer;
   }
@@ -279,21 +279,21 @@ class PostgresStore final : public JobStore {
                                  const std::string& tenant) {
     PARKD_ASSIGN_OR_RETURN(const std::vector<AskedToCancel> asked,
                            cancel_batch_members(connection, id, tenant, now()));
-    if (!asked.empty()) commons_.count_commit();
+    if (!asked.empty()) shared_.count_commit();
     bool more = false;
     for (const AskedToCancel& job : asked) {
       if (job.daemon_id == 0) {
         more = true;
       } else if (job.daemon_id == listener_.daemon_id()) {
-        commons_.tell_cancel(job.id, job.lease);
+        shared_.tell_cancel(job.id, job.lease);
       }
     }
     // In portions, for a transaction that ends jobs holds up readers. Whatever is left here,
     // because it is held or this process dies, housekeeping ends.
     for (int64_t after = 0; more;) {
-      News news;
-      PARKD_ASSIGN_OR_RETURN(more, end_cancelled(connection, after, id, now(), news));
-      commons_.tell(news);
+      Wakeups wakeups;
+      PARKD_ASSIGN_OR_RETURN(more, end_cancelled(connection, after, id, now(), wakeups));
+      shared_.tell(wakeups);
     }
     depth_.look_again();
     PARKD_ASSIGN_OR_RETURN(Batch batch, get_batch_row(connection, id, tenant, now()));
@@ -304,11 +304,11 @@ class PostgresStore final : public JobStore {
   // What needs no database.
   StoreStats own_stats() const {
     StoreStats stats;
-    stats.syncs = commons_.syncs();
-    stats.commits = commons_.commits();
+    stats.syncs = shared_.syncs();
+    stats.commits = shared_.commits();
     stats.open_epoch = listener_.epoch();
     stats.fence_epoch = listener_.fence_epoch();
-    stats.finishes_in_doubt = commons_.finishes_in_doubt();
+    stats.uncertain_finishes = shared_.uncertain_finishes();
     stats.notices = upkeep_.notices();
     stats.sessions = listener_.opened();
     for (const Connection* connection :
@@ -322,22 +322,22 @@ class PostgresStore final : public JobStore {
   StoreStats stats_now(Connection& connection) {
     StoreStats stats = own_stats();
     const Status status = read_depths(connection, now(), stats);
-    stats.health_error = status.ok() ? commons_.last_error() : status.message();
+    stats.health_error = status.ok() ? shared_.last_error() : status.message();
     if (stats.health_error.empty()) stats.health_error = listener_.trouble();
     stats.healthy = stats.health_error.empty();
     return stats;
   }
 
-  Commons commons_;
+  SharedState shared_;
   HeldClaims held_;
   AwaitedKeys awaited_;
   DepthEstimate depth_;
   Listener listener_;
-  SubmitLane submit_;
-  ClaimLane claim_;
-  FinishLane finish_;
-  TaskLane read_;
-  UpkeepLane upkeep_;
+  SubmitSession submit_;
+  ClaimSession claim_;
+  FinishSession finish_;
+  TaskSession read_;
+  UpkeepSession upkeep_;
 };
 
 }  // namespace

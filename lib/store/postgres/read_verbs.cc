@@ -98,16 +98,16 @@ Result<FetchAnswer> fetch_messages(Connection& connection, const FetchRequest& r
 Result<std::vector<Message>> take_messages(Connection& connection, const std::string& tenant,
                                            const std::string& mailbox_key,
                                            const std::vector<uint64_t>& sequences, Now now,
-                                           TakeInDoubt& doubt) {
-  if (!doubt.transaction.empty()) {
+                                           UncertainTake& uncertain) {
+  if (!uncertain.transaction.empty()) {
     Params transaction;
-    transaction.add(doubt.transaction);
+    transaction.add(uncertain.transaction);
     PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
                            connection.run(sql::kTransactionStatus, transaction));
     const std::string status = text(rows[0], 0);
-    if (status == "committed") return std::exchange(doubt, {}).messages;
+    if (status == "committed") return std::exchange(uncertain, {}).messages;
     if (status == "in progress") return unavailable("the take is still under way");
-    doubt = {};  // aborted: the messages are where they were
+    uncertain = {};  // aborted: the messages are where they were
   }
   ArrayText wanted;
   for (const uint64_t sequence : sequences) wanted.add(to_bigint(sequence));
@@ -116,7 +116,7 @@ Result<std::vector<Message>> take_messages(Connection& connection, const std::st
   std::optional<pqxx::result> received;
   const auto rows = connection.run_then_commit(sql::kTake, params, received);
   std::vector<Message> taken;
-  if (rows.ok() || (received && connection.in_doubt())) {
+  if (rows.ok() || (received && connection.uncertain())) {
     for (const auto& row : *received) taken.push_back(parse_message(row));
   }
   if (rows.ok() || taken.empty()) {
@@ -124,8 +124,8 @@ Result<std::vector<Message>> take_messages(Connection& connection, const std::st
     return taken;
   }
   constexpr pqxx::row::size_type kTransactionColumn = 24;  // behind PARKD_MESSAGE_COLUMNS
-  doubt.transaction = text((*received)[0], kTransactionColumn);
-  doubt.messages = std::move(taken);
+  uncertain.transaction = text((*received)[0], kTransactionColumn);
+  uncertain.messages = std::move(taken);
   return rows.status();
 }
 

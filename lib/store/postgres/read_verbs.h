@@ -49,14 +49,14 @@ Result<std::optional<std::string>> results_payload(Connection& connection,
                                                    const std::string& mailbox_key);
 Result<FetchAnswer> fetch_messages(Connection& connection, const FetchRequest& request, Now now);
 // A take whose commit was not answered: what it returns if it was committed.
-struct TakeInDoubt {
+struct UncertainTake {
   std::vector<Message> messages;
-  std::string transaction;  // empty: none is in doubt
+  std::string transaction;  // empty: none is uncertain
 };
-// Finds out first what became of `doubt`; is to be called again with it after unavailable.
+// Finds out first what became of `uncertain`; is to be called again with it after unavailable.
 Result<std::vector<Message>> take_messages(Connection& connection, const std::string& tenant,
                                            const std::string& mailbox_key,
                                            const std::vector<uint64_t>& sequences, Now now,
-                                           TakeInDoubt& doubt);
+                                           UncertainTake& uncertain);
 
 }  // namespace parkd

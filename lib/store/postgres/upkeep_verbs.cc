@@ -34,7 +34,7 @@ Status check_writable(Connection& connection) {
 // The most urgent first, each in a transaction of its own: one that fails leaves the others what
 // they are. Answers the first failure when all have been tried; a lock that somebody holds is none.
 Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
-                        const UpkeepTimes& times, News& news) {
+                        const UpkeepTimes& times, Wakeups& wakeups) {
   const Now now = times.now;
   constexpr int kPartitionsMax = 4;  // of a table, a round
   constexpr int kCancelledPortionsMax = 20;
@@ -56,15 +56,18 @@ Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
   };
   const auto at = [&] { return Params().add(now); };
   step(sql::kRescue, at());
-  if (const auto rows = step(sql::kPromote, at())) news.models = split_list((*rows)[0], 0);
+  if (const auto rows = step(sql::kPromote, at())) {
+    const std::vector<std::string> models = split_list((*rows)[0], 0);
+    wakeups.models.insert(models.begin(), models.end());
+  }
   if (const auto rows = step(sql::kEndOverdue, at())) {
-    for (const auto& row : *rows) news.messages.emplace_back(text(row, 0), text(row, 1));
+    for (const auto& row : *rows) wakeups.messages.emplace_back(text(row, 0), text(row, 1));
     upkeep.answer.deadlines_missed = static_cast<int64_t>(rows->size());
   }
-  // The net below the notification of a cancel (UpkeepLane::end_cancelled).
+  // The net below the notification of a cancel (UpkeepSession::end_cancelled).
   int64_t after = 0;
   for (int i = 0; i < kCancelledPortionsMax; ++i) {
-    const auto more = end_cancelled(connection, after, "", now, news);
+    const auto more = end_cancelled(connection, after, "", now, wakeups);
     if (!more.ok()) tell_failure(sql::kEndCancelled, more.status());
     if (!more.ok() || !*more) break;
   }

@@ -35,7 +35,7 @@ struct UpkeepTimes {
   WallTime drop_before{};
 };
 Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
-                        const UpkeepTimes& times, News& news);
+                        const UpkeepTimes& times, Wakeups& wakeups);
 // Names this daemon's models again where somebody deleted their rows. Returns the names of those
 // that stand for other files now.
 Result<std::vector<std::string>> keep_models(Connection& connection,

@@ -229,7 +229,7 @@ Result<pqxx::result> send_finish(Connection& connection,
 }  // namespace
 
 Ended<FinishAnswer> finish_jobs(Connection& connection, const std::vector<const FinishItem*>& items,
-                                Locked locked, Now now, News& news) {
+                                Locked locked, Now now, Wakeups& wakeups) {
   // By id: two statements that touch the same jobs then lock them in the same order.
   std::vector<const FinishItem*> sorted = items;
   std::stable_sort(sorted.begin(), sorted.end(),
@@ -239,8 +239,8 @@ Ended<FinishAnswer> finish_jobs(Connection& connection, const std::vector<const 
   if (!rows.ok() && rows.status().code() == StatusCode::invalid) {
     if (items.size() > 1) {  // one bad item: find it in halves, its neighbours are stored
       const auto middle = items.begin() + static_cast<std::ptrdiff_t>(items.size() / 2);
-      auto ended = finish_jobs(connection, {items.begin(), middle}, locked, now, news);
-      auto rest = finish_jobs(connection, {middle, items.end()}, locked, now, news);
+      auto ended = finish_jobs(connection, {items.begin(), middle}, locked, now, wakeups);
+      auto rest = finish_jobs(connection, {middle, items.end()}, locked, now, wakeups);
       ended.answers.insert(ended.answers.end(), rest.answers.begin(), rest.answers.end());
       if (ended.status.ok()) ended.status = rest.status;
       return ended;
@@ -268,7 +268,7 @@ Ended<FinishAnswer> finish_jobs(Connection& connection, const std::vector<const 
     const std::pair key(integer(row, 0), integer(row, 1));
     const int64_t answer = integer(row, 2);
     if (answer == 0 || answer == kFinishedLate)
-      news.messages.emplace_back(text(row, 3), text(row, 4));
+      wakeups.messages.emplace_back(text(row, 3), text(row, 4));
     const auto [at, fresh] = best.emplace(key, answer);
     if (!fresh) at->second = std::min(at->second, answer);
   }
@@ -288,7 +288,7 @@ Ended<FinishAnswer> finish_jobs(Connection& connection, const std::vector<const 
 
 Ended<ReleaseAnswer> release_jobs(Connection& connection,
                                   const std::vector<const ReleaseItem*>& items, Locked locked,
-                                  Now now, News& news) {
+                                  Now now, Wakeups& wakeups) {
   ArrayText ids, leases, spend, run_at;
   for (const ReleaseItem* item : items) {
     ids.add(to_bigint(item->id));
@@ -317,9 +317,9 @@ Ended<ReleaseAnswer> release_jobs(Connection& connection,
     }
     ++released[key];
     if (!row[2].is_null()) models.insert(text(row, 2));
-    if (!row[3].is_null()) news.messages.emplace_back(text(row, 3), text(row, 4));
+    if (!row[3].is_null()) wakeups.messages.emplace_back(text(row, 3), text(row, 4));
   }
-  news.models.insert(news.models.end(), models.begin(), models.end());
+  wakeups.models.insert(models.begin(), models.end());
   for (size_t i = 0; i < items.size(); ++i) {
     const std::pair key(to_bigint(items[i]->id), lease_to_sql(items[i]->lease));
     if (held.count(key) != 0) continue;
@@ -332,7 +332,7 @@ Ended<ReleaseAnswer> release_jobs(Connection& connection,
 }
 
 Result<DeathsAnswer> note_deaths(Connection& connection, const DeathReport& report, Now now,
-                                 News& news) {
+                                 Wakeups& wakeups) {
   ArrayText ids, leases;
   for (const DeathNote& note : report.present) {
     ids.add(to_bigint(note.id));
@@ -345,7 +345,7 @@ Result<DeathsAnswer> note_deaths(Connection& connection, const DeathReport& repo
   const std::vector<std::string> tenants = split_list(rows[0], 2);
   const std::vector<std::string> keys = split_list(rows[0], 3);
   for (size_t i = 0; i < std::min(tenants.size(), keys.size()); ++i) {
-    news.messages.emplace_back(tenants[i], keys[i]);
+    wakeups.messages.emplace_back(tenants[i], keys[i]);
   }
   return DeathsAnswer{integer(rows[0], 0), integer(rows[0], 1)};
 }
@@ -353,7 +353,7 @@ Result<DeathsAnswer> note_deaths(Connection& connection, const DeathReport& repo
 // --- cancel
 
 Result<Cancelled> cancel_job(Connection& connection, JobId id, const std::string& tenant,
-                             const StoreOptions& options, Now now, News& news) {
+                             const StoreOptions& options, Now now, Wakeups& wakeups) {
   Params params;
   params.add(to_bigint(id))
       .add(encode_text(tenant))
@@ -365,7 +365,7 @@ Result<Cancelled> cancel_job(Connection& connection, JobId id, const std::string
   const std::string answer = text(rows[0], 0);
   if (answer == "cancelled") {
     cancelled.answer = CancelAnswer::cancelled;
-    news.messages.emplace_back(text(rows[0], 3), text(rows[0], 4));
+    wakeups.messages.emplace_back(text(rows[0], 3), text(rows[0], 4));
   } else if (answer == "cancel_requested") {
     cancelled.answer = CancelAnswer::cancel_requested;
     cancelled.lease = lease_from_sql(integer(rows[0], 1));
@@ -377,7 +377,7 @@ Result<Cancelled> cancel_job(Connection& connection, JobId id, const std::string
 }
 
 Result<bool> end_cancelled(Connection& connection, int64_t& after, const std::string& batch,
-                           Now now, News& news) {
+                           Now now, Wakeups& wakeups) {
   constexpr int kPortion = 500;  // end_cancelled_v1's
   Params params;
   params.add(after);
@@ -386,7 +386,7 @@ Result<bool> end_cancelled(Connection& connection, int64_t& after, const std::st
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kEndCancelled, params));
   for (const auto& row : rows) {
     after = integer(row, 0);
-    news.messages.emplace_back(text(row, 1), text(row, 2));
+    wakeups.messages.emplace_back(text(row, 1), text(row, 2));
   }
   return static_cast<int>(rows.size()) >= kPortion;
 }

@@ -2,7 +2,7 @@
 // means. read_verbs.h, batch_verbs.h and upkeep_verbs.h have the others, by the same rules.
 //
 // Free functions; the caller's thread owns the connection. They try once: retries, coalescing and
-// threads are the lanes'. `now` empty = the database's clock.
+// threads are the sessions'. `now` empty = the database's clock.
 #pragma once
 
 #include <optional>
@@ -12,17 +12,11 @@
 
 #include "lib/store/job_store.h"
 #include "lib/store/postgres/connection.h"
+#include "lib/store/wakeups.h"
 
 namespace parkd {
 
 using Now = std::optional<int64_t>;  // microseconds since 1970
-
-// What an ending verb leaves to tell: (tenant, mailbox key) of each stored message, and models that
-// have work again.
-struct News {
-  std::vector<std::pair<std::string, std::string>> messages;
-  std::vector<std::string> models;
-};
 
 // What a verb does about rows that somebody else's open transaction has locked.
 enum class Locked {
@@ -49,13 +43,13 @@ struct Ended {
 };
 // Duplicates of a run answer already_by_this_lease.
 Ended<FinishAnswer> finish_jobs(Connection& connection, const std::vector<const FinishItem*>& items,
-                                Locked locked, Now now, News& news);
+                                Locked locked, Now now, Wakeups& wakeups);
 Ended<ReleaseAnswer> release_jobs(Connection& connection,
                                   const std::vector<const ReleaseItem*>& items, Locked locked,
-                                  Now now, News& news);
+                                  Now now, Wakeups& wakeups);
 
 Result<DeathsAnswer> note_deaths(Connection& connection, const DeathReport& report, Now now,
-                                 News& news);
+                                 Wakeups& wakeups);
 
 struct Cancelled {
   CancelAnswer answer = CancelAnswer::not_found;
@@ -63,12 +57,12 @@ struct Cancelled {
   int64_t daemon_id = 0;  // and its claimer
 };
 Result<Cancelled> cancel_job(Connection& connection, JobId id, const std::string& tenant,
-                             const StoreOptions& options, Now now, News& news);
+                             const StoreOptions& options, Now now, Wakeups& wakeups);
 
 // Ends jobs that are cancelling, a portion in a transaction of its own: later than `after`, which
 // moves on; of `batch` alone unless it is empty. Answers whether there may be more.
 Result<bool> end_cancelled(Connection& connection, int64_t& after, const std::string& batch,
-                           Now now, News& news);
+                           Now now, Wakeups& wakeups);
 
 Result<ModelRegistered> register_model(Connection& connection, const ModelRegistration& model);
 

@@ -23,15 +23,9 @@
 #include "lib/store/depth.h"
 #include "lib/store/rocksdb/database.h"
 #include "lib/store/rocksdb/record_codec.h"
+#include "lib/store/wakeups.h"
 
 namespace parkd {
-
-// What observers are told after the commit.
-struct CommitNews {
-  std::set<std::string> models;
-  std::vector<std::pair<std::string, std::string>> messages;  // (tenant, mailbox key)
-  std::vector<std::pair<JobId, RunLease>> cancels;
-};
 
 struct Commit {
   struct Step {
@@ -41,7 +35,7 @@ struct Commit {
 
   rocksdb::WriteBatch batch;
   std::vector<Step> steps;
-  CommitNews news;
+  Wakeups wakeups;
   std::unordered_set<JobId> touched_jobs;
   std::set<std::string> touched_keys;  // idempotency and message keys
   DepthAccounts n_new;                 // jobs that begin to wait

@@ -191,7 +191,7 @@ bool EmbeddedStore::build_cancel_batch(const std::string& id, const std::string&
       ended.stored.cancel_requested = true;
       put_job(ended.stored, commit);
       commit.touched_jobs.insert(member);
-      commit.news.cancels.emplace_back(member, claim->second.lease);
+      commit.wakeups.cancels.emplace_back(member, claim->second.lease);
       asked_ids.push_back(member);
     } else {
       index_.hold(member);
@@ -434,7 +434,7 @@ bool EmbeddedStore::build_requeue(const RequeueRequest& request,
       (void)commit.batch.Delete(database_->find_period(history.period)->family,
                                 record::request_key(history.row.error_code, history.sequence));
       commit.touched_jobs.insert(old_id);
-      commit.news.models.insert(stored.job.spec.model);
+      commit.wakeups.models.insert(stored.job.spec.model);
       stored.job.spec.body = {};
       fresh.push_back(std::move(stored));
     }

@@ -214,9 +214,9 @@ void EmbeddedStore::settle(Commit& commit) {
   for (const JobId id : commit.unclaimed) claims_.erase(id);
   if (!is_torn_ && !caught("apply", [&] { apply(commit); }).ok()) tear();
   // Who is not told finds out when it looks again.
-  (void)insist("news", kAnswerTries, [&] {
-    tell(commit.news);
-    if (has_outbox() && !commit.news.messages.empty()) options_.outbox_filled();
+  (void)insist("wakeups", kAnswerTries, [&] {
+    tell(observer_, commit.wakeups);
+    if (has_outbox() && !commit.wakeups.messages.empty()) options_.outbox_filled();
   });
   complete(commit, {});
 }
@@ -225,18 +225,6 @@ void EmbeddedStore::apply(Commit& commit) {
   apply_batches(commit);
   for (const Commit::Step& step : commit.steps) {
     if (step.apply) step.apply();
-  }
-}
-
-void EmbeddedStore::tell(const CommitNews& news) const {
-  if (observer_.work_available) {
-    for (const std::string& model : news.models) observer_.work_available(model);
-  }
-  if (observer_.message_stored) {
-    for (const auto& [tenant, key] : news.messages) observer_.message_stored(tenant, key);
-  }
-  if (observer_.cancel_requested) {
-    for (const auto& [id, lease] : news.cancels) observer_.cancel_requested(id, lease);
   }
 }
 

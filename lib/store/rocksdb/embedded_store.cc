@@ -57,7 +57,7 @@ void EmbeddedStore::set_observer(StoreObserver observer) {
 
 void EmbeddedStore::push(Request request) {
   {
-    const std::lock_guard lock(door_);
+    const std::lock_guard lock(accepting_mutex_);
     if (accepting_) {
       inbox_.push(std::move(request));
       return;
@@ -238,7 +238,7 @@ void EmbeddedStore::find_message(JobId id, Completion<std::optional<MessagePlace
 void EmbeddedStore::stop() {
   const std::lock_guard one_at_a_time(stop_mutex_);
   {
-    const std::lock_guard lock(door_);
+    const std::lock_guard lock(accepting_mutex_);
     if (!accepting_) return;
     accepting_ = false;
     Request request;
@@ -262,7 +262,7 @@ void EmbeddedStore::fail(const Status& why) {
   failure_ = unavailable("the store cannot write: " + why.to_string());
   next_heal_ = clock_.steady_now() + kHealEvery;
   if (why.code() == StatusCode::exhausted) wait_for_room();
-  told_failure_ = failure_.message();
+  logged_failure_ = failure_.message();
   log_error("store.commit_failed", {{"dir", options_.dir}, {"error", why.to_string()}});
 }
 
@@ -308,7 +308,7 @@ void EmbeddedStore::heal() {
   if (!loaded.ok()) {
     must_reopen_ = true;
     failure_ = unavailable("the store cannot be opened again: " + loaded.to_string());
-    if (failure_.message() != std::exchange(told_failure_, failure_.message())) {
+    if (failure_.message() != std::exchange(logged_failure_, failure_.message())) {
       log_error("store.heal_failed", {{"dir", options_.dir}, {"error", loaded.to_string()}});
     }
     if (loaded.code() == StatusCode::exhausted) serve_readers_only();
@@ -317,14 +317,14 @@ void EmbeddedStore::heal() {
   failure_ = {};
   must_reopen_ = false;
   is_torn_ = false;
-  told_failure_.clear();
+  logged_failure_.clear();
   room_needed_bytes_ = 0;
   log_warn("store.healed", {{"dir", options_.dir}, {"jobs", index_.size()}});
-  CommitNews news;  // the dispatcher's last claim may have been refused
+  Wakeups wakeups;  // the dispatcher's last claim may have been refused
   for (const QueueIndex::ModelCounts& counts : index_.counts()) {
-    if (counts.queued > 0) news.models.insert(counts.model);
+    if (counts.queued > 0) wakeups.models.insert(counts.model);
   }
-  tell(news);
+  tell(observer_, wakeups);
 }
 
 // On a full disk that lets nothing be opened for writing: mailboxes and jobs are read all the same.

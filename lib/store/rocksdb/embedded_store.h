@@ -171,7 +171,6 @@ class EmbeddedStore final : public JobStore {
   bool may_heal();
   void serve_readers_only();
   HealthNotice failure_notice() const;
-  void tell(const CommitNews& news) const;
   void promote_due(WallTime now);
   Status load();
   Status load_rows();
@@ -297,11 +296,11 @@ class EmbeddedStore final : public JobStore {
   int64_t n_syncs_ = 0;
   int64_t n_commits_ = 0;
   std::string due_low_;  // everything below was swept: the iterator starts here, not in tombstones
-  std::string outbox_low_;    // likewise, what was delivered
-  Status failure_;            // of the last commit or opening, until healed
-  bool must_reopen_ = false;  // to heal: nobody knows what the database holds
-  bool is_torn_ = false;      // an exception left the state in RAM half changed
-  std::string told_failure_;  // in the log
+  std::string outbox_low_;      // likewise, what was delivered
+  Status failure_;              // of the last commit or opening, until healed
+  bool must_reopen_ = false;    // to heal: nobody knows what the database holds
+  bool is_torn_ = false;        // an exception left the state in RAM half changed
+  std::string logged_failure_;  // in the log
   SteadyTime next_heal_{};
   // After a full disk: so much must be free before the database is opened again, or a while pass.
   int64_t room_needed_bytes_ = 0;
@@ -309,8 +308,9 @@ class EmbeddedStore final : public JobStore {
 
   Inbox<Request> inbox_;    // to the state thread
   Inbox<Commit*> to_sync_;  // to the sync thread: under_way_
-  std::mutex door_;  // orders verbs before the stop; held for a push, never while calling out
-  bool accepting_ = false;  // guarded by door_
+  std::mutex
+      accepting_mutex_;  // orders verbs before the stop; held for a push, never while calling out
+  bool accepting_ = false;  // guarded by accepting_mutex_
   std::mutex stop_mutex_;   // one stop() at a time
   Thread state_thread_;
   Thread sync_thread_;

@@ -168,7 +168,7 @@ bool EmbeddedStore::build_submit(std::vector<JobSpec>& specs,
       (void)commit.batch.Put(database_->idempotency(), key, record::encode(value));
       commit.touched_keys.insert("i" + key);
     }
-    if (stored.job.state == JobState::queued) commit.news.models.insert(spec.model);
+    if (stored.job.state == JobState::queued) commit.wakeups.models.insert(spec.model);
   }
   for (const auto& [key, n] : n_new) {
     commit.n_new[key].queued += n.queued;
@@ -288,7 +288,7 @@ void EmbeddedStore::write_end(const Ended& ended, WallTime now, Commit& commit) 
   (void)batch.Put(database_->meta(), meta_key::kLastSequence, record::encode_count(last_sequence_));
   ++commit.n_messages_change[ended.period->name];
   commit.touched_jobs.insert(message.job_id);
-  commit.news.messages.emplace_back(message.tenant, message.mailbox_key);
+  commit.wakeups.messages.emplace_back(message.tenant, message.mailbox_key);
 }
 
 void EmbeddedStore::apply_end(JobId id) {
@@ -417,7 +417,7 @@ bool EmbeddedStore::build_release(const std::vector<ReleaseItem>& items,
            }
            index_.release(id, item.run_at, then);
            if (index_.state_of(id) == JobState::queued) {
-             commit.news.models.insert(index_.model_of(id));
+             commit.wakeups.models.insert(index_.model_of(id));
            }
          }
        },
@@ -499,7 +499,7 @@ bool EmbeddedStore::build_cancel(JobId id, const std::string& tenant,
     ended->stored.cancel_requested = true;  // survives a restart: the job must not run again
     put_job(ended->stored, commit);
     commit.touched_jobs.insert(id);
-    commit.news.cancels.emplace_back(id, claim->second.lease);
+    commit.wakeups.cancels.emplace_back(id, claim->second.lease);
     apply = [this, id] { claims_.at(id).cancel_requested = true; };
   } else {
     index_.hold(id);

@@ -7,22 +7,22 @@
 
 namespace parkd {
 
-QueueIndex::Lane& QueueIndex::lane_of(const std::string& model, const std::string& tenant) {
+QueueIndex::TenantQueue& QueueIndex::queue_of(const std::string& model, const std::string& tenant) {
   std::unique_ptr<Model>& slot = models_[model];
   if (slot == nullptr) {
     slot = std::make_unique<Model>();
     slot->name = model;
   }
-  Lane& lane = slot->lanes[tenant];
-  if (lane.model == nullptr) {
-    lane.model = slot.get();
-    lane.tenant = tenant;
+  TenantQueue& queue = slot->queues[tenant];
+  if (queue.model == nullptr) {
+    queue.model = slot.get();
+    queue.tenant = tenant;
   }
-  return lane;
+  return queue;
 }
 
 void QueueIndex::count(const Entry& entry, int64_t change) {
-  Model& model = *entry.lane->model;
+  Model& model = *entry.queue->model;
   switch (entry.state) {
     case JobState::scheduled:
       model.n_scheduled += change;
@@ -36,7 +36,7 @@ void QueueIndex::count(const Entry& entry, int64_t change) {
     case JobState::cancelling:
       PARKD_CHECK(false, "an embedded store ends a cancelled job at once");
   }
-  entry.lane->waiting.add(entry.waits_scheduled, change);
+  entry.queue->waiting.add(entry.waits_scheduled, change);
   if (!entry.waits_scheduled) model.n_waiting_queued += change;
 }
 
@@ -51,31 +51,31 @@ void QueueIndex::push_queued(JobId id, Model& model) {
 }
 
 void QueueIndex::enqueue(JobId id, const Entry& entry) {
-  Lane& lane = *entry.lane;
-  Model& model = *lane.model;
+  TenantQueue& queue = *entry.queue;
+  Model& model = *queue.model;
   push_queued(id, model);
   if (entry.is_critical) {
-    model.with_critical.insert(&lane);
-    lane.critical.add({entry.order_us, id}, entry.need_tokens);
+    model.with_critical.insert(&queue);
+    queue.critical.add({entry.order_us, id}, entry.need_tokens);
     return;
   }
-  if (lane.queued.empty()) {
-    lane.tag = std::max(lane.tag, model.virtual_time);
-    model.backlogged.insert(&lane);
+  if (queue.queued.empty()) {
+    queue.tag = std::max(queue.tag, model.virtual_time);
+    model.backlogged.insert(&queue);
   }
-  lane.queued.add({entry.order_us, id}, entry.need_tokens);
+  queue.queued.add({entry.order_us, id}, entry.need_tokens);
 }
 
 void QueueIndex::dequeue(JobId id, const Entry& entry) {
-  Lane& lane = *entry.lane;
-  Model& model = *lane.model;
+  TenantQueue& queue = *entry.queue;
+  Model& model = *queue.model;
   if (entry.is_critical) {
-    lane.critical.erase({entry.order_us, id}, entry.need_tokens);
-    if (lane.critical.empty()) model.with_critical.erase(&lane);
+    queue.critical.erase({entry.order_us, id}, entry.need_tokens);
+    if (queue.critical.empty()) model.with_critical.erase(&queue);
     return;
   }
-  lane.queued.erase({entry.order_us, id}, entry.need_tokens);
-  if (lane.queued.empty()) model.backlogged.erase(&lane);
+  queue.queued.erase({entry.order_us, id}, entry.need_tokens);
+  if (queue.queued.empty()) model.backlogged.erase(&queue);
 }
 
 void QueueIndex::enter(JobId id, Entry& entry) {
@@ -96,8 +96,8 @@ void QueueIndex::leave(JobId id, const Entry& entry) {
 
 void QueueIndex::add(const Job& job, WallTime now, bool is_member) {
   Entry& entry = entries_.try_emplace(entries_.end(), job.id)->second;  // ids mostly ascend
-  PARKD_CHECK(entry.lane == nullptr, "a job enters the index once");
-  entry.lane = &lane_of(job.spec.model, job.spec.tenant);
+  PARKD_CHECK(entry.queue == nullptr, "a job enters the index once");
+  entry.queue = &queue_of(job.spec.model, job.spec.tenant);
   entry.order_us = to_unix_us(job.order_key);
   entry.created_us = to_unix_us(job.created_at);
   entry.run_at_us = job.spec.run_at ? to_unix_us(*job.spec.run_at) : 0;
@@ -166,10 +166,10 @@ class QueueIndex::Claiming {
 
   bool is_full() const { return static_cast<int64_t>(ids_.size()) >= request_.max_jobs; }
 
-  bool has_room(const Lane& lane) const {
+  bool has_room(const TenantQueue& queue) const {
     if (!rooms_limited_) return true;
-    const auto given = n_given_.find(&lane);
-    return (given == n_given_.end() ? 0 : given->second) < request_.room_of(lane.tenant);
+    const auto given = n_given_.find(&queue);
+    return (given == n_given_.end() ? 0 : given->second) < request_.room_of(queue.tenant);
   }
 
   // The next job of a line that fits. Overdue ones leave the order here and wait in deadlines_
@@ -194,10 +194,10 @@ class QueueIndex::Claiming {
     return place;
   }
 
-  void take(const Lane& lane, JobId id) {
+  void take(const TenantQueue& queue, JobId id) {
     index_.mark_claimed(id);
     ids_.push_back(id);
-    if (rooms_limited_) ++n_given_[&lane];
+    if (rooms_limited_) ++n_given_[&queue];
   }
 
   // Each is charged as the next one of its tenant; the virtual time stays, for nobody's turn has
@@ -209,39 +209,40 @@ class QueueIndex::Claiming {
       if (found == index_.entries_.end()) continue;
       const Entry& entry = found->second;
       const bool overdue = entry.deadline_us != 0 && entry.deadline_us <= now_us_;
-      if (entry.lane->model != &model_ || entry.state != JobState::queued || entry.held ||
+      if (entry.queue->model != &model_ || entry.state != JobState::queued || entry.held ||
           overdue) {
         continue;
       }
-      Lane& lane = *entry.lane;
+      TenantQueue& queue = *entry.queue;
       if (!entry.is_critical) {
-        model_.backlogged.erase(&lane);
+        model_.backlogged.erase(&queue);
         model_.largest_need = std::max(model_.largest_need, entry.need_tokens);
-        lane.tag = std::max(lane.tag, model_.earliest_start()) + entry.need_tokens;
+        queue.tag = std::max(queue.tag, model_.earliest_start()) + entry.need_tokens;
       }
-      take(lane, id);
-      if (!lane.queued.empty()) model_.backlogged.insert(&lane);
+      take(queue, id);
+      if (!queue.queued.empty()) model_.backlogged.insert(&queue);
     }
   }
 
   // By (order_key, id) whoever's they are; nobody is charged. Only tenants that were granted it
   // have critical jobs, so there are few.
   void take_critical() {
-    std::set<std::pair<JobLine::Place, Lane*>> heads;
-    const auto put_head = [&](Lane* lane) {
-      const auto place = has_room(*lane) ? next_of(lane->critical) : std::nullopt;
-      if (place) heads.emplace(*place, lane);
+    std::set<std::pair<JobLine::Place, TenantQueue*>> heads;
+    const auto put_head = [&](TenantQueue* queue) {
+      const auto place = has_room(*queue) ? next_of(queue->critical) : std::nullopt;
+      if (place) heads.emplace(*place, queue);
     };
-    const std::vector<Lane*> lanes(model_.with_critical.begin(), model_.with_critical.end());
-    for (Lane* lane : lanes) put_head(lane);
+    const std::vector<TenantQueue*> queues(model_.with_critical.begin(),
+                                           model_.with_critical.end());
+    for (TenantQueue* queue : queues) put_head(queue);
     while (!is_full() && !heads.empty()) {
-      const auto [place, lane] = *heads.begin();
+      const auto [place, queue] = *heads.begin();
       heads.erase(heads.begin());
-      take(*lane, place.second);
-      put_head(lane);
+      take(*queue, place.second);
+      put_head(queue);
     }
-    for (Lane* lane : lanes) {
-      if (lane->critical.empty()) model_.with_critical.erase(lane);
+    for (TenantQueue* queue : queues) {
+      if (queue->critical.empty()) model_.with_critical.erase(queue);
     }
   }
 
@@ -249,22 +250,22 @@ class QueueIndex::Claiming {
     const ByTag before;
     auto& backlogged = model_.backlogged;
     for (auto it = backlogged.begin(); it != backlogged.end() && !is_full();) {
-      Lane* const lane = *it;
-      const auto place = has_room(*lane) ? next_of(lane->queued) : std::nullopt;
+      TenantQueue* const queue = *it;
+      const auto place = has_room(*queue) ? next_of(queue->queued) : std::nullopt;
       if (!place) {
-        it = lane->queued.empty() ? backlogged.erase(it) : std::next(it);
+        it = queue->queued.empty() ? backlogged.erase(it) : std::next(it);
         continue;
       }
       it = backlogged.erase(it);
       const int64_t need = index_.entries_.at(place->second).need_tokens;
       model_.largest_need = std::max(model_.largest_need, need);
-      const int64_t start = std::max(lane->tag, model_.earliest_start());
+      const int64_t start = std::max(queue->tag, model_.earliest_start());
       model_.virtual_time = std::max(model_.virtual_time, start);
-      lane->tag = start + need;
-      take(*lane, place->second);
-      if (lane->queued.empty()) continue;
-      const auto again = backlogged.insert(lane).first;
-      if (it == backlogged.end() || before(lane, *it)) it = again;
+      queue->tag = start + need;
+      take(*queue, place->second);
+      if (queue->queued.empty()) continue;
+      const auto again = backlogged.insert(queue).first;
+      if (it == backlogged.end() || before(queue, *it)) it = again;
     }
   }
 
@@ -274,7 +275,7 @@ class QueueIndex::Claiming {
   const int64_t now_us_;
   const bool rooms_limited_ = !request_.tenant_room.empty() || request_.others_room;
   int looks_left_ = kLooksMax;
-  std::map<const Lane*, int32_t> n_given_;
+  std::map<const TenantQueue*, int32_t> n_given_;
   std::vector<JobId> ids_;
 };
 
@@ -295,12 +296,12 @@ void QueueIndex::mark_claimed(JobId id) {
 void QueueIndex::uncharge(JobId id) {
   const Entry& entry = entries_.at(id);
   PARKD_CHECK(entry.state == JobState::claimed, "only a claim has charged something");
-  Lane& lane = *entry.lane;
-  Model& model = *lane.model;
+  TenantQueue& queue = *entry.queue;
+  Model& model = *queue.model;
   if (entry.is_critical) return;
-  const bool waits = model.backlogged.erase(&lane) > 0;
-  lane.tag = std::min(lane.tag, std::max(lane.tag - entry.need_tokens, model.earliest_start()));
-  if (waits) model.backlogged.insert(&lane);
+  const bool waits = model.backlogged.erase(&queue) > 0;
+  queue.tag = std::min(queue.tag, std::max(queue.tag - entry.need_tokens, model.earliest_start()));
+  if (waits) model.backlogged.insert(&queue);
 }
 
 void QueueIndex::release(JobId id, std::optional<WallTime> run_at, WallTime now) {
@@ -323,7 +324,7 @@ std::vector<std::string> QueueIndex::promote_due(WallTime now) {
     leave(id, entry);
     entry.state = JobState::queued;
     enter(id, entry);
-    models.insert(entry.lane->model->name);
+    models.insert(entry.queue->model->name);
   }
   return {models.begin(), models.end()};
 }
@@ -340,8 +341,8 @@ std::vector<JobId> QueueIndex::overdue(WallTime now, size_t max_jobs) const {
 Depth QueueIndex::depth(const std::string& model, const std::string& tenant) const {
   const auto found = models_.find(model);
   if (found == models_.end()) return {};
-  const auto lane = found->second->lanes.find(tenant);
-  return {lane == found->second->lanes.end() ? DepthAccount() : lane->second.waiting,
+  const auto queue = found->second->queues.find(tenant);
+  return {queue == found->second->queues.end() ? DepthAccount() : queue->second.waiting,
           found->second->n_waiting_queued};
 }
 
@@ -350,8 +351,8 @@ QueueIndex::Page QueueIndex::list(const ListFilter& filter, JobId after, size_t 
   size_t n_visits = 0;
   // Whether the walk goes on behind this one.
   const auto visit = [&](JobId id, const Entry& entry) {
-    const bool fits = (!filter.tenant || *filter.tenant == entry.lane->tenant) &&
-                      (!filter.model || *filter.model == entry.lane->model->name) &&
+    const bool fits = (!filter.tenant || *filter.tenant == entry.queue->tenant) &&
+                      (!filter.model || *filter.model == entry.queue->model->name) &&
                       (!filter.state || *filter.state == entry.state);
     if (fits) page.ids.push_back(id);
     if (page.ids.size() < limit && ++n_visits < kListVisits) return true;
@@ -377,7 +378,7 @@ QueueIndex::Page QueueIndex::list(const ListFilter& filter, JobId after, size_t 
 bool QueueIndex::is_queued(JobId id, const Model& model) const {
   const auto found = entries_.find(id);
   return found != entries_.end() && found->second.state == JobState::queued &&
-         found->second.lane->model == &model;
+         found->second.queue->model == &model;
 }
 
 JobId QueueIndex::oldest_queued(Model& model) {

@@ -72,8 +72,8 @@ class QueueIndex {
   bool contains(JobId id) const { return entries_.contains(id); }
   // Requires contains(id).
   JobState state_of(JobId id) const { return entries_.at(id).state; }
-  const std::string& tenant_of(JobId id) const { return entries_.at(id).lane->tenant; }
-  const std::string& model_of(JobId id) const { return entries_.at(id).lane->model->name; }
+  const std::string& tenant_of(JobId id) const { return entries_.at(id).queue->tenant; }
+  const std::string& model_of(JobId id) const { return entries_.at(id).queue->model->name; }
 
   // Live jobs with this batch_id and tenant, ascending.
   std::vector<JobId> members(const std::string& batch_id, const std::string& tenant) const;
@@ -100,7 +100,7 @@ class QueueIndex {
   class Claiming;
 
   // The queued jobs of a tenant in a model.
-  struct Lane {
+  struct TenantQueue {
     Model* model = nullptr;
     std::string tenant;
     int64_t tag = 0;  // where its next job starts
@@ -109,7 +109,7 @@ class QueueIndex {
     DepthAccount waiting;
   };
   struct ByTag {
-    bool operator()(const Lane* a, const Lane* b) const {
+    bool operator()(const TenantQueue* a, const TenantQueue* b) const {
       return std::pair(a->tag, std::string_view(a->tenant)) <
              std::pair(b->tag, std::string_view(b->tenant));
     }
@@ -121,17 +121,17 @@ class QueueIndex {
     // No job starts before.
     int64_t earliest_start() const { return virtual_time - largest_need; }
     int64_t n_scheduled = 0, n_queued = 0, n_claimed = 0;
-    int64_t n_waiting_queued = 0;  // of all lanes' accounts
-    std::map<std::string, Lane> lanes;
-    std::set<Lane*, ByTag> backlogged;  // lanes with queued jobs that are not critical
-    std::set<Lane*> with_critical;
+    int64_t n_waiting_queued = 0;  // of all queues' accounts
+    std::map<std::string, TenantQueue> queues;
+    std::set<TenantQueue*, ByTag> backlogged;  // queues with queued jobs that are not critical
+    std::set<TenantQueue*> with_critical;
     // Ids that were queued, the smallest at the front: those that are not any more leave when they
     // get there, or when they are the most.
     std::vector<JobId> queued_heap;
   };
   using Members = std::map<std::string, std::set<JobId>>;  // by batch id; none is empty
   struct Entry {
-    Lane* lane = nullptr;
+    TenantQueue* queue = nullptr;
     int64_t order_us = 0;
     int64_t created_us = 0;
     int64_t run_at_us = 0;    // 0: none
@@ -144,7 +144,7 @@ class QueueIndex {
     bool held = false;
   };
 
-  Lane& lane_of(const std::string& model, const std::string& tenant);
+  TenantQueue& queue_of(const std::string& model, const std::string& tenant);
   void enter(JobId id, Entry& entry);        // into the sets of its state
   void leave(JobId id, const Entry& entry);  // out of them
   void enqueue(JobId id, const Entry& entry);

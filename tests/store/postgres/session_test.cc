@@ -48,7 +48,7 @@ TEST_F(Sessions, begun_while_the_database_was_read_only_do_not_stay_so) {
   }
 }
 
-// Nothing is asked of a lane for as long as there is nothing to do.
+// Nothing is asked of a session for as long as there is nothing to do.
 TEST_F(Sessions, are_not_cut_by_an_administrators_timeouts) {
   for (const char* setting :
        {"idle_session_timeout = '100ms'", "idle_in_transaction_session_timeout = '100ms'",
@@ -94,9 +94,9 @@ TEST_F(Sessions, that_are_lost_are_named_in_our_words) {
     trouble = daemon.driver->stats()->health_error;
     return has(trouble, "accept none") && has(trouble, "tried again every second");
   })) << trouble;
-  const std::string in_doubt = daemon.driver->submit({spec()}).status().message();
-  EXPECT_TRUE(has(in_doubt, "the connection to PostgreSQL was lost (" + target)) << in_doubt;
-  EXPECT_TRUE(has(in_doubt, "whether it did what it was asked for is not known")) << in_doubt;
+  const std::string uncertain = daemon.driver->submit({spec()}).status().message();
+  EXPECT_TRUE(has(uncertain, "the connection to PostgreSQL was lost (" + target)) << uncertain;
+  EXPECT_TRUE(has(uncertain, "whether it did what it was asked for is not known")) << uncertain;
   const std::string refused = daemon.driver->submit({spec()}).status().message();
   for (const std::string& text : {trouble, refused}) {
     EXPECT_TRUE(has(text, "cannot connect to PostgreSQL (" + target)) << text;

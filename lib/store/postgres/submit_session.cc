@@ -1,4 +1,4 @@
-#include "lib/store/postgres/submit_lane.h"
+#include "lib/store/postgres/submit_session.h"
 
 #include <algorithm>
 #include <optional>
@@ -27,30 +27,30 @@ bool all_keyed(const std::vector<JobSpec>& jobs) {
 
 }  // namespace
 
-SubmitLane::SubmitLane(Commons& commons, DepthEstimate& depth, const Listener& listener)
-    : commons_(commons),
+SubmitSession::SubmitSession(SharedState& shared, DepthEstimate& depth, const Listener& listener)
+    : shared_(shared),
       depth_(depth),
       listener_(listener),
-      connection_(commons.session("parkd-submit")) {}
+      connection_(shared.connection_options("parkd-submit")) {}
 
-void SubmitLane::start() {
+void SubmitSession::start() {
   thread_ = Thread({"pg-submit", 0}, [this] { loop(); });
 }
 
-void SubmitLane::submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) {
-  if (!calls_.push({std::move(jobs), done, commons_.give_up_at()})) done(store_has_stopped());
+void SubmitSession::submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) {
+  if (!calls_.push({std::move(jobs), done, shared_.give_up_at()})) done(store_has_stopped());
 }
 
-void SubmitLane::close() {
+void SubmitSession::close() {
   calls_.close();
 }
 
-void SubmitLane::join() {
+void SubmitSession::join() {
   thread_.join();
   connection_.close();
 }
 
-void SubmitLane::loop() {
+void SubmitSession::loop() {
   std::vector<Call> held;  // their key or batch is in somebody's open transaction
   for (;;) {
     std::vector<Call> calls = held.empty() ? calls_.wait_all() : calls_.wait_all(kHeldRetry);
@@ -81,8 +81,8 @@ void SubmitLane::loop() {
 }
 
 // Answers the calls, and the held ones that are in `good`; or moves them to `held`.
-void SubmitLane::check_and_send(std::vector<Call>& calls, std::vector<Call>& good, Locked locked,
-                                std::vector<Call>& held) {
+void SubmitSession::check_and_send(std::vector<Call>& calls, std::vector<Call>& good, Locked locked,
+                                   std::vector<Call>& held) {
   size_t n_rows = 0;
   Pending pending;  // of this statement
   for (Call& call : calls) {
@@ -104,8 +104,8 @@ void SubmitLane::check_and_send(std::vector<Call>& calls, std::vector<Call>& goo
 
 // --- what is refused without a statement
 
-Status SubmitLane::check(const std::vector<JobSpec>& jobs, Pending& pending) {
-  PARKD_RETURN_IF_ERROR(check_submission(jobs, commons_.store()));
+Status SubmitSession::check(const std::vector<JobSpec>& jobs, Pending& pending) {
+  PARKD_RETURN_IF_ERROR(check_submission(jobs, shared_.store()));
   PARKD_RETURN_IF_ERROR(check_storable(jobs));
   Status status = check_present(jobs, {}, pending);
   const bool keyed = std::any_of(jobs.begin(), jobs.end(),
@@ -116,22 +116,22 @@ Status SubmitLane::check(const std::vector<JobSpec>& jobs, Pending& pending) {
   return known.empty() ? status : check_present(jobs, known, pending);
 }
 
-Result<std::set<size_t>> SubmitLane::known_of(const std::vector<JobSpec>& jobs) {
+Result<std::set<size_t>> SubmitSession::known_of(const std::vector<JobSpec>& jobs) {
   ArrayText tenants, keys;
   for (const JobSpec& job : jobs) {
     tenants.add(encode_text(job.tenant));
     keys.add(encode_text(job.idempotency_key));
   }
   Params params;
-  params.add(tenants.take()).add(keys.take()).add(commons_.now());
+  params.add(tenants.take()).add(keys.take()).add(shared_.now());
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection_.run(sql::kKnownKeys, params));
   std::set<size_t> known;
   for (const auto& row : rows) known.insert(static_cast<size_t>(integer(row, 0)));
   return known;
 }
 
-Status SubmitLane::check_present(const std::vector<JobSpec>& jobs, const std::set<size_t>& known,
-                                 Pending& pending) {
+Status SubmitSession::check_present(const std::vector<JobSpec>& jobs, const std::set<size_t>& known,
+                                    Pending& pending) {
   const WallTime now = listener_.about_now();
   DepthAccounts n_new;
   for (size_t i = 0; i < jobs.size(); ++i) {
@@ -142,8 +142,8 @@ Status SubmitLane::check_present(const std::vector<JobSpec>& jobs, const std::se
   return check_depths(n_new, pending);
 }
 
-Result<Depth> SubmitLane::depth_of(const std::string& model, const std::string& tenant,
-                                   const DepthLimits& limits) {
+Result<Depth> SubmitSession::depth_of(const std::string& model, const std::string& tenant,
+                                      const DepthLimits& limits) {
   if (const auto known = depth_.of(model, tenant)) return *known;
   Params params;
   params.add(encode_text(model))
@@ -156,11 +156,11 @@ Result<Depth> SubmitLane::depth_of(const std::string& model, const std::string& 
   return *depth_.of(model, tenant);
 }
 
-Status SubmitLane::check_depths(const DepthAccounts& n_new, Pending& pending) {
+Status SubmitSession::check_depths(const DepthAccounts& n_new, Pending& pending) {
   std::map<std::string, int64_t> queued_beside;  // by model: of this statement, and of this call
   for (const auto& [key, n] : n_new) {
     const auto& [model, tenant] = key;
-    const DepthLimits& limits = commons_.store().limits_of(model);
+    const DepthLimits& limits = shared_.store().limits_of(model);
     if (n.scheduled == 0 && !limits.limits_queue()) continue;
     PARKD_ASSIGN_OR_RETURN(Depth depth, depth_of(model, tenant, limits));
     const auto [beside, is_first] = queued_beside.try_emplace(model, 0);
@@ -185,7 +185,7 @@ Status SubmitLane::check_depths(const DepthAccounts& n_new, Pending& pending) {
 
 // --- one statement for many calls
 
-void SubmitLane::send(std::vector<Call>& calls, Locked locked, std::vector<Call>& held) {
+void SubmitSession::send(std::vector<Call>& calls, Locked locked, std::vector<Call>& held) {
   std::vector<const std::vector<JobSpec>*> groups;
   bool repeatable = true;
   for (const Call& call : calls) {
@@ -194,9 +194,9 @@ void SubmitLane::send(std::vector<Call>& calls, Locked locked, std::vector<Call>
   }
   using Answers = std::vector<GroupAnswer>;
   const auto submit = [&] {
-    return commons_.with_retries<Answers>(
-        connection_, repeatable, commons_.give_up_at(), [&](Connection& connection) {
-          return submit_groups(connection, groups, commons_.store(), locked, commons_.now());
+    return shared_.with_retries<Answers>(
+        connection_, repeatable, shared_.give_up_at(), [&](Connection& connection) {
+          return submit_groups(connection, groups, shared_.store(), locked, shared_.now());
         });
   };
   PARKD_KILL_POINT("submit.before_commit");
@@ -214,7 +214,7 @@ void SubmitLane::send(std::vector<Call>& calls, Locked locked, std::vector<Call>
     }
     return;
   }
-  if (answers.ok()) commons_.count_commit();
+  if (answers.ok()) shared_.count_commit();
   for (size_t i = 0; i < calls.size(); ++i) {
     if (!answers.ok()) {
       Status status = answers.status();
@@ -236,8 +236,8 @@ void SubmitLane::send(std::vector<Call>& calls, Locked locked, std::vector<Call>
   }
 }
 
-void SubmitLane::tell_submitted(const std::vector<JobSpec>& jobs,
-                                const Result<std::vector<SubmittedJob>>& answer) {
+void SubmitSession::tell_submitted(const std::vector<JobSpec>& jobs,
+                                   const Result<std::vector<SubmittedJob>>& answer) {
   if (!answer.ok()) return;
   std::set<std::string> models;
   const WallTime now = listener_.about_now();
@@ -247,7 +247,7 @@ void SubmitLane::tell_submitted(const std::vector<JobSpec>& jobs,
     depth_.add(jobs[i].model, jobs[i].tenant, is_scheduled, 1);
     if (!is_scheduled) models.insert(jobs[i].model);
   }
-  for (const std::string& model : models) commons_.tell_work(model);
+  for (const std::string& model : models) shared_.tell_work(model);
 }
 
 }  // namespace parkd

@@ -1,7 +1,7 @@
-// TaskLane: a thread and a connection that do one asked-for thing after the other.
+// TaskSession: a thread and a connection that do one asked-for thing after the other.
 //
-// Owner: PostgresStore, or the lane that is made of it. once() and retried() may be called from any
-// thread; verbs run, and their completions are called, on the lane's own thread.
+// Owner: PostgresStore, or the session that is made of it. once() and retried() may be called from
+// any thread; verbs run, and their completions are called, on the session's own thread.
 #pragma once
 
 #include <functional>
@@ -12,17 +12,17 @@
 #include "lib/base/thread.h"
 #include "lib/store/answer_caught.h"
 #include "lib/store/job_store.h"
-#include "lib/store/postgres/commons.h"
 #include "lib/store/postgres/connection.h"
+#include "lib/store/postgres/shared_state.h"
 
 namespace parkd {
 
 // Whether a verb may be sent again when it is not known if it was committed.
 enum class Repeatable { no, yes };
 
-class TaskLane {
+class TaskSession {
  public:
-  TaskLane(Commons& commons, std::string thread_name, Connection::Options session);
+  TaskSession(SharedState& shared, std::string thread_name, Connection::Options session);
 
   void start();
   Connection& connection() { return connection_; }
@@ -44,7 +44,7 @@ class TaskLane {
   template <class T, class Verb>
   void retried(Completion<T> done, Repeatable repeatable, Verb verb) {
     const auto stop_answer = done;
-    if (!push_try<T>(std::move(done), repeatable, commons_.give_up_at(), std::move(verb))) {
+    if (!push_try<T>(std::move(done), repeatable, shared_.give_up_at(), std::move(verb))) {
       stop_answer(store_has_stopped());
     }
   }
@@ -56,12 +56,11 @@ class TaskLane {
   using Task = std::function<void(Connection&)>;
 
   template <class T, class Verb>
-  bool push_try(Completion<T> done, Repeatable repeatable, Commons::TimePoint give_up_at,
+  bool push_try(Completion<T> done, Repeatable repeatable, SharedState::TimePoint give_up_at,
                 Verb verb) {
     return tasks_.push([=, this](Connection& connection) {
       auto result = caught_result<T>([&] {
-        return commons_.with_retries<T>(connection, repeatable == Repeatable::yes, give_up_at,
-                                        verb);
+        return shared_.with_retries<T>(connection, repeatable == Repeatable::yes, give_up_at, verb);
       });
       // What somebody's open transaction holds comes again behind what others have asked meanwhile.
       const bool held = !result.ok() && connection.sqlstate() == kLockNotAvailable;
@@ -74,7 +73,7 @@ class TaskLane {
   }
   void loop();
 
-  Commons& commons_;
+  SharedState& shared_;
   const std::string thread_name_;
   Inbox<Task> tasks_;
   Connection connection_;  // the thread's

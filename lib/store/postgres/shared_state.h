@@ -1,8 +1,8 @@
-// Commons: what all lanes of one PostgreSQL store share: its options and time, the observer, the
-// counters, and for how long to go on trying while the database is away.
+// SharedState: what all sessions of one PostgreSQL store share: its options and time, the observer,
+// the counters, and for how long to go on trying while the database is away.
 //
-// Owner: PostgresStore, before its lanes; it outlives them. Any thread. It never asks the database:
-// connections are the lanes'.
+// Owner: PostgresStore, before its sessions; it outlives them. Any thread. It never asks the
+// database: connections are the sessions'.
 #pragma once
 
 #include <algorithm>
@@ -30,16 +30,16 @@ class Backoff {
   std::chrono::milliseconds pause_{20};
 };
 
-class Commons {
+class SharedState {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  Commons(PostgresOptions options, StoreOptions store);
+  SharedState(PostgresOptions options, StoreOptions store);
 
   const PostgresOptions& options() const { return options_; }
   const StoreOptions& store() const { return store_; }
-  // What a lane's connection is opened with.
-  Connection::Options session(const std::string& name) const;
+  // What a session's connection is opened with.
+  Connection::Options connection_options(const std::string& name) const;
   // The time that verbs are given: none, and the database's clock counts; a test's.
   Now now() const;
 
@@ -48,14 +48,14 @@ class Commons {
   void tell_work(const std::string& model) const;
   void tell_message(const std::string& tenant, const std::string& mailbox_key) const;
   void tell_cancel(JobId id, RunLease lease) const;
-  void tell(const News& news) const;
+  void tell(const Wakeups& wakeups) const;
 
   void count_commit();           // acknowledged after a sync
   void count_unsynced_commit();  // a claim's
-  void count_finish_in_doubt();
+  void count_uncertain_finish();
   int64_t commits() const { return n_commits_; }
   int64_t syncs() const { return n_syncs_; }
-  int64_t finishes_in_doubt() const { return n_finishes_in_doubt_; }
+  int64_t uncertain_finishes() const { return n_uncertain_finishes_; }
 
   // Keeps why the last verb found the database away; another outcome clears it.
   void note(const Status& status);
@@ -72,7 +72,8 @@ class Commons {
   Status given_up(const Status& status) const;
   // Runs `verb` until it is done or answers something other than "the database is away". With
   // repeatable = false it is not tried again once it may have been committed. What somebody's open
-  // transaction holds (kLockNotAvailable) is answered too: waiting here would keep the whole lane.
+  // transaction holds (kLockNotAvailable) is answered too: waiting here would keep the whole
+  // session.
   template <class T, class Verb>
   Result<T> with_retries(Connection& connection, bool repeatable, TimePoint give_up_at, Verb verb) {
     Backoff backoff;
@@ -80,7 +81,7 @@ class Commons {
       Result<T> result = verb(connection);
       note(result.status());
       if (result.ok() || result.status().code() != StatusCode::unavailable) return result;
-      if (connection.in_doubt() && !repeatable) {
+      if (connection.uncertain() && !repeatable) {
         return unavailable(result.status().message() +
                            "; whether it did what it was asked for is not known");
       }
@@ -96,9 +97,9 @@ class Commons {
   const StoreOptions store_;
   std::atomic<int64_t> n_commits_{0};
   std::atomic<int64_t> n_syncs_{0};
-  std::atomic<int64_t> n_finishes_in_doubt_{0};
+  std::atomic<int64_t> n_uncertain_finishes_{0};
 
-  mutable std::mutex mutex_;  // guards all below: lanes and callers look at them for an instant
+  mutable std::mutex mutex_;  // guards all below: sessions and callers look at them for an instant
   std::shared_ptr<const StoreObserver> observer_;
   std::string last_error_;
   std::optional<TimePoint> stop_by_;

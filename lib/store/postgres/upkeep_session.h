@@ -1,8 +1,8 @@
-// UpkeepLane: housekeeping: what is over is ended and dropped, and where dead rows pile up a vacuum
-// runs or people are told.
+// UpkeepSession: housekeeping: what is over is ended and dropped, and where dead rows pile up a
+// vacuum runs or people are told.
 //
 // Owner: PostgresStore. purge() and end_cancelled() may be called from any thread, the rest is the
-// lane's own thread's.
+// session's own thread's.
 // A connection of its own, because a vacuum may take minutes; stop cuts it, and it is begun anew
 // some day.
 #pragma once
@@ -17,19 +17,19 @@
 #include "lib/base/clock.h"
 #include "lib/store/drop_clock.h"
 #include "lib/store/job_store.h"
-#include "lib/store/postgres/commons.h"
+#include "lib/store/postgres/shared_state.h"
 #include "lib/store/postgres/store_notices.h"
-#include "lib/store/postgres/task_lane.h"
+#include "lib/store/postgres/task_session.h"
 
 namespace parkd {
 
-class UpkeepLane {
+class UpkeepSession {
  public:
-  explicit UpkeepLane(Commons& commons);
+  explicit UpkeepSession(SharedState& shared);
 
-  void start() { lane_.start(); }
-  Connection& connection() { return lane_.connection(); }
-  const Connection& connection() const { return lane_.connection(); }
+  void start() { session_.start(); }
+  Connection& connection() { return session_.connection(); }
+  const Connection& connection() const { return session_.connection(); }
 
   void purge(Completion<PurgeAnswer> done);
   // Soon; called again meanwhile it is the same. Housekeeping does it too.
@@ -38,9 +38,9 @@ class UpkeepLane {
   void keep_model(const ModelRegistration& model);
   std::vector<HealthNotice> notices() const { return notices_.all(); }  // any thread
 
-  void close() { lane_.close(); }
-  void interrupt() { lane_.connection().interrupt(); }  // any thread
-  void join() { lane_.join(); }
+  void close() { session_.close(); }
+  void interrupt() { session_.connection().interrupt(); }  // any thread
+  void join() { session_.join(); }
 
  private:
   Result<PurgeAnswer> purge_now(Connection& connection);
@@ -48,8 +48,8 @@ class UpkeepLane {
   Status look_after_finishes(Connection& connection, std::vector<HealthNotice>& notices);
   Status look_after_models(Connection& connection, std::vector<HealthNotice>& notices);
 
-  Commons& commons_;
-  TaskLane lane_;
+  SharedState& shared_;
+  TaskSession session_;
   std::atomic<bool> cancels_wait_{false};  // end_cancelled_now() is to come
   std::chrono::steady_clock::time_point next_pile_warning_{};
   SystemClock system_clock_;
@@ -57,7 +57,7 @@ class UpkeepLane {
   StoreNotices notices_;
   // Transactions that have a place among the finishes, and since when they have been seen so.
   std::map<std::string, std::chrono::steady_clock::time_point> finishing_;
-  std::mutex mutex_;  // guards models_: registered on the read lane
+  std::mutex mutex_;  // guards models_: registered on the read session
   std::map<std::string, ModelRegistration> models_;
 };
 

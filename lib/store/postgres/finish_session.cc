@@ -1,4 +1,4 @@
-#include "lib/store/postgres/finish_lane.h"
+#include "lib/store/postgres/finish_session.h"
 
 #include <algorithm>
 #include <iterator>
@@ -20,32 +20,33 @@ void keep_first(Status& status, const Status& next) {
 
 }  // namespace
 
-FinishLane::FinishLane(Commons& commons, HeldClaims& held)
-    : commons_(commons), held_(held), connection_(commons.session("parkd-finish")) {}
+FinishSession::FinishSession(SharedState& shared, HeldClaims& held)
+    : shared_(shared), held_(held), connection_(shared.connection_options("parkd-finish")) {}
 
-void FinishLane::start() {
+void FinishSession::start() {
   thread_ = Thread({"pg-finish", 0}, [this] { loop(); });
 }
 
-void FinishLane::finish(std::vector<FinishItem> items, Completion<std::vector<FinishAnswer>> done) {
+void FinishSession::finish(std::vector<FinishItem> items,
+                           Completion<std::vector<FinishAnswer>> done) {
   if (!calls_.push(Call(FinishCall{std::move(items), done}))) done(store_has_stopped());
 }
 
-void FinishLane::release(std::vector<ReleaseItem> items,
-                         Completion<std::vector<ReleaseAnswer>> done) {
+void FinishSession::release(std::vector<ReleaseItem> items,
+                            Completion<std::vector<ReleaseAnswer>> done) {
   if (!calls_.push(Call(ReleaseCall{std::move(items), done}))) done(store_has_stopped());
 }
 
-void FinishLane::close() {
+void FinishSession::close() {
   calls_.close();
 }
 
-void FinishLane::join() {
+void FinishSession::join() {
   thread_.join();
   connection_.close();
 }
 
-void FinishLane::loop() {
+void FinishSession::loop() {
   std::vector<Call> calls;
   Locked locked = Locked::wait;
   Backoff backoff;
@@ -78,14 +79,14 @@ void FinishLane::loop() {
       pause = kHeldRetry;
       continue;
     }
-    if (commons_.wait_to_retry(backoff, std::nullopt)) continue;
+    if (shared_.wait_to_retry(backoff, std::nullopt)) continue;
     const Status why = status.ok() ? unavailable("an open transaction holds it") : status;
     for (Call& call : calls) give_up(call, why);
     calls.clear();
   }
 }
 
-Status FinishLane::send(std::vector<Call>& calls, Locked locked) {
+Status FinishSession::send(std::vector<Call>& calls, Locked locked) {
   Status status;
   std::vector<FinishCall*> finishes;
   size_t n_items = 0;
@@ -112,7 +113,7 @@ Status FinishLane::send(std::vector<Call>& calls, Locked locked) {
 }
 
 template <class Item, class Answer>
-Status FinishLane::send_items(const std::vector<CallOf<Item, Answer>*>& calls, Locked locked) {
+Status FinishSession::send_items(const std::vector<CallOf<Item, Answer>*>& calls, Locked locked) {
   std::vector<const Item*> items;
   std::vector<std::optional<Answer>*> places;
   for (CallOf<Item, Answer>* call : calls) {
@@ -124,9 +125,9 @@ Status FinishLane::send_items(const std::vector<CallOf<Item, Answer>*>& calls, L
     }
   }
   if (items.empty()) return {};
-  News news;
-  const Ended<Answer> ended = end_items(items, locked, news);
-  commons_.note(ended.status);
+  Wakeups wakeups;
+  const Ended<Answer> ended = end_items(items, locked, wakeups);
+  shared_.note(ended.status);
   bool any = false;
   for (size_t i = 0; i < items.size(); ++i) {
     *places[i] = ended.answers[i];
@@ -134,33 +135,33 @@ Status FinishLane::send_items(const std::vector<CallOf<Item, Answer>*>& calls, L
     any = true;
     held_.ended(items[i]->id);
   }
-  if (any) commons_.count_commit();
-  commons_.tell(news);
+  if (any) shared_.count_commit();
+  shared_.tell(wakeups);
   if (ended.status.ok() || ended.status.code() == StatusCode::unavailable) return ended.status;
   // Of no use to send it again.
   for (CallOf<Item, Answer>* call : calls) refuse(*call, ended.status);
   return {};
 }
 
-Ended<FinishAnswer> FinishLane::end_items(const std::vector<const FinishItem*>& items,
-                                          Locked locked, News& news) {
+Ended<FinishAnswer> FinishSession::end_items(const std::vector<const FinishItem*>& items,
+                                             Locked locked, Wakeups& wakeups) {
   PARKD_KILL_POINT("finish.before_commit");
-  auto ended = finish_jobs(connection_, items, locked, commons_.now(), news);
-  if (connection_.in_doubt()) commons_.count_finish_in_doubt();
+  auto ended = finish_jobs(connection_, items, locked, shared_.now(), wakeups);
+  if (connection_.uncertain()) shared_.count_uncertain_finish();
   if (ended.status.ok()) PARKD_KILL_POINT("finish.after_commit");
   return ended;
 }
 
-Ended<ReleaseAnswer> FinishLane::end_items(const std::vector<const ReleaseItem*>& items,
-                                           Locked locked, News& news) {
-  auto ended = release_jobs(connection_, items, locked, commons_.now(), news);
+Ended<ReleaseAnswer> FinishSession::end_items(const std::vector<const ReleaseItem*>& items,
+                                              Locked locked, Wakeups& wakeups) {
+  auto ended = release_jobs(connection_, items, locked, shared_.now(), wakeups);
   if (ended.status.ok()) PARKD_KILL_POINT("release.after_commit");
   return ended;
 }
 
 // What is left of the call is complete, and its second answer nobody's.
 template <class Item, class Answer>
-void FinishLane::refuse(CallOf<Item, Answer>& call, const Status& why) {
+void FinishSession::refuse(CallOf<Item, Answer>& call, const Status& why) {
   for (const Item& item : call.items) held_.ended(item.id);
   const auto done = call.done;
   call.items.clear();
@@ -169,7 +170,7 @@ void FinishLane::refuse(CallOf<Item, Answer>& call, const Status& why) {
   done(why);
 }
 
-bool FinishLane::is_complete(const Call& call) {
+bool FinishSession::is_complete(const Call& call) {
   return std::visit(
       [](const auto& ended) {
         return ended.answers.size() == ended.items.size() &&
@@ -180,7 +181,7 @@ bool FinishLane::is_complete(const Call& call) {
 }
 
 // Once, also where it throws before the call is removed.
-void FinishLane::answer(Call& call) {
+void FinishSession::answer(Call& call) {
   const auto answer_all = []<class Item, class Answer>(CallOf<Item, Answer>& ended) {
     std::vector<Answer> answers;
     for (const auto& each : ended.answers) answers.push_back(*each);
@@ -189,7 +190,7 @@ void FinishLane::answer(Call& call) {
   std::visit(answer_all, call);
 }
 
-void FinishLane::give_up(Call& call, const Status& why) {
+void FinishSession::give_up(Call& call, const Status& why) {
   std::visit(
       [&]<class Item, class Answer>(CallOf<Item, Answer>& ended) {
         answer_once<std::vector<Answer>>(ended.done, why);

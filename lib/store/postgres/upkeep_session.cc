@@ -1,4 +1,4 @@
-#include "lib/store/postgres/upkeep_lane.h"
+#include "lib/store/postgres/upkeep_session.h"
 
 #include <string>
 #include <utility>
@@ -13,60 +13,60 @@ namespace {
 constexpr std::chrono::minutes kStatementLimit{10};  // a vacuum's
 constexpr std::chrono::minutes kPileWarningEvery{10};
 
-Connection::Options upkeep_session(const Commons& commons) {
-  Connection::Options session = commons.session("parkd-upkeep");
+Connection::Options upkeep_session(const SharedState& shared) {
+  Connection::Options session = shared.connection_options("parkd-upkeep");
   session.statement_limit = kStatementLimit;
   return session;
 }
 
 }  // namespace
 
-UpkeepLane::UpkeepLane(Commons& commons)
-    : commons_(commons),
-      lane_(commons, "pg-upkeep", upkeep_session(commons)),
-      drop_clock_(commons.options().test_clock ? *commons.options().test_clock : system_clock_,
+UpkeepSession::UpkeepSession(SharedState& shared)
+    : shared_(shared),
+      session_(shared, "pg-upkeep", upkeep_session(shared)),
+      drop_clock_(shared.options().test_clock ? *shared.options().test_clock : system_clock_,
                   std::nullopt) {}
 
-void UpkeepLane::purge(Completion<PurgeAnswer> done) {
-  lane_.retried<PurgeAnswer>(std::move(done), Repeatable::yes,
-                             [this](Connection& connection) { return purge_now(connection); });
+void UpkeepSession::purge(Completion<PurgeAnswer> done) {
+  session_.retried<PurgeAnswer>(std::move(done), Repeatable::yes,
+                                [this](Connection& connection) { return purge_now(connection); });
 }
 
-void UpkeepLane::end_cancelled() {
+void UpkeepSession::end_cancelled() {
   if (cancels_wait_.exchange(true)) return;
-  lane_.once<bool>([](const Result<bool>&) {},
-                   [this](Connection& connection) -> Result<bool> {
-                     cancels_wait_ = false;
-                     end_cancelled_now(connection);
-                     return true;
-                   });
+  session_.once<bool>([](const Result<bool>&) {},
+                      [this](Connection& connection) -> Result<bool> {
+                        cancels_wait_ = false;
+                        end_cancelled_now(connection);
+                        return true;
+                      });
 }
 
-// What fails here, or is too much for one turn of the lane, comes again.
-void UpkeepLane::end_cancelled_now(Connection& connection) {
+// What fails here, or is too much for one turn of the session, comes again.
+void UpkeepSession::end_cancelled_now(Connection& connection) {
   constexpr int kPortionsMax = 20;
   int64_t after = 0;
   for (int i = 0; i < kPortionsMax; ++i) {
-    News news;
-    const auto more = parkd::end_cancelled(connection, after, "", commons_.now(), news);
-    if (!news.messages.empty()) commons_.count_commit();
-    commons_.tell(news);
+    Wakeups wakeups;
+    const auto more = parkd::end_cancelled(connection, after, "", shared_.now(), wakeups);
+    if (!wakeups.messages.empty()) shared_.count_commit();
+    shared_.tell(wakeups);
     if (!more.ok() || !*more) return;
   }
   end_cancelled();
 }
 
-Result<PurgeAnswer> UpkeepLane::purge_now(Connection& connection) {
-  News news;
+Result<PurgeAnswer> UpkeepSession::purge_now(Connection& connection) {
+  Wakeups wakeups;
   std::vector<HealthNotice> of_models;
   Status kept = look_after_models(connection, of_models);
   if (kept.ok()) kept = look_after_finishes(connection, of_models);
   PARKD_ASSIGN_OR_RETURN(
       Upkeep upkeep,
-      maintain(connection, commons_.store(),
-               {commons_.options().depth_sample, commons_.now(), drop_clock_.now()}, news));
+      maintain(connection, shared_.store(),
+               {shared_.options().depth_sample, shared_.now(), drop_clock_.now()}, wakeups));
   PARKD_KILL_POINT("purge.mid");
-  commons_.tell(news);
+  shared_.tell(wakeups);
   PARKD_RETURN_IF_ERROR(kept);
   upkeep.notices.insert(upkeep.notices.end(), of_models.begin(), of_models.end());
   notices_.set(std::move(upkeep.notices));
@@ -83,7 +83,8 @@ Result<PurgeAnswer> UpkeepLane::purge_now(Connection& connection) {
 }
 
 // Timed by this process: whose session it is anybody may see, but not since when.
-Status UpkeepLane::look_after_finishes(Connection& connection, std::vector<HealthNotice>& notices) {
+Status UpkeepSession::look_after_finishes(Connection& connection,
+                                          std::vector<HealthNotice>& notices) {
   PARKD_ASSIGN_OR_RETURN(const std::vector<Finishing> now, finishing_now(connection));
   const auto steady_now = std::chrono::steady_clock::now();
   decltype(finishing_) seen;
@@ -92,7 +93,7 @@ Status UpkeepLane::look_after_finishes(Connection& connection, std::vector<Healt
     const auto before = finishing_.find(finishing.transaction);
     const auto since = before == finishing_.end() ? steady_now : before->second;
     seen[finishing.transaction] = since;
-    if (steady_now - since >= commons_.options().finish_notice_after) {
+    if (steady_now - since >= shared_.options().finish_notice_after) {
       who += (who.empty() ? "" : ", and ") + finishing.who;
     }
   }
@@ -106,12 +107,13 @@ Status UpkeepLane::look_after_finishes(Connection& connection, std::vector<Healt
   return {};
 }
 
-void UpkeepLane::keep_model(const ModelRegistration& model) {
+void UpkeepSession::keep_model(const ModelRegistration& model) {
   const std::lock_guard lock(mutex_);
   models_[model.name] = model;
 }
 
-Status UpkeepLane::look_after_models(Connection& connection, std::vector<HealthNotice>& notices) {
+Status UpkeepSession::look_after_models(Connection& connection,
+                                        std::vector<HealthNotice>& notices) {
   std::vector<ModelRegistration> models;
   {
     const std::lock_guard lock(mutex_);
@@ -119,7 +121,7 @@ Status UpkeepLane::look_after_models(Connection& connection, std::vector<HealthN
   }
   if (models.empty()) return {};
   PARKD_ASSIGN_OR_RETURN(const std::vector<std::string> differ,
-                         keep_models(connection, models, commons_.now()));
+                         keep_models(connection, models, shared_.now()));
   if (differ.empty()) return {};
   std::string names;
   for (const std::string& name : differ) names += (names.empty() ? "" : ", ") + name;

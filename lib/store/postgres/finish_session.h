@@ -1,8 +1,9 @@
-// FinishLane: takes back what this process claimed, with its result (finish) or without (release).
+// FinishSession: takes back what this process claimed, with its result (finish) or without
+// (release).
 //
 // Owner: PostgresStore. finish() and release() may be called from any thread; statements and
-// completions are the lane's own thread's. Everything that is there goes in few statements. What is
-// not answered, because the database is away or somebody's open transaction holds a job or its
+// completions are the session's own thread's. Everything that is there goes in few statements. What
+// is not answered, because the database is away or somebody's open transaction holds a job or its
 // batch, is kept and sent again, without a limit but the stop's: a finished result is not given up.
 // The others' answers do not wait for it.
 #pragma once
@@ -14,16 +15,16 @@
 #include "lib/base/inbox.h"
 #include "lib/base/thread.h"
 #include "lib/store/job_store.h"
-#include "lib/store/postgres/commons.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/held_claims.h"
+#include "lib/store/postgres/shared_state.h"
 #include "lib/store/postgres/verbs.h"
 
 namespace parkd {
 
-class FinishLane {
+class FinishSession {
  public:
-  FinishLane(Commons& commons, HeldClaims& held);
+  FinishSession(SharedState& shared, HeldClaims& held);
 
   void start();
   Connection& connection() { return connection_; }
@@ -52,16 +53,16 @@ class FinishLane {
   template <class Item, class Answer>
   Status send_items(const std::vector<CallOf<Item, Answer>*>& calls, Locked locked);
   Ended<FinishAnswer> end_items(const std::vector<const FinishItem*>& items, Locked locked,
-                                News& news);
+                                Wakeups& wakeups);
   Ended<ReleaseAnswer> end_items(const std::vector<const ReleaseItem*>& items, Locked locked,
-                                 News& news);
+                                 Wakeups& wakeups);
   template <class Item, class Answer>
   void refuse(CallOf<Item, Answer>& call, const Status& why);
   static bool is_complete(const Call& call);
   static void answer(Call& call);
   static void give_up(Call& call, const Status& why);
 
-  Commons& commons_;
+  SharedState& shared_;
   HeldClaims& held_;
   Inbox<Call> calls_;
   Connection connection_;  // the thread's

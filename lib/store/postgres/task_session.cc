@@ -1,17 +1,17 @@
-#include "lib/store/postgres/task_lane.h"
+#include "lib/store/postgres/task_session.h"
 
 #include <vector>
 
 namespace parkd {
 
-TaskLane::TaskLane(Commons& commons, std::string thread_name, Connection::Options session)
-    : commons_(commons), thread_name_(std::move(thread_name)), connection_(std::move(session)) {}
+TaskSession::TaskSession(SharedState& shared, std::string thread_name, Connection::Options session)
+    : shared_(shared), thread_name_(std::move(thread_name)), connection_(std::move(session)) {}
 
-void TaskLane::start() {
+void TaskSession::start() {
   thread_ = Thread({thread_name_, 0}, [this] { loop(); });
 }
 
-void TaskLane::loop() {
+void TaskSession::loop() {
   for (;;) {
     const std::vector<Task> tasks = tasks_.wait_all();
     if (tasks.empty() && tasks_.closed()) return;
@@ -19,11 +19,11 @@ void TaskLane::loop() {
   }
 }
 
-void TaskLane::close() {
+void TaskSession::close() {
   tasks_.close();
 }
 
-void TaskLane::join() {
+void TaskSession::join() {
   thread_.join();
   connection_.close();
 }

@@ -1,7 +1,7 @@
-// SubmitLane: takes jobs into the queue, many submits in one statement.
+// SubmitSession: takes jobs into the queue, many submits in one statement.
 //
 // Owner: PostgresStore. submit() may be called from any thread; checks, statements and completions
-// are the lane's own thread's. Each submit is accepted or refused whole and does not touch its
+// are the session's own thread's. Each submit is accepted or refused whole and does not touch its
 // neighbours: what one of them does wrong, or what somebody's open transaction holds up (its key,
 // its batch), is that one's alone.
 #pragma once
@@ -15,17 +15,17 @@
 #include "lib/base/inbox.h"
 #include "lib/base/thread.h"
 #include "lib/store/job_store.h"
-#include "lib/store/postgres/commons.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/depth_estimate.h"
 #include "lib/store/postgres/listener.h"
+#include "lib/store/postgres/shared_state.h"
 #include "lib/store/postgres/verbs.h"
 
 namespace parkd {
 
-class SubmitLane {
+class SubmitSession {
  public:
-  SubmitLane(Commons& commons, DepthEstimate& depth, const Listener& listener);
+  SubmitSession(SharedState& shared, DepthEstimate& depth, const Listener& listener);
 
   void start();
   Connection& connection() { return connection_; }
@@ -42,7 +42,7 @@ class SubmitLane {
   struct Call {
     std::vector<JobSpec> jobs;
     Completion<std::vector<SubmittedJob>> done;
-    Commons::TimePoint give_up_at{};
+    SharedState::TimePoint give_up_at{};
   };
   using Pending = DepthAccounts;  // not yet in the estimate
 
@@ -62,7 +62,7 @@ class SubmitLane {
   void tell_submitted(const std::vector<JobSpec>& jobs,
                       const Result<std::vector<SubmittedJob>>& answer);
 
-  Commons& commons_;
+  SharedState& shared_;
   DepthEstimate& depth_;
   const Listener& listener_;
   Inbox<Call> calls_;

@@ -1,0 +1,80 @@
+#include "lib/store/postgres/claim_session.h"
+
+#include <chrono>
+#include <utility>
+
+#include "lib/base/kill_point.h"
+#include "lib/base/log.h"
+#include "lib/store/postgres/pg_text.h"
+#include "lib/store/postgres/rows.h"
+#include "lib/store/postgres/statements.h"
+#include "lib/store/postgres/verbs.h"
+
+namespace parkd {
+
+ClaimSession::ClaimSession(SharedState& shared, HeldClaims& held, DepthEstimate& depth,
+                           Listener& listener)
+    : shared_(shared),
+      held_(held),
+      depth_(depth),
+      listener_(listener),
+      next_look_(std::chrono::steady_clock::now() + shared.options().ttl),
+      session_(shared, "pg-claim", shared.connection_options("parkd-claim")) {}
+
+void ClaimSession::claim(ClaimRequest request, Completion<std::vector<Job>> done) {
+  session_.once<std::vector<Job>>(std::move(done),
+                                  [this, request = std::move(request)](Connection& connection) {
+                                    return claim_now(connection, request);
+                                  });
+}
+
+Result<std::vector<Job>> ClaimSession::claim_now(Connection& connection,
+                                                 const ClaimRequest& request) {
+  if (request.max_jobs <= 0) return std::vector<Job>();
+  const int64_t daemon_id = listener_.daemon_id();
+  if (daemon_id == 0) return unavailable("not registered: " + listener_.trouble());
+  if (held_.uncertain() || std::chrono::steady_clock::now() >= next_look_) {
+    PARKD_RETURN_IF_ERROR(give_back_unknown(connection, daemon_id));
+  }
+  auto jobs = claim_jobs(connection, daemon_id, request, shared_.options().listen, shared_.now());
+  shared_.note(jobs.status());
+  if (!jobs.ok()) {
+    if (connection.sqlstate() == "PK001") {
+      listener_.was_declared_gone(daemon_id);
+      return unavailable(jobs.status().message());
+    }
+    if (connection.uncertain()) held_.mark_uncertain();
+    return jobs;
+  }
+  shared_.count_unsynced_commit();
+  PARKD_KILL_POINT("claim.after");
+  held_.claimed(*jobs);
+  if (request.only.empty()) {
+    held_.note_waiting(request.model, static_cast<int64_t>(jobs->size()) < request.max_jobs);
+  }
+  for (const Job& job : *jobs) {
+    depth_.add(job.spec.model, job.spec.tenant, is_scheduled(job), -1);
+  }
+  return jobs;
+}
+
+// What the database believes to be claimed and we do not know of, nobody runs.
+Status ClaimSession::give_back_unknown(Connection& connection, int64_t daemon_id) {
+  ArrayText known;
+  for (const JobId id : held_.ids()) known.add(static_cast<int64_t>(id));
+  Params params;
+  params.add(daemon_id).add(known.take()).add(shared_.now());
+  held_.begin_clearing();
+  const auto rows = connection.run(sql::kReturnUnknownClaims, params);
+  if (!rows.ok()) {
+    held_.mark_uncertain();
+    return rows.status();
+  }
+  const int64_t n_jobs = integer((*rows)[0], 0);
+  if (integer((*rows)[0], 1) > 0) held_.mark_uncertain();  // somebody holds some of them
+  if (n_jobs > 0) log_info("postgres.claims_given_back", {{"jobs", n_jobs}});
+  next_look_ = std::chrono::steady_clock::now() + shared_.options().ttl;
+  return {};
+}
+
+}  // namespace parkd
