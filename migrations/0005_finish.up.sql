@@ -116,7 +116,7 @@ BEGIN
     RETURN QUERY
     SELECT i.id, i.lease, CASE WHEN i.lease <> 0 AND EXISTS (
                SELECT FROM parkd.history h WHERE h.job_id = i.id AND h.run_lease = i.lease) THEN
-               CASE WHEN i.outcome IN ('completed', 'failed') AND EXISTS (
+               CASE WHEN i.outcome <> 'deadline_missed' AND EXISTS (
                  SELECT FROM parkd.history h WHERE h.job_id = i.id AND h.run_lease = i.lease AND h.outcome = 'deadline_missed')
                THEN 4 ELSE 1 END
              WHEN i.id = ANY (v_held) THEN 3 ELSE 2 END,

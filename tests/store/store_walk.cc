@@ -341,7 +341,9 @@ void StoreWalk::finish() {
     // How long an end is remembered after its history row expired is each store's own.
     ASSERT_NE((*answers)[i], FinishAnswer::finished_now);
     ASSERT_NE((*expected)[i], FinishAnswer::finished_now);
-    ASSERT_TRUE(std::holds_alternative<std::monostate>(*oracle_->get(oracles[i].id, "")));
+    ASSERT_TRUE(std::holds_alternative<std::monostate>(*oracle_->get(oracles[i].id, "")))
+        << "ours " << static_cast<int>((*answers)[i]) << ", the oracle's "
+        << static_cast<int>((*expected)[i]) << ", job " << oracles[i].id;
   }
 }
 
