@@ -4,20 +4,23 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
+#include <iostream>
 #include <map>
 #include <optional>
-#include <regex>
-#include <set>
-#include <sstream>
 #include <string>
 #include <vector>
+
+#include "tests/layers/tree.h"
 
 namespace {
 
 namespace fs = std::filesystem;
 
-const fs::path kRoot = PARKD_SOURCE_DIR;
+using parkd::testing::Include;
+using parkd::testing::includes_of;
+using parkd::testing::source_files;
+
+const fs::path kRoot = parkd::testing::tree_root();
 
 struct Folder {
   std::string path;
@@ -80,47 +83,6 @@ const Folder* folder_of(const std::string& path) {
   return nullptr;
 }
 
-std::string read_file(const fs::path& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-std::vector<std::string> source_files(const std::vector<std::string>& tops) {
-  const std::set<std::string> endings = {".cc", ".h", ".cu", ".cuh"};
-  std::vector<std::string> files;
-  for (const std::string& top : tops) {
-    if (!fs::exists(kRoot / top)) continue;
-    for (const auto& entry : fs::recursive_directory_iterator(kRoot / top)) {
-      if (endings.count(entry.path().extension()) > 0) {
-        files.push_back(fs::relative(entry.path(), kRoot).string());
-      }
-    }
-  }
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
-struct Include {
-  std::string file;
-  std::string header;
-};
-
-std::vector<Include> includes_of(const std::vector<std::string>& files) {
-  static const std::regex kInclude(R"(^\s*#\s*include\s*[<"]([^>"]+)[>"])");
-  std::vector<Include> includes;
-  for (const std::string& file : files) {
-    std::stringstream text(read_file(kRoot / file));
-    std::string line;
-    while (std::getline(text, line)) {
-      std::smatch match;
-      if (std::regex_search(line, match, kInclude)) includes.push_back({file, match[1]});
-    }
-  }
-  return includes;
-}
-
 // Why `file` may not include `header`; nothing when it may.
 std::optional<std::string> floor_violation(const Include& include) {
   const Folder* from = folder_of(include.file);
@@ -154,10 +116,13 @@ std::optional<std::string> floor_violation(const Include& include) {
 TEST(Layers, a_floor_includes_only_lower_floors) {
   const auto includes = includes_of(source_files({"lib", "kernels", "daemon", "tools"}));
   ASSERT_GT(includes.size(), 50u) << "the sources were not found under " << kRoot;
+  size_t upward = 0;
   for (const Include& include : includes) {
     const auto why = floor_violation(include);
+    upward += why.has_value();
     EXPECT_FALSE(why) << include.file << " includes " << include.header << ": " << *why;
   }
+  std::cout << includes.size() << " includes, " << upward << " of them upward or through a wall\n";
 }
 
 TEST(Layers, the_rule_would_notice_a_wrong_include) {
@@ -187,7 +152,7 @@ TEST(Layers, every_source_file_is_in_a_target) {
   for (const auto& entry : fs::recursive_directory_iterator(kRoot)) {
     const std::string path = fs::relative(entry.path(), kRoot).string();
     if (path.rfind("build", 0) == 0 || path.rfind(".git", 0) == 0) continue;
-    if (entry.path().filename() == "CMakeLists.txt") cmake += read_file(entry.path());
+    if (entry.path().filename() == "CMakeLists.txt") cmake += parkd::testing::tree_text(path);
   }
   for (const std::string& file : source_files({"lib", "kernels", "daemon", "tools", "tests"})) {
     const fs::path path(file);

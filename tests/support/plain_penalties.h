@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/base/sampling.h"
+#include "lib/engine/generation.h"
 #include "tests/support/teacher_forcing.h"
 
 namespace parkd::testing {
