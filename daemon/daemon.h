@@ -86,7 +86,7 @@ class Daemon {
   std::unique_ptr<DeathWatch> deaths_;
   SystemClock clock_;
   ByteBudget bodies_;   // of requests; outlives io_, where the last of them may wait
-  ByteBudget answers_;  // likewise
+  ByteBudget answers_;  // the same
   boost::asio::io_context io_;
   std::atomic<Dispatcher*> running_dispatcher_{nullptr};  // dispatcher_, for the store's threads
   std::unique_ptr<JobStore> store_;

@@ -176,7 +176,7 @@ class Api::MailboxRead : public std::enable_shared_from_this<Api::MailboxRead> {
     api_.parts_.dispatcher.caller_waits(*model_, job_, true);
   }
 
-  // Lets go of the request: whoever answers it has a part of it.
+  // Lets go of the request: the answer keeps a part of it.
   void end() {
     if (model_) api_.parts_.dispatcher.caller_waits(*model_, job_, false);
     model_.reset();

@@ -2,7 +2,7 @@
 //
 // One rule at every door: who names no tenant acts for the one of its own name (here the Unix user,
 // in SQL the login), unless the administrator has mapped it to another (daemon.tenants,
-// parkd.tenant_logins). Nobody is "default" for its name: that one has to be granted.
+// parkd.tenant_logins). No peer is "default" for its name: that one has to be granted.
 #pragma once
 
 #include <sys/types.h>

@@ -25,7 +25,7 @@ bool TurnQueue::run(uid_t uid, std::function<void()> task) {
   return start_one();
 }
 
-// Requires a place, which it gives back when there is nothing to do or nobody to do it.
+// Requires a place, which it gives back when there is nothing to do or no thread to do it.
 bool TurnQueue::start_one() {
   const bool accepted = pool_.run([this] {
     while (const auto task = take_next()) {

@@ -19,7 +19,7 @@ void Surroundings::look() {
 }
 
 void Surroundings::look_at_clock() {
-  (void)clock_.now();  // the keeper sees the clock even where nobody else asks
+  (void)clock_.now();  // the keeper sees the clock even where nothing else asks
   const ClockSkew skew = clock_.skew();
   if (skew.n_followed != n_followed_) {
     n_followed_ = skew.n_followed;

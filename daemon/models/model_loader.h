@@ -38,7 +38,7 @@ class ModelLoader {
 
   // `device_memory` is held from a look at what is free on CUDA devices until the model has taken
   // its part, so that no two models count on the same bytes: all loaders of a process share it. A
-  // mutex, because the bytes are the driver's and nobody here owns them.
+  // mutex, because the bytes are the driver's and they have no owner here.
   ModelLoader(const Config& config, const ModelConfig& model, std::mutex& device_memory,
               Reports reports)
       : config_(config),

@@ -1,4 +1,4 @@
-// Jobs that wait for a model which nobody has: it left the configuration, or never was in it.
+// Jobs that wait for a model which no daemon has: it left the configuration, or never was in it.
 #pragma once
 
 #include <optional>

@@ -3,7 +3,7 @@
 // Shapes: logits (n_rows, vocab) float as the model gave them, tokens (n_rows), -1 for a row that
 // could not be sampled (its logprob is 0, it has no best ones); top_tokens and top_logprobs
 // (n_rows, top), best first, lowest id first among equals, -1 and 0 where fewer are possible.
-// Launch: one block of 512 threads a row; only for steps in which somebody asked. Bytes: 4 a logit
+// Launch: one block of 512 threads a row; only for steps in which a request asked. Bytes: 4 a logit
 // and pass: one for the maximum, one for the sum, up to 6 of the radix selection; about 10 flops a
 // logit. Arithmetic: e^(x - max) in float, 16 of a thread's at a time summed in float, the rest in
 // double. Tolerance: 2e-6 and a float's rounding; the ids are exact. CPU twin: Sampler::report

@@ -6,7 +6,7 @@
 
 namespace parkd::cuda {
 
-// A float that is no NaN as an integer of the same order; -0 and +0 are equal.
+// A float that is not a NaN as an integer of the same order; -0 and +0 are equal.
 inline constexpr uint32_t kKeyOfMinusInfinity = 0x007FFFFFU;
 inline constexpr uint32_t kKeyOfBad = 0xFFFFFFFFU;  // NaN or +inf: the row cannot be sampled
 

@@ -1,4 +1,4 @@
-// What a disk has, and whether that is little: asked by whoever writes to it.
+// What a disk has, and whether that is little: for what writes to it.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,8 @@ struct DiskSpace {
 // Of the file system under `path`; nothing when it cannot be asked.
 std::optional<DiskSpace> disk_space(const std::string& path);
 
-// How much shall stay free where nobody has said it: 512 MiB, or an eighth of a disk that is small.
+// How much shall stay free where the configuration does not say: 512 MiB, or an eighth of a disk
+// that is small.
 int64_t default_min_free_bytes(const DiskSpace& disk);
 
 }  // namespace parkd

@@ -34,9 +34,9 @@ std::string_view without_mark(std::string_view text);
 // float counts up to 2^53, beyond which a double is no longer every integer.
 std::optional<int64_t> whole_number(const boost::json::value& value);
 
-// The value as JSON, cut to what a message can show of somebody else's bytes.
+// The value as JSON, cut to what a message can show of a peer's bytes.
 std::string shown_json(const boost::json::value& value);
-// Likewise of a name, without the dots that say that there was more.
+// The same of a name, without the dots that say that there was more.
 std::string shown_name(std::string_view name);
 
 }  // namespace parkd

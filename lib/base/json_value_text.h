@@ -32,17 +32,17 @@ class JsonValueText {
  private:
   struct Member {
     std::string name;   // as it is written in text(), with its quotes
-    std::string value;  // likewise
+    std::string value;  // the same
   };
   class Handler;
 
   bool is_object_ = false;
   std::vector<Member> members_;  // sorted by name, each once
-  std::string other_;            // where it is no object
+  std::string other_;            // where it is not an object
 };
 
 // The text that programs until 2026-11 stored of it: what Boost.JSON writes of what it reads, of a
-// member that is given twice the last. The text itself where it is no JSON.
+// member that is given twice the last. The text itself where it is not JSON.
 std::string as_parsed_and_written(std::string_view text);
 
 // Of a number as JSON writes it: its digits without zeros at either end, and the power of ten

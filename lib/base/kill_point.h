@@ -3,7 +3,7 @@
 // Compiled only where PARKD_KILL_POINTS is defined (dev, asan, tsan); elsewhere they are nothing.
 // PARKD_KILL_AT=name:n in the environment kills at the n-th passing of the point `name` (n from 1).
 // Every point that exists is listed by `parkd --list-kill-points`, which the crash test reads, so
-// that a point nobody can hit is noticed.
+// that a point that is never hit is noticed.
 #pragma once
 
 // A poison point is where an engine thread dies of a poison prompt, in the same builds:

@@ -24,7 +24,7 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 }
 
 std::string_view nearest_word(std::string_view word, const std::vector<std::string_view>& known) {
-  constexpr size_t kLongest = 64;  // longer is no slip of the finger
+  constexpr size_t kLongest = 64;  // longer is not a slip of the finger
   if (word.size() > kLongest) return "";
   size_t best = word.size() < 5 ? 2 : 3;
   std::string_view nearest;

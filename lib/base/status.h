@@ -88,7 +88,7 @@ class [[nodiscard]] Result {
  public:
   Result(T value)
       : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit by design
-  Result(Status status) : state_(std::in_place_index<1>, std::move(status)) {  // NOLINT: likewise
+  Result(Status status) : state_(std::in_place_index<1>, std::move(status)) {  // NOLINT: as above
     PARKD_CHECK(!std::get<1>(state_).ok(), "a Result made from an ok Status has no value");
   }
 

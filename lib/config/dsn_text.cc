@@ -89,7 +89,7 @@ bool is_space(char c) {
   return std::isspace(static_cast<unsigned char>(c)) != 0;
 }
 
-// %41 -> A; what is no escape stays as it is (libpq refuses it later).
+// %41 -> A; what is not an escape stays as it is (libpq refuses it later).
 std::string percent_decoded(std::string_view text) {
   const auto digit = [](char c) {
     const std::string_view digits = "0123456789abcdef";

@@ -3,7 +3,7 @@
 // lib/config. Pure.
 //
 // It must see every password that libpq would see (tests/config/dsn_test.cc compares them); seeing
-// one where libpq sees none is no harm.
+// one where libpq sees none is harmless.
 #pragma once
 
 #include <string>

@@ -119,7 +119,7 @@ class YamlSection {
   const YAML::Node* find(std::string_view key) const;
   // The scalar of a key, as written; records it when it is null, a list or a mapping.
   std::optional<std::string> scalar(std::string_view key) const;
-  // Likewise, but a quoted text is refused: `expected` says what is wanted.
+  // The same, but a quoted text is refused: `expected` says what is wanted.
   std::optional<std::string> plain_scalar(std::string_view key, const std::string& expected) const;
   const YAML::Node* list(std::string_view key, size_t count_max) const;
   void add_entry(const YAML::Node& key, const YAML::Node& value);

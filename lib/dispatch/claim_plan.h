@@ -2,7 +2,7 @@
 // thread.
 //
 // The lot's places are shared between the tenants that have jobs in it or may have more. Alone a
-// tenant may use all; it grows past its share only when the last claim showed that nobody below
+// tenant may use all; it grows past its share only when the last claim showed that no tenant below
 // theirs has more, and gives what is above its share back only after others' jobs have come, as
 // many as they were and one: so nothing is given back and claimed again in turns while all have
 // work. One place more than there are is kept for a tenant that has none.
@@ -39,7 +39,7 @@ struct LotPlaces {
 // Requires: places_max >= 1, at most lot.free().
 ClaimRequest plan_claim(const std::string& model, const LotPlaces& lot, int32_t places_max);
 
-// Whether that claim has room for somebody who may have more.
+// Whether that claim has room for a tenant that may have more.
 bool is_worth_asking(const LotPlaces& lot, int32_t places_max);
 
 // Jobs of each tenant that a claim brought.

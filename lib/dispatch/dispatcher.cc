@@ -170,7 +170,7 @@ void Dispatcher::State::handle(LeftBehind message) {
   });
 }
 
-// Their process is gone for sure, so nobody needs to wait until its heartbeat is missed. An
+// Their process is gone for sure, so no daemon needs to wait until its heartbeat is missed. An
 // embedded store has queued them again already, and says so.
 void Dispatcher::State::give_back_dead_claims(std::vector<ReleaseItem> claims) {
   store_.release(std::move(claims), [](const Result<std::vector<ReleaseAnswer>>& answer) {

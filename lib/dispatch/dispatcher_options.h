@@ -32,7 +32,7 @@ struct DispatcherOptions {
   std::chrono::milliseconds store_retry_max{5000};
 
   RunningIds* running_ids =
-      nullptr;  // kept true to the engines; not owned; null: nobody keeps them
+      nullptr;  // kept true to the engines; not owned; null: they are not kept
   // Called once, on the dispatcher's thread, when a device was lost: the process should drain at
   // once and be started again.
   std::function<void()> device_lost;

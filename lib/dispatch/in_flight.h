@@ -35,7 +35,7 @@ struct ServedModel {
   std::shared_ptr<const ModelPort> port;  // shared with the tasks on blocking threads
   std::unique_ptr<ResourcePool> pool;
   std::unique_ptr<ParkingLot> lot;
-  std::map<uint64_t, ParkingLot> suspects;  // by suspect group; those with nobody in them go
+  std::map<uint64_t, ParkingLot> suspects;  // by suspect group; empty ones are removed
 
   std::array<int32_t, kLivePhases> jobs{};  // in each phase
 
@@ -54,7 +54,7 @@ struct ServedModel {
 
   ModelStats counters;  // only what counts since the start
 
-  // The lot of a suspect group; 0: of jobs that are no suspects. nullptr: nobody of it is parked.
+  // The lot of a suspect group; 0: of jobs that are not suspects. nullptr: none of it is parked.
   ParkingLot* lot_of(uint64_t group) {
     if (group == 0) return lot.get();
     const auto found = suspects.find(group);

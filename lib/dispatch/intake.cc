@@ -334,9 +334,9 @@ void Intake::admit(ServedModel& served, uint64_t group) {
   if (group != 0 && lot->empty()) served.suspects.erase(group);
 }
 
-// Which suspect group may start now (0: jobs that are no suspects); empty: nobody. Suspects go
-// first, one group after the other, each when the engines are empty; what is no suspect starts no
-// more once one is parked, so that the engines become empty.
+// Which suspect group may start now (0: jobs that are not suspects); empty: none. Suspects go
+// first, one group after the other, each when the engines are empty; what is not a suspect starts
+// no more once one is parked, so that the engines become empty.
 std::optional<uint64_t> Intake::next_group() const {
   const auto running = runs_.group();
   if (running && *running != 0) return running;

@@ -48,7 +48,7 @@ class Runs {
   // Nothing may be started any more.
   bool device_lost() const { return device_lost_; }
   // The notes of the loss are stored: the jobs that the device had may be given back, those that
-  // other workers of it have yet to give up included. Before that nobody shall claim them.
+  // other workers of it have yet to give up included. Before that no daemon may claim them.
   void release_lost();
 
  private:

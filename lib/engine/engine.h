@@ -31,7 +31,7 @@ struct EngineStats {
   int64_t steps = 0;
   int64_t prompt_tokens = 0;     // computed since start
   int64_t shared_tokens = 0;     // of prompts: found in the KV cache instead, since start
-  int64_t blocks_cached = 0;     // referenced by nobody, kept for what they hold
+  int64_t blocks_cached = 0;     // not referenced, kept for what they hold
   int64_t output_tokens = 0;     // sampled since start
   int64_t last_step_us_ago = 0;  // of the worker that is busy and quiet the longest; 0 when idle
 };

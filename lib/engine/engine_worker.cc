@@ -97,7 +97,7 @@ void EngineWorker::take(std::vector<Command> commands) {
   }
 }
 
-// The caller checked all of this; a request that slipped through fails alone, nobody else does.
+// The caller checked all of this; a request that slipped through fails alone.
 Status EngineWorker::check(const GenerationRequest& request) const {
   const ModelShape& shape = model_.shape();
   if (device_lost_) return *device_lost_;

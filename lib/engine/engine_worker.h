@@ -86,7 +86,7 @@ class EngineWorker {
     GenerationRequest request;
     std::vector<Sequence> sequences;  // refer to `request`
     bool cancelled = false;           // ends as soon as no step knows it
-    Status failure;                   // not ok: likewise
+    Status failure;                   // not ok: the same
     int64_t load_left_tokens = 0;     // its part of load_tokens_
     std::optional<Time> first_step;
     std::optional<Time> first_token;

@@ -6,8 +6,8 @@
 //
 // Blocks are shared: one that a finished step has filled is published under the tokens it holds,
 // and a sequence that starts with the same tokens takes it instead of computing them (I7: it would
-// have computed the same bits). A published block stays when nobody holds it any more, until its
-// memory is wanted: the longest unused goes first, the tail of a prefix before its head. Each
+// have computed the same bits). A published block stays when no sequence holds it any more, until
+// its memory is wanted: the longest unused goes first, the tail of a prefix before its head. Each
 // holder is charged for a shared block, so sharing saves work and never makes room.
 //
 // The one deliberately mutex-guarded object: a free block is wanted by whichever worker needs one
@@ -89,7 +89,7 @@ class KvCache {
   bool shares_prefixes() const { return share_prefixes_; }
   // Any thread, without the lock: for stats.
   Blocks in_use() const { return {in_use_blocks_.load(std::memory_order_relaxed)}; }
-  // Held by nobody, but published: they count as free.
+  // Not held, but published: they count as free.
   Blocks cached() const { return {cached_blocks_.load(std::memory_order_relaxed)}; }
   Blocks charged() const { return {charged_blocks_.load(std::memory_order_relaxed)}; }
 
@@ -108,7 +108,7 @@ class KvCache {
 
   std::mutex mutex_;           // guards what follows, up to the counters
   std::vector<int32_t> free_;  // hold nothing; used from the back, so a warm block comes first
-  BlockQueue unused_;          // published, held by nobody; the longest unused first
+  BlockQueue unused_;          // published, not held; the longest unused first
   PrefixIndex prefixes_;
   std::vector<int32_t> n_holders_;  // (capacity)
 

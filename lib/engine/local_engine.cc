@@ -74,7 +74,7 @@ void LocalEngine::start(GenerationRequest request) {
   (*least)->start(std::move(request));
 }
 
-// Nobody keeps a table of who runs what: each worker knows its own requests and ignores the rest,
+// There is no table of who runs what: each worker knows its own requests and ignores the rest,
 // and a start() before this call on the same thread lies before it in the same inbox.
 void LocalEngine::cancel(RequestId id) {
   for_each_worker([id](EngineWorker& worker) { worker.cancel(id); });

@@ -1,5 +1,5 @@
 // Connections: how many a peer may have. One user may hold half of them; the last few are kept for
-// root and the daemon's own user, so that whoever looks after the daemon always gets in.
+// root and the daemon's own user, so that an operator always gets in.
 //
 // Control thread.
 #pragma once

@@ -25,7 +25,7 @@ uid_t peer_of(Unix::socket& socket) {
   ucred credentials{};
   socklen_t size = sizeof credentials;
   if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
-    return static_cast<uid_t>(-1);  // nobody: has no privileges
+    return static_cast<uid_t>(-1);  // unknown: has no privileges
   }
   return credentials.uid;
 }
@@ -134,8 +134,8 @@ void HttpServer::State::take_in(Unix::socket socket) {
   std::make_shared<HttpSession>(shared_from_this(), std::move(socket), uid)->start();
 }
 
-// A 503 that says why: into the socket's buffer, which is empty, so nobody waits. The socket stays
-// a moment, so that a client that is still writing its request reads the answer and no reset.
+// A 503 that says why: into the socket's buffer, which is empty, so this does not wait. The socket
+// stays a moment, so that a client that is still writing its request reads the answer and no reset.
 void HttpServer::State::turn_away(Unix::socket socket, const Status& why) {
   const auto now = std::chrono::steady_clock::now();
   if (now - refusal_logged_ > kRefusalLogEvery) {

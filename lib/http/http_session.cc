@@ -58,7 +58,7 @@ std::string text_of(beast::string_view text) {
   return {text.data(), text.size()};
 }
 
-// Bytes of somebody else's header, as much of them as a message shows.
+// Bytes of a peer's header, as much of them as a message shows.
 std::string quoted(beast::string_view text) {
   constexpr size_t kShown = 60;
   return "\"" + text_of(text.substr(0, kShown)) + (text.size() > kShown ? "...\"" : "\"");
@@ -76,7 +76,7 @@ class PendingAnswer {
     try {
       asio::post(io_, Later(session_));
     } catch (const std::bad_alloc&) {
-      // Likewise.
+      // As above.
     }
   }
   PendingAnswer(const PendingAnswer&) = delete;
@@ -144,7 +144,7 @@ void HttpSession::set_answering(bool answering) {
   server_->unanswered += answering ? 1 : -1;
 }
 
-// Beast's own time limits close the socket, so that nobody could be told.
+// Beast's own time limits close the socket, so that the peer could not be told.
 void HttpSession::begin_time_limit(std::chrono::milliseconds limit) {
   stream_.expires_never();
   late_ = false;

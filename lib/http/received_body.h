@@ -1,6 +1,6 @@
 // ReceivedBody: the bytes of a request as they came, in blocks of 64 KiB, charged to a ByteBudget.
 //
-// The control thread only ever fills one block at a time and passes the list on; whoever parses
+// The control thread only ever fills one block at a time and passes the list on; the parser
 // makes one text of it, on a thread that may take its time.
 #pragma once
 
@@ -49,7 +49,7 @@ class ReceivedBody {
   size_t bytes_ = 0;
   size_t announced_bytes_ = 0;
   Status failure_;
-  std::shared_ptr<ByteBudget::Charge> charge_;  // null: charged to nobody
+  std::shared_ptr<ByteBudget::Charge> charge_;  // null: not charged
 };
 
 }  // namespace parkd

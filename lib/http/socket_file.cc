@@ -57,7 +57,8 @@ bool SocketFile::is_as_made(const struct stat& now) const {
          now.st_ctim.tv_sec == made_.st_ctim.tv_sec && now.st_ctim.tv_nsec == made_.st_ctim.tv_nsec;
 }
 
-// Who would answer at the path: its process id, 0 where nobody does, -1 where that cannot be told.
+// Who would answer at the path: its process id, 0 where no process does, -1 where that cannot be
+// told.
 pid_t SocketFile::listener() const {
   const Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (socket.fd < 0) return -1;
@@ -144,7 +145,7 @@ Result<int> SocketFile::make() {
     return invalid_param("daemon.socket", what + " socket " + path_ + ": " + text_of(errno));
   };
   if (::unlink(path_.c_str()) != 0 && errno != ENOENT) return failed("cannot replace the dead");
-  // The file takes the descriptor's mode: nobody else's until it is set. (The umask is all
+  // The file takes the descriptor's mode: the owner's alone until it is set. (The umask is all
   // threads', and others are making files.)
   if (::fchmod(socket.fd, 0600) != 0) return failed("cannot set the mode of");
   const sockaddr_un address = address_of(path_);

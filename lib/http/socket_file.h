@@ -1,6 +1,6 @@
 // SocketFile: the API's listening socket as a file: made with its mode and group, looked after,
-// removed. It takes the place of a socket that nobody listens on any more, and of nothing else. Of
-// daemons that start at the same moment one gets it (a lock on PATH.lock, which stays).
+// removed. It takes the place of a socket that no process listens on any more, and of nothing else.
+// Of daemons that start at the same moment one gets it (a lock on PATH.lock, which stays).
 //
 // One thread at a time. No call blocks, but listen() for its patience.
 #pragma once
@@ -31,7 +31,7 @@ class SocketFile {
 
   enum class Place {
     ours,       // the file is there and leads to this process
-    free,       // nothing is there, or a socket that nobody listens on
+    free,       // nothing is there, or a socket without a listener
     anothers,   // another process listens there, or one that does not let us ask
     no_socket,  // a file of another kind
   };

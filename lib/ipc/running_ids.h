@@ -58,7 +58,7 @@ class RunningIds {
   // alone, and the next process will not know (is_kept()). Errors: internal, naming the file.
   static Result<std::unique_ptr<RunningIds>> create(const std::string& state_dir,
                                                     const std::string& queue, int32_t places);
-  // An orderly end is no death: leaves the file empty, unless a death was noted.
+  // An orderly end is not a death: leaves the file empty, unless a death was noted.
   ~RunningIds();
   RunningIds(const RunningIds&) = delete;
   RunningIds& operator=(const RunningIds&) = delete;

@@ -21,7 +21,7 @@ inline constexpr std::chrono::hours kBatchDeadlineMax{30 * 24};
 inline constexpr size_t kBatchNameBytesMax = 512;
 inline constexpr size_t kBatchMetadataBytesMax = 64 << 10;  // parkd.open_batch has the same
 
-// What somebody who opens a batch gives.
+// What a caller gives to open a batch.
 struct BatchSpec {
   std::string tenant = "default";
   std::string name;                  // for people; empty: none
@@ -55,7 +55,7 @@ struct Batch {
   int64_t truncated = 0;  // of the completed: with a choice that ended at its token limit
   WallTime created_at{};
   std::optional<WallTime> sealed_at;
-  std::optional<WallTime> cancel_at;    // somebody cancelled it then
+  std::optional<WallTime> cancel_at;    // when it was cancelled
   std::optional<WallTime> finished_at;  // sealed and every member ended
   std::optional<LiveMembers> live;      // counted from the members' rows; get_batch alone
 

@@ -31,7 +31,7 @@ class CardReader {
   Status read_shape(ModelShape& shape);
   Status read_tensors(const ModelShape& shape, ModelTensors& tensors);
   Status read_rope(ModelShape& shape);
-  // A tensor nobody asked for means arithmetic that we would leave out.
+  // A tensor that no layer asks for means arithmetic that we would leave out.
   Status check_all_used() const;
 
  private:

@@ -49,7 +49,7 @@ struct ModelCard {
   int64_t weight_bytes = 0;
   // 16 hexadecimal digits of FNV-1a over the file's size, its header and up to 4 KiB at the start,
   // middle and end of each tensor. Tells files apart in logs and results; it reads a sample, so it
-  // does not notice every changed byte, and is no proof against an adversary.
+  // does not notice every changed byte, and is not proof against an adversary.
   std::string fingerprint;
 
   ModelShape shape;

@@ -35,7 +35,7 @@ KvShape kv_shape_of(const ModelParams& params, const ModelShape& shape);
 
 // invalid with the param params.kvcache_mem_cpu (or _gpu, where that is what was given) when the
 // model's KV memory on the CPU is more than all main memory that this process may have: mapped it
-// can be, but whoever fills it is killed.
+// can be, but a process that fills it is killed.
 Status check_main_memory(const ModelConfig& model);
 
 }  // namespace parkd

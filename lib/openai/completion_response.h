@@ -35,7 +35,7 @@ struct CompletionChoice {
   std::optional<std::vector<ShownLogprob>> logprobs;  // empty: not asked for
 };
 
-// What parkd adds for whoever wants to know where the time went.
+// What parkd adds to show where the time went.
 struct RunFigures {
   int64_t units = 0;          // blocks charged
   int64_t queue_us = 0;       // created (or run_at) to the start in the engine

@@ -13,7 +13,7 @@
 //   | null, "prompt_tokens", "completion_tokens", "units", "queue_ms", "run_ms", "attempts",
 //   "metadata", "created_at", "finished_at", "expires_at", "cursor"}. As OpenAI's batch output has
 //   it, a refused request is a response of status 4xx with the error inside its body; "error" is
-//   for what is no answer to a request (cancelled, deadline_missed, internal). A failed run's
+//   for what is not an answer to a request (cancelled, deadline_missed, internal). A failed run's
 //   partial text is in response.body.
 // Pure functions, any thread; whatever the bytes are, the answer is a value or a Status.
 #pragma once

@@ -8,7 +8,7 @@
 //
 // The first job in this order that does not fit is held: later ones that fit may pass it, at most
 // one pool capacity of units in all (where it lacks sequences: of sequences) and only for
-// `overtake_max`; then nobody behind it starts before it. One job is held at a time. Every running
+// `overtake_max`; then no job behind it starts before it. One job is held at a time. Every running
 // job ends, so it starts: no job starves.
 //
 // A tenant passes held jobs only while it is at most one pool capacity C (in tokens) ahead of the
@@ -91,7 +91,7 @@ class ParkingLot {
   [[nodiscard]] std::optional<AdmittedJob> admit_next(ResourcePool& pool, SteadyTime now);
 
   // The units that a job which is not here might have to start at once, past the one that is held
-  // since the last admit_next; none where nothing is held, or nobody may pass any more.
+  // since the last admit_next; none where nothing is held, or no job may pass any more.
   Blocks room_past_held(const ResourcePool& pool, SteadyTime now) const;
 
   // The last of a tenant's jobs in order, critical and awaited ones left out; empty: it has none.
@@ -121,7 +121,7 @@ class ParkingLot {
   double capacity_tokens(const ResourcePool& pool) const;
   double smallest_waiting_tag() const;
   void forget_who_is_away();
-  // What may start past the held job, whoever it is.
+  // What may start past the held job, of whichever tenant.
   struct Room {
     int64_t units = 0;
     int64_t sequences = 0;
@@ -157,7 +157,7 @@ class ParkingLot {
   };
   std::unordered_map<uint64_t, Hold> holds_;  // by ticket
   std::optional<uint64_t> held_;  // ticket of the first that did not fit at the last look
-  bool blocks_ = false;           // it let somebody not past then
+  bool blocks_ = false;           // it kept a job from passing then
 };
 
 }  // namespace parkd

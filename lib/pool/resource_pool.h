@@ -74,10 +74,7 @@ class ResourcePool {
 
   Blocks capacity() const { return capacity_; }
   Blocks in_use() const { return in_use_; }
-  Blocks capacity_of_largest() const;  // the most that one charge can ever have
-  Blocks in_use_of(int32_t part) const {
-    return {parts_[static_cast<size_t>(part)].in_use().sum()};
-  }
+  Blocks capacity_of_largest() const;    // the most that one charge can ever have
   Blocks peak() const { return peak_; }  // the most that was ever in use
   const ReservedAmount& sequences() const { return sequences_; }
   Blocks reserve() const;         // kept, of all parts

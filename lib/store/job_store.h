@@ -314,7 +314,7 @@ class JobStore {
 
   // Says that this daemon is about to claim jobs of a model. Where daemons share the store, the
   // files of the first one count: the others claim only if theirs are the same. Idempotent. An
-  // embedded store has one daemon, which nobody contradicts.
+  // embedded store has one daemon, which no other contradicts.
   virtual void register_model(ModelRegistration model, Completion<ModelRegistered> done) {
     done(ModelRegistered{true, std::move(model.content_hash)});
   }
@@ -322,7 +322,7 @@ class JobStore {
   // Up to max_jobs queued jobs of the model, in order: critical first; then tenants by fair share
   // of need_tokens (start-time fair queueing); in a tenant by order_key, then id, among the jobs
   // that fit need_tokens_max. Priorities order inside a tenant only, but for critical, which is
-  // charged to nobody. Each gets a new lease. Jobs whose deadline has passed are not handed out;
+  // not charged. Each gets a new lease. Jobs whose deadline has passed are not handed out;
   // purge() ends them.
   virtual void claim(ClaimRequest request, Completion<std::vector<Job>> done) = 0;
 

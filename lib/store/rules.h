@@ -52,18 +52,18 @@ Job new_job(JobSpec spec, JobId id, WallTime now, const StoreOptions& options);
 
 Status check_requeue(const RequeueRequest& request);
 
-// What a finished job that did not complete is submitted as by requeue: the same, but for nobody's
+// What a finished job that did not complete is submitted as by requeue: the same, but for no one's
 // batch, without its idempotency key, and without the times that have passed.
 JobSpec requeued_spec(JobSpec spec);
 
-// The message of a job that ends now, by the run `lease` or, when nobody ran it, by (0,0).
+// The message of a job that ends now, by the run `lease` or, when it never ran, by (0,0).
 Message message_of(const Job& job, RunLease lease, Ending ending, uint64_t sequence, WallTime now);
 HistoryRow history_of(const Message& message);
 
 // What a run that ends at `now` ends as. Completed or failed after the deadline of its job is
 // deadline_missed, and keeps its text and its counts like a run that the deadline stopped: decided
 // here, by the clock of the store that commits it, for a daemon's clock and the way to the store
-// are no part of what was promised. The rule in SQL: is_late_v1 and finish_v1.
+// are not part of what was promised. The rule in SQL: is_late_v1 and finish_v1.
 Ending settled_ending(Ending ending, const std::optional<WallTime>& deadline, WallTime now);
 // The ending of a run that its deadline has overtaken: deadline_missed, with what it generated.
 Ending late_ending(Ending ending);

@@ -74,7 +74,7 @@ Status Tokenizer::load_tokens(const GgufFile& file) {
     if (types[i] != kNormal) {
       tokens_.push_back({std::string(texts[i]), true, types[i] == kUserDefined});
       const std::string& name = tokens_.back().text;
-      // A placeholder in the vocabulary is no name that a template could mean.
+      // A placeholder in the vocabulary is not a name that a template could mean.
       if (types[i] == kUnused || name.empty()) continue;
       specials_.emplace(name, id);
       specials_by_first_byte_[static_cast<uint8_t>(name.front())].push_back(id);
@@ -265,18 +265,6 @@ std::optional<TokenId> Tokenizer::find_special(std::string_view name) const {
   const auto found = specials_.find(name);
   if (found == specials_.end()) return std::nullopt;
   return found->second;
-}
-
-std::string Detokenizer::push(TokenId token) {
-  held_ += tokenizer_.token_bytes(token);
-  const size_t n_held = unfinished_utf8(held_);
-  const std::string text = repair_utf8(std::string_view(held_).substr(0, held_.size() - n_held));
-  held_.erase(0, held_.size() - n_held);
-  return text;
-}
-
-std::string Detokenizer::finish() {
-  return repair_utf8(std::exchange(held_, {}));
 }
 
 }  // namespace parkd

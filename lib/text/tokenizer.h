@@ -43,7 +43,7 @@ class Tokenizer {
   Result<std::vector<TokenId>> encode(std::string_view text, SpecialTokens specials) const;
 
   // The ids of a rendered prompt: specials are parsed in its literals only, and text runs on over
-  // the segments' borders, so that the ids are those of the whole text when nobody wrote a special
+  // the segments' borders, so that the ids are those of the whole text when the text has no special
   // token. A model that asks for a beginning-of-sequence token gets it, once. Errors: as encode.
   Result<std::vector<TokenId>> encode_prompt(std::span<const PromptSegment> prompt) const;
 
@@ -93,23 +93,6 @@ class Tokenizer {
   PreTokenizer pre_tokenizer_;
   std::vector<TokenId> end_tokens_;
   std::optional<TokenId> bos_token_;
-};
-
-// Text that grows token by token, in pieces that are valid UTF-8: the bytes of a character that is
-// not complete yet are held back. All pieces together are what Tokenizer::decode gives. One
-// sequence's; the tokenizer must outlive it.
-class Detokenizer {
- public:
-  explicit Detokenizer(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
-
-  // What can be shown now that `token` has come; may be empty.
-  std::string push(TokenId token);
-  // The rest, when no token follows: an unfinished character becomes U+FFFD.
-  std::string finish();
-
- private:
-  const Tokenizer& tokenizer_;
-  std::string held_;  // at most 3 bytes between calls
 };
 
 }  // namespace parkd

@@ -33,7 +33,7 @@ using EnvironmentVariables = std::function<std::optional<std::string>(const char
 
 // HF_HUB_CACHE, else HF_HOME/hub, else XDG_CACHE_HOME/huggingface/hub, else
 // HOME/.cache/huggingface/hub; an empty variable counts as none, a leading ~/ is HOME. Errors:
-// invalid, when the value is no absolute path, or none of them is set.
+// invalid, when the value is not an absolute path, or none of them is set.
 Result<HubCache> find_hub_cache(const EnvironmentVariables& variables);
 // Of this process's environment.
 Result<HubCache> find_hub_cache();
@@ -50,7 +50,7 @@ struct HubFile {
 
 // Errors: invalid (no hf_id; several GGUF files and none named; one of a model in several files),
 // not_found (not in the cache: the message says where it was looked for and what would fetch it),
-// denied (the cache may not be read), corrupt (a ref that is no commit).
+// denied (the cache may not be read), corrupt (a ref that is not a commit).
 Result<HubFile> find_hub_file(const HubCache& cache, const std::string& hf_id);
 
 }  // namespace parkd

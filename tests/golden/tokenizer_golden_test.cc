@@ -58,10 +58,6 @@ TEST_F(TokenizerGolden, every_answer_decodes_to_the_reference_text) {
   for (const GoldenPrompt& prompt : testing::load_golden_prompts()) {
     const std::span<const TokenId> answer(prompt.generated.data(), prompt.ends_at);
     EXPECT_EQ(card_->tokenizer->decode(answer), prompt.text) << prompt.name;
-    Detokenizer detokenizer(*card_->tokenizer);
-    std::string text;
-    for (const TokenId token : answer) text += detokenizer.push(token);
-    EXPECT_EQ(text + detokenizer.finish(), prompt.text) << prompt.name;
   }
 }
 

@@ -35,7 +35,7 @@ std::string why_not(const std::string& verb, const std::string& path, int error)
   return "cannot " + verb + " " + path + ": " + std::strerror(error);
 }
 
-// What a file begins with that says: these are no lines of JSON.
+// What a file begins with that says: these are not lines of JSON.
 std::string other_format(std::string_view head, const std::string& path) {
   const auto begins = [head](std::string_view magic) {
     return head.substr(0, magic.size()) == magic;

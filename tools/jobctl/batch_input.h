@@ -1,8 +1,8 @@
 // The request lines of `jobctl batch run` and `batch add`: a file of OpenAI batch lines, or a
 // stream.
 //
-// What is no regular file (-, a pipe, a FIFO) is copied first into a temporary file of our own, so
-// that any line can be read again. One thread.
+// What is not a regular file (-, a pipe, a FIFO) is copied first into a temporary file of our own,
+// so that any line can be read again. One thread.
 #pragma once
 
 #include <sys/types.h>

@@ -134,7 +134,7 @@ Result<BatchOutput> BatchOutput::open(const std::string& path, const BatchInput&
   }
   PARKD_ASSIGN_OR_RETURN(std::optional<RunMark> mark, read_mark(path));
   PARKD_RETURN_IF_ERROR(output.open_locked());
-  PARKD_ASSIGN_OR_RETURN(mark, read_mark(path));  // again: now nobody else writes it
+  PARKD_ASSIGN_OR_RETURN(mark, read_mark(path));  // again: now no other process writes it
   Status status = output.check_is_own(mark);
   if (status.ok()) {
     const bool begins =

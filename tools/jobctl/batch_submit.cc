@@ -161,7 +161,7 @@ Status BatchRun::line_refused(const Submission& submission, const Status& status
   return end_line(submission, http_status_of(status.code()), code, status.message(), param);
 }
 
-// A failed result line, as OpenAI writes it, of a line that is no job.
+// A failed result line, as OpenAI writes it, of a line that is not a job.
 Status BatchRun::end_line(const Submission& submission, int32_t http_status, std::string_view code,
                           const std::string& message, const std::string& param) {
   const std::string& custom_id = submission.line->custom_id;

@@ -21,8 +21,8 @@ std::string model_stanza(const NewModel& model, size_t indent = 2);
 Status check_stanza(const std::string& stanza);
 
 // The configuration `text` with the model at the end of its `models:` list; every other byte stays.
-// Errors: conflict, when the list has that name; invalid, when the text is no configuration or its
-// list is not written as a block.
+// Errors: conflict, when the list has that name; invalid, when the text is not a configuration or
+// its list is not written as a block.
 Result<std::string> with_model(const std::string& text, const std::string& file_name,
                                const NewModel& model);
 

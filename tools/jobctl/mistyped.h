@@ -1,4 +1,4 @@
-// What somebody may have meant who typed a subcommand or an option that there is not.
+// What may have been meant by a subcommand or an option that there is not.
 #pragma once
 
 #include <CLI/CLI.hpp>

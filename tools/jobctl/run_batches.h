@@ -27,7 +27,7 @@ class RunBatches {
   enum class Refusal {
     not_the_batchs,  // it is about a line
     takes_no_more,   // open_next()
-    cancelled,       // somebody cancelled the batch, and with it the run
+    cancelled,       // the batch was cancelled, and with it the run
   };
 
   RunBatches(Client& client, BatchOutput& output, int64_t retention_s)

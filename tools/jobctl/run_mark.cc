@@ -130,7 +130,8 @@ Status write_mark(const std::string& out, const RunMark& mark) {
       {"taking_out", json::value_from(mark.taking_out)},
       {"lines", std::move(lines)},
   };
-  return replace_file(mark_path(out), json::serialize(value) + "\n", 0600);  // nobody asked for it
+  return replace_file(mark_path(out), json::serialize(value) + "\n",
+                      0600);  // no result: it is kept private
 }
 
 Status sync_directory_of(const std::string& path) {

@@ -109,7 +109,7 @@ class DeviceBackend final : public Backend {
       : options_(options), device_(std::move(device)) {}
   ~DeviceBackend() override {
     (void)cudaSetDevice(device_.id);
-    (void)stream_.synchronize();  // pinned memory is freed at once, whoever reads it
+    (void)stream_.synchronize();  // pinned memory is freed at once, even while the device reads it
   }
 
   Status start() {

@@ -499,8 +499,8 @@ Status CudaLane::give_up_steps() {
 
 // The caller gives the blocks of a failed lane to others at once: nothing may still write them.
 void CudaLane::stop_stream() {
-  // While a capture is open nobody may wait. Whether there is one is not known after a failure, so
-  // the answers do not matter.
+  // While a capture is open no thread may wait. Whether there is one is not known after a failure,
+  // so the answers do not matter.
   if (mode_ == Mode::capturing) (void)Graph::end(stream_);
   (void)stream_.synchronize();
 }

@@ -162,7 +162,7 @@ Job* MemoryState::next_job(const ClaimRequest& request,
   return share_out(shares_[request.model], first_of);
 }
 
-// Charged as the next one of its tenant; the virtual time stays, for nobody's turn has come.
+// Charged as the next one of its tenant; the virtual time stays, for no tenant's turn has come.
 Job* MemoryState::next_named(const ClaimRequest& request, WallTime now) {
   for (const JobId id : request.only) {
     const auto found = jobs_.find(id);

@@ -225,7 +225,7 @@ Result<std::vector<Message>> Delivery::take_now(const std::string& tenant,
       [&](auto done) { queue_.take(tenant, mailbox_key, sequences, std::move(done)); });
   if (!kept.ok()) {
     if (taken.empty()) return kept;
-    return taken;  // they are out of the database: nobody else will get them
+    return taken;  // they are out of the database: no other reader will get them
   }
   std::set<uint64_t> seen;
   for (const Message& message : taken) seen.insert(message.sequence);

@@ -299,7 +299,7 @@ class OutboxStore final : public JobStore {
     stats.undelivered_messages = stats.messages;
     stats.mailbox_error = delivery_->trouble();
     for (HealthNotice& notice : delivery_->notices()) stats.notices.push_back(std::move(notice));
-    if (!stats.mailbox_error.empty()) return stats;  // at once: nobody waits for what is away
+    if (!stats.mailbox_error.empty()) return stats;  // at once: not after a wait for what is away
     const Result<int64_t> count = reader_->count();
     if (count.ok()) {
       stats.messages += *count;

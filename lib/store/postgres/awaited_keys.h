@@ -1,9 +1,9 @@
 // AwaitedKeys: which mailbox key an announcement of the database's is about.
 //
 // A payload of NOTIFY parkd_results says nothing by itself (results_payload_v1); the database says
-// the payload of a key, and those of keys that somebody read and found empty are kept here, the
-// latest 16,384. One that is not here wakes nobody: whoever waits for it reads again by the poll.
-// Owner: PostgresStore. Thread-safe: the read session adds, the listener's thread looks up.
+// the payload of a key, and those of keys that a reader asked for and found empty are kept here,
+// the latest 16,384. One that is not here wakes no reader: one that waits for it reads again by the
+// poll. Owner: PostgresStore. Thread-safe: the read session adds, the listener's thread looks up.
 #pragma once
 
 #include <chrono>

@@ -58,7 +58,7 @@ Result<std::vector<Job>> ClaimSession::claim_now(Connection& connection,
   return jobs;
 }
 
-// What the database believes to be claimed and we do not know of, nobody runs.
+// What the database believes to be claimed and we do not know of, no process runs.
 Status ClaimSession::give_back_unknown(Connection& connection, int64_t daemon_id) {
   ArrayText known;
   for (const JobId id : held_.ids()) known.add(static_cast<int64_t>(id));
@@ -71,7 +71,7 @@ Status ClaimSession::give_back_unknown(Connection& connection, int64_t daemon_id
     return rows.status();
   }
   const int64_t n_jobs = integer((*rows)[0], 0);
-  if (integer((*rows)[0], 1) > 0) held_.mark_uncertain();  // somebody holds some of them
+  if (integer((*rows)[0], 1) > 0) held_.mark_uncertain();  // another session holds some of them
   if (n_jobs > 0) log_info("postgres.claims_given_back", {{"jobs", n_jobs}});
   next_look_ = std::chrono::steady_clock::now() + shared_.options().ttl;
   return {};

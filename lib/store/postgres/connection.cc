@@ -174,7 +174,7 @@ std::string Connection::limits(const char* set) const {
 }
 
 // An administrator's defaults (ALTER ROLE, ALTER DATABASE, postgresql.conf) are for sessions that
-// somebody forgot: a session is idle for as long as there is nothing to do.
+// that was forgotten: a session is idle for as long as there is nothing to do.
 std::string Connection::own_settings() const {
   std::string sql = "; SET default_transaction_isolation = 'read committed'";
   const int version = session_->connection.server_version();
@@ -262,7 +262,7 @@ Status Connection::raw_failure() {
   } catch (const pqxx::in_doubt_error& error) {
     uncertain_ = true;
     return unavailable(first_line(error.what()));
-  } catch (const std::bad_alloc&) {  // libpqxx's too, of which nobody knows where it was
+  } catch (const std::bad_alloc&) {  // libpqxx's too, thrown at an unknown place
     uncertain_ = true;
     return unavailable("out of memory");
   } catch (const std::exception& error) {

@@ -62,7 +62,7 @@ class Connection {
     std::chrono::milliseconds statement_limit{30'000};
     std::chrono::milliseconds lock_limit{0};  // of waiting for others' locks; 0: none of its own
     // A daemon's: failures are told in parkd's words, for they reach its peers; what the server or
-    // libpq said goes to the log. Otherwise in the server's, to whoever's login it is.
+    // libpq said goes to the log. Otherwise in the server's, to the owner of the login.
     bool own_words = false;
   };
 

@@ -159,7 +159,7 @@ Ended<ReleaseAnswer> FinishSession::end_items(const std::vector<const ReleaseIte
   return ended;
 }
 
-// What is left of the call is complete, and its second answer nobody's.
+// What is left of the call is complete, and its second answer is dropped.
 template <class Item, class Answer>
 void FinishSession::refuse(CallOf<Item, Answer>& call, const Status& why) {
   for (const Item& item : call.items) held_.ended(item.id);

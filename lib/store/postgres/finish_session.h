@@ -3,9 +3,9 @@
 //
 // Owner: PostgresStore. finish() and release() may be called from any thread; statements and
 // completions are the session's own thread's. Everything that is there goes in few statements. What
-// is not answered, because the database is away or somebody's open transaction holds a job or its
-// batch, is kept and sent again, without a limit but the stop's: a finished result is not given up.
-// The others' answers do not wait for it.
+// is not answered, because the database is away or another session's open transaction holds a job
+// or its batch, is kept and sent again, without a limit but the stop's: a finished result is not
+// given up. The others' answers do not wait for it.
 #pragma once
 
 #include <optional>

@@ -85,7 +85,7 @@ void Listener::stop() {
     Params params;
     params.add(id).add(now());
     Status status = connection_.run(sql::kUnregister, params).status();
-    // A session that was cut while nobody looked is noticed only now.
+    // A session that was cut in silence is noticed only now.
     if (!status.ok()) status = connection_.run(sql::kUnregister, params).status();
     if (!status.ok()) log_warn("postgres.not_unregistered", {{"error", status.message()}});
   }

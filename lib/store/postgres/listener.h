@@ -30,7 +30,7 @@ class Listener {
     std::function<void()> reconnected;  // to a server that may have crashed, or be a restored one
     std::function<void()> look;  // reconnected, or the poll's turn: there may be work of any model
     std::function<void(JobId, RunLease)> cancel;
-    std::function<void()> cancelled;  // somebody says that jobs which nobody has are to be ended
+    std::function<void()> cancelled;  // a client says that jobs without an owner are to be ended
     std::function<void(const std::string& payload)> results;  // results_payload_v1 of a key
     std::function<void()> lost;
   };
@@ -39,7 +39,7 @@ class Listener {
   ~Listener() { stop(); }
 
   // One try to connect, check and register; then the threads. Errors: conflict (the schema). A
-  // database that is away is no error: the threads go on trying.
+  // database that is away is not an error: the threads go on trying.
   Status start(std::vector<Connection*> watched);
   // Unregisters, so that what is claimed goes back at once.
   void stop();
@@ -76,8 +76,8 @@ class Listener {
   Connection connection_;  // pg-beat's, and start()'s and stop()'s before and after it
   std::vector<Connection*> watched_;
   bool listening_ = false;       // pg-beat
-  bool beat_hinted_ = false;     // pg-beat: somebody says that a cancel was asked for
-  bool cancels_hinted_ = false;  // pg-beat: the same, of jobs that nobody has
+  bool beat_hinted_ = false;     // pg-beat: a client says that a cancel was asked for
+  bool cancels_hinted_ = false;  // pg-beat: the same, of jobs without an owner
   std::atomic<int64_t> daemon_id_{0};
   std::atomic<int64_t> last_daemon_id_{0};
   std::atomic<int64_t> fence_epoch_{0};

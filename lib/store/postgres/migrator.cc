@@ -148,7 +148,7 @@ Status Migrator::down(int target) {
   Connection connection(session(dsn_));
   PARKD_ASSIGN_OR_RETURN(std::vector<Applied> applied, applied_versions(connection));
   std::reverse(applied.begin(), applied.end());
-  // One transaction for all of them: half a schema would serve nobody.
+  // One transaction for all of them: half a schema is of no use.
   std::string script;
   for (const Applied& step : applied) {
     if (step.version <= target) break;

@@ -30,7 +30,7 @@ class ArrayText {
 };
 
 // PostgreSQL text cannot hold U+0000. Keys and ids must come back as they were given, so it becomes
-// U+10FFFE '0' (and U+10FFFE itself U+10FFFE '1'), a code point that is no character.
+// U+10FFFE '0' (and U+10FFFE itself U+10FFFE '1'), a code point that is not a character.
 std::string encode_text(std::string_view text);
 std::string decode_text(std::string_view text);
 
@@ -38,12 +38,12 @@ std::string decode_text(std::string_view text);
 std::string readable_text(std::string_view text);
 
 // A JSON text whose strings PostgreSQL can all turn into text: the escapes \u0000 and halves of
-// surrogate pairs become \ufffd; likewise raw bytes as in readable_text. Anything else stays as it
+// surrogate pairs become \ufffd; raw bytes the same as in readable_text. Anything else stays as it
 // is, byte for byte; not a validator.
 std::string storable_json(std::string_view json);
 
-// A body that is no JSON (a test's, or a bug's) is kept as a JSON string; this undoes it. A text
-// that is no JSON string is returned as it is.
+// A body that is not JSON (a test's, or a bug's) is kept as a JSON string; this undoes it. A text
+// that is not a JSON string is returned as it is.
 std::string unwrap_json_string(std::string_view json);
 
 }  // namespace parkd

@@ -25,11 +25,11 @@ Connection::Options session(const PostgresOptions& options, const std::string& a
   session.application_name = application_name;
   session.prepare = !options.transaction_pooling;
   session.statement_limit = options.statement_limit;
-  session.lock_limit = std::chrono::milliseconds(200);  // housekeeping's steps wait for nobody
+  session.lock_limit = std::chrono::milliseconds(200);  // housekeeping's steps do not wait
   return session;
 }
 
-// Metadata that is no JSON, as a JSON string: the way bodies are kept.
+// Metadata that is not JSON, as a JSON string: the way bodies are kept.
 std::string storable_metadata(const std::string& metadata, bool wrap) {
   if (!wrap || metadata.empty()) return storable_json(metadata);
   std::string wrapped;

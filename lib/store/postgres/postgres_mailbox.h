@@ -69,7 +69,7 @@ class PostgresMailbox {
   void interrupt_if_overdue();
 
  private:
-  // What is kept as a JSON string because it is no JSON.
+  // What is kept as a JSON string because it is not JSON.
   enum class Wrapped { nothing, metadata, metadata_and_body };
   Status send(const std::vector<Message>& messages, Wrapped wrapped);
   Status deliver_range(const std::vector<Message>& messages, size_t first, size_t last);

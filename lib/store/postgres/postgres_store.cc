@@ -238,7 +238,7 @@ class PostgresStore final : public JobStore {
     return events;
   }
 
-  // Whoever finds nothing may wait: its key is known before the look that counts.
+  // A reader that finds nothing may wait: its key is known before the look that counts.
   Result<FetchAnswer> fetch_now(Connection& connection, const FetchRequest& request) {
     auto answer = fetch_messages(connection, request, now());
     const AwaitedKeys::Key key(request.tenant, request.mailbox_key);

@@ -1,7 +1,7 @@
 // The PostgreSQL store: one database, many daemons. migrations/ holds its schema and verbs.
 //
 // Promises beyond JobStore's: a finish is kept and sent again until the database has it (its answer
-// tells a repeated one from a lost lease, so a commit whose answer was lost is no problem); a
+// tells a repeated one from a lost lease, so a commit whose answer was lost does no harm); a
 // submit whose answer was lost answers unavailable, unless all its jobs have idempotency keys: then
 // it is sent again; a claim whose answer was lost is given back by the next; a take whose commit
 // was not answered asks the database what became of it, and answers the messages if it was
@@ -36,14 +36,14 @@ struct PostgresOptions {
   // statement_limit more, twice that when nothing answers.
   std::chrono::milliseconds verb_limit{5000};
   // A statement that runs for longer is ended by the server; one without an answer after twice that
-  // loses its connection (half-open: nobody else would notice).
+  // loses its connection (half-open: nothing else would notice).
   std::chrono::milliseconds statement_limit{30'000};
   std::chrono::milliseconds stop_limit{10'000};  // how long stop() tries to store what is finished
   std::string host = "localhost";                // shown in parkd.workers
   std::string version = "0";
   // What this daemon parks and runs, as JSON for parkd.live; called at each heartbeat.
   std::function<std::string()> status;
-  std::function<bool()> draining;  // shown in parkd.workers; likewise
+  std::function<bool()> draining;  // shown in parkd.workers; the same
   // The daemon was silent for too long, or the database is another one: its claims are anybody's
   // now, and it must stop their work. Called on a store thread; must only push into an Inbox.
   std::function<void()> ownership_lost;

@@ -97,7 +97,7 @@ Job parse_job(const pqxx::row& row) {
   job.deaths_alone = small(row, 29);
   job.suspect_group = static_cast<uint64_t>(integer(row, 30));
   job.noted_lease = lease_from_sql(integer(row, 31));
-  // The row remembers the lease of the last run, which the next one must exceed; nobody holds it.
+  // The row remembers the lease of the last run, which the next one must exceed; none holds it.
   if (job.state != JobState::claimed) job.lease = {};
   return job;
 }

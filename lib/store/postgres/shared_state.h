@@ -105,7 +105,7 @@ class SharedState {
   std::optional<TimePoint> stop_by_;
 };
 
-// Between looks at what somebody's open transaction holds up.
+// Between looks at what another session's open transaction holds up.
 inline constexpr std::chrono::milliseconds kHeldRetry{100};
 
 // What a verb answers that comes after stop().

@@ -225,7 +225,7 @@ inline constexpr Statement kDepths{
     "c.messages, d.daemons FROM c LEFT JOIN parkd.depth d ON d.scheduled + d.queued + d.claimed > "
     "0 "
     "ORDER BY 1"};
-// What was found broken by somebody's hand, and mended, in the last hour. mishaps_at
+// What was found broken by a hand at the database, and mended, in the last hour. mishaps_at
 inline constexpr Statement kMishaps{
     "mishaps",
     "SELECT code, string_agg(text, '; ' ORDER BY at DESC) FROM (SELECT at, code, text "

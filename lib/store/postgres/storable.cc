@@ -8,7 +8,7 @@
 namespace parkd {
 namespace {
 
-// libpq takes a statement of up to 1 GB, a field of up to 1 GB; a body this size helps nobody.
+// libpq takes a statement of up to 1 GB, a field of up to 1 GB; a body this size is of no use.
 constexpr size_t kBodyBytesMax = size_t{64} << 20;
 
 }  // namespace

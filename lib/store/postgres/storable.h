@@ -18,7 +18,7 @@ Status check_storable(const std::vector<JobSpec>& jobs);
 
 // The body as a JSON text PostgreSQL can read.
 std::string storable_body(const Ending& ending);
-// A body that is no JSON after all, as a JSON string.
+// A body that is not JSON after all, as a JSON string.
 std::string wrapped_body(const Ending& ending);
 
 // The ending itself, or in its place a failed one when its body is larger than any field may be.

@@ -19,7 +19,7 @@ class StoreNotices {
   std::vector<HealthNotice> all() const;
 
  private:
-  mutable std::mutex mutex_;  // guards notices_: housekeeping writes, whoever asks for stats reads
+  mutable std::mutex mutex_;  // guards notices_: housekeeping writes, stats() reads
   std::map<std::string, HealthNotice> notices_;  // by code
 };
 

@@ -51,12 +51,12 @@ void SubmitSession::join() {
 }
 
 void SubmitSession::loop() {
-  std::vector<Call> held;  // their key or batch is in somebody's open transaction
+  std::vector<Call> held;  // their key or batch is in another session's open transaction
   for (;;) {
     std::vector<Call> calls = held.empty() ? calls_.wait_all() : calls_.wait_all(kHeldRetry);
     const bool stopping = calls_.closed();
     if (calls.empty() && held.empty() && stopping) return;
-    // While somebody holds something nobody waits for it with others in tow.
+    // While another session holds a lock, no call that waits for it keeps others waiting.
     const Locked locked = held.empty() ? Locked::wait : Locked::skip;
     std::vector<Call> good = std::exchange(held, {});
     const Status status = caught_in([&] {

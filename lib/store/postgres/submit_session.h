@@ -2,8 +2,8 @@
 //
 // Owner: PostgresStore. submit() may be called from any thread; checks, statements and completions
 // are the session's own thread's. Each submit is accepted or refused whole and does not touch its
-// neighbours: what one of them does wrong, or what somebody's open transaction holds up (its key,
-// its batch), is that one's alone.
+// neighbours: what one of them does wrong, or what another session's open transaction holds up (its
+// key, its batch), is that one's alone.
 #pragma once
 
 #include <chrono>
@@ -57,7 +57,8 @@ class SubmitSession {
   Result<Depth> depth_of(const std::string& model, const std::string& tenant,
                          const DepthLimits& limits);
   Result<std::set<size_t>> known_of(const std::vector<JobSpec>& jobs);
-  // Answers the calls; those that somebody's open transaction holds up are moved into `held`.
+  // Answers the calls; those that another session's open transaction holds up are moved into
+  // `held`.
   void send(std::vector<Call>& calls, Locked locked, std::vector<Call>& held);
   void tell_submitted(const std::vector<JobSpec>& jobs,
                       const Result<std::vector<SubmittedJob>>& answer);

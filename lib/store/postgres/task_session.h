@@ -38,9 +38,9 @@ class TaskSession {
       stop_answer(store_has_stopped());
     }
   }
-  // The same, tried again while the database is away or somebody's open transaction is in the way,
-  // for verb_limit from now on, not from its turn: a hundred readers wait for a database that is
-  // away together.
+  // The same, tried again while the database is away or another session's open transaction is in
+  // the way, for verb_limit from now on, not from its turn: a hundred readers wait for a database
+  // that is away together.
   template <class T, class Verb>
   void retried(Completion<T> done, Repeatable repeatable, Verb verb) {
     const auto stop_answer = done;
@@ -62,7 +62,8 @@ class TaskSession {
       auto result = caught_result<T>([&] {
         return shared_.with_retries<T>(connection, repeatable == Repeatable::yes, give_up_at, verb);
       });
-      // What somebody's open transaction holds comes again behind what others have asked meanwhile.
+      // What another session's open transaction holds comes again behind what others have asked
+      // meanwhile.
       const bool held = !result.ok() && connection.sqlstate() == kLockNotAvailable;
       if (held && std::chrono::steady_clock::now() < give_up_at &&
           push_try<T>(done, repeatable, give_up_at, verb)) {

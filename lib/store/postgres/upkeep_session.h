@@ -34,7 +34,7 @@ class UpkeepSession {
   void purge(Completion<PurgeAnswer> done);
   // Soon; called again meanwhile it is the same. Housekeeping does it too.
   void end_cancelled();
-  // Housekeeping names it again where somebody deletes its row. Any thread.
+  // Housekeeping names it again where its row is deleted. Any thread.
   void keep_model(const ModelRegistration& model);
   std::vector<HealthNotice> notices() const { return notices_.all(); }  // any thread
 

@@ -32,7 +32,8 @@ Status check_writable(Connection& connection) {
 }
 
 // The most urgent first, each in a transaction of its own: one that fails leaves the others what
-// they are. Answers the first failure when all have been tried; a lock that somebody holds is none.
+// they are. Answers the first failure when all have been tried; a lock that another session holds
+// is none.
 Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
                         const UpkeepTimes& times, Wakeups& wakeups) {
   const Now now = times.now;

@@ -23,7 +23,7 @@ struct Upkeep {
   PurgeAnswer answer;
   std::vector<std::string> to_vacuum;  // tables with many dead rows that this login may vacuum
   std::string piled_up;                // of tables it cannot help; for people, empty: none
-  // What somebody's hand took away and was mended (parkd.mishaps).
+  // What a hand at the database took away and was mended (parkd.mishaps).
   std::vector<HealthNotice> notices;
 };
 struct UpkeepTimes {
@@ -36,7 +36,7 @@ struct UpkeepTimes {
 };
 Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
                         const UpkeepTimes& times, Wakeups& wakeups);
-// Names this daemon's models again where somebody deleted their rows. Returns the names of those
+// Names this daemon's models again where their rows were deleted. Returns the names of those
 // that stand for other files now.
 Result<std::vector<std::string>> keep_models(Connection& connection,
                                              const std::vector<ModelRegistration>& models, Now now);

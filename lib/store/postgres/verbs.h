@@ -18,7 +18,7 @@ namespace parkd {
 
 using Now = std::optional<int64_t>;  // microseconds since 1970
 
-// What a verb does about rows that somebody else's open transaction has locked.
+// What a verb does about rows that another session's open transaction has locked.
 enum class Locked {
   wait,  // until the session's lock_limit: then the whole statement fails with 55P03
   skip,  // not at all: what they stand in the way of stays undone, alone
@@ -34,8 +34,8 @@ Result<std::vector<GroupAnswer>> submit_groups(
 Result<std::vector<Job>> claim_jobs(Connection& connection, int64_t daemon_id,
                                     const ClaimRequest& request, bool listens, Now now);
 
-// In the order of the items. No answer: it is to be sent again, because somebody holds its job or
-// batch, or because of `status`, which says why the last statement failed.
+// In the order of the items. No answer: it is to be sent again, because another session holds its
+// job or batch, or because of `status`, which says why the last statement failed.
 template <class Answer>
 struct Ended {
   std::vector<std::optional<Answer>> answers;

@@ -359,7 +359,7 @@ Status Database::begin_marks(const std::string& dir) {
   return synced_file_.sync();
 }
 
-// The side file only: nobody waits for its sync. One that cannot be written leaves an older mark,
+// The side file only: no verb waits for its sync. One that cannot be written leaves an older mark,
 // which is as true.
 void Database::mark_synced() {
   const uint64_t before = mark_.sequence;

@@ -126,7 +126,7 @@ class Database {
 
   Status write(rocksdb::WriteBatch* batch);
   Status drop(const Period& period);
-  // After drop(), on the state thread: nobody reads it any more.
+  // After drop(), on the state thread: it has no readers any more.
   void forget(const std::string& period_name);
 
  private:

@@ -88,7 +88,8 @@ void EmbeddedStore::do_claim(const ClaimRequest& request,
       claims_[id] = {{open_epoch_, ++n_claims_}, now, false};
       Result<Job> job = read_whole_job(id, now);
       if (!job.ok()) {
-        // It stays claimed, by nobody: an operator must look, and the queue goes on behind it.
+        // It stays claimed, without an owner: an operator must look, and the queue goes on behind
+        // it.
         log_error("store.job_unreadable", {{"id", id}, {"error", job.status().to_string()}});
         database_->note_damage("job " + std::to_string(id) + ": " + job.status().message());
         continue;
@@ -98,7 +99,7 @@ void EmbeddedStore::do_claim(const ClaimRequest& request,
     PARKD_KILL_POINT("claim.after");
     done(std::move(jobs));
   } catch (...) {
-    for (const JobId id : ids) claims_.erase(id);  // nobody has them
+    for (const JobId id : ids) claims_.erase(id);  // they have no owner
     tear();
     throw;
   }

@@ -360,7 +360,7 @@ Status EmbeddedStore::load() {
   Result<std::unique_ptr<Database>> opened = Database::open(options_, testing_);
   if (!opened.ok()) return opened.status();
   database_ = std::move(opened).value();
-  // Nobody can have accepted a loss of a store that is open.
+  // No operator can have accepted a loss of a store that is open.
   const bool was_open = open_epoch_ != 0;
   const Status loaded =
       was_open && database_->taken_loss() ? corrupt("work was lost") : load_rows();
@@ -416,7 +416,7 @@ Status EmbeddedStore::load_meta() {
   return {};
 }
 
-// A mark that cannot be read is no reason to keep anybody from his jobs: the clock is believed.
+// A mark that cannot be read is not a reason to refuse work: the clock is believed.
 void EmbeddedStore::load_drop_clock() {
   std::optional<ClockMark> last;
   const Result<std::string> text = database_->get(database_->meta(), meta_key::kTime);

@@ -14,7 +14,7 @@
 //     disk) and the store is torn: see tear(). The same when a claim throws.
 //   - Before the bytes are handed to RocksDB the memory that it will want is made sure of, for it
 //     is not safe against exceptions in the middle of a call: one out of its write ends the process
-//     (a log line, then as after a crash), for nobody can say what it left.
+//     (a log line, then as after a crash), for what it left is unknown.
 //   - On disk, and then it throws: torn. The verbs are answered as done; one whose answer cannot be
 //     made is told "unavailable", and finds out when it asks again.
 // A torn store answers "unavailable" until it has read its rows again, at once or every second. It
@@ -147,7 +147,7 @@ class EmbeddedStore final : public JobStore {
       return status_of_exception(where);
     }
   }
-  // `act` again, after pauses, while it throws: it wants little memory, and somebody waits for it.
+  // `act` again, after pauses, while it throws: it wants little memory, and a caller waits for it.
   // `tries_max` 0: without end. The last exception's status.
   template <class Act>
   static Status insist(const char* where, int tries_max, Act&& act) noexcept {
@@ -285,7 +285,7 @@ class EmbeddedStore final : public JobStore {
   std::unordered_map<JobId, Claim> claims_;
   std::map<std::string, record::StoredBatch> batches_;  // by id
   BatchAccounts batch_accounts_;                        // of them
-  std::vector<JobId> flagged_;  // held: their cancel was asked for and nobody runs them
+  std::vector<JobId> flagged_;  // held: their cancel was asked for and no worker runs them
   std::deque<Request> waiting_;
   std::unique_ptr<Commit> under_way_;  // with the sync thread
   bool stopping_ = false;
@@ -296,9 +296,9 @@ class EmbeddedStore final : public JobStore {
   int64_t n_syncs_ = 0;
   int64_t n_commits_ = 0;
   std::string due_low_;  // everything below was swept: the iterator starts here, not in tombstones
-  std::string outbox_low_;      // likewise, what was delivered
+  std::string outbox_low_;      // the same of what was delivered
   Status failure_;              // of the last commit or opening, until healed
-  bool must_reopen_ = false;    // to heal: nobody knows what the database holds
+  bool must_reopen_ = false;    // to heal: what the database holds is unknown
   bool is_torn_ = false;        // an exception left the state in RAM half changed
   std::string logged_failure_;  // in the log
   SteadyTime next_heal_{};

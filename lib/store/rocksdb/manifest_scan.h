@@ -24,7 +24,7 @@ struct Manifest {
   std::map<uint64_t, uint64_t> closed_logs;  // must be there: number -> bytes at least
   bool is_damaged = false;                   // whole edits stand behind bytes that are none
   uint64_t damage_offset = 0;
-  bool has_tail = false;  // it ends in bytes that are no whole edit: not written out, or damaged
+  bool has_tail = false;  // it ends in bytes that are not a whole edit: not written out, or damaged
 };
 
 // Errors: corrupt (an edit that is not of the format: another RocksDB's).

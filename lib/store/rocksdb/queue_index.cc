@@ -200,7 +200,7 @@ class QueueIndex::Claiming {
     if (rooms_limited_) ++n_given_[&queue];
   }
 
-  // Each is charged as the next one of its tenant; the virtual time stays, for nobody's turn has
+  // Each is charged as the next one of its tenant; the virtual time stays, for no tenant's turn has
   // come.
   void take_named() {
     for (const JobId id : request_.only) {
@@ -224,7 +224,7 @@ class QueueIndex::Claiming {
     }
   }
 
-  // By (order_key, id) whoever's they are; nobody is charged. Only tenants that were granted it
+  // By (order_key, id) of all tenants; none is charged. Only tenants that were granted it
   // have critical jobs, so there are few.
   void take_critical() {
     std::set<std::pair<JobLine::Place, TenantQueue*>> heads;

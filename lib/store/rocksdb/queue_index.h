@@ -8,9 +8,9 @@
 // Order per model: critical jobs by (order_key, id); then the tenant with the smallest tag, and in
 // it by (order_key, id). Tags are start-time fair queueing (Goyal, Vin, Cheng 1996): a job starts
 // at its tenant's tag, which then grows by the job's need_tokens; the virtual time is the latest
-// start. A tenant that comes, or comes back, begins there: having been away is no credit. One that
-// waits and is passed over keeps its tag, so it comes next; what it is owed is one largest job at
-// most, for a newcomer must not wait for more.
+// start. A tenant that comes, or comes back, begins there: having been away earns no credit. One
+// that waits and is passed over keeps its tag, so it comes next; what it is owed is one largest job
+// at most, for a newcomer must not wait for more.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +43,7 @@ class QueueIndex {
   };
 
   // A job that was committed; its state is derived from run_at and `now`. `is_member`: its batch_id
-  // names a batch, not a label, which nobody looks for.
+  // names a batch, not a label, which no verb looks for.
   void add(const Job& job, WallTime now, bool is_member = true);
   // A job that ended.
   void remove(JobId id);

@@ -201,7 +201,7 @@ std::vector<JobId> SalvageFacts::ended_without_history() const {
   return found;
 }
 
-// A leap after an earlier loss is no gap.
+// A leap after an earlier loss is not a gap.
 SalvageFacts::Ranges SalvageFacts::gaps_of(const std::vector<uint64_t>& sorted, uint64_t last) {
   Ranges gaps;
   const auto add = [&gaps](uint64_t first, uint64_t end) {

@@ -212,7 +212,7 @@ Status SalvageWriter::write_jobs() {
   return {};
 }
 
-// Its record is there and its request is not: whoever waits for it is told.
+// Its record is there and its request is not: its reader is told.
 Status SalvageWriter::fail_job(const SalvageFacts::Live& live) {
   const Job& job = live.stored.job;
   const JobSpec& spec = job.spec;

@@ -24,7 +24,7 @@ uint32_t masked_crc(char type, std::string_view payload);
 struct Entry {
   enum class Kind {
     record,
-    damage,  // bytes that are no whole record; what follows was found again behind them
+    damage,  // bytes that are not a whole record; what follows was found again behind them
     tail,    // the same, and nothing whole follows
     end,
   };
