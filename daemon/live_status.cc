@@ -4,7 +4,7 @@
 #include <array>
 #include <vector>
 
-#include "lib/base/text.h"
+#include "lib/base/json_writer.h"
 
 namespace parkd {
 namespace {
@@ -23,54 +23,35 @@ std::vector<const LiveJob*> chosen(const std::vector<LiveJob>& live) {
   return jobs;
 }
 
-std::string render_job(const LiveJob& job) {
-  std::string out = "{\"id\":" + std::to_string(job.id) + ",\"state\":\"" +
-                    std::string(to_string(job.phase)) + "\"";
-  if (job.phase != LivePhase::preparing) out += ",\"units\":" + std::to_string(job.units.count);
-  if (!job.waits_for.empty()) {
-    out += ",\"reason\":";
-    append_json_string(out, job.waits_for);
-  }
-  return out + "}";
+void write_job(JsonWriter& json, const LiveJob& job) {
+  json.begin_object().member("id", job.id).member("state", to_string(job.phase));
+  if (job.phase != LivePhase::preparing) json.member("units", job.units.count);
+  if (!job.waits_for.empty()) json.member("reason", job.waits_for);
+  json.end_object();
 }
 
-std::string render_pool(const ModelStats& model) {
-  std::string out = "{\"model\":";
-  append_json_string(out, model.model);
-  out += ",\"state\":\"" + std::string(to_string(model.state)) + "\"";
-  if (!model.failure.empty()) {
-    out += ",\"failure\":";
-    append_json_string(out, model.failure);
-  }
-  const auto number = [&](const char* key, int64_t value) {
-    out += std::string(",\"") + key + "\":" + std::to_string(value);
-  };
-  number("capacity_units", model.capacity.count);
-  number("in_use_units", model.in_use.count);
-  number("parked", model.parked);
-  number("running", model.running);
-  number("lot_places", model.lot_places);
-  number("max_num_seqs", model.max_num_seqs);
-  return out + "}";
-}
-
-template <class List, class Render>
-std::string render_list(const List& list, Render&& render) {
-  std::string out = "[";
-  for (const auto& entry : list) {
-    if (out.back() != '[') out += ',';
-    out += render(entry);
-  }
-  return out + "]";
+void write_pool(JsonWriter& json, const ModelStats& model) {
+  json.begin_object().member("model", model.model).member("state", to_string(model.state));
+  if (!model.failure.empty()) json.member("failure", model.failure);
+  json.member("capacity_units", model.capacity.count);
+  json.member("in_use_units", model.in_use.count);
+  json.member("parked", model.parked);
+  json.member("running", model.running);
+  json.member("lot_places", model.lot_places);
+  json.member("max_num_seqs", model.max_num_seqs);
+  json.end_object();
 }
 
 }  // namespace
 
 std::string render_live_status(const DispatcherStats& stats) {
   const std::vector<const LiveJob*> jobs = chosen(stats.live);
-  return "{\"jobs\":" + render_list(jobs, [](const LiveJob* job) { return render_job(*job); }) +
-         ",\"jobs_left_out\":" + std::to_string(stats.live.size() - jobs.size()) +
-         ",\"pools\":" + render_list(stats.models, render_pool) + "}";
+  JsonWriter json;
+  json.begin_object().begin_array("jobs");
+  for (const LiveJob* job : jobs) write_job(json, *job);
+  json.end_array().member("jobs_left_out", stats.live.size() - jobs.size()).begin_array("pools");
+  for (const ModelStats& model : stats.models) write_pool(json, model);
+  return json.end_array().end_object().take();
 }
 
 }  // namespace parkd

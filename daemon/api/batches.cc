@@ -3,8 +3,8 @@
 
 #include "daemon/api/api.h"
 #include "lib/base/json_reader.h"
+#include "lib/base/json_writer.h"
 #include "lib/base/raw_json.h"
-#include "lib/base/text.h"
 #include "lib/openai/batch_json.h"
 #include "lib/openai/wire.h"
 
@@ -209,15 +209,11 @@ void Api::list_batches(const AskedPtr& asked) {
         if (!batches.ok()) return asked->reply(error_reply(batches.status()));
         const bool has_more = batches->size() > n_shown;
         if (has_more) batches->pop_back();
-        std::string out = "{\"batches\":[";
-        for (const Batch& batch : *batches) {
-          if (out.back() != '[') out += ',';
-          out += render_batch(batch);
-        }
-        out += "],\"next_after\":";
-        append_json_string(out, batches->empty() ? "" : batches->back().id);
-        out += has_more ? ",\"has_more\":true}" : ",\"has_more\":false}";
-        asked->reply({.body = std::move(out)});
+        JsonWriter json;
+        json.begin_object().begin_array("batches");
+        for (const Batch& batch : *batches) json.element(RawJson{render_batch(batch)});
+        json.end_array().member("next_after", batches->empty() ? "" : batches->back().id);
+        asked->reply({.body = json.member("has_more", has_more).end_object().take()});
       }));
 }
 

@@ -8,7 +8,7 @@
 #include "daemon/models/unserved_models.h"
 #include "lib/base/json_memory.h"
 #include "lib/base/json_reader.h"
-#include "lib/base/text.h"
+#include "lib/base/json_writer.h"
 #include "lib/openai/chat_request.h"
 #include "lib/openai/completion_response.h"
 #include "lib/openai/wire.h"
@@ -124,12 +124,10 @@ std::string render_submitted(const SubmittedJob& job) {
 
 std::string render_submitted(const std::vector<SubmittedJob>& jobs, bool many) {
   if (!many) return render_submitted(jobs.front());
-  std::string out = "{\"jobs\":[";
-  for (const SubmittedJob& job : jobs) {
-    if (out.back() != '[') out += ',';
-    out += render_submitted(job);
-  }
-  return out + "]}";
+  JsonWriter json;
+  json.begin_object().begin_array("jobs");
+  for (const SubmittedJob& job : jobs) json.element(RawJson{render_submitted(job)});
+  return json.end_array().end_object().take();
 }
 
 // A single job's submitter wrote "deadline", not "jobs[0].deadline".
@@ -215,9 +213,7 @@ void Api::cancel_job(const AskedPtr& asked) {
       on_quick<CancelAnswer>(asked, [id = *id, asked](Result<CancelAnswer> answer) {
         const Reply& reply = asked->reply;
         if (!answer.ok()) return reply(error_reply(answer.status()));
-        const auto say = [&](const char* word) {
-          reply({.body = "{\"id\":" + std::to_string(id) + ",\"cancel\":\"" + word + "\"}"});
-        };
+        const auto say = [&](const char* word) { reply({.body = render_cancel(id, word)}); };
         switch (*answer) {
           case CancelAnswer::cancelled:
             return say("cancelled");
@@ -265,15 +261,15 @@ void Api::list_jobs(const AskedPtr& asked) {
         if (!page.ok()) return asked->reply(error_reply(page.status()));
         const std::vector<Job>& jobs = page->jobs;
         const auto stats = parts_.dispatcher.stats();
-        std::string out = "{\"jobs\":[";
-        for (const Job& job : jobs) {
-          if (out.back() != '[') out += ',';
-          out += render_live(job, *stats, parts_.config);
-        }
         const auto last = jobs.empty() ? static_cast<JobId>(after) : jobs.back().id;
-        out += "],\"next_after\":" + std::to_string(page->next_after.value_or(last)) +
-               ",\"has_more\":" + (page->next_after ? "true}" : "false}");
-        asked->reply({.body = std::move(out)});
+        JsonWriter json;
+        json.begin_object().begin_array("jobs");
+        for (const Job& job : jobs) {
+          json.element(RawJson{render_live(job, *stats, parts_.config)});
+        }
+        json.end_array().member("next_after", page->next_after.value_or(last));
+        json.member("has_more", page->next_after.has_value());
+        asked->reply({.body = json.end_object().take()});
       }));
 }
 

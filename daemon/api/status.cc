@@ -4,85 +4,69 @@
 
 #include "daemon/api/api.h"
 #include "daemon/api/metrics.h"
-#include "lib/base/text.h"
+#include "lib/base/json_writer.h"
 
 namespace parkd {
 namespace {
 
-void field(std::string& out, const char* key, std::string_view text) {
-  if (out.back() != '{') out += ',';
-  out += std::string("\"") + key + "\":";
-  append_json_string(out, text);
-}
-
-void field(std::string& out, const char* key, int64_t number) {
-  if (out.back() != '{') out += ',';
-  out += std::string("\"") + key + "\":" + std::to_string(number);
-}
-
-void flag(std::string& out, const char* key, bool value) {
-  if (out.back() != '{') out += ',';
-  out += std::string("\"") + key + "\":" + (value ? "true" : "false");
-}
-
-std::string render_model(const std::string& name, const ModelEntry& model) {
-  std::string out = "{";
-  field(out, "id", name);
-  field(out, "object", "model");
-  field(out, "state", to_string(model.state));
-  if (!model.failure.empty()) field(out, "failure", model.failure);
-  if (!model.description.empty()) field(out, "description", model.description);
-  if (model.weight_bytes > 0) field(out, "weight_bytes", model.weight_bytes);
+void write_model(JsonWriter& json, const std::string& name, const ModelEntry& model) {
+  json.begin_object();
+  json.member("id", name);
+  json.member("object", "model");
+  json.member("state", to_string(model.state));
+  if (!model.failure.empty()) json.member("failure", model.failure);
+  if (!model.description.empty()) json.member("description", model.description);
+  if (model.weight_bytes > 0) json.member("weight_bytes", model.weight_bytes);
   if (model.state == ModelState::loading && model.weight_bytes > 0) {
-    field(out, "loaded_bytes", model.loaded_bytes);
+    json.member("loaded_bytes", model.loaded_bytes);
   }
-  if (!model.backend.empty()) field(out, "backend", model.backend);
-  if (!model.backend_reason.empty()) field(out, "backend_reason", model.backend_reason);
+  if (!model.backend.empty()) json.member("backend", model.backend);
+  if (!model.backend_reason.empty()) json.member("backend_reason", model.backend_reason);
   if (model.endpoint != nullptr) {
     const ChatEndpointOptions& options = model.endpoint->options();
-    field(out, "context_tokens", options.context_tokens);
-    field(out, "block_size", options.block_size);
-    field(out, "capacity_units", options.capacity.count);
-    field(out, "max_num_seqs", options.max_num_seqs);
-    field(out, "system_fingerprint", options.system_fingerprint);
+    json.member("context_tokens", options.context_tokens);
+    json.member("block_size", options.block_size);
+    json.member("capacity_units", options.capacity.count);
+    json.member("max_num_seqs", options.max_num_seqs);
+    json.member("system_fingerprint", options.system_fingerprint);
   }
-  return out + "}";
+  json.end_object();
 }
 
-std::string render_pool(const ModelStats& model) {
-  std::string out = "{";
-  field(out, "model", model.model);
-  field(out, "state", to_string(model.state));
-  field(out, "capacity_units", model.capacity.count);
-  field(out, "in_use_units", model.in_use.count);
-  field(out, "peak_units", model.peak.count);
-  field(out, "block_size", model.block_size);
-  field(out, "preparing", model.preparing);
-  field(out, "parked", model.parked);
-  field(out, "running", model.running);
-  field(out, "running_sequences", model.running_sequences);
-  field(out, "ending", model.ending);
-  field(out, "kept_units", model.reserve.units.count);
-  field(out, "kept_units_in_use", model.reserve.units_in_use.count);
-  field(out, "kept_sequences", model.reserve.sequences);
-  field(out, "kept_sequences_in_use", model.reserve.sequences_in_use);
-  field(out, "lot_places", model.lot_places);
-  field(out, "max_num_seqs", model.max_num_seqs);
-  field(out, "prompt_tokens", model.prompt_tokens);
-  field(out, "shared_tokens", model.shared_tokens);
-  field(out, "output_tokens", model.output_tokens);
-  std::string outcomes = "{";
-  for (const auto& [outcome, count] : model.outcomes) field(outcomes, outcome.c_str(), count);
-  out += ",\"outcomes\":" + outcomes + "}";
-  return out + "}";
+void write_pool(JsonWriter& json, const ModelStats& model) {
+  json.begin_object();
+  json.member("model", model.model);
+  json.member("state", to_string(model.state));
+  json.member("capacity_units", model.capacity.count);
+  json.member("in_use_units", model.in_use.count);
+  json.member("peak_units", model.peak.count);
+  json.member("block_size", model.block_size);
+  json.member("preparing", model.preparing);
+  json.member("parked", model.parked);
+  json.member("running", model.running);
+  json.member("running_sequences", model.running_sequences);
+  json.member("ending", model.ending);
+  json.member("kept_units", model.reserve.units.count);
+  json.member("kept_units_in_use", model.reserve.units_in_use.count);
+  json.member("kept_sequences", model.reserve.sequences);
+  json.member("kept_sequences_in_use", model.reserve.sequences_in_use);
+  json.member("lot_places", model.lot_places);
+  json.member("max_num_seqs", model.max_num_seqs);
+  json.member("prompt_tokens", model.prompt_tokens);
+  json.member("shared_tokens", model.shared_tokens);
+  json.member("output_tokens", model.output_tokens);
+  json.begin_object("outcomes");
+  for (const auto& [outcome, count] : model.outcomes) json.member(outcome, count);
+  json.end_object();
+  json.end_object();
 }
 
-std::string render_notice(const HealthNotice& notice) {
-  std::string out = "{";
-  field(out, "code", notice.code);
-  field(out, "text", notice.text);
-  flag(out, "not_ready", notice.not_ready);
-  return out + "}";
+void write_notice(JsonWriter& json, const HealthNotice& notice) {
+  json.begin_object();
+  json.member("code", notice.code);
+  json.member("text", notice.text);
+  json.member("not_ready", notice.not_ready);
+  json.end_object();
 }
 
 // The daemon's own, then the store's.
@@ -90,12 +74,6 @@ std::vector<HealthNotice> all_notices(std::vector<HealthNotice> all,
                                       const Result<StoreStats>& stats) {
   if (stats.ok()) all.insert(all.end(), stats->notices.begin(), stats->notices.end());
   return all;
-}
-
-std::string json_string(const std::string& text) {
-  std::string out;
-  append_json_string(out, text);
-  return out;
 }
 
 std::vector<std::string> failed_models(const ModelTable& models) {
@@ -106,32 +84,30 @@ std::vector<std::string> failed_models(const ModelTable& models) {
   return names;
 }
 
-template <class Map, class Render>
-std::string render_list(const Map& entries, Render&& render) {
-  std::string out = "[";
-  for (const auto& entry : entries) {
-    if (out.back() != '[') out += ',';
-    out += render(entry);
-  }
-  return out + "]";
+void write_models(JsonWriter& json, std::string_view key, const ModelTable& models) {
+  json.begin_array(key);
+  for (const auto& [name, entry] : models) write_model(json, name, entry);
+  json.end_array();
 }
 
 }  // namespace
 
 void Api::models(const AskedPtr& asked) {
-  const std::string list = render_list(
-      *asked->models, [](const auto& entry) { return render_model(entry.first, entry.second); });
-  asked->reply({.body = "{\"object\":\"list\",\"data\":" + list + "}"});
+  JsonWriter json;
+  json.begin_object().member("object", "list");
+  write_models(json, "data", *asked->models);
+  asked->reply({.body = json.end_object().take()});
 }
 
 void Api::pool(const AskedPtr& asked) {
   const auto stats = parts_.dispatcher.stats();
-  std::string out = "{";
-  flag(out, "draining", stats->draining);
-  flag(out, "store_trouble", stats->store_trouble);
-  field(out, "unstored_endings", stats->unstored_endings);
-  out += ",\"models\":" + render_list(stats->models, render_pool);
-  asked->reply({.body = out + "}"});
+  JsonWriter json;
+  json.begin_object().member("draining", stats->draining);
+  json.member("store_trouble", stats->store_trouble);
+  json.member("unstored_endings", stats->unstored_endings);
+  json.begin_array("models");
+  for (const ModelStats& model : stats->models) write_pool(json, model);
+  asked->reply({.body = json.end_array().end_object().take()});
 }
 
 // Ready means that jobs are accepted and kept, and that some model is there or may still come. What
@@ -147,28 +123,32 @@ void Api::ready(const AskedPtr& asked) {
                           std::all_of(asked->models->begin(), asked->models->end(),
                                       [](const auto& entry) { return entry.second.is_hopeless(); });
     const bool ready = store_healthy && !asked->stopping && !blocked && !hopeless;
-    std::string out = "{";
-    flag(out, "ready", ready);
-    flag(out, "degraded", ready && !failed.empty());
-    out += ",\"failed_models\":" + render_list(failed, json_string);
-    flag(out, "stopping", asked->stopping);
-    flag(out, "store_healthy", store_healthy);
-    if (!parts_.database.empty()) field(out, "database", parts_.database);
+    JsonWriter json;
+    json.begin_object().member("ready", ready);
+    json.member("degraded", ready && !failed.empty());
+    json.begin_array("failed_models");
+    for (const std::string& name : failed) json.element(name);
+    json.end_array();
+    json.member("stopping", asked->stopping);
+    json.member("store_healthy", store_healthy);
+    if (!parts_.database.empty()) json.member("database", parts_.database);
     if (!stats.ok()) {
-      field(out, "store_error", stats.status().to_string());
+      json.member("store_error", stats.status().to_string());
     } else if (!stats->healthy) {
-      field(out, "store_error", stats->health_error);
+      json.member("store_error", stats->health_error);
     }
     // A mailbox elsewhere that is away: jobs are accepted and run, results wait on disk.
     if (stats.ok() && !stats->mailbox_error.empty()) {
-      field(out, "mailbox_error", stats->mailbox_error);
-      field(out, "undelivered_messages", stats->undelivered_messages);
+      json.member("mailbox_error", stats->mailbox_error);
+      json.member("undelivered_messages", stats->undelivered_messages);
     }
-    if (!notices.empty()) out += ",\"notices\":" + render_list(notices, render_notice);
-    out += ",\"models\":" + render_list(*asked->models, [](const auto& entry) {
-             return render_model(entry.first, entry.second);
-           });
-    asked->reply({.status = ready ? 200 : 503, .body = out + "}"});
+    if (!notices.empty()) {
+      json.begin_array("notices");
+      for (const HealthNotice& notice : notices) write_notice(json, notice);
+      json.end_array();
+    }
+    write_models(json, "models", *asked->models);
+    asked->reply({.status = ready ? 200 : 503, .body = json.end_object().take()});
   }));
 }
 

@@ -1,6 +1,6 @@
 #include "daemon/models/unserved_models.h"
 
-#include "lib/base/text.h"
+#include "lib/base/json_writer.h"
 
 namespace parkd {
 
@@ -12,8 +12,8 @@ std::optional<HealthNotice> unserved_models_notice(const Config& config, const S
     const int64_t waiting = depth.scheduled + depth.queued;
     if (waiting == 0 || depth.n_daemons > 0 || config.find_model(depth.model) != nullptr) continue;
     if (++n_unserved > kNamed) continue;
-    list += (list.empty() ? "" : ", ") + std::to_string(waiting) + " of ";
-    append_json_string(list, depth.model);
+    list +=
+        (list.empty() ? "" : ", ") + std::to_string(waiting) + " of " + json_string(depth.model);
   }
   if (n_unserved == 0) return std::nullopt;
   if (n_unserved > kNamed) list += ", and of " + std::to_string(n_unserved - kNamed) + " more";

@@ -8,6 +8,7 @@
 #include <limits>
 #include <utility>
 
+#include "lib/base/json_writer.h"
 #include "lib/base/text.h"
 
 namespace parkd {
@@ -21,12 +22,6 @@ constexpr size_t kDepthMax = 1000;  // the doors take less
 // PostgreSQL's numeric.
 constexpr int64_t kPlacesBeforeMax = 131'072;
 constexpr int64_t kPlacesBehindMax = 16'383;
-
-std::string quoted(std::string_view text) {
-  std::string out;
-  append_json_string(out, text);
-  return out;
-}
 
 }  // namespace
 
@@ -243,13 +238,13 @@ std::optional<JsonValueText> JsonValueText::of(std::string_view text) {
 }
 
 bool JsonValueText::has(std::string_view member) const {
-  const std::string name = quoted(member);
+  const std::string name = json_string(member);
   return std::any_of(members_.begin(), members_.end(),
                      [&](const Member& each) { return each.name == name; });
 }
 
 void JsonValueText::drop(std::string_view member) {
-  const std::string name = quoted(member);
+  const std::string name = json_string(member);
   members_.erase(std::remove_if(members_.begin(), members_.end(),
                                 [&](const Member& each) { return each.name == name; }),
                  members_.end());

@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "lib/base/clock.h"
-#include "lib/base/text.h"
+#include "lib/base/json_writer.h"
 
 namespace parkd {
 namespace {
@@ -39,7 +39,7 @@ bool needs_quotes(std::string_view text) {
   return false;
 }
 
-void append_value(std::string& line, LogFormat format, const LogField::Value& value) {
+void append_value(std::string& line, const LogField::Value& value) {
   if (const auto* number = std::get_if<int64_t>(&value)) {
     line += std::to_string(*number);
   } else if (const auto* real = std::get_if<double>(&value)) {
@@ -48,11 +48,19 @@ void append_value(std::string& line, LogFormat format, const LogField::Value& va
     line += *flag ? "true" : "false";
   } else {
     const auto& text = std::get<std::string>(value);
-    if (format == LogFormat::json || needs_quotes(text)) {
-      append_json_string(line, text);
-    } else {
-      line += text;
-    }
+    line += needs_quotes(text) ? json_string(text) : text;
+  }
+}
+
+void write_member(JsonWriter& json, const LogField& field) {
+  if (const auto* number = std::get_if<int64_t>(&field.value)) {
+    json.member(field.key, *number);
+  } else if (const auto* real = std::get_if<double>(&field.value)) {
+    json.member(field.key, SixDigits{*real});
+  } else if (const auto* flag = std::get_if<bool>(&field.value)) {
+    json.member(field.key, *flag);
+  } else {
+    json.member(field.key, std::get<std::string>(field.value));
   }
 }
 
@@ -75,25 +83,18 @@ void write(spdlog::level::level_enum level, std::string_view event, LogFields fi
 }  // namespace
 
 std::string format_log_line(LogFormat format, std::string_view event, LogFields fields) {
-  std::string line;
   if (format == LogFormat::json) {
-    line = "{\"event\":";
-    append_json_string(line, event);
-    for (const LogField& field : fields) {
-      line += ',';
-      append_json_string(line, field.key);
-      line += ':';
-      append_value(line, format, field.value);
-    }
-    line += '}';
-    return line;
+    JsonWriter json;
+    json.begin_object().member("event", event);
+    for (const LogField& field : fields) write_member(json, field);
+    return json.end_object().take();
   }
-  line = event;
+  std::string line(event);
   for (const LogField& field : fields) {
     line += ' ';
     line += field.key;
     line += '=';
-    append_value(line, format, field.value);
+    append_value(line, field.value);
   }
   return line;
 }

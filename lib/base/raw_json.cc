@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
-#include "lib/base/text.h"
+#include "lib/base/json_writer.h"
 
 namespace parkd {
 namespace {
@@ -122,15 +122,11 @@ void RawObject::set(std::string_view key, std::string_view json) {
     members_[static_cast<size_t>(member - members_.data())].json = json;
     return;
   }
-  std::string written;
-  append_json_string(written, key);
-  members_.push_back({std::string(key), std::move(written), std::string(json)});
+  members_.push_back({std::string(key), json_string(key), std::string(json)});
 }
 
 void RawObject::set_text(std::string_view key, std::string_view text) {
-  std::string json;
-  append_json_string(json, text);
-  set(key, json);
+  set(key, json_string(text));
 }
 
 void RawObject::erase(std::string_view key) {

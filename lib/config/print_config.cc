@@ -1,7 +1,7 @@
 // print_config(): the effective configuration as YAML that parses to an equal Config.
 #include <charconv>
 
-#include "lib/base/text.h"
+#include "lib/base/json_writer.h"
 #include "lib/config/config.h"
 #include "lib/config/words.h"
 
@@ -21,9 +21,7 @@ class YamlWriter {
     line(depth, std::string(key) + ": " + std::string(value));
   }
   void text(int depth, std::string_view key, std::string_view value) {
-    std::string quoted;
-    append_json_string(quoted, value);
-    raw(depth, key, quoted);
+    raw(depth, key, json_string(value));
   }
   void optional_text(int depth, std::string_view key, std::string_view value) {
     value.empty() ? raw(depth, key, "null") : text(depth, key, value);
@@ -114,9 +112,7 @@ void print_parking_lot(YamlWriter& y, const Config& config) {
 }
 
 void print_model(YamlWriter& y, const ModelConfig& model) {
-  std::string name;
-  append_json_string(name, model.name);
-  y.line(1, "- name: " + name);
+  y.line(1, "- name: " + json_string(model.name));
   y.optional_text(2, "hf_id", model.hf_id);
   y.path(2, "local_path", model.local_path);
   print_params(y, 2, model.params);
@@ -137,14 +133,11 @@ std::string octal(uint32_t mode) {
 void print_tenants(YamlWriter& y, const DaemonConfig& daemon) {
   y.line(1, daemon.tenants.empty() ? "tenants: {}" : "tenants:");
   for (const auto& [user, tenant] : daemon.tenants) {
-    std::string key;
-    append_json_string(key, user);
-    y.text(2, key, tenant);
+    y.text(2, json_string(user), tenant);
   }
   std::string list;
   for (const std::string& tenant : daemon.critical_tenants) {
-    list += list.empty() ? "" : ", ";
-    append_json_string(list, tenant);
+    list += (list.empty() ? "" : ", ") + json_string(tenant);
   }
   y.raw(1, "critical_tenants", "[" + list + "]");
 }

@@ -7,6 +7,7 @@
 #include <limits>
 #include <sstream>
 
+#include "lib/base/json_writer.h"
 #include "lib/base/text.h"
 #include "lib/config/dsn_text.h"
 #include "lib/config/keys.h"
@@ -149,9 +150,8 @@ std::string shown_value(const YAML::Node& node) {
     return text;
   }
   std::string cut = text.substr(0, kShownValueBytes);
-  std::string shown;
-  append_json_string(shown,
-                     cut.substr(0, cut.size() < text.size() ? valid_utf8_prefix(cut) : cut.size()));
+  const std::string shown =
+      json_string(cut.substr(0, cut.size() < text.size() ? valid_utf8_prefix(cut) : cut.size()));
   return cut.size() < text.size() ? shown + "..." : shown;
 }
 

@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "lib/base/json_writer.h"
 #include "lib/base/text.h"
 
 namespace parkd {
@@ -16,12 +17,6 @@ constexpr int64_t kLayersMax = 4096;
 constexpr int64_t kWidthMax = 1 << 20;  // hidden, ffn, heads x head_dim
 constexpr int64_t kContextTokensMax = 1 << 24;
 constexpr size_t kFingerprintSampleBytes = 4096;
-
-std::string quoted(std::string_view text) {
-  std::string out;
-  append_json_string(out, text);
-  return out;
-}
 
 // Reads one file's hyper-parameters and tensors; keeps account of the tensors it has used.
 class CardReader {
@@ -55,7 +50,7 @@ Result<int32_t> CardReader::dimension(std::string_view key, int64_t low, int64_t
   const std::string full = "llama." + std::string(key);
   PARKD_ASSIGN_OR_RETURN(const int64_t value, file_.integer(full));
   if (value < low || value > high) {
-    return corrupt(file_.error_text("key " + quoted(full) + " is " + std::to_string(value) +
+    return corrupt(file_.error_text("key " + json_string(full) + " is " + std::to_string(value) +
                                     ", the limits are " + std::to_string(low) + " and " +
                                     std::to_string(high)));
   }
@@ -66,7 +61,7 @@ Status CardReader::read_shape(ModelShape& shape) {
   for (const char* key : {"llama.expert_count", "llama.attention.sliding_window",
                           "llama.attention.clamp_kqv", "llama.logit_scale"}) {
     PARKD_ASSIGN_OR_RETURN(const double value, file_.number_or(key, 0));
-    if (value != 0) return unsupported("key " + quoted(key) + " is not supported yet");
+    if (value != 0) return unsupported("key " + json_string(key) + " is not supported yet");
   }
   PARKD_ASSIGN_OR_RETURN(shape.n_layers, dimension("block_count", 1, kLayersMax));
   PARKD_ASSIGN_OR_RETURN(shape.hidden, dimension("embedding_length", 1, kWidthMax));
@@ -121,7 +116,7 @@ Status CardReader::read_rope(ModelShape& shape) {
   PARKD_ASSIGN_OR_RETURN(const double factor, file_.number_or("llama.rope.scaling.factor", 1));
   PARKD_ASSIGN_OR_RETURN(const double scale_linear, file_.number_or("llama.rope.scale_linear", 1));
   if (scaling != "none" || factor != 1 || scale_linear != 1) {
-    return unsupported("llama.rope.scaling " + quoted(scaling) + " is not supported yet");
+    return unsupported("llama.rope.scaling " + json_string(scaling) + " is not supported yet");
   }
   PARKD_ASSIGN_OR_RETURN(const int64_t rotated,
                          file_.integer_or("llama.rope.dimension_count", shape.head_dim));
@@ -154,12 +149,13 @@ Status CardReader::read_rope(ModelShape& shape) {
 
 Result<TensorView> CardReader::tensor(const std::string& name, int64_t rows, int64_t columns) {
   const TensorView* found = file_.find_tensor(name);
-  if (found == nullptr) return corrupt(file_.error_text("tensor " + quoted(name) + " is missing"));
+  if (found == nullptr)
+    return corrupt(file_.error_text("tensor " + json_string(name) + " is missing"));
   if (found->rows != rows || found->columns != columns) {
-    return corrupt(
-        file_.error_text("tensor " + quoted(name) + " is (" + std::to_string(found->rows) + ", " +
-                         std::to_string(found->columns) + ") where the hyper-parameters make it (" +
-                         std::to_string(rows) + ", " + std::to_string(columns) + ")"));
+    return corrupt(file_.error_text(
+        "tensor " + json_string(name) + " is (" + std::to_string(found->rows) + ", " +
+        std::to_string(found->columns) + ") where the hyper-parameters make it (" +
+        std::to_string(rows) + ", " + std::to_string(columns) + ")"));
   }
   used_.insert(found->name);
   return *found;
@@ -168,8 +164,8 @@ Result<TensorView> CardReader::tensor(const std::string& name, int64_t rows, int
 Result<TensorView> CardReader::vector(const std::string& name, int64_t columns) {
   PARKD_ASSIGN_OR_RETURN(const TensorView view, tensor(name + ".weight", 1, columns));
   if (block_elements(view.type) != 1) {
-    return unsupported("tensor " + quoted(view.name) + " is " + std::string(to_string(view.type)) +
-                       ": a quantised vector is not supported");
+    return unsupported("tensor " + json_string(view.name) + " is " +
+                       std::string(to_string(view.type)) + ": a quantised vector is not supported");
   }
   return view;
 }
@@ -208,7 +204,7 @@ Status CardReader::read_tensors(const ModelShape& shape, ModelTensors& tensors) 
 Status CardReader::check_all_used() const {
   for (const TensorView& view : file_.tensors()) {
     if (used_.count(view.name) == 0) {
-      return unsupported("tensor " + quoted(view.name) + " is not supported yet");
+      return unsupported("tensor " + json_string(view.name) + " is not supported yet");
     }
   }
   return {};
@@ -249,8 +245,8 @@ Result<ChatTemplate> read_template(const GgufFile& file, const Tokenizer& tokeni
   if (!made.ok()) return invalid(file.error_text(made.status().message()));
   for (const std::string_view name : {"<|im_start|>", "<|im_end|>"}) {
     if (!tokenizer.find_special(name)) {
-      return corrupt(file.error_text("the chat template needs the special token " + quoted(name) +
-                                     ", which the vocabulary does not have"));
+      return corrupt(file.error_text("the chat template needs the special token " +
+                                     json_string(name) + ", which the vocabulary does not have"));
     }
   }
   return made;
@@ -262,7 +258,7 @@ Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const G
   PARKD_ASSIGN_OR_RETURN(const std::string_view architecture, file->string("general.architecture"));
   if (architecture != "llama") {
     return invalid(
-        file->error_text("architecture " + quoted(architecture) + " is not supported yet"));
+        file->error_text("architecture " + json_string(architecture) + " is not supported yet"));
   }
   PARKD_ASSIGN_OR_RETURN(auto tokenizer, Tokenizer::load(*file));
   PARKD_ASSIGN_OR_RETURN(ChatTemplate chat_template, read_template(*file, *tokenizer));

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "lib/base/json_reader.h"
+#include "lib/base/json_writer.h"
 #include "lib/base/raw_json.h"
 #include "lib/base/text.h"
 #include "lib/openai/completion_response.h"
@@ -210,53 +211,59 @@ class JobReader {
   Status failure_;
 };
 
-void append_field(std::string& out, std::string_view key, std::string_view text) {
-  out += ",\"";
-  out += key;
-  out += "\":";
-  append_json_string(out, text);
-}
-
-void append_field(std::string& out, std::string_view key, int64_t number) {
-  out += ",\"";
-  out += key;
-  out += "\":" + std::to_string(number);
-}
-
-void append_optional(std::string& out, std::string_view key, std::string_view text) {
-  if (!text.empty()) return append_field(out, key, text);
-  out += ",\"";
-  out += key;
-  out += "\":null";
-}
-
-void append_raw(std::string& out, std::string_view key, std::string_view raw_json) {
-  out += ",\"";
-  out += key;
-  out += "\":";
-  out += raw_json.empty() ? std::string_view("null") : raw_json;
-}
-
-void append_response(std::string& out, const Message& message) {
+void write_response(JsonWriter& json, const Message& message) {
   const Ending& ending = message.ending;
   const bool refused = ending.outcome == Outcome::failed && ending.body.empty() &&
                        ending.status_code >= 400 && ending.status_code < 500;
-  const std::string body = refused ? render_error(ending.status_code, ending.error_code,
-                                                  ending.error_message, ending.error_param)
-                                   : ending.body;
+  const std::string refusal = refused ? render_error(ending.status_code, ending.error_code,
+                                                     ending.error_message, ending.error_param)
+                                      : "";
+  const std::string& body = refused ? refusal : ending.body;
   if (body.empty()) {
-    append_raw(out, "response", "");
+    json.member("response", nullptr);
   } else {
-    out += ",\"response\":{\"status_code\":" + std::to_string(ending.status_code) +
-           ",\"request_id\":\"job-" + std::to_string(message.job_id) + "\",\"body\":" + body + "}";
+    json.begin_object("response").member("status_code", ending.status_code);
+    json.member("request_id", "job-" + std::to_string(message.job_id));
+    json.member("body", RawJson{body}).end_object();
   }
-  if (ending.outcome == Outcome::completed || refused) return append_raw(out, "error", "");
-  std::string error = "{\"code\":";
-  append_json_string(error,
-                     ending.error_code.empty() ? to_string(ending.outcome) : ending.error_code);
-  append_field(error, "message", ending.error_message);
-  append_optional(error, "param", ending.error_param);
-  append_raw(out, "error", error + "}");
+  if (ending.outcome == Outcome::completed || refused) {
+    json.member("error", nullptr);
+    return;
+  }
+  json.begin_object("error");
+  json.member("code", ending.error_code.empty() ? to_string(ending.outcome) : ending.error_code);
+  json.member("message", ending.error_message);
+  json.member("param", TextOrNull{ending.error_param}).end_object();
+}
+
+void write_message(JsonWriter& json, const Message& message) {
+  const Ending& ending = message.ending;
+  json.begin_object().member("id", message.job_id);
+  json.member("custom_id", TextOrNull{message.custom_id});
+  json.member("mailbox_key", message.mailbox_key);
+  json.member("batch_id", TextOrNull{message.batch_id});
+  json.member("tenant", message.tenant);
+  json.member("model", message.model);
+  json.member("outcome", to_string(ending.outcome));
+  write_response(json, message);
+  json.member("prompt_tokens", ending.prompt_tokens);
+  json.member("completion_tokens", ending.completion_tokens);
+  json.member("units", ending.units);
+  json.member("queue_ms", ending.queue_us / 1000);
+  json.member("run_ms", ending.run_us / 1000);
+  json.member("attempts", message.attempts);
+  json.member("metadata", RawJson{message.metadata});
+  json.member("created_at", to_rfc3339(message.created_at));
+  json.member("finished_at", to_rfc3339(message.finished_at));
+  json.member("expires_at", to_rfc3339(message.expires_at));
+  json.member("cursor", render_cursor(message.sequence));
+  json.end_object();
+}
+
+void write_messages(JsonWriter& json, const std::vector<Message>& messages) {
+  json.begin_array("messages");
+  for (const Message& message : messages) write_message(json, message);
+  json.end_array();
 }
 
 }  // namespace
@@ -306,95 +313,81 @@ Result<ParsedSubmit> parse_submit(std::string_view text, const SubmitLimits& lim
 }
 
 std::string render_message(const Message& message) {
-  const Ending& ending = message.ending;
-  std::string out = "{\"id\":" + std::to_string(message.job_id);
-  append_optional(out, "custom_id", message.custom_id);
-  append_field(out, "mailbox_key", message.mailbox_key);
-  append_optional(out, "batch_id", message.batch_id);
-  append_field(out, "tenant", message.tenant);
-  append_field(out, "model", message.model);
-  append_field(out, "outcome", to_string(ending.outcome));
-  append_response(out, message);
-  append_field(out, "prompt_tokens", ending.prompt_tokens);
-  append_field(out, "completion_tokens", ending.completion_tokens);
-  append_field(out, "units", ending.units);
-  append_field(out, "queue_ms", ending.queue_us / 1000);
-  append_field(out, "run_ms", ending.run_us / 1000);
-  append_field(out, "attempts", message.attempts);
-  append_raw(out, "metadata", message.metadata);
-  append_field(out, "created_at", to_rfc3339(message.created_at));
-  append_field(out, "finished_at", to_rfc3339(message.finished_at));
-  append_field(out, "expires_at", to_rfc3339(message.expires_at));
-  append_field(out, "cursor", render_cursor(message.sequence));
-  return out + "}";
+  JsonWriter json;
+  write_message(json, message);
+  return json.take();
 }
 
 std::string render_messages(const std::vector<Message>& messages) {
-  std::string out = "{\"messages\":[";
-  for (const Message& message : messages) {
-    if (out.back() != '[') out += ',';
-    out += render_message(message);
-  }
-  return out + "]}";
+  JsonWriter json;
+  json.begin_object();
+  write_messages(json, messages);
+  return json.end_object().take();
 }
 
 std::string render_page(const std::vector<Message>& messages, uint64_t next_sequence,
                         const DamagedCursors& damaged) {
-  std::string out = render_messages(messages);
-  out.pop_back();
-  append_field(out, "next_cursor", render_cursor(next_sequence));
+  JsonWriter json;
+  json.begin_object();
+  write_messages(json, messages);
+  json.member("next_cursor", render_cursor(next_sequence));
   if (damaged) {
-    out += ",\"damaged\":{\"after\":\"" + render_cursor(damaged->first) + "\",\"through\":\"" +
-           render_cursor(damaged->second) + "\"}";
+    json.begin_object("damaged").member("after", render_cursor(damaged->first));
+    json.member("through", render_cursor(damaged->second)).end_object();
   }
-  return out + "}";
+  return json.end_object().take();
 }
 
 std::string render_submitted(JobId id, std::string_view mailbox_key, bool existed, bool finished) {
-  std::string out = "{\"id\":" + std::to_string(id);
-  append_field(out, "mailbox_key", mailbox_key);
-  append_raw(out, "existed", existed ? "true" : "false");
-  append_raw(out, "finished", finished ? "true" : "false");
-  return out + "}";
+  JsonWriter json;
+  json.begin_object().member("id", id).member("mailbox_key", mailbox_key);
+  json.member("existed", existed).member("finished", finished);
+  return json.end_object().take();
+}
+
+std::string render_cancel(JobId id, std::string_view word) {
+  return JsonWriter().begin_object().member("id", id).member("cancel", word).end_object().take();
 }
 
 std::string render_job(const Job& job, std::string_view state, int64_t units,
                        std::string_view waits_for) {
   const JobSpec& spec = job.spec;
-  std::string out = "{\"id\":" + std::to_string(job.id);
-  append_field(out, "state", state);
-  append_optional(out, "waits_for", waits_for);
-  append_optional(out, "custom_id", spec.custom_id);
-  append_field(out, "mailbox_key", spec.mailbox_key);
-  append_optional(out, "batch_id", spec.batch_id);
-  append_field(out, "tenant", spec.tenant);
-  append_field(out, "model", spec.model);
-  append_field(out, "endpoint", spec.endpoint);
-  append_field(out, "priority", to_string(spec.priority));
-  append_field(out, "prompt_tokens", spec.prompt_tokens);
-  append_field(out, "max_new_tokens", spec.max_new_tokens);
-  if (units >= 0) append_field(out, "units", units);
-  append_field(out, "attempts", job.attempts);
-  append_raw(out, "metadata", spec.metadata);
-  append_field(out, "created_at", to_rfc3339(job.created_at));
-  append_optional(out, "run_at", spec.run_at ? to_rfc3339(*spec.run_at) : "");
-  append_optional(out, "deadline", spec.deadline ? to_rfc3339(*spec.deadline) : "");
-  return out + "}";
+  JsonWriter json;
+  json.begin_object().member("id", job.id);
+  json.member("state", state);
+  json.member("waits_for", TextOrNull{waits_for});
+  json.member("custom_id", TextOrNull{spec.custom_id});
+  json.member("mailbox_key", spec.mailbox_key);
+  json.member("batch_id", TextOrNull{spec.batch_id});
+  json.member("tenant", spec.tenant);
+  json.member("model", spec.model);
+  json.member("endpoint", spec.endpoint);
+  json.member("priority", to_string(spec.priority));
+  json.member("prompt_tokens", spec.prompt_tokens);
+  json.member("max_new_tokens", spec.max_new_tokens);
+  if (units >= 0) json.member("units", units);
+  json.member("attempts", job.attempts);
+  json.member("metadata", RawJson{spec.metadata});
+  json.member("created_at", to_rfc3339(job.created_at));
+  json.member("run_at", TextOrNull{spec.run_at ? to_rfc3339(*spec.run_at) : ""});
+  json.member("deadline", TextOrNull{spec.deadline ? to_rfc3339(*spec.deadline) : ""});
+  return json.end_object().take();
 }
 
 std::string render_history(const HistoryRow& row) {
-  std::string out = "{\"id\":" + std::to_string(row.job_id);
-  append_optional(out, "custom_id", row.custom_id);
-  append_field(out, "tenant", row.tenant);
-  append_field(out, "model", row.model);
-  append_field(out, "outcome", to_string(row.outcome));
-  append_optional(out, "error_code", row.error_code);
-  append_field(out, "prompt_tokens", row.prompt_tokens);
-  append_field(out, "completion_tokens", row.completion_tokens);
-  append_field(out, "created_at", to_rfc3339(row.created_at));
-  append_field(out, "finished_at", to_rfc3339(row.finished_at));
-  append_field(out, "message", "the result was taken or has expired");
-  return out + "}";
+  JsonWriter json;
+  json.begin_object().member("id", row.job_id);
+  json.member("custom_id", TextOrNull{row.custom_id});
+  json.member("tenant", row.tenant);
+  json.member("model", row.model);
+  json.member("outcome", to_string(row.outcome));
+  json.member("error_code", TextOrNull{row.error_code});
+  json.member("prompt_tokens", row.prompt_tokens);
+  json.member("completion_tokens", row.completion_tokens);
+  json.member("created_at", to_rfc3339(row.created_at));
+  json.member("finished_at", to_rfc3339(row.finished_at));
+  json.member("message", "the result was taken or has expired");
+  return json.end_object().take();
 }
 
 std::string render_cursor(uint64_t sequence) {

@@ -59,6 +59,8 @@ std::string render_page(const std::vector<Message>& messages, uint64_t next_sequ
                         const DamagedCursors& damaged);
 // An accepted job: {"id", "mailbox_key", "existed", "finished"}.
 std::string render_submitted(JobId id, std::string_view mailbox_key, bool existed, bool finished);
+// What became of a cancel: {"id", "cancel": its word}.
+std::string render_cancel(JobId id, std::string_view word);
 // A live job. `state` is what the daemon shows: scheduled, queued, parked, running ...; units < 0:
 // not priced yet.
 std::string render_job(const Job& job, std::string_view state, int64_t units,

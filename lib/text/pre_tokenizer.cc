@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "lib/base/check.h"
-#include "lib/base/text.h"
+#include "lib/base/json_writer.h"
 
 namespace parkd {
 namespace {
@@ -196,9 +196,8 @@ Result<PreTokenizer> PreTokenizer::make(std::string_view name) {
     made.rule_ = std::move(rule);
     return made;
   }
-  std::string quoted;
-  append_json_string(quoted, name);
-  return invalid("tokenizer.ggml.pre " + quoted + " is not supported yet (" + known + " are)");
+  return invalid("tokenizer.ggml.pre " + json_string(name) + " is not supported yet (" + known +
+                 " are)");
 }
 
 bool PreTokenizer::whole_words_first() const {

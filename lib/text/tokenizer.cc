@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/base/json_writer.h"
 #include "lib/base/text.h"
 
 namespace parkd {
@@ -12,12 +13,6 @@ namespace {
 enum TokenType : int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5 };
 
 constexpr int64_t kVocabMax = 1 << 24;
-
-std::string quoted(std::string_view text) {
-  std::string out;
-  append_json_string(out, text);
-  return out;
-}
 
 Status check_text(std::string_view text) {
   if (text.size() > kTokenizerTextBytesMax) {
@@ -37,7 +32,7 @@ Status check_text(std::string_view text) {
 Result<std::shared_ptr<const Tokenizer>> Tokenizer::load(const GgufFile& file) {
   PARKD_ASSIGN_OR_RETURN(const std::string_view model, file.string("tokenizer.ggml.model"));
   if (model != "gpt2") {
-    return invalid(file.error_text("tokenizer.ggml.model " + quoted(model) +
+    return invalid(file.error_text("tokenizer.ggml.model " + json_string(model) +
                                    " is not supported yet (gpt2, byte-level BPE, is)"));
   }
   const std::shared_ptr<Tokenizer> tokenizer(new Tokenizer);
@@ -82,7 +77,7 @@ Status Tokenizer::load_tokens(const GgufFile& file) {
     }
     std::optional<std::string> bytes = bytes_of_byte_level_text(texts[i]);
     if (!bytes || bytes->empty()) {
-      return corrupt(file.error_text("token " + std::to_string(i) + " " + quoted(texts[i]) +
+      return corrupt(file.error_text("token " + std::to_string(i) + " " + json_string(texts[i]) +
                                      " is not spelled in the byte-level alphabet"));
     }
     tokens_.push_back({std::move(*bytes), false, true});
@@ -106,7 +101,7 @@ Status Tokenizer::load_merges(const GgufFile& file) {
   for (size_t i = 0; i < merges.size(); ++i) {
     const auto bad = [&](const std::string& why) {
       return corrupt(
-          file.error_text("merge " + std::to_string(i) + " " + quoted(merges[i]) + " " + why));
+          file.error_text("merge " + std::to_string(i) + " " + json_string(merges[i]) + " " + why));
     };
     const size_t space = merges[i].find(' ');
     if (space == std::string_view::npos) return bad("has no space between its two parts");

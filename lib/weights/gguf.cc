@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "lib/base/check.h"
-#include "lib/base/text.h"
+#include "lib/base/json_writer.h"
 
 namespace parkd {
 namespace {
@@ -95,12 +95,6 @@ std::string unsupported_type_name(uint32_t type) {
     if (number == type) return std::string(name);
   }
   return "type " + std::to_string(type);
-}
-
-std::string quoted(std::string_view text) {
-  std::string out;
-  append_json_string(out, text);
-  return out;
 }
 
 bool multiply_overflows(uint64_t a, uint64_t b, uint64_t& product) {
@@ -250,7 +244,7 @@ class GgufReader {
     std::string_view key;
     PARKD_RETURN_IF_ERROR(
         read_string(key, kGgufNameBytesMax, "the name of key " + std::to_string(index)));
-    const std::string where = "key " + quoted(key);
+    const std::string where = "key " + json_string(key);
     GgufFile::Value value;
     PARKD_RETURN_IF_ERROR(read_number(value.type, where));
     const std::span<const uint8_t> before = rest_;
@@ -328,7 +322,7 @@ class GgufReader {
     Placed tensor;
     PARKD_RETURN_IF_ERROR(read_string(tensor.view.name, kGgufNameBytesMax,
                                       "the name of tensor " + std::to_string(index)));
-    const std::string where = "tensor " + quoted(tensor.view.name);
+    const std::string where = "tensor " + json_string(tensor.view.name);
     if (!file_.tensor_index_.emplace(tensor.view.name, tensors_.size()).second) {
       return damaged(where + " stands there twice");
     }
@@ -398,7 +392,7 @@ class GgufReader {
     const std::span<const uint8_t> data = rest_.subspan(std::min<size_t>(padding, rest_.size()));
     for (Placed& tensor : tensors_) {
       if (tensor.offset > data.size() || tensor.n_bytes > data.size() - tensor.offset) {
-        return damaged("tensor " + quoted(tensor.view.name) + " needs " +
+        return damaged("tensor " + json_string(tensor.view.name) + " needs " +
                        std::to_string(tensor.n_bytes) + " bytes at offset " +
                        std::to_string(tensor.offset) + " of the data, which has " +
                        std::to_string(data.size()));
@@ -415,8 +409,8 @@ class GgufReader {
     for (size_t i = 1; i < tensors_.size(); ++i) {
       const Placed& before = tensors_[i - 1];
       if (before.offset + before.n_bytes > tensors_[i].offset) {
-        return damaged("tensors " + quoted(before.view.name) + " and " +
-                       quoted(tensors_[i].view.name) + " overlap");
+        return damaged("tensors " + json_string(before.view.name) + " and " +
+                       json_string(tensors_[i].view.name) + " overlap");
       }
     }
     return {};
@@ -483,7 +477,8 @@ std::vector<std::string_view> GgufFile::keys() const {
 
 Result<const GgufFile::Value*> GgufFile::find(std::string_view key) const {
   const auto found = values_.find(key);
-  if (found == values_.end()) return not_found(error_text("key " + quoted(key) + " is missing"));
+  if (found == values_.end())
+    return not_found(error_text("key " + json_string(key) + " is missing"));
   return &found->second;
 }
 
@@ -491,7 +486,7 @@ Status GgufFile::wrong_type(std::string_view key, std::string_view wanted) const
   const Value& value = values_.at(key);
   std::string type = value_type_name(value.type);
   if (value.type == kArray) type += " of " + value_type_name(value.element_type);
-  return invalid(error_text("key " + quoted(key) + " is a " + type + " where " +
+  return invalid(error_text("key " + json_string(key) + " is a " + type + " where " +
                             std::string(wanted) + " is expected"));
 }
 

@@ -3,12 +3,11 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <fstream>
 
 #include "lib/base/check.h"
-#include "lib/base/text.h"
+#include "lib/base/json_writer.h"
 
 namespace parkd::bench {
 namespace {
@@ -28,14 +27,6 @@ std::string build_name() {
 #else
   return "debug";
 #endif
-}
-
-void append_figure(std::string& line, const std::string& key, double value) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.6g", value);
-  append_json_string(line, key);
-  line += ':';
-  line += std::isfinite(value) ? text : "null";
 }
 
 }  // namespace
@@ -88,22 +79,14 @@ double peak_rss_bytes() {
 void print(const Settings& settings, const BenchResult& result) {
   std::string line;
   if (settings.json) {
-    line = "{\"benchmark\":";
-    append_json_string(line, result.name);
-    for (const auto& [key, value] : result.figures) {
-      line += ',';
-      append_figure(line, key, value);
-    }
+    JsonWriter json;
+    json.begin_object().member("benchmark", result.name);
+    for (const auto& [key, value] : result.figures) json.member(key, SixDigits{value});
     auto labels = result.labels;
     labels.emplace_back("cpu", cpu_model());
     labels.emplace_back("build", build_name());
-    for (const auto& [key, value] : labels) {
-      line += ',';
-      append_json_string(line, key);
-      line += ':';
-      append_json_string(line, value);
-    }
-    line += '}';
+    for (const auto& [key, value] : labels) json.member(key, value);
+    line = json.end_object().take();
   } else {
     char text[96];
     std::snprintf(text, sizeof text, "%-24s", result.name.c_str());

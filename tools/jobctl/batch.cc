@@ -6,6 +6,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/json_reader.h"
+#include "lib/base/json_writer.h"
 #include "lib/base/raw_json.h"
 #include "lib/base/text.h"
 #include "lib/openai/chat_request.h"
@@ -208,11 +209,10 @@ int add(const GlobalOptions& globals, const AddOptions& options) {
   BatchAdd batch(options, **client, std::move(input).value());
   if (const Status status = batch.run(); !status.ok()) return report(status);
   if (globals.json) {
-    std::cout << json::serialize(json::object{{"id", options.batch},
-                                              {"added", batch.n_added()},
-                                              {"existed", batch.n_existed()},
-                                              {"mailbox_key", batch.mailbox_key()}})
-              << "\n";
+    JsonWriter said;
+    said.begin_object().member("id", options.batch).member("added", batch.n_added());
+    said.member("existed", batch.n_existed()).member("mailbox_key", batch.mailbox_key());
+    std::cout << said.end_object().take() << "\n";
     return kExitOk;
   }
   std::cout << options.batch << ": " << batch.n_added() << " jobs added";

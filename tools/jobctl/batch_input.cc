@@ -13,6 +13,7 @@
 #include <map>
 
 #include "lib/base/json_reader.h"
+#include "lib/base/json_writer.h"
 #include "lib/base/text.h"
 #include "lib/openai/wire.h"
 #include "tools/jobctl/json_fields.h"
@@ -128,12 +129,10 @@ Status copy(int from, int to, const std::string& path) {
 }  // namespace
 
 std::string jobs_text(const std::vector<std::string>& jobs) {
-  std::string text = "{\"jobs\":[";
-  for (const std::string& job : jobs) {
-    if (text.back() != '[') text += ',';
-    text += job;
-  }
-  return text + "]}";
+  JsonWriter json;
+  json.begin_object().begin_array("jobs");
+  for (const std::string& job : jobs) json.element(RawJson{job});
+  return json.end_array().end_object().take();
 }
 
 Status BatchInput::open_file(const std::string& path) {

@@ -10,8 +10,8 @@
 #include <set>
 
 #include "lib/base/check.h"
+#include "lib/base/json_writer.h"
 #include "lib/base/raw_json.h"
-#include "lib/base/text.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"
 #include "tools/jobctl/run_models.h"
@@ -103,12 +103,11 @@ Status BatchRun::take_in(const json::value& message, std::string_view raw) {
   open_.erase(custom_id);
   finished_.erase(custom_id);
   if (output_.has(custom_id)) return {};
-  std::string line = R"({"id":"batch_req_)" + std::to_string(number_at(message, "id"));
-  line += R"(","custom_id":)";
-  append_json_string(line, custom_id);
-  line += R"(,"response":)" + std::string(raw_member(raw, "response"));
-  line += R"(,"error":)" + std::string(raw_member(raw, "error")) + "}";
-  return output_.append(custom_id, std::move(line));
+  JsonWriter line;
+  line.begin_object().member("id", "batch_req_" + std::to_string(number_at(message, "id")));
+  line.member("custom_id", custom_id).member("response", RawJson{raw_member(raw, "response")});
+  line.member("error", RawJson{raw_member(raw, "error")}).end_object();
+  return output_.append(custom_id, line.take());
 }
 
 // The mailbox was read to its end: a job that finished before this process asked, and has no

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <set>
 
+#include "lib/base/json_writer.h"
 #include "lib/base/raw_json.h"
 #include "lib/base/text.h"
 #include "lib/openai/completion_response.h"
@@ -165,14 +166,12 @@ Status BatchRun::line_refused(const Submission& submission, const Status& status
 Status BatchRun::end_line(const Submission& submission, int32_t http_status, std::string_view code,
                           const std::string& message, const std::string& param) {
   const std::string& custom_id = submission.line->custom_id;
-  json::object line;
-  line["id"] = "batch_req_refused_" + std::to_string(submission.line->number);
-  line["custom_id"] = custom_id;
-  line["response"] = {{"status_code", http_status},
-                      {"request_id", nullptr},
-                      {"body", json::parse(render_error(http_status, code, message, param))}};
-  line["error"] = nullptr;
-  return output_.append(custom_id, json::serialize(line));
+  JsonWriter line;
+  line.begin_object().member("id", "batch_req_refused_" + std::to_string(submission.line->number));
+  line.member("custom_id", custom_id).begin_object("response");
+  line.member("status_code", http_status).member("request_id", nullptr);
+  line.member("body", RawJson{render_error(http_status, code, message, param)}).end_object();
+  return output_.append(custom_id, line.member("error", nullptr).end_object().take());
 }
 
 Status BatchRun::end_rest(int32_t http_status, std::string_view code, const std::string& message) {

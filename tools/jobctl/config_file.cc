@@ -11,7 +11,7 @@
 #include <iterator>
 #include <vector>
 
-#include "lib/base/text.h"
+#include "lib/base/json_writer.h"
 #include "lib/config/config.h"
 
 namespace parkd::jobctl {
@@ -25,13 +25,6 @@ ConfigInputs any_environment() {
     return value ? value : std::optional<std::string>("/" + std::string(name));
   };
   return inputs;
-}
-
-// A YAML scalar in double quotes: JSON's are YAML's (YAML 1.2, 1.3).
-std::string quoted(const std::string& text) {
-  std::string out;
-  append_json_string(out, text);
-  return out;
 }
 
 // In a path, ${ names a variable.
@@ -105,10 +98,10 @@ Result<Place> end_of_list(std::string_view text, const std::string& file_name) {
 std::string model_stanza(const NewModel& model, size_t indent) {
   const std::string space(indent, ' ');
   const std::string source = model.local_path.empty()
-                                 ? "hf_id: " + quoted(model.hf_id)
-                                 : "local_path: " + quoted(escaped_path(model.local_path));
-  return space + "- name: " + quoted(model.name) + "\n" + space + "  " + source + "\n" + space +
-         "  params:\n" + space + "    dtype: " + model.dtype + "\n";
+                                 ? "hf_id: " + json_string(model.hf_id)
+                                 : "local_path: " + json_string(escaped_path(model.local_path));
+  return space + "- name: " + json_string(model.name) + "\n" + space + "  " + source + "\n" +
+         space + "  params:\n" + space + "    dtype: " + model.dtype + "\n";
 }
 
 Status check_stanza(const std::string& stanza) {

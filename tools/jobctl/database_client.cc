@@ -2,7 +2,7 @@
 
 #include <boost/json.hpp>
 
-#include "lib/base/text.h"
+#include "lib/base/json_writer.h"
 #include "lib/openai/batch_json.h"
 #include "lib/openai/chat_request.h"
 #include "lib/openai/wire.h"
@@ -39,16 +39,6 @@ std::string render(const SubmittedJob& job) {
   return render_submitted(job.id, job.mailbox_key, job.existed, job.finished);
 }
 
-template <class T, class Render>
-std::string render_list(const std::vector<T>& items, Render&& render_one) {
-  std::string out = "[";
-  for (const T& item : items) {
-    if (out.back() != '[') out += ',';
-    out += render_one(item);
-  }
-  return out + "]";
-}
-
 Result<Answer> answer_of(const Result<Batch>& batch) {
   if (!batch.ok()) return batch.status();
   return make_answer(render_batch(*batch));
@@ -74,9 +64,10 @@ Result<Answer> DatabaseClient::submit(const std::string& request) {
   PARKD_ASSIGN_OR_RETURN(const std::vector<SubmittedJob> submitted,
                          database_.submit(std::move(parsed.jobs)));
   if (!many) return make_answer(render(submitted.front()));
-  return make_answer(
-      "{\"jobs\":" + render_list(submitted, [](const SubmittedJob& job) { return render(job); }) +
-      "}");
+  JsonWriter answer;
+  answer.begin_object().begin_array("jobs");
+  for (const SubmittedJob& job : submitted) answer.element(RawJson{render(job)});
+  return make_answer(answer.end_array().end_object().take());
 }
 
 Result<Answer> DatabaseClient::job(int64_t id) {
@@ -104,11 +95,12 @@ Result<Answer> DatabaseClient::list(const ListRequest& request) {
     PARKD_ASSIGN_OR_RETURN(filter.state, parse_job_state(request.state));
   }
   PARKD_ASSIGN_OR_RETURN(const PostgresClient::Page page, database_.list(filter));
-  const auto one = [](const PostgresClient::LiveJob& live) { return render(live); };
   const JobId last = page.jobs.empty() ? filter.after : page.jobs.back().job.id;
-  return make_answer("{\"jobs\":" + render_list(page.jobs, one) +
-                     ",\"next_after\":" + std::to_string(page.next_after.value_or(last)) +
-                     ",\"has_more\":" + (page.next_after ? "true}" : "false}"));
+  JsonWriter answer;
+  answer.begin_object().begin_array("jobs");
+  for (const PostgresClient::LiveJob& live : page.jobs) answer.element(RawJson{render(live)});
+  answer.end_array().member("next_after", page.next_after.value_or(last));
+  return make_answer(answer.member("has_more", page.next_after.has_value()).end_object().take());
 }
 
 Result<Answer> DatabaseClient::cancel(int64_t id) {
@@ -120,7 +112,7 @@ Result<Answer> DatabaseClient::cancel(int64_t id) {
                      : answer == CancelAnswer::cancelling       ? "cancelling"
                      : answer == CancelAnswer::cancel_requested ? "cancel_requested"
                                                                 : "already_finished";
-  return make_answer("{\"id\":" + std::to_string(id) + ",\"cancel\":\"" + word + "\"}");
+  return make_answer(render_cancel(static_cast<JobId>(id), word));
 }
 
 Result<Answer> DatabaseClient::requeue(const Requeue& what) {
@@ -195,16 +187,15 @@ Result<Answer> DatabaseClient::cancel_batch(const std::string& id) {
 
 Result<Answer> DatabaseClient::models() {
   PARKD_ASSIGN_OR_RETURN(const std::vector<PostgresClient::Model> models, database_.models());
-  const auto one = [](const PostgresClient::Model& model) {
-    json::object out;
-    out["id"] = model.name;
-    out["object"] = "model";
-    out["state"] = model.paused ? "paused" : "registered";
-    out["context_tokens"] = model.context_tokens;
-    out["system_fingerprint"] = model.content_hash;
-    return json::serialize(out);
-  };
-  return make_answer("{\"object\":\"list\",\"data\":" + render_list(models, one) + "}");
+  JsonWriter answer;
+  answer.begin_object().member("object", "list").begin_array("data");
+  for (const PostgresClient::Model& model : models) {
+    answer.begin_object().member("id", model.name).member("object", "model");
+    answer.member("state", model.paused ? "paused" : "registered");
+    answer.member("context_tokens", model.context_tokens);
+    answer.member("system_fingerprint", model.content_hash).end_object();
+  }
+  return make_answer(answer.end_array().end_object().take());
 }
 
 }  // namespace parkd::jobctl

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 #include <utility>
 
-#include "lib/base/text.h"
+#include "lib/base/json_writer.h"
 #include "lib/store/batch_rules.h"
 #include "lib/store/postgres/client_statements.h"
 #include "lib/store/postgres/dsn.h"
@@ -31,46 +32,39 @@ Connection::Options session(const std::string& dsn) {
   return options;
 }
 
-void append_field(std::string& out, const char* key, std::string_view text) {
-  if (text.empty()) return;
-  out += std::string(",\"") + key + "\":";
-  append_json_string(out, text);
-}
-
-void append_raw(std::string& out, const char* key, std::string_view json) {
-  if (json.empty()) return;
-  out += std::string(",\"") + key + "\":";
-  out += json;
-}
-
-// A job as parkd.submit reads it: the client's columns of parkd.jobs.
-std::string submit_json(const JobSpec& spec) {
-  std::string out = "{\"endpoint\":";
-  append_json_string(out, spec.endpoint);
-  append_field(out, "model", spec.model);
-  append_field(out, "tenant", spec.tenant);
-  append_field(out, "priority", to_string(spec.priority));
-  append_field(out, "mailbox_key", spec.mailbox_key);
-  append_field(out, "custom_id", spec.custom_id);
-  append_field(out, "batch_id", spec.batch_id);
-  append_field(out, "idempotency_key", spec.idempotency_key);
-  append_raw(out, "metadata", spec.metadata);
-  append_raw(out, "body", spec.body);
-  if (spec.run_at) append_field(out, "run_at", to_rfc3339(*spec.run_at));
-  if (spec.deadline) append_field(out, "deadline", to_rfc3339(*spec.deadline));
-  const auto seconds = [&](const char* key, const std::optional<std::chrono::seconds>& value) {
-    if (value) append_field(out, key, std::to_string(value->count()) + " seconds");
+// A job as parkd.submit reads it: the client's columns of parkd.jobs. What is empty is left out.
+void write_submit(JsonWriter& json, const JobSpec& spec) {
+  const auto text = [&](const char* key, std::string_view value) {
+    if (!value.empty()) json.member(key, value);
   };
+  const auto raw = [&](const char* key, std::string_view value) {
+    if (!value.empty()) json.member(key, RawJson{value});
+  };
+  const auto seconds = [&](const char* key, const std::optional<std::chrono::seconds>& value) {
+    if (value) json.member(key, std::to_string(value->count()) + " seconds");
+  };
+  json.begin_object().member("endpoint", spec.endpoint);
+  text("model", spec.model);
+  text("tenant", spec.tenant);
+  text("priority", to_string(spec.priority));
+  text("mailbox_key", spec.mailbox_key);
+  text("custom_id", spec.custom_id);
+  text("batch_id", spec.batch_id);
+  text("idempotency_key", spec.idempotency_key);
+  raw("metadata", spec.metadata);
+  raw("body", spec.body);
+  if (spec.run_at) text("run_at", to_rfc3339(*spec.run_at));
+  if (spec.deadline) text("deadline", to_rfc3339(*spec.deadline));
   seconds("run_timeout", spec.run_timeout);
   seconds("retention", spec.retention);
-  append_raw(out, "max_attempts", std::to_string(spec.max_attempts));
-  return out + "}";
+  json.member("max_attempts", spec.max_attempts).end_object();
 }
 
-std::string array_of(const std::vector<std::string>& jobs) {
-  std::string out = "[";
-  for (const std::string& job : jobs) out += (out.size() > 1 ? "," : "") + job;
-  return out + "]";
+std::string submit_json(std::span<const JobSpec> jobs) {
+  JsonWriter json;
+  json.begin_array();
+  for (const JobSpec& job : jobs) write_submit(json, job);
+  return json.end_array().take();
 }
 
 std::optional<WallTime> time_at(const pqxx::row& row, pqxx::row::size_type column) {
@@ -154,12 +148,12 @@ Status PostgresClient::fill_in_model(std::vector<JobSpec>& jobs) {
 
 // Tries them one after the other in a transaction that comes to nothing: why the first that is
 // refused is, param = jobs[i]. ok: none is.
-Status PostgresClient::first_refusal(const std::vector<std::string>& jobs) {
+Status PostgresClient::first_refusal(const std::vector<JobSpec>& jobs) {
   PARKD_RETURN_IF_ERROR(run(client_sql::kBegin, {}).status());
   Status refusal;
   for (size_t at = 0; refusal.ok() && at < jobs.size(); ++at) {
     const auto tried =
-        connection_.run_alone(client_sql::kSubmitJson, Params().add("[" + jobs[at] + "]"));
+        connection_.run_alone(client_sql::kSubmitJson, Params().add(submit_json({&jobs[at], 1})));
     if (tried.ok()) continue;
     refusal = explain(tried.status());
     if (connection_.connected()) refusal.with_param("jobs[" + std::to_string(at) + "]");
@@ -170,13 +164,11 @@ Status PostgresClient::first_refusal(const std::vector<std::string>& jobs) {
 
 Result<std::vector<SubmittedJob>> PostgresClient::submit(std::vector<JobSpec> jobs) {
   PARKD_RETURN_IF_ERROR(fill_in_model(jobs));
-  std::vector<std::string> rendered;
   for (JobSpec& job : jobs) {
     if (job.tenant.empty()) job.tenant = tenant_;
-    rendered.push_back(submit_json(job));
   }
   Params params;
-  params.add(array_of(rendered));
+  params.add(submit_json(jobs));
   auto rows = run(client_sql::kSubmitJson, params);
   // Another session was storing the same key at the same moment: now it is there to be found.
   if (!rows.ok() && connection_.sqlstate() == "23505") rows = run(client_sql::kSubmitJson, params);
@@ -185,8 +177,8 @@ Result<std::vector<SubmittedJob>> PostgresClient::submit(std::vector<JobSpec> jo
     const bool of_one_job = status.code() == StatusCode::invalid ||
                             status.code() == StatusCode::conflict ||
                             status.code() == StatusCode::denied;
-    if (!of_one_job || rendered.size() == 1) return status;
-    const Status refusal = first_refusal(rendered);
+    if (!of_one_job || jobs.size() == 1) return status;
+    const Status refusal = first_refusal(jobs);
     return refusal.ok() ? status : refusal;
   }
   std::vector<SubmittedJob> submitted;

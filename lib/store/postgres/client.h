@@ -81,7 +81,7 @@ class PostgresClient {
   Result<pqxx::result> run(const Statement& statement, const Params& params);
   Result<std::vector<LiveJob>> live_jobs(const Statement& statement, const Params& params);
   Status explain(const Status& status) const;
-  Status first_refusal(const std::vector<std::string>& jobs);
+  Status first_refusal(const std::vector<JobSpec>& jobs);
   Status fill_in_model(std::vector<JobSpec>& jobs);
   Result<FetchAnswer> fetch_now(const std::string& mailbox_key, uint64_t after_sequence,
                                 int32_t limit);

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "lib/base/text.h"
+#include "lib/base/json_writer.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/migrator.h"
 #include "lib/store/postgres/outbox_statements.h"
@@ -32,9 +32,7 @@ Connection::Options session(const PostgresOptions& options, const std::string& a
 // Metadata that is not JSON, as a JSON string: the way bodies are kept.
 std::string storable_metadata(const std::string& metadata, bool wrap) {
   if (!wrap || metadata.empty()) return storable_json(metadata);
-  std::string wrapped;
-  append_json_string(wrapped, readable_text(metadata));
-  return wrapped;
+  return json_string(readable_text(metadata));
 }
 
 std::vector<Message> parse_messages(const pqxx::result& rows) {

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "lib/base/json_writer.h"
 #include "lib/base/text.h"
 #include "lib/store/postgres/pg_text.h"
 
@@ -44,9 +45,7 @@ std::string storable_body(const Ending& ending) {
 }
 
 std::string wrapped_body(const Ending& ending) {
-  std::string wrapped;
-  append_json_string(wrapped, readable_text(ending.body));
-  return wrapped;
+  return json_string(readable_text(ending.body));
 }
 
 Ending storable_ending(const Ending& ending) {
