@@ -1,5 +1,6 @@
 // jobctl batch open, add, seal, status, cancel: batches whose state is parkd's own. (batch run
 // keeps its state in files: batch_run.cc.)
+#include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 #include <iostream>
 #include <map>
@@ -14,6 +15,7 @@
 #include "tools/jobctl/batch_input.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"
+#include "tools/jobctl/priority_option.h"
 #include "tools/jobctl/run_batches.h"
 #include "tools/jobctl/table.h"
 #include "tools/jobctl/time_option.h"

@@ -1,9 +1,11 @@
 // jobctl batch run: a file of OpenAI batch lines in, a file of OpenAI result lines out.
+#include <CLI/CLI.hpp>
 #include <sstream>
 
 #include "lib/base/clock.h"
 #include "tools/jobctl/batch_run.h"
 #include "tools/jobctl/commands.h"
+#include "tools/jobctl/priority_option.h"
 #include "tools/jobctl/time_option.h"
 
 namespace parkd::jobctl {

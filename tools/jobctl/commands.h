@@ -1,7 +1,6 @@
 // jobctl's subcommands: each takes its options and answers with the process's exit code.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -9,6 +8,10 @@
 
 #include "lib/base/status.h"
 #include "tools/jobctl/client.h"
+
+namespace CLI {
+class App;
+}
 
 namespace parkd::jobctl {
 
@@ -45,11 +48,6 @@ Result<Answer> repeating(const std::function<Result<Answer>()>& call);
 // `answer` as JSON where --json was given, else by `print`; or its error. Gives the exit code.
 int show(const GlobalOptions& globals, const Result<Answer>& answer,
          const std::function<void(const boost::json::value&)>& print);
-
-// What --priority takes.
-inline CLI::IsMember is_priority() {
-  return CLI::IsMember({"critical", "high", "normal", "low"});
-}
 
 // Each adds its subcommand to `app`; when it is the one that was given, `chosen` becomes its body.
 using Chosen = std::function<int()>;

@@ -1,5 +1,6 @@
 // jobctl doctor: what this machine, a configuration, a daemon and a database are good for, one line
 // each: "ok", "note" or "FAIL", what was looked at, what was found.
+#include <CLI/CLI.hpp>
 #include <boost/json/value.hpp>
 #include <chrono>
 #include <iostream>

@@ -1,5 +1,7 @@
 // jobctl: hands jobs to a parkd and reads what became of them.
 #include "tools/jobctl/commands.h"
+
+#include <CLI/CLI.hpp>
 #include "tools/jobctl/mistyped.h"
 
 int main(int argc, char** argv) {

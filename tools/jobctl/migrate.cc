@@ -1,4 +1,5 @@
 // jobctl migrate up|down|status|sql|check|lockdown: the schema of the database.
+#include <CLI/CLI.hpp>
 #include <iostream>
 #include <utility>
 

@@ -1,5 +1,6 @@
 #include "tools/jobctl/mistyped.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <vector>
 

@@ -1,8 +1,11 @@
 // What may have been meant by a subcommand or an option that there is not.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
+
+namespace CLI {
+class App;
+}
 
 namespace parkd::jobctl {
 

@@ -1,5 +1,6 @@
 // jobctl models add: what a model file is, its name in the database, its stanza in the
 // configuration.
+#include <CLI/CLI.hpp>
 #include <cctype>
 #include <filesystem>
 #include <iostream>

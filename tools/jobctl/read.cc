@@ -1,5 +1,6 @@
 // jobctl status, list, cancel, requeue, mailbox, pool, models: what became of jobs, and what parkd
 // is doing.
+#include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 #include <iostream>
 #include <optional>

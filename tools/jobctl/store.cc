@@ -1,5 +1,6 @@
 // jobctl store verify|salvage|open-anyway|acknowledge: the embedded store of a stopped daemon, when
 // its files are damaged.
+#include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 #include <filesystem>
 #include <fstream>

@@ -1,5 +1,6 @@
 // jobctl submit: one job, from a prompt, a body in a file, or a body on standard input.
 #include <unistd.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <boost/json.hpp>
@@ -16,6 +17,7 @@
 #include "lib/openai/wire.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"
+#include "tools/jobctl/priority_option.h"
 #include "tools/jobctl/table.h"
 #include "tools/jobctl/time_option.h"
 
