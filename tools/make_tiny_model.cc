@@ -1,6 +1,6 @@
-// parkd_make_tiny_model PATH [--seed N] [--type q4_1] [--context N] [--tied]: writes the tests'
-// tiny model (tests/support/tiny_model.h), for end-to-end tests and for trying the daemon without a
-// download.
+// parkd_make_tiny_model PATH [--architecture qwen3] [--seed N] [--type q4_1] [--hidden N] ...:
+// writes the tests' tiny model (tests/support/tiny_model.h), for end-to-end tests, for the
+// references of tools/golden and for trying the daemon without a download.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <map>
@@ -19,9 +19,18 @@ int main(int argc, char** argv) {
 
   CLI::App app("Writes a GGUF model with random weights, for tests.");
   app.add_option("path", path, "the file to write")->required();
+  app.add_option("--architecture", options.architecture, "its family")
+      ->check(CLI::IsMember({"llama", "qwen3"}));
   app.add_option("--seed", options.seed, "of the weights");
   app.add_option("--type", type, "of the matrices")->check(CLI::IsMember(types));
   app.add_option("--context", options.context_tokens, "tokens")->check(CLI::Range(1, 1 << 24));
+  app.add_option("--layers", options.n_layers, "decoder layers")->check(CLI::Range(1, 64));
+  app.add_option("--hidden", options.hidden, "a multiple of 32")->check(CLI::Range(32, 4096));
+  app.add_option("--ffn", options.ffn, "a multiple of 32")->check(CLI::Range(32, 16384));
+  app.add_option("--heads", options.n_heads, "query heads")->check(CLI::Range(1, 64));
+  app.add_option("--kv-heads", options.n_kv_heads, "a divisor of --heads")
+      ->check(CLI::Range(1, 64));
+  app.add_option("--head-dim", options.head_dim, "an even number")->check(CLI::Range(2, 256));
   app.add_flag("--tied", options.tied, "the embedding is the head too");
   CLI11_PARSE(app, argc, argv);
   options.type = types.at(type);

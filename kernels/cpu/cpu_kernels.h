@@ -141,7 +141,7 @@ struct CpuKernels {
   void (*quantise_row)(const float* in, int64_t k, int8_t* q8, ActivationBlock* blocks);
   void (*to_bf16)(const float* in, int64_t n, uint16_t* out);
 
-  // out = in / sqrt(mean(in^2) + eps) * weight
+  // out = in / sqrt(mean(in^2) + eps) * weight; out may be in
   void (*rms_norm)(const float* in, const float* weight, int64_t n, float eps, float* out);
   void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);
 

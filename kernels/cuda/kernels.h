@@ -96,8 +96,9 @@ struct RmsNormParams {
 cudaError_t launch_rms_norm(const RmsNormParams& params, cudaStream_t stream);
 
 // --- rope.cu: cos_sin (n_rows, head_dim / 2, 2) of this step's positions, angles in double; once a
-// step. Then, a layer at a time: rotates q in place, rotates k, and writes k and v into the KV
-// blocks. qkv (n_rows, (n_heads + 2 n_kv_heads) * head_dim) float.
+// step and rope. Then, a layer at a time: RMS-norms each head of q and k where there are norms,
+// rotates q in place, rotates k, and writes k and v into the KV blocks. qkv (n_rows, (n_heads +
+// 2 n_kv_heads) * head_dim) float.
 struct RopeTableParams {
   StepTables step;
   const float* inv_freq;  // (head_dim / 2)
@@ -111,9 +112,12 @@ struct RopeStoreParams {
   KvMemory kv;
   int32_t layer;
   int32_t n_heads;
-  bool interleaved;  // pairs (2i, 2i + 1), else (i, i + head_dim / 2)
-  const float* cos_sin;
+  bool interleaved;      // pairs (2i, 2i + 1), else (i, i + head_dim / 2)
+  const float* cos_sin;  // nullptr: nothing is rotated
   float* qkv;
+  const float* q_norm;  // (head_dim), as k_norm; both or neither. With them head_dim is at most 256
+  const float* k_norm;
+  float eps;  // of the norms
 };
 cudaError_t launch_rope_and_store(const RopeStoreParams& params, cudaStream_t stream);
 

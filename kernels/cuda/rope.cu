@@ -1,18 +1,22 @@
 // Rotary position embedding, and the KV write that goes with it.
 //
-// Table, once a step: cos_sin[row][i] = (cos, sin)(position * inv_freq[i]); all of a model's
-// scalings are in inv_freq. Angles in double: at position 100,000 a float angle is off by 0.004.
-// Then, a layer at a time: pairs (x, y) of q and k become (x cos - y sin, x sin + y cos); q in
-// place, k and v (not rotated) rounded into the row's KV slot.
+// Table, once a step and rope: cos_sin[row][i] = (cos, sin)(position * inv_freq[i]); all of a
+// model's scalings are in inv_freq. Angles in double: at position 100,000 a float angle is off by
+// 0.004. Then, a layer at a time: where there are norms, each head h of q and k becomes h /
+// sqrt(mean(h^2) + eps) * weight; pairs (x, y) of q and k become (x cos - y sin, x sin + y cos); q
+// in place, k and v (neither normed nor rotated) rounded into the row's KV slot.
 //
 // Shapes: cos_sin (n_rows, head_dim / 2, 2), qkv (n_rows, (n_heads + 2 n_kv_heads) * head_dim)
 // float; KV as in kernels.h; head_dim a multiple of 8. Launch: table: one thread a (row, pair),
 // blocks of 128; rotation: grid (rows_max, (n_heads + 2 n_kv_heads) * head_dim / 8 / 128), 128
-// threads of eight elements: four pairs, or eight of v. Bytes: table: 8 a pair; rotation: 8 an
-// element of q, 4 + KV element bytes one of k and v, and the row's cos_sin from the cache; 3 flops
-// an element: bound by memory. Arithmetic in float. Tolerance: 1e-6 of the pair's length and KV's
-// rounding. Source: Su et al., "RoFormer", 2021. CPU twin: CpuKernels::rope and store_kv. Never run
-// on a GPU.
+// threads of eight elements: four pairs, or eight of v. With norms a warp has a head to itself, of
+// head_dim / 8 lanes that work (so head_dim is 256 at most), and the grid is (rows_max, (n_heads +
+// 2 n_kv_heads) / 4). Bytes: table: 8 a pair; rotation: 8 an element of q, 4 + KV element bytes one
+// of k and v, and the row's cos_sin and the norms' weights from the cache; 3 flops an element, 5
+// with norms: bound by memory. Arithmetic in float; a norm's squares: a lane's eight in order, then
+// a tree over the warp. Tolerance: 1e-6 of the pair's length (with norms 3e-6) and KV's rounding.
+// Source: Su et al., "RoFormer", 2021; norms of heads: Hugging Face's modeling_qwen3.py. CPU twin:
+// CpuKernels::rms_norm, rope and store_kv. Never run on a GPU.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 
@@ -77,25 +81,57 @@ __device__ __forceinline__ T* kv_slot(const RopeStoreParams& params, int32_t row
   return static_cast<T*>(kv.base) + slot * kv.head_dim;
 }
 
-template <class T, bool interleaved>
+// RMS norm of the head that a warp has, of which this lane has two runs, or nothing.
+__device__ __forceinline__ void norm_head(const RopeStoreParams& params, const float* weights,
+                                          const Runs& runs, bool has_runs, float (&low)[4],
+                                          float (&high)[4]) {
+  float squares = 0;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) squares += low[i] * low[i];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) squares += high[i] * high[i];
+  const float mean = warp_sum(squares) / static_cast<float>(params.kv.head_dim);
+  if (!has_runs) return;
+  const float factor = 1.0F / sqrtf(mean + params.eps);
+  float low_weights[4];
+  float high_weights[4];
+  load_floats(weights + runs.first, low_weights);
+  load_floats(weights + runs.first + runs.apart, high_weights);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    low[i] = low[i] * factor * low_weights[i];
+    high[i] = high[i] * factor * high_weights[i];
+  }
+}
+
+template <class T, bool interleaved, bool normed>
 __global__ void __launch_bounds__(kThreads) rope_and_store_kernel(RopeStoreParams params) {
   const auto row = static_cast<int32_t>(blockIdx.x);
   const int32_t head_dim = params.kv.head_dim;
   const int32_t n_kv_heads = params.kv.n_kv_heads;
   const int32_t pieces = head_dim / kPerThread;
   const auto index = static_cast<int32_t>(blockIdx.y * kThreads + threadIdx.x);
-  const int32_t head = index / pieces;  // q's, then k's, then v's
+  const int32_t head = index / (normed ? kWarpSize : pieces);  // q's, then k's, then v's
+  const int32_t piece = index % (normed ? kWarpSize : pieces);
   if (row >= params.step.counts->n_rows || head >= params.n_heads + 2 * n_kv_heads) return;
 
   float* at = params.qkv + (int64_t{row} * (params.n_heads + 2 * n_kv_heads) + head) * head_dim;
-  const Runs runs = runs_of<interleaved>(index % pieces, head_dim);
-  float low[4];
-  float high[4];
-  load_floats(at + runs.first, low);
-  load_floats(at + runs.first + runs.apart, high);
+  const Runs runs = runs_of<interleaved>(piece, head_dim);
+  const bool has_runs = !normed || piece < pieces;
+  float low[4] = {};
+  float high[4] = {};
+  if (has_runs) {
+    load_floats(at + runs.first, low);
+    load_floats(at + runs.first + runs.apart, high);
+  }
   const bool is_value = head >= params.n_heads + n_kv_heads;
-  if (!is_value) {
-    const float* cos_sin = params.cos_sin + int64_t{row} * head_dim + index % pieces * kPerThread;
+  if constexpr (normed) {
+    const float* weights = head < params.n_heads ? params.q_norm : params.k_norm;
+    if (!is_value) norm_head(params, weights, runs, has_runs, low, high);
+    if (!has_runs) return;
+  }
+  if (!is_value && params.cos_sin != nullptr) {
+    const float* cos_sin = params.cos_sin + int64_t{row} * head_dim + piece * kPerThread;
     rotate<interleaved>(low, high, cos_sin);
   }
   if (head < params.n_heads) {
@@ -121,21 +157,30 @@ cudaError_t launch_rope_table(const RopeTableParams& params, cudaStream_t stream
 
 cudaError_t launch_rope_and_store(const RopeStoreParams& params, cudaStream_t stream) {
   const KvMemory& kv = params.kv;
+  const bool normed = params.q_norm != nullptr;
   if (params.step.rows_max < 0 || params.n_heads <= 0 || kv.n_kv_heads <= 0 || kv.head_dim <= 0 ||
       kv.head_dim % kPerThread != 0 || kv.block_size <= 0 || params.layer < 0 ||
       params.layer >= kv.n_layers || !is_aligned(kv.base) || !is_aligned(params.cos_sin) ||
-      !is_aligned(params.qkv)) {
+      !is_aligned(params.qkv) || !is_aligned(params.q_norm) || !is_aligned(params.k_norm) ||
+      normed != (params.k_norm != nullptr) || (normed && kv.head_dim > kWarpSize * kPerThread)) {
     return cudaErrorInvalidValue;
   }
-  const int32_t pieces = (params.n_heads + 2 * kv.n_kv_heads) * (kv.head_dim / kPerThread);
-  const dim3 grid(static_cast<unsigned>(params.step.rows_max), blocks_for(pieces, kThreads));
+  const int32_t threads_of_head = normed ? kWarpSize : kv.head_dim / kPerThread;
+  const int32_t threads = (params.n_heads + 2 * kv.n_kv_heads) * threads_of_head;
+  const dim3 grid(static_cast<unsigned>(params.step.rows_max), blocks_for(threads, kThreads));
   const LaunchShape shape = {grid, kThreads, 0, stream};
   return with_element(kv.element, [&](auto element) {
     using T = decltype(element);
-    return launch(
-        shape,
-        params.interleaved ? rope_and_store_kernel<T, true> : rope_and_store_kernel<T, false>,
-        params);
+    if (normed) {
+      return launch(shape,
+                    params.interleaved ? rope_and_store_kernel<T, true, true>
+                                       : rope_and_store_kernel<T, false, true>,
+                    params);
+    }
+    return launch(shape,
+                  params.interleaved ? rope_and_store_kernel<T, true, false>
+                                     : rope_and_store_kernel<T, false, false>,
+                  params);
   });
 }
 

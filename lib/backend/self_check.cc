@@ -36,6 +36,7 @@ using Answer = std::vector<TokenLogprob>;
 ModelCard first_layers(const ModelCard& card, int32_t n_layers) {
   ModelCard cut = card;
   cut.shape.n_layers = n_layers;
+  cut.shape.layers.resize(static_cast<size_t>(n_layers));
   cut.tensors.layers.resize(static_cast<size_t>(n_layers));
   return cut;
 }

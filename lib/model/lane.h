@@ -17,6 +17,7 @@
 #include "lib/base/sampling.h"
 #include "lib/base/status.h"
 #include "lib/model/logit_edits.h"
+#include "lib/model/shape.h"
 
 namespace parkd {
 
@@ -58,6 +59,17 @@ struct SampleRow {
   int32_t unseen_row = -1;
 };
 
+// What a layer's heads go through before they meet; its plan (shape.h) and weights say it.
+struct RopeOptions {
+  VectorId q_norm;         // (head_dim): each head of q is RMS-normed first; index -1: it is not
+  VectorId k_norm;         // the same of k; both or neither
+  int32_t rope = kNoRope;  // of ModelShape::ropes
+};
+
+struct AttentionOptions {
+  float scale = 0;  // of q * k
+};
+
 class Lane {
  public:
   virtual ~Lane() = default;
@@ -83,12 +95,13 @@ class Lane {
   virtual void rms_norm(Buffer in, VectorId weight, Buffer out) = 0;
   virtual void matmul(MatrixId weight, Buffer in, Buffer out) = 0;      // out = in * weight^T
   virtual void matmul_add(MatrixId weight, Buffer in, Buffer sum) = 0;  // sum += in * weight^T
-  // qkv: (n_rows, (n_heads + 2 n_kv_heads) * head_dim), q then k then v. Rotates q in place;
-  // rotates k and writes k and v of every row into the layer's KV blocks.
-  virtual void rope_and_store(int32_t layer, Buffer qkv) = 0;
+  // qkv: (n_rows, (n_heads + 2 n_kv_heads) * head_dim), q then k then v. Norms and rotates q in
+  // place; norms and rotates k and writes k and v of every row into the layer's KV blocks.
+  virtual void rope_and_store(int32_t layer, const RopeOptions& options, Buffer qkv) = 0;
   // Causal attention of every row over its sequence's KV up to and with itself.
   // out: (n_rows, n_heads * head_dim)
-  virtual void attention(int32_t layer, Buffer qkv, Buffer out) = 0;
+  virtual void attention(int32_t layer, const AttentionOptions& options, Buffer qkv,
+                         Buffer out) = 0;
   // gate_up: (n_rows, 2 * ffn), gate then up. out = silu(gate) * up
   virtual void silu_mul(Buffer gate_up, Buffer out) = 0;
   virtual void gather_logit_rows(Buffer in, Buffer out) = 0;  // out: (n_logit_rows, columns)

@@ -28,6 +28,10 @@ Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend,
     LayerWeights layer;
     PARKD_ASSIGN_OR_RETURN(layer.attention_norm, vector(from.attention_norm));
     PARKD_ASSIGN_OR_RETURN(layer.qkv, matrix(qkv));
+    if (from.q_norm.rows > 0) {
+      PARKD_ASSIGN_OR_RETURN(layer.q_norm, vector(from.q_norm));
+      PARKD_ASSIGN_OR_RETURN(layer.k_norm, vector(from.k_norm));
+    }
     PARKD_ASSIGN_OR_RETURN(layer.attention_out, matrix({&from.attention_out, 1}));
     PARKD_ASSIGN_OR_RETURN(layer.ffn_norm, vector(from.ffn_norm));
     PARKD_ASSIGN_OR_RETURN(layer.gate_up, matrix(gate_up));
@@ -47,6 +51,7 @@ Model::Model(ModelShape shape, ModelWeights weights)
     : shape_(std::move(shape)), weights_(std::move(weights)) {
   PARKD_CHECK(static_cast<int32_t>(weights_.layers.size()) == shape_.n_layers,
               "a model has the weights of every layer");
+  PARKD_CHECK(shape_.layers.size() == weights_.layers.size(), "a model has a plan of every layer");
 }
 
 ModelBuffers Model::make_buffers(Lane& lane, int64_t rows_max, int64_t logit_rows_max) const {
@@ -77,10 +82,11 @@ void Model::forward(Lane& lane, const ModelBuffers& buffers, const StepBatch& ba
   lane.embed(weights_.embedding, buffers.residual);
   for (int32_t i = 0; i < shape_.n_layers; ++i) {
     const LayerWeights& layer = weights_.layers[static_cast<size_t>(i)];
+    const LayerPlan& plan = shape_.layers[static_cast<size_t>(i)];
     lane.rms_norm(buffers.residual, layer.attention_norm, buffers.normed);
     lane.matmul(layer.qkv, buffers.normed, buffers.qkv);
-    lane.rope_and_store(i, buffers.qkv);
-    lane.attention(i, buffers.qkv, buffers.attended);
+    lane.rope_and_store(i, {layer.q_norm, layer.k_norm, plan.rope}, buffers.qkv);
+    lane.attention(i, {plan.attention_scale}, buffers.qkv, buffers.attended);
     lane.matmul_add(layer.attention_out, buffers.attended, buffers.residual);
 
     lane.rms_norm(buffers.residual, layer.ffn_norm, buffers.normed);

@@ -1,5 +1,6 @@
-// Model: the forward pass of a Llama-family decoder, written once, in textbook order, on a Lane's
-// ops. Source: Touvron et al., "LLaMA" (2023), and Hugging Face's modeling_llama.py.
+// Model: the forward pass of a decoder, written once for all families (family.h), in textbook
+// order, on a Lane's ops. Source: Touvron et al., "LLaMA" (2023), and Hugging Face's
+// modeling_llama.py; what the families do otherwise comes from their plans and weights.
 //
 // Immutable after construction and shared by all workers of the model; forward() may run on many
 // lanes at once.
@@ -18,7 +19,9 @@ struct ModelCard;
 
 struct LayerWeights {
   VectorId attention_norm;
-  MatrixId qkv;  // q, k and v stacked
+  MatrixId qkv;     // q, k and v stacked
+  VectorId q_norm;  // of each head, and k_norm; index -1 where the family has none
+  VectorId k_norm;
   MatrixId attention_out;
   VectorId ffn_norm;
   MatrixId gate_up;  // gate and up stacked

@@ -8,42 +8,21 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
-#include <vector>
 
 #include "lib/base/status.h"
-#include "lib/model/backend.h"
+#include "lib/model/model_tensors.h"
+#include "lib/model/shape.h"
 #include "lib/text/chat_template.h"
 #include "lib/text/tokenizer.h"
 #include "lib/weights/gguf.h"
 
 namespace parkd {
 
-// One decoder layer, as blk.N.* of the file. Shapes in TensorView's notation (rows, columns).
-struct LayerTensors {
-  TensorView attention_norm;  // (1, hidden)
-  TensorView q;               // (n_heads * head_dim, hidden)
-  TensorView k;               // (n_kv_heads * head_dim, hidden)
-  TensorView v;               // (n_kv_heads * head_dim, hidden)
-  TensorView attention_out;   // (hidden, n_heads * head_dim)
-  TensorView ffn_norm;        // (1, hidden)
-  TensorView gate;            // (ffn, hidden)
-  TensorView up;              // (ffn, hidden)
-  TensorView down;            // (hidden, ffn)
-};
-
-struct ModelTensors {
-  TensorView embedding;  // (vocab, hidden)
-  std::vector<LayerTensors> layers;
-  TensorView output_norm;          // (1, hidden)
-  std::optional<TensorView> head;  // (vocab, hidden); empty: the embedding serves as head too
-};
-
 struct ModelCard {
   std::string path;
   std::string name;          // general.name, or the architecture when the file has none
-  std::string architecture;  // "llama"
+  std::string architecture;  // its family's: "llama"
   std::string weight_types;  // "Q4_1 x210, F32 x61, Q8_0 x1"
   int64_t n_parameters = 0;
   int64_t weight_bytes = 0;
@@ -61,7 +40,8 @@ struct ModelCard {
 };
 
 // Reads and checks the model at `path`. Errors: not_found, corrupt, or invalid when the file is
-// sound and needs something not supported yet ("architecture \"qwen3\" is not supported yet").
+// sound and needs something not supported yet ("architecture \"phi3\" is not supported yet (llama,
+// qwen3 are)").
 Result<std::shared_ptr<const ModelCard>> load_model_card(const std::string& path);
 // The same of an open file.
 Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const GgufFile> file);

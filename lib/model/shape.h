@@ -9,6 +9,20 @@ namespace parkd {
 // interleaved: pairs (2i, 2i+1), GGUF's permuted llama layout. split_half: pairs (i, i+d/2), NeoX.
 enum class RopeLayout { interleaved, split_half };
 
+// One way to rotate q and k by their position.
+struct Rope {
+  RopeLayout layout = RopeLayout::interleaved;
+  std::vector<float> inv_freq;  // (head_dim / 2): angle = position * inv_freq[i]
+};
+
+inline constexpr int32_t kNoRope = -1;
+
+// What a layer's ops are called with beside its weights. Layers of a model may differ in it.
+struct LayerPlan {
+  int32_t rope = 0;           // of ModelShape::ropes, or kNoRope
+  float attention_scale = 0;  // head_dim^-0.5
+};
+
 struct ModelShape {
   int32_t n_layers = 0;
   int32_t hidden = 0;
@@ -18,10 +32,9 @@ struct ModelShape {
   int32_t head_dim = 0;  // never assumed to be hidden / n_heads
   int32_t vocab = 0;
   int32_t context_tokens = 0;
-  float rms_eps = 0;
-  RopeLayout rope_layout = RopeLayout::interleaved;
-  std::vector<float> rope_inv_freq;  // (head_dim / 2): angle = position * inv_freq[i]
-  float attention_scale = 0;         // head_dim^-0.5
+  float rms_eps = 0;              // of all norms
+  std::vector<Rope> ropes;        // what layers choose from
+  std::vector<LayerPlan> layers;  // (n_layers)
 };
 
 }  // namespace parkd

@@ -32,10 +32,15 @@ ModelShape small_shape() {
   shape.vocab = 211;  // odd: the last panel is not full
   shape.context_tokens = 512;
   shape.rms_eps = 1e-5F;
-  for (int i = 0; i < 16; ++i) {
-    shape.rope_inv_freq.push_back(static_cast<float>(std::pow(1e4, -i / 16.0)));
+  // Two rotations, which the layers take turns with.
+  for (const RopeLayout layout : {RopeLayout::interleaved, RopeLayout::split_half}) {
+    Rope& rope = shape.ropes.emplace_back();
+    rope.layout = layout;
+    const double base = layout == RopeLayout::interleaved ? 1e4 : 1e6;
+    for (int i = 0; i < 16; ++i) {
+      rope.inv_freq.push_back(static_cast<float>(std::pow(base, -i / 16.0)));
+    }
   }
-  shape.attention_scale = 1.0F / std::sqrt(32.0F);
   return shape;
 }
 
@@ -69,7 +74,8 @@ struct Tensor {
   Tensor& operator=(const Tensor&) = delete;
 };
 
-// Two layers of a llama with random weights of several types, the fused products of mixed parts.
+// Two layers with random weights of several types, the fused products of mixed parts; the second
+// with norms of heads.
 class SmallModel {
  public:
   SmallModel(uint64_t seed, cpu::Isa isa, Dtype dtype, int32_t team_size) : shape_(small_shape()) {
@@ -93,6 +99,8 @@ class SmallModel {
       down_.push_back(load(random, {{SourceType::q4_1, shape_.hidden}}, shape_.ffn));
       const Tensor norm(random, SourceType::f32, 1, shape_.hidden);
       norm_.push_back(backend_->load_vector(norm.view).value());
+      const Tensor head_norm(random, SourceType::f32, 1, shape_.head_dim);
+      head_norm_.push_back(backend_->load_vector(head_norm.view).value());
     }
     EXPECT_TRUE(backend_->allocate_kv(kBlocks, kBlockSize).ok());
   }
@@ -138,8 +146,11 @@ class SmallModel {
         const auto layer = static_cast<size_t>(i);
         lane_->rms_norm(residual_, model_.norm_[layer], normed_);
         lane_->matmul(model_.qkv_[layer], normed_, qkv_);
-        lane_->rope_and_store(i, qkv_);
-        lane_->attention(i, qkv_, attended_);
+        RopeOptions rope;
+        rope.rope = i;
+        if (i == 1) rope.q_norm = rope.k_norm = model_.head_norm_[layer];
+        lane_->rope_and_store(i, rope, qkv_);
+        lane_->attention(i, {1.0F / std::sqrt(32.0F)}, qkv_, attended_);
         lane_->matmul_add(model_.out_[layer], attended_, residual_);
         lane_->rms_norm(residual_, model_.norm_[layer], normed_);
         lane_->matmul(model_.gate_up_[layer], normed_, gate_up_);
@@ -199,7 +210,7 @@ class SmallModel {
   std::unique_ptr<Backend> backend_;
   MatrixId embedding_;
   std::vector<MatrixId> qkv_, out_, gate_up_, down_;
-  std::vector<VectorId> norm_;
+  std::vector<VectorId> norm_, head_norm_;
 };
 
 // Sequence i of `n_tokens` on blocks of its own.

@@ -17,6 +17,9 @@ namespace {
 // What is wrong with a stand-in; nothing, as it is made.
 struct Bend {
   std::function<void(ModelShape&)> shape = [](ModelShape&) {};
+  // What the ops are called with.
+  std::function<void(RopeOptions&)> rope = [](RopeOptions&) {};
+  std::function<void(AttentionOptions&)> attention = [](AttentionOptions&) {};
   // Tensors that are loaded otherwise than they are: (name, bytes).
   std::function<void(const TensorView&, std::vector<uint8_t>&)> tensor;
   // Of a step: what the lane is given instead.
@@ -68,9 +71,15 @@ class StandInLane final : public Lane {
   void matmul_add(MatrixId weight, Buffer in, Buffer sum) override {
     cpu_->matmul_add(weight, in, sum);
   }
-  void rope_and_store(int32_t layer, Buffer qkv) override { cpu_->rope_and_store(layer, qkv); }
-  void attention(int32_t layer, Buffer qkv, Buffer out) override {
-    cpu_->attention(layer, qkv, out);
+  void rope_and_store(int32_t layer, const RopeOptions& options, Buffer qkv) override {
+    RopeOptions bent = options;
+    bend_.rope(bent);
+    cpu_->rope_and_store(layer, bent, qkv);
+  }
+  void attention(int32_t layer, const AttentionOptions& options, Buffer qkv, Buffer out) override {
+    AttentionOptions bent = options;
+    bend_.attention(bent);
+    cpu_->attention(layer, bent, qkv, out);
   }
   void silu_mul(Buffer gate_up, Buffer out) override { cpu_->silu_mul(gate_up, out); }
   void gather_logit_rows(Buffer in, Buffer out) override { cpu_->gather_logit_rows(in, out); }
@@ -204,7 +213,15 @@ Bend with_shape(std::function<void(ModelShape&)> shape) {
 }
 
 Bend scaled_attention(float factor) {
-  return with_shape([factor](ModelShape& shape) { shape.attention_scale *= factor; });
+  Bend bend;
+  bend.attention = [factor](AttentionOptions& options) { options.scale *= factor; };
+  return bend;
+}
+
+Bend bent_rope(std::function<void(RopeOptions&)> rope) {
+  Bend bend;
+  bend.rope = std::move(rope);
+  return bend;
 }
 
 // The first head of every layer attends to everything alike.
@@ -265,8 +282,8 @@ TEST(SelfCheck, right_backend_passes_with_every_type_and_block_size) {
 TEST(SelfCheck, wrong_rotation_or_scale_or_norm_is_refused) {
   const auto card = tiny_card();
   const auto other_rotation = [](ModelShape& shape) {
-    shape.rope_layout = shape.rope_layout == RopeLayout::interleaved ? RopeLayout::split_half
-                                                                     : RopeLayout::interleaved;
+    RopeLayout& layout = shape.ropes[0].layout;
+    layout = layout == RopeLayout::interleaved ? RopeLayout::split_half : RopeLayout::interleaved;
   };
   for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
     const SelfCheckOptions options = {dtype, 32};
@@ -276,6 +293,23 @@ TEST(SelfCheck, wrong_rotation_or_scale_or_norm_is_refused) {
                    kDiffers);
   }
   expect_refused(*card, {Dtype::f32, 32}, scaled_attention(1.01F), kDiffers);
+}
+
+TEST(SelfCheck, norms_of_heads_are_checked) {
+  testing::TinyModelOptions options;
+  options.architecture = "qwen3";
+  options.type = TensorType::q4_1;
+  const auto card = testing::tiny_model_card(options);
+  for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
+    const SelfCheckOptions how = {dtype, 32};
+    expect_pass(*card, how);
+    expect_refused(*card, how, bent_rope([](RopeOptions& rope) { rope.q_norm = {}; }), kDiffers);
+    expect_refused(*card, how, bent_rope([](RopeOptions& rope) { rope.k_norm = {}; }), kDiffers);
+    expect_refused(*card, how,
+                   bent_rope([](RopeOptions& rope) { std::swap(rope.q_norm, rope.k_norm); }),
+                   kDiffers);
+    expect_refused(*card, how, bent_rope([](RopeOptions& rope) { rope.rope = kNoRope; }), kDiffers);
+  }
 }
 
 TEST(SelfCheck, one_wrong_head_or_a_lost_split_is_refused) {

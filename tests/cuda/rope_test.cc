@@ -1,4 +1,5 @@
-// Rotation and KV write against float64, in both layouts of pairs and every KV type.
+// Norms of heads, rotation and KV write against float64, in both layouts of pairs and every KV
+// type.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -53,22 +54,40 @@ struct RopeCase {
   int32_t block_size;
 };
 
+struct RopeWay {
+  bool interleaved;
+  bool rotates;
+  bool norms;
+};
+
+constexpr float kEps = 1e-3F;  // large enough to show
+
+// The RMS norm of one head in float64.
+std::vector<double> normed(const std::vector<double>& head, const float* weight) {
+  double squares = 0;
+  for (const double x : head) squares += x * x;
+  const double factor = 1 / std::sqrt(squares / static_cast<double>(head.size()) + double{kEps});
+  std::vector<double> result = head;
+  for (size_t i = 0; i < head.size(); ++i) result[i] *= factor * double{weight[i]};
+  return result;
+}
+
 // The rotation of one head in float64.
-std::vector<double> rotated(const float* head, const float* cos_sin, int32_t head_dim,
+std::vector<double> rotated(const std::vector<double>& head, const float* cos_sin, int32_t head_dim,
                             bool interleaved) {
   std::vector<double> result(static_cast<size_t>(head_dim));
   for (int32_t i = 0; i < head_dim / 2; ++i) {
-    const int32_t first = interleaved ? 2 * i : i;
-    const int32_t second = interleaved ? 2 * i + 1 : i + head_dim / 2;
+    const auto a = static_cast<size_t>(interleaved ? 2 * i : i);
+    const auto b = static_cast<size_t>(interleaved ? 2 * i + 1 : i + head_dim / 2);
     const double c = cos_sin[2 * i];
     const double s = cos_sin[2 * i + 1];
-    result[static_cast<size_t>(first)] = double{head[first]} * c - double{head[second]} * s;
-    result[static_cast<size_t>(second)] = double{head[first]} * s + double{head[second]} * c;
+    result[a] = head[a] * c - head[b] * s;
+    result[b] = head[a] * s + head[b] * c;
   }
   return result;
 }
 
-void check_rope(std::mt19937_64& random, const RopeCase& c, Element element, bool interleaved,
+void check_rope(std::mt19937_64& random, const RopeCase& c, Element element, const RopeWay& way,
                 Errors& errors) {
   const testing::Step step(random, {{0, 1}, {c.block_size - 1, 1}, {5, c.block_size + 2}},
                            c.block_size, 3);
@@ -86,8 +105,15 @@ void check_rope(std::mt19937_64& random, const RopeCase& c, Element element, boo
   finish(launch_rope_table({step.device, inv_freq.get(), c.head_dim, cos_sin.get()}, nullptr));
   const KvMemory memory = {kv.get(),     element,      n_layers,  step.n_blocks,
                            c.n_kv_heads, c.block_size, c.head_dim};
+  const std::vector<float> q_weights = testing::random_floats(random, c.head_dim);
+  const std::vector<float> k_weights = testing::random_floats(random, c.head_dim);
+  const DeviceArray<float> q_norm(q_weights);
+  const DeviceArray<float> k_norm(k_weights);
   finish(launch_rope_and_store(
-      {step.device, memory, layer, c.n_heads, interleaved, cos_sin.get(), qkv.get()}, nullptr));
+      {step.device, memory, layer, c.n_heads, way.interleaved,
+       way.rotates ? cos_sin.get() : nullptr, qkv.get(), way.norms ? q_norm.get() : nullptr,
+       way.norms ? k_norm.get() : nullptr, kEps},
+      nullptr));
   const std::vector<float> factors = cos_sin.read();
   const std::vector<float> out = qkv.read();
   std::vector<float> stored = testing::from_elements(element, kv.read());
@@ -98,7 +124,9 @@ void check_rope(std::mt19937_64& random, const RopeCase& c, Element element, boo
       const float* in_head = from + head * c.head_dim;
       const bool is_value = head >= c.n_heads + c.n_kv_heads;
       std::vector<double> wanted(in_head, in_head + c.head_dim);
-      if (!is_value) wanted = rotated(in_head, at, c.head_dim, interleaved);
+      const float* weights = head < c.n_heads ? q_weights.data() : k_weights.data();
+      if (!is_value && way.norms) wanted = normed(wanted, weights);
+      if (!is_value && way.rotates) wanted = rotated(wanted, at, c.head_dim, way.interleaved);
       const float* got = out.data() + int64_t{row} * columns + head * c.head_dim;
       if (head >= c.n_heads) {
         const int32_t position = step.positions[static_cast<size_t>(row)];
@@ -123,20 +151,51 @@ void check_rope(std::mt19937_64& random, const RopeCase& c, Element element, boo
   EXPECT_TRUE(std::all_of(stored.begin(), stored.end(), [](float x) { return x == -9.0F; }));
 }
 
+constexpr RopeCase kRopeCases[] = {
+    {64, 9, 3, 32}, {80, 1, 1, 8}, {96, 6, 2, 24}, {128, 16, 8, 16}, {8, 2, 1, 64}};
+
 TEST(CudaRopeAndStore, rotates_q_in_place_and_writes_k_and_v_into_their_blocks) {
   std::mt19937_64 random(testing::fresh_seed());
   for (const Element element : testing::kElements) {
     // Two products and a sum of values up to about 5; then the KV type's rounding.
     Errors errors(std::string("rope_and_store ") + testing::to_string(element),
                   testing::rounding(element), 1e-6);
-    for (const bool interleaved : {true, false}) {
-      for (const RopeCase& c :
-           {RopeCase{64, 9, 3, 32}, RopeCase{80, 1, 1, 8}, RopeCase{96, 6, 2, 24},
-            RopeCase{128, 16, 8, 16}, RopeCase{8, 2, 1, 64}}) {
-        check_rope(random, c, element, interleaved, errors);
-      }
+    for (const RopeWay& way :
+         {RopeWay{true, true, false}, RopeWay{false, true, false}, RopeWay{false, false, false}}) {
+      for (const RopeCase& c : kRopeCases) check_rope(random, c, element, way, errors);
     }
   }
+}
+
+TEST(CudaRopeAndStore, norms_each_head_of_q_and_k_before_it_rotates_them) {
+  std::mt19937_64 random(testing::fresh_seed());
+  for (const Element element : testing::kElements) {
+    // A norm's root, division and products before the rotation.
+    Errors errors(std::string("rope_and_store with norms ") + testing::to_string(element),
+                  testing::rounding(element), 3e-6);
+    for (const RopeWay& way :
+         {RopeWay{true, true, true}, RopeWay{false, true, true}, RopeWay{false, false, true}}) {
+      for (const RopeCase& c : kRopeCases) check_rope(random, c, element, way, errors);
+      check_rope(random, {256, 3, 1, 8}, element, way, errors);
+    }
+  }
+}
+
+TEST(CudaRopeAndStore, norms_that_a_warp_cannot_do_are_refused) {
+  std::mt19937_64 random(1);
+  const testing::Step step(random, {{0, 1}}, 8, 1);
+  const DeviceArray<float> floats(std::vector<float>(4096));
+  const DeviceArray<uint8_t> kv(std::vector<uint8_t>(size_t{1} << 16));
+  const auto launch = [&](int32_t head_dim, const float* q_norm, const float* k_norm) {
+    const KvMemory memory = {kv.get(), Element::f16, 1, step.n_blocks, 1, 8, head_dim};
+    return launch_rope_and_store(
+        {step.device, memory, 0, 1, false, floats.get(), floats.get(), q_norm, k_norm, kEps},
+        nullptr);
+  };
+  EXPECT_EQ(launch(264, floats.get(), floats.get()), cudaErrorInvalidValue);
+  EXPECT_EQ(launch(64, floats.get(), nullptr), cudaErrorInvalidValue);
+  EXPECT_EQ(launch(64, nullptr, floats.get()), cudaErrorInvalidValue);
+  EXPECT_EQ(launch(64, floats.get() + 1, floats.get()), cudaErrorInvalidValue);
 }
 
 }  // namespace

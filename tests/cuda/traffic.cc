@@ -166,11 +166,15 @@ void measure_rope(const Model& m, const Step& step) {
   const DeviceArray<uint8_t> kv = kv_array(m, step);
   const int64_t bytes =
       rows * (2 * kFloat * m.q_columns() + (kFloat + kElementBytes) * 2 * m.kv_columns());
-  measure.of({{"rope_and_store", bytes}}, [&] {
-    return launch_rope_and_store(
-        {step.device, kv_memory(m, step, kv.get()), 0, m.n_heads, false, cos_sin.get(), qkv.get()},
-        nullptr);
-  });
+  const DeviceArray<float> norm = floats(m.head_dim);
+  for (const bool norms : {false, true}) {
+    measure.of({{norms ? "rope_and_store, with norms" : "rope_and_store", bytes}}, [&] {
+      return launch_rope_and_store(
+          {step.device, kv_memory(m, step, kv.get()), 0, m.n_heads, false, cos_sin.get(), qkv.get(),
+           norms ? norm.get() : nullptr, norms ? norm.get() : nullptr, 1e-6F},
+          nullptr);
+    });
+  }
 }
 
 // --- attention

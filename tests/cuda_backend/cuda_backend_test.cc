@@ -110,12 +110,20 @@ CudaWay tensor_cores(const char* name) {
   return way;
 }
 
+CudaWay of_family(const char* architecture, int32_t head_dim) {
+  CudaWay way{architecture};
+  way.architecture = architecture;
+  way.head_dim = head_dim;
+  return way;
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Ways, CudaBackend,
     ::testing::Values(CudaWay{"whole"}, CudaWay{"no_graphs", 1, 0, 128, false},
                       CudaWay{"three_workers", 3}, CudaWay{"chunks_of_7", 1, 7, 64},
                       CudaWay{"small_steps", 2, 0, 9}, with_type("of_q4_0", TensorType::q4_0),
-                      with_type("of_q8_0", TensorType::q8_0), wide_heads("head_dim_128", false)),
+                      with_type("of_q8_0", TensorType::q8_0), wide_heads("head_dim_128", false),
+                      of_family("qwen3", 80)),
     name_of);
 
 // By how much a log-probability may be off: weights, KV and what meets a product are rounded to 8
@@ -168,7 +176,8 @@ TEST_P(RoundedCudaBackend, is_as_far_from_the_floats_as_its_type_rounds) {
 
 INSTANTIATE_TEST_SUITE_P(Ways, RoundedCudaBackend,
                          ::testing::Values(CudaWay{"whole"}, tensor_cores("tensor_cores"),
-                                           wide_heads("wide_heads_tensor_cores", true)),
+                                           wide_heads("wide_heads_tensor_cores", true),
+                                           of_family("qwen3", 64)),
                          name_of);
 
 // Two layers of SmolLM2's shape, and what each type rounds. A block size that is not the least, and
@@ -233,7 +242,7 @@ TEST(CudaBackendErrors, shape_that_no_kernel_has_is_refused_by_name) {
   CudaBackendOptions options;
   options.shape = tiny_card(TensorType::f32)->shape;
   options.shape.head_dim = 48;
-  options.shape.rope_inv_freq.resize(24);
+  options.shape.ropes[0].inv_freq.resize(24);
   const auto backend = make_cuda_backend(options);
   ASSERT_FALSE(backend.ok());
   EXPECT_NE(backend.status().message().find("head_dim 48"), std::string::npos)

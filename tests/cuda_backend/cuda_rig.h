@@ -28,11 +28,13 @@ struct CudaWay {
   TensorType type = TensorType::q4_1;
   int32_t head_dim = 64;
   bool tensor_cores = false;
+  const char* architecture = "llama";
   friend std::ostream& operator<<(std::ostream& out, const CudaWay& way) { return out << way.name; }
 };
 
 inline std::shared_ptr<const ModelCard> card_of(const CudaWay& way, uint64_t seed) {
   TinyModelOptions options;
+  options.architecture = way.architecture;
   options.seed = seed;
   options.type = way.type;
   options.hidden = 64;

@@ -47,15 +47,17 @@ constexpr Way kWays[] = {
     {"prefix_hits_of_others", 3, 1, 5, 64, 32, true, true},
 };
 
-// One of each kind of product and of KV memory.
+// One of each kind of product and of KV memory, and one of each family.
 struct Weights {
   Dtype dtype;
   TensorType type;
+  const char* architecture = "llama";
 };
 constexpr Weights kWeights[] = {{Dtype::f32, TensorType::q4_1},
                                 {Dtype::bf16, TensorType::q4_1},
                                 {Dtype::bf16, TensorType::f32},
-                                {Dtype::f16, TensorType::q8_0}};
+                                {Dtype::f16, TensorType::q8_0},
+                                {Dtype::bf16, TensorType::q4_0, "qwen3"}};
 
 class SameBytes : public ::testing::TestWithParam<std::tuple<cpu::Isa, Weights>> {
  protected:
@@ -117,6 +119,7 @@ class SameBytes : public ::testing::TestWithParam<std::tuple<cpu::Isa, Weights>>
   static std::shared_ptr<const ModelCard> card() {
     testing::TinyModelOptions options;
     options.type = std::get<1>(GetParam()).type;
+    options.architecture = std::get<1>(GetParam()).architecture;
     return testing::tiny_model_card(options);
   }
   const std::shared_ptr<const ModelCard> card_ = card();
@@ -151,7 +154,7 @@ std::string name_of(const ::testing::TestParamInfo<SameBytes::ParamType>& info) 
                       : weights.dtype == Dtype::bf16 ? "bf16"
                                                      : "f16";
   return std::string(cpu::to_string(std::get<0>(info.param))) + "_" + dtype + "_on_" +
-         std::string(to_string(weights.type));
+         std::string(to_string(weights.type)) + "_of_" + weights.architecture;
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, SameBytes,

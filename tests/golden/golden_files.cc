@@ -25,6 +25,29 @@ std::vector<TokenId> ids_of(const json::value& array) {
   return json::value_to<std::vector<TokenId>>(array);
 }
 
+std::vector<TokenLogprob> tokens_with_values(const json::value& row) {
+  std::vector<TokenLogprob> result;
+  for (const json::value& entry : row.as_array()) {
+    result.push_back({entry.at(0).to_number<TokenId>(), entry.at(1).to_number<float>()});
+  }
+  return result;
+}
+
+TinyModelOptions model_of(const json::object& options) {
+  const auto number = [&](const char* name) { return options.at(name).to_number<int32_t>(); };
+  TinyModelOptions model;
+  model.architecture = json::value_to<std::string>(options.at("architecture"));
+  model.seed = options.at("seed").to_number<uint64_t>();
+  model.n_layers = number("layers");
+  model.hidden = number("hidden");
+  model.ffn = number("ffn");
+  model.n_heads = number("heads");
+  model.n_kv_heads = number("kv-heads");
+  model.head_dim = number("head-dim");
+  model.tied = options.at("tied").as_bool();
+  return model;
+}
+
 GoldenPrompt prompt_of(const json::object& row) {
   GoldenPrompt prompt;
   prompt.name = json::value_to<std::string>(row.at("name"));
@@ -38,10 +61,7 @@ GoldenPrompt prompt_of(const json::object& row) {
   prompt.ends_at = json::value_to<size_t>(row.at("ends_at"));
   prompt.text = json::value_to<std::string>(row.at("text"));
   for (const json::value& position : row.at("top").as_array()) {
-    std::vector<TokenLogprob>& top = prompt.top.emplace_back();
-    for (const json::value& entry : position.as_array()) {
-      top.push_back({entry.at(0).to_number<TokenId>(), entry.at(1).to_number<float>()});
-    }
+    prompt.top.push_back(tokens_with_values(position));
   }
   prompt.gap = json::value_to<std::vector<float>>(row.at("gap"));
   return prompt;
@@ -54,6 +74,24 @@ GoldenClasses load_golden_classes() {
   using Ranges = GoldenClasses::Ranges;
   return {json::value_to<Ranges>(file.at("letters")), json::value_to<Ranges>(file.at("numbers")),
           json::value_to<Ranges>(file.at("digits"))};
+}
+
+std::vector<GoldenFamily> load_golden_families() {
+  const json::value file = read_json("families.json");
+  std::vector<GoldenFamily> families;
+  for (const json::value& each : file.at("cases").as_array()) {
+    GoldenFamily& family = families.emplace_back();
+    family.name = json::value_to<std::string>(each.at("name"));
+    family.model = model_of(each.at("options").as_object());
+    family.fnv1a64 = json::value_to<std::string>(each.at("fnv1a64"));
+    family.tokens = ids_of(each.at("tokens"));
+    family.prompt_tokens = json::value_to<size_t>(each.at("prompt_tokens"));
+    for (const json::value& row : each.at("logits").as_array()) {
+      family.logits.push_back(tokens_with_values(row));
+    }
+    family.tolerance = file.at("tolerance").to_number<double>();
+  }
+  return families;
 }
 
 std::vector<GoldenPrompt> load_golden_prompts() {

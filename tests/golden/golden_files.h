@@ -1,6 +1,6 @@
 // The golden files of tests/golden: unicode_classes.json, as written by
-// tools/golden/unicode_classes.py; those of smollm2-135m, as written by tools/golden/reference.py,
-// and the model these were made of.
+// tools/golden/unicode_classes.py; families.json, as written by tools/golden/families.py; those of
+// smollm2-135m, as written by tools/golden/reference.py, and the model these were made of.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 
 #include "lib/base/sampling.h"
 #include "lib/openai/chat_request.h"
+#include "tests/support/tiny_model.h"
 
 namespace parkd::testing {
 
@@ -31,6 +32,17 @@ struct GoldenString {
   std::vector<TokenId> ids;  // special tokens in it read as text
 };
 
+// What transformers makes of a tiny random model, as written by tools/golden/families.py.
+struct GoldenFamily {
+  std::string name;
+  TinyModelOptions model;
+  std::string fnv1a64;          // of the model's bytes
+  std::vector<TokenId> tokens;  // the prompt, then greedy ones
+  size_t prompt_tokens = 0;
+  std::vector<std::vector<TokenLogprob>> logits;  // after each token: the best first, then others
+  double tolerance = 0;                           // of a logit
+};
+
 // Ranges of code points, first and last; what they mean stands in tools/golden/unicode_classes.py.
 struct GoldenClasses {
   using Ranges = std::vector<std::pair<uint32_t, uint32_t>>;
@@ -40,6 +52,7 @@ struct GoldenClasses {
 };
 
 GoldenClasses load_golden_classes();
+std::vector<GoldenFamily> load_golden_families();
 std::vector<GoldenPrompt> load_golden_prompts();
 std::vector<GoldenString> load_golden_strings();
 

@@ -75,9 +75,11 @@ TEST_F(TokenizerGolden, the_model_card_says_what_the_file_is) {
   EXPECT_EQ(shape.vocab, 49152);
   EXPECT_EQ(shape.context_tokens, 8192);
   EXPECT_FLOAT_EQ(shape.rms_eps, 1e-5F);
-  EXPECT_FLOAT_EQ(shape.attention_scale, 0.125F);
-  ASSERT_EQ(shape.rope_inv_freq.size(), 32U);
-  EXPECT_FLOAT_EQ(shape.rope_inv_freq[16], 0.0031622776F);  // 1e5^-0.5
+  ASSERT_EQ(shape.layers.size(), 30U);
+  EXPECT_FLOAT_EQ(shape.layers[29].attention_scale, 0.125F);
+  ASSERT_EQ(shape.ropes.size(), 1U);
+  ASSERT_EQ(shape.ropes[0].inv_freq.size(), 32U);
+  EXPECT_FLOAT_EQ(shape.ropes[0].inv_freq[16], 0.0031622776F);  // 1e5^-0.5
   EXPECT_FALSE(card_->tensors.head.has_value()) << "the embedding is the head too";
   EXPECT_EQ(card_->chat_template.default_system(),
             "You are a helpful AI assistant named SmolLM, trained by Hugging Face");

@@ -47,13 +47,14 @@ std::vector<uint8_t> with_number(const std::string& key, uint32_t value) {
 }
 
 // A tiny model with keys before its own and tensors behind them.
-std::vector<uint8_t> with_key(const std::function<void(GgufWriter&)>& add) {
+std::vector<uint8_t> with_key(const std::function<void(GgufWriter&)>& add,
+                              const TinyModelOptions& options = {}) {
   GgufWriter extra;
   add(extra);
   const std::vector<uint8_t> more = extra.bytes_with_counts(0, 1);
   const auto extra_file = GgufFile::from_bytes("extra", more).value();
   const auto key_bytes = extra_file->header().subspan(24);
-  std::vector<uint8_t> bytes = make_tiny_model({});
+  std::vector<uint8_t> bytes = make_tiny_model(options);
   const auto tiny = GgufFile::from_bytes("tiny", bytes).value();
   std::vector<uint8_t> header(bytes.begin(), bytes.begin() + 24);
   uint64_t n_keys = tiny->keys().size() + 1;
@@ -101,10 +102,16 @@ TEST(ModelCard, a_tiny_model_of_every_weight_type_has_the_shape_it_was_given) {
     EXPECT_EQ(card->tensors.layers[1].ffn_norm.type, TensorType::f32);
     ASSERT_TRUE(card->tensors.head.has_value());
     EXPECT_EQ(card->tensors.head->rows, card->shape.vocab);
-    ASSERT_EQ(card->shape.rope_inv_freq.size(), 16U);
-    EXPECT_FLOAT_EQ(card->shape.rope_inv_freq[0], 1.0F);
-    EXPECT_FLOAT_EQ(card->shape.rope_inv_freq[8], 0.01F);  // 10000^(-16/32)
-    EXPECT_FLOAT_EQ(card->shape.attention_scale, static_cast<float>(1 / std::sqrt(32.0)));
+    ASSERT_EQ(card->shape.ropes.size(), 1U);
+    EXPECT_EQ(card->shape.ropes[0].layout, RopeLayout::interleaved);
+    const std::vector<float>& inv_freq = card->shape.ropes[0].inv_freq;
+    ASSERT_EQ(inv_freq.size(), 16U);
+    EXPECT_FLOAT_EQ(inv_freq[0], 1.0F);
+    EXPECT_FLOAT_EQ(inv_freq[8], 0.01F);  // 10000^(-16/32)
+    ASSERT_EQ(card->shape.layers.size(), 2U);
+    EXPECT_EQ(card->shape.layers[1].rope, 0);
+    EXPECT_FLOAT_EQ(card->shape.layers[1].attention_scale, static_cast<float>(1 / std::sqrt(32.0)));
+    EXPECT_EQ(card->tensors.layers[1].q_norm.rows, 0) << "llama has none";
   }
 }
 
@@ -151,9 +158,70 @@ TEST(ModelCard, another_seed_or_type_has_another_fingerprint) {
 
 TEST(ModelCard, another_architecture_is_refused_by_name) {
   GgufWriter writer;
-  writer.add_string("general.architecture", "qwen3");
+  writer.add_string("general.architecture", "phi3");
   expect_refusal(writer.bytes(), StatusCode::invalid,
-                 "architecture \"qwen3\" is not supported yet");
+                 "architecture \"phi3\" is not supported yet (llama, qwen3 are)");
+}
+
+TinyModelOptions tiny_qwen3() {
+  TinyModelOptions options;
+  options.architecture = "qwen3";
+  options.head_dim = 48;
+  return options;
+}
+
+TEST(ModelCard, qwen3_has_norms_of_its_heads_and_rotates_halves) {
+  const auto card = card_of(make_tiny_model(tiny_qwen3())).value();
+  EXPECT_EQ(card->architecture, "qwen3");
+  EXPECT_EQ(card->shape.head_dim, 48) << "not hidden / n_heads";
+  EXPECT_FLOAT_EQ(card->shape.rms_eps, 1e-6F);
+  ASSERT_EQ(card->shape.ropes.size(), 1U);
+  EXPECT_EQ(card->shape.ropes[0].layout, RopeLayout::split_half);
+  ASSERT_EQ(card->shape.ropes[0].inv_freq.size(), 24U);
+  EXPECT_FLOAT_EQ(card->shape.ropes[0].inv_freq[12], 1e-3F);  // 1e6^(-24/48)
+  ASSERT_EQ(card->shape.layers.size(), 2U);
+  EXPECT_EQ(card->shape.layers[1].rope, 0);
+  EXPECT_FLOAT_EQ(card->shape.layers[1].attention_scale, static_cast<float>(1 / std::sqrt(48.0)));
+  EXPECT_EQ(card->tensors.layers[1].q_norm.columns, 48);
+  EXPECT_EQ(card->tensors.layers[1].k_norm.name, "blk.1.attn_k_norm.weight");
+}
+
+TEST(ModelCard, qwen3_is_refused_for_what_only_other_families_have_and_for_what_it_lacks) {
+  const auto with_tensor_renamed = [](std::string from, std::string to) {
+    std::vector<uint8_t> bytes = make_tiny_model(tiny_qwen3());
+    const auto at = std::search(bytes.begin(), bytes.end(), from.begin(), from.end());
+    EXPECT_NE(at, bytes.end()) << from;
+    std::copy(to.begin(), to.end(), at);
+    return bytes;
+  };
+  expect_refusal(with_tensor_renamed("blk.1.attn_q_norm.weight", "blk.1.attn_q_morn.weight"),
+                 StatusCode::corrupt, "tensor \"blk.1.attn_q_norm.weight\" is missing");
+  // Keys are the architecture's own.
+  const auto with_window = [](const char* key) {
+    return with_key([key](GgufWriter& w) { w.add_u32(key, 4096); }, tiny_qwen3());
+  };
+  expect_refusal(with_window("qwen3.attention.sliding_window"), StatusCode::invalid,
+                 "key \"qwen3.attention.sliding_window\" is not supported yet");
+  EXPECT_TRUE(card_of(with_window("llama.attention.sliding_window")).ok());
+}
+
+TEST(ModelCard, a_llama_with_norms_of_heads_is_none) {
+  std::vector<uint8_t> bytes = make_tiny_model(tiny_qwen3());
+  const std::string from = "qwen3";
+  for (auto at = bytes.begin();;) {
+    at = std::search(at, bytes.end(), from.begin(), from.end());
+    if (at == bytes.end()) break;
+    std::copy_n("llama", 5, at);
+  }
+  expect_refusal(bytes, StatusCode::invalid,
+                 "tensor \"blk.0.attn_q_norm.weight\" is not supported yet");
+}
+
+TEST(ModelCard, qwens_own_pre_splitting_is_refused_by_name) {
+  TinyModelOptions options = tiny_qwen3();
+  options.pre_tokenizer = "qwen2";
+  expect_refusal(make_tiny_model(options), StatusCode::invalid,
+                 "tokenizer.ggml.pre \"qwen2\" is not supported yet");
 }
 
 TEST(ModelCard, a_tensor_of_another_shape_than_the_hyper_parameters_say_is_refused) {

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <deque>
 #include <functional>
 #include <list>
@@ -50,14 +51,15 @@ inline uint64_t matmul(uint64_t weight, uint64_t in) {
 inline uint64_t add(uint64_t sum, uint64_t in) {
   return mix(mix(4, sum), in);
 }
-inline uint64_t key_value(int32_t layer, uint64_t qkv, int64_t position) {
-  return mix(mix(mix(5, layer), qkv), position);
+inline uint64_t key_value(int32_t layer, int32_t rope, uint64_t norm, uint64_t qkv,
+                          int64_t position) {
+  return mix(mix(mix(mix(5, layer), mix(norm, rope)), qkv), position);
 }
-inline uint64_t rotated_query(uint64_t qkv, int64_t position) {
-  return mix(mix(6, qkv), position);
+inline uint64_t rotated_query(int32_t rope, uint64_t norm, uint64_t qkv, int64_t position) {
+  return mix(mix(mix(6, mix(norm, rope)), qkv), position);
 }
-inline uint64_t attention_start(int32_t layer, uint64_t query) {
-  return mix(mix(7, layer), query);
+inline uint64_t attention_start(int32_t layer, float scale, uint64_t query) {
+  return mix(mix(mix(7, layer), std::bit_cast<uint32_t>(scale)), query);
 }
 inline uint64_t attend(uint64_t so_far, uint64_t key_value) {
   return mix(so_far, key_value);
@@ -113,6 +115,8 @@ inline ModelShape fake_shape() {
   shape.head_dim = 4;
   shape.vocab = kFakeVocab;
   shape.context_tokens = 1024;
+  shape.layers = {{.rope = 1, .attention_scale = 0.5F},
+                  {.rope = kNoRope, .attention_scale = 0.25F}};
   return shape;
 }
 
@@ -233,11 +237,11 @@ class FakeLane final : public Lane {
   void matmul_add(MatrixId weight, Buffer in, Buffer sum) override {
     now_or_later([=, this] { do_matmul_add(weight, in, sum); });
   }
-  void rope_and_store(int32_t layer, Buffer qkv) override {
-    now_or_later([=, this] { do_rope_and_store(layer, qkv); });
+  void rope_and_store(int32_t layer, const RopeOptions& options, Buffer qkv) override {
+    now_or_later([=, this] { do_rope_and_store(layer, options, qkv); });
   }
-  void attention(int32_t layer, Buffer qkv, Buffer out) override {
-    now_or_later([=, this] { do_attention(layer, qkv, out); });
+  void attention(int32_t layer, const AttentionOptions& options, Buffer qkv, Buffer out) override {
+    now_or_later([=, this] { do_attention(layer, options, qkv, out); });
   }
   void silu_mul(Buffer gate_up, Buffer out) override {
     now_or_later([=, this] { map(gate_up, out, fake_op::silu_mul); });
@@ -322,18 +326,21 @@ class FakeLane final : public Lane {
       rows[i] = fake_op::add(rows[i], fake_op::matmul(backend_.weight(weight.index), x[i]));
     }
   }
-  void do_rope_and_store(int32_t layer, Buffer qkv) {
+  void do_rope_and_store(int32_t layer, const RopeOptions& options, Buffer qkv) {
     auto& rows = at(qkv);
+    const uint64_t q_norm = backend_.weight(options.q_norm.index);
+    const uint64_t k_norm = backend_.weight(options.k_norm.index);
     for_each_row([&](const StepSequence& sequence, size_t row, int64_t position) {
-      cell(layer, sequence, position) = fake_op::key_value(layer, rows[row], position);
-      rows[row] = fake_op::rotated_query(rows[row], position);
+      cell(layer, sequence, position) =
+          fake_op::key_value(layer, options.rope, k_norm, rows[row], position);
+      rows[row] = fake_op::rotated_query(options.rope, q_norm, rows[row], position);
     });
   }
-  void do_attention(int32_t layer, Buffer qkv, Buffer out) {
+  void do_attention(int32_t layer, const AttentionOptions& options, Buffer qkv, Buffer out) {
     auto& rows = resized(out, at(qkv).size());
     const auto& queries = at(qkv);
     for_each_row([&](const StepSequence& sequence, size_t row, int64_t position) {
-      rows[row] = fake_op::attention_start(layer, queries[row]);
+      rows[row] = fake_op::attention_start(layer, options.scale, queries[row]);
       for (int64_t p = 0; p <= position; ++p) {
         rows[row] = fake_op::attend(rows[row], cell(layer, sequence, p));
       }
@@ -422,6 +429,7 @@ inline ModelWeights load_fake_weights(FakeBackend& backend) {
     const std::string layer = "blk." + std::to_string(i) + ".";
     weights.layers.push_back({vector(layer + "attn_norm"),
                               matrix({layer + "attn_q", layer + "attn_k", layer + "attn_v"}),
+                              vector(layer + "attn_q_norm"), vector(layer + "attn_k_norm"),
                               matrix({layer + "attn_output"}), vector(layer + "ffn_norm"),
                               matrix({layer + "ffn_gate", layer + "ffn_up"}),
                               matrix({layer + "ffn_down"})});
@@ -443,14 +451,18 @@ inline uint64_t expected_logits(const std::vector<TokenId>& tokens) {
     stream.push_back(fake_op::embed(weight({"token_embd"}), token));
   for (int32_t i = 0; i < fake_shape().n_layers; ++i) {
     const std::string layer = "blk." + std::to_string(i) + ".";
+    const LayerPlan plan = fake_shape().layers[static_cast<size_t>(i)];
     std::vector<uint64_t> key_values;
     for (size_t p = 0; p < stream.size(); ++p) {
       const uint64_t qkv =
           fake_op::matmul(weight({layer + "attn_q", layer + "attn_k", layer + "attn_v"}),
                           fake_op::rms_norm(stream[p], weight({layer + "attn_norm"})));
       const auto position = static_cast<int64_t>(p);
-      key_values.push_back(fake_op::key_value(i, qkv, position));
-      uint64_t attended = fake_op::attention_start(i, fake_op::rotated_query(qkv, position));
+      key_values.push_back(
+          fake_op::key_value(i, plan.rope, weight({layer + "attn_k_norm"}), qkv, position));
+      uint64_t attended = fake_op::attention_start(
+          i, plan.attention_scale,
+          fake_op::rotated_query(plan.rope, weight({layer + "attn_q_norm"}), qkv, position));
       for (const uint64_t key_value : key_values) attended = fake_op::attend(attended, key_value);
       const uint64_t after =
           fake_op::add(stream[p], fake_op::matmul(weight({layer + "attn_output"}), attended));

@@ -146,11 +146,12 @@ Vocabulary make_vocabulary() {
   return vocabulary;
 }
 
-void add_vocabulary(GgufWriter& writer, const Vocabulary& vocabulary) {
+void add_vocabulary(GgufWriter& writer, const Vocabulary& vocabulary,
+                    const std::string& pre_tokenizer) {
   std::vector<int32_t> types(vocabulary.texts.size(), 1);
   std::fill_n(types.begin(), vocabulary.n_special, 3);
   writer.add_string("tokenizer.ggml.model", "gpt2");
-  writer.add_string("tokenizer.ggml.pre", "smollm");
+  writer.add_string("tokenizer.ggml.pre", pre_tokenizer);
   writer.add_strings("tokenizer.ggml.tokens", vocabulary.texts);
   writer.add_i32s("tokenizer.ggml.token_type", types);
   writer.add_strings("tokenizer.ggml.merges", vocabulary.merges);
@@ -160,11 +161,26 @@ void add_vocabulary(GgufWriter& writer, const Vocabulary& vocabulary) {
   writer.add_string("tokenizer.chat_template", kTemplate);
 }
 
+// What the models of an architecture usually have, and converters write for it.
+struct Habits {
+  float rope_base;
+  float rms_eps;
+  bool says_what_is_rotated;
+  bool head_norms;
+};
+
+Habits habits_of(const std::string& architecture) {
+  if (architecture == "qwen3") return {1e6F, 1e-6F, false, true};
+  return {1e4F, 1e-5F, true, false};
+}
+
 void add_shape(GgufWriter& writer, const TinyModelOptions& options, size_t vocab) {
+  const std::string prefix = options.architecture + ".";
+  const Habits habits = habits_of(options.architecture);
   const auto add = [&](const char* key, int32_t value) {
-    writer.add_u32(std::string("llama.") + key, static_cast<uint32_t>(value));
+    writer.add_u32(prefix + key, static_cast<uint32_t>(value));
   };
-  writer.add_string("general.architecture", "llama");
+  writer.add_string("general.architecture", options.architecture);
   writer.add_string("general.name", "tiny model");
   add("block_count", options.n_layers);
   add("context_length", options.context_tokens);
@@ -174,10 +190,10 @@ void add_shape(GgufWriter& writer, const TinyModelOptions& options, size_t vocab
   add("attention.head_count_kv", options.n_kv_heads);
   add("attention.key_length", options.head_dim);
   add("attention.value_length", options.head_dim);
-  add("rope.dimension_count", options.head_dim);
+  if (habits.says_what_is_rotated) add("rope.dimension_count", options.head_dim);
   add("vocab_size", static_cast<int32_t>(vocab));
-  writer.add_f32("llama.rope.freq_base", 10000.0F);
-  writer.add_f32("llama.attention.layer_norm_rms_epsilon", 1e-5F);
+  writer.add_f32(prefix + "rope.freq_base", habits.rope_base);
+  writer.add_f32(prefix + "attention.layer_norm_rms_epsilon", habits.rms_eps);
 }
 
 class WeightWriter {
@@ -185,9 +201,10 @@ class WeightWriter {
   WeightWriter(GgufWriter& writer, const TinyModelOptions& options)
       : writer_(writer), type_(options.type), draw_(options.seed) {}
 
-  void norm(const std::string& name, int64_t columns) {
+  void norm(const std::string& name, int64_t columns) { norm(name, columns, 1.0F, 0.1F); }
+  void norm(const std::string& name, int64_t columns, float mean, float deviation) {
     std::vector<float> values(static_cast<size_t>(columns));
-    for (float& value : values) value = 1.0F + 0.1F * draw_.normal();
+    for (float& value : values) value = mean + deviation * draw_.normal();
     writer_.add_tensor(name + ".weight", TensorType::f32, 1, columns,
                        encode(TensorType::f32, values));
   }
@@ -232,7 +249,7 @@ std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options) {
   const auto vocab = static_cast<int64_t>(vocabulary.texts.size());
   GgufWriter writer;
   add_shape(writer, options, vocabulary.texts.size());
-  add_vocabulary(writer, vocabulary);
+  add_vocabulary(writer, vocabulary, options.pre_tokenizer);
 
   WeightWriter weights(writer, options);
   const int64_t hidden = options.hidden;
@@ -247,6 +264,11 @@ std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options) {
     weights.matrix(prefix + "attn_q", q_rows, hidden);
     weights.matrix(prefix + "attn_k", kv_rows, hidden);
     weights.matrix(prefix + "attn_v", kv_rows, hidden);
+    if (habits_of(options.architecture).head_norms) {
+      // Far enough from 1, and from each other, that leaving one out or swapping them shows.
+      weights.norm(prefix + "attn_q_norm", options.head_dim, 1.5F, 0.4F);
+      weights.norm(prefix + "attn_k_norm", options.head_dim, 0.8F, 0.4F);
+    }
     weights.matrix(prefix + "attn_output", hidden, q_rows);
     weights.norm(prefix + "ffn_norm", hidden);
     weights.matrix(prefix + "ffn_gate", options.ffn, hidden);

@@ -1,7 +1,8 @@
-// A llama model with random weights, drawn from a seed, of well under 1 MB: every layer of the
-// daemon runs end to end on it in milliseconds. Its tokenizer has all 256 bytes, some merges and
-// ChatML's special tokens; its template is ChatML with a default system prompt. It says nothing
-// sensible, and practically never ends a turn by itself: it runs to max_tokens.
+// A model with random weights of any family (lib/model/family.h), drawn from a seed, of well under
+// 1 MB: every layer of the daemon runs end to end on it in milliseconds. Its tokenizer has all 256
+// bytes, some merges and ChatML's special tokens; its template is ChatML with a default system
+// prompt. It says nothing sensible, and practically never ends a turn by itself: it runs to
+// max_tokens.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,8 @@
 namespace parkd::testing {
 
 struct TinyModelOptions {
+  std::string architecture = "llama";
+  std::string pre_tokenizer = "smollm";  // tokenizer.ggml.pre
   uint64_t seed = 1;
   TensorType type = TensorType::f32;  // of the matrices; norms stay F32
   bool tied = false;                  // the embedding is the head too

@@ -29,7 +29,11 @@ MappedMemory must_map(int64_t bytes) {
 
 CpuLane::CpuLane(const CpuWeights& weights, const ModelShape& shape, const cpu::CpuKernels& kernels,
                  int team_size)
-    : weights_(weights), shape_(shape), kernels_(kernels), team_(team_size) {
+    : weights_(weights),
+      shape_(shape),
+      kernels_(kernels),
+      team_(team_size),
+      cos_sin_(shape.ropes.size()) {
   const size_t workspace =
       cpu::attention_workspace_bytes(shape.n_heads / shape.n_kv_heads, shape.head_dim);
   for (int member = 0; member < team_.size(); ++member) {
@@ -54,7 +58,7 @@ Buffer CpuLane::make_buffer(int64_t rows_max, int64_t columns) {
   buffers_.push_back(std::move(rows));
   if (rows_max > rows_max_) {
     rows_max_ = rows_max;
-    cos_sin_.resize(static_cast<size_t>(rows_max * shape_.head_dim));
+    for (auto& table : cos_sin_) table.resize(static_cast<size_t>(rows_max * shape_.head_dim));
     sequence_of_row_.resize(static_cast<size_t>(rows_max));
     units_.reserve(static_cast<size_t>(rows_max * shape_.n_kv_heads));
   }
@@ -79,23 +83,23 @@ void CpuLane::begin_step(const StepBatch& batch) {
     const auto first = sequence_of_row_.begin() + sequence.first_row;
     std::fill(first, first + sequence.n_rows, static_cast<int32_t>(s));
   }
-  fill_rope_table();
+  for (size_t r = 0; r < cos_sin_.size(); ++r) fill_rope_table(shape_.ropes[r], cos_sin_[r]);
   plan_attention();
 }
 
 // The rotations of this step's positions, in double: at position 10^5 a float angle has lost 7
 // bits.
-void CpuLane::fill_rope_table() {
+void CpuLane::fill_rope_table(const Rope& rope, std::vector<float>& cos_sin) {
   const int64_t half = shape_.head_dim / 2;
   team_.divide(n_rows_, 16, [&](int64_t first, int64_t last, int) {
     for (int64_t row = first; row < last; ++row) {
       const StepSequence& sequence =
           batch_.sequences[static_cast<size_t>(sequence_of_row_[static_cast<size_t>(row)])];
       const int64_t position = sequence.context_tokens + row - sequence.first_row;
-      float* out = cos_sin_.data() + row * shape_.head_dim;
+      float* out = cos_sin.data() + row * shape_.head_dim;
       for (int64_t i = 0; i < half; ++i) {
         const double angle = static_cast<double>(position) *
-                             static_cast<double>(shape_.rope_inv_freq[static_cast<size_t>(i)]);
+                             static_cast<double>(rope.inv_freq[static_cast<size_t>(i)]);
         out[2 * i] = static_cast<float>(std::cos(angle));
         out[2 * i + 1] = static_cast<float>(std::sin(angle));
       }
@@ -219,11 +223,25 @@ void CpuLane::clear_new_tiles(int32_t layer) {
   }
 }
 
-void CpuLane::rope_and_store(int32_t layer, Buffer qkv) {
+// RMS-norms each head in place, where there is a weight for it.
+void CpuLane::norm_heads(VectorId weight, int32_t n_heads, float* heads) const {
+  if (weight.index < 0) return;
+  const float* scale = weights_.vector(weight).data();
+  for (int32_t head = 0; head < n_heads; ++head, heads += shape_.head_dim) {
+    kernels_.rms_norm(heads, scale, shape_.head_dim, shape_.rms_eps, heads);
+  }
+}
+
+void CpuLane::rope_and_store(int32_t layer, const RopeOptions& options, Buffer qkv) {
   clear_new_tiles(layer);
   Rows& rows = write(qkv, rows_of(qkv).rows);
   const int64_t head_dim = shape_.head_dim;
-  const bool interleaved = shape_.rope_layout == RopeLayout::interleaved;
+  const float* cos_sin = nullptr;
+  bool interleaved = false;
+  if (options.rope != kNoRope) {
+    cos_sin = cos_sin_[static_cast<size_t>(options.rope)].data();
+    interleaved = shape_.ropes[static_cast<size_t>(options.rope)].layout == RopeLayout::interleaved;
+  }
   team_.divide(rows.rows, kRowGrain, [&](int64_t first, int64_t last, int) {
     for (int64_t row = first; row < last; ++row) {
       const StepSequence& sequence =
@@ -232,8 +250,12 @@ void CpuLane::rope_and_store(int32_t layer, Buffer qkv) {
       float* q = rows.row(row);
       float* k = q + shape_.n_heads * head_dim;
       const float* v = k + shape_.n_kv_heads * head_dim;
-      kernels_.rope(q, shape_.n_heads + shape_.n_kv_heads, head_dim,
-                    cos_sin_.data() + row * head_dim, interleaved);
+      norm_heads(options.q_norm, shape_.n_heads, q);
+      norm_heads(options.k_norm, shape_.n_kv_heads, k);
+      if (cos_sin != nullptr) {
+        kernels_.rope(q, shape_.n_heads + shape_.n_kv_heads, head_dim, cos_sin + row * head_dim,
+                      interleaved);
+      }
       for (int32_t head = 0; head < shape_.n_kv_heads; ++head) {
         cpu::KvView kv = weights_.kv_view(layer, head);
         kv.block_table = sequence.block_table.data();
@@ -243,7 +265,7 @@ void CpuLane::rope_and_store(int32_t layer, Buffer qkv) {
   });
 }
 
-void CpuLane::attention(int32_t layer, Buffer qkv, Buffer out) {
+void CpuLane::attention(int32_t layer, const AttentionOptions& options, Buffer qkv, Buffer out) {
   const Rows& from = rows_of(qkv);
   Rows& to = write(out, from.rows);
   const int32_t group = shape_.n_heads / shape_.n_kv_heads;
@@ -264,7 +286,7 @@ void CpuLane::attention(int32_t layer, Buffer qkv, Buffer out) {
       args.n_queries = unit.n_queries;
       args.group = group;
       args.first_position = sequence.context_tokens + unit.first_query;
-      args.scale = shape_.attention_scale;
+      args.scale = options.scale;
       args.workspace = workspaces_[static_cast<size_t>(member)].data();
       kernels_.attention(args);
     }

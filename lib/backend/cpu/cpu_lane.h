@@ -30,8 +30,8 @@ class CpuLane final : public Lane {
   void rms_norm(Buffer in, VectorId weight, Buffer out) override;
   void matmul(MatrixId weight, Buffer in, Buffer out) override;
   void matmul_add(MatrixId weight, Buffer in, Buffer sum) override;
-  void rope_and_store(int32_t layer, Buffer qkv) override;
-  void attention(int32_t layer, Buffer qkv, Buffer out) override;
+  void rope_and_store(int32_t layer, const RopeOptions& options, Buffer qkv) override;
+  void attention(int32_t layer, const AttentionOptions& options, Buffer qkv, Buffer out) override;
   void silu_mul(Buffer gate_up, Buffer out) override;
   void gather_logit_rows(Buffer in, Buffer out) override;
   void sample(Buffer logits, std::span<const SampleRow> rows) override;
@@ -71,8 +71,9 @@ class CpuLane final : public Lane {
   Rows& write(Buffer buffer, int64_t rows);
   void prepare(const CpuMatrix& matrix, Rows& in);
   void multiply(MatrixId weight, Buffer in, Buffer out, bool add);
-  void fill_rope_table();
+  void fill_rope_table(const Rope& rope, std::vector<float>& cos_sin);
   void plan_attention();
+  void norm_heads(VectorId weight, int32_t n_heads, float* heads) const;
   void clear_new_tiles(int32_t layer);
 
   const CpuWeights& weights_;
@@ -86,12 +87,12 @@ class CpuLane final : public Lane {
   // The step at hand.
   StepBatch batch_;
   int64_t n_rows_ = 0;
-  std::vector<float> cos_sin_;            // (rows_max, head_dim / 2, 2)
-  std::vector<int32_t> sequence_of_row_;  // (rows_max)
-  std::vector<AttentionUnit> units_;      // capacity grows once
-  std::vector<MappedMemory> workspaces_;  // (team)
-  std::vector<Sampler> samplers_;         // (team)
-  std::vector<SampledToken> sampled_;     // of the step that is ended and not collected
+  std::vector<std::vector<float>> cos_sin_;  // of each rope: (rows_max, head_dim / 2, 2)
+  std::vector<int32_t> sequence_of_row_;     // (rows_max)
+  std::vector<AttentionUnit> units_;         // capacity grows once
+  std::vector<MappedMemory> workspaces_;     // (team)
+  std::vector<Sampler> samplers_;            // (team)
+  std::vector<SampledToken> sampled_;        // of the step that is ended and not collected
 };
 
 }  // namespace parkd

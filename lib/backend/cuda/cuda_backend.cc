@@ -70,10 +70,10 @@ Status check_shape(const ModelShape& shape) {
                    " with " + std::to_string(shape.n_heads / shape.n_kv_heads) +
                    " query heads a kv head");
   }
-  if (static_cast<int64_t>(shape.rope_inv_freq.size()) != shape.head_dim / 2) {
-    return invalid(std::to_string(shape.rope_inv_freq.size()) +
-                   " rope frequencies where head_dim " + std::to_string(shape.head_dim) +
-                   " asks half as many as itself");
+  for (const Rope& rope : shape.ropes) {
+    if (static_cast<int64_t>(rope.inv_freq.size()) == shape.head_dim / 2) continue;
+    return invalid(std::to_string(rope.inv_freq.size()) + " rope frequencies where head_dim " +
+                   std::to_string(shape.head_dim) + " asks half as many as itself");
   }
   return {};
 }
@@ -85,7 +85,9 @@ int64_t weight_bytes(const CudaFootprint& footprint) {
   const int64_t layer =
       (heads + shape.n_heads) * shape.head_dim * hidden + 3 * int64_t{shape.ffn} * hidden;
   const int64_t vocab = shape.vocab * hidden * (footprint.own_head ? 2 : 1);
-  const int64_t norms = (2 * int64_t{shape.n_layers} + 1) * hidden;
+  // Norms of heads too, whether the family has them or not: some kilobytes.
+  const int64_t norms =
+      (2 * int64_t{shape.n_layers} + 1) * hidden + 2 * int64_t{shape.n_layers} * shape.head_dim;
   return (shape.n_layers * layer + vocab) * dtype_bytes(footprint.dtype) +
          norms * static_cast<int64_t>(sizeof(float));
 }
@@ -117,8 +119,12 @@ class DeviceBackend final : public Backend {
     PARKD_ASSIGN_OR_RETURN(stream_, cuda::Stream::make());
     PARKD_RETURN_IF_ERROR(keep_freed_memory());
     PARKD_ASSIGN_OR_RETURN(weights_, cuda::CudaWeights::make(options_.dtype, stream_));
-    const std::vector<float>& inv_freq = options_.shape.rope_inv_freq;
-    const size_t bytes = inv_freq.size() * sizeof(float);
+    std::vector<float> inv_freq;
+    for (const Rope& rope : options_.shape.ropes) {
+      inv_freq.insert(inv_freq.end(), rope.inv_freq.begin(), rope.inv_freq.end());
+    }
+    const size_t bytes = std::max<size_t>(inv_freq.size(), 1) * sizeof(float);
+    inv_freq.resize(bytes / sizeof(float));
     PARKD_ASSIGN_OR_RETURN(inv_freq_, cuda::DeviceBuffer::make(bytes, stream_));
     PARKD_RETURN_IF_ERROR(to_status(cudaMemcpyAsync(inv_freq_.as<void>(), inv_freq.data(), bytes,
                                                     cudaMemcpyHostToDevice, stream_.get()),
@@ -179,7 +185,7 @@ class DeviceBackend final : public Backend {
   const CudaDevice device_;
   cuda::Stream stream_;  // before what is freed on it
   cuda::CudaWeights weights_;
-  cuda::DeviceBuffer inv_freq_;
+  cuda::DeviceBuffer inv_freq_;  // (ropes, head_dim / 2)
 };
 
 }  // namespace

@@ -89,7 +89,8 @@ Status CudaLane::allocate_step_memory() {
   PARKD_ASSIGN_OR_RETURN(step_memory_, DeviceBuffer::make(layout.bytes(), stream_));
   const LogprobLayout logprobs{logit_rows_max_};
   PARKD_ASSIGN_OR_RETURN(logprobs_, DeviceBuffer::make(logprobs.bytes(), stream_));
-  PARKD_ASSIGN_OR_RETURN(cos_sin_, floats(rows_max_ * shape_.head_dim));
+  PARKD_ASSIGN_OR_RETURN(
+      cos_sin_, floats(static_cast<int64_t>(shape_.ropes.size()) * rows_max_ * shape_.head_dim));
   int64_t workspace = 0;
   for (int64_t n = 1; n <= rows_max_; ++n) {
     workspace =
@@ -214,8 +215,16 @@ Status CudaLane::start(const StepBatch& batch) {
   if (mode_ == Mode::capturing) PARKD_RETURN_IF_ERROR(Graph::begin(stream_));
   PARKD_RETURN_IF_ERROR(to_status(
       launch_feed_tokens({step_, sampled_.as<int32_t>()}, stream_.get()), "feeding tokens back"));
-  const RopeTableParams rope = {step_, inv_freq_, shape_.head_dim, cos_sin_.as<float>()};
-  return to_status(launch_rope_table(rope, stream_.get()), "rotation table");
+  for (int32_t rope = 0; rope < static_cast<int32_t>(shape_.ropes.size()); ++rope) {
+    const float* inv_freq = inv_freq_ + int64_t{rope} * (shape_.head_dim / 2);
+    const RopeTableParams table = {step_, inv_freq, shape_.head_dim, cos_sin_of(rope)};
+    PARKD_RETURN_IF_ERROR(to_status(launch_rope_table(table, stream_.get()), "rotation table"));
+  }
+  return {};
+}
+
+float* CudaLane::cos_sin_of(int32_t rope) const {
+  return cos_sin_.as<float>() + rope * rows_max_ * shape_.head_dim;
 }
 
 // The step's own sizes; one that only decodes takes its bucket's instead.
@@ -299,26 +308,35 @@ void CudaLane::matmul_add(MatrixId weight, Buffer in, Buffer sum) {
   multiply(weight, in, sum, true);
 }
 
-void CudaLane::rope_and_store(int32_t layer, Buffer qkv) {
+void CudaLane::rope_and_store(int32_t layer, const RopeOptions& options, Buffer qkv) {
   if (skips()) return;
   RopeStoreParams params = {};
   params.step = step_;
   params.kv = weights_.kv();
   params.layer = layer;
   params.n_heads = shape_.n_heads;
-  params.interleaved = shape_.rope_layout == RopeLayout::interleaved;
-  params.cos_sin = cos_sin_.as<float>();
+  if (options.rope != kNoRope) {
+    const Rope& rope = shape_.ropes[static_cast<size_t>(options.rope)];
+    params.interleaved = rope.layout == RopeLayout::interleaved;
+    params.cos_sin = cos_sin_of(options.rope);
+  }
   params.qkv = rows_of(qkv).floats.as<float>();
+  if (options.q_norm.index >= 0) {
+    params.q_norm = weights_.vector(options.q_norm);
+    params.k_norm = weights_.vector(options.k_norm);
+    params.eps = shape_.rms_eps;
+  }
   note(launch_rope_and_store(params, stream_.get()), "rotation and KV store");
 }
 
-AttentionParams CudaLane::attention_params(int32_t layer, const Rows& qkv, const Rows& out) const {
+AttentionParams CudaLane::attention_params(int32_t layer, float scale, const Rows& qkv,
+                                           const Rows& out) const {
   AttentionParams params = {};
   params.step = step_;
   params.kv = weights_.kv();
   params.layer = layer;
   params.n_heads = shape_.n_heads;
-  params.scale = shape_.attention_scale;
+  params.scale = scale;
   params.qkv = qkv.floats.as<float>();
   params.out = out.elements.as<void>();
   params.element = weights_.element();
@@ -328,13 +346,13 @@ AttentionParams CudaLane::attention_params(int32_t layer, const Rows& qkv, const
   return params;
 }
 
-void CudaLane::attention(int32_t layer, Buffer qkv, Buffer out) {
+void CudaLane::attention(int32_t layer, const AttentionOptions& options, Buffer qkv, Buffer out) {
   if (skips()) return;
   const Rows& from = rows_of(qkv);
   Rows& to = rows_of(out);
   (void)write_elements(to, from.rows, from.n_rows);
   if (!failure_.ok()) return;
-  const AttentionParams params = attention_params(layer, from, to);
+  const AttentionParams params = attention_params(layer, options.scale, from, to);
   if (has_decode_) note(launch_attention_decode(params, stream_.get()), "decode attention");
   if (has_prefill_) note(launch_attention_prefill(params, stream_.get()), "prefill attention");
 }

@@ -56,8 +56,8 @@ class CudaLane final : public Lane {
   void rms_norm(Buffer in, VectorId weight, Buffer out) override;
   void matmul(MatrixId weight, Buffer in, Buffer out) override;
   void matmul_add(MatrixId weight, Buffer in, Buffer sum) override;
-  void rope_and_store(int32_t layer, Buffer qkv) override;
-  void attention(int32_t layer, Buffer qkv, Buffer out) override;
+  void rope_and_store(int32_t layer, const RopeOptions& options, Buffer qkv) override;
+  void attention(int32_t layer, const AttentionOptions& options, Buffer qkv, Buffer out) override;
   void silu_mul(Buffer gate_up, Buffer out) override;
   void gather_logit_rows(Buffer in, Buffer out) override;
   void sample(Buffer logits, std::span<const SampleRow> rows) override;
@@ -103,7 +103,9 @@ class CudaLane final : public Lane {
   Status start(const StepBatch& batch);
   void set_maxima(const StepBatch& batch);
   int32_t splits_of(int64_t n_sequences) const;
-  AttentionParams attention_params(int32_t layer, const Rows& qkv, const Rows& out) const;
+  AttentionParams attention_params(int32_t layer, float scale, const Rows& qkv,
+                                   const Rows& out) const;
+  float* cos_sin_of(int32_t rope) const;
 
   bool skips() const { return mode_ == Mode::replaying || !failure_.ok(); }
   void note(const Status& status);
@@ -130,7 +132,7 @@ class CudaLane final : public Lane {
   // Constant after construction.
   const CudaWeights& weights_;
   const ModelShape& shape_;
-  const float* const inv_freq_;  // (head_dim / 2), device
+  const float* const inv_freq_;  // (ropes, head_dim / 2), device
   const LaneOptions options_;
 
   Stream stream_;  // before what is freed on it
@@ -142,7 +144,7 @@ class CudaLane final : public Lane {
   // Allocated by prepare(), or the first step.
   std::optional<StepLayout> layout_;
   DeviceBuffer step_memory_;  // StepLayout
-  DeviceBuffer cos_sin_;      // (rows_max, head_dim)
+  DeviceBuffer cos_sin_;      // (ropes, rows_max, head_dim)
   DeviceBuffer attention_workspace_;
   DeviceBuffer sampling_workspace_;
   DeviceBuffer sampled_;  // (logit_rows_max): the last step's tokens

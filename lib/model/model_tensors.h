@@ -1,0 +1,34 @@
+// ModelTensors: a decoder's weights as its file holds them. Views into the file, values.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "lib/weights/tensor.h"
+
+namespace parkd {
+
+// One decoder layer. Shapes in TensorView's notation (rows, columns); a tensor of no rows is one
+// that the family does not have.
+struct LayerTensors {
+  TensorView attention_norm;  // (1, hidden)
+  TensorView q;               // (n_heads * head_dim, hidden)
+  TensorView k;               // (n_kv_heads * head_dim, hidden)
+  TensorView v;               // (n_kv_heads * head_dim, hidden)
+  TensorView q_norm;          // (1, head_dim): of each head of q
+  TensorView k_norm;          // (1, head_dim)
+  TensorView attention_out;   // (hidden, n_heads * head_dim)
+  TensorView ffn_norm;        // (1, hidden)
+  TensorView gate;            // (ffn, hidden)
+  TensorView up;              // (ffn, hidden)
+  TensorView down;            // (hidden, ffn)
+};
+
+struct ModelTensors {
+  TensorView embedding;  // (vocab, hidden)
+  std::vector<LayerTensors> layers;
+  TensorView output_norm;          // (1, hidden)
+  std::optional<TensorView> head;  // (vocab, hidden); empty: the embedding serves as head too
+};
+
+}  // namespace parkd
