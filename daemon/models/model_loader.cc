@@ -32,6 +32,7 @@ ChatEndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& 
   options.block_size = model.params.block_size;
   options.capacity = capacity;
   options.max_num_seqs = model.params.max_num_seqs;
+  options.tenants_share_prefixes = model.params.prefix_sharing == PrefixSharing::all;
   options.system_fingerprint = model_content_hash(card, model.params.dtype);
   return options;
 }

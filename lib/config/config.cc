@@ -308,6 +308,11 @@ ModelParams read_params(const YamlSection& section) {
   params.tensor_core_attention =
       section.boolean("tensor_core_attention").value_or(params.tensor_core_attention);
   params.prefix_caching = section.boolean("prefix_caching").value_or(params.prefix_caching);
+  params.prefix_sharing = section.word<PrefixSharing>("prefix_sharing", words::kPrefixSharing)
+                              .value_or(params.prefix_sharing);
+  if (!params.prefix_caching && params.prefix_sharing == PrefixSharing::all) {
+    section.fail_value("prefix_sharing", "shares nothing where prefix_caching is false");
+  }
   read_sampling(section, params);
   return params;
 }

@@ -25,12 +25,14 @@ namespace parkd {
 enum class StoreBackend { memory, rocksdb, postgres };
 enum class Device { automatic, cpu, cuda };  // YAML: auto, cpu, cuda
 enum class CpuIsa { automatic, scalar, avx2, avx512 };
+enum class PrefixSharing { tenant, all };
 enum class Admission { reserve };  // worst case charged before the start (grow: not supported yet)
 
 std::string_view to_string(StoreBackend backend);
 std::string_view to_string(Device device);
 std::string_view to_string(CpuIsa isa);
 std::string_view to_string(Admission admission);
+std::string_view to_string(PrefixSharing sharing);
 std::string_view to_string(Dtype dtype);
 
 // parking_lot.pool, merged for one model.
@@ -78,10 +80,11 @@ struct ModelParams {
   std::optional<int64_t> kvcache_mem_gpu_mb;  // as written
   std::optional<int64_t> kvcache_mem_cpu_mb;  // as written
   int32_t max_num_seqs = 16;
-  int32_t block_size = 32;                    // tokens
-  std::optional<int32_t> prefill_chunk_size;  // tokens; empty: daemon.step_tokens
-  bool prefix_caching = true;                 // prompts that begin alike share KV blocks
-  bool tensor_core_attention = false;         // CUDA: prompts' attention by mma.sync
+  int32_t block_size = 32;                               // tokens
+  std::optional<int32_t> prefill_chunk_size;             // tokens; empty: daemon.step_tokens
+  bool prefix_caching = true;                            // prompts that begin alike share KV blocks
+  PrefixSharing prefix_sharing = PrefixSharing::tenant;  // and whose
+  bool tensor_core_attention = false;                    // CUDA: prompts' attention by mma.sync
   // Sampling defaults of this model's jobs; empty: the model's own, else OpenAI's.
   std::optional<double> temperature;
   std::optional<double> top_p;

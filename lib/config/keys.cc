@@ -67,6 +67,7 @@ constexpr ConfigKey kKeys[] = {
     {"models[].params", "block_size", KeyKind::value, ""},
     {"models[].params", "prefill_chunk_size", KeyKind::value, ""},
     {"models[].params", "prefix_caching", KeyKind::value, ""},
+    {"models[].params", "prefix_sharing", KeyKind::value, ""},
     {"models[].params", "tensor_core_attention", KeyKind::value, ""},
     {"models[].params", "temperature", KeyKind::value, ""},
     {"models[].params", "top_p", KeyKind::value, ""},

@@ -88,6 +88,7 @@ void print_params(YamlWriter& y, int depth, const ModelParams& params) {
   y.optional_number(depth, "prefill_chunk_size", params.prefill_chunk_size);
   y.raw(depth, "tensor_core_attention", params.tensor_core_attention ? "true" : "false");
   y.raw(depth, "prefix_caching", params.prefix_caching ? "true" : "false");
+  y.raw(depth, "prefix_sharing", to_string(params.prefix_sharing));
   y.optional_number(depth, "temperature", params.temperature);
   y.optional_number(depth, "top_p", params.top_p);
   y.optional_number(depth, "top_k", params.top_k);
@@ -194,6 +195,9 @@ std::string_view to_string(CpuIsa isa) {
 }
 std::string_view to_string(Admission admission) {
   return words::word_of(words::kAdmission, admission);
+}
+std::string_view to_string(PrefixSharing sharing) {
+  return words::word_of(words::kPrefixSharing, sharing);
 }
 std::string_view to_string(Dtype dtype) {
   return words::word_of(words::kDtype, dtype);

@@ -22,6 +22,8 @@ inline constexpr Word<Dtype> kDtype[] = {
     {"f32", Dtype::f32}, {"f16", Dtype::f16}, {"bf16", Dtype::bf16}};
 inline constexpr Word<Admission> kAdmission[] = {{"reserve", Admission::reserve},
                                                  {"grow", {}, kNotYet}};
+inline constexpr Word<PrefixSharing> kPrefixSharing[] = {{"tenant", PrefixSharing::tenant},
+                                                         {"all", PrefixSharing::all}};
 inline constexpr Word<CpuIsa> kCpuIsa[] = {{"auto", CpuIsa::automatic},
                                            {"scalar", CpuIsa::scalar},
                                            {"avx2", CpuIsa::avx2},

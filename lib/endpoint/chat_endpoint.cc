@@ -118,11 +118,20 @@ Status ChatEndpoint::admit(JobSpec& spec, WallTime now) const {
   return {};
 }
 
+// A tenant's prompts share KV blocks with each other, and with all only where the operator says so:
+// else the time of a prompt would tell what another tenant has asked.
+PrefixRoot ChatEndpoint::prefix_root(const JobSpec& spec) const {
+  PrefixRoot root;
+  if (!options_.tenants_share_prefixes) root.salt = keyed_hash(salt_key_, spec.tenant);
+  return root;
+}
+
 Result<PreparedJob> ChatEndpoint::prepare(const Job& job) const {
   PARKD_ASSIGN_OR_RETURN(Read read, this->read(job.spec.body, job.created_at));
   const ChatRequest& asked = read.request;
   PreparedJob prepared;
   GenerationRequest& request = prepared.request;
+  request.prefix_root = prefix_root(job.spec);
   request.prompt = std::move(read.prompt);
   request.max_new_tokens = read.max_new_tokens;
   request.n_choices = asked.n;

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "lib/base/clock.h"
+#include "lib/base/keyed_hash.h"
 #include "lib/base/status.h"
 #include "lib/base/units.h"
 #include "lib/dispatch/model_port.h"
@@ -27,7 +28,8 @@ struct ChatEndpointOptions {
   int32_t block_size = 0;  // tokens
   Blocks capacity;
   int32_t max_num_seqs = 0;
-  std::string system_fingerprint;  // names the weights and the arithmetic; empty: null
+  bool tenants_share_prefixes = false;  // of prompts in the KV cache; false: each its own
+  std::string system_fingerprint;       // names the weights and the arithmetic; empty: null
 };
 
 // What a body will need, in tokens and in this daemon's units.
@@ -59,9 +61,11 @@ class ChatEndpoint {
  private:
   struct Read;  // a body with its prompt as tokens
   Result<Read> read(std::string_view body, WallTime created_at) const;
+  PrefixRoot prefix_root(const JobSpec& spec) const;
 
   std::shared_ptr<const ModelCard> card_;
   ChatEndpointOptions options_;
+  const HashKey salt_key_ = random_hash_key();  // a KV cache lives no longer than its endpoint
 };
 
 }  // namespace parkd

@@ -60,7 +60,7 @@ struct EngineOptions {
   int32_t max_num_seqs = 16;         // of all workers together; the caller keeps to it
   int32_t step_tokens = 512;         // token budget of one worker's step
   int32_t prefill_chunk_tokens = 0;  // longest piece of a prompt in one step; 0 = step_tokens
-  bool share_prefixes = true;        // sequences that begin alike share KV blocks
+  bool share_prefixes = true;        // sequences of one root that begin alike share KV blocks
   size_t thread_stack_bytes = 0;
   std::function<void(GenerationResult)> on_result;
   // While make_engine() loads, on its thread: bytes of the weights that a device has so far; each

@@ -145,7 +145,7 @@ void EngineWorker::admit(GenerationRequest request) {
   const Blocks charge{ceil_div(n_tokens, kv_cache_.block_size_tokens())};
   running->sequences.reserve(static_cast<size_t>(kept.n_choices));
   for (int32_t i = 0; i < kept.n_choices; ++i) {
-    running->sequences.emplace_back(kept, i, kv_cache_.reserve(charge));
+    running->sequences.emplace_back(kept, i, kv_cache_.reserve(charge, kept.prefix_root));
   }
   running_sequences_.fetch_add(kept.n_choices, std::memory_order_relaxed);
   running_.push_back(std::move(running));

@@ -8,14 +8,16 @@
 
 #include "lib/base/sampling.h"
 #include "lib/base/status.h"
+#include "lib/engine/prefix_root.h"
 
 namespace parkd {
 
 using RequestId = uint64_t;
 
 struct GenerationRequest {
-  RequestId id = 0;    // chosen by the caller, unique among running requests
-  int32_t device = 0;  // which of the engine's: where the caller charged its blocks
+  RequestId id = 0;        // chosen by the caller, unique among running requests
+  int32_t device = 0;      // which of the engine's: where the caller charged its blocks
+  PrefixRoot prefix_root;  // shares KV blocks with requests of the same root alone
   std::vector<TokenId> prompt;
   int32_t max_new_tokens = 0;  // prompt + this <= context, checked by the caller
   int32_t n_choices = 1;

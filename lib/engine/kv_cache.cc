@@ -11,6 +11,7 @@ BlockTable& BlockTable::operator=(BlockTable&& other) noexcept {
     release();
     cache_ = std::exchange(other.cache_, nullptr);
     charged_ = std::exchange(other.charged_, Blocks{});
+    root_ = other.root_;
     blocks_ = std::exchange(other.blocks_, {});
     n_published_ = std::exchange(other.n_published_, 0);
     published_ = std::exchange(other.published_, 0);
@@ -70,14 +71,14 @@ KvCache::~KvCache() {
   PARKD_CHECK(in_use_blocks_ == 0 && charged_blocks_ == 0, "a BlockTable outlives its KvCache");
 }
 
-BlockTable KvCache::reserve(Blocks charge) {
+BlockTable KvCache::reserve(Blocks charge, const PrefixRoot& root) {
   const std::lock_guard lock(mutex_);
   const int64_t charged = charged_blocks_.load(std::memory_order_relaxed) + charge.count;
   PARKD_CHECK(charge.count >= 0 && charged <= capacity_.count,
               "the engine was given " + std::to_string(charged) + " blocks of work and has " +
                   std::to_string(capacity_.count));
   charged_blocks_.store(charged, std::memory_order_relaxed);
-  return BlockTable(this, charge);
+  return BlockTable(this, charge, root);
 }
 
 void KvCache::share_prefix(std::span<const TokenId> prompt, BlockTable& table) {
@@ -87,8 +88,8 @@ void KvCache::share_prefix(std::span<const TokenId> prompt, BlockTable& table) {
   const int64_t n_blocks_max = (static_cast<int64_t>(prompt.size()) - 1) / block_size_tokens_;
   while (table.n_published_ < n_blocks_max) {
     const auto first = static_cast<size_t>(table.n_published_ * block_size_tokens_);
-    const int32_t id =
-        prefixes_.find(table.published_, prompt.subspan(first, size_t(block_size_tokens_)));
+    const int32_t id = prefixes_.find(table.root_, table.published_,
+                                      prompt.subspan(first, size_t(block_size_tokens_)));
     if (id == PrefixIndex::kUnknown) break;
     if (n_holders_[static_cast<size_t>(id)]++ == 0) unused_.remove(id);
     table.blocks_.push_back(id);
@@ -105,7 +106,7 @@ void KvCache::publish(std::span<const TokenId> tokens, BlockTable& table) {
   for (; table.n_published_ < n_full; ++table.n_published_) {
     const auto at = static_cast<size_t>(table.n_published_);
     table.published_ =
-        prefixes_.add(table.published_,
+        prefixes_.add(table.root_, table.published_,
                       tokens.subspan(at * size_t(block_size_tokens_), size_t(block_size_tokens_)),
                       table.blocks_[at]);
   }

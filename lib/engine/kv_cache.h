@@ -5,10 +5,11 @@
 // more than there is, is a bug and CHECKs.
 //
 // Blocks are shared: one that a finished step has filled is published under the tokens it holds,
-// and a sequence that starts with the same tokens takes it instead of computing them (I7: it would
-// have computed the same bits). A published block stays when no sequence holds it any more, until
-// its memory is wanted: the longest unused goes first, the tail of a prefix before its head. Each
-// holder is charged for a shared block, so sharing saves work and never makes room.
+// and a sequence of the same root that starts with the same tokens takes it instead of computing
+// them (I7: it would have computed the same bits). A published block stays when no sequence holds
+// it any more, until its memory is wanted: the longest unused goes first, the tail of a prefix
+// before its head. Each holder is charged for a shared block, so sharing saves work and never makes
+// room.
 //
 // The one deliberately mutex-guarded object: a free block is wanted by whichever worker needs one
 // next, in the middle of its step. A message to an owner thread would put a round trip into every
@@ -27,6 +28,7 @@
 #include "lib/base/units.h"
 #include "lib/engine/block_queue.h"
 #include "lib/engine/prefix_index.h"
+#include "lib/engine/prefix_root.h"
 
 namespace parkd {
 
@@ -43,15 +45,16 @@ class BlockTable {
   BlockTable(const BlockTable&) = delete;
   BlockTable& operator=(const BlockTable&) = delete;
 
-  // Of a table that holds nothing but what this call gave it: takes the published blocks that hold
-  // the prompt's first tokens, all but the last at most. Returns how many tokens it now holds so.
+  // Of a table that holds nothing but what this call gave it: takes the published blocks of its
+  // root that hold the prompt's first tokens, all but the last at most. Returns how many tokens it
+  // now holds so.
   int64_t share_prefix(std::span<const TokenId> prompt);
 
   // Takes blocks until the table covers `n_tokens` positions. Requires that many to be charged.
   void cover(int64_t n_tokens);
 
   // The table's first positions hold K and V of `tokens`, written by steps that were collected:
-  // lets others share the blocks that are full.
+  // lets others of its root share the blocks that are full.
   void publish(std::span<const TokenId> tokens);
 
   // Gives the blocks and the charge back; the table is empty afterwards.
@@ -62,10 +65,12 @@ class BlockTable {
 
  private:
   friend class KvCache;
-  BlockTable(KvCache* cache, Blocks charged) : cache_(cache), charged_(charged) {}
+  BlockTable(KvCache* cache, Blocks charged, const PrefixRoot& root)
+      : cache_(cache), charged_(charged), root_(root) {}
 
   KvCache* cache_ = nullptr;
   Blocks charged_;
+  PrefixRoot root_;
   std::vector<int32_t> blocks_;
   int64_t n_published_ = 0;  // of blocks_, from the first on: shared ones and its own
   PrefixId published_ = 0;   // what they complete
@@ -80,9 +85,9 @@ class KvCache {
   KvCache(const KvCache&) = delete;
   KvCache& operator=(const KvCache&) = delete;
 
-  // An empty table with `charge` blocks to its name. Any thread. Requires the caller to have been
-  // admitted for them: the sum of all charges stays <= capacity.
-  BlockTable reserve(Blocks charge);
+  // An empty table with `charge` blocks to its name, whose tokens stand behind `root`. Any thread.
+  // Requires the caller to have been admitted for them: the sum of all charges stays <= capacity.
+  BlockTable reserve(Blocks charge, const PrefixRoot& root);
 
   Blocks capacity() const { return capacity_; }
   int32_t block_size_tokens() const { return block_size_tokens_; }

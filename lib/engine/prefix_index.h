@@ -1,9 +1,10 @@
-// PrefixIndex: which KV block holds which tokens, and after which prefix.
+// PrefixIndex: which KV block holds which tokens, and after which prefix of which root.
 //
 // K and V of a token depend on it and all tokens before it, so a block is known by the prefix it
-// completes: its own tokens behind the prefix of the block before it. Tokens are compared, not only
-// hashed: no two prefixes are ever taken for each other. A prefix's id is never used again, so what
-// is known behind a block that was forgotten cannot be found any more.
+// completes: its own tokens behind the prefix of the block before it, and the first block's behind
+// its root. Roots and tokens are compared, not only hashed: no two prefixes are ever taken for each
+// other. A prefix's id is never used again, so what is known behind a block that was forgotten
+// cannot be found any more.
 //
 // Owned by KvCache and guarded by its lock. Source of the idea: Kwon et al., "Efficient Memory
 // Management for Large Language Model Serving with PagedAttention", 2023, section 4.4.
@@ -16,10 +17,11 @@
 #include <vector>
 
 #include "lib/base/sampling.h"
+#include "lib/engine/prefix_root.h"
 
 namespace parkd {
 
-// A prefix of whole blocks; 0 is the empty one.
+// A prefix of whole blocks; 0 is the empty one, of every root.
 using PrefixId = uint64_t;
 
 class PrefixIndex {
@@ -28,12 +30,13 @@ class PrefixIndex {
 
   explicit PrefixIndex(int64_t n_blocks);
 
-  // The block that holds `tokens` behind `prefix`, or kUnknown.
-  int32_t find(PrefixId prefix, std::span<const TokenId> tokens) const;
+  // The block that holds `tokens` behind `prefix` of `root`, or kUnknown.
+  int32_t find(const PrefixRoot& root, PrefixId prefix, std::span<const TokenId> tokens) const;
 
-  // `block` holds `tokens` behind `prefix`. Returns the prefix that they complete; where another
-  // block is known for it, that one stays.
-  PrefixId add(PrefixId prefix, std::span<const TokenId> tokens, int32_t block);
+  // `block` holds `tokens` behind `prefix` of `root`. Returns the prefix that they complete; where
+  // another block is known for it, that one stays.
+  PrefixId add(const PrefixRoot& root, PrefixId prefix, std::span<const TokenId> tokens,
+               int32_t block);
 
   // The prefix that a known block completes; 0 for a block that is not known.
   PrefixId prefix_of(int32_t block) const { return completes_[static_cast<size_t>(block)]; }
@@ -43,13 +46,15 @@ class PrefixIndex {
 
  private:
   struct View {
+    PrefixRoot root;
     PrefixId prefix;
     std::span<const TokenId> tokens;
   };
   struct Key {
+    PrefixRoot root;
     PrefixId prefix;
     std::vector<TokenId> tokens;
-    View view() const { return {prefix, tokens}; }
+    View view() const { return {root, prefix, tokens}; }
   };
   struct Hash {
     using is_transparent = void;

@@ -4,6 +4,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/inbox.h"
+#include "lib/base/keyed_hash.h"
 #include "lib/base/log.h"
 #include "lib/base/status.h"
 #include "lib/base/text.h"
@@ -23,6 +24,18 @@ TEST(Status, a_failed_result_gives_its_status_and_field) {
 TEST(StatusDeathTest, reading_a_value_that_is_not_there_aborts) {
   const Result<int> failed = not_found("no job 7");
   EXPECT_DEATH((void)failed.value(), "no job 7");
+}
+
+// The vectors of the reference implementation: key 00 01 .. 0f, input 00 01 ...
+TEST(KeyedHash, is_siphash_2_4) {
+  const HashKey key{0x0706050403020100ull, 0x0f0e0d0c0b0a0908ull};
+  std::string input;
+  for (char c = 0; c < 15; ++c) input += c;
+  EXPECT_EQ(keyed_hash(key, ""), 0x726fdb47dd0e0e31ull);
+  EXPECT_EQ(keyed_hash(key, std::string(1, '\0')), 0x74f839c593dc67fdull);
+  EXPECT_EQ(keyed_hash(key, input.substr(0, 8)), 0x93f5f5799a932462ull);
+  EXPECT_EQ(keyed_hash(key, input), 0xa129ca6149be45e5ull);
+  EXPECT_NE(keyed_hash(random_hash_key(), input), keyed_hash(random_hash_key(), input));
 }
 
 TEST(Units, ceil_div_rounds_up) {

@@ -436,6 +436,11 @@ TEST(ConfigErrors, words_of_the_daemon) {
        "t.yaml:3:12: key 'daemon.cpu_isa': value \"neon\" is none of auto, scalar, avx2, avx512"},
       {with_params("{dtype: f64}"),
        "t.yaml:4:19: key 'models[0].params.dtype': value \"f64\" is none of f32, f16, bf16"},
+      {with_params("{prefix_sharing: none}"),
+       "t.yaml:4:28: key 'models[0].params.prefix_sharing': value \"none\" is none of tenant, all"},
+      {with_params("{prefix_caching: false, prefix_sharing: all}"),
+       "t.yaml:4:51: key 'models[0].params.prefix_sharing': value \"all\" shares nothing where "
+       "prefix_caching is false"},
   });
 }
 

@@ -103,6 +103,7 @@ TEST(ConfigDefaults, an_explicit_block_size_and_chunk_are_honoured) {
   EXPECT_EQ(p.block_size, 64);
   EXPECT_EQ(p.prefill_chunk_size, 512);
   EXPECT_FALSE(p.prefix_caching);
+  EXPECT_EQ(p.prefix_sharing, PrefixSharing::tenant);
   EXPECT_TRUE(p.tensor_core_attention);
   EXPECT_EQ(p.dtype, Dtype::f32);
   EXPECT_EQ(p.top_k, 0) << "-1 is off";
@@ -112,6 +113,12 @@ TEST(ConfigDefaults, an_explicit_block_size_and_chunk_are_honoured) {
   EXPECT_EQ(p.frequency_penalty, 0.5);
   EXPECT_EQ(p.presence_penalty, -1.0);
   EXPECT_EQ(p.device_ids, std::vector<int32_t>{0});
+}
+
+TEST(ConfigDefaults, prompts_are_shared_within_a_tenant_unless_all_is_asked_for) {
+  EXPECT_EQ(parsed(with_params("{}")).models[0].params.prefix_sharing, PrefixSharing::tenant);
+  EXPECT_EQ(parsed(with_params("{prefix_sharing: all}")).models[0].params.prefix_sharing,
+            PrefixSharing::all);
 }
 
 TEST(ConfigDaemon, every_daemon_key_is_honoured) {

@@ -27,6 +27,7 @@ struct Shape {
   int64_t capacity;
   int32_t workers;
   int32_t max_num_seqs;
+  bool tenants_share_prefixes = false;
 };
 
 // One daemon's inside, from start to drain.
@@ -60,11 +61,13 @@ class Spine {
   }
 
   // The message of each body, in their order.
-  std::vector<Message> run(const std::vector<std::string>& bodies) {
+  std::vector<Message> run(const std::vector<std::string>& bodies,
+                           const std::string& tenant = "default") {
     std::vector<JobId> ids;
     for (const std::string& body : bodies) {
       JobSpec spec;
       spec.model = "tiny";
+      spec.tenant = tenant;
       spec.body = body;
       spec.seed = 77;
       EXPECT_TRUE(endpoint_->admit(spec, clock_.now()).ok());
@@ -76,7 +79,7 @@ class Spine {
     size_t n = 0;
     while (n < bodies.size()) n += stored_.wait_all().size();
     FetchAnswer fetched;
-    store_->fetch({"default", "box", 0, 10'000},
+    store_->fetch({tenant, "box", 0, 10'000},
                   [&](Result<FetchAnswer> answer) { fetched = answer.value(); });
     std::map<JobId, Message> by_id;
     for (Message& message : fetched.messages) by_id[message.job_id] = std::move(message);
@@ -85,6 +88,7 @@ class Spine {
     return messages;
   }
 
+  EngineStats engine() const { return engine_->stats(); }
   ModelStats model() const { return *dispatcher_.stats()->model("tiny"); }
 
  private:
@@ -95,6 +99,7 @@ class Spine {
     options.block_size = kBlockSize;
     options.capacity = Blocks{shape.capacity};
     options.max_num_seqs = shape.max_num_seqs;
+    options.tenants_share_prefixes = shape.tenants_share_prefixes;
     endpoint_ = std::make_shared<const ChatEndpoint>(card_, options);
     CpuBackendOptions backend;
     backend.shape = card_->shape;
@@ -172,6 +177,48 @@ TEST(Spine, jobs_run_to_their_bodies_and_a_crowd_on_two_workers_changes_no_byte)
     EXPECT_EQ(promised_part(messages[i].ending.body), alone[i]) << "body " << i;
   }
   EXPECT_LE(crowd.model().peak, Blocks{24});
+}
+
+std::string body_about(const std::string& subject) {
+  return R"({"messages":[{"role":"user","content":"A long system prompt that all begin with, so )"
+         R"(that there are blocks to share: )" +
+         std::string(200, 'x') + subject + R"("}],"max_tokens":4,"temperature":0})";
+}
+
+// What a tenant can see of a job: tokens that were shared, as its own result says, and those that
+// the engine had to compute, which is its time.
+struct Cost {
+  std::string shared;
+  int64_t computed_tokens = 0;
+  friend bool operator==(const Cost&, const Cost&) = default;
+};
+std::ostream& operator<<(std::ostream& out, const Cost& cost) {
+  return out << cost.shared << " and " << cost.computed_tokens << " computed";
+}
+
+Cost cost_of(Spine& spine, const std::string& tenant, const std::string& subject) {
+  const int64_t before = spine.engine().prompt_tokens;
+  const std::string body = spine.run({body_about(subject)}, tenant).front().ending.body;
+  const size_t at = body.find("\"shared_tokens\":");
+  EXPECT_NE(at, std::string::npos) << body;
+  return {body.substr(at, body.find_first_of(",}", at) - at),
+          spine.engine().prompt_tokens - before};
+}
+
+TEST(Spine, what_a_job_costs_tells_a_tenant_nothing_of_anothers_prompts) {
+  configure_log(LogLevel::error, LogFormat::text);
+  Spine quiet({64, 1, 2});
+  const Cost first = cost_of(quiet, "bob", "one");
+  const Cost second = cost_of(quiet, "bob", "two");
+  EXPECT_LT(second.computed_tokens, first.computed_tokens) << "bob's jobs share with each other";
+  Spine busy({64, 1, 2});
+  for (const char* subject : {"one", "two", "three"}) (void)cost_of(busy, "alice", subject);
+  EXPECT_EQ(cost_of(busy, "bob", "one"), first);
+  (void)cost_of(busy, "alice", "two");
+  EXPECT_EQ(cost_of(busy, "bob", "two"), second);
+  Spine open({64, 1, 2, true});
+  (void)cost_of(open, "alice", "one");
+  EXPECT_EQ(cost_of(open, "bob", "two"), second) << "with prefix_sharing: all bob has alice's";
 }
 
 }  // namespace

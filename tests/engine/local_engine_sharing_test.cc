@@ -46,6 +46,26 @@ TEST(LocalEngine, prompts_that_begin_alike_are_computed_once) {
   EXPECT_GT(stats.blocks_cached, 0);
 }
 
+TEST(LocalEngine, a_prompt_of_another_root_is_computed_as_if_nobody_had_asked_before) {
+  FakeEngine fake;
+  GenerationRequest request = request_of(1, 41, 3);
+  request.n_choices = 2;
+  int64_t computed = 0;
+  for (const PrefixRoot& root : {PrefixRoot{}, PrefixRoot{0, 7}, PrefixRoot{7, 0}}) {
+    request.prefix_root = root;
+    ++request.id;
+    const GenerationResult first = fake.run(request);
+    expect_oracle(request, first);
+    EXPECT_EQ(first.shared_tokens, 40) << "its second choice shares with its first";
+    computed += 41 + 1;
+    EXPECT_EQ(fake.engine().stats().prompt_tokens, computed);
+    ++request.id;
+    EXPECT_EQ(fake.run(request).shared_tokens, 40 + 40) << "its own root's are found again";
+    computed += 1 + 1;
+    EXPECT_EQ(fake.engine().stats().prompt_tokens, computed);
+  }
+}
+
 TEST(LocalEngine, the_last_token_of_a_prompt_is_always_computed) {
   FakeEngine fake;
   const GenerationRequest request = request_of(1, 40, 3);
@@ -155,6 +175,7 @@ TEST_P(RandomPrefixes, change_no_token) {
       const auto& trunk = trunks[static_cast<size_t>(below(trunks.size()))].prompt;
       std::copy_n(trunk.begin(), below(request.prompt.size() + 1), request.prompt.begin());
       request.n_choices = 1 + below(2);
+      request.prefix_root.salt = random() % 2;
       requests.emplace(id, request);
       fake.engine().start(request);
       if (below(8) == 0) fake.engine().cancel(id);

@@ -23,17 +23,19 @@ namespace {
 constexpr int32_t kBlockSize = 32;
 constexpr int32_t kStepTokens = 512;
 constexpr int32_t kSequencesMax = 64;
-constexpr int32_t kTokensMax = 320;  // of a job
+constexpr int32_t kTokensMax = 576;  // of a job
 
 struct Load {
   int jobs;
   int32_t prompt_tokens;
   int32_t output_tokens;
   int32_t alike_tokens = 0;  // at the start of every job's prompt
+  int tenants = 1;           // the jobs are theirs in turn; each shares with its own alone
 };
 
 struct Ran {
   double seconds = 0;
+  int64_t prompt_tokens = 0;  // computed
   std::vector<double> job_seconds;
 };
 
@@ -93,11 +95,13 @@ class EngineUnderTest {
       start_ = std::chrono::steady_clock::now();
     }
     auto done = done_.get_future();
+    const int64_t computed_before = engine_->stats().prompt_tokens;
     for (int i = 0; i < load.jobs; ++i) {
       GenerationRequest request;
       request.id = next_id_++;
       request.max_new_tokens = load.output_tokens;
       request.sampling.temperature = 0;
+      request.prefix_root.salt = static_cast<uint64_t>(i % load.tenants);
       request.prompt = alike;
       for (int32_t t = load.alike_tokens; t < load.prompt_tokens; ++t) {
         request.prompt.push_back(token(random_));
@@ -105,6 +109,7 @@ class EngineUnderTest {
       engine_->start(std::move(request));
     }
     done.wait();
+    ran_.prompt_tokens = engine_->stats().prompt_tokens - computed_before;
     return ran_;
   }
 
@@ -191,6 +196,30 @@ void measure_shared_prefix(const Settings& settings, const std::shared_ptr<const
                       .label("workers", std::to_string(n_workers)));
 }
 
+// What prefix_sharing: tenant costs where many tenants send one system prompt.
+void measure_tenants(const Settings& settings, const std::shared_ptr<const ModelCard>& card,
+                     int n_workers) {
+  Load load = settings.smoke ? Load{4, 40, 4, 33} : Load{60, 544, 32, 512};
+  EngineUnderTest engine(settings, card, n_workers, true);
+  std::vector<BenchResult> runs;
+  for (int run = 0; run < settings.runs; ++run) {
+    load.tenants = 1;
+    const Ran all = engine.run(load);
+    load.tenants = settings.smoke ? 2 : 10;
+    const Ran each = engine.run(load);
+    BenchResult result;
+    result.name = "engine.tenants_" + std::to_string(load.tenants);
+    runs.push_back(result.figure("prompt_tokens_all", double(all.prompt_tokens))
+                       .figure("prompt_tokens_tenant", double(each.prompt_tokens))
+                       .figure("seconds_all", all.seconds)
+                       .figure("seconds_tenant", each.seconds)
+                       .figure("ratio", each.seconds / all.seconds));
+  }
+  print(settings, median(std::move(runs))
+                      .label("backend", engine.description())
+                      .label("workers", std::to_string(n_workers)));
+}
+
 }  // namespace
 
 void run_engine_benchmarks(const Settings& settings) {
@@ -216,6 +245,7 @@ void run_engine_benchmarks(const Settings& settings) {
                         .label("workers", std::to_string(n_workers)));
   }
   measure_shared_prefix(settings, *card, n_workers);
+  measure_tenants(settings, *card, n_workers);
 }
 
 }  // namespace parkd::bench
