@@ -5,9 +5,9 @@
 #   tools/check.sh fast   dev preset: every case that takes less than a second, of the programs that need
 #                         neither a PostgreSQL server nor a daemon; formatting
 #   tools/check.sh full   adds ASan+UBSan, TSan, a build in which the linker looks for two types of one
-#                         name, clang-tidy, fuzzing, the long crash run, the release binary's quickstart
-#                         without a GPU, the kernels for every GPU since 8.0, and more orders of threads
-#                         on the CUDA emulator
+#                         name, clang's thread-safety analysis, clang-tidy, fuzzing, the long crash
+#                         run, the release binary's quickstart without a GPU, the kernels for every GPU
+#                         since 8.0, and more orders of threads on the CUDA emulator
 # PARKD_CI_STRICT=1 (set by .ci/run) makes a missing tool or model a failure instead of a loud skip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -78,6 +78,8 @@ if [ "$mode" = full ]; then
   say "odr: one program, one type of a name"
   cmake --preset odr >/dev/null
   cmake --build --preset odr -j "$jobs"
+  say "thread safety: what a mutex guards"
+  PARKD_JOBS=$jobs tools/thread_safety.sh
   say "clang-tidy"
   cmake --preset dev >/dev/null
   git ls-files 'lib/*.cc' 'daemon/*.cc' 'tools/*.cc' |

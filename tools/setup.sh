@@ -15,7 +15,7 @@ BUILD_PACKAGES="g++ cmake ninja-build ccache pkg-config libboost1.81-dev libboos
   libpqxx-dev libcli11-dev prometheus-cpp-dev libpcre2-dev python3 python3-pip ca-certificates"
 POSTGRES_PACKAGES="postgresql"
 TEST_PACKAGES="$POSTGRES_PACKAGES pgbouncer libgtest-dev clang-format-14 curl systemd"
-FULL_PACKAGES="clang-14 clang-tidy-14 libclang-rt-14-dev"
+FULL_PACKAGES="clang-14 clang-tidy-14 libclang-rt-14-dev libc++-14-dev libc++abi-14-dev"
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }

@@ -16,6 +16,7 @@
 #include <mutex>
 
 #include "lib/base/blocking_pool.h"
+#include "lib/base/thread_safety.h"
 #include "lib/http/http_server.h"
 
 namespace parkd {
@@ -37,9 +38,9 @@ class TurnQueue {
   BlockingPool& pool_;
   const int at_once_max_;
   std::mutex mutex_;
-  int running_ = 0;                 // guarded by mutex_
-  std::map<uid_t, Tasks> of_user_;  // guarded by mutex_; users with tasks that wait
-  uid_t last_user_ = 0;             // guarded by mutex_
+  int running_ PARKD_GUARDED_BY(mutex_) = 0;
+  std::map<uid_t, Tasks> of_user_ PARKD_GUARDED_BY(mutex_);  // users with tasks that wait
+  uid_t last_user_ PARKD_GUARDED_BY(mutex_) = 0;
 };
 
 class ApiWork {

@@ -25,6 +25,7 @@
 #include <utility>
 #include <vector>
 
+#include "lib/base/thread_safety.h"
 #include "lib/base/units.h"
 #include "lib/engine/block_queue.h"
 #include "lib/engine/prefix_index.h"
@@ -103,19 +104,20 @@ class KvCache {
   void share_prefix(std::span<const TokenId> prompt, BlockTable& table);
   void publish(std::span<const TokenId> tokens, BlockTable& table);
   void take(int64_t n_blocks, std::vector<int32_t>& into);
-  int32_t take_one();
+  int32_t take_one() PARKD_REQUIRES(mutex_);
   void give_back(std::span<const int32_t> blocks, Blocks charge);
-  void count_blocks();
+  void count_blocks() PARKD_REQUIRES(mutex_);
 
   const Blocks capacity_;
   const int32_t block_size_tokens_;
   const bool share_prefixes_;
 
-  std::mutex mutex_;           // guards what follows, up to the counters
-  std::vector<int32_t> free_;  // hold nothing; used from the back, so a warm block comes first
-  BlockQueue unused_;          // published, not held; the longest unused first
-  PrefixIndex prefixes_;
-  std::vector<int32_t> n_holders_;  // (capacity)
+  std::mutex mutex_;
+  // Hold nothing; used from the back, so a warm block comes first.
+  std::vector<int32_t> free_ PARKD_GUARDED_BY(mutex_);
+  BlockQueue unused_ PARKD_GUARDED_BY(mutex_);  // published, not held; the longest unused first
+  PrefixIndex prefixes_ PARKD_GUARDED_BY(mutex_);
+  std::vector<int32_t> n_holders_ PARKD_GUARDED_BY(mutex_);  // (capacity)
 
   std::atomic<int64_t> in_use_blocks_{0};   // written under mutex_
   std::atomic<int64_t> cached_blocks_{0};   // written under mutex_

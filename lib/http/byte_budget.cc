@@ -31,7 +31,8 @@ Status ByteBudget::take(uid_t uid, size_t bytes) {
   const std::lock_guard lock(mutex_);
   const auto known = of_user_.find(uid);
   const size_t own = known == of_user_.end() ? 0 : known->second;
-  const auto refuse = [&](const std::string& whose, size_t held, size_t limit) {
+  const auto refuse = [&](const std::string& whose, size_t held,
+                          size_t limit) PARKD_REQUIRES(mutex_) {
     ++refused_;
     return unavailable(whose + what_ + " hold " + std::to_string(held) +
                        " bytes and this one needs " + std::to_string(bytes) +

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "lib/base/status.h"
+#include "lib/base/thread_safety.h"
 
 namespace parkd {
 
@@ -64,10 +65,10 @@ class ByteBudget {
   const std::string what_;
   const size_t total_bytes_;
   mutable std::mutex mutex_;
-  size_t used_bytes_ = 0;            // guarded by mutex_
-  size_t peak_bytes_ = 0;            // guarded by mutex_
-  int64_t refused_ = 0;              // guarded by mutex_
-  std::map<uid_t, size_t> of_user_;  // guarded by mutex_; users that hold something
+  size_t used_bytes_ PARKD_GUARDED_BY(mutex_) = 0;
+  size_t peak_bytes_ PARKD_GUARDED_BY(mutex_) = 0;
+  int64_t refused_ PARKD_GUARDED_BY(mutex_) = 0;
+  std::map<uid_t, size_t> of_user_ PARKD_GUARDED_BY(mutex_);  // users that hold something
 };
 
 }  // namespace parkd

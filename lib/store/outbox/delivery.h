@@ -22,6 +22,7 @@
 #include "lib/base/inbox.h"
 #include "lib/base/status.h"
 #include "lib/base/thread.h"
+#include "lib/base/thread_safety.h"
 #include "lib/store/job_store.h"
 #include "lib/store/outbox/outbox_store.h"
 #include "lib/store/postgres/postgres_mailbox.h"
@@ -92,8 +93,8 @@ class Delivery {
   std::chrono::steady_clock::time_point next_try_{};
 
   std::atomic<uint64_t> dropped_through_;
-  mutable std::mutex mutex_;  // guards trouble_
-  std::string trouble_;
+  mutable std::mutex mutex_;
+  std::string trouble_ PARKD_GUARDED_BY(mutex_);
   Inbox<Task> inbox_;
   Thread thread_;
 };

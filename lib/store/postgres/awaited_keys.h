@@ -14,6 +14,8 @@
 #include <string>
 #include <utility>
 
+#include "lib/base/thread_safety.h"
+
 namespace parkd {
 
 class AwaitedKeys {
@@ -35,11 +37,11 @@ class AwaitedKeys {
     Key key;
     std::string payload;
   };
-  mutable std::mutex mutex_;  // guards all below
-  std::list<Entry> entries_;  // the latest first
-  std::map<Key, std::list<Entry>::iterator> by_key_;
-  std::map<std::string, Key> by_payload_;
-  TimePoint ask_again_at_{};
+  mutable std::mutex mutex_;
+  std::list<Entry> entries_ PARKD_GUARDED_BY(mutex_);  // the latest first
+  std::map<Key, std::list<Entry>::iterator> by_key_ PARKD_GUARDED_BY(mutex_);
+  std::map<std::string, Key> by_payload_ PARKD_GUARDED_BY(mutex_);
+  TimePoint ask_again_at_ PARKD_GUARDED_BY(mutex_) = {};
 };
 
 }  // namespace parkd

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "lib/base/status.h"
+#include "lib/base/thread_safety.h"
 
 namespace pqxx {
 class notification_receiver;
@@ -132,8 +133,8 @@ class Connection {
   std::string hint_;
   bool uncertain_ = false;
 
-  std::mutex socket_mutex_;  // guards socket_: it must not be closed while it is being cut
-  int socket_ = -1;
+  std::mutex socket_mutex_;  // socket_ must not be closed while it is being cut
+  int socket_ PARKD_GUARDED_BY(socket_mutex_) = -1;
   std::atomic<int64_t> n_opened_{0};
   std::atomic<int64_t> busy_since_ms_{0};  // steady clock; 0 = idle
 };

@@ -17,6 +17,7 @@
 #include <string>
 #include <utility>
 
+#include "lib/base/thread_safety.h"
 #include "lib/store/depth.h"
 
 namespace parkd {
@@ -56,8 +57,8 @@ class DepthEstimate {
 
   mutable std::mutex
       mutex_;  // submit and claim sessions both write: a few integers, no message worth it
-  std::map<std::string, Model> models_;
-  std::map<std::pair<std::string, std::string>, Tenant> tenants_;
+  std::map<std::string, Model> models_ PARKD_GUARDED_BY(mutex_);
+  std::map<std::pair<std::string, std::string>, Tenant> tenants_ PARKD_GUARDED_BY(mutex_);
 };
 
 }  // namespace parkd

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/base/thread_safety.h"
 #include "lib/job/job.h"
 
 namespace parkd {
@@ -36,9 +37,9 @@ class HeldClaims {
 
  private:
   std::atomic<bool> uncertain_{false};
-  mutable std::mutex mutex_;  // guards all below
-  std::set<JobId> ids_;
-  std::set<std::string> waiting_;
+  mutable std::mutex mutex_;
+  std::set<JobId> ids_ PARKD_GUARDED_BY(mutex_);
+  std::set<std::string> waiting_ PARKD_GUARDED_BY(mutex_);
 };
 
 }  // namespace parkd

@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 
+#include "lib/base/thread_safety.h"
 #include "lib/store/job_store.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/postgres_store.h"
@@ -99,10 +100,10 @@ class SharedState {
   std::atomic<int64_t> n_syncs_{0};
   std::atomic<int64_t> n_uncertain_finishes_{0};
 
-  mutable std::mutex mutex_;  // guards all below: sessions and callers look at them for an instant
-  std::shared_ptr<const StoreObserver> observer_;
-  std::string last_error_;
-  std::optional<TimePoint> stop_by_;
+  mutable std::mutex mutex_;  // sessions and callers look at them for an instant
+  std::shared_ptr<const StoreObserver> observer_ PARKD_GUARDED_BY(mutex_);
+  std::string last_error_ PARKD_GUARDED_BY(mutex_);
+  std::optional<TimePoint> stop_by_ PARKD_GUARDED_BY(mutex_);
 };
 
 // Between looks at what another session's open transaction holds up.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lib/base/health.h"
+#include "lib/base/thread_safety.h"
 
 namespace parkd {
 
@@ -19,8 +20,8 @@ class StoreNotices {
   std::vector<HealthNotice> all() const;
 
  private:
-  mutable std::mutex mutex_;  // guards notices_: housekeeping writes, stats() reads
-  std::map<std::string, HealthNotice> notices_;  // by code
+  mutable std::mutex mutex_;  // housekeeping writes, stats() reads
+  std::map<std::string, HealthNotice> notices_ PARKD_GUARDED_BY(mutex_);  // by code
 };
 
 }  // namespace parkd

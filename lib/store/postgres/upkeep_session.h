@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "lib/base/clock.h"
+#include "lib/base/thread_safety.h"
 #include "lib/store/drop_clock.h"
 #include "lib/store/job_store.h"
 #include "lib/store/postgres/shared_state.h"
@@ -57,8 +58,8 @@ class UpkeepSession {
   StoreNotices notices_;
   // Transactions that have a place among the finishes, and since when they have been seen so.
   std::map<std::string, std::chrono::steady_clock::time_point> finishing_;
-  std::mutex mutex_;  // guards models_: registered on the read session
-  std::map<std::string, ModelRegistration> models_;
+  std::mutex mutex_;  // models are registered on the read session
+  std::map<std::string, ModelRegistration> models_ PARKD_GUARDED_BY(mutex_);
 };
 
 }  // namespace parkd
