@@ -2,10 +2,12 @@
 // writes the tests' tiny model (tests/support/tiny_model.h), for end-to-end tests, for the
 // references of tools/golden and for trying the daemon without a download.
 #include <CLI/CLI.hpp>
+#include <cctype>
 #include <cstdio>
 #include <map>
 #include <string>
 
+#include "lib/weights/formats.h"
 #include "tests/support/tiny_model.h"
 
 int main(int argc, char** argv) {
@@ -13,9 +15,12 @@ int main(int argc, char** argv) {
   parkd::testing::TinyModelOptions options;
   std::string path;
   std::string type = "f32";
-  const std::map<std::string, TensorType> types = {
-      {"f32", TensorType::f32},   {"f16", TensorType::f16},   {"bf16", TensorType::bf16},
-      {"q8_0", TensorType::q8_0}, {"q4_0", TensorType::q4_0}, {"q4_1", TensorType::q4_1}};
+  std::map<std::string, TensorType> types;
+  for (const parkd::TensorFormat& format : parkd::kTensorFormats) {
+    std::string word;
+    for (const char c : format.name) word += static_cast<char>(std::tolower(c));
+    types[word] = format.type;
+  }
 
   CLI::App app("Writes a GGUF model with random weights, for tests.");
   app.add_option("path", path, "the file to write")->required();

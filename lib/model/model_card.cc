@@ -9,6 +9,7 @@
 #include "lib/base/text.h"
 #include "lib/model/family.h"
 #include "lib/model/shape_reader.h"
+#include "lib/weights/formats.h"
 
 namespace parkd {
 namespace {
@@ -73,9 +74,9 @@ Result<TensorView> TensorReader::matrix(const std::string& prefix, int64_t rows,
 
 Result<TensorView> TensorReader::vector(const std::string& name, int64_t columns) {
   PARKD_ASSIGN_OR_RETURN(const TensorView view, matrix(name, 1, columns));
-  if (block_elements(view.type) != 1) {
-    return unsupported("tensor " + json_string(view.name) + " is " +
-                       std::string(to_string(view.type)) + ": a quantised vector is not supported");
+  if (const TensorFormat& format = format_of(view.type); format.is_quantised()) {
+    return unsupported("tensor " + json_string(view.name) + " is " + std::string(format.name) +
+                       ": a quantised vector is not supported");
   }
   return view;
 }
@@ -119,7 +120,7 @@ Status TensorReader::check_all_used() const {
 
 std::string summarise_types(std::span<const TensorView> tensors) {
   std::map<std::string_view, int> counts;
-  for (const TensorView& view : tensors) ++counts[to_string(view.type)];
+  for (const TensorView& view : tensors) ++counts[format_of(view.type).name];
   std::vector<std::pair<int, std::string_view>> most_first;
   for (const auto& [type, count] : counts) most_first.emplace_back(-count, type);
   std::sort(most_first.begin(), most_first.end());

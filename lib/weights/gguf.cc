@@ -14,6 +14,7 @@
 
 #include "lib/base/check.h"
 #include "lib/base/json_writer.h"
+#include "lib/weights/formats.h"
 
 namespace parkd {
 namespace {
@@ -52,49 +53,9 @@ std::string value_type_name(uint32_t type) {
                                        : "type " + std::to_string(type);
 }
 
-struct TensorTypeFacts {
-  TensorType type;
-  std::string_view name;
-  int64_t elements;
-  int64_t bytes;
-};
-
-// ggml-common.h: block_q4_0, block_q4_1, block_q8_0.
-constexpr std::array<TensorTypeFacts, 6> kTensorTypes = {{
-    {TensorType::f32, "F32", 1, 4},
-    {TensorType::f16, "F16", 1, 2},
-    {TensorType::bf16, "BF16", 1, 2},
-    {TensorType::q4_0, "Q4_0", 32, 18},
-    {TensorType::q4_1, "Q4_1", 32, 20},
-    {TensorType::q8_0, "Q8_0", 32, 34},
-}};
-
-const TensorTypeFacts* facts_of(uint32_t type) {
-  for (const TensorTypeFacts& facts : kTensorTypes) {
-    if (static_cast<uint32_t>(facts.type) == type) return &facts;
-  }
-  return nullptr;
-}
-
-const TensorTypeFacts& facts_of(TensorType type) {
-  const TensorTypeFacts* facts = facts_of(static_cast<uint32_t>(type));
-  PARKD_CHECK(facts != nullptr, "a TensorType outside its enumeration");
-  return *facts;
-}
-
-// ggml.h's other types, so that a refusal can say what the file needs.
-std::string unsupported_type_name(uint32_t type) {
-  static constexpr std::array<std::pair<uint32_t, std::string_view>, 25> kNames = {{
-      {6, "Q5_0"},    {7, "Q5_1"},     {9, "Q8_1"},   {10, "Q2_K"},   {11, "Q3_K"},
-      {12, "Q4_K"},   {13, "Q5_K"},    {14, "Q6_K"},  {15, "Q8_K"},   {16, "IQ2_XXS"},
-      {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"},
-      {22, "IQ2_S"},  {23, "IQ4_XS"},  {24, "I8"},    {25, "I16"},    {26, "I32"},
-      {27, "I64"},    {28, "F64"},     {29, "IQ1_M"}, {34, "TQ1_0"},  {39, "MXFP4"},
-  }};
-  for (const auto& [number, name] : kNames) {
-    if (number == type) return std::string(name);
-  }
-  return "type " + std::to_string(type);
+std::string unread_type(uint32_t number) {
+  const std::string_view name = unread_type_name(number);
+  return name.empty() ? "type " + std::to_string(number) : std::string(name);
 }
 
 bool multiply_overflows(uint64_t a, uint64_t b, uint64_t& product) {
@@ -149,16 +110,6 @@ std::string_view take_string(std::span<const uint8_t>& payload) {
 }
 
 }  // namespace
-
-std::string_view to_string(TensorType type) {
-  return facts_of(type).name;
-}
-int64_t block_elements(TensorType type) {
-  return facts_of(type).elements;
-}
-int64_t block_bytes(TensorType type) {
-  return facts_of(type).bytes;
-}
 
 struct GgufFile::Mapping {
   boost::interprocess::file_mapping file;
@@ -330,12 +281,12 @@ class GgufReader {
 
     uint32_t type = 0;
     PARKD_RETURN_IF_ERROR(read_number(type, where));
-    const TensorTypeFacts* facts = facts_of(type);
-    if (facts == nullptr) {
-      return unsupported(where + ": " + unsupported_type_name(type) + " is not supported yet");
+    const TensorFormat* format = find_format(type);
+    if (format == nullptr) {
+      return unsupported(where + ": " + unread_type(type) + " is not supported yet");
     }
-    tensor.view.type = facts->type;
-    PARKD_RETURN_IF_ERROR(measure(tensor, *facts, where));
+    tensor.view.type = format->type;
+    PARKD_RETURN_IF_ERROR(measure(tensor, *format, where));
 
     PARKD_RETURN_IF_ERROR(read_number(tensor.offset, where));
     if (tensor.offset % alignment_ != 0) {
@@ -369,16 +320,17 @@ class GgufReader {
     return {};
   }
 
-  Status measure(Placed& tensor, const TensorTypeFacts& facts, const std::string& where) const {
+  Status measure(Placed& tensor, const TensorFormat& format, const std::string& where) const {
     const auto columns = static_cast<uint64_t>(tensor.view.columns);
-    const auto elements = static_cast<uint64_t>(facts.elements);
+    const auto elements = static_cast<uint64_t>(format.block_elements);
     if (columns % elements != 0) {
       return damaged(where + ": its rows of " + std::to_string(columns) +
-                     " elements are no whole blocks of " + std::string(facts.name) + " (" +
+                     " elements are no whole blocks of " + std::string(format.name) + " (" +
                      std::to_string(elements) + ")");
     }
     uint64_t row_bytes = 0;
-    if (multiply_overflows(columns / elements, static_cast<uint64_t>(facts.bytes), row_bytes) ||
+    if (multiply_overflows(columns / elements, static_cast<uint64_t>(format.block_bytes),
+                           row_bytes) ||
         multiply_overflows(row_bytes, static_cast<uint64_t>(tensor.view.rows), tensor.n_bytes)) {
       return damaged(where + " is larger than 2^64 bytes");
     }

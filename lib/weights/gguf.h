@@ -22,12 +22,6 @@
 
 namespace parkd {
 
-// The word of a type, as in "Q4_1".
-std::string_view to_string(TensorType type);
-// Elements that share one block, and a block's bytes: 32 and 20 for Q4_1, 1 and 4 for F32.
-int64_t block_elements(TensorType type);
-int64_t block_bytes(TensorType type);
-
 inline constexpr uint64_t kGgufKeysMax = 1u << 16;
 inline constexpr uint64_t kGgufTensorsMax = 1u << 16;
 inline constexpr uint64_t kGgufNameBytesMax = 1024;  // of a key's or a tensor's name

@@ -2,22 +2,17 @@
 
 #include <limits>
 
-#include "lib/weights/gguf.h"
+#include "lib/weights/formats.h"
 
 namespace parkd {
 namespace {
 
-bool is_known(TensorType type) {
-  switch (type) {
-    case TensorType::f32:
-    case TensorType::f16:
-    case TensorType::bf16:
-    case TensorType::q4_0:
-    case TensorType::q4_1:
-    case TensorType::q8_0:
-      return true;
+std::string types_we_read() {
+  std::string names;
+  for (const TensorFormat& format : kTensorFormats) {
+    names += (names.empty() ? "" : ", ") + std::string(format.name);
   }
-  return false;
+  return names;
 }
 
 std::string size_of(const TensorView& tensor) {
@@ -31,23 +26,25 @@ Status tensor_error(const TensorView& tensor, const std::string& what) {
 }
 
 int64_t tensor_row_bytes(const TensorView& tensor) {
-  return tensor.columns / block_elements(tensor.type) * block_bytes(tensor.type);
+  const TensorFormat& format = format_of(tensor.type);
+  return tensor.columns / format.block_elements * format.block_bytes;
 }
 
 Status check_tensor(const TensorView& tensor) {
-  if (!is_known(tensor.type)) {
+  const TensorFormat* format = find_format(tensor.type);
+  if (format == nullptr) {
     return tensor_error(tensor, "type " + std::to_string(static_cast<uint32_t>(tensor.type)) +
-                                    " is not one of f32, f16, bf16, q4_0, q4_1, q8_0");
+                                    " is not one of " + types_we_read());
   }
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
   if (tensor.rows <= 0 || tensor.columns <= 0 || tensor.rows > kMost || tensor.columns > kMost) {
     return tensor_error(tensor,
                         "size " + size_of(tensor) + " is outside 1.." + std::to_string(kMost));
   }
-  if (tensor.columns % block_elements(tensor.type) != 0) {
+  if (tensor.columns % format->block_elements != 0) {
     return tensor_error(tensor, std::to_string(tensor.columns) +
                                     " columns of a quantised type are not a multiple of " +
-                                    std::to_string(block_elements(tensor.type)));
+                                    std::to_string(format->block_elements));
   }
   const int64_t wanted = tensor.rows * tensor_row_bytes(tensor);
   if (static_cast<int64_t>(tensor.bytes.size()) != wanted) {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "lib/text/byte_level_bpe.h"
+#include "lib/weights/formats.h"
 #include "tests/support/gguf_writer.h"
 
 namespace parkd::testing {
@@ -111,7 +112,7 @@ void put_block(std::vector<uint8_t>& out, TensorType type, std::span<const float
 
 std::vector<uint8_t> encode(TensorType type, std::span<const float> values) {
   std::vector<uint8_t> bytes;
-  if (block_elements(type) == 32) {
+  if (format_of(type).is_quantised()) {
     for (size_t i = 0; i < values.size(); i += 32) put_block(bytes, type, values.subspan(i, 32));
     return bytes;
   }
