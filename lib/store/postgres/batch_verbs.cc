@@ -11,41 +11,6 @@
 #include "lib/store/rules.h"
 
 namespace parkd {
-namespace {
-
-using Column = pqxx::row::size_type;
-
-std::optional<WallTime> time_at(const pqxx::row& row, Column column) {
-  if (row[column].is_null()) return std::nullopt;
-  return from_unix_us(integer(row, column));
-}
-
-// `first`: the column where PARKD_BATCH_COLUMNS begin.
-Batch parse_batch(const pqxx::row& row, Column first) {
-  Batch batch;
-  BatchSpec& spec = batch.spec;
-  Column at = first;
-  batch.id = text(row, at++);
-  spec.tenant = text(row, at++);
-  spec.name = text(row, at++);
-  spec.metadata = row[at].is_null() ? "" : row[at].c_str();
-  spec.idempotency_key = text(row, ++at);
-  spec.deadline = time_at(row, ++at);
-  spec.retention = std::chrono::seconds(integer(row, ++at));
-  for (int64_t* counter : {&batch.total, &batch.completed, &batch.failed, &batch.cancelled,
-                           &batch.deadline_missed, &batch.quarantined, &batch.truncated}) {
-    *counter = integer(row, ++at);
-  }
-  batch.created_at = from_unix_us(integer(row, ++at));
-  for (std::optional<WallTime>* time : {&batch.sealed_at, &batch.cancel_at, &batch.finished_at}) {
-    *time = time_at(row, ++at);
-  }
-  return batch;
-}
-constexpr Column kBatchColumns = 18;
-
-}  // namespace
-
 Result<std::vector<RequeuedJob>> requeue_jobs(Connection& connection, const RequeueRequest& request,
                                               Now now, Wakeups& wakeups) {
   PARKD_RETURN_IF_ERROR(check_requeue(request));
@@ -65,9 +30,9 @@ Result<std::vector<RequeuedJob>> requeue_jobs(Connection& connection, const Requ
   std::vector<RequeuedJob> requeued;
   std::set<std::string> models;
   for (const auto& row : rows) {
-    requeued.push_back({static_cast<JobId>(integer(row, 0)), static_cast<JobId>(integer(row, 1)),
-                        text(row, 2), text(row, 4) == "t"});
-    if (!requeued.back().existed) models.insert(text(row, 3));
+    requeued.push_back({field(row, "requeued_from").id(), field(row, "id").id(),
+                        text(row, "mailbox_key"), flag(row, "existed")});
+    if (!requeued.back().existed) models.insert(text(row, "model"));
   }
   wakeups.models.insert(models.begin(), models.end());
   return requeued;
@@ -97,11 +62,12 @@ Result<OpenedBatch> open_batch_row(Connection& connection, const BatchSpec& spec
   }
   if (rows->empty() && !checked.ok()) return checked;
   if (rows->size() != 1) return internal_error("open_batch answered no row");
-  if ((*rows)[0][4].is_null()) {
-    return too_many_batches(spec.tenant, integer((*rows)[0], 2), integer((*rows)[0], 3));
+  const pqxx::row row = (*rows)[0];
+  if (is_null(row, "id")) {
+    return too_many_batches(spec.tenant, integer(row, "n_open"), integer(row, "max_open"));
   }
-  OpenedBatch opened{parse_batch((*rows)[0], 4), text((*rows)[0], 0) == "t"};
-  if (text((*rows)[0], 1) == "t") {
+  OpenedBatch opened{parse_batch(row), flag(row, "existed")};
+  if (flag(row, "conflict")) {
     return batch_key_has_other_content(spec.idempotency_key, opened.batch.id);
   }
   return opened;
@@ -113,7 +79,7 @@ Result<Batch> seal_batch_row(Connection& connection, const std::string& id,
   params.add(encode_text(id)).add(encode_text(tenant)).add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kSealBatch, params));
   if (rows.empty()) return no_such_batch(id);
-  return parse_batch(rows[0], 0);
+  return parse_batch(rows[0]);
 }
 
 Result<std::vector<AskedToCancel>> cancel_batch_members(Connection& connection,
@@ -125,7 +91,7 @@ Result<std::vector<AskedToCancel>> cancel_batch_members(Connection& connection,
   std::vector<AskedToCancel> asked;
   for (const auto& row : rows) {
     asked.push_back(
-        {static_cast<JobId>(integer(row, 0)), lease_from_sql(integer(row, 1)), integer(row, 2)});
+        {field(row, "job_id").id(), field(row, "run_lease").lease(), integer(row, "daemon")});
   }
   return asked;
 }
@@ -136,10 +102,8 @@ Result<Batch> get_batch_row(Connection& connection, const std::string& id,
   params.add(encode_text(id)).add(encode_text(tenant)).add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kGetBatch, params));
   if (rows.empty()) return no_such_batch(id);
-  Batch batch = parse_batch(rows[0], 0);
-  batch.live =
-      LiveMembers{integer(rows[0], kBatchColumns), integer(rows[0], kBatchColumns + 1),
-                  integer(rows[0], kBatchColumns + 2), integer(rows[0], kBatchColumns + 3)};
+  Batch batch = parse_batch(rows[0]);
+  batch.live = parse_live_members(rows[0]);
   return batch;
 }
 
@@ -155,7 +119,7 @@ Result<std::vector<Batch>> list_batch_rows(Connection& connection, const BatchFi
   params.add(encode_text(filter.after)).add(int64_t{std::max(filter.limit, 0)});
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kListBatches, params));
   std::vector<Batch> batches;
-  for (const auto& row : rows) batches.push_back(parse_batch(row, 0));
+  for (const auto& row : rows) batches.push_back(parse_batch(row));
   return batches;
 }
 

@@ -70,8 +70,9 @@ Status ClaimSession::give_back_unknown(Connection& connection, int64_t daemon_id
     held_.mark_uncertain();
     return rows.status();
   }
-  const int64_t n_jobs = integer((*rows)[0], 0);
-  if (integer((*rows)[0], 1) > 0) held_.mark_uncertain();  // another session holds some of them
+  const int64_t n_jobs = integer((*rows)[0], "returned");
+  if (integer((*rows)[0], "held") > 0)
+    held_.mark_uncertain();  // another session holds some of them
   if (n_jobs > 0) log_info("postgres.claims_given_back", {{"jobs", n_jobs}});
   next_look_ = std::chrono::steady_clock::now() + shared_.options().ttl;
   return {};

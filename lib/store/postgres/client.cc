@@ -67,11 +67,6 @@ std::string submit_json(std::span<const JobSpec> jobs) {
   return json.end_array().take();
 }
 
-std::optional<WallTime> time_at(const pqxx::row& row, pqxx::row::size_type column) {
-  if (row[column].is_null()) return std::nullopt;
-  return from_unix_us(integer(row, column));
-}
-
 }  // namespace
 
 PostgresClient::PostgresClient(std::string dsn, std::string tenant)
@@ -185,9 +180,9 @@ Result<std::vector<SubmittedJob>> PostgresClient::submit(std::vector<JobSpec> jo
   ArrayText existing;
   bool any_existed = false;
   for (const auto& row : *rows) {
-    submitted.push_back({static_cast<JobId>(integer(row, 0)), text(row, 1), text(row, 2) == "t"});
+    submitted.push_back({field(row, "id").id(), text(row, "mailbox_key"), flag(row, "existed")});
     if (!submitted.back().existed) continue;
-    existing.add(integer(row, 0));
+    existing.add(integer(row, "id"));
     any_existed = true;
   }
   if (!any_existed) return submitted;
@@ -196,7 +191,7 @@ Result<std::vector<SubmittedJob>> PostgresClient::submit(std::vector<JobSpec> jo
                          run(client_sql::kStillLive, Params().add(existing.take())));
   for (SubmittedJob& job : submitted) {
     job.finished = job.existed && std::none_of(live.begin(), live.end(), [&](const auto& row) {
-                     return static_cast<JobId>(integer(row, 0)) == job.id;
+                     return field(row, "id").id() == job.id;
                    });
   }
   return submitted;
@@ -255,14 +250,14 @@ Result<std::vector<PostgresClient::LiveJob>> PostgresClient::live_jobs(const Sta
   PARKD_ASSIGN_OR_RETURN(const pqxx::result said,
                          run(client_sql::kLiveStates, Params().add(ids.take())));
   std::map<JobId, pqxx::row> by_id;
-  for (const auto& row : said) by_id.emplace(static_cast<JobId>(integer(row, 0)), row);
+  for (const auto& row : said) by_id.emplace(field(row, "id").id(), row);
   for (LiveJob& job : jobs) {
     const auto found = by_id.find(job.job.id);
     if (found == by_id.end()) continue;
     const pqxx::row& row = found->second;
-    job.state = text(row, 1);
-    if (!row[2].is_null()) job.units = integer(row, 2);
-    job.waits_for = text(row, 3);
+    job.state = text(row, "state");
+    job.units = field(row, "units").optional_integer().value_or(job.units);
+    job.waits_for = text(row, "reason");
   }
   return jobs;
 }
@@ -270,7 +265,7 @@ Result<std::vector<PostgresClient::LiveJob>> PostgresClient::live_jobs(const Sta
 Result<CancelAnswer> PostgresClient::cancel(JobId id) {
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
                          run(client_sql::kCancelJob, Params().add(static_cast<int64_t>(id))));
-  const std::string word = text(rows[0], 0);
+  const std::string word = only_field(rows).text();
   if (word == "cancelling") return CancelAnswer::cancelling;
   if (word == "cancel_requested") return CancelAnswer::cancel_requested;
   if (word == "already_finished") return CancelAnswer::already_finished;
@@ -291,8 +286,8 @@ Result<std::vector<RequeuedJob>> PostgresClient::requeue(const RequeueRequest& r
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(client_sql::kRequeueJobs, params));
   std::vector<RequeuedJob> requeued;
   for (const auto& row : rows) {
-    requeued.push_back({static_cast<JobId>(integer(row, 0)), static_cast<JobId>(integer(row, 1)),
-                        text(row, 2), text(row, 3) == "t"});
+    requeued.push_back({field(row, "requeued_from").id(), field(row, "id").id(),
+                        text(row, "mailbox_key"), flag(row, "existed")});
   }
   return requeued;
 }
@@ -321,8 +316,8 @@ Result<FetchAnswer> PostgresClient::fetch_now(const std::string& mailbox_key,
 void PostgresClient::listen_for_results(const std::string& mailbox_key) {
   const auto told = run(client_sql::kResultsPayload,
                         Params().add(encode_text(mailbox_key)).add(encode_text(tenant_)));
-  if (!told.ok() || told->empty() || (*told)[0][0].is_null()) return;
-  listened_for_ = text((*told)[0], 0);
+  if (!told.ok() || told->empty() || only_field(*told).is_null) return;
+  listened_for_ = only_field(*told).text();
   if (listening_) return;
   const auto hear = [this](const std::string& payload) {
     heard_ = heard_ || payload == listened_for_;
@@ -390,7 +385,7 @@ Result<Batch> PostgresClient::open_batch(const BatchSpec& spec) {
   spec.retention ? params.add(spec.retention->count()) : params.add_null();
   spec.idempotency_key.empty() ? params.add_null() : params.add(encode_text(spec.idempotency_key));
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(client_sql::kOpenBatch, params));
-  return batch(text(rows[0], 0));
+  return batch(only_field(rows).text());
 }
 
 Result<Batch> PostgresClient::batch(const std::string& id) {
@@ -398,29 +393,10 @@ Result<Batch> PostgresClient::batch(const std::string& id) {
       const pqxx::result rows,
       run(client_sql::kBatch, Params().add(encode_text(id)).add(encode_text(tenant_))));
   if (rows.empty()) return no_such_batch(id);
-  const pqxx::row row = rows[0];
-  Batch batch;
-  batch.id = text(row, 0);
-  batch.spec.tenant = text(row, 1);
-  batch.spec.name = text(row, 2);
-  batch.total = integer(row, 3);
-  batch.completed = integer(row, 4);
-  batch.failed = integer(row, 5);
-  batch.cancelled = integer(row, 6);
-  batch.deadline_missed = integer(row, 7);
-  batch.quarantined = integer(row, 8);
-  batch.truncated = integer(row, 9);
-  batch.created_at = time_at(row, 10).value_or(WallTime());
-  batch.sealed_at = time_at(row, 11);
-  batch.cancel_at = time_at(row, 12);
-  batch.finished_at = time_at(row, 13);
-  batch.spec.deadline = time_at(row, 14);
-  if (!row[15].is_null()) batch.spec.retention = std::chrono::seconds(integer(row, 15));
-  batch.spec.metadata = text(row, 16);
+  Batch batch = parse_batch(rows[0]);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result live,
                          run(client_sql::kLiveMembers, Params().add(encode_text(id))));
-  batch.live = LiveMembers{integer(live[0], 0), integer(live[0], 1), integer(live[0], 2),
-                           integer(live[0], 3)};
+  batch.live = parse_live_members(live[0]);
   return batch;
 }
 
@@ -442,7 +418,8 @@ Result<std::vector<PostgresClient::Model>> PostgresClient::models() {
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(client_sql::kModels, {}));
   std::vector<Model> models;
   for (const auto& row : rows) {
-    models.push_back({text(row, 0), text(row, 1), integer(row, 2), integer(row, 3) != 0});
+    models.push_back({text(row, "name"), text(row, "content_hash"), integer(row, "context_tokens"),
+                      flag(row, "paused")});
   }
   return models;
 }
@@ -451,7 +428,7 @@ Result<bool> PostgresClient::register_model(const Model& model) {
   Params params;
   params.add(encode_text(model.name)).add(model.content_hash).add(model.context_tokens);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, run(client_sql::kRegisterModel, params));
-  return text(rows[0], 0) == "t";
+  return only_field(rows).flag();
 }
 
 }  // namespace parkd

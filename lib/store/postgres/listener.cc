@@ -159,10 +159,10 @@ Status Listener::ensure_registered() {
       status = rows.status();
       if (status.ok()) {
         last_beat_ms_ = steady_ms();
-        set_database_now(integer((*rows)[0], 2));
-        last_daemon_id_ = integer((*rows)[0], 0);
-        fence_epoch_ = integer((*rows)[0], 1);
-        daemon_id_ = integer((*rows)[0], 0);
+        set_database_now(integer((*rows)[0], "now_us"));
+        last_daemon_id_ = integer((*rows)[0], "daemon_id");
+        fence_epoch_ = integer((*rows)[0], "fence_epoch");
+        daemon_id_ = integer((*rows)[0], "daemon_id");
         log_info("postgres.registered",
                  {{"daemon_id", daemon_id_.load()}, {"fence_epoch", fence_epoch_.load()}});
       }
@@ -209,9 +209,9 @@ Status Listener::beat() {
   }
   last_beat_ms_ = steady_ms();
   for (const auto& row : *rows) {
-    set_database_now(integer(row, 0));
-    if (row[1].is_null()) continue;
-    events_.cancel(static_cast<JobId>(integer(row, 1)), lease_from_sql(integer(row, 2)));
+    set_database_now(integer(row, "now_us"));
+    if (is_null(row, "job_id")) continue;
+    events_.cancel(field(row, "job_id").id(), field(row, "run_lease").lease());
   }
   return {};
 }

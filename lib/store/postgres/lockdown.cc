@@ -21,15 +21,18 @@ Connection::Options session(const std::string& dsn) {
 // The schema's owner keeps what it may do now through PUBLIC alone.
 constexpr Statement kStatements{
     "lockdown_statements",
-    "SELECT format('REVOKE CONNECT, TEMPORARY ON DATABASE %I FROM PUBLIC', current_database()), "
+    "SELECT format('REVOKE CONNECT, TEMPORARY ON DATABASE %I FROM PUBLIC', current_database()) AS "
+    "revoke, "
     "format('GRANT CONNECT ON DATABASE %I TO %s, %I', current_database(), (SELECT "
     "string_agg(quote_ident(r.rolname), ', ' ORDER BY r.rolname) FROM pg_roles r WHERE r.rolname = "
     "ANY ('{parkd_submitter,parkd_reader,parkd_daemon,parkd_admin,parkd_monitor}')), "
-    "pg_get_userbyid(n.nspowner)), (SELECT 'REVOKE CREATE ON SCHEMA public FROM PUBLIC' FROM "
-    "pg_namespace p WHERE p.nspname = 'public'), NOT (has_database_privilege('public', "
+    "pg_get_userbyid(n.nspowner)) AS grant_connect, (SELECT 'REVOKE CREATE ON SCHEMA public FROM "
+    "PUBLIC' FROM "
+    "pg_namespace p WHERE p.nspname = 'public') AS revoke_create, NOT "
+    "(has_database_privilege('public', "
     "current_database(), 'CONNECT') OR has_database_privilege('public', current_database(), "
     "'TEMPORARY') OR coalesce((SELECT has_schema_privilege('public', p.oid, 'CREATE') FROM "
-    "pg_namespace p WHERE p.nspname = 'public'), false)), n.nspowner FROM pg_namespace n WHERE "
+    "pg_namespace p WHERE p.nspname = 'public'), false)) AS is_done FROM pg_namespace n WHERE "
     "n.nspname = 'parkd'"};
 // Who is neither a superuser, nor the database's or the schema's owner, nor a member of a role.
 constexpr Statement kShutOut{
@@ -55,19 +58,20 @@ Result<Lockdown> look(Connection& connection) {
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(kStatements, {}));
   if (rows.empty()) return conflict("there is no parkd schema: run jobctl migrate up");
   Lockdown lockdown;
-  for (const int column : {0, 1, 2}) {
-    if (!rows[0][column].is_null()) lockdown.statements.push_back(text(rows[0], column));
+  for (const char* column : {"revoke", "grant_connect", "revoke_create"}) {
+    if (!is_null(rows[0], column)) lockdown.statements.push_back(text(rows[0], column));
   }
-  lockdown.is_done = text(rows[0], 3) == "t";
+  lockdown.is_done = flag(rows[0], "is_done");
   PARKD_ASSIGN_OR_RETURN(const pqxx::result logins, connection.run(kShutOut, {}));
-  for (const auto& row : logins) lockdown.shut_out.push_back(text(row, 0));
+  for (const auto& row : logins) lockdown.shut_out.push_back(text(row, "rolname"));
   return lockdown;
 }
 
-constexpr Statement kUnserved{"unserved",
-                              "SELECT d.queued + d.scheduled, d.model FROM parkd.depth d WHERE "
-                              "d.queued + d.scheduled > 0 AND "
-                              "d.daemons = 0 ORDER BY d.model LIMIT 20"};
+constexpr Statement kUnserved{
+    "unserved",
+    "SELECT d.queued + d.scheduled AS waiting, d.model FROM parkd.depth d WHERE "
+    "d.queued + d.scheduled > 0 AND "
+    "d.daemons = 0 ORDER BY d.model LIMIT 20"};
 
 }  // namespace
 
@@ -87,7 +91,7 @@ Status lock_down(const std::string& dsn) {
   PARKD_ASSIGN_OR_RETURN(const Lockdown after, look(connection));
   if (after.is_done) return {};
   PARKD_ASSIGN_OR_RETURN(const pqxx::result left, connection.run(kRights, {}));
-  return Status(StatusCode::denied, "any login may still " + text(left[0], 0) +
+  return Status(StatusCode::denied, "any login may still " + only_field(left).text() +
                                         ": run it as the owner of the database (and of the schema "
                                         "public) or as a superuser");
 }
@@ -96,7 +100,7 @@ Result<std::string> rights_of_public(const std::string& dsn) {
   Connection connection(session(dsn));
   PARKD_RETURN_IF_ERROR(connection.connect());
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(kRights, {}));
-  return text(rows[0], 0);
+  return only_field(rows).text();
 }
 
 Result<std::vector<std::string>> results_holders(const std::string& dsn) {
@@ -119,7 +123,7 @@ Result<std::vector<std::string>> unserved_models(const std::string& dsn) {
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(kUnserved, {}));
   std::vector<std::string> lines;
   for (const auto& row : rows) {
-    lines.push_back(text(row, 0) + " jobs wait for the model " + text(row, 1) +
+    lines.push_back(text(row, "waiting") + " jobs wait for the model " + text(row, "model") +
                     ", which no daemon has in its configuration");
   }
   return lines;

@@ -14,7 +14,7 @@ namespace {
 
 constexpr Statement kVersions{"versions",
                               "SELECT version, checksum, name, to_char(applied_at AT TIME ZONE "
-                              "'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), needs FROM "
+                              "'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS at, needs FROM "
                               "parkd.schema_version ORDER BY version"};
 
 constexpr std::string_view kBootstrap =
@@ -71,8 +71,8 @@ Result<std::vector<Applied>> applied_versions(Connection& connection) {
   }
   std::vector<Applied> applied;
   for (const auto& row : *rows) {
-    applied.push_back({static_cast<int>(integer(row, 0)), text(row, 1), text(row, 2), text(row, 3),
-                       static_cast<int>(integer(row, 4))});
+    applied.push_back({field(row, "version").small(), text(row, "checksum"), text(row, "name"),
+                       text(row, "at"), field(row, "needs").small()});
   }
   return applied;
 }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/base/json_writer.h"
+#include "lib/store/postgres/arguments.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/migrator.h"
 #include "lib/store/postgres/outbox_statements.h"
@@ -83,59 +84,30 @@ Result<uint64_t> PostgresMailbox::announce(uint64_t last_sequence) {
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
                          connection_->run(outbox_sql::kOpenOutbox, params));
   if (rows.size() != 1) return internal_error("open_outbox answered no row");
-  return static_cast<uint64_t>(integer(rows[0], 0));
+  return only_field(rows).id();
 }
 
 // --- deliver
 
 Status PostgresMailbox::send(const std::vector<Message>& messages, Wrapped wrapped) {
-  const bool wraps_body = wrapped == Wrapped::metadata_and_body;
-  ArrayText sequences, jobs, leases, created, finished, expires, queue_us, run_us, units, prompt,
-      completion, status, attempts, outcomes, tenants, keys, models, custom_ids, batch_ids, codes,
-      texts, error_params, metadata, bodies;
+  std::vector<DeliverRow> rows;
   for (const Message& message : messages) {
-    const Ending ending = storable_ending(message.ending);
-    sequences.add(to_bigint(message.sequence));
-    jobs.add(to_bigint(message.job_id));
-    leases.add(lease_to_sql(message.lease));
-    created.add(to_unix_us(message.created_at));
-    finished.add(to_unix_us(message.finished_at));
-    expires.add(to_unix_us(message.expires_at));
-    queue_us.add(ending.queue_us);
-    run_us.add(ending.run_us);
-    units.add(ending.units);
-    prompt.add(int64_t{ending.prompt_tokens});
-    completion.add(int64_t{ending.completion_tokens});
-    status.add(int64_t{ending.status_code});
-    attempts.add(int64_t{message.attempts});
-    outcomes.add(to_string(ending.outcome));
-    tenants.add(encode_text(message.tenant));
-    keys.add(encode_text(message.mailbox_key));
-    models.add(encode_text(message.model));
-    custom_ids.add(encode_text(message.custom_id));
-    batch_ids.add(encode_text(message.batch_id));
-    codes.add(readable_text(ending.error_code));
-    texts.add(readable_text(ending.error_message));
-    error_params.add(readable_text(ending.error_param));
-    metadata.add(storable_metadata(message.metadata, wrapped != Wrapped::nothing));
-    bodies.add(wraps_body && !ending.body.empty() ? wrapped_body(ending) : storable_body(ending));
+    rows.push_back({&message, storable_ending(message.ending),
+                    storable_metadata(message.metadata, wrapped != Wrapped::nothing),
+                    wrapped == Wrapped::metadata_and_body});
   }
-  const std::string finished_us = finished.take();
-  const std::string expires_us = expires.take();
   Params params;
-  params.add(origin_.store).add(origin_.process);
-  for (ArrayText* array : {&sequences, &jobs, &leases, &created}) params.add(array->take());
-  params.add(finished_us).add(expires_us);
-  for (ArrayText* array : {&queue_us, &run_us, &units, &prompt, &completion, &status, &attempts,
-                           &outcomes, &tenants, &keys, &models, &custom_ids, &batch_ids, &codes,
-                           &texts, &error_params, &metadata, &bodies}) {
-    params.add(array->take());
-  }
-  params.add(database_now());
+  params.add(origin_.store).add(origin_.process).add(database_now());
+  add_arrays(params, kDeliverArrays, rows);
   Status sent = connection_->run(outbox_sql::kDeliver, params).status();
   if (!sent.ok() && connection_->sqlstate() == kNoPartition) {
+    ArrayText finished_us, expires_us;
+    for (const Message& message : messages) {
+      finished_us.add(to_unix_us(message.finished_at));
+      expires_us.add(to_unix_us(message.expires_at));
+    }
     Params which;
-    which.add(finished_us).add(expires_us).add(database_now());
+    which.add(finished_us.take()).add(expires_us.take()).add(database_now());
     PARKD_RETURN_IF_ERROR(connection_->run(outbox_sql::kEnsureDeliveryPartitions, which).status());
     sent = connection_->run(outbox_sql::kDeliver, params).status();
   }
@@ -221,7 +193,7 @@ Result<int64_t> PostgresMailbox::count() {
   params.add(database_now());
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
                          connection_->run(outbox_sql::kCountMessages, params));
-  return integer(rows[0], 0);
+  return only_field(rows).integer();
 }
 
 Result<int64_t> PostgresMailbox::maintain(const StoreOptions& options) {

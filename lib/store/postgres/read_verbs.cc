@@ -47,8 +47,7 @@ Params list_params(const ListFilter& filter, const std::optional<std::string>& t
 }
 
 std::optional<int64_t> until_of(const pqxx::result& rows) {
-  if (rows.empty() || rows[0][0].is_null()) return std::nullopt;
-  return integer(rows[0], 0);
+  return rows.empty() ? std::nullopt : only_field(rows).optional_integer();
 }
 
 Result<ListAnswer> list_jobs(Connection& connection, const ListFilter& filter, Now now) {
@@ -74,8 +73,8 @@ Result<std::optional<std::string>> results_payload(Connection& connection,
   Params params;
   params.add(encode_text(tenant)).add(encode_text(mailbox_key));
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kResultsPayload, params));
-  if (rows[0][0].is_null()) return std::optional<std::string>();
-  return std::optional<std::string>(text(rows[0], 0));
+  const Field payload = only_field(rows);
+  return payload.is_null ? std::nullopt : std::optional(payload.text());
 }
 
 Result<FetchAnswer> fetch_messages(Connection& connection, const FetchRequest& request, Now now) {
@@ -104,7 +103,7 @@ Result<std::vector<Message>> take_messages(Connection& connection, const std::st
     transaction.add(uncertain.transaction);
     PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
                            connection.run(sql::kTransactionStatus, transaction));
-    const std::string status = text(rows[0], 0);
+    const std::string status = only_field(rows).text();
     if (status == "committed") return std::exchange(uncertain, {}).messages;
     if (status == "in progress") return unavailable("the take is still under way");
     uncertain = {};  // aborted: the messages are where they were
@@ -123,8 +122,7 @@ Result<std::vector<Message>> take_messages(Connection& connection, const std::st
     if (!rows.ok()) return rows.status();
     return taken;
   }
-  constexpr pqxx::row::size_type kTransactionColumn = 24;  // behind PARKD_MESSAGE_COLUMNS
-  uncertain.transaction = text((*received)[0], kTransactionColumn);
+  uncertain.transaction = text((*received)[0], "transaction");
   uncertain.messages = std::move(taken);
   return rows.status();
 }

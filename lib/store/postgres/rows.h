@@ -1,41 +1,185 @@
-// Rows of results as our values.
+// Rows of results as our values: the columns of each kind of row, and readers of what is asked for
+// by name.
 //
-// Pure functions, any thread. The column order is that of statements.h.
+// Pure functions, any thread. tests/store/postgres/columns_test.cc: every member has a column.
 #pragma once
 
-#include <algorithm>
+#include <chrono>
 #include <cstdint>
-#include <limits>
 #include <pqxx/result>
 #include <pqxx/row>
 #include <string>
 #include <vector>
 
+#include "lib/job/batch.h"
 #include "lib/job/job.h"
+#include "lib/store/postgres/columns.h"
 
 namespace parkd {
 
-// A run_lease is one bigint in SQL, epoch << 32 | n, so that it can be compared there.
-inline int64_t lease_to_sql(RunLease lease) {
-  return static_cast<int64_t>((lease.epoch << 32) | (lease.n & 0xffffffffull));
-}
-inline RunLease lease_from_sql(int64_t value) {
-  const auto bits = static_cast<uint64_t>(value);
-  return {bits >> 32, bits & 0xffffffffull};
-}
+// Of parkd.jobs; the other source is parkd.claimed_job. $1: now, or NULL.
+inline constexpr Column<Job> kJobColumns[] = {
+    {"id", [](const Field& f, Job& job) { job.id = f.id(); }},
+    {"run_lease", [](const Field& f, Job& job) { job.lease = f.lease(); }},
+    {"parkd.us_v1(created_at)", [](const Field& f, Job& job) { job.created_at = f.time(); },
+     "created_us"},
+    {"parkd.us_v1(order_key)", [](const Field& f, Job& job) { job.order_key = f.time(); },
+     "order_us"},
+    {"parkd.us_v1(run_at)", [](const Field& f, Job& job) { job.spec.run_at = f.optional_time(); },
+     "run_at_us"},
+    {"parkd.us_v1(deadline)",
+     [](const Field& f, Job& job) { job.spec.deadline = f.optional_time(); }, "deadline_us"},
+    {"parkd.us_v1(claimed_at)", [](const Field& f, Job& job) { job.claimed_at = f.time(); },
+     "claimed_us"},
+    {"seed", [](const Field& f, Job& job) { job.spec.seed = f.id(); }},
+    {"(date_part('epoch', retention) * 1e6)::bigint",
+     [](const Field& f, Job& job) {
+       job.spec.retention = std::chrono::duration_cast<std::chrono::seconds>(Micros(f.integer()));
+     },
+     "retention_us"},
+    {"date_part('epoch', run_timeout)::bigint",
+     [](const Field& f, Job& job) { job.spec.run_timeout = f.optional_seconds(); },
+     "run_timeout_s"},
+    {"prompt_tokens", [](const Field& f, Job& job) { job.spec.prompt_tokens = f.small(); }},
+    // NULL: left out by SQL; known when its prompt has been counted.
+    {"max_new_tokens", [](const Field& f, Job& job) { job.spec.max_new_tokens = f.small(); }},
+    {"n_choices", [](const Field& f, Job& job) { job.spec.n_choices = f.small(); }},
+    {"attempts", [](const Field& f, Job& job) { job.attempts = f.small(); }},
+    {"max_attempts", [](const Field& f, Job& job) { job.spec.max_attempts = f.small(); }},
+    {"interruptions", [](const Field& f, Job& job) { job.interruptions = f.small(); }},
+    {"priority",
+     [](const Field& f, Job& job) {
+       job.spec.priority = priority_from_string(f.bytes).value_or(Priority::normal);
+     }},
+    {"tokens_are_exact", [](const Field& f, Job& job) { job.spec.tokens_are_exact = f.flag(); }},
+    {"model", [](const Field& f, Job& job) { job.spec.model = f.text(); }},
+    {"tenant", [](const Field& f, Job& job) { job.spec.tenant = f.text(); }},
+    {"mailbox_key", [](const Field& f, Job& job) { job.spec.mailbox_key = f.text(); }},
+    {"endpoint", [](const Field& f, Job& job) { job.spec.endpoint = f.text(); }},
+    {"custom_id", [](const Field& f, Job& job) { job.spec.custom_id = f.text(); }},
+    {"batch_id", [](const Field& f, Job& job) { job.spec.batch_id = f.text(); }},
+    {"idempotency_key", [](const Field& f, Job& job) { job.spec.idempotency_key = f.text(); }},
+    {"metadata", [](const Field& f, Job& job) { job.spec.metadata = f.raw(); }},
+    {"body", [](const Field& f, Job& job) { job.spec.body = f.raw(); }},
+    {"requeued_from", [](const Field& f, Job& job) { job.requeued_from = f.id(); }},
+    {"CASE WHEN state = 'scheduled' AND run_at <= parkd.from_us_v1($1) THEN 'queued' ELSE "
+     "state::text END",
+     [](const Field& f, Job& job) {
+       job.state = f.bytes == "claimed"      ? JobState::claimed
+                   : f.bytes == "scheduled"  ? JobState::scheduled
+                   : f.bytes == "cancelling" ? JobState::cancelling
+                                             : JobState::queued;
+     },
+     "'claimed'"},
+    {"deaths_alone", [](const Field& f, Job& job) { job.deaths_alone = f.small(); }},
+    {"suspect_group", [](const Field& f, Job& job) { job.suspect_group = f.id(); }},
+    {"noted_lease", [](const Field& f, Job& job) { job.noted_lease = f.lease(); }},
+};
 
-// Ids and sequences are bigint: one that is larger than any names nothing.
-inline int64_t to_bigint(uint64_t value) {
-  return static_cast<int64_t>(
-      std::min<uint64_t>(value, static_cast<uint64_t>(std::numeric_limits<int64_t>::max())));
-}
+// Of parkd.mailbox; the other source is a mailbox under the names that an embedded store gave.
+inline constexpr Column<Message> kMessageColumns[] = {
+    {"sequence", [](const Field& f, Message& m) { m.sequence = f.id(); }, "origin_sequence"},
+    {"job_id", [](const Field& f, Message& m) { m.job_id = f.id(); }, "origin_job"},
+    {"run_lease", [](const Field& f, Message& m) { m.lease = f.lease(); }},
+    {"parkd.us_v1(created_at)", [](const Field& f, Message& m) { m.created_at = f.time(); }},
+    {"parkd.us_v1(finished_at)", [](const Field& f, Message& m) { m.finished_at = f.time(); }},
+    {"parkd.us_v1(expires_at)", [](const Field& f, Message& m) { m.expires_at = f.time(); }},
+    {"queue_us", [](const Field& f, Message& m) { m.ending.queue_us = f.integer(); }},
+    {"run_us", [](const Field& f, Message& m) { m.ending.run_us = f.integer(); }},
+    {"units", [](const Field& f, Message& m) { m.ending.units = f.integer(); }},
+    {"prompt_tokens", [](const Field& f, Message& m) { m.ending.prompt_tokens = f.small(); }},
+    {"completion_tokens",
+     [](const Field& f, Message& m) { m.ending.completion_tokens = f.small(); }},
+    {"status_code", [](const Field& f, Message& m) { m.ending.status_code = f.small(); }},
+    {"attempts", [](const Field& f, Message& m) { m.attempts = f.small(); }},
+    {"outcome",
+     [](const Field& f, Message& m) {
+       m.ending.outcome = outcome_from_string(f.bytes).value_or(Outcome::failed);
+     }},
+    {"tenant", [](const Field& f, Message& m) { m.tenant = f.text(); }},
+    {"mailbox_key", [](const Field& f, Message& m) { m.mailbox_key = f.text(); }},
+    {"model", [](const Field& f, Message& m) { m.model = f.text(); }},
+    {"custom_id", [](const Field& f, Message& m) { m.custom_id = f.text(); }},
+    {"batch_id", [](const Field& f, Message& m) { m.batch_id = f.text(); }},
+    {"error_code", [](const Field& f, Message& m) { m.ending.error_code = f.raw(); }},
+    {"error_message", [](const Field& f, Message& m) { m.ending.error_message = f.raw(); }},
+    {"error_param", [](const Field& f, Message& m) { m.ending.error_param = f.raw(); }},
+    {"metadata", [](const Field& f, Message& m) { m.metadata = f.raw(); }},
+    {"body", [](const Field& f, Message& m) { m.ending.body = unwrap_json_string(f.raw()); }},
+};
 
+// Of parkd.history; the other source is parkd.past.
+inline constexpr Column<HistoryRow> kHistoryColumns[] = {
+    {"job_id", [](const Field& f, HistoryRow& h) { h.job_id = f.id(); }, "id"},
+    {"tenant", [](const Field& f, HistoryRow& h) { h.tenant = f.text(); }},
+    {"custom_id", [](const Field& f, HistoryRow& h) { h.custom_id = f.text(); }},
+    {"model", [](const Field& f, HistoryRow& h) { h.model = f.text(); }},
+    {"outcome",
+     [](const Field& f, HistoryRow& h) {
+       h.outcome = outcome_from_string(f.bytes).value_or(Outcome::failed);
+     }},
+    {"error_code", [](const Field& f, HistoryRow& h) { h.error_code = f.raw(); }},
+    {"prompt_tokens", [](const Field& f, HistoryRow& h) { h.prompt_tokens = f.small(); }},
+    {"completion_tokens", [](const Field& f, HistoryRow& h) { h.completion_tokens = f.small(); }},
+    {"parkd.us_v1(created_at)", [](const Field& f, HistoryRow& h) { h.created_at = f.time(); }},
+    {"parkd.us_v1(finished_at)", [](const Field& f, HistoryRow& h) { h.finished_at = f.time(); }},
+};
+
+// Of parkd.batches; the other source is parkd.batch_status, which names no key.
+inline constexpr Column<Batch> kBatchColumns[] = {
+    {"id", [](const Field& f, Batch& b) { b.id = f.text(); }},
+    {"tenant", [](const Field& f, Batch& b) { b.spec.tenant = f.text(); }},
+    {"name", [](const Field& f, Batch& b) { b.spec.name = f.text(); }},
+    {"metadata", [](const Field& f, Batch& b) { b.spec.metadata = f.raw(); }},
+    {"idempotency_key", [](const Field& f, Batch& b) { b.spec.idempotency_key = f.text(); },
+     "NULL"},
+    {"parkd.us_v1(deadline)",
+     [](const Field& f, Batch& b) { b.spec.deadline = f.optional_time(); }},
+    {"date_part('epoch', retention)::bigint",
+     [](const Field& f, Batch& b) { b.spec.retention = f.optional_seconds(); }},
+    {"total", [](const Field& f, Batch& b) { b.total = f.integer(); }},
+    {"completed", [](const Field& f, Batch& b) { b.completed = f.integer(); }},
+    {"failed", [](const Field& f, Batch& b) { b.failed = f.integer(); }},
+    {"cancelled", [](const Field& f, Batch& b) { b.cancelled = f.integer(); }},
+    {"deadline_missed", [](const Field& f, Batch& b) { b.deadline_missed = f.integer(); }},
+    {"quarantined", [](const Field& f, Batch& b) { b.quarantined = f.integer(); }},
+    {"truncated", [](const Field& f, Batch& b) { b.truncated = f.integer(); }},
+    {"parkd.us_v1(created_at)", [](const Field& f, Batch& b) { b.created_at = f.time(); }},
+    {"parkd.us_v1(sealed_at)", [](const Field& f, Batch& b) { b.sealed_at = f.optional_time(); }},
+    {"parkd.us_v1(cancel_at)", [](const Field& f, Batch& b) { b.cancel_at = f.optional_time(); }},
+    {"parkd.us_v1(finished_at)",
+     [](const Field& f, Batch& b) { b.finished_at = f.optional_time(); }},
+};
+
+// Of a row that begins with the columns of its kind, in their order. What a statement asks for
+// besides stands behind them, and is read by name.
 Job parse_job(const pqxx::row& row);
 Message parse_message(const pqxx::row& row);
 HistoryRow parse_history(const pqxx::row& row);
+Batch parse_batch(const pqxx::row& row);
+LiveMembers parse_live_members(const pqxx::row& row);  // by name
 
-int64_t integer(const pqxx::row& row, pqxx::row::size_type column);   // NULL is 0
-std::string text(const pqxx::row& row, pqxx::row::size_type column);  // NULL is ""; decoded
-std::vector<std::string> split_list(const pqxx::row& row, pqxx::row::size_type column);  // by \x01
+// By the name a statement gave the column; a name that it has not is an exception of libpqxx's.
+Field field(const pqxx::row& row, const char* column);
+inline bool is_null(const pqxx::row& row, const char* column) {
+  return field(row, column).is_null;
+}
+inline int64_t integer(const pqxx::row& row, const char* column) {
+  return field(row, column).integer();
+}
+inline std::string text(const pqxx::row& row, const char* column) {
+  return field(row, column).text();
+}
+inline bool flag(const pqxx::row& row, const char* column) {
+  return field(row, column).flag();
+}
+// Never by position. (A literal 0 would be a name that is a null pointer.)
+Field field(const pqxx::row& row, int position) = delete;
+bool is_null(const pqxx::row& row, int position) = delete;
+int64_t integer(const pqxx::row& row, int position) = delete;
+std::string text(const pqxx::row& row, int position) = delete;
+bool flag(const pqxx::row& row, int position) = delete;
+std::vector<std::string> split_list(const pqxx::row& row, const char* column);  // by \x01
+Field only_field(const pqxx::result& rows);  // of the one row of one column
 
 }  // namespace parkd

@@ -3,30 +3,16 @@
 // migrations 0002 to 0008.
 #pragma once
 
+#include "lib/store/postgres/arguments.h"
 #include "lib/store/postgres/connection.h"
+#include "lib/store/postgres/rows.h"
 
 namespace parkd::sql {
-
-// The order of these columns is that of parse_job() and parse_message() in rows.cc.
-#define PARKD_JOB_COLUMNS                                                                          \
-  "id, run_lease, parkd.us_v1(created_at), parkd.us_v1(order_key), parkd.us_v1(run_at), "          \
-  "parkd.us_v1(deadline), parkd.us_v1(claimed_at), seed, "                                         \
-  "(date_part('epoch', retention) * 1e6)::bigint, date_part('epoch', run_timeout)::bigint, "       \
-  "prompt_tokens, max_new_tokens, n_choices, attempts, max_attempts, interruptions, priority, "    \
-  "tokens_are_exact, model, tenant, mailbox_key, endpoint, custom_id, batch_id, idempotency_key, " \
-  "metadata, body, requeued_from, "                                                                \
-  "CASE WHEN state = 'scheduled' AND run_at <= parkd.from_us_v1($1) THEN 'queued' ELSE "           \
-  "state::text END, deaths_alone, suspect_group, noted_lease"
-#define PARKD_MESSAGE_COLUMNS                                                                     \
-  "sequence, job_id, run_lease, parkd.us_v1(created_at), parkd.us_v1(finished_at), "              \
-  "parkd.us_v1(expires_at), queue_us, run_us, units, prompt_tokens, completion_tokens, "          \
-  "status_code, attempts, outcome, tenant, mailbox_key, model, custom_id, batch_id, error_code, " \
-  "error_message, error_param, metadata, body"
 
 // daemons_pkey
 inline constexpr Statement kRegister{
     "register",
-    "SELECT daemon_id, fence_epoch, parkd.us_v1(clock_timestamp()) FROM "
+    "SELECT daemon_id, fence_epoch, parkd.us_v1(clock_timestamp()) AS now_us FROM "
     "parkd.register_v1($1, $2, $3, make_interval(secs => $4), parkd.from_us_v1($5))"};
 // daemons_pkey, jobs_cancelled. At least one row, with the time.
 inline constexpr Statement kHeartbeat{
@@ -51,36 +37,34 @@ inline constexpr Statement kEnsurePartitionsFor{
 
 // idempotency_pkey, batches_pkey
 inline constexpr Statement kSubmit{
-    "submit",
-    "SELECT row_index, job_id, mailbox_key, existed, finished, refusal, n1, n2, n3 FROM "
-    "parkd.submit_v1($1::int[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], "
-    "$7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], "
-    "$14::bigint[], $15::bigint[], $16::bigint[], $17::int[], $18::int[], $19::int[], $20::int[], "
-    "$21::bool[], $22::bool, $23::bool, $24::bigint, $25::bigint, parkd.from_us_v1($26), $27)"};
+    "submit", joined([] {
+      return "SELECT row_index, job_id, mailbox_key, existed, finished, refusal, n1, n2, n3 FROM "
+             "parkd.submit_v1(p_now => parkd.from_us_v1($1), p_skip => $2, p_keyed => $3, "
+             "p_batched => $4, p_retention_default_us => $5, p_batch_jobs_max => $6, " +
+             arrays(kSubmitArrays, 7) + ")";
+    })};
 // models_pkey
 inline constexpr Statement kRegisterModel{"register_model",
                                           "SELECT parkd.register_model_v1($1, $2, $3)"};
 inline constexpr Statement kModelHash{"model_hash",
                                       "SELECT content_hash FROM parkd.models WHERE name = $1"};
-inline constexpr Statement kKeepModels{
-    "keep_models",
-    "SELECT parkd.keep_models_v1($1::text[], $2::text[], $3::int[], parkd.from_us_v1($4))"};
+inline constexpr Statement kKeepModels{"keep_models",
+                                       "SELECT parkd.keep_models_v1($1::text[], $2::text[], "
+                                       "$3::int[], parkd.from_us_v1($4)) AS differs"};
 // jobs_critical, jobs_queue, jobs_pkey; jobs_scheduled
 inline constexpr Statement kClaim{
-    "claim",
-    "SELECT id, run_lease, created_us, order_us, run_at_us, deadline_us, claimed_us, seed, "
-    "retention_us, run_timeout_s, prompt_tokens, max_new_tokens, n_choices, attempts, "
-    "max_attempts, interruptions, priority, tokens_are_exact, model, tenant, mailbox_key, "
-    "endpoint, custom_id, batch_id, idempotency_key, metadata, body, requeued_from, 'claimed', "
-    "deaths_alone, suspect_group, noted_lease, ord, weight FROM parkd.claim_v1($1, $2, $3, "
-    "parkd.from_us_v1($4), $5, $6::text[], $7::int[], $8, $9, $10::bigint[])"};
+    "claim", joined([] {
+      return "SELECT " + other_list(kJobColumns) +
+             ", ord, weight FROM parkd.claim_v1($1, $2, $3, parkd.from_us_v1($4), $5, $6::text[], "
+             "$7::int[], $8, $9, $10::bigint[])";
+    })};
 // jobs_pkey; history_job where a job is gone
 inline constexpr Statement kFinish{
-    "finish",
-    "SELECT job_id, run_lease, answer, tenant, mailbox_key FROM parkd.finish_v1($1::bigint[], "
-    "$2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::text[], "
-    "$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], parkd.from_us_v1($14), "
-    "$15)"};
+    "finish", joined([] {
+      return "SELECT job_id, run_lease, answer, tenant, mailbox_key FROM "
+             "parkd.finish_v1(p_now => parkd.from_us_v1($1), p_skip => $2, " +
+             arrays(kFinishArrays, 3) + ")";
+    })};
 // jobs_pkey
 inline constexpr Statement kRelease{
     "release",
@@ -90,8 +74,9 @@ inline constexpr Statement kRelease{
 // jobs_pkey. One row.
 inline constexpr Statement kNoteDeaths{
     "note_deaths",
-    "SELECT suspects, quarantined, array_to_string(tenants, E'\\x01'), "
-    "array_to_string(mailbox_keys, E'\\x01') FROM parkd.note_deaths_v1($1::bigint[], $2::bigint[], "
+    "SELECT suspects, quarantined, array_to_string(tenants, E'\\x01') AS tenants, "
+    "array_to_string(mailbox_keys, E'\\x01') AS mailbox_keys FROM "
+    "parkd.note_deaths_v1($1::bigint[], $2::bigint[], "
     "$3::bool, parkd.from_us_v1($4))"};
 // jobs_pkey, history_job
 inline constexpr Statement kCancel{
@@ -105,23 +90,21 @@ inline constexpr Statement kRequeue{
     "SELECT requeued_from, id, mailbox_key, model, existed FROM parkd.requeue_v1($1, $2::bigint[], "
     "$3::text[], $4, $5, $6, parkd.from_us_v1($7))"};
 
-// The order of these columns is that of parse_batch() in batch_verbs.cc.
-#define PARKD_BATCH_COLUMNS(b)                                                              \
-  b "id, " b "tenant, " b "name, " b "metadata, " b "idempotency_key, parkd.us_v1(" b       \
-    "deadline), date_part('epoch', " b "retention)::bigint, " b "total, " b "completed, " b \
-    "failed, " b "cancelled, " b "deadline_missed, " b "quarantined, " b                    \
-    "truncated, parkd.us_v1(" b "created_at), parkd.us_v1(" b "sealed_at), parkd.us_v1(" b  \
-    "cancel_at), parkd.us_v1(" b "finished_at)"
 // batches_key
 inline constexpr Statement kOpenBatch{
-    "open_batch", "SELECT existed, conflict, n_open, max_open, " PARKD_BATCH_COLUMNS(
-                      "(batch).") " FROM parkd.open_batch_v1($1, $2, $3::json, $4, "
-                                  "parkd.from_us_v1($5), make_interval(secs => $6), "
-                                  "make_interval(secs => $7), $8, parkd.from_us_v1($9), $10)"};
+    "open_batch", joined([] {
+      return "SELECT " + list(kBatchColumns) +
+             ", existed, conflict, n_open, max_open FROM (SELECT o.existed, o.conflict, o.n_open, "
+             "o.max_open, (o.batch).* FROM parkd.open_batch_v1($1, $2, $3::json, $4, "
+             "parkd.from_us_v1($5), make_interval(secs => $6), make_interval(secs => $7), $8, "
+             "parkd.from_us_v1($9), $10) o) b";
+    })};
 // batches_pkey
 inline constexpr Statement kSealBatch{
-    "seal_batch",
-    "SELECT " PARKD_BATCH_COLUMNS("") " FROM parkd.seal_batch_v1($1, $2, parkd.from_us_v1($3))"};
+    "seal_batch", joined([] {
+      return "SELECT " + list(kBatchColumns) +
+             " FROM parkd.seal_batch_v1($1, $2, parkd.from_us_v1($3))";
+    })};
 // jobs_batch, batches_pkey
 inline constexpr Statement kCancelBatch{
     "cancel_batch",
@@ -133,56 +116,72 @@ inline constexpr Statement kEndCancelled{
     "parkd.from_us_v1($3))"};
 // batches_pkey; jobs_batch where members live
 inline constexpr Statement kGetBatch{
-    "get_batch",
-    "SELECT " PARKD_BATCH_COLUMNS(
-        "b.") ", l.scheduled, l.queued, l.claimed, l.cancelling FROM parkd.batches b CROSS JOIN LATERAL (SELECT "
-              "count(*) FILTER (WHERE j.state = 'scheduled' AND j.run_at > parkd.now_v1($3)) AS scheduled, "
-              "count(*) FILTER (WHERE j.state = 'queued' OR j.state = 'scheduled' AND j.run_at <= "
-              "parkd.now_v1($3)) AS queued, count(*) FILTER (WHERE j.state = 'claimed') AS claimed, "
-              "count(*) FILTER (WHERE j.state = 'cancelling') AS cancelling FROM parkd.jobs j WHERE j.batch_id = b.id AND j.tenant = b.tenant) l WHERE b.id = $1 AND "
-              "($2 = '' OR b.tenant = $2)"};
+    "get_batch", joined([] {
+      return "SELECT " + list(kBatchColumns) +
+             ", l.scheduled, l.queued, l.claimed, l.cancelling FROM parkd.batches b "
+             "CROSS JOIN LATERAL (SELECT "
+             "count(*) FILTER (WHERE j.state = 'scheduled' AND j.run_at > parkd.now_v1($3)) AS "
+             "scheduled, "
+             "count(*) FILTER (WHERE j.state = 'queued' OR j.state = 'scheduled' AND j.run_at <= "
+             "parkd.now_v1($3)) AS queued, "
+             "count(*) FILTER (WHERE j.state = 'claimed') AS claimed, "
+             "count(*) FILTER (WHERE j.state = 'cancelling') AS cancelling "
+             "FROM parkd.jobs j WHERE j.batch_id = b.id AND j.tenant = b.tenant) l "
+             "WHERE b.id = $1 AND ($2 = '' OR b.tenant = $2)";
+    })};
 // batches_newest, batches_of_tenant
 inline constexpr Statement kListBatches{
-    "list_batches",
-    "SELECT " PARKD_BATCH_COLUMNS(
-        "b.") " FROM parkd.list_batches_v1($1, $2, $3) b ORDER BY b.created_at DESC, b.id DESC"};
+    "list_batches", joined([] {
+      return "SELECT " + list(kBatchColumns) +
+             " FROM parkd.list_batches_v1($1, $2, $3) b ORDER BY b.created_at DESC, b.id DESC";
+    })};
 
 // jobs_pkey
-inline constexpr Statement kGetJob{"get_job",
-                                   "SELECT " PARKD_JOB_COLUMNS
-                                   " FROM parkd.jobs WHERE id = $2 AND ($3 = '' OR tenant = $3)"};
+inline constexpr Statement kGetJob{
+    "get_job", joined([] {
+      return "SELECT " + list(kJobColumns) +
+             " FROM parkd.jobs WHERE id = $2 AND ($3 = '' OR tenant = $3)";
+    })};
 // history_job, mailbox_key
 inline constexpr Statement kGetMessage{
-    "get_message",
-    "SELECT " PARKD_MESSAGE_COLUMNS
-    " FROM parkd.message_of_v1($2, parkd.from_us_v1($1)) WHERE $3 = '' OR tenant = $3"};
+    "get_message", joined([] {
+      return "SELECT " + list(kMessageColumns) +
+             " FROM parkd.message_of_v1($2, parkd.from_us_v1($1)) WHERE $3 = '' OR tenant = $3";
+    })};
 // history_job
 inline constexpr Statement kGetHistory{
-    "get_history",
-    "SELECT job_id, tenant, custom_id, model, outcome, error_code, prompt_tokens, "
-    "completion_tokens, parkd.us_v1(created_at), parkd.us_v1(finished_at) FROM parkd.history "
-    "WHERE job_id = $2 AND ($3 = '' OR tenant = $3) AND expires_at + make_interval(secs => $4) > "
-    "coalesce(parkd.from_us_v1($1), clock_timestamp())"};
+    "get_history", joined([] {
+      return "SELECT " + list(kHistoryColumns) +
+             " FROM parkd.history WHERE job_id = $2 AND ($3 = '' OR tenant = $3) AND expires_at + "
+             "make_interval(secs => $4) > coalesce(parkd.from_us_v1($1), clock_timestamp())";
+    })};
 // jobs_pkey; jobs_claimed; jobs_batch
-inline constexpr Statement kList{"list", "SELECT " PARKD_JOB_COLUMNS
-                                         " FROM parkd.list_v1($2, $3, $4, $5, $6, $7, $8, $9, $10, "
-                                         "parkd.from_us_v1($1)) ORDER BY id"};
+inline constexpr Statement kList{
+    "list", joined([] {
+      return "SELECT " + list(kJobColumns) +
+             " FROM parkd.list_v1($2, $3, $4, $5, $6, $7, $8, $9, $10, parkd.from_us_v1($1)) "
+             "ORDER BY id";
+    })};
 // jobs_pkey
 inline constexpr Statement kListUntil{"list_until", "SELECT parkd.list_until_v1($1, $2)"};
 // mailbox_key
 inline constexpr Statement kFetch{
-    "fetch", "SELECT " PARKD_MESSAGE_COLUMNS
-             " FROM parkd.fetch_v1($1, $2, $3, $4, parkd.from_us_v1($5)) ORDER BY sequence"};
+    "fetch", joined([] {
+      return "SELECT " + list(kMessageColumns) +
+             " FROM parkd.fetch_v1($1, $2, $3, $4, parkd.from_us_v1($5)) ORDER BY sequence";
+    })};
 // NULL where the database announces no results.
 inline constexpr Statement kResultsPayload{
     "results_payload",
     "SELECT CASE WHEN (SELECT notify_results FROM parkd.settings) THEN "
     "parkd.results_payload_v1($1, $2) END"};
 // mailbox_key
-inline constexpr Statement kTake{"take",
-                                 "SELECT " PARKD_MESSAGE_COLUMNS
-                                 ", pg_current_xact_id() FROM parkd.take_v1($1, $2, $3::bigint[], "
-                                 "parkd.from_us_v1($4)) ORDER BY sequence"};
+inline constexpr Statement kTake{
+    "take", joined([] {
+      return "SELECT " + list(kMessageColumns) +
+             ", pg_current_xact_id() AS transaction FROM parkd.take_v1($1, $2, $3::bigint[], "
+             "parkd.from_us_v1($4)) ORDER BY sequence";
+    })};
 // What became of a transaction whose commit was not answered.
 inline constexpr Statement kTransactionStatus{"transaction_status",
                                               "SELECT pg_xact_status($1::text::xid8)"};
@@ -190,7 +189,7 @@ inline constexpr Statement kTransactionStatus{"transaction_status",
 inline constexpr Statement kRescue{"rescue", "SELECT parkd.rescue_v1(parkd.from_us_v1($1))"};
 // jobs_scheduled
 inline constexpr Statement kPromote{
-    "promote", "SELECT array_to_string(parkd.promote_v1(parkd.now_v1($1)), E'\\x01')"};
+    "promote", "SELECT array_to_string(parkd.promote_v1(parkd.now_v1($1)), E'\\x01') AS models"};
 // jobs_deadline
 inline constexpr Statement kEndOverdue{
     "end_overdue", "SELECT tenant, mailbox_key FROM parkd.end_overdue_v1(parkd.from_us_v1($1))"};
@@ -204,10 +203,11 @@ inline constexpr Statement kDropPastPartition{
     "least(coalesce(parkd.from_us_v1($3), clock_timestamp()), parkd.from_us_v1($4)))"};
 inline constexpr Statement kFinishingNow{
     "finishing_now",
-    "SELECT transaction, pid, login, application, parkd.us_v1(since), gid FROM "
+    "SELECT transaction, pid, login, application, parkd.us_v1(since) AS since_us, gid FROM "
     "parkd.finishing_now_v1()"};
 inline constexpr Statement kDeadRows{
-    "dead_rows", "SELECT array_to_string(to_vacuum, E'\\x01'), piled_up FROM parkd.dead_rows_v1()"};
+    "dead_rows",
+    "SELECT array_to_string(to_vacuum, E'\\x01') AS to_vacuum, piled_up FROM parkd.dead_rows_v1()"};
 // Outside of a transaction; each only where dead_rows_v1 named the table.
 inline constexpr Statement kVacuumJobs{
     "vacuum_jobs", "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF, SKIP_LOCKED) parkd.jobs"};
@@ -221,31 +221,32 @@ inline constexpr Statement kSampleDepth{
 inline constexpr Statement kDepths{
     "depths",
     "WITH c AS MATERIALIZED (SELECT parkd.count_messages_v1(parkd.from_us_v1($1)) AS messages) "
-    "SELECT d.model, d.scheduled, d.queued, d.claimed, parkd.us_v1(d.oldest_created_at), "
+    "SELECT d.model, d.scheduled, d.queued, d.claimed, parkd.us_v1(d.oldest_created_at) AS "
+    "oldest_us, "
     "c.messages, d.daemons FROM c LEFT JOIN parkd.depth d ON d.scheduled + d.queued + d.claimed > "
     "0 "
     "ORDER BY 1"};
 // What was found broken by a hand at the database, and mended, in the last hour. mishaps_at
 inline constexpr Statement kMishaps{
     "mishaps",
-    "SELECT code, string_agg(text, '; ' ORDER BY at DESC) FROM (SELECT at, code, text "
+    "SELECT code, string_agg(text, '; ' ORDER BY at DESC) AS text FROM (SELECT at, code, text "
     "FROM parkd.mishaps WHERE at > parkd.now_v1($1) - interval '1 hour' ORDER BY at DESC LIMIT 10) "
     "m GROUP BY code"};
 // idempotency_pkey
-inline constexpr Statement kKnownKeys{"known_keys",
-                                      "SELECT parkd.known_keys_v1($1, $2, parkd.from_us_v1($3))"};
+inline constexpr Statement kKnownKeys{
+    "known_keys", "SELECT parkd.known_keys_v1($1, $2, parkd.from_us_v1($3)) AS at"};
 // depth_samples_pkey, tenant_samples_pkey; without a sample jobs_queue, jobs_critical,
 // jobs_scheduled
-inline constexpr Statement kWaiting{
-    "waiting",
-    "SELECT w.queued, w.of_tenant, w.scheduled, coalesce(parkd.us_v1(w.sampled_at), 0) "
-    "FROM parkd.waiting_v1($1, $2, $3, $4) w"};
+inline constexpr Statement kWaiting{"waiting",
+                                    "SELECT w.queued, w.of_tenant, w.scheduled, "
+                                    "coalesce(parkd.us_v1(w.sampled_at), 0) AS sampled_us "
+                                    "FROM parkd.waiting_v1($1, $2, $3, $4) w"};
 // What durability rests on.
 inline constexpr Statement kServer{
     "server",
-    "SELECT current_setting('fsync'), current_setting('full_page_writes'), "
-    "current_setting('synchronous_commit'), current_setting('server_version'), "
-    "current_setting('transaction_read_only')"};
+    "SELECT current_setting('fsync') AS fsync, current_setting('full_page_writes') AS "
+    "full_page_writes, current_setting('synchronous_commit') AS synchronous_commit, "
+    "current_setting('transaction_read_only') AS read_only"};
 inline constexpr Statement kWritable{"writable", "SELECT current_setting('transaction_read_only')"};
 
 }  // namespace parkd::sql

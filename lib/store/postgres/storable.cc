@@ -40,12 +40,9 @@ Status check_storable(const std::vector<JobSpec>& jobs) {
   return {};
 }
 
-std::string storable_body(const Ending& ending) {
-  return storable_json(ending.body);
-}
-
-std::string wrapped_body(const Ending& ending) {
-  return json_string(readable_text(ending.body));
+std::string body_to_store(const Ending& ending, bool wrap) {
+  return wrap && !ending.body.empty() ? json_string(readable_text(ending.body))
+                                      : storable_json(ending.body);
 }
 
 Ending storable_ending(const Ending& ending) {

@@ -16,10 +16,9 @@ namespace parkd {
 // not, as param = "jobs[i].field".
 Status check_storable(const std::vector<JobSpec>& jobs);
 
-// The body as a JSON text PostgreSQL can read.
-std::string storable_body(const Ending& ending);
-// A body that is not JSON after all, as a JSON string.
-std::string wrapped_body(const Ending& ending);
+// The body as a JSON text PostgreSQL can read; with `wrap` as a JSON string, for it is not JSON
+// after all.
+std::string body_to_store(const Ending& ending, bool wrap);
 
 // The ending itself, or in its place a failed one when its body is larger than any field may be.
 Ending storable_ending(const Ending& ending);

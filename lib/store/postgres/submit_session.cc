@@ -126,7 +126,7 @@ Result<std::set<size_t>> SubmitSession::known_of(const std::vector<JobSpec>& job
   params.add(tenants.take()).add(keys.take()).add(shared_.now());
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection_.run(sql::kKnownKeys, params));
   std::set<size_t> known;
-  for (const auto& row : rows) known.insert(static_cast<size_t>(integer(row, 0)));
+  for (const auto& row : rows) known.insert(static_cast<size_t>(integer(row, "at")));
   return known;
 }
 
@@ -151,8 +151,10 @@ Result<Depth> SubmitSession::depth_of(const std::string& model, const std::strin
       .add(std::max(limits.queued_max.value_or(0), limits.of_tenant().value_or(0)))
       .add(limits.scheduled_per_tenant_max);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection_.run(sql::kWaiting, params));
-  depth_.looked(model, tenant, {{integer(rows[0], 1), integer(rows[0], 2)}, integer(rows[0], 0)},
-                integer(rows[0], 3));
+  const pqxx::row row = rows[0];
+  depth_.looked(model, tenant,
+                {{integer(row, "of_tenant"), integer(row, "scheduled")}, integer(row, "queued")},
+                integer(row, "sampled_us"));
   return *depth_.of(model, tenant);
 }
 

@@ -13,22 +13,23 @@ namespace parkd {
 Status check_server(Connection& connection) {
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kServer, {}));
   const pqxx::row server = rows[0];
-  if (text(server, 2) == "off") {
+  if (text(server, "synchronous_commit") == "off") {
     return conflict(
         "synchronous_commit is off: an acknowledged job could be lost. "
         "ALTER ROLE ... SET synchronous_commit = on, or in postgresql.conf");
   }
-  if (text(server, 0) == "off" || text(server, 1) == "off") {
-    log_warn("postgres.unsafe",
-             {{"fsync", text(server, 0)}, {"full_page_writes", text(server, 1)}});
+  const std::string fsync = text(server, "fsync");
+  const std::string full_page_writes = text(server, "full_page_writes");
+  if (fsync == "off" || full_page_writes == "off") {
+    log_warn("postgres.unsafe", {{"fsync", fsync}, {"full_page_writes", full_page_writes}});
   }
-  if (text(server, 4) == "on") return connection.leave_read_only();
+  if (text(server, "read_only") == "on") return connection.leave_read_only();
   return {};
 }
 
 Status check_writable(Connection& connection) {
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kWritable, {}));
-  return text(rows[0], 0) == "on" ? connection.leave_read_only() : Status();
+  return only_field(rows).bytes == "on" ? connection.leave_read_only() : Status();
 }
 
 // The most urgent first, each in a transaction of its own: one that fails leaves the others what
@@ -58,11 +59,13 @@ Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
   const auto at = [&] { return Params().add(now); };
   step(sql::kRescue, at());
   if (const auto rows = step(sql::kPromote, at())) {
-    const std::vector<std::string> models = split_list((*rows)[0], 0);
+    const std::vector<std::string> models = split_list((*rows)[0], "models");
     wakeups.models.insert(models.begin(), models.end());
   }
   if (const auto rows = step(sql::kEndOverdue, at())) {
-    for (const auto& row : *rows) wakeups.messages.emplace_back(text(row, 0), text(row, 1));
+    for (const auto& row : *rows) {
+      wakeups.messages.emplace_back(text(row, "tenant"), text(row, "mailbox_key"));
+    }
     upkeep.answer.deadlines_missed = static_cast<int64_t>(rows->size());
   }
   // The net below the notification of a cancel (UpkeepSession::end_cancelled).
@@ -89,18 +92,18 @@ Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
       which.add(std::string(table)).add(keep_s).add(now).add(to_unix_us(times.drop_before));
       const auto rows = step(sql::kDropPastPartition, which);
       if (!rows || rows->empty()) return;
-      n_dropped += integer((*rows)[0], 1);
+      n_dropped += integer((*rows)[0], "n_rows");
     }
   };
   drop("mailbox", 0, upkeep.answer.messages);
   drop("history", options.history_retention.count(), upkeep.answer.history_rows);
   if (const auto rows = step(sql::kDeadRows, {})) {
-    upkeep.to_vacuum = split_list((*rows)[0], 0);
-    upkeep.piled_up = text((*rows)[0], 1);
+    upkeep.to_vacuum = split_list((*rows)[0], "to_vacuum");
+    upkeep.piled_up = text((*rows)[0], "piled_up");
   }
   if (const auto rows = step(sql::kMishaps, at())) {
     for (const auto& row : *rows) {
-      upkeep.notices.push_back({text(row, 0), text(row, 1)});
+      upkeep.notices.push_back({text(row, "code"), text(row, "text")});
     }
   }
   if (!failed.ok()) return failed;
@@ -120,7 +123,7 @@ Result<std::vector<std::string>> keep_models(Connection& connection,
   params.add(names.take()).add(hashes.take()).add(contexts.take()).add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kKeepModels, params));
   std::vector<std::string> differ;
-  for (const auto& row : rows) differ.push_back(text(row, 0));
+  for (const auto& row : rows) differ.push_back(text(row, "differs"));
   return differ;
 }
 
@@ -128,15 +131,18 @@ Result<std::vector<Finishing>> finishing_now(Connection& connection) {
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kFinishingNow, {}));
   std::vector<Finishing> all;
   for (const auto& row : rows) {
-    const bool prepared = !row[5].is_null();
-    std::string who =
-        prepared
-            ? "prepared transaction '" + text(row, 5) + "' of login " + text(row, 2)
-            : "session " + text(row, 1) + " of login " + text(row, 2) + " (" + text(row, 3) + ")";
-    if (!row[4].is_null()) who += ", since " + to_rfc3339(from_unix_us(integer(row, 4)));
-    who += prepared ? "; ROLLBACK PREPARED '" + text(row, 5) + "' ends it"
-                    : "; SELECT pg_terminate_backend(" + text(row, 1) + ") ends it";
-    all.push_back({text(row, 0), who});
+    const Field gid = field(row, "gid");
+    const std::string pid = text(row, "pid");
+    const std::string login = text(row, "login");
+    std::string who = gid.is_null ? "session " + pid + " of login " + login + " (" +
+                                        text(row, "application") + ")"
+                                  : "prepared transaction '" + gid.text() + "' of login " + login;
+    if (const auto since = field(row, "since_us").optional_time()) {
+      who += ", since " + to_rfc3339(*since);
+    }
+    who += gid.is_null ? "; SELECT pg_terminate_backend(" + pid + ") ends it"
+                       : "; ROLLBACK PREPARED '" + gid.text() + "' ends it";
+    all.push_back({text(row, "transaction"), who});
   }
   return all;
 }
@@ -152,15 +158,15 @@ Status read_depths(Connection& connection, Now now, StoreStats& stats) {
   at.add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kDepths, at));
   for (const auto& row : rows) {
-    stats.messages = integer(row, 5);
-    if (row[0].is_null()) continue;
+    stats.messages = integer(row, "messages");
+    if (is_null(row, "model")) continue;
     ModelDepth depth;
-    depth.model = text(row, 0);
-    depth.scheduled = integer(row, 1);
-    depth.queued = integer(row, 2);
-    depth.claimed = integer(row, 3);
-    depth.n_daemons = integer(row, 6);
-    if (!row[4].is_null()) depth.oldest_created_at = from_unix_us(integer(row, 4));
+    depth.model = text(row, "model");
+    depth.scheduled = integer(row, "scheduled");
+    depth.queued = integer(row, "queued");
+    depth.claimed = integer(row, "claimed");
+    depth.n_daemons = integer(row, "daemons");
+    depth.oldest_created_at = field(row, "oldest_us").optional_time();
     stats.models.push_back(std::move(depth));
   }
   return {};

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lib/store/batch_rules.h"
+#include "lib/store/postgres/arguments.h"
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
 #include "lib/store/postgres/statements.h"
@@ -15,16 +16,6 @@
 
 namespace parkd {
 namespace {
-
-std::optional<int64_t> us_of(const std::optional<WallTime>& time) {
-  if (!time) return std::nullopt;
-  return to_unix_us(*time);
-}
-
-std::optional<int64_t> us_of(const std::optional<std::chrono::seconds>& duration) {
-  if (!duration) return std::nullopt;
-  return int64_t{1'000'000} * duration->count();
-}
 
 std::string bool_text(bool value) {
   return value ? "t" : "f";
@@ -64,57 +55,27 @@ Status submit_refusal(const std::string& word, size_t index, const JobSpec& spec
 Result<std::vector<GroupAnswer>> submit_groups(
     Connection& connection, const std::vector<const std::vector<JobSpec>*>& groups,
     const StoreOptions& options, Locked locked, Now now) {
-  ArrayText group, model, tenant, priority, mailbox_key, custom_id, batch_id, metadata,
-      idempotency_key, endpoint, body, seed, run_at, deadline, run_timeout, retention, max_attempts,
-      n_choices, prompt_tokens, max_new_tokens, exact;
   bool keyed = false;
   bool batched = false;
-  std::vector<std::pair<size_t, size_t>> places;  // row -> (group, index in it)
-  // What the submitter left out stays out: the database fills it in, and knows what was given.
+  std::vector<SubmitRow> submitted;
+  std::vector<size_t> place_in_group;  // of each row
   for (size_t g = 0; g < groups.size(); ++g) {
     for (size_t i = 0; i < groups[g]->size(); ++i) {
       const JobSpec& spec = (*groups[g])[i];
-      places.emplace_back(g, i);
-      group.add(static_cast<int64_t>(g));
-      model.add(encode_text(spec.model));
-      tenant.add(encode_text(spec.tenant));
-      priority.add(to_string(spec.priority));
-      mailbox_key.add(encode_text(spec.mailbox_key));
-      custom_id.add(encode_text(spec.custom_id));
-      batch_id.add(encode_text(spec.batch_id));
-      metadata.add(spec.metadata);
-      idempotency_key.add(encode_text(spec.idempotency_key));
       keyed = keyed || !spec.idempotency_key.empty();
       batched = batched || !spec.batch_id.empty();
-      endpoint.add(spec.endpoint);
-      body.add(spec.body);
-      seed.add(spec.seed ? std::optional(static_cast<int64_t>(*spec.seed)) : std::nullopt);
-      run_at.add(us_of(spec.run_at));
-      deadline.add(us_of(spec.deadline));
-      run_timeout.add(spec.run_timeout ? std::optional<int64_t>(spec.run_timeout->count())
-                                       : std::nullopt);
-      retention.add(us_of(spec.retention));
-      max_attempts.add(int64_t{spec.max_attempts});
-      n_choices.add(int64_t{spec.n_choices});
-      prompt_tokens.add(int64_t{spec.prompt_tokens});
-      max_new_tokens.add(int64_t{spec.max_new_tokens});
-      exact.add(spec.tokens_are_exact);
+      submitted.push_back({static_cast<int64_t>(g), &spec});
+      place_in_group.push_back(i);
     }
   }
   Params params;
-  for (ArrayText* array : {&group,     &model,        &tenant,    &priority,        &mailbox_key,
-                           &custom_id, &batch_id,     &metadata,  &idempotency_key, &endpoint,
-                           &body,      &seed,         &run_at,    &deadline,        &run_timeout,
-                           &retention, &max_attempts, &n_choices, &prompt_tokens,   &max_new_tokens,
-                           &exact}) {
-    params.add(array->take());
-  }
-  params.add(std::string(keyed ? "t" : "f"))
-      .add(std::string(batched ? "t" : "f"))
+  params.add(now)
+      .add(bool_text(locked == Locked::skip))
+      .add(bool_text(keyed))
+      .add(bool_text(batched))
       .add(us_of(std::optional(options.retention_default)))
-      .add(options.batch_jobs_max)
-      .add(now)
-      .add(bool_text(locked == Locked::skip));
+      .add(options.batch_jobs_max);
+  add_arrays(params, kSubmitArrays, submitted);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kSubmit, params));
 
   std::vector<GroupAnswer> answers;
@@ -125,21 +86,24 @@ Result<std::vector<GroupAnswer>> submit_groups(
     first_refused.push_back(jobs->size());
   }
   for (const auto& row : rows) {
-    const auto [g, i] = places.at(static_cast<size_t>(integer(row, 0)));
-    const auto id = static_cast<JobId>(integer(row, 1));
+    const auto at = static_cast<size_t>(integer(row, "row_index"));
+    const auto g = static_cast<size_t>(submitted.at(at).group);
+    const size_t i = place_in_group[at];
+    const JobId id = field(row, "job_id").id();
     if (!answers[g]) continue;
-    if (!row[5].is_null()) {
-      if (text(row, 5) == "held") {
+    if (const Field refusal = field(row, "refusal"); !refusal.is_null) {
+      if (refusal.bytes == "held") {
         answers[g].reset();
       } else if (i < first_refused[g]) {
         first_refused[g] = i;
-        answers[g] = submit_refusal(text(row, 5), i, (*groups[g])[i], id,
-                                    {integer(row, 6), integer(row, 7), integer(row, 8)});
+        answers[g] = submit_refusal(refusal.raw(), i, (*groups[g])[i], id,
+                                    {integer(row, "n1"), integer(row, "n2"), integer(row, "n3")});
       }
       continue;
     }
     if (!answers[g]->ok()) continue;
-    answers[g]->value()[i] = {id, text(row, 2), text(row, 3) == "t", text(row, 4) == "t"};
+    answers[g]->value()[i] = {id, text(row, "mailbox_key"), flag(row, "existed"),
+                              flag(row, "finished")};
   }
   return answers;
 }
@@ -172,8 +136,8 @@ Result<std::vector<Job>> claim_jobs(Connection& connection, int64_t daemon_id,
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kClaim, params));
   std::vector<std::pair<int64_t, Job>> ordered;
   for (const auto& row : rows) {
-    ordered.emplace_back(integer(row, 32), parse_job(row));
-    ordered.back().second.weight = row[33].as<double>();
+    ordered.emplace_back(integer(row, "ord"), parse_job(row));
+    ordered.back().second.weight = row["weight"].as<double>();
   }
   // UPDATE ... RETURNING promises no order.
   std::sort(ordered.begin(), ordered.end(),
@@ -190,36 +154,19 @@ namespace {
 Result<pqxx::result> send_finish(Connection& connection,
                                  const std::vector<const FinishItem*>& items, Locked locked,
                                  Now now, bool wrap_bodies) {
-  ArrayText ids, leases, outcomes, codes, messages, error_params, status, bodies, prompt,
-      completion, units, queue_us, run_us;
+  std::vector<FinishRow> finished;
   for (const FinishItem* item : items) {
-    const Ending ending = storable_ending(item->ending);
-    ids.add(to_bigint(item->id));
-    leases.add(lease_to_sql(item->lease));
-    outcomes.add(to_string(ending.outcome));
-    codes.add(readable_text(ending.error_code));
-    messages.add(readable_text(ending.error_message));
-    error_params.add(readable_text(ending.error_param));
-    status.add(int64_t{ending.status_code});
-    bodies.add(wrap_bodies && !ending.body.empty() ? wrapped_body(ending) : storable_body(ending));
-    prompt.add(int64_t{ending.prompt_tokens});
-    completion.add(int64_t{ending.completion_tokens});
-    units.add(ending.units);
-    queue_us.add(ending.queue_us);
-    run_us.add(ending.run_us);
+    finished.push_back({item->id, item->lease, storable_ending(item->ending), wrap_bodies});
   }
-  const std::string all_ids = ids.take();
   Params params;
-  params.add(all_ids);
-  for (ArrayText* array : {&leases, &outcomes, &codes, &messages, &error_params, &status, &bodies,
-                           &prompt, &completion, &units, &queue_us, &run_us}) {
-    params.add(array->take());
-  }
   params.add(now).add(bool_text(locked == Locked::skip));
+  add_arrays(params, kFinishArrays, finished);
   auto rows = connection.run(sql::kFinish, params);
   if (!rows.ok() && connection.sqlstate() == "23514") {  // no partition of relation found for row
+    ArrayText ids;
+    for (const FinishItem* item : items) ids.add(to_bigint(item->id));
     Params which;
-    which.add(all_ids).add(now);
+    which.add(ids.take()).add(now);
     PARKD_RETURN_IF_ERROR(connection.run(sql::kEnsurePartitionsFor, which).status());
     rows = connection.run(sql::kFinish, params);
   }
@@ -265,10 +212,10 @@ Ended<FinishAnswer> finish_jobs(Connection& connection, const std::vector<const 
   constexpr int64_t kAlreadyLate = 4;
   std::map<std::pair<int64_t, int64_t>, int64_t> best;
   for (const auto& row : *rows) {
-    const std::pair key(integer(row, 0), integer(row, 1));
-    const int64_t answer = integer(row, 2);
+    const std::pair key(integer(row, "job_id"), integer(row, "run_lease"));
+    const int64_t answer = integer(row, "answer");
     if (answer == 0 || answer == kFinishedLate)
-      wakeups.messages.emplace_back(text(row, 3), text(row, 4));
+      wakeups.messages.emplace_back(text(row, "tenant"), text(row, "mailbox_key"));
     const auto [at, fresh] = best.emplace(key, answer);
     if (!fresh) at->second = std::min(at->second, answer);
   }
@@ -310,14 +257,16 @@ Ended<ReleaseAnswer> release_jobs(Connection& connection,
   std::set<std::pair<int64_t, int64_t>> held;
   std::set<std::string> models;
   for (const auto& row : *rows) {
-    const std::pair key(integer(row, 0), integer(row, 1));
-    if (text(row, 5) == "t") {
+    const std::pair key(integer(row, "job_id"), integer(row, "run_lease"));
+    if (flag(row, "held")) {
       held.insert(key);
       continue;
     }
     ++released[key];
-    if (!row[2].is_null()) models.insert(text(row, 2));
-    if (!row[3].is_null()) wakeups.messages.emplace_back(text(row, 3), text(row, 4));
+    if (!is_null(row, "model")) models.insert(text(row, "model"));
+    if (!is_null(row, "tenant")) {
+      wakeups.messages.emplace_back(text(row, "tenant"), text(row, "mailbox_key"));
+    }
   }
   wakeups.models.insert(models.begin(), models.end());
   for (size_t i = 0; i < items.size(); ++i) {
@@ -342,12 +291,12 @@ Result<DeathsAnswer> note_deaths(Connection& connection, const DeathReport& repo
   params.add(ids.take()).add(leases.take()).add(std::string(report.noted ? "t" : "f")).add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kNoteDeaths, params));
   if (rows.size() != 1) return internal_error("note_deaths answered no row");
-  const std::vector<std::string> tenants = split_list(rows[0], 2);
-  const std::vector<std::string> keys = split_list(rows[0], 3);
+  const std::vector<std::string> tenants = split_list(rows[0], "tenants");
+  const std::vector<std::string> keys = split_list(rows[0], "mailbox_keys");
   for (size_t i = 0; i < std::min(tenants.size(), keys.size()); ++i) {
     wakeups.messages.emplace_back(tenants[i], keys[i]);
   }
-  return DeathsAnswer{integer(rows[0], 0), integer(rows[0], 1)};
+  return DeathsAnswer{integer(rows[0], "suspects"), integer(rows[0], "quarantined")};
 }
 
 // --- cancel
@@ -362,14 +311,14 @@ Result<Cancelled> cancel_job(Connection& connection, JobId id, const std::string
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kCancel, params));
   if (rows.size() != 1) return internal_error("cancel answered no row");
   Cancelled cancelled;
-  const std::string answer = text(rows[0], 0);
+  const std::string answer = text(rows[0], "answer");
   if (answer == "cancelled") {
     cancelled.answer = CancelAnswer::cancelled;
-    wakeups.messages.emplace_back(text(rows[0], 3), text(rows[0], 4));
+    wakeups.messages.emplace_back(text(rows[0], "tenant"), text(rows[0], "mailbox_key"));
   } else if (answer == "cancel_requested") {
     cancelled.answer = CancelAnswer::cancel_requested;
-    cancelled.lease = lease_from_sql(integer(rows[0], 1));
-    cancelled.daemon_id = integer(rows[0], 2);
+    cancelled.lease = field(rows[0], "run_lease").lease();
+    cancelled.daemon_id = integer(rows[0], "mine");
   } else if (answer == "already_finished") {
     cancelled.answer = CancelAnswer::already_finished;
   }
@@ -385,8 +334,8 @@ Result<bool> end_cancelled(Connection& connection, int64_t& after, const std::st
   params.add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kEndCancelled, params));
   for (const auto& row : rows) {
-    after = integer(row, 0);
-    wakeups.messages.emplace_back(text(row, 1), text(row, 2));
+    after = integer(row, "job_id");
+    wakeups.messages.emplace_back(text(row, "tenant"), text(row, "mailbox_key"));
   }
   return static_cast<int>(rows.size()) >= kPortion;
 }
@@ -398,11 +347,11 @@ Result<ModelRegistered> register_model(Connection& connection, const ModelRegist
   params.add(encode_text(model.name)).add(model.content_hash).add(int64_t{model.context_tokens});
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kRegisterModel, params));
   if (rows.size() != 1) return internal_error("register_model answered no row");
-  if (text(rows[0], 0) == "t") return ModelRegistered{true, model.content_hash};
+  if (only_field(rows).flag()) return ModelRegistered{true, model.content_hash};
   Params name;
   name.add(encode_text(model.name));
   PARKD_ASSIGN_OR_RETURN(const pqxx::result known, connection.run(sql::kModelHash, name));
-  return ModelRegistered{false, known.empty() ? "" : text(known[0], 0)};
+  return ModelRegistered{false, known.empty() ? "" : only_field(known).text()};
 }
 
 }  // namespace parkd

@@ -31,24 +31,24 @@ std::string list(int n, const std::string& prefix) {
 std::string submitted(int n, const std::string& batch, const std::string& key) {
   const std::string none = all(n, "NULL::bigint");
   const std::string empty = all(n, "''::text");
-  return all(n, "0") + ", " + all(n, "'m'::text") + ", " + all(n, "'one'::text") + ", " +
-         all(n, "'low'::text") + ", " + all(n, "'box'::text") + ", " + empty + ", " +
-         all(n, "'" + batch + "'::text") + ", " + empty + ", " +
-         (key.empty() ? empty : list(n, key)) + ", " + all(n, "'/v1/chat/completions'::text") +
-         ", " + all(n, "'{}'::text") + ", " + all(n, "1::bigint") + ", " + none + ", " +
+  return std::string("NULL, false, ") + (key.empty() ? "false" : "true") + ", " +
+         (batch.empty() ? "false" : "true") + ", 3600000000, 50000, " + all(n, "0") + ", " +
+         all(n, "'m'::text") + ", " + all(n, "'one'::text") + ", " + all(n, "'low'::text") + ", " +
+         all(n, "'box'::text") + ", " + empty + ", " + all(n, "'" + batch + "'::text") + ", " +
+         empty + ", " + (key.empty() ? empty : list(n, key)) + ", " +
+         all(n, "'/v1/chat/completions'::text") + ", " + all(n, "'{}'::text") + ", " +
+         all(n, "1::bigint") + ", " + none + ", " +
          (batch.empty() ? none : all(n, "{base} + 43200000000")) + ", " + none + ", " + none +
          ", " + all(n, "3") + ", " + all(n, "1") + ", " + all(n, "1") + ", " + all(n, "1") + ", " +
-         all(n, "true") + ", " + (key.empty() ? "false" : "true") + ", " +
-         (batch.empty() ? "false" : "true") + ", 3600000000, 50000, NULL, false";
+         all(n, "true");
 }
 
 std::string finished(const std::string& outcome) {
   const auto zeros = all(64, "1::bigint");
   const auto empty = all(64, "''::text");
-  return "'{ids}', '{leases}', " + all(64, "'" + outcome + "'::text") + ", " + empty + ", " +
-         empty + ", " + empty + ", " + all(64, "200") + ", " + all(64, "'{}'::text") + ", " +
-         all(64, "1") + ", " + all(64, "1") + ", " + zeros + ", " + zeros + ", " + zeros +
-         ", NULL, false";
+  return "NULL, false, '{ids}', '{leases}', " + all(64, "'" + outcome + "'::text") + ", " + empty +
+         ", " + empty + ", " + empty + ", " + all(64, "200") + ", " + all(64, "'{}'::text") + ", " +
+         all(64, "1") + ", " + all(64, "1") + ", " + zeros + ", " + zeros + ", " + zeros;
 }
 
 const std::string kStore = "'00000000-0000-0000-0000-000000000001', ";
@@ -59,13 +59,13 @@ std::string delivered() {
   const auto empty = all(16, "''::text");
   const auto small = all(16, "1");
   std::string sql =
-      kStore + "'00000000-0000-0000-0000-000000000002', " + list(16, "5000000") + ", " + ones +
-      ", " + ones + ", " + all(16, "{base}::bigint") + ", " + all(16, "{base}::bigint") + ", " +
-      all(16, "{base} + 86400000000") + ", " + ones + ", " + ones + ", " + ones + ", " + small +
-      ", " + small + ", " + small + ", " + small + ", " + all(16, "'completed'::text") + ", " +
-      all(16, "'one'::text") + ", " + all(16, "'box'::text") + ", " + all(16, "'m'::text");
+      kStore + "'00000000-0000-0000-0000-000000000002', NULL, " + list(16, "5000000") + ", " +
+      ones + ", " + ones + ", " + all(16, "{base}::bigint") + ", " + all(16, "{base}::bigint") +
+      ", " + all(16, "{base} + 86400000000") + ", " + ones + ", " + ones + ", " + ones + ", " +
+      small + ", " + small + ", " + small + ", " + small + ", " + all(16, "'completed'::text") +
+      ", " + all(16, "'one'::text") + ", " + all(16, "'box'::text") + ", " + all(16, "'m'::text");
   for (int i = 0; i < 7; ++i) sql += ", " + empty;
-  return sql + ", NULL";
+  return sql;
 }
 
 struct Row {

@@ -30,7 +30,7 @@ void run(Connection& connection, const char* sql) {
 int64_t number(Connection& connection, const char* sql) {
   const auto rows = connection.run_alone({"bench", sql}, {});
   if (!rows.ok()) give_up(rows.status());
-  return integer((*rows)[0], 0);
+  return only_field(*rows).integer();
 }
 
 // Jobs of `n_tenants` tenants until there are `depth`.
@@ -67,7 +67,7 @@ double tuples_a_claimed_job(Connection& connection) {
     const auto rows = connection.run_alone(
         {"claims", "SELECT count(*) FROM parkd.claim_v1($1, 'm', $2)"}, params);
     if (!rows.ok()) give_up(rows.status());
-    n_jobs += integer((*rows)[0], 0);
+    n_jobs += only_field(*rows).integer();
   }
   const int64_t n_tuples = number(connection,
                                   "SELECT (coalesce(idx_tup_fetch, 0) + seq_tup_read)::bigint FROM "
