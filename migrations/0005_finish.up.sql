@@ -1,19 +1,5 @@
 -- 0005: every way a job ends, and requeueing what did not complete.
 
--- Whether a choice of this response ended at its token limit.
-CREATE FUNCTION parkd.has_truncated_choice_v1(p json) RETURNS bool LANGUAGE sql IMMUTABLE
-SET search_path = pg_catalog, parkd, pg_temp AS $$
-  SELECT CASE WHEN json_typeof(p) = 'object' AND json_typeof(p -> 'choices') = 'array'
-              THEN EXISTS (SELECT FROM json_array_elements(p -> 'choices') c WHERE json_typeof(c) = 'object' AND c ->> 'finish_reason' = 'length')
-              ELSE false END;
-$$;
--- The same for most in an expression that is inlined: the word is nowhere, nor anything that may spell it by escapes;
--- or the first choice says so. A query of its own costs as much as the finish of a job.
-CREATE FUNCTION parkd.is_truncated_v1(p json) RETURNS bool LANGUAGE sql STABLE
-  RETURN CASE WHEN p IS NULL OR strpos(p::text, '"length"') = 0 AND strpos(p::text, '\u') = 0 THEN false
-              WHEN json_typeof(p -> 'choices') = 'array' AND p #>> '{choices,0,finish_reason}' = 'length' THEN true
-              ELSE parkd.has_truncated_choice_v1(p) END;
-
 -- Whether a run that ends now is too late: settled_ending, lib/store/rules.cc.
 CREATE FUNCTION parkd.is_late_v1(p_outcome text, p_deadline timestamptz, p_now timestamptz) RETURNS bool LANGUAGE sql IMMUTABLE
   RETURN p_outcome IN ('completed', 'failed') AND coalesce(p_deadline < p_now, false);
@@ -49,12 +35,13 @@ END $$;
 -- Ends claimed jobs: job out, message and history in, batch counters moved, one statement, fenced.
 -- answer: 0 finished_now, 1 already_by_this_lease, 2 lease_lost, 3 held; -1 and 4 are 0 and 1 of a run that was
 -- written as deadline_missed, for it was late. An item that was finished may also be listed as 1 or 4: the smaller
--- answer counts. With p_skip it waits for no row: an item whose job or batch
+-- answer counts. p_truncated: a choice ended at its token limit; NULL: of none. With p_skip it waits for no row: an item whose job or batch
 -- somebody else has locked is held and left as it is.
 CREATE FUNCTION parkd.finish_v1(
   p_ids bigint[], p_leases bigint[], p_outcomes text[], p_codes text[], p_messages text[],
   p_params text[], p_status int[], p_bodies text[], p_prompt int[], p_completion int[],
-  p_units bigint[], p_queue_us bigint[], p_run_us bigint[], p_now timestamptz DEFAULT NULL, p_skip bool DEFAULT false)
+  p_units bigint[], p_queue_us bigint[], p_run_us bigint[], p_now timestamptz DEFAULT NULL, p_skip bool DEFAULT false,
+  p_truncated bool[] DEFAULT NULL)
 RETURNS TABLE (job_id bigint, run_lease bigint, answer int, tenant text, mailbox_key text)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
@@ -110,7 +97,7 @@ BEGIN
   -- No row. The members are counted by a function, for a plan of that in here would be made ready by every finish.
   SELECT NULL, NULL, NULL, NULL, NULL FROM gone g WHERE g.batch_id IS NOT NULL
   HAVING count(*) > 0 AND parkd.count_members_v1(array_agg(g.batch_id), array_agg(g.tenant), array_agg(g.outcome),
-    array_agg(g.outcome = 'completed' AND parkd.is_truncated_v1(g.body)), v_now);
+    array_agg(g.outcome = 'completed' AND p_truncated[g.i]), v_now);
   GET DIAGNOSTICS v_n = ROW_COUNT;
   IF v_n < cardinality(p_ids) THEN
     RETURN QUERY

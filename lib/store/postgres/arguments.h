@@ -117,6 +117,7 @@ inline constexpr Argument<FinishRow> kFinishArrays[] = {
     {"p_units", "bigint[]", [](const FinishRow& r, ArrayText& a) { a.add(r.ending.units); }},
     {"p_queue_us", "bigint[]", [](const FinishRow& r, ArrayText& a) { a.add(r.ending.queue_us); }},
     {"p_run_us", "bigint[]", [](const FinishRow& r, ArrayText& a) { a.add(r.ending.run_us); }},
+    {"p_truncated", "bool[]", [](const FinishRow& r, ArrayText& a) { a.add(r.ending.truncated); }},
 };
 
 // deliver_v1's: messages of an embedded store.

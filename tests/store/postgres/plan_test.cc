@@ -48,7 +48,8 @@ std::string finished(const std::string& outcome) {
   const auto empty = all(64, "''::text");
   return "NULL, false, '{ids}', '{leases}', " + all(64, "'" + outcome + "'::text") + ", " + empty +
          ", " + empty + ", " + empty + ", " + all(64, "200") + ", " + all(64, "'{}'::text") + ", " +
-         all(64, "1") + ", " + all(64, "1") + ", " + zeros + ", " + zeros + ", " + zeros;
+         all(64, "1") + ", " + all(64, "1") + ", " + zeros + ", " + zeros + ", " + zeros + ", " +
+         all(64, "false");
 }
 
 const std::string kStore = "'00000000-0000-0000-0000-000000000001', ";
