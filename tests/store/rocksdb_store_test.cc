@@ -90,13 +90,17 @@ TEST_F(RocksDbStoreTest, a_directory_that_cannot_be_made_is_refused_by_name) {
   EXPECT_NE(opened.status().message().find(bad.dir), std::string::npos);
 }
 
-TEST_F(RocksDbStoreTest, a_newer_format_is_refused) {
+TEST_F(RocksDbStoreTest, another_format_is_refused_by_its_number) {
   open();
   close();
-  tamper("default", "format", record::encode_count(2));
-  const auto opened = open_rocksdb_store(options(), clock_);
-  EXPECT_EQ(opened.status().code(), StatusCode::corrupt);
-  EXPECT_NE(opened.status().message().find("format 2"), std::string::npos);
+  for (const uint64_t format : {uint64_t{0}, uint64_t{2}}) {
+    tamper("default", "format", record::encode_count(format));
+    const auto opened = open_rocksdb_store(options(), clock_);
+    EXPECT_EQ(opened.status().code(), StatusCode::corrupt);
+    const std::string numbers = "has format " + std::to_string(format) + "; this program knows 1";
+    EXPECT_NE(opened.status().message().find(numbers), std::string::npos)
+        << opened.status().message();
+  }
 }
 
 // A program until 2026-11 stored what Boost.JSON made of a body, and of a key a hash of those

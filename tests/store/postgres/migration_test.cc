@@ -71,6 +71,20 @@ TEST(Migration, a_missing_schema_is_refused_with_what_to_run) {
   EXPECT_EQ(store.status().code(), StatusCode::conflict);
 }
 
+TEST(Migration, an_older_schema_is_refused_by_its_number) {
+  TestDatabase database;
+  const int ours = embedded_migrations().back().version;
+  ASSERT_TRUE(Migrator(database.dsn()).down(ours - 1).ok());
+  const std::string numbers =
+      "is at version " + std::to_string(ours - 1) + ", this parkd needs " + std::to_string(ours);
+  const Status status = Migrator(database.dsn()).check();
+  EXPECT_EQ(status.code(), StatusCode::conflict);
+  EXPECT_NE(status.message().find(numbers), std::string::npos) << status.message();
+  const auto store = open_postgres_store(quiet_options(database.dsn()), {});
+  EXPECT_EQ(store.status().code(), StatusCode::conflict);
+  EXPECT_NE(store.status().message().find(numbers), std::string::npos) << store.status().message();
+}
+
 TEST(Migration, a_changed_migration_is_noticed) {
   TestDatabase database;
   database.run("UPDATE parkd.schema_version SET checksum = 'x' WHERE version = 2");
@@ -120,6 +134,12 @@ TEST(Migration, a_daemon_works_beside_a_newer_schema_that_says_it_may) {
   const Status refused = Migrator(database.dsn()).check();
   EXPECT_EQ(refused.code(), StatusCode::conflict);
   EXPECT_NE(refused.message().find("upgrade parkd"), std::string::npos);
+  const std::string numbers = "is at version " + std::to_string(next + 1) +
+                              ", which needs parkd of schema " + std::to_string(next + 1) +
+                              "; this one knows " + std::to_string(next - 1);
+  EXPECT_NE(refused.message().find(numbers), std::string::npos) << refused.message();
+  EXPECT_EQ(open_postgres_store(quiet_options(database.dsn()), {}).status().code(),
+            StatusCode::conflict);
 }
 
 TEST(Migration, two_migrators_at_once_do_it_once) {
