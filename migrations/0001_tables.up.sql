@@ -183,7 +183,7 @@ ALTER TABLE parkd.jobs ALTER COLUMN body SET COMPRESSION lz4;
 -- mailbox and the history are hardly deleted from: whole partitions go. parkd.health shows all of it.
 
 -- Whatever door a job came through: what lies outside could not be claimed, finished or read. The numbers
--- are those of lib/job/job.h and lib/store/rules.h; clients hear of them from before_insert_v1 (0009). Not
+-- are those of lib/job/bounds.h; clients hear of them from before_insert_v1 (0009). Not
 -- CHECKs: every statement that writes to a table reads and plans all of its CHECKs anew, claims included, and
 -- these were a third of the work of an INSERT of one job.
 CREATE FUNCTION parkd.out_of_bounds_v1(j parkd.jobs) RETURNS text LANGUAGE sql STABLE   -- inlined

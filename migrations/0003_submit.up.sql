@@ -6,6 +6,10 @@ CREATE FUNCTION parkd.delay_v1(p parkd.priority) RETURNS interval LANGUAGE sql I
   RETURN CASE p WHEN 'critical' THEN interval '0' WHEN 'high' THEN interval '10 minutes'
                 WHEN 'normal' THEN interval '1 hour' ELSE interval '6 hours' END;
 
+-- What a job may be for, by path; the first where it names none. lib/job/endpoints.h has the same.
+CREATE FUNCTION parkd.endpoints_v1() RETURNS text[] LANGUAGE sql IMMUTABLE   -- inlined
+  RETURN ARRAY['/v1/chat/completions'];
+
 -- What a job gets that brings none.
 CREATE FUNCTION parkd.new_mailbox_key_v1() RETURNS text LANGUAGE sql VOLATILE
   RETURN 'mb-' || left(replace(gen_random_uuid()::text, '-', ''), 24);

@@ -620,7 +620,7 @@ BEGIN
         array_fill('quarantined'::text, ARRAY[quarantined::int]),
         array_fill('the process died twice with only this job in the engine; requeue it to try again'::text,
                    ARRAY[quarantined::int]),
-        array_fill(''::text, ARRAY[quarantined::int]), array_fill(500, ARRAY[quarantined::int]),
+        array_fill(''::text, ARRAY[quarantined::int]), array_fill(parkd.status_code_v1('quarantined'), ARRAY[quarantined::int]),
         array_fill(''::text, ARRAY[quarantined::int]), array_fill(0, ARRAY[quarantined::int]),
         array_fill(0, ARRAY[quarantined::int]), v_leases, v_leases, v_leases, v_now) f
      WHERE f.answer = 0;

@@ -4,6 +4,13 @@
 CREATE FUNCTION parkd.is_late_v1(p_outcome text, p_deadline timestamptz, p_now timestamptz) RETURNS bool LANGUAGE sql IMMUTABLE
   RETURN p_outcome IN ('completed', 'failed') AND coalesce(p_deadline < p_now, false);
 
+-- The rows of lib/job/ending_codes.h that SQL needs: whether a run that failed so is tried again, and the HTTP status of
+-- an ending that is no run's.
+CREATE FUNCTION parkd.is_retryable_v1(p_code text) RETURNS bool LANGUAGE sql IMMUTABLE   -- inlined
+  RETURN p_code IN ('internal', 'device_lost', 'out_of_resources');
+CREATE FUNCTION parkd.status_code_v1(p_outcome parkd.outcome) RETURNS int LANGUAGE sql IMMUTABLE   -- inlined
+  RETURN CASE p_outcome WHEN 'cancelled' THEN 499 WHEN 'deadline_missed' THEN 408 WHEN 'quarantined' THEN 500 END;
+
 -- --- what is announced ---------------------------------------------------------------------------
 -- Every login of a database hears every NOTIFY of it, so a payload names nobody: it is HMAC-SHA256 (RFC 2104) of the
 -- mailbox key, cut to 128 bits, under a secret of the tenant's, which is that of its name under the database's.
@@ -61,7 +68,7 @@ BEGIN
            -- done early, a member stays until the reader of the whole batch can have come
            ELSE least(greatest(v_now, j.deadline) + j.retention, v_now + interval '60 days')
       END AS expires_at,
-      j.attempts + (p_outcomes[i] = 'failed' AND p_codes[i] IN ('internal', 'device_lost', 'out_of_resources')
+      j.attempts + (p_outcomes[i] = 'failed' AND parkd.is_retryable_v1(p_codes[i])
                     AND NOT parkd.is_late_v1(p_outcomes[i], j.deadline, v_now))::int AS attempts,
       parkd.is_late_v1(p_outcomes[i], j.deadline, v_now) AS late,
       CASE WHEN parkd.is_late_v1(p_outcomes[i], j.deadline, v_now) THEN 'deadline_missed' ELSE p_outcomes[i] END::parkd.outcome AS outcome,
@@ -80,7 +87,7 @@ BEGIN
         run_us, units, prompt_tokens, completion_tokens, status_code, attempts, outcome, tenant,
         mailbox_key, model, custom_id, batch_id, error_code, error_message, error_param, metadata, body, request)
     SELECT g.sequence, g.id, g.run_lease, g.created_at, v_now, g.expires_at, p_queue_us[g.i], p_run_us[g.i], p_units[g.i],
-           p_prompt[g.i], p_completion[g.i], CASE WHEN g.late THEN 408 ELSE p_status[g.i] END,
+           p_prompt[g.i], p_completion[g.i], CASE WHEN g.late THEN parkd.status_code_v1('deadline_missed') ELSE p_status[g.i] END,
            g.attempts, g.outcome, g.tenant, g.mailbox_key, g.model, g.custom_id, g.batch_id, g.code,
            CASE WHEN g.late THEN 'the job''s deadline passed before it was done' ELSE nullif(p_messages[g.i], '') END,
            CASE WHEN NOT g.late THEN nullif(p_params[g.i], '') END, g.metadata, g.body,
@@ -209,7 +216,7 @@ BEGIN
     array_fill(CASE p_outcome WHEN 'cancelled' THEN 'the job was cancelled before it ran'
                               ELSE 'the deadline passed before the job ran' END, ARRAY[n]),
     array_fill(''::text, ARRAY[n]),
-    array_fill(CASE p_outcome WHEN 'cancelled' THEN 499 ELSE 408 END, ARRAY[n]),
+    array_fill(parkd.status_code_v1(p_outcome), ARRAY[n]),
     array_fill(''::text, ARRAY[n]), array_fill(0, ARRAY[n]),
     array_fill(0, ARRAY[n]), array_fill(0::bigint, ARRAY[n]), array_fill(0::bigint, ARRAY[n]),
     array_fill(0::bigint, ARRAY[n]), p_now) f WHERE f.answer = 0;

@@ -152,7 +152,7 @@ BEGIN
      'body holds an OpenAI request, for example {"messages":[{"role":"user","content":"Hi"}]}.'),
     ('bytes', 'program_limit_exceeded', format('body has %s bytes, the limit is 16777216', octet_length(j.body::text)), 'Split the request.'),
     ('endpoint', 'invalid_parameter_value', format('endpoint %s is not supported yet', quote_literal(left(j.endpoint, 512))),
-     'Leave it out for /v1/chat/completions.'),
+     'Leave it out for ' || (parkd.endpoints_v1())[1] || '.'),
     ('metadata', 'invalid_parameter_value',
      format('metadata is a JSON %s of %s bytes; it must be an object of at most 16 pairs and 9216 bytes',
             json_typeof(j.metadata), octet_length(j.metadata::text)), 'For example metadata = ''{"order": "17"}''.'),
@@ -232,7 +232,7 @@ BEGIN
        AND parkd.is_plain_v1(v_seen, NEW.model, NEW.tenant, NEW.mailbox_key, NEW.custom_id, NEW.priority, v_body,
                              v_max_tokens, v_text, v_again) THEN
       NEW.tenant := v_seen[3];
-      NEW.endpoint := '/v1/chat/completions';
+      NEW.endpoint := (parkd.endpoints_v1())[1];
       NEW.max_attempts := 3;
       NEW.priority := coalesce(NEW.priority, 'normal');
       NEW.prompt_tokens := pg_catalog.octet_length(v_text) OPERATOR(pg_catalog./) 4;
@@ -248,8 +248,7 @@ END $$;
 CREATE TRIGGER jobs_1_plain BEFORE INSERT ON parkd.jobs FOR EACH ROW EXECUTE FUNCTION parkd.plain_job_v1();
 
 -- Checks and completes a row a client wrote, unless plain_job_v1 has (then it has an order_key, as a daemon's). The
--- numbers are those of HTTP: lib/job/job.h (512 bytes, metadata, run_timeout, max_attempts), lib/store/rules.h and .cc
--- (retention, times), lib/openai/chat_request.h (body, n). Extremes.sql_and_http_have_the_same_limits.
+-- numbers are those of HTTP: lib/job/bounds.h. Extremes.sql_and_http_have_the_same_limits.
 CREATE FUNCTION parkd.before_insert_v1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp AS $$
 DECLARE
@@ -278,7 +277,7 @@ BEGIN
                           NEW.max_attempts, NEW.batch_id, NEW.idempotency_key) = 0;
   IF NOT v_plain THEN
     v_rule := CASE
-      WHEN NEW.endpoint <> '/v1/chat/completions' THEN 'endpoint'
+      WHEN NEW.endpoint <> ALL (parkd.endpoints_v1()) THEN 'endpoint'
       WHEN json_typeof(NEW.metadata) <> 'object' OR octet_length(NEW.metadata::text) > 9216 THEN 'metadata'
       WHEN NEW.run_at NOT BETWEEN timestamptz '1970-01-01 00:00:00Z' AND timestamptz '9999-12-31 23:59:59Z' THEN 'run_at'
       WHEN NEW.deadline NOT BETWEEN timestamptz '1970-01-01 00:00:00Z' AND timestamptz '9999-12-31 23:59:59Z' THEN 'deadline'
@@ -342,7 +341,7 @@ BEGIN
         'Leave deadline out: a member has its batch''s.');
     END IF;
   END IF;
-  NEW.endpoint := coalesce(NEW.endpoint, '/v1/chat/completions');
+  NEW.endpoint := coalesce(NEW.endpoint, (parkd.endpoints_v1())[1]);
   NEW.max_attempts := coalesce(NEW.max_attempts, 3);
   NEW.priority := coalesce(NEW.priority, CASE WHEN NEW.batch_id IS NULL THEN 'normal' ELSE 'low' END::parkd.priority);
   NEW.created_at := v_now;

@@ -315,7 +315,7 @@ BEGIN
             WHERE p.pronamespace = 'parkd'::regnamespace LOOP
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
     -- The others than the first two are arithmetic: of views, and of plain_job_v1, which is not the owner's.
-    IF f.name IN ('acts_for_any', 'my_tenant', 'us_v1', 'from_us_v1', 'need_tokens_v1', 'delay_v1', 'new_mailbox_key_v1',
+    IF f.name IN ('acts_for_any', 'my_tenant', 'us_v1', 'from_us_v1', 'need_tokens_v1', 'delay_v1', 'endpoints_v1', 'new_mailbox_key_v1',
                   'new_seed_v1', 'is_plain_v1', 'body_rule_v1', 'is_wrong_v1', 'is_whole_v1', 'bounds_v1',
                   'is_deep_v1', 'may_be_doubled_v1') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);

@@ -13,9 +13,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr int64_t kBatchesMax = 1000;  // of one answer
-constexpr int64_t kIdsMax = 10'000;    // of one requeue
-constexpr size_t kDepthMax = 32;       // of a request's JSON
+constexpr size_t kDepthMax = 32;  // of a request's JSON
 
 // The fields of a request, each asked for by name; what is left over is an error. They are in
 // `memory`, and `body` must outlive them.
@@ -84,8 +82,8 @@ class Fields {
     const json::value* value = take(key);
     if (value == nullptr) return ids;
     const json::array* list = value->if_array();
-    if (list == nullptr || list->empty() || list->size() > size_t{kIdsMax}) {
-      fail(key, "must be a list of 1 to " + std::to_string(kIdsMax) + " job ids");
+    if (list == nullptr || list->empty() || list->size() > kRequeueIdsMax) {
+      fail(key, "must be a list of 1 to " + std::to_string(kRequeueIdsMax) + " job ids");
       return ids;
     }
     for (const json::value& id : *list) {
@@ -152,7 +150,7 @@ void Api::requeue(const AskedPtr& asked) {
   requeue.error_codes = fields->texts("failed_with");
   requeue.batch_id = fields->text("batch_id");
   requeue.model = fields->text("model");
-  if (const auto limit = fields->number("limit", 1, kIdsMax)) {
+  if (const auto limit = fields->number("limit", 1, int64_t{kRequeueIdsMax})) {
     requeue.limit = static_cast<int32_t>(*limit);
   }
   if (const Status status = fields->finish(); !status.ok()) return reply(error_reply(status));
@@ -195,7 +193,7 @@ void Api::list_batches(const AskedPtr& asked) {
   if (const Status known = check_query(request, {"after", "limit"}); !known.ok()) {
     return asked->reply(error_reply(known));
   }
-  const auto limit = query_number(request, "limit", 100, 1, kBatchesMax);
+  const auto limit = query_number(request, "limit", 100, 1, kBatchesListedMax);
   if (!limit.ok()) return asked->reply(error_reply(limit.status()));
   const auto n_shown = static_cast<size_t>(*limit);
   filter.limit = static_cast<int32_t>(*limit) + 1;  // whether there are more

@@ -237,7 +237,7 @@ void Api::list_jobs(const AskedPtr& asked) {
   const Status known = check_query(
       request, {"model", "state", "batch_id", "mailbox_key", "custom_id", "after", "limit"});
   if (!known.ok()) return reply(error_reply(known));
-  const auto limit = query_number(request, "limit", 100, 1, 1000);
+  const auto limit = query_number(request, "limit", 100, 1, kJobsListedMax);
   if (!limit.ok()) return reply(error_reply(limit.status()));
   filter.limit = static_cast<int32_t>(*limit);
   const auto after = query_number(request, "after", 0, 0, INT64_MAX);

@@ -13,8 +13,6 @@
 namespace parkd {
 namespace {
 
-constexpr int64_t kMessagesMax = 1000;  // of one answer
-constexpr int64_t kWaitMax_s = 60;
 constexpr size_t kPageBytesMax = 32 << 20;  // of the messages of one answer
 constexpr size_t kDepthMax = 8;             // of a request's JSON
 
@@ -208,7 +206,7 @@ void Api::read_mailbox(const AskedPtr& asked) {
   const auto limit = query_number(request, "limit", 100, 1, kMessagesMax);
   if (!limit.ok()) return reply(error_reply(limit.status()));
   fetch.limit = static_cast<int32_t>(*limit);
-  const auto wait_s = query_number(request, "wait_s", 0, 0, kWaitMax_s);
+  const auto wait_s = query_number(request, "wait_s", 0, 0, kWaitMax.count());
   if (!wait_s.ok()) return reply(error_reply(wait_s.status()));
   const auto skip_damaged = query_number(request, "skip_damaged", 0, 0, 1);
   if (!skip_damaged.ok()) return reply(error_reply(skip_damaged.status()));

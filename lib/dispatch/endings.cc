@@ -6,26 +6,8 @@
 #include "lib/store/rules.h"
 
 namespace parkd {
-namespace {
-
-Ending failed(std::string_view code, int32_t status_code, std::string message) {
-  Ending ending;
-  ending.outcome = Outcome::failed;
-  ending.error_code = std::string(code);
-  ending.status_code = status_code;
-  ending.error_message = std::move(message);
-  return ending;
-}
-
-}  // namespace
-
 Ending stopped_by_cancel() {
-  Ending ending;
-  ending.outcome = Outcome::cancelled;
-  ending.error_code = "cancelled";
-  ending.status_code = 499;  // nginx's "client closed request"; HTTP itself has no word for it
-  ending.error_message = "the job was cancelled";
-  return ending;
+  return ended_as(failure::kCancelled, "the job was cancelled");
 }
 
 Ending stopped_by_deadline() {
@@ -33,13 +15,12 @@ Ending stopped_by_deadline() {
 }
 
 Ending stopped_by_run_timeout(std::chrono::seconds limit) {
-  return failed(failure::kRunTimeout, 408,
-                "the job was stopped after its run_timeout of " + std::to_string(limit.count()) +
-                    " s in the engine");
+  return ended_as(failure::kRunTimeout, "the job was stopped after its run_timeout of " +
+                                            std::to_string(limit.count()) + " s in the engine");
 }
 
 Ending invalid_request_ending(const Status& why) {
-  Ending ending = failed(failure::kInvalidRequest, 400, why.message());
+  Ending ending = ended_as(failure::kInvalidRequest, why.message());
   ending.error_param = why.param();
   return ending;
 }
@@ -60,10 +41,7 @@ std::string_view failure_code_of(const Status& status) {
 }
 
 Ending failed_ending(const Status& status) {
-  if (status.code() == StatusCode::invalid) return invalid_request_ending(status);
-  const bool away =
-      status.code() == StatusCode::unavailable || status.code() == StatusCode::not_found;
-  Ending ending = failed(failure_code_of(status), away ? 503 : 500, status.message());
+  Ending ending = ended_as(failure_code_of(status), status.message());
   ending.error_param = status.param();
   return ending;
 }
@@ -108,7 +86,7 @@ Status fits_at_all(const RunShape& shape) {
 }
 
 Ending too_large_ending(const Status& why) {
-  Ending ending = failed(failure::kTooLarge, 400, why.message());
+  Ending ending = ended_as(failure::kTooLarge, why.message());
   ending.error_param = why.param();
   return ending;
 }

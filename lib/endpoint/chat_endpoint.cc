@@ -106,9 +106,9 @@ Result<RequestPrice> ChatEndpoint::price(std::string_view body, WallTime created
 }
 
 Status ChatEndpoint::admit(JobSpec& spec, WallTime now) const {
-  if (spec.endpoint != "/v1/chat/completions") {
-    return invalid_param(
-        "endpoint", "endpoint " + spec.endpoint + " is not supported; only /v1/chat/completions");
+  if (spec.endpoint != kChatPath) {
+    return invalid_param("endpoint", "endpoint " + spec.endpoint + " is not supported; only " +
+                                         std::string(kChatPath));
   }
   PARKD_ASSIGN_OR_RETURN(const RequestPrice price, this->price(spec.body, now));
   spec.n_choices = price.n_choices;

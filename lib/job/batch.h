@@ -12,14 +12,9 @@
 #include <string_view>
 
 #include "lib/base/clock.h"
+#include "lib/job/bounds.h"
 
 namespace parkd {
-
-inline constexpr std::chrono::hours kBatchDeadlineDefault{24};
-// So that no member's message outlives rules.h's kMessageLifeMax.
-inline constexpr std::chrono::hours kBatchDeadlineMax{30 * 24};
-inline constexpr size_t kBatchNameBytesMax = 512;
-inline constexpr size_t kBatchMetadataBytesMax = 64 << 10;  // parkd.open_batch has the same
 
 // What a caller gives to open a batch.
 struct BatchSpec {

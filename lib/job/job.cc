@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
+
+#include "lib/base/check.h"
 
 namespace parkd {
 namespace {
@@ -37,9 +40,15 @@ std::optional<Outcome> outcome_from_string(std::string_view word) {
   return from_word<Outcome>(kOutcomes, word);
 }
 
-bool is_retryable(std::string_view failure_code) {
-  return failure_code == failure::kInternal || failure_code == failure::kDeviceLost ||
-         failure_code == failure::kOutOfResources;
+Ending ended_as(std::string_view code, std::string message) {
+  const EndingCode* known = find_ending_code(code);
+  PARKD_CHECK(known != nullptr, "no ending has the code " + std::string(code));
+  Ending ending;
+  ending.outcome = known->outcome;
+  ending.error_code = std::string(code);
+  ending.error_message = std::move(message);
+  ending.status_code = known->http_status;
+  return ending;
 }
 
 std::chrono::seconds priority_delay(Priority priority) {

@@ -11,6 +11,9 @@
 #include <string_view>
 
 #include "lib/base/clock.h"
+#include "lib/job/bounds.h"
+#include "lib/job/ending_codes.h"
+#include "lib/job/endpoints.h"
 
 namespace parkd {
 
@@ -26,10 +29,6 @@ std::optional<Priority> priority_from_string(std::string_view word);
 enum class JobState : uint8_t { scheduled, queued, claimed, cancelling };
 std::string_view to_string(JobState state);
 
-enum class Outcome : uint8_t { completed, failed, cancelled, deadline_missed, quarantined };
-std::string_view to_string(Outcome outcome);
-std::optional<Outcome> outcome_from_string(std::string_view word);
-
 // The fence: who claimed a job, and which time. Grows at each claim and across restarts, never
 // reused. (0, 0) = never claimed.
 struct RunLease {
@@ -38,17 +37,10 @@ struct RunLease {
   friend auto operator<=>(const RunLease&, const RunLease&) = default;
 };
 
-// What a submitter's fields may hold, whatever the door: HTTP (wire.cc), every store
-// (check_submission), and in PostgreSQL out_of_bounds_v1 and the triggers of parkd.jobs.
-inline constexpr size_t kTextBytesMax = 512;     // of a key, an id, a model name
-inline constexpr size_t kMetadataPairsMax = 16;  // as OpenAI
-inline constexpr size_t kMetadataBytesMax = 16 * (64 + 512);
-inline constexpr std::chrono::seconds kRunTimeoutMax{30 * 24 * 3600};
-inline constexpr int32_t kAttemptsMax = 100;
-
-// What a submitter gives. Text fields are as they came; the door that read the body has checked it.
+// What a submitter gives, within bounds.h. Text fields are as they came; the door that read the
+// body has checked it.
 struct JobSpec {
-  std::string endpoint = "/v1/chat/completions";
+  std::string endpoint{kEndpoints[0].path};
   std::string model;
   std::string tenant = "default";
   Priority priority = Priority::normal;
@@ -95,23 +87,10 @@ struct Job {
   double weight = 1;  // claimed: of its tenant then, > 0; what the store's own fair share used
 };
 
-// Codes of a failed outcome. Only internal, device_lost and out_of_resources are retried.
-namespace failure {
-inline constexpr std::string_view kInvalidRequest = "invalid_request";
-inline constexpr std::string_view kTooLarge = "too_large";
-inline constexpr std::string_view kRunTimeout = "run_timeout";
-inline constexpr std::string_view kModelUnavailable = "model_unavailable";
-inline constexpr std::string_view kInternal = "internal";
-inline constexpr std::string_view kDeviceLost = "device_lost";
-inline constexpr std::string_view kOutOfResources = "out_of_resources";
-}  // namespace failure
-
-bool is_retryable(std::string_view failure_code);
-
 // What a finished job leaves behind, as the dispatcher writes it.
 struct Ending {
   Outcome outcome = Outcome::completed;
-  std::string error_code;     // failed: one of failure::*; empty when completed
+  std::string error_code;     // of kEndingCodes; empty when completed
   std::string error_message;  // for people
   std::string error_param;    // the field at fault, if one is
   int32_t status_code = 200;  // the HTTP status of an OpenAI batch result line
@@ -123,6 +102,9 @@ struct Ending {
   int64_t queue_us = 0;  // created (or run_at) to the start in the engine
   int64_t run_us = 0;    // in the engine
 };
+
+// An ending of this code, with its outcome and status. Requires: a code of kEndingCodes.
+Ending ended_as(std::string_view code, std::string message);
 
 // A mailbox message: the outcome under (tenant, mailbox_key) until taken or expired.
 struct Message {

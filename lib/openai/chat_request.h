@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "lib/base/status.h"
+#include "lib/job/bounds.h"
 #include "lib/text/chat_message.h"
 
 namespace parkd {
@@ -54,14 +55,6 @@ struct ChatRequest {
   bool logprobs = false;
   int32_t top_logprobs = 0;  // 0..kTopLogprobsMax, needs logprobs
 };
-
-inline constexpr size_t kChatBodyBytesMax = 16u << 20;  // of one body
-inline constexpr int32_t kChatJsonDepthMax = 32;
-inline constexpr int32_t kChoicesMax = 128;  // OpenAI's limit of n
-inline constexpr size_t kStopStringsMax = 4;
-inline constexpr size_t kStopBytesMax = 1024;  // of one stop string
-inline constexpr int32_t kTopLogprobsMax = 20;
-inline constexpr size_t kBiasesMax = 300;  // of one logit_bias
 
 // Errors: invalid, with param = the field ("messages[2].content").
 Result<ChatRequest> parse_chat_request(std::string_view body, const ChatDefaults& defaults);

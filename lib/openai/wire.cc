@@ -16,8 +16,6 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::string_view kChatEndpoint = "/v1/chat/completions";
-
 // Reads one job's fields; the first thing wrong is kept.
 class JobReader {
  public:
@@ -38,8 +36,8 @@ class JobReader {
     read_metadata();
     instant("run_at", spec_.run_at);
     instant("deadline", spec_.deadline);
-    seconds("run_timeout_s", 1, kRunTimeoutMax.count(), spec_.run_timeout);
-    seconds("retention_s", 60, 30LL * 24 * 3600, spec_.retention);
+    seconds("run_timeout_s", kRunTimeoutMin.count(), kRunTimeoutMax.count(), spec_.run_timeout);
+    seconds("retention_s", kRetentionMin.count(), kRetentionMax.count(), spec_.retention);
     if (const auto attempts = number("max_attempts", 1, kAttemptsMax)) {
       spec_.max_attempts = static_cast<int32_t>(*attempts);
     }
@@ -156,10 +154,10 @@ class JobReader {
   void read_endpoint() {
     text("endpoint", spec_.endpoint);
     text("url", spec_.endpoint);
-    if (spec_.endpoint != kChatEndpoint) {
+    if (spec_.endpoint != kChatPath) {
       fail(fields_.contains("url") ? "url" : "endpoint", "endpoint " + spec_.endpoint +
                                                              " is not supported yet; there is " +
-                                                             std::string(kChatEndpoint));
+                                                             std::string(kChatPath));
     }
     std::string method = "POST";
     text("method", method);

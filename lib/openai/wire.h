@@ -31,14 +31,12 @@
 namespace parkd {
 
 struct SubmitLimits {
-  size_t jobs_max = 50'000;
+  size_t jobs_max = kSubmitJobsMax;
   size_t body_bytes_max = 1u << 20;  // of one job's body
   // Asked before reading takes so many bytes more than the text has; empty: granted. Besides, no
   // text may take more than kJsonMemoryFactor times its own bytes (json_memory.h).
   std::function<Status(size_t bytes)> grow{};
 };
-
-inline constexpr size_t kSubmitDepthMax = 64;  // of a submit's JSON
 
 struct ParsedSubmit {
   std::vector<JobSpec> jobs;  // tenant empty where none was named

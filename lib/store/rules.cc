@@ -11,9 +11,6 @@
 namespace parkd {
 namespace {
 
-// Times beyond the year 9999 have no RFC 3339 text, and adding to them could overflow.
-constexpr int64_t kTimeMaxUs = 253'402'300'799'000'000;
-
 bool is_sane(const std::optional<WallTime>& time) {
   return !time || (to_unix_us(*time) >= 0 && to_unix_us(*time) <= kTimeMaxUs);
 }
@@ -36,7 +33,8 @@ Status check_times(const JobSpec& spec, size_t index) {
   if (!is_sane(spec.deadline)) {
     return refuse(index, "deadline", "is not within the years 1970 to 9999");
   }
-  if (spec.run_timeout && (spec.run_timeout->count() < 1 || *spec.run_timeout > kRunTimeoutMax)) {
+  if (spec.run_timeout &&
+      (*spec.run_timeout < kRunTimeoutMin || *spec.run_timeout > kRunTimeoutMax)) {
     return refuse(index, "run_timeout",
                   std::to_string(spec.run_timeout->count()) + " s is not within 1 to " +
                       std::to_string(kRunTimeoutMax.count()) + " s");
@@ -237,11 +235,12 @@ Ending settled_ending(Ending ending, const std::optional<WallTime>& deadline, Wa
 }
 
 Ending late_ending(Ending ending) {
-  ending.outcome = Outcome::deadline_missed;
-  ending.error_code = "deadline_missed";
-  ending.error_message = "the job's deadline passed before it was done";
+  Ending late = ended_as(failure::kDeadlineMissed, "the job's deadline passed before it was done");
+  ending.outcome = late.outcome;
+  ending.error_code = std::move(late.error_code);
+  ending.error_message = std::move(late.error_message);
   ending.error_param.clear();
-  ending.status_code = 408;
+  ending.status_code = late.status_code;
   return ending;
 }
 
@@ -251,31 +250,17 @@ FinishAnswer finish_answer(FinishAnswer answer, Outcome given, Outcome written) 
 }
 
 Ending cancelled_ending() {
-  Ending ending;
-  ending.outcome = Outcome::cancelled;
-  ending.error_code = "cancelled";
-  ending.error_message = "the job was cancelled before it ran";
-  ending.status_code = 499;
-  return ending;
+  return ended_as(failure::kCancelled, "the job was cancelled before it ran");
 }
 
 Ending deadline_missed_ending() {
-  Ending ending;
-  ending.outcome = Outcome::deadline_missed;
-  ending.error_code = "deadline_missed";
-  ending.error_message = "the deadline passed before the job ran";
-  ending.status_code = 408;
-  return ending;
+  return ended_as(failure::kDeadlineMissed, "the deadline passed before the job ran");
 }
 
 Ending quarantined_ending() {
-  Ending ending;
-  ending.outcome = Outcome::quarantined;
-  ending.error_code = "quarantined";
-  ending.status_code = 500;
-  ending.error_message =
-      "the process died twice with only this job in the engine; requeue it to try again";
-  return ending;
+  return ended_as(
+      failure::kQuarantined,
+      "the process died twice with only this job in the engine; requeue it to try again");
 }
 
 // --- poison

@@ -12,18 +12,11 @@
 #include <vector>
 
 #include "lib/base/status.h"
+#include "lib/job/bounds.h"
 #include "lib/job/job.h"
 #include "lib/store/job_store.h"
 
 namespace parkd {
-
-// The life a message may be given.
-inline constexpr std::chrono::seconds kRetentionMin{60};
-inline constexpr std::chrono::seconds kRetentionMax{30 * 24 * 3600};
-// No message outlives this, however late the deadline of its batch: what bounds the mailbox's
-// periods.
-inline constexpr std::chrono::seconds kMessageLifeMax{60 * 24 * 3600};
-inline constexpr size_t kRequeueCodesMax = 16;
 
 // Whether a verb asked by a tenant may act on what is another's or its own. Empty: an
 // administrator, who may act on all.

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 namespace parkd {
 namespace {
 
@@ -54,13 +56,35 @@ TEST(Job, need_counts_every_choice_whole) {
 }
 
 TEST(Job, only_three_failure_codes_are_retried) {
-  EXPECT_TRUE(is_retryable(failure::kInternal));
-  EXPECT_TRUE(is_retryable(failure::kDeviceLost));
-  EXPECT_TRUE(is_retryable(failure::kOutOfResources));
-  EXPECT_FALSE(is_retryable(failure::kInvalidRequest));
-  EXPECT_FALSE(is_retryable(failure::kTooLarge));
-  EXPECT_FALSE(is_retryable(failure::kRunTimeout));
-  EXPECT_FALSE(is_retryable(failure::kModelUnavailable));
+  const std::set<std::string_view> retried = {failure::kInternal, failure::kDeviceLost,
+                                              failure::kOutOfResources};
+  for (const EndingCode& known : kEndingCodes) {
+    EXPECT_EQ(is_retryable(known.code), retried.count(known.code) > 0) << known.code;
+  }
+  EXPECT_FALSE(is_retryable("a code of another version"));
+}
+
+TEST(Job, every_code_is_of_one_ending) {
+  std::set<std::string_view> codes;
+  for (const EndingCode& known : kEndingCodes) {
+    EXPECT_TRUE(codes.insert(known.code).second) << known.code << " is there twice";
+    EXPECT_NE(known.outcome, Outcome::completed) << known.code;
+    // What did not fail has its outcome's word for a code.
+    if (known.outcome != Outcome::failed) {
+      EXPECT_EQ(known.code, to_string(known.outcome));
+    }
+    EXPECT_FALSE(known.is_retryable && known.outcome != Outcome::failed) << known.code;
+    const Ending ending = ended_as(known.code, "why");
+    EXPECT_EQ(ending.error_code, known.code);
+    EXPECT_EQ(ending.outcome, known.outcome);
+    EXPECT_EQ(ending.status_code, known.http_status);
+    EXPECT_EQ(ending.error_message, "why");
+  }
+}
+
+TEST(Job, a_job_is_for_the_first_endpoint_where_it_names_none) {
+  EXPECT_EQ(JobSpec().endpoint, kEndpoints[0].path);
+  EXPECT_EQ(kChatPath, "/v1/chat/completions");
 }
 
 }  // namespace

@@ -72,7 +72,7 @@ class BatchRun {
   Status line_refused(const Submission& submission, const Status& status);
   Status end_line(const Submission& submission, int32_t http_status, std::string_view code,
                   const std::string& message, const std::string& param);
-  Status end_rest(int32_t http_status, std::string_view code, const std::string& message);
+  Status end_rest(std::string_view code, const std::string& message);
   // batch_run.cc
   Status collect(int64_t wait_s);
   Status take_in(const boost::json::value& message, std::string_view raw);

@@ -50,7 +50,7 @@ Status BatchRun::open_batch() {
   if (opened.code() == StatusCode::invalid && opened.param() == "deadline" &&
       batches_.was_opened()) {
     return end_rest(
-        408, "deadline_missed",
+        failure::kDeadlineMissed,
         "the run's deadline passed before this line was submitted (" + opened.message() + ")");
   }
   PARKD_RETURN_IF_ERROR(opened);
@@ -101,7 +101,7 @@ Status BatchRun::chunk_refused(const std::vector<Submission>& chunk, const Statu
   if (is_of_a_line(status)) {
     PARKD_ASSIGN_OR_RETURN(const RunBatches::Refusal refusal, batches_.look_at(status));
     if (refusal == RunBatches::Refusal::cancelled) {
-      return end_rest(499, "cancelled", "the run was cancelled before this line was submitted");
+      return end_rest(failure::kCancelled, "the run was cancelled before this line was submitted");
     }
     if (refusal == RunBatches::Refusal::takes_no_more) return open_batch();
   }
@@ -174,7 +174,8 @@ Status BatchRun::end_line(const Submission& submission, int32_t http_status, std
   return output_.append(custom_id, line.member("error", nullptr).end_object().take());
 }
 
-Status BatchRun::end_rest(int32_t http_status, std::string_view code, const std::string& message) {
+Status BatchRun::end_rest(std::string_view code, const std::string& message) {
+  const int32_t http_status = ended_as(code, "").status_code;
   while (!to_submit_.empty()) {
     PARKD_RETURN_IF_ERROR(end_line(to_submit_.front(), http_status, code, message, ""));
     to_submit_.pop_front();

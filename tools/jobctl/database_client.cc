@@ -13,11 +13,6 @@ namespace {
 
 namespace json = boost::json;
 
-// What parkd.jobs takes as one body.
-constexpr size_t kBodyBytesMax = 16u << 20;
-constexpr int64_t kMessagesMax = 1000;
-constexpr int64_t kWaitMax_s = 60;
-
 Status check_range(const char* name, int64_t value, int64_t min, int64_t max) {
   if (value >= min && value <= max) return {};
   return invalid_param(name, std::string(name) + " is " + std::to_string(value) +
@@ -51,7 +46,7 @@ DatabaseClient::DatabaseClient(std::string dsn, std::string tenant)
 
 Result<Answer> DatabaseClient::submit(const std::string& request) {
   SubmitLimits limits;
-  limits.body_bytes_max = kBodyBytesMax;
+  limits.body_bytes_max = kChatBodyBytesMax;
   PARKD_ASSIGN_OR_RETURN(ParsedSubmit parsed, parse_submit(request, limits));
   const bool many = parsed.many;
   for (size_t i = 0; i < parsed.jobs.size(); ++i) {
@@ -83,7 +78,7 @@ Result<Answer> DatabaseClient::job(int64_t id) {
 }
 
 Result<Answer> DatabaseClient::list(const ListRequest& request) {
-  PARKD_RETURN_IF_ERROR(check_range("limit", request.limit, 1, kMessagesMax));
+  PARKD_RETURN_IF_ERROR(check_range("limit", request.limit, 1, kJobsListedMax));
   ListFilter filter;
   filter.after = static_cast<JobId>(request.after);
   filter.limit = static_cast<int32_t>(request.limit);
@@ -127,7 +122,7 @@ Result<Answer> DatabaseClient::requeue(const Requeue& what) {
 
 Result<Answer> DatabaseClient::mailbox(const MailboxRequest& request) {
   PARKD_RETURN_IF_ERROR(check_range("limit", request.limit, 1, kMessagesMax));
-  PARKD_RETURN_IF_ERROR(check_range("wait_s", request.wait_s, 0, kWaitMax_s));
+  PARKD_RETURN_IF_ERROR(check_range("wait_s", request.wait_s, 0, kWaitMax.count()));
   uint64_t after = 0;
   if (!request.cursor.empty()) {
     const auto sequence = parse_cursor(request.cursor);

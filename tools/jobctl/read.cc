@@ -5,6 +5,7 @@
 #include <iostream>
 #include <optional>
 
+#include "lib/job/bounds.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/daemon_client.h"
 #include "tools/jobctl/json_fields.h"
@@ -14,8 +15,6 @@ namespace parkd::jobctl {
 namespace {
 
 namespace json = boost::json;
-
-constexpr size_t kRequeuedMax = 10'000;  // by one call
 
 void print_message(const json::value& message) {
   std::cout << "job " << number_at(message, "id");
@@ -120,7 +119,7 @@ int requeue(const GlobalOptions& globals, const Requeue& what) {
   const size_t n_requeued = list_at(answer->json, "jobs").size();
   if (of_many) {
     if (n_requeued == 0) std::cerr << "jobctl: none failed so, or all were requeued before\n";
-    if (n_requeued >= kRequeuedMax) {
+    if (n_requeued >= kRequeueIdsMax) {
       std::cerr << "jobctl: " << n_requeued
                 << " jobs requeued, as many as at once; the same command again takes the next\n";
     }

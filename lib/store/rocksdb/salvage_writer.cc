@@ -12,13 +12,8 @@ namespace {
 constexpr size_t kWriteBytes = size_t{4} << 20;
 
 Ending lost_request_ending() {
-  Ending ending;
-  ending.outcome = Outcome::failed;
-  ending.error_code = failure::kInternal;
-  ending.error_message =
-      "the store was damaged and the request of this job is lost: submit it again";
-  ending.status_code = 500;
-  return ending;
+  return ended_as(failure::kInternal,
+                  "the store was damaged and the request of this job is lost: submit it again");
 }
 
 bool is_batch_id(std::string_view id) {

@@ -190,10 +190,10 @@ TEST_F(Cancels, nothing_that_a_client_may_call_holds_up_anybodys_results) {
   DaemonStore daemon(quiet_options(database_.dsn()));
   // Arithmetic, and what looks.
   const std::set<std::string> harmless = {
-      "acts_for_any", "my_tenant",        "us_v1",       "from_us_v1",   "need_tokens_v1",
-      "delay_v1",     "new_seed_v1",      "is_plain_v1", "body_rule_v1", "new_mailbox_key_v1",
-      "is_wrong_v1",  "is_whole_v1",      "bounds_v1",   "list_v1",      "list_until_v1",
-      "is_deep_v1",   "may_be_doubled_v1"};
+      "acts_for_any", "my_tenant",         "us_v1",       "from_us_v1",   "need_tokens_v1",
+      "delay_v1",     "new_seed_v1",       "is_plain_v1", "body_rule_v1", "new_mailbox_key_v1",
+      "is_wrong_v1",  "is_whole_v1",       "bounds_v1",   "list_v1",      "list_until_v1",
+      "is_deep_v1",   "may_be_doubled_v1", "endpoints_v1"};
   insert("carla", 8, "carlas");
   const auto done = daemon.driver->claim("m", 4).value();
   ASSERT_EQ(done.size(), 4u);

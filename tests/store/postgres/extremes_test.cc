@@ -306,11 +306,42 @@ TEST_F(Extremes, sql_and_http_have_the_same_limits) {
     EXPECT_EQ(
         by_store([&](JobSpec& s) { s.metadata = std::string(kMetadataBytesMax + longer, ' '); }),
         fits);
+    const std::string pairs = "(SELECT json_object_agg(i, i) FROM generate_series(1, " +
+                              std::to_string(kMetadataPairsMax + longer) + ") i)";
+    EXPECT_EQ(insert("metadata", pairs).empty(), fits);
+    EXPECT_EQ(
+        by_store([&](JobSpec& s) { s.retention = kRetentionMin - std::chrono::seconds(over); }),
+        fits);
+    EXPECT_EQ(insert("run_timeout", seconds(kRunTimeoutMin - std::chrono::seconds(over))).empty(),
+              fits);
+    EXPECT_EQ(
+        by_store([&](JobSpec& s) { s.run_timeout = kRunTimeoutMin - std::chrono::seconds(over); }),
+        fits);
+    const auto body = [&](const std::string& json) {
+      database_.run("DELETE FROM parkd.jobs");
+      return refusal(*eve_, "INSERT INTO parkd.jobs (model, body) VALUES ('m', " + json + ")");
+    };
+    EXPECT_EQ(body("('{\"a\":\"' || repeat('x', " + std::to_string(kChatBodyBytesMax - 8 + longer) +
+                   ") || '\"}')::json")
+                  .empty(),
+              fits);
+    EXPECT_EQ(body("'{\"n\":" + std::to_string(kChoicesMax + over) + "}'").empty(), fits);
+    const auto open = [&](const std::string& given) {
+      database_.run("DELETE FROM parkd.batches");
+      return refusal(*eve_, "SELECT parkd.open_batch(" + given + ")");
+    };
+    EXPECT_EQ(open("p_name => " + text_of(kBatchNameBytesMax + longer)).empty(), fits);
+    EXPECT_EQ(open("p_idempotency_key => " + text_of(kTextBytesMax + longer)).empty(), fits);
+    EXPECT_EQ(open("p_metadata => ('{\"a\":\"' || repeat('x', " +
+                   std::to_string(kBatchMetadataBytesMax - 8 + longer) + ") || '\"}')::json")
+                  .empty(),
+              fits);
+    // Not to the second: the batch is opened by the server's clock.
+    const auto ahead = kBatchDeadlineMax + std::chrono::minutes(fits ? -1 : 1);
+    EXPECT_EQ(open("p_deadline => now() + " + seconds(ahead)).empty(), fits);
     const std::string second = fits ? "'9999-12-31 23:59:59Z'" : "'9999-12-31 23:59:59.1Z'";
     EXPECT_EQ(insert("deadline", second).empty(), fits);
-    EXPECT_EQ(by_store([&](JobSpec& s) {
-                s.deadline = from_unix_us(253'402'300'799'000'000 + 100'000 * over);
-              }),
+    EXPECT_EQ(by_store([&](JobSpec& s) { s.deadline = from_unix_us(kTimeMaxUs + 100'000 * over); }),
               fits);
   }
 }
