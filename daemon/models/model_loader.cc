@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/base/log.h"
+#include "lib/base/sampling_fields.h"
 #include "lib/model/content_hash.h"
 #include "lib/model/model_card.h"
 #include "lib/weights/model_file.h"
@@ -16,18 +17,14 @@ ChatEndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& 
                                      Blocks capacity) {
   ChatEndpointOptions options;
   options.model = model.name;
-  if (model.params.temperature) {
-    options.defaults.temperature = static_cast<float>(*model.params.temperature);
+  SamplingParams& sampling = options.defaults.sampling;
+  for (const SamplingField& field : kSamplingFields) {
+    const auto given = model.params.sampling.find(field.name);
+    if (given != model.params.sampling.end()) {
+      sampling.*field.member = narrowed(field, given->second);
+    }
   }
-  if (model.params.top_p) options.defaults.top_p = static_cast<float>(*model.params.top_p);
-  if (model.params.top_k) options.defaults.top_k = *model.params.top_k;
-  if (model.params.min_p) options.defaults.min_p = static_cast<float>(*model.params.min_p);
-  if (model.params.presence_penalty) {
-    options.defaults.presence_penalty = static_cast<float>(*model.params.presence_penalty);
-  }
-  if (model.params.frequency_penalty) {
-    options.defaults.frequency_penalty = static_cast<float>(*model.params.frequency_penalty);
-  }
+  if (model.params.top_k) sampling.top_k = *model.params.top_k;
   options.context_tokens = card.shape.context_tokens;
   options.block_size = model.params.block_size;
   options.capacity = capacity;

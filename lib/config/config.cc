@@ -5,6 +5,7 @@
 #include <iterator>
 #include <set>
 
+#include "lib/base/sampling_fields.h"
 #include "lib/config/keys.h"
 #include "lib/config/words.h"
 #include "lib/config/yaml_reader.h"
@@ -274,15 +275,16 @@ void read_device_ids(const YamlSection& section, ModelParams& params) {
 }
 
 void read_sampling(const YamlSection& section, ModelParams& params) {
-  const auto number = [&](std::string_view key, double min, double max) {
-    return section.has_value(key) ? section.number(key, min, max) : std::nullopt;
-  };
-  params.temperature = number("temperature", 0, 2);
-  params.top_p = number("top_p", 0, 1);
-  params.min_p = number("min_p", 0, 1);
-  params.frequency_penalty = number("frequency_penalty", -2, 2);
-  params.presence_penalty = number("presence_penalty", -2, 2);
-  if (params.top_p == 0.0) section.fail_value("top_p", "is out of range (above 0 .. 1)");
+  for (const SamplingField& field : kSamplingFields) {
+    if (!field.in_config || !section.has_value(field.name)) continue;
+    const auto number = section.number(field.name, field.min, field.max);
+    if (!number) continue;
+    if (!is_within(field, *number)) {
+      section.fail_value(field.name, "is out of range (above " + number_text(field.min) + " .. " +
+                                         number_text(field.max) + ")");
+    }
+    params.sampling[field.name] = *number;
+  }
   if (section.has_value("top_k")) {
     params.top_k = section.integer32("top_k", -1, 1000000);
     if (params.top_k == -1) params.top_k = 0;

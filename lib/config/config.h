@@ -86,12 +86,9 @@ struct ModelParams {
   PrefixSharing prefix_sharing = PrefixSharing::tenant;  // and whose
   bool tensor_core_attention = false;                    // CUDA: prompts' attention by mma.sync
   // Sampling defaults of this model's jobs; empty: the model's own, else OpenAI's.
-  std::optional<double> temperature;
-  std::optional<double> top_p;
+  // Of kSamplingFields, by name; what is not given is not there.
+  std::map<std::string_view, double> sampling;
   std::optional<int32_t> top_k;  // 0 = off (-1 in the YAML means 0)
-  std::optional<double> min_p;
-  std::optional<double> frequency_penalty;
-  std::optional<double> presence_penalty;
   friend bool operator==(const ModelParams&, const ModelParams&) = default;
 
   // MiB of KV cache on the CPU: kvcache_mem_cpu, else kvcache_mem_gpu, else 1024.

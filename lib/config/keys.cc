@@ -1,15 +1,19 @@
 #include "lib/config/keys.h"
 
+#include <algorithm>
+#include <array>
+#include <iterator>
 #include <vector>
 
 #include "lib/base/nearest_word.h"
+#include "lib/base/sampling_fields.h"
 
 namespace parkd {
 namespace {
 
 constexpr std::string_view kNotYet = "not supported yet";
 
-constexpr ConfigKey kKeys[] = {
+constexpr ConfigKey kOtherKeys[] = {
     {"", "parking_lot", KeyKind::section, ""},
     {"", "default_model", KeyKind::value, ""},
     {"", "models", KeyKind::section, ""},
@@ -69,12 +73,7 @@ constexpr ConfigKey kKeys[] = {
     {"models[].params", "prefix_caching", KeyKind::value, ""},
     {"models[].params", "prefix_sharing", KeyKind::value, ""},
     {"models[].params", "tensor_core_attention", KeyKind::value, ""},
-    {"models[].params", "temperature", KeyKind::value, ""},
-    {"models[].params", "top_p", KeyKind::value, ""},
     {"models[].params", "top_k", KeyKind::value, ""},
-    {"models[].params", "min_p", KeyKind::value, ""},
-    {"models[].params", "frequency_penalty", KeyKind::value, ""},
-    {"models[].params", "presence_penalty", KeyKind::value, ""},
     {"models[].params", "mem", KeyKind::forbidden, "not supported yet: write kvcache_mem_gpu"},
     {"models[].params", "quantization", KeyKind::forbidden, kNotYet},
     {"models[].params", "isq", KeyKind::forbidden, kNotYet},
@@ -116,6 +115,20 @@ constexpr ConfigKey kKeys[] = {
     {"daemon.postgres", "verb_limit_ms", KeyKind::value, ""},
     {"daemon.postgres", "statement_limit_ms", KeyKind::value, ""},
 };
+
+constexpr size_t kSamplingKeys =
+    std::count_if(std::begin(kSamplingFields), std::end(kSamplingFields),
+                  [](const SamplingField& field) { return field.in_config; });
+
+constexpr auto kKeys = [] {
+  std::array<ConfigKey, kSamplingKeys + std::size(kOtherKeys)> keys{};
+  size_t n = 0;
+  for (const SamplingField& field : kSamplingFields) {
+    if (field.in_config) keys[n++] = {"models[].params", field.name, KeyKind::value, ""};
+  }
+  std::copy(std::begin(kOtherKeys), std::end(kOtherKeys), keys.begin() + n);
+  return keys;
+}();
 
 std::string_view nearest_key(std::string_view section, std::string_view key) {
   std::vector<std::string_view> names;

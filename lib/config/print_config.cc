@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include "lib/base/json_writer.h"
+#include "lib/base/sampling_fields.h"
 #include "lib/config/config.h"
 #include "lib/config/words.h"
 
@@ -89,12 +90,13 @@ void print_params(YamlWriter& y, int depth, const ModelParams& params) {
   y.raw(depth, "tensor_core_attention", params.tensor_core_attention ? "true" : "false");
   y.raw(depth, "prefix_caching", params.prefix_caching ? "true" : "false");
   y.raw(depth, "prefix_sharing", to_string(params.prefix_sharing));
-  y.optional_number(depth, "temperature", params.temperature);
-  y.optional_number(depth, "top_p", params.top_p);
+  for (const SamplingField& field : kSamplingFields) {
+    if (!field.in_config) continue;
+    const auto given = params.sampling.find(field.name);
+    given == params.sampling.end() ? y.raw(depth, field.name, "null")
+                                   : y.number(depth, field.name, given->second);
+  }
   y.optional_number(depth, "top_k", params.top_k);
-  y.optional_number(depth, "min_p", params.min_p);
-  y.optional_number(depth, "frequency_penalty", params.frequency_penalty);
-  y.optional_number(depth, "presence_penalty", params.presence_penalty);
 }
 
 void print_parking_lot(YamlWriter& y, const Config& config) {

@@ -81,12 +81,6 @@ std::optional<T> parse_number(std::string_view text) {
   return value;
 }
 
-std::string number_text(double value) {
-  std::ostringstream out;
-  out << value;
-  return out.str();
-}
-
 bool is_quoted(const YAML::Node& node) {
   return node.Tag() == "!";
 }
@@ -139,6 +133,12 @@ std::string expand_home(const ConfigInputs& inputs, std::string& path) {
 }
 
 }  // namespace
+
+std::string number_text(double value) {
+  std::ostringstream out;
+  out << value;
+  return out.str();
+}
 
 std::string shown_value(const YAML::Node& node) {
   if (node.IsNull()) return "null";

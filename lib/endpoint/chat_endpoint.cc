@@ -67,7 +67,7 @@ Result<ChatEndpoint::Read> ChatEndpoint::read(std::string_view body, WallTime cr
     return invalid_param("model", "the body names model " + read.request.model +
                                       ", but the job is for model " + options_.model);
   }
-  for (const ChatBias& bias : read.request.logit_bias) {
+  for (const TokenBias& bias : read.request.sampling.logit_bias) {
     if (bias.token >= card_->shape.vocab) {
       return invalid_param("logit_bias", "logit_bias names token " + std::to_string(bias.token) +
                                              "; the model's vocabulary has " +
@@ -135,20 +135,8 @@ Result<PreparedJob> ChatEndpoint::prepare(const Job& job) const {
   request.prompt = std::move(read.prompt);
   request.max_new_tokens = read.max_new_tokens;
   request.n_choices = asked.n;
-  request.sampling = {.temperature = asked.temperature,
-                      .top_p = asked.top_p,
-                      .top_k = asked.top_k,
-                      .min_p = asked.min_p,
-                      .presence_penalty = asked.presence_penalty,
-                      .frequency_penalty = asked.frequency_penalty,
-                      .repetition_penalty = asked.repetition_penalty,
-                      .logit_bias = {},
-                      .seed = asked.seed ? *asked.seed : job.spec.seed.value_or(0),
-                      .logprobs = asked.logprobs,
-                      .top_logprobs = asked.top_logprobs};
-  for (const ChatBias& bias : asked.logit_bias) {
-    request.sampling.logit_bias.push_back({bias.token, bias.bias});
-  }
+  request.sampling = asked.sampling;
+  request.sampling.seed = asked.seed ? *asked.seed : job.spec.seed.value_or(0);
   request.stop = asked.stop;
   const auto ends = card_->tokenizer->end_tokens();
   request.stop_tokens.assign(ends.begin(), ends.end());

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "lib/base/json_reader.h"
+#include "lib/base/sampling_fields.h"
 
 namespace parkd {
 namespace {
@@ -34,13 +35,15 @@ Result<json::value> parse_json(std::string_view body, JsonMemory& memory) {
 
 // --- leaves: one value of a named field
 
+std::string number_text(double number) {
+  std::array<char, 32> digits{};
+  std::snprintf(digits.data(), digits.size(), "%.10g", number);
+  return digits.data();
+}
+
 // The value as people write it, shortened for a message. (Boost.JSON writes 9.0 as 9E0.)
 std::string shown(const json::value& value) {
-  if (value.is_double()) {
-    std::array<char, 32> digits{};
-    std::snprintf(digits.data(), digits.size(), "%.10g", value.get_double());
-    return digits.data();
-  }
+  if (value.is_double()) return number_text(value.get_double());
   return shown_json(value);
 }
 
@@ -107,25 +110,18 @@ Status read_int(const std::string& field, const json::value& value, int32_t min,
   return {};
 }
 
-struct FloatRange {
-  double min;
-  double max;
-  bool min_is_out;
-  const char* words;
-};
+std::string range_of(const SamplingField& field) {
+  return field.min_is_out
+             ? "a number above " + number_text(field.min) + " and at most " + number_text(field.max)
+             : "a number from " + number_text(field.min) + " to " + number_text(field.max);
+}
 
-Status read_float(const std::string& field, const json::value& value, const FloatRange& range,
-                  float& out) {
+Status read_sampling(const SamplingField& field, const json::value& value, SamplingParams& out) {
   const auto number = number_of(value);
-  if (!number || *number < range.min || *number > range.max ||
-      (range.min_is_out && *number == range.min)) {
-    return wrong(field, value, range.words);
+  if (!number || !is_within(field, *number)) {
+    return wrong(std::string(field.name), value, range_of(field));
   }
-  const auto narrowed = static_cast<float>(*number);
-  // 1e-60 is above 0 as a double and 0 as a float.
-  out = range.min_is_out && narrowed <= static_cast<float>(range.min)
-            ? std::numeric_limits<float>::min()
-            : narrowed;
+  out.*field.member = narrowed(field, *number);
   return {};
 }
 
@@ -187,10 +183,10 @@ std::optional<int32_t> read_token_id(std::string_view name) {
   return token;
 }
 
-constexpr FloatRange kBias{-100, 100, false, "a number from -100 to 100"};
+constexpr double kBiasMax = 100;  // either way
 
 Status read_logit_bias(const std::string& field, const json::value& value,
-                       std::vector<ChatBias>& out) {
+                       std::vector<TokenBias>& out) {
   if (!value.is_object()) return wrong(field, value, "an object of token ids and numbers");
   const json::object& biases = value.get_object();
   if (biases.size() > kBiasesMax) {
@@ -203,10 +199,12 @@ Status read_logit_bias(const std::string& field, const json::value& value,
       return invalid_param(
           field, field + " names " + shown(json::value(member.key())) + "; it must name token ids");
     }
-    ChatBias bias{*token, 0};
-    PARKD_RETURN_IF_ERROR(
-        read_float(field + "." + std::to_string(*token), member.value(), kBias, bias.bias));
-    out.push_back(bias);
+    const auto bias = number_of(member.value());
+    if (!bias || !(std::abs(*bias) <= kBiasMax)) {
+      return wrong(field + "." + std::to_string(*token), member.value(),
+                   "a number from -100 to 100");
+    }
+    out.push_back({*token, static_cast<float>(*bias)});
   }
   return {};
 }
@@ -419,15 +417,9 @@ std::optional<Status> read_unsupported(const std::string& field, const json::val
   return off(none || is_empty_or_null(value));
 }
 
-constexpr FloatRange kTemperature{0, 2, false, "a number from 0 to 2"};
-constexpr FloatRange kTopP{0, 1, true, "a number above 0 and at most 1"};
-constexpr FloatRange kMinP{0, 1, false, "a number from 0 to 1"};
-constexpr FloatRange kPenalty{-2, 2, false, "a number from -2 to 2"};
-// vLLM and Hugging Face take all above 0; within these no logit can become infinite.
-constexpr FloatRange kRepetitionPenalty{0.01, 100, false, "a number from 0.01 to 100"};
-
 Status read_field(const std::string& field, const json::value& value, ChatRequest& request,
                   bool& max_tokens_given) {
+  SamplingParams& sampling = request.sampling;
   if (field == "messages") return read_messages(field, value, request.messages);
   if (field == "model") {
     if (!value.is_string() || value.get_string().empty()) {
@@ -440,37 +432,26 @@ Status read_field(const std::string& field, const json::value& value, ChatReques
     return read_max_tokens(field, value, request, max_tokens_given);
   }
   if (field == "n") return read_int(field, value, 1, kChoicesMax, request.n);
-  if (field == "temperature") return read_float(field, value, kTemperature, request.temperature);
-  if (field == "top_p") {
-    if (is_number(value, 0)) {  // nothing but the likeliest: check_together
-      request.top_p = 0;
-      return {};
-    }
-    return read_float(field, value, kTopP, request.top_p);
+  if (field == "top_p" && is_number(value, 0)) {  // nothing but the likeliest: check_together
+    sampling.top_p = 0;
+    return {};
   }
-  if (field == "min_p") return read_float(field, value, kMinP, request.min_p);
-  if (field == "presence_penalty") {
-    return read_float(field, value, kPenalty, request.presence_penalty);
+  if (const SamplingField* known = find_sampling_field(field)) {
+    return read_sampling(*known, value, sampling);
   }
-  if (field == "frequency_penalty") {
-    return read_float(field, value, kPenalty, request.frequency_penalty);
-  }
-  if (field == "repetition_penalty") {
-    return read_float(field, value, kRepetitionPenalty, request.repetition_penalty);
-  }
-  if (field == "logit_bias") return read_logit_bias(field, value, request.logit_bias);
+  if (field == "logit_bias") return read_logit_bias(field, value, sampling.logit_bias);
   if (field == "top_k") {
     if (is_number(value, -1)) {  // vLLM's word for "off"
-      request.top_k = 0;
+      sampling.top_k = 0;
       return {};
     }
-    return read_int(field, value, 0, std::numeric_limits<int32_t>::max(), request.top_k);
+    return read_int(field, value, 0, std::numeric_limits<int32_t>::max(), sampling.top_k);
   }
   if (field == "seed") return read_seed(field, value, request.seed);
   if (field == "stop") return read_stop(field, value, request.stop);
-  if (field == "logprobs") return read_bool(field, value, request.logprobs);
+  if (field == "logprobs") return read_bool(field, value, sampling.logprobs);
   if (field == "top_logprobs") {
-    return read_int(field, value, 0, kTopLogprobsMax, request.top_logprobs);
+    return read_int(field, value, 0, kTopLogprobsMax, sampling.top_logprobs);
   }
   if (is_accepted(field)) return {};
   if (auto answer = read_unsupported(field, value)) return *answer;
@@ -479,42 +460,32 @@ Status read_field(const std::string& field, const json::value& value, ChatReques
 
 // What depends on more than one field.
 Status check_together(ChatRequest& request) {
+  SamplingParams& sampling = request.sampling;
   if (request.messages.empty()) {
     return invalid_param("messages", "messages is missing; at least one message is needed");
   }
-  if (request.top_logprobs > 0 && !request.logprobs) {
-    return invalid_param("top_logprobs", "top_logprobs is " + std::to_string(request.top_logprobs) +
+  if (sampling.top_logprobs > 0 && !sampling.logprobs) {
+    return invalid_param("top_logprobs", "top_logprobs is " +
+                                             std::to_string(sampling.top_logprobs) +
                                              "; it needs logprobs to be true");
   }
-  if (request.top_p == 0) {
-    if (request.temperature > 0) {
-      return invalid_param("top_p", std::string("top_p is 0; it must be ") + kTopP.words +
+  if (sampling.top_p == 0) {
+    if (sampling.temperature > 0) {
+      return invalid_param("top_p", "top_p is 0; it must be " +
+                                        range_of(*find_sampling_field("top_p")) +
                                         " (0 is taken where temperature is 0, too)");
     }
-    request.top_p = 1;  // temperature 0 takes the likeliest token of any set
+    sampling.top_p = 1;  // temperature 0 takes the likeliest token of any set
   }
   return {};
 }
 
 bool is_known(const std::string& field) {
-  static constexpr std::array<std::string_view, 17> kRead = {"messages",
-                                                             "model",
-                                                             "max_tokens",
-                                                             "max_completion_tokens",
-                                                             "n",
-                                                             "temperature",
-                                                             "top_p",
-                                                             "min_p",
-                                                             "presence_penalty",
-                                                             "frequency_penalty",
-                                                             "repetition_penalty",
-                                                             "logit_bias",
-                                                             "top_k",
-                                                             "seed",
-                                                             "stop",
-                                                             "logprobs",
-                                                             "top_logprobs"};
-  return std::find(kRead.begin(), kRead.end(), field) != kRead.end() || is_accepted(field) ||
+  static constexpr std::array<std::string_view, 11> kRead = {
+      "messages", "model", "max_tokens", "max_completion_tokens", "n", "logit_bias", "top_k",
+      "seed",     "stop",  "logprobs",   "top_logprobs"};
+  return std::find(kRead.begin(), kRead.end(), field) != kRead.end() ||
+         find_sampling_field(field) != nullptr || is_accepted(field) ||
          read_unsupported(field, json::value()).has_value();
 }
 
@@ -526,12 +497,7 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const ChatDefaults
   if (!root.is_object()) return bad_body("must be a JSON object");
   ChatRequest request;
   request.max_tokens = defaults.max_tokens;
-  request.temperature = defaults.temperature;
-  request.top_p = defaults.top_p;
-  request.top_k = defaults.top_k;
-  request.min_p = defaults.min_p;
-  request.presence_penalty = defaults.presence_penalty;
-  request.frequency_penalty = defaults.frequency_penalty;
+  request.sampling = defaults.sampling;
   bool max_tokens_given = false;
   for (const auto& member : root.get_object()) {
     const std::string field(member.key());

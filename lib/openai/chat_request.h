@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "lib/base/sampling.h"
 #include "lib/base/status.h"
 #include "lib/job/bounds.h"
 #include "lib/text/chat_message.h"
@@ -22,19 +23,8 @@ namespace parkd {
 
 // What a field means when the body leaves it out: the model's `params` of the config.
 struct ChatDefaults {
-  float temperature = 1.0F;
-  float top_p = 1.0F;
-  int32_t top_k = 0;
-  float min_p = 0.0F;
-  float presence_penalty = 0.0F;
-  float frequency_penalty = 0.0F;
+  SamplingParams sampling;
   std::optional<int32_t> max_tokens;  // empty: the rule of resolve_max_new_tokens
-};
-
-struct ChatBias {
-  int32_t token = 0;  // >= 0; the model's vocabulary is not known here
-  float bias = 0;     // [-100, 100]
-  friend bool operator==(const ChatBias&, const ChatBias&) = default;
 };
 
 struct ChatRequest {
@@ -42,18 +32,11 @@ struct ChatRequest {
   std::vector<ChatMessage> messages;
   std::optional<int32_t> max_tokens;  // max_completion_tokens or max_tokens, >= 1
   int32_t n = 1;                      // 1..kChoicesMax
-  float temperature = 1.0F;           // [0, 2]
-  float top_p = 1.0F;                 // (0, 1]
-  int32_t top_k = 0;                  // >= 0, 0 = off
-  float min_p = 0.0F;                 // [0, 1], 0 = off
-  float presence_penalty = 0.0F;      // [-2, 2], 0 = off
-  float frequency_penalty = 0.0F;     // [-2, 2], 0 = off
-  float repetition_penalty = 1.0F;    // [0.01, 100], 1 = off
-  std::vector<ChatBias> logit_bias;   // up to kBiasesMax, of distinct tokens
-  std::optional<uint64_t> seed;       // negative seeds keep their 64 bits
-  std::vector<std::string> stop;      // up to kStopStringsMax, none empty
-  bool logprobs = false;
-  int32_t top_logprobs = 0;  // 0..kTopLogprobsMax, needs logprobs
+  // Within kSamplingFields' ranges; up to kBiasesMax biases, whose tokens are >= 0 and may be
+  // beyond the model's vocabulary; top_logprobs only with logprobs. Its seed is nobody's.
+  SamplingParams sampling;
+  std::optional<uint64_t> seed;   // negative seeds keep their 64 bits
+  std::vector<std::string> stop;  // up to kStopStringsMax, none empty
 };
 
 // Errors: invalid, with param = the field ("messages[2].content").

@@ -34,7 +34,7 @@ TEST(ConfigDefaults, a_model_alone_is_a_whole_configuration) {
   EXPECT_EQ(m.params.block_size, 32);
   EXPECT_EQ(m.params.kv_memory_mb(), 1024);
   EXPECT_EQ(m.params.prefill_chunk_size, std::nullopt);
-  EXPECT_EQ(m.params.temperature, std::nullopt);
+  EXPECT_TRUE(m.params.sampling.empty());
   EXPECT_EQ(m.pool.worker_threads, std::nullopt) << "left out: the device decides";
   EXPECT_EQ(m.pool.max_blocking_threads, 512);
   EXPECT_EQ(m.pool.thread_stack_size_bytes, 2097152);
@@ -107,11 +107,11 @@ TEST(ConfigDefaults, an_explicit_block_size_and_chunk_are_honoured) {
   EXPECT_TRUE(p.tensor_core_attention);
   EXPECT_EQ(p.dtype, Dtype::f32);
   EXPECT_EQ(p.top_k, 0) << "-1 is off";
-  EXPECT_EQ(p.temperature, 0.0);
-  EXPECT_EQ(p.top_p, 0.9);
-  EXPECT_EQ(p.min_p, 0.05);
-  EXPECT_EQ(p.frequency_penalty, 0.5);
-  EXPECT_EQ(p.presence_penalty, -1.0);
+  EXPECT_EQ(p.sampling.at("temperature"), 0.0);
+  EXPECT_EQ(p.sampling.at("top_p"), 0.9);
+  EXPECT_EQ(p.sampling.at("min_p"), 0.05);
+  EXPECT_EQ(p.sampling.at("frequency_penalty"), 0.5);
+  EXPECT_EQ(p.sampling.at("presence_penalty"), -1.0);
   EXPECT_EQ(p.device_ids, std::vector<int32_t>{0});
 }
 

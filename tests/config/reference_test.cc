@@ -7,6 +7,7 @@
 #include <set>
 #include <sstream>
 
+#include "lib/base/sampling_fields.h"
 #include "tests/config/parse.h"
 
 namespace parkd {
@@ -58,6 +59,16 @@ TEST(ConfigReference, parses_as_it_stands_and_with_every_line_uncommented) {
   // Equal: each commented value is the default.
   EXPECT_EQ(print_config(all), print_config(as_it_stands));
   EXPECT_TRUE(all == as_it_stands);
+}
+
+TEST(ConfigReference, says_the_range_of_each_sampling_parameter) {
+  const std::string text = file_text("config/parkd.yaml");
+  for (const SamplingField& field : kSamplingFields) {
+    if (!field.in_config) continue;
+    std::ostringstream range;
+    range << field.name << (field.min_is_out ? " above " : " ") << field.min << " .. " << field.max;
+    EXPECT_NE(text.find(range.str()), std::string::npos) << range.str();
+  }
 }
 
 TEST(ConfigReference, every_key_is_explained_just_above_it) {

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "lib/base/sampling_fields.h"
 #include "lib/base/text.h"
 #include "lib/openai/chat_request.h"
 
@@ -16,16 +17,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (why.code() != parkd::StatusCode::invalid || !short_enough) std::abort();
     return 0;
   }
+  const parkd::SamplingParams& sampling = request->sampling;
   bool sound = !request->messages.empty() && request->n >= 1 && request->n <= parkd::kChoicesMax &&
-               request->temperature >= 0 && request->temperature <= 2 && request->top_p > 0 &&
-               request->top_p <= 1 && request->min_p >= 0 && request->min_p <= 1 &&
-               request->top_k >= 0 && request->stop.size() <= parkd::kStopStringsMax &&
-               request->max_tokens.value_or(1) >= 1 && request->presence_penalty >= -2 &&
-               request->presence_penalty <= 2 && request->frequency_penalty >= -2 &&
-               request->frequency_penalty <= 2 && request->repetition_penalty > 0 &&
-               request->repetition_penalty <= 100 &&
-               request->logit_bias.size() <= parkd::kBiasesMax;
-  for (const parkd::ChatBias& bias : request->logit_bias) {
+               sampling.top_k >= 0 && request->stop.size() <= parkd::kStopStringsMax &&
+               request->max_tokens.value_or(1) >= 1 &&
+               sampling.logit_bias.size() <= parkd::kBiasesMax;
+  for (const parkd::SamplingField& field : parkd::kSamplingFields) {
+    const float value = sampling.*field.member;
+    sound &= value >= static_cast<float>(field.min) && value <= static_cast<float>(field.max) &&
+             !(field.min_is_out && value == static_cast<float>(field.min));
+  }
+  for (const parkd::TokenBias& bias : sampling.logit_bias) {
     sound &= bias.token >= 0 && bias.bias >= -100 && bias.bias <= 100;
   }
   for (const parkd::ChatMessage& message : request->messages) {

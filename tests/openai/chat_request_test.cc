@@ -54,28 +54,28 @@ TEST(ChatRequest, a_full_body_is_read_field_by_field) {
   EXPECT_EQ(request.messages[0].content, "Hi");
   EXPECT_EQ(request.max_tokens, 96);
   EXPECT_EQ(request.n, 3);
-  EXPECT_EQ(request.temperature, 0.5F);
-  EXPECT_EQ(request.top_p, 0.9F);
-  EXPECT_EQ(request.top_k, 40);
-  EXPECT_EQ(request.min_p, 0.05F);
-  EXPECT_EQ(request.presence_penalty, -0.5F);
-  EXPECT_EQ(request.frequency_penalty, 1.5F);
-  EXPECT_EQ(request.repetition_penalty, 1.25F);
-  EXPECT_EQ(request.logit_bias, (std::vector<ChatBias>{{50, -100.0F}, {7, 2.5F}}));
+  EXPECT_EQ(request.sampling.temperature, 0.5F);
+  EXPECT_EQ(request.sampling.top_p, 0.9F);
+  EXPECT_EQ(request.sampling.top_k, 40);
+  EXPECT_EQ(request.sampling.min_p, 0.05F);
+  EXPECT_EQ(request.sampling.presence_penalty, -0.5F);
+  EXPECT_EQ(request.sampling.frequency_penalty, 1.5F);
+  EXPECT_EQ(request.sampling.repetition_penalty, 1.25F);
+  EXPECT_EQ(request.sampling.logit_bias, (std::vector<TokenBias>{{50, -100.0F}, {7, 2.5F}}));
   EXPECT_EQ(request.seed, 42u);
   EXPECT_EQ(request.stop, (std::vector<std::string>{"a", "bc"}));
-  EXPECT_TRUE(request.logprobs);
-  EXPECT_EQ(request.top_logprobs, 5);
+  EXPECT_TRUE(request.sampling.logprobs);
+  EXPECT_EQ(request.sampling.top_logprobs, 5);
 }
 
 TEST(ChatRequest, what_is_left_out_or_null_means_the_models_default) {
   ChatDefaults defaults;
-  defaults.temperature = 0.2F;
-  defaults.top_p = 0.8F;
-  defaults.top_k = 7;
-  defaults.min_p = 0.1F;
-  defaults.presence_penalty = 0.3F;
-  defaults.frequency_penalty = 0.6F;
+  defaults.sampling.temperature = 0.2F;
+  defaults.sampling.top_p = 0.8F;
+  defaults.sampling.top_k = 7;
+  defaults.sampling.min_p = 0.1F;
+  defaults.sampling.presence_penalty = 0.3F;
+  defaults.sampling.frequency_penalty = 0.6F;
   defaults.max_tokens = 55;
   for (const char* members :
        {"", R"("temperature":null,"top_p":null,"top_k":null,"min_p":null,"max_tokens":null,
@@ -84,14 +84,14 @@ TEST(ChatRequest, what_is_left_out_or_null_means_the_models_default) {
               "logit_bias":null,"logprobs":null,"top_logprobs":null,"model":null,"stream":null,"user":null)"}) {
     const auto request = parse_chat_request(body_with(members), defaults);
     ASSERT_TRUE(request.ok()) << request.status().to_string();
-    EXPECT_EQ(request->temperature, 0.2F);
-    EXPECT_EQ(request->top_p, 0.8F);
-    EXPECT_EQ(request->top_k, 7);
-    EXPECT_EQ(request->min_p, 0.1F);
-    EXPECT_EQ(request->presence_penalty, 0.3F);
-    EXPECT_EQ(request->frequency_penalty, 0.6F);
-    EXPECT_EQ(request->repetition_penalty, 1.0F);
-    EXPECT_TRUE(request->logit_bias.empty());
+    EXPECT_EQ(request->sampling.temperature, 0.2F);
+    EXPECT_EQ(request->sampling.top_p, 0.8F);
+    EXPECT_EQ(request->sampling.top_k, 7);
+    EXPECT_EQ(request->sampling.min_p, 0.1F);
+    EXPECT_EQ(request->sampling.presence_penalty, 0.3F);
+    EXPECT_EQ(request->sampling.frequency_penalty, 0.6F);
+    EXPECT_EQ(request->sampling.repetition_penalty, 1.0F);
+    EXPECT_TRUE(request->sampling.logit_bias.empty());
     EXPECT_EQ(request->max_tokens, 55);
     EXPECT_EQ(request->n, 1);
     EXPECT_EQ(request->seed, std::nullopt);
@@ -123,8 +123,8 @@ TEST(ChatRequest, an_integer_may_be_written_with_a_fraction_of_zero) {
   const ChatRequest request =
       parsed(R"("seed":42.0,"n":2.0,"top_k":4e1,"logprobs":true,"top_logprobs":3.0)");
   EXPECT_EQ(request.seed, 42u);
-  EXPECT_EQ(request.top_k, 40);
-  EXPECT_EQ(request.top_logprobs, 3);
+  EXPECT_EQ(request.sampling.top_k, 40);
+  EXPECT_EQ(request.sampling.top_logprobs, 3);
   EXPECT_EQ(parsed(R"("seed":-1.0)").seed, UINT64_MAX);
   EXPECT_EQ(parsed(R"("seed":9007199254740992.0)").seed, 9007199254740992u);
   expect_refused(body_with(R"("seed":9007199254740994.0)"), "seed", "beyond 2^53");
@@ -145,8 +145,8 @@ TEST(ChatRequest, what_earlier_answers_carry_is_kept_for_the_template) {
 }
 
 TEST(ChatRequest, top_p_0_is_taken_where_temperature_0_makes_it_mean_nothing) {
-  EXPECT_EQ(parsed(R"("top_p":0,"temperature":0)").top_p, 1.0F);
-  EXPECT_EQ(parsed(R"("temperature":0.0,"top_p":0.0)").top_p, 1.0F);
+  EXPECT_EQ(parsed(R"("top_p":0,"temperature":0)").sampling.top_p, 1.0F);
+  EXPECT_EQ(parsed(R"("temperature":0.0,"top_p":0.0)").sampling.top_p, 1.0F);
   expect_refused(body_with(R"("top_p":0,"temperature":0.5)"), "top_p",
                  "above 0 and at most 1 (0 is taken where temperature is 0, too)");
 }
@@ -164,17 +164,17 @@ TEST(ChatRequest, seeds_keep_their_64_bits) {
 }
 
 TEST(ChatRequest, limits_are_inclusive_where_they_are_said_to_be) {
-  EXPECT_EQ(parsed(R"("temperature":0)").temperature, 0.0F);
-  EXPECT_EQ(parsed(R"("temperature":2)").temperature, 2.0F);
-  EXPECT_EQ(parsed(R"("top_p":1)").top_p, 1.0F);
-  EXPECT_GT(parsed(R"("top_p":1e-60)").top_p, 0.0F) << "above 0 stays above 0 as a float";
-  EXPECT_EQ(parsed(R"("top_k":-1)").top_k, 0) << "vLLM's word for off";
+  EXPECT_EQ(parsed(R"("temperature":0)").sampling.temperature, 0.0F);
+  EXPECT_EQ(parsed(R"("temperature":2)").sampling.temperature, 2.0F);
+  EXPECT_EQ(parsed(R"("top_p":1)").sampling.top_p, 1.0F);
+  EXPECT_GT(parsed(R"("top_p":1e-60)").sampling.top_p, 0.0F) << "above 0 stays above 0 as a float";
+  EXPECT_EQ(parsed(R"("top_k":-1)").sampling.top_k, 0) << "vLLM's word for off";
   EXPECT_EQ(parsed(R"("n":128)").n, 128);
-  EXPECT_EQ(parsed(R"("presence_penalty":-2)").presence_penalty, -2.0F);
-  EXPECT_EQ(parsed(R"("frequency_penalty":2)").frequency_penalty, 2.0F);
-  EXPECT_EQ(parsed(R"("repetition_penalty":0.01)").repetition_penalty, 0.01F);
-  EXPECT_EQ(parsed(R"("repetition_penalty":100)").repetition_penalty, 100.0F);
-  EXPECT_EQ(parsed(R"("logit_bias":{"0":-100,"2147483647":100})").logit_bias.size(), 2u);
+  EXPECT_EQ(parsed(R"("presence_penalty":-2)").sampling.presence_penalty, -2.0F);
+  EXPECT_EQ(parsed(R"("frequency_penalty":2)").sampling.frequency_penalty, 2.0F);
+  EXPECT_EQ(parsed(R"("repetition_penalty":0.01)").sampling.repetition_penalty, 0.01F);
+  EXPECT_EQ(parsed(R"("repetition_penalty":100)").sampling.repetition_penalty, 100.0F);
+  EXPECT_EQ(parsed(R"("logit_bias":{"0":-100,"2147483647":100})").sampling.logit_bias.size(), 2u);
 }
 
 std::string biases(size_t n) {
@@ -186,7 +186,7 @@ std::string biases(size_t n) {
 }
 
 TEST(ChatRequest, so_many_biases_and_no_more) {
-  EXPECT_EQ(parsed(biases(300)).logit_bias.size(), 300u);
+  EXPECT_EQ(parsed(biases(300)).sampling.logit_bias.size(), 300u);
   expect_refused(body_with(biases(301)), "logit_bias", "has 301 tokens; the limit is 300");
 }
 
@@ -194,10 +194,10 @@ TEST(ChatRequest, neutral_penalties_are_those_left_out) {
   const ChatRequest neutral = parsed(
       R"("frequency_penalty":0,"presence_penalty":0.0,"repetition_penalty":1,"logit_bias":{})");
   const ChatRequest left_out = parsed("");
-  EXPECT_EQ(neutral.frequency_penalty, left_out.frequency_penalty);
-  EXPECT_EQ(neutral.presence_penalty, left_out.presence_penalty);
-  EXPECT_EQ(neutral.repetition_penalty, left_out.repetition_penalty);
-  EXPECT_EQ(neutral.logit_bias, left_out.logit_bias);
+  EXPECT_EQ(neutral.sampling.frequency_penalty, left_out.sampling.frequency_penalty);
+  EXPECT_EQ(neutral.sampling.presence_penalty, left_out.sampling.presence_penalty);
+  EXPECT_EQ(neutral.sampling.repetition_penalty, left_out.sampling.repetition_penalty);
+  EXPECT_EQ(neutral.sampling.logit_bias, left_out.sampling.logit_bias);
 }
 
 TEST(ChatRequest, fields_that_cannot_change_the_output_are_accepted) {

@@ -8,10 +8,12 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <map>
 #include <optional>
 
 #include "lib/base/json_reader.h"
 #include "lib/base/raw_json.h"
+#include "lib/base/sampling_fields.h"
 #include "lib/base/text.h"
 #include "lib/openai/chat_request.h"
 #include "lib/openai/wire.h"
@@ -31,12 +33,8 @@ struct SubmitOptions {
   std::optional<std::string> prompt;
   std::string system;
   std::string file;
-  std::optional<double> temperature;
-  std::optional<double> top_p;
+  std::map<std::string_view, std::optional<double>> sampling;  // of kSamplingFields, by name
   std::optional<int64_t> top_k;
-  std::optional<double> frequency_penalty;
-  std::optional<double> presence_penalty;
-  std::optional<double> repetition_penalty;
   std::optional<int64_t> max_tokens;
   std::optional<uint64_t> seed;
   std::optional<int64_t> top_logprobs;
@@ -83,7 +81,7 @@ Result<std::string> make_body(const SubmitOptions& options) {
     if (!parsed.is_object()) return invalid("the body " + where + " is not a JSON object");
   }
   RawObject body(without_mark(text));
-  const auto put = [&body](const char* key, const json::value& value) {
+  const auto put = [&body](std::string_view key, const json::value& value) {
     body.set(key, json::serialize(value));
   };
   if (options.prompt) {
@@ -94,12 +92,10 @@ Result<std::string> make_body(const SubmitOptions& options) {
     messages.push_back({{"role", "user"}, {"content", *options.prompt}});
     put("messages", messages);
   }
-  if (options.temperature) put("temperature", *options.temperature);
-  if (options.top_p) put("top_p", *options.top_p);
+  for (const auto& [name, value] : options.sampling) {
+    if (value) put(name, *value);
+  }
   if (options.top_k) put("top_k", *options.top_k);
-  if (options.frequency_penalty) put("frequency_penalty", *options.frequency_penalty);
-  if (options.presence_penalty) put("presence_penalty", *options.presence_penalty);
-  if (options.repetition_penalty) put("repetition_penalty", *options.repetition_penalty);
   if (options.max_tokens) put("max_tokens", *options.max_tokens);
   if (options.seed) put("seed", *options.seed);
   if (options.logprobs || options.top_logprobs) put("logprobs", true);
@@ -273,15 +269,12 @@ void add_submit(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   command->add_option("--system", options->system, "A system message before it")->needs(prompt);
   command->add_option("--file", options->file, "An OpenAI chat body (JSON); - = standard input")
       ->excludes(prompt);
-  command->add_option("--temperature", options->temperature, "0 = greedy, up to 2");
-  command->add_option("--top-p", options->top_p, "Nucleus sampling, (0, 1]");
+  for (const SamplingField& field : kSamplingFields) {
+    if (field.of_jobctl.empty()) continue;
+    command->add_option(option_of(std::string(field.name)), options->sampling[field.name],
+                        std::string(field.of_jobctl));
+  }
   command->add_option("--top-k", options->top_k, "Keep the k best tokens; 0 = all");
-  command->add_option("--frequency-penalty", options->frequency_penalty,
-                      "Off a token's logit for each time it was generated, -2..2");
-  command->add_option("--presence-penalty", options->presence_penalty,
-                      "Off the logit of what was generated, -2..2");
-  command->add_option("--repetition-penalty", options->repetition_penalty,
-                      "Divides logits of what prompt or answer have, 0.01..100; 1 = off");
   command->add_option("--max-tokens", options->max_tokens,
                       "Longest answer, in tokens (default: a fifth of the model's context)");
   command->add_option("--seed", options->seed, "Same seed, same answer");
