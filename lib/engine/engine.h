@@ -2,8 +2,10 @@
 //
 // Owned by the dispatcher's wiring; start(), cancel() and stats() may be called from any thread and
 // never block on a step. Each request ends in exactly one call of on_result, on a worker thread,
-// which must only push into an Inbox. The caller has charged the blocks a request needs before
-// start(): the engine never refuses and never waits for memory (DESIGN.md, I2).
+// which must only push into an Inbox. A request that streams is heard of before that too, by
+// on_tokens: nothing of it comes after its result, and the result is the same as without. The
+// caller has charged the blocks a request needs before start(): the engine never refuses and never
+// waits for memory (DESIGN.md, I2).
 //
 // Two implementations: LocalEngine (make_engine, workers on a Backend) and the scripted one of the
 // dispatcher's tests.
@@ -12,6 +14,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -63,6 +66,12 @@ struct EngineOptions {
   bool share_prefixes = true;        // sequences of one root that begin alike share KV blocks
   size_t thread_stack_bytes = 0;
   std::function<void(GenerationResult)> on_result;
+  // What a worker's step released of the requests that stream, all in one call on its thread, so
+  // that a step costs one message however many listen; not called where there is nothing. May only
+  // copy what it wants and push it into an Inbox: it must not block, and what a slow reader has not
+  // taken is the listener's to bound. A request that fails is run again by nobody here: its caller
+  // may start another. May be empty where no request streams.
+  std::function<void(std::span<const TokenEvent>)> on_tokens;
   // While make_engine() loads, on its thread: bytes of the weights that a device has so far; each
   // device starts anew. May be empty.
   std::function<void(int64_t loaded_bytes)> on_loading;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/base/check.h"
 #include "lib/base/kill_point.h"
 #include "lib/base/log.h"
 
@@ -41,6 +42,7 @@ EngineWorker::EngineWorker(WorkerOptions options, const Model& model, KvCache& k
 }
 
 void EngineWorker::start(GenerationRequest request) {
+  PARKD_CHECK(!request.stream || options_.on_tokens, "who streams is listened to");
   const RequestId id = request.id;
   const int64_t load = expected_tokens(request);
   load_tokens_.fetch_add(load, std::memory_order_relaxed);
@@ -299,6 +301,7 @@ void EngineWorker::apply(const Step& step) {
       append_sampled(*member.running, *member.sequence, std::move(sampled_[next_sampled++]));
     }
   }
+  tell_events();
 }
 
 void EngineWorker::append_sampled(RunningRequest& running, Sequence& sequence,
@@ -315,6 +318,17 @@ void EngineWorker::append_sampled(RunningRequest& running, Sequence& sequence,
   output_tokens_.fetch_add(1, std::memory_order_relaxed);
   const std::string_view bytes = options_.token_bytes(sampled.token);
   sequence.append(std::move(sampled), bytes);
+  if (running.request.stream) note_event(sequence);
+}
+
+void EngineWorker::note_event(Sequence& sequence) {
+  if (const auto event = sequence.take_event()) events_.push_back(*event);
+}
+
+void EngineWorker::tell_events() {
+  if (events_.empty()) return;
+  options_.on_tokens(events_);
+  events_.clear();
 }
 
 void EngineWorker::finish_ended() {
@@ -348,6 +362,12 @@ void EngineWorker::finish(std::unique_ptr<RunningRequest> running, Status status
   result.id = running->request.id;
   result.status = std::move(status);
   result.prompt_tokens = static_cast<int32_t>(running->request.prompt.size());
+  for (Sequence& sequence : running->sequences) {
+    if (sequence.finished()) continue;
+    sequence.cut_short();
+    if (running->request.stream) note_event(sequence);
+  }
+  tell_events();
   for (Sequence& sequence : running->sequences) {
     result.shared_tokens += sequence.n_shared();
     result.choices.push_back(sequence.take_choice());

@@ -19,6 +19,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -47,6 +48,7 @@ struct WorkerOptions {
   size_t thread_stack_bytes = 0;
   TokenBytes token_bytes;
   std::function<void(GenerationResult)> on_result;
+  std::function<void(std::span<const TokenEvent>)> on_tokens;
 };
 
 struct WorkerStats {
@@ -126,6 +128,8 @@ class EngineWorker {
   void apply(const Step& step);
   void append_sampled(RunningRequest& running, Sequence& sequence, SampledToken sampled);
   void fail_steps(const Status& status);
+  void note_event(Sequence& sequence);
+  void tell_events();
 
   void finish_ended();
   void finish_all(const Status& status);
@@ -163,6 +167,7 @@ class EngineWorker {
   int32_t steps_under_way_ = 0;
   std::vector<StepMember> candidates_;  // sequences the plan's entries index
   std::vector<SampledToken> sampled_;
+  std::vector<TokenEvent> events_;  // of the step that is applied, or the request that ends
 
   Thread thread_;  // last: it uses all of the above
 };

@@ -3,7 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/base/sampling.h"
@@ -24,9 +27,31 @@ struct GenerationRequest {
   SamplingParams sampling;
   std::vector<std::string> stop;     // up to 4 strings; the match is not part of the text
   std::vector<TokenId> stop_tokens;  // end-of-sequence ids of the model
+  bool stream = false;               // EngineOptions::on_tokens hears of its tokens as they come
 };
 
 enum class FinishReason { stop, length, cancelled };
+
+// What one token of one choice released, for requests that stream. Of each choice the events come
+// in order of position; all their texts in a row are the result's text of that choice, all their
+// tokens its tokens, all their logprobs its logprobs, however it ended. Text that may still become
+// part of a stop string, or of a character, is held back: no event is ever taken back.
+//
+// The views last as long as the call that brings the event.
+struct TokenEvent {
+  RequestId id = 0;
+  int32_t choice = 0;
+  // Which generated token released it, from 0; the last event of a choice that was cancelled or
+  // failed has that of the token which never came. A function of the request alone, as outputs are
+  // (I7), so a second run's events can be told from those that were heard already.
+  int32_t position = 0;
+  std::string_view text;            // valid UTF-8; empty in a choice's last event alone
+  std::span<const TokenId> tokens;  // whose text begins here; none where the text is a token's rest
+  std::span<const SampledToken> logprobs;  // one for each of `tokens`, when asked for
+  // In the last event of the choice. `cancelled` (the request failed, too): its text had been held
+  // back, and a run that is repeated may go on otherwise, so who will repeat it must not show it.
+  std::optional<FinishReason> finish_reason;
+};
 
 struct GeneratedChoice {
   // Those that the text keeps: without the stop token, those of a matched stop string, and those of

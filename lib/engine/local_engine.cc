@@ -56,6 +56,7 @@ Result<std::unique_ptr<LocalEngine>> LocalEngine::make(EngineParts model,
       worker.thread_stack_bytes = options.thread_stack_bytes;
       worker.token_bytes = model.token_bytes;
       worker.on_result = options.on_result;
+      worker.on_tokens = options.on_tokens;
       device->workers.push_back(std::make_unique<EngineWorker>(
           std::move(worker), device->model, device->kv_cache, std::move(lane), buffers));
     }

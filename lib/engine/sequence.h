@@ -129,12 +129,36 @@ class Sequence {
     }
   }
 
-  // What was generated, cut to the tokens that the text keeps. An unfinished one was cancelled.
+  // Ends one that has not ended by itself.
+  void cut_short() { finish(FinishReason::cancelled); }
+
+  // For who streams, after each append() and cut_short(): what it released, if anything. The views
+  // last until the next of them.
+  std::optional<TokenEvent> take_event() {
+    const OutputText::Piece piece = finished() ? text_.release_rest() : text_.release();
+    if (piece.text.empty() && !finished()) return std::nullopt;
+    TokenEvent event;
+    event.id = request_.id;
+    event.choice = choice_index_;
+    const bool cancelled = finish_reason_ == FinishReason::cancelled;
+    event.position = n_chosen() - (cancelled ? 0 : 1);
+    event.text = piece.text;
+    const std::span<const TokenId> generated =
+        std::span<const TokenId>(tokens_).subspan(request_.prompt.size());
+    event.tokens = generated.subspan(piece.first_token, piece.n_tokens);
+    if (request_.sampling.logprobs) {
+      event.logprobs =
+          std::span<const SampledToken>(logprobs_).subspan(piece.first_token, piece.n_tokens);
+    }
+    event.finish_reason = finish_reason_;
+    return event;
+  }
+
+  // What was generated, cut to the tokens that the text keeps. Requires it to be finished.
   GeneratedChoice take_choice() {
     GeneratedChoice choice;
-    choice.finish_reason = finish_reason_.value_or(FinishReason::cancelled);
-    choice.n_generated = static_cast<int32_t>(n_generated()) + (ended_by_token_ ? 1 : 0);
-    if (choice.finish_reason != FinishReason::stop) text_.leave_out_unfinished();
+    choice.finish_reason = finish_reason_.value();
+    choice.n_generated = n_chosen();
     const auto first = tokens_.begin() + static_cast<std::ptrdiff_t>(request_.prompt.size());
     choice.tokens.assign(first, first + static_cast<std::ptrdiff_t>(text_.n_kept_tokens()));
     choice.text = text_.text();
@@ -145,8 +169,14 @@ class Sequence {
   }
 
  private:
+  // Tokens that were chosen, the one that ended it and is not in tokens_ included.
+  int32_t n_chosen() const {
+    return static_cast<int32_t>(n_generated()) + (ended_by_token_ ? 1 : 0);
+  }
+
   void finish(FinishReason reason) {
     finish_reason_ = reason;
+    if (reason != FinishReason::stop) text_.leave_out_unfinished();
     // As soon as no step writes into them: its neighbours may still run for long.
     if (steps_under_way_ == 0) table_.release();
   }

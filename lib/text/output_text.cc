@@ -38,6 +38,40 @@ void OutputText::leave_out_unfinished() {
   if (n_bytes > 0) cut(bytes_.size() - n_bytes);
 }
 
+// Where a stop string could begin that bytes to come complete: the longest end of the text that
+// begins one. Never moves back: what begins one now did so before it grew.
+size_t OutputText::first_that_may_stop() const {
+  const std::string_view all = bytes_;
+  size_t at = std::max(n_released_, all.size() - std::min(all.size(), longest_stop_));
+  for (; at < all.size(); ++at) {
+    const std::string_view end = all.substr(at);
+    for (const std::string_view stop : stop_strings_) {
+      if (stop.size() > end.size() && stop.substr(0, end.size()) == end) return at;
+    }
+  }
+  return at;
+}
+
+OutputText::Piece OutputText::release() {
+  size_t end = first_that_may_stop();
+  end -= unfinished_utf8(std::string_view(bytes_).substr(0, end));
+  size_t n_tokens = n_released_tokens_;
+  while (n_tokens < n_kept_tokens_ && token_starts_[n_tokens] < end) ++n_tokens;
+  return release_up_to(end, n_tokens);
+}
+
+// A piece ends between characters, so pieces are repaired as the whole is.
+OutputText::Piece OutputText::release_up_to(size_t end, size_t n_tokens) {
+  Piece piece;
+  piece.text = std::string_view(bytes_).substr(n_released_, end - n_released_);
+  piece.first_token = n_released_tokens_;
+  piece.n_tokens = n_tokens - n_released_tokens_;
+  n_released_ = end;
+  n_released_tokens_ = n_tokens;
+  if (!is_valid_utf8(piece.text)) piece.text = repaired_ = repair_utf8(piece.text);
+  return piece;
+}
+
 std::string OutputText::text() const {
   return repair_utf8(bytes_);
 }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -36,6 +37,8 @@ struct Options {
   int32_t n_devices = 1;
   bool share_prefixes = true;
   TokenBytes token_bytes;  // empty: a letter each
+  std::function<void(std::span<const TokenEvent>)> on_tokens;
+  std::function<void(RequestId)> on_end;  // before its result can be waited for
 };
 
 // An engine on a fake backend, and I8 when it goes: no block is referenced, nothing runs.
@@ -72,7 +75,11 @@ class FakeEngine {
     engine.step_tokens = options.step_tokens;
     engine.prefill_chunk_tokens = options.prefill_chunk_tokens;
     engine.share_prefixes = options.share_prefixes;
-    engine.on_result = [this](GenerationResult result) { results_.push(std::move(result)); };
+    engine.on_tokens = options.on_tokens;
+    engine.on_result = [this, on_end = options.on_end](GenerationResult result) {
+      if (on_end) on_end(result.id);
+      results_.push(std::move(result));
+    };
     engine_ = LocalEngine::make(std::move(model), engine).value();
   }
 

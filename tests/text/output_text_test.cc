@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <iostream>
 #include <random>
 
@@ -98,6 +99,94 @@ TEST(OutputText, multibyte_stop_string_is_matched_by_bytes) {
   const Outcome got = run({"終"}, {"a\xe7", "\xb5", "\x82z"});
   EXPECT_TRUE(got.stopped);
   EXPECT_EQ(got.text, "a");
+}
+
+TEST(OutputText, a_piece_is_released_as_soon_as_it_can_no_longer_change) {
+  const Strings stops = {"END", "\n\n"};
+  OutputText output(stops);
+  const auto released = [&output](const char* token) {
+    EXPECT_FALSE(output.append(token));
+    const OutputText::Piece piece = output.release();
+    return std::string(piece.text) + "+" + std::to_string(piece.n_tokens);
+  };
+  EXPECT_EQ(released("one"), "one+1");
+  EXPECT_EQ(released(" E"), " +1") << "E may begin END";
+  EXPECT_EQ(released("N"), "+0");
+  EXPECT_EQ(released(""), "+0");
+  EXPECT_EQ(released("E"), "EN+1") << "the token that spells nothing may be cut off yet";
+  EXPECT_EQ(released("\xe2\x82"), "E+2") << "END is past, the character is not there yet";
+  EXPECT_EQ(released("\xac\n"), "€+2");
+  EXPECT_EQ(released("\xe2"), "\n+0") << "the line end's token was released with the character";
+  EXPECT_EQ(released("x\n"), "\xef\xbf\xbdx+2");
+  EXPECT_TRUE(output.append("\nmore"));
+  const OutputText::Piece rest = output.release_rest();
+  EXPECT_EQ(rest.text, "");
+  EXPECT_EQ(rest.n_tokens, 0U);
+}
+
+// How much of the text stays as it is whatever follows: no stop string has begun in it, no
+// character is open. By the definitions, slowly.
+std::string settled_text(const Strings& stops, const std::string& all) {
+  size_t stop_begins = all.size();
+  for (size_t at = all.size(); at > 0; --at) {
+    const std::string tail = all.substr(at - 1);
+    for (const std::string& stop : stops) {
+      if (stop.size() > tail.size() && stop.compare(0, tail.size(), tail) == 0) {
+        stop_begins = at - 1;
+      }
+    }
+  }
+  const std::string sure = all.substr(0, stop_begins);
+  for (size_t end = sure.size();; --end) {
+    const std::string shown = repair_utf8(sure.substr(0, end));
+    bool stays = true;
+    for (const char* next :
+         {"\x80", "\x80\x80", "\x80\x80\x80", "\xa0\x80\x80", "\x90\x80\x80", "a"}) {
+      stays &= repair_utf8(sure + next).compare(0, shown.size(), shown) == 0;
+    }
+    if (stays) return shown;
+  }
+}
+
+TEST(OutputText, pieces_are_the_text_and_hold_nothing_back_without_need) {
+  const uint64_t seed = random_u64();
+  std::cout << "seed " << seed << "\n";
+  std::mt19937_64 random(seed);
+  const auto bytes = [&random](size_t n_max) {
+    constexpr std::string_view kParts[] = {"a",    "b",    "ab",   "\xe2", "\x82",     "\xac",
+                                           "\xff", "\xf0", "\x9f", "€",    "\xe2\x82", "\xed"};
+    std::string text;
+    for (uint64_t n = random() % (n_max + 1); n > 0; --n) {
+      text += kParts[random() % std::size(kParts)];
+    }
+    return text;
+  };
+  for (int i = 0; i < 5000; ++i) {
+    Strings stops;
+    for (uint64_t n = random() % 4; n > 0; --n) stops.push_back(bytes(4));
+    OutputText output(stops);
+    std::string all;    // appended
+    std::string shown;  // released
+    size_t n_shown = 0;
+    const auto take = [&](const OutputText::Piece& piece) {
+      ASSERT_EQ(piece.first_token, n_shown);
+      n_shown += piece.n_tokens;
+      shown += piece.text;
+    };
+    bool stopped = false;
+    for (uint64_t n = random() % 12; n > 0 && !stopped; --n) {
+      const std::string token = bytes(3);
+      all += token;
+      stopped = output.append(token);
+      if (stopped) break;
+      take(output.release());
+      ASSERT_EQ(shown, settled_text(stops, all));
+    }
+    if (!stopped && random() % 2 == 0) output.leave_out_unfinished();
+    take(output.release_rest());
+    ASSERT_EQ(shown, output.text());
+    ASSERT_EQ(n_shown, output.n_kept_tokens());
+  }
 }
 
 // However the text falls into tokens, the scan finds what a search of the whole text finds.
