@@ -11,6 +11,7 @@
 
 #include "lib/backend/cpu/cpu_backend.h"
 #include "lib/model/model_card.h"
+#include "lib/weights/formats.h"
 #include "tests/support/engine_runner.h"
 #include "tests/support/tiny_model.h"
 
@@ -154,7 +155,7 @@ std::string name_of(const ::testing::TestParamInfo<SameBytes::ParamType>& info) 
                       : weights.dtype == Dtype::bf16 ? "bf16"
                                                      : "f16";
   return std::string(cpu::to_string(std::get<0>(info.param))) + "_" + dtype + "_on_" +
-         std::string(to_string(weights.type)) + "_of_" + weights.architecture;
+         std::string(format_of(weights.type).name) + "_of_" + weights.architecture;
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, SameBytes,

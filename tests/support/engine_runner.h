@@ -13,6 +13,7 @@
 #include "lib/base/inbox.h"
 #include "lib/engine/engine.h"
 #include "lib/engine/generation.h"
+#include "lib/model/backend.h"
 #include "lib/model/model_card.h"
 
 namespace parkd::testing {
