@@ -317,13 +317,15 @@ bool EmbeddedStore::build_finish(std::vector<FinishItem>& items,
   }
   std::vector<FinishAnswer> answers;
   std::vector<Ended> all_ended;
-  std::map<JobId, RunLease> ended_here;
+  std::map<JobId, std::pair<RunLease, Outcome>> ended_here;  // and what was written
   for (FinishItem& item : items) {
     const Outcome given = item.ending.outcome;
     const auto twin = ended_here.find(item.id);
     if (twin != ended_here.end()) {
-      answers.push_back(twin->second == item.lease ? FinishAnswer::already_by_this_lease
-                                                   : FinishAnswer::lease_lost);
+      const auto& [lease, written] = twin->second;
+      answers.push_back(lease == item.lease
+                            ? finish_answer(FinishAnswer::already_by_this_lease, given, written)
+                            : FinishAnswer::lease_lost);
       continue;
     }
     if (!holds_lease(item.id, item.lease)) {
@@ -340,16 +342,16 @@ bool EmbeddedStore::build_finish(std::vector<FinishItem>& items,
       done(ended.status());
       return true;
     }
-    answers.push_back(
-        finish_answer(FinishAnswer::finished_now, given, ended->message.ending.outcome));
+    const Outcome written = ended->message.ending.outcome;
+    answers.push_back(finish_answer(FinishAnswer::finished_now, given, written));
     all_ended.push_back(std::move(ended).value());
-    ended_here[item.id] = item.lease;
+    ended_here[item.id] = {item.lease, written};
   }
 
   for (const Ended& ended : all_ended) write_end(ended, now, commit);
   commit.has_finish = true;
   commit.steps.push_back({[this, ended_here] {
-                            for (const auto& [id, lease] : ended_here) apply_end(id);
+                            for (const auto& [id, end] : ended_here) apply_end(id);
                           },
                           [done, answers = std::move(answers)](const Status& status) {
                             succeed_with(done, answers, status);
