@@ -46,10 +46,10 @@ if [ "$mode" = fast ]; then
   cmake --build --preset dev -j "$jobs" --target fast_tests
   say "dev: tests, without those of tests/slow_cases.txt"
   times=$(mktemp -d)
+  trap 'rm -rf "$times"' EXIT
   slow=$(sed '/^#/d; s|.*|&:*/&/*|' tests/slow_cases.txt | paste -sd:)
   GTEST_FILTER="-$slow" GTEST_OUTPUT="json:$times/" ctest --preset dev -j "$jobs" -L '^fast$'
   tools/over_a_second.py "$times"
-  rm -rf "$times"
   say "done: $mode"
   exit 0
 fi

@@ -1,8 +1,12 @@
 # Sourced by check.sh: whether this run builds and runs the CUDA emulator's sanitized programs (ASan and
 # the race detector; CMake's PARKD_EMULATOR_SANITIZED), which cost CI minutes.
 
-# What those programs are made of, the third-party headers aside.
-EMULATOR_INPUTS="kernels lib/backend/cuda tests/cuda tests/cuda_backend tests/cuda_emulator cmake/parkd.cmake"
+# What those programs are made of whose faults the sanitizers are there to find: the kernels, what
+# drives them, what chooses and loads a model on them, and the tests with what they share. Left out on
+# purpose: lib/base, lib/engine, lib/text, lib/weights and third-party headers, which have sanitized tests
+# of their own (presets asan and tsan, in `full`).
+EMULATOR_INPUTS="kernels lib/backend lib/model daemon/models tests/cuda tests/cuda_backend tests/cuda_emulator
+  tests/support tools/kernels cmake/parkd.cmake"
 
 # emulator_scope MODE: prints "ON why" or "OFF why". `full` is always ON. Else it is OFF only where git
 # shows that none of EMULATOR_INPUTS differs from a commit whose sanitized run is somebody else's
@@ -40,6 +44,6 @@ emulator_scope() {
   if [ -n "$changed" ]; then
     echo "ON $(wc -l <<<"$changed") files differ from ${base:0:12} ($what), $(head -n 1 <<<"$changed") first"
   else
-    echo "OFF nothing differs from ${base:0:12} ($what) in $EMULATOR_INPUTS"
+    echo "OFF nothing differs from ${base:0:12} ($what) in "$EMULATOR_INPUTS
   fi
 }

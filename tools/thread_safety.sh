@@ -16,8 +16,8 @@ struct Planted {
   std::mutex mutex;
   int value PARKD_GUARDED_BY(mutex) = 0;
 };'
-if $CHECK -x c++ - <<<"$planted" 2>/dev/null; then
-  echo "thread_safety: a planted fault was not found" >&2
+if said=$($CHECK -x c++ - <<<"$planted" 2>&1) || ! grep -q thread-safety <<<"$said"; then
+  echo "thread_safety: a planted fault was not found: $said" >&2
   exit 1
 fi
 

@@ -96,13 +96,13 @@ class Api {
     };
   }
 
-  // api_jobs.cc
+  // jobs.cc
   void submit(const AskedPtr& asked);
   void get_job(const AskedPtr& asked);
   void cancel_job(const AskedPtr& asked);
   void list_jobs(const AskedPtr& asked);
 
-  // api_batches.cc
+  // batches.cc
   void requeue(const AskedPtr& asked);
   void open_batch(const AskedPtr& asked);
   void list_batches(const AskedPtr& asked);
@@ -111,12 +111,12 @@ class Api {
   void cancel_batch(const AskedPtr& asked);
   Completion<Batch> answer_batch(const AskedPtr& asked);
 
-  // api_mailbox.cc
+  // mailbox.cc
   void read_mailbox(const AskedPtr& asked);  // control thread
   void take_messages(const AskedPtr& asked);
   void take_named(const AskedPtr& asked, std::vector<uint64_t> sequences);
 
-  // api_status.cc
+  // status.cc
   void models(const AskedPtr& asked);
   void pool(const AskedPtr& asked);
   void ready(const AskedPtr& asked);

@@ -29,6 +29,16 @@ expect() {
   fi
 }
 
+# Every source that is not a kernel and is compiled into a sanitized program is one of the inputs.
+while read -r source; do
+  within=
+  for input in $EMULATOR_INPUTS; do
+    case $source in "$input" | "$input"/*) within=yes ;; esac
+  done
+  [ "$within" ] || { echo "FAILED: $source is in a sanitized program and not in EMULATOR_INPUTS"; failed=1; }
+done < <(grep -ohE '[$][{]PROJECT_SOURCE_DIR[}]/[A-Za-z0-9_./]+' "$1"/tests/cuda*/CMakeLists.txt |
+  sed 's|^[^/]*/||' | grep -v '^tools/' | sort -u)
+
 mkdir "$work/none" && cd "$work/none"
 expect "no repository" ON "cannot tell"
 

@@ -10,10 +10,13 @@ trap 'rm -rf "$work"' EXIT
 
 for prefix in /usr/local /usr; do
   root=$work$prefix
-  DESTDIR=$root cmake --install "$build_dir" --prefix "$prefix" >"$work/said"
+  # Whatever umask the installer has.
+  (umask 077 && DESTDIR=$root cmake --install "$build_dir" --prefix "$prefix") >"$work/said"
   unit=$root$prefix/lib/systemd/system/parkd.service
   [ -f "$unit" ] || fail "there is no $unit"
   [ "$(stat -c %a "$unit")" = 644 ] || fail "the unit has mode $(stat -c %a "$unit")"
+  grep -q "$prefix/lib/systemd/system/parkd.service" "$build_dir/install_manifest.txt" ||
+    fail "install_manifest.txt does not name the unit"
   read -r command rest < <(sed -n 's/^ExecStart=//p' "$unit")
   [ -x "$root$command" ] || fail "the unit starts $command, which is not installed"
   document=$(sed -n 's/^Documentation=file://p' "$unit")
@@ -29,7 +32,7 @@ for prefix in /usr/local /usr; do
   done < <(grep -oE '/usr/local/(bin|lib|share)/[A-Za-z0-9._/-]+' "$source_dir/README.md" | sort -u)
   "$root$prefix/bin/parkd" --config "$root$prefix/share/doc/parkd/parkd.yaml" --print-config >/dev/null ||
     fail "the example configuration is not one"
-  if command -v systemctl systemd-sysusers >/dev/null; then
+  if command -v systemctl >/dev/null && command -v systemd-sysusers >/dev/null; then
     mkdir -p "$root/etc"
     systemctl --root="$root" enable parkd >/dev/null 2>&1 || fail "systemd does not find the unit in $prefix"
     [ -L "$root/etc/systemd/system/multi-user.target.wants/parkd.service" ] || fail "the unit is not enabled"

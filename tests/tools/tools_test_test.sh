@@ -21,6 +21,12 @@ expect "a case of one program" 0 '^build: pool_test$' ResourcePool. --dry-run
 expect "a part of the conformance suite, in one of its programs" 0 '^store_memory_test [*]a_claimed' \
   a_claimed_job_brings --in store_memory_test --dry-run
 expect "a script" 0 '^unit_file_test' unit_file_test --dry-run
+# A configured tree in which nothing is built yet.
+unbuilt=$(mktemp -d)
+trap 'rm -rf "$unbuilt"' EXIT
+(cd "$PARKD_BUILD_DIR" && find . \( -name CTestTestfile.cmake -o -name '*.ninja' \) -exec cp --parents {} "$unbuilt" \;)
+grep -rl "$PARKD_BUILD_DIR" "$unbuilt" | xargs sed -i "s|$PARKD_BUILD_DIR|$unbuilt|g"
+PARKD_BUILD_DIR=$unbuilt expect "a program that is not built yet" 0 '^build: pool_test$' ResourcePool. --dry-run
 expect "a word of no case" 2 'no case of tests/ contains unit_file_tset.*near: unit_file_test' unit_file_tset
 
 known=$(grep -rhPzo '\bTEST(_F|_P)?\(\s*\w+,\s*\w+' tests --include='*.cc' | tr '\0' '\n' |
