@@ -1,10 +1,11 @@
 // Exceptions of a verb on a thread that others wait for too: they end in an answer, not in the end
 // of the thread. What the verb has done by then stands; as with an answer that was lost on the way,
-// who repeats it is told.
+// who repeats it is told. Nothing here throws.
 #pragma once
 
 #include <exception>
 #include <new>
+#include <type_traits>
 #include <utility>
 
 #include "lib/base/log.h"
@@ -12,60 +13,63 @@
 
 namespace parkd {
 
-// Of the exception that is being handled; logged.
-inline Status caught_status() {
+// Short enough that it allocates nothing.
+inline Status out_of_memory() {
+  return unavailable("out of memory");
+}
+
+// Of the exception that is being handled, met at `where`; logged if there is memory for a line.
+inline Status caught_status(const char* where) noexcept {
   try {
     throw;
   } catch (const std::bad_alloc&) {
-    log_error("store.out_of_memory", {{"at", "verb"}});
-    return unavailable("out of memory");
+    try {
+      log_error("store.out_of_memory", {{"at", where}});
+    } catch (...) {  // NOLINT(bugprone-empty-catch): not even for a line of the log
+    }
+    return out_of_memory();
   } catch (const std::exception& error) {
-    log_error("store.exception", {{"at", "verb"}, {"error", error.what()}});
-    return internal_error("parkd could not do this; its log says why");
+    try {
+      log_error("store.exception", {{"at", where}, {"error", error.what()}});
+      return internal_error("parkd could not do this; its log says why");
+    } catch (...) {
+      return out_of_memory();
+    }
   }
 }
 
-// What `work`, which returns a Status, comes to; or why it threw.
+// What `work` answers, a Status or a Result (of nothing: ok), or why it threw.
 template <class Work>
-Status caught_in(Work&& work) {
-  try {
-    return std::forward<Work>(work)();
-  } catch (const std::exception&) {
-    return caught_status();
+auto caught(const char* where, Work&& work) noexcept {
+  using Answer = std::invoke_result_t<Work>;
+  if constexpr (std::is_void_v<Answer>) {
+    return caught(where, [&]() -> Status {
+      std::forward<Work>(work)();
+      return {};
+    });
+  } else {
+    try {
+      return std::forward<Work>(work)();
+    } catch (...) {
+      return Answer(caught_status(where));
+    }
   }
 }
 
-// What `work` answers, or why it threw.
+// Calls `done` with what `work` answers, and if one of them throws, once more with the reason: who
+// waits shall hear of it.
 template <class T, class Work>
-Result<T> caught_result(Work&& work) {
-  try {
-    return std::forward<Work>(work)();
-  } catch (const std::exception&) {
-    return caught_status();
-  }
+void answer_caught(const Completion<T>& done, Work&& work) noexcept {
+  const Status answered = caught("verb", [&] { done(std::forward<Work>(work)()); });
+  if (!answered.ok()) (void)caught("answer", [&] { done(answered); });
 }
 
-// Calls `done` with what `work` answers; if one of them throws, with the reason.
-template <class T, class Work>
-void answer_caught(const Completion<T>& done, Work&& work) {
-  try {
-    return done(std::forward<Work>(work)());
-  } catch (const std::exception&) {
-    done(caught_status());
-  }
-}
-
-// Calls `done` with `result`, and where that throws, once more with the reason: who waits shall
-// hear of it. Leaves `done` empty: a call is answered once, and one that was is passed over.
+// Answers with `result`. Leaves `done` empty: a call is answered once, and one that was is passed
+// over.
 template <class T>
-void answer_once(Completion<T>& done, const Result<T>& result) {
+void answer_once(Completion<T>& done, const Result<T>& result) noexcept {
   const Completion<T> answer = std::exchange(done, nullptr);
-  if (!answer) return;
-  try {
-    answer_caught(answer, [&] { return result; });
-  } catch (const std::exception&) {
-    (void)caught_status();
-  }
+  if (answer) answer_caught(answer, [&] { return result; });
 }
 
 }  // namespace parkd

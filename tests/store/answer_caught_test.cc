@@ -37,5 +37,30 @@ TEST(AnswerCaught, an_answer_that_cannot_be_given_is_given_as_a_refusal) {
   EXPECT_EQ(last.code(), StatusCode::unavailable);
 }
 
+TEST(AnswerCaught, what_cannot_be_answered_twice_ends_no_thread) {
+  int n_calls = 0;
+  const Completion<int> done = [&](const Result<int>&) {
+    ++n_calls;
+    throw std::bad_alloc();
+  };
+  answer_caught(done, [] { return 1; });
+  EXPECT_EQ(n_calls, 2);
+}
+
+TEST(AnswerCaught, nobody_to_answer_is_no_error) {
+  bool has_run = false;
+  answer_caught(Completion<int>(), [&] {
+    has_run = true;
+    return 1;
+  });
+  EXPECT_TRUE(has_run);
+
+  int n_calls = 0;
+  Completion<int> done = [&](const Result<int>&) { ++n_calls; };
+  answer_once<int>(done, 1);
+  answer_once<int>(done, 2);
+  EXPECT_EQ(n_calls, 1) << "a call is answered once";
+}
+
 }  // namespace
 }  // namespace parkd

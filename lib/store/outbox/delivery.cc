@@ -1,7 +1,7 @@
 #include "lib/store/outbox/delivery.h"
 
 #include <algorithm>
-#include <set>
+#include <iterator>
 #include <thread>
 #include <utility>
 
@@ -114,7 +114,7 @@ void Delivery::try_to_deliver() {
     settle(deliver_all());
   } catch (const std::exception&) {
     announced_ = false;
-    settle(caught_status());
+    settle(caught_status("delivery"));
   }
 }
 
@@ -218,22 +218,29 @@ Result<std::vector<Message>> Delivery::take_now(const std::string& tenant,
     if (sequence <= sent_through_) sent.push_back(sequence);
   }
   std::vector<Message> taken;
+  taken.reserve(2 * sequences.size());  // nothing that was taken waits for memory
+  const auto add = [&taken](std::vector<Message> some) {
+    std::move(some.begin(), some.end(), std::back_inserter(taken));
+  };
   if (!sent.empty()) {
-    PARKD_ASSIGN_OR_RETURN(taken, take_delivered(tenant, mailbox_key, sent, deadline));
+    PARKD_ASSIGN_OR_RETURN(auto delivered, take_delivered(tenant, mailbox_key, sent, deadline));
+    add(std::move(delivered));
   }
-  Result<std::vector<Message>> kept = wait_for<std::vector<Message>>(
-      [&](auto done) { queue_.take(tenant, mailbox_key, sequences, std::move(done)); });
+  Result<std::vector<Message>> kept = caught("take", [&] {
+    return wait_for<std::vector<Message>>(
+        [&](auto done) { queue_.take(tenant, mailbox_key, sequences, std::move(done)); });
+  });
   if (!kept.ok()) {
     if (taken.empty()) return kept;
     return taken;  // they are out of the database: no other reader will get them
   }
-  std::set<uint64_t> seen;
-  for (const Message& message : taken) seen.insert(message.sequence);
-  for (Message& message : *kept) {
-    if (seen.insert(message.sequence).second) taken.push_back(std::move(message));
-  }
-  std::sort(taken.begin(), taken.end(),
-            [](const Message& a, const Message& b) { return a.sequence < b.sequence; });
+  add(*std::move(kept));
+  const auto by_sequence = [](const Message& a, const Message& b) {
+    return a.sequence < b.sequence;
+  };
+  const auto is_same = [](const Message& a, const Message& b) { return a.sequence == b.sequence; };
+  std::sort(taken.begin(), taken.end(), by_sequence);
+  taken.erase(std::unique(taken.begin(), taken.end(), is_same), taken.end());
   return taken;
 }
 
@@ -241,16 +248,16 @@ Result<std::vector<Message>> Delivery::take_delivered(const std::string& tenant,
                                                       const std::string& mailbox_key,
                                                       const std::vector<uint64_t>& sequences,
                                                       Deadline deadline) {
+  UncertainTake uncertain;
   for (milliseconds pause{20};; pause = std::min(2 * pause, milliseconds(500))) {
     if (!announced_ && steady_clock::now() > deadline) return unavailable(trouble());
-    Status status = ensure_announced();
-    if (status.ok()) {
-      Result<std::vector<Message>> taken =
-          mailbox_.take(tenant, mailbox_key, sequences, clock_.now());
-      if (taken.ok()) return taken;
-      status = taken.status();
-    }
-    note(status);
+    Result<std::vector<Message>> taken = caught("take", [&]() -> Result<std::vector<Message>> {
+      PARKD_RETURN_IF_ERROR(ensure_announced());
+      return mailbox_.take(tenant, mailbox_key, sequences, clock_.now(), uncertain);
+    });
+    if (taken.ok()) return taken;
+    const Status& status = taken.status();
+    (void)caught("take", [&] { note(status); });
     const bool may_pass = status.code() == StatusCode::unavailable;
     if (!may_pass || inbox_.closed() || steady_clock::now() + pause > deadline) return status;
     std::this_thread::sleep_for(pause);

@@ -12,6 +12,40 @@
 
 namespace parkd {
 
+namespace {
+
+// Until known() nobody has the claims that this is about: the database is asked for them before the
+// next claim.
+class Unknown {
+ public:
+  explicit Unknown(HeldClaims& held) : held_(held) {}
+  ~Unknown() {
+    if (is_known_) return;
+    for (const JobId id : ids_) held_.ended(id);
+    held_.mark_uncertain();
+  }
+  Unknown(const Unknown&) = delete;
+  Unknown& operator=(const Unknown&) = delete;
+
+  void name(const std::vector<Job>& jobs) {
+    try {
+      ids_.reserve(jobs.size());
+    } catch (...) {
+      for (const Job& job : jobs) held_.ended(job.id);
+      throw;
+    }
+    for (const Job& job : jobs) ids_.push_back(job.id);
+  }
+  void known() { is_known_ = true; }
+
+ private:
+  HeldClaims& held_;
+  std::vector<JobId> ids_;
+  bool is_known_ = false;
+};
+
+}  // namespace
+
 ClaimSession::ClaimSession(SharedState& shared, HeldClaims& held, DepthEstimate& depth,
                            Listener& listener)
     : shared_(shared),
@@ -22,7 +56,14 @@ ClaimSession::ClaimSession(SharedState& shared, HeldClaims& held, DepthEstimate&
       session_(shared, "pg-claim", shared.connection_options("parkd-claim")) {}
 
 void ClaimSession::claim(ClaimRequest request, Completion<std::vector<Job>> done) {
-  session_.once<std::vector<Job>>(std::move(done),
+  const auto give = [this, done = std::move(done)](Result<std::vector<Job>> jobs) {
+    Unknown unknown(held_);
+    if (!jobs.ok()) unknown.known();
+    if (jobs.ok()) unknown.name(*jobs);
+    done(std::move(jobs));
+    unknown.known();
+  };
+  session_.once<std::vector<Job>>(give,
                                   [this, request = std::move(request)](Connection& connection) {
                                     return claim_now(connection, request);
                                   });
@@ -36,18 +77,20 @@ Result<std::vector<Job>> ClaimSession::claim_now(Connection& connection,
   if (held_.uncertain() || std::chrono::steady_clock::now() >= next_look_) {
     PARKD_RETURN_IF_ERROR(give_back_unknown(connection, daemon_id));
   }
+  Unknown unknown(held_);
   auto jobs = claim_jobs(connection, daemon_id, request, shared_.options().listen, shared_.now());
   shared_.note(jobs.status());
   if (!jobs.ok()) {
+    if (!connection.uncertain()) unknown.known();
     if (connection.sqlstate() == "PK001") {
       listener_.was_declared_gone(daemon_id);
       return unavailable(jobs.status().message());
     }
-    if (connection.uncertain()) held_.mark_uncertain();
     return jobs;
   }
   shared_.count_unsynced_commit();
   PARKD_KILL_POINT("claim.after");
+  unknown.name(*jobs);
   held_.claimed(*jobs);
   if (request.only.empty()) {
     held_.note_waiting(request.model, static_cast<int64_t>(jobs->size()) < request.max_jobs);
@@ -55,6 +98,7 @@ Result<std::vector<Job>> ClaimSession::claim_now(Connection& connection,
   for (const Job& job : *jobs) {
     depth_.add(job.spec.model, job.spec.tenant, is_scheduled(job), -1);
   }
+  unknown.known();
   return jobs;
 }
 
@@ -64,15 +108,12 @@ Status ClaimSession::give_back_unknown(Connection& connection, int64_t daemon_id
   for (const JobId id : held_.ids()) known.add(static_cast<int64_t>(id));
   Params params;
   params.add(daemon_id).add(known.take()).add(shared_.now());
+  Unknown unknown(held_);
   held_.begin_clearing();
-  const auto rows = connection.run(sql::kReturnUnknownClaims, params);
-  if (!rows.ok()) {
-    held_.mark_uncertain();
-    return rows.status();
-  }
-  const int64_t n_jobs = integer((*rows)[0], "returned");
-  if (integer((*rows)[0], "held") > 0)
-    held_.mark_uncertain();  // another session holds some of them
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
+                         connection.run(sql::kReturnUnknownClaims, params));
+  const int64_t n_jobs = integer(rows[0], "returned");
+  if (integer(rows[0], "held") == 0) unknown.known();  // else another session holds some of them
   if (n_jobs > 0) log_info("postgres.claims_given_back", {{"jobs", n_jobs}});
   next_look_ = std::chrono::steady_clock::now() + shared_.options().ttl;
   return {};

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "lib/base/log.h"
+#include "lib/store/answer_caught.h"
 #include "lib/store/postgres/dsn.h"
 #include "lib/store/postgres/session_words.h"
 
@@ -174,7 +175,7 @@ std::string Connection::limits(const char* set) const {
 }
 
 // An administrator's defaults (ALTER ROLE, ALTER DATABASE, postgresql.conf) are for sessions that
-// that was forgotten: a session is idle for as long as there is nothing to do.
+// were forgotten: a session is idle for as long as there is nothing to do.
 std::string Connection::own_settings() const {
   std::string sql = "; SET default_transaction_isolation = 'read committed'";
   const int version = session_->connection.server_version();
@@ -203,7 +204,17 @@ void Connection::interrupt() {
   if (socket_ >= 0) ::shutdown(socket_, SHUT_RDWR);
 }
 
-Status Connection::failed() {
+// Without memory for the words nothing is known of what failed.
+Status Connection::failed() noexcept {
+  try {
+    return told_failure();
+  } catch (...) {
+    uncertain_ = true;
+    return caught_status("postgres");
+  }
+}
+
+Status Connection::told_failure() {
   const Status raw = raw_failure();
   if (!options_.own_words) return raw;
   if (raw.message() != last_raw_) {
@@ -317,10 +328,7 @@ Result<pqxx::result> Connection::in_transaction(const Statement& statement, bool
 }
 
 Result<pqxx::result> Connection::run(const Statement& statement, const Params& params) {
-  if (!options_.prepare) {
-    std::optional<pqxx::result> received;
-    return run_then_commit(statement, params, received);
-  }
+  if (!options_.prepare) return run_then_commit(statement, params, [](const pqxx::result&) {});
   return in_transaction<pqxx::nontransaction>(
       statement, true, [&](pqxx::transaction_base& tx) { return execute(tx, statement, params); });
 }
@@ -331,11 +339,12 @@ Result<pqxx::result> Connection::run_alone(const Statement& statement, const Par
 }
 
 Result<pqxx::result> Connection::run_then_commit(const Statement& statement, const Params& params,
-                                                 std::optional<pqxx::result>& received) {
+                                                 const OnRows& on_rows) {
   return in_transaction<pqxx::work>(statement, true, [&](pqxx::work& tx) {
-    received = execute(tx, statement, params);
+    pqxx::result rows = execute(tx, statement, params);
+    on_rows(rows);
     tx.commit();
-    return *received;
+    return rows;
   });
 }
 

@@ -82,10 +82,12 @@ class Connection {
   // read only, out of space, lock or statement timeout), invalid (the data), internal. A session
   // that is refused a write is closed, for it would keep its read-only default for ever.
   Result<pqxx::result> run(const Statement& statement, const Params& params);
-  // The same in a transaction whose commit is a message of its own: `received` has the rows as soon
-  // as they came, so that after a commit whose answer was lost the caller knows what is uncertain.
+  // The same in a transaction whose commit is a message of its own, sent once `on_rows` has had the
+  // rows: what throws there is rolled back, and after a commit whose answer was lost the caller
+  // knows what is uncertain.
+  using OnRows = std::function<void(const pqxx::result&)>;
   Result<pqxx::result> run_then_commit(const Statement& statement, const Params& params,
-                                       std::optional<pqxx::result>& received);
+                                       const OnRows& on_rows);
   // One statement as it is: BEGIN, what is in that transaction, COMMIT, or what cannot be in any
   // (VACUUM). So it has no limits behind a pooler.
   Result<pqxx::result> run_alone(const Statement& statement, const Params& params);
@@ -113,7 +115,8 @@ class Connection {
 
  private:
   class Session;
-  Status failed();  // from inside a catch block, as raw_failure()
+  Status failed() noexcept;  // from inside a catch block, as the two that it is made of
+  Status told_failure();
   Status raw_failure();
   std::string target() const;
   pqxx::result execute(pqxx::transaction_base& tx, const Statement& statement,

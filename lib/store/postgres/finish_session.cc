@@ -55,7 +55,7 @@ void FinishSession::loop() {
     std::vector<Call> more = calls.empty() ? calls_.wait_all() : calls_.wait_all(pause);
     pause = milliseconds(0);
     if (calls.empty() && more.empty() && calls_.closed()) return;
-    const Status has_room = caught_in([&] {
+    const Status has_room = caught("finish", [&] {
       calls.reserve(calls.size() + more.size());
       return Status();
     });
@@ -64,8 +64,18 @@ void FinishSession::loop() {
       more.clear();
     }
     std::move(more.begin(), more.end(), std::back_inserter(calls));
-    // What throws is sent again: a finish that was committed gets its answer then.
-    const Status status = caught_in([&] { return send(calls, locked); });
+    // What finds no memory is sent again: a finish that was committed gets its answer then.
+    const Status status = caught("finish", [&] { return send(calls, locked); });
+    if (!status.ok() && status.code() != StatusCode::unavailable) {  // it would throw for ever
+      for (Call& call : calls) {
+        if (is_complete(call)) {
+          answer(call);
+        } else {
+          std::visit([&](auto& ended) { refuse(ended, status); }, call);
+        }
+      }
+      calls.clear();
+    }
     if (calls.empty()) {
       locked = Locked::wait;
       backoff = {};
@@ -159,15 +169,13 @@ Ended<ReleaseAnswer> FinishSession::end_items(const std::vector<const ReleaseIte
   return ended;
 }
 
-// What is left of the call is complete, and its second answer is dropped.
+// What is left of the call is complete, and answered.
 template <class Item, class Answer>
 void FinishSession::refuse(CallOf<Item, Answer>& call, const Status& why) {
   for (const Item& item : call.items) held_.ended(item.id);
-  const auto done = call.done;
   call.items.clear();
   call.answers.clear();
-  call.done = [](const Result<std::vector<Answer>>&) {};
-  done(why);
+  answer_once<std::vector<Answer>>(call.done, why);
 }
 
 bool FinishSession::is_complete(const Call& call) {

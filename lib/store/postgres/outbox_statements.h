@@ -35,7 +35,8 @@ inline constexpr Statement kFetchOrigin{
 inline constexpr Statement kTakeOrigin{
     "take_origin", joined([] {
       return "SELECT " + other_list(kMessageColumns) +
-             " FROM parkd.take_origin_v1($1::uuid, $2, $3, $4::bigint[], parkd.from_us_v1($5)) "
+             ", pg_current_xact_id() AS transaction FROM parkd.take_origin_v1($1::uuid, $2, $3, "
+             "$4::bigint[], parkd.from_us_v1($5)) "
              "ORDER BY origin_sequence";
     })};
 inline constexpr Statement kCountMessages{"count_messages",

@@ -172,7 +172,9 @@ Result<std::optional<Message>> PostgresMailbox::find(const std::string& tenant,
 Result<std::vector<Message>> PostgresMailbox::take(const std::string& tenant,
                                                    const std::string& mailbox_key,
                                                    const std::vector<uint64_t>& sequences,
-                                                   WallTime now) {
+                                                   WallTime now, UncertainTake& uncertain) {
+  PARKD_ASSIGN_OR_RETURN(auto earlier, settle_take(*connection_, uncertain));
+  if (earlier) return *std::move(earlier);
   ArrayText wanted;
   for (const uint64_t sequence : sequences) wanted.add(to_bigint(sequence));
   Params params;
@@ -181,9 +183,7 @@ Result<std::vector<Message>> PostgresMailbox::take(const std::string& tenant,
       .add(encode_text(mailbox_key))
       .add(wanted.take())
       .add(to_unix_us(now));
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
-                         connection_->run(outbox_sql::kTakeOrigin, params));
-  return parse_messages(rows);
+  return send_take(*connection_, outbox_sql::kTakeOrigin, params, uncertain);
 }
 
 // --- housekeeping

@@ -19,6 +19,7 @@
 #include "lib/store/drop_clock.h"
 #include "lib/store/job_store.h"
 #include "lib/store/postgres/postgres_store.h"
+#include "lib/store/postgres/read_verbs.h"
 #include "lib/store/postgres/store_notices.h"
 
 namespace parkd {
@@ -54,8 +55,10 @@ class PostgresMailbox {
   // The message of one place, if it is still there.
   Result<std::optional<Message>> find(const std::string& tenant, const std::string& mailbox_key,
                                       uint64_t sequence, WallTime now);
+  // As take_messages(), and to be called again with `uncertain` where it throws, too.
   Result<std::vector<Message>> take(const std::string& tenant, const std::string& mailbox_key,
-                                    const std::vector<uint64_t>& sequences, WallTime now);
+                                    const std::vector<uint64_t>& sequences, WallTime now,
+                                    UncertainTake& uncertain);
 
   // Messages of every origin.
   Result<int64_t> count();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/store/answer_caught.h"
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
 #include "lib/store/postgres/statements.h"
@@ -94,37 +95,47 @@ Result<FetchAnswer> fetch_messages(Connection& connection, const FetchRequest& r
   return answer;
 }
 
+Result<std::optional<std::vector<Message>>> settle_take(Connection& connection,
+                                                        UncertainTake& uncertain) {
+  using Settled = std::optional<std::vector<Message>>;
+  if (uncertain.transaction.empty()) return Settled();
+  Params transaction;
+  transaction.add(uncertain.transaction);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
+                         connection.run(sql::kTransactionStatus, transaction));
+  const std::string status = only_field(rows).text();
+  if (status == "in progress") return unavailable("the take is still under way");
+  const bool is_done = status == "committed";  // else the messages are where they were
+  std::vector<Message> messages = std::exchange(uncertain, {}).messages;
+  return is_done ? Settled(std::move(messages)) : Settled();
+}
+
+Result<std::vector<Message>> send_take(Connection& connection, const Statement& statement,
+                                       const Params& params, UncertainTake& uncertain) {
+  const auto keep = [&uncertain](const pqxx::result& rows) {
+    UncertainTake sent;
+    for (const auto& row : rows) sent.messages.push_back(parse_message(row));
+    if (!rows.empty()) sent.transaction = text(rows[0], "transaction");
+    uncertain = std::move(sent);
+  };
+  const auto rows = connection.run_then_commit(statement, params, keep);
+  if (!rows.ok()) return rows.status();
+  return std::exchange(uncertain, {}).messages;
+}
+
 Result<std::vector<Message>> take_messages(Connection& connection, const std::string& tenant,
                                            const std::string& mailbox_key,
                                            const std::vector<uint64_t>& sequences, Now now,
                                            UncertainTake& uncertain) {
-  if (!uncertain.transaction.empty()) {
-    Params transaction;
-    transaction.add(uncertain.transaction);
-    PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
-                           connection.run(sql::kTransactionStatus, transaction));
-    const std::string status = only_field(rows).text();
-    if (status == "committed") return std::exchange(uncertain, {}).messages;
-    if (status == "in progress") return unavailable("the take is still under way");
-    uncertain = {};  // aborted: the messages are where they were
-  }
-  ArrayText wanted;
-  for (const uint64_t sequence : sequences) wanted.add(to_bigint(sequence));
-  Params params;
-  params.add(encode_text(tenant)).add(encode_text(mailbox_key)).add(wanted.take()).add(now);
-  std::optional<pqxx::result> received;
-  const auto rows = connection.run_then_commit(sql::kTake, params, received);
-  std::vector<Message> taken;
-  if (rows.ok() || (received && connection.uncertain())) {
-    for (const auto& row : *received) taken.push_back(parse_message(row));
-  }
-  if (rows.ok() || taken.empty()) {
-    if (!rows.ok()) return rows.status();
-    return taken;
-  }
-  uncertain.transaction = text((*received)[0], "transaction");
-  uncertain.messages = std::move(taken);
-  return rows.status();
+  return caught("take", [&]() -> Result<std::vector<Message>> {
+    PARKD_ASSIGN_OR_RETURN(auto earlier, settle_take(connection, uncertain));
+    if (earlier) return *std::move(earlier);
+    ArrayText wanted;
+    for (const uint64_t sequence : sequences) wanted.add(to_bigint(sequence));
+    Params params;
+    params.add(encode_text(tenant)).add(encode_text(mailbox_key)).add(wanted.take()).add(now);
+    return send_take(connection, sql::kTake, params, uncertain);
+  });
 }
 
 }  // namespace parkd

@@ -53,7 +53,14 @@ struct UncertainTake {
   std::vector<Message> messages;
   std::string transaction;  // empty: none is uncertain
 };
-// Finds out first what became of `uncertain`; is to be called again with it after unavailable.
+// The two steps of a take, to be done again with the same `uncertain` after unavailable, and where
+// one of them throws. What became of an earlier try: its messages, or none if it removed nothing.
+Result<std::optional<std::vector<Message>>> settle_take(Connection& connection,
+                                                        UncertainTake& uncertain);
+// Runs `statement`, whose rows are the messages it removes and, by name, its transaction.
+Result<std::vector<Message>> send_take(Connection& connection, const Statement& statement,
+                                       const Params& params, UncertainTake& uncertain);
+// Does both and throws nothing.
 Result<std::vector<Message>> take_messages(Connection& connection, const std::string& tenant,
                                            const std::string& mailbox_key,
                                            const std::vector<uint64_t>& sequences, Now now,

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "lib/base/thread_safety.h"
+#include "lib/store/answer_caught.h"
 #include "lib/store/job_store.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/postgres_store.h"
@@ -58,7 +59,7 @@ class SharedState {
   int64_t syncs() const { return n_syncs_; }
   int64_t uncertain_finishes() const { return n_uncertain_finishes_; }
 
-  // Keeps why the last verb found the database away; another outcome clears it.
+  // Keeps why the last verb found the database away; another outcome clears it. Throws nothing.
   void note(const Status& status);
   std::string last_error() const;
 
@@ -80,14 +81,16 @@ class SharedState {
     Backoff backoff;
     for (;;) {
       Result<T> result = verb(connection);
-      note(result.status());
-      if (result.ok() || result.status().code() != StatusCode::unavailable) return result;
+      Status status = out_of_memory();  // where there is none for its words
+      (void)caught("verb", [&] { status = result.status(); });
+      note(status);
+      if (result.ok() || status.code() != StatusCode::unavailable) return result;
       if (connection.uncertain() && !repeatable) {
-        return unavailable(result.status().message() +
+        return unavailable(status.message() +
                            "; whether it did what it was asked for is not known");
       }
       if (connection.sqlstate() == kLockNotAvailable) return result;
-      if (!wait_to_retry(backoff, give_up_at)) return given_up(result.status());
+      if (!wait_to_retry(backoff, give_up_at)) return given_up(status);
     }
   }
 

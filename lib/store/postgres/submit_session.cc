@@ -59,7 +59,7 @@ void SubmitSession::loop() {
     // While another session holds a lock, no call that waits for it keeps others waiting.
     const Locked locked = held.empty() ? Locked::wait : Locked::skip;
     std::vector<Call> good = std::exchange(held, {});
-    const Status status = caught_in([&] {
+    const Status status = caught("submit", [&] {
       good.reserve(good.size() + calls.size());
       held.reserve(good.size() + calls.size());
       check_and_send(calls, good, locked, held);
@@ -86,13 +86,14 @@ void SubmitSession::check_and_send(std::vector<Call>& calls, std::vector<Call>& 
   size_t n_rows = 0;
   Pending pending;  // of this statement
   for (Call& call : calls) {
-    const Status status = caught_in([&] { return check(call.jobs, pending); });
+    const Status status = caught("submit", [&] { return check(call.jobs, pending); });
     if (!status.ok()) {
       answer_once(call.done, {status});
       continue;
     }
     n_rows += call.jobs.size();
     good.push_back(std::move(call));
+    call.done = nullptr;
     if (n_rows < kRowsMax) continue;
     send(good, locked, held);
     good.clear();

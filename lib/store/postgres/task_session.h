@@ -59,17 +59,20 @@ class TaskSession {
   bool push_try(Completion<T> done, Repeatable repeatable, SharedState::TimePoint give_up_at,
                 Verb verb) {
     return tasks_.push([=, this](Connection& connection) {
-      auto result = caught_result<T>([&] {
+      auto result = caught("verb", [&] {
         return shared_.with_retries<T>(connection, repeatable == Repeatable::yes, give_up_at, verb);
       });
       // What another session's open transaction holds comes again behind what others have asked
       // meanwhile.
       const bool held = !result.ok() && connection.sqlstate() == kLockNotAvailable;
-      if (held && std::chrono::steady_clock::now() < give_up_at &&
-          push_try<T>(done, repeatable, give_up_at, verb)) {
-        return;
+      if (held && std::chrono::steady_clock::now() < give_up_at) {
+        const Status pushed = caught("verb", [&] {
+          const bool is_open = push_try<T>(done, repeatable, give_up_at, verb);
+          return is_open ? Status() : store_has_stopped();
+        });
+        if (pushed.ok()) return;
       }
-      done(std::move(result));
+      answer_caught(done, [&]() -> Result<T> { return std::move(result); });
     });
   }
   void loop();

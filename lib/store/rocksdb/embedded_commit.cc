@@ -21,27 +21,6 @@ constexpr int kAnswerTries = 5;
 
 }  // namespace
 
-// --- exceptions
-
-Status EmbeddedStore::status_of_exception(const char* where) noexcept {
-  try {
-    throw;
-  } catch (const std::bad_alloc&) {
-    try {
-      log_error("store.out_of_memory", {{"at", where}});
-    } catch (...) {  // NOLINT(bugprone-empty-catch): not even for a line of the log
-    }
-    return out_of_memory();
-  } catch (const std::exception& error) {
-    try {
-      log_error("store.exception", {{"at", where}, {"error", error.what()}});
-      return unavailable(std::string("the store met an error: ") + error.what());
-    } catch (...) {
-      return out_of_memory();
-    }
-  }
-}
-
 void EmbeddedStore::wait_for_memory() {
   std::this_thread::sleep_for(kMemoryPause);
 }

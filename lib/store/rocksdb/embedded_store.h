@@ -34,6 +34,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/inbox.h"
 #include "lib/base/thread.h"
+#include "lib/store/answer_caught.h"
 #include "lib/store/batch_accounts.h"
 #include "lib/store/drop_clock.h"
 #include "lib/store/job_store.h"
@@ -137,16 +138,6 @@ class EmbeddedStore final : public JobStore {
   static void complete(const Commit& commit, const Status& status);
 
   // --- either thread: exceptions (embedded_commit.cc)
-  // What `act` throws, as a status; logged. Throws nothing.
-  template <class Act>
-  static Status caught(const char* where, Act&& act) noexcept {
-    try {
-      act();
-      return {};
-    } catch (...) {
-      return status_of_exception(where);
-    }
-  }
   // `act` again, after pauses, while it throws: it wants little memory, and a caller waits for it.
   // `tries_max` 0: without end. The last exception's status.
   template <class Act>
@@ -158,8 +149,6 @@ class EmbeddedStore final : public JobStore {
     }
     return tried;
   }
-  static Status status_of_exception(const char* where) noexcept;
-  static Status out_of_memory() { return {StatusCode::unavailable, "out of memory"}; }
   static void wait_for_memory();
 
   // --- state thread: life (embedded_store.cc)
