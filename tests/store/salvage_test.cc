@@ -2,6 +2,7 @@
 // every row that could be read byte by byte and nothing that was never committed; and what is gone
 // is on the list. The old store is not touched. PARKD_LONG=1: thousands of rounds.
 #include <gtest/gtest.h>
+#include <rocksdb/write_batch.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include <random>
 #include <set>
 
+#include "lib/store/rocksdb/database.h"
 #include "lib/store/rocksdb/log_check.h"
 #include "lib/store/rocksdb/raw_rows.h"
 #include "lib/store/rocksdb/rocksdb_store.h"
@@ -486,6 +488,39 @@ TEST_F(SalvageTest, what_it_makes_is_private_and_needs_an_empty_place) {
   fs::create_directory(temp_.path() + "/other.unfinished");
   EXPECT_EQ(salvage(*store, temp_.path() + "/other", clock_, list).status().code(),
             StatusCode::conflict);
+}
+
+// Rows of a later program would be left out as damage, and the rest stamped as this one's.
+TEST_F(SalvageTest, a_store_of_another_format_is_refused_by_its_number) {
+  Random random(7);
+  build(random, 30);
+  const auto refuse_both = [&](uint64_t format) {
+    {
+      RocksDbStoreOptions options;
+      options.dir = dir();
+      auto database = Database::open(options, {});
+      ASSERT_TRUE(database.ok()) << database.status().to_string();
+      rocksdb::WriteBatch batch;
+      (void)batch.Put((*database)->meta(), meta_key::kFormat, record::encode_count(format));
+      ASSERT_TRUE((*database)->write(&batch).ok());
+    }
+    const auto files = bytes_of(dir());
+    const std::string numbers = "has format " + std::to_string(format) + "; this program knows 1";
+    const auto salvaged = salvage_to_fresh(dir());
+    EXPECT_EQ(salvaged.status().code(), StatusCode::corrupt);
+    EXPECT_NE(salvaged.status().message().find(numbers), std::string::npos)
+        << salvaged.status().message();
+    EXPECT_FALSE(fs::exists(fresh_dir()));
+    EXPECT_FALSE(fs::exists(fresh_dir() + ".unfinished"));
+    EXPECT_TRUE(listed_.findings.empty());
+    const auto store = OfflineStore::open(dir());
+    const auto verified = store->verify();
+    EXPECT_EQ(verified.status().code(), StatusCode::corrupt);
+    EXPECT_NE(verified.status().message().find(numbers), std::string::npos)
+        << verified.status().message();
+    EXPECT_EQ(bytes_of(dir()), files) << "it was written to";
+  };
+  for (const uint64_t format : {uint64_t{2}, uint64_t{0}}) refuse_both(format);
 }
 
 TEST_F(SalvageTest, the_fresh_store_takes_the_place_and_the_old_one_is_kept) {

@@ -466,6 +466,12 @@ Result<std::string> Database::get_large(rocksdb::ColumnFamilyHandle* family,
   return from_rocksdb(status);
 }
 
+Status check_format(const std::string& dir, uint64_t format) {
+  if (format == kStoreFormat) return {};
+  return corrupt("the store in " + dir + " has format " + std::to_string(format) +
+                 "; this program knows " + std::to_string(kStoreFormat));
+}
+
 Result<uint64_t> Database::get_count(const std::string& key, uint64_t otherwise) const {
   Result<std::string> value = get(meta(), key);
   if (value.ok()) return record::decode_count(*value);

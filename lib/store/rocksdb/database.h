@@ -53,6 +53,9 @@ inline constexpr char kDroppedThrough[] = "dropped_through";
 inline constexpr char kTime[] = "time";
 }  // namespace meta_key
 inline constexpr uint64_t kStoreFormat = 1;
+// Whether this program knows the format that the store in `dir` says it has. Errors: corrupt, by
+// its number. A store without the row is one that was never opened for writing.
+Status check_format(const std::string& dir, uint64_t format);
 
 // After a loss ids, sequences and epochs go on this much later: what was lost may have given out
 // some beyond what is known, and nothing is given out twice.

@@ -381,10 +381,7 @@ Status EmbeddedStore::load_rows() {
 Status EmbeddedStore::load_meta() {
   PARKD_ASSIGN_OR_RETURN(const uint64_t format,
                          database_->get_count(meta_key::kFormat, kStoreFormat));
-  if (format != kStoreFormat) {
-    return corrupt("the store in " + options_.dir + " has format " + std::to_string(format) +
-                   "; this program knows " + std::to_string(kStoreFormat));
-  }
+  PARKD_RETURN_IF_ERROR(check_format(options_.dir, format));
   PARKD_ASSIGN_OR_RETURN(const uint64_t epoch, database_->get_count(meta_key::kEpoch, 0));
   PARKD_ASSIGN_OR_RETURN(const uint64_t next_id, database_->get_count(meta_key::kNextId, 1));
   PARKD_ASSIGN_OR_RETURN(const uint64_t last_sequence,

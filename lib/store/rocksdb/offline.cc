@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "lib/store/rocksdb/database.h"
+#include "lib/store/rocksdb/raw_rows.h"
 #include "lib/store/rocksdb/record_codec.h"
 
 namespace parkd {
@@ -90,6 +92,15 @@ Result<OfflineStore> OfflineStore::open(const std::string& dir) {
 Result<StoreReport> OfflineStore::verify() const {
   StoreReport report;
   PARKD_ASSIGN_OR_RETURN(report.log, wal::check_log(dir_, true));
+  PARKD_ASSIGN_OR_RETURN(wal::RawRows rows, wal::RawRows::open(dir_));
+  PARKD_ASSIGN_OR_RETURN(const std::optional<std::string> format,
+                         rows.find("default", meta_key::kFormat));
+  if (format) {
+    const Result<uint64_t> number = record::decode_count(*format);
+    if (number.ok()) PARKD_RETURN_IF_ERROR(check_format(dir_, *number));
+    if (!number.ok())
+      report.tables.push_back({"a table or log", "default", "its row \"format\" is no number"});
+  }
   const wal::Manifest& manifest = report.log.manifest;
   for (const auto& [number, table] : manifest.tables) {
     ++report.n_tables;

@@ -40,7 +40,8 @@ class OfflineStore {
   const std::string& dir() const { return dir_; }
 
   // Reads every log record and every block of every table, against their checksums, and decodes
-  // every row. Errors: unavailable (a file cannot be read; that may pass).
+  // every row. Errors: unavailable (a file cannot be read; that may pass), corrupt (the store has
+  // another format: its rows are not this program's to judge).
   Result<StoreReport> verify() const;
   // Lets the next opening go on without what the log has lost. Errors: conflict (nothing is lost,
   // or it cannot be accepted). Gives what was accepted.

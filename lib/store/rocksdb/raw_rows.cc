@@ -316,6 +316,27 @@ Status RawRows::visit(const std::function<void(const RawRow&)>& row) {
   return {};
 }
 
+Result<std::optional<std::string>> RawRows::find(std::string_view family, std::string_view key) {
+  uint64_t sequence = 0;
+  std::optional<std::string> value;
+  const auto look = [&](const RawRow& row) {
+    if (row.family != family || row.key != key || row.sequence < sequence) return;
+    sequence = row.sequence;
+    value.reset();
+    if (row.is_put) value = std::string(row.value);
+  };
+  const bool was_visited = std::exchange(is_visited_, true);  // visit() tells of damage
+  for (const auto& [number, n_bytes] : tables_on_disk_) {
+    const auto listed = manifest_.tables.find(number);
+    const bool is_used = is_manifest_lost_ || (listed != manifest_.tables.end() &&
+                                               family_name(listed->second.family) == family);
+    if (is_used) PARKD_RETURN_IF_ERROR(visit_table(number, look));
+  }
+  for (const std::string& payload : commits_) visit_commit(payload, look);
+  is_visited_ = was_visited;
+  return value;
+}
+
 Status RawRows::visit_table(uint64_t number, const std::function<void(const RawRow&)>& row) {
   const std::string file = file_name(number, ".sst");
   const auto listed = manifest_.tables.find(number);

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,6 +51,8 @@ class RawRows {
 
   // Rows in any order; the same ones each time. Errors: unavailable (a file cannot be opened).
   Status visit(const std::function<void(const RawRow&)>& row);
+  // The newest version of a row that is no tombstone. Reads the tables of its family alone.
+  Result<std::optional<std::string>> find(std::string_view family, std::string_view key);
   // Whole after the first visit.
   const std::vector<RawDamage>& damage() const { return damage_; }
 

@@ -156,12 +156,28 @@ SalvageFinding finding_of(const wal::RawDamage& damage) {
   return finding;
 }
 
-Status fill(const OfflineStore& store, const std::string& dir, Clock& clock,
-            const std::function<void(const SalvageFinding&)>& list, SalvageSummary& summary) {
-  PARKD_ASSIGN_OR_RETURN(wal::RawRows rows, wal::RawRows::open(store.dir()));
+struct Scanned {
+  wal::RawRows rows;
   SalvageFacts facts;
-  PARKD_RETURN_IF_ERROR(rows.visit([&facts](const wal::RawRow& row) { facts.note(row); }));
+};
+
+Result<Scanned> scan(const std::string& dir) {
+  PARKD_ASSIGN_OR_RETURN(wal::RawRows rows, wal::RawRows::open(dir));
+  Scanned scanned{std::move(rows), {}};
+  SalvageFacts& facts = scanned.facts;
+  PARKD_RETURN_IF_ERROR(scanned.rows.visit([&facts](const wal::RawRow& row) { facts.note(row); }));
   facts.settle();
+  const auto format = facts.meta().find(meta_key::kFormat);
+  if (format != facts.meta().end()) {
+    PARKD_ASSIGN_OR_RETURN(const uint64_t number, record::decode_count(format->second));
+    PARKD_RETURN_IF_ERROR(check_format(dir, number));
+  }
+  return scanned;
+}
+
+Status fill(Scanned& scanned, const std::string& dir, Clock& clock,
+            const std::function<void(const SalvageFinding&)>& list, SalvageSummary& summary) {
+  auto& [rows, facts] = scanned;
   SalvageWriter::Lost lost;
   lost.manifest = rows.is_manifest_lost();
   for (const wal::RawDamage& damage : rows.damage()) {
@@ -181,7 +197,7 @@ Status fill(const OfflineStore& store, const std::string& dir, Clock& clock,
   PARKD_ASSIGN_OR_RETURN(const std::unique_ptr<Database> database, Database::open(options, {}));
   SalvageWriter writer(facts, *database, clock.now(), lost, list);
   Status status;
-  PARKD_RETURN_IF_ERROR(rows.visit([&](const wal::RawRow& row) {
+  PARKD_RETURN_IF_ERROR(scanned.rows.visit([&](const wal::RawRow& row) {
     if (status.ok()) status = writer.take(row);
   }));
   PARKD_RETURN_IF_ERROR(status);
@@ -211,10 +227,11 @@ Result<SalvageSummary> salvage(const OfflineStore& store, const std::string& tar
   const std::string to = without_slash(target);
   const std::string work = to + ".unfinished";
   PARKD_RETURN_IF_ERROR(check_target(store.dir(), to, work));
+  PARKD_ASSIGN_OR_RETURN(Scanned scanned, scan(store.dir()));
   const PrivateUmask umask;
   if (::mkdir(work.c_str(), 0700) != 0) return failed("make " + work);
   SalvageSummary summary;
-  PARKD_RETURN_IF_ERROR(fill(store, work, clock, list, summary));
+  PARKD_RETURN_IF_ERROR(fill(scanned, work, clock, list, summary));
   summary.store = to;
   {
     PARKD_ASSIGN_OR_RETURN(const OfflineStore fresh, OfflineStore::open(work));

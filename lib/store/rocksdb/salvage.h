@@ -47,7 +47,8 @@ struct SalvageSummary {
 // Makes the store in `to`, which must be missing or empty, under the name `to`.unfinished until it
 // is whole; verified, synced, 0700/0600 and, when root does it, its files those of the owner of the
 // old store. Errors: invalid (`to` is not empty), conflict (an unfinished one lies there),
-// unavailable (I/O), corrupt (the fresh store does not pass verify).
+// unavailable (I/O), corrupt (the old store has another format, and nothing was made; or the fresh
+// store does not pass verify).
 Result<SalvageSummary> salvage(const OfflineStore& store, const std::string& to, Clock& clock,
                                const std::function<void(const SalvageFinding&)>& list);
 

@@ -66,6 +66,10 @@ void SalvageFacts::note(const wal::RawRow& row) {
 
 void SalvageFacts::note_kept(SalvagedKind kind, const wal::RawRow& row) {
   if (kind == SalvagedKind::meta) {
+    if (row.is_put && row.key == meta_key::kFormat && !record::decode_count(row.value).ok()) {
+      ++n_undecodable_;
+      return;
+    }
     Versioned<std::string>& version = meta_versions_[std::string(row.key)];
     if (row.sequence >= version.sequence)
       version = {row.sequence, row.is_put, std::string(row.value)};
