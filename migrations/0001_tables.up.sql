@@ -95,7 +95,7 @@ CREATE TABLE parkd.shares (
   after_tenant text NOT NULL DEFAULT ''  -- where the next look at the tenants starts: a ring
 ) WITH (fillfactor = 20);
 
--- A set of jobs with its own account (lib/store/batch_rules.h). The counters always equal the members' rows:
+-- A set of jobs with its own account (lib/job/batch.h). The counters always equal the members' rows:
 -- total moves with the INSERT of members, the others with their finish, each in its transaction.
 CREATE TABLE parkd.batches (
   id               text PRIMARY KEY DEFAULT 'batch_' || replace(gen_random_uuid()::text, '-', ''),

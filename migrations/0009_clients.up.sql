@@ -81,9 +81,9 @@ CREATE FUNCTION parkd.may_be_doubled_v1(p_text text, p_value text) RETURNS bool 
   RETURN octet_length(p_text) - octet_length(replace(p_text, ':', ''))
        <> octet_length(p_value) - octet_length(replace(p_value, ':', ''))
     OR strpos(p_text, '\u003') > 0 AND (strpos(p_text, '\u003a') > 0 OR strpos(p_text, '\u003A') > 0);   -- not < and >
--- Whether a body has an object or array within 32 others: kChatJsonDepthMax.
-CREATE FUNCTION parkd.is_deep_v1(p_body jsonb) RETURNS bool LANGUAGE sql IMMUTABLE
-  RETURN p_body @? 'strict $.**{32} ? (@.type() == "object" || @.type() == "array")';
+-- Whether a body or metadata has an object or array within 32 others: kChatJsonDepthMax.
+CREATE FUNCTION parkd.is_deep_v1(p_json jsonb) RETURNS bool LANGUAGE sql IMMUTABLE
+  RETURN p_json @? 'strict $.**{32} ? (@.type() == "object" || @.type() == "array")';
 
 -- The first object that gives a member twice, and which: 'body.messages[0]: "role"'. NULL: none does. Each level is read
 -- once a level above it, so the depth has been looked at.
@@ -114,8 +114,8 @@ DECLARE
 BEGIN
   v_value := v_text;
   v_again := v_value;
-  IF p_field = 'body' AND parkd.is_deep_v1(v_value) THEN
-    v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id, 'body is nested deeper than 32 levels', 'Nest it less.');
+  IF parkd.is_deep_v1(v_value) THEN
+    v_refused := parkd.refuse_v1('invalid_parameter_value', p_custom_id, p_field || ' is nested deeper than 32 levels', 'Nest it less.');
   ELSIF parkd.may_be_doubled_v1(v_text, v_again) THEN
     v_text := parkd.given_twice_v1(p_json, p_field);
     IF v_text IS NOT NULL THEN

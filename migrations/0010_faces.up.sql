@@ -247,7 +247,7 @@ SELECT d.id, d.host, d.pid, d.version, d.started_at, d.beat_at, d.draining,
             WHEN d.draining THEN 'draining' ELSE 'alive' END AS state, d.status -> 'pools' AS pools
   FROM parkd.daemons d;
 
--- The states of lib/store/batch_rules.h. Members that have not ended stand in parkd.live.
+-- The states of lib/job/batch.h. Members that have not ended stand in parkd.live.
 CREATE VIEW parkd.batch_status WITH (security_barrier) AS
 SELECT b.id, b.tenant, b.name, b.total, b.completed, b.failed, b.cancelled, b.deadline_missed, b.quarantined, b.truncated,
        b.total - b.completed - b.failed - b.cancelled - b.deadline_missed - b.quarantined AS unfinished,

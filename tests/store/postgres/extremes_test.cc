@@ -437,6 +437,25 @@ TEST_F(Extremes, a_body_is_read_as_strictly_as_over_http) {
   EXPECT_EQ(n_refused, 14);
 }
 
+TEST_F(Extremes, deep_metadata_is_refused_as_a_deep_body_is) {
+  const auto deep = [](size_t n) {  // objects within each other, of which a member is given twice
+    std::string text = R"({"a":1,"a":2})";
+    for (size_t level = 1; level < n; ++level) text = R"({"a":)" + text + "}";
+    return text;
+  };
+  for (const std::string& statement :
+       {"INSERT INTO parkd.jobs (model, body, metadata) VALUES ('m', '{}', $b$" + deep(33) + "$b$)",
+        "SELECT parkd.open_batch(p_metadata => $b$" + deep(33) + "$b$)"}) {
+    const std::string why = refusal(*eve_, statement);
+    EXPECT_TRUE(has(why, "metadata is nested deeper than 32 levels")) << why;
+    EXPECT_TRUE(has(why, "HINT:")) << why;
+  }
+  const std::string why =
+      refusal(*eve_, "INSERT INTO parkd.jobs (model, body, metadata) VALUES ('m', '{}', $b$" +
+                         deep(32) + "$b$)");
+  EXPECT_TRUE(has(why, "is given twice in one object")) << why;
+}
+
 TEST_F(Extremes, a_member_given_twice_is_said_with_its_place) {
   EXPECT_TRUE(
       has(refusal(*eve_, R"(INSERT INTO parkd.jobs (model, custom_id, body) VALUES ('m', 'c7',
