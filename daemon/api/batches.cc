@@ -26,12 +26,13 @@ class Fields {
     return Fields(std::move(parsed.get_object()), without_mark(body));
   }
 
-  std::string text(const char* key) {
+  std::string text(const char* key) { return optional_text(key).value_or(std::string()); }
+  std::optional<std::string> optional_text(const char* key) {
     const json::value* value = take(key);
-    if (value == nullptr) return {};
+    if (value == nullptr) return std::nullopt;
     if (value->is_string()) return std::string(value->get_string());
     fail(key, "must be a string");
-    return {};
+    return std::nullopt;
   }
   std::optional<int64_t> number(const char* key, int64_t min, int64_t max) {
     const json::value* value = take(key);
@@ -42,12 +43,10 @@ class Fields {
     return std::nullopt;
   }
   std::optional<WallTime> instant(const char* key) {
-    const std::string given = text(key);
-    if (given.empty()) return std::nullopt;
-    const auto time = parse_rfc3339(given);
-    if (!time)
-      fail(key, "is \"" + shown_name(given) +
-                    "\", not a time as RFC 3339 has it, such as 2026-12-01T18:00:00Z");
+    const std::optional<std::string> given = optional_text(key);
+    if (!given) return std::nullopt;
+    const auto time = parse_rfc3339(*given);
+    if (!time) fail(key, not_a_time(*given));
     return time;
   }
   // JSON of an object, as it stands in the request; empty when left out.

@@ -95,13 +95,11 @@ class JobReader {
   }
 
   void instant(std::string_view key, std::optional<WallTime>& out) {
+    if (take(key) == nullptr) return;
     std::string given;
     text(key, given);
-    if (given.empty()) return;
     out = parse_rfc3339(given);
-    if (!out)
-      fail(key, std::string(key) + " is \"" + given +
-                    "\", not a time as RFC 3339 has it, such as 2026-12-01T18:00:00Z");
+    if (!out) fail(key, std::string(key) + " " + not_a_time(given));
   }
 
   void read_body(const SubmitLimits& limits) {
@@ -153,11 +151,17 @@ class JobReader {
 
   void read_endpoint() {
     text("endpoint", spec_.endpoint);
-    text("url", spec_.endpoint);
-    if (spec_.endpoint != kChatPath) {
-      fail(fields_.contains("url") ? "url" : "endpoint", "endpoint " + spec_.endpoint +
-                                                             " is not supported yet; there is " +
-                                                             std::string(kChatPath));
+    const bool is_named = take("endpoint") != nullptr;
+    const bool is_line = take("url") != nullptr;
+    std::string url = spec_.endpoint;
+    text("url", url);
+    if (is_named && url != spec_.endpoint) {
+      return fail("url", "url is " + json_string(url) + " but endpoint is " +
+                             json_string(spec_.endpoint) + ": give one of them");
+    }
+    spec_.endpoint = std::move(url);
+    if (find_endpoint(spec_.endpoint) == nullptr) {
+      fail(is_line ? "url" : "endpoint", unsupported_endpoint(spec_.endpoint));
     }
     std::string method = "POST";
     text("method", method);
@@ -408,6 +412,11 @@ std::optional<uint64_t> parse_cursor(std::string_view cursor) {
   const auto [rest, error] = std::from_chars(cursor.data() + 1, end, sequence, 16);
   if (error != std::errc() || rest != end) return std::nullopt;
   return sequence;
+}
+
+std::string not_a_time(std::string_view text) {
+  return "is \"" + shown_name(text) +
+         "\", not a time as RFC 3339 has it, such as 2026-12-01T18:00:00Z";
 }
 
 std::optional<WallTime> parse_rfc3339(std::string_view text) {

@@ -6,8 +6,10 @@
 //   "batch_id", "priority", "run_at", "deadline" (RFC 3339), "run_timeout_s", "retention_s",
 //   "max_attempts", "idempotency_key", "tenant"}; only body is required. A job with a batch_id is
 //   of priority low where none is given. An OpenAI batch line
-//   ({"custom_id", "method", "url", "body"}) is one too: url is its endpoint. body and metadata
-//   are stored as the bytes that came.
+//   ({"custom_id", "method", "url", "body"}) is one too: url is its endpoint, and where both stand
+//   they must be the same. body and metadata are stored as the bytes that came. mailbox_key,
+//   custom_id, batch_id, idempotency_key and tenant are left out by "", too, as in SQL; a time is
+//   not.
 // A message: {"id", "custom_id", "mailbox_key", "batch_id", "tenant", "model", "outcome",
 //   "response": {"status_code", "request_id", "body"} | null, "error": {"code", "message", "param"}
 //   | null, "prompt_tokens", "completion_tokens", "units", "queue_ms", "run_ms", "attempts",
@@ -47,11 +49,12 @@ struct ParsedSubmit {
 // unavailable where memory was not granted.
 Result<ParsedSubmit> parse_submit(std::string_view json, const SubmitLimits& limits);
 
-std::string render_message(const Message& message);
-// {"messages":[...]}, and the same with "next_cursor".
 // Cursors (after, through) between which messages' bytes are damaged: a page says them as
 // "damaged".
 using DamagedCursors = std::optional<std::pair<uint64_t, uint64_t>>;
+
+std::string render_message(const Message& message);
+// {"messages":[...]}, and the same with "next_cursor".
 std::string render_messages(const std::vector<Message>& messages);
 std::string render_page(const std::vector<Message>& messages, uint64_t next_sequence,
                         const DamagedCursors& damaged);
@@ -67,12 +70,14 @@ std::string render_history(const HistoryRow& row);
 
 // Opaque to readers: a sequence of the store.
 std::string render_cursor(uint64_t sequence);
+std::optional<uint64_t> parse_cursor(std::string_view cursor);
+
 // A live job's state as clients name it. Errors: invalid (param "state"), with the words there are.
 Result<JobState> parse_job_state(std::string_view word);
 
-std::optional<uint64_t> parse_cursor(std::string_view cursor);
-
 // "2026-11-23T12:00:00Z", fractions and offsets allowed (RFC 3339).
 std::optional<WallTime> parse_rfc3339(std::string_view text);
+// Why a field of that text is refused, behind the field's name.
+std::string not_a_time(std::string_view text);
 
 }  // namespace parkd

@@ -61,10 +61,13 @@ void add_batch_run(CLI::App& batch, const GlobalOptions& globals, Chosen& chosen
   command->add_option("--model", options->model, "Run every line on this model");
   command->add_option("--priority", options->priority, "high, normal or low (default: low)")
       ->check(is_priority());
-  command->add_option("--deadline", options->deadline,
-                      "+8h, or 2026-01-31T12:00:00Z: what has not run by then fails (default and "
-                      "longest: 30 days)");
-  command->add_option("--retention", options->retention, "Life of the results in parkd: 1m to 30d");
+  command
+      ->add_option("--deadline", options->deadline,
+                   "+8h, or 2026-01-31T12:00:00Z: what has not run by then fails (default and "
+                   "longest: 30 days)")
+      ->check(refuse_empty);
+  command->add_option("--retention", options->retention, "Life of the results in parkd: 1m to 30d")
+      ->check(refuse_empty);
   command->callback([options, &globals, &chosen] {
     chosen = [options, &globals] { return batch_run(globals, *options); };
   });

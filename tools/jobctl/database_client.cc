@@ -157,13 +157,10 @@ Result<Answer> DatabaseClient::open_batch(const json::object& request) {
   if (const int64_t retention_s = number_at(request, "retention_s"); retention_s > 0) {
     spec.retention = std::chrono::seconds(retention_s);
   }
-  if (const std::string deadline = text_at(request, "deadline"); !deadline.empty()) {
+  if (request.contains("deadline")) {
+    const std::string deadline = text_at(request, "deadline");
     spec.deadline = parse_rfc3339(deadline);
-    if (!spec.deadline) {
-      return invalid_param("deadline",
-                           "deadline is \"" + deadline +
-                               "\", not a time as RFC 3339 has it, such as 2026-12-01T18:00:00Z");
-    }
+    if (!spec.deadline) return invalid_param("deadline", "deadline " + not_a_time(deadline));
   }
   return answer_of(database_.open_batch(spec));
 }

@@ -285,15 +285,21 @@ void add_submit(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   command->add_option("--custom-id", options->custom_id, "Your own name for the job");
   command->add_option("--priority", options->priority, "critical, high, normal or low")
       ->check(is_priority());
-  command->add_option("--deadline", options->deadline,
-                      "+8h, 2026-12-01T18:00 or with a zone: not run by then, it fails");
-  command->add_option("--run-at", options->run_at, "Not before this: +10m, or a time");
-  command->add_option("--run-timeout", options->run_timeout, "Longest run in the engine: 90s, 15m");
-  command->add_option("--retention", options->retention, "Life of the result: 1m to 30d");
+  command
+      ->add_option("--deadline", options->deadline,
+                   "+8h, 2026-12-01T18:00 or with a zone: not run by then, it fails")
+      ->check(refuse_empty);
+  command->add_option("--run-at", options->run_at, "Not before this: +10m, or a time")
+      ->check(refuse_empty);
+  command->add_option("--run-timeout", options->run_timeout, "Longest run in the engine: 90s, 15m")
+      ->check(refuse_empty);
+  command->add_option("--retention", options->retention, "Life of the result: 1m to 30d")
+      ->check(refuse_empty);
   command->add_option("--idempotency-key", options->idempotency_key,
                       "A submit with the same key is the same job");
   command->add_flag("--wait", options->wait, "Wait for the answer and print it");
-  command->add_option("--wait-timeout", options->wait_timeout, "Give up waiting after 30s, 5m ...");
+  command->add_option("--wait-timeout", options->wait_timeout, "Give up waiting after 30s, 5m ...")
+      ->check(refuse_empty);
   command->callback(
       [options, &globals, &chosen] { chosen = [&] { return submit(globals, *options); }; });
   (void)prompt;

@@ -110,6 +110,10 @@ Result<std::string> parse_instant(const std::string& option, const std::string& 
   return invalid(quoted(option, text) + " is not a time: " + kInstants);
 }
 
+std::string refuse_empty(const std::string& text) {
+  return text.empty() ? "\"\" is no time: leave the option out, or give it a value" : "";
+}
+
 bool is_relative(const std::string& text) {
   if (!text.empty() && text.front() == '+') return true;
   // "8h", and "8", whose unit is missing; not "2026-12-01".

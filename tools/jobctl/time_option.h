@@ -17,6 +17,10 @@ Result<std::chrono::seconds> parse_duration(const std::string& option, const std
 // Empty stays empty. Errors: invalid.
 Result<std::string> parse_instant(const std::string& option, const std::string& text, WallTime now);
 
+// For CLI11's check() of an option for a time: why a word that is there and empty, as of a variable
+// that is not set, is refused; else empty.
+std::string refuse_empty(const std::string& text);
+
 // Whether "+8h" is counted from now, so that it is another instant each time.
 bool is_relative(const std::string& text);
 

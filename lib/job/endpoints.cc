@@ -1,0 +1,22 @@
+#include "lib/job/endpoints.h"
+
+namespace parkd {
+
+const EndpointPath* find_endpoint(std::string_view path) {
+  for (const EndpointPath& endpoint : kEndpoints) {
+    if (endpoint.path == path) return &endpoint;
+  }
+  return nullptr;
+}
+
+std::string unsupported_endpoint(std::string_view path) {
+  std::string why = "endpoint " + (path.empty() ? "\"\"" : std::string(path)) +
+                    " is not supported yet; there is ";
+  for (const EndpointPath& endpoint : kEndpoints) {
+    if (&endpoint != kEndpoints) why += ", ";
+    why += endpoint.path;
+  }
+  return why;
+}
+
+}  // namespace parkd
