@@ -137,14 +137,6 @@ void RawObject::erase(std::string_view key) {
   is_changed_ = true;
 }
 
-void name_model(RawObject& job, std::string_view model) {
-  job.set_text("model", model);
-  if (job.get("body").substr(0, 1) != "{") return;
-  RawObject body(job.get("body"));
-  body.erase("model");
-  job.set("body", body.text());
-}
-
 std::string RawObject::text() const {
   if (!is_changed_) return original_;
   std::string out = "{";

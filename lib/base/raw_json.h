@@ -44,7 +44,4 @@ class RawObject {
   std::vector<Member> members_;
 };
 
-// Makes the job, {"body": {...}, ...}, one of that model, whatever its body names.
-void name_model(RawObject& job, std::string_view model);
-
 }  // namespace parkd

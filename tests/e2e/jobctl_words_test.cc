@@ -5,11 +5,14 @@
 
 #include "lib/base/nearest_word.h"
 #include "tests/e2e/child_process.h"
+#include "tools/jobctl/progress.h"
 #include "tools/jobctl/time_option.h"
 
 namespace parkd::testing {
 namespace {
 
+using jobctl::BatchCounts;
+using jobctl::ending_text;
 using jobctl::parse_duration;
 using jobctl::parse_instant;
 
@@ -64,6 +67,31 @@ TEST(JobctlDurations, have_a_unit) {
   }
 }
 
+// What had ended before took its time before: only what ended now is counted over now's.
+TEST(JobctlProgress, a_run_that_goes_on_tells_time_and_rate_of_what_ended_in_it) {
+  BatchCounts counts;
+  counts.done = counts.total = 20;
+  counts.failed = 2;
+  counts.truncated = 1;
+  counts.prompt_tokens = 400;
+  counts.output_tokens = 2000;
+  EXPECT_EQ(ending_text(counts, {}, 10, "out"),
+            "20 results in out: 18 completed, 2 failed, 1 truncated by length; 400 prompt + 2000 "
+            "output tokens in 0m10s (240 tokens/s)");
+  BatchCounts before = counts;
+  before.done = 15;
+  before.prompt_tokens = 300;
+  before.output_tokens = 1500;
+  EXPECT_EQ(
+      ending_text(counts, before, 10, "out"),
+      "20 results in out: 18 completed, 2 failed, 1 truncated by length; 400 prompt + 2000 "
+      "output tokens; of these, 5 results with 100 prompt + 500 output tokens ended during this "
+      "call, in 0m10s (60 tokens/s)");
+  EXPECT_NE(ending_text(counts, counts, 0, "out").find("0 results with 0 prompt + 0 output tokens"),
+            std::string::npos);
+  EXPECT_NE(ending_text(counts, counts, 0, "out").find("in 0m00s (0 tokens/s)"), std::string::npos);
+}
+
 TEST(JobctlMistyped, distances) {
   EXPECT_EQ(edit_distance("", "abc"), 3u);
   EXPECT_EQ(edit_distance("submt", "submit"), 1u);
@@ -90,6 +118,29 @@ TEST(JobctlMistyped, what_was_meant_is_said) {
     EXPECT_EQ(result.exit_code, 2);
     EXPECT_NE(result.err.find(said), std::string::npos) << result.err;
   }
+}
+
+// As of a variable that is not set: what was asked for is not the default.
+TEST(JobctlTimeOptions, that_are_empty_are_refused_by_name) {
+  const std::pair<std::vector<std::string>, std::vector<std::string>> commands[] = {
+      {{"submit", "--prompt", "x"},
+       {"--deadline", "--run-at", "--run-timeout", "--retention", "--wait-timeout"}},
+      {{"batch", "open"}, {"--deadline", "--retention"}},
+      {{"batch", "add", "batch_1", "in.jsonl"}, {"--retention"}},
+      {{"batch", "run", "in.jsonl", "-o", "out.jsonl"}, {"--deadline", "--retention"}},
+  };
+  for (const auto& [command, options] : commands) {
+    for (const std::string& option : options) {
+      std::vector<std::string> words = command;
+      words.insert(words.end(), {option, ""});
+      const JobctlResult result = run_jobctl(words);
+      EXPECT_EQ(result.exit_code, 2) << command[0] << " " << option;
+      EXPECT_NE(result.err.find(option + ": \"\" is no time"), std::string::npos) << result.err;
+    }
+  }
+}
+
+TEST(JobctlTimeOptions, of_which_one_is_behind_the_other_are_refused_with_both) {
   const JobctlResult order = run_jobctl(
       {"submit", "--prompt", "x", "--deadline", "2090-01-01", "--run-at", "2090-01-02T00:00:00Z"});
   EXPECT_EQ(order.exit_code, 2);

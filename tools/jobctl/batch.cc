@@ -258,9 +258,12 @@ void add_batch(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   auto opened = std::make_shared<OpenOptions>();
   CLI::App* command = batch->add_subcommand("open", "Open a batch and print its id");
   command->add_option("--name", opened->name, "For people");
-  command->add_option("--deadline", opened->deadline,
-                      "+8h, or 2026-01-31T12:00:00Z; default 24 hours, at most 30 days");
-  command->add_option("--retention", opened->retention, "Life of the results: 1m to 30d");
+  command
+      ->add_option("--deadline", opened->deadline,
+                   "+8h, or 2026-01-31T12:00:00Z; default 24 hours, at most 30 days")
+      ->check(refuse_empty);
+  command->add_option("--retention", opened->retention, "Life of the results: 1m to 30d")
+      ->check(refuse_empty);
   command->add_option("--idempotency-key", opened->idempotency_key,
                       "A batch opened with the same key is the same batch");
   command->add_option("--metadata", opened->metadata, "A JSON object of your own");
@@ -277,7 +280,8 @@ void add_batch(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   command->add_option("--priority", added->priority, "high, normal or low (default: low)")
       ->check(is_priority());
   command->add_option("--mailbox-key", added->mailbox_key, "Where results go (default: the id)");
-  command->add_option("--retention", added->retention, "Life of the results: 1m to 30d");
+  command->add_option("--retention", added->retention, "Life of the results: 1m to 30d")
+      ->check(refuse_empty);
   command->add_flag("--seal", added->seal, "And seal the batch");
   command->callback(
       [added, &globals, &chosen] { chosen = [added, &globals] { return add(globals, *added); }; });

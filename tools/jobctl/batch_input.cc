@@ -128,6 +128,14 @@ Status copy(int from, int to, const std::string& path) {
 
 }  // namespace
 
+void name_model(RawObject& job, std::string_view model) {
+  job.set_text("model", model);
+  if (job.get("body").substr(0, 1) != "{") return;
+  RawObject body(job.get("body"));
+  body.erase("model");
+  job.set("body", body.text());
+}
+
 std::string jobs_text(const std::vector<std::string>& jobs) {
   JsonWriter json;
   json.begin_object().begin_array("jobs");

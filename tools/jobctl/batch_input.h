@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/base/raw_json.h"
 #include "lib/base/status.h"
 
 namespace parkd::jobctl {
@@ -28,6 +29,9 @@ struct BatchLine {
   std::string model;  // that the line names; empty: none
   Status refusal;     // why it can be no job, as far as its JSON tells; ok: nothing is known
 };
+
+// Makes the job, {"body": {...}, ...}, one of that model, whatever its body names.
+void name_model(RawObject& job, std::string_view model);
 
 // {"jobs": [...]} of the JSON of each.
 std::string jobs_text(const std::vector<std::string>& jobs);

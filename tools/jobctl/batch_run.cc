@@ -47,6 +47,7 @@ int BatchRun::run() {
     if (status.ok() || !refused.ok()) status = collect(may_wait ? kWait_s : 0);
     if (status.ok() && !caught_up) {
       caught_up = true;
+      progress_.caught_up(output_.counts());
       plan();
     }
     if (status.ok() && to_submit_.empty()) status = batches_.seal();

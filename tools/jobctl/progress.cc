@@ -32,7 +32,34 @@ std::string duration_text(double seconds) {
   return text;
 }
 
+int64_t tokens_of(const BatchCounts& counts) {
+  return counts.prompt_tokens + counts.output_tokens;
+}
+
+std::string tokens_text(int64_t prompt, int64_t output) {
+  return std::to_string(prompt) + " prompt + " + std::to_string(output) + " output tokens";
+}
+
 }  // namespace
+
+std::string ending_text(const BatchCounts& counts, const BatchCounts& before, double elapsed_s,
+                        const std::string& output) {
+  std::string text = std::to_string(counts.done) + " results in " + output + ": " +
+                     std::to_string(counts.done - counts.failed) + " completed, " +
+                     std::to_string(counts.failed) + " failed, " +
+                     std::to_string(counts.truncated) + " truncated by length; " +
+                     tokens_text(counts.prompt_tokens, counts.output_tokens);
+  if (before.done > 0) {
+    text += "; of these, " + std::to_string(counts.done - before.done) + " results with " +
+            tokens_text(counts.prompt_tokens - before.prompt_tokens,
+                        counts.output_tokens - before.output_tokens) +
+            " ended during this call,";
+  }
+  const double here = static_cast<double>(tokens_of(counts) - tokens_of(before));
+  char rate[32];
+  std::snprintf(rate, sizeof rate, "%.0f", here / std::max(0.001, elapsed_s));
+  return text + " in " + duration_text(elapsed_s) + " (" + rate + " tokens/s)";
+}
 
 void BatchCounts::count(const boost::json::value& line) {
   ++done;
@@ -59,11 +86,6 @@ double Progress::elapsed_s() const {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
 }
 
-double Progress::tokens_here(const BatchCounts& counts) const {
-  return static_cast<double>(counts.prompt_tokens + counts.output_tokens - before_.prompt_tokens -
-                             before_.output_tokens);
-}
-
 void Progress::start(const BatchCounts& counts) {
   terminal_ = ::isatty(STDERR_FILENO) != 0;
   before_ = counts;
@@ -85,7 +107,7 @@ void Progress::show(const BatchCounts& counts) {
   const double rate = here / elapsed;
   const std::string eta =
       rate > 0 ? duration_text(static_cast<double>(counts.total - counts.done) / rate) : "--";
-  const double tokens_per_s = tokens_here(counts) / elapsed;
+  const double tokens_per_s = static_cast<double>(tokens_of(counts) - tokens_of(before_)) / elapsed;
   const double share = static_cast<double>(counts.done) / static_cast<double>(counts.total);
   std::string bar;
   if (terminal_) {
@@ -113,16 +135,7 @@ void Progress::end() {
 }
 
 void Progress::summary(const BatchCounts& counts, const std::string& output) {
-  const double elapsed = std::max(0.001, elapsed_s());
-  std::fprintf(stderr,
-               "%lld results in %s: %lld completed, %lld failed, %lld truncated by length; "
-               "%lld prompt + %lld output tokens in %s (%.0f tokens/s)\n",
-               static_cast<long long>(counts.done), output.c_str(),
-               static_cast<long long>(counts.done - counts.failed),
-               static_cast<long long>(counts.failed), static_cast<long long>(counts.truncated),
-               static_cast<long long>(counts.prompt_tokens),
-               static_cast<long long>(counts.output_tokens), duration_text(elapsed).c_str(),
-               tokens_here(counts) / elapsed);
+  std::fprintf(stderr, "%s\n", ending_text(counts, before_, elapsed_s(), output).c_str());
   std::vector<std::pair<std::string, FailureReason>> reasons(counts.reasons.begin(),
                                                              counts.reasons.end());
   std::stable_sort(reasons.begin(), reasons.end(),

@@ -30,9 +30,16 @@ struct BatchCounts {
   void count(const boost::json::value& line);
 };
 
+// How it ended: "20 results in OUT: 20 completed, ...; 400 prompt + 2000 output tokens in 0m10s
+// (240 tokens/s)". Where there were results `before`, time and rate are of what ended since.
+std::string ending_text(const BatchCounts& counts, const BatchCounts& before, double elapsed_s,
+                        const std::string& output);
+
 class Progress {
  public:
   void start(const BatchCounts& counts);
+  // What had ended while no process looked is there now: it took none of this one's time.
+  void caught_up(const BatchCounts& counts) { before_ = counts; }
   void show(const BatchCounts& counts);
   // A line of its own; the same text is not said twice in a row.
   void note(const std::string& text);
@@ -42,11 +49,10 @@ class Progress {
 
  private:
   double elapsed_s() const;
-  double tokens_here(const BatchCounts& counts) const;  // of this process's results
 
   bool terminal_ = false;
   bool bar_shown_ = false;
-  BatchCounts before_;  // the results of earlier processes
+  BatchCounts before_;  // the results that ended before this process
   std::string last_note_;
   std::chrono::steady_clock::time_point started_;
   std::chrono::steady_clock::time_point last_shown_;
