@@ -1,4 +1,4 @@
-// The 16-lane vectors of vector_kernels.h as two AVX2 registers (AVX2, FMA, F16C).
+// The 16-lane vectors that vector_math.h is written on, as two AVX2 registers (AVX2, FMA, F16C).
 #pragma once
 
 #include <immintrin.h>

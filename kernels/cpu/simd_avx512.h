@@ -1,4 +1,5 @@
-// The 16-lane vectors of vector_kernels.h as one AVX-512 register (F, BW, DQ, VL, VNNI, BF16).
+// The 16-lane vectors that vector_math.h is written on, as one AVX-512 register (F, BW, DQ, VL,
+// VNNI, BF16).
 #pragma once
 
 #include <immintrin.h>

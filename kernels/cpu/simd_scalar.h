@@ -1,4 +1,5 @@
-// The 16-lane vectors of vector_kernels.h in plain C++: the reference for the other two.
+// The 16-lane vectors that vector_math.h is written on, in plain C++: the reference for the other
+// two.
 #pragma once
 
 #include <cstdint>

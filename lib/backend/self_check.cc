@@ -85,14 +85,14 @@ double contrast_of(const ProbeAnswers& answers) {
 }
 
 Result<ProbeAnswers> ask_cpu(const ModelCard& card, Dtype dtype, int32_t block_size,
-                             const Chosen& told) {
+                             const Chosen& known) {
   CpuBackendOptions options;
   options.shape = card.shape;
   options.dtype = dtype;
   options.team_size = usable_cores();
   PARKD_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, make_cpu_backend(options));
   PARKD_ASSIGN_OR_RETURN(ProbeAnswers answers,
-                         self_check::probe(card, std::move(backend), block_size, &told));
+                         self_check::probe(card, std::move(backend), block_size, &known));
   if (answers.wrong_choice.empty()) return answers;
   return unavailable("the self-check failed on the cpu: " + answers.wrong_choice);
 }
@@ -121,13 +121,13 @@ Result<SelfCheckReport> check_against_cpu(const ModelCard& card, const SelfCheck
     report.refusal = "its choices are not those of its logits: " + answers.wrong_choice;
     return report;
   }
-  const Chosen& told = answers.chosen;
+  const Chosen& known = answers.chosen;
   PARKD_ASSIGN_OR_RETURN(const ProbeAnswers exact,
-                         ask_cpu(cut, Dtype::f32, options.block_size, told));
+                         ask_cpu(cut, Dtype::f32, options.block_size, known));
   report.contrast = contrast_of(exact);
   if (options.dtype != Dtype::f32) {
     PARKD_ASSIGN_OR_RETURN(const ProbeAnswers rounded,
-                           ask_cpu(cut, options.dtype, options.block_size, told));
+                           ask_cpu(cut, options.dtype, options.block_size, known));
     report.rounding = worst_difference(exact, rounded);
   }
   report.limit = std::clamp(kRoundingFactor * report.rounding, kContrastPartMin * report.contrast,

@@ -145,10 +145,10 @@ std::string compare(const SampledToken& got, const SampledToken& expected) {
 class Probe {
  public:
   Probe(const ModelCard& card, std::unique_ptr<Backend> backend, int32_t block_size,
-        const Chosen* told)
+        const Chosen* known)
       : card_(card),
         block_size_(block_size),
-        known_(told),
+        known_(known),
         plan_(plan_steps(card.shape.context_tokens, block_size)),
         sampler_(card.shape.vocab),
         backend_(std::move(backend)) {}
@@ -320,8 +320,8 @@ class Probe {
 }  // namespace
 
 Result<ProbeAnswers> probe(const ModelCard& card, std::unique_ptr<Backend> backend,
-                           int32_t block_size, const Chosen* told) {
-  Probe run(card, std::move(backend), block_size, told);
+                           int32_t block_size, const Chosen* known) {
+  Probe run(card, std::move(backend), block_size, known);
   PARKD_RETURN_IF_ERROR(run.load());
   return run.run();
 }

@@ -35,8 +35,9 @@ struct ProbeAnswers {
   std::string wrong_choice;
 };
 
-// `told`: what another backend chose, to be fed back instead, so that both answer to the same text.
+// `known`: what another backend chose, to be fed back instead, so that both answer to the same
+// text.
 Result<ProbeAnswers> probe(const ModelCard& card, std::unique_ptr<Backend> backend,
-                           int32_t block_size, const Chosen* told);
+                           int32_t block_size, const Chosen* known);
 
 }  // namespace parkd::self_check

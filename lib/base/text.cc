@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <vector>
 
 #include "lib/base/check.h"
@@ -136,6 +137,12 @@ uint64_t fnv1a64(std::string_view bytes, uint64_t seed) {
     hash *= 0x100000001b3ull;
   }
   return hash;
+}
+
+std::string number_text(double number) {
+  std::array<char, 32> digits{};
+  std::snprintf(digits.data(), digits.size(), "%.10g", number);
+  return digits.data();
 }
 
 std::string to_hex(uint64_t value) {

@@ -27,6 +27,9 @@ size_t unfinished_utf8(std::string_view text);
 // FNV-1a, 64 bit (Fowler/Noll/Vo). For fingerprints of our own data, not against an adversary.
 uint64_t fnv1a64(std::string_view bytes, uint64_t seed = 0xcbf29ce484222325ull);
 
+// A number as messages show it: up to ten digits, "0.1", "1e-30".
+std::string number_text(double number);
+
 // 16 lower-case hexadecimal digits.
 std::string to_hex(uint64_t value);
 

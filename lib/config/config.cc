@@ -6,6 +6,7 @@
 #include <set>
 
 #include "lib/base/sampling_fields.h"
+#include "lib/base/text.h"
 #include "lib/config/keys.h"
 #include "lib/config/words.h"
 #include "lib/config/yaml_reader.h"

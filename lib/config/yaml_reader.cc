@@ -134,12 +134,6 @@ std::string expand_home(const ConfigInputs& inputs, std::string& path) {
 
 }  // namespace
 
-std::string number_text(double value) {
-  std::ostringstream out;
-  out << value;
-  return out.str();
-}
-
 std::string shown_value(const YAML::Node& node) {
   if (node.IsNull()) return "null";
   if (node.IsSequence()) return "[list]";

@@ -133,7 +133,5 @@ class YamlSection {
 
 // A value as messages show it: numbers and words as they are, other text quoted and cut.
 std::string shown_value(const YAML::Node& node);
-// A limit, as messages write it.
-std::string number_text(double value);
 
 }  // namespace parkd

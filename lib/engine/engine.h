@@ -69,8 +69,8 @@ struct EngineOptions {
   // What a worker's step released of the requests that stream, all in one call on its thread, so
   // that a step costs one message however many listen; not called where there is nothing. May only
   // copy what it wants and push it into an Inbox: it must not block, and what a slow reader has not
-  // taken is the listener's to bound. A request that fails is run again by nobody here: its caller
-  // may start another. May be empty where no request streams.
+  // taken is the listener's to bound. The engine does not run again a
+  // request that fails: its caller may start another. May be empty where no request streams.
   std::function<void(std::span<const TokenEvent>)> on_tokens;
   // While make_engine() loads, on its thread: bytes of the weights that a device has so far; each
   // device starts anew. May be empty.

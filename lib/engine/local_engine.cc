@@ -36,11 +36,11 @@ LocalEngine::Device::Device(LoadedDevice loaded, const ModelShape& shape,
       kv_cache(loaded.kv_blocks, options.block_size, options.share_prefixes),
       model(shape, std::move(loaded.weights)) {}
 
-Result<std::unique_ptr<LocalEngine>> LocalEngine::make(EngineParts model,
+Result<std::unique_ptr<LocalEngine>> LocalEngine::make(EngineParts parts,
                                                        const EngineOptions& options) {
   std::unique_ptr<LocalEngine> engine(new LocalEngine);
-  for (LoadedDevice& loaded : model.devices) {
-    auto device = std::make_unique<Device>(std::move(loaded), model.shape, options);
+  for (LoadedDevice& loaded : parts.devices) {
+    auto device = std::make_unique<Device>(std::move(loaded), parts.shape, options);
     const std::string prefix = "engine-" + std::to_string(engine->devices_.size()) + "-";
     for (int32_t i = 0; i < options.n_workers; ++i) {
       PARKD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, device->backend->make_lane());
@@ -54,7 +54,7 @@ Result<std::unique_ptr<LocalEngine>> LocalEngine::make(EngineParts model,
       worker.prefill_chunk_tokens = options.prefill_chunk_tokens;
       worker.max_num_seqs = options.max_num_seqs;
       worker.thread_stack_bytes = options.thread_stack_bytes;
-      worker.token_bytes = model.token_bytes;
+      worker.token_bytes = parts.token_bytes;
       worker.on_result = options.on_result;
       worker.on_tokens = options.on_tokens;
       device->workers.push_back(std::make_unique<EngineWorker>(
@@ -108,8 +108,8 @@ Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelCard> car
                                             EngineOptions options) {
   PARKD_RETURN_IF_ERROR(check_options(options));
   PARKD_CHECK(!devices.empty(), "an engine has a device");
-  EngineParts model;
-  model.shape = card->shape;
+  EngineParts parts;
+  parts.shape = card->shape;
   for (EngineDevice& device : devices) {
     if (device.kv_blocks.count < 1) return out_of_range("kv_blocks", device.kv_blocks.count, 1);
     LoadedDevice loaded;
@@ -127,12 +127,12 @@ Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelCard> car
                                {"weights_mb", device.backend->weight_bytes() >> 20},
                                {"kv_mb", device.backend->kv_bytes() >> 20}});
     loaded.backend = std::move(device.backend);
-    model.devices.push_back(std::move(loaded));
+    parts.devices.push_back(std::move(loaded));
   }
-  model.token_bytes = [tokenizer = card->tokenizer](TokenId token) {
+  parts.token_bytes = [tokenizer = card->tokenizer](TokenId token) {
     return tokenizer->token_bytes(token);
   };
-  PARKD_ASSIGN_OR_RETURN(auto engine, LocalEngine::make(std::move(model), options));
+  PARKD_ASSIGN_OR_RETURN(auto engine, LocalEngine::make(std::move(parts), options));
   return std::unique_ptr<Engine>(std::move(engine));
 }
 

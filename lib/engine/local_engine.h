@@ -31,7 +31,7 @@ class LocalEngine final : public Engine {
  public:
   // Starts the workers. Requires checked options. Errors: those of Backend::make_lane
   // and Lane::prepare.
-  static Result<std::unique_ptr<LocalEngine>> make(EngineParts model, const EngineOptions& options);
+  static Result<std::unique_ptr<LocalEngine>> make(EngineParts parts, const EngineOptions& options);
   ~LocalEngine() override { stop(); }
 
   // To the device's worker with the fewest tokens ahead of it; the first of equals.

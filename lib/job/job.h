@@ -138,6 +138,14 @@ struct HistoryRow {
   WallTime finished_at{};
 };
 
+// What became of a finished job that was queued again.
+struct RequeuedJob {
+  JobId requeued_from = 0;
+  JobId id = 0;  // the new one
+  std::string mailbox_key;
+  bool existed = false;  // requeued before: what it became then, as long as its message could live
+};
+
 // Delay of a class in the order: one static key that is priority and ageing in one.
 std::chrono::seconds priority_delay(Priority priority);
 

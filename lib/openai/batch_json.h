@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "lib/job/batch.h"
-#include "lib/store/job_store.h"
+#include "lib/job/job.h"
 
 namespace parkd {
 

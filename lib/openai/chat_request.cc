@@ -5,11 +5,11 @@
 #include <boost/json.hpp>
 #include <charconv>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 
 #include "lib/base/json_reader.h"
 #include "lib/base/sampling_fields.h"
+#include "lib/base/text.h"
 
 namespace parkd {
 namespace {
@@ -34,12 +34,6 @@ Result<json::value> parse_json(std::string_view body, JsonMemory& memory) {
 }
 
 // --- leaves: one value of a named field
-
-std::string number_text(double number) {
-  std::array<char, 32> digits{};
-  std::snprintf(digits.data(), digits.size(), "%.10g", number);
-  return digits.data();
-}
 
 // The value as people write it, shortened for a message. (Boost.JSON writes 9.0 as 9E0.)
 std::string shown(const json::value& value) {
@@ -417,41 +411,81 @@ std::optional<Status> read_unsupported(const std::string& field, const json::val
   return off(none || is_empty_or_null(value));
 }
 
-Status read_field(const std::string& field, const json::value& value, ChatRequest& request,
-                  bool& max_tokens_given) {
-  SamplingParams& sampling = request.sampling;
-  if (field == "messages") return read_messages(field, value, request.messages);
-  if (field == "model") {
-    if (!value.is_string() || value.get_string().empty()) {
-      return wrong(field, value, "the name of a model");
-    }
-    request.model = std::string(value.get_string());
+struct Reading {
+  ChatRequest request;
+  bool max_tokens_given = false;
+};
+
+struct BodyField {
+  std::string_view name;
+  Status (*read)(const std::string& field, const json::value& value, Reading& out);
+};
+
+Status read_model(const std::string& field, const json::value& value, Reading& out) {
+  if (!value.is_string() || value.get_string().empty()) {
+    return wrong(field, value, "the name of a model");
+  }
+  out.request.model = std::string(value.get_string());
+  return {};
+}
+
+Status read_limit(const std::string& field, const json::value& value, Reading& out) {
+  return read_max_tokens(field, value, out.request, out.max_tokens_given);
+}
+
+Status read_top_k(const std::string& field, const json::value& value, Reading& out) {
+  int32_t& top_k = out.request.sampling.top_k;
+  if (is_number(value, -1)) {  // vLLM's word for "off"
+    top_k = 0;
     return {};
   }
-  if (field == "max_tokens" || field == "max_completion_tokens") {
-    return read_max_tokens(field, value, request, max_tokens_given);
+  return read_int(field, value, 0, std::numeric_limits<int32_t>::max(), top_k);
+}
+
+// What is read besides kSamplingFields.
+constexpr BodyField kBodyFields[] = {
+    {"messages", [](const std::string& field, const json::value& value,
+                    Reading& out) { return read_messages(field, value, out.request.messages); }},
+    {"model", read_model},
+    {"max_tokens", read_limit},
+    {"max_completion_tokens", read_limit},
+    {"n", [](const std::string& field, const json::value& value,
+             Reading& out) { return read_int(field, value, 1, kChoicesMax, out.request.n); }},
+    {"logit_bias",
+     [](const std::string& field, const json::value& value, Reading& out) {
+       return read_logit_bias(field, value, out.request.sampling.logit_bias);
+     }},
+    {"top_k", read_top_k},
+    {"seed", [](const std::string& field, const json::value& value,
+                Reading& out) { return read_seed(field, value, out.request.seed); }},
+    {"stop", [](const std::string& field, const json::value& value,
+                Reading& out) { return read_stop(field, value, out.request.stop); }},
+    {"logprobs",
+     [](const std::string& field, const json::value& value, Reading& out) {
+       return read_bool(field, value, out.request.sampling.logprobs);
+     }},
+    {"top_logprobs",
+     [](const std::string& field, const json::value& value, Reading& out) {
+       return read_int(field, value, 0, kTopLogprobsMax, out.request.sampling.top_logprobs);
+     }},
+};
+
+const BodyField* find_body_field(std::string_view name) {
+  for (const BodyField& field : kBodyFields) {
+    if (field.name == name) return &field;
   }
-  if (field == "n") return read_int(field, value, 1, kChoicesMax, request.n);
+  return nullptr;
+}
+
+Status read_field(const std::string& field, const json::value& value, Reading& out) {
+  SamplingParams& sampling = out.request.sampling;
+  if (const BodyField* known = find_body_field(field)) return known->read(field, value, out);
   if (field == "top_p" && is_number(value, 0)) {  // nothing but the likeliest: check_together
     sampling.top_p = 0;
     return {};
   }
   if (const SamplingField* known = find_sampling_field(field)) {
     return read_sampling(*known, value, sampling);
-  }
-  if (field == "logit_bias") return read_logit_bias(field, value, sampling.logit_bias);
-  if (field == "top_k") {
-    if (is_number(value, -1)) {  // vLLM's word for "off"
-      sampling.top_k = 0;
-      return {};
-    }
-    return read_int(field, value, 0, std::numeric_limits<int32_t>::max(), sampling.top_k);
-  }
-  if (field == "seed") return read_seed(field, value, request.seed);
-  if (field == "stop") return read_stop(field, value, request.stop);
-  if (field == "logprobs") return read_bool(field, value, sampling.logprobs);
-  if (field == "top_logprobs") {
-    return read_int(field, value, 0, kTopLogprobsMax, sampling.top_logprobs);
   }
   if (is_accepted(field)) return {};
   if (auto answer = read_unsupported(field, value)) return *answer;
@@ -481,12 +515,8 @@ Status check_together(ChatRequest& request) {
 }
 
 bool is_known(const std::string& field) {
-  static constexpr std::array<std::string_view, 11> kRead = {
-      "messages", "model", "max_tokens", "max_completion_tokens", "n", "logit_bias", "top_k",
-      "seed",     "stop",  "logprobs",   "top_logprobs"};
-  return std::find(kRead.begin(), kRead.end(), field) != kRead.end() ||
-         find_sampling_field(field) != nullptr || is_accepted(field) ||
-         read_unsupported(field, json::value()).has_value();
+  return find_body_field(field) != nullptr || find_sampling_field(field) != nullptr ||
+         is_accepted(field) || read_unsupported(field, json::value()).has_value();
 }
 
 }  // namespace
@@ -495,20 +525,20 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const ChatDefaults
   JsonMemory memory(body.size());
   PARKD_ASSIGN_OR_RETURN(const json::value root, parse_json(body, memory));
   if (!root.is_object()) return bad_body("must be a JSON object");
-  ChatRequest request;
+  Reading reading;
+  ChatRequest& request = reading.request;
   request.max_tokens = defaults.max_tokens;
   request.sampling = defaults.sampling;
-  bool max_tokens_given = false;
   for (const auto& member : root.get_object()) {
     const std::string field(member.key());
     if (member.value().is_null()) {  // null means left out, of a field there is
       if (!is_known(field)) return unknown_field(field);
       continue;
     }
-    PARKD_RETURN_IF_ERROR(read_field(field, member.value(), request, max_tokens_given));
+    PARKD_RETURN_IF_ERROR(read_field(field, member.value(), reading));
   }
   PARKD_RETURN_IF_ERROR(check_together(request));
-  return request;
+  return std::move(reading.request);
 }
 
 Result<int32_t> resolve_max_new_tokens(std::optional<int32_t> asked, int32_t prompt_tokens,

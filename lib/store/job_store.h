@@ -192,13 +192,6 @@ struct RequeueRequest {
   std::string batch_id{};  // empty: any
 };
 
-struct RequeuedJob {
-  JobId requeued_from = 0;
-  JobId id = 0;  // the new one
-  std::string mailbox_key;
-  bool existed = false;  // requeued before: what it became then, as long as its message could live
-};
-
 // -------------------------------------------------------------------------------------------------
 // batches (batch.h)
 

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "lib/weights/tensor.h"
@@ -43,23 +44,8 @@ constexpr const TensorFormat* find_format(TensorType type) {
 // Requires a type of the table, as every TensorView that came out of a file has.
 const TensorFormat& format_of(TensorType type);
 
-// ggml's other types, so that a refusal can say what a file needs; empty: not one of them either.
-constexpr std::string_view unread_type_name(uint32_t number) {
-  struct Unread {
-    uint32_t number;
-    std::string_view name;
-  };
-  constexpr std::array<Unread, 25> kUnread = {{
-      {6, "Q5_0"},    {7, "Q5_1"},     {9, "Q8_1"},   {10, "Q2_K"},   {11, "Q3_K"},
-      {12, "Q4_K"},   {13, "Q5_K"},    {14, "Q6_K"},  {15, "Q8_K"},   {16, "IQ2_XXS"},
-      {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"},
-      {22, "IQ2_S"},  {23, "IQ4_XS"},  {24, "I8"},    {25, "I16"},    {26, "I32"},
-      {27, "I64"},    {28, "F64"},     {29, "IQ1_M"}, {34, "TQ1_0"},  {39, "MXFP4"},
-  }};
-  for (const Unread& unread : kUnread) {
-    if (unread.number == number) return unread.name;
-  }
-  return {};
-}
+// The name of one of ggml's other types, so that a refusal can say what a file needs: "Q4_K", or
+// "type 99" of one that it has not either.
+std::string unread_type_name(uint32_t number);
 
 }  // namespace parkd

@@ -53,11 +53,6 @@ std::string value_type_name(uint32_t type) {
                                        : "type " + std::to_string(type);
 }
 
-std::string unread_type(uint32_t number) {
-  const std::string_view name = unread_type_name(number);
-  return name.empty() ? "type " + std::to_string(number) : std::string(name);
-}
-
 bool multiply_overflows(uint64_t a, uint64_t b, uint64_t& product) {
   return __builtin_mul_overflow(a, b, &product);
 }
@@ -283,7 +278,7 @@ class GgufReader {
     PARKD_RETURN_IF_ERROR(read_number(type, where));
     const TensorFormat* format = find_format(type);
     if (format == nullptr) {
-      return unsupported(where + ": " + unread_type(type) + " is not supported yet");
+      return unsupported(where + ": " + unread_type_name(type) + " is not supported yet");
     }
     tensor.view.type = format->type;
     PARKD_RETURN_IF_ERROR(measure(tensor, *format, where));

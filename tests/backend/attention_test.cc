@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "kernels/cpu/half.h"
-#include "tests/backend/random_data.h"
+#include "tests/support/random_data.h"
 
 namespace parkd {
 namespace {

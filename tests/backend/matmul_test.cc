@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/backend/random_data.h"
+#include "tests/support/random_data.h"
 
 namespace parkd {
 namespace {

@@ -189,6 +189,14 @@ TEST(Text, unfinished_is_what_may_still_become_a_character) {
   }
 }
 
+TEST(Text, numbers_are_shown_as_people_write_them) {
+  EXPECT_EQ(number_text(0.1), "0.1");
+  EXPECT_EQ(number_text(9), "9");
+  EXPECT_EQ(number_text(-2.5), "-2.5");
+  EXPECT_EQ(number_text(1234567.5), "1234567.5");
+  EXPECT_EQ(number_text(1e-60), "1e-60");
+}
+
 TEST(Text, json_strings_are_escaped) {
   std::string out;
   append_json_string(out, "a\"b\\c\n\x01 é");

@@ -22,8 +22,8 @@
 
 #include "kernels/cpu/half.h"
 #include "kernels/cuda/kernels.h"
-#include "tests/backend/random_data.h"
 #include "tests/cuda/device_test.h"
+#include "tests/support/random_data.h"
 
 namespace parkd::testing {
 

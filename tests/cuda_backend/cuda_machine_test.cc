@@ -319,7 +319,7 @@ TEST_F(EmulatedMachine, graphs_save_most_of_the_calls) {
 TEST_F(EmulatedMachine, two_devices_hold_a_model_each) {
   cuda_emulator::set_device_count(2);
   const CudaWay way{"two_devices"};
-  EngineParts model;
+  EngineParts parts;
   std::vector<std::vector<std::vector<TokenId>>> expected;
   std::vector<GenerationRequest> requests;
   const uint64_t seed = printed_seed();
@@ -334,10 +334,10 @@ TEST_F(EmulatedMachine, two_devices_hold_a_model_each) {
     device.weights = load_weights(*card, *device.backend, nullptr).value();
     device.kv_blocks = Blocks{64};
     ASSERT_TRUE(device.backend->allocate_kv(64, kBlockSize).ok());
-    model.shape = card->shape;
-    model.devices.push_back(std::move(device));
+    parts.shape = card->shape;
+    parts.devices.push_back(std::move(device));
     // What a token spells decides whether a text that is cut keeps it.
-    model.token_bytes = [tokenizer = card->tokenizer](TokenId token) {
+    parts.token_bytes = [tokenizer = card->tokenizer](TokenId token) {
       return tokenizer->token_bytes(token);
     };
   }
@@ -345,7 +345,7 @@ TEST_F(EmulatedMachine, two_devices_hold_a_model_each) {
   Inbox<GenerationResult> results;
   EngineOptions options = testing::engine_options(way);
   options.on_result = [&results](GenerationResult result) { results.push(std::move(result)); };
-  const auto engine = LocalEngine::make(std::move(model), options).value();
+  const auto engine = LocalEngine::make(std::move(parts), options).value();
   const auto run_on = [&](int32_t device) {
     for (GenerationRequest request : requests) {
       request.device = device;

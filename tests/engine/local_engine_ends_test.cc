@@ -45,18 +45,18 @@ TEST(LocalEngine, short_memory_ends_what_runs_as_exhausted_and_nothing_later) {
 }
 
 TEST(LocalEngine, memory_that_a_lane_lacks_is_an_error_of_loading) {
-  EngineParts model;
-  model.shape = testing::fake_shape();
+  EngineParts parts;
+  parts.shape = testing::fake_shape();
   auto backend = std::make_unique<FakeBackend>();
   backend->prepare_status = exhausted("scripted");
   LoadedDevice device;
   device.weights = testing::load_fake_weights(*backend);
   device.kv_blocks = {8};
   device.backend = std::move(backend);
-  model.devices.push_back(std::move(device));
+  parts.devices.push_back(std::move(device));
   EngineOptions options;
   options.on_result = [](GenerationResult) {};
-  EXPECT_EQ(LocalEngine::make(std::move(model), options).status().code(), StatusCode::exhausted);
+  EXPECT_EQ(LocalEngine::make(std::move(parts), options).status().code(), StatusCode::exhausted);
 }
 
 Options one_step_ahead() {

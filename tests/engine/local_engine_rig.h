@@ -47,8 +47,8 @@ class FakeEngine {
   explicit FakeEngine(Options options = {}, std::function<void(const StepBatch&)> on_step = nullptr,
                       int64_t steps_until_lost = -1,
                       Status lost_status = unavailable("the test pulled the plug")) {
-    EngineParts model;
-    model.shape = fake_shape();
+    EngineParts parts;
+    parts.shape = fake_shape();
     for (int32_t i = 0; i < options.n_devices; ++i) {
       auto backend = std::make_unique<FakeBackend>();
       backend->on_step = on_step;
@@ -60,11 +60,11 @@ class FakeEngine {
       device.weights = load_fake_weights(*backend);
       device.kv_blocks = {options.kv_blocks};
       device.backend = std::move(backend);
-      model.devices.push_back(std::move(device));
+      parts.devices.push_back(std::move(device));
     }
-    model.token_bytes = options.token_bytes;
-    if (!model.token_bytes) {
-      model.token_bytes = [](TokenId token) {
+    parts.token_bytes = options.token_bytes;
+    if (!parts.token_bytes) {
+      parts.token_bytes = [](TokenId token) {
         return kLetters.substr(static_cast<size_t>(token % 26), 1);
       };
     }
@@ -80,7 +80,7 @@ class FakeEngine {
       if (on_end) on_end(result.id);
       results_.push(std::move(result));
     };
-    engine_ = LocalEngine::make(std::move(model), engine).value();
+    engine_ = LocalEngine::make(std::move(parts), engine).value();
   }
 
   ~FakeEngine() {

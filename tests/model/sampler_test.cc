@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "kernels/common/counter_rng.h"
-#include "tests/backend/random_data.h"
+#include "tests/support/random_data.h"
 
 namespace parkd {
 namespace {

@@ -12,7 +12,7 @@
 #include "kernels/common/counter_rng.h"
 #include "lib/model/logit_edits.h"
 #include "lib/model/sampler.h"
-#include "tests/backend/random_data.h"
+#include "tests/support/random_data.h"
 
 namespace parkd {
 namespace {

@@ -70,7 +70,7 @@ PinnedBuffer::~PinnedBuffer() {
 }
 
 Status Graph::begin(const Stream& stream) {
-  // Thread-local: what other workers' threads do meanwhile is not part of it and no error.
+  // Thread-local: what other workers' threads call meanwhile is not captured and does not fail.
   return to_status(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeThreadLocal),
                    "cudaStreamBeginCapture");
 }
