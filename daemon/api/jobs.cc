@@ -24,7 +24,6 @@ struct SubmitCheck {
   std::shared_ptr<const ModelTable> models;
   Caller caller;
   bool may_be_critical;
-  WallTime now;
 };
 
 // A field of job i, as its submitter wrote it.
@@ -78,7 +77,7 @@ Status check_job(const SubmitCheck& check, JobSpec& spec) {
   }
   if (!spec.retention) spec.retention = model.retention;
   if (model.endpoint == nullptr) return estimate(spec);
-  return model.endpoint->admit(spec, check.now);
+  return model.endpoint->admit(spec);
 }
 
 // What a request may take beside its body. What it could never have is its own fault; what others
@@ -168,8 +167,7 @@ void Api::submit(const AskedPtr& asked) {
   const Status room = check_disk_room(parts_.config, 0);
   if (!room.ok()) return reply(error_reply(room));
   if (!asked->may_accept.ok()) return reply(error_reply(asked->may_accept));
-  const SubmitCheck check{parts_.config, asked->models, asked->caller, asked->may_be_critical,
-                          parts_.clock.now()};
+  const SubmitCheck check{parts_.config, asked->models, asked->caller, asked->may_be_critical};
   auto parsed = read_submit(check, *asked->request.body);
   if (!parsed.ok()) return reply(error_reply(parsed.status()));
   const bool many = parsed->many;

@@ -59,8 +59,7 @@ ChatEndpoint::ChatEndpoint(std::shared_ptr<const ModelCard> card, ChatEndpointOp
               "an endpoint of a model that can run nothing");
 }
 
-Result<ChatEndpoint::Read> ChatEndpoint::read(std::string_view body, WallTime created_at) const {
-  static_cast<void>(created_at);  // for templates that name the date; none does yet
+Result<ChatEndpoint::Read> ChatEndpoint::read(std::string_view body) const {
   Read read;
   PARKD_ASSIGN_OR_RETURN(read.request, parse_chat_request(body, options_.defaults));
   if (!read.request.model.empty() && read.request.model != options_.model) {
@@ -90,30 +89,18 @@ Result<ChatEndpoint::Read> ChatEndpoint::read(std::string_view body, WallTime cr
   return read;
 }
 
-Result<RequestPrice> ChatEndpoint::price(std::string_view body, WallTime created_at) const {
-  PARKD_ASSIGN_OR_RETURN(const Read read, this->read(body, created_at));
-  RequestPrice price;
-  price.n_choices = read.request.n;
-  price.prompt_tokens = static_cast<int32_t>(read.prompt.size());
-  price.max_new_tokens = read.max_new_tokens;
-  price.cost =
-      job_cost(price.n_choices, price.prompt_tokens, price.max_new_tokens, options_.block_size);
-  price.has_seed = read.request.seed.has_value();
-  PARKD_RETURN_IF_ERROR(
-      fits_at_all({options_.model, price.n_choices, price.prompt_tokens, price.max_new_tokens,
-                   options_.block_size, options_.capacity, options_.max_num_seqs}));
-  return price;
-}
-
-Status ChatEndpoint::admit(JobSpec& spec, WallTime now) const {
+Status ChatEndpoint::admit(JobSpec& spec) const {
   if (spec.endpoint != kChatPath) {
-    return invalid_param("endpoint", "endpoint " + spec.endpoint + " is not supported; only " +
-                                         std::string(kChatPath));
+    return invalid_param("endpoint", unsupported_endpoint(spec.endpoint));
   }
-  PARKD_ASSIGN_OR_RETURN(const RequestPrice price, this->price(spec.body, now));
-  spec.n_choices = price.n_choices;
-  spec.prompt_tokens = price.prompt_tokens;
-  spec.max_new_tokens = price.max_new_tokens;
+  PARKD_ASSIGN_OR_RETURN(const Read read, this->read(spec.body));
+  const auto prompt_tokens = static_cast<int32_t>(read.prompt.size());
+  PARKD_RETURN_IF_ERROR(
+      fits_at_all({options_.model, read.request.n, prompt_tokens, read.max_new_tokens,
+                   options_.block_size, options_.capacity, options_.max_num_seqs}));
+  spec.n_choices = read.request.n;
+  spec.prompt_tokens = prompt_tokens;
+  spec.max_new_tokens = read.max_new_tokens;
   spec.tokens_are_exact = true;
   return {};
 }
@@ -127,7 +114,7 @@ PrefixRoot ChatEndpoint::prefix_root(const JobSpec& spec) const {
 }
 
 Result<PreparedJob> ChatEndpoint::prepare(const Job& job) const {
-  PARKD_ASSIGN_OR_RETURN(Read read, this->read(job.spec.body, job.created_at));
+  PARKD_ASSIGN_OR_RETURN(Read read, this->read(job.spec.body));
   const ChatRequest& asked = read.request;
   PreparedJob prepared;
   GenerationRequest& request = prepared.request;

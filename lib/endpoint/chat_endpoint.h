@@ -1,6 +1,6 @@
 // ChatEndpoint: /v1/chat/completions of one model, between bodies and tokens.
 //
-// The doors use price() before they acknowledge a submit; the dispatcher uses prepare() and
+// The doors use admit() before they acknowledge a submit; the dispatcher uses prepare() and
 // render(). Immutable, so any thread may call it, and shared as shared_ptr<const ChatEndpoint>.
 #pragma once
 
@@ -9,7 +9,6 @@
 #include <string>
 #include <string_view>
 
-#include "lib/base/clock.h"
 #include "lib/base/keyed_hash.h"
 #include "lib/base/status.h"
 #include "lib/base/units.h"
@@ -32,25 +31,14 @@ struct ChatEndpointOptions {
   std::string system_fingerprint;       // names the weights and the arithmetic; empty: null
 };
 
-// What a body will need, in tokens and in this daemon's units.
-struct RequestPrice {
-  int32_t n_choices = 1;
-  int32_t prompt_tokens = 0;
-  int32_t max_new_tokens = 0;
-  Blocks cost;
-  bool has_seed = false;  // the body names its own
-};
-
 class ChatEndpoint {
  public:
   ChatEndpoint(std::shared_ptr<const ModelCard> card, ChatEndpointOptions options);
 
-  // Reads, tokenises and prices a body. Errors: invalid, with param; a body that can never run here
-  // (cost over capacity, n over the sequences) is invalid too and names both numbers.
-  Result<RequestPrice> price(std::string_view body, WallTime created_at) const;
-
-  // For the doors: price(), and its figures written into spec.
-  Status admit(JobSpec& spec, WallTime now) const;
+  // For the doors: reads and tokenises the job's body and writes its exact figures into spec.
+  // Errors: invalid, with param; a body that can never run here (cost over capacity, n over the
+  // sequences) is invalid too and names both numbers.
+  Status admit(JobSpec& spec) const;
 
   // ModelPort's two functions.
   Result<PreparedJob> prepare(const Job& job) const;
@@ -60,7 +48,7 @@ class ChatEndpoint {
 
  private:
   struct Read;  // a body with its prompt as tokens
-  Result<Read> read(std::string_view body, WallTime created_at) const;
+  Result<Read> read(std::string_view body) const;
   PrefixRoot prefix_root(const JobSpec& spec) const;
 
   std::shared_ptr<const ModelCard> card_;

@@ -47,37 +47,33 @@ Job job_with(const std::string& body) {
   return job;
 }
 
+// A job of that body, with its figures.
+Result<JobSpec> priced(const ChatEndpoint& endpoint, const std::string& body) {
+  JobSpec spec;
+  spec.body = body;
+  PARKD_RETURN_IF_ERROR(endpoint.admit(spec));
+  return spec;
+}
+
 class ChatEndpointTest : public ::testing::Test {
  protected:
-  Result<RequestPrice> price(const std::string& members) const {
-    return endpoint.price(body_with(members), WallTime{});
+  Result<JobSpec> price(const std::string& members) const {
+    return priced(endpoint, body_with(members));
   }
   const std::shared_ptr<const ModelCard> card = testing::tiny_model_card();
   const ChatEndpoint endpoint{card, endpoint_options()};
 };
 
-TEST_F(ChatEndpointTest, a_body_costs_its_prompt_and_what_it_may_generate) {
-  const auto one = price(R"(,"max_tokens":20)");
-  ASSERT_TRUE(one.ok()) << one.status().to_string();
-  EXPECT_GT(one->prompt_tokens, 5) << "the template counts";
-  EXPECT_EQ(one->max_new_tokens, 20);
-  EXPECT_EQ(one->cost, job_cost(1, one->prompt_tokens, 20, kBlockSize));
-  EXPECT_FALSE(one->has_seed);
-  const auto two = price(R"(,"max_tokens":20,"n":2,"seed":5)");
-  ASSERT_TRUE(two.ok());
-  EXPECT_EQ(two->cost.count, 2 * one->cost.count);
-  EXPECT_TRUE(two->has_seed);
-}
-
 TEST_F(ChatEndpointTest, the_door_and_the_dispatcher_count_the_same) {
   for (const char* members : {"", R"(,"max_tokens":20)", R"(,"max_tokens":100000)"}) {
-    const auto priced = price(members);
-    ASSERT_TRUE(priced.ok()) << priced.status().to_string();
+    const auto at_door = price(members);
+    ASSERT_TRUE(at_door.ok()) << at_door.status().to_string();
+    EXPECT_GT(at_door->prompt_tokens, 5) << "the template counts";
     const auto prepared = endpoint.prepare(job_with(body_with(members)));
     ASSERT_TRUE(prepared.ok());
-    EXPECT_EQ(static_cast<int32_t>(prepared->request.prompt.size()), priced->prompt_tokens);
-    EXPECT_EQ(prepared->request.max_new_tokens, priced->max_new_tokens);
-    EXPECT_LE(priced->prompt_tokens + priced->max_new_tokens, kContext);
+    EXPECT_EQ(static_cast<int32_t>(prepared->request.prompt.size()), at_door->prompt_tokens);
+    EXPECT_EQ(prepared->request.max_new_tokens, at_door->max_new_tokens);
+    EXPECT_LE(at_door->prompt_tokens + at_door->max_new_tokens, kContext);
   }
   EXPECT_EQ(price("")->max_new_tokens, 128) << "a fifth of the context, at least 128";
 }
@@ -115,7 +111,7 @@ TEST_F(ChatEndpointTest, a_job_over_the_capacity_names_n_max_tokens_or_messages_
   options.capacity = Blocks{8};
   const ChatEndpoint small(card, options);
   const auto small_price = [&](const std::string& fields) {
-    return small.price(body_with(fields), WallTime{});
+    return priced(small, body_with(fields));
   };
   const int32_t room = 8 * kBlockSize;
   const Status too_long = small_price(R"(,"n":2,"max_tokens":200)").status();
@@ -126,10 +122,8 @@ TEST_F(ChatEndpointTest, a_job_over_the_capacity_names_n_max_tokens_or_messages_
   EXPECT_TRUE(small_price(R"(,"max_tokens":)" + std::to_string(room - n_prompt)).ok());
   EXPECT_FALSE(small_price(R"(,"max_tokens":)" + std::to_string(room - n_prompt + 1)).ok());
   // Not even one token.
-  const Status long_prompt = small
-                                 .price(R"({"messages":[{"role":"user","content":")" +
-                                            std::string(180, 'z') + R"("}],"max_tokens":1})",
-                                        WallTime{})
+  const Status long_prompt = priced(small, R"({"messages":[{"role":"user","content":")" +
+                                               std::string(180, 'z') + R"("}],"max_tokens":1})")
                                  .status();
   EXPECT_EQ(long_prompt.param(), "messages") << long_prompt.message();
   EXPECT_TRUE(says(long_prompt, "shorten the messages to " + std::to_string(room - 1)))
@@ -139,7 +133,7 @@ TEST_F(ChatEndpointTest, a_job_over_the_capacity_names_n_max_tokens_or_messages_
 TEST_F(ChatEndpointTest, a_prompt_over_the_context_is_refused_with_both_numbers) {
   const std::string body =
       R"({"messages":[{"role":"user","content":")" + std::string(5000, 'z') + R"("}]})";
-  const auto refused = endpoint.price(body, WallTime{});
+  const auto refused = priced(endpoint, body);
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.status().param(), "messages");
   EXPECT_NE(refused.status().message().find("256"), std::string::npos);
@@ -153,13 +147,15 @@ TEST_F(ChatEndpointTest, another_model_in_the_body_is_refused) {
 TEST_F(ChatEndpointTest, admit_writes_exact_figures_into_the_job) {
   JobSpec spec;
   spec.body = body_with(R"(,"n":2,"max_tokens":7)");
-  ASSERT_TRUE(endpoint.admit(spec, WallTime{}).ok());
+  ASSERT_TRUE(endpoint.admit(spec).ok());
   EXPECT_EQ(spec.n_choices, 2);
   EXPECT_EQ(spec.max_new_tokens, 7);
   EXPECT_GT(spec.prompt_tokens, 0);
   EXPECT_TRUE(spec.tokens_are_exact);
   spec.endpoint = "/v1/embeddings";
-  EXPECT_EQ(endpoint.admit(spec, WallTime{}).param(), "endpoint");
+  const Status refused = endpoint.admit(spec);
+  EXPECT_EQ(refused.param(), "endpoint");
+  EXPECT_EQ(refused.message(), unsupported_endpoint("/v1/embeddings")) << "the doors' words";
 }
 
 TEST_F(ChatEndpointTest, the_bodys_seed_wins_over_the_stored_one) {

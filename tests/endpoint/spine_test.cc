@@ -70,7 +70,7 @@ class Spine {
       spec.tenant = tenant;
       spec.body = body;
       spec.seed = 77;
-      EXPECT_TRUE(endpoint_->admit(spec, clock_.now()).ok());
+      EXPECT_TRUE(endpoint_->admit(spec).ok());
       spec.mailbox_key = "box";
       store_->submit({spec}, [&](Result<std::vector<SubmittedJob>> answer) {
         ids.push_back(answer.value().front().id);
