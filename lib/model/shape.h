@@ -1,8 +1,11 @@
 // ModelShape: the numbers of a decoder that its forward pass and its KV memory need. A value.
+// check_ropes() is pure, any thread.
 #pragma once
 
 #include <cstdint>
 #include <vector>
+
+#include "lib/base/status.h"
 
 namespace parkd {
 
@@ -36,5 +39,9 @@ struct ModelShape {
   std::vector<Rope> ropes;        // what layers choose from
   std::vector<LayerPlan> layers;  // (n_layers)
 };
+
+// For backends, whose lanes index with what stands here: there is a rotation, each has head_dim / 2
+// frequencies, and every layer's is one of them or kNoRope. Errors: invalid.
+Status check_ropes(const ModelShape& shape);
 
 }  // namespace parkd

@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "tests/backend/random_data.h"
+#include "tests/support/random_data.h"
 
 namespace parkd {
 namespace {
@@ -367,6 +367,20 @@ TEST(CpuBackend, refuses_what_the_kernels_cannot_do_and_names_it) {
   options.shape = small_shape();
   options.shape.n_kv_heads = 4;
   EXPECT_FALSE(make_cpu_backend(options).ok());
+  options.shape = small_shape();
+  options.shape.layers.resize(2);
+  for (const int32_t rope : {-2, 2}) {
+    options.shape.layers[1].rope = rope;
+    EXPECT_NE(make_cpu_backend(options).status().message().find("layer 1 asks for rope " +
+                                                                std::to_string(rope) + " of 2"),
+              std::string::npos);
+  }
+  for (const int32_t rope : {kNoRope, 0, 1}) {
+    options.shape.layers[1].rope = rope;
+    EXPECT_TRUE(make_cpu_backend(options).ok()) << rope;
+  }
+  options.shape.ropes.clear();
+  EXPECT_FALSE(make_cpu_backend(options).ok()) << "nothing to rotate by";
   options.shape = small_shape();
   options.team_size = 0;
   EXPECT_FALSE(make_cpu_backend(options).ok());

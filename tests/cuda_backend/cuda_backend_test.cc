@@ -249,6 +249,16 @@ TEST(CudaBackendErrors, shape_that_no_kernel_has_is_refused_by_name) {
       << backend.status().message();
 }
 
+TEST(CudaBackendErrors, layer_with_a_rope_that_there_is_not_is_refused_by_name) {
+  CudaBackendOptions options;
+  options.shape = tiny_card(TensorType::f32)->shape;
+  options.shape.layers.at(0).rope = static_cast<int32_t>(options.shape.ropes.size());
+  const auto backend = make_cuda_backend(options);
+  ASSERT_FALSE(backend.ok());
+  EXPECT_NE(backend.status().message().find("layer 0 asks for rope"), std::string::npos)
+      << backend.status().message();
+}
+
 TEST(CudaBackendErrors, wrong_tensor_is_refused_by_name_and_more_memory_than_there_is_too) {
   const auto card = tiny_card(TensorType::f32);
   CudaBackendOptions options;

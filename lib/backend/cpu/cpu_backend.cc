@@ -55,12 +55,7 @@ Status check_shape(const ModelShape& shape) {
     return invalid("n_heads " + std::to_string(shape.n_heads) +
                    " is not a multiple of n_kv_heads " + std::to_string(shape.n_kv_heads));
   }
-  for (const Rope& rope : shape.ropes) {
-    if (static_cast<int64_t>(rope.inv_freq.size()) == shape.head_dim / 2) continue;
-    return invalid(std::to_string(rope.inv_freq.size()) + " rope frequencies where head_dim " +
-                   std::to_string(shape.head_dim) + " asks half as many as itself");
-  }
-  return {};
+  return check_ropes(shape);
 }
 
 }  // namespace

@@ -70,12 +70,7 @@ Status check_shape(const ModelShape& shape) {
                    " with " + std::to_string(shape.n_heads / shape.n_kv_heads) +
                    " query heads a kv head");
   }
-  for (const Rope& rope : shape.ropes) {
-    if (static_cast<int64_t>(rope.inv_freq.size()) == shape.head_dim / 2) continue;
-    return invalid(std::to_string(rope.inv_freq.size()) + " rope frequencies where head_dim " +
-                   std::to_string(shape.head_dim) + " asks half as many as itself");
-  }
-  return {};
+  return check_ropes(shape);
 }
 
 int64_t weight_bytes(const CudaFootprint& footprint) {
@@ -123,8 +118,7 @@ class DeviceBackend final : public Backend {
     for (const Rope& rope : options_.shape.ropes) {
       inv_freq.insert(inv_freq.end(), rope.inv_freq.begin(), rope.inv_freq.end());
     }
-    const size_t bytes = std::max<size_t>(inv_freq.size(), 1) * sizeof(float);
-    inv_freq.resize(bytes / sizeof(float));
+    const size_t bytes = inv_freq.size() * sizeof(float);  // some: check_ropes
     PARKD_ASSIGN_OR_RETURN(inv_freq_, cuda::DeviceBuffer::make(bytes, stream_));
     PARKD_RETURN_IF_ERROR(to_status(cudaMemcpyAsync(inv_freq_.as<void>(), inv_freq.data(), bytes,
                                                     cudaMemcpyHostToDevice, stream_.get()),
