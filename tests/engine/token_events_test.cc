@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <mutex>
@@ -55,6 +56,13 @@ class Listener {
     };
   }
 
+  // `cancel`, on the thread that tells, once so many events of that request were heard.
+  void cancel_after(RequestId id, int n_events) {
+    const std::lock_guard lock(mutex_);
+    to_cancel_[id] = n_events;
+  }
+  std::function<void(RequestId)> cancel;
+
   HeardChoice of(RequestId id, int32_t choice) {
     const std::lock_guard lock(mutex_);
     return heard_[{id, choice}];
@@ -80,17 +88,23 @@ class Listener {
       heard.logprobs.insert(heard.logprobs.end(), event.logprobs.begin(), event.logprobs.end());
       heard.positions.push_back(event.position);
       heard.finish_reason = event.finish_reason;
+      const auto counted = to_cancel_.find(event.id);
+      if (counted == to_cancel_.end() || --counted->second > 0) continue;
+      to_cancel_.erase(counted);
+      cancel(event.id);
     }
   }
 
   std::mutex mutex_;  // workers tell, the test asks
   std::map<std::pair<RequestId, int32_t>, HeardChoice> heard_;
   std::set<RequestId> ended_;
+  std::map<RequestId, int> to_cancel_;
   std::atomic<int64_t> n_calls_{0};
   std::atomic<int64_t> n_events_{0};
 };
 
 void expect_told(Listener& listener, const GenerationResult& result) {
+  ASSERT_FALSE(result.choices.empty());
   for (size_t c = 0; c < result.choices.size(); ++c) {
     GeneratedChoice choice = result.choices[c];
     const HeardChoice heard = listener.of(result.id, static_cast<int32_t>(c));
@@ -137,10 +151,12 @@ TEST_P(RandomStreams, are_the_result_in_pieces_and_change_no_byte_of_it) {
   Listener listener;
   listener.attach(options);
   FakeEngine streams(options);
+  listener.cancel = [&](RequestId id) { streams.engine().cancel(id); };
   Options quiet_options = options_of(GetParam());
   quiet_options.token_bytes = bytes_of;
   FakeEngine quiet(quiet_options);
   int64_t n_early = 0;
+  int n_cut = 0;  // cancelled in mid-text
   std::map<FinishReason, int> n_ended;
   RequestId id = 0;
   for (int round = 0; round < 60; ++round) {
@@ -160,15 +176,19 @@ TEST_P(RandomStreams, are_the_result_in_pieces_and_change_no_byte_of_it) {
       quiet.engine().start(request);
       request.stream = true;
       requests.emplace(id, request);
+      const uint64_t fate = random() % 6;
+      if (fate < 2) cancelled.insert(id);
+      if (fate == 0) listener.cancel_after(id, static_cast<int>(1 + random() % 4));
       streams.engine().start(request);
-      if (random() % 6 != 0) continue;
-      cancelled.insert(id);
-      streams.engine().cancel(id);
+      if (fate == 1) streams.engine().cancel(id);
     }
     const auto plain = quiet.wait(requests.size());
     for (const auto& [told, result] : streams.wait(requests.size())) {
       expect_told(listener, result);
-      for (const GeneratedChoice& choice : result.choices) ++n_ended[choice.finish_reason];
+      for (const GeneratedChoice& choice : result.choices) {
+        ++n_ended[choice.finish_reason];
+        n_cut += choice.finish_reason == FinishReason::cancelled && !choice.text.empty();
+      }
       n_early += static_cast<int64_t>(listener.of(told, 0).positions.size()) - 1;
       if (cancelled.contains(told)) continue;
       EXPECT_EQ(result_bytes(result), result_bytes(plain.at(told))) << "request " << told;
@@ -177,6 +197,8 @@ TEST_P(RandomStreams, are_the_result_in_pieces_and_change_no_byte_of_it) {
   EXPECT_GT(n_early, 500) << "most text is told before the end";
   EXPECT_GT(n_ended[FinishReason::stop], 50);
   EXPECT_GT(n_ended[FinishReason::length], 50);
+  EXPECT_GT(n_ended[FinishReason::cancelled], 20);
+  EXPECT_GT(n_cut, 10) << "cancelled in mid-text";
 }
 
 // The choice's own end is told when it comes, not when the last of its request has ended.
