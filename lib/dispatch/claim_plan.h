@@ -3,7 +3,7 @@
 //
 // The lot's places are shared between the tenants that have jobs in it or may have more. Alone a
 // tenant may use all; it grows past its share only when the last claim showed that no tenant below
-// theirs has more, and gives what is above its share back only after others' jobs have come, as
+// its share has more, and gives what is above its share back only after others' jobs have come, as
 // many as they were and one: so nothing is given back and claimed again in turns while all have
 // work. One place more than there are is kept for a tenant that has none.
 #pragma once

@@ -143,7 +143,7 @@ bool Intake::claim_more() {
         for (const JobId id : served.claim.only) served.wanted.erase(id);
         break;
       case LotPlace::small:
-        served.none_this_small = served.claim.need_tokens_max;  // unless there is news meanwhile
+        served.none_this_small = served.claim.need_tokens_max;  // unless work comes meanwhile
         break;
       case LotPlace::lot:
         served.work_hint = false;
@@ -190,8 +190,8 @@ void Intake::note_answer(ServedModel& served, const Came& came) {
   for (const auto& [tenant, n] : came) n_jobs += n;
   const bool small = served.claim.need_tokens_max.has_value();
   if (n_jobs < served.claim.max_jobs) {
-    // A full lot asks at each news of the tenants that fill it, for one that has none or for small
-    // jobs: not each time.
+    // A full lot asks whenever the tenants that fill it get work, for one that has none or for
+    // small jobs: not each time.
     const bool in_vain = n_jobs == 0 && (small || served.claim.others_room.has_value());
     const Micros pause =
         in_vain && options_.claim_pause_per_job.count() > 0

@@ -7,6 +7,7 @@
 
 #include "lib/base/text.h"
 #include "lib/base/units.h"
+#include "lib/job/ending_codes.h"
 
 namespace parkd {
 namespace {
@@ -235,12 +236,12 @@ Ending settled_ending(Ending ending, const std::optional<WallTime>& deadline, Wa
 }
 
 Ending late_ending(Ending ending) {
-  Ending late = ended_as(failure::kDeadlineMissed, "the job's deadline passed before it was done");
+  const EndingCode& late = *find_ending_code(failure::kDeadlineMissed);
   ending.outcome = late.outcome;
-  ending.error_code = std::move(late.error_code);
-  ending.error_message = std::move(late.error_message);
+  ending.error_code = late.code;
+  ending.error_message = "the job's deadline passed before it was done";
   ending.error_param.clear();
-  ending.status_code = late.status_code;
+  ending.status_code = late.http_status;
   return ending;
 }
 

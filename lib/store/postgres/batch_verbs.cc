@@ -1,7 +1,6 @@
 #include "lib/store/postgres/batch_verbs.h"
 
 #include <algorithm>
-#include <set>
 
 #include "lib/store/batch_accounts.h"
 #include "lib/store/batch_rules.h"
@@ -28,13 +27,11 @@ Result<std::vector<RequeuedJob>> requeue_jobs(Connection& connection, const Requ
       .add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kRequeue, params));
   std::vector<RequeuedJob> requeued;
-  std::set<std::string> models;
   for (const auto& row : rows) {
     requeued.push_back({field(row, "requeued_from").id(), field(row, "id").id(),
                         text(row, "mailbox_key"), flag(row, "existed")});
-    if (!requeued.back().existed) models.insert(text(row, "model"));
+    if (!requeued.back().existed) wakeups.models.insert(text(row, "model"));
   }
-  wakeups.models.insert(models.begin(), models.end());
   return requeued;
 }
 

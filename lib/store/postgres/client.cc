@@ -13,6 +13,7 @@
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/read_verbs.h"
 #include "lib/store/postgres/rows.h"
+#include "lib/store/postgres/statements.h"
 
 namespace parkd {
 namespace {
@@ -203,7 +204,7 @@ Result<PostgresClient::Found> PostgresClient::find(JobId id) {
   const auto number = static_cast<int64_t>(id);
   PARKD_ASSIGN_OR_RETURN(
       std::vector<LiveJob> live,
-      live_jobs(client_sql::kFindJob, Params().add_null().add(number).add(encode_text(tenant_))));
+      live_jobs(sql::kGetJob, Params().add_null().add(number).add(encode_text(tenant_))));
   if (!live.empty()) return Found(std::move(live[0]));
   Params params;
   params.add(number).add(encode_text(tenant_));

@@ -15,11 +15,6 @@ inline constexpr Statement kSubmitJson{
 inline constexpr Statement kStillLive{"client_still_live",
                                       "SELECT id FROM parkd.jobs WHERE id = ANY ($1::bigint[])"};
 // jobs_pkey; jobs_claimed
-inline constexpr Statement kFindJob{
-    "client_find_job", joined([] {
-      return "SELECT " + list(kJobColumns) +
-             " FROM parkd.jobs WHERE id = $2 AND ($3 = '' OR tenant = $3)";
-    })};
 inline constexpr Statement kListJobs{
     "client_list_jobs", joined([] {
       return "SELECT " + list(kJobColumns) +

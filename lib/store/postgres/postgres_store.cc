@@ -267,11 +267,11 @@ class PostgresStore final : public JobStore {
     }
     depth_.look_again();
     PARKD_KILL_POINT("cancel.after_commit");
-    shared_.tell(wakeups);
     // Another daemon's claim hears of it by NOTIFY, or with its next heartbeat.
     if (cancelled.daemon_id != 0 && cancelled.daemon_id == listener_.daemon_id()) {
-      shared_.tell_cancel(id, cancelled.lease);
+      wakeups.cancels.emplace_back(id, cancelled.lease);
     }
+    shared_.tell(wakeups);
     return cancelled.answer;
   }
 
@@ -281,13 +281,15 @@ class PostgresStore final : public JobStore {
                            cancel_batch_members(connection, id, tenant, now()));
     if (!asked.empty()) shared_.count_commit();
     bool more = false;
+    Wakeups running;
     for (const AskedToCancel& job : asked) {
       if (job.daemon_id == 0) {
         more = true;
       } else if (job.daemon_id == listener_.daemon_id()) {
-        shared_.tell_cancel(job.id, job.lease);
+        running.cancels.emplace_back(job.id, job.lease);
       }
     }
+    shared_.tell(running);
     // In portions, for a transaction that ends jobs holds up readers. Whatever is left here,
     // because it is held or this process dies, housekeeping ends.
     for (int64_t after = 0; more;) {

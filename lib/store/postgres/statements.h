@@ -1,6 +1,6 @@
 // Every statement the store sends, each with the index it lives on
 // (tests/store/postgres/plan_test.cc looks at the plans). The verbs themselves are functions of
-// migrations 0002 to 0008.
+// migrations 0002 to 0008 and 0012.
 #pragma once
 
 #include "lib/store/postgres/arguments.h"

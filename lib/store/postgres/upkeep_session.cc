@@ -13,7 +13,7 @@ namespace {
 constexpr std::chrono::minutes kStatementLimit{10};  // a vacuum's
 constexpr std::chrono::minutes kPileWarningEvery{10};
 
-Connection::Options upkeep_session(const SharedState& shared) {
+Connection::Options upkeep_options(const SharedState& shared) {
   Connection::Options session = shared.connection_options("parkd-upkeep");
   session.statement_limit = kStatementLimit;
   return session;
@@ -23,7 +23,7 @@ Connection::Options upkeep_session(const SharedState& shared) {
 
 UpkeepSession::UpkeepSession(SharedState& shared)
     : shared_(shared),
-      session_(shared, "pg-upkeep", upkeep_session(shared)),
+      session_(shared, "pg-upkeep", upkeep_options(shared)),
       drop_clock_(shared.options().test_clock ? *shared.options().test_clock : system_clock_,
                   std::nullopt) {}
 

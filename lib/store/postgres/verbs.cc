@@ -255,7 +255,6 @@ Ended<ReleaseAnswer> release_jobs(Connection& connection,
   }
   std::map<std::pair<int64_t, int64_t>, int> released;
   std::set<std::pair<int64_t, int64_t>> held;
-  std::set<std::string> models;
   for (const auto& row : *rows) {
     const std::pair key(integer(row, "job_id"), integer(row, "run_lease"));
     if (flag(row, "held")) {
@@ -263,12 +262,11 @@ Ended<ReleaseAnswer> release_jobs(Connection& connection,
       continue;
     }
     ++released[key];
-    if (!is_null(row, "model")) models.insert(text(row, "model"));
+    if (!is_null(row, "model")) wakeups.models.insert(text(row, "model"));
     if (!is_null(row, "tenant")) {
       wakeups.messages.emplace_back(text(row, "tenant"), text(row, "mailbox_key"));
     }
   }
-  wakeups.models.insert(models.begin(), models.end());
   for (size_t i = 0; i < items.size(); ++i) {
     const std::pair key(to_bigint(items[i]->id), lease_to_sql(items[i]->lease));
     if (held.count(key) != 0) continue;

@@ -229,7 +229,7 @@ const std::vector<Row>& peoples_statements() {
       {client_sql::kSubmitJson,
        "'{\"model\":\"m\",\"body\":{\"messages\":[]},\"idempotency_key\":\"new\"}'", 2},
       {client_sql::kStillLive, "'{1,{queued},1000000009}'", 3},
-      {client_sql::kFindJob, "NULL, {claimed}, 'one'", 1},
+      {sql::kGetJob, "NULL, {claimed}, 'one'", 1},
       {client_sql::kLiveStates, "'{ids}'", 2 * kClaim},
       {client_sql::kListJobs,
        "NULL, {queued} - 300, NULL, 'one', 'm', 'queued', NULL, NULL, NULL, 100", 100},
