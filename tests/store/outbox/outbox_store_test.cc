@@ -15,6 +15,7 @@
 #include "lib/store/outbox/outbox_store.h"
 #include "lib/store/postgres/postgres_mailbox.h"
 #include "tests/store/outbox/outbox_home.h"
+#include "tests/store/postgres/fault_proxy.h"
 #include "tests/store/postgres/test_database.h"
 #include "tests/support/store_driver.h"
 #include "tests/support/temp_dir.h"
@@ -201,6 +202,32 @@ TEST_F(OutboxStoreTest, what_was_never_sent_can_be_taken_while_the_database_is_a
 }
 
 // Sessions are cut at random while messages are finished, read and taken.
+// What was removed is answered, once, wherever the connection is cut.
+TEST_F(OutboxStoreTest, a_take_that_is_not_answered_at_first_loses_nothing) {
+  Proxy proxy(std::string(std::getenv("PGHOST")) + "/.s.PGSQL.5432");
+  Daemon daemon(dir(), proxy.dsn(database_.name()));
+  const std::pair<const char*, Proxy::Cut> cuts[] = {{"take_origin", Proxy::Cut::unanswered},
+                                                     {"COMMIT", Proxy::Cut::unsent},
+                                                     {"COMMIT", Proxy::Cut::in_flight},
+                                                     {"COMMIT", Proxy::Cut::unanswered}};
+  for (const auto& [request, where] : cuts) {
+    SCOPED_TRACE(std::string(request) + " " + std::to_string(static_cast<int>(where)));
+    for (int i = 0; i < 3; ++i) daemon.run_one(std::to_string(i));
+    ASSERT_TRUE(settle(*daemon.store));
+    std::vector<uint64_t> sequences;
+    for (const Message& message : daemon.box()) sequences.push_back(message.sequence);
+    ASSERT_EQ(sequences.size(), 3u);
+    const int before = proxy.n_cut();
+    proxy.cut(request, where, 1);
+    const auto taken = daemon.driver->take("default", kBox, sequences);
+    EXPECT_EQ(proxy.n_cut(), before + 1);
+    ASSERT_TRUE(taken.ok()) << taken.status().to_string();
+    EXPECT_EQ(custom_ids(*taken), numbered(0, 3));
+    EXPECT_TRUE(daemon.box().empty());
+    EXPECT_TRUE(daemon.driver->take("default", kBox, sequences).value().empty());
+  }
+}
+
 TEST_F(OutboxStoreTest, a_reader_sees_each_message_once_and_in_order_across_the_delivery) {
   const unsigned seed = std::random_device()();
   std::cout << "seed " << seed << std::endl;
