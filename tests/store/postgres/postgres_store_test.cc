@@ -10,6 +10,17 @@
 namespace parkd {
 namespace {
 
+TEST_F(PostgresStoreTest, an_answer_that_nobody_can_take_ends_no_session) {
+  DaemonStore daemon(quiet_options(database_.dsn()));
+  std::atomic<int> n_answers{0};
+  daemon.store->list({}, [&n_answers](const Result<ListAnswer>&) {
+    ++n_answers;
+    throw std::runtime_error("the caller's own");
+  });
+  EXPECT_TRUE(daemon.driver->list({}).ok()) << "behind it, on the same session";
+  EXPECT_EQ(n_answers, 2) << "the answer, and why it was none";
+}
+
 // --- cursors
 
 TEST_F(PostgresStoreTest, a_cursor_does_not_skip_a_commit_that_comes_late) {
