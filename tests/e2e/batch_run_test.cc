@@ -101,6 +101,29 @@ TEST_F(BatchRun, an_interrupted_run_says_how_to_go_on_and_goes_on) {
   }
 }
 
+// Nothing of it took this call's time: it waited in the mailbox.
+TEST_F(BatchRun, results_that_ended_before_a_run_goes_on_are_not_of_its_rate) {
+  std::string input;
+  for (int i = 0; i < 20; ++i) input += batch_line("e" + std::to_string(i), 200);
+  write_input(input);
+  ASSERT_TRUE(daemon_.start());
+  {
+    ChildProcess first(jobctl_argv(daemon_, command()));
+    while (n_lines() < 1) ::usleep(1000);
+  }  // kill -9
+  const auto n_live = [&] {
+    return find(must(daemon_.client()->get("/v1/jobs")).json, "jobs")->get_array().size();
+  };
+  while (n_live() > 0) ::usleep(1000);
+  ASSERT_LT(n_lines(), 20u) << "some wait in the mailbox";
+  const JobctlResult rest = run();
+  EXPECT_EQ(rest.exit_code, 0) << rest.err;
+  EXPECT_EQ(results().size(), 20u);
+  EXPECT_NE(rest.err.find("of these, 0 results with 0 prompt + 0 output tokens"), std::string::npos)
+      << rest.err;
+  EXPECT_NE(rest.err.find("(0 tokens/s)"), std::string::npos) << rest.err;
+}
+
 TEST_F(BatchRun, two_runs_do_not_write_to_one_output) {
   std::string input;
   for (int i = 0; i < 4; ++i) input += batch_line("i" + std::to_string(i), 3);
