@@ -118,7 +118,7 @@ Status Daemon::wire() {
                    false});
   }
   running_dispatcher_ = dispatcher_.get();
-  api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *dispatcher_, *blocking_,
+  api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *store_, *dispatcher_, *blocking_,
                                           blocking_threads(), clock_, health_, bodies_,
                                           database_name(config_)});
   observe_store();

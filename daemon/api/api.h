@@ -23,7 +23,9 @@
 #include "lib/config/config.h"
 #include "lib/dispatch/dispatcher.h"
 #include "lib/http/http_server.h"
-#include "lib/store/job_store.h"
+#include "lib/store/batch_store.h"
+#include "lib/store/client_store.h"
+#include "lib/store/completion.h"
 
 namespace parkd {
 
@@ -32,7 +34,8 @@ class Api {
   struct Parts {
     boost::asio::io_context& io;
     const Config& config;
-    JobStore& store;
+    ClientStore& store;
+    BatchStore& batches;
     Dispatcher& dispatcher;
     BlockingPool& blocking;
     int blocking_threads;

@@ -178,7 +178,7 @@ void Api::open_batch(const AskedPtr& asked) {
     spec.retention = std::chrono::seconds(*s);
   }
   if (const Status status = fields->finish(); !status.ok()) return reply(error_reply(status));
-  parts_.store.open_batch(
+  parts_.batches.open_batch(
       std::move(spec), on_quick<OpenedBatch>(asked, [asked](Result<OpenedBatch> opened) {
         if (!opened.ok()) return asked->reply(error_reply(opened.status()));
         asked->reply({.status = opened->existed ? 200 : 201, .body = render_batch(opened->batch)});
@@ -200,7 +200,7 @@ void Api::list_batches(const AskedPtr& asked) {
     filter.after = after->second;
   }
   if (!caller.privileged || caller.named) filter.tenant = caller.tenant;
-  parts_.store.list_batches(
+  parts_.batches.list_batches(
       std::move(filter),
       on_quick<std::vector<Batch>>(asked, [asked, n_shown](Result<std::vector<Batch>> batches) {
         if (!batches.ok()) return asked->reply(error_reply(batches.status()));
@@ -215,15 +215,15 @@ void Api::list_batches(const AskedPtr& asked) {
 }
 
 void Api::get_batch(const AskedPtr& asked) {
-  parts_.store.get_batch(asked->part, any_or_own(asked->caller), answer_batch(asked));
+  parts_.batches.get_batch(asked->part, any_or_own(asked->caller), answer_batch(asked));
 }
 
 void Api::seal_batch(const AskedPtr& asked) {
-  parts_.store.seal_batch(asked->part, any_or_own(asked->caller), answer_batch(asked));
+  parts_.batches.seal_batch(asked->part, any_or_own(asked->caller), answer_batch(asked));
 }
 
 void Api::cancel_batch(const AskedPtr& asked) {
-  parts_.store.cancel_batch(asked->part, any_or_own(asked->caller), answer_batch(asked));
+  parts_.batches.cancel_batch(asked->part, any_or_own(asked->caller), answer_batch(asked));
 }
 
 }  // namespace parkd

@@ -10,7 +10,7 @@
 #include "lib/dispatch/dispatcher_stats.h"
 #include "lib/http/byte_budget.h"
 #include "lib/http/connections.h"
-#include "lib/store/job_store.h"
+#include "lib/store/store_stats.h"
 
 namespace parkd {
 

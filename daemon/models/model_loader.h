@@ -16,7 +16,7 @@
 #include "lib/config/config.h"
 #include "lib/dispatch/model_port.h"
 #include "lib/engine/engine.h"
-#include "lib/store/job_store.h"
+#include "lib/store/daemon_store.h"
 
 namespace parkd {
 

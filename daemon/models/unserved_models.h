@@ -6,7 +6,7 @@
 
 #include "lib/base/health.h"
 #include "lib/config/config.h"
-#include "lib/store/job_store.h"
+#include "lib/store/store_stats.h"
 
 namespace parkd {
 

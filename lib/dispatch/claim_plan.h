@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/store/job_store.h"
+#include "lib/store/daemon_store.h"
 
 namespace parkd {
 

@@ -12,14 +12,14 @@
 #include "lib/base/clock.h"
 #include "lib/dispatch/dispatcher_inbox.h"
 #include "lib/dispatch/dispatcher_options.h"
-#include "lib/store/job_store.h"
+#include "lib/store/daemon_store.h"
 
 namespace parkd {
 
 class DeathNotes {
  public:
   // All references outlive the notes.
-  DeathNotes(const DispatcherOptions& options, JobStore& store, Clock& clock,
+  DeathNotes(const DispatcherOptions& options, DaemonStore& store, Clock& clock,
              std::shared_ptr<DispatcherInbox> inbox)
       : options_(options), store_(store), clock_(clock), inbox_(std::move(inbox)) {}
 
@@ -36,7 +36,7 @@ class DeathNotes {
 
  private:
   const DispatcherOptions& options_;
-  JobStore& store_;
+  DaemonStore& store_;
   Clock& clock_;
   const std::shared_ptr<DispatcherInbox> inbox_;
 

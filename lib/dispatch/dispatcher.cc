@@ -23,7 +23,8 @@ namespace parkd {
 // All of it is the dispatcher thread's but for `inbox` and the published stats.
 class Dispatcher::State {
  public:
-  State(DispatcherOptions options, JobStore& store, Clock& clock, const RunBlocking& run_blocking)
+  State(DispatcherOptions options, DaemonStore& store, Clock& clock,
+        const RunBlocking& run_blocking)
       : inbox(std::make_shared<DispatcherInbox>()),
         options_(options),
         store_(store),
@@ -71,7 +72,7 @@ class Dispatcher::State {
   void publish();
 
   const DispatcherOptions options_;
-  JobStore& store_;
+  DaemonStore& store_;
   Clock& clock_;
   InFlightTable table_;
   Finisher finisher_;
@@ -299,7 +300,7 @@ std::shared_ptr<const DispatcherStats> Dispatcher::State::stats() const {
 
 // --- the doors
 
-Dispatcher::Dispatcher(DispatcherOptions options, JobStore& store, Clock& clock,
+Dispatcher::Dispatcher(DispatcherOptions options, DaemonStore& store, Clock& clock,
                        RunBlocking run_blocking)
     : state_(std::make_unique<State>(options, store, clock, run_blocking)) {}
 Dispatcher::~Dispatcher() {

@@ -21,7 +21,7 @@
 #include "lib/dispatch/dispatcher_options.h"
 #include "lib/dispatch/dispatcher_stats.h"
 #include "lib/dispatch/model_port.h"
-#include "lib/store/job_store.h"
+#include "lib/store/daemon_store.h"
 
 namespace parkd {
 
@@ -29,7 +29,7 @@ class Dispatcher {
  public:
   // `store` and `clock` outlive the dispatcher. The store's observer is the daemon's to set; it
   // forwards work_available and cancel_requested.
-  Dispatcher(DispatcherOptions options, JobStore& store, Clock& clock, RunBlocking run_blocking);
+  Dispatcher(DispatcherOptions options, DaemonStore& store, Clock& clock, RunBlocking run_blocking);
   ~Dispatcher();
   Dispatcher(const Dispatcher&) = delete;
   Dispatcher& operator=(const Dispatcher&) = delete;

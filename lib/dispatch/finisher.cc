@@ -11,7 +11,7 @@
 
 namespace parkd {
 
-Finisher::Finisher(const DispatcherOptions& options, JobStore& store, Clock& clock,
+Finisher::Finisher(const DispatcherOptions& options, DaemonStore& store, Clock& clock,
                    RunBlocking run_blocking, std::shared_ptr<DispatcherInbox> inbox,
                    InFlightTable& table)
     : options_(options),

@@ -21,7 +21,7 @@ namespace parkd {
 class Finisher {
  public:
   // All references outlive the finisher.
-  Finisher(const DispatcherOptions& options, JobStore& store, Clock& clock,
+  Finisher(const DispatcherOptions& options, DaemonStore& store, Clock& clock,
            RunBlocking run_blocking, std::shared_ptr<DispatcherInbox> inbox, InFlightTable& table);
 
   // Stores `ending` as it is.

@@ -17,7 +17,7 @@
 #include "lib/dispatch/model_port.h"
 #include "lib/pool/parking_lot.h"
 #include "lib/pool/resource_pool.h"
-#include "lib/store/job_store.h"
+#include "lib/store/daemon_store.h"
 
 namespace parkd {
 

@@ -15,7 +15,7 @@
 
 namespace parkd {
 
-Intake::Intake(const DispatcherOptions& options, JobStore& store, Clock& clock,
+Intake::Intake(const DispatcherOptions& options, DaemonStore& store, Clock& clock,
                RunBlocking run_blocking, std::shared_ptr<DispatcherInbox> inbox,
                InFlightTable& table, Runs& runs, Finisher& finisher)
     : options_(options),

@@ -17,16 +17,16 @@
 #include "lib/dispatch/finisher.h"
 #include "lib/dispatch/in_flight_table.h"
 #include "lib/dispatch/runs.h"
-#include "lib/store/job_store.h"
+#include "lib/store/daemon_store.h"
 
 namespace parkd {
 
 class Intake {
  public:
   // All references outlive the intake.
-  Intake(const DispatcherOptions& options, JobStore& store, Clock& clock, RunBlocking run_blocking,
-         std::shared_ptr<DispatcherInbox> inbox, InFlightTable& table, Runs& runs,
-         Finisher& finisher);
+  Intake(const DispatcherOptions& options, DaemonStore& store, Clock& clock,
+         RunBlocking run_blocking, std::shared_ptr<DispatcherInbox> inbox, InFlightTable& table,
+         Runs& runs, Finisher& finisher);
 
   // Asks the store for jobs where there is room for them. Returns whether it asked.
   bool claim_more();
@@ -78,7 +78,7 @@ class Intake {
   void log_parked(const ServedModel& served);
 
   const DispatcherOptions& options_;
-  JobStore& store_;
+  DaemonStore& store_;
   Clock& clock_;
   const RunBlocking run_blocking_;
   const std::shared_ptr<DispatcherInbox> inbox_;

@@ -64,7 +64,7 @@ std::vector<Settled<Answer>> settle(const std::vector<Outgoing<Item>>& batch,
 
 }  // namespace
 
-StoreWriter::StoreWriter(Options options, JobStore& store,
+StoreWriter::StoreWriter(Options options, DaemonStore& store,
                          std::function<void(FinishDone)> finish_done,
                          std::function<void(ReleaseDone)> release_done)
     : options_(options),

@@ -16,7 +16,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/status.h"
-#include "lib/store/job_store.h"
+#include "lib/store/daemon_store.h"
 
 namespace parkd {
 
@@ -57,7 +57,7 @@ class StoreWriter {
     Micros retry_max;
   };
   // The two callbacks push into the dispatcher's inbox; they are called on any thread.
-  StoreWriter(Options options, JobStore& store, std::function<void(FinishDone)> finish_done,
+  StoreWriter(Options options, DaemonStore& store, std::function<void(FinishDone)> finish_done,
               std::function<void(ReleaseDone)> release_done);
 
   void finish(uint64_t ticket, FinishItem item, SteadyTime now);
@@ -85,7 +85,7 @@ class StoreWriter {
   void note_failure(const Status& status, const char* verb, size_t items, SteadyTime now);
 
   const Options options_;
-  JobStore& store_;
+  DaemonStore& store_;
   const std::function<void(FinishDone)> finish_done_;
   const std::function<void(ReleaseDone)> release_done_;
 

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "lib/base/log.h"
-#include "lib/store/job_store.h"
+#include "lib/store/completion.h"
 
 namespace parkd {
 

@@ -10,7 +10,7 @@
 
 #include "lib/base/status.h"
 #include "lib/job/batch.h"
-#include "lib/store/job_store.h"
+#include "lib/store/store_options.h"
 
 namespace parkd {
 

@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "lib/base/text.h"
-#include "lib/store/job_store.h"
 #include "lib/store/rules.h"
+#include "lib/store/store_options.h"
 
 namespace parkd {
 namespace {

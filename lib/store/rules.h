@@ -14,7 +14,9 @@
 #include "lib/base/status.h"
 #include "lib/job/bounds.h"
 #include "lib/job/job.h"
-#include "lib/store/job_store.h"
+#include "lib/store/client_store.h"
+#include "lib/store/daemon_store.h"
+#include "lib/store/store_options.h"
 
 namespace parkd {
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "lib/job/job.h"
-#include "lib/store/job_store.h"
+#include "lib/store/store_observer.h"
 
 namespace parkd {
 

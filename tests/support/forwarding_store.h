@@ -18,6 +18,9 @@ class ForwardingStore : public JobStore {
   void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) override {
     store_->submit(std::move(jobs), std::move(done));
   }
+  void register_model(ModelRegistration model, Completion<ModelRegistered> done) override {
+    store_->register_model(std::move(model), std::move(done));
+  }
   void claim(ClaimRequest request, Completion<std::vector<Job>> done) override {
     store_->claim(std::move(request), std::move(done));
   }

@@ -44,6 +44,10 @@ class StoreDriver {
     return wait<std::vector<SubmittedJob>>(
         [&](auto done) { store_.submit(std::move(jobs), std::move(done)); });
   }
+  Result<ModelRegistered> register_model(ModelRegistration model) {
+    return wait<ModelRegistered>(
+        [&](auto done) { store_.register_model(std::move(model), std::move(done)); });
+  }
   Result<std::vector<Job>> claim(std::string model, int32_t max_jobs) {
     return claim(ClaimRequest{std::move(model), max_jobs});
   }

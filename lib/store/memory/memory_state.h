@@ -15,8 +15,12 @@
 #include "lib/base/status.h"
 #include "lib/job/batch.h"
 #include "lib/job/job.h"
+#include "lib/store/batch_store.h"
+#include "lib/store/client_store.h"
 #include "lib/store/content.h"
-#include "lib/store/job_store.h"
+#include "lib/store/daemon_store.h"
+#include "lib/store/store_options.h"
+#include "lib/store/store_stats.h"
 #include "lib/store/wakeups.h"
 
 namespace parkd {

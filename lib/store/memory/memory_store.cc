@@ -23,6 +23,13 @@ class MemoryStore final : public JobStore {
         },
         done);
   }
+  void register_model(ModelRegistration model, Completion<ModelRegistered> done) override {
+    run<ModelRegistered>(
+        [&](WallTime, Wakeups&) {
+          return ModelRegistered{true, std::move(model.content_hash)};
+        },
+        done);
+  }
   void claim(ClaimRequest request, Completion<std::vector<Job>> done) override {
     run<std::vector<Job>>([&](WallTime now, Wakeups&) { return state_.claim(request, now); }, done);
   }

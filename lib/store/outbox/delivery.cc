@@ -28,7 +28,7 @@ Status stopped() {
 
 }  // namespace
 
-Delivery::Delivery(const OutboxOptions& options, PostgresMailbox::Origin origin, JobStore& queue,
+Delivery::Delivery(const OutboxOptions& options, PostgresMailbox::Origin origin, ClientStore& queue,
                    RocksDbOutbox& outbox, Clock& clock)
     : options_(options),
       queue_(queue),

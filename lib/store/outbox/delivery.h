@@ -23,7 +23,9 @@
 #include "lib/base/status.h"
 #include "lib/base/thread.h"
 #include "lib/base/thread_safety.h"
-#include "lib/store/job_store.h"
+#include "lib/store/client_store.h"
+#include "lib/store/completion.h"
+#include "lib/store/daemon_store.h"
 #include "lib/store/outbox/outbox_store.h"
 #include "lib/store/postgres/postgres_mailbox.h"
 #include "lib/store/rocksdb/rocksdb_outbox.h"
@@ -34,7 +36,7 @@ class Delivery {
  public:
   using Deadline = std::chrono::steady_clock::time_point;
 
-  Delivery(const OutboxOptions& options, PostgresMailbox::Origin origin, JobStore& queue,
+  Delivery(const OutboxOptions& options, PostgresMailbox::Origin origin, ClientStore& queue,
            RocksDbOutbox& outbox, Clock& clock);
   ~Delivery() { stop(); }
 
@@ -78,7 +80,7 @@ class Delivery {
                                               Deadline deadline);
 
   const OutboxOptions& options_;
-  JobStore& queue_;
+  ClientStore& queue_;
   RocksDbOutbox& outbox_;
   Clock& clock_;
 

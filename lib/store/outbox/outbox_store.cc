@@ -96,6 +96,9 @@ class OutboxStore final : public JobStore {
     }
     queue_->submit(std::move(jobs), std::move(done));
   }
+  void register_model(ModelRegistration model, Completion<ModelRegistered> done) override {
+    queue_->register_model(std::move(model), std::move(done));
+  }
   void claim(ClaimRequest request, Completion<std::vector<Job>> done) override {
     queue_->claim(std::move(request), std::move(done));
   }

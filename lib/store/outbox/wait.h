@@ -5,7 +5,7 @@
 #include <memory>
 #include <utility>
 
-#include "lib/store/job_store.h"
+#include "lib/store/completion.h"
 
 namespace parkd {
 

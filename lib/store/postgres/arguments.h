@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "lib/job/job.h"
-#include "lib/store/job_store.h"
 #include "lib/store/postgres/columns.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/pg_text.h"

@@ -4,9 +4,11 @@
 #include <string>
 #include <vector>
 
-#include "lib/store/job_store.h"
+#include "lib/store/batch_store.h"
+#include "lib/store/client_store.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/verbs.h"
+#include "lib/store/store_options.h"
 
 namespace parkd {
 

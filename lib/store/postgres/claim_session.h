@@ -9,7 +9,8 @@
 
 #include <vector>
 
-#include "lib/store/job_store.h"
+#include "lib/store/completion.h"
+#include "lib/store/daemon_store.h"
 #include "lib/store/postgres/depth_estimate.h"
 #include "lib/store/postgres/held_claims.h"
 #include "lib/store/postgres/listener.h"

@@ -19,7 +19,8 @@
 #include <vector>
 
 #include "lib/base/status.h"
-#include "lib/store/job_store.h"
+#include "lib/job/batch.h"
+#include "lib/store/client_store.h"
 #include "lib/store/postgres/connection.h"
 
 namespace parkd {

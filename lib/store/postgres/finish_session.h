@@ -14,7 +14,8 @@
 
 #include "lib/base/inbox.h"
 #include "lib/base/thread.h"
-#include "lib/store/job_store.h"
+#include "lib/store/completion.h"
+#include "lib/store/daemon_store.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/held_claims.h"
 #include "lib/store/postgres/shared_state.h"

@@ -16,11 +16,12 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/status.h"
+#include "lib/store/client_store.h"
 #include "lib/store/drop_clock.h"
-#include "lib/store/job_store.h"
 #include "lib/store/postgres/postgres_store.h"
 #include "lib/store/postgres/read_verbs.h"
 #include "lib/store/postgres/store_notices.h"
+#include "lib/store/store_options.h"
 
 namespace parkd {
 

@@ -7,9 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "lib/store/job_store.h"
+#include "lib/store/client_store.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/verbs.h"
+#include "lib/store/store_options.h"
 
 namespace parkd {
 

@@ -15,10 +15,11 @@
 
 #include "lib/base/thread_safety.h"
 #include "lib/store/answer_caught.h"
-#include "lib/store/job_store.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/postgres_store.h"
 #include "lib/store/postgres/verbs.h"
+#include "lib/store/store_observer.h"
+#include "lib/store/store_options.h"
 
 namespace parkd {
 

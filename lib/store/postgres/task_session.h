@@ -11,7 +11,7 @@
 #include "lib/base/inbox.h"
 #include "lib/base/thread.h"
 #include "lib/store/answer_caught.h"
-#include "lib/store/job_store.h"
+#include "lib/store/completion.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/shared_state.h"
 

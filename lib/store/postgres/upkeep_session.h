@@ -16,8 +16,9 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/thread_safety.h"
+#include "lib/store/completion.h"
+#include "lib/store/daemon_store.h"
 #include "lib/store/drop_clock.h"
-#include "lib/store/job_store.h"
 #include "lib/store/postgres/shared_state.h"
 #include "lib/store/postgres/store_notices.h"
 #include "lib/store/postgres/task_session.h"

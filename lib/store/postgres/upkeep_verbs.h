@@ -5,9 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "lib/store/job_store.h"
+#include "lib/store/daemon_store.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/verbs.h"
+#include "lib/store/store_options.h"
+#include "lib/store/store_stats.h"
 
 namespace parkd {
 

@@ -10,8 +10,10 @@
 #include <utility>
 #include <vector>
 
-#include "lib/store/job_store.h"
+#include "lib/store/client_store.h"
+#include "lib/store/daemon_store.h"
 #include "lib/store/postgres/connection.h"
+#include "lib/store/store_options.h"
 #include "lib/store/wakeups.h"
 
 namespace parkd {

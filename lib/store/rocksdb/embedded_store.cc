@@ -91,6 +91,13 @@ void EmbeddedStore::submit(std::vector<JobSpec> jobs, Completion<std::vector<Sub
                                         });
 }
 
+void EmbeddedStore::register_model(ModelRegistration model, Completion<ModelRegistered> done) {
+  push_read<ModelRegistered>(std::move(done),
+                             [hash = std::move(model.content_hash)](const auto& completion) {
+                               completion(ModelRegistered{true, hash});
+                             });
+}
+
 void EmbeddedStore::claim(ClaimRequest request, Completion<std::vector<Job>> done) {
   push_read<std::vector<Job>>(
       std::move(done), [this, request](const auto& completion) { do_claim(request, completion); });

@@ -57,6 +57,7 @@ class EmbeddedStore final : public JobStore {
 
   void set_observer(StoreObserver observer) override;
   void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) override;
+  void register_model(ModelRegistration model, Completion<ModelRegistered> done) override;
   void claim(ClaimRequest request, Completion<std::vector<Job>> done) override;
   void finish(std::vector<FinishItem> items, Completion<std::vector<FinishAnswer>> done) override;
   void release(std::vector<ReleaseItem> items,

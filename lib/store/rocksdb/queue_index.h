@@ -25,7 +25,9 @@
 
 #include "lib/base/clock.h"
 #include "lib/job/job.h"
-#include "lib/store/job_store.h"
+#include "lib/store/client_store.h"
+#include "lib/store/daemon_store.h"
+#include "lib/store/depth.h"
 #include "lib/store/rocksdb/job_line.h"
 
 namespace parkd {

@@ -12,6 +12,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/status.h"
 #include "lib/store/job_store.h"
+#include "lib/store/store_options.h"
 
 namespace parkd {
 

@@ -11,10 +11,10 @@
 #include <string>
 #include <unordered_set>
 
-#include "lib/store/job_store.h"
 #include "lib/store/rocksdb/database.h"
 #include "lib/store/rocksdb/salvage.h"
 #include "lib/store/rocksdb/salvage_facts.h"
+#include "lib/store/store_options.h"
 
 namespace parkd {
 

@@ -17,6 +17,15 @@ std::vector<JobId> ids_of(const std::vector<Job>& jobs) {
   return ids;
 }
 
+TEST_P(StoreConformance, a_model_registered_again_from_the_same_files_is_the_same) {
+  for (int i = 0; i < 2; ++i) {
+    const Result<ModelRegistered> answer = driver_->register_model({"m", "abc", 2048});
+    ASSERT_TRUE(answer.ok()) << answer.status().to_string();
+    EXPECT_TRUE(answer->same);
+    EXPECT_EQ(answer->content_hash, "abc");
+  }
+}
+
 TEST_P(StoreConformance, a_claimed_job_comes_whole_with_a_new_lease) {
   const JobId id = submit_one(spec());
   clock_.advance(seconds(3));

@@ -302,6 +302,7 @@ TEST_P(StoreConformance, a_stopped_store_answers_unavailable) {
   store_->stop();
   store_->stop();
   EXPECT_EQ(driver_->submit({spec()}).status().code(), StatusCode::unavailable);
+  EXPECT_EQ(driver_->register_model({"m", "abc", 2048}).status().code(), StatusCode::unavailable);
   EXPECT_EQ(driver_->claim("m", 1).status().code(), StatusCode::unavailable);
   EXPECT_EQ(driver_->finish({}).status().code(), StatusCode::unavailable);
   EXPECT_EQ(driver_->stats().status().code(), StatusCode::unavailable);

@@ -10,7 +10,7 @@ namespace {
 class Administrator : public PostgresStoreTest {
  protected:
   // The text of a notice; "" when it is not up.
-  static std::string notice(DaemonStore& daemon, const std::string& code) {
+  static std::string notice(StoreRig& daemon, const std::string& code) {
     const Result<StoreStats> stats = daemon.driver->stats();
     for (const HealthNotice& notice : stats->notices) {
       if (notice.code == code) return notice.text;
@@ -20,7 +20,7 @@ class Administrator : public PostgresStoreTest {
   static bool has(const std::string& text, const std::string& part) {
     return text.find(part) != text.npos;
   }
-  std::vector<JobId> submit(DaemonStore& daemon, int n, const JobSpec& given) {
+  std::vector<JobId> submit(StoreRig& daemon, int n, const JobSpec& given) {
     const auto submitted =
         daemon.driver->submit(std::vector<JobSpec>(static_cast<size_t>(n), given));
     EXPECT_TRUE(submitted.ok()) << submitted.status().to_string();
@@ -28,7 +28,7 @@ class Administrator : public PostgresStoreTest {
     for (const SubmittedJob& job : *submitted) ids.push_back(job.id);
     return ids;
   }
-  void finish_one(DaemonStore& daemon) {
+  void finish_one(StoreRig& daemon) {
     const auto jobs = daemon.driver->claim("m", 1);
     ASSERT_EQ(jobs->size(), 1u);
     const auto answers = daemon.driver->finish({{(*jobs)[0].id, (*jobs)[0].lease, ending("{}")}});
@@ -46,7 +46,7 @@ class Administrator : public PostgresStoreTest {
         "ARRAY[at + '7 days', at + '8 days', date_trunc('week', at)]) d) LOOP EXECUTE format('" +
         how + "', p.name, p.parent); END LOOP; END $$");
   }
-  std::string open_batch(DaemonStore& daemon) {
+  std::string open_batch(StoreRig& daemon) {
     BatchSpec given;
     given.tenant = "default";
     return daemon.driver->open_batch(given)->batch.id;
@@ -54,12 +54,10 @@ class Administrator : public PostgresStoreTest {
 };
 
 TEST_F(Administrator, deletes_the_row_of_a_model_and_the_daemon_names_it_again) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   ModelRegistration model{.name = "m", .content_hash = "abc", .context_tokens = 2048};
   StoreDriver& driver = *daemon.driver;
-  std::promise<bool> same;
-  driver.store().register_model(model, [&](Result<ModelRegistered> r) { same.set_value(r->same); });
-  ASSERT_TRUE(same.get_future().get());
+  ASSERT_TRUE(driver.register_model(model)->same);
   ASSERT_TRUE(driver.purge().ok());
   EXPECT_TRUE(driver.stats()->notices.empty());
 
@@ -84,7 +82,7 @@ TEST_F(Administrator, deletes_the_row_of_a_model_and_the_daemon_names_it_again) 
 }
 
 TEST_F(Administrator, takes_partitions_away_and_every_verb_makes_them_anew) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   StoreDriver& driver = *daemon.driver;
   const std::pair<const char*, std::function<void()>> verbs[] = {
       {"finish", [&] { finish_one(daemon); }},
@@ -142,7 +140,7 @@ TEST_F(Administrator, does_nothing_and_nothing_is_said) {
   ManualClock clock(from_unix_us(database_.number("SELECT parkd.us_v1(clock_timestamp())")));
   PostgresOptions options = quiet_options(database_.dsn());
   options.test_clock = &clock;
-  DaemonStore daemon(std::move(options));
+  StoreRig daemon(std::move(options));
   for (int day = 0; day < 70; ++day) {
     clock.advance(std::chrono::hours(24));
     ASSERT_TRUE(daemon.driver->purge().ok());
@@ -154,7 +152,7 @@ TEST_F(Administrator, does_nothing_and_nothing_is_said) {
 }
 
 TEST_F(Administrator, deletes_members_of_a_batch_and_it_is_finished_without_them) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   StoreDriver& driver = *daemon.driver;
   const std::string batch = open_batch(daemon);
   JobSpec member = spec();
@@ -177,7 +175,7 @@ TEST_F(Administrator, deletes_members_of_a_batch_and_it_is_finished_without_them
 }
 
 TEST_F(Administrator, deletes_members_of_many_batches_and_their_turn_comes_for_each) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   constexpr int kBatches = 50;
   for (int i = 0; i < kBatches; ++i) {
     JobSpec member = spec();
@@ -195,7 +193,7 @@ TEST_F(Administrator, deletes_members_of_many_batches_and_their_turn_comes_for_e
 
 // Its members are gone for nobody but itself.
 TEST_F(Administrator, is_not_taken_for_a_finish_in_flight) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   JobSpec member = spec();
   member.batch_id = open_batch(daemon);
   submit(daemon, 2, member);

@@ -109,7 +109,7 @@ class Announcements : public PostgresStoreTest {
   std::string payload(const std::string& login, const std::string& key) {
     return value(login, "SELECT parkd.results_payload('" + key + "')");
   }
-  void finish(DaemonStore& daemon, const Job& job) {
+  void finish(StoreRig& daemon, const Job& job) {
     const auto done = daemon.driver->finish({{job.id, job.lease, ending("{}")}});
     ASSERT_TRUE(done.ok()) << done.status().to_string();
   }
@@ -120,7 +120,7 @@ TEST_F(Announcements, tell_an_outsider_nothing_of_anybodys) {
   EXPECT_EQ(outsider.channels(),
             (std::vector<std::string>{"parkd_cancel", "parkd_results", "parkd_work"}))
       << "a new channel: what does it say to strangers?";
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   database_.run("INSERT INTO parkd.waiters VALUES ('m', 1)");  // else submits are not announced
   JobSpec given = spec("tenant-of-alice");
   given.mailbox_key = "alices-private-box";
@@ -186,7 +186,7 @@ TEST_F(Announcements, tell_an_outsider_nothing_of_anybodys) {
 TEST_F(Announcements, are_understood_by_whoever_reads_the_tenant) {
   const auto session = database_.connect("alice");
   Receiver receiver(*session, "parkd_results");
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   std::map<std::string, std::string> heard;  // by tenant
   for (const char* tenant : {"alice", "bob"}) {
     ASSERT_TRUE(daemon.driver->submit({spec(tenant)}).ok());
@@ -218,7 +218,7 @@ TEST_F(Announcements, are_understood_by_whoever_reads_the_tenant) {
 
 // The same key twice in a statement is one NOTIFY; each of many keys has its own.
 TEST_F(Announcements, of_one_finish_are_one_a_key) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   std::vector<JobSpec> jobs;
   for (const char* key : {"a", "a", "b", "c"}) {
     jobs.push_back(spec("alice"));
@@ -242,8 +242,8 @@ TEST_F(Announcements, of_one_finish_are_one_a_key) {
 TEST_F(Announcements, reach_a_daemon_whose_reader_waits) {
   PostgresOptions options = quiet_options(database_.dsn());
   options.listen = true;
-  DaemonStore listening(options);
-  DaemonStore working(quiet_options(database_.dsn()));
+  StoreRig listening(options);
+  StoreRig working(quiet_options(database_.dsn()));
   ASSERT_TRUE(working.driver->submit({spec("alice")}).ok());
   EXPECT_TRUE(listening.driver->fetch({"alice", "box", 0, 10})->messages.empty());
   EXPECT_TRUE(listening.driver->fetch({"bob", "box", 0, 10})->messages.empty());

@@ -31,7 +31,7 @@ class Cancels : public PostgresStoreTest {
         "' FROM generate_series(1, " + std::to_string(n) + ")");
   }
   // One of dario's jobs, from its INSERT to his reading of the result.
-  bool dario_is_served(DaemonStore& daemon, const std::string& key) {
+  bool dario_is_served(StoreRig& daemon, const std::string& key) {
     insert("dario", 1, key);
     const auto jobs = daemon.driver->claim("m", 1).value();
     if (jobs.size() != 1 || jobs[0].spec.mailbox_key != key) return false;
@@ -50,7 +50,7 @@ class Cancels : public PostgresStoreTest {
 };
 
 TEST_F(Cancels, a_job_that_is_cancelling_never_runs_and_ends_as_cancelled) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   database_.run("INSERT INTO parkd.tenants VALUES ('carla', 1, true)");
   const auto session = database_.connect("carla");
   {
@@ -91,8 +91,8 @@ TEST_F(Cancels, a_job_that_is_cancelling_never_runs_and_ends_as_cancelled) {
 TEST_F(Cancels, are_carried_out_on_notification_by_whoever_runs) {
   PostgresOptions options = quiet_options(database_.dsn());
   options.listen = true;
-  DaemonStore first(options);
-  DaemonStore second(options);
+  StoreRig first(options);
+  StoreRig second(options);
   insert("carla", 1200);
   EXPECT_EQ(value("carla", "SELECT parkd.cancel_all()"), "1200");
   EXPECT_TRUE(eventually([&] { return database_.number("SELECT count(*) FROM parkd.jobs") == 0; }));
@@ -100,7 +100,7 @@ TEST_F(Cancels, are_carried_out_on_notification_by_whoever_runs) {
 }
 
 TEST_F(Cancels, of_a_batch_pass_over_what_an_open_transaction_holds) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   const auto session = database_.connect("carla");
   std::string batch;
   {
@@ -130,7 +130,7 @@ class ManyCancels : public Cancels, public testing::WithParamInterface<Statement
 
 TEST_P(ManyCancels, are_one_cheap_statement_that_holds_up_nobody) {
   const auto [n_jobs, statement] = GetParam();
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   const auto session = database_.connect("carla");
   {
     pqxx::nontransaction tx(*session);
@@ -187,7 +187,7 @@ INSTANTIATE_TEST_SUITE_P(
 // Every function that a client may call, in one transaction that stays open, with what else a
 // client may do: all of it holds up the client's own jobs at most.
 TEST_F(Cancels, nothing_that_a_client_may_call_holds_up_anybodys_results) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   // Arithmetic, and what looks.
   const std::set<std::string> harmless = {
       "acts_for_any", "my_tenant",         "us_v1",       "from_us_v1",   "need_tokens_v1",
@@ -251,7 +251,7 @@ TEST_F(Cancels, nothing_that_a_client_may_call_holds_up_anybodys_results) {
 // the horizon all the same.
 TEST_F(Cancels, more_finishes_at_once_than_places_wait_and_skip_nothing) {
   constexpr int kPlaces = 64;
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   insert("dario", 2, "his");
   const auto jobs = daemon.driver->claim("m", 2).value();
   std::vector<std::unique_ptr<Idler>> slow;
@@ -276,10 +276,10 @@ TEST_F(Cancels, more_finishes_at_once_than_places_wait_and_skip_nothing) {
 // Whoever holds up all readers is named, with what ends it, for as long as it does.
 TEST_F(Cancels, a_transaction_that_holds_up_all_readers_is_told_of_with_its_login) {
   PostgresOptions options = quiet_options(database_.dsn());
-  DaemonStore patient(options);
+  StoreRig patient(options);
   options.finish_notice_after = std::chrono::milliseconds(0);
-  DaemonStore daemon(options);
-  const auto notice_of = [](DaemonStore& of) {
+  StoreRig daemon(options);
+  const auto notice_of = [](StoreRig& of) {
     EXPECT_TRUE(of.driver->purge().ok());
     const StoreStats stats = of.driver->stats().value();
     for (const HealthNotice& notice : stats.notices) {

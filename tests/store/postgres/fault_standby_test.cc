@@ -98,7 +98,7 @@ TEST_F(PostgresStandby, a_promoted_one_has_all_that_was_acknowledged_and_no_zomb
     EXPECT_NE(refusal(reader, "SELECT * FROM parkd.fetch('box')").find("a standby does not see"),
               std::string::npos)
         << "a cursor on a standby may pass a result that is still being stored";
-    const DaemonStore daemon(quiet_options("host=" + standby.host() + " " + database_.dsn()));
+    const StoreRig daemon(quiet_options("host=" + standby.host() + " " + database_.dsn()));
     const std::string why = daemon.driver->stats()->health_error;
     EXPECT_NE(why.find("takes no writes (database " + database_.name() + " on " + standby.host()),
               std::string::npos)

@@ -8,7 +8,7 @@ namespace parkd {
 namespace {
 
 TEST_F(PostgresStoreTest, an_idle_cancel_holds_up_its_own_job_alone) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   ASSERT_TRUE(daemon.driver->submit(std::vector<JobSpec>(4, spec())).ok());
   const auto jobs = daemon.driver->claim("m", 4);
   auto idler = std::make_unique<Idler>(
@@ -35,7 +35,7 @@ TEST_F(PostgresStoreTest, an_idle_cancel_holds_up_its_own_job_alone) {
 }
 
 TEST_F(PostgresStoreTest, an_idle_insert_into_a_batch_holds_up_that_batch_alone) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   database_.run("SELECT parkd.register_model_v1('m', '', 8192)");
   BatchSpec batch;
   batch.tenant = "default";
@@ -80,7 +80,7 @@ TEST_F(PostgresStoreTest, an_idle_insert_into_a_batch_holds_up_that_batch_alone)
 }
 
 TEST_F(PostgresStoreTest, an_idle_key_holds_up_its_own_submit_alone) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   JobSpec keyed = spec("postgres");
   keyed.idempotency_key = "k";
   database_.run("SELECT parkd.register_model_v1('m', '', 8192)");
@@ -111,7 +111,7 @@ class IdleBatchKey : public PostgresStoreTest {
   }
 
   // What another submitter of the same key is told, once this transaction has ended.
-  std::future<Result<OpenedBatch>> open(DaemonStore& daemon) {
+  std::future<Result<OpenedBatch>> open(StoreRig& daemon) {
     auto promise = std::make_shared<std::promise<Result<OpenedBatch>>>();
     daemon.store->open_batch(keyed_, [promise](auto opened) { promise->set_value(opened); });
     return promise->get_future();
@@ -128,7 +128,7 @@ class IdleBatchKey : public PostgresStoreTest {
 };
 
 TEST_F(IdleBatchKey, holds_up_its_own_batch_alone_and_names_it_once_committed) {
-  DaemonStore daemon(patient(database_));
+  StoreRig daemon(patient(database_));
   auto own = open(daemon);
   BatchSpec other = keyed_;
   other.idempotency_key = "day";
@@ -144,7 +144,7 @@ TEST_F(IdleBatchKey, holds_up_its_own_batch_alone_and_names_it_once_committed) {
 }
 
 TEST_F(IdleBatchKey, is_free_once_rolled_back) {
-  DaemonStore daemon(patient(database_));
+  StoreRig daemon(patient(database_));
   auto own = open(daemon);
   idler_.reset();
   EXPECT_FALSE(own.get()->existed);
@@ -152,7 +152,7 @@ TEST_F(IdleBatchKey, is_free_once_rolled_back) {
 }
 
 TEST_F(IdleBatchKey, of_other_content_is_a_conflict_once_committed) {
-  DaemonStore daemon(patient(database_));
+  StoreRig daemon(patient(database_));
   keyed_.name = "another";
   auto own = open(daemon);
   EXPECT_TRUE(daemon.driver->list_batches({}).ok());
@@ -164,7 +164,7 @@ TEST_F(IdleBatchKey, of_other_content_is_a_conflict_once_committed) {
 TEST_F(IdleBatchKey, is_waited_for_as_long_as_a_verb_may_take) {
   PostgresOptions options = quiet_options(database_.dsn());
   options.verb_limit = std::chrono::milliseconds(300);
-  DaemonStore daemon(options);
+  StoreRig daemon(options);
   const auto refused = open(daemon).get();
   EXPECT_EQ(refused.status().code(), StatusCode::unavailable);
   idler_->commit();
@@ -191,7 +191,7 @@ TEST_F(IdleBatchKey, is_waited_for_by_sql_as_the_session_says) {
 }
 
 TEST_F(PostgresStoreTest, an_idle_take_has_its_messages_and_no_reader_waits) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   ASSERT_TRUE(daemon.driver->submit({spec(), spec()}).ok());
   const auto jobs = daemon.driver->claim("m", 2);
   for (const Job& job : *jobs) {

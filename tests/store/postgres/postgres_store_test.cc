@@ -11,7 +11,7 @@ namespace parkd {
 namespace {
 
 TEST_F(PostgresStoreTest, an_answer_that_nobody_can_take_ends_no_session) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   std::atomic<int> n_answers{0};
   daemon.store->list({}, [&n_answers](const Result<ListAnswer>&) {
     ++n_answers;
@@ -24,7 +24,7 @@ TEST_F(PostgresStoreTest, an_answer_that_nobody_can_take_ends_no_session) {
 // --- cursors
 
 TEST_F(PostgresStoreTest, a_cursor_does_not_skip_a_commit_that_comes_late) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   ASSERT_TRUE(daemon.driver->submit({spec(), spec(), spec()}).ok());
   const auto jobs = daemon.driver->claim("m", 3);
   ASSERT_EQ(jobs->size(), 3u);
@@ -55,14 +55,14 @@ TEST_F(PostgresStoreTest, a_cursor_does_not_skip_a_commit_that_comes_late) {
 }
 
 TEST_F(PostgresStoreTest, a_reader_never_sees_a_gap_close_behind_its_cursor) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   constexpr size_t kJobs = 400;
   ASSERT_TRUE(daemon.driver->submit(std::vector<JobSpec>(kJobs, spec())).ok());
   const auto jobs = daemon.driver->claim("m", static_cast<int32_t>(kJobs));
   std::vector<std::thread> finishers;
   for (int t = 0; t < 4; ++t) {
     finishers.emplace_back([&, t] {
-      DaemonStore other(quiet_options(database_.dsn()));
+      StoreRig other(quiet_options(database_.dsn()));
       for (size_t i = static_cast<size_t>(t); i < kJobs; i += 4) {
         EXPECT_TRUE(other.driver->finish({{jobs->at(i).id, jobs->at(i).lease, ending("{}")}}).ok());
       }
@@ -81,7 +81,7 @@ TEST_F(PostgresStoreTest, a_reader_never_sees_a_gap_close_behind_its_cursor) {
 }
 
 TEST_F(PostgresStoreTest, numbers_go_on_beyond_what_a_lost_past_gave_out) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   const auto stored = [&] {
     EXPECT_TRUE(eventually([&] { return daemon.driver->submit({spec()}).ok(); }));
     std::vector<Job> jobs;
@@ -114,7 +114,7 @@ TEST_F(PostgresStoreTest, numbers_go_on_beyond_what_a_lost_past_gave_out) {
 // --- rows that cannot be stored as they are
 
 TEST_F(PostgresStoreTest, one_bad_result_is_repaired_or_fails_alone) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   ASSERT_TRUE(daemon.driver->submit(std::vector<JobSpec>(7, spec())).ok());
   const auto jobs = daemon.driver->claim("m", 7);
   const std::vector<std::string> bodies = {
@@ -146,7 +146,7 @@ TEST_F(PostgresStoreTest, one_bad_result_is_repaired_or_fails_alone) {
 }
 
 TEST_F(PostgresStoreTest, one_bad_submission_does_not_fail_its_neighbours) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   std::vector<std::future<Status>> answers;
   for (int i = 0; i < 30; ++i) {
     auto promise = std::make_shared<std::promise<Status>>();
@@ -177,7 +177,7 @@ void claim_concurrently(TestDatabase& database, int n_tenants) {
   constexpr int kTake = 25;
   constexpr int kJobs = 3000;
   {
-    DaemonStore submitter(quiet_options(database.dsn()));
+    StoreRig submitter(quiet_options(database.dsn()));
     std::vector<JobSpec> jobs;
     for (int i = 0; i < kJobs; ++i) jobs.push_back(spec("tenant" + std::to_string(i % n_tenants)));
     ASSERT_TRUE(submitter.driver->submit(jobs).ok());
@@ -186,14 +186,14 @@ void claim_concurrently(TestDatabase& database, int n_tenants) {
   std::mutex mutex;
   std::multiset<JobId> ids;
   // They outlive the claimers: one that stops gives its claims back.
-  std::vector<std::unique_ptr<DaemonStore>> daemons;
+  std::vector<std::unique_ptr<StoreRig>> daemons;
   for (int t = 0; t < kClaimers; ++t) {
-    daemons.push_back(std::make_unique<DaemonStore>(quiet_options(database.dsn())));
+    daemons.push_back(std::make_unique<StoreRig>(quiet_options(database.dsn())));
   }
   std::vector<std::thread> claimers;
   for (int t = 0; t < kClaimers; ++t) {
     claimers.emplace_back([&, t] {
-      DaemonStore& daemon = *daemons[static_cast<size_t>(t)];
+      StoreRig& daemon = *daemons[static_cast<size_t>(t)];
       for (;;) {
         const auto jobs = daemon.driver->claim("m", kTake);
         ASSERT_TRUE(jobs.ok()) << jobs.status().to_string();
@@ -224,8 +224,8 @@ TEST_F(PostgresStoreTest, four_claimers_share_many_tenants_queues_and_none_starv
 }
 
 TEST_F(PostgresStoreTest, two_daemons_share_the_tenants_turns) {
-  DaemonStore first(quiet_options(database_.dsn()));
-  DaemonStore second(quiet_options(database_.dsn()));
+  StoreRig first(quiet_options(database_.dsn()));
+  StoreRig second(quiet_options(database_.dsn()));
   std::map<std::string, int64_t> needs = {{"a", 100}, {"b", 300}, {"c", 1000}};
   for (const auto& [tenant, need] : needs) {
     JobSpec job = spec(tenant);
@@ -249,8 +249,8 @@ TEST_F(PostgresStoreTest, two_daemons_share_the_tenants_turns) {
 }
 
 TEST_F(PostgresStoreTest, the_jobs_of_a_daemon_that_leaves_are_charged_once) {
-  auto leaving = std::make_unique<DaemonStore>(quiet_options(database_.dsn()));
-  DaemonStore other(quiet_options(database_.dsn()));
+  auto leaving = std::make_unique<StoreRig>(quiet_options(database_.dsn()));
+  StoreRig other(quiet_options(database_.dsn()));
   JobSpec large = spec("large");
   large.prompt_tokens = 1000;
   ASSERT_TRUE(other.driver->submit(std::vector<JobSpec>(5, large)).ok());
@@ -264,7 +264,7 @@ TEST_F(PostgresStoreTest, the_jobs_of_a_daemon_that_leaves_are_charged_once) {
 }
 
 TEST_F(PostgresStoreTest, stats_read_no_job) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   ASSERT_TRUE(daemon.driver->submit({spec(), spec()}).ok());
   ASSERT_TRUE(daemon.driver->purge().ok());
   const Idler nobody_can_read(database_, "LOCK TABLE parkd.jobs IN ACCESS EXCLUSIVE MODE");
@@ -276,8 +276,8 @@ TEST_F(PostgresStoreTest, stats_read_no_job) {
 }
 
 TEST_F(PostgresStoreTest, the_jobs_of_a_silent_daemon_are_rescued_and_its_finish_is_lease_lost) {
-  DaemonStore silent(quiet_options(database_.dsn()));
-  DaemonStore other(quiet_options(database_.dsn()));
+  StoreRig silent(quiet_options(database_.dsn()));
+  StoreRig other(quiet_options(database_.dsn()));
   ASSERT_TRUE(silent.driver->submit({spec()}).ok());
   const Job before = silent.driver->claim("m", 1)->at(0);
   ASSERT_TRUE(other.driver->purge().ok());
@@ -302,7 +302,7 @@ TEST_F(PostgresStoreTest, the_jobs_of_a_silent_daemon_are_rescued_and_its_finish
 }
 
 TEST_F(PostgresStoreTest, another_database_raises_the_epoch_and_ends_every_claim_right) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   ASSERT_TRUE(daemon.driver->submit({spec(), spec()}).ok());
   const Job before = daemon.driver->claim("m", 1)->at(0);
   // As after a promotion: the server is on another timeline than the rows know.
@@ -318,7 +318,7 @@ TEST_F(PostgresStoreTest, another_database_raises_the_epoch_and_ends_every_claim
 }
 
 // Asks until there is something; nothing when that takes too long.
-std::vector<Job> claim_in_time(DaemonStore& daemon) {
+std::vector<Job> claim_in_time(StoreRig& daemon) {
   std::vector<Job> jobs;
   EXPECT_TRUE(eventually([&] {
     const auto answer = daemon.driver->claim("m", 5);
@@ -329,7 +329,7 @@ std::vector<Job> claim_in_time(DaemonStore& daemon) {
 }
 
 TEST_F(PostgresStoreTest, a_claim_whose_answer_was_lost_is_given_back) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   ASSERT_TRUE(daemon.driver->submit({spec(), spec()}).ok());
   const Job known = daemon.driver->claim("m", 1)->at(0);
   // What a lost answer leaves: a row claimed by this daemon that it never heard of.
@@ -356,7 +356,7 @@ TEST_F(PostgresStoreTest, a_claim_carried_out_after_its_session_was_cut_is_given
   PostgresOptions options = quiet_options(database_.dsn());
   options.beat = std::chrono::milliseconds(100);
   options.ttl = std::chrono::milliseconds(6000);
-  DaemonStore daemon(options);
+  StoreRig daemon(options);
   ASSERT_TRUE(daemon.driver->submit({spec(), spec()}).ok());
   const Job known = daemon.driver->claim("m", 1)->at(0);
   database_.run("SELECT * FROM parkd.claim_v1((SELECT max(id) FROM parkd.daemons), 'm', 1)");
@@ -369,7 +369,7 @@ TEST_F(PostgresStoreTest, a_claim_carried_out_after_its_session_was_cut_is_given
 TEST_F(PostgresStoreTest, what_a_restored_copy_believes_to_be_claimed_is_given_back) {
   PostgresOptions options = quiet_options(database_.dsn());
   options.beat = std::chrono::milliseconds(100);
-  DaemonStore daemon(options);
+  StoreRig daemon(options);
   ASSERT_TRUE(daemon.driver->submit({spec(), spec()}).ok());
   const Job known = daemon.driver->claim("m", 1)->at(0);
   database_.run("SELECT * FROM parkd.claim_v1((SELECT max(id) FROM parkd.daemons), 'm', 1)");
@@ -386,7 +386,7 @@ TEST_F(PostgresStoreTest, what_a_restored_copy_believes_to_be_claimed_is_given_b
 // --- housekeeping beside a reader
 
 TEST_F(PostgresStoreTest, a_partition_somebody_reads_stays_and_everything_else_is_done) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   database_.run("SELECT parkd.ensure_partition_v1('mailbox', '2020-01-01Z', '2020-01-02Z')");
   ASSERT_TRUE(daemon.driver->submit({spec()}).ok());
   ASSERT_EQ(daemon.driver->claim("m", 1)->size(), 1u);
@@ -409,7 +409,7 @@ TEST_F(PostgresStoreTest, a_partition_somebody_reads_stays_and_everything_else_i
 
 // What is a partition says the catalog, not a name.
 TEST_F(PostgresStoreTest, a_table_named_like_a_past_partition_is_left_alone) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   database_.run(
       "CREATE TABLE parkd.mailbox_20200101 AS SELECT 'mine' AS note;"
       "CREATE TABLE parkd.history_20200106 AS SELECT 'mine' AS note;"
@@ -460,7 +460,7 @@ TEST_F(PostgresStoreTest, a_partition_far_ahead_does_not_stand_for_those_before_
 }
 
 TEST_F(PostgresStoreTest, a_table_with_the_name_of_a_partition_to_come_does_not_keep_it_away) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   const auto take_name = [&](const std::string& table, const std::string& when) {
     const std::string name =
         "parkd." + table + "_" +
@@ -484,7 +484,7 @@ TEST_F(PostgresStoreTest, a_table_with_the_name_of_a_partition_to_come_does_not_
 }
 
 TEST_F(PostgresStoreTest, a_past_week_of_history_is_read_once_until_its_last_row_may_go) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   database_.run("SELECT parkd.ensure_partition_v1('history', '2020-01-06Z', '2020-01-13Z')");
   database_.run(
       "INSERT INTO parkd.history (job_id, run_lease, sequence, created_at, finished_at, "
@@ -512,7 +512,7 @@ TEST_F(PostgresStoreTest, a_strangers_notification_cancels_nothing) {
   options.listen = true;
   options.beat = std::chrono::hours(1);
   options.ttl = std::chrono::hours(4);
-  DaemonStore daemon(options);
+  StoreRig daemon(options);
   ASSERT_TRUE(daemon.driver->submit({spec(), spec()}).ok());
   const auto jobs = daemon.driver->claim("m", 2);
   database_.run(
@@ -536,7 +536,7 @@ TEST_F(PostgresStoreTest, a_strangers_notification_cancels_nothing) {
 TEST_F(PostgresStoreTest, an_idle_daemon_hears_of_work_and_a_busy_one_is_not_notified) {
   PostgresOptions options = quiet_options(database_.dsn());
   options.listen = true;
-  DaemonStore daemon(options);
+  StoreRig daemon(options);
   database_.run("SELECT parkd.register_model_v1('m', '', 8192)");
   const std::string insert =
       "INSERT INTO parkd.jobs (model, body, mailbox_key) VALUES ('m', '{}', 'box')";
@@ -560,7 +560,7 @@ TEST_F(PostgresStoreTest, an_idle_daemon_hears_of_work_and_a_busy_one_is_not_not
 TEST_F(PostgresStoreTest, a_cut_listener_listens_again_and_looks_for_what_it_missed) {
   PostgresOptions options = quiet_options(database_.dsn());
   options.listen = true;
-  DaemonStore daemon(options);
+  StoreRig daemon(options);
   ASSERT_TRUE(daemon.driver->claim("m", 1)->empty());
   daemon.driver->told();
   database_.run(
@@ -585,7 +585,7 @@ std::string control(const std::string& command) {
 TEST_F(PostgresStoreTest, a_finished_result_is_kept_until_the_database_is_back) {
   PostgresOptions options = quiet_options(database_.dsn());
   options.verb_limit = std::chrono::milliseconds(200);
-  DaemonStore daemon(options);
+  StoreRig daemon(options);
   ASSERT_TRUE(daemon.driver->submit({spec()}).ok());
   const Job job = daemon.driver->claim("m", 1)->at(0);
   ASSERT_EQ(std::system(control("stop -m fast").c_str()), 0);
@@ -604,7 +604,7 @@ TEST_F(PostgresStoreTest, a_finished_result_is_kept_until_the_database_is_back) 
 }
 
 TEST_F(PostgresStoreTest, a_server_that_crashed_never_gives_a_lease_out_twice) {
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   for (int round = 0; round < 3; ++round) {
     ASSERT_TRUE(eventually([&] { return daemon.driver->submit({spec()}).ok(); }));
     std::vector<Job> before;
@@ -640,7 +640,7 @@ TEST_F(PostgresStoreTest, a_daemon_that_starts_before_the_database_waits_for_it)
   ASSERT_EQ(std::system(control("stop -m fast").c_str()), 0);
   PostgresOptions options = quiet_options(database_.dsn());
   options.verb_limit = std::chrono::milliseconds(100);
-  DaemonStore daemon(options);
+  StoreRig daemon(options);
   EXPECT_FALSE(daemon.driver->stats()->healthy);
   EXPECT_EQ(daemon.driver->claim("m", 1).status().code(), StatusCode::unavailable);
   ASSERT_EQ(std::system(control("start").c_str()), 0);

@@ -31,7 +31,7 @@ TEST_F(Sessions, begun_while_the_database_was_read_only_do_not_stay_so) {
   for (const auto& [alter, words] : settings) {
     SCOPED_TRACE(alter);
     database_.run(alter + " SET default_transaction_read_only = on");
-    DaemonStore daemon(impatient());
+    StoreRig daemon(impatient());
     EXPECT_TRUE(eventually([&] { return has(daemon.driver->stats()->health_error, words); }))
         << daemon.driver->stats()->health_error;
     const auto refused = daemon.driver->submit({spec()});
@@ -56,7 +56,7 @@ TEST_F(Sessions, are_not_cut_by_an_administrators_timeouts) {
         "default_transaction_isolation = 'serializable'"}) {
     database_.run("ALTER DATABASE " + database_.name() + " SET " + setting);
   }
-  DaemonStore daemon(quiet_options(database_.dsn()));
+  StoreRig daemon(quiet_options(database_.dsn()));
   ASSERT_TRUE(daemon.driver->submit({spec()}).ok());
   EXPECT_EQ(daemon.driver->claim("m", 1)->size(), 1u);
   ASSERT_TRUE(daemon.driver->purge().ok());
@@ -81,7 +81,7 @@ TEST_F(Sessions, are_not_cut_by_an_administrators_timeouts) {
 
 // Which server, what became of the session, for how long it was tried; nothing of libpq's.
 TEST_F(Sessions, that_are_lost_are_named_in_our_words) {
-  DaemonStore daemon(impatient());
+  StoreRig daemon(impatient());
   ASSERT_TRUE(daemon.driver->submit({spec()}).ok());
   pqxx::connection elsewhere("dbname=postgres");
   pqxx::nontransaction admin(elsewhere);

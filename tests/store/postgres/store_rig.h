@@ -45,19 +45,19 @@ inline Ending ending(const std::string& body) {
   return ending;
 }
 
-struct DaemonStore {
+struct StoreRig {
   std::atomic<int> n_lost{0};
   std::unique_ptr<JobStore> store;
   std::unique_ptr<StoreDriver> driver;
 
-  explicit DaemonStore(PostgresOptions options, StoreOptions store_options = {}) {
+  explicit StoreRig(PostgresOptions options, StoreOptions store_options = {}) {
     options.ownership_lost = [this] { ++n_lost; };
     auto opened = open_postgres_store(std::move(options), store_options);
     EXPECT_TRUE(opened.ok()) << opened.status().to_string();
     store = std::move(opened).value();
     driver = std::make_unique<StoreDriver>(*store);
   }
-  ~DaemonStore() {
+  ~StoreRig() {
     if (store) store->stop();
   }
 };
