@@ -6,7 +6,7 @@
 # purpose: lib/base, lib/engine, lib/text, lib/weights and third-party headers, which have sanitized tests
 # of their own (presets asan and tsan, in `full`).
 EMULATOR_INPUTS="kernels lib/backend lib/model daemon/models tests/cuda tests/cuda_backend tests/cuda_emulator
-  tests/support tools/kernels cmake/parkd.cmake"
+  tests/ops tests/support tools/kernels cmake/parkd.cmake"
 
 # emulator_scope MODE: prints "ON why" or "OFF why". `full` is always ON. Else it is OFF only where git
 # shows that none of EMULATOR_INPUTS differs from a commit whose sanitized run is somebody else's

@@ -4,9 +4,9 @@
 
 namespace parkd::cpu {
 
-extern const CpuKernels kScalarKernels;
-extern const CpuKernels kAvx2Kernels;
-extern const CpuKernels kAvx512Kernels;
+extern const CpuKernels scalar_kernels;
+extern const CpuKernels avx2_kernels;
+extern const CpuKernels avx512_kernels;
 
 namespace {
 
@@ -57,13 +57,13 @@ Isa detect_isa() {
 const CpuKernels& kernels_of(Isa isa) {
   switch (isa) {
     case Isa::avx512:
-      return kAvx512Kernels;
+      return avx512_kernels;
     case Isa::avx2:
-      return kAvx2Kernels;
+      return avx2_kernels;
     case Isa::scalar:
       break;
   }
-  return kScalarKernels;
+  return scalar_kernels;
 }
 
 size_t attention_workspace_bytes(int32_t group, int32_t head_dim) {

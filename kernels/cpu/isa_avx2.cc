@@ -13,8 +13,8 @@
 
 namespace parkd::cpu {
 
-extern const CpuKernels kAvx2Kernels;
-const CpuKernels kAvx2Kernels = {Isa::avx2, matmul,    quantise_row, to_bf16,
+extern const CpuKernels avx2_kernels;
+const CpuKernels avx2_kernels = {Isa::avx2, matmul,    quantise_row, to_bf16,
                                  rms_norm,  silu_mul,  rope,         clear_values,
                                  store_kv,  attention, run_dots};
 

@@ -13,8 +13,8 @@
 
 namespace parkd::cpu {
 
-extern const CpuKernels kAvx512Kernels;
-const CpuKernels kAvx512Kernels = {Isa::avx512, matmul,    quantise_row, to_bf16,
+extern const CpuKernels avx512_kernels;
+const CpuKernels avx512_kernels = {Isa::avx512, matmul,    quantise_row, to_bf16,
                                    rms_norm,    silu_mul,  rope,         clear_values,
                                    store_kv,    attention, run_dots};
 

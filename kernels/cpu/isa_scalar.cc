@@ -13,8 +13,8 @@
 
 namespace parkd::cpu {
 
-extern const CpuKernels kScalarKernels;
-const CpuKernels kScalarKernels = {Isa::scalar, matmul,    quantise_row, to_bf16,
+extern const CpuKernels scalar_kernels;
+const CpuKernels scalar_kernels = {Isa::scalar, matmul,    quantise_row, to_bf16,
                                    rms_norm,    silu_mul,  rope,         clear_values,
                                    store_kv,    attention, run_dots};
 

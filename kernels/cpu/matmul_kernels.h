@@ -44,6 +44,10 @@ inline void load_block(const uint8_t* block, Codes64 (&codes)[8]) {
   }
 }
 
+constexpr int smaller(int a, int b) {
+  return a < b ? a : b;
+}
+
 template <PanelType type>
 inline I32x16 block_start(const ActivationBlock& activation) {
   if constexpr (type == PanelType::q8_0) return q8_start(activation.minus_128_sum);
@@ -56,7 +60,7 @@ inline void quantised_tile(const MatmulArgs& args, int64_t first_row, int64_t pa
   constexpr int64_t kBytes = quantised_block_bytes<type>();
   constexpr int kCodeBytes = type == PanelType::q8_0 ? 512 : 256;
   // Rows whose chains of dots run side by side, to hide the instruction's latency.
-  constexpr int kTogether = n_tile < 4 ? n_tile : 4;
+  constexpr int kTogether = smaller(n_tile, 4);
   const int64_t n_blocks = args.weight.k / kBlock;
   const uint8_t* block = args.weight.panels + panel * n_blocks * kBytes;
   const int8_t* q8 = args.in.q8 + first_row * args.in.q8_stride;

@@ -10,7 +10,7 @@
 namespace parkd::cpu {
 namespace {
 
-constexpr double kLeast_s = 0.15;  // of all repeats of a measurement
+constexpr double kLeastSeconds = 0.15;  // of all repeats of a measurement
 constexpr int kRepeatsMin = 5;
 
 // This thread's own time: what other programs take of the core does not count.
@@ -25,7 +25,7 @@ Measured repeat(const Run& run, double ops, double bytes) {
   run();
   std::vector<double> times;
   double total = 0;
-  while (static_cast<int>(times.size()) < kRepeatsMin || total < kLeast_s) {
+  while (static_cast<int>(times.size()) < kRepeatsMin || total < kLeastSeconds) {
     const double start = now_s();
     run();
     times.push_back(now_s() - start);
@@ -174,6 +174,49 @@ Measured measure_attention(Isa isa, const AttentionShape& shape) {
   return repeat(
       run, static_cast<double>(rows * stride) * seen * 4,
       static_cast<double>(tokens * shape.n_sequences * shape.n_kv_heads * shape.head_dim) * 4);
+}
+
+Measured measure_rms_norm(Isa isa, int64_t rows, int64_t columns) {
+  const std::vector<float> in(static_cast<size_t>(rows * columns), 0.5F);
+  const std::vector<float> weight(static_cast<size_t>(columns), 1.0F);
+  std::vector<float> out(in.size());
+  const auto n = static_cast<double>(in.size());
+  return repeat(
+      [&] {
+        for (int64_t row = 0; row < rows; ++row) {
+          kernels_of(isa).rms_norm(in.data() + row * columns, weight.data(), columns, 1e-5F,
+                                   out.data() + row * columns);
+        }
+      },
+      4 * n, 8 * n);
+}
+
+Measured measure_silu_mul(Isa isa, int64_t rows, int64_t columns) {
+  const std::vector<float> in(static_cast<size_t>(2 * rows * columns), 0.5F);
+  std::vector<float> out(static_cast<size_t>(rows * columns));
+  const auto n = static_cast<double>(out.size());
+  return repeat(
+      [&] {
+        for (int64_t row = 0; row < rows; ++row) {
+          const float* gate = in.data() + 2 * row * columns;
+          kernels_of(isa).silu_mul(gate, gate + columns, columns, out.data() + row * columns);
+        }
+      },
+      4 * n, 12 * n);
+}
+
+Measured measure_rope(Isa isa, int64_t rows, int64_t n_heads, int64_t head_dim) {
+  std::vector<float> heads(static_cast<size_t>(rows * n_heads * head_dim), 0.5F);
+  const std::vector<float> cos_sin(static_cast<size_t>(head_dim), 0.7F);
+  const auto n = static_cast<double>(heads.size());
+  return repeat(
+      [&] {
+        for (int64_t row = 0; row < rows; ++row) {
+          kernels_of(isa).rope(heads.data() + row * n_heads * head_dim, n_heads, head_dim,
+                               cos_sin.data(), true);
+        }
+      },
+      3 * n, 8 * n);
 }
 
 }  // namespace parkd::cpu

@@ -40,4 +40,9 @@ struct AttentionShape {
 // One layer's attention on bf16 KV; gb_per_s counts KV bytes.
 Measured measure_attention(Isa isa, const AttentionShape& shape);
 
+// Rows of `columns` floats; gb_per_s counts what is read and written.
+Measured measure_rms_norm(Isa isa, int64_t rows, int64_t columns);
+Measured measure_silu_mul(Isa isa, int64_t rows, int64_t columns);
+Measured measure_rope(Isa isa, int64_t rows, int64_t n_heads, int64_t head_dim);
+
 }  // namespace parkd::cpu

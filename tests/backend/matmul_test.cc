@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/ops/op_cases.h"
 #include "tests/support/random_data.h"
 
 namespace parkd {
@@ -81,18 +82,15 @@ void compare_with_double(cpu::Isa isa, const Weight& weight, int64_t m, int64_t 
 
 TEST(Matmul, equals_the_sum_in_double_for_every_type_isa_and_shape) {
   std::mt19937_64 random(testing::fresh_seed());
-  struct Shape {
-    int64_t m, n, k;
-  };
-  const Shape quantised[] = {{1, 1, 32}, {3, 17, 64}, {16, 16, 96}, {31, 33, 32}, {13, 49, 576}};
-  const Shape any[] = {{1, 1, 1}, {2, 5, 33}, {16, 48, 64}, {29, 31, 7}, {13, 49, 577}};
   for (const cpu::Isa isa : testing::available_isas()) {
     for (const Weight& weight : kWeights) {
-      const bool blocks = weight.from == SourceType::q4_0 || weight.from == SourceType::q4_1 ||
-                          weight.from == SourceType::q8_0;
-      for (const Shape& s : quantised) compare_with_double(isa, weight, s.m, s.n, s.k, random);
-      if (blocks) continue;
-      for (const Shape& s : any) compare_with_double(isa, weight, s.m, s.n, s.k, random);
+      const bool blocks = weight.from != SourceType::f32 && weight.from != SourceType::f16 &&
+                          weight.from != SourceType::bf16;
+      for (const testing::OpCase& c : testing::op_cases(testing::Op::matmul)) {
+        // The shapes once, whatever the type.
+        if (c.weight != TensorType::f32 || (blocks && c.columns % 32 != 0)) continue;
+        compare_with_double(isa, weight, c.n_rows(), c.outputs, c.columns, random);
+      }
     }
   }
 }

@@ -1,5 +1,5 @@
-// Norm, gate, rope and quantisation of rows against double, and equal bits on every instruction
-// set.
+// Quantisation and rounding of rows against their formulas, and equal bits on every instruction
+// set. Norm, gate and rope: tests/ops.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -13,88 +13,6 @@ namespace parkd {
 namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-
-TEST(RowKernels, rms_norm_equals_its_formula) {
-  std::mt19937_64 random(testing::fresh_seed());
-  for (const int64_t n : {1, 15, 16, 17, 576, 577}) {
-    const std::vector<float> in = testing::random_floats(random, n);
-    const std::vector<float> weight = testing::random_floats(random, n);
-    double squares = 0;
-    for (const float x : in) squares += static_cast<double>(x) * static_cast<double>(x);
-    const double factor = 1 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
-    std::vector<float> first;
-    for (const cpu::Isa isa : testing::available_isas()) {
-      std::vector<float> out(in.size());
-      cpu::kernels_of(isa).rms_norm(in.data(), weight.data(), n, 1e-5F, out.data());
-      for (size_t i = 0; i < in.size(); ++i) {
-        const double wanted = static_cast<double>(in[i]) * factor * static_cast<double>(weight[i]);
-        // Sums of 40 terms a lane, a root, a division and two products: some 40 half ulps.
-        ASSERT_NEAR(static_cast<double>(out[i]), wanted, std::fabs(wanted) * 3e-6 + 1e-12);
-      }
-      if (first.empty()) first = out;
-      EXPECT_EQ(out, first) << cpu::to_string(isa);
-    }
-  }
-}
-
-TEST(RowKernels, silu_mul_equals_its_formula_also_far_out) {
-  std::mt19937_64 random(testing::fresh_seed());
-  std::vector<float> gate = testing::random_floats(random, 997, 5.0F);
-  gate.insert(gate.end(), {0.0F, -0.0F, 87.0F, -87.0F, 300.0F, -300.0F, 1e30F, -1e30F});
-  const std::vector<float> up = testing::random_floats(random, static_cast<int64_t>(gate.size()));
-  std::vector<float> first;
-  for (const cpu::Isa isa : testing::available_isas()) {
-    std::vector<float> out(gate.size());
-    cpu::kernels_of(isa).silu_mul(gate.data(), up.data(), static_cast<int64_t>(gate.size()),
-                                  out.data());
-    for (size_t i = 0; i < gate.size(); ++i) {
-      const auto g = static_cast<double>(gate[i]);
-      const double wanted = g / (1 + std::exp(-g)) * static_cast<double>(up[i]);
-      // exp within 2 ulp, one sum, one division, one product. e^x is clamped at e^88, so below -88
-      // the gate is -|g| e^-88 at most: 1e-8 even for 1e30.
-      ASSERT_NEAR(static_cast<double>(out[i]), wanted, std::fabs(wanted) * 6e-7 + 1e-7)
-          << "gate " << g;
-    }
-    if (first.empty()) first = out;
-    EXPECT_EQ(out, first) << cpu::to_string(isa);
-  }
-}
-
-TEST(RowKernels, rope_rotates_pairs_in_both_layouts) {
-  std::mt19937_64 random(testing::fresh_seed());
-  const int64_t heads = 3;
-  for (const int64_t head_dim : {16, 64, 80, 96, 128}) {
-    for (const bool interleaved : {true, false}) {
-      std::vector<float> table;
-      for (int64_t i = 0; i < head_dim / 2; ++i) {
-        const double angle = 0.37 * static_cast<double>(i + 1);
-        table.push_back(static_cast<float>(std::cos(angle)));
-        table.push_back(static_cast<float>(std::sin(angle)));
-      }
-      const std::vector<float> in = testing::random_floats(random, heads * head_dim);
-      std::vector<float> first;
-      for (const cpu::Isa isa : testing::available_isas()) {
-        std::vector<float> out = in;
-        cpu::kernels_of(isa).rope(out.data(), heads, head_dim, table.data(), interleaved);
-        for (int64_t h = 0; h < heads; ++h) {
-          for (int64_t i = 0; i < head_dim / 2; ++i) {
-            const auto a = static_cast<size_t>(h * head_dim + (interleaved ? 2 * i : i));
-            const auto b =
-                static_cast<size_t>(h * head_dim + (interleaved ? 2 * i + 1 : i + head_dim / 2));
-            const auto c = static_cast<double>(table[static_cast<size_t>(2 * i)]);
-            const auto s = static_cast<double>(table[static_cast<size_t>(2 * i + 1)]);
-            const auto x = static_cast<double>(in[a]);
-            const auto y = static_cast<double>(in[b]);
-            ASSERT_NEAR(static_cast<double>(out[a]), x * c - y * s, 1e-6);
-            ASSERT_NEAR(static_cast<double>(out[b]), x * s + y * c, 1e-6);
-          }
-        }
-        if (first.empty()) first = out;
-        EXPECT_EQ(out, first) << cpu::to_string(isa);
-      }
-    }
-  }
-}
 
 TEST(RowKernels, quantised_rows_are_within_half_a_step_and_their_sums_exact) {
   std::mt19937_64 random(testing::fresh_seed());

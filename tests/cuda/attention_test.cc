@@ -1,7 +1,11 @@
-// Paged attention against float64 on the same rounded KV: decode and prefill, every KV type.
+// Paged attention's kernels where the Lane does not lead: splits, rows that are not theirs. The
+// rest: tests/ops.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -16,12 +20,7 @@ using testing::finish;
 using testing::SequenceCase;
 using testing::Step;
 
-struct Heads {
-  int32_t head_dim;
-  int32_t n_heads;
-  int32_t n_kv_heads;
-  int32_t block_size;
-};
+using testing::Heads;
 
 constexpr float kValueMax = 5;  // |V|
 
@@ -92,25 +91,10 @@ class Problem {
     const int32_t n = step.positions[static_cast<size_t>(row)] + 1;
     const int32_t kv_head = head / (heads.n_heads / heads.n_kv_heads);
     const float* q = qkv_.data() + int64_t{row} * columns_ + int64_t{head} * heads.head_dim;
-    std::vector<double> score(static_cast<size_t>(n));
-    double maximum = -1e300;
-    for (int32_t t = 0; t < n; ++t) {
-      const float* k = kv_.data() + slot(sequence, t, kv_head, false);
-      double dot = 0;
-      for (int32_t d = 0; d < heads.head_dim; ++d) dot += double{q[d]} * double{k[d]};
-      score[static_cast<size_t>(t)] = dot * double{scale()};
-      maximum = std::max(maximum, score[static_cast<size_t>(t)]);
-    }
-    double sum = 0;
-    std::vector<double> out(static_cast<size_t>(heads.head_dim));
-    for (int32_t t = 0; t < n; ++t) {
-      const double p = std::exp(score[static_cast<size_t>(t)] - maximum);
-      const float* v = kv_.data() + slot(sequence, t, kv_head, true);
-      sum += p;
-      for (size_t d = 0; d < out.size(); ++d) out[d] += p * double{v[d]};
-    }
-    for (double& x : out) x /= sum;
-    return out;
+    return testing::reference::attention(
+        std::span<const float>(q, static_cast<size_t>(heads.head_dim)), n, double{scale()},
+        [&](int32_t t) { return kv_.data() + slot(sequence, t, kv_head, false); },
+        [&](int32_t t) { return kv_.data() + slot(sequence, t, kv_head, true); });
   }
 
   void check(const std::vector<float>& got, bool wants_decode, Errors& errors) const {
@@ -172,108 +156,48 @@ Errors errors_of(const char* kernel, Element element) {
                 kErrorOfLargestValue * double{kValueMax});
 }
 
-TEST(CudaAttentionDecode, equals_float64_around_every_edge) {
+// The cases of the list whose sequences decode, in splits that no device of the emulator would make
+// of them; and rows that are not the kernel's, beyond the counts or of a chunk.
+TEST(CudaAttentionDecode, equals_float64_in_any_number_of_splits_and_leaves_other_rows_alone) {
   std::mt19937_64 random(testing::fresh_seed());
+  std::map<Element, std::unique_ptr<Errors>> errors;
   for (const Element element : testing::kElements) {
-    Errors errors = errors_of("attention_decode", element);
-    for (const Heads& heads : {Heads{64, 9, 3, 32}, Heads{64, 8, 8, 8}, Heads{80, 2, 1, 16},
-                               Heads{96, 12, 3, 24}, Heads{128, 5, 1, 32}, Heads{128, 14, 2, 64}}) {
-      // Lengths: context + 1. Edges of runs of 8, of blocks, of a block's turn of 32, of splits.
-      std::vector<SequenceCase> cases;
-      for (const int32_t context : {0, 6, 7, 8, 31, 32, 127, 128, 129, 300}) {
-        cases.push_back({context, 1});
-      }
-      const Step step(random, cases, heads.block_size, 2);
-      const Problem problem(random, heads, element, step);
-      for (const int32_t n_splits : {1, 3}) {
-        problem.check(problem.run(launch_attention_decode, n_splits, false), true, errors);
-      }
-    }
+    errors[element].reset(new Errors(errors_of("attention_decode", element)));
   }
-}
-
-// More than 16 runs of 8 tokens a split, the least there are: 384 tokens fill 3 splits of 16.
-TEST(CudaAttentionDecode, equals_float64_with_long_splits) {
-  std::mt19937_64 random(testing::fresh_seed());
-  for (const Element element : {Element::f32, Element::bf16}) {
-    Errors errors = errors_of("attention_decode", element);
-    for (const Heads& heads : {Heads{64, 9, 3, 32}, Heads{128, 4, 1, 16}}) {
-      const Step step(random, {{383, 1}, {384, 1}, {391, 1}, {700, 1}, {1100, 1}}, heads.block_size,
-                      1);
-      const Problem problem(random, heads, element, step);
+  for (const testing::OpCase& c : testing::device_cases(testing::Op::attention)) {
+    const auto decodes = [](const SequenceCase& s) { return s.rows == 1; };
+    const auto n_decode = std::count_if(c.sequences.begin(), c.sequences.end(), decodes);
+    if (n_decode == 0 || c.rotates || c.values == testing::Values::far) continue;
+    // More than 16 runs of 8 tokens a split, the least there are: 384 tokens fill 3 splits of 16.
+    const bool is_long = c.sequences.back().context > 1000;
+    for (const Element element : testing::kElements) {
+      if (!c.every_dtype && element != Element::bf16) continue;
+      const Step step(random, c.sequences, c.heads.block_size, 2);
+      const Problem problem(random, c.heads, element, step);
       for (const int32_t n_splits : {2, 3}) {
-        problem.check(problem.run(launch_attention_decode, n_splits, false), true, errors);
+        if (n_splits == 2 && !is_long) continue;
+        problem.check(problem.run(launch_attention_decode, n_splits, false), true,
+                      *errors[element]);
       }
     }
   }
 }
 
-TEST(CudaAttentionDecode, does_every_group_size_also_beside_chunks) {
-  std::mt19937_64 random(testing::fresh_seed());
-  Errors errors = errors_of("attention_decode", Element::bf16);
-  for (const int32_t group : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16}) {
-    const Heads heads = {group % 2 == 0 ? 64 : 128, group * 2, 2, 16};
-    const Step step(random, {{40, 1}, {0, 5}, {150, 1}, {20, 3}}, heads.block_size, 1);
-    const Problem problem(random, heads, Element::bf16, step);
-    problem.check(problem.run(launch_attention_decode, 3, false), true, errors);
-  }
-}
-
-TEST(CudaAttentionPrefill, equals_float64_around_every_edge) {
-  std::mt19937_64 random(testing::fresh_seed());
-  for (const Element element : testing::kElements) {
-    Errors errors = errors_of("attention_prefill", element);
-    for (const Heads& heads : {Heads{64, 9, 3, 32}, Heads{64, 8, 8, 8}, Heads{80, 2, 1, 16},
-                               Heads{96, 6, 1, 24}, Heads{128, 14, 2, 64}}) {
-      // Chunks around a tile's tokens (32 / group) and KV's 32, from the start and from a context.
-      const int32_t tokens = 32 / (heads.n_heads / heads.n_kv_heads);
-      const Step step(random,
-                      {{0, 2},
-                       {9, 1},
-                       {0, tokens - 1},
-                       {0, tokens},
-                       {31, tokens + 1},
-                       {32, 2 * tokens},
-                       {33, 2 * tokens + 1},
-                       {130, 33}},
-                      heads.block_size, 2);
-      const Problem problem(random, heads, element, step);
-      problem.check(problem.run(launch_attention_prefill, 1, false), false, errors);
-    }
-  }
-}
-
-// The tensor cores' path rounds q and the probabilities to the KV type; the reference rounds q too.
-TEST(CudaAttentionPrefill, equals_float64_within_the_roundings_of_tensor_cores) {
-  std::mt19937_64 random(testing::fresh_seed());
-  for (const Element element : {Element::f16, Element::bf16}) {
-    // A weighted mean's error is its weights' rounding; the output's own is relative.
-    Errors errors(std::string("attention_prefill_mma ") + testing::to_string(element),
-                  testing::rounding(element), double{kValueMax} * testing::rounding(element));
-    for (const Heads& heads :
-         {Heads{64, 9, 3, 32}, Heads{80, 1, 1, 8}, Heads{96, 6, 1, 24}, Heads{128, 14, 2, 64}}) {
-      const int32_t tokens = 64 / (heads.n_heads / heads.n_kv_heads);
-      const Step step(random,
-                      {{0, 2}, {9, 1}, {0, tokens - 1}, {62, tokens}, {63, tokens + 1}, {70, 17}},
-                      heads.block_size, 2);
-      Problem problem(random, heads, element, step);
-      problem.round_queries();
-      problem.check(problem.run(launch_attention_prefill, 1, true), false, errors);
-    }
-  }
-}
-
-TEST(CudaAttentionPrefill, does_every_group_size_and_many_sequences) {
+TEST(CudaAttentionPrefill, leaves_rows_that_are_not_its_own_alone) {
   std::mt19937_64 random(testing::fresh_seed());
   Errors errors = errors_of("attention_prefill", Element::bf16);
-  for (const int32_t group : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16}) {
-    const Heads heads = {group % 2 == 0 ? 64 : 128, group * 2, 2, 16};
-    std::vector<SequenceCase> cases = {{0, 35}, {17, 1}, {50, 3}};
-    if (group == 4) cases.resize(40, {3, 2});  // more than the lanes of a warp
-    const Step step(random, cases, heads.block_size, 1);
-    const Problem problem(random, heads, Element::bf16, step);
-    problem.check(problem.run(launch_attention_prefill, 1, false), false, errors);
-  }
+  Errors errors_mma("attention_prefill_mma bf16", testing::rounding(Element::bf16),
+                    double{kValueMax} * testing::rounding(Element::bf16));
+  const std::vector<testing::OpCase> cases = testing::device_cases(testing::Op::attention);
+  const auto beside = std::find_if(cases.begin(), cases.end(), [](const testing::OpCase& c) {
+    return c.name.starts_with("beside each other") && c.heads.group() == 3;
+  });
+  ASSERT_NE(beside, cases.end());
+  const Step step(random, beside->sequences, beside->heads.block_size, 2);
+  Problem problem(random, beside->heads, Element::bf16, step);
+  problem.check(problem.run(launch_attention_prefill, 1, false), false, errors);
+  problem.round_queries();
+  problem.check(problem.run(launch_attention_prefill, 1, true), false, errors_mma);
 }
 
 TEST(CudaAttention, splits_fill_the_device_and_stay_within_their_bounds) {

@@ -14,48 +14,6 @@ using testing::DeviceArray;
 using testing::Errors;
 using testing::finish;
 
-double half_at(const uint8_t* at) {
-  uint16_t half;
-  std::memcpy(&half, at, 2);
-  return static_cast<double>(cpu::f16_to_float(half));
-}
-
-// Element i of a tensor's bytes, by the format's definition.
-double element_of(SourceType type, const std::vector<uint8_t>& bytes, int64_t i) {
-  const int64_t block = i / 32;
-  const int64_t j = i % 32;
-  const auto nibble = [&](const uint8_t* codes) {
-    return static_cast<double>(j < 16 ? codes[j] & 15 : codes[j - 16] >> 4);
-  };
-  switch (type) {
-    case SourceType::q4_0: {
-      const uint8_t* at = bytes.data() + block * 18;
-      return half_at(at) * (nibble(at + 2) - 8);
-    }
-    case SourceType::q4_1: {
-      const uint8_t* at = bytes.data() + block * 20;
-      return half_at(at) * nibble(at + 4) + half_at(at + 2);
-    }
-    case SourceType::q8_0: {
-      const uint8_t* at = bytes.data() + block * 34;
-      return half_at(at) * static_cast<int8_t>(at[2 + j]);
-    }
-    case SourceType::f16:
-      return half_at(bytes.data() + i * 2);
-    case SourceType::bf16: {
-      uint16_t half;
-      std::memcpy(&half, bytes.data() + i * 2, 2);
-      return static_cast<double>(cpu::bf16_to_float(half));
-    }
-    case SourceType::f32: {
-      float value;
-      std::memcpy(&value, bytes.data() + i * 4, 4);
-      return static_cast<double>(value);
-    }
-  }
-  return 0;
-}
-
 struct Format {
   SourceType source;
   int32_t ggml;
@@ -88,7 +46,8 @@ TEST(CudaDequantise, gives_the_values_of_each_format) {
                                  nullptr));
         const std::vector<float> got = testing::from_elements(element, to.read());
         for (int64_t i = 0; i < rows * columns; ++i) {
-          errors.check(got[static_cast<size_t>(i)], element_of(format.source, bytes, i),
+          errors.check(got[static_cast<size_t>(i)],
+                       testing::reference::weight(static_cast<TensorType>(format.ggml), bytes, i),
                        std::to_string(i));
         }
       }

@@ -1,4 +1,4 @@
-// Data of the kernel tests: element types on the host, a step's tables, errors against float64.
+// Data of the kernel tests: element types on the host, a step's tables.
 //
 // One source for both machines: under the emulator and on a device it is the same runtime API.
 #pragma once
@@ -23,6 +23,9 @@
 #include "kernels/cpu/half.h"
 #include "kernels/cuda/kernels.h"
 #include "tests/cuda/device_test.h"
+#include "tests/ops/errors.h"
+#include "tests/ops/op_cases.h"
+#include "tests/ops/reference.h"
 #include "tests/support/random_data.h"
 
 namespace parkd::testing {
@@ -34,6 +37,13 @@ inline constexpr cuda::Element kElements[] = {cuda::Element::f32, cuda::Element:
 
 inline const char* to_string(cuda::Element element) {
   return element == cuda::Element::f32 ? "f32" : element == cuda::Element::f16 ? "f16" : "bf16";
+}
+
+// The cases of an op that the kernels can do.
+inline std::vector<OpCase> device_cases(Op op) {
+  std::vector<OpCase> cases = op_cases(op);
+  std::erase_if(cases, [](const OpCase& c) { return c.refused_by == RefusedBy::cuda; });
+  return cases;
 }
 
 // Half an ulp of an element type, relative.
@@ -91,57 +101,7 @@ inline DeviceArray<uint8_t> element_array(cuda::Element element, int64_t n) {
   return DeviceArray<uint8_t>(static_cast<size_t>(n * element_bytes(element)));
 }
 
-// --- errors
-
-// The largest errors against float64 of one kernel and element type; each value is held to
-// |error| <= relative * |wanted| + absolute (0 and 0: exact). Printed when the test ends;
-// tools/kernels/kernel_errors.py makes a table of these lines.
-class Errors {
- public:
-  Errors(std::string name, double relative, double absolute)
-      : name_(std::move(name)), relative_(relative), absolute_(absolute) {}
-  ~Errors() {
-    std::cout << name_ << ": " << n_ << " values, max abs error " << max_absolute_
-              << ", max rel error " << max_relative_ << " (allowed " << relative_ << " * |x| + "
-              << absolute_ << ", used " << max_used_ << ")\n";
-  }
-  Errors(const Errors&) = delete;
-  Errors& operator=(const Errors&) = delete;
-
-  void check(float got, double wanted, const std::string& where) {
-    ++n_;
-    if (static_cast<double>(got) == wanted) return;  // infinities too
-    const double error = std::fabs(static_cast<double>(got) - wanted);
-    const double allowed = relative_ * std::fabs(wanted) + absolute_;
-    max_absolute_ = std::max(max_absolute_, error);
-    max_used_ = std::max(max_used_, error / allowed);
-    if (std::fabs(wanted) > 1e4 * absolute_) {  // where the absolute allowance means nothing
-      max_relative_ = std::max(max_relative_, error / std::fabs(wanted));
-    }
-    if (error <= allowed) return;
-    if (++n_wrong_ <= 5) {
-      ADD_FAILURE() << name_ << " " << where << ": " << got << ", wanted " << wanted << " within "
-                    << allowed;
-    }
-  }
-
- private:
-  std::string name_;
-  double relative_;
-  double absolute_;
-  int64_t n_ = 0;
-  int64_t n_wrong_ = 0;
-  double max_absolute_ = 0;
-  double max_relative_ = 0;
-  double max_used_ = 0;  // of what was allowed
-};
-
 // --- a step
-
-struct SequenceCase {
-  int32_t context = 0;  // tokens before its first row
-  int32_t rows = 1;
-};
 
 // Tables of a step on the device, with blocks of `block_size` tokens in permuted order; launches
 // may be for `spare` more rows, sequences and logit rows than there are. Sequences of one row come

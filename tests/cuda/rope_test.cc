@@ -1,5 +1,4 @@
-// Norms of heads, rotation and KV write against float64, in both layouts of pairs and every KV
-// type.
+// Norms of heads, rotation and KV write against float64, with every KV type.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -47,56 +46,18 @@ TEST(CudaRopeTable, holds_the_sines_of_far_positions) {
   }
 }
 
-struct RopeCase {
-  int32_t head_dim;
-  int32_t n_heads;
-  int32_t n_kv_heads;
-  int32_t block_size;
-};
-
-struct RopeWay {
-  bool interleaved;
-  bool rotates;
-  bool norms;
-};
-
 constexpr float kEps = 1e-3F;  // large enough to show
 
-// The RMS norm of one head in float64.
-std::vector<double> normed(const std::vector<double>& head, const float* weight) {
-  double squares = 0;
-  for (const double x : head) squares += x * x;
-  const double factor = 1 / std::sqrt(squares / static_cast<double>(head.size()) + double{kEps});
-  std::vector<double> result = head;
-  for (size_t i = 0; i < head.size(); ++i) result[i] *= factor * double{weight[i]};
-  return result;
-}
-
-// The rotation of one head in float64.
-std::vector<double> rotated(const std::vector<double>& head, const float* cos_sin, int32_t head_dim,
-                            bool interleaved) {
-  std::vector<double> result(static_cast<size_t>(head_dim));
-  for (int32_t i = 0; i < head_dim / 2; ++i) {
-    const auto a = static_cast<size_t>(interleaved ? 2 * i : i);
-    const auto b = static_cast<size_t>(interleaved ? 2 * i + 1 : i + head_dim / 2);
-    const double c = cos_sin[2 * i];
-    const double s = cos_sin[2 * i + 1];
-    result[a] = head[a] * c - head[b] * s;
-    result[b] = head[a] * s + head[b] * c;
-  }
-  return result;
-}
-
-void check_rope(std::mt19937_64& random, const RopeCase& c, Element element, const RopeWay& way,
+void check_rope(std::mt19937_64& random, const testing::OpCase& rope_case, Element element,
                 Errors& errors) {
-  const testing::Step step(random, {{0, 1}, {c.block_size - 1, 1}, {5, c.block_size + 2}},
-                           c.block_size, 3);
+  const testing::Heads& c = rope_case.heads;
+  const testing::Step step(random, rope_case.sequences, c.block_size, 3);
   const int32_t n_layers = 2;
   const int32_t layer = 1;
   const int64_t slots = int64_t{n_layers} * step.n_blocks * 2 * c.n_kv_heads * c.block_size;
   const DeviceArray<uint8_t> kv(testing::to_elements(
       element, std::vector<float>(static_cast<size_t>(slots * c.head_dim), -9.0F)));
-  const int32_t columns = (c.n_heads + 2 * c.n_kv_heads) * c.head_dim;
+  const int32_t columns = c.columns();
   const std::vector<float> in = testing::random_floats(random, int64_t{step.n_rows()} * columns);
   const DeviceArray<float> qkv(in);
   const DeviceArray<float> inv_freq(inverse_frequencies(c.head_dim, 1e4));
@@ -110,9 +71,9 @@ void check_rope(std::mt19937_64& random, const RopeCase& c, Element element, con
   const DeviceArray<float> q_norm(q_weights);
   const DeviceArray<float> k_norm(k_weights);
   finish(launch_rope_and_store(
-      {step.device, memory, layer, c.n_heads, way.interleaved,
-       way.rotates ? cos_sin.get() : nullptr, qkv.get(), way.norms ? q_norm.get() : nullptr,
-       way.norms ? k_norm.get() : nullptr, kEps},
+      {step.device, memory, layer, c.n_heads, rope_case.layout == RopeLayout::interleaved,
+       rope_case.rotates ? cos_sin.get() : nullptr, qkv.get(),
+       rope_case.norms ? q_norm.get() : nullptr, rope_case.norms ? k_norm.get() : nullptr, kEps},
       nullptr));
   const std::vector<float> factors = cos_sin.read();
   const std::vector<float> out = qkv.read();
@@ -125,8 +86,17 @@ void check_rope(std::mt19937_64& random, const RopeCase& c, Element element, con
       const bool is_value = head >= c.n_heads + c.n_kv_heads;
       std::vector<double> wanted(in_head, in_head + c.head_dim);
       const float* weights = head < c.n_heads ? q_weights.data() : k_weights.data();
-      if (!is_value && way.norms) wanted = normed(wanted, weights);
-      if (!is_value && way.rotates) wanted = rotated(wanted, at, c.head_dim, way.interleaved);
+      const auto head_dim = static_cast<size_t>(c.head_dim);
+      if (!is_value && rope_case.norms) {
+        wanted =
+            testing::reference::rms_norm(std::span<const double>(wanted),
+                                         std::span<const float>(weights, head_dim), double{kEps});
+      }
+      if (!is_value && rope_case.rotates) {
+        wanted =
+            testing::reference::rotated(std::span<const double>(wanted),
+                                        std::span<const float>(at, head_dim), rope_case.layout);
+      }
       const float* got = out.data() + int64_t{row} * columns + head * c.head_dim;
       if (head >= c.n_heads) {
         const int32_t position = step.positions[static_cast<size_t>(row)];
@@ -151,32 +121,27 @@ void check_rope(std::mt19937_64& random, const RopeCase& c, Element element, con
   EXPECT_TRUE(std::all_of(stored.begin(), stored.end(), [](float x) { return x == -9.0F; }));
 }
 
-constexpr RopeCase kRopeCases[] = {
-    {64, 9, 3, 32}, {80, 1, 1, 8}, {96, 6, 2, 24}, {128, 16, 8, 16}, {8, 2, 1, 64}};
-
-TEST(CudaRopeAndStore, rotates_q_in_place_and_writes_k_and_v_into_their_blocks) {
+// The Lane shows what becomes of q (tests/ops); here the blocks are looked into.
+TEST(CudaRopeAndStore, puts_k_and_v_into_their_slots_and_writes_nothing_else) {
   std::mt19937_64 random(testing::fresh_seed());
   for (const Element element : testing::kElements) {
-    // Two products and a sum of values up to about 5; then the KV type's rounding.
+    // Two products and a sum of values up to about 5, before them a norm's root, division and
+    // products; then the KV type's rounding.
     Errors errors(std::string("rope_and_store ") + testing::to_string(element),
                   testing::rounding(element), 1e-6);
-    for (const RopeWay& way :
-         {RopeWay{true, true, false}, RopeWay{false, true, false}, RopeWay{false, false, false}}) {
-      for (const RopeCase& c : kRopeCases) check_rope(random, c, element, way, errors);
-    }
-  }
-}
-
-TEST(CudaRopeAndStore, norms_each_head_of_q_and_k_before_it_rotates_them) {
-  std::mt19937_64 random(testing::fresh_seed());
-  for (const Element element : testing::kElements) {
-    // A norm's root, division and products before the rotation.
-    Errors errors(std::string("rope_and_store with norms ") + testing::to_string(element),
-                  testing::rounding(element), 3e-6);
-    for (const RopeWay& way :
-         {RopeWay{true, true, true}, RopeWay{false, true, true}, RopeWay{false, false, true}}) {
-      for (const RopeCase& c : kRopeCases) check_rope(random, c, element, way, errors);
-      check_rope(random, {256, 3, 1, 8}, element, way, errors);
+    Errors with_norms(std::string("rope_and_store with norms ") + testing::to_string(element),
+                      testing::rounding(element), 3e-6);
+    std::vector<testing::OpCase> cases = testing::device_cases(testing::Op::rope_and_store);
+    // What the kernel can do and no attention wants.
+    testing::OpCase narrow = cases.front();
+    narrow.heads = {8, 2, 1, 64};
+    narrow.norms = false;
+    testing::OpCase wide = cases.front();
+    wide.heads = {256, 3, 1, 8};
+    wide.norms = true;
+    cases.insert(cases.end(), {narrow, wide});
+    for (const testing::OpCase& c : cases) {
+      check_rope(random, c, element, c.norms ? with_norms : errors);
     }
   }
 }

@@ -1,4 +1,5 @@
-// The kernels on single rows against float64: gate, gather, embedding, norm, tokens fed back.
+// The kernels on single rows: what they leave alone, what they refuse, and what no op of the Lane
+// shows (an addend, tokens fed back). The values of the ops: tests/ops.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -32,18 +33,17 @@ bool is_untouched(const std::vector<uint8_t>& bytes, size_t first) {
                      [](uint8_t byte) { return byte == kUntouched; });
 }
 
-TEST(CudaSiluMul, equals_its_formula_also_far_out) {
+TEST(CudaSiluMul, leaves_rows_beyond_the_count_alone) {
   std::mt19937_64 random(testing::fresh_seed());
   for (const Element element : kElements) {
     // e^x within 2 ulp, a sum, a division, a product; f16 has no 1e30.
     Errors errors(std::string("silu_mul ") + testing::to_string(element),
                   6e-7 + testing::rounding(element), element == Element::f16 ? 0x1p-25 : 1e-37);
-    for (const int32_t ffn : {8, 504, 512, 520, 1536}) {
+    for (const testing::OpCase& c : testing::device_cases(testing::Op::silu_mul)) {
+      const int32_t ffn = c.columns;
       for (const int32_t rows : {1, 3}) {
         const int32_t rows_max = rows + 2;
-        std::vector<float> in = testing::random_floats(random, int64_t{rows} * 2 * ffn, 4.0F);
-        const float far[] = {0.0F, -0.0F, 80.0F, -80.0F, 300.0F, -300.0F, 1e3F, -1e3F};
-        for (size_t i = 0; i < 8; ++i) in[i] = far[i];
+        const std::vector<float> in = testing::random_floats(random, int64_t{rows} * 2 * ffn, 4.0F);
         const RowCount count(rows);
         const DeviceArray<float> gate_up(in);
         const DeviceArray<uint8_t> out(untouched(element, int64_t{rows_max} * ffn));
@@ -56,8 +56,8 @@ TEST(CudaSiluMul, equals_its_formula_also_far_out) {
           for (int32_t i = 0; i < ffn; ++i) {
             const auto gate = static_cast<double>(in[static_cast<size_t>(row * 2 * ffn + i)]);
             const auto up = static_cast<double>(in[static_cast<size_t>((row * 2 + 1) * ffn + i)]);
-            errors.check(got[static_cast<size_t>(row * ffn + i)], gate / (1 + std::exp(-gate)) * up,
-                         place(row, i));
+            errors.check(got[static_cast<size_t>(row * ffn + i)],
+                         testing::reference::silu_mul(gate, up), place(row, i));
           }
         }
       }
@@ -71,7 +71,8 @@ TEST(CudaRmsNorm, equals_its_formula_with_and_without_an_addend) {
     // Up to 32 squares a thread and three trees, a root, two divisions, two products.
     Errors errors(std::string("rms_norm ") + testing::to_string(element),
                   2e-6 + testing::rounding(element), element == Element::f16 ? 0x1p-25 : 1e-30);
-    for (const int32_t columns : {4, 64, 576, 1024, 1028, 4096}) {
+    for (const testing::OpCase& c : testing::device_cases(testing::Op::rms_norm)) {
+      const int32_t columns = c.columns == 1032 ? 1028 : c.columns == 8 ? 4 : c.columns;
       for (const bool has_addend : {false, true}) {
         const int32_t rows = 1 + static_cast<int32_t>(random() % 4);
         const int32_t rows_max = rows + 1;
@@ -99,14 +100,13 @@ TEST(CudaRmsNorm, equals_its_formula_with_and_without_an_addend) {
             is_untouched(bytes, static_cast<size_t>(rows * columns * element_bytes(element))));
         const std::vector<float> got = testing::from_elements(element, bytes);
         for (int32_t row = 0; row < rows; ++row) {
-          const float* at = x.data() + int64_t{row} * columns;
-          double squares = 0;
-          for (int32_t i = 0; i < columns; ++i) squares += double{at[i]} * double{at[i]};
-          const double factor = 1 / std::sqrt(squares / columns + double{1e-5F});
+          const std::vector<double> wanted = testing::reference::rms_norm(
+              std::span<const float>(x).subspan(static_cast<size_t>(row * columns),
+                                                static_cast<size_t>(columns)),
+              std::span<const float>(weight), double{1e-5F});
           for (int32_t i = 0; i < columns; ++i) {
             errors.check(got[static_cast<size_t>(row * columns + i)],
-                         double{at[i]} * factor * double{weight[static_cast<size_t>(i)]},
-                         place(row, i));
+                         wanted[static_cast<size_t>(i)], place(row, i));
           }
         }
       }
@@ -114,41 +114,12 @@ TEST(CudaRmsNorm, equals_its_formula_with_and_without_an_addend) {
   }
 }
 
-TEST(CudaEmbed, widens_the_rows_of_the_tokens_exactly) {
-  std::mt19937_64 random(testing::fresh_seed());
-  for (const Element element : kElements) {
-    Errors errors(std::string("embed ") + testing::to_string(element), 0, 0);
-    for (const int32_t hidden : {8, 64, 576, 1032}) {
-      const int32_t vocab = 37;
-      std::vector<float> table = testing::random_floats(random, int64_t{vocab} * hidden);
-      for (float& x : table) x = testing::rounded(element, x);
-      const DeviceArray<uint8_t> table_array(testing::to_elements(element, table));
-      testing::Step step(random, {{0, 1}, {5, 1}, {0, 7}}, 8, 3);
-      std::vector<int32_t> tokens;
-      for (int32_t i = 0; i < step.n_rows(); ++i) {
-        tokens.push_back(i == 0 ? vocab - 1 : static_cast<int32_t>(random() % 37));
-      }
-      step.set_tokens(tokens);
-      const DeviceArray<float> out(
-          std::vector<float>(static_cast<size_t>(step.device.rows_max * hidden)));
-      finish(launch_embed({step.device, table_array.get(), element, hidden, out.get()}, nullptr));
-      const std::vector<float> got = out.read();
-      for (int32_t row = 0; row < step.n_rows(); ++row) {
-        for (int32_t i = 0; i < hidden; ++i) {
-          const auto at = static_cast<size_t>(tokens[static_cast<size_t>(row)] * hidden + i);
-          errors.check(got[static_cast<size_t>(row * hidden + i)], double{table[at]},
-                       place(row, i));
-        }
-      }
-    }
-  }
-}
-
-TEST(CudaGatherRows, copies_the_rows_whose_logits_are_wanted) {
+TEST(CudaGatherRows, copies_the_rows_whose_logits_are_wanted_and_no_other) {
   std::mt19937_64 random(testing::fresh_seed());
   Errors errors("gather_rows", 0, 0);
-  for (const int32_t columns : {4, 576, 1028}) {
-    testing::Step step(random, {{3, 1}, {0, 6}, {9, 1}, {2, 4}}, 8, 2);
+  for (const testing::OpCase& c : testing::device_cases(testing::Op::gather_logit_rows)) {
+    const int32_t columns = c.columns == 8 ? 4 : c.columns;
+    testing::Step step(random, c.sequences, 8, 2);
     const std::vector<float> in = testing::random_floats(random, int64_t{step.n_rows()} * columns);
     const DeviceArray<float> in_array(in);
     const auto n_out = static_cast<size_t>(step.device.logit_rows_max * columns);

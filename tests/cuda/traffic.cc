@@ -1,7 +1,7 @@
 // What every kernel asks of device memory at the shapes of two models' decode steps (and of a chunk
-// of a prompt), beside what the formula in its header says: one JSON object a line, for
-// tools/kernels/kernel_traffic.py. Runs under the emulator's race build only; a seed fixes the
-// inputs.
+// of a prompt; the measured cases of tests/ops/op_cases.h), beside what the formula in its header
+// says: one JSON object a line, for tools/kernels/kernel_traffic.py. Runs under the emulator's race
+// build only; a seed fixes the inputs.
 #include <algorithm>
 #include <iostream>
 #include <random>
@@ -16,44 +16,26 @@ namespace parkd::cuda {
 namespace {
 
 using testing::DeviceArray;
+using testing::Op;
+using testing::OpCase;
 using testing::SequenceCase;
 using testing::Step;
 
 constexpr Element kElement = Element::bf16;
 constexpr int64_t kElementBytes = 2;
 constexpr int64_t kFloat = 4;
-constexpr int32_t kBlockSize = 32;
-constexpr int32_t kContextTokens = 1024;  // the new one included
 constexpr int32_t kMultiprocessors = 132;
 constexpr uint64_t kSeed = 20240229;
 
-// Kernels on rows are cheap to emulate; the others do fewer sequences.
-constexpr int32_t kSequences = 8;
 constexpr int32_t kSequencesOfSlow = 2;
-constexpr int32_t kChunkRows = 64;
-constexpr int32_t kChunkContext = 192;
 
-// As in the models' own configuration files.
-struct Model {
-  const char* name;
-  int32_t hidden;
-  int32_t ffn;
-  int32_t n_heads;
-  int32_t n_kv_heads;
-  int32_t head_dim;
-  int32_t vocab;
+using Model = testing::MeasuredModel;
 
-  int32_t group() const { return n_heads / n_kv_heads; }
-  int64_t q_columns() const { return int64_t{n_heads} * head_dim; }
-  int64_t kv_columns() const { return int64_t{n_kv_heads} * head_dim; }
-  int64_t qkv_columns() const { return q_columns() + 2 * kv_columns(); }
-};
-constexpr Model kModels[] = {{"Mistral-7B", 4096, 14336, 32, 8, 128, 32000},
-                             {"SmolLM2-135M", 576, 1536, 9, 3, 64, 49152}};
-
-// Sequences whose new token is the context's last, or one chunk of a prompt.
-std::vector<SequenceCase> decoding(int32_t n_sequences) {
-  return std::vector<SequenceCase>(static_cast<size_t>(n_sequences), {kContextTokens - 1, 1});
+int64_t q_columns(const Model& m) {
+  return int64_t{m.heads.n_heads} * m.heads.head_dim;
+}
+int64_t kv_columns(const Model& m) {
+  return int64_t{m.heads.n_kv_heads} * m.heads.head_dim;
 }
 
 DeviceArray<float> floats(int64_t n) {
@@ -98,9 +80,8 @@ class Measurement {
 
 // --- kernels on rows
 
-void measure_tokens_and_embedding(const Model& m, const Step& step) {
+void measure_feed_tokens(const Model& m, const Step& step) {
   const int64_t rows = step.n_rows();
-  const Measurement measure(m, step.n_rows());
   std::vector<int32_t> tokens(static_cast<size_t>(rows));
   for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>(i);
   const DeviceArray<int32_t> sampled(tokens);
@@ -108,73 +89,99 @@ void measure_tokens_and_embedding(const Model& m, const Step& step) {
   StepTables tables = step.device;
   const DeviceArray<int32_t> token_array(tokens);
   tables.tokens = token_array.get();
-  measure.of({{"feed_tokens", 12 * rows}}, [&] {
+  Measurement(m, step.n_rows()).of({{"feed_tokens", 12 * rows}}, [&] {
     return launch_feed_tokens({tables, sampled.get()}, nullptr);
-  });
-  const DeviceArray<uint8_t> table = elements(rows * m.hidden);
-  const DeviceArray<float> out = floats(rows * m.hidden);
-  measure.of({{"embed", (kElementBytes + kFloat) * rows * m.hidden}}, [&] {
-    return launch_embed({tables, table.get(), kElement, m.hidden, out.get()}, nullptr);
-  });
-  const DeviceArray<float> gathered = floats(rows * m.hidden);
-  measure.of({{"gather_rows", 2 * kFloat * rows * m.hidden}}, [&] {
-    return launch_gather_rows({tables, out.get(), gathered.get(), m.hidden}, nullptr);
   });
 }
 
-void measure_norm_and_gate(const Model& m, int32_t n_rows) {
-  const int64_t rows = n_rows;
-  const Measurement measure(m, n_rows);
-  const testing::RowCount count(n_rows);
-  const DeviceArray<float> in = floats(rows * m.hidden);
-  const DeviceArray<float> addend = floats(rows * m.hidden);
-  const DeviceArray<float> weight = floats(m.hidden);
-  const DeviceArray<uint8_t> normed = elements(rows * m.hidden);
+void measure_embed(const Model& m, const OpCase& c, const Step& step) {
+  const int64_t rows = step.n_rows();
+  std::vector<int32_t> tokens(static_cast<size_t>(rows));
+  for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>(i);
+  StepTables tables = step.device;
+  const DeviceArray<int32_t> token_array(tokens);
+  tables.tokens = token_array.get();
+  const DeviceArray<uint8_t> table = elements(rows * c.columns);
+  const DeviceArray<float> out = floats(rows * c.columns);
+  Measurement(m, step.n_rows())
+      .of({{c.name.c_str(), (kElementBytes + kFloat) * rows * c.columns}}, [&] {
+        return launch_embed({tables, table.get(), kElement, c.columns, out.get()}, nullptr);
+      });
+}
+
+void measure_gather(const Model& m, const OpCase& c, const Step& step) {
+  const int64_t rows = step.n_rows();
+  const DeviceArray<float> in = floats(rows * c.columns);
+  const DeviceArray<float> gathered = floats(rows * c.columns);
+  Measurement(m, step.n_rows()).of({{c.name.c_str(), 2 * kFloat * rows * c.columns}}, [&] {
+    return launch_gather_rows({step.device, in.get(), gathered.get(), c.columns}, nullptr);
+  });
+}
+
+void measure_norm(const Model& m, const OpCase& c) {
+  const int64_t rows = c.n_rows();
+  const testing::RowCount count(c.n_rows());
+  const DeviceArray<float> in = floats(rows * c.columns);
+  const DeviceArray<float> addend = floats(rows * c.columns);
+  const DeviceArray<float> weight = floats(c.columns);
+  const DeviceArray<uint8_t> normed = elements(rows * c.columns);
   for (const bool adds : {false, true}) {
-    const int64_t bytes = (kFloat + kElementBytes + (adds ? 2 * kFloat : 0)) * rows * m.hidden;
-    measure.of({{adds ? "rms_norm, with an addend" : "rms_norm", bytes}}, [&] {
-      return launch_rms_norm({count.get(), n_rows, m.hidden, 1e-5F, in.get(),
+    const int64_t bytes = (kFloat + kElementBytes + (adds ? 2 * kFloat : 0)) * rows * c.columns;
+    const std::string name = c.name + (adds ? ", with an addend" : "");
+    Measurement(m, c.n_rows()).of({{name.c_str(), bytes}}, [&] {
+      return launch_rms_norm({count.get(), c.n_rows(), c.columns, 1e-5F, in.get(),
                               adds ? addend.get() : nullptr, weight.get(), normed.get(), kElement},
                              nullptr);
     });
   }
-  const DeviceArray<float> gate_up = floats(rows * 2 * m.ffn);
-  const DeviceArray<uint8_t> gated = elements(rows * m.ffn);
-  measure.of({{"silu_mul", (2 * kFloat + kElementBytes) * rows * m.ffn}}, [&] {
-    return launch_silu_mul({count.get(), n_rows, m.ffn, gate_up.get(), gated.get(), kElement},
-                           nullptr);
-  });
+}
+
+void measure_gate(const Model& m, const OpCase& c) {
+  const int64_t rows = c.n_rows();
+  const testing::RowCount count(c.n_rows());
+  const DeviceArray<float> gate_up = floats(rows * 2 * c.columns);
+  const DeviceArray<uint8_t> gated = elements(rows * c.columns);
+  Measurement(m, c.n_rows())
+      .of({{c.name.c_str(), (2 * kFloat + kElementBytes) * rows * c.columns}}, [&] {
+        return launch_silu_mul(
+            {count.get(), c.n_rows(), c.columns, gate_up.get(), gated.get(), kElement}, nullptr);
+      });
 }
 
 KvMemory kv_memory(const Model& m, const Step& step, void* base) {
-  return {base, kElement, 1, step.n_blocks, m.n_kv_heads, kBlockSize, m.head_dim};
+  return {
+      base, kElement, 1, step.n_blocks, m.heads.n_kv_heads, m.heads.block_size, m.heads.head_dim};
 }
 
 DeviceArray<uint8_t> kv_array(const Model& m, const Step& step) {
-  return elements(step.n_blocks * 2 * m.kv_columns() * kBlockSize);
+  return elements(step.n_blocks * 2 * kv_columns(m) * m.heads.block_size);
 }
 
-void measure_rope(const Model& m, const Step& step) {
+void measure_rope_table(const Model& m, const Step& step) {
+  const int32_t head_dim = m.heads.head_dim;
   const int64_t rows = step.n_rows();
-  const Measurement measure(m, step.n_rows());
-  const DeviceArray<float> inv_freq = floats(m.head_dim / 2);
-  const DeviceArray<float> cos_sin = floats(rows * m.head_dim);
-  measure.of({{"rope_table", kFloat * rows * m.head_dim}}, [&] {
-    return launch_rope_table({step.device, inv_freq.get(), m.head_dim, cos_sin.get()}, nullptr);
+  const DeviceArray<float> inv_freq = floats(head_dim / 2);
+  const DeviceArray<float> cos_sin = floats(rows * head_dim);
+  Measurement(m, step.n_rows()).of({{"rope_table", kFloat * rows * head_dim}}, [&] {
+    return launch_rope_table({step.device, inv_freq.get(), head_dim, cos_sin.get()}, nullptr);
   });
-  const DeviceArray<float> qkv = floats(rows * m.qkv_columns());
+}
+
+void measure_rope(const Model& m, const OpCase& c, const Step& step) {
+  const int64_t rows = step.n_rows();
+  const DeviceArray<float> cos_sin = floats(rows * m.heads.head_dim);
+  const DeviceArray<float> qkv = floats(rows * m.heads.columns());
   const DeviceArray<uint8_t> kv = kv_array(m, step);
   const int64_t bytes =
-      rows * (2 * kFloat * m.q_columns() + (kFloat + kElementBytes) * 2 * m.kv_columns());
-  const DeviceArray<float> norm = floats(m.head_dim);
-  for (const bool norms : {false, true}) {
-    measure.of({{norms ? "rope_and_store, with norms" : "rope_and_store", bytes}}, [&] {
-      return launch_rope_and_store(
-          {step.device, kv_memory(m, step, kv.get()), 0, m.n_heads, false, cos_sin.get(), qkv.get(),
-           norms ? norm.get() : nullptr, norms ? norm.get() : nullptr, 1e-6F},
-          nullptr);
-    });
-  }
+      rows * (2 * kFloat * q_columns(m) + (kFloat + kElementBytes) * 2 * kv_columns(m));
+  const DeviceArray<float> norm = floats(m.heads.head_dim);
+  Measurement(m, step.n_rows()).of({{c.name.c_str(), bytes}}, [&] {
+    return launch_rope_and_store(
+        {step.device, kv_memory(m, step, kv.get()), 0, m.heads.n_heads,
+         c.layout == RopeLayout::interleaved, c.rotates ? cos_sin.get() : nullptr, qkv.get(),
+         c.norms ? norm.get() : nullptr, c.norms ? norm.get() : nullptr, 1e-6F},
+        nullptr);
+  });
 }
 
 // --- attention
@@ -182,14 +189,14 @@ void measure_rope(const Model& m, const Step& step) {
 class Attention {
  public:
   Attention(const Model& m, const Step& step, int32_t n_splits)
-      : qkv_(floats(step.n_rows() * m.qkv_columns())),
+      : qkv_(floats(step.n_rows() * m.heads.columns())),
         kv_(kv_array(m, step)),
-        out_(elements(step.n_rows() * m.q_columns())),
-        workspace_(floats(
-            attention_workspace_floats(step.device.decode_max, m.n_heads, m.head_dim, n_splits))) {
+        out_(elements(step.n_rows() * q_columns(m))),
+        workspace_(floats(attention_workspace_floats(step.device.decode_max, m.heads.n_heads,
+                                                     m.heads.head_dim, n_splits))) {
     params_.step = step.device;
     params_.kv = kv_memory(m, step, kv_.get());
-    params_.n_heads = m.n_heads;
+    params_.n_heads = m.heads.n_heads;
     params_.scale = 0.1F;
     params_.qkv = qkv_.get();
     params_.out = out_.get();
@@ -212,39 +219,61 @@ class Attention {
   AttentionParams params_ = {};
 };
 
-void measure_decode(const Model& m, std::mt19937_64& random) {
-  const Step step(random, decoding(kSequencesOfSlow), kBlockSize, 0);
+void measure_decode(const Model& m, const OpCase& c, const Step& step) {
+  const int32_t context_tokens = c.sequences.front().context + 1;
   const int64_t rows = step.n_rows();
   const int32_t n_splits =
-      attention_splits(step.n_rows(), m.n_kv_heads, kContextTokens, kMultiprocessors);
-  const int64_t kv_bytes = rows * kContextTokens * 2 * m.kv_columns() * kElementBytes;
-  const int64_t parts_bytes = rows * m.n_heads * n_splits * (m.head_dim + 2) * kFloat;
+      attention_splits(step.n_rows(), m.heads.n_kv_heads, context_tokens, kMultiprocessors);
+  const int64_t kv_bytes = rows * context_tokens * 2 * kv_columns(m) * kElementBytes;
+  const int64_t parts_bytes = rows * m.heads.n_heads * n_splits * (m.heads.head_dim + 2) * kFloat;
   const Attention attention(m, step, n_splits);
   Measurement(m, step.n_rows())
-      .of({{"attention_decode", kv_bytes + parts_bytes},
-           {"merge_splits", parts_bytes + rows * m.q_columns() * kElementBytes}},
+      .of({{c.name.c_str(), kv_bytes + parts_bytes},
+           {"merge_splits", parts_bytes + rows * q_columns(m) * kElementBytes}},
           [&] { return launch_attention_decode(attention.params(false), nullptr); });
 }
 
 // KV once a tile of `tile_rows` rows, q and the output once.
-int64_t prefill_bytes(const Model& m, int32_t tile_rows) {
-  const int32_t tokens = tile_rows / m.group();
+int64_t prefill_bytes(const Model& m, const SequenceCase& chunk, int32_t tile_rows) {
+  const int32_t tokens = tile_rows / m.heads.group();
   int64_t kv_tokens = 0;
-  for (int32_t first = 0; first < kChunkRows; first += tokens) {
-    kv_tokens += kChunkContext + std::min(first + tokens, kChunkRows);
+  for (int32_t first = 0; first < chunk.rows; first += tokens) {
+    kv_tokens += chunk.context + std::min(first + tokens, chunk.rows);
   }
-  return kv_tokens * 2 * m.kv_columns() * kElementBytes +
-         kChunkRows * m.q_columns() * (kFloat + kElementBytes);
+  return kv_tokens * 2 * kv_columns(m) * kElementBytes +
+         chunk.rows * q_columns(m) * (kFloat + kElementBytes);
 }
 
-void measure_prefill(const Model& m, std::mt19937_64& random) {
-  const Step step(random, {{kChunkContext, kChunkRows}}, kBlockSize, 0);
+void measure_prefill(const Model& m, const OpCase& c, const Step& step) {
   const Attention attention(m, step, 1);
   const Measurement measure(m, step.n_rows());
-  measure.of({{"attention_prefill", prefill_bytes(m, 32)}},
+  const SequenceCase& chunk = c.sequences.front();
+  measure.of({{c.name.c_str(), prefill_bytes(m, chunk, 32)}},
              [&] { return launch_attention_prefill(attention.params(false), nullptr); });
-  measure.of({{"attention_prefill_mma", prefill_bytes(m, 64)}},
+  const std::string name = c.name + "_mma";
+  measure.of({{name.c_str(), prefill_bytes(m, chunk, 64)}},
              [&] { return launch_attention_prefill(attention.params(true), nullptr); });
+}
+
+void measure_op(const Model& m, const OpCase& c, const Step& step) {
+  switch (c.op) {
+    case Op::embed:
+      return measure_embed(m, c, step);
+    case Op::gather_logit_rows:
+      return measure_gather(m, c, step);
+    case Op::rms_norm:
+      return measure_norm(m, c);
+    case Op::silu_mul:
+      return measure_gate(m, c);
+    case Op::rope_and_store:
+      return measure_rope(m, c, step);
+    case Op::attention:
+      return c.sequences.front().rows == 1 ? measure_decode(m, c, step)
+                                           : measure_prefill(m, c, step);
+    case Op::matmul:
+    case Op::matmul_add:
+      return;  // cuBLAS's; tools/kernels/kernel_roofline.py counts them from the shapes
+  }
 }
 
 // --- logits
@@ -347,12 +376,17 @@ void measure_dequantise(const Model& m) {
 
 void measure_model(const Model& m) {
   std::mt19937_64 random(kSeed);
-  const Step step(random, decoding(kSequences), kBlockSize, 0);
-  measure_tokens_and_embedding(m, step);
-  measure_norm_and_gate(m, kSequences);
-  measure_rope(m, step);
-  measure_decode(m, random);
-  measure_prefill(m, random);
+  const std::vector<OpCase> cases = testing::measured_op_cases(m);
+  const Step decoding(random, cases.front().sequences, m.heads.block_size, 0);
+  measure_feed_tokens(m, decoding);
+  measure_rope_table(m, decoding);
+  for (const OpCase& c : cases) {
+    if (c.op == Op::attention) {
+      measure_op(m, c, Step(random, c.sequences, m.heads.block_size, 0));
+    } else {
+      measure_op(m, c, decoding);
+    }
+  }
   const DeviceArray<float> logits(
       testing::random_floats(random, int64_t{kSequencesOfSlow} * m.vocab, 3.0F));
   measure_sampling(m, logits);
@@ -367,6 +401,6 @@ void measure_model(const Model& m) {
 int main() {
   cuda_emulator::set_schedule({cuda_emulator::Order::forward, 1});
   std::cout << R"({"compiler": ")" << __VERSION__ << "\"}\n";
-  for (const parkd::cuda::Model& model : parkd::cuda::kModels) parkd::cuda::measure_model(model);
+  for (const auto& model : parkd::testing::kMeasuredModels) parkd::cuda::measure_model(model);
   return 0;
 }

@@ -17,10 +17,11 @@ using testing::require;
 using testing::SequenceCase;
 using testing::Step;
 
-constexpr int32_t kHeads = 32;
-constexpr int32_t kKvHeads = 8;
-constexpr int32_t kHeadDim = 128;
-constexpr int32_t kBlockSize = 32;
+constexpr const testing::Heads& kModelHeads = testing::kMeasuredModels[0].heads;
+constexpr int32_t kHeads = kModelHeads.n_heads;
+constexpr int32_t kKvHeads = kModelHeads.n_kv_heads;
+constexpr int32_t kHeadDim = kModelHeads.head_dim;
+constexpr int32_t kBlockSize = kModelHeads.block_size;
 constexpr int kRuns = 21;
 
 class AttentionTiming : public testing::DeviceTest {

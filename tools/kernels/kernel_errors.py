@@ -2,8 +2,9 @@
 """Kernel by kernel, the largest errors that a fresh run of the kernel tests sees against float64 (the
 sampler's tokens: against the CPU's), and the tolerance they are held to, as a Markdown table.
 
-  tools/kernels/kernel_errors.py [BUILD]         under the emulator (default build/dev; targets cuda_rows_test_plain,
-                                         cuda_attention_test_plain, cuda_sampling_test_plain)
+  tools/kernels/kernel_errors.py [BUILD]         under the emulator (default build/dev; targets cuda_ops_test_plain,
+                                         cuda_rows_test_plain, cuda_attention_test_plain,
+                                         cuda_sampling_test_plain)
   tools/kernels/kernel_errors.py --gpu [BUILD]   on the device (default build/gpu)
 
 "used" is the largest share of its own tolerance that an error took. The tests draw new seeds each time;
@@ -15,10 +16,11 @@ import re
 import subprocess
 import sys
 
-PROGRAMS = ["cuda_rows_test", "cuda_attention_test", "cuda_sampling_test"]
+PROGRAMS = ["ops/cuda_ops_test", "cuda/cuda_rows_test", "cuda/cuda_attention_test",
+            "cuda/cuda_sampling_test"]
 LINE = re.compile(r"^(?P<name>.+): (?P<n>\d+) values, max abs error (?P<absolute>\S+), "
-                  r"max rel error (?P<relative>\S+) \(allowed (?P<slope>\S+) \* \|x\| \+ "
-                  r"(?P<constant>\S+), used (?P<used>\S+)\)$")
+                  r"max rel error (?P<relative>\S+) \(allowed (each its own|(?P<slope>\S+) \* \|x\| \+ "
+                  r"(?P<constant>\S+)), used (?P<used>\S+)\)$")
 
 
 def run(program, rows, seeds):
@@ -42,6 +44,8 @@ def run(program, rows, seeds):
 
 
 def tolerance(slope, constant):
+    if slope is None:
+        return "each value its own"
     if float(slope) == 0 and float(constant) == 0:
         return "exact"
     return f"{float(slope):.3g} x + {float(constant):.3g}"
@@ -64,7 +68,7 @@ def main():
     build = arguments.build or ("build/gpu" if arguments.gpu else "build/dev")
     kind = "gpu" if arguments.gpu else "plain"
     rows, seeds = {}, []
-    passed = [run(pathlib.Path(build, "tests", "cuda", f"{name}_{kind}").resolve(), rows, seeds)
+    passed = [run(pathlib.Path(build, "tests", f"{name}_{kind}").resolve(), rows, seeds)
               for name in PROGRAMS]
     print_table(rows)
     print("\nSeeds of the emulator and of each test:")

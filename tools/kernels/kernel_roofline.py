@@ -29,7 +29,7 @@ MODELS = {
                      "head_dim": 64, "vocab": 49152},
 }
 BATCHES = [1, 8, 64]
-CONTEXT_TOKENS = 1024  # as in tests/cuda/traffic.cc
+CONTEXT_TOKENS = 1024  # as in the measured cases of tests/ops
 # Assumed: from the end of one small kernel to the start of the next inside a graph.
 GAP_S = 1.5e-6
 KERNELS_OF_LAYER = 10  # 2 norms, 4 products, rope, attention and its merge, silu_mul

@@ -1,5 +1,8 @@
 #include "lib/backend/cuda/cuda_lane.h"
 
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -35,6 +38,22 @@ int32_t top_logprobs_of(std::span<const parkd::SamplingParams* const> rows) {
     if (params->logprobs || params->top_logprobs > 0) top = std::max(top, params->top_logprobs);
   }
   return top;
+}
+
+float to_float(__half x) {
+  return __half2float(x);
+}
+float to_float(__nv_bfloat16 x) {
+  return __bfloat162float(x);
+}
+
+template <class T>
+void widen_row(std::span<const uint8_t> from, std::span<float> to) {
+  for (size_t i = 0; i < to.size(); ++i) {
+    T value;
+    std::memcpy(&value, from.data() + i * sizeof(T), sizeof(T));
+    to[i] = to_float(value);
+  }
 }
 
 }  // namespace
@@ -545,12 +564,23 @@ void CudaLane::read_row(Buffer buffer, int64_t row, std::span<float> out) {
   Rows& from = rows_of(buffer);
   PARKD_CHECK(mode_ == Mode::eager, "rows are read of steps that are not captured");
   if (!failure_.ok()) return std::fill(out.begin(), out.end(), 0.0F);
-  PARKD_CHECK(row < from.rows && from.is_float && static_cast<int64_t>(out.size()) == from.columns,
-              "a float row that the buffer has");
-  note(cudaMemcpyAsync(out.data(), from.floats.as<float>() + row * from.columns, out.size_bytes(),
-                       cudaMemcpyDeviceToHost, stream_.get()),
+  PARKD_CHECK(row < from.rows && static_cast<int64_t>(out.size()) == from.columns,
+              "a row that the buffer has");
+  const bool is_float = from.is_float || weights_.element() == Element::f32;
+  const int64_t bytes = from.columns * (is_float ? 4 : element_bytes(weights_.element()));
+  std::vector<uint8_t> copied(static_cast<size_t>(bytes));
+  const auto* base = (from.is_float ? from.floats : from.elements).as<uint8_t>();
+  note(cudaMemcpyAsync(copied.data(), base + row * bytes, copied.size(), cudaMemcpyDeviceToHost,
+                       stream_.get()),
        "reading a row");
   note(stream_.synchronize());
+  if (is_float) {
+    std::memcpy(out.data(), copied.data(), copied.size());
+  } else if (weights_.element() == Element::f16) {
+    widen_row<__half>(copied, out);
+  } else {
+    widen_row<__nv_bfloat16>(copied, out);
+  }
 }
 
 }  // namespace parkd::cuda
