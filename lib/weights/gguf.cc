@@ -3,9 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <boost/interprocess/exceptions.hpp>
-#include <boost/interprocess/file_mapping.hpp>
-#include <boost/interprocess/mapped_region.hpp>
 #include <cstring>
 #include <limits>
 #include <optional>
@@ -106,15 +103,10 @@ std::string_view take_string(std::span<const uint8_t>& payload) {
 
 }  // namespace
 
-struct GgufFile::Mapping {
-  boost::interprocess::file_mapping file;
-  boost::interprocess::mapped_region region;
-};
-
 // The one pass over a file's header. Every read is checked against what is left of the file.
 class GgufReader {
  public:
-  explicit GgufReader(GgufFile& file) : file_(file), rest_(file.bytes_) {}
+  explicit GgufReader(GgufFile& file) : file_(file), rest_(file.bytes()) {}
 
   Status read() {
     PARKD_RETURN_IF_ERROR(read_preamble());
@@ -132,7 +124,7 @@ class GgufReader {
     uint64_t n_bytes = 0;
   };
 
-  size_t position() const { return file_.bytes_.size() - rest_.size(); }
+  size_t position() const { return file_.bytes().size() - rest_.size(); }
 
   Status damaged(const std::string& what) const { return corrupt(file_.error_text(what)); }
   Status unsupported(const std::string& what) const { return invalid(file_.error_text(what)); }
@@ -371,45 +363,20 @@ class GgufReader {
   std::vector<Placed> tensors_;
 };
 
-GgufFile::~GgufFile() = default;
-
-std::string GgufFile::error_text(std::string_view what) const {
-  return name_ + ": " + std::string(what);
-}
-
-Status GgufFile::parse() {
-  return GgufReader(*this).read();
+Result<std::shared_ptr<const GgufFile>> GgufFile::parse(std::shared_ptr<const MappedFile> file) {
+  const std::shared_ptr<GgufFile> made(new GgufFile(std::move(file)));
+  PARKD_RETURN_IF_ERROR(GgufReader(*made).read());
+  return std::shared_ptr<const GgufFile>(made);
 }
 
 Result<std::shared_ptr<const GgufFile>> GgufFile::open(const std::string& path) {
-  namespace ipc = boost::interprocess;
-  const std::shared_ptr<GgufFile> file(new GgufFile);
-  file->name_ = path;
-  file->mapping_ = std::make_unique<Mapping>();
-  try {
-    file->mapping_->file = ipc::file_mapping(path.c_str(), ipc::read_only);
-  } catch (const ipc::interprocess_exception& e) {
-    return not_found(file->error_text(std::string("cannot be opened: ") + e.what()));
-  }
-  try {
-    file->mapping_->region = ipc::mapped_region(file->mapping_->file, ipc::read_only);
-  } catch (const ipc::interprocess_exception& e) {  // an empty file or a folder, among others
-    return corrupt(file->error_text(std::string("cannot be mapped: ") + e.what()));
-  }
-  const ipc::mapped_region& region = file->mapping_->region;
-  file->bytes_ = {static_cast<const uint8_t*>(region.get_address()), region.get_size()};
-  PARKD_RETURN_IF_ERROR(file->parse());
-  return std::shared_ptr<const GgufFile>(file);
+  PARKD_ASSIGN_OR_RETURN(auto file, MappedFile::open(path));
+  return parse(std::move(file));
 }
 
 Result<std::shared_ptr<const GgufFile>> GgufFile::from_bytes(std::string name,
                                                              std::vector<uint8_t> bytes) {
-  const std::shared_ptr<GgufFile> file(new GgufFile);
-  file->name_ = std::move(name);
-  file->owned_ = std::move(bytes);
-  file->bytes_ = file->owned_;
-  PARKD_RETURN_IF_ERROR(file->parse());
-  return std::shared_ptr<const GgufFile>(file);
+  return parse(MappedFile::from_bytes(std::move(name), std::move(bytes)));
 }
 
 bool GgufFile::has(std::string_view key) const {

@@ -5,8 +5,7 @@
 // string_view it gives points into the map and lives only as long as the file object. The bytes are
 // taken as hostile: every count, length, nesting, offset and sum is checked before it is used, and
 // an error names the file, the key or tensor, and the limit. It never loads, converts or copies
-// weights. A file that shrinks while it is mapped ends in SIGBUS: model files are replaced by
-// rename, not written in place.
+// weights.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +17,9 @@
 #include <vector>
 
 #include "lib/base/status.h"
+#include "lib/weights/mapped_file.h"
 #include "lib/weights/tensor.h"
+#include "lib/weights/weights_file.h"
 
 namespace parkd {
 
@@ -30,7 +31,7 @@ inline constexpr uint64_t kGgufArrayElementsMax = 1u << 24;
 inline constexpr int kGgufArrayDepthMax = 2;  // arrays of arrays, no deeper
 inline constexpr uint64_t kGgufAlignmentMax = 1u << 20;
 
-class GgufFile {
+class GgufFile final : public WeightsFile {
  public:
   // Errors: not_found when the file cannot be opened, corrupt when its bytes contradict themselves
   // or the file's size, invalid when it is sound but not supported (version, shards, tensor type).
@@ -38,7 +39,6 @@ class GgufFile {
   // The same for bytes in memory; `name` stands in errors where the path would.
   static Result<std::shared_ptr<const GgufFile>> from_bytes(std::string name,
                                                             std::vector<uint8_t> bytes);
-  ~GgufFile();
   GgufFile(const GgufFile&) = delete;
   GgufFile& operator=(const GgufFile&) = delete;
 
@@ -59,21 +59,20 @@ class GgufFile {
   // Every key, in alphabetical order.
   std::vector<std::string_view> keys() const;
 
-  // Tensors, in the file's order. A one-dimensional one is one row.
-  std::span<const TensorView> tensors() const { return tensors_; }
-  const TensorView* find_tensor(std::string_view name) const;  // nullptr: there is none
+  std::span<const TensorView> tensors() const override { return tensors_; }
+  const TensorView* find_tensor(std::string_view name) const override;
+  // None: a file with a type that we do not read is refused.
+  std::span<const UnreadTensor> unread_tensors() const override { return {}; }
 
-  const std::string& name() const { return name_; }  // the path
-  std::span<const uint8_t> bytes() const { return bytes_; }
+  const std::string& name() const override { return file_->name(); }
+  std::span<const uint8_t> bytes() const { return file_->bytes(); }
   // Everything before the tensors' data: keys, vocabulary, tensor table.
-  std::span<const uint8_t> header() const { return bytes_.first(header_bytes_); }
-
-  // "FILE: what", the form of every error about this file.
-  std::string error_text(std::string_view what) const;
+  std::span<const uint8_t> header() const { return bytes().first(header_bytes_); }
+  std::vector<std::span<const uint8_t>> contents() const override { return {bytes()}; }
+  std::vector<std::span<const uint8_t>> headers() const override { return {header()}; }
 
  private:
   friend class GgufReader;
-  struct Mapping;
   struct Value {
     uint32_t type = 0;
     uint32_t element_type = 0;  // of an array
@@ -81,15 +80,12 @@ class GgufFile {
     std::span<const uint8_t> payload;
   };
 
-  GgufFile() = default;
-  Status parse();
+  explicit GgufFile(std::shared_ptr<const MappedFile> file) : file_(std::move(file)) {}
+  static Result<std::shared_ptr<const GgufFile>> parse(std::shared_ptr<const MappedFile> file);
   Result<const Value*> find(std::string_view key) const;
   Status wrong_type(std::string_view key, std::string_view wanted) const;
 
-  std::string name_;
-  std::unique_ptr<Mapping> mapping_;
-  std::vector<uint8_t> owned_;
-  std::span<const uint8_t> bytes_;  // of mapping_ or owned_
+  const std::shared_ptr<const MappedFile> file_;
   size_t header_bytes_ = 0;
   std::map<std::string_view, Value> values_;
   std::vector<TensorView> tensors_;
