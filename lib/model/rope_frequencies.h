@@ -1,0 +1,47 @@
+// The frequencies of rotary embeddings (Rope::inv_freq), plain and as files say that they are
+// scaled for contexts longer than a model was first trained on. Whatever a file's format: the
+// readers of GGUF keys and of config.json hand in numbers that they have checked.
+//
+// Pure functions, any thread; computed in double, as Hugging Face's modeling_rope_utils.py defines
+// them. Scaled frequencies hold at all positions.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace parkd {
+
+// RoFormer (Su et al. 2021): base^(-2i / head_dim) for each i below head_dim / 2.
+std::vector<float> plain_rope(int32_t head_dim, double base);
+
+// Positions divided by `factor` (Chen et al., "Extending context window", 2023).
+std::vector<float> linear_rope(int32_t head_dim, double base, double factor);
+
+// Llama 3.1: long waves are slowed down by `factor`, short ones stay, between them it goes
+// smoothly.
+struct Llama3Rope {
+  double factor = 8;
+  double low_freq_factor = 1;
+  double high_freq_factor = 4;  // above low_freq_factor
+  int32_t original_context = 8192;
+};
+std::vector<float> llama3_rope(int32_t head_dim, double base, const Llama3Rope& scaling);
+
+// Peng et al., "YaRN", 2023.
+struct YarnRope {
+  double factor = 1;
+  int32_t original_context = 0;
+  double beta_fast = 32;
+  double beta_slow = 1;
+  std::optional<double> attention_factor;
+  std::optional<double> mscale;
+  std::optional<double> mscale_all_dim;
+};
+std::vector<float> yarn_rope(int32_t head_dim, double base, const YarnRope& scaling);
+
+// What q and k are both multiplied by beside the rotation; a LayerPlan's attention_scale takes its
+// square. 1 where mscale and mscale_all_dim are alike; 0.1 ln(factor) + 1 where nothing is said.
+double yarn_attention_factor(const YarnRope& scaling);
+
+}  // namespace parkd
