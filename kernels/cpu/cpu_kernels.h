@@ -132,6 +132,9 @@ inline constexpr int kAttentionRowsMax = 48;  // n_queries * group of one call, 
 // Upper bound for `group` query heads a kv head.
 size_t attention_workspace_bytes(int32_t group, int32_t head_dim);
 
+// lib/model/shape.h's Activation.
+enum class Gate { silu, gelu_tanh };
+
 struct CpuKernels {
   Isa isa;
 
@@ -143,7 +146,8 @@ struct CpuKernels {
 
   // out = in / sqrt(mean(in^2) + eps) * weight; out may be in
   void (*rms_norm)(const float* in, const float* weight, int64_t n, float eps, float* out);
-  void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);
+  // out = activation(gate) * up
+  void (*gate_mul)(Gate activation, const float* gate, const float* up, int64_t n, float* out);
 
   // Rotates `n_heads` heads in place. cos_sin: (head_dim / 2, 2). interleaved: pairs (2i, 2i + 1),
   // otherwise (i, i + head_dim / 2).

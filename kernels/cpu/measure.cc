@@ -191,7 +191,7 @@ Measured measure_rms_norm(Isa isa, int64_t rows, int64_t columns) {
       4 * n, 8 * n);
 }
 
-Measured measure_silu_mul(Isa isa, int64_t rows, int64_t columns) {
+Measured measure_gate_mul(Isa isa, Gate activation, int64_t rows, int64_t columns) {
   const std::vector<float> in(static_cast<size_t>(2 * rows * columns), 0.5F);
   std::vector<float> out(static_cast<size_t>(rows * columns));
   const auto n = static_cast<double>(out.size());
@@ -199,7 +199,8 @@ Measured measure_silu_mul(Isa isa, int64_t rows, int64_t columns) {
       [&] {
         for (int64_t row = 0; row < rows; ++row) {
           const float* gate = in.data() + 2 * row * columns;
-          kernels_of(isa).silu_mul(gate, gate + columns, columns, out.data() + row * columns);
+          kernels_of(isa).gate_mul(activation, gate, gate + columns, columns,
+                                   out.data() + row * columns);
         }
       },
       4 * n, 12 * n);

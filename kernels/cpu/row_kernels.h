@@ -51,15 +51,35 @@ void rms_norm(const float* in, const float* weight, int64_t n, float eps, float*
   for (i = 0; i < n; ++i) out[i] = in[i] * factor * weight[i];
 }
 
-// silu(g) = g / (1 + e^-g)
-void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
-  const F32x16 zero = broadcast(0.0F);
+// What e is raised to in the denominator: silu(g) = g / (1 + e^-g); gelu_tanh(g) = g / (1 + e^-2u)
+// with u = sqrt(2 / pi) * (g + 0.044715 g^3).
+template <Gate activation>
+inline F32x16 gate_exponent(F32x16 g) {
+  if constexpr (activation == Gate::silu) {
+    return subtract(broadcast(0.0F), g);
+  } else {
+    const F32x16 cube = multiply(multiply(g, g), g);
+    return multiply(broadcast(-1.59576912F), fma(cube, broadcast(0.044715F), g));
+  }
+}
+
+template <Gate activation>
+void gate_mul_as(const float* gate, const float* up, int64_t n, float* out) {
   const F32x16 one = broadcast(1.0F);
   for (int64_t i = 0; i < n; i += 16) {
     const int left = n - i < 16 ? static_cast<int>(n - i) : 16;
     const F32x16 g = load_first(gate + i, left);
-    const F32x16 denominator = add(one, exponential(subtract(zero, g)));
+    const F32x16 denominator = add(one, exponential(gate_exponent<activation>(g)));
     store_first(out + i, multiply(divide(g, denominator), load_first(up + i, left)), left);
+  }
+}
+
+void gate_mul(Gate activation, const float* gate, const float* up, int64_t n, float* out) {
+  switch (activation) {
+    case Gate::silu:
+      return gate_mul_as<Gate::silu>(gate, up, n, out);
+    case Gate::gelu_tanh:
+      return gate_mul_as<Gate::gelu_tanh>(gate, up, n, out);
   }
 }
 

@@ -149,16 +149,19 @@ int64_t attention_workspace_floats(int32_t n_sequences, int32_t n_heads, int32_t
 cudaError_t launch_attention_decode(const AttentionParams& params, cudaStream_t stream);
 cudaError_t launch_attention_prefill(const AttentionParams& params, cudaStream_t stream);
 
-// --- silu_mul.cu: gate_up (n_rows, 2 * ffn) float, gate then up; out (n_rows, ffn) of `element`.
-struct SiluMulParams {
+// --- gate_mul.cu: out = activation(gate) * up. gate_up (n_rows, 2 * ffn) float, gate then up; out
+// (n_rows, ffn) of `element`.
+enum class Gate : int32_t { silu, gelu_tanh };  // lib/model/shape.h's Activation
+struct GateMulParams {
   const int32_t* n_rows;  // device
   int32_t rows_max;
   int32_t ffn;
   const float* gate_up;
   void* out;
   Element element;
+  Gate activation;
 };
-cudaError_t launch_silu_mul(const SiluMulParams& params, cudaStream_t stream);
+cudaError_t launch_gate_mul(const GateMulParams& params, cudaStream_t stream);
 
 // --- gather.cu: out[i] = in[logit_rows[i]], float rows of `columns`.
 struct GatherRowsParams {

@@ -102,8 +102,8 @@ class Lane {
   // out: (n_rows, n_heads * head_dim)
   virtual void attention(int32_t layer, const AttentionOptions& options, Buffer qkv,
                          Buffer out) = 0;
-  // gate_up: (n_rows, 2 * ffn), gate then up. out = silu(gate) * up
-  virtual void silu_mul(Buffer gate_up, Buffer out) = 0;
+  // gate_up: (n_rows, 2 * ffn), gate then up. out = activation(gate) * up
+  virtual void gate_mul(Activation activation, Buffer gate_up, Buffer out) = 0;
   virtual void gather_logit_rows(Buffer in, Buffer out) = 0;  // out: (n_logit_rows, columns)
 
   // Ends a step by choosing a token from each row of `logits`. rows: (n_logit_rows); their params

@@ -91,7 +91,7 @@ void Model::forward(Lane& lane, const ModelBuffers& buffers, const StepBatch& ba
 
     lane.rms_norm(buffers.residual, layer.ffn_norm, buffers.normed);
     lane.matmul(layer.gate_up, buffers.normed, buffers.gate_up);
-    lane.silu_mul(buffers.gate_up, buffers.activated);
+    lane.gate_mul(plan.activation, buffers.gate_up, buffers.activated);
     lane.matmul_add(layer.ffn_down, buffers.activated, buffers.residual);
   }
   if (batch.logit_rows.empty()) return;  // a chunk in the middle of a prompt: only its KV matters

@@ -20,10 +20,15 @@ struct Rope {
 
 inline constexpr int32_t kNoRope = -1;
 
+// What a gate goes through. silu(g) = g / (1 + e^-g). gelu_tanh(g) = g / 2 * (1 + tanh(sqrt(2 / pi)
+// * (g + 0.044715 g^3))).
+enum class Activation { silu, gelu_tanh };
+
 // What a layer's ops are called with beside its weights. Layers of a model may differ in it.
 struct LayerPlan {
   int32_t rope = 0;           // of ModelShape::ropes, or kNoRope
   float attention_scale = 0;  // head_dim^-0.5
+  Activation activation = Activation::silu;
 };
 
 struct ModelShape {

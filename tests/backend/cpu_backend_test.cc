@@ -154,7 +154,7 @@ class SmallModel {
         lane_->matmul_add(model_.out_[layer], attended_, residual_);
         lane_->rms_norm(residual_, model_.norm_[layer], normed_);
         lane_->matmul(model_.gate_up_[layer], normed_, gate_up_);
-        lane_->silu_mul(gate_up_, activated_);
+        lane_->gate_mul(i == 1 ? Activation::gelu_tanh : Activation::silu, gate_up_, activated_);
         lane_->matmul_add(model_.down_[layer], activated_, residual_);
       }
       lane_->gather_logit_rows(residual_, sampled_);

@@ -81,7 +81,9 @@ class StandInLane final : public Lane {
     bend_.attention(bent);
     cpu_->attention(layer, bent, qkv, out);
   }
-  void silu_mul(Buffer gate_up, Buffer out) override { cpu_->silu_mul(gate_up, out); }
+  void gate_mul(Activation activation, Buffer gate_up, Buffer out) override {
+    cpu_->gate_mul(activation, gate_up, out);
+  }
   void gather_logit_rows(Buffer in, Buffer out) override { cpu_->gather_logit_rows(in, out); }
 
   void sample(Buffer logits, std::span<const SampleRow> rows) override {

@@ -21,6 +21,10 @@ std::string place(int64_t row, int64_t column) {
   return "row " + std::to_string(row) + " column " + std::to_string(column);
 }
 
+Gate gate_of(Activation activation) {
+  return activation == Activation::gelu_tanh ? Gate::gelu_tanh : Gate::silu;
+}
+
 // Rows beyond the count must stay as they were.
 constexpr uint8_t kUntouched = 0xA5;
 
@@ -33,13 +37,13 @@ bool is_untouched(const std::vector<uint8_t>& bytes, size_t first) {
                      [](uint8_t byte) { return byte == kUntouched; });
 }
 
-TEST(CudaSiluMul, leaves_rows_beyond_the_count_alone) {
+TEST(CudaGateMul, leaves_rows_beyond_the_count_alone) {
   std::mt19937_64 random(testing::fresh_seed());
   for (const Element element : kElements) {
-    // e^x within 2 ulp, a sum, a division, a product; f16 has no 1e30.
-    Errors errors(std::string("silu_mul ") + testing::to_string(element),
-                  6e-7 + testing::rounding(element), element == Element::f16 ? 0x1p-25 : 1e-37);
-    for (const testing::OpCase& c : testing::device_cases(testing::Op::silu_mul)) {
+    // e^x within 2 ulp (of gelu_tanh: of up to 88, rounded), a sum, a division, a product.
+    Errors errors(std::string("gate_mul ") + testing::to_string(element),
+                  4.3e-5 + testing::rounding(element), element == Element::f16 ? 0x1p-25 : 1e-35);
+    for (const testing::OpCase& c : testing::device_cases(testing::Op::gate_mul)) {
       const int32_t ffn = c.columns;
       for (const int32_t rows : {1, 3}) {
         const int32_t rows_max = rows + 2;
@@ -47,8 +51,9 @@ TEST(CudaSiluMul, leaves_rows_beyond_the_count_alone) {
         const RowCount count(rows);
         const DeviceArray<float> gate_up(in);
         const DeviceArray<uint8_t> out(untouched(element, int64_t{rows_max} * ffn));
-        finish(launch_silu_mul({count.get(), rows_max, ffn, gate_up.get(), out.get(), element},
-                               nullptr));
+        finish(launch_gate_mul(
+            {count.get(), rows_max, ffn, gate_up.get(), out.get(), element, gate_of(c.activation)},
+            nullptr));
         const std::vector<uint8_t> bytes = out.read();
         EXPECT_TRUE(is_untouched(bytes, static_cast<size_t>(rows * ffn * element_bytes(element))));
         const std::vector<float> got = testing::from_elements(element, bytes);
@@ -57,7 +62,7 @@ TEST(CudaSiluMul, leaves_rows_beyond_the_count_alone) {
             const auto gate = static_cast<double>(in[static_cast<size_t>(row * 2 * ffn + i)]);
             const auto up = static_cast<double>(in[static_cast<size_t>((row * 2 + 1) * ffn + i)]);
             errors.check(got[static_cast<size_t>(row * ffn + i)],
-                         testing::reference::silu_mul(gate, up), place(row, i));
+                         testing::reference::gate_mul(c.activation, gate, up), place(row, i));
           }
         }
       }
@@ -163,9 +168,11 @@ TEST(CudaRowKernels, refuse_shapes_they_cannot_do) {
   const RowCount count(1);
   const DeviceArray<float> memory(std::vector<float>(64, 0.0F));
   float* at = memory.get();
-  EXPECT_EQ(launch_silu_mul({count.get(), 1, 12, at, at, Element::f32}, nullptr),
+  EXPECT_EQ(launch_gate_mul({count.get(), 1, 12, at, at, Element::f32, Gate::silu}, nullptr),
             cudaErrorInvalidValue);
-  EXPECT_EQ(launch_silu_mul({count.get(), 1, 8, at + 1, at, Element::f32}, nullptr),
+  EXPECT_EQ(launch_gate_mul({count.get(), 1, 8, at, at, Element::f32, Gate(7)}, nullptr),
+            cudaErrorInvalidValue);
+  EXPECT_EQ(launch_gate_mul({count.get(), 1, 8, at + 1, at, Element::f32, Gate::silu}, nullptr),
             cudaErrorInvalidValue);
   EXPECT_EQ(launch_rms_norm({count.get(), 1, 6, 1e-5F, at, nullptr, at, at, Element::f32}, nullptr),
             cudaErrorInvalidValue);

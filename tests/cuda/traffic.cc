@@ -143,8 +143,10 @@ void measure_gate(const Model& m, const OpCase& c) {
   const DeviceArray<uint8_t> gated = elements(rows * c.columns);
   Measurement(m, c.n_rows())
       .of({{c.name.c_str(), (2 * kFloat + kElementBytes) * rows * c.columns}}, [&] {
-        return launch_silu_mul(
-            {count.get(), c.n_rows(), c.columns, gate_up.get(), gated.get(), kElement}, nullptr);
+        return launch_gate_mul(
+            {count.get(), c.n_rows(), c.columns, gate_up.get(), gated.get(), kElement,
+             c.activation == Activation::silu ? Gate::silu : Gate::gelu_tanh},
+            nullptr);
       });
 }
 
@@ -263,7 +265,7 @@ void measure_op(const Model& m, const OpCase& c, const Step& step) {
       return measure_gather(m, c, step);
     case Op::rms_norm:
       return measure_norm(m, c);
-    case Op::silu_mul:
+    case Op::gate_mul:
       return measure_gate(m, c);
     case Op::rope_and_store:
       return measure_rope(m, c, step);

@@ -110,8 +110,13 @@ void bench(const Settings& settings, const OpCase& c, double peak) {
       return bench_attention(settings, c, peak);
     case Op::rms_norm:
       return print(settings, c.name, measure_rms_norm(settings.isa, rows, c.columns), peak);
-    case Op::silu_mul:
-      return print(settings, c.name, measure_silu_mul(settings.isa, rows, c.columns), peak);
+    case Op::gate_mul:
+      return print(
+          settings, c.name,
+          measure_gate_mul(settings.isa,
+                           c.activation == parkd::Activation::silu ? Gate::silu : Gate::gelu_tanh,
+                           rows, c.columns),
+          peak);
     case Op::rope_and_store:
       if (c.norms) return;  // rms_norm's kernel, head by head
       return print(

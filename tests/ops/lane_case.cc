@@ -104,7 +104,7 @@ LaneCase::LaneCase(const OpCase& c, const Implementation& implementation, uint64
 
 int32_t LaneCase::in_columns() const {
   if (has_heads()) return case_.heads.columns();
-  return case_.op == Op::silu_mul ? 2 * case_.columns : case_.columns;
+  return case_.op == Op::gate_mul ? 2 * case_.columns : case_.columns;
 }
 
 int32_t LaneCase::out_columns() const {
@@ -217,7 +217,7 @@ void LaneCase::load() {
       q_norm_id_ = vector(q_norm_, case_.heads.head_dim);
       k_norm_id_ = vector(k_norm_, case_.heads.head_dim);
       break;
-    case Op::silu_mul:
+    case Op::gate_mul:
       if (case_.values == Values::far) far_ = load_matrix(far_gates());
       break;
     case Op::gather_logit_rows:
@@ -289,8 +289,8 @@ void LaneCase::do_op(bool is_context) {
       lane_->rope_and_store(kLayer, rope, in_);
       if (is_context) return;
       return lane_->attention(kLayer, {scale()}, in_, out_);
-    case Op::silu_mul:
-      return lane_->silu_mul(in_, out_);
+    case Op::gate_mul:
+      return lane_->gate_mul(case_.activation, in_, out_);
     case Op::gather_logit_rows:
       return lane_->gather_logit_rows(in_, out_);
   }

@@ -62,14 +62,18 @@ void add_rows(std::vector<OpCase>& cases) {
   }
   for (const int32_t columns : {8, 504, 512, 520, 997, 1536}) {
     for (const Values values : {Values::normal, Values::far}) {
-      OpCase c;
-      c.op = Op::silu_mul;
-      c.name = "columns " + number(columns) + (values == Values::far ? ", far out" : "");
-      c.columns = columns;
-      c.sequences = {{0, 1}, {0, 3}};
-      c.values = values;
-      c.refused_by = refused_columns(columns);
-      cases.push_back(c);
+      for (const Activation activation : {Activation::silu, Activation::gelu_tanh}) {
+        OpCase c;
+        c.op = Op::gate_mul;
+        c.name = std::string(activation == Activation::silu ? "silu" : "gelu_tanh") + ", columns " +
+                 number(columns) + (values == Values::far ? ", far out" : "");
+        c.columns = columns;
+        c.sequences = {{0, 1}, {0, 3}};
+        c.values = values;
+        c.activation = activation;
+        c.refused_by = refused_columns(columns);
+        cases.push_back(c);
+      }
     }
   }
   for (const int32_t columns : {8, 576, 1032}) {
@@ -255,7 +259,8 @@ std::vector<OpCase> measured_op_cases(const MeasuredModel& model) {
   add(Op::embed, "embed", model.hidden);
   add(Op::gather_logit_rows, "gather_rows", model.hidden);
   add(Op::rms_norm, "rms_norm", model.hidden);
-  add(Op::silu_mul, "silu_mul", model.ffn);
+  add(Op::gate_mul, "gate_mul", model.ffn);
+  add(Op::gate_mul, "gate_mul, gelu_tanh", model.ffn).activation = Activation::gelu_tanh;
   add(Op::rope_and_store, "rope_and_store", model.hidden).rotates = true;
   OpCase& with_norms = add(Op::rope_and_store, "rope_and_store, with norms", model.hidden);
   with_norms.rotates = with_norms.norms = true;

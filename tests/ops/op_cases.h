@@ -25,12 +25,12 @@ enum class Op {
   matmul_add,
   rope_and_store,
   attention,
-  silu_mul,
+  gate_mul,
   gather_logit_rows,
 };
 inline constexpr std::string_view kOpNames[] = {"embed",      "rms_norm",         "matmul",
                                                 "matmul_add", "rope_and_store",   "attention",
-                                                "silu_mul",   "gather_logit_rows"};
+                                                "gate_mul",   "gather_logit_rows"};
 inline std::string_view to_string(Op op) {
   return kOpNames[static_cast<size_t>(op)];
 }
@@ -70,6 +70,7 @@ struct OpCase {
   RopeLayout layout = RopeLayout::interleaved;
   bool rotates = false;
   bool norms = false;  // of heads
+  Activation activation = Activation::silu;
   Values values = Values::normal;
   bool every_dtype = true;  // else bf16 alone: what differs from other cases is no type's business
   RefusedBy refused_by = RefusedBy::none;

@@ -67,9 +67,17 @@ std::vector<double> rms_norm(std::span<const T> in, std::span<const float> weigh
   return out;
 }
 
-// silu(g) = g / (1 + e^-g)
-inline double silu_mul(double gate, double up) {
-  return gate / (1 + std::exp(-gate)) * up;
+inline double gate_mul(Activation activation, double gate, double up) {
+  switch (activation) {
+    case Activation::silu:
+      return gate / (1 + std::exp(-gate)) * up;
+    case Activation::gelu_tanh: {
+      const double u = std::sqrt(2 / std::acos(-1.0)) * (gate + 0.044715 * gate * gate * gate);
+      // 1 + tanh(u), without its cancellation where u is far below 0.
+      return gate / 2 * (u < 0 ? 2 / (1 + std::exp(-2 * u)) : 1 + std::tanh(u)) * up;
+    }
+  }
+  return std::nan("");
 }
 
 // (cos, sin) of each pair of a head at `position`.

@@ -64,8 +64,8 @@ inline uint64_t attention_start(int32_t layer, float scale, uint64_t query) {
 inline uint64_t attend(uint64_t so_far, uint64_t key_value) {
   return mix(so_far, key_value);
 }
-inline uint64_t silu_mul(uint64_t in) {
-  return mix(8, in);
+inline uint64_t gate_mul(Activation activation, uint64_t in) {
+  return mix(mix(8, static_cast<uint64_t>(activation)), in);
 }
 }  // namespace fake_op
 
@@ -116,7 +116,7 @@ inline ModelShape fake_shape() {
   shape.vocab = kFakeVocab;
   shape.context_tokens = 1024;
   shape.layers = {{.rope = 1, .attention_scale = 0.5F},
-                  {.rope = kNoRope, .attention_scale = 0.25F}};
+                  {.rope = kNoRope, .attention_scale = 0.25F, .activation = Activation::gelu_tanh}};
   return shape;
 }
 
@@ -243,8 +243,10 @@ class FakeLane final : public Lane {
   void attention(int32_t layer, const AttentionOptions& options, Buffer qkv, Buffer out) override {
     now_or_later([=, this] { do_attention(layer, options, qkv, out); });
   }
-  void silu_mul(Buffer gate_up, Buffer out) override {
-    now_or_later([=, this] { map(gate_up, out, fake_op::silu_mul); });
+  void gate_mul(Activation activation, Buffer gate_up, Buffer out) override {
+    now_or_later([=, this] {
+      map(gate_up, out, [=](uint64_t x) { return fake_op::gate_mul(activation, x); });
+    });
   }
   void gather_logit_rows(Buffer in, Buffer out) override {
     now_or_later([=, this] { do_gather(in, out); });
@@ -466,9 +468,9 @@ inline uint64_t expected_logits(const std::vector<TokenId>& tokens) {
       for (const uint64_t key_value : key_values) attended = fake_op::attend(attended, key_value);
       const uint64_t after =
           fake_op::add(stream[p], fake_op::matmul(weight({layer + "attn_output"}), attended));
-      const uint64_t activated = fake_op::silu_mul(
-          fake_op::matmul(weight({layer + "ffn_gate", layer + "ffn_up"}),
-                          fake_op::rms_norm(after, weight({layer + "ffn_norm"}))));
+      const uint64_t activated = fake_op::gate_mul(
+          plan.activation, fake_op::matmul(weight({layer + "ffn_gate", layer + "ffn_up"}),
+                                           fake_op::rms_norm(after, weight({layer + "ffn_norm"}))));
       stream[p] = fake_op::add(after, fake_op::matmul(weight({layer + "ffn_down"}), activated));
     }
   }

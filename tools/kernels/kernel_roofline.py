@@ -32,7 +32,7 @@ BATCHES = [1, 8, 64]
 CONTEXT_TOKENS = 1024  # as in the measured cases of tests/ops
 # Assumed: from the end of one small kernel to the start of the next inside a graph.
 GAP_S = 1.5e-6
-KERNELS_OF_LAYER = 10  # 2 norms, 4 products, rope, attention and its merge, silu_mul
+KERNELS_OF_LAYER = 10  # 2 norms, 4 products, rope, attention and its merge, gate_mul
 KERNELS_OF_STEP = 8    # feed, embed, rope table, gather, norm, head, and sampling's two
 COPIES_OF_STEP = 3     # tables and sampling parameters to the device, tokens back
 
@@ -64,7 +64,7 @@ def parts(model_name, model, batch, context):
                              4 * layers * batch * context * q),
         "rms_norm": ((2 * layers + 1) * batch * row("rms_norm"), 0),
         "rope": (batch * (layers * row("rope_and_store") + row("rope_table")), 0),
-        "silu_mul": (layers * batch * row("silu_mul"), 0),
+        "gate_mul": (layers * batch * row("gate_mul"), 0),
         "tokens and rows": (batch * row("feed_tokens", "embed", "gather_rows"), 0),
         "sampling": (batch * row("scan_logits", "choose_tokens"), 0),
     }

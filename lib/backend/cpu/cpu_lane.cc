@@ -293,13 +293,15 @@ void CpuLane::attention(int32_t layer, const AttentionOptions& options, Buffer q
   });
 }
 
-void CpuLane::silu_mul(Buffer gate_up, Buffer out) {
+void CpuLane::gate_mul(Activation activation, Buffer gate_up, Buffer out) {
+  const cpu::Gate gate =
+      activation == Activation::gelu_tanh ? cpu::Gate::gelu_tanh : cpu::Gate::silu;
   const Rows& from = rows_of(gate_up);
   Rows& to = write(out, from.rows);
   const int64_t n = to.columns;
   team_.divide(from.rows, kRowGrain, [&](int64_t first, int64_t last, int) {
     for (int64_t row = first; row < last; ++row) {
-      kernels_.silu_mul(from.row(row), from.row(row) + n, n, to.row(row));
+      kernels_.gate_mul(gate, from.row(row), from.row(row) + n, n, to.row(row));
     }
   });
 }

@@ -376,18 +376,19 @@ void CudaLane::attention(int32_t layer, const AttentionOptions& options, Buffer 
   if (has_prefill_) note(launch_attention_prefill(params, stream_.get()), "prefill attention");
 }
 
-void CudaLane::silu_mul(Buffer gate_up, Buffer out) {
+void CudaLane::gate_mul(Activation activation, Buffer gate_up, Buffer out) {
   if (skips()) return;
   const Rows& from = rows_of(gate_up);
   Rows& to = rows_of(out);
-  SiluMulParams params = {};
+  GateMulParams params = {};
+  params.activation = activation == Activation::gelu_tanh ? Gate::gelu_tanh : Gate::silu;
   params.n_rows = from.n_rows;
   params.rows_max = static_cast<int32_t>(from.rows);
   params.ffn = static_cast<int32_t>(to.columns);
   params.gate_up = from.floats.as<float>();
   params.out = write_elements(to, from.rows, from.n_rows);
   params.element = weights_.element();
-  if (failure_.ok()) note(launch_silu_mul(params, stream_.get()), "SiLU product");
+  if (failure_.ok()) note(launch_gate_mul(params, stream_.get()), "gate");
 }
 
 void CudaLane::gather_logit_rows(Buffer in, Buffer out) {

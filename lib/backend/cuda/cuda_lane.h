@@ -58,7 +58,7 @@ class CudaLane final : public Lane {
   void matmul_add(MatrixId weight, Buffer in, Buffer sum) override;
   void rope_and_store(int32_t layer, const RopeOptions& options, Buffer qkv) override;
   void attention(int32_t layer, const AttentionOptions& options, Buffer qkv, Buffer out) override;
-  void silu_mul(Buffer gate_up, Buffer out) override;
+  void gate_mul(Activation activation, Buffer gate_up, Buffer out) override;
   void gather_logit_rows(Buffer in, Buffer out) override;
   void sample(Buffer logits, std::span<const SampleRow> rows) override;
   void end_step() override;
