@@ -124,11 +124,8 @@ Status Daemon::wire() {
   observe_store();
   server_ = std::make_unique<HttpServer>(
       io_, server_options(config_), bodies_, answers_,
-      [this](const HttpRequest& request) { return api_->admit(request); },
-      [this](HttpRequest request, HttpServer::Reply reply) {
-        api_->handle(std::move(request), std::move(reply));
-      });
-  api_->set_connections(server_->connections());
+      [this](const HttpRequest& request) { return api_->admit(request); });
+  api_->set_server(*server_);
   return server_->listen();
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <vector>
 
+#include "daemon/models/pool_json.h"
 #include "lib/base/json_writer.h"
 
 namespace parkd {
@@ -30,18 +31,6 @@ void write_job(JsonWriter& json, const LiveJob& job) {
   json.end_object();
 }
 
-void write_pool(JsonWriter& json, const ModelStats& model) {
-  json.begin_object().member("model", model.model).member("state", to_string(model.state));
-  if (!model.failure.empty()) json.member("failure", model.failure);
-  json.member("capacity_units", model.capacity.count);
-  json.member("in_use_units", model.in_use.count);
-  json.member("parked", model.parked);
-  json.member("running", model.running);
-  json.member("lot_places", model.lot_places);
-  json.member("max_num_seqs", model.max_num_seqs);
-  json.end_object();
-}
-
 }  // namespace
 
 std::string render_live_status(const DispatcherStats& stats) {
@@ -50,7 +39,11 @@ std::string render_live_status(const DispatcherStats& stats) {
   json.begin_object().begin_array("jobs");
   for (const LiveJob* job : jobs) write_job(json, *job);
   json.end_array().member("jobs_left_out", stats.live.size() - jobs.size()).begin_array("pools");
-  for (const ModelStats& model : stats.models) write_pool(json, model);
+  for (const ModelStats& model : stats.models) {
+    json.begin_object();
+    write_pool_members(json, model);
+    json.end_object();
+  }
   return json.end_array().end_object().take();
 }
 

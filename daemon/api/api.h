@@ -1,17 +1,18 @@
 // Api: what the daemon's URLs mean. README.md lists them.
 //
-// admit() and handle() are called on the control thread, which only looks the route and the caller
-// up; the verbs run on the threads of ApiWork, with what they need of the control thread's state in
-// an Asked, and store completions go on there too (routes.h draws it).
+// admit() is called on the control thread, which only looks the route and the caller up; the verbs
+// run on the threads of ApiWork, with what they need of the control thread's state in an Asked, and
+// store completions go on there too (routes.h draws it).
 #pragma once
 
 #include <boost/asio/io_context.hpp>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "daemon/api/asked.h"
 #include "daemon/api/mailbox_waiters.h"
 #include "daemon/api/routes.h"
 #include "daemon/api/tenants.h"
@@ -46,13 +47,13 @@ class Api {
   };
   explicit Api(Parts parts);
 
-  // What a request may have as its body, or why it is refused without one.
-  HttpAdmission admit(const HttpRequest& request) const;
-  void handle(HttpRequest request, HttpServer::Reply reply);
+  // Whose request it is, what it may have as its body and who answers it; or why it is refused
+  // without one.
+  HttpAdmission admit(const HttpRequest& request);
   // Nothing is begun any more; what was begun ends. The store must still be there.
   void stop() { work_.stop(); }
   // For /metrics.
-  void set_connections(const Connections& connections) { connections_ = &connections; }
+  void set_server(const HttpServer& server) { server_ = &server; }
 
   // A model came to another state.
   void set_models(std::shared_ptr<const ModelTable> models) { models_ = std::move(models); }
@@ -66,35 +67,20 @@ class Api {
   void read_again() { waiters_.wake_all(); }
 
  private:
-  using Reply = HttpServer::Reply;
-
-  // A request and what the control thread knew when it came. Threads share it.
-  struct Asked {
-    HttpRequest request;
-    std::string part;  // of the path: an id, a key
-    Caller caller;
-    Reply reply;
-    std::shared_ptr<const ModelTable> models;
-    std::vector<HealthNotice> notices;
-    Status may_accept;  // not ok: why work is refused
-    bool stopping = false;
-    bool may_be_critical = false;
-    ConnectionFigures connections;
-  };
-  using AskedPtr = std::shared_ptr<const Asked>;
+  friend std::span<const Route> routes();  // names the verbs
   class MailboxRead;
 
   // ok, or unavailable with the reason: stopping, or a notice that refuses work.
   Status may_accept() const;
-  void begin(RouteId route, const AskedPtr& asked);
+  // Control thread: a request with its body.
+  void begin(const Route& route, std::string part, HttpRequest request, HttpReplier reply);
   // A store's completion, carried on to a quick thread.
   template <class T>
   Completion<T> on_quick(const AskedPtr& asked, std::function<void(Result<T>)> then) {
     return [this, asked, then = std::move(then)](Result<T> answer) {
       ApiWork::guarded(asked->reply, [&] {
         auto held = std::make_shared<Result<T>>(std::move(answer));
-        work_.quick(asked->request.peer_uid, asked->reply,
-                    [held, then] { then(std::move(*held)); });
+        work_.quick(asked->who(), asked->reply, [held, then] { then(std::move(*held)); });
       })();
     };
   }
@@ -122,20 +108,19 @@ class Api {
   // status.cc
   void models(const AskedPtr& asked);
   void pool(const AskedPtr& asked);
+  void healthz(const AskedPtr& asked);  // control thread
   void ready(const AskedPtr& asked);
-  void metrics(const AskedPtr& asked);
+  void metrics(const AskedPtr& asked);  // control thread
 
   Parts parts_;
   Tenants tenants_;
   MailboxWaiters waiters_;
   std::shared_ptr<const ModelTable> models_;
-  const Connections* connections_ = nullptr;
+  const HttpServer* server_ = nullptr;
   bool stopping_ = false;
   ApiWork work_;
 };
 
-// Errors: invalid, when the query has a name that is none of `known`.
-Status check_query(const HttpRequest& request, std::initializer_list<std::string_view> known);
 // A whole number in the query: `otherwise` when absent. Errors: invalid, naming it and its range.
 Result<int64_t> query_number(const HttpRequest& request, const std::string& name, int64_t otherwise,
                              int64_t min, int64_t max);

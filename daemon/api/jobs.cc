@@ -10,7 +10,7 @@
 #include "lib/base/json_reader.h"
 #include "lib/base/json_writer.h"
 #include "lib/openai/chat_request.h"
-#include "lib/openai/completion_response.h"
+#include "lib/openai/submit.h"
 #include "lib/openai/wire.h"
 
 namespace parkd {
@@ -22,8 +22,7 @@ constexpr int64_t kEstimatedBytesPerToken = 4;
 struct SubmitCheck {
   const Config& config;
   std::shared_ptr<const ModelTable> models;
-  Caller caller;
-  bool may_be_critical;
+  const Principal& who;
 };
 
 // A field of job i, as its submitter wrote it.
@@ -53,13 +52,9 @@ std::string no_model(const std::string& asked, const ModelTable& models) {
 }
 
 Status check_job(const SubmitCheck& check, JobSpec& spec) {
-  if (!spec.tenant.empty() && spec.tenant != check.caller.tenant && !check.caller.privileged) {
-    return denied("you are tenant \"" + check.caller.tenant + "\" and may not submit for \"" +
-                  spec.tenant + "\"")
-        .with_param("tenant");
-  }
-  if (spec.tenant.empty()) spec.tenant = check.caller.tenant;
-  if (spec.priority == Priority::critical && !check.may_be_critical) {
+  if (spec.tenant.empty()) spec.tenant = check.who.tenant;
+  PARKD_RETURN_IF_ERROR(check.who.may_act_for(spec.tenant));
+  if (spec.priority == Priority::critical && !check.who.may_be_critical) {
     return denied("tenant \"" + spec.tenant +
                   "\" is not granted priority critical (daemon.critical_tenants)")
         .with_param("priority");
@@ -162,12 +157,12 @@ Result<JobId> job_id(std::string_view text) {
 }  // namespace
 
 void Api::submit(const AskedPtr& asked) {
-  const Reply& reply = asked->reply;
+  const HttpReplier& reply = asked->reply;
   // A durable queue refuses by what is left of the disk, not by counting.
   const Status room = check_disk_room(parts_.config, 0);
   if (!room.ok()) return reply(error_reply(room));
   if (!asked->may_accept.ok()) return reply(error_reply(asked->may_accept));
-  const SubmitCheck check{parts_.config, asked->models, asked->caller, asked->may_be_critical};
+  const SubmitCheck check{parts_.config, asked->models, asked->who()};
   auto parsed = read_submit(check, *asked->request.body);
   if (!parsed.ok()) return reply(error_reply(parsed.status()));
   const bool many = parsed->many;
@@ -186,9 +181,9 @@ void Api::get_job(const AskedPtr& asked) {
   const auto id = job_id(asked->part);
   if (!id.ok()) return asked->reply(error_reply(id.status()));
   parts_.store.get(
-      *id, any_or_own(asked->caller),
+      *id, asked->who().any_or_own(),
       on_quick<JobRecord>(asked, [this, id = *id, asked](Result<JobRecord> record) {
-        const Reply& reply = asked->reply;
+        const HttpReplier& reply = asked->reply;
         if (!record.ok()) return reply(error_reply(record.status()));
         if (const auto* job = std::get_if<Job>(&*record)) {
           return reply({.body = render_live(*job, *parts_.dispatcher.stats(), parts_.config)});
@@ -207,9 +202,9 @@ void Api::cancel_job(const AskedPtr& asked) {
   const auto id = job_id(asked->part);
   if (!id.ok()) return asked->reply(error_reply(id.status()));
   parts_.store.cancel(
-      *id, any_or_own(asked->caller),
+      *id, asked->who().any_or_own(),
       on_quick<CancelAnswer>(asked, [id = *id, asked](Result<CancelAnswer> answer) {
-        const Reply& reply = asked->reply;
+        const HttpReplier& reply = asked->reply;
         if (!answer.ok()) return reply(error_reply(answer.status()));
         const auto say = [&](const char* word) { reply({.body = render_cancel(id, word)}); };
         switch (*answer) {
@@ -229,19 +224,15 @@ void Api::cancel_job(const AskedPtr& asked) {
 
 void Api::list_jobs(const AskedPtr& asked) {
   const HttpRequest& request = asked->request;
-  const Caller& caller = asked->caller;
-  const Reply& reply = asked->reply;
+  const HttpReplier& reply = asked->reply;
   ListFilter filter;
-  const Status known = check_query(
-      request, {"model", "state", "batch_id", "mailbox_key", "custom_id", "after", "limit"});
-  if (!known.ok()) return reply(error_reply(known));
   const auto limit = query_number(request, "limit", 100, 1, kJobsListedMax);
   if (!limit.ok()) return reply(error_reply(limit.status()));
   filter.limit = static_cast<int32_t>(*limit);
   const auto after = query_number(request, "after", 0, 0, INT64_MAX);
   if (!after.ok()) return reply(error_reply(after.status()));
   filter.after = static_cast<JobId>(*after);
-  if (!caller.privileged || caller.named) filter.tenant = caller.tenant;
+  if (const std::string own = asked->who().any_or_own(); !own.empty()) filter.tenant = own;
   for (const auto& [name, text] :
        {std::pair("model", &filter.model), std::pair("batch_id", &filter.batch_id),
         std::pair("mailbox_key", &filter.mailbox_key), std::pair("custom_id", &filter.custom_id)}) {

@@ -148,7 +148,7 @@ class Api::MailboxRead : public std::enable_shared_from_this<Api::MailboxRead> {
   }
 
   void quick(std::function<void()> task) {
-    api_.work_.quick(asked_->request.peer_uid, asked_->reply, std::move(task));
+    api_.work_.quick(asked_->who(), asked_->reply, std::move(task));
   }
 
   // The dispatcher is told once, when the job is known to be live, the caller's, and to answer
@@ -197,12 +197,10 @@ class Api::MailboxRead : public std::enable_shared_from_this<Api::MailboxRead> {
 
 void Api::read_mailbox(const AskedPtr& asked) {
   const HttpRequest& request = asked->request;
-  const Reply& reply = asked->reply;
+  const HttpReplier& reply = asked->reply;
   FetchRequest fetch;
-  fetch.tenant = asked->caller.tenant;
+  fetch.tenant = asked->who().tenant;
   fetch.mailbox_key = asked->part;
-  const Status known = check_query(request, {"cursor", "limit", "wait_s", "job", "skip_damaged"});
-  if (!known.ok()) return asked->reply(error_reply(known));
   const auto limit = query_number(request, "limit", 100, 1, kMessagesMax);
   if (!limit.ok()) return reply(error_reply(limit.status()));
   fetch.limit = static_cast<int32_t>(*limit);
@@ -230,7 +228,7 @@ void Api::take_messages(const AskedPtr& asked) {
   auto take = parse_take(asked->request.body->take());
   if (!take.ok()) return asked->reply(error_reply(take.status()));
   if (!take->sequences.empty()) return take_named(asked, std::move(take->sequences));
-  const FetchRequest oldest{asked->caller.tenant, asked->part, 0, take->limit};
+  const FetchRequest oldest{asked->who().tenant, asked->part, 0, take->limit};
   parts_.store.fetch(oldest, on_quick<FetchAnswer>(asked, [this, asked](Result<FetchAnswer> page) {
                        if (!page.ok()) return asked->reply(error_reply(page.status()));
                        shorten(page->messages);
@@ -249,7 +247,7 @@ void Api::take_messages(const AskedPtr& asked) {
 
 void Api::take_named(const AskedPtr& asked, std::vector<uint64_t> sequences) {
   parts_.store.take(
-      asked->caller.tenant, asked->part, std::move(sequences),
+      asked->who().tenant, asked->part, std::move(sequences),
       on_quick<std::vector<Message>>(asked, [asked](Result<std::vector<Message>> taken) {
         if (!taken.ok()) return asked->reply(error_reply(taken.status()));
         asked->reply({.body = render_messages(*taken)});

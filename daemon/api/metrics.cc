@@ -214,11 +214,16 @@ void add_api(Page& page, const ApiFigures& api) {
   page.counter("parkd_parse_refused_total", "Requests refused because parkd_parse_bytes was spent",
                {}, static_cast<double>(api.bodies.refused));
   page.gauge("parkd_connections", "Connections of the API", {},
-             static_cast<double>(api.connections.open));
+             static_cast<double>(api.http.connections.open));
   page.gauge("parkd_connections_limit", "daemon.connections_max, or what open files allow", {},
-             static_cast<double>(api.connections.max));
+             static_cast<double>(api.http.connections.max));
   page.counter("parkd_connections_refused_total", "Connections refused with 503", {},
-               static_cast<double>(api.connections.refused));
+               static_cast<double>(api.http.connections.refused));
+  for (const auto& [key, n] : api.http.answered) {
+    const auto& [route, status] = key;
+    page.counter("parkd_answers_total", "Answered requests; of no URL that there is: route \"\"",
+                 {{"route", route}, {"status", std::to_string(status)}}, static_cast<double>(n));
+  }
 }
 
 }  // namespace

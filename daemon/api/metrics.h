@@ -8,16 +8,15 @@
 #include "lib/base/clock.h"
 #include "lib/base/health.h"
 #include "lib/dispatch/dispatcher_stats.h"
-#include "lib/http/byte_budget.h"
-#include "lib/http/connections.h"
+#include "lib/http/http_server.h"
 #include "lib/store/store_stats.h"
 
 namespace parkd {
 
-// What peers make the daemon hold.
+// What peers make the daemon hold, and what they were answered.
 struct ApiFigures {
   ByteBudget::Figures bodies;  // requests that are being read
-  ConnectionFigures connections;
+  HttpFigures http;
 };
 
 // Pure. Made anew at each scrape from what store and dispatcher count: no figure is kept twice.

@@ -2,6 +2,8 @@
 
 #include <set>
 
+#include "daemon/api/api.h"
+
 namespace parkd {
 namespace {
 
@@ -14,58 +16,98 @@ constexpr size_t kOpenBatchBody = 512 << 10;
 // 1,000 cursors of some 20 bytes.
 constexpr size_t kTakeBody = 64 << 10;
 
-constexpr Route kRoutes[] = {
-    {RouteId::submit, "POST", "/v1/jobs", "", false, kMaxRequestBytes},
-    {RouteId::list_jobs, "GET", "/v1/jobs", "", false, kNoBody},
-    {RouteId::requeue, "POST", "/v1/jobs/requeue", "", false, kRequeueBody},
-    {RouteId::get_job, "GET", "/v1/jobs/", "", true, kNoBody},
-    {RouteId::cancel_job, "POST", "/v1/jobs/", "/cancel", true, kNoBody},
-    {RouteId::open_batch, "POST", "/v1/batches", "", false, kOpenBatchBody},
-    {RouteId::list_batches, "GET", "/v1/batches", "", false, kNoBody},
-    {RouteId::get_batch, "GET", "/v1/batches/", "", true, kNoBody},
-    {RouteId::seal_batch, "POST", "/v1/batches/", "/seal", true, kNoBody},
-    {RouteId::cancel_batch, "POST", "/v1/batches/", "/cancel", true, kNoBody},
-    {RouteId::take, "POST", "/v1/mailbox/", "/take", true, kTakeBody},
-    {RouteId::read_mailbox, "GET", "/v1/mailbox/", "", true, kNoBody},
-    {RouteId::models, "GET", "/v1/models", "", false, kNoBody},
-    {RouteId::pool, "GET", "/v1/pool", "", false, kNoBody},
-    {RouteId::healthz, "GET", "/healthz", "", false, kNoBody},
-    {RouteId::readyz, "GET", "/readyz", "", false, kNoBody},
-    {RouteId::metrics, "GET", "/metrics", "", false, kNoBody},
+// What stands for the variable part in a path.
+constexpr std::string_view kPartWords[] = {"ID", "KEY"};
+
+struct Pattern {
+  std::string_view before;  // the path, up to its variable part
+  std::string_view word;    // empty: there is none
+  std::string_view after;   // the rest of it
 };
 
-// The variable part of a path; nothing when the path is not the route's.
+Pattern pattern_of(std::string_view path) {
+  for (const std::string_view word : kPartWords) {
+    const size_t at = path.find(word);
+    if (at != path.npos) return {path.substr(0, at), word, path.substr(at + word.size())};
+  }
+  return {path, {}, {}};
+}
+
+// Whether the path is the route's; sets what stands for its variable part.
 bool has_path(const Route& route, std::string_view path, std::string_view& part) {
-  if (!route.has_part) return path == route.before;
-  if (path.size() <= route.before.size() + route.after.size()) return false;
-  if (path.substr(0, route.before.size()) != route.before) return false;
-  if (path.substr(path.size() - route.after.size()) != route.after) return false;
-  part = path.substr(route.before.size(), path.size() - route.before.size() - route.after.size());
-  const bool key = route.id == RouteId::take || route.id == RouteId::read_mailbox;
-  return key || part.find('/') == part.npos;  // a mailbox key may hold slashes
+  const Pattern pattern = pattern_of(route.path);
+  if (pattern.word.empty()) return path == pattern.before;
+  const size_t fixed = pattern.before.size() + pattern.after.size();
+  if (path.size() <= fixed) return false;
+  if (path.substr(0, pattern.before.size()) != pattern.before) return false;
+  if (path.substr(path.size() - pattern.after.size()) != pattern.after) return false;
+  part = path.substr(pattern.before.size(), path.size() - fixed);
+  return pattern.word == "KEY" || part.find('/') == part.npos;
 }
 
 }  // namespace
 
+std::span<const Route> routes() {
+  using enum RouteThread;
+  using enum RouteAccess;
+  static constexpr Route kRoutes[] = {
+      {"POST", "/v1/jobs", "", blocking, tenant, kMaxRequestBytes, &Api::submit,
+       R"(a job, or `{"jobs": [...]}` all or none: 202 with ids and mailbox keys; 400 names the )"
+       R"(field; 429 a limit; 503 stopping)"},
+      {"GET", "/v1/jobs", "model state batch_id mailbox_key custom_id after limit", quick, tenant,
+       kNoBody, &Api::list_jobs,
+       "live jobs; goes on with `after=next_after` while `has_more`, also behind a page that is "
+       "short or empty"},
+      {"POST", "/v1/jobs/requeue", "", quick, tenant, kRequeueBody, &Api::requeue,
+       R"(`{"ids": [...]}`, `{"failed_with": [codes]}`, `{"batch_id": id}` or the last two )"
+       R"(together: new jobs from finished ones that did not complete; their messages stay)"},
+      {"GET", "/v1/jobs/ID", "", quick, tenant, kNoBody, &Api::get_job,
+       "where a job is: scheduled, queued, parked, running, cancelling, or its outcome"},
+      {"POST", "/v1/jobs/ID/cancel", "", quick, tenant, kNoBody, &Api::cancel_job,
+       "cancelled, cancel_requested or already_finished"},
+      {"POST", "/v1/batches", "", quick, tenant, kOpenBatchBody, &Api::open_batch,
+       "opens a batch: name, metadata, deadline, retention_s, idempotency_key, each of them "
+       "optional"},
+      {"GET", "/v1/batches", "after limit", quick, tenant, kNoBody, &Api::list_batches,
+       "batches, the newest first"},
+      {"GET", "/v1/batches/ID", "", quick, tenant, kNoBody, &Api::get_batch,
+       "a batch with its counts: by outcome, and where its other jobs are"},
+      {"POST", "/v1/batches/ID/seal", "", quick, tenant, kNoBody, &Api::seal_batch,
+       "it takes no more jobs, and is finished when the last has ended"},
+      {"POST", "/v1/batches/ID/cancel", "", quick, tenant, kNoBody, &Api::cancel_batch,
+       "ends its jobs that wait, stops those that run"},
+      {"GET", "/v1/mailbox/KEY", "cursor limit wait_s job skip_damaged", control, tenant, kNoBody,
+       &Api::read_mailbox,
+       "messages in the order they were stored; waits up to 60 s for the first. `job=ID`: the "
+       R"(caller waits for this job of its own, which may start of what is kept for such ("Who )"
+       R"(starts when"))"},
+      {"POST", "/v1/mailbox/KEY/take", "", quick, tenant, kTakeBody, &Api::take_messages,
+       R"(`{"limit": n}` or `{"cursors": [...]}`: removes messages and returns them; of two )"
+       R"(takers one gets a message)"},
+      {"GET", "/v1/models", "", quick, tenant, kNoBody, &Api::models,
+       "the models: state, context, capacity, device"},
+      {"GET", "/v1/pool", "", quick, tenant, kNoBody, &Api::pool,
+       "what is parked, runs and is charged, by model"},
+      {"GET", "/healthz", "", control, anyone, kNoBody, &Api::healthz, "200: the process answers"},
+      {"GET", "/readyz", "", quick, anyone, kNoBody, &Api::ready,
+       R"(200: jobs are accepted and kept, else 503; with `notices` ("When things break"))"},
+      {"GET", "/metrics", "", control, anyone, kNoBody, &Api::metrics, "Prometheus text"},
+  };
+  return kRoutes;
+}
+
 std::string Route::name() const {
-  std::string text = std::string(method) + " " + std::string(before);
-  if (has_part) text += before == "/v1/mailbox/" ? "KEY" : "ID";
-  return text + std::string(after);
+  return std::string(method) + " " + std::string(path);
 }
 
 RouteMatch match_route(std::string_view method, std::string_view path) {
   RouteMatch match;
   std::set<std::string_view> others;
   const std::string_view wanted = method == "HEAD" ? "GET" : method;
-  for (const Route& route : kRoutes) {
+  for (const Route& route : routes()) {
     std::string_view part;
     if (!has_path(route, path, part)) continue;
-    if (route.method == wanted) {
-      match.route = &route;
-      match.part = part;
-      match.allow.clear();
-      return match;
-    }
+    if (route.method == wanted) return {&route, part, {}};
     others.insert(route.method);
     if (route.method == "GET") others.insert("HEAD");
   }

@@ -1,10 +1,10 @@
-// The URLs: what each is called, which thread does its work, and how large a body it takes.
+// The URLs: one table with everything about each. How requests are answered (404, 405 with Allow,
+// 413, 400 of an unknown query parameter), /metrics and README's table are made from it.
 //
-//   control thread            reads the header, looks the route up here, receives the body in
-//   blocks
-//     |                       of 64 KiB, asks who the peer is, passes both on. Answers /healthz.
+//   control thread            reads the header, looks the route up here, asks who the peer is,
+//     |                       receives the body in blocks of 64 KiB. Answers /healthz.
 //     +-> quick thread        (ApiWork::quick) parses small bodies, calls the store, renders
-//     answers
+//     |                       answers
 //     +-> blocking thread     (ApiWork::heavy) parses, tokenises and prices submits
 //            |
 //            v
@@ -18,47 +18,42 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
 namespace parkd {
 
-enum class RouteId {
-  submit,
-  list_jobs,
-  requeue,
-  get_job,
-  cancel_job,
-  open_batch,
-  list_batches,
-  get_batch,
-  seal_batch,
-  cancel_batch,
-  read_mailbox,
-  take,
-  models,
-  pool,
-  healthz,
-  readyz,
-  metrics,
-};
+class Api;
+struct Asked;
+
+// Where a route's work begins.
+enum class RouteThread { control, quick, blocking };
+// Who may ask: any peer that may connect, or one that is a tenant.
+enum class RouteAccess { anyone, tenant };
+
+inline constexpr size_t kMaxRequestBytes = static_cast<size_t>(-1);
 
 struct Route {
-  RouteId id;
   std::string_view method;  // GET stands for HEAD too
-  std::string_view before;  // the path, up to its variable part
-  std::string_view after;   // the rest of it
-  bool has_part;            // whether there is a variable part: one segment, or a mailbox key
-  size_t body_bytes_max;    // kMaxRequestBytes: daemon.max_request_bytes
+  std::string_view path;    // with ID for one segment, or KEY for a mailbox key, with its slashes
+  std::string_view query;   // the parameters it knows: "after limit"
+  RouteThread thread;
+  RouteAccess access;
+  size_t body_bytes_max;  // kMaxRequestBytes: daemon.max_request_bytes
+  void (Api::*verb)(const std::shared_ptr<const Asked>&);
+  std::string_view summary;  // one line of Markdown: what goes in, what comes back
 
   std::string name() const;  // "POST /v1/jobs/ID/cancel"
 };
 
-inline constexpr size_t kMaxRequestBytes = static_cast<size_t>(-1);
+// Of two that a path fits, the first is meant.
+std::span<const Route> routes();
 
 struct RouteMatch {
   const Route* route = nullptr;  // null: none
-  std::string_view part;         // of the path that was given
+  std::string_view part;         // of the path that was given: what stands for ID or KEY
   std::string allow;             // of a path that only other methods have: "GET, HEAD"; else empty
 };
 

@@ -4,6 +4,7 @@
 
 #include "daemon/api/api.h"
 #include "daemon/api/metrics.h"
+#include "daemon/models/pool_json.h"
 #include "lib/base/json_writer.h"
 
 namespace parkd {
@@ -35,23 +36,16 @@ void write_model(JsonWriter& json, const std::string& name, const ModelEntry& mo
 
 void write_pool(JsonWriter& json, const ModelStats& model) {
   json.begin_object();
-  json.member("model", model.model);
-  json.member("state", to_string(model.state));
-  json.member("capacity_units", model.capacity.count);
-  json.member("in_use_units", model.in_use.count);
+  write_pool_members(json, model);
   json.member("peak_units", model.peak.count);
   json.member("block_size", model.block_size);
   json.member("preparing", model.preparing);
-  json.member("parked", model.parked);
-  json.member("running", model.running);
   json.member("running_sequences", model.running_sequences);
   json.member("ending", model.ending);
   json.member("kept_units", model.reserve.units.count);
   json.member("kept_units_in_use", model.reserve.units_in_use.count);
   json.member("kept_sequences", model.reserve.sequences);
   json.member("kept_sequences_in_use", model.reserve.sequences_in_use);
-  json.member("lot_places", model.lot_places);
-  json.member("max_num_seqs", model.max_num_seqs);
   json.member("prompt_tokens", model.prompt_tokens);
   json.member("shared_tokens", model.shared_tokens);
   json.member("output_tokens", model.output_tokens);
@@ -110,6 +104,10 @@ void Api::pool(const AskedPtr& asked) {
   asked->reply({.body = json.end_array().end_object().take()});
 }
 
+void Api::healthz(const AskedPtr& asked) {
+  asked->reply({.body = R"({"status":"ok"})"});
+}
+
 // Ready means that jobs are accepted and kept, and that some model is there or may still come. What
 // failed beside it is named: the daemon is then degraded.
 void Api::ready(const AskedPtr& asked) {
@@ -153,14 +151,19 @@ void Api::ready(const AskedPtr& asked) {
 }
 
 void Api::metrics(const AskedPtr& asked) {
-  parts_.store.stats(on_quick<StoreStats>(asked, [this, asked](Result<StoreStats> stats) {
-    if (!stats.ok()) return asked->reply(error_reply(stats.status()));
-    asked->reply(
-        {.body = render_metrics(*stats, *parts_.dispatcher.stats(), *asked->models,
-                                all_notices(asked->notices, stats),
-                                {parts_.bodies.figures(), asked->connections}, parts_.clock.now()),
-         .content_type = "text/plain; version=0.0.4"});
-  }));
+  ApiFigures figures;
+  figures.bodies = parts_.bodies.figures();
+  if (server_ != nullptr) figures.http = server_->figures();
+  work_.quick(asked->who(), asked->reply, [this, asked, figures = std::move(figures)] {
+    parts_.store.stats(
+        on_quick<StoreStats>(asked, [this, asked, figures](Result<StoreStats> stats) {
+          if (!stats.ok()) return asked->reply(error_reply(stats.status()));
+          asked->reply({.body = render_metrics(*stats, *parts_.dispatcher.stats(), *asked->models,
+                                               all_notices(asked->notices, stats), figures,
+                                               parts_.clock.now()),
+                        .content_type = "text/plain; version=0.0.4"});
+        }));
+  });
 }
 
 }  // namespace parkd

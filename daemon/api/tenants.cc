@@ -1,12 +1,14 @@
 #include "daemon/api/tenants.h"
 
 #include <pwd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string_view>
+#include <vector>
+
+#include "lib/base/check.h"
 
 namespace parkd {
 namespace {
@@ -49,7 +51,7 @@ bool must_be_granted(std::string_view name, uid_t uid) {
 
 }  // namespace
 
-Result<std::string> Tenants::own_tenant(uid_t uid, bool privileged) {
+Result<std::string> Tenants::own_tenant(uid_t uid, bool is_privileged) {
   const auto found = known_.find(uid);
   if (found != known_.end()) return found->second;
   const auto remember = [&](const std::string& tenant) {
@@ -61,7 +63,7 @@ Result<std::string> Tenants::own_tenant(uid_t uid, bool privileged) {
   if (name.empty()) return remember(nameless_tenant(uid));
   const auto by_name = config_.tenants.find(name);
   if (by_name != config_.tenants.end()) return remember(by_name->second);
-  if (must_be_granted(name, uid) && !privileged) {
+  if (must_be_granted(name, uid) && !is_privileged) {
     return denied("user \"" + name + "\" (uid " + std::to_string(uid) +
                   ") has no tenant of its own, for tenant \"" + name +
                   "\" has to be granted: let the administrator name a tenant for this user in "
@@ -71,13 +73,16 @@ Result<std::string> Tenants::own_tenant(uid_t uid, bool privileged) {
   return remember(name);
 }
 
-Result<Caller> Tenants::caller(uid_t uid, const std::string& asked) {
-  const bool privileged = uid == 0 || uid == ::geteuid();
-  PARKD_ASSIGN_OR_RETURN(const std::string own, own_tenant(uid, privileged));
-  if (asked.empty() || asked == own) return Caller{own, privileged, !asked.empty()};
-  if (privileged) return Caller{asked, true, true};
-  return denied("you are tenant \"" + own + "\" and may not act for \"" + asked + "\"")
-      .with_param("tenant");
+Result<Principal> Tenants::act_as(Principal peer, const std::string& asked) {
+  PARKD_CHECK(peer.uid.has_value(), "a peer of no uid has no tenant of its own");
+  PARKD_ASSIGN_OR_RETURN(peer.tenant, own_tenant(*peer.uid, peer.is_privileged));
+  if (!asked.empty()) {
+    PARKD_RETURN_IF_ERROR(peer.may_act_for(asked));
+    peer.tenant = asked;
+    peer.named_its_tenant = true;
+  }
+  peer.may_be_critical = peer.is_privileged || may_be_critical(peer.tenant);
+  return peer;
 }
 
 bool Tenants::may_be_critical(const std::string& tenant) const {

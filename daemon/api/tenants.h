@@ -1,4 +1,5 @@
-// Tenants: which tenant a peer is, from the uid the kernel says it has. Control thread.
+// Tenants: which tenant a peer is, from the uid the kernel says it has, and what that grants.
+// Control thread.
 //
 // One rule at every door: who names no tenant acts for the one of its own name (here the Unix user,
 // in SQL the login), unless the administrator has mapped it to another (daemon.tenants,
@@ -9,38 +10,26 @@
 
 #include <map>
 #include <string>
-#include <vector>
 
 #include "lib/base/status.h"
 #include "lib/config/config.h"
+#include "lib/http/principal.h"
 
 namespace parkd {
-
-struct Caller {
-  std::string tenant;       // what it acts as
-  bool privileged = false;  // root or the daemon's own user: may act for any tenant
-  bool named = false;       // it asked for this tenant by name
-};
-
-// Whose jobs and batches a request that names one by its id may be about: "" is any tenant's.
-inline std::string any_or_own(const Caller& caller) {
-  return caller.privileged && !caller.named ? "" : caller.tenant;
-}
 
 class Tenants {
  public:
   explicit Tenants(const DaemonConfig& config) : config_(config) {}
 
-  // `asked` empty: the peer's own tenant, which is the config's mapping of its uid or user name,
-  // else its user name, else "uid-" and the number. Errors: denied (param "tenant") when it may not
-  // act for `asked`, or is called like a tenant that has to be granted; unavailable when the user
-  // database does not answer.
-  Result<Caller> caller(uid_t uid, const std::string& asked);
-
-  bool may_be_critical(const std::string& tenant) const;
+  // The peer as one tenant. `asked` empty: its own, which is the config's mapping of its uid or
+  // user name, else its user name, else "uid-" and the number. Errors: denied (param "tenant") when
+  // it may not act for `asked`, or is called like a tenant that has to be granted; unavailable when
+  // the user database does not answer. Requires: a peer whose uid is known.
+  Result<Principal> act_as(Principal peer, const std::string& asked);
 
  private:
-  Result<std::string> own_tenant(uid_t uid, bool privileged);
+  Result<std::string> own_tenant(uid_t uid, bool is_privileged);
+  bool may_be_critical(const std::string& tenant) const;
 
   const DaemonConfig& config_;
   std::map<uid_t, std::string> known_;  // what own_tenant found out

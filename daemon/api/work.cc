@@ -5,7 +5,6 @@
 #include <new>
 #include <utility>
 
-#include "daemon/api/api.h"
 #include "lib/base/log.h"
 
 namespace parkd {
@@ -15,10 +14,10 @@ constexpr int kQuickThreads = 2;
 
 }  // namespace
 
-bool TurnQueue::run(uid_t uid, std::function<void()> task) {
+bool TurnQueue::run(const std::string& account, std::function<void()> task) {
   {
     const std::lock_guard lock(mutex_);
-    of_user_[uid].push_back(std::move(task));
+    of_account_[account].push_back(std::move(task));
     if (running_ == at_once_max_) return true;
     ++running_;
   }
@@ -40,22 +39,22 @@ bool TurnQueue::start_one() {
   if (accepted) return true;
   const std::lock_guard lock(mutex_);
   --running_;
-  of_user_.clear();
+  of_account_.clear();
   return false;
 }
 
 std::function<void()> TurnQueue::take_next() {
   const std::lock_guard lock(mutex_);
-  if (of_user_.empty()) {
+  if (of_account_.empty()) {
     --running_;
     return nullptr;
   }
-  auto next = of_user_.upper_bound(last_user_);
-  if (next == of_user_.end()) next = of_user_.begin();
-  last_user_ = next->first;
+  auto next = of_account_.upper_bound(last_account_);
+  if (next == of_account_.end()) next = of_account_.begin();
+  last_account_ = next->first;
   std::function<void()> task = std::move(next->second.front());
   next->second.pop_front();
-  if (next->second.empty()) of_user_.erase(next);
+  if (next->second.empty()) of_account_.erase(next);
   return task;
 }
 
@@ -64,7 +63,7 @@ ApiWork::ApiWork(BlockingPool& blocking, int blocking_threads)
       quick_(quick_pool_, kQuickThreads),
       heavy_(blocking, std::max(1, blocking_threads - 1)) {}
 
-std::function<void()> ApiWork::guarded(const Reply& reply, std::function<void()> task) {
+std::function<void()> ApiWork::guarded(const HttpReplier& reply, std::function<void()> task) {
   return [reply, task = std::move(task)] {
     try {
       try {
@@ -82,17 +81,18 @@ std::function<void()> ApiWork::guarded(const Reply& reply, std::function<void()>
   };
 }
 
-void ApiWork::quick(uid_t uid, const Reply& reply, std::function<void()> task) {
-  run(quick_, uid, reply, std::move(task));
+void ApiWork::quick(const Principal& who, const HttpReplier& reply, std::function<void()> task) {
+  run(quick_, who, reply, std::move(task));
 }
 
-void ApiWork::heavy(uid_t uid, const Reply& reply, std::function<void()> task) {
-  run(heavy_, uid, reply, std::move(task));
+void ApiWork::heavy(const Principal& who, const HttpReplier& reply, std::function<void()> task) {
+  run(heavy_, who, reply, std::move(task));
 }
 
-void ApiWork::run(TurnQueue& queue, uid_t uid, const Reply& reply, std::function<void()> task) {
+void ApiWork::run(TurnQueue& queue, const Principal& who, const HttpReplier& reply,
+                  std::function<void()> task) {
   guarded(reply, [&] {
-    if (!queue.run(uid, guarded(reply, std::move(task)))) {
+    if (!queue.run(who.account, guarded(reply, std::move(task)))) {
       reply(error_reply(unavailable("parkd is stopping")));
     }
   })();

@@ -58,7 +58,7 @@ std::string cause_of(std::string_view text, size_t at) {
   if (std::string word = cause_of_word(rest); !word.empty()) return word;
   if ((c == 'a' && last == 'N') || (c == 'I' && last == '-'))
     return "NaN and Infinity are not JSON";
-  if (c == '\0') return "a NUL byte, which is no text; remove it";
+  if (c == '\0') return "a NUL byte, which is not text; remove it";
   if (static_cast<unsigned char>(c) < ' ') {
     return "a raw control character (" + hex_of(c) +
            ") in a string; JSON has \\n, \\t, \\u001f for them";
@@ -107,7 +107,7 @@ std::string fault_at(std::string_view text, size_t at) {
                 : "");
   }
   if (const size_t half = half_pair_before(text, at); half != std::string_view::npos) {
-    return place_in(text, half) + ": half of a surrogate pair, which is no text; remove it";
+    return place_in(text, half) + ": half of a surrogate pair, which is not text; remove it";
   }
   return place_in(text, at) + ": " + cause_of(text, at);
 }

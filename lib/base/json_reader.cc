@@ -95,7 +95,7 @@ class BuildingHandler : public AnySize {
   bool on_comment_part(json::string_view, Error&) { return true; }
   bool on_comment(json::string_view, Error&) { return true; }
 
-  static constexpr const char* kNul = "\\u0000 in a string, which is no text; remove it";
+  static constexpr const char* kNul = "\\u0000 in a string, which is not text; remove it";
   static constexpr const char* kTooLarge = "a number too large for a double";
 
  private:

@@ -414,7 +414,7 @@ void read_socket(const YamlSection& section, DaemonConfig& daemon) {
   daemon.socket_group = *group;
   if (!is_word_of(daemon.socket_group, "._-", kGroupBytesMax)) {
     section.fail_value("socket_group",
-                       "is no group's name or number (1 .. 32 letters, digits, . _ -)");
+                       "is not a group's name or number (1 .. 32 letters, digits, . _ -)");
   } else if ((daemon.socket_mode & 0060) != 0060) {
     section.fail("socket_group",
                  "is given, but socket_mode does not let a group in: that takes both bits of 0060");
@@ -524,7 +524,7 @@ void read_models(const YamlSection& root, const ParkingLotKeys& global, Config& 
   if (root.has_value("default_model")) {
     config.default_model = root.text("default_model", kNameBytesMax).value_or("");
     if (config.find_model(config.default_model) == nullptr) {
-      root.fail_value("default_model", "is no name in models");
+      root.fail_value("default_model", "is not a name in models");
     }
   } else if (config.models.size() == 1) {
     config.default_model = config.models[0].name;

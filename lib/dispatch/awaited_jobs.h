@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <map>
 
-#include "lib/job/job.h"
+#include "lib/job/job_id.h"
 
 namespace parkd {
 

@@ -10,7 +10,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/units.h"
-#include "lib/job/job.h"
+#include "lib/job/job_id.h"
 
 namespace parkd {
 

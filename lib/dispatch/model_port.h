@@ -11,10 +11,11 @@
 #include "lib/base/units.h"
 #include "lib/engine/engine.h"
 #include "lib/engine/generation.h"
-#include "lib/job/job.h"
 #include "lib/openai/completion_response.h"
 
 namespace parkd {
+
+struct Job;
 
 // A job ready to be priced. The dispatcher fills in request.id.
 struct PreparedJob {

@@ -1,11 +1,9 @@
 // ByteBudget: how many bytes of peers' requests, and of what is read out of them, this process
-// holds at a time. One user may have half of it, root and the daemon's own user all that is left.
+// holds at a time. One account may have half of it, a privileged one all that is left.
 //
 // Shared by the control thread (bodies as they come) and the threads that parse. A charge that is
 // refused leaves everything as it was; what a Charge holds it gives back when it goes.
 #pragma once
-
-#include <sys/types.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +14,7 @@
 
 #include "lib/base/status.h"
 #include "lib/base/thread_safety.h"
+#include "lib/http/principal.h"
 
 namespace parkd {
 
@@ -30,8 +29,9 @@ class ByteBudget {
   // One request's part. Used by one thread at a time.
   class Charge {
    public:
-    Charge(ByteBudget& budget, uid_t uid) : budget_(budget), uid_(uid) {}
-    ~Charge() { budget_.give_back(uid_, held_bytes_); }
+    Charge(ByteBudget& budget, const Principal& who)
+        : budget_(budget), account_(who.account), is_privileged_(who.is_privileged) {}
+    ~Charge() { budget_.give_back(account_, held_bytes_); }
     Charge(const Charge&) = delete;
     Charge& operator=(const Charge&) = delete;
 
@@ -45,7 +45,8 @@ class ByteBudget {
 
    private:
     ByteBudget& budget_;
-    const uid_t uid_;
+    const std::string account_;
+    const bool is_privileged_;
     size_t held_bytes_ = 0;
   };
 
@@ -58,9 +59,8 @@ class ByteBudget {
   Figures figures() const;
 
  private:
-  Status take(uid_t uid, size_t bytes);
-  void give_back(uid_t uid, size_t bytes);
-  size_t share_of(uid_t uid) const;
+  Status take(const std::string& account, size_t share_bytes, size_t bytes);
+  void give_back(const std::string& account, size_t bytes);
 
   const std::string what_;
   const size_t total_bytes_;
@@ -68,7 +68,7 @@ class ByteBudget {
   size_t used_bytes_ PARKD_GUARDED_BY(mutex_) = 0;
   size_t peak_bytes_ PARKD_GUARDED_BY(mutex_) = 0;
   int64_t refused_ PARKD_GUARDED_BY(mutex_) = 0;
-  std::map<uid_t, size_t> of_user_ PARKD_GUARDED_BY(mutex_);  // users that hold something
+  std::map<std::string, size_t> of_account_ PARKD_GUARDED_BY(mutex_);  // that hold something
 };
 
 }  // namespace parkd

@@ -5,36 +5,36 @@
 #include <algorithm>
 
 #include "lib/base/log.h"
-#include "lib/http/peer.h"
 
 namespace parkd {
 
-Status Connections::enter(uid_t uid) {
-  const bool keeper = is_keeper(uid);
+Status Connections::enter(const Principal& peer) {
+  const bool is_privileged = peer.is_privileged;
   const auto refuse = [&](const std::string& what) {
     ++refused_;
     return unavailable(what + " of daemon.connections_max, " + std::to_string(max_) +
                        ": close one, or try again later");
   };
-  const auto own = of_user_.find(uid);
-  if (!keeper && own != of_user_.end() && own->second >= max_ / 2) {
+  const auto own = of_account_.find(peer.account);
+  if (!is_privileged && own != of_account_.end() && own->second >= max_ / 2) {
     return refuse("your user has " + std::to_string(own->second) + " connections open, half");
   }
-  const int kept = keeper ? 0 : std::min(kConnectionsKept, max_ / 2);
+  const int kept = is_privileged ? 0 : std::min(kConnectionsKept, max_ / 2);
   if (open_ >= max_ - kept) {
-    return refuse(std::to_string(open_) + " connections are open" +
-                  (keeper ? "" : " and the last " + std::to_string(kept) + " are kept for root") +
-                  ", all");
+    return refuse(
+        std::to_string(open_) + " connections are open" +
+        (is_privileged ? "" : " and the last " + std::to_string(kept) + " are kept for root") +
+        ", all");
   }
-  ++of_user_[uid];
+  ++of_account_[peer.account];
   ++open_;
   return {};
 }
 
-void Connections::leave(uid_t uid) {
+void Connections::leave(const Principal& peer) {
   --open_;
-  const auto own = of_user_.find(uid);
-  if (--own->second == 0) of_user_.erase(own);
+  const auto own = of_account_.find(peer.account);
+  if (--own->second == 0) of_account_.erase(own);
 }
 
 int connections_possible(int wanted) {

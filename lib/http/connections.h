@@ -1,20 +1,19 @@
-// Connections: how many a peer may have. One user may hold half of them; the last few are kept for
-// root and the daemon's own user, so that an operator always gets in.
+// Connections: how many a peer may have. One account may hold half of them; the last few are kept
+// for privileged ones, so that an operator always gets in.
 //
 // Control thread.
 #pragma once
-
-#include <sys/types.h>
 
 #include <cstdint>
 #include <map>
 #include <string>
 
 #include "lib/base/status.h"
+#include "lib/http/principal.h"
 
 namespace parkd {
 
-inline constexpr int kConnectionsKept = 16;  // for root and the daemon's own user
+inline constexpr int kConnectionsKept = 16;  // for privileged peers
 
 struct ConnectionFigures {
   int open = 0;
@@ -27,8 +26,8 @@ class Connections {
   explicit Connections(int connections_max) : max_(connections_max) {}
 
   // Errors: unavailable, naming what is full and its limit. leave() follows when it was ok.
-  Status enter(uid_t uid);
-  void leave(uid_t uid);
+  Status enter(const Principal& peer);
+  void leave(const Principal& peer);
 
   ConnectionFigures figures() const { return {open_, max_, refused_}; }
 
@@ -36,7 +35,7 @@ class Connections {
   const int max_;
   int open_ = 0;
   int64_t refused_ = 0;
-  std::map<uid_t, int> of_user_;  // users that have some
+  std::map<std::string, int> of_account_;  // that have some
 };
 
 // daemon.connections_max, or half of the descriptors this process may have where that is less; the

@@ -2,7 +2,7 @@
 
 #include <string_view>
 
-#include "lib/openai/completion_response.h"
+#include "lib/openai/errors.h"
 
 namespace parkd {
 

@@ -21,36 +21,16 @@ constexpr auto kRefusalLogEvery = std::chrono::seconds(10);
 // A daemon that is being killed lets its lock go a moment before its socket.
 constexpr auto kDyingDaemonPatience = std::chrono::seconds(2);
 
-uid_t peer_of(Unix::socket& socket) {
+Principal peer_of(Unix::socket& socket) {
   ucred credentials{};
   socklen_t size = sizeof credentials;
   if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
-    return static_cast<uid_t>(-1);  // unknown: has no privileges
+    return unix_peer(static_cast<uid_t>(-1));
   }
-  return credentials.uid;
+  return unix_peer(credentials.uid);
 }
 
 }  // namespace
-
-bool url_decode(std::string_view text, std::string& out) {
-  const auto digit = [](char c) -> int {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-  };
-  out.clear();
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      out += text[i];
-      continue;
-    }
-    if (i + 2 >= text.size() || digit(text[i + 1]) < 0 || digit(text[i + 2]) < 0) return false;
-    out += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
-    i += 2;
-  }
-  return true;
-}
 
 Status HttpServer::State::listen() {
   PARKD_ASSIGN_OR_RETURN(const int fd, file_.listen(kDyingDaemonPatience));
@@ -74,7 +54,7 @@ std::optional<HealthNotice> HttpServer::State::look_after_socket() {
   } else if (place == SocketFile::Place::anothers) {
     what = "belongs to another process now: stop that, and this daemon makes its own again";
   } else {
-    what = "is no socket any more: move it away, and this daemon makes its own again";
+    what = "is not a socket any more: move it away, and this daemon makes its own again";
   }
   return HealthNotice{"socket_gone",
                       "the socket " + file_.path() + " " + what +
@@ -127,11 +107,11 @@ void HttpServer::State::accept_soon() {
 }
 
 void HttpServer::State::take_in(Unix::socket socket) {
-  const uid_t uid = peer_of(socket);
-  if (const Status status = connections.enter(uid); !status.ok()) {
+  const Principal peer = peer_of(socket);
+  if (const Status status = connections.enter(peer); !status.ok()) {
     return turn_away(std::move(socket), status);
   }
-  std::make_shared<HttpSession>(shared_from_this(), std::move(socket), uid)->start();
+  std::make_shared<HttpSession>(shared_from_this(), std::move(socket), peer)->start();
 }
 
 // A 503 that says why: into the socket's buffer, which is empty, so this does not wait. The socket
@@ -178,21 +158,19 @@ void HttpServer::State::close() {
 }
 
 HttpServer::State::State(asio::io_context& context, Options given, ByteBudget& of_bodies,
-                         ByteBudget& of_answers, Admit may, Handler to)
+                         ByteBudget& of_answers, Admit may)
     : io(context),
       options(std::move(given)),
       budget(of_bodies),
       answers(of_answers),
       admit(std::move(may)),
-      handler(std::move(to)),
       connections(options.connections_max),
       file_(options.socket_path, options.socket_mode, options.socket_group),
       acceptor_(context) {}
 
 HttpServer::HttpServer(asio::io_context& io, Options options, ByteBudget& bodies,
-                       ByteBudget& answers, Admit admit, Handler handler)
-    : state_(std::make_shared<State>(io, std::move(options), bodies, answers, std::move(admit),
-                                     std::move(handler))) {}
+                       ByteBudget& answers, Admit admit)
+    : state_(std::make_shared<State>(io, std::move(options), bodies, answers, std::move(admit))) {}
 HttpServer::~HttpServer() {
   close();
 }
@@ -208,8 +186,8 @@ void HttpServer::close() {
 int HttpServer::unanswered() const {
   return state_->unanswered;
 }
-const Connections& HttpServer::connections() const {
-  return state_->connections;
+HttpFigures HttpServer::figures() const {
+  return {state_->connections.figures(), state_->answered};
 }
 
 }  // namespace parkd

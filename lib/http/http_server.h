@@ -1,13 +1,11 @@
 // HttpServer: HTTP/1.1 on a Unix stream socket. It reads requests, knows who the peer is, and
-// writes answers; what they mean is the handler's business.
+// writes answers; what they mean is the business of who admits them.
 //
 // Lives on the control thread's io_context and never blocks it. One request at a time a connection
-// (a pipelined one waits in the socket). The handler is called on the control thread; its Reply may
-// be called once, from any thread, now or later; further calls do nothing. Bounds: connections,
-// header, body, idle time.
+// (a pipelined one waits in the socket). Requests are admitted and begun on the control thread; a
+// Reply may be called once, from any thread, now or later; further calls do nothing. Bounds:
+// connections, header, body, idle time.
 #pragma once
-
-#include <sys/types.h>
 
 #include <boost/asio/io_context.hpp>
 #include <chrono>
@@ -24,6 +22,7 @@
 #include "lib/http/byte_budget.h"
 #include "lib/http/connections.h"
 #include "lib/http/http_reply.h"
+#include "lib/http/principal.h"
 #include "lib/http/received_body.h"
 
 namespace parkd {
@@ -47,21 +46,29 @@ struct HttpRequest {
   std::map<std::string, std::string> query;  // decoded; the last of equal names
   std::shared_ptr<ReceivedBody> body;        // never null
   std::string tenant;                        // X-Parkd-Tenant; empty when absent
-  uid_t peer_uid = 0;                        // from the kernel (SO_PEERCRED)
-  std::shared_ptr<PeerWatch> peer;           // never null in a handler
+  Principal who;                             // the connection's, then as it was admitted
+  std::shared_ptr<PeerWatch> peer;           // never null once it has begun
 };
+
+using HttpReplier = std::function<void(HttpReply)>;
 
 // What is decided about a request before its body is read.
 struct HttpAdmission {
   std::optional<HttpReply> refusal;  // instead of reading on
+  std::string route;                 // "POST /v1/jobs/ID/cancel"; empty: there is none
+  Principal who;                     // as the request acts
   size_t body_bytes_max = 0;
-  std::string route;  // for people: "POST /v1/jobs"
+  std::string_view body_limit_key;                        // its key of the configuration, if any
+  std::function<void(HttpRequest, HttpReplier)> begin{};  // called with the body
+};
+
+struct HttpFigures {
+  ConnectionFigures connections;
+  std::map<std::pair<std::string, int>, int64_t> answered;  // by route and status
 };
 
 class HttpServer {
  public:
-  using Reply = std::function<void(HttpReply)>;
-  using Handler = std::function<void(HttpRequest, Reply)>;
   using Admit = std::function<HttpAdmission(const HttpRequest&)>;  // the request has no body yet
 
   struct Options {
@@ -75,10 +82,10 @@ class HttpServer {
     std::chrono::milliseconds write_max{60'000};
   };
 
-  // `bodies` is charged with bodies for as long as a handler keeps them, `answers` with what GETs
+  // `bodies` is charged with bodies for as long as somebody keeps them, `answers` with what GETs
   // are answered until their clients have read it.
   HttpServer(boost::asio::io_context& io, Options options, ByteBudget& bodies, ByteBudget& answers,
-             Admit admit, Handler handler);
+             Admit admit);
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
@@ -96,15 +103,12 @@ class HttpServer {
 
   // Requests whose answer is not written yet.
   int unanswered() const;
-  const Connections& connections() const;
+  HttpFigures figures() const;
 
   class State;  // shared with the sessions that are still answering
 
  private:
   std::shared_ptr<State> state_;
 };
-
-// "%2F" decoded; nothing when the escapes are broken.
-bool url_decode(std::string_view text, std::string& out);
 
 }  // namespace parkd

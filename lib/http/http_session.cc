@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "lib/base/log.h"
+#include "lib/http/request_head.h"
 
 namespace parkd {
 
@@ -27,41 +28,10 @@ constexpr auto kDiscardTime = std::chrono::seconds(5);  // in all
 constexpr auto kQuietTime = std::chrono::seconds(1);    // of a client that sends no more
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
-bool read_query(std::string_view text, std::map<std::string, std::string>& query) {
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('&'), text.size());
-    const std::string_view pair = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    const size_t equals = std::min(pair.find('='), pair.size());
-    std::string name;
-    std::string value;
-    if (!url_decode(pair.substr(0, equals), name)) return false;
-    if (!url_decode(pair.substr(std::min(equals + 1, pair.size())), value)) return false;
-    query[name] = value;
-  }
-  return true;
-}
-
-bool read_target(std::string_view target, HttpRequest& request) {
-  const size_t question = std::min(target.find('?'), target.size());
-  return url_decode(target.substr(0, question), request.path) &&
-         read_query(target.substr(std::min(question + 1, target.size())), request.query);
-}
-
 // The client ended the connection, or has done so in the midst of a request.
 bool is_gone(beast::error_code error) {
   return error == http::error::end_of_stream || error == asio::error::operation_aborted ||
          error == asio::error::connection_reset || error == http::error::partial_message;
-}
-
-std::string text_of(beast::string_view text) {
-  return {text.data(), text.size()};
-}
-
-// Bytes of a peer's header, as much of them as a message shows.
-std::string quoted(beast::string_view text) {
-  constexpr size_t kShown = 60;
-  return "\"" + text_of(text.substr(0, kShown)) + (text.size() > kShown ? "...\"" : "\"");
 }
 
 }  // namespace
@@ -111,16 +81,16 @@ class PendingAnswer {
 };
 
 HttpSession::HttpSession(std::shared_ptr<HttpServer::State> server, Unix::socket socket,
-                         uid_t peer_uid)
+                         Principal peer)
     : server_(std::move(server)),
-      peer_uid_(peer_uid),
+      peer_(std::move(peer)),
       stream_(std::move(socket)),
       time_limit_(server_->io),
       buffer_(kReadBytes) {}
 
 HttpSession::~HttpSession() {
   set_answering(false);
-  server_->connections.leave(peer_uid_);
+  server_->connections.leave(peer_);
 }
 
 asio::io_context& HttpSession::io() const {
@@ -187,6 +157,8 @@ void HttpSession::read_header() {
   head_only_ = false;
   body_unread_ = false;
   body_expected_ = false;
+  request_ = {};
+  admission_ = {};
   begin_time_limit(server_->options.header_max);
   http::async_read_header(stream_, buffer_, *parser_,
                           [self = shared_from_this()](beast::error_code error, size_t) {
@@ -203,8 +175,7 @@ void HttpSession::on_header(beast::error_code error) {
   }
   if (is_gone(error)) return;
   if (error) return refuse(error_reply(invalid("not an HTTP request: " + error.message())));
-  request_ = HttpRequest{};
-  if (auto refusal = refused_by_header(request_)) {
+  if (auto refusal = refused_by_header()) {
     if (parser_->is_done() && refusal->status != 501) {
       set_answering(true);
       return write(std::move(*refusal));
@@ -212,7 +183,7 @@ void HttpSession::on_header(beast::error_code error) {
     body_unread_ = true;
     return refuse(std::move(*refusal));
   }
-  if (parser_->is_done()) return handle();
+  if (parser_->is_done()) return begin();
   if (!body_expected_) return read_body();
   stream_.expires_after(server_->options.write_max);
   asio::async_write(stream_, asio::buffer(kContinue.data(), kContinue.size()),
@@ -221,56 +192,37 @@ void HttpSession::on_header(beast::error_code error) {
                     });
 }
 
+std::string HttpSession::body_over_limit(const std::string& bytes) const {
+  return admission_.route +
+         (admission_.body_limit_key.empty() ? ""
+                                            : " (" + std::string(admission_.body_limit_key) + ")") +
+         " takes a body of at most " + std::to_string(admission_.body_bytes_max) +
+         " bytes, this one has " + bytes;
+}
+
 // Fills the request in, as far as its header goes. What is refused here is refused before the body
 // is read.
-std::optional<HttpReply> HttpSession::refused_by_header(HttpRequest& request) {
-  const auto& message = parser_->get();
-  request.method = text_of(message.method_string());
-  request.peer_uid = peer_uid_;
-  head_only_ = request.method == "HEAD";
-  if (head_only_) request.method = "GET";
-  if (!read_target({message.target().data(), message.target().size()}, request)) {
-    return error_reply(invalid("broken %-escape in the URL"));
-  }
-  for (const auto& field : message) {
-    if (field.name() != http::field::transfer_encoding) continue;
-    if (!beast::iequals(field.value(), "chunked")) {
-      return error_reply(
-          501, invalid("Transfer-Encoding is " + quoted(field.value()) + "; parkd knows chunked"));
-    }
-  }
-  if (const auto coding = message.find(http::field::content_encoding);
-      coding != message.end() && !beast::iequals(coding->value(), "identity")) {
-    return error_reply(415, invalid("Content-Encoding is " + quoted(coding->value()) +
-                                    "; parkd takes bodies as they are: send it without"));
-  }
-  if (const auto expect = message.find(http::field::expect); expect != message.end()) {
-    body_expected_ = beast::iequals(expect->value(), "100-continue");
-    if (!body_expected_) {
-      return error_reply(
-          417, invalid("Expect is " + quoted(expect->value()) + "; parkd knows 100-continue"));
-    }
-  }
-  if (const auto found = message.find("X-Parkd-Tenant"); found != message.end()) {
-    request.tenant = text_of(found->value());
-  }
-  const HttpAdmission admission = server_->admit(request);
-  if (admission.refusal) return admission.refusal;
+std::optional<HttpReply> HttpSession::refused_by_header() {
+  RequestHead head = read_request_head(parser_->get());
+  head_only_ = head.is_head;
+  body_expected_ = head.expects_continue;
+  request_ = std::move(head.request);
+  request_.who = peer_;
+  if (head.refusal) return std::move(head.refusal);
+  admission_ = server_->admit(request_);
+  if (admission_.refusal) return std::move(admission_.refusal);
+  request_.who = admission_.who;
   const auto announced = parser_->content_length();
-  const size_t limit = admission.body_bytes_max;
+  const size_t limit = admission_.body_bytes_max;
   if (announced && *announced > limit) {
-    return error_reply(
-        413, invalid(admission.route + " takes a body of at most " + std::to_string(limit) +
-                     " bytes, this one has " + std::to_string(*announced)));
+    return error_reply(413, invalid(body_over_limit(std::to_string(*announced))));
   }
   parser_->body_limit(limit);  // of one that comes in chunks
-  auto charge = std::make_shared<ByteBudget::Charge>(server_->budget, peer_uid_);
+  auto charge = std::make_shared<ByteBudget::Charge>(server_->budget, request_.who);
   if (announced) {
     if (const Status status = charge->grow(*announced); !status.ok()) return error_reply(status);
   }
   parser_->get().body().charge_to(std::move(charge), announced.value_or(0));
-  route_ = admission.route;
-  body_limit_ = limit;
   return std::nullopt;
 }
 
@@ -284,13 +236,11 @@ void HttpSession::read_body() {
 
 void HttpSession::on_body(beast::error_code error) {
   const bool late = end_time_limit();
-  if (!error) return handle();
+  if (!error) return begin();
   if (!late && is_gone(error)) return;
   body_unread_ = true;
   if (error == http::error::body_limit) {
-    return refuse(
-        error_reply(413, invalid(route_ + " takes a body of at most " +
-                                 std::to_string(body_limit_) + " bytes, this one has more")));
+    return refuse(error_reply(413, invalid(body_over_limit("more"))));
   }
   if (late && error) {
     return refuse(
@@ -303,16 +253,16 @@ void HttpSession::on_body(beast::error_code error) {
   refuse(error_reply(invalid("not an HTTP request: " + error.message())));
 }
 
-void HttpSession::handle() {
+void HttpSession::begin() {
   request_.body = std::make_shared<ReceivedBody>(std::move(parser_->get().body()));
   watch_ = std::make_shared<PeerWatch>();
   request_.peer = watch_;
   set_answering(true);
   watch_peer();
   const auto answer = std::make_shared<PendingAnswer>(shared_from_this());
-  const HttpServer::Reply reply = [answer](HttpReply given) { answer->write(std::move(given)); };
+  const HttpReplier reply = [answer](HttpReply given) { answer->write(std::move(given)); };
   try {
-    server_->handler(request_, reply);
+    std::exchange(admission_.begin, nullptr)(request_, reply);
   } catch (const std::bad_alloc&) {
     log_error("api.out_of_memory", {{"at", "request"}});
     reply(error_reply(unavailable("parkd has no memory left for this request")));
@@ -355,6 +305,7 @@ void HttpSession::write(HttpReply reply) {
     response_ = {};
     response_.version(11);
     response_.result(static_cast<unsigned>(reply.status));
+    ++server_->answered[{admission_.route, reply.status}];
     response_.set(http::field::server, "parkd");
     response_.set(http::field::content_type, reply.content_type);
     if (!reply.retry_after_s.empty()) response_.set(http::field::retry_after, reply.retry_after_s);
@@ -374,7 +325,7 @@ void HttpSession::write(HttpReply reply) {
 // by a POST is told, however much it is: it may be told once only.
 Status HttpSession::charge_answer(const HttpReply& reply) {
   if (request_.method != "GET" || reply.body.size() <= kReadBytes) return {};
-  answer_charge_.emplace(server_->answers, peer_uid_);
+  answer_charge_.emplace(server_->answers, request_.who);
   return answer_charge_->grow(reply.body.size());
 }
 

@@ -25,7 +25,7 @@ class HttpServer::State : public std::enable_shared_from_this<HttpServer::State>
   using Unix = boost::asio::local::stream_protocol;
 
   State(boost::asio::io_context& context, Options given, ByteBudget& of_bodies,
-        ByteBudget& of_answers, Admit may, Handler to);
+        ByteBudget& of_answers, Admit may);
 
   Status listen();
   std::optional<HealthNotice> look_after_socket();
@@ -36,10 +36,10 @@ class HttpServer::State : public std::enable_shared_from_this<HttpServer::State>
   ByteBudget& budget;   // of bodies
   ByteBudget& answers;  // that are not written yet
   const Admit admit;
-  const Handler handler;
   Connections connections;
   bool closing = false;
   int unanswered = 0;
+  std::map<std::pair<std::string, int>, int64_t> answered;  // HttpFigures
 
  private:
   Status listen_again();
@@ -92,7 +92,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
  public:
   using Unix = boost::asio::local::stream_protocol;
 
-  HttpSession(std::shared_ptr<HttpServer::State> server, Unix::socket socket, uid_t peer_uid);
+  HttpSession(std::shared_ptr<HttpServer::State> server, Unix::socket socket, Principal peer);
   ~HttpSession();
 
   void start();
@@ -109,10 +109,11 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void wait_for_request();
   void read_header();
   void on_header(boost::beast::error_code error);
-  std::optional<HttpReply> refused_by_header(HttpRequest& request);
+  std::optional<HttpReply> refused_by_header();
+  std::string body_over_limit(const std::string& bytes) const;
   void read_body();
   void on_body(boost::beast::error_code error);
-  void handle();
+  void begin();
   void watch_peer();
   void on_peer_gone();
   void refuse(HttpReply reply);
@@ -122,13 +123,12 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void set_answering(bool answering);
 
   std::shared_ptr<HttpServer::State> server_;
-  const uid_t peer_uid_;
+  const Principal peer_;
   bool answering_ = false;      // a request was read and its answer is not written
   bool body_unread_ = false;    // refused before its body had come
   bool head_only_ = false;      // HEAD: the answer has no body
   bool body_expected_ = false;  // "Expect: 100-continue"
-  std::string route_;           // of the request whose body is read, and its body's limit
-  size_t body_limit_ = 0;
+  HttpAdmission admission_;     // of the request that is read or answered
   std::chrono::steady_clock::time_point discard_until_{};
   std::shared_ptr<PeerWatch> watch_;  // of the request that is being answered
   boost::beast::basic_stream<Unix> stream_;

@@ -126,7 +126,7 @@ Result<int> SocketFile::listen(std::chrono::milliseconds patience) {
   }
   if (place == Place::no_socket) {
     return invalid_param("daemon.socket", path_ +
-                                              " is there and is no socket: move it away, or "
+                                              " is there and is not a socket: move it away, or "
                                               "give daemon.socket another path");
   }
   if (place == Place::anothers) {
@@ -168,7 +168,7 @@ Status SocketFile::give_to_group() {
   if (!gid_) gid_ = find_group(group_);
   if (!gid_) {
     return invalid_param("daemon.socket_group",
-                         named + " is no group of this machine: make it (groupadd --system " +
+                         named + " is not a group of this machine: make it (groupadd --system " +
                              group_ +
                              "; systemd-sysusers makes parkd-clients), or leave the key out");
   }

@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "lib/base/status.h"
-#include "lib/job/job.h"
+#include "lib/job/job_id.h"
 
 namespace parkd {
 

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <chrono>
-#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -14,10 +13,9 @@
 #include "lib/job/bounds.h"
 #include "lib/job/ending_codes.h"
 #include "lib/job/endpoints.h"
+#include "lib/job/job_id.h"
 
 namespace parkd {
-
-using JobId = uint64_t;
 
 enum class Priority : uint8_t { critical, high, normal, low };
 std::string_view to_string(Priority priority);
@@ -28,14 +26,6 @@ std::optional<Priority> priority_from_string(std::string_view word);
 // stores a cancel ends such a job at once.
 enum class JobState : uint8_t { scheduled, queued, claimed, cancelling };
 std::string_view to_string(JobState state);
-
-// The fence: who claimed a job, and which time. Grows at each claim and across restarts, never
-// reused. (0, 0) = never claimed.
-struct RunLease {
-  uint64_t epoch = 0;  // embedded: counts the opens of the store; postgres: the daemon's start
-  uint64_t n = 0;      // counts the claims within it
-  friend auto operator<=>(const RunLease&, const RunLease&) = default;
-};
 
 // What a submitter gives, within bounds.h. Text fields are as they came; the door that read the
 // body has checked it.

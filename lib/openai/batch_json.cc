@@ -1,6 +1,7 @@
 #include "lib/openai/batch_json.h"
 
 #include "lib/base/json_writer.h"
+#include "lib/job/job.h"
 
 namespace parkd {
 namespace {

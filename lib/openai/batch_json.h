@@ -5,9 +5,10 @@
 #include <vector>
 
 #include "lib/job/batch.h"
-#include "lib/job/job.h"
 
 namespace parkd {
+
+struct RequeuedJob;
 
 // {"id", "name", "tenant", "status": open | in_progress | cancelling | finished, "total",
 //   "completed", "failed", "cancelled", "deadline_missed", "quarantined", "truncated",

@@ -1,4 +1,4 @@
-// The bodies a job ends in: OpenAI's chat.completion object, and its error object.
+// The body a completed job ends in: OpenAI's chat.completion object.
 //
 // Pure functions, any thread. Everything outside the "parkd" member depends on the request, its
 // seed and the model alone, byte for byte (DESIGN.md, I7); times and charges stand in "parkd".
@@ -7,11 +7,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "lib/base/status.h"
-#include "lib/job/job.h"
+#include "lib/base/clock.h"
+#include "lib/job/job_id.h"
 
 namespace parkd {
 
@@ -59,16 +58,5 @@ struct CompletionResponse {
 
 // {"id":"chatcmpl-<job id>","object":"chat.completion",...,"parkd":{...}}, one line.
 std::string render_completion(const CompletionResponse& response);
-
-// {"error":{"message":...,"type":...,"param":...,"code":...}}. `code` empty: null; so is `param`.
-// `type` follows from the HTTP status: invalid_request_error below 500, server_error from there.
-std::string render_error(int32_t http_status, std::string_view code, std::string_view message,
-                         std::string_view param);
-
-// The same, of a Status; the code is its word ("invalid" is written invalid_request).
-std::string render_error(const Status& status);
-
-// 400, 403, 404, 409, 429, 503 or 500.
-int32_t http_status_of(StatusCode code);
 
 }  // namespace parkd

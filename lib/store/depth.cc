@@ -1,5 +1,7 @@
 #include "lib/store/depth.h"
 
+#include "lib/job/job.h"
+
 namespace parkd {
 namespace {
 
@@ -16,6 +18,10 @@ std::string quoted(std::string_view name) {
 }
 
 }  // namespace
+
+bool is_scheduled(const Job& job) {
+  return job.spec.run_at && *job.spec.run_at > job.created_at;
+}
 
 Status queue_is_full(std::string_view model, int64_t depth, int64_t n_new, int64_t limit,
                      std::string_view limit_key) {

@@ -18,9 +18,10 @@
 #include <utility>
 
 #include "lib/base/status.h"
-#include "lib/job/job.h"
 
 namespace parkd {
+
+struct Job;
 
 struct DepthLimits {
   std::optional<int64_t> queued_max;             // of all tenants; empty: none
@@ -53,9 +54,7 @@ struct Depth {
 };
 
 // The account of a job that waits.
-inline bool is_scheduled(const Job& job) {
-  return job.spec.run_at && *job.spec.run_at > job.created_at;
-}
+bool is_scheduled(const Job& job);
 
 // Whether `n_new` more jobs find room. Errors: exhausted, naming limit, tenant, model and values.
 Status check_depth(const std::string& model, const std::string& tenant, const DepthLimits& limits,

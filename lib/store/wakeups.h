@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/job/job.h"
+#include "lib/job/job_id.h"
 #include "lib/store/store_observer.h"
 
 namespace parkd {

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "lib/openai/chat_request.h"
-#include "lib/openai/wire.h"
+#include "lib/openai/submit.h"
 
 namespace parkd {
 namespace {
@@ -50,13 +50,13 @@ TEST(JsonReader, a_refusal_says_place_cause_and_way_out) {
       {"{\"a\":True}", "byte 6: true and false are written small in JSON", ""},
       {"{\"a\":\"caf\xE9\"}", "byte 10 (0xE9) is not UTF-8; is it Latin-1? iconv -f latin1", ""},
       {"{\"a\":\"x\nb\"}", "a raw control character (0x0A) in a string", ""},
-      {"{\"a\":\"x\0b\"}"s, "byte 8: a NUL byte, which is no text; remove it", ""},
+      {"{\"a\":\"x\0b\"}"s, "byte 8: a NUL byte, which is not text; remove it", ""},
       {"{\"a\":1\0}"s, "byte 7: a NUL byte", ""},
-      {R"({"a":"x\ud800y"})", "it is not JSON, byte 8: half of a surrogate pair, which is no text",
+      {R"({"a":"x\ud800y"})", "it is not JSON, byte 8: half of a surrogate pair, which is not text",
        ""},
       {R"({"a":"x\udc00y"})", "byte 8: half of a surrogate pair", ""},
       {R"({"a":"x\u0000y"})",
-       "it cannot be taken, byte 8: \\u0000 in a string, which is no text; remove it", ""},
+       "it cannot be taken, byte 8: \\u0000 in a string, which is not text; remove it", ""},
       {R"({"a\u0000":1})", "it cannot be taken, byte 4: \\u0000 in a string", ""},
       {R"({"a":1e999})", "it cannot be taken, byte 11: a number too large for a double", ""},
       {"\xFF\xFE{\0}\0"s, "byte 1: it is UTF-16, and UTF-8 is wanted (iconv -f utf-16 -t utf-8)",
@@ -166,7 +166,7 @@ TEST(Submit, who_knows_another_form_is_told_what_is_expected) {
 
 TEST(Submit, the_words_are_those_of_the_chat_body) {
   const std::string body = R"({"messages":[{"role":"user","content":"x\ud800"}]})";
-  const std::string cause = "half of a surrogate pair, which is no text; remove it";
+  const std::string cause = "half of a surrogate pair, which is not text; remove it";
   EXPECT_NE(parse_submit("{\"body\":" + body + "}", {}).status().message().find(cause),
             std::string::npos);
   EXPECT_NE(parse_chat_request(body, {}).status().message().find(cause), std::string::npos);

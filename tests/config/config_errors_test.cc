@@ -298,7 +298,7 @@ TEST(ConfigErrors, models_have_unique_names_and_a_source) {
       {"models: [{name: m, hf_id: null, local_path: null}]\n",
        "t.yaml:1:10: key 'models[0]': missing source: set local_path or hf_id"},
       {"default_model: z\nmodels: [{name: m, hf_id: x}]\n",
-       "t.yaml:1:16: key 'default_model': value \"z\" is no name in models"},
+       "t.yaml:1:16: key 'default_model': value \"z\" is not a name in models"},
       {"models: [{name: m, local_path: \"/a\\nb\"}]\n",
        "t.yaml:1:32: key 'models[0].local_path': value \"/a\\nb\" has control characters or is not "
        "UTF-8"},
@@ -413,7 +413,7 @@ TEST(ConfigErrors, socket_mode_is_octal) {
 
 TEST(ConfigErrors, socket_group_is_a_group_that_the_mode_lets_in) {
   const std::string at = "t.yaml:3:17: key 'daemon.socket_group': value ";
-  const std::string rule = " is no group's name or number (1 .. 32 letters, digits, . _ -)";
+  const std::string rule = " is not a group's name or number (1 .. 32 letters, digits, . _ -)";
   expect_refused({
       {with_daemon("socket_group: a b"), at + "\"a b\"" + rule},
       {with_daemon("socket_group: ''"), at + "\"\" is empty"},

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lib/openai/chat_request.h"
+#include "lib/openai/submit.h"
 #include "lib/openai/wire.h"
 #include "tests/daemon/api_world.h"
 

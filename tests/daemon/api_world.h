@@ -49,11 +49,8 @@ class ApiWorld {
     server.socket_path = socket();
     server_ = std::make_unique<HttpServer>(
         io_, server, bodies_, answers_,
-        [this](const HttpRequest& request) { return api_->admit(request); },
-        [this](HttpRequest request, HttpServer::Reply reply) {
-          api_->handle(std::move(request), std::move(reply));
-        });
-    api_->set_connections(server_->connections());
+        [this](const HttpRequest& request) { return api_->admit(request); });
+    api_->set_server(*server_);
     const Status listening = server_->listen();
     PARKD_CHECK(listening.ok(), listening.to_string());
     control_ = Thread({"control", 0}, [this, start = options.on_control_start] {
@@ -118,7 +115,9 @@ class ApiWorld {
   }
 
  private:
-  std::string own_tenant() { return Tenants(config_.daemon).caller(::getuid(), "")->tenant; }
+  std::string own_tenant() {
+    return Tenants(config_.daemon).act_as(unix_peer(::getuid()), "")->tenant;
+  }
 
   TempDir directory_;
   Config config_;

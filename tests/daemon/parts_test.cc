@@ -1,4 +1,4 @@
-// The daemon's small parts: tenants, waiting readers, the socket's file, URLs, systemd's watchdog.
+// The daemon's small parts: tenants, turns, waiting readers, systemd's watchdog.
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -8,17 +8,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
 
 #include "daemon/api/mailbox_waiters.h"
 #include "daemon/api/tenants.h"
+#include "daemon/api/work.h"
 #include "daemon/health/health_board.h"
 #include "daemon/sd_notify.h"
-#include "lib/http/http_server.h"
-#include "lib/http/socket_file.h"
 #include "tests/support/temp_dir.h"
 
 namespace parkd {
@@ -46,24 +49,25 @@ TEST(Tenants, a_uid_is_mapped_by_the_configuration_else_by_its_name) {
   DaemonConfig config;
   config.tenants = {{std::to_string(kSomebody), "lab"}};
   Tenants tenants(config);
-  EXPECT_EQ(tenants.caller(kSomebody, "")->tenant, "lab");
-  EXPECT_FALSE(tenants.caller(kSomebody, "")->privileged);
-  EXPECT_EQ(tenants.caller(kSomebody - 1, "")->tenant, "uid-" + std::to_string(kSomebody - 1));
-  EXPECT_EQ(tenants.caller(0, "")->tenant, "root");
+  EXPECT_EQ(tenants.act_as(unix_peer(kSomebody), "")->tenant, "lab");
+  EXPECT_FALSE(tenants.act_as(unix_peer(kSomebody), "")->is_privileged);
+  EXPECT_EQ(tenants.act_as(unix_peer(kSomebody - 1), "")->tenant,
+            "uid-" + std::to_string(kSomebody - 1));
+  EXPECT_EQ(tenants.act_as(unix_peer(0), "")->tenant, "root");
 }
 
 TEST(Tenants, only_root_and_the_daemons_own_user_act_for_others) {
   DaemonConfig config;
   config.tenants = {{std::to_string(kSomebody), "lab"}};
   Tenants tenants(config);
-  EXPECT_TRUE(tenants.caller(kSomebody, "lab").ok()) << "its own tenant by name";
-  const auto refused = tenants.caller(kSomebody, "other");
+  EXPECT_TRUE(tenants.act_as(unix_peer(kSomebody), "lab").ok()) << "its own tenant by name";
+  const auto refused = tenants.act_as(unix_peer(kSomebody), "other");
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.status().code(), StatusCode::denied);
   EXPECT_EQ(refused.status().param(), "tenant");
-  EXPECT_EQ(tenants.caller(0, "other")->tenant, "other");
-  EXPECT_EQ(tenants.caller(::geteuid(), "other")->tenant, "other");
-  EXPECT_TRUE(tenants.caller(::geteuid(), "other")->privileged);
+  EXPECT_EQ(tenants.act_as(unix_peer(0), "other")->tenant, "other");
+  EXPECT_EQ(tenants.act_as(unix_peer(::geteuid()), "other")->tenant, "other");
+  EXPECT_TRUE(tenants.act_as(unix_peer(::geteuid()), "other")->is_privileged);
 }
 
 // A user of this name in the user database of the process that runs `body`; needs root.
@@ -91,30 +95,56 @@ TEST(Tenants, nobody_is_default_or_anothers_number_for_its_name) {
                   [&] {
                     DaemonConfig config;
                     Tenants tenants(config);
-                    const auto refused = tenants.caller(kSomebody, "");
+                    const auto refused = tenants.act_as(unix_peer(kSomebody), "");
                     if (refused.ok() || refused.status().param() != "tenant") return 1;
                     if (refused.status().message().find("daemon.tenants") == std::string::npos) {
                       return 2;
                     }
-                    if (tenants.caller(kSomebody, name).ok()) return 3;
+                    if (tenants.act_as(unix_peer(kSomebody), name).ok()) return 3;
                     config.tenants = {{name, name}};
                     Tenants granted(config);
-                    const auto own = granted.caller(kSomebody, "");
-                    return own.ok() && own->tenant == name && !own->privileged ? 0 : 4;
+                    const auto own = granted.act_as(unix_peer(kSomebody), "");
+                    return own.ok() && own->tenant == name && !own->is_privileged ? 0 : 4;
                   }),
         0)
         << name;
   }
   DaemonConfig config;
-  EXPECT_FALSE(Tenants(config).caller(kSomebody, "default").ok()) << "asked for by name";
+  EXPECT_FALSE(Tenants(config).act_as(unix_peer(kSomebody), "default").ok()) << "asked for by name";
 }
 
 TEST(Tenants, critical_is_granted_by_name) {
   DaemonConfig config;
   config.critical_tenants = {"ops"};
-  const Tenants tenants(config);
-  EXPECT_TRUE(tenants.may_be_critical("ops"));
-  EXPECT_FALSE(tenants.may_be_critical("lab"));
+  config.tenants = {{std::to_string(kSomebody), "ops"}};
+  Tenants tenants(config);
+  EXPECT_TRUE(tenants.act_as(unix_peer(kSomebody), "")->may_be_critical);
+  EXPECT_FALSE(tenants.act_as(unix_peer(kSomebody - 1), "")->may_be_critical);
+  EXPECT_TRUE(tenants.act_as(unix_peer(0), "lab")->may_be_critical) << "root";
+}
+
+TEST(TurnQueue, users_take_turns) {
+  BlockingPool pool(1, 0);
+  TurnQueue queue(pool, 1);
+  std::mutex first_runs;
+  first_runs.lock();
+  std::string order;
+  std::atomic<int> n_done{0};
+  const auto note = [&](const std::string& account, char name) {
+    queue.run(account, [&order, &n_done, name] {
+      order += name;
+      ++n_done;
+    });
+  };
+  queue.run("uid 1", [&] { const std::lock_guard lock(first_runs); });
+  for (int i = 0; i < 3; ++i) note("uid 1", 'a');
+  note("uid 2", 'b');
+  note("uid 3", 'c');
+  first_runs.unlock();
+  while (n_done < 5) std::this_thread::yield();
+  pool.stop();
+  EXPECT_LT(order.find('b'), 3u) << order;
+  EXPECT_LT(order.find('c'), 3u) << order;
 }
 
 TEST(MailboxWaiters, a_message_wakes_the_readers_of_its_key_and_tenant_only) {
@@ -162,55 +192,6 @@ TEST(MailboxWaiters, a_waiter_gives_up_when_its_time_is_over) {
       });
   io.run();
   EXPECT_EQ(gave_up, 1);
-}
-
-// Each is a process: a socket is known by the pid behind it. Those that are over hold theirs until
-// all have tried.
-TEST(SocketFile, of_two_that_start_at_once_one_gets_the_path) {
-  constexpr int kRounds = 100;
-  const TempDir dir;
-  const std::string path = dir.path() + "/parkd.sock";
-  for (int round = 0; round < kRounds; ++round) {
-    int go[2];
-    int said[2];
-    int over[2];
-    ASSERT_TRUE(::pipe(go) == 0 && ::pipe(said) == 0 && ::pipe(over) == 0);
-    pid_t children[2];
-    for (pid_t& child : children) {
-      child = ::fork();
-      ASSERT_GE(child, 0);
-      if (child != 0) continue;
-      ::close(go[1]);
-      ::close(over[1]);
-      char byte = 0;
-      (void)!::read(go[0], &byte, 1);  // ends when the parent closes it
-      SocketFile file(path, 0600, "");
-      byte = file.listen(std::chrono::milliseconds(0)).ok() ? '+' : '-';
-      (void)!::write(said[1], &byte, 1);
-      (void)!::read(over[0], &byte, 1);
-      ::_exit(0);
-    }
-    ::close(go[0]);
-    ::close(over[0]);
-    ::close(said[1]);
-    ::close(go[1]);
-    std::string answers(2, ' ');
-    ASSERT_EQ(::read(said[0], &answers[0], 1), 1);
-    ASSERT_EQ(::read(said[0], &answers[1], 1), 1);
-    EXPECT_TRUE(answers == "+-" || answers == "-+") << answers << " in round " << round;
-    ::close(over[1]);
-    ::close(said[0]);
-    for (const pid_t child : children) ::waitpid(child, nullptr, 0);
-  }
-}
-
-TEST(Url, escapes_are_decoded_or_refused) {
-  std::string out;
-  EXPECT_TRUE(url_decode("a%2Fb%20c", out));
-  EXPECT_EQ(out, "a/b c");
-  EXPECT_TRUE(url_decode("%41", out));
-  EXPECT_EQ(out, "A");
-  for (const char* broken : {"%", "%4", "%zz", "x%4g"}) EXPECT_FALSE(url_decode(broken, out));
 }
 
 TEST(Watchdog, a_manager_that_does_not_read_stops_nobody) {

@@ -259,7 +259,7 @@ TEST_F(BatchRunFiles, a_line_that_no_job_can_be_made_of_is_one_failed_line) {
       has(message("twice"),
           "the line cannot be taken, byte 51: \"n\" is given twice in one object; give it once"))
       << message("twice");
-  EXPECT_TRUE(has(message("nul"), "\\u0000 in a string, which is no text; remove it"))
+  EXPECT_TRUE(has(message("nul"), "\\u0000 in a string, which is not text; remove it"))
       << message("nul");
 }
 

@@ -622,7 +622,7 @@ TEST_F(JobctlDsnBatch, lines_that_only_the_database_refuses_are_failed_lines) {
   const auto message = [&results](const char* id) {
     return text_at(results[id], "response.body.error.message");
   };
-  EXPECT_TRUE(has(message("nul"), "\\u0000 in a string, which is no text; remove it"))
+  EXPECT_TRUE(has(message("nul"), "\\u0000 in a string, which is not text; remove it"))
       << message("nul");
   EXPECT_TRUE(has(message("critical"), "critical")) << message("critical");
 }

@@ -135,7 +135,7 @@ TEST(JobctlTimeOptions, that_are_empty_are_refused_by_name) {
       words.insert(words.end(), {option, ""});
       const JobctlResult result = run_jobctl(words);
       EXPECT_EQ(result.exit_code, 2) << command[0] << " " << option;
-      EXPECT_NE(result.err.find(option + ": \"\" is no time"), std::string::npos) << result.err;
+      EXPECT_NE(result.err.find(option + ": \"\" is not a time"), std::string::npos) << result.err;
     }
   }
 }

@@ -139,7 +139,7 @@ TEST(Life, what_others_put_in_the_sockets_place_stays_theirs) {
   EXPECT_TRUE(served_again()) << "nobody listens there any more";
   std::fclose(std::fopen(aside.c_str(), "w"));
   ASSERT_EQ(::rename(aside.c_str(), daemon.socket().c_str()), 0);
-  EXPECT_TRUE(noticed("is no socket any more"));
+  EXPECT_TRUE(noticed("is not a socket any more"));
   ASSERT_EQ(::unlink(daemon.socket().c_str()), 0);
   EXPECT_TRUE(served_again());
 }

@@ -123,7 +123,7 @@ TEST(HostileFiles, a_group_that_the_daemon_is_not_in_or_that_is_none_is_refused_
                                                 "is not in", "SupplementaryGroups=64010"}));
   EXPECT_EQ(outside.wait(), 0);
   OtherUser nobodys(kService, refused("no-such-group", {"daemon.socket_group", "no-such-group",
-                                                        "is no group of this machine"}));
+                                                        "is not a group of this machine"}));
   EXPECT_EQ(nobodys.wait(), 0);
   OtherUser inside(kService,
                    [binary] {

@@ -6,6 +6,8 @@
 #include <limits>
 #include <string>
 
+#include "lib/openai/errors.h"
+
 namespace parkd {
 namespace {
 

@@ -11,7 +11,7 @@
 #include "lib/base/raw_json.h"
 #include "lib/base/text.h"
 #include "lib/openai/chat_request.h"
-#include "lib/openai/wire.h"
+#include "lib/openai/submit.h"
 #include "tools/jobctl/batch_input.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"

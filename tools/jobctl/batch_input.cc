@@ -15,7 +15,7 @@
 #include "lib/base/json_reader.h"
 #include "lib/base/json_writer.h"
 #include "lib/base/text.h"
-#include "lib/openai/wire.h"
+#include "lib/job/bounds.h"
 #include "tools/jobctl/json_fields.h"
 #include "tools/jobctl/table.h"
 

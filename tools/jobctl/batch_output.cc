@@ -158,7 +158,7 @@ Status BatchOutput::open_locked() {
   struct stat is {};
   const bool there = ::stat(path_.c_str(), &is) == 0;
   if (there && !S_ISREG(is.st_mode)) {
-    return invalid("-o " + path_ + " is no regular file; -o - writes to standard output");
+    return invalid("-o " + path_ + " is not a regular file; -o - writes to standard output");
   }
   made_file_ = !there;
   file_ = File(::open(path_.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666));
@@ -217,7 +217,7 @@ Status BatchOutput::read_results(const BatchInput& input) {
         const std::string custom_id = error ? std::string() : text_at(line, "custom_id");
         if (asked.count(custom_id) == 0 && mark_.lines.count(custom_id) == 0) {
           return invalid(path_ + " line " + std::to_string(number) +
-                         " is no result of this input: nothing was changed; give another -o");
+                         " is not a result of this input: nothing was changed; give another -o");
         }
         whole_bytes += static_cast<int64_t>(text.size()) + 1;
         if (asked.count(custom_id) > 0 && done_.insert(custom_id).second) counts_.count(line);

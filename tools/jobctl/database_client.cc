@@ -3,8 +3,10 @@
 #include <boost/json.hpp>
 
 #include "lib/base/json_writer.h"
+#include "lib/base/rfc3339.h"
 #include "lib/openai/batch_json.h"
 #include "lib/openai/chat_request.h"
+#include "lib/openai/submit.h"
 #include "lib/openai/wire.h"
 #include "tools/jobctl/json_fields.h"
 

@@ -35,7 +35,8 @@ int say_version(Migrator& migrator, const std::string& dsn) {
 }
 
 int up(const std::string& dsn, const MigrateOptions& options) {
-  if (options.to == 0) return report(invalid("--to 0 is no version to go up to: they start at 1"));
+  if (options.to == 0)
+    return report(invalid("--to 0 is not a version to go up to: they start at 1"));
   Migrator migrator(dsn);
   if (const Status status = migrator.up(std::max(options.to, 0)); !status.ok()) {
     return report(with_target(status, dsn));

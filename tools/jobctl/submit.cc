@@ -13,10 +13,10 @@
 
 #include "lib/base/json_reader.h"
 #include "lib/base/raw_json.h"
+#include "lib/base/rfc3339.h"
 #include "lib/base/sampling_fields.h"
 #include "lib/base/text.h"
 #include "lib/openai/chat_request.h"
-#include "lib/openai/wire.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"
 #include "tools/jobctl/priority_option.h"

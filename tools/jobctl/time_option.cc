@@ -6,7 +6,7 @@
 #include <optional>
 #include <string_view>
 
-#include "lib/openai/wire.h"
+#include "lib/base/rfc3339.h"
 
 namespace parkd::jobctl {
 namespace {
@@ -111,7 +111,7 @@ Result<std::string> parse_instant(const std::string& option, const std::string& 
 }
 
 std::string refuse_empty(const std::string& text) {
-  return text.empty() ? "\"\" is no time: leave the option out, or give it a value" : "";
+  return text.empty() ? "\"\" is not a time: leave the option out, or give it a value" : "";
 }
 
 bool is_relative(const std::string& text) {

@@ -15,7 +15,7 @@
 #include <string_view>
 
 #include "lib/base/clock.h"
-#include "lib/job/job.h"
+#include "lib/job/job_id.h"
 #include "lib/store/postgres/pg_text.h"
 
 namespace parkd {

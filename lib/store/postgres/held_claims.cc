@@ -1,5 +1,7 @@
 #include "lib/store/postgres/held_claims.h"
 
+#include "lib/job/job.h"
+
 namespace parkd {
 
 void HeldClaims::claimed(const std::vector<Job>& jobs) {

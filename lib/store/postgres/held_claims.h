@@ -13,9 +13,11 @@
 #include <vector>
 
 #include "lib/base/thread_safety.h"
-#include "lib/job/job.h"
+#include "lib/job/job_id.h"
 
 namespace parkd {
+
+struct Job;
 
 class HeldClaims {
  public:

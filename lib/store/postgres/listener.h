@@ -17,7 +17,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/thread.h"
-#include "lib/job/job.h"
+#include "lib/job/job_id.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/postgres_store.h"
 

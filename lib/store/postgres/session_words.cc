@@ -105,7 +105,7 @@ std::string why_read_only(const ReadOnlyCause& cause) {
     return "it is a standby; name the primary in the DSN (of several hosts, "
            "target_session_attrs=read-write finds it)";
   }
-  if (cause.setting != "on") return "it was read-only a moment ago and is no more";
+  if (cause.setting != "on") return "it was read-only a moment ago and no longer is";
   if (cause.source == "database") {
     return "database " + cause.database + " was set read-only; ALTER DATABASE " + cause.database +
            reset + " ends that";

@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/job/job.h"
+#include "lib/job/job_id.h"
 
 namespace parkd {
 

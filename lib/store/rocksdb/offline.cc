@@ -99,7 +99,7 @@ Result<StoreReport> OfflineStore::verify() const {
     const Result<uint64_t> number = record::decode_count(*format);
     if (number.ok()) PARKD_RETURN_IF_ERROR(check_format(dir_, *number));
     if (!number.ok())
-      report.tables.push_back({"a table or log", "default", "its row \"format\" is no number"});
+      report.tables.push_back({"a table or log", "default", "its row \"format\" is not a number"});
   }
   const wal::Manifest& manifest = report.log.manifest;
   for (const auto& [number, table] : manifest.tables) {

@@ -84,7 +84,7 @@ Status check_target(const std::string& store, const std::string& to, const std::
     return invalid(to + " lies in the damaged store, which is not written to");
   }
   if (!fs::is_directory(parent_of(to), none)) {
-    return invalid(parent_of(to) + " is no directory: make it first");
+    return invalid(parent_of(to) + " is not a directory: make it first");
   }
   if (fs::exists(fs::symlink_status(work, none))) {
     return conflict(work + " is there: a salvage that did not come to its end; remove it");
@@ -188,9 +188,10 @@ Status fill(Scanned& scanned, const std::string& dir, Clock& clock,
   }
   if (facts.n_undecodable() > 0) {
     lost.any = true;
-    list({"undecodable", std::to_string(facts.n_undecodable()) +
-                             " rows have whole bytes that are no record of this version: they are "
-                             "left out"});
+    list(
+        {"undecodable", std::to_string(facts.n_undecodable()) +
+                            " rows have whole bytes that are not records of this version: they are "
+                            "left out"});
   }
   RocksDbStoreOptions options;
   options.dir = dir;

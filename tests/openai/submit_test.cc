@@ -1,4 +1,4 @@
-#include "lib/openai/wire.h"
+#include "lib/openai/submit.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 namespace parkd {
 namespace {
 
-TEST(Wire, a_batchs_member_is_of_priority_low_where_none_is_given) {
+TEST(Submit, a_batchs_member_is_of_priority_low_where_none_is_given) {
   const auto priority_of = [](const std::string& more) {
     return parse_submit(R"({"body":{"messages":[]})" + more + "}", {}).value().jobs.at(0).priority;
   };
@@ -20,7 +20,7 @@ Status refusal_of(const std::string& more) {
   return parse_submit(R"({"body":{"messages":[]},)" + more + "}", {}).status();
 }
 
-TEST(Wire, an_endpoint_and_a_url_that_differ_are_refused_with_both) {
+TEST(Submit, an_endpoint_and_a_url_that_differ_are_refused_with_both) {
   const Status refused = refusal_of(R"("endpoint":"/v1/embeddings","url":"/v1/chat/completions")");
   EXPECT_EQ(refused.param(), "url");
   EXPECT_EQ(refused.message(),
@@ -30,7 +30,7 @@ TEST(Wire, an_endpoint_and_a_url_that_differ_are_refused_with_both) {
   EXPECT_TRUE(refusal_of(R"("endpoint":"/v1/chat/completions","url":null)").ok());
 }
 
-TEST(Wire, an_endpoint_that_there_is_not_is_refused_by_the_name_that_was_given) {
+TEST(Submit, an_endpoint_that_there_is_not_is_refused_by_the_name_that_was_given) {
   for (const std::string field : {"endpoint", "url"}) {
     for (const std::string path : {"", "/v1/embeddings"}) {
       const Status refused = refusal_of("\"" + field + "\":\"" + path + "\"");
@@ -41,7 +41,7 @@ TEST(Wire, an_endpoint_that_there_is_not_is_refused_by_the_name_that_was_given) 
   EXPECT_EQ(refusal_of(R"("endpoint":"/v1/embeddings","url":null)").param(), "endpoint");
 }
 
-TEST(Wire, an_empty_time_is_no_time) {
+TEST(Submit, an_empty_time_is_no_time) {
   for (const std::string field : {"run_at", "deadline"}) {
     const Status refused = refusal_of("\"" + field + R"(":"")");
     EXPECT_EQ(refused.param(), field);

@@ -1,0 +1,38 @@
+// Principal: who asks, and what that lets it do. One value for every rule about callers: shares of
+// connections, memory and turns, the tenant it acts as, what else is granted.
+//
+// Made for a connection from what the kernel says of its peer, and completed once for each request
+// by Tenants::act_as (daemon/api), which knows the tenants. Another way to know who asks makes
+// another Principal; nothing behind it changes. Values, any thread.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+
+#include "lib/base/status.h"
+
+namespace parkd {
+
+struct Principal {
+  std::string account;       // whose share of connections, memory and turns it has: "uid 1000"
+  std::optional<uid_t> uid;  // of a Unix peer, as the kernel says (SO_PEERCRED)
+  // Root or the daemon's own user: no other's doings keep it out, and it may act for any tenant.
+  bool is_privileged = false;
+
+  // Of a request whose URL asks for a tenant; else empty.
+  std::string tenant;             // what it acts as
+  bool named_its_tenant = false;  // it asked for this tenant by name
+  bool may_be_critical = false;   // its jobs may have priority critical
+
+  // Errors: denied (param "tenant").
+  Status may_act_for(const std::string& other) const;
+  // Whose jobs and batches it may see: "" is any tenant's.
+  std::string any_or_own() const { return is_privileged && !named_its_tenant ? "" : tenant; }
+};
+
+// `uid` -1: unknown, which has no privileges.
+Principal unix_peer(uid_t uid);
+
+}  // namespace parkd
