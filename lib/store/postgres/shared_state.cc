@@ -85,11 +85,13 @@ void SharedState::count_uncertain_finish() {
 }
 
 void SharedState::note(const Status& status) {
-  const std::lock_guard lock(mutex_);
   const Status kept = caught("note", [&] {
+    const std::lock_guard lock(mutex_);
     last_error_ = status.code() == StatusCode::unavailable ? status.message() : "";
   });
-  if (!kept.ok()) last_error_ = "out of memory";
+  if (kept.ok()) return;
+  const std::lock_guard lock(mutex_);
+  last_error_ = "out of memory";
 }
 
 std::string SharedState::last_error() const {

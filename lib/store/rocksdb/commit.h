@@ -20,6 +20,7 @@
 #include "lib/base/status.h"
 #include "lib/job/job.h"
 #include "lib/store/batch_accounts.h"
+#include "lib/store/completion.h"
 #include "lib/store/depth.h"
 #include "lib/store/rocksdb/database.h"
 #include "lib/store/rocksdb/record_codec.h"
@@ -68,5 +69,15 @@ struct Commit {
   }
   static constexpr size_t kRowsBytes = size_t{256} << 10;  // of a verb, beside bodies
 };
+
+// The end of a step that answers a verb: its answer, or why it is not on disk.
+template <class T>
+void succeed_with(const Completion<T>& done, T answer, const Status& status) {
+  if (status.ok()) {
+    done(std::move(answer));
+  } else {
+    done(status);
+  }
+}
 
 }  // namespace parkd

@@ -1,0 +1,187 @@
+#include "lib/store/rocksdb/batch_verbs.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/store/batch_rules.h"
+#include "lib/store/rocksdb/job_end.h"
+#include "lib/store/rules.h"
+
+namespace parkd::embedded {
+namespace {
+
+constexpr size_t kForgottenMax = 1000;  // batches one purge() forgets
+
+const record::StoredBatch* find_batch_by_key(const State& state, const BatchSpec& spec,
+                                             const Commit& commit) {
+  if (spec.idempotency_key.empty()) return nullptr;
+  const auto is_it = [&](const auto& entry) {
+    const BatchSpec& known = entry.second.batch.spec;
+    return known.tenant == spec.tenant && known.idempotency_key == spec.idempotency_key &&
+           !commit.forgotten_batches.contains(entry.first);
+  };
+  const auto fresh = std::find_if(commit.batches.begin(), commit.batches.end(), is_it);
+  if (fresh != commit.batches.end()) return &fresh->second;
+  const auto known = std::find_if(state.batches.begin(), state.batches.end(), is_it);
+  return known != state.batches.end() ? &known->second : nullptr;
+}
+
+}  // namespace
+
+bool open_batch(State& state, const BatchSpec& spec, const Completion<OpenedBatch>& done,
+                Commit& commit) {
+  const WallTime now = state.clock.now();
+  OpenedBatch opened;
+  if (const record::StoredBatch* known = find_batch_by_key(state, spec, commit)) {
+    if (!has_content(known->fingerprint, spec)) {
+      done(batch_key_has_other_content(spec.idempotency_key, known->batch.id));
+      return true;
+    }
+    opened = {known->batch, true};
+  } else {
+    Status checked = check_batch(spec, now);
+    if (checked.ok()) {
+      checked = state.batch_accounts.check_open(spec, commit.opened, state.options.store);
+    }
+    if (!checked.ok()) {
+      done(checked);
+      return true;
+    }
+    opened = {new_batch(spec, now, state.options.store), false};
+    const ContentFingerprint fingerprint = content_fingerprint(spec);
+    commit.begin(0);
+    commit.batches[opened.batch.id] = {opened.batch, fingerprint};
+    commit.opened.add(opened.batch);
+  }
+  // A known one, too, is answered after the sync: it may be of this very commit.
+  commit.steps.push_back(
+      {nullptr, [done, opened](const Status& status) { succeed_with(done, opened, status); }});
+  return true;
+}
+
+bool seal_batch(State& state, const std::string& id, const std::string& tenant,
+                const Completion<Batch>& done, Commit& commit) {
+  if (state.find_batch(id, tenant, commit) == nullptr) {
+    done(no_such_batch(id));
+    return true;
+  }
+  commit.begin(0);
+  Batch& batch = state.edit_batch(id, commit);
+  seal(batch, state.clock.now());
+  commit.steps.push_back(
+      {nullptr, [done, batch](const Status& status) { succeed_with(done, batch, status); }});
+  return true;
+}
+
+bool cancel_batch(State& state, const std::string& id, const std::string& tenant,
+                  const Completion<Batch>& done, Commit& commit) {
+  const record::StoredBatch* found = state.find_batch(id, tenant, commit);
+  if (found == nullptr) {
+    done(no_such_batch(id));
+    return true;
+  }
+  const WallTime now = state.clock.now();
+  // Members whose submit is still in this commit are not in the index yet: they come with the next.
+  if (found->batch.total > 0 && commit.batches.contains(id)) return false;
+  const std::vector<JobId> members = state.index.members(id, found->batch.spec.tenant);
+  std::vector<Ended> all_ended;
+  for (const JobId member : members) {
+    if (commit.touched_jobs.contains(member)) return false;
+  }
+  for (const JobId member : members) {
+    Result<Ended> ended = prepare_end(state, member, {}, cancelled_ending(), now);
+    if (!ended.ok()) {
+      done(ended.status());
+      return true;
+    }
+    all_ended.push_back(std::move(ended).value());
+  }
+
+  commit.begin(0);
+  if (!found->batch.finished_at) {
+    Batch& batch = state.edit_batch(id, commit);
+    if (!batch.cancel_at) batch.cancel_at = now;
+    seal(batch, now);
+  }
+  std::vector<JobId> ended_ids;
+  std::vector<JobId> asked_ids;
+  for (Ended& ended : all_ended) {
+    const JobId member = ended.stored.job.id;
+    const auto claim = state.claims.find(member);
+    if (claim != state.claims.end()) {
+      ended.stored.cancel_requested = true;
+      put_job(state, ended.stored, commit);
+      commit.touched_jobs.insert(member);
+      commit.wakeups.cancels.emplace_back(member, claim->second.lease);
+      asked_ids.push_back(member);
+    } else {
+      state.index.hold(member);
+      write_end(state, ended, now, commit);
+      ended_ids.push_back(member);
+    }
+  }
+  commit.has_cancel = true;
+  const Batch batch = state.find_batch(id, "", commit)->batch;
+  commit.steps.push_back(
+      {[&state, ended_ids = std::move(ended_ids), asked_ids = std::move(asked_ids)] {
+         for (const JobId member : ended_ids) apply_end(state, member);
+         for (const JobId member : asked_ids) state.claims.at(member).cancel_requested = true;
+       },
+       [done, batch](const Status& status) { succeed_with(done, batch, status); }});
+  return true;
+}
+
+void sweep_batches(State& state, WallTime now, WallTime drop_before, Commit& commit) {
+  std::vector<std::string> overdue;
+  for (const auto& [id, committed] : state.batches) {
+    const record::StoredBatch* stored = state.find_batch(id, "", commit);
+    if (stored == nullptr) continue;
+    if (!stored->batch.sealed_at && *stored->batch.spec.deadline <= now) overdue.push_back(id);
+    const auto expires_at = batch_expires_at(stored->batch, state.options.store);
+    if (expires_at && *expires_at <= drop_before &&
+        commit.forgotten_batches.size() < kForgottenMax && !commit.batches.contains(id)) {
+      commit.forgotten_batches.insert(id);
+    }
+  }
+  for (const std::string& id : overdue) seal(state.edit_batch(id, commit), now);
+}
+
+Result<Batch> get_batch(const State& state, const std::string& id, const std::string& tenant) {
+  if (!state.can_read()) return state.failure.status();
+  const auto found = state.batches.find(id);
+  if (found == state.batches.end() || !may_act(tenant, found->second.batch.spec.tenant)) {
+    return no_such_batch(id);
+  }
+  Batch batch = found->second.batch;
+  batch.live.emplace();
+  for (const JobId member : state.index.members(id, batch.spec.tenant)) {
+    const JobState is = state.index.state_of(member);
+    if (is == JobState::scheduled) ++batch.live->scheduled;
+    if (is == JobState::queued) ++batch.live->queued;
+    if (is == JobState::claimed) ++batch.live->claimed;
+  }
+  return batch;
+}
+
+Result<std::vector<Batch>> list_batches(const State& state, const BatchFilter& filter) {
+  if (!state.can_read()) return state.failure.status();
+  const auto after = state.batches.find(filter.after);
+  if (!filter.after.empty() &&
+      (after == state.batches.end() ||
+       !may_act(filter.tenant.value_or(""), after->second.batch.spec.tenant))) {
+    return no_batch_to_list_after(filter.after);
+  }
+  std::vector<Batch> found;
+  for (const auto& [id, stored] : state.batches) {
+    if (filter.tenant && *filter.tenant != stored.batch.spec.tenant) continue;
+    if (filter.after.empty() || is_newer(after->second.batch, stored.batch)) {
+      found.push_back(stored.batch);
+    }
+  }
+  std::sort(found.begin(), found.end(), is_newer);
+  const auto limit = static_cast<size_t>(std::max(filter.limit, 0));
+  if (found.size() > limit) found.resize(limit);
+  return found;
+}
+
+}  // namespace parkd::embedded
