@@ -30,11 +30,11 @@ struct Folder {
 
 // DESIGN.md, "Floors". Longest prefix wins.
 const std::vector<Folder> kFolders = {
-    {"lib/base", 0},    {"lib/job", 1},      {"lib/config", 1},   {"lib/pool", 1},
-    {"lib/weights", 1}, {"lib/store", 2},    {"lib/text", 2},     {"lib/ipc", 2},
-    {"lib/model", 3},   {"lib/openai", 3},   {"lib/engine", 4},   {"lib/backend", 4},
-    {"lib/http", 4},    {"lib/dispatch", 5}, {"lib/endpoint", 6}, {"daemon", 7},
-    {"tools", 7},
+    {"lib/base", 0},    {"lib/job", 1},   {"lib/config", 1},   {"lib/pool", 1},
+    {"lib/weights", 1}, {"lib/jinja", 1}, {"lib/store", 2},    {"lib/text", 2},
+    {"lib/ipc", 2},     {"lib/model", 3}, {"lib/openai", 3},   {"lib/engine", 4},
+    {"lib/backend", 4}, {"lib/http", 4},  {"lib/dispatch", 5}, {"lib/endpoint", 6},
+    {"daemon", 7},      {"tools", 7},
 };
 
 // Header prefix -> the only folders that may include it.
@@ -64,7 +64,7 @@ struct Wall {
 };
 const std::vector<Wall> kWalls = {
     // Inference knows nothing of jobs: the dispatcher is the only place that knows both.
-    {{"lib/weights", "lib/text", "lib/model", "lib/engine", "lib/backend"},
+    {{"lib/jinja", "lib/weights", "lib/text", "lib/model", "lib/engine", "lib/backend"},
      {"lib/job", "lib/store", "lib/pool", "lib/ipc", "lib/openai", "lib/http"}},
     // The server knows bytes and peers, not what they ask for.
     {{"lib/http"},
