@@ -23,9 +23,9 @@ int main(int argc, char** argv) {
   }
 
   CLI::App app("Writes a GGUF model with random weights, for tests.");
-  app.add_option("path", path, "the file to write")->required();
+  app.add_option("path", path, "the file to write, or the directory")->required();
   app.add_option("--architecture", options.architecture, "its family")
-      ->check(CLI::IsMember({"llama", "qwen3"}));
+      ->check(CLI::IsMember({"llama", "mistral", "qwen3"}));
   app.add_option("--seed", options.seed, "of the weights");
   app.add_option("--type", type, "of the matrices")->check(CLI::IsMember(types));
   app.add_option("--context", options.context_tokens, "tokens")->check(CLI::Range(1, 1 << 24));
@@ -36,11 +36,18 @@ int main(int argc, char** argv) {
   app.add_option("--kv-heads", options.n_kv_heads, "a divisor of --heads")
       ->check(CLI::Range(1, 64));
   app.add_option("--head-dim", options.head_dim, "an even number")->check(CLI::Range(2, 256));
+  app.add_option("--rope-scaling", options.rope_scaling, "of the rope")
+      ->check(CLI::IsMember({"llama3"}));
+  app.add_option("--shards", options.n_shards, "of a directory")->check(CLI::Range(1, 64));
+  bool directory = false;
+  app.add_flag("--directory", directory,
+               "write config.json and safetensors into the directory PATH, which is there");
   app.add_flag("--tied", options.tied, "the embedding is the head too");
   CLI11_PARSE(app, argc, argv);
   options.type = types.at(type);
 
-  const parkd::Status status = parkd::testing::write_tiny_model(path, options);
+  const parkd::Status status = directory ? parkd::testing::write_tiny_folder(path, options)
+                                         : parkd::testing::write_tiny_model(path, options);
   if (status.ok()) return 0;
   std::fprintf(stderr, "%s\n", status.to_string().c_str());
   return 1;

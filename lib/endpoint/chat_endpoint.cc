@@ -125,8 +125,7 @@ Result<PreparedJob> ChatEndpoint::prepare(const Job& job) const {
   request.sampling = asked.sampling;
   request.sampling.seed = asked.seed ? *asked.seed : job.spec.seed.value_or(0);
   request.stop = asked.stop;
-  const auto ends = card_->tokenizer->end_tokens();
-  request.stop_tokens.assign(ends.begin(), ends.end());
+  request.stop_tokens = card_->end_tokens;
   return prepared;
 }
 

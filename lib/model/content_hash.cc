@@ -3,6 +3,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <vector>
 
 #include "lib/base/text.h"
 
@@ -59,7 +60,13 @@ uint64_t xxh64(std::span<const uint8_t> bytes) {
 
 std::string model_content_hash(const ModelCard& card, Dtype dtype) {
   const char* word = dtype == Dtype::f32 ? "f32" : dtype == Dtype::f16 ? "f16" : "bf16";
-  return "xxh64:" + to_hex(xxh64(card.file->bytes())) + ":" + word;
+  const auto files = card.weights->contents();
+  std::vector<uint64_t> hashes;
+  for (const std::span<const uint8_t> file : files) hashes.push_back(xxh64(file));
+  const uint64_t hash = hashes.size() == 1 ? hashes.front()
+                                           : xxh64({reinterpret_cast<const uint8_t*>(hashes.data()),
+                                                    hashes.size() * sizeof(uint64_t)});
+  return "xxh64:" + to_hex(hash) + ":" + word;
 }
 
 }  // namespace parkd

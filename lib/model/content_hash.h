@@ -13,9 +13,10 @@
 
 namespace parkd {
 
-// "xxh64:1f0c...:bf16": of every byte of the file (weights, tokenizer, template) and the type of
-// activations and KV cache. Reads the whole file: seconds for one that is not in memory yet. Tells
-// files apart that differ by accident; no proof against an adversary.
+// "xxh64:1f0c...:bf16": of every byte of the model's files (weights, tokenizer, template) and the
+// type of activations and KV cache; of several files, of the hashes of each. Reads all of them:
+// seconds for those that are not in memory yet. Tells files apart that differ by accident; no proof
+// against an adversary.
 std::string model_content_hash(const ModelCard& card, Dtype dtype);
 
 // XXH64 of https://github.com/Cyan4973/xxHash, doc/xxhash_spec.md, seed 0.

@@ -2,60 +2,65 @@
 
 #include <cmath>
 
-#include "lib/model/shape_reader.h"
+#include "lib/model/rope_frequencies.h"
 
 namespace parkd {
 namespace {
 
 // What every decoder's layer has so far.
 constexpr LayerTensorRule kLayer[] = {
-    {"attn_norm", &LayerTensors::attention_norm, Extent::one, Extent::hidden},
-    {"attn_q", &LayerTensors::q, Extent::q, Extent::hidden},
-    {"attn_k", &LayerTensors::k, Extent::kv, Extent::hidden},
-    {"attn_v", &LayerTensors::v, Extent::kv, Extent::hidden},
-    {"attn_output", &LayerTensors::attention_out, Extent::hidden, Extent::q},
-    {"ffn_norm", &LayerTensors::ffn_norm, Extent::one, Extent::hidden},
-    {"ffn_gate", &LayerTensors::gate, Extent::ffn, Extent::hidden},
-    {"ffn_up", &LayerTensors::up, Extent::ffn, Extent::hidden},
-    {"ffn_down", &LayerTensors::down, Extent::hidden, Extent::ffn},
+    {"attn_norm.weight", "input_layernorm.weight", &LayerTensors::attention_norm, Extent::one,
+     Extent::hidden},
+    {"attn_q.weight", "self_attn.q_proj.weight", &LayerTensors::q, Extent::q, Extent::hidden},
+    {"attn_k.weight", "self_attn.k_proj.weight", &LayerTensors::k, Extent::kv, Extent::hidden},
+    {"attn_v.weight", "self_attn.v_proj.weight", &LayerTensors::v, Extent::kv, Extent::hidden},
+    {"attn_output.weight", "self_attn.o_proj.weight", &LayerTensors::attention_out, Extent::hidden,
+     Extent::q},
+    {"ffn_norm.weight", "post_attention_layernorm.weight", &LayerTensors::ffn_norm, Extent::one,
+     Extent::hidden},
+    {"ffn_gate.weight", "mlp.gate_proj.weight", &LayerTensors::gate, Extent::ffn, Extent::hidden},
+    {"ffn_up.weight", "mlp.up_proj.weight", &LayerTensors::up, Extent::ffn, Extent::hidden},
+    {"ffn_down.weight", "mlp.down_proj.weight", &LayerTensors::down, Extent::hidden, Extent::ffn},
 };
 
 // Of each head.
 constexpr LayerTensorRule kHeadNorms[] = {
-    {"attn_q_norm", &LayerTensors::q_norm, Extent::one, Extent::head_dim},
-    {"attn_k_norm", &LayerTensors::k_norm, Extent::one, Extent::head_dim},
+    {"attn_q_norm.weight", "self_attn.q_norm.weight", &LayerTensors::q_norm, Extent::one,
+     Extent::head_dim},
+    {"attn_k_norm.weight", "self_attn.k_norm.weight", &LayerTensors::k_norm, Extent::one,
+     Extent::head_dim},
 };
 
-// Every layer alike: one rotation, scores divided by the root of head_dim.
-void plan_alike(ModelShape& shape) {
+// Every layer alike: one rotation, scores divided by the root of head_dim. What yarn multiplies
+// cosine and sine by, the scores have twice.
+void plan_alike(const Family& family, const DecoderNumbers& numbers, ModelShape& shape) {
+  shape.n_layers = numbers.n_layers;
+  shape.hidden = numbers.hidden;
+  shape.ffn = numbers.ffn;
+  shape.n_heads = numbers.n_heads;
+  shape.n_kv_heads = numbers.n_kv_heads;
+  shape.head_dim = numbers.head_dim;
+  shape.context_tokens = numbers.context_tokens;
+  shape.rms_eps = static_cast<float>(numbers.rms_eps);
+  shape.ropes.push_back({family.rope_layout, frequencies_of(numbers)});
+  const double factor =
+      numbers.rope.scaling == RopeScaling::yarn ? yarn_attention_factor(numbers.rope.yarn) : 1.0;
   LayerPlan plan;
   plan.rope = 0;
-  plan.attention_scale = static_cast<float>(1.0 / std::sqrt(double{1} * shape.head_dim));
+  plan.attention_scale =
+      static_cast<float>(factor * factor / std::sqrt(double{1} * shape.head_dim));
   shape.layers.assign(static_cast<size_t>(shape.n_layers), plan);
 }
 
-// Touvron et al., "LLaMA" (2023); Hugging Face's modeling_llama.py. llama.cpp's converter permutes
-// q and k so that pairs lie beside each other; Llama 3's rope_freqs divide the frequencies.
-Status read_llama(ShapeReader& reader, ModelShape& shape) {
-  PARKD_RETURN_IF_ERROR(reader.read_sizes(shape));
-  PARKD_ASSIGN_OR_RETURN(std::vector<float> divisors, reader.rope_divisors(shape));
-  PARKD_RETURN_IF_ERROR(reader.add_rope(RopeLayout::interleaved, divisors, shape));
-  plan_alike(shape);
-  return {};
-}
-
-// Hugging Face's modeling_qwen3.py: llama with RMS norms of each head of q and k before the
-// rotation, whose pairs are half a head apart.
-Status read_qwen3(ShapeReader& reader, ModelShape& shape) {
-  PARKD_RETURN_IF_ERROR(reader.read_sizes(shape));
-  PARKD_RETURN_IF_ERROR(reader.add_rope(RopeLayout::split_half, {}, shape));
-  plan_alike(shape);
-  return {};
-}
-
 constexpr Family kFamilies[] = {
-    {"llama", kLayer, {}, read_llama},
-    {"qwen3", kLayer, kHeadNorms, read_qwen3},
+    // Touvron et al., "LLaMA" (2023); Hugging Face's modeling_llama.py. llama.cpp's converter
+    // permutes q and k so that pairs lie beside each other.
+    {"llama", "llama", RopeLayout::interleaved, kLayer, {}, plan_alike},
+    // Jiang et al., "Mistral 7B" (2023): llama's arithmetic, whose name its GGUF files have.
+    {"mistral", "", RopeLayout::interleaved, kLayer, {}, plan_alike},
+    // Hugging Face's modeling_qwen3.py: llama with RMS norms of each head of q and k before the
+    // rotation, whose pairs are half a head apart.
+    {"qwen3", "qwen3", RopeLayout::split_half, kLayer, kHeadNorms, plan_alike},
 };
 
 }  // namespace
@@ -64,9 +69,16 @@ std::span<const Family> all_families() {
   return kFamilies;
 }
 
-const Family* find_family(std::string_view architecture) {
+const Family* find_family_of_gguf(std::string_view architecture) {
   for (const Family& family : kFamilies) {
-    if (family.architecture == architecture) return &family;
+    if (!architecture.empty() && family.architecture == architecture) return &family;
+  }
+  return nullptr;
+}
+
+const Family* find_family_of_hub(std::string_view model_type) {
+  for (const Family& family : kFamilies) {
+    if (family.name == model_type) return &family;
   }
   return nullptr;
 }
@@ -74,7 +86,7 @@ const Family* find_family(std::string_view architecture) {
 std::string family_names() {
   std::string names;
   for (const Family& family : kFamilies) {
-    names += (names.empty() ? "" : ", ") + std::string(family.architecture);
+    names += (names.empty() ? "" : ", ") + std::string(family.name);
   }
   return names;
 }

@@ -9,37 +9,42 @@
 #include <string>
 #include <string_view>
 
-#include "lib/base/status.h"
+#include "lib/model/decoder_numbers.h"
 #include "lib/model/model_tensors.h"
 #include "lib/model/shape.h"
 
 namespace parkd {
 
-class ShapeReader;
-
 // Sizes that a tensor's rows and columns may have.
 enum class Extent { one, hidden, ffn, q, kv, head_dim };
 
 struct LayerTensorRule {
-  std::string_view name;             // in GGUF: "blk.N." + name + ".weight"
+  std::string_view gguf;             // behind "blk.N."
+  std::string_view hub;              // behind the prefix of the directory's tensors and "layers.N."
   TensorView LayerTensors::*tensor;  // where it goes
   Extent rows;                       // one: a vector, which is never quantised
   Extent columns;
 };
 
 struct Family {
-  std::string_view architecture;  // general.architecture, and its keys' prefix
+  std::string_view name;  // and the model_type of config.json
+  // general.architecture of GGUF files, and their keys' prefix; empty: they have another family's.
+  std::string_view architecture;
+  // Which pairs of a head its layers turn: GGUF's order of q and k. A directory has split halves
+  // always, and is put into this order when it is loaded, so that both give the same bits.
+  RopeLayout rope_layout;
   // All that a layer has: what it shares with other families, and what it has beside.
   std::span<const LayerTensorRule> layer_tensors;
   std::span<const LayerTensorRule> more_layer_tensors;
-  // Everything of the shape but `vocab`, with the plan of each layer. Errors: as load_model_card().
-  Status (*read_shape)(ShapeReader& reader, ModelShape& shape);
+  // Fills a shape but for `vocab`: sizes, ropes, and the plan of each layer.
+  void (*plan)(const Family& family, const DecoderNumbers& numbers, ModelShape& shape);
 };
 
 std::span<const Family> all_families();
 // nullptr: none of that name.
-const Family* find_family(std::string_view architecture);
-// "llama, qwen3", for those who name another.
+const Family* find_family_of_gguf(std::string_view architecture);
+const Family* find_family_of_hub(std::string_view model_type);
+// "llama, mistral, qwen3", for those who name another.
 std::string family_names();
 
 }  // namespace parkd

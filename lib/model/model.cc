@@ -1,5 +1,6 @@
 #include "lib/model/model.h"
 
+#include <cstring>
 #include <span>
 #include <utility>
 
@@ -7,6 +8,28 @@
 #include "lib/model/model_card.h"
 
 namespace parkd {
+
+namespace {
+
+// A tensor of `heads_in_halves` (model_tensors.h) as the layers want it; `memory` keeps its bytes.
+TensorView with_pairs_together(const TensorView& tensor, int32_t head_dim,
+                               std::vector<uint8_t>& memory) {
+  const bool is_vector = tensor.rows == 1;
+  const auto n = static_cast<size_t>(is_vector ? tensor.columns : tensor.rows);
+  const size_t bytes = tensor.bytes.size() / n;  // of what is moved: a row, or a vector's element
+  const auto half = static_cast<size_t>(head_dim) / 2;
+  memory.resize(tensor.bytes.size());
+  for (size_t i = 0; i < n; ++i) {
+    const size_t head = i / (2 * half) * (2 * half);
+    const size_t from = head + i % 2 * half + i % (2 * half) / 2;
+    std::memcpy(memory.data() + i * bytes, tensor.bytes.data() + from * bytes, bytes);
+  }
+  TensorView moved = tensor;
+  moved.bytes = memory;
+  return moved;
+}
+
+}  // namespace
 
 Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend,
                                   const LoadProgress& progress) {
@@ -23,7 +46,14 @@ Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend,
   ModelWeights weights;
   PARKD_ASSIGN_OR_RETURN(weights.embedding, matrix({&tensors.embedding, 1}));
   for (const LayerTensors& from : tensors.layers) {
-    const TensorView qkv[] = {from.q, from.k, from.v};
+    std::vector<uint8_t> moved_q;
+    std::vector<uint8_t> moved_k;
+    const auto rows_of_heads = [&](const TensorView& tensor, std::vector<uint8_t>& memory) {
+      if (!tensors.heads_in_halves) return tensor;
+      return with_pairs_together(tensor, card.shape.head_dim, memory);
+    };
+    const TensorView qkv[] = {rows_of_heads(from.q, moved_q), rows_of_heads(from.k, moved_k),
+                              from.v};
     const TensorView gate_up[] = {from.gate, from.up};
     LayerWeights layer;
     PARKD_ASSIGN_OR_RETURN(layer.attention_norm, vector(from.attention_norm));

@@ -1,122 +1,23 @@
 #include "lib/model/model_card.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
-#include <set>
 #include <utility>
 
 #include "lib/base/json_writer.h"
 #include "lib/base/text.h"
 #include "lib/model/family.h"
-#include "lib/model/shape_reader.h"
+#include "lib/model/gguf_numbers.h"
+#include "lib/model/hub_numbers.h"
+#include "lib/model/hub_template.h"
+#include "lib/model/tensor_reader.h"
 #include "lib/weights/formats.h"
 
 namespace parkd {
 namespace {
 
 constexpr size_t kFingerprintSampleBytes = 4096;
-
-// Finds a family's tensors in one file; keeps account of those that it has used.
-class TensorReader {
- public:
-  TensorReader(const GgufFile& file, const Family& family) : file_(file), family_(family) {}
-
-  Status read(const ModelShape& shape, ModelTensors& tensors);
-  void note_used(std::string_view name) { used_.insert(name); }
-  // A tensor that no layer asks for means arithmetic that we would leave out.
-  Status check_all_used() const;
-
- private:
-  Status unsupported(const std::string& what) const { return invalid(file_.error_text(what)); }
-
-  Result<TensorView> matrix(const std::string& name, int64_t rows, int64_t columns);
-  // A norm's weight: one row of F32, as every converter writes it, or of F16/BF16.
-  Result<TensorView> vector(const std::string& name, int64_t columns);
-  Result<LayerTensors> layer(const ModelShape& shape, int32_t index);
-
-  const GgufFile& file_;
-  const Family& family_;
-  std::set<std::string_view> used_;
-};
-
-int64_t size_of(Extent extent, const ModelShape& shape) {
-  switch (extent) {
-    case Extent::one:
-      return 1;
-    case Extent::hidden:
-      return shape.hidden;
-    case Extent::ffn:
-      return shape.ffn;
-    case Extent::q:
-      return int64_t{shape.n_heads} * shape.head_dim;
-    case Extent::kv:
-      return int64_t{shape.n_kv_heads} * shape.head_dim;
-    case Extent::head_dim:
-      return shape.head_dim;
-  }
-  return 0;
-}
-
-Result<TensorView> TensorReader::matrix(const std::string& prefix, int64_t rows, int64_t columns) {
-  const std::string name = prefix + ".weight";
-  const TensorView* found = file_.find_tensor(name);
-  if (found == nullptr)
-    return corrupt(file_.error_text("tensor " + json_string(name) + " is missing"));
-  if (found->rows != rows || found->columns != columns) {
-    return corrupt(file_.error_text(
-        "tensor " + json_string(name) + " is (" + std::to_string(found->rows) + ", " +
-        std::to_string(found->columns) + ") where the hyper-parameters make it (" +
-        std::to_string(rows) + ", " + std::to_string(columns) + ")"));
-  }
-  used_.insert(found->name);
-  return *found;
-}
-
-Result<TensorView> TensorReader::vector(const std::string& name, int64_t columns) {
-  PARKD_ASSIGN_OR_RETURN(const TensorView view, matrix(name, 1, columns));
-  if (const TensorFormat& format = format_of(view.type); format.is_quantised()) {
-    return unsupported("tensor " + json_string(view.name) + " is " + std::string(format.name) +
-                       ": a quantised vector is not supported");
-  }
-  return view;
-}
-
-Result<LayerTensors> TensorReader::layer(const ModelShape& shape, int32_t index) {
-  const std::string prefix = "blk." + std::to_string(index) + ".";
-  LayerTensors layer;
-  for (const auto rules : {family_.layer_tensors, family_.more_layer_tensors}) {
-    for (const LayerTensorRule& rule : rules) {
-      const std::string name = prefix + std::string(rule.name);
-      const int64_t columns = size_of(rule.columns, shape);
-      auto found = rule.rows == Extent::one ? vector(name, columns)
-                                            : matrix(name, size_of(rule.rows, shape), columns);
-      PARKD_ASSIGN_OR_RETURN(layer.*rule.tensor, std::move(found));
-    }
-  }
-  return layer;
-}
-
-Status TensorReader::read(const ModelShape& shape, ModelTensors& tensors) {
-  PARKD_ASSIGN_OR_RETURN(tensors.embedding, matrix("token_embd", shape.vocab, shape.hidden));
-  for (int32_t i = 0; i < shape.n_layers; ++i) {
-    PARKD_ASSIGN_OR_RETURN(LayerTensors of_layer, layer(shape, i));
-    tensors.layers.push_back(of_layer);
-  }
-  PARKD_ASSIGN_OR_RETURN(tensors.output_norm, vector("output_norm", shape.hidden));
-  if (file_.find_tensor("output.weight") != nullptr) {
-    PARKD_ASSIGN_OR_RETURN(tensors.head, matrix("output", shape.vocab, shape.hidden));
-  }
-  return {};
-}
-
-Status TensorReader::check_all_used() const {
-  for (const TensorView& view : file_.tensors()) {
-    if (used_.count(view.name) == 0) {
-      return unsupported("tensor " + json_string(view.name) + " is not supported yet");
-    }
-  }
-  return {};
-}
 
 std::string summarise_types(std::span<const TensorView> tensors) {
   std::map<std::string_view, int> counts;
@@ -131,24 +32,27 @@ std::string summarise_types(std::span<const TensorView> tensors) {
   return text;
 }
 
-std::string fingerprint_of(const GgufFile& file) {
-  uint64_t hash = fnv1a64(std::to_string(file.bytes().size()));
+std::string fingerprint_of(const WeightsFile& file) {
+  size_t size = 0;
+  for (const std::span<const uint8_t> bytes : file.contents()) size += bytes.size();
+  uint64_t hash = fnv1a64(std::to_string(size));
   const auto add = [&hash](std::span<const uint8_t> bytes) {
     hash = fnv1a64({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, hash);
   };
-  add(file.header());
+  for (const std::span<const uint8_t> header : file.headers()) add(header);
   for (const TensorView& view : file.tensors()) {
-    const size_t size = view.bytes.size();
-    const size_t sample = std::min(size, kFingerprintSampleBytes);
-    for (const size_t at : {size_t{0}, (size - sample) / 2, size - sample}) {
+    const size_t bytes = view.bytes.size();
+    const size_t sample = std::min(bytes, kFingerprintSampleBytes);
+    for (const size_t at : {size_t{0}, (bytes - sample) / 2, bytes - sample}) {
       add(view.bytes.subspan(at, sample));
     }
   }
   return to_hex(hash);
 }
 
-Result<ChatTemplate> read_template(const GgufFile& file, const Tokenizer& tokenizer) {
-  PARKD_ASSIGN_OR_RETURN(const std::string_view source, file.string("tokenizer.chat_template"));
+// `source` of `file`; its special tokens must be the vocabulary's.
+Result<ChatTemplate> make_template(const WeightsFile& file, std::string_view source,
+                                   const Tokenizer& tokenizer) {
   auto made = ChatTemplate::from_jinja(source);
   if (!made.ok()) return invalid(file.error_text(made.status().message()));
   for (const std::string_view name : {"<|im_start|>", "<|im_end|>"}) {
@@ -160,53 +64,128 @@ Result<ChatTemplate> read_template(const GgufFile& file, const Tokenizer& tokeni
   return made;
 }
 
+// What every kind of file has alike.
+std::shared_ptr<ModelCard> start_card(const std::shared_ptr<const WeightsFile>& weights,
+                                      std::string name, const Family& family, ModelText text) {
+  auto card =
+      std::make_shared<ModelCard>(ModelCard{.path = weights->name(),
+                                            .name = std::move(name),
+                                            .architecture = std::string(family.name),
+                                            .weight_types = summarise_types(weights->tensors()),
+                                            .n_parameters = 0,
+                                            .weight_bytes = 0,
+                                            .fingerprint = fingerprint_of(*weights),
+                                            .left_out = "",
+                                            .shape = {},
+                                            .tensors = {},
+                                            .tokenizer = std::move(text.tokenizer),
+                                            .chat_template = std::move(text.chat_template),
+                                            .end_tokens = {},
+                                            .weights = weights});
+  for (const TensorView& view : weights->tensors()) {
+    card->n_parameters += view.rows * view.columns;
+    card->weight_bytes += static_cast<int64_t>(view.bytes.size());
+  }
+  const auto ends = card->tokenizer->end_tokens();
+  card->end_tokens.assign(ends.begin(), ends.end());
+  return card;
+}
+
+Status read_tied_or_not(const HubConfig& config, const WeightsFile& file, TensorReader& reader,
+                        ModelCard& card) {
+  // transformers' flag of a model with other parts does not stand for its text: the files decide.
+  const bool tied =
+      config.tied ? *config.tied : !reader.has_head() && config.tied_of_whole.value_or(false);
+  if (!tied && reader.has_head()) return reader.read_head(card.shape, card.tensors);
+  if (tied) {
+    reader.note_head_used();  // one that is there too is a copy
+    return {};
+  }
+  return corrupt(file.error_text(
+      "has no lm_head.weight, and tie_word_embeddings does not say that the embedding is it"));
+}
+
+void leave_other_parts_out(TensorReader& reader, ModelCard& card) {
+  for (const char* prefix : {"vision_tower.", "multi_modal_projector.", "model.vision_tower.",
+                             "model.multi_modal_projector."}) {
+    reader.leave_out(prefix);
+  }
+  card.left_out = "all but the text model";
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const GgufFile> file) {
   PARKD_ASSIGN_OR_RETURN(const std::string_view architecture, file->string("general.architecture"));
-  const Family* family = find_family(architecture);
+  const Family* family = find_family_of_gguf(architecture);
   if (family == nullptr) {
     return invalid(file->error_text("architecture " + json_string(architecture) +
                                     " is not supported yet (" + family_names() + " are)"));
   }
   PARKD_ASSIGN_OR_RETURN(auto tokenizer, Tokenizer::load(*file));
-  PARKD_ASSIGN_OR_RETURN(ChatTemplate chat_template, read_template(*file, *tokenizer));
-
-  ModelShape shape;
-  shape.vocab = tokenizer->vocab_size();
-  ShapeReader shape_reader(*file, architecture);
-  PARKD_RETURN_IF_ERROR(family->read_shape(shape_reader, shape));
-  TensorReader tensor_reader(*file, *family);
-  if (shape_reader.used_rope_divisors()) tensor_reader.note_used(kRopeDivisors);
-  ModelTensors tensors;
-  PARKD_RETURN_IF_ERROR(tensor_reader.read(shape, tensors));
-  PARKD_RETURN_IF_ERROR(tensor_reader.check_all_used());
-
+  PARKD_ASSIGN_OR_RETURN(const std::string_view source, file->string("tokenizer.chat_template"));
+  PARKD_ASSIGN_OR_RETURN(ChatTemplate chat_template, make_template(*file, source, *tokenizer));
   PARKD_ASSIGN_OR_RETURN(const std::string_view name,
                          file->string_or("general.name", architecture));
-  auto card =
-      std::make_shared<ModelCard>(ModelCard{.path = file->name(),
-                                            .name = std::string(name),
-                                            .architecture = std::string(architecture),
-                                            .weight_types = summarise_types(file->tensors()),
-                                            .n_parameters = 0,
-                                            .weight_bytes = 0,
-                                            .fingerprint = fingerprint_of(*file),
-                                            .shape = std::move(shape),
-                                            .tensors = std::move(tensors),
-                                            .tokenizer = std::move(tokenizer),
-                                            .chat_template = std::move(chat_template),
-                                            .file = file});
-  for (const TensorView& view : file->tensors()) {
-    card->n_parameters += view.rows * view.columns;
-    card->weight_bytes += static_cast<int64_t>(view.bytes.size());
+  PARKD_ASSIGN_OR_RETURN(const DecoderNumbers numbers, read_gguf_numbers(*file, architecture));
+  auto card = start_card(file, std::string(name), *family,
+                         {std::move(tokenizer), std::move(chat_template)});
+  card->shape.vocab = card->tokenizer->vocab_size();
+  family->plan(*family, numbers, card->shape);
+  TensorReader reader(*file, *family, gguf_tensor_names());
+  if (!numbers.rope.divisors.empty()) reader.note_used(kRopeDivisors);
+  PARKD_RETURN_IF_ERROR(reader.read(card->shape, card->tensors));
+  if (reader.has_head()) PARKD_RETURN_IF_ERROR(reader.read_head(card->shape, card->tensors));
+  PARKD_RETURN_IF_ERROR(reader.check_all_used());
+  return std::shared_ptr<const ModelCard>(std::move(card));
+}
+
+Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const ModelFolder> folder,
+                                                         ModelText text) {
+  PARKD_ASSIGN_OR_RETURN(const std::string model_type, read_model_type(*folder));
+  const Family* family = find_family_of_hub(model_type);
+  if (family == nullptr) {
+    return invalid(folder->error_text_of(kConfigFile, "model_type " + json_string(model_type) +
+                                                          " is not supported yet (" +
+                                                          family_names() + " are)"));
   }
+  PARKD_ASSIGN_OR_RETURN(const HubConfig config, read_hub_config(*folder));
+  if (text.tokenizer->vocab_size() > config.numbers.vocab) {
+    return corrupt(folder->error_text(
+        "the tokenizer has " + std::to_string(text.tokenizer->vocab_size()) +
+        " tokens where config.json has vocab_size " + std::to_string(config.numbers.vocab)));
+  }
+  const std::string name = std::filesystem::path(folder->name()).filename().string();
+  auto card = start_card(folder, name.empty() ? model_type : name, *family, std::move(text));
+  card->shape.vocab = config.numbers.vocab;
+  family->plan(*family, config.numbers, card->shape);
+  card->tensors.heads_in_halves = family->rope_layout == RopeLayout::interleaved;
+
+  TensorReader reader(*folder, *family, hub_tensor_names(*folder));
+  PARKD_RETURN_IF_ERROR(reader.read(card->shape, card->tensors));
+  PARKD_RETURN_IF_ERROR(read_tied_or_not(config, *folder, reader, *card));
+  if (config.has_other_parts) leave_other_parts_out(reader, *card);
+  // Llama 2's files hold the frequencies that config.json gives as well.
+  for (const TensorView& view : folder->tensors()) {
+    if (view.name.ends_with(".rotary_emb.inv_freq")) reader.note_used(view.name);
+  }
+  PARKD_RETURN_IF_ERROR(reader.check_all_used());
+
+  std::vector<TokenId>& ends = card->end_tokens;
+  ends.insert(ends.end(), config.end_tokens.begin(), config.end_tokens.end());
+  std::sort(ends.begin(), ends.end());
+  ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
   return std::shared_ptr<const ModelCard>(std::move(card));
 }
 
 Result<std::shared_ptr<const ModelCard>> load_model_card(const std::string& path) {
-  PARKD_ASSIGN_OR_RETURN(auto file, GgufFile::open(path));
-  return make_model_card(std::move(file));
+  std::error_code error;
+  if (!std::filesystem::is_directory(path, error)) {
+    PARKD_ASSIGN_OR_RETURN(auto file, GgufFile::open(path));
+    return make_model_card(std::move(file));
+  }
+  PARKD_ASSIGN_OR_RETURN(auto folder, ModelFolder::open(path));
+  return invalid(folder->error_text("tokenizers of directories are not supported yet"));
 }
 
 }  // namespace parkd

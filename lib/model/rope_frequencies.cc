@@ -31,14 +31,24 @@ std::vector<float> linear_rope(int32_t head_dim, double base, double factor) {
   return frequencies(head_dim, base, [&](int32_t, double frequency) { return frequency / factor; });
 }
 
-std::vector<float> llama3_rope(int32_t head_dim, double base, const Llama3Rope& s) {
+std::vector<float> divided_rope(int32_t head_dim, double base, std::span<const float> divisors) {
+  return frequencies(head_dim, base, [&](int32_t i, double frequency) {
+    return frequency / double{divisors[static_cast<size_t>(i)]};
+  });
+}
+
+std::vector<float> llama3_divisors(int32_t head_dim, double base, const Llama3Rope& s) {
   return frequencies(head_dim, base, [&](int32_t, double frequency) {
     const double waves = s.original_context * frequency / kTwoPi;  // in the first context
-    if (waves > s.high_freq_factor) return frequency;
-    if (waves < s.low_freq_factor) return frequency / s.factor;
+    if (waves > s.high_freq_factor) return 1.0;
+    if (waves < s.low_freq_factor) return s.factor;
     const double smooth = (waves - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
-    return (1 - smooth) * frequency / s.factor + smooth * frequency;
+    return 1 / ((1 - smooth) / s.factor + smooth);
   });
+}
+
+std::vector<float> llama3_rope(int32_t head_dim, double base, const Llama3Rope& scaling) {
+  return divided_rope(head_dim, base, llama3_divisors(head_dim, base, scaling));
 }
 
 std::vector<float> yarn_rope(int32_t head_dim, double base, const YarnRope& s) {
@@ -46,8 +56,14 @@ std::vector<float> yarn_rope(int32_t head_dim, double base, const YarnRope& s) {
   const auto pair_of = [&](double n) {
     return head_dim * std::log(s.original_context / (kTwoPi * n)) / (2 * std::log(base));
   };
-  const double low = std::max(std::floor(pair_of(s.beta_fast)), 0.0);
-  double high = std::min(std::ceil(pair_of(s.beta_slow)), head_dim - 1.0);
+  double low = pair_of(s.beta_fast);
+  double high = pair_of(s.beta_slow);
+  if (s.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, head_dim - 1.0);
   if (high == low) high += 0.001;
   return frequencies(head_dim, base, [&](int32_t i, double frequency) {
     const double ramp = std::clamp((i - low) / (high - low), 0.0, 1.0);

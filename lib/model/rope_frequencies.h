@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 namespace parkd {
@@ -27,6 +28,10 @@ struct Llama3Rope {
   int32_t original_context = 8192;
 };
 std::vector<float> llama3_rope(int32_t head_dim, double base, const Llama3Rope& scaling);
+// What it divides the plain frequencies by, as GGUF files keep it (rope_freqs.weight): with these
+// the same bits come out.
+std::vector<float> llama3_divisors(int32_t head_dim, double base, const Llama3Rope& scaling);
+std::vector<float> divided_rope(int32_t head_dim, double base, std::span<const float> divisors);
 
 // Peng et al., "YaRN", 2023.
 struct YarnRope {
@@ -34,6 +39,7 @@ struct YarnRope {
   int32_t original_context = 0;
   double beta_fast = 32;
   double beta_slow = 1;
+  bool truncate = true;  // the ramp begins and ends at whole pairs
   std::optional<double> attention_factor;
   std::optional<double> mscale;
   std::optional<double> mscale_all_dim;

@@ -7,6 +7,8 @@
 #include <system_error>
 #include <vector>
 
+#include "lib/weights/model_folder.h"
+
 namespace parkd {
 namespace {
 
@@ -86,6 +88,9 @@ class Search {
     const fs::path snapshot = repository_ / "snapshots" / commit;
     PARKD_RETURN_IF_ERROR(look_at(snapshot, "there is no " + snapshot.string()));
     std::string file = id_.file;
+    if (file.empty() && is_model_folder(snapshot.string())) {
+      return HubFile{snapshot.string(), id_.repository, commit, ""};
+    }
     if (file.empty()) {
       PARKD_ASSIGN_OR_RETURN(file, only_file(snapshot));
     }
@@ -148,7 +153,14 @@ class Search {
     }
     if (error) return denied(about("cannot read " + snapshot.string() + ": " + error.message()));
     std::sort(files.begin(), files.end());
-    if (files.empty()) return absent("there is no GGUF file in " + snapshot.string());
+    if (const std::string else_there = what_else_is_in(snapshot.string());
+        files.empty() && !else_there.empty()) {
+      return invalid(about(snapshot.string() + " holds " + else_there));
+    }
+    if (files.empty()) {
+      return absent("there is no GGUF file in " + snapshot.string() +
+                    ", and no config.json with model.safetensors");
+    }
     if (files.size() == 1) return files.front();
     if (std::all_of(files.begin(), files.end(), is_shard)) return in_several_files(files.front());
     std::string list;

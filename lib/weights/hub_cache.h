@@ -18,7 +18,9 @@ namespace parkd {
 struct HubId {
   std::string repository;  // "ORG/NAME"
   std::string revision = "main";
-  std::string file;  // a path in the repository that ends in .gguf; empty: the only one there
+  // A path in the repository that ends in .gguf; empty: the snapshot's safetensors, or the only
+  // GGUF file there.
+  std::string file;
 };
 
 // Errors: invalid, which says what of the form is not kept.
@@ -39,13 +41,15 @@ Result<HubCache> find_hub_cache(const EnvironmentVariables& variables);
 Result<HubCache> find_hub_cache();
 
 struct HubFile {
-  std::string path;        // FOLDER/models--ORG--NAME/snapshots/COMMIT/FILE.gguf
+  std::string path;        // FOLDER/models--ORG--NAME/snapshots/COMMIT, with /FILE.gguf
   std::string repository;  // "ORG/NAME"
   std::string commit;
-  std::string file;  // its path in the repository
+  std::string file;  // its path in the repository; empty: the snapshot, a directory of safetensors
 
-  // The hf_id that names this very file and no later one, ORG/NAME@COMMIT:FILE.gguf.
-  std::string pinned_id() const { return repository + "@" + commit + ":" + file; }
+  // The hf_id that names these very files and no later ones, ORG/NAME@COMMIT:FILE.gguf.
+  std::string pinned_id() const {
+    return repository + "@" + commit + (file.empty() ? "" : ":" + file);
+  }
 };
 
 // Errors: invalid (no hf_id; several GGUF files and none named; one of a model in several files),

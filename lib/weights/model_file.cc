@@ -4,17 +4,25 @@
 #include <utility>
 #include <vector>
 
+#include "lib/weights/model_folder.h"
+
 namespace parkd {
 
 Result<std::string> find_model_file(const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code error;
-  if (!fs::is_directory(path, error)) return path;
+  if (!fs::is_directory(path, error) || is_model_folder(path)) return path;
   std::vector<std::string> files;
   for (const auto& entry : fs::directory_iterator(path, error)) {
     if (entry.path().extension() == ".gguf") files.push_back(entry.path().string());
   }
   if (files.size() == 1) return files.front();
+  if (const std::string else_there = what_else_is_in(path); files.empty() && !else_there.empty()) {
+    return invalid(path + " holds " + else_there);
+  }
+  if (files.empty()) {
+    return invalid(path + " holds no GGUF file, and no config.json with model.safetensors");
+  }
   return invalid(path + " holds " + std::to_string(files.size()) + " GGUF files; name one");
 }
 

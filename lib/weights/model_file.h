@@ -9,11 +9,12 @@
 
 namespace parkd {
 
-// `path` itself, or the one GGUF file in that folder. Errors: invalid, when there is none or more.
+// `path` itself where it is a file, or a directory of safetensors (model_folder.h); of another
+// directory, the one GGUF file in it. Errors: invalid, when there is none or more.
 Result<std::string> find_model_file(const std::string& path);
 
 struct ModelFile {
-  std::string path;
+  std::string path;            // a file, or a directory of safetensors
   std::optional<HubFile> hub;  // where it is an hf_id's
 };
 

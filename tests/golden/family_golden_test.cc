@@ -18,14 +18,13 @@ namespace {
 
 using testing::GoldenFamily;
 
-std::vector<std::vector<float>> logits_along(const GoldenFamily& golden, cpu::Isa isa,
-                                             int32_t step_tokens) {
-  const auto card = testing::tiny_model_card(golden.model);
+std::vector<std::vector<float>> logits_along(const GoldenFamily& golden, const ModelCard& card,
+                                             cpu::Isa isa, int32_t step_tokens) {
   CpuBackendOptions options;
-  options.shape = card->shape;
+  options.shape = card.shape;
   options.dtype = Dtype::f32;
   options.isa = isa;
-  testing::TeacherForcing forcing(*card, make_cpu_backend(options).value(),
+  testing::TeacherForcing forcing(card, make_cpu_backend(options).value(),
                                   static_cast<int32_t>(golden.tokens.size()), step_tokens);
   return forcing.logits(golden.tokens, 0);
 }
@@ -41,6 +40,7 @@ TEST(FamilyGolden, models_are_the_ones_that_the_reference_read) {
 
 TEST(FamilyGolden, float_path_has_the_references_logits_on_every_instruction_set) {
   for (const GoldenFamily& golden : testing::load_golden_families()) {
+    const auto card = testing::tiny_folder_card(golden.model);
     for (const cpu::Isa isa : {cpu::Isa::scalar, cpu::Isa::avx2, cpu::Isa::avx512}) {
       if (!cpu::isa_available(isa)) {
         std::cout << "SKIPPED LOUDLY: this machine has no " << cpu::to_string(isa) << std::endl;
@@ -48,7 +48,7 @@ TEST(FamilyGolden, float_path_has_the_references_logits_on_every_instruction_set
       }
       double worst = 0;
       for (const int32_t step_tokens : {64, 7}) {
-        const auto rows = logits_along(golden, isa, step_tokens);
+        const auto rows = logits_along(golden, *card, isa, step_tokens);
         ASSERT_EQ(rows.size(), golden.logits.size());
         for (size_t i = 0; i < rows.size(); ++i) {
           for (const TokenLogprob& wanted : golden.logits[i]) {
@@ -68,7 +68,8 @@ TEST(FamilyGolden, float_path_has_the_references_logits_on_every_instruction_set
 
 TEST(FamilyGolden, greedy_tokens_are_the_references) {
   for (const GoldenFamily& golden : testing::load_golden_families()) {
-    const auto rows = logits_along(golden, cpu::detect_isa(), 64);
+    const auto card = testing::tiny_folder_card(golden.model);
+    const auto rows = logits_along(golden, *card, cpu::detect_isa(), 64);
     ASSERT_GT(golden.tokens.size(), golden.prompt_tokens + 5);
     for (size_t i = golden.prompt_tokens; i < golden.tokens.size(); ++i) {
       const std::vector<float>& row = rows[i - 1];
@@ -78,14 +79,42 @@ TEST(FamilyGolden, greedy_tokens_are_the_references) {
   }
 }
 
-// The real model's golden is tests/golden/smollm2-135m, of llama.
-TEST(FamilyGolden, every_family_but_llama_has_a_case) {
+TEST(FamilyGolden, a_gguf_file_and_a_directory_of_the_same_weights_give_the_same_bits) {
+  for (GoldenFamily golden : testing::load_golden_families()) {
+    const auto gguf = testing::tiny_model_card(golden.model);
+    const auto wanted = logits_along(golden, *gguf, cpu::detect_isa(), 64);
+    for (const size_t n_shards : {1, 3}) {
+      golden.model.n_shards = n_shards;
+      const auto folder = testing::tiny_folder_card(golden.model);
+      EXPECT_EQ(logits_along(golden, *folder, cpu::detect_isa(), 64), wanted)
+          << golden.name << " in " << n_shards;
+    }
+  }
+}
+
+TEST(FamilyGolden, a_configuration_as_transformers_writes_it_gives_the_same_shape) {
+  for (const GoldenFamily& golden : testing::load_golden_families()) {
+    auto files = testing::make_tiny_folder(golden.model);
+    files["config.json"].assign(golden.config.begin(), golden.config.end());
+    const auto ours = testing::tiny_folder_card(golden.model);
+    const auto theirs = make_model_card(ModelFolder::from_files("theirs", files).value(),
+                                        {ours->tokenizer, ours->chat_template});
+    ASSERT_TRUE(theirs.ok()) << golden.name << ": " << theirs.status().message();
+    const ModelShape& shape = (*theirs)->shape;
+    EXPECT_EQ(shape.ropes[0].inv_freq, ours->shape.ropes[0].inv_freq) << golden.name;
+    EXPECT_EQ(shape.context_tokens, ours->shape.context_tokens) << golden.name;
+    EXPECT_EQ(shape.rms_eps, ours->shape.rms_eps) << golden.name;
+    EXPECT_EQ(shape.head_dim, ours->shape.head_dim) << golden.name;
+    EXPECT_EQ((*theirs)->tensors.head.has_value(), !golden.model.tied) << golden.name;
+  }
+}
+
+TEST(FamilyGolden, every_family_has_a_case) {
   for (const Family& family : all_families()) {
-    if (family.architecture == "llama") continue;
     const auto cases = testing::load_golden_families();
     EXPECT_TRUE(std::any_of(cases.begin(), cases.end(), [&family](const GoldenFamily& golden) {
-      return golden.model.architecture == family.architecture;
-    })) << family.architecture;
+      return golden.model.architecture == family.name;
+    })) << family.name;
   }
 }
 

@@ -45,6 +45,9 @@ TinyModelOptions model_of(const json::object& options) {
   model.n_kv_heads = number("kv-heads");
   model.head_dim = number("head-dim");
   model.tied = options.at("tied").as_bool();
+  if (const json::value* scaling = options.if_contains("rope-scaling")) {
+    model.rope_scaling = json::value_to<std::string>(*scaling);
+  }
   return model;
 }
 
@@ -84,6 +87,7 @@ std::vector<GoldenFamily> load_golden_families() {
     family.name = json::value_to<std::string>(each.at("name"));
     family.model = model_of(each.at("options").as_object());
     family.fnv1a64 = json::value_to<std::string>(each.at("fnv1a64"));
+    family.config = json::serialize(each.at("config"));
     family.tokens = ids_of(each.at("tokens"));
     family.prompt_tokens = json::value_to<size_t>(each.at("prompt_tokens"));
     for (const json::value& row : each.at("logits").as_array()) {

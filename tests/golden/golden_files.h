@@ -36,7 +36,8 @@ struct GoldenString {
 struct GoldenFamily {
   std::string name;
   TinyModelOptions model;
-  std::string fnv1a64;          // of the model's bytes
+  std::string fnv1a64;          // of the GGUF file's bytes
+  std::string config;           // config.json as transformers writes it
   std::vector<TokenId> tokens;  // the prompt, then greedy ones
   size_t prompt_tokens = 0;
   std::vector<std::vector<TokenLogprob>> logits;  // after each token: the best first, then others

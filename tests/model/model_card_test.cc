@@ -160,7 +160,7 @@ TEST(ModelCard, another_architecture_is_refused_by_name) {
   GgufWriter writer;
   writer.add_string("general.architecture", "phi3");
   expect_refusal(writer.bytes(), StatusCode::invalid,
-                 "architecture \"phi3\" is not supported yet (llama, qwen3 are)");
+                 "architecture \"phi3\" is not supported yet (llama, mistral, qwen3 are)");
 }
 
 TinyModelOptions tiny_qwen3() {

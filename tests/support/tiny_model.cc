@@ -8,9 +8,13 @@
 #include <string_view>
 #include <utility>
 
+#include "lib/base/check.h"
+#include "lib/base/json_writer.h"
+#include "lib/model/rope_frequencies.h"
 #include "lib/text/byte_level_bpe.h"
 #include "lib/weights/formats.h"
 #include "tests/support/gguf_writer.h"
+#include "tests/support/safetensors_writer.h"
 
 namespace parkd::testing {
 namespace {
@@ -170,18 +174,29 @@ struct Habits {
   bool head_norms;
 };
 
+std::string gguf_architecture(const TinyModelOptions& options) {
+  return options.architecture == "mistral" ? "llama" : options.architecture;
+}
+
+Llama3Rope llama3_scaling(const TinyModelOptions& options) {
+  PARKD_CHECK(options.rope_scaling == "llama3", "a scaling that tiny models have");
+  Llama3Rope scaling;
+  scaling.original_context = 32;
+  return scaling;
+}
+
 Habits habits_of(const std::string& architecture) {
   if (architecture == "qwen3") return {1e6F, 1e-6F, false, true};
   return {1e4F, 1e-5F, true, false};
 }
 
 void add_shape(GgufWriter& writer, const TinyModelOptions& options, size_t vocab) {
-  const std::string prefix = options.architecture + ".";
+  const std::string prefix = gguf_architecture(options) + ".";
   const Habits habits = habits_of(options.architecture);
   const auto add = [&](const char* key, int32_t value) {
     writer.add_u32(prefix + key, static_cast<uint32_t>(value));
   };
-  writer.add_string("general.architecture", options.architecture);
+  writer.add_string("general.architecture", gguf_architecture(options));
   writer.add_string("general.name", "tiny model");
   add("block_count", options.n_layers);
   add("context_length", options.context_tokens);
@@ -197,17 +212,24 @@ void add_shape(GgufWriter& writer, const TinyModelOptions& options, size_t vocab
   writer.add_f32(prefix + "attention.layer_norm_rms_epsilon", habits.rms_eps);
 }
 
-class WeightWriter {
+struct Weight {
+  std::string name;  // as GGUF has it, without ".weight"
+  TensorType type;
+  int64_t rows;
+  int64_t columns;
+  std::vector<uint8_t> bytes;
+};
+
+class WeightMaker {
  public:
-  WeightWriter(GgufWriter& writer, const TinyModelOptions& options)
-      : writer_(writer), type_(options.type), draw_(options.seed) {}
+  explicit WeightMaker(const TinyModelOptions& options)
+      : type_(options.type), draw_(options.seed) {}
 
   void norm(const std::string& name, int64_t columns) { norm(name, columns, 1.0F, 0.1F); }
   void norm(const std::string& name, int64_t columns, float mean, float deviation) {
     std::vector<float> values(static_cast<size_t>(columns));
     for (float& value : values) value = mean + deviation * draw_.normal();
-    writer_.add_tensor(name + ".weight", TensorType::f32, 1, columns,
-                       encode(TensorType::f32, values));
+    weights.push_back({name, TensorType::f32, 1, columns, encode(TensorType::f32, values)});
   }
 
   // Deviation 1/sqrt(columns), so that a row of deviation 1 stays one.
@@ -225,11 +247,12 @@ class WeightWriter {
       const float scale = deviation * row_scale(row);
       for (int64_t i = 0; i < columns; ++i) values.push_back(scale * draw_.normal());
     }
-    writer_.add_tensor(name + ".weight", type_, rows, columns, encode(type_, values));
+    weights.push_back({name, type_, rows, columns, encode(type_, values)});
   }
 
+  std::vector<Weight> weights;
+
  private:
-  GgufWriter& writer_;
   const TensorType type_;
   Draw draw_;
 };
@@ -243,16 +266,8 @@ float head_scale(int64_t token) {
   return byte >= 0x20 && byte < 0x7f ? 1.0F : 0.25F;
 }
 
-}  // namespace
-
-std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options) {
-  const Vocabulary vocabulary = make_vocabulary();
-  const auto vocab = static_cast<int64_t>(vocabulary.texts.size());
-  GgufWriter writer;
-  add_shape(writer, options, vocabulary.texts.size());
-  add_vocabulary(writer, vocabulary, options.pre_tokenizer);
-
-  WeightWriter weights(writer, options);
+std::vector<Weight> make_weights(const TinyModelOptions& options, int64_t vocab) {
+  WeightMaker weights(options);
   const int64_t hidden = options.hidden;
   const int64_t q_rows = int64_t{options.n_heads} * options.head_dim;
   const int64_t kv_rows = int64_t{options.n_kv_heads} * options.head_dim;
@@ -278,11 +293,144 @@ std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options) {
   }
   weights.norm("output_norm", hidden);
   if (!options.tied) weights.table("output", vocab, hidden, 0.5F, head_scale);
+  return std::move(weights.weights);
+}
+
+// transformers' name of a weight.
+std::string hub_name(const std::string& name) {
+  static const std::map<std::string, std::string> kNames = {
+      {"token_embd", "model.embed_tokens"},
+      {"output_norm", "model.norm"},
+      {"output", "lm_head"},
+      {"attn_norm", "input_layernorm"},
+      {"attn_q", "self_attn.q_proj"},
+      {"attn_k", "self_attn.k_proj"},
+      {"attn_v", "self_attn.v_proj"},
+      {"attn_q_norm", "self_attn.q_norm"},
+      {"attn_k_norm", "self_attn.k_norm"},
+      {"attn_output", "self_attn.o_proj"},
+      {"ffn_norm", "post_attention_layernorm"},
+      {"ffn_gate", "mlp.gate_proj"},
+      {"ffn_up", "mlp.up_proj"},
+      {"ffn_down", "mlp.down_proj"},
+  };
+  if (name.rfind("blk.", 0) != 0) return kNames.at(name) + ".weight";
+  const size_t dot = name.find('.', 4);
+  return "model.layers." + name.substr(4, dot - 4) + "." + kNames.at(name.substr(dot + 1)) +
+         ".weight";
+}
+
+// llama.cpp's converter puts rows i and i + head_dim / 2 of a head at 2i and 2i + 1: the way back.
+std::vector<uint8_t> with_halves_apart(const Weight& weight, int32_t head_dim) {
+  const auto row_bytes = static_cast<ptrdiff_t>(weight.bytes.size()) / weight.rows;
+  std::vector<uint8_t> bytes(weight.bytes.size());
+  for (int64_t head = 0; head < weight.rows; head += head_dim) {
+    for (int64_t i = 0; i < head_dim / 2; ++i) {
+      for (const int64_t half : {0, 1}) {
+        std::copy_n(weight.bytes.begin() + (head + 2 * i + half) * row_bytes, row_bytes,
+                    bytes.begin() + (head + i + half * (head_dim / 2)) * row_bytes);
+      }
+    }
+  }
+  return bytes;
+}
+
+std::string make_config(const TinyModelOptions& options, int64_t vocab) {
+  const Habits habits = habits_of(options.architecture);
+  const std::map<std::string, std::string> classes = {{"llama", "LlamaForCausalLM"},
+                                                      {"mistral", "MistralForCausalLM"},
+                                                      {"qwen3", "Qwen3ForCausalLM"}};
+  JsonWriter json;
+  json.begin_object().begin_array("architectures").element(classes.at(options.architecture));
+  json.end_array().member("model_type", options.architecture);
+  json.member("vocab_size", vocab).member("hidden_size", options.hidden);
+  json.member("intermediate_size", options.ffn).member("num_hidden_layers", options.n_layers);
+  json.member("num_attention_heads", options.n_heads);
+  json.member("num_key_value_heads", options.n_kv_heads).member("head_dim", options.head_dim);
+  json.member("max_position_embeddings", options.context_tokens).member("hidden_act", "silu");
+  json.member("rms_norm_eps", habits.rms_eps).member("rope_theta", habits.rope_base);
+  json.member("tie_word_embeddings", options.tied).member("sliding_window", nullptr);
+  json.member("bos_token_id", 1).member("eos_token_id", 2).member("torch_dtype", "float32");
+  if (!options.rope_scaling.empty()) {
+    const Llama3Rope scaling = llama3_scaling(options);
+    json.begin_object("rope_scaling").member("rope_type", "llama3");
+    json.member("factor", SixDigits{scaling.factor});
+    json.member("low_freq_factor", SixDigits{scaling.low_freq_factor});
+    json.member("high_freq_factor", SixDigits{scaling.high_freq_factor});
+    json.member("original_max_position_embeddings", scaling.original_context);
+    json.end_object();
+  }
+  json.end_object();
+  return json.take();
+}
+
+std::string_view safetensors_type(TensorType type) {
+  PARKD_CHECK(!format_of(type).is_quantised(), "safetensors have plain numbers");
+  return format_of(type).name;
+}
+
+}  // namespace
+
+std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options) {
+  const Vocabulary vocabulary = make_vocabulary();
+  GgufWriter writer;
+  add_shape(writer, options, vocabulary.texts.size());
+  add_vocabulary(writer, vocabulary, options.pre_tokenizer);
+  if (!options.rope_scaling.empty()) {
+    const std::vector<float> divisors = llama3_divisors(
+        options.head_dim, habits_of(options.architecture).rope_base, llama3_scaling(options));
+    writer.add_tensor("rope_freqs.weight", TensorType::f32, 1, options.head_dim / 2,
+                      encode(TensorType::f32, divisors));
+  }
+  for (const Weight& weight :
+       make_weights(options, static_cast<int64_t>(vocabulary.texts.size()))) {
+    writer.add_tensor(weight.name + ".weight", weight.type, weight.rows, weight.columns,
+                      weight.bytes);
+  }
   return writer.bytes();
 }
 
-Status write_tiny_model(const std::string& path, const TinyModelOptions& options) {
-  const std::vector<uint8_t> bytes = make_tiny_model(options);
+std::map<std::string, std::vector<uint8_t>> make_tiny_folder(const TinyModelOptions& options) {
+  const auto vocab = static_cast<int64_t>(make_vocabulary().texts.size());
+  const auto bytes_of = [](std::string_view text) {
+    return std::vector<uint8_t>(text.begin(), text.end());
+  };
+  std::map<std::string, std::vector<uint8_t>> files;
+  files["config.json"] = bytes_of(make_config(options, vocab));
+  files["generation_config.json"] = bytes_of(R"({"bos_token_id": 1, "eos_token_id": [2, 0]})");
+  JsonWriter tokenizer;
+  tokenizer.begin_object().member("chat_template", kTemplate).end_object();
+  files["tokenizer_config.json"] = bytes_of(tokenizer.take());
+
+  std::vector<SafetensorsWriter> shards(options.n_shards);
+  const auto name_of_shard = [&](size_t i) {
+    if (options.n_shards == 1) return std::string("model.safetensors");
+    const auto five = [](size_t n) { return std::to_string(100000 + n).substr(1); };
+    return "model-" + five(i + 1) + "-of-" + five(options.n_shards) + ".safetensors";
+  };
+  JsonWriter index;
+  index.begin_object().begin_object("weight_map");
+  size_t at = 0;
+  for (const Weight& weight : make_weights(options, vocab)) {
+    const std::string name = hub_name(weight.name);
+    const bool is_of_heads = weight.name.ends_with("attn_q") || weight.name.ends_with("attn_k");
+    const bool moves = is_of_heads && gguf_architecture(options) == "llama";
+    std::vector<int64_t> shape = {weight.rows, weight.columns};
+    if (weight.rows == 1) shape.erase(shape.begin());
+    shards[at].add(name, safetensors_type(weight.type), shape,
+                   moves ? with_halves_apart(weight, options.head_dim) : weight.bytes);
+    index.member(name, name_of_shard(at));
+    at = (at + 1) % options.n_shards;
+  }
+  index.end_object().end_object();
+  for (size_t i = 0; i < shards.size(); ++i) files[name_of_shard(i)] = shards[i].bytes();
+  if (options.n_shards > 1) files["model.safetensors.index.json"] = bytes_of(index.take());
+  return files;
+}
+
+namespace {
+
+Status write_file(const std::string& path, std::span<const uint8_t> bytes) {
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
   file.write(reinterpret_cast<const char*>(bytes.data()),
              static_cast<std::streamsize>(bytes.size()));
@@ -291,8 +439,28 @@ Status write_tiny_model(const std::string& path, const TinyModelOptions& options
   return {};
 }
 
+}  // namespace
+
+Status write_tiny_model(const std::string& path, const TinyModelOptions& options) {
+  return write_file(path, make_tiny_model(options));
+}
+
+Status write_tiny_folder(const std::string& directory, const TinyModelOptions& options) {
+  for (const auto& [name, bytes] : make_tiny_folder(options)) {
+    PARKD_RETURN_IF_ERROR(write_file(directory + "/" + name, bytes));
+  }
+  return {};
+}
+
 std::shared_ptr<const ModelCard> tiny_model_card(const TinyModelOptions& options) {
   return make_model_card(GgufFile::from_bytes("tiny model", make_tiny_model(options)).value())
+      .value();
+}
+
+std::shared_ptr<const ModelCard> tiny_folder_card(const TinyModelOptions& options) {
+  const auto gguf = tiny_model_card(options);
+  return make_model_card(ModelFolder::from_files("tiny model", make_tiny_folder(options)).value(),
+                         {gguf->tokenizer, gguf->chat_template})
       .value();
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,7 +17,7 @@
 namespace parkd::testing {
 
 struct TinyModelOptions {
-  std::string architecture = "llama";
+  std::string architecture = "llama";    // or "mistral", whose GGUF files say llama
   std::string pre_tokenizer = "smollm";  // tokenizer.ggml.pre
   uint64_t seed = 1;
   TensorType type = TensorType::f32;  // of the matrices; norms stay F32
@@ -28,12 +29,26 @@ struct TinyModelOptions {
   int32_t n_kv_heads = 2;
   int32_t head_dim = 16;
   int32_t context_tokens = 2048;
+  // "", or "llama3": the frequencies slowed down by 8 from an original context of 32 on.
+  std::string rope_scaling;
+  size_t n_shards = 1;  // of a directory's safetensors
 };
 
 // The whole GGUF file. The same options give the same bytes on every machine.
 std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options);
 
 Status write_tiny_model(const std::string& path, const TinyModelOptions& options);
+
+// The same model, the same weights, as the files of a Hugging Face directory: config.json,
+// generation_config.json, tokenizer_config.json with the template, and safetensors, whose q and k
+// are in transformers' order. Requires a type that safetensors have.
+std::map<std::string, std::vector<uint8_t>> make_tiny_folder(const TinyModelOptions& options);
+
+// Into a directory that is there.
+Status write_tiny_folder(const std::string& directory, const TinyModelOptions& options);
+
+// Its card, with the tokenizer and template of the GGUF file.
+std::shared_ptr<const ModelCard> tiny_folder_card(const TinyModelOptions& options);
 
 // The card of a tiny model in memory.
 std::shared_ptr<const ModelCard> tiny_model_card(const TinyModelOptions& options = {});

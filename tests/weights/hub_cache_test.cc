@@ -73,6 +73,29 @@ TEST_F(HubCacheTest, several_files_are_listed_and_one_can_be_named) {
   EXPECT_EQ(found->path, (hub_.snapshot(kA) / "Q4_1/x.gguf").string());
 }
 
+TEST_F(HubCacheTest, a_snapshot_of_safetensors_is_a_model_and_a_gguf_file_in_it_can_be_named) {
+  hub_.ref("main", kA);
+  hub_.add(kA, "config.json");
+  hub_.add(kA, "model.safetensors.index.json");
+  hub_.add(kA, "x.gguf");
+  const auto found = find("Org/Name-1.5");
+  ASSERT_TRUE(found.ok()) << found.status().to_string();
+  EXPECT_EQ(found->path, hub_.snapshot(kA).string());
+  EXPECT_EQ(found->pinned_id(), "Org/Name-1.5@" + kA);
+  EXPECT_EQ(find(found->pinned_id())->path, found->path);
+  EXPECT_EQ(find("Org/Name-1.5:x.gguf")->file, "x.gguf");
+}
+
+TEST_F(HubCacheTest, what_a_snapshot_holds_in_place_of_a_model_is_said) {
+  hub_.ref("main", kA);
+  hub_.add(kA, "params.json");
+  expect_refused("Org/Name-1.5", StatusCode::invalid, "holds Mistral's own files");
+  hub_.ref("v1", kB);
+  hub_.add(kB, "config.json");
+  expect_refused("Org/Name-1.5@v1", StatusCode::invalid,
+                 "holds config.json without its model.safetensors");
+}
+
 TEST_F(HubCacheTest, a_model_in_several_files_is_refused_by_that_name) {
   hub_.ref("main", kA);
   hub_.add(kA, "x-00001-of-00002.gguf");

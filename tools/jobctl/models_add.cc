@@ -46,9 +46,14 @@ Result<ModelFile> find_file(const std::string& model) {
   return find_model_file("", model);
 }
 
-// "smollm2-135m-instruct.q4_1" of ".../SmolLM2-135M-Instruct.Q4_1.gguf".
-std::string name_of(const std::string& path) {
-  std::string name = fs::path(path).stem().string();
+// "smollm2-135m-instruct.q4_1" of ".../SmolLM2-135M-Instruct.Q4_1.gguf"; of a directory its name,
+// and of a snapshot in the hub's cache the repository's.
+std::string name_of(const ModelFile& file) {
+  std::error_code error;
+  const fs::path path = file.path;
+  const bool is_directory = fs::is_directory(path, error);
+  std::string name = (is_directory ? path.filename() : path.stem()).string();
+  if (is_directory && file.hub) name = fs::path(file.hub->repository).filename().string();
   for (char& c : name) {
     const auto byte = static_cast<unsigned char>(c);
     c = std::isalnum(byte) != 0 || c == '.' || c == '_' || c == '-'
@@ -83,7 +88,7 @@ int add(const GlobalOptions& globals, const AddOptions& options) {
   if (!card.ok()) return report(card.status());
 
   NewModel model;
-  model.name = options.name.empty() ? name_of(file->path) : options.name;
+  model.name = options.name.empty() ? name_of(*file) : options.name;
   // Pinned, so that the daemon takes the file that was looked at; from its own user's cache.
   if (file->hub) {
     model.hf_id = file->hub->pinned_id();
@@ -132,10 +137,9 @@ void add_models_add(CLI::App& models, const GlobalOptions& globals, Chosen& chos
   CLI::App* command = models.add_subcommand(
       "add", "Look at a model, print its stanza for the configuration, register it (--dsn)");
   command
-      ->add_option(
-          "model", options->model,
-          "A GGUF file, a folder with one, or an hf_id: ORG/NAME[@REVISION][:FILE.gguf] in "
-          "the local Hugging Face cache")
+      ->add_option("model", options->model,
+                   "A GGUF file, a directory with config.json and safetensors, or an hf_id: "
+                   "ORG/NAME[@REVISION][:FILE.gguf] in the local Hugging Face cache")
       ->required();
   command->add_option("--name", options->name, "What jobs call it (default: the file's name)");
   command->add_option("--dtype", options->dtype, "bf16, f16 or f32 (default: bf16)");
