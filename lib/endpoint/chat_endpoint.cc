@@ -1,5 +1,6 @@
 #include "lib/endpoint/chat_endpoint.h"
 
+#include <chrono>
 #include <span>
 #include <utility>
 #include <vector>
@@ -59,7 +60,8 @@ ChatEndpoint::ChatEndpoint(std::shared_ptr<const ModelCard> card, ChatEndpointOp
               "an endpoint of a model that can run nothing");
 }
 
-Result<ChatEndpoint::Read> ChatEndpoint::read(std::string_view body) const {
+Result<ChatEndpoint::Read> ChatEndpoint::read(std::string_view body,
+                                              std::chrono::sys_seconds created_at) const {
   Read read;
   PARKD_ASSIGN_OR_RETURN(read.request, parse_chat_request(body, options_.defaults));
   if (!read.request.model.empty() && read.request.model != options_.model) {
@@ -73,7 +75,15 @@ Result<ChatEndpoint::Read> ChatEndpoint::read(std::string_view body) const {
                                              std::to_string(card_->shape.vocab));
     }
   }
-  const auto segments = card_->chat_template.render(read.request.messages);
+  if (!card_->chat_template) {
+    return invalid_param("messages", "model " + options_.model +
+                                         " is a base model: it has no chat template, so it cannot "
+                                         "take messages");
+  }
+  ChatTemplateOptions& wanted = read.request.template_options;
+  wanted.created_at = created_at;
+  PARKD_ASSIGN_OR_RETURN(const auto segments,
+                         card_->chat_template->render(read.request.messages, wanted));
   auto prompt = card_->tokenizer->encode_prompt(segments);
   if (!prompt.ok()) {
     const Status& why = prompt.status();
@@ -93,7 +103,9 @@ Status ChatEndpoint::admit(JobSpec& spec) const {
   if (spec.endpoint != kChatPath) {
     return invalid_param("endpoint", unsupported_endpoint(spec.endpoint));
   }
-  PARKD_ASSIGN_OR_RETURN(const Read read, this->read(spec.body));
+  PARKD_ASSIGN_OR_RETURN(const Read read,
+                         this->read(spec.body, std::chrono::floor<std::chrono::seconds>(
+                                                   std::chrono::system_clock::now())));
   const auto prompt_tokens = static_cast<int32_t>(read.prompt.size());
   PARKD_RETURN_IF_ERROR(
       fits_at_all({options_.model, read.request.n, prompt_tokens, read.max_new_tokens,
@@ -114,7 +126,9 @@ PrefixRoot ChatEndpoint::prefix_root(const JobSpec& spec) const {
 }
 
 Result<PreparedJob> ChatEndpoint::prepare(const Job& job) const {
-  PARKD_ASSIGN_OR_RETURN(Read read, this->read(job.spec.body));
+  PARKD_ASSIGN_OR_RETURN(
+      Read read,
+      this->read(job.spec.body, std::chrono::floor<std::chrono::seconds>(job.created_at)));
   const ChatRequest& asked = read.request;
   PreparedJob prepared;
   GenerationRequest& request = prepared.request;

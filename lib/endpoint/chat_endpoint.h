@@ -4,6 +4,7 @@
 // render(). Immutable, so any thread may call it, and shared as shared_ptr<const ChatEndpoint>.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -48,7 +49,8 @@ class ChatEndpoint {
 
  private:
   struct Read;  // a body with its prompt as tokens
-  Result<Read> read(std::string_view body) const;
+  // `created_at`: the job's, which a template may tell as the date.
+  Result<Read> read(std::string_view body, std::chrono::sys_seconds created_at) const;
   PrefixRoot prefix_root(const JobSpec& spec) const;
 
   std::shared_ptr<const ModelCard> card_;

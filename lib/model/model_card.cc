@@ -50,18 +50,32 @@ std::string fingerprint_of(const WeightsFile& file) {
   return to_hex(hash);
 }
 
-// `source` of `file`; its special tokens must be the vocabulary's.
-Result<ChatTemplate> make_template(const WeightsFile& file, std::string_view source,
-                                   const Tokenizer& tokenizer) {
-  auto made = ChatTemplate::from_jinja(source);
-  if (!made.ok()) return invalid(file.error_text(made.status().message()));
-  for (const std::string_view name : {"<|im_start|>", "<|im_end|>"}) {
-    if (!tokenizer.find_special(name)) {
-      return corrupt(file.error_text("the chat template needs the special token " +
-                                     json_string(name) + ", which the vocabulary does not have"));
-    }
+// Names and texts of the special tokens that a template may name.
+Result<std::vector<std::pair<std::string, std::string>>> read_specials(const GgufFile& file,
+                                                                       const Tokenizer& tokenizer) {
+  static constexpr std::pair<const char*, const char*> kNames[] = {
+      {"bos_token", "bos"},     {"eos_token", "eos"},       {"unk_token", "unknown"},
+      {"pad_token", "padding"}, {"sep_token", "seperator"},  // as GGUF spells it
+      {"cls_token", "cls"},     {"mask_token", "mask"}};
+  std::vector<std::pair<std::string, std::string>> specials;
+  for (const auto& [name, key] : kNames) {
+    PARKD_ASSIGN_OR_RETURN(const int64_t id,
+                           file.integer_or("tokenizer.ggml." + std::string(key) + "_token_id", -1));
+    if (id < 0 || id >= tokenizer.vocab_size()) continue;
+    specials.emplace_back(name, tokenizer.token_text(static_cast<TokenId>(id)));
   }
-  return made;
+  return specials;
+}
+
+Result<std::optional<ChatTemplate>> read_template(const GgufFile& file,
+                                                  const Tokenizer& tokenizer) {
+  PARKD_ASSIGN_OR_RETURN(const std::string_view source,
+                         file.string_or("tokenizer.chat_template", {}));
+  if (source.empty()) return std::optional<ChatTemplate>();
+  PARKD_ASSIGN_OR_RETURN(const auto specials, read_specials(file, tokenizer));
+  auto made = ChatTemplate::from_jinja(source, specials);
+  if (!made.ok()) return invalid(file.error_text(made.status().message()));
+  return std::optional<ChatTemplate>(std::move(made).value());
 }
 
 // What every kind of file has alike.
@@ -123,8 +137,8 @@ Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const G
                                     " is not supported yet (" + family_names() + " are)"));
   }
   PARKD_ASSIGN_OR_RETURN(auto tokenizer, Tokenizer::load(*file));
-  PARKD_ASSIGN_OR_RETURN(const std::string_view source, file->string("tokenizer.chat_template"));
-  PARKD_ASSIGN_OR_RETURN(ChatTemplate chat_template, make_template(*file, source, *tokenizer));
+  PARKD_ASSIGN_OR_RETURN(std::optional<ChatTemplate> chat_template,
+                         read_template(*file, *tokenizer));
   PARKD_ASSIGN_OR_RETURN(const std::string_view name,
                          file->string_or("general.name", architecture));
   PARKD_ASSIGN_OR_RETURN(const DecoderNumbers numbers, read_gguf_numbers(*file, architecture));

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,7 +40,7 @@ struct ModelCard {
   ModelShape shape;
   ModelTensors tensors;
   std::shared_ptr<const Tokenizer> tokenizer;
-  ChatTemplate chat_template;
+  std::optional<ChatTemplate> chat_template;  // a base model has none
   std::vector<TokenId> end_tokens;  // the tokenizer's and generation_config.json's; ascending
 
   std::shared_ptr<const WeightsFile> weights;  // keeps the mapping alive
@@ -48,7 +49,7 @@ struct ModelCard {
 // What a directory's model says and hears, read by others (lib/text).
 struct ModelText {
   std::shared_ptr<const Tokenizer> tokenizer;
-  ChatTemplate chat_template;
+  std::optional<ChatTemplate> chat_template;
 };
 
 // Reads and checks the model at `path`. Errors: not_found, corrupt, or invalid when the file is

@@ -8,8 +8,10 @@
 #include <limits>
 
 #include "lib/base/json_reader.h"
+#include "lib/base/raw_json.h"
 #include "lib/base/sampling_fields.h"
 #include "lib/base/text.h"
+#include "lib/jinja/json_value.h"
 
 namespace parkd {
 namespace {
@@ -361,33 +363,20 @@ bool is_accepted(std::string_view field) {
 
 // Known to others, not served yet. The values that mean "off" are let through.
 std::optional<Status> read_unsupported(const std::string& field, const json::value& value) {
-  static constexpr std::array<std::string_view, 27> kUnsupported = {"tools",
-                                                                    "skip_special_tokens",
-                                                                    "tool_choice",
-                                                                    "functions",
-                                                                    "function_call",
-                                                                    "audio",
-                                                                    "prediction",
-                                                                    "reasoning_effort",
-                                                                    "verbosity",
-                                                                    "web_search_options",
-                                                                    "stream_options",
-                                                                    "best_of",
-                                                                    "min_tokens",
-                                                                    "ignore_eos",
-                                                                    "stop_token_ids",
-                                                                    "echo",
-                                                                    "suffix",
-                                                                    "guided_json",
-                                                                    "guided_regex",
-                                                                    "guided_choice",
-                                                                    "json_schema",
-                                                                    "grammar",
-                                                                    "mirostat",
-                                                                    "typical_p",
-                                                                    "chat_template",
-                                                                    "chat_template_kwargs",
-                                                                    "add_generation_prompt"};
+  static constexpr std::array<std::string_view, 25> kUnsupported = {
+      "tools",          "skip_special_tokens",
+      "tool_choice",    "functions",
+      "function_call",  "audio",
+      "prediction",     "reasoning_effort",
+      "verbosity",      "web_search_options",
+      "stream_options", "best_of",
+      "min_tokens",     "ignore_eos",
+      "stop_token_ids", "echo",
+      "suffix",         "guided_json",
+      "guided_regex",   "guided_choice",
+      "json_schema",    "grammar",
+      "mirostat",       "typical_p",
+      "chat_template"};
   const auto off = [&](bool is_off) { return is_off ? Status() : unsupported(field); };
   if (field == "stream") {
     if (value.is_bool() && !value.get_bool()) return Status();
@@ -413,7 +402,10 @@ std::optional<Status> read_unsupported(const std::string& field, const json::val
 
 struct Reading {
   ChatRequest request;
+  std::string_view body;
   bool max_tokens_given = false;
+  std::optional<bool> add_generation_prompt;
+  std::optional<bool> enable_thinking;
 };
 
 struct BodyField {
@@ -442,11 +434,46 @@ Status read_top_k(const std::string& field, const json::value& value, Reading& o
   return read_int(field, value, 0, std::numeric_limits<int32_t>::max(), top_k);
 }
 
+template <std::optional<bool> Reading::*member>
+Status read_choice(const std::string& field, const json::value& value, Reading& out) {
+  bool choice = false;
+  PARKD_RETURN_IF_ERROR(read_bool(field, value, choice));
+  out.*member = choice;
+  return {};
+}
+
+// Variables of the template, as they stand in the body: their order and digits are kept.
+Status read_template_arguments(const std::string& field, const json::value& value, Reading& out) {
+  static constexpr std::array<std::string_view, 8> kOwn = {
+      "messages",  "tools",         "documents", "add_generation_prompt",
+      "bos_token", "chat_template", "tokenize",  "continue_final_message"};
+  if (!value.is_object()) return wrong(field, value, "an object");
+  for (const auto& member : value.get_object()) {
+    const std::string_view name(member.key().data(), member.key().size());
+    if (std::find(kOwn.begin(), kOwn.end(), name) == kOwn.end()) continue;
+    const std::string whole = field + "." + std::string(name);
+    return invalid_param(whole, whole +
+                                    " is not the template's to be given: it has its own field "
+                                    "in the body, or none");
+  }
+  auto arguments = jinja::json_value(raw_member(out.body, field), jinja::Origin::content);
+  if (!arguments) return wrong(field, value, "an object");
+  out.request.template_options.arguments = *std::move(arguments);
+  return {};
+}
+
 // What is read besides kSamplingFields.
 constexpr BodyField kBodyFields[] = {
     {"messages", [](const std::string& field, const json::value& value,
                     Reading& out) { return read_messages(field, value, out.request.messages); }},
     {"model", read_model},
+    {"chat_template_kwargs", read_template_arguments},
+    {"enable_thinking", read_choice<&Reading::enable_thinking>},
+    {"add_generation_prompt", read_choice<&Reading::add_generation_prompt>},
+    {"continue_final_message",
+     [](const std::string& field, const json::value& value, Reading& out) {
+       return read_bool(field, value, out.request.template_options.continue_final_message);
+     }},
     {"max_tokens", read_limit},
     {"max_completion_tokens", read_limit},
     {"n", [](const std::string& field, const json::value& value,
@@ -492,6 +519,30 @@ Status read_field(const std::string& field, const json::value& value, Reading& o
   return unknown_field(field);
 }
 
+// How the template is to be rendered, of several fields.
+Status resolve_template_options(Reading& reading) {
+  ChatTemplateOptions& options = reading.request.template_options;
+  if (options.continue_final_message && reading.add_generation_prompt.value_or(false)) {
+    return invalid_param("continue_final_message",
+                         "continue_final_message and add_generation_prompt are both true; a turn "
+                         "goes on or a new one begins: leave one out");
+  }
+  options.add_generation_prompt =
+      reading.add_generation_prompt.value_or(!options.continue_final_message);
+  if (!reading.enable_thinking) return {};
+  std::vector<std::pair<jinja::Value, jinja::Value>> entries;
+  if (options.arguments.is_dict()) entries = options.arguments.as_dict().entries;
+  for (const auto& entry : entries) {
+    if (entry.first.as_bytes() != "enable_thinking") continue;
+    return invalid_param("enable_thinking",
+                         "enable_thinking is given twice: here and in chat_template_kwargs");
+  }
+  entries.emplace_back(jinja::Value::text("enable_thinking", jinja::Origin::literal),
+                       jinja::Value::boolean(*reading.enable_thinking));
+  options.arguments = jinja::Value::dict(std::move(entries));
+  return {};
+}
+
 // What depends on more than one field.
 Status check_together(ChatRequest& request) {
   SamplingParams& sampling = request.sampling;
@@ -526,6 +577,7 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const ChatDefaults
   PARKD_ASSIGN_OR_RETURN(const json::value root, parse_json(body, memory));
   if (!root.is_object()) return bad_body("must be a JSON object");
   Reading reading;
+  reading.body = without_mark(body);
   ChatRequest& request = reading.request;
   request.max_tokens = defaults.max_tokens;
   request.sampling = defaults.sampling;
@@ -537,6 +589,7 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const ChatDefaults
     }
     PARKD_RETURN_IF_ERROR(read_field(field, member.value(), reading));
   }
+  PARKD_RETURN_IF_ERROR(resolve_template_options(reading));
   PARKD_RETURN_IF_ERROR(check_together(request));
   return std::move(reading.request);
 }

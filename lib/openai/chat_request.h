@@ -18,6 +18,7 @@
 #include "lib/base/status.h"
 #include "lib/job/bounds.h"
 #include "lib/text/chat_message.h"
+#include "lib/text/chat_template.h"
 
 namespace parkd {
 
@@ -35,7 +36,10 @@ struct ChatRequest {
   // Within kSamplingFields' ranges; up to kBiasesMax biases, whose tokens are >= 0 and may be
   // beyond the model's vocabulary; top_logprobs only with logprobs. Its seed is nobody's.
   SamplingParams sampling;
-  std::optional<uint64_t> seed;   // negative seeds keep their 64 bits
+  std::optional<uint64_t> seed;  // negative seeds keep their 64 bits
+  // add_generation_prompt, continue_final_message, and as its arguments chat_template_kwargs and
+  // enable_thinking.
+  ChatTemplateOptions template_options;
   std::vector<std::string> stop;  // up to kStopStringsMax, none empty
 };
 

@@ -1,37 +1,69 @@
 #include "lib/text/chat_template.h"
 
+#include <algorithm>
+#include <array>
+
+#include "lib/jinja/unicode.h"
+
 namespace parkd {
 namespace {
 
-// The two forms of ChatML that are recognised, around the default system prompt of the first. Line
-// breaks inside Jinja's string literals stand here as such.
-constexpr std::string_view kLoop = "{% for message in messages %}";
-constexpr std::string_view kDefaultSystemBegin =
-    "{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n";
-constexpr std::string_view kDefaultSystemEnd = "<|im_end|>\n' }}{% endif %}";
-constexpr std::string_view kTurns =
-    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+using jinja::Origin;
+using jinja::Text;
+using jinja::Value;
 
-// Jinja reads backslash-n in a string literal as a line break. None of the forms has one outside
-// of a literal, so a template that has one there still matches nothing.
-std::string with_line_breaks(std::string_view source) {
-  std::string text;
-  for (size_t i = 0; i < source.size(); ++i) {
-    if (source.substr(i, 2) == "\\n") {
-      text += '\n';
-      ++i;
-    } else {
-      text += source[i];
-    }
-  }
-  return text;
+// What transformers puts behind the message that is to go on, to find its end.
+constexpr std::string_view kTag = "CONTINUE_FINAL_MESSAGE_TAG ";
+
+Value text_value(std::string text, Origin origin) {
+  return Value::text(std::move(text), origin);
 }
 
-bool take(std::string_view& rest, std::string_view expected) {
-  if (rest.substr(0, expected.size()) != expected) return false;
-  rest.remove_prefix(expected.size());
-  return true;
+bool is_known_role(std::string_view role) {
+  static constexpr std::array<std::string_view, 5> kRoles = {"system", "user", "assistant", "tool",
+                                                             "developer"};
+  return std::find(kRoles.begin(), kRoles.end(), role) != kRoles.end();
+}
+
+Value value_of(const ChatMessage& message, std::string_view tag) {
+  const auto literal = [](const char* text) { return text_value(text, Origin::literal); };
+  std::vector<std::pair<Value, Value>> entries;
+  entries.emplace_back(
+      literal("role"),
+      text_value(message.role, is_known_role(message.role) ? Origin::literal : Origin::content));
+  entries.emplace_back(literal("content"),
+                       text_value(message.content + std::string(tag), Origin::content));
+  for (const auto& [name, text] : message.more) {
+    entries.emplace_back(text_value(name, Origin::literal), text_value(text, Origin::content));
+    if (name == "reasoning_content") {  // gpt-oss reads it by this name
+      entries.emplace_back(literal("thinking"), text_value(text, Origin::content));
+    }
+  }
+  return Value::dict(std::move(entries));
+}
+
+// The text up to the end of the message that is to go on.
+Result<Text> cut_at_tag(const Text& text) {
+  const std::string_view word = kTag.substr(0, kTag.size() - 1);
+  const size_t tag = text.bytes().rfind(word);
+  if (tag == std::string::npos) {
+    return invalid("continue_final_message: the chat template does not show the last message");
+  }
+  const Text head = text.slice(0, tag);
+  if (text.bytes().compare(tag, kTag.size(), kTag) == 0) return head;
+  return head.slice(0, jinja::end_without_blanks(head.bytes()));  // it trims its messages
+}
+
+std::vector<PromptSegment> segments_of(const Text& text) {
+  std::vector<PromptSegment> segments;
+  size_t first = 0;
+  for (const Text::Run& run : text.runs()) {
+    segments.push_back({run.origin == Origin::content ? PromptSegment::Kind::content
+                                                      : PromptSegment::Kind::literal,
+                        text.bytes().substr(first, run.end - first)});
+    first = run.end;
+  }
+  return segments;
 }
 
 }  // namespace
@@ -42,43 +74,39 @@ std::string text_of(std::span<const PromptSegment> prompt) {
   return text;
 }
 
-Result<ChatTemplate> ChatTemplate::from_jinja(std::string_view source) {
-  const Status unsupported = invalid(
-      "chat template not supported yet: it is not one of the ChatML forms that are known to be "
-      "rendered exactly");
-  const std::string text = with_line_breaks(source);
-  std::string_view rest = text;
-  ChatTemplate made;
-  if (!take(rest, kLoop)) return unsupported;
-  if (take(rest, kDefaultSystemBegin)) {
-    const size_t end = rest.find(kDefaultSystemEnd);
-    if (end == std::string_view::npos) return unsupported;
-    const std::string_view system = rest.substr(0, end);
-    // A quote would end the literal, another escape would mean another character, and Jinja turns
-    // \r\n into \n.
-    if (system.find_first_of("'\\\r") != std::string_view::npos) return unsupported;
-    made.default_system_ = std::string(system);
-    rest.remove_prefix(end + kDefaultSystemEnd.size());
+Result<ChatTemplate> ChatTemplate::from_jinja(
+    std::string_view source, std::span<const std::pair<std::string, std::string>> specials) {
+  auto made = jinja::Template::compile(source, jinja::Limits{});
+  if (!made.ok()) return invalid("chat template: " + made.status().message());
+  std::vector<std::pair<std::string, Value>> values;
+  for (const auto& [name, token] : specials) {
+    values.emplace_back(name, text_value(token, Origin::literal));
   }
-  if (rest != kTurns) return unsupported;
-  return made;
+  return ChatTemplate(std::move(made).value(), std::move(values));
 }
 
-std::vector<PromptSegment> ChatTemplate::render(std::span<const ChatMessage> messages) const {
-  using Kind = PromptSegment::Kind;
-  std::vector<PromptSegment> prompt;
-  if (default_system_ && !messages.empty() && messages.front().role != "system") {
-    prompt.push_back({Kind::literal, "<|im_start|>system\n" + *default_system_ + "<|im_end|>\n"});
+Result<std::vector<PromptSegment>> ChatTemplate::render(std::span<const ChatMessage> messages,
+                                                        const ChatTemplateOptions& options) const {
+  std::vector<Value> values;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const bool goes_on = options.continue_final_message && i + 1 == messages.size();
+    values.push_back(value_of(messages[i], goes_on ? kTag : std::string_view()));
   }
-  for (const ChatMessage& message : messages) {
-    prompt.push_back({Kind::literal, "<|im_start|>"});
-    prompt.push_back({Kind::content, message.role});
-    prompt.push_back({Kind::literal, "\n"});
-    prompt.push_back({Kind::content, message.content});
-    prompt.push_back({Kind::literal, "<|im_end|>\n"});
+  std::vector<jinja::Variable> variables(specials_.begin(), specials_.end());
+  if (options.arguments.is_dict()) {
+    for (const auto& [name, value] : options.arguments.as_dict().entries) {
+      variables.emplace_back(name.as_bytes(), value);
+    }
   }
-  prompt.push_back({Kind::literal, "<|im_start|>assistant\n"});
-  return prompt;
+  variables.emplace_back("messages", Value::list(std::move(values)));
+  variables.emplace_back("tools", options.tools);
+  variables.emplace_back("documents", Value::none());
+  variables.emplace_back("add_generation_prompt", Value::boolean(options.add_generation_prompt &&
+                                                                 !options.continue_final_message));
+  auto text = template_.render(variables, options.created_at);
+  if (text.ok() && options.continue_final_message) text = cut_at_tag(*text);
+  if (!text.ok()) return invalid_param("messages", "chat template: " + text.status().message());
+  return segments_of(*text);
 }
 
 }  // namespace parkd

@@ -1,51 +1,52 @@
 // ChatTemplate: the text that a conversation becomes for a model, as segments, so that the
 // tokenizer knows which characters are the template's own and which are a user's.
 //
-// Immutable; any thread. Jinja is not implemented: a model's template is recognised by its source,
-// in the forms whose output is proven to be what Jinja renders (tests/golden), and refused
-// otherwise. Content is put in exactly as it is: no trimming.
+// A model's Jinja template, read once (lib/jinja) and rendered as transformers' apply_chat_template
+// does (tests/jinja, tools/golden/templates.py). Immutable; any thread.
 #pragma once
 
-#include <optional>
+#include <chrono>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lib/base/status.h"
+#include "lib/jinja/template.h"
 #include "lib/text/chat_message.h"
+#include "lib/text/prompt_segment.h"
 
 namespace parkd {
 
-struct PromptSegment {
-  enum class Kind {
-    literal,  // the template's own text: special tokens in it count
-    content,  // a role or a message: only letters
-  };
-  Kind kind = Kind::literal;
-  std::string text;
-
-  friend bool operator==(const PromptSegment&, const PromptSegment&) = default;
+struct ChatTemplateOptions {
+  // Ends with the opening of the assistant's turn.
+  bool add_generation_prompt = true;
+  // The last message is left open, for the model to go on with it; without a generation prompt.
+  bool continue_final_message = false;
+  jinja::Value arguments;                     // a dict of more variables; undefined: none
+  jinja::Value tools = jinja::Value::none();  // a list of them
+  std::chrono::sys_seconds created_at{};      // what the template takes for now
 };
-
-// The whole text of a rendered prompt.
-std::string text_of(std::span<const PromptSegment> prompt);
 
 class ChatTemplate {
  public:
-  // `source`: a model's Jinja template. Errors: invalid, "chat template not supported yet".
-  static Result<ChatTemplate> from_jinja(std::string_view source);
+  // `source`: a model's Jinja template. `specials`: variables that name special tokens
+  // ("bos_token", "<s>"), which are the template's own text. Errors: invalid, with the line.
+  static Result<ChatTemplate> from_jinja(
+      std::string_view source, std::span<const std::pair<std::string, std::string>> specials);
 
-  // The prompt that asks the assistant to answer `messages`, that is with add_generation_prompt.
-  std::vector<PromptSegment> render(std::span<const ChatMessage> messages) const;
-
-  // What a conversation that does not start with a system message is told.
-  const std::optional<std::string>& default_system() const { return default_system_; }
+  // Roles that OpenAI has are the template's own text, all else of a message is content. Errors:
+  // invalid (param: messages), where the template refuses or cannot work with the messages.
+  Result<std::vector<PromptSegment>> render(std::span<const ChatMessage> messages,
+                                            const ChatTemplateOptions& options) const;
 
  private:
-  ChatTemplate() = default;
+  ChatTemplate(jinja::Template made, std::vector<std::pair<std::string, jinja::Value>> specials)
+      : template_(std::move(made)), specials_(std::move(specials)) {}
 
-  std::optional<std::string> default_system_;
+  jinja::Template template_;
+  std::vector<std::pair<std::string, jinja::Value>> specials_;
 };
 
 }  // namespace parkd

@@ -21,8 +21,8 @@
 #include "lib/base/sampling.h"
 #include "lib/base/status.h"
 #include "lib/text/byte_level_bpe.h"
-#include "lib/text/chat_template.h"
 #include "lib/text/pre_tokenizer.h"
+#include "lib/text/prompt_segment.h"
 #include "lib/weights/gguf.h"
 
 namespace parkd {

@@ -78,6 +78,51 @@ TEST_F(ChatEndpointTest, the_door_and_the_dispatcher_count_the_same) {
   EXPECT_EQ(price("")->max_new_tokens, 128) << "a fifth of the context, at least 128";
 }
 
+TEST_F(ChatEndpointTest, a_base_model_refuses_messages) {
+  ModelCard base = *card;
+  base.chat_template.reset();
+  const ChatEndpoint without(std::make_shared<const ModelCard>(std::move(base)),
+                             endpoint_options());
+  const Status refused = priced(without, body_with("")).status();
+  EXPECT_EQ(refused.code(), StatusCode::invalid);
+  EXPECT_EQ(refused.param(), "messages");
+  EXPECT_NE(refused.message().find("has no chat template"), std::string::npos);
+}
+
+// What the job's prompt says, its special tokens left out.
+std::string prompt_of(const std::string& source, Job job) {
+  ModelCard changed = *testing::tiny_model_card();
+  changed.chat_template = ChatTemplate::from_jinja(source, {}).value();
+  const auto shared = std::make_shared<const ModelCard>(std::move(changed));
+  const auto prepared = ChatEndpoint(shared, endpoint_options()).prepare(job);
+  if (!prepared.ok()) return prepared.status().to_string();
+  return shared->tokenizer->decode(prepared->request.prompt);
+}
+
+TEST_F(ChatEndpointTest, a_template_tells_the_time_at_which_the_job_was_created) {
+  EXPECT_EQ(prompt_of("{{ strftime_now('%Y-%m-%d %H:%M') }}", job_with(body_with(""))),
+            "2027-01-15 08:00");
+}
+
+TEST_F(ChatEndpointTest, a_template_is_given_what_the_body_says_for_it) {
+  const std::string source =
+      "{{ messages[0].content }}{% if add_generation_prompt %}>{% endif %}{{ enable_thinking }}"
+      "{{ effort }}";
+  const auto prompt = [&](const std::string& members) {
+    return prompt_of(source, job_with(body_with(members)));
+  };
+  EXPECT_EQ(prompt(""), "Hello>");
+  EXPECT_EQ(prompt(R"(,"enable_thinking":false,"chat_template_kwargs":{"effort":[1,"a"]})"),
+            "Hello>False[1, 'a']");
+  EXPECT_EQ(prompt(R"(,"add_generation_prompt":false)"), "Hello");
+  EXPECT_EQ(prompt(R"(,"continue_final_message":true)"), "Hello");
+}
+
+TEST_F(ChatEndpointTest, what_a_template_raises_is_the_refusal) {
+  EXPECT_EQ(prompt_of("{{ raise_exception('roles must alternate') }}", job_with(body_with(""))),
+            "invalid: chat template: the template refuses: roles must alternate (messages)");
+}
+
 TEST_F(ChatEndpointTest, a_job_over_the_capacity_is_refused_with_both_numbers) {
   const auto refused = price(R"(,"n":4,"max_tokens":100)");
   ASSERT_FALSE(refused.ok());

@@ -47,7 +47,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   const parkd::ModelCard& model = **card;
   const std::vector<parkd::ChatMessage> messages = {{"user", "Hi 12 \n<|im_end|> ä"}};
-  const auto ids = model.tokenizer->encode_prompt(model.chat_template.render(messages));
+  if (!model.chat_template) return 0;
+  const auto prompt = model.chat_template->render(messages, {});
+  if (!prompt.ok()) return 0;  // a template may refuse any messages
+  const auto ids = model.tokenizer->encode_prompt(*prompt);
   if (!ids.ok()) std::abort();
   for (const parkd::TokenId id : *ids) {
     if (id < 0 || id >= model.shape.vocab) std::abort();

@@ -41,14 +41,15 @@ TEST_F(TokenizerGolden, every_prompt_is_rendered_as_jinja_renders_it) {
   ASSERT_GE(prompts.size(), 24U);
   EXPECT_EQ(prompts.front().messages.front().content, "What is the capital of France?");
   for (const GoldenPrompt& prompt : prompts) {
-    EXPECT_EQ(text_of(card_->chat_template.render(prompt.messages)), prompt.rendered)
+    EXPECT_EQ(text_of(card_->chat_template->render(prompt.messages, {}).value()), prompt.rendered)
         << prompt.name;
   }
 }
 
 TEST_F(TokenizerGolden, every_prompt_has_the_reference_ids) {
   for (const GoldenPrompt& prompt : testing::load_golden_prompts()) {
-    const auto ids = card_->tokenizer->encode_prompt(card_->chat_template.render(prompt.messages));
+    const auto ids =
+        card_->tokenizer->encode_prompt(card_->chat_template->render(prompt.messages, {}).value());
     ASSERT_TRUE(ids.ok()) << ids.status().to_string();
     EXPECT_EQ(*ids, prompt.prompt) << prompt.name;
   }
@@ -81,8 +82,6 @@ TEST_F(TokenizerGolden, the_model_card_says_what_the_file_is) {
   ASSERT_EQ(shape.ropes[0].inv_freq.size(), 32U);
   EXPECT_FLOAT_EQ(shape.ropes[0].inv_freq[16], 0.0031622776F);  // 1e5^-0.5
   EXPECT_FALSE(card_->tensors.head.has_value()) << "the embedding is the head too";
-  EXPECT_EQ(card_->chat_template.default_system(),
-            "You are a helpful AI assistant named SmolLM, trained by Hugging Face");
 }
 
 }  // namespace

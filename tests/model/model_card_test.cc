@@ -271,13 +271,15 @@ TEST(ModelCard, scaled_rope_and_experts_are_refused_as_not_supported) {
                      [](GgufWriter& w) { w.add_u32("llama.expert_count", 8); });
 }
 
-TEST(ModelCard, a_file_without_its_tokenizer_or_template_is_refused) {
-  expect_refusal(with_change("tokenizer.chat_template", "tokenizer.chat_templatX"),
-                 StatusCode::not_found, "key \"tokenizer.chat_template\" is missing");
-  expect_refusal(with_change("add_generation_prompt", "add_generation_promqt"), StatusCode::invalid,
-                 "chat template not supported yet");
-  expect_refusal(with_change("<|im_start|>", "<|im_stort|>"), StatusCode::corrupt,
-                 "needs the special token \"<|im_start|>\"");
+TEST(ModelCard, a_file_without_a_template_is_a_base_model) {
+  const auto card = card_of(with_change("tokenizer.chat_template", "tokenizer.chat_templatX"));
+  ASSERT_TRUE(card.ok()) << card.status().to_string();
+  EXPECT_FALSE((*card)->chat_template.has_value());
+}
+
+TEST(ModelCard, a_template_that_is_no_jinja_is_refused_with_its_line) {
+  expect_refusal(with_change("{% endfor %}", "{% endfar %}"), StatusCode::invalid,
+                 "chat template: the template, line ");
 }
 
 }  // namespace

@@ -217,13 +217,52 @@ TEST(ChatRequest, unsupported_fields_are_refused_by_name) {
         R"("function_call":"auto")", R"("response_format":{"type":"json_object"})",
         R"("audio":{"voice":"x"})", R"("modalities":["text","audio"])",
         R"("prediction":{"type":"content"})", R"("reasoning_effort":"low")",
-        R"("skip_special_tokens":false)", R"("chat_template_kwargs":{"enable_thinking":true})",
+        R"("skip_special_tokens":false)", R"("chat_template":"{{ messages }}")",
         R"("stream_options":{"include_usage":true})", R"("best_of":3)", R"("ignore_eos":true)"}) {
     const std::string text(members);
     const std::string field = text.substr(1, text.find('"', 1) - 1);
     expect_refused(body_with(members), field, field + " is not supported yet");
   }
   expect_refused(body_with(R"("stream":true)"), "stream", "cannot stream");
+}
+
+TEST(ChatRequest, a_template_is_given_its_arguments_as_they_stand) {
+  const ChatTemplateOptions plain = parsed(R"("n":1)").template_options;
+  EXPECT_TRUE(plain.add_generation_prompt);
+  EXPECT_FALSE(plain.continue_final_message);
+  EXPECT_TRUE(plain.arguments.is_undefined());
+
+  const ChatTemplateOptions given =
+      parsed(R"("chat_template_kwargs":{"z":1.0,"a":[123456789012345678901]},
+                "enable_thinking":false,"add_generation_prompt":false)")
+          .template_options;
+  EXPECT_FALSE(given.add_generation_prompt);
+  const auto& entries = given.arguments.as_dict().entries;
+  ASSERT_EQ(entries.size(), 3U);
+  EXPECT_EQ(entries[0].first.as_bytes(), "z");
+  EXPECT_TRUE(entries[0].second.is(jinja::Type::real)) << "1.0 is no 1";
+  EXPECT_EQ(entries[1].second.as_sequence().items.at(0).exact_digits(), "123456789012345678901");
+  EXPECT_EQ(entries[2].first.as_bytes(), "enable_thinking");
+  EXPECT_FALSE(entries[2].second.as_bool());
+  EXPECT_EQ(entries[0].second.origin(), jinja::Origin::content);
+}
+
+TEST(ChatRequest, a_final_message_goes_on_or_a_new_turn_begins) {
+  const ChatTemplateOptions options = parsed(R"("continue_final_message":true)").template_options;
+  EXPECT_TRUE(options.continue_final_message);
+  EXPECT_FALSE(options.add_generation_prompt);
+  expect_refused(body_with(R"("continue_final_message":true,"add_generation_prompt":true)"),
+                 "continue_final_message", "leave one out");
+}
+
+TEST(ChatRequest, what_a_template_is_not_to_be_given_is_refused) {
+  expect_refused(body_with(R"("chat_template_kwargs":{"messages":[]})"),
+                 "chat_template_kwargs.messages", "not the template's to be given");
+  expect_refused(body_with(R"("chat_template_kwargs":[])"), "chat_template_kwargs", "an object");
+  expect_refused(body_with(R"("enable_thinking":"no")"), "enable_thinking", "true or false");
+  expect_refused(
+      body_with(R"("enable_thinking":true,"chat_template_kwargs":{"enable_thinking":true})"),
+      "enable_thinking", "given twice");
 }
 
 TEST(ChatRequest, unknown_fields_are_refused_by_name_even_when_null) {

@@ -93,7 +93,8 @@ TEST_F(TinyTokenizer, a_special_token_cannot_be_put_together_over_a_segments_bor
 
 TEST_F(TinyTokenizer, an_injected_turn_does_not_add_special_tokens_to_a_prompt) {
   const auto count_specials = [&](const std::string& content) {
-    const auto prompt = card_->chat_template.render(std::vector<ChatMessage>{{"user", content}});
+    const auto prompt =
+        card_->chat_template->render(std::vector<ChatMessage>{{"user", content}}, {}).value();
     const std::vector<TokenId> ids = tokenizer_.encode_prompt(prompt).value();
     return std::count_if(ids.begin(), ids.end(),
                          [&](TokenId id) { return tokenizer_.is_special(id); });
