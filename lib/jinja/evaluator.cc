@@ -82,7 +82,9 @@ Value Evaluator::call_macro(const Function& function, const CallArguments& argum
   for (size_t i = 0; i < arguments.positional.size(); ++i) {
     put(*scope, parameters[i].name, arguments.positional[i]);
   }
-  for (const auto& [word, value] : arguments.named) {
+  for (const auto& argument : arguments.named) {
+    const std::string_view word = argument.first;
+    const Value& value = argument.second;
     const auto known = std::find_if(parameters.begin(), parameters.end(),
                                     [&](const Parameter& of) { return of.word == word; });
     if (known == parameters.end()) {
