@@ -2,7 +2,8 @@
 
 #include <cstring>
 
-#include "kernels/cpu/half.h"
+#include "kernels/common/block_formats.h"
+#include "kernels/common/half.h"
 
 namespace parkd::cpu {
 namespace {
@@ -13,17 +14,15 @@ uint16_t read_u16(const uint8_t* p) {
   return value;
 }
 
+int64_t source_block_elements(SourceType type) {
+  return blocks::with_blocks(type, int64_t{1},
+                             [](auto format) { return int64_t{decltype(format)::kElements}; });
+}
+
 int64_t source_block_bytes(SourceType type) {
-  switch (type) {
-    case SourceType::q4_0:
-      return 18;
-    case SourceType::q4_1:
-      return 20;
-    case SourceType::q8_0:
-      return 34;
-    default:
-      return 0;
-  }
+  const int64_t plain = type == SourceType::f32 ? 4 : 2;
+  return blocks::with_blocks(type, plain,
+                             [](auto format) { return int64_t{decltype(format)::kBytes}; });
 }
 
 int64_t panel_code_bytes(PanelType type) {
@@ -78,39 +77,43 @@ void pack_quantised(SourceType from, const uint8_t* row, int64_t k, PanelType to
   }
 }
 
-// One element, so that packing needs no row of scratch.
-float source_element(SourceType type, const uint8_t* row, int64_t i) {
-  switch (type) {
-    case SourceType::f32: {
-      float value;
-      std::memcpy(&value, row + i * 4, 4);
-      return value;
-    }
-    case SourceType::f16:
-      return f16_to_float(read_u16(row + i * 2));
-    case SourceType::bf16:
-      return bf16_to_float(read_u16(row + i * 2));
-    default:
-      break;
+// One float of a row into its panel.
+void put_float(PanelType to, int lane, int64_t i, float value, uint8_t* panel) {
+  if (to == PanelType::f32) {
+    std::memcpy(panel + (i * kPanelColumns + lane) * 4, &value, 4);
+  } else {
+    const uint16_t half = float_to_bf16(value);
+    std::memcpy(panel + ((i / 2 * kPanelColumns + lane) * 2 + i % 2) * 2, &half, 2);
   }
-  const uint8_t* block = row + i / kBlock * source_block_bytes(type);
-  const int code = source_code(type, block, static_cast<int>(i % kBlock));
-  const float d = f16_to_float(read_u16(block));
-  if (type == SourceType::q4_0) return d * static_cast<float>(code - 8);
-  if (type == SourceType::q8_0) return d * static_cast<float>(code - 128);
-  return d * static_cast<float>(code) + f16_to_float(read_u16(block + 2));  // the product is exact
+}
+
+template <class Format>
+void pack_blocks_as_floats(const uint8_t* row, int64_t k, PanelType to, int lane, uint8_t* panel) {
+  for (int64_t i = 0; i < k; i += Format::kElements, row += Format::kBytes) {
+    for (int first = 0; first < Format::kElements; first += blocks::kPiece) {
+      float values[blocks::kPiece];
+      blocks::read_values<Format>(row, first, values);
+      for (int j = 0; j < blocks::kPiece; ++j) put_float(to, lane, i + first + j, values[j], panel);
+    }
+  }
 }
 
 void pack_floats(SourceType from, const uint8_t* row, int64_t k, PanelType to, int lane,
                  uint8_t* panel) {
+  const bool done = blocks::with_blocks(from, false, [&](auto format) {
+    pack_blocks_as_floats<decltype(format)>(row, k, to, lane, panel);
+    return true;
+  });
+  if (done) return;
   for (int64_t i = 0; i < k; ++i) {
-    const float value = source_element(from, row, i);
-    if (to == PanelType::f32) {
-      std::memcpy(panel + (i * kPanelColumns + lane) * 4, &value, 4);
+    float value;
+    if (from == SourceType::f32) {
+      std::memcpy(&value, row + i * 4, 4);
     } else {
-      const uint16_t half = float_to_bf16(value);
-      std::memcpy(panel + ((i / 2 * kPanelColumns + lane) * 2 + i % 2) * 2, &half, 2);
+      const uint16_t half = read_u16(row + i * 2);
+      value = from == SourceType::f16 ? f16_to_float(half) : bf16_to_float(half);
     }
+    put_float(to, lane, i, value, panel);
   }
 }
 
@@ -147,19 +150,20 @@ int64_t panel_bytes(PanelType type, int64_t k) {
 }
 
 int64_t source_row_bytes(SourceType type, int64_t k) {
-  switch (type) {
-    case SourceType::f32:
-      return k * 4;
-    case SourceType::f16:
-    case SourceType::bf16:
-      return k * 2;
-    default:
-      return k / kBlock * source_block_bytes(type);
-  }
+  return k / source_block_elements(type) * source_block_bytes(type);
 }
 
-void dequantise_source_row(SourceType type, const uint8_t* row, int64_t k, float* out) {
-  for (int64_t i = 0; i < k; ++i) out[i] = source_element(type, row, i);
+PanelType packed_type(SourceType type) {
+  switch (type) {
+    case SourceType::q4_0:
+      return PanelType::q4_0;
+    case SourceType::q4_1:
+      return PanelType::q4_1;
+    case SourceType::q8_0:
+      return PanelType::q8_0;
+    default:
+      return PanelType::bf16;
+  }
 }
 
 void pack_matrix(SourceType from, const uint8_t* rows, int64_t n_outputs, int64_t k, PanelType to,

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "kernels/cpu/half.h"
+#include "kernels/common/half.h"
 
 namespace parkd::cpu {
 namespace {

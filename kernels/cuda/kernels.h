@@ -173,12 +173,12 @@ struct GatherRowsParams {
 cudaError_t launch_gather_rows(const GatherRowsParams& params, cudaStream_t stream);
 
 // --- dequantise.cu: GGUF tensor rows as they lie in the file -> (rows, columns) of `element`,
-// which cuBLAS reads. `type` has ggml's numbers: f32 0, f16 1, q4_0 2, q4_1 3, q8_0 8, bf16 30.
+// which cuBLAS reads. `type` is a TensorType, by its (ggml's) number.
 struct DequantiseParams {
   const uint8_t* from;
   int32_t type;
   int64_t rows;
-  int64_t columns;  // a multiple of 32 for the quantised types
+  int64_t columns;  // whole blocks of the type
   void* to;
   Element element;
 };

@@ -18,12 +18,25 @@ std::string unread_type_name(uint32_t number) {
     uint32_t number;
     std::string_view name;
   };
-  static constexpr std::array<Unread, 25> kUnread = {{
-      {6, "Q5_0"},    {7, "Q5_1"},     {9, "Q8_1"},   {10, "Q2_K"},   {11, "Q3_K"},
-      {12, "Q4_K"},   {13, "Q5_K"},    {14, "Q6_K"},  {15, "Q8_K"},   {16, "IQ2_XXS"},
-      {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"},
-      {22, "IQ2_S"},  {23, "IQ4_XS"},  {24, "I8"},    {25, "I16"},    {26, "I32"},
-      {27, "I64"},    {28, "F64"},     {29, "IQ1_M"}, {34, "TQ1_0"},  {39, "MXFP4"},
+  static constexpr std::array<Unread, 18> kUnread = {{
+      {9, "Q8_1"},
+      {15, "Q8_K"},
+      {16, "IQ2_XXS"},
+      {17, "IQ2_XS"},
+      {18, "IQ3_XXS"},
+      {19, "IQ1_S"},
+      {21, "IQ3_S"},
+      {22, "IQ2_S"},
+      {24, "I8"},
+      {25, "I16"},
+      {26, "I32"},
+      {27, "I64"},
+      {28, "F64"},
+      {29, "IQ1_M"},
+      {34, "TQ1_0"},
+      {35, "TQ2_0"},
+      {40, "NVFP4"},
+      {41, "Q1_0"},
   }};
   for (const Unread& unread : kUnread) {
     if (unread.number == number) return std::string(unread.name);

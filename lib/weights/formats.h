@@ -1,7 +1,7 @@
 // The element types of tensors, in one table: number, name, elements of a block and its bytes.
 // Source: ggml.h (enum ggml_type) and ggml-common.h (block_q4_0 ...). A type is added here, in
-// TensorType, in each backend's loading (cpu_weights.cc, dequantise.cu) and in the tests' encoder.
-// Constants, any thread.
+// TensorType, as a layout in kernels/common/block_formats.h, and as a row of the CPU's packed forms
+// (kernels/cpu/packed_format.h). Constants, any thread.
 #pragma once
 
 #include <array>
@@ -22,13 +22,23 @@ struct TensorFormat {
   constexpr bool is_quantised() const { return block_elements > 1; }
 };
 
-inline constexpr std::array<TensorFormat, 6> kTensorFormats = {{
+inline constexpr std::array<TensorFormat, 16> kTensorFormats = {{
     {TensorType::f32, "F32", 1, 4},
     {TensorType::f16, "F16", 1, 2},
     {TensorType::bf16, "BF16", 1, 2},
     {TensorType::q4_0, "Q4_0", 32, 18},
     {TensorType::q4_1, "Q4_1", 32, 20},
+    {TensorType::q5_0, "Q5_0", 32, 22},
+    {TensorType::q5_1, "Q5_1", 32, 24},
     {TensorType::q8_0, "Q8_0", 32, 34},
+    {TensorType::q2_k, "Q2_K", 256, 84},
+    {TensorType::q3_k, "Q3_K", 256, 110},
+    {TensorType::q4_k, "Q4_K", 256, 144},
+    {TensorType::q5_k, "Q5_K", 256, 176},
+    {TensorType::q6_k, "Q6_K", 256, 210},
+    {TensorType::iq4_nl, "IQ4_NL", 32, 18},
+    {TensorType::iq4_xs, "IQ4_XS", 256, 136},
+    {TensorType::mxfp4, "MXFP4", 32, 17},
 }};
 
 // By ggml's number; null: not a type that we read.
@@ -44,7 +54,7 @@ constexpr const TensorFormat* find_format(TensorType type) {
 // Requires a type of the table, as every TensorView that came out of a file has.
 const TensorFormat& format_of(TensorType type);
 
-// The name of one of ggml's other types, so that a refusal can say what a file needs: "Q4_K", or
+// The name of one of ggml's other types, so that a refusal can say what a file needs: "IQ2_XXS", or
 // "type 99" of one that it has not either.
 std::string unread_type_name(uint32_t number);
 

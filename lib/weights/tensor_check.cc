@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "lib/weights/dequantise.h"
 #include "lib/weights/formats.h"
 
 namespace parkd {
@@ -13,6 +14,20 @@ std::string types_we_read() {
     names += (names.empty() ? "" : ", ") + std::string(format.name);
   }
   return names;
+}
+
+// A scale or number of infinity or NaN would make every answer nonsense, or stop it at the sampler.
+Status check_numbers(const TensorView& tensor) {
+  const int64_t at =
+      first_not_finite(tensor.type, tensor.bytes.data(), tensor.rows * tensor.columns);
+  if (at < 0) return {};
+  const TensorFormat& format = format_of(tensor.type);
+  const std::string place = "row " + std::to_string(at / tensor.columns) + ", column " +
+                            std::to_string(at % tensor.columns);
+  if (!format.is_quantised())
+    return tensor_error(tensor, "its number at " + place + " is not finite");
+  return tensor_error(tensor, "the scale of its block of " + std::string(format.name) + " at " +
+                                  place + " is not finite");
 }
 
 std::string size_of(const TensorView& tensor) {
@@ -64,6 +79,7 @@ Status check_parts(std::span<const TensorView> parts) {
                                     std::string(first.name) + " has " +
                                     std::to_string(first.columns));
     }
+    PARKD_RETURN_IF_ERROR(check_numbers(part));
   }
   return {};
 }
@@ -73,7 +89,7 @@ Status check_vector(const TensorView& tensor) {
   if (tensor.rows != 1 && tensor.columns != 1) {
     return tensor_error(tensor, size_of(tensor) + " is not a vector");
   }
-  return {};
+  return check_numbers(tensor);
 }
 
 }  // namespace parkd

@@ -19,10 +19,11 @@ int64_t tensor_row_bytes(const TensorView& tensor);
 // A type we read, a size of 1..2^31-1 each way, whole blocks, and exactly the bytes these ask.
 Status check_tensor(const TensorView& tensor);
 
-// The same for each of the tensors that one product is stacked of: some, and all as wide.
+// The same for each of the tensors that one product is stacked of: some, and all as wide; and every
+// number finite (reads every scale, or every element of a plain type).
 Status check_parts(std::span<const TensorView> parts);
 
-// The same for a tensor with one row or one column.
+// The same, numbers too, for a tensor with one row or one column.
 Status check_vector(const TensorView& tensor);
 
 }  // namespace parkd

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "lib/weights/formats.h"
 #include "tests/support/random_data.h"
 
 namespace parkd {
@@ -44,24 +45,6 @@ ModelShape small_shape() {
   return shape;
 }
 
-TensorType tensor_type(SourceType type) {
-  switch (type) {
-    case SourceType::f32:
-      return TensorType::f32;
-    case SourceType::f16:
-      return TensorType::f16;
-    case SourceType::bf16:
-      return TensorType::bf16;
-    case SourceType::q4_0:
-      return TensorType::q4_0;
-    case SourceType::q4_1:
-      return TensorType::q4_1;
-    case SourceType::q8_0:
-      return TensorType::q8_0;
-  }
-  return TensorType::f32;
-}
-
 // A tensor with its bytes.
 struct Tensor {
   std::vector<uint8_t> bytes;
@@ -69,7 +52,7 @@ struct Tensor {
 
   Tensor(std::mt19937_64& random, SourceType type, int64_t rows, int64_t columns)
       : bytes(testing::random_tensor(random, type, rows, columns)),
-        view{"blk.0.test", tensor_type(type), rows, columns, bytes} {}
+        view{"blk.0.test", type, rows, columns, bytes} {}
   Tensor(const Tensor&) = delete;
   Tensor& operator=(const Tensor&) = delete;
 };
@@ -351,8 +334,20 @@ TEST(CpuBackend, refuses_what_the_kernels_cannot_do_and_names_it) {
   cut.bytes = cut.bytes.subspan(1);
   EXPECT_NE(refusal(cut, cut).find("bytes"), std::string::npos);
   TensorView unknown = good.view;
-  unknown.type = static_cast<TensorType>(12);
-  EXPECT_NE(refusal(unknown, unknown).find("type 12"), std::string::npos);
+  unknown.type = static_cast<TensorType>(99);
+  EXPECT_NE(refusal(unknown, unknown).find("type 99"), std::string::npos);
+  for (const auto& [type, scale_at] : {std::pair{TensorType::q4_1, 2}, {TensorType::q6_k, 208}}) {
+    Tensor infinite(random, type, 16, 512);
+    const TensorFormat& format = format_of(type);
+    const auto row_bytes = static_cast<size_t>(512 / format.block_elements * format.block_bytes);
+    const uint16_t infinity = 0x7C00;
+    std::memcpy(infinite.bytes.data() + 3 * row_bytes + static_cast<size_t>(format.block_bytes) +
+                    static_cast<size_t>(scale_at),
+                &infinity, 2);
+    EXPECT_EQ(refusal(infinite.view, infinite.view),
+              "tensor blk.0.test: the scale of its block of " + std::string(format.name) +
+                  " at row 3, column " + std::to_string(format.block_elements) + " is not finite");
+  }
   TensorView empty = good.view;
   empty.rows = 0;
   EXPECT_NE(refusal(empty, empty).find("size 0"), std::string::npos);

@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/cpu/half.h"
+#include "kernels/common/half.h"
 #include "tests/support/random_data.h"
 
 namespace parkd {
@@ -56,13 +56,13 @@ TEST(RowKernels, a_nan_activation_makes_its_block_nan_not_silence) {
 TEST(RowKernels, bf16_rounds_to_nearest_even) {
   std::mt19937_64 random(testing::fresh_seed());
   std::vector<float> in = testing::random_floats(random, 1000);
-  in.insert(in.end(), {cpu::bits_to_float(0x3F808000), cpu::bits_to_float(0x3F818000), 3.4e38F,
+  in.insert(in.end(), {bits_to_float(0x3F808000), bits_to_float(0x3F818000), 3.4e38F,
                        std::numeric_limits<float>::infinity(), 0.0F, -0.0F});
   for (const cpu::Isa isa : testing::available_isas()) {
     std::vector<uint16_t> out(in.size());
     cpu::kernels_of(isa).to_bf16(in.data(), static_cast<int64_t>(in.size()), out.data());
     for (size_t i = 0; i < in.size(); ++i) {
-      const uint32_t bits = cpu::float_to_bits(in[i]);
+      const uint32_t bits = float_to_bits(in[i]);
       const uint32_t low = bits & 0xFFFFU;
       const bool up = low > 0x8000U || (low == 0x8000U && ((bits >> 16) & 1U) != 0);
       EXPECT_EQ(out[i], static_cast<uint16_t>((bits >> 16) + (up ? 1 : 0)));
@@ -70,26 +70,26 @@ TEST(RowKernels, bf16_rounds_to_nearest_even) {
     const float nan = kNan;
     uint16_t half;
     cpu::kernels_of(isa).to_bf16(&nan, 1, &half);
-    EXPECT_TRUE(std::isnan(cpu::bf16_to_float(half)));
+    EXPECT_TRUE(std::isnan(bf16_to_float(half)));
   }
 }
 
 TEST(RowKernels, f16_conversions_agree_with_arithmetic) {
   for (uint32_t bits = 0; bits < 0x7C00; ++bits) {
     const auto half = static_cast<uint16_t>(bits);
-    const float value = cpu::f16_to_float(half);
-    ASSERT_EQ(cpu::float_to_f16(value), half);
+    const float value = f16_to_float(half);
+    ASSERT_EQ(float_to_f16(value), half);
     if (bits + 1 == 0x7C00) continue;
     // A tie goes to the even neighbour, anything past it to the nearer.
-    const float next = cpu::f16_to_float(static_cast<uint16_t>(bits + 1));
+    const float next = f16_to_float(static_cast<uint16_t>(bits + 1));
     const float middle = (value + next) / 2;
-    ASSERT_EQ(cpu::float_to_f16(middle), bits + (bits & 1U));
-    ASSERT_EQ(cpu::float_to_f16(std::nextafter(middle, next)), bits + 1);
-    ASSERT_EQ(cpu::float_to_f16(std::nextafter(middle, value)), bits);
+    ASSERT_EQ(float_to_f16(middle), bits + (bits & 1U));
+    ASSERT_EQ(float_to_f16(std::nextafter(middle, next)), bits + 1);
+    ASSERT_EQ(float_to_f16(std::nextafter(middle, value)), bits);
   }
-  EXPECT_EQ(cpu::float_to_f16(65519.0F), 0x7BFF);
-  EXPECT_EQ(cpu::float_to_f16(65520.0F), 0x7C00);
-  EXPECT_EQ(cpu::float_to_f16(-1e9F), 0xFC00);
+  EXPECT_EQ(float_to_f16(65519.0F), 0x7BFF);
+  EXPECT_EQ(float_to_f16(65520.0F), 0x7C00);
+  EXPECT_EQ(float_to_f16(-1e9F), 0xFC00);
 }
 
 }  // namespace

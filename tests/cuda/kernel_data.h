@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/cpu/half.h"
+#include "kernels/common/half.h"
 #include "kernels/cuda/kernels.h"
 #include "tests/cuda/device_test.h"
 #include "tests/ops/errors.h"
@@ -60,10 +60,10 @@ inline void finish(cudaError_t launched) {
 // --- elements on the host
 
 inline uint16_t to_half(cuda::Element element, float value) {
-  return element == cuda::Element::f16 ? cpu::float_to_f16(value) : cpu::float_to_bf16(value);
+  return element == cuda::Element::f16 ? float_to_f16(value) : float_to_bf16(value);
 }
 inline float from_half(cuda::Element element, uint16_t half) {
-  return element == cuda::Element::f16 ? cpu::f16_to_float(half) : cpu::bf16_to_float(half);
+  return element == cuda::Element::f16 ? f16_to_float(half) : bf16_to_float(half);
 }
 inline float rounded(cuda::Element element, float value) {
   return element == cuda::Element::f32 ? value : from_half(element, to_half(element, value));

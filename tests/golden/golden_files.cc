@@ -79,6 +79,18 @@ GoldenClasses load_golden_classes() {
           json::value_to<Ranges>(file.at("digits"))};
 }
 
+std::map<std::string, GoldenFormat> load_golden_formats() {
+  const json::value file = read_json("formats.json");
+  std::map<std::string, GoldenFormat> formats;
+  for (const json::value& each : file.at("cases").as_array()) {
+    formats[json::value_to<std::string>(each.at("type"))] = {
+        each.at("bytes").to_number<size_t>(), each.at("elements").to_number<size_t>(),
+        json::value_to<std::string>(each.at("fnv1a64")),
+        json::value_to<std::vector<std::string>>(each.at("first"))};
+  }
+  return formats;
+}
+
 std::vector<GoldenFamily> load_golden_families() {
   const json::value file = read_json("families.json");
   std::vector<GoldenFamily> families;

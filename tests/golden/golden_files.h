@@ -1,9 +1,11 @@
 // The golden files of tests/golden: unicode_classes.json, as written by
-// tools/golden/unicode_classes.py; families.json, as written by tools/golden/families.py; those of
-// smollm2-135m, as written by tools/golden/reference.py, and the model these were made of.
+// tools/golden/unicode_classes.py; formats.json, as written by tools/golden/formats.py;
+// families.json, as written by tools/golden/families.py; those of smollm2-135m, as written by
+// tools/golden/reference.py, and the model these were made of.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -44,6 +46,14 @@ struct GoldenFamily {
   double tolerance = 0;                           // of a logit
 };
 
+// What the package gguf makes of generated blocks of a type, as written by tools/golden/formats.py.
+struct GoldenFormat {
+  size_t bytes = 0;
+  size_t elements = 0;
+  std::string fnv1a64;             // of the floats' bytes
+  std::vector<std::string> first;  // floats as hexadecimal bits
+};
+
 // Ranges of code points, first and last; what they mean stands in tools/golden/unicode_classes.py.
 struct GoldenClasses {
   using Ranges = std::vector<std::pair<uint32_t, uint32_t>>;
@@ -53,6 +63,7 @@ struct GoldenClasses {
 };
 
 GoldenClasses load_golden_classes();
+std::map<std::string, GoldenFormat> load_golden_formats();  // by the type's name
 std::vector<GoldenFamily> load_golden_families();
 std::vector<GoldenPrompt> load_golden_prompts();
 std::vector<GoldenString> load_golden_strings();

@@ -26,24 +26,6 @@ void require(const Status& status) {
   if (!status.ok()) throw std::runtime_error(status.to_string());
 }
 
-cpu::SourceType source_type(TensorType type) {
-  switch (type) {
-    case TensorType::f32:
-      return cpu::SourceType::f32;
-    case TensorType::f16:
-      return cpu::SourceType::f16;
-    case TensorType::bf16:
-      return cpu::SourceType::bf16;
-    case TensorType::q4_0:
-      return cpu::SourceType::q4_0;
-    case TensorType::q4_1:
-      return cpu::SourceType::q4_1;
-    case TensorType::q8_0:
-      return cpu::SourceType::q8_0;
-  }
-  throw std::runtime_error("a type that reference.h does not know");
-}
-
 std::vector<float> inverse_frequencies(int32_t head_dim, double base) {
   std::vector<float> result;
   for (int32_t i = 0; i < head_dim / 2; ++i) {
@@ -133,7 +115,7 @@ LaneCase::Tensor LaneCase::random_tensor(TensorType type, int64_t rows, int64_t 
   if (type == TensorType::f32)
     return tensor_of(random_floats(random_, rows * columns, sigma), rows);
   Tensor tensor{type, rows, columns, {}};
-  tensor.bytes = testing::random_tensor(random_, source_type(type), rows, columns);
+  tensor.bytes = testing::random_tensor(random_, type, rows, columns);
   return tensor;
 }
 

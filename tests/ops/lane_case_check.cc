@@ -22,9 +22,9 @@ double round_to(Dtype dtype, double x) {
     case Dtype::f32:
       return static_cast<double>(value);
     case Dtype::f16:
-      return static_cast<double>(cpu::f16_to_float(cpu::float_to_f16(value)));
+      return static_cast<double>(f16_to_float(float_to_f16(value)));
     case Dtype::bf16:
-      return static_cast<double>(cpu::bf16_to_float(cpu::float_to_bf16(value)));
+      return static_cast<double>(bf16_to_float(float_to_bf16(value)));
   }
   return std::nan("");
 }

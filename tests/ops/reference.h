@@ -8,8 +8,10 @@
 #include <span>
 #include <vector>
 
-#include "kernels/cpu/half.h"
+#include "kernels/common/half.h"
 #include "lib/model/shape.h"
+#include "lib/weights/dequantise.h"
+#include "lib/weights/formats.h"
 #include "lib/weights/tensor.h"
 
 namespace parkd::testing::reference {
@@ -17,7 +19,7 @@ namespace parkd::testing::reference {
 inline double half_at(const uint8_t* at) {
   uint16_t half;
   std::memcpy(&half, at, 2);
-  return static_cast<double>(cpu::f16_to_float(half));
+  return static_cast<double>(f16_to_float(half));
 }
 
 // Element i of a tensor's bytes, by the format's definition.
@@ -45,15 +47,21 @@ inline double weight(TensorType type, std::span<const uint8_t> bytes, int64_t i)
     case TensorType::bf16: {
       uint16_t half;
       std::memcpy(&half, bytes.data() + i * 2, 2);
-      return static_cast<double>(cpu::bf16_to_float(half));
+      return static_cast<double>(bf16_to_float(half));
     }
     case TensorType::f32: {
       float value;
       std::memcpy(&value, bytes.data() + i * 4, 4);
       return static_cast<double>(value);
     }
+    default: {  // tests/golden/format_golden_test holds these to ggml's own numbers
+      const TensorFormat& format = *find_format(type);
+      float values[256];
+      dequantise(type, bytes.data() + i / format.block_elements * format.block_bytes,
+                 format.block_elements, values);
+      return static_cast<double>(values[i % format.block_elements]);
+    }
   }
-  return std::nan("");
 }
 
 // in / sqrt(mean(in^2) + eps) * weight

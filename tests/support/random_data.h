@@ -9,6 +9,7 @@
 
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cpu/pack.h"
+#include "lib/weights/formats.h"
 
 namespace parkd::testing {
 
@@ -34,38 +35,50 @@ inline std::vector<float> random_floats(std::mt19937_64& random, int64_t n, floa
   return values;
 }
 
-// Random rows of a GGUF tensor: for the quantised types every code equally likely.
-inline std::vector<uint8_t> random_tensor(std::mt19937_64& random, cpu::SourceType type,
-                                          int64_t rows, int64_t k) {
+// Where a quantised type's block has its f16 scale and minimum (MXFP4: a byte of exponent).
+struct ScalePlaces {
+  size_t scale = 0;
+  int minimum = -1;  // none
+};
+inline ScalePlaces scale_places(TensorType type) {
+  switch (type) {
+    case TensorType::q4_1:
+    case TensorType::q5_1:
+    case TensorType::q4_k:
+    case TensorType::q5_k:
+      return {0, 2};
+    case TensorType::q2_k:
+      return {80, 82};
+    case TensorType::q3_k:
+      return {108, -1};
+    case TensorType::q6_k:
+      return {208, -1};
+    default:
+      return {};
+  }
+}
+
+// Random rows of a GGUF tensor: for the quantised types every code and every factor of a scale
+// equally likely, and scales (and the minima of Q4_1 and Q5_1, negative) of magnitude 2^-7 .. 2^-4.
+inline std::vector<uint8_t> random_tensor(std::mt19937_64& random, TensorType type, int64_t rows,
+                                          int64_t k) {
   std::vector<uint8_t> bytes(static_cast<size_t>(rows * cpu::source_row_bytes(type, k)));
   std::uniform_int_distribution<int> byte(0, 255);
   for (uint8_t& b : bytes) b = static_cast<uint8_t>(byte(random));
-  const auto put_half = [&](size_t at, int low, int high) {  // an f16 of magnitude 2^-7 .. 2^-4
+  const auto put_half = [&](size_t at, int low, int high) {
     const auto bits = static_cast<uint16_t>(std::uniform_int_distribution<int>(low, high)(random));
     std::memcpy(bytes.data() + at, &bits, 2);
   };
-  size_t block = 0;
-  switch (type) {
-    case cpu::SourceType::q4_0:
-      block = 18;
-      break;
-    case cpu::SourceType::q4_1:
-      block = 20;
-      break;
-    case cpu::SourceType::q8_0:
-      block = 34;
-      break;
-    default:
-      break;
-  }
-  if (block == 0) {
+  const TensorFormat& format = *find_format(type);
+  const ScalePlaces places = scale_places(type);
+  if (!format.is_quantised()) {
     const std::vector<float> values = random_floats(random, rows * k, 0.1F);
     for (size_t i = 0; i < values.size(); ++i) {
       uint32_t bits;
       std::memcpy(&bits, &values[i], 4);
-      if (type == cpu::SourceType::f32) {
+      if (type == TensorType::f32) {
         std::memcpy(bytes.data() + i * 4, &bits, 4);
-      } else if (type == cpu::SourceType::bf16) {
+      } else if (type == TensorType::bf16) {
         const auto half = static_cast<uint16_t>(bits >> 16);
         std::memcpy(bytes.data() + i * 2, &half, 2);
       } else {
@@ -74,9 +87,15 @@ inline std::vector<uint8_t> random_tensor(std::mt19937_64& random, cpu::SourceTy
     }
     return bytes;
   }
-  for (size_t at = 0; at < bytes.size(); at += block) {
-    put_half(at, 0x2000, 0x2FFF);
-    if (type == cpu::SourceType::q4_1) put_half(at + 2, 0xA000, 0xBFFF);
+  for (size_t at = 0; at < bytes.size(); at += static_cast<size_t>(format.block_bytes)) {
+    if (type == TensorType::mxfp4) {
+      bytes[at] = static_cast<uint8_t>(std::uniform_int_distribution<int>(120, 124)(random));
+      continue;
+    }
+    put_half(at + places.scale, 0x2000, 0x2FFF);
+    if (places.minimum < 0) continue;
+    const int sign = format.block_elements == 256 ? 0 : 0x8000;  // the K types subtract theirs
+    put_half(at + static_cast<size_t>(places.minimum), sign | 0x2000, sign | 0x2FFF);
   }
   return bytes;
 }

@@ -115,6 +115,7 @@ void put_block(std::vector<uint8_t>& out, TensorType type, std::span<const float
 }
 
 std::vector<uint8_t> encode(TensorType type, std::span<const float> values) {
+  PARKD_CHECK(can_encode(type), "the tests' encoder has no such type");
   std::vector<uint8_t> bytes;
   if (format_of(type).is_quantised()) {
     for (size_t i = 0; i < values.size(); i += 32) put_block(bytes, type, values.subspan(i, 32));
@@ -370,6 +371,12 @@ std::string_view safetensors_type(TensorType type) {
 }
 
 }  // namespace
+
+bool can_encode(TensorType type) {
+  const int64_t elements = format_of(type).block_elements;
+  return elements == 1 || type == TensorType::q4_0 || type == TensorType::q4_1 ||
+         type == TensorType::q8_0;
+}
 
 std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options) {
   const Vocabulary vocabulary = make_vocabulary();

@@ -202,10 +202,10 @@ TEST(Gguf, names_that_stand_twice_are_refused) {
 
 TEST(Gguf, a_tensor_type_that_is_not_supported_is_named_with_its_tensor) {
   GgufWriter writer;
-  writer.add_tensor("blk.0.attn_q.weight", 14, std::vector<uint64_t>{256},
-                    std::vector<uint8_t>(210));
+  writer.add_tensor("blk.0.attn_q.weight", 16, std::vector<uint64_t>{256},
+                    std::vector<uint8_t>(66));
   expect_refusal(writer, StatusCode::invalid,
-                 "tensor \"blk.0.attn_q.weight\": Q6_K is not supported yet");
+                 "tensor \"blk.0.attn_q.weight\": IQ2_XXS is not supported yet");
   GgufWriter unknown;
   unknown.add_tensor("t", 99, std::vector<uint64_t>{256}, std::vector<uint8_t>(210));
   expect_refusal(unknown, StatusCode::invalid, "type 99 is not supported yet");

@@ -6,42 +6,14 @@
 
 #include "kernels/cpu/pack.h"
 #include "lib/base/check.h"
+#include "lib/weights/dequantise.h"
 #include "lib/weights/tensor_check.h"
 
 namespace parkd {
 namespace {
 
-// Of a checked tensor.
-cpu::SourceType source_type(TensorType type) {
-  switch (type) {
-    case TensorType::f32:
-      return cpu::SourceType::f32;
-    case TensorType::f16:
-      return cpu::SourceType::f16;
-    case TensorType::bf16:
-      return cpu::SourceType::bf16;
-    case TensorType::q4_0:
-      return cpu::SourceType::q4_0;
-    case TensorType::q4_1:
-      return cpu::SourceType::q4_1;
-    case TensorType::q8_0:
-      return cpu::SourceType::q8_0;
-  }
-  PARKD_CHECK(false, "the tensor was checked");
-}
-
-cpu::PanelType panel_type(cpu::SourceType type, Dtype dtype) {
-  if (dtype == Dtype::f32) return cpu::PanelType::f32;
-  switch (type) {
-    case cpu::SourceType::q4_0:
-      return cpu::PanelType::q4_0;
-    case cpu::SourceType::q4_1:
-      return cpu::PanelType::q4_1;
-    case cpu::SourceType::q8_0:
-      return cpu::PanelType::q8_0;
-    default:
-      return cpu::PanelType::bf16;
-  }
+cpu::PanelType panel_type(TensorType type, Dtype dtype) {
+  return dtype == Dtype::f32 ? cpu::PanelType::f32 : cpu::packed_type(type);
 }
 
 }  // namespace
@@ -51,9 +23,8 @@ Result<MatrixId> CpuWeights::load_matrix(std::span<const TensorView> parts) {
   CpuMatrix matrix;
   matrix.k = parts.front().columns;
   for (const TensorView& tensor : parts) {
-    const cpu::SourceType type = source_type(tensor.type);
     CpuMatrix::Part part;
-    part.packed.type = panel_type(type, dtype_);
+    part.packed.type = panel_type(tensor.type, dtype_);
     part.packed.n_outputs = tensor.rows;
     part.packed.k = matrix.k;
     part.first_column = matrix.n_columns;
@@ -62,7 +33,7 @@ Result<MatrixId> CpuWeights::load_matrix(std::span<const TensorView> parts) {
         cpu::panel_count(tensor.rows) * cpu::panel_bytes(part.packed.type, matrix.k);
     PARKD_ASSIGN_OR_RETURN(part.memory, MappedMemory::make(static_cast<size_t>(bytes)));
     part.packed.panels = part.memory.data();
-    cpu::pack_matrix(type, tensor.bytes.data(), tensor.rows, matrix.k, part.packed.type,
+    cpu::pack_matrix(tensor.type, tensor.bytes.data(), tensor.rows, matrix.k, part.packed.type,
                      part.memory.data());
     weight_bytes_ += bytes;
     matrix.n_columns += tensor.rows;
@@ -80,7 +51,7 @@ Result<VectorId> CpuWeights::load_vector(const TensorView& vector) {
   PARKD_RETURN_IF_ERROR(check_vector(vector));
   const int64_t n = vector.rows * vector.columns;
   std::vector<float> values(static_cast<size_t>(n));
-  cpu::dequantise_source_row(source_type(vector.type), vector.bytes.data(), n, values.data());
+  dequantise(vector.type, vector.bytes.data(), n, values.data());
   weight_bytes_ += n * static_cast<int64_t>(sizeof(float));
   vectors_.push_back(std::move(values));
   return VectorId{static_cast<int32_t>(vectors_.size()) - 1};

@@ -1,37 +1,40 @@
-// f16 and bf16 conversions in integers, for loading and for the scalar kernels. Internal linkage on
-// purpose: each instruction set's file keeps its own copy.
+// f16 and bf16 conversions in integers, for loading, for the scalar kernels and, where a block's
+// scale is read, for the device. Internal linkage on purpose: each instruction set's file keeps its
+// own copy.
 #pragma once
 
 #include <cstdint>
 
-namespace parkd::cpu {
+#include "kernels/common/host_device.h"
+
+namespace parkd {
 namespace {
 
-[[maybe_unused]] inline float bits_to_float(uint32_t bits) {
+[[maybe_unused]] PARKD_HOST_DEVICE inline float bits_to_float(uint32_t bits) {
   float value;
   __builtin_memcpy(&value, &bits, 4);
   return value;
 }
 
-[[maybe_unused]] inline uint32_t float_to_bits(float value) {
+[[maybe_unused]] PARKD_HOST_DEVICE inline uint32_t float_to_bits(float value) {
   uint32_t bits;
   __builtin_memcpy(&bits, &value, 4);
   return bits;
 }
 
-[[maybe_unused]] inline float bf16_to_float(uint16_t half) {
+[[maybe_unused]] PARKD_HOST_DEVICE inline float bf16_to_float(uint16_t half) {
   return bits_to_float(uint32_t{half} << 16);
 }
 
 // Nearest, ties to even; NaN stays NaN.
-[[maybe_unused]] inline uint16_t float_to_bf16(float value) {
+[[maybe_unused]] PARKD_HOST_DEVICE inline uint16_t float_to_bf16(float value) {
   const uint32_t bits = float_to_bits(value);
   const uint32_t rounded = bits + 0x7FFFU + ((bits >> 16) & 1U);
   const uint32_t nan = (bits | 0x400000U);
   return static_cast<uint16_t>(((bits & 0x7FFFFFFFU) > 0x7F800000U ? nan : rounded) >> 16);
 }
 
-[[maybe_unused]] inline float f16_to_float(uint16_t half) {
+[[maybe_unused]] PARKD_HOST_DEVICE inline float f16_to_float(uint16_t half) {
   const uint32_t sign = uint32_t{half & 0x8000U} << 16;
   const uint32_t exponent = (half >> 10) & 31U;
   const uint32_t mantissa = half & 0x3FFU;
@@ -42,7 +45,7 @@ namespace {
 }
 
 // Nearest, ties to even; overflow is infinity.
-[[maybe_unused]] inline uint16_t float_to_f16(float value) {
+[[maybe_unused]] PARKD_HOST_DEVICE inline uint16_t float_to_f16(float value) {
   const uint32_t bits = float_to_bits(value);
   const uint32_t sign = (bits >> 16) & 0x8000U;
   const uint32_t magnitude = bits & 0x7FFFFFFFU;
@@ -61,4 +64,4 @@ namespace {
 }
 
 }  // namespace
-}  // namespace parkd::cpu
+}  // namespace parkd
