@@ -16,18 +16,17 @@ std::string types_we_read() {
   return names;
 }
 
-// A scale or number of infinity or NaN would make every answer nonsense, or stop it at the sampler.
-Status check_numbers(const TensorView& tensor) {
+// A scale of infinity or NaN is what a damaged file has, and would make every answer nonsense.
+// Plain numbers are taken as they are: a row of logits that meets one is marked by the sampler.
+Status check_scales(const TensorView& tensor) {
+  const TensorFormat& format = format_of(tensor.type);
+  if (!format.is_quantised()) return {};
   const int64_t at =
       first_not_finite(tensor.type, tensor.bytes.data(), tensor.rows * tensor.columns);
   if (at < 0) return {};
-  const TensorFormat& format = format_of(tensor.type);
-  const std::string place = "row " + std::to_string(at / tensor.columns) + ", column " +
-                            std::to_string(at % tensor.columns);
-  if (!format.is_quantised())
-    return tensor_error(tensor, "its number at " + place + " is not finite");
-  return tensor_error(tensor, "the scale of its block of " + std::string(format.name) + " at " +
-                                  place + " is not finite");
+  return tensor_error(tensor, "the scale of its block of " + std::string(format.name) + " at row " +
+                                  std::to_string(at / tensor.columns) + ", column " +
+                                  std::to_string(at % tensor.columns) + " is not finite");
 }
 
 std::string size_of(const TensorView& tensor) {
@@ -79,7 +78,7 @@ Status check_parts(std::span<const TensorView> parts) {
                                     std::string(first.name) + " has " +
                                     std::to_string(first.columns));
     }
-    PARKD_RETURN_IF_ERROR(check_numbers(part));
+    PARKD_RETURN_IF_ERROR(check_scales(part));
   }
   return {};
 }
@@ -89,7 +88,7 @@ Status check_vector(const TensorView& tensor) {
   if (tensor.rows != 1 && tensor.columns != 1) {
     return tensor_error(tensor, size_of(tensor) + " is not a vector");
   }
-  return check_numbers(tensor);
+  return check_scales(tensor);
 }
 
 }  // namespace parkd

@@ -20,10 +20,10 @@ int64_t tensor_row_bytes(const TensorView& tensor);
 Status check_tensor(const TensorView& tensor);
 
 // The same for each of the tensors that one product is stacked of: some, and all as wide; and every
-// number finite (reads every scale, or every element of a plain type).
+// scale of a quantised type finite.
 Status check_parts(std::span<const TensorView> parts);
 
-// The same, numbers too, for a tensor with one row or one column.
+// The same, scales too, for a tensor with one row or one column.
 Status check_vector(const TensorView& tensor);
 
 }  // namespace parkd
