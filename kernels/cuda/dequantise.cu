@@ -1,13 +1,14 @@
-// GGUF tensor rows as they lie in the file -> elements that cuBLAS reads. The blocks of each type are
-// those of kernels/common/block_formats.h, which host and device share; f32, f16, bf16: as they are.
+// GGUF tensor rows as they lie in the file -> elements that cuBLAS reads. The blocks of each type
+// are those of kernels/common/block_formats.h, which host and device share; f32, f16, bf16: as they
+// are.
 //
 // Shapes: from (rows, columns) in blocks along columns, to (rows, columns) of `element`.
 // Launch: one dimension, 256 threads, eight elements a thread (they share a scale), so that 4 or 32
-// threads share a block. Bytes: an element's share of its block (0.33 to 1.06) and its element bytes;
-// 2 flops: bound by memory, once at load. Blocks of 17 to 210 bytes keep to no alignment, so the reads
-// are of bytes, which a warp's neighbours share in L1.
-// Tolerance: the output's rounding; before it the values are ggml's, bit for bit.
-// Source: ggml's ggml-common.h. CPU twin: lib/weights/dequantise.h. Never run on a GPU.
+// threads share a block. Bytes: an element's share of its block (0.33 to 1.06) and its element
+// bytes; 2 flops: bound by memory, once at load. Blocks of 17 to 210 bytes keep to no alignment, so
+// the reads are of bytes, which a warp's neighbours share in L1. Tolerance: the output's rounding;
+// before it the values are ggml's, bit for bit. Source: ggml's ggml-common.h. CPU twin:
+// lib/weights/dequantise.h. Never run on a GPU.
 #include "kernels/common/block_formats.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
