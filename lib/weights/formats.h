@@ -1,7 +1,7 @@
 // The element types of tensors, in one table: number, name, elements of a block and its bytes.
 // Source: ggml.h (enum ggml_type) and ggml-common.h (block_q4_0 ...). A type is added here, in
-// TensorType, as a layout in kernels/common/block_formats.h, and as a row of the CPU's packed forms
-// (kernels/cpu/packed_format.h). Constants, any thread.
+// TensorType, as a layout in kernels/common/block_formats.h and in tests/golden/formats.json.
+// Constants, any thread.
 #pragma once
 
 #include <array>
