@@ -3,10 +3,10 @@
 //
 // Online softmax (Milakov and Gimelshein 2018; FlashAttention's inner loop) over tiles of 32 tokens
 // at absolute positions, always from position 0 upwards: m, l and o of a row pass through the same
-// operations however the queries are cut into calls. The query heads that share a kv head are rows
-// beside each other, so a K or V tile is read once for all of them. Tokens after a row's own have
-// probability exactly 0; their K may be anything, their V is finite (clear_values clears a tile
-// that begins).
+// operations however the queries are cut into calls; of a windowed row, those from the tile where
+// its window begins. The query heads that share a kv head are rows beside each other, so a K or V
+// tile is read once for all of them. Tokens after a row's own have probability exactly 0; their K
+// may be anything, their V is finite (clear_values clears a tile that begins).
 #pragma once
 
 #include "kernels/cpu/cpu_kernels.h"
@@ -153,13 +153,24 @@ inline void score_rows(const AttentionArgs& args, const AttentionRows<Kv>& rows,
     const int64_t position = args.first_position + row / args.group;
     const int64_t seen = position + 1 - tile_start;  // tokens of this tile that the row sees
     const int n = seen < kKvTile ? static_cast<int>(seen) : kKvTile;
-    const F32x16 s0 = keep_first(score[m][0], n, kMinusInfinity);
-    const F32x16 s1 = keep_first(score[m][1], n - 16, kMinusInfinity);
+    F32x16 s0 = keep_first(score[m][0], n, kMinusInfinity);
+    F32x16 s1 = keep_first(score[m][1], n - 16, kMinusInfinity);
+    // Tokens of this tile before the row's window.
+    const int64_t before_window = args.window > 0 ? position + 1 - args.window - tile_start : 0;
+    const int n_hidden = before_window > 0 ? static_cast<int>(before_window) : 0;
+    if (n_hidden > 0) {
+      s0 = drop_first(s0, n_hidden, kMinusInfinity);
+      s1 = drop_first(s1, n_hidden - 16, kMinusInfinity);
+    }
     const float tile_max = max_lanes(maximum(s0, s1));
     const float before = rows.m[row];
     const float now = tile_max > before ? tile_max : before;
-    const F32x16 p0 = keep_first(exponential(subtract(s0, broadcast(now))), n, 0.0F);
-    const F32x16 p1 = keep_first(exponential(subtract(s1, broadcast(now))), n - 16, 0.0F);
+    F32x16 p0 = keep_first(exponential(subtract(s0, broadcast(now))), n, 0.0F);
+    F32x16 p1 = keep_first(exponential(subtract(s1, broadcast(now))), n - 16, 0.0F);
+    if (n_hidden > 0) {
+      p0 = drop_first(p0, n_hidden, 0.0F);
+      p1 = drop_first(p1, n_hidden - 16, 0.0F);
+    }
     // The sum takes the probabilities as V will see them, so that they add up to one.
     auto* p = rows.p + int64_t{row} * (kKvTile / kStep);
     const F32x16 sum = add(Kv::put_factors(p0, p), Kv::put_factors(p1, p + 16 / kStep));
@@ -242,13 +253,19 @@ void attention_as(const AttentionArgs& args) {
     rows.l[row] = 0;
   }
   const int64_t last_position = args.first_position + args.n_queries - 1;
-  for (int64_t start = 0; start <= last_position; start += kKvTile) {
-    // Rows of queries before this tile have seen all they may.
+  const int64_t first_seen = args.window > 0 ? args.first_position + int64_t{1} - args.window : 0;
+  const int64_t first_tile = first_seen > 0 ? first_seen / kKvTile * kKvTile : 0;
+  for (int64_t start = first_tile; start <= last_position; start += kKvTile) {
+    // Rows of queries before this tile have seen all they may; windows of others begin behind it.
     const int64_t done = start > args.first_position ? start - args.first_position : 0;
+    const int64_t begun = start + kKvTile - 1 + args.window - args.first_position;
+    const int last_row = args.window > 0 && begun * args.group < n_rows
+                             ? static_cast<int>(begun) * args.group
+                             : n_rows;
     int row = static_cast<int>(done) * args.group;
-    for (; row + 6 <= n_rows; row += 6) attend_rows<Kv, 6>(args, rows, row, start);
-    for (; row + 3 <= n_rows; row += 3) attend_rows<Kv, 3>(args, rows, row, start);
-    for (; row < n_rows; ++row) attend_rows<Kv, 1>(args, rows, row, start);
+    for (; row + 6 <= last_row; row += 6) attend_rows<Kv, 6>(args, rows, row, start);
+    for (; row + 3 <= last_row; row += 3) attend_rows<Kv, 3>(args, rows, row, start);
+    for (; row < last_row; ++row) attend_rows<Kv, 1>(args, rows, row, start);
   }
   for (int row = 0; row < n_rows; ++row) {
     float* out = args.out + row / args.group * args.out_stride + row % args.group * head_dim;

@@ -124,6 +124,7 @@ struct AttentionArgs {
   int32_t n_queries = 0;
   int32_t group = 0;
   int32_t first_position = 0;
+  int32_t window = 0;  // a query sees the last so many tokens, its own included; 0: all
   float scale = 0;
   void* workspace = nullptr;  // attention_workspace_bytes(), 64-byte aligned
 };

@@ -164,13 +164,15 @@ Measured measure_attention(Isa isa, const AttentionShape& shape) {
         args.n_queries = std::min(queries_max, shape.n_queries - first);
         args.group = group;
         args.first_position = shape.context_tokens + first;
+        args.window = shape.window;
         args.scale = 0.125F;
         args.workspace = workspace.data();
         kernels.attention(args);
       }
     }
   };
-  const double seen = static_cast<double>(shape.context_tokens) + (shape.n_queries + 1) / 2.0;
+  double seen = static_cast<double>(shape.context_tokens) + (shape.n_queries + 1) / 2.0;
+  if (shape.window > 0) seen = std::min(seen, static_cast<double>(shape.window));
   return repeat(
       run, static_cast<double>(rows * stride) * seen * 4,
       static_cast<double>(tokens * shape.n_sequences * shape.n_kv_heads * shape.head_dim) * 4);

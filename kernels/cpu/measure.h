@@ -35,6 +35,7 @@ struct AttentionShape {
   int32_t n_kv_heads;
   int32_t head_dim;
   int32_t block_size;
+  int32_t window;  // 0: none
 };
 
 // One layer's attention on bf16 KV; gb_per_s counts KV bytes.

@@ -61,6 +61,11 @@ inline F32x16 keep_first(F32x16 a, int n, float other) {
   return {_mm256_blendv_ps(filler, a.low, _mm256_castsi256_ps(first_lanes(n))),
           _mm256_blendv_ps(filler, a.high, _mm256_castsi256_ps(first_lanes(n - 8)))};
 }
+inline F32x16 drop_first(F32x16 a, int n, float other) {
+  const __m256 filler = _mm256_set1_ps(other);
+  return {_mm256_blendv_ps(a.low, filler, _mm256_castsi256_ps(first_lanes(n))),
+          _mm256_blendv_ps(a.high, filler, _mm256_castsi256_ps(first_lanes(n - 8)))};
+}
 inline __m256 scale_by_power(__m256 value, __m256 magic) {
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value),
                                               _mm256_slli_epi32(_mm256_castps_si256(magic), 23)));

@@ -56,6 +56,9 @@ inline F32x16 minimum(F32x16 a, F32x16 b) {
 inline F32x16 keep_first(F32x16 a, int n, float other) {
   return _mm512_mask_blend_ps(first_lanes(n), _mm512_set1_ps(other), a);
 }
+inline F32x16 drop_first(F32x16 a, int n, float other) {
+  return _mm512_mask_blend_ps(first_lanes(n), a, _mm512_set1_ps(other));
+}
 inline F32x16 scale_by_power(F32x16 value, F32x16 magic) {
   return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(value),
                                               _mm512_slli_epi32(_mm512_castps_si512(magic), 23)));

@@ -62,6 +62,10 @@ inline F32x16 minimum(F32x16 a, F32x16 b) {
 inline F32x16 keep_first(F32x16 a, int n, float other) {
   return each([&](int i) { return i < n ? a.lane[i] : other; });
 }
+// Lanes [n, 16) of a, `other` before them.
+inline F32x16 drop_first(F32x16 a, int n, float other) {
+  return each([&](int i) { return i < n ? other : a.lane[i]; });
+}
 // value * 2^k where `magic` is 1.5 * 2^23 + k.
 inline F32x16 scale_by_power(F32x16 value, F32x16 magic) {
   return each([&](int i) {

@@ -1,6 +1,8 @@
 // What the attention kernels share: a softmax's step, the output's store, the launchers' checks.
 #pragma once
 
+#include <cstdint>
+
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 
@@ -8,6 +10,18 @@ namespace parkd::cuda {
 
 inline constexpr int32_t kAttentionGroupMax = 16;  // query heads a kv head
 inline constexpr int32_t kGridYMax = 65535;
+
+// What kernels get: a window is always a number of tokens, which they read where it lies.
+inline AttentionParams with_window(AttentionParams params) {
+  if (params.window == 0) params.window = INT32_MAX;
+  return params;
+}
+
+// The first token that a row at `position` sees.
+__device__ __forceinline__ int32_t first_seen(const AttentionParams& params, int32_t position) {
+  const int32_t hidden = position + 1 - params.window;
+  return hidden > 0 ? hidden : 0;
+}
 
 // 2^(from - to), and 0 for a `from` of minus infinity, also when `to` is that as well.
 __device__ __forceinline__ float rescale(float from, float to) {
@@ -30,8 +44,9 @@ inline bool attention_params_are_valid(const AttentionParams& params) {
   const KvMemory& kv = params.kv;
   return kv.n_kv_heads > 0 && params.n_heads > 0 && params.n_heads % kv.n_kv_heads == 0 &&
          attention_supports(kv.head_dim, params.n_heads / kv.n_kv_heads) && kv.block_size > 0 &&
-         kv.block_size % 8 == 0 && params.layer >= 0 && params.layer < kv.n_layers &&
-         is_aligned(kv.base) && is_aligned(params.qkv) && is_aligned(params.out);
+         kv.block_size % 8 == 0 && params.window >= 0 && params.layer >= 0 &&
+         params.layer < kv.n_layers && is_aligned(kv.base) && is_aligned(params.qkv) &&
+         is_aligned(params.out);
 }
 
 }  // namespace parkd::cuda

@@ -10,6 +10,7 @@
 // Each lane group keeps its own softmax (maximum, sum, values); they are merged over the warp by
 // shuffles, over the block in shared memory, over splits by a second kernel. Splits shorter than
 // 128 tokens are not made, however many the launch allows.
+// A window leaves out the runs before it, and the tokens of its first run before it have no weight.
 // Bytes: 2 * head_dim * KV element bytes a token and kv head, read once, and n_splits * (head_dim +
 // 2) floats a head, written and read; 4 * G * head_dim flops a token: G flops a byte of bf16 KV,
 // bound by memory up to G = 8. Sums in float. Tolerance: 4e-6 of the largest value of V and the
@@ -31,17 +32,20 @@ constexpr int kBlocksPerMultiprocessor = 4;
 
 // How a sequence's tokens are cut into splits; the same in both kernels.
 struct Splits {
-  int32_t n_runs;
+  int32_t first_run;  // that has a token of the window
+  int32_t n_runs;     // up to the sequence's end
   int32_t runs_per_split;
   int32_t n_used;
 };
 
 __device__ __forceinline__ Splits splits_of(const AttentionParams& params, int32_t sequence) {
   Splits splits;
-  splits.n_runs = ceil_div(params.step.context_tokens[sequence] + 1, kRun);
-  const int32_t even = ceil_div(splits.n_runs, params.n_splits);
+  const int32_t position = params.step.context_tokens[sequence];
+  splits.first_run = first_seen(params, position) / kRun;
+  splits.n_runs = ceil_div(position + 1, kRun);
+  const int32_t even = ceil_div(splits.n_runs - splits.first_run, params.n_splits);
   splits.runs_per_split = even > kRunsPerSplit ? even : kRunsPerSplit;
-  splits.n_used = ceil_div(splits.n_runs, splits.runs_per_split);
+  splits.n_used = ceil_div(splits.n_runs - splits.first_run, splits.runs_per_split);
   return splits;
 }
 
@@ -68,15 +72,16 @@ struct Softmax {
   float maximum[G];
   float sum[G];
 
-  // Takes in kUnroll tokens, of which those before `n_valid` count.
+  // Takes in kUnroll tokens, of which those of [first_valid, n_valid) count.
   __device__ __forceinline__ void add(const uint4 (&keys)[kUnroll], const uint4 (&vs)[kUnroll],
-                                      int32_t token, int32_t n_valid) {
+                                      int32_t token, int32_t first_valid, int32_t n_valid) {
     float score[G][kUnroll];
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
       float key[kDims];
       unpack_wide<T>(keys[u], key);
-      const bool valid = token + u * kTokens < n_valid;
+      const int32_t at = token + u * kTokens;
+      const bool valid = at >= first_valid && at < n_valid;
 #pragma unroll
       for (int g = 0; g < G; ++g) {
         float dot = 0;
@@ -206,6 +211,7 @@ __device__ __forceinline__ void attend_runs(const AttentionParams& params, const
   using State = Softmax<T, kLanes, G>;
   const KvMemory& kv = params.kv;
   const int32_t n_tokens = params.step.context_tokens[place.sequence] + 1;
+  const int32_t first_token = first_seen(params, n_tokens - 1);
   const int32_t runs_per_block = kv.block_size / kRun;
   const int32_t* table =
       params.step.block_tables + int64_t{place.sequence} * params.step.counts->block_table_stride;
@@ -233,7 +239,7 @@ __device__ __forceinline__ void attend_runs(const AttentionParams& params, const
       values[u] = is_active ? load_wide(at + value_offset) : make_uint4(0, 0, 0, 0);
     }
     if (run + kWarps < last_run) block = table[(run + kWarps) / runs_per_block];
-    softmax.add(keys, values, sub, in_run);
+    softmax.add(keys, values, sub, first_token - run * kRun, in_run);
   }
 }
 
@@ -293,7 +299,7 @@ __global__ void __launch_bounds__(kThreads) attention_decode_kernel(AttentionPar
   const Place place = place_of_block<G>(params);
   const Splits splits = splits_of(params, place.sequence);
   if (place.split >= splits.n_used) return;
-  const int32_t first_run = place.split * splits.runs_per_split;
+  const int32_t first_run = splits.first_run + place.split * splits.runs_per_split;
   const int32_t end = first_run + splits.runs_per_split;
   const int32_t last_run = end < splits.n_runs ? end : splits.n_runs;
   // head_dim 80 and 96 leave some lanes of a group without dims.
@@ -377,16 +383,17 @@ cudaError_t launch_attention_decode(const AttentionParams& params, cudaStream_t 
       (params.n_splits > 1 && !is_aligned(params.workspace))) {
     return cudaErrorInvalidValue;
   }
+  const AttentionParams windowed = with_window(params);
   const cudaError_t error = with_element(params.kv.element, [&](auto element) {
     using T = decltype(element);
     constexpr int kLanesOf64 = 64 / kPerWide<T>;
-    return params.kv.head_dim == 64 ? launch_lanes<T, kLanesOf64>(params, stream)
-                                    : launch_lanes<T, 2 * kLanesOf64>(params, stream);
+    return params.kv.head_dim == 64 ? launch_lanes<T, kLanesOf64>(windowed, stream)
+                                    : launch_lanes<T, 2 * kLanesOf64>(windowed, stream);
   });
   if (error != cudaSuccess || params.n_splits == 1) return error;
   const dim3 grid(static_cast<unsigned>(params.n_heads),
                   static_cast<unsigned>(params.step.decode_max));
-  return launch({grid, kThreads, 0, stream}, merge_splits_kernel, params);
+  return launch({grid, kThreads, 0, stream}, merge_splits_kernel, windowed);
 }
 
 }  // namespace parkd::cuda

@@ -113,7 +113,8 @@ __device__ __forceinline__ void multiply_keys(const SharedTile<kHeadDim>& shared
 template <int kHeadDim>
 __device__ __forceinline__ void take_scores(float (&score)[kThreadRows][kThreadTokens],
                                             const int32_t (&position)[kThreadRows],
-                                            int32_t first_token, int32_t first_row, int32_t column,
+                                            const AttentionParams& params, int32_t first_token,
+                                            int32_t first_row, int32_t column,
                                             SharedTile<kHeadDim>& shared,
                                             Accumulators<kHeadDim>& state) {
 #pragma unroll
@@ -121,7 +122,10 @@ __device__ __forceinline__ void take_scores(float (&score)[kThreadRows][kThreadT
     float now = state.maximum[r];
 #pragma unroll
     for (int t = 0; t < kThreadTokens; ++t) {
-      if (first_token + column + t * kColumnThreads > position[r]) score[r][t] = -INFINITY;
+      const int32_t token = first_token + column + t * kColumnThreads;
+      // Of later tokens the difference is beyond any window.
+      const auto age = static_cast<uint32_t>(position[r] - token);
+      if (age >= static_cast<uint32_t>(params.window)) score[r][t] = -INFINITY;
       now = fmaxf(now, score[r][t]);
     }
 #pragma unroll
@@ -165,11 +169,15 @@ __device__ __forceinline__ void add_values(const SharedTile<kHeadDim>& shared, i
 }
 
 // ptxas aims at five blocks for sm_100 and spills a register of the largest instance; three leave
-// it enough. 0 leaves the choice to ptxas, which is better everywhere else.
+// it enough; so do four instead of five for two instances for sm_90. 0 leaves the choice to ptxas,
+// which is better everywhere else.
 template <class T, int kHeadDim>
 constexpr int blocks_min() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 1000
   if (sizeof(T) == 4 && kHeadDim == 128) return 3;
+#endif
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
+  if (sizeof(T) == 2 && kHeadDim == 80) return 4;
 #endif
   return 0;
 }
@@ -194,13 +202,14 @@ __global__ void __launch_bounds__(kThreads, blocks_min<T, kHeadDim>())
   const KvTokens<T> keys(params, tile, false);
   const KvTokens<T> values(params, tile, true);
   const int32_t last_token = tile.last_position();
-  for (int32_t first_token = 0; first_token <= last_token; first_token += kTokens) {
+  const int32_t first_tile = first_seen(params, tile.first_position) / kTokens * kTokens;
+  for (int32_t first_token = first_tile; first_token <= last_token; first_token += kTokens) {
     __syncthreads();  // the last step's values have been read
     load_kv<T>(keys, first_token, last_token, shared[0]);
     __syncthreads();
     float score[kThreadRows][kThreadTokens] = {};
     multiply_keys(shared[0], first_row, column, score);
-    take_scores(score, position, first_token, first_row, column, shared[0], state);
+    take_scores(score, position, params, first_token, first_row, column, shared[0], state);
     __syncthreads();  // K has been read; the probabilities are written
     load_kv<T>(values, first_token, last_token, shared[0]);
     __syncthreads();
@@ -247,12 +256,14 @@ cudaError_t launch_attention_prefill(const AttentionParams& params, cudaStream_t
       params.step.sequences_max < 0 || params.kv.n_kv_heads > kGridYMax) {
     return cudaErrorInvalidValue;
   }
-  if (params.tensor_cores && params.kv.element != Element::f32) {
+  // The tensor cores' kernel has no register left for a window.
+  if (params.tensor_cores && params.kv.element != Element::f32 && params.window == 0) {
     return launch_attention_prefill_mma(params, stream);
   }
   const LaunchShape shape = {prefill_grid(params, kRows), kThreads, 0, stream};
-  return with_element(params.kv.element,
-                      [&](auto element) { return launch_type<decltype(element)>(shape, params); });
+  return with_element(params.kv.element, [&](auto element) {
+    return launch_type<decltype(element)>(shape, with_window(params));
+  });
 }
 
 }  // namespace parkd::cuda

@@ -1,9 +1,9 @@
-// out[row] = table[tokens[row]].
+// out[row] = table[tokens[row]] * scale.
 //
 // Shapes: table (vocab, hidden) of `element`, out (n_rows, hidden) float; hidden a multiple of 8.
 // Launch: grid (rows_max, hidden / 8 / 64), 64 threads, eight elements a thread. Bytes: 4 + element
-// bytes an element, no arithmetic. Tolerance: none, widening is exact. CPU twin: CpuLane::embed.
-// Never run on a GPU.
+// bytes an element, one flop. Tolerance: the product's rounding; with a scale of 1 none. CPU twin:
+// CpuLane::embed. Never run on a GPU.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 
@@ -25,6 +25,8 @@ __global__ void __launch_bounds__(kThreads) embed_kernel(EmbedParams params) {
   for (int i = 0; i < kPerThread; i += kPerWide<T>) {
     float values[kPerWide<T>];
     unpack_wide<T>(load_wide(from + i), values);
+#pragma unroll
+    for (int j = 0; j < kPerWide<T>; ++j) values[j] *= params.scale;
     store_floats(to + i, values);
   }
 }

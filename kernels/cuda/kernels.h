@@ -69,14 +69,15 @@ struct FeedTokensParams {
 };
 cudaError_t launch_feed_tokens(const FeedTokensParams& params, cudaStream_t stream);
 
-// --- embed.cu: out[row] = table[token]; table (vocab, hidden) of `element`, out (n_rows, hidden)
-// float.
+// --- embed.cu: out[row] = table[token] * scale; table (vocab, hidden) of `element`, out (n_rows,
+// hidden) float.
 struct EmbedParams {
   StepTables step;
   const void* table;
   Element element;
   int32_t hidden;
   float* out;
+  float scale;
 };
 cudaError_t launch_embed(const EmbedParams& params, cudaStream_t stream);
 
@@ -96,9 +97,9 @@ struct RmsNormParams {
 cudaError_t launch_rms_norm(const RmsNormParams& params, cudaStream_t stream);
 
 // --- rope.cu: cos_sin (n_rows, head_dim / 2, 2) of this step's positions, angles in double; once a
-// step and rope. Then, a layer at a time: RMS-norms each head of q and k where there are norms,
-// rotates q in place, rotates k, and writes k and v into the KV blocks. qkv (n_rows, (n_heads +
-// 2 n_kv_heads) * head_dim) float.
+// step and rope. Then, a layer at a time: adds biases where there are any, RMS-norms each head of q
+// and k where there are norms, rotates and scales q in place, rotates k, and writes k and v into
+// the KV blocks. qkv (n_rows, (n_heads + 2 n_kv_heads) * head_dim) float.
 struct RopeTableParams {
   StepTables step;
   const float* inv_freq;  // (head_dim / 2)
@@ -117,7 +118,12 @@ struct RopeStoreParams {
   float* qkv;
   const float* q_norm;  // (head_dim), as k_norm; both or neither. With them head_dim is at most 256
   const float* k_norm;
-  float eps;  // of the norms
+  float eps;            // of the norms
+  const float* q_bias;  // (n_heads * head_dim); nullptr: none
+  const float* k_bias;  // (n_kv_heads * head_dim), as v_bias; all three or none
+  const float* v_bias;
+  float query_beta;      // q *= 1 + beta * ln(1 + floor(position / period)); 0: it is not scaled
+  int32_t query_period;  // at least 1
 };
 cudaError_t launch_rope_and_store(const RopeStoreParams& params, cudaStream_t stream);
 
@@ -132,6 +138,7 @@ struct AttentionParams {
   int32_t layer;
   int32_t n_heads;
   float scale;
+  int32_t window;  // a row sees the last so many tokens, its own included; 0: all
   const float* qkv;
   void* out;
   Element element;

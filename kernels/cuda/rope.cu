@@ -2,9 +2,10 @@
 //
 // Table, once a step and rope: cos_sin[row][i] = (cos, sin)(position * inv_freq[i]); all of a
 // model's scalings are in inv_freq. Angles in double: at position 100,000 a float angle is off by
-// 0.004. Then, a layer at a time: where there are norms, each head h of q and k becomes h /
-// sqrt(mean(h^2) + eps) * weight; pairs (x, y) of q and k become (x cos - y sin, x sin + y cos); q
-// in place, k and v (neither normed nor rotated) rounded into the row's KV slot.
+// 0.004. Then, a layer at a time: biases are added to q, k and v; where there are norms, each head
+// h of q and k becomes h / sqrt(mean(h^2) + eps) * weight; pairs (x, y) of q and k become (x cos -
+// y sin, x sin + y cos); q is scaled by 1 + beta ln(1 + floor(position / period)) and stays in
+// place, k and v (neither normed nor rotated) are rounded into the row's KV slot.
 //
 // Shapes: cos_sin (n_rows, head_dim / 2, 2), qkv (n_rows, (n_heads + 2 n_kv_heads) * head_dim)
 // float; KV as in kernels.h; head_dim a multiple of 8. Launch: table: one thread a (row, pair),
@@ -81,6 +82,27 @@ __device__ __forceinline__ T* kv_slot(const RopeStoreParams& params, int32_t row
   return static_cast<T*>(kv.base) + slot * kv.head_dim;
 }
 
+// Adds the bias of a head (q's, then k's, then v's) to this thread's runs of it.
+__device__ __forceinline__ void add_bias(const RopeStoreParams& params, int32_t head,
+                                         const Runs& runs, float (&low)[4], float (&high)[4]) {
+  const int32_t kv_head = head - params.n_heads;
+  const float* bias = params.q_bias + int64_t{head} * params.kv.head_dim;
+  if (kv_head >= params.kv.n_kv_heads) {
+    bias = params.v_bias + int64_t{kv_head - params.kv.n_kv_heads} * params.kv.head_dim;
+  } else if (kv_head >= 0) {
+    bias = params.k_bias + int64_t{kv_head} * params.kv.head_dim;
+  }
+  float low_bias[4];
+  float high_bias[4];
+  load_floats(bias + runs.first, low_bias);
+  load_floats(bias + runs.first + runs.apart, high_bias);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    low[i] += low_bias[i];
+    high[i] += high_bias[i];
+  }
+}
+
 // RMS norm of the head that a warp has, of which this lane has two runs, or nothing.
 __device__ __forceinline__ void norm_head(const RopeStoreParams& params, const float* weights,
                                           const Runs& runs, bool has_runs, float (&low)[4],
@@ -123,6 +145,7 @@ __global__ void __launch_bounds__(kThreads) rope_and_store_kernel(RopeStoreParam
   if (has_runs) {
     load_floats(at + runs.first, low);
     load_floats(at + runs.first + runs.apart, high);
+    if (params.q_bias != nullptr) add_bias(params, head, runs, low, high);
   }
   const bool is_value = head >= params.n_heads + n_kv_heads;
   if constexpr (normed) {
@@ -135,6 +158,15 @@ __global__ void __launch_bounds__(kThreads) rope_and_store_kernel(RopeStoreParam
     rotate<interleaved>(low, high, cos_sin);
   }
   if (head < params.n_heads) {
+    if (params.query_beta != 0) {
+      const int32_t turns = params.step.positions[row] / params.query_period;
+      const float factor = 1.0F + params.query_beta * logf(static_cast<float>(1 + turns));
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        low[i] *= factor;
+        high[i] *= factor;
+      }
+    }
     store_floats(at + runs.first, low);
     store_floats(at + runs.first + runs.apart, high);
     return;
@@ -162,7 +194,11 @@ cudaError_t launch_rope_and_store(const RopeStoreParams& params, cudaStream_t st
       kv.head_dim % kPerThread != 0 || kv.block_size <= 0 || params.layer < 0 ||
       params.layer >= kv.n_layers || !is_aligned(kv.base) || !is_aligned(params.cos_sin) ||
       !is_aligned(params.qkv) || !is_aligned(params.q_norm) || !is_aligned(params.k_norm) ||
-      normed != (params.k_norm != nullptr) || (normed && kv.head_dim > kWarpSize * kPerThread)) {
+      !is_aligned(params.q_bias) || !is_aligned(params.k_bias) || !is_aligned(params.v_bias) ||
+      (params.q_bias != nullptr) != (params.k_bias != nullptr) ||
+      (params.q_bias != nullptr) != (params.v_bias != nullptr) ||
+      (params.query_beta != 0 && params.query_period < 1) || normed != (params.k_norm != nullptr) ||
+      (normed && kv.head_dim > kWarpSize * kPerThread)) {
     return cudaErrorInvalidValue;
   }
   const int32_t threads_of_head = normed ? kWarpSize : kv.head_dim / kPerThread;

@@ -64,10 +64,15 @@ struct RopeOptions {
   VectorId q_norm;         // (head_dim): each head of q is RMS-normed first; index -1: it is not
   VectorId k_norm;         // the same of k; both or neither
   int32_t rope = kNoRope;  // of ModelShape::ropes
+  VectorId q_bias;         // (n_heads * head_dim): added before all else; index -1: nothing is
+  VectorId k_bias;         // (n_kv_heads * head_dim), as v_bias; all three or none
+  VectorId v_bias;
+  QueryScale query_scale;
 };
 
 struct AttentionOptions {
-  float scale = 0;  // of q * k
+  float scale = 0;     // of q * k
+  int32_t window = 0;  // the last so many tokens are seen, the row's own included; 0: all
 };
 
 class Lane {
@@ -90,13 +95,14 @@ class Lane {
   virtual void begin_step(const StepBatch& batch) = 0;
 
   // The ops, in textbook order. Each reads its inputs' current row count and sets its output's.
-  virtual void embed(MatrixId table, Buffer out) = 0;  // out: (n_rows, hidden)
+  virtual void embed(MatrixId table, float scale, Buffer out) = 0;  // out: (n_rows, hidden), scaled
   // out = in / sqrt(mean(in^2) + eps) * weight
   virtual void rms_norm(Buffer in, VectorId weight, Buffer out) = 0;
   virtual void matmul(MatrixId weight, Buffer in, Buffer out) = 0;      // out = in * weight^T
   virtual void matmul_add(MatrixId weight, Buffer in, Buffer sum) = 0;  // sum += in * weight^T
-  // qkv: (n_rows, (n_heads + 2 n_kv_heads) * head_dim), q then k then v. Norms and rotates q in
-  // place; norms and rotates k and writes k and v of every row into the layer's KV blocks.
+  // qkv: (n_rows, (n_heads + 2 n_kv_heads) * head_dim), q then k then v. Adds biases,
+  // norms, rotates and scales q in place; adds biases to k and v, norms and rotates k and writes
+  // both of every row into the layer's KV blocks.
   virtual void rope_and_store(int32_t layer, const RopeOptions& options, Buffer qkv) = 0;
   // Causal attention of every row over its sequence's KV up to and with itself.
   // out: (n_rows, n_heads * head_dim)

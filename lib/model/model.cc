@@ -62,6 +62,11 @@ Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend,
       PARKD_ASSIGN_OR_RETURN(layer.q_norm, vector(from.q_norm));
       PARKD_ASSIGN_OR_RETURN(layer.k_norm, vector(from.k_norm));
     }
+    if (from.q_bias.rows > 0) {
+      PARKD_ASSIGN_OR_RETURN(layer.q_bias, vector(rows_of_heads(from.q_bias, moved_q)));
+      PARKD_ASSIGN_OR_RETURN(layer.k_bias, vector(rows_of_heads(from.k_bias, moved_k)));
+      PARKD_ASSIGN_OR_RETURN(layer.v_bias, vector(from.v_bias));
+    }
     PARKD_ASSIGN_OR_RETURN(layer.attention_out, matrix({&from.attention_out, 1}));
     PARKD_ASSIGN_OR_RETURN(layer.ffn_norm, vector(from.ffn_norm));
     PARKD_ASSIGN_OR_RETURN(layer.gate_up, matrix(gate_up));
@@ -109,14 +114,17 @@ Result<ModelBuffers> Model::prepare(Lane& lane, int64_t rows_max, int64_t logit_
 
 void Model::forward(Lane& lane, const ModelBuffers& buffers, const StepBatch& batch) const {
   lane.begin_step(batch);
-  lane.embed(weights_.embedding, buffers.residual);
+  lane.embed(weights_.embedding, shape_.embedding_scale, buffers.residual);
   for (int32_t i = 0; i < shape_.n_layers; ++i) {
     const LayerWeights& layer = weights_.layers[static_cast<size_t>(i)];
     const LayerPlan& plan = shape_.layers[static_cast<size_t>(i)];
     lane.rms_norm(buffers.residual, layer.attention_norm, buffers.normed);
     lane.matmul(layer.qkv, buffers.normed, buffers.qkv);
-    lane.rope_and_store(i, {layer.q_norm, layer.k_norm, plan.rope}, buffers.qkv);
-    lane.attention(i, {plan.attention_scale}, buffers.qkv, buffers.attended);
+    lane.rope_and_store(i,
+                        {layer.q_norm, layer.k_norm, plan.rope, layer.q_bias, layer.k_bias,
+                         layer.v_bias, plan.query_scale},
+                        buffers.qkv);
+    lane.attention(i, {plan.attention_scale, plan.window}, buffers.qkv, buffers.attended);
     lane.matmul_add(layer.attention_out, buffers.attended, buffers.residual);
 
     lane.rms_norm(buffers.residual, layer.ffn_norm, buffers.normed);

@@ -22,6 +22,9 @@ struct LayerWeights {
   MatrixId qkv;     // q, k and v stacked
   VectorId q_norm;  // of each head, and k_norm; index -1 where the family has none
   VectorId k_norm;
+  VectorId q_bias;  // and k_bias, v_bias; index -1 where the family has none
+  VectorId k_bias;
+  VectorId v_bias;
   MatrixId attention_out;
   VectorId ffn_norm;
   MatrixId gate_up;  // gate and up stacked

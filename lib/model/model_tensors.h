@@ -17,6 +17,9 @@ struct LayerTensors {
   TensorView v;               // (n_kv_heads * head_dim, hidden)
   TensorView q_norm;          // (1, head_dim): of each head of q
   TensorView k_norm;          // (1, head_dim)
+  TensorView q_bias;          // (1, n_heads * head_dim)
+  TensorView k_bias;          // (1, n_kv_heads * head_dim)
+  TensorView v_bias;          // (1, n_kv_heads * head_dim)
   TensorView attention_out;   // (hidden, n_heads * head_dim)
   TensorView ffn_norm;        // (1, hidden)
   TensorView gate;            // (ffn, hidden)

@@ -1,10 +1,11 @@
 #include "lib/model/shape.h"
 
+#include <cmath>
 #include <string>
 
 namespace parkd {
 
-Status check_ropes(const ModelShape& shape) {
+Status check_layers(const ModelShape& shape) {
   if (shape.ropes.empty()) return invalid("the model's shape has no rope");
   for (const Rope& rope : shape.ropes) {
     if (static_cast<int64_t>(rope.inv_freq.size()) == shape.head_dim / 2) continue;
@@ -12,11 +13,23 @@ Status check_ropes(const ModelShape& shape) {
                    std::to_string(shape.head_dim) + " asks half as many as itself");
   }
   const auto n_ropes = static_cast<int64_t>(shape.ropes.size());
+  if (!(std::isfinite(shape.embedding_scale) && shape.embedding_scale > 0)) {
+    return invalid("an embedding scale that is no positive number");
+  }
   for (size_t layer = 0; layer < shape.layers.size(); ++layer) {
-    const int32_t rope = shape.layers[layer].rope;
-    if (rope == kNoRope || (rope >= 0 && rope < n_ropes)) continue;
-    return invalid("layer " + std::to_string(layer) + " asks for rope " + std::to_string(rope) +
-                   " of " + std::to_string(n_ropes));
+    const LayerPlan& plan = shape.layers[layer];
+    const std::string name = "layer " + std::to_string(layer);
+    if (plan.rope != kNoRope && (plan.rope < 0 || plan.rope >= n_ropes)) {
+      return invalid(name + " asks for rope " + std::to_string(plan.rope) + " of " +
+                     std::to_string(n_ropes));
+    }
+    if (plan.window < 0) {
+      return invalid(name + " has a window of " + std::to_string(plan.window) + " tokens");
+    }
+    if (!std::isfinite(plan.query_scale.beta) || plan.query_scale.period < 1) {
+      return invalid(name + " scales its queries every " + std::to_string(plan.query_scale.period) +
+                     " tokens, the least is 1");
+    }
   }
   return {};
 }

@@ -1,5 +1,5 @@
 // ModelShape: the numbers of a decoder that its forward pass and its KV memory need. A value.
-// check_ropes() is pure, any thread.
+// check_layers() is pure, any thread.
 #pragma once
 
 #include <cstdint>
@@ -24,10 +24,18 @@ inline constexpr int32_t kNoRope = -1;
 // * (g + 0.044715 g^3))).
 enum class Activation { silu, gelu_tanh };
 
+// Llama 4's: after its rotation q is multiplied by 1 + beta * ln(1 + floor(position / period)).
+struct QueryScale {
+  float beta = 0;  // 0: it is not
+  int32_t period = 1;
+};
+
 // What a layer's ops are called with beside its weights. Layers of a model may differ in it.
 struct LayerPlan {
   int32_t rope = 0;           // of ModelShape::ropes, or kNoRope
   float attention_scale = 0;  // head_dim^-0.5
+  int32_t window = 0;         // a token sees itself and the window - 1 before it; 0: all
+  QueryScale query_scale;
   Activation activation = Activation::silu;
 };
 
@@ -41,12 +49,14 @@ struct ModelShape {
   int32_t vocab = 0;
   int32_t context_tokens = 0;
   float rms_eps = 0;              // of all norms
+  float embedding_scale = 1;      // of a token's row of the embedding
   std::vector<Rope> ropes;        // what layers choose from
   std::vector<LayerPlan> layers;  // (n_layers)
 };
 
 // For backends, whose lanes index with what stands here: there is a rotation, each has head_dim / 2
-// frequencies, and every layer's is one of them or kNoRope. Errors: invalid.
-Status check_ropes(const ModelShape& shape);
+// frequencies, every layer's is one of them or kNoRope; windows and scales are in their ranges.
+// Errors: invalid.
+Status check_layers(const ModelShape& shape);
 
 }  // namespace parkd

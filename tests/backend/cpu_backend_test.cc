@@ -124,7 +124,7 @@ class SmallModel {
       std::vector<int32_t> rows(tokens.size());
       std::iota(rows.begin(), rows.end(), 0);
       lane_->begin_step({tokens, steps, rows});
-      lane_->embed(model_.embedding_, residual_);
+      lane_->embed(model_.embedding_, 1, residual_);
       for (int32_t i = 0; i < model_.shape_.n_layers; ++i) {
         const auto layer = static_cast<size_t>(i);
         lane_->rms_norm(residual_, model_.norm_[layer], normed_);
@@ -133,7 +133,7 @@ class SmallModel {
         rope.rope = i;
         if (i == 1) rope.q_norm = rope.k_norm = model_.head_norm_[layer];
         lane_->rope_and_store(i, rope, qkv_);
-        lane_->attention(i, {1.0F / std::sqrt(32.0F)}, qkv_, attended_);
+        lane_->attention(i, {1.0F / std::sqrt(32.0F), i == 1 ? 9 : 0}, qkv_, attended_);
         lane_->matmul_add(model_.out_[layer], attended_, residual_);
         lane_->rms_norm(residual_, model_.norm_[layer], normed_);
         lane_->matmul(model_.gate_up_[layer], normed_, gate_up_);
@@ -300,7 +300,7 @@ TEST(CpuBackend, samples_rows_and_marks_only_the_broken_one) {
   const std::vector<int32_t> blocks = {0};
   const StepSequence sequence = {0, 3, 0, blocks};
   lane->begin_step({tokens, {&sequence, 1}, {}});
-  lane->embed(id, logits);
+  lane->embed(id, 1, logits);
   SamplingParams params;
   params.temperature = 0;
   const std::vector<SampleRow> rows(3, SampleRow{&params, 0, 0});

@@ -63,7 +63,7 @@ class StandInLane final : public Lane {
     cpu_->begin_step({tokens_, sequences_, batch.logit_rows});
   }
 
-  void embed(MatrixId table, Buffer out) override { cpu_->embed(table, out); }
+  void embed(MatrixId table, float scale, Buffer out) override { cpu_->embed(table, scale, out); }
   void rms_norm(Buffer in, VectorId weight, Buffer out) override {
     cpu_->rms_norm(in, weight, out);
   }

@@ -27,8 +27,8 @@ constexpr float kValueMax = 5;  // |V|
 // A step's queries and the KV of all its sequences. Slots without a token hold NaN.
 class Problem {
  public:
-  Problem(std::mt19937_64& random, const Heads& h, Element element, const Step& s)
-      : heads(h), step(s), element_(element) {
+  Problem(std::mt19937_64& random, const Heads& h, Element element, const Step& s, int32_t window)
+      : heads(h), step(s), element_(element), window_(window) {
     columns_ = (h.n_heads + 2 * h.n_kv_heads) * h.head_dim;
     qkv_ = testing::random_floats(random, int64_t{s.n_rows()} * columns_);
     // Large queries make peaked softmaxes, where a wrong maximum shows.
@@ -75,6 +75,7 @@ class Problem {
     params.layer = kLayer;
     params.n_heads = heads.n_heads;
     params.scale = scale();
+    params.window = window_;
     params.qkv = qkv.get();
     params.out = out.get();
     params.element = element_;
@@ -92,7 +93,8 @@ class Problem {
     const int32_t kv_head = head / (heads.n_heads / heads.n_kv_heads);
     const float* q = qkv_.data() + int64_t{row} * columns_ + int64_t{head} * heads.head_dim;
     return testing::reference::attention(
-        std::span<const float>(q, static_cast<size_t>(heads.head_dim)), n, double{scale()},
+        std::span<const float>(q, static_cast<size_t>(heads.head_dim)),
+        testing::reference::first_seen(window_, n - 1), n, double{scale()},
         [&](int32_t t) { return kv_.data() + slot(sequence, t, kv_head, false); },
         [&](int32_t t) { return kv_.data() + slot(sequence, t, kv_head, true); });
   }
@@ -141,6 +143,7 @@ class Problem {
   }
 
   Element element_;
+  int32_t window_;
   int32_t columns_;
   std::vector<float> qkv_;
   std::vector<float> kv_;
@@ -167,13 +170,13 @@ TEST(CudaAttentionDecode, equals_float64_in_any_number_of_splits_and_leaves_othe
   for (const testing::OpCase& c : testing::device_cases(testing::Op::attention)) {
     const auto decodes = [](const SequenceCase& s) { return s.rows == 1; };
     const auto n_decode = std::count_if(c.sequences.begin(), c.sequences.end(), decodes);
-    if (n_decode == 0 || c.rotates || c.values == testing::Values::far) continue;
+    if (n_decode == 0 || c.rotates || c.biases || c.values == testing::Values::far) continue;
     // More than 16 runs of 8 tokens a split, the least there are: 384 tokens fill 3 splits of 16.
     const bool is_long = c.sequences.back().context > 1000;
     for (const Element element : testing::kElements) {
       if (!c.every_dtype && element != Element::bf16) continue;
       const Step step(random, c.sequences, c.heads.block_size, 2);
-      const Problem problem(random, c.heads, element, step);
+      const Problem problem(random, c.heads, element, step, c.window);
       for (const int32_t n_splits : {2, 3}) {
         if (n_splits == 2 && !is_long) continue;
         problem.check(problem.run(launch_attention_decode, n_splits, false), true,
@@ -194,7 +197,7 @@ TEST(CudaAttentionPrefill, leaves_rows_that_are_not_its_own_alone) {
   });
   ASSERT_NE(beside, cases.end());
   const Step step(random, beside->sequences, beside->heads.block_size, 2);
-  Problem problem(random, beside->heads, Element::bf16, step);
+  Problem problem(random, beside->heads, Element::bf16, step, 0);
   problem.check(problem.run(launch_attention_prefill, 1, false), false, errors);
   problem.round_queries();
   problem.check(problem.run(launch_attention_prefill, 1, true), false, errors_mma);

@@ -70,10 +70,23 @@ void check_rope(std::mt19937_64& random, const testing::OpCase& rope_case, Eleme
   const std::vector<float> k_weights = testing::random_floats(random, c.head_dim);
   const DeviceArray<float> q_norm(q_weights);
   const DeviceArray<float> k_norm(k_weights);
+  const std::vector<float> biases = testing::random_floats(random, columns);  // q's, k's, v's
+  const auto q_columns = static_cast<std::ptrdiff_t>(c.n_heads) * c.head_dim;
+  const auto kv_columns = static_cast<std::ptrdiff_t>(c.n_kv_heads) * c.head_dim;
+  const auto bias_at = [&](std::ptrdiff_t first, std::ptrdiff_t n) {
+    const auto from = biases.begin() + first;
+    return DeviceArray<float>(std::vector<float>(from, from + n));
+  };
+  const DeviceArray<float> q_bias = bias_at(0, q_columns);
+  const DeviceArray<float> k_bias = bias_at(q_columns, kv_columns);
+  const DeviceArray<float> v_bias = bias_at(q_columns + kv_columns, kv_columns);
   finish(launch_rope_and_store(
       {step.device, memory, layer, c.n_heads, rope_case.layout == RopeLayout::interleaved,
        rope_case.rotates ? cos_sin.get() : nullptr, qkv.get(),
-       rope_case.norms ? q_norm.get() : nullptr, rope_case.norms ? k_norm.get() : nullptr, kEps},
+       rope_case.norms ? q_norm.get() : nullptr, rope_case.norms ? k_norm.get() : nullptr, kEps,
+       rope_case.biases ? q_bias.get() : nullptr, rope_case.biases ? k_bias.get() : nullptr,
+       rope_case.biases ? v_bias.get() : nullptr, rope_case.query_scale.beta,
+       rope_case.query_scale.period},
       nullptr));
   const std::vector<float> factors = cos_sin.read();
   const std::vector<float> out = qkv.read();
@@ -87,6 +100,9 @@ void check_rope(std::mt19937_64& random, const testing::OpCase& rope_case, Eleme
       std::vector<double> wanted(in_head, in_head + c.head_dim);
       const float* weights = head < c.n_heads ? q_weights.data() : k_weights.data();
       const auto head_dim = static_cast<size_t>(c.head_dim);
+      for (size_t d = 0; rope_case.biases && d < head_dim; ++d) {
+        wanted[d] += double{biases[static_cast<size_t>(head) * head_dim + d]};
+      }
       if (!is_value && rope_case.norms) {
         wanted =
             testing::reference::rms_norm(std::span<const double>(wanted),
@@ -96,6 +112,11 @@ void check_rope(std::mt19937_64& random, const testing::OpCase& rope_case, Eleme
         wanted =
             testing::reference::rotated(std::span<const double>(wanted),
                                         std::span<const float>(at, head_dim), rope_case.layout);
+      }
+      for (double& x : wanted) {
+        if (head >= c.n_heads) break;
+        x *= testing::reference::query_factor(rope_case.query_scale,
+                                              step.positions[static_cast<size_t>(row)]);
       }
       const float* got = out.data() + int64_t{row} * columns + head * c.head_dim;
       if (head >= c.n_heads) {
@@ -129,8 +150,9 @@ TEST(CudaRopeAndStore, puts_k_and_v_into_their_slots_and_writes_nothing_else) {
     // products; then the KV type's rounding.
     Errors errors(std::string("rope_and_store ") + testing::to_string(element),
                   testing::rounding(element), 1e-6);
-    Errors with_norms(std::string("rope_and_store with norms ") + testing::to_string(element),
-                      testing::rounding(element), 3e-6);
+    Errors with_norms(
+        std::string("rope_and_store with norms, biases ") + testing::to_string(element),
+        testing::rounding(element), 5e-6);
     std::vector<testing::OpCase> cases = testing::device_cases(testing::Op::rope_and_store);
     // What the kernel can do and no attention wants.
     testing::OpCase narrow = cases.front();
@@ -141,7 +163,8 @@ TEST(CudaRopeAndStore, puts_k_and_v_into_their_slots_and_writes_nothing_else) {
     wide.norms = true;
     cases.insert(cases.end(), {narrow, wide});
     for (const testing::OpCase& c : cases) {
-      check_rope(random, c, element, c.norms ? with_norms : errors);
+      check_rope(random, c, element,
+                 c.norms || c.biases || c.query_scale.beta != 0 ? with_norms : errors);
     }
   }
 }
@@ -151,15 +174,17 @@ TEST(CudaRopeAndStore, norms_that_a_warp_cannot_do_are_refused) {
   const testing::Step step(random, {{0, 1}}, 8, 1);
   const DeviceArray<float> floats(std::vector<float>(4096));
   const DeviceArray<uint8_t> kv(std::vector<uint8_t>(size_t{1} << 16));
-  const auto launch = [&](int32_t head_dim, const float* q_norm, const float* k_norm) {
+  const auto launch = [&](int32_t head_dim, const float* q_norm, const float* k_norm,
+                          const float* q_bias = nullptr) {
     const KvMemory memory = {kv.get(), Element::f16, 1, step.n_blocks, 1, 8, head_dim};
-    return launch_rope_and_store(
-        {step.device, memory, 0, 1, false, floats.get(), floats.get(), q_norm, k_norm, kEps},
-        nullptr);
+    return launch_rope_and_store({step.device, memory, 0, 1, false, floats.get(), floats.get(),
+                                  q_norm, k_norm, kEps, q_bias, nullptr, nullptr, 0, 1},
+                                 nullptr);
   };
   EXPECT_EQ(launch(264, floats.get(), floats.get()), cudaErrorInvalidValue);
   EXPECT_EQ(launch(64, floats.get(), nullptr), cudaErrorInvalidValue);
   EXPECT_EQ(launch(64, nullptr, floats.get()), cudaErrorInvalidValue);
+  EXPECT_EQ(launch(64, nullptr, nullptr, floats.get()), cudaErrorInvalidValue) << "no bias of k";
   EXPECT_EQ(launch(64, floats.get() + 1, floats.get()), cudaErrorInvalidValue);
 }
 

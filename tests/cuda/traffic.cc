@@ -105,7 +105,8 @@ void measure_embed(const Model& m, const OpCase& c, const Step& step) {
   const DeviceArray<float> out = floats(rows * c.columns);
   Measurement(m, step.n_rows())
       .of({{c.name.c_str(), (kElementBytes + kFloat) * rows * c.columns}}, [&] {
-        return launch_embed({tables, table.get(), kElement, c.columns, out.get()}, nullptr);
+        return launch_embed({tables, table.get(), kElement, c.columns, out.get(), c.scale},
+                            nullptr);
       });
 }
 
@@ -177,11 +178,14 @@ void measure_rope(const Model& m, const OpCase& c, const Step& step) {
   const int64_t bytes =
       rows * (2 * kFloat * q_columns(m) + (kFloat + kElementBytes) * 2 * kv_columns(m));
   const DeviceArray<float> norm = floats(m.heads.head_dim);
+  const DeviceArray<float> bias = floats(q_columns(m));
   Measurement(m, step.n_rows()).of({{c.name.c_str(), bytes}}, [&] {
     return launch_rope_and_store(
         {step.device, kv_memory(m, step, kv.get()), 0, m.heads.n_heads,
          c.layout == RopeLayout::interleaved, c.rotates ? cos_sin.get() : nullptr, qkv.get(),
-         c.norms ? norm.get() : nullptr, c.norms ? norm.get() : nullptr, 1e-6F},
+         c.norms ? norm.get() : nullptr, c.norms ? norm.get() : nullptr, 1e-6F,
+         c.biases ? bias.get() : nullptr, c.biases ? bias.get() : nullptr,
+         c.biases ? bias.get() : nullptr, c.query_scale.beta, c.query_scale.period},
         nullptr);
   });
 }
@@ -226,13 +230,19 @@ void measure_decode(const Model& m, const OpCase& c, const Step& step) {
   const int64_t rows = step.n_rows();
   const int32_t n_splits =
       attention_splits(step.n_rows(), m.heads.n_kv_heads, context_tokens, kMultiprocessors);
-  const int64_t kv_bytes = rows * context_tokens * 2 * kv_columns(m) * kElementBytes;
+  const int64_t seen = c.window > 0 ? std::min(c.window, context_tokens) : context_tokens;
+  const int64_t kv_bytes = rows * seen * 2 * kv_columns(m) * kElementBytes;
   const int64_t parts_bytes = rows * m.heads.n_heads * n_splits * (m.heads.head_dim + 2) * kFloat;
   const Attention attention(m, step, n_splits);
   Measurement(m, step.n_rows())
       .of({{c.name.c_str(), kv_bytes + parts_bytes},
-           {"merge_splits", parts_bytes + rows * q_columns(m) * kElementBytes}},
-          [&] { return launch_attention_decode(attention.params(false), nullptr); });
+           {c.window > 0 ? nullptr : "merge_splits",
+            parts_bytes + rows * q_columns(m) * kElementBytes}},
+          [&] {
+            AttentionParams params = attention.params(false);
+            params.window = c.window;
+            return launch_attention_decode(params, nullptr);
+          });
 }
 
 // KV once a tile of `tile_rows` rows, q and the output once.
@@ -384,7 +394,8 @@ void measure_model(const Model& m) {
   measure_rope_table(m, decoding);
   for (const OpCase& c : cases) {
     if (c.op == Op::attention) {
-      measure_op(m, c, Step(random, c.sequences, m.heads.block_size, 0));
+      std::mt19937_64 other(kSeed);  // a window comes between what had its draws before
+      measure_op(m, c, Step(c.window > 0 ? other : random, c.sequences, m.heads.block_size, 0));
     } else {
       measure_op(m, c, decoding);
     }

@@ -36,7 +36,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const parkd::Family& family = parkd::all_families().front();
   parkd::ModelShape shape;
   family.plan(family, config->numbers, shape);
-  if (!check_ropes(shape).ok()) std::abort();
+  if (!check_layers(shape).ok()) std::abort();
   for (const float frequency : shape.ropes.front().inv_freq) {
     if (!std::isfinite(frequency)) std::abort();
   }

@@ -95,8 +95,9 @@ void bench_attention(const Settings& settings, const OpCase& c, double peak) {
   print(settings,
         c.name + "_" + std::to_string(n_sequences) + "x" + std::to_string(s.rows) + "_after_" +
             std::to_string(s.context),
-        measure_attention(settings.isa, {n_sequences, s.rows, s.context, c.heads.n_heads,
-                                         c.heads.n_kv_heads, c.heads.head_dim, c.heads.block_size}),
+        measure_attention(settings.isa,
+                          {n_sequences, s.rows, s.context, c.heads.n_heads, c.heads.n_kv_heads,
+                           c.heads.head_dim, c.heads.block_size, c.window}),
         peak);
 }
 
@@ -118,7 +119,7 @@ void bench(const Settings& settings, const OpCase& c, double peak) {
                            rows, c.columns),
           peak);
     case Op::rope_and_store:
-      if (c.norms) return;  // rms_norm's kernel, head by head
+      if (c.norms || c.biases) return;  // rms_norm's kernel, head by head
       return print(
           settings, "rope",
           measure_rope(settings.isa, rows, c.heads.n_heads + c.heads.n_kv_heads, c.heads.head_dim),

@@ -195,6 +195,12 @@ void LaneCase::load() {
       break;
     case Op::rope_and_store:
     case Op::attention:
+      if (case_.biases) {
+        const int64_t kv = int64_t{case_.heads.n_kv_heads} * case_.heads.head_dim;
+        q_bias_id_ = vector(q_bias_, out_columns());
+        k_bias_id_ = vector(k_bias_, kv);
+        v_bias_id_ = vector(v_bias_, kv);
+      }
       if (!case_.norms) break;
       q_norm_id_ = vector(q_norm_, case_.heads.head_dim);
       k_norm_id_ = vector(k_norm_, case_.heads.head_dim);
@@ -212,9 +218,9 @@ void LaneCase::load() {
 void LaneCase::write_inputs() {
   if (case_.op == Op::embed) return;
   if (far_.index >= 0) {
-    lane_->embed(far_, in_);
+    lane_->embed(far_, 1, in_);
   } else {
-    lane_->embed(narrow_table_, narrow_);
+    lane_->embed(narrow_table_, 1, narrow_);
     lane_->matmul(spread_, narrow_, in_);
   }
   if (case_.op == Op::matmul_add) lane_->matmul(sums_, narrow_, out_);
@@ -245,7 +251,7 @@ void LaneCase::spoil_memory() {
   const std::vector<TokenId> tokens(static_cast<size_t>(n), 0);
   const StepSequence all = {0, n, 0, table};
   lane_->begin_step({tokens, {&all, 1}, {}});
-  lane_->embed(nan_, in_);
+  lane_->embed(nan_, 1, in_);
   lane_->rope_and_store(kLayer, {}, in_);
   lane_->end_step();
   require(lane_->collect({}));
@@ -255,10 +261,14 @@ void LaneCase::do_op(bool is_context) {
   RopeOptions rope;
   rope.q_norm = q_norm_id_;
   rope.k_norm = k_norm_id_;
+  rope.q_bias = q_bias_id_;
+  rope.k_bias = k_bias_id_;
+  rope.v_bias = v_bias_id_;
+  rope.query_scale = case_.query_scale;
   if (case_.rotates) rope.rope = case_.layout == RopeLayout::interleaved ? 0 : 1;
   switch (case_.op) {
     case Op::embed:
-      return lane_->embed(op_matrix_, out_);
+      return lane_->embed(op_matrix_, case_.scale, out_);
     case Op::rms_norm:
       return lane_->rms_norm(in_, norm_id_, out_);
     case Op::matmul:
@@ -270,7 +280,7 @@ void LaneCase::do_op(bool is_context) {
     case Op::attention:
       lane_->rope_and_store(kLayer, rope, in_);
       if (is_context) return;
-      return lane_->attention(kLayer, {scale()}, in_, out_);
+      return lane_->attention(kLayer, {scale(), case_.window}, in_, out_);
     case Op::gate_mul:
       return lane_->gate_mul(case_.activation, in_, out_);
     case Op::gather_logit_rows:

@@ -116,8 +116,9 @@ class LaneCase {
   Tensor weight_;            // the op's own
   std::vector<float> norm_;  // rms_norm's
   std::vector<float> q_norm_, k_norm_;
+  std::vector<float> q_bias_, k_bias_, v_bias_;
   MatrixId narrow_table_, spread_, far_, nan_, sums_, op_matrix_;
-  VectorId norm_id_, q_norm_id_, k_norm_id_;
+  VectorId norm_id_, q_norm_id_, k_norm_id_, q_bias_id_, k_bias_id_, v_bias_id_;
   Buffer narrow_, in_, out_;
 
   std::vector<TokenId> step_tokens_;     // of the case: row by row of the step at hand

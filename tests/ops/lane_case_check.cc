@@ -63,18 +63,33 @@ std::vector<double> LaneCase::head(int64_t token, int32_t index) const {
   const auto head_dim = static_cast<size_t>(case_.heads.head_dim);
   const std::span<const float> row(ins_[static_cast<size_t>(token)]);
   const std::span<const float> in = row.subspan(static_cast<size_t>(index) * head_dim, head_dim);
+  const Heads& h = case_.heads;
+  const bool is_query = index < h.n_heads;
   std::vector<double> result(in.begin(), in.end());
-  if (index >= case_.heads.n_heads + case_.heads.n_kv_heads) return result;
+  if (case_.biases) {
+    const int32_t kv_head = index - h.n_heads;
+    const float* bias = is_query ? q_bias_.data() + index * h.head_dim
+                        : kv_head < h.n_kv_heads
+                            ? k_bias_.data() + kv_head * h.head_dim
+                            : v_bias_.data() + (kv_head - h.n_kv_heads) * h.head_dim;
+    for (size_t d = 0; d < head_dim; ++d) result[d] += double{bias[d]};
+  }
+  if (index >= h.n_heads + h.n_kv_heads) return result;
+  const auto s = std::upper_bound(first_token_.begin(), first_token_.end(), token) - 1;
+  const int64_t position = token - *s;
   if (case_.norms) {
-    const std::vector<float>& weights = index < case_.heads.n_heads ? q_norm_ : k_norm_;
-    result = reference::rms_norm(in, std::span<const float>(weights), double{shape_.rms_eps});
+    const std::vector<float>& weights = is_query ? q_norm_ : k_norm_;
+    result = reference::rms_norm(std::span<const double>(result), std::span<const float>(weights),
+                                 double{shape_.rms_eps});
   }
   if (case_.rotates) {
-    const auto s = std::upper_bound(first_token_.begin(), first_token_.end(), token) - 1;
     const Rope& rope = shape_.ropes[case_.layout == RopeLayout::interleaved ? 0 : 1];
-    const std::vector<double> cos_sin = reference::rotation(token - *s, rope.inv_freq);
+    const std::vector<double> cos_sin = reference::rotation(position, rope.inv_freq);
     result = reference::rotated(std::span<const double>(result), std::span<const double>(cos_sin),
                                 case_.layout);
+  }
+  if (is_query) {
+    for (double& x : result) x *= reference::query_factor(case_.query_scale, position);
   }
   return result;
 }
@@ -95,6 +110,7 @@ LaneCase::HeadMemory LaneCase::memory_of(size_t sequence, int32_t kv_head) const
 void LaneCase::check_query(int64_t token, int32_t index, const HeadMemory& memory, const float* got,
                            const std::string& where, Errors& errors) const {
   const auto s = std::upper_bound(first_token_.begin(), first_token_.end(), token) - 1;
+  const auto position = static_cast<int32_t>(token - *s);
   // Sums of head_dim products in float put scores (some 20) off by some 1e-6, and a probability by
   // as much of itself. Scores of 400 are known to 400 * 2^-24 * 64 terms. Where q and the
   // probabilities are rounded too, a weighted mean's error is its weights' rounding; and where K
@@ -113,8 +129,8 @@ void LaneCase::check_query(int64_t token, int32_t index, const HeadMemory& memor
     for (double& x : query) x = stored(x);
   }
   const std::vector<double> wanted = reference::attention(
-      std::span<const double>(query), static_cast<int32_t>(token - *s + 1), factor,
-      [&](int32_t t) { return memory.keys[static_cast<size_t>(t)].data(); },
+      std::span<const double>(query), reference::first_seen(case_.window, position), position + 1,
+      factor, [&](int32_t t) { return memory.keys[static_cast<size_t>(t)].data(); },
       [&](int32_t t) { return memory.values[static_cast<size_t>(t)].data(); });
   for (size_t d = 0; d < wanted.size(); ++d) {
     errors.check(got[d], wanted[d], std::fabs(wanted[d]) * out_rounding() + absolute, where);
@@ -185,9 +201,12 @@ void LaneCase::check_row(int64_t row, int64_t token, const std::vector<float>& g
                       static_cast<int64_t>(i));
         // Exact; but a device makes q4_1's sum in float before it rounds.
         const bool rounds_twice = on_device && case_.weight == TensorType::q4_1;
+        const double scaled = wanted * double{case_.scale};
         const double allowed =
-            rounds_twice ? 2 * std::fabs(wanted) * out_rounding() + 2 * out_absolute() + 1e-7 : 0;
-        errors.check(got[i], wanted, allowed, where);
+            case_.scale != 1 ? std::fabs(scaled) * 0x1p-23
+            : rounds_twice   ? 2 * std::fabs(wanted) * out_rounding() + 2 * out_absolute() + 1e-7
+                             : 0;
+        errors.check(got[i], scaled, allowed, where);
       }
       return;
     case Op::rms_norm: {
@@ -253,7 +272,8 @@ void LaneCase::check_row(int64_t row, int64_t token, const std::vector<float>& g
           // Two products and a sum of values up to about 5; a norm's root, division and products
           // before.
           errors.check(got[static_cast<size_t>(i) * wanted.size() + d], wanted[d],
-                       case_.norms ? 4e-6 : 1.5e-6, where + " head " + std::to_string(i));
+                       case_.norms || case_.biases || case_.query_scale.beta != 0 ? 5e-6 : 1.5e-6,
+                       where + " head " + std::to_string(i));
         }
       }
       return;

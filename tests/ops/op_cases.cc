@@ -51,6 +51,16 @@ void add_rows(std::vector<OpCase>& cases) {
       cases.push_back(c);
     }
   }
+  for (const TensorType type : {TensorType::f32, TensorType::q8_0}) {
+    OpCase c;
+    c.op = Op::embed;
+    c.name = "type " + number(static_cast<int64_t>(type)) + ", scaled by 25.3";
+    c.weight = type;
+    c.columns = 96;
+    c.scale = 25.298221F;  // the root of 640: Gemma 3's
+    c.sequences = {{0, 1}, {5, 1}, {0, 7}};
+    cases.push_back(c);
+  }
   for (const int32_t columns : {1, 15, 16, 17, 8, 64, 576, 577, 1024, 1032, 4096}) {
     OpCase c;
     c.op = Op::rms_norm;
@@ -140,6 +150,28 @@ void add_ropes(std::vector<OpCase>& cases) {
   }
 }
 
+// What is added before and multiplied after, with norms and without.
+void add_biased_ropes(std::vector<OpCase>& cases) {
+  for (const Heads& heads : {Heads{64, 6, 2, 32}, Heads{128, 4, 1, 32}}) {
+    for (const bool norms : {false, true}) {
+      OpCase c;
+      c.op = Op::rope_and_store;
+      c.heads = heads;
+      c.rotates = true;
+      c.layout = RopeLayout::split_half;
+      c.norms = norms;
+      c.sequences = {{0, 1}, {3, 1}, {4, 1}, {30, 9}};
+      for (const int way : {1, 2, 3}) {
+        c.biases = way % 2 == 1;
+        c.query_scale = way >= 2 ? QueryScale{0.1F, 4} : QueryScale{};
+        c.name = name_of(heads) + (norms ? ", norms" : "") + (c.biases ? ", biases" : "") +
+                 (way >= 2 ? ", scaled" : "");
+        cases.push_back(c);
+      }
+    }
+  }
+}
+
 OpCase attention(std::string name, const Heads& heads, std::vector<SequenceCase> sequences) {
   OpCase c;
   c.op = Op::attention;
@@ -203,6 +235,26 @@ void add_attentions(std::vector<OpCase>& cases) {
   cases.back().every_dtype = false;
   cases.push_back(attention("scores far apart", {64, 1, 1, 32}, {{0, 70}, {69, 1}}));
   cases.back().values = Values::far;
+  // Windows of one token, of a tile and about it, over blocks' edges, and longer than all.
+  for (const int32_t window : {1, 7, 31, 32, 33, 64, 100, 1000}) {
+    cases.push_back(
+        attention("window of " + number(window), {64, 4, 2, 32},
+                  {{0, 1}, {6, 1}, {31, 1}, {32, 1}, {300, 1}, {0, 70}, {33, 40}, {130, 33}}));
+    cases.back().window = window;
+    cases.back().every_dtype = window == 33;
+    cases.push_back(
+        attention("window of " + number(window), {128, 7, 1, 64}, {{200, 1}, {65, 40}}));
+    cases.back().window = window;
+    cases.back().every_dtype = false;
+  }
+  // More runs in the window than a split has.
+  cases.push_back(
+      attention("window of 500", {64, 3, 1, 32}, {{700, 1}, {1100, 1}, {499, 1}, {600, 20}}));
+  cases.back().window = 500;
+  cases.back().every_dtype = false;
+  cases.push_back(attention("biases and scaled queries", {64, 4, 2, 32}, {{0, 40}, {33, 1}}));
+  cases.back().biases = cases.back().rotates = true;
+  cases.back().query_scale = {0.1F, 4};
   // K as the layer's rotation and norm make it.
   for (const RopeLayout layout : {RopeLayout::interleaved, RopeLayout::split_half}) {
     const bool norms = layout == RopeLayout::split_half;
@@ -228,6 +280,7 @@ const std::vector<OpCase>& op_cases() {
     add_rows(list);
     add_products(list);
     add_ropes(list);
+    add_biased_ropes(list);
     add_attentions(list);
     return list;
   }();
@@ -264,6 +317,9 @@ std::vector<OpCase> measured_op_cases(const MeasuredModel& model) {
   add(Op::rope_and_store, "rope_and_store", model.hidden).rotates = true;
   OpCase& with_norms = add(Op::rope_and_store, "rope_and_store, with norms", model.hidden);
   with_norms.rotates = with_norms.norms = true;
+  OpCase& with_biases = add(Op::rope_and_store, "rope_and_store, with biases", model.hidden);
+  with_biases.rotates = with_biases.biases = true;
+  with_biases.query_scale = {0.1F, 256};
   const int32_t q = model.heads.n_heads * model.heads.head_dim;
   add(Op::matmul, "qkv", model.hidden).outputs = model.heads.columns();
   add(Op::matmul_add, "attention_out", q).outputs = model.hidden;
@@ -271,6 +327,9 @@ std::vector<OpCase> measured_op_cases(const MeasuredModel& model) {
   add(Op::matmul_add, "ffn_down", model.ffn).outputs = model.hidden;
   add(Op::matmul, "head", model.hidden).outputs = model.vocab;
   add(Op::attention, "attention_decode", q).sequences = {{kContext, 1}, {kContext, 1}};
+  OpCase& windowed = add(Op::attention, "attention_decode, window of 256", q);
+  windowed.sequences = {{kContext, 1}, {kContext, 1}};
+  windowed.window = 256;
   add(Op::attention, "attention_prefill", q).sequences = {{192, 64}};
   return cases;
 }

@@ -70,6 +70,10 @@ struct OpCase {
   RopeLayout layout = RopeLayout::interleaved;
   bool rotates = false;
   bool norms = false;  // of heads
+  bool biases = false;
+  QueryScale query_scale = {};
+  int32_t window = 0;
+  float scale = 1;  // of embed
   Activation activation = Activation::silu;
   Values values = Values::normal;
   bool every_dtype = true;  // else bf16 alone: what differs from other cases is no type's business

@@ -88,6 +88,17 @@ inline double gate_mul(Activation activation, double gate, double up) {
   return std::nan("");
 }
 
+// What q is multiplied by.
+inline double query_factor(const QueryScale& scale, int64_t position) {
+  return 1 + static_cast<double>(scale.beta) *
+                 std::log(1 + std::floor(static_cast<double>(position) / scale.period));
+}
+
+// The first token that one at `position` sees.
+inline int32_t first_seen(int32_t window, int32_t position) {
+  return window > 0 ? std::max(0, position + 1 - window) : 0;
+}
+
 // (cos, sin) of each pair of a head at `position`.
 inline std::vector<double> rotation(int64_t position, std::span<const float> inv_freq) {
   std::vector<double> cos_sin;
@@ -115,25 +126,25 @@ std::vector<double> rotated(std::span<const double> head, std::span<const T> cos
   return out;
 }
 
-// softmax(query . key(t) * scale) over tokens [0, n_tokens), times value(t); the two give pointers
+// softmax(query . key(t) * scale) over tokens [first, last), times value(t); the two give pointers
 // to head_dim numbers.
 template <class T, class Key, class Value>
-std::vector<double> attention(std::span<const T> query, int32_t n_tokens, double scale,
+std::vector<double> attention(std::span<const T> query, int32_t first, int32_t last, double scale,
                               const Key& key, const Value& value) {
-  std::vector<double> score(static_cast<size_t>(n_tokens));
-  for (int32_t t = 0; t < n_tokens; ++t) {
+  std::vector<double> score(static_cast<size_t>(last - first));
+  for (int32_t t = first; t < last; ++t) {
     const auto* k = key(t);
     double dot = 0;
     for (size_t d = 0; d < query.size(); ++d) {
       dot += static_cast<double>(query[d]) * static_cast<double>(k[d]);
     }
-    score[static_cast<size_t>(t)] = dot * scale;
+    score[static_cast<size_t>(t - first)] = dot * scale;
   }
   const double top = *std::max_element(score.begin(), score.end());
   double sum = 0;
   std::vector<double> out(query.size());
-  for (int32_t t = 0; t < n_tokens; ++t) {
-    const double p = std::exp(score[static_cast<size_t>(t)] - top);
+  for (int32_t t = first; t < last; ++t) {
+    const double p = std::exp(score[static_cast<size_t>(t - first)] - top);
     const auto* v = value(t);
     sum += p;
     for (size_t d = 0; d < out.size(); ++d) out[d] += p * static_cast<double>(v[d]);

@@ -39,8 +39,8 @@ inline uint64_t mix(uint64_t a, uint64_t b) {
 
 // The ops, as functions of one row.
 namespace fake_op {
-inline uint64_t embed(uint64_t table, TokenId token) {
-  return mix(mix(1, table), token);
+inline uint64_t embed(uint64_t table, float scale, TokenId token) {
+  return mix(mix(mix(1, table), std::bit_cast<uint32_t>(scale)), token);
 }
 inline uint64_t rms_norm(uint64_t in, uint64_t weight) {
   return mix(mix(2, weight), in);
@@ -51,15 +51,22 @@ inline uint64_t matmul(uint64_t weight, uint64_t in) {
 inline uint64_t add(uint64_t sum, uint64_t in) {
   return mix(mix(4, sum), in);
 }
-inline uint64_t key_value(int32_t layer, int32_t rope, uint64_t norm, uint64_t qkv,
+// `bias`: 0 where there is none.
+inline uint64_t key_value(int32_t layer, int32_t rope, uint64_t norm, uint64_t bias, uint64_t qkv,
                           int64_t position) {
-  return mix(mix(mix(mix(5, layer), mix(norm, rope)), qkv), position);
+  return mix(mix(mix(mix(5, layer), mix(mix(norm, bias), rope)), qkv), position);
 }
-inline uint64_t rotated_query(int32_t rope, uint64_t norm, uint64_t qkv, int64_t position) {
-  return mix(mix(mix(6, mix(norm, rope)), qkv), position);
+inline uint64_t rotated_query(int32_t rope, uint64_t norm, uint64_t bias, const QueryScale& scale,
+                              uint64_t qkv, int64_t position) {
+  const uint64_t factor = mix(std::bit_cast<uint32_t>(scale.beta), position / scale.period);
+  return mix(mix(mix(6, mix(mix(norm, bias), rope)), mix(qkv, factor)), position);
 }
 inline uint64_t attention_start(int32_t layer, float scale, uint64_t query) {
   return mix(mix(mix(7, layer), std::bit_cast<uint32_t>(scale)), query);
+}
+// The first position that one with a window sees.
+inline int64_t first_seen(int32_t window, int64_t position) {
+  return window > 0 ? std::max<int64_t>(0, position + 1 - window) : 0;
 }
 inline uint64_t attend(uint64_t so_far, uint64_t key_value) {
   return mix(so_far, key_value);
@@ -115,8 +122,13 @@ inline ModelShape fake_shape() {
   shape.head_dim = 4;
   shape.vocab = kFakeVocab;
   shape.context_tokens = 1024;
-  shape.layers = {{.rope = 1, .attention_scale = 0.5F},
-                  {.rope = kNoRope, .attention_scale = 0.25F, .activation = Activation::gelu_tanh}};
+  shape.embedding_scale = 3;
+  shape.layers = {{.rope = 1, .attention_scale = 0.5F, .query_scale = {0.25F, 5}},
+                  {.rope = kNoRope,
+                   .attention_scale = 0.25F,
+                   .window = 11,
+                   .query_scale = {},
+                   .activation = Activation::gelu_tanh}};
   return shape;
 }
 
@@ -221,8 +233,8 @@ class FakeLane final : public Lane {
     PARKD_CHECK(next_row > 0, "a step computes something");
   }
 
-  void embed(MatrixId table, Buffer out) override {
-    now_or_later([=, this] { do_embed(table, out); });
+  void embed(MatrixId table, float scale, Buffer out) override {
+    now_or_later([=, this] { do_embed(table, scale, out); });
   }
   void rms_norm(Buffer in, VectorId weight, Buffer out) override {
     now_or_later([=, this] {
@@ -313,10 +325,10 @@ class FakeLane final : public Lane {
     }
   }
 
-  void do_embed(MatrixId table, Buffer out) {
+  void do_embed(MatrixId table, float scale, Buffer out) {
     auto& rows = resized(out, batch_.tokens.size());
     for (size_t i = 0; i < rows.size(); ++i) {
-      rows[i] = fake_op::embed(backend_.weight(table.index), batch_.tokens[i]);
+      rows[i] = fake_op::embed(backend_.weight(table.index), scale, batch_.tokens[i]);
       poisoned_[i] = batch_.tokens[i] == kPoisonToken;
     }
   }
@@ -332,10 +344,13 @@ class FakeLane final : public Lane {
     auto& rows = at(qkv);
     const uint64_t q_norm = backend_.weight(options.q_norm.index);
     const uint64_t k_norm = backend_.weight(options.k_norm.index);
+    const auto bias = [&](VectorId id) { return id.index < 0 ? 0 : backend_.weight(id.index); };
+    const uint64_t kv_bias = mix(bias(options.k_bias), bias(options.v_bias));
     for_each_row([&](const StepSequence& sequence, size_t row, int64_t position) {
       cell(layer, sequence, position) =
-          fake_op::key_value(layer, options.rope, k_norm, rows[row], position);
-      rows[row] = fake_op::rotated_query(options.rope, q_norm, rows[row], position);
+          fake_op::key_value(layer, options.rope, k_norm, kv_bias, rows[row], position);
+      rows[row] = fake_op::rotated_query(options.rope, q_norm, bias(options.q_bias),
+                                         options.query_scale, rows[row], position);
     });
   }
   void do_attention(int32_t layer, const AttentionOptions& options, Buffer qkv, Buffer out) {
@@ -343,7 +358,7 @@ class FakeLane final : public Lane {
     const auto& queries = at(qkv);
     for_each_row([&](const StepSequence& sequence, size_t row, int64_t position) {
       rows[row] = fake_op::attention_start(layer, options.scale, queries[row]);
-      for (int64_t p = 0; p <= position; ++p) {
+      for (int64_t p = fake_op::first_seen(options.window, position); p <= position; ++p) {
         rows[row] = fake_op::attend(rows[row], cell(layer, sequence, p));
       }
     });
@@ -429,12 +444,13 @@ inline ModelWeights load_fake_weights(FakeBackend& backend) {
   weights.embedding = matrix({"token_embd"});
   for (int32_t i = 0; i < fake_shape().n_layers; ++i) {
     const std::string layer = "blk." + std::to_string(i) + ".";
-    weights.layers.push_back({vector(layer + "attn_norm"),
-                              matrix({layer + "attn_q", layer + "attn_k", layer + "attn_v"}),
-                              vector(layer + "attn_q_norm"), vector(layer + "attn_k_norm"),
-                              matrix({layer + "attn_output"}), vector(layer + "ffn_norm"),
-                              matrix({layer + "ffn_gate", layer + "ffn_up"}),
-                              matrix({layer + "ffn_down"})});
+    weights.layers.push_back(
+        {vector(layer + "attn_norm"),
+         matrix({layer + "attn_q", layer + "attn_k", layer + "attn_v"}),
+         vector(layer + "attn_q_norm"), vector(layer + "attn_k_norm"),
+         vector(layer + "attn_q.bias"), vector(layer + "attn_k.bias"),
+         vector(layer + "attn_v.bias"), matrix({layer + "attn_output"}), vector(layer + "ffn_norm"),
+         matrix({layer + "ffn_gate", layer + "ffn_up"}), matrix({layer + "ffn_down"})});
   }
   weights.output_norm = vector("output_norm");
   weights.head = matrix({"output"});
@@ -450,7 +466,7 @@ inline uint64_t expected_logits(const std::vector<TokenId>& tokens) {
   };
   std::vector<uint64_t> stream;
   for (const TokenId token : tokens)
-    stream.push_back(fake_op::embed(weight({"token_embd"}), token));
+    stream.push_back(fake_op::embed(weight({"token_embd"}), fake_shape().embedding_scale, token));
   for (int32_t i = 0; i < fake_shape().n_layers; ++i) {
     const std::string layer = "blk." + std::to_string(i) + ".";
     const LayerPlan plan = fake_shape().layers[static_cast<size_t>(i)];
@@ -460,12 +476,17 @@ inline uint64_t expected_logits(const std::vector<TokenId>& tokens) {
           fake_op::matmul(weight({layer + "attn_q", layer + "attn_k", layer + "attn_v"}),
                           fake_op::rms_norm(stream[p], weight({layer + "attn_norm"})));
       const auto position = static_cast<int64_t>(p);
-      key_values.push_back(
-          fake_op::key_value(i, plan.rope, weight({layer + "attn_k_norm"}), qkv, position));
+      key_values.push_back(fake_op::key_value(
+          i, plan.rope, weight({layer + "attn_k_norm"}),
+          mix(weight({layer + "attn_k.bias"}), weight({layer + "attn_v.bias"})), qkv, position));
       uint64_t attended = fake_op::attention_start(
           i, plan.attention_scale,
-          fake_op::rotated_query(plan.rope, weight({layer + "attn_q_norm"}), qkv, position));
-      for (const uint64_t key_value : key_values) attended = fake_op::attend(attended, key_value);
+          fake_op::rotated_query(plan.rope, weight({layer + "attn_q_norm"}),
+                                 weight({layer + "attn_q.bias"}), plan.query_scale, qkv, position));
+      for (auto t = static_cast<size_t>(fake_op::first_seen(plan.window, position));
+           t < key_values.size(); ++t) {
+        attended = fake_op::attend(attended, key_values[t]);
+      }
       const uint64_t after =
           fake_op::add(stream[p], fake_op::matmul(weight({layer + "attn_output"}), attended));
       const uint64_t activated = fake_op::gate_mul(

@@ -55,7 +55,7 @@ Status check_shape(const ModelShape& shape) {
     return invalid("n_heads " + std::to_string(shape.n_heads) +
                    " is not a multiple of n_kv_heads " + std::to_string(shape.n_kv_heads));
   }
-  return check_ropes(shape);
+  return check_layers(shape);
 }
 
 }  // namespace

@@ -121,7 +121,7 @@ void CpuLane::plan_attention() {
   }
 }
 
-void CpuLane::embed(MatrixId table, Buffer out) {
+void CpuLane::embed(MatrixId table, float scale, Buffer out) {
   const CpuMatrix& matrix = weights_.matrix(table);
   Rows& to = write(out, n_rows_);
   team_.divide(n_rows_, kRowGrain, [&](int64_t first, int64_t last, int) {
@@ -133,6 +133,7 @@ void CpuLane::embed(MatrixId table, Buffer out) {
                            [](int64_t t, const auto& part) { return t < part.first_column; });
       const CpuMatrix::Part& part = *(after - 1);
       cpu::unpack_row(part.packed, token - part.first_column, to.row(row));
+      for (int64_t i = 0; scale != 1 && i < matrix.k; ++i) to.row(row)[i] *= scale;
     }
   });
 }
@@ -232,6 +233,20 @@ void CpuLane::norm_heads(VectorId weight, int32_t n_heads, float* heads) const {
   }
 }
 
+void CpuLane::add_biases(const RopeOptions& options, float* qkv) const {
+  if (options.q_bias.index < 0) return;
+  for (const VectorId id : {options.q_bias, options.k_bias, options.v_bias}) {
+    for (const float x : weights_.vector(id)) *qkv++ += x;
+  }
+}
+
+void CpuLane::scale_query(const QueryScale& scale, int64_t position, float* q) const {
+  if (scale.beta == 0) return;
+  const double turns = static_cast<double>(position / scale.period);
+  const auto factor = static_cast<float>(1 + double{scale.beta} * std::log(1 + turns));
+  for (int64_t i = 0; i < int64_t{shape_.n_heads} * shape_.head_dim; ++i) q[i] *= factor;
+}
+
 void CpuLane::rope_and_store(int32_t layer, const RopeOptions& options, Buffer qkv) {
   clear_new_tiles(layer);
   Rows& rows = write(qkv, rows_of(qkv).rows);
@@ -250,12 +265,14 @@ void CpuLane::rope_and_store(int32_t layer, const RopeOptions& options, Buffer q
       float* q = rows.row(row);
       float* k = q + shape_.n_heads * head_dim;
       const float* v = k + shape_.n_kv_heads * head_dim;
+      add_biases(options, q);
       norm_heads(options.q_norm, shape_.n_heads, q);
       norm_heads(options.k_norm, shape_.n_kv_heads, k);
       if (cos_sin != nullptr) {
         kernels_.rope(q, shape_.n_heads + shape_.n_kv_heads, head_dim, cos_sin + row * head_dim,
                       interleaved);
       }
+      scale_query(options.query_scale, position, q);
       for (int32_t head = 0; head < shape_.n_kv_heads; ++head) {
         cpu::KvView kv = weights_.kv_view(layer, head);
         kv.block_table = sequence.block_table.data();
@@ -286,6 +303,7 @@ void CpuLane::attention(int32_t layer, const AttentionOptions& options, Buffer q
       args.n_queries = unit.n_queries;
       args.group = group;
       args.first_position = sequence.context_tokens + unit.first_query;
+      args.window = options.window;
       args.scale = options.scale;
       args.workspace = workspaces_[static_cast<size_t>(member)].data();
       kernels_.attention(args);

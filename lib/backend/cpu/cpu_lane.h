@@ -26,7 +26,7 @@ class CpuLane final : public Lane {
   Status prepare(const std::function<void(const StepBatch&)>&, Buffer) override { return {}; }
   int32_t steps_ahead() const override { return 0; }
   void begin_step(const StepBatch& batch) override;
-  void embed(MatrixId table, Buffer out) override;
+  void embed(MatrixId table, float scale, Buffer out) override;
   void rms_norm(Buffer in, VectorId weight, Buffer out) override;
   void matmul(MatrixId weight, Buffer in, Buffer out) override;
   void matmul_add(MatrixId weight, Buffer in, Buffer sum) override;
@@ -73,6 +73,8 @@ class CpuLane final : public Lane {
   void multiply(MatrixId weight, Buffer in, Buffer out, bool add);
   void fill_rope_table(const Rope& rope, std::vector<float>& cos_sin);
   void plan_attention();
+  void add_biases(const RopeOptions& options, float* qkv) const;
+  void scale_query(const QueryScale& scale, int64_t position, float* q) const;
   void norm_heads(VectorId weight, int32_t n_heads, float* heads) const;
   void clear_new_tiles(int32_t layer);
 

@@ -70,7 +70,7 @@ Status check_shape(const ModelShape& shape) {
                    " with " + std::to_string(shape.n_heads / shape.n_kv_heads) +
                    " query heads a kv head");
   }
-  return check_ropes(shape);
+  return check_layers(shape);
 }
 
 int64_t weight_bytes(const CudaFootprint& footprint) {
@@ -118,7 +118,7 @@ class DeviceBackend final : public Backend {
     for (const Rope& rope : options_.shape.ropes) {
       inv_freq.insert(inv_freq.end(), rope.inv_freq.begin(), rope.inv_freq.end());
     }
-    const size_t bytes = inv_freq.size() * sizeof(float);  // some: check_ropes
+    const size_t bytes = inv_freq.size() * sizeof(float);  // some: check_layers
     PARKD_ASSIGN_OR_RETURN(inv_freq_, cuda::DeviceBuffer::make(bytes, stream_));
     PARKD_RETURN_IF_ERROR(to_status(cudaMemcpyAsync(inv_freq_.as<void>(), inv_freq.data(), bytes,
                                                     cudaMemcpyHostToDevice, stream_.get()),

@@ -277,7 +277,7 @@ int64_t CudaLane::graphs_captured() const {
 
 // --- the ops
 
-void CudaLane::embed(MatrixId table, Buffer out) {
+void CudaLane::embed(MatrixId table, float scale, Buffer out) {
   if (skips()) return;
   const CudaMatrix& matrix = weights_.matrix(table);
   EmbedParams params = {};
@@ -285,6 +285,7 @@ void CudaLane::embed(MatrixId table, Buffer out) {
   params.table = matrix.memory.as<void>();
   params.element = weights_.element();
   params.hidden = static_cast<int32_t>(matrix.k);
+  params.scale = scale;
   params.out = write_floats(rows_of(out), n_rows_, &step_.counts->n_rows);
   if (failure_.ok()) note(launch_embed(params, stream_.get()), "embedding");
 }
@@ -345,17 +346,25 @@ void CudaLane::rope_and_store(int32_t layer, const RopeOptions& options, Buffer 
     params.k_norm = weights_.vector(options.k_norm);
     params.eps = shape_.rms_eps;
   }
+  if (options.q_bias.index >= 0) {
+    params.q_bias = weights_.vector(options.q_bias);
+    params.k_bias = weights_.vector(options.k_bias);
+    params.v_bias = weights_.vector(options.v_bias);
+  }
+  params.query_beta = options.query_scale.beta;
+  params.query_period = options.query_scale.period;
   note(launch_rope_and_store(params, stream_.get()), "rotation and KV store");
 }
 
-AttentionParams CudaLane::attention_params(int32_t layer, float scale, const Rows& qkv,
-                                           const Rows& out) const {
+AttentionParams CudaLane::attention_params(int32_t layer, const AttentionOptions& options,
+                                           const Rows& qkv, const Rows& out) const {
   AttentionParams params = {};
   params.step = step_;
   params.kv = weights_.kv();
   params.layer = layer;
   params.n_heads = shape_.n_heads;
-  params.scale = scale;
+  params.scale = options.scale;
+  params.window = options.window;
   params.qkv = qkv.floats.as<float>();
   params.out = out.elements.as<void>();
   params.element = weights_.element();
@@ -371,7 +380,7 @@ void CudaLane::attention(int32_t layer, const AttentionOptions& options, Buffer 
   Rows& to = rows_of(out);
   (void)write_elements(to, from.rows, from.n_rows);
   if (!failure_.ok()) return;
-  const AttentionParams params = attention_params(layer, options.scale, from, to);
+  const AttentionParams params = attention_params(layer, options, from, to);
   if (has_decode_) note(launch_attention_decode(params, stream_.get()), "decode attention");
   if (has_prefill_) note(launch_attention_prefill(params, stream_.get()), "prefill attention");
 }

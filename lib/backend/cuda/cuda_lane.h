@@ -52,7 +52,7 @@ class CudaLane final : public Lane {
   Status prepare(const std::function<void(const StepBatch&)>& forward, Buffer logits) override;
   int32_t steps_ahead() const override { return 1; }
   void begin_step(const StepBatch& batch) override;
-  void embed(MatrixId table, Buffer out) override;
+  void embed(MatrixId table, float scale, Buffer out) override;
   void rms_norm(Buffer in, VectorId weight, Buffer out) override;
   void matmul(MatrixId weight, Buffer in, Buffer out) override;
   void matmul_add(MatrixId weight, Buffer in, Buffer sum) override;
@@ -103,7 +103,7 @@ class CudaLane final : public Lane {
   Status start(const StepBatch& batch);
   void set_maxima(const StepBatch& batch);
   int32_t splits_of(int64_t n_sequences) const;
-  AttentionParams attention_params(int32_t layer, float scale, const Rows& qkv,
+  AttentionParams attention_params(int32_t layer, const AttentionOptions& options, const Rows& qkv,
                                    const Rows& out) const;
   float* cos_sin_of(int32_t rope) const;
 
