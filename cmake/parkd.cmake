@@ -15,6 +15,7 @@ find_package(CLI11 REQUIRED)
 find_package(CUDAToolkit QUIET)  # headers and the static runtime; whether nvcc is used: kernels/cuda
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 
 add_library(parkd_options INTERFACE)
 target_include_directories(parkd_options INTERFACE ${PROJECT_SOURCE_DIR})

@@ -37,6 +37,7 @@ class BuildingHandler : public AnySize {
   json::value_stack values;
   size_t n_members = 0;
   const char* why = nullptr;  // a refusal of our own
+  bool takes_nul = false;
 
   // Nothing it allocates comes from elsewhere than `memory`.
   explicit BuildingHandler(JsonMemory* memory) : values(json::storage_ptr(memory)) {
@@ -105,7 +106,7 @@ class BuildingHandler : public AnySize {
     return false;
   }
   bool is_text(json::string_view text, Error& error) {
-    return text.empty() || std::memchr(text.data(), 0, text.size()) == nullptr ||
+    return takes_nul || text.empty() || std::memchr(text.data(), 0, text.size()) == nullptr ||
            refuse(kNul, error);
   }
 };
@@ -207,11 +208,12 @@ std::string_view without_mark(std::string_view text) {
 }
 
 Result<json::value> read_json(std::string_view text, std::string_view what, size_t depth_max,
-                              JsonMemory& memory) {
+                              JsonMemory& memory, JsonNul nul) {
   text = without_mark(text);
   const std::string subject = std::string(what) + (what.empty() ? "" : " ");
   try {
     json::basic_parser<BuildingHandler> parser(options_of(depth_max), &memory);
+    parser.handler().takes_nul = nul == JsonNul::taken;
     Error error;
     const size_t used = parser.write_some(false, text.data(), text.size(), error);
     BuildingHandler& handler = parser.handler();

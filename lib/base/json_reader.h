@@ -21,11 +21,14 @@
 
 namespace parkd {
 
+// Whether strings may hold U+0000: only where no store will ever hold them (files of a model).
+enum class JsonNul { refused, taken };
+
 // The value of a text, in `memory`. `what` begins the message of a refusal ("the request").
 // Errors: invalid (param: the member that is given twice, else empty), unavailable (what `memory`
 // was refused, or the process has none left).
 Result<boost::json::value> read_json(std::string_view text, std::string_view what, size_t depth_max,
-                                     JsonMemory& memory);
+                                     JsonMemory& memory, JsonNul nul = JsonNul::refused);
 
 // `text` without a byte order mark.
 std::string_view without_mark(std::string_view text);

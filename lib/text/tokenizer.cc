@@ -1,18 +1,16 @@
 #include "lib/text/tokenizer.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "lib/base/json_writer.h"
 #include "lib/base/text.h"
+#include "lib/text/unicode.h"
+#include "lib/text/vocabulary_readers.h"
 
 namespace parkd {
 namespace {
-
-// GGUF's token types (llama.cpp, llama_token_type).
-enum TokenType : int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5 };
-
-constexpr int64_t kVocabMax = 1 << 24;
 
 Status check_text(std::string_view text) {
   if (text.size() > kTokenizerTextBytesMax) {
@@ -27,156 +25,194 @@ Status check_text(std::string_view text) {
   return {};
 }
 
+// Each token's place by its score, the highest first; one place for equal scores.
+std::vector<int32_t> ranks_of(const std::vector<float>& scores) {
+  std::vector<size_t> order(scores.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+  std::vector<int32_t> ranks(scores.size());
+  int32_t rank = -1;
+  for (size_t i = 0; i < order.size(); ++i) {
+    if (i == 0 || scores[order[i]] != scores[order[i - 1]]) ++rank;
+    ranks[order[i]] = rank;
+  }
+  return ranks;
+}
+
+bool needs_space(SpacePrefix prefix, std::string_view text, bool is_first) {
+  const bool is_missing = text.front() != ' ';
+  switch (prefix) {
+    case SpacePrefix::none:
+      return false;
+    case SpacePrefix::each_piece:
+      return true;
+    case SpacePrefix::each_piece_if_missing:
+      return is_missing;
+    case SpacePrefix::first_piece_if_missing:
+      return is_first && is_missing;
+    case SpacePrefix::first_then_if_missing:
+      return is_first || is_missing;
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const Tokenizer>> Tokenizer::load(const GgufFile& file) {
-  PARKD_ASSIGN_OR_RETURN(const std::string_view model, file.string("tokenizer.ggml.model"));
-  if (model != "gpt2") {
-    return invalid(file.error_text("tokenizer.ggml.model " + json_string(model) +
-                                   " is not supported yet (gpt2, byte-level BPE, is)"));
-  }
-  const std::shared_ptr<Tokenizer> tokenizer(new Tokenizer);
-  // A file that does not say how its text is split would give plausible and wrong tokens.
-  PARKD_ASSIGN_OR_RETURN(const std::string_view pre, file.string("tokenizer.ggml.pre"));
-  auto pre_tokenizer = PreTokenizer::make(pre);
-  if (!pre_tokenizer.ok()) {
-    return invalid(file.error_text(pre_tokenizer.status().message()));
-  }
-  tokenizer->pre_tokenizer_ = std::move(pre_tokenizer).value();
-  PARKD_RETURN_IF_ERROR(tokenizer->load_tokens(file));
-  PARKD_RETURN_IF_ERROR(tokenizer->load_merges(file));
-  PARKD_RETURN_IF_ERROR(tokenizer->load_special_ids(file));
+  PARKD_ASSIGN_OR_RETURN(Vocabulary vocabulary, read_gguf_vocabulary(file));
+  auto made = make(std::move(vocabulary));
+  if (made.ok()) return made;
+  return Status(made.status().code(), file.error_text(made.status().message()));
+}
+
+Result<std::shared_ptr<const Tokenizer>> Tokenizer::make(Vocabulary vocabulary) {
+  add_usual_end_tokens(vocabulary);
+  const std::shared_ptr<Tokenizer> tokenizer(new Tokenizer(std::move(vocabulary)));
+  PARKD_RETURN_IF_ERROR(tokenizer->index());
   return std::shared_ptr<const Tokenizer>(tokenizer);
 }
 
-Status Tokenizer::load_tokens(const GgufFile& file) {
-  PARKD_ASSIGN_OR_RETURN(const auto texts, file.strings("tokenizer.ggml.tokens"));
-  PARKD_ASSIGN_OR_RETURN(const auto types, file.integers("tokenizer.ggml.token_type"));
-  const auto n_tokens = static_cast<int64_t>(texts.size());
-  if (n_tokens == 0 || n_tokens > kVocabMax) {
-    return corrupt(file.error_text("tokenizer.ggml.tokens has " + std::to_string(n_tokens) +
-                                   " tokens, the limits are 1 and " + std::to_string(kVocabMax)));
-  }
-  if (types.size() != texts.size()) {
-    return corrupt(file.error_text("tokenizer.ggml.token_type has " + std::to_string(types.size()) +
-                                   " entries for " + std::to_string(n_tokens) + " tokens"));
-  }
-
-  tokens_.reserve(texts.size());  // never again: words_ and specials_ point into it
-  specials_by_first_byte_.resize(256);
-  for (size_t i = 0; i < texts.size(); ++i) {
+Status Tokenizer::index() {
+  byte_tokens_.fill(-1);
+  text_added_.resize(vocabulary_.tokens.size());
+  for (size_t i = 0; i < vocabulary_.tokens.size(); ++i) {
     const auto id = static_cast<TokenId>(i);
-    if (types[i] != kNormal) {
-      tokens_.push_back({std::string(texts[i]), true, types[i] == kUserDefined});
-      const std::string& name = tokens_.back().text;
-      // A placeholder in the vocabulary is not a name that a template could mean.
-      if (types[i] == kUnused || name.empty()) continue;
-      specials_.emplace(name, id);
-      specials_by_first_byte_[static_cast<uint8_t>(name.front())].push_back(id);
+    const VocabularyToken& token = vocabulary_.tokens[i];
+    switch (token.kind) {
+      case TokenKind::text: {
+        // Where a vocabulary has a word twice, its first id is the one that encoding gives.
+        const bool is_new = words_.emplace(token.text, id).second;
+        if (is_new && !vocabulary_.from_characters && token.text.size() == 1) {
+          byte_tokens_[static_cast<uint8_t>(token.text.front())] = id;
+        }
+        break;
+      }
+      case TokenKind::byte: {
+        TokenId& byte_token = byte_tokens_[static_cast<uint8_t>(token.text.front())];
+        if (byte_token < 0) byte_token = id;
+        break;
+      }
+      case TokenKind::control:
+      case TokenKind::user_defined:
+      case TokenKind::unknown:
+        if (!token.text.empty()) specials_.emplace(token.text, id);
+        break;
+      case TokenKind::unused:
+        break;
+    }
+  }
+  for (const AddedToken& added : vocabulary_.added) {
+    const auto id = static_cast<size_t>(added.id);
+    const bool is_text =
+        vocabulary_.tokens[id].kind == TokenKind::user_defined && is_text_token(added.text);
+    if (is_text) text_added_[id] = true;
+    (is_text && added.normalized ? normalized_added_ : added_).add(added, !is_text);
+  }
+  return index_merges();
+}
+
+Status Tokenizer::index_merges() {
+  if (vocabulary_.order == Vocabulary::Order::merges) {
+    bpe_.reserve_merges(vocabulary_.merges.size());
+    for (size_t i = 0; i < vocabulary_.merges.size(); ++i) {
+      const Vocabulary::Merge& merge = vocabulary_.merges[i];
+      if (bpe_.add_merge(merge.left, merge.right, merge.merged)) continue;
+      return corrupt("merge " + std::to_string(i) + " of " + json_string(token_text(merge.left)) +
+                     " and " + json_string(token_text(merge.right)) + " stands there twice");
+    }
+    return {};
+  }
+  std::vector<int32_t> ranks;
+  if (vocabulary_.order == Vocabulary::Order::scores) ranks = ranks_of(vocabulary_.scores);
+  for (const auto& [text, id] : words_) {
+    bpe_.add_word(text, ranks.empty() ? id : ranks[static_cast<size_t>(id)], id);
+  }
+  return {};
+}
+
+void Tokenizer::split_symbols(std::string_view word, std::vector<BpeSymbol>& symbols) const {
+  symbols.clear();
+  if (!vocabulary_.from_characters) {
+    for (size_t i = 0; i < word.size(); ++i) {
+      const TokenId token = byte_tokens_[static_cast<uint8_t>(word[i])];
+      if (token >= 0) symbols.push_back({token, static_cast<uint32_t>(i), 1});
+    }
+    return;
+  }
+  for (size_t at = 0; at < word.size();) {
+    const size_t length = utf8_length(word[at]);
+    const auto found = words_.find(word.substr(at, length));
+    symbols.push_back({found == words_.end() ? -1 : found->second, static_cast<uint32_t>(at),
+                       static_cast<uint32_t>(length)});
+    at += length;
+  }
+}
+
+void Tokenizer::append_tokens(std::string_view word, const std::vector<BpeSymbol>& symbols,
+                              std::vector<TokenId>& ids) const {
+  bool after_unknown = false;
+  for (const BpeSymbol& symbol : symbols) {
+    if (symbol.token >= 0) {
+      ids.push_back(symbol.token);
+      after_unknown = false;
       continue;
     }
-    std::optional<std::string> bytes = bytes_of_byte_level_text(texts[i]);
-    if (!bytes || bytes->empty()) {
-      return corrupt(file.error_text("token " + std::to_string(i) + " " + json_string(texts[i]) +
-                                     " is not spelled in the byte-level alphabet"));
+    const std::string_view bytes = word.substr(symbol.begin, symbol.size);
+    if (vocabulary_.byte_fallback && std::all_of(bytes.begin(), bytes.end(), [this](char c) {
+          return byte_tokens_[static_cast<uint8_t>(c)] >= 0;
+        })) {
+      for (const char c : bytes) ids.push_back(byte_tokens_[static_cast<uint8_t>(c)]);
+      after_unknown = false;
+      continue;
     }
-    tokens_.push_back({std::move(*bytes), false, true});
-    const std::string& word = tokens_.back().text;
-    // Where a vocabulary has a word twice, its first id is the one that encoding gives.
-    if (words_.emplace(word, id).second && word.size() == 1) {
-      bpe_.add_byte(static_cast<uint8_t>(word.front()), id);
+    if (vocabulary_.unknown && !(after_unknown && vocabulary_.fuse_unknown)) {
+      ids.push_back(*vocabulary_.unknown);
     }
+    after_unknown = true;
   }
-  for (std::vector<TokenId>& ids : specials_by_first_byte_) {
-    std::stable_sort(ids.begin(), ids.end(), [this](TokenId a, TokenId b) {
-      return tokens_[static_cast<size_t>(a)].text.size() >
-             tokens_[static_cast<size_t>(b)].text.size();
-    });
-  }
-  return {};
 }
 
-Status Tokenizer::load_merges(const GgufFile& file) {
-  PARKD_ASSIGN_OR_RETURN(const auto merges, file.strings("tokenizer.ggml.merges"));
-  for (size_t i = 0; i < merges.size(); ++i) {
-    const auto bad = [&](const std::string& why) {
-      return corrupt(
-          file.error_text("merge " + std::to_string(i) + " " + json_string(merges[i]) + " " + why));
-    };
-    const size_t space = merges[i].find(' ');
-    if (space == std::string_view::npos) return bad("has no space between its two parts");
-    const auto left = bytes_of_byte_level_text(merges[i].substr(0, space));
-    const auto right = bytes_of_byte_level_text(merges[i].substr(space + 1));
-    if (!left || !right) return bad("is not spelled in the byte-level alphabet");
-    const auto left_id = words_.find(*left);
-    const auto right_id = words_.find(*right);
-    const auto merged_id = words_.find(*left + *right);
-    if (left_id == words_.end() || right_id == words_.end() || merged_id == words_.end()) {
-      return bad("names a token that the vocabulary does not have");
-    }
-    if (!bpe_.add_merge(left_id->second, right_id->second, merged_id->second)) {
-      return bad("stands there twice");
-    }
-  }
-  return {};
-}
-
-Status Tokenizer::load_special_ids(const GgufFile& file) {
-  const auto read_id = [&](std::string_view key) -> Result<std::optional<TokenId>> {
-    if (!file.has(key)) return std::optional<TokenId>();
-    PARKD_ASSIGN_OR_RETURN(const int64_t id, file.integer(key));
-    if (id < 0 || id >= vocab_size()) {
-      return corrupt(file.error_text(std::string(key) + " is " + std::to_string(id) +
-                                     ", the vocabulary has " + std::to_string(vocab_size()) +
-                                     " tokens"));
-    }
-    return std::optional<TokenId>(static_cast<TokenId>(id));
-  };
-
-  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                          "tokenizer.ggml.eom_token_id"}) {
-    PARKD_ASSIGN_OR_RETURN(const std::optional<TokenId> id, read_id(key));
-    if (id) end_tokens_.push_back(*id);
-  }
-  // Many files name only one of them, and the model may end a turn with the other.
-  for (const std::string_view name : {"<|im_end|>", "<|endoftext|>"}) {
-    if (const std::optional<TokenId> id = find_special(name)) end_tokens_.push_back(*id);
-  }
-  std::sort(end_tokens_.begin(), end_tokens_.end());
-  end_tokens_.erase(std::unique(end_tokens_.begin(), end_tokens_.end()), end_tokens_.end());
-
-  // llama3's tokenizer asks for its BOS whether or not the file says so (llama.cpp, llama-vocab).
-  PARKD_ASSIGN_OR_RETURN(const bool add_bos, file.boolean_or("tokenizer.ggml.add_bos_token",
-                                                             pre_tokenizer_.whole_words_first()));
-  if (!add_bos) return {};
-  PARKD_ASSIGN_OR_RETURN(bos_token_, read_id("tokenizer.ggml.bos_token_id"));
-  if (!bos_token_) {
-    return corrupt(
-        file.error_text("prompts start with a BOS token, but key "
-                        "\"tokenizer.ggml.bos_token_id\" is missing"));
-  }
-  return {};
-}
-
-TokenId Tokenizer::special_at(std::string_view text) const {
-  for (const TokenId id : specials_by_first_byte_[static_cast<uint8_t>(text.front())]) {
-    const std::string& name = tokens_[static_cast<size_t>(id)].text;
-    if (text.substr(0, name.size()) == name) return id;
-  }
-  return -1;
-}
-
-Status Tokenizer::encode_plain(std::string_view text, std::vector<TokenId>& ids) const {
+Status Tokenizer::encode_words(std::string_view text, std::vector<TokenId>& ids,
+                               int64_t& n_steps) const {
   std::vector<std::string_view> words;
-  PARKD_RETURN_IF_ERROR(pre_tokenizer_.split(text, words));
+  PARKD_RETURN_IF_ERROR(vocabulary_.pre_tokenizer.split(text, words));
+  std::vector<BpeSymbol> symbols;
   for (const std::string_view word : words) {
-    if (pre_tokenizer_.whole_words_first()) {
+    if (vocabulary_.whole_words_first) {
       if (const auto found = words_.find(word); found != words_.end()) {
         ids.push_back(found->second);
         continue;
       }
     }
-    bpe_.encode_word(word, ids);
+    split_symbols(word, symbols);
+    n_steps += bpe_.merge(word, symbols);
+    append_tokens(word, symbols, ids);
+  }
+  return {};
+}
+
+Status Tokenizer::encode_piece(std::string_view text, bool is_first, std::vector<TokenId>& ids,
+                               int64_t& n_steps) const {
+  if (text.empty()) return {};
+  std::string changed;
+  if (!vocabulary_.normalizer.changes_nothing()) {
+    PARKD_ASSIGN_OR_RETURN(changed, vocabulary_.normalizer.apply(std::string(text)));
+    text = changed;
+    if (text.empty()) return {};
+  }
+  if (needs_space(vocabulary_.space_prefix, text, is_first)) {
+    changed = " " + std::string(text);
+    text = changed;
+  }
+  if (normalized_added_.empty()) return encode_words(text, ids, n_steps);
+  std::vector<AddedTokens::Part> parts;
+  normalized_added_.split(text, {}, parts);
+  for (const AddedTokens::Part& part : parts) {
+    if (part.token >= 0) {
+      ids.push_back(part.token);
+    } else {
+      PARKD_RETURN_IF_ERROR(encode_words(part.text, ids, n_steps));
+    }
   }
   return {};
 }
@@ -191,69 +227,83 @@ Result<std::vector<TokenId>> Tokenizer::encode(std::string_view text,
 
 Result<std::vector<TokenId>> Tokenizer::encode_prompt(std::span<const PromptSegment> prompt) const {
   PARKD_ASSIGN_OR_RETURN(std::vector<TokenId> ids, encode_segments(prompt));
-  if (bos_token_ && (ids.empty() || ids.front() != *bos_token_)) {
-    ids.insert(ids.begin(), *bos_token_);
-  }
+  const std::optional<TokenId> bos = bos_token();
+  if (bos && (ids.empty() || ids.front() != *bos)) ids.insert(ids.begin(), *bos);
   return ids;
 }
 
 Result<std::vector<TokenId>> Tokenizer::encode_segments(
     std::span<const PromptSegment> segments) const {
-  std::vector<TokenId> ids;
-  std::string plain;  // text since the last special token
+  std::string text;
+  AddedTokens::Ranges literals;
   for (const PromptSegment& segment : segments) {
     PARKD_RETURN_IF_ERROR(check_text(segment.text));
-    if (segment.kind == PromptSegment::Kind::content) {
-      plain += segment.text;
-      continue;
-    }
-    for (std::string_view rest = segment.text; !rest.empty();) {
-      const TokenId special = special_at(rest);
-      if (special < 0) {
-        plain += rest.front();
-        rest.remove_prefix(1);
-        continue;
+    if (segment.kind == PromptSegment::Kind::literal && !segment.text.empty()) {
+      const size_t end = text.size() + segment.text.size();
+      if (!literals.empty() && literals.back().second == text.size()) {
+        literals.back().second = end;
+      } else {
+        literals.emplace_back(text.size(), end);
       }
-      PARKD_RETURN_IF_ERROR(encode_plain(plain, ids));
-      plain.clear();
-      ids.push_back(special);
-      rest.remove_prefix(tokens_[static_cast<size_t>(special)].text.size());
+    }
+    text += segment.text;
+  }
+  PARKD_RETURN_IF_ERROR(check_text(text));
+
+  std::vector<AddedTokens::Part> parts;
+  added_.split(text, literals, parts);
+  std::vector<TokenId> ids;
+  int64_t n_steps = 0;
+  for (const AddedTokens::Part& part : parts) {
+    if (part.token >= 0) {
+      ids.push_back(part.token);
+    } else {
+      const bool is_first = &part == &parts.front();
+      PARKD_RETURN_IF_ERROR(encode_piece(part.text, is_first, ids, n_steps));
     }
   }
-  PARKD_RETURN_IF_ERROR(check_text(plain));
-  PARKD_RETURN_IF_ERROR(encode_plain(plain, ids));
   return ids;
 }
 
 Result<int64_t> Tokenizer::count_merge_steps(std::string_view text) const {
   PARKD_RETURN_IF_ERROR(check_text(text));
-  std::vector<std::string_view> words;
-  PARKD_RETURN_IF_ERROR(pre_tokenizer_.split(text, words));
-  int64_t n_steps = 0;
   std::vector<TokenId> ids;
-  for (const std::string_view word : words) n_steps += bpe_.encode_word(word, ids);
+  int64_t n_steps = 0;
+  PARKD_RETURN_IF_ERROR(encode_piece(text, true, ids, n_steps));
   return n_steps;
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> tokens) const {
   std::string bytes;
-  for (const TokenId token : tokens) bytes += token_bytes(token);
+  bool is_first = true;
+  for (const TokenId token : tokens) {
+    std::string_view more = token_bytes(token);
+    if (more.empty()) continue;
+    if (is_first && drops_first_space() && more.front() == ' ') more.remove_prefix(1);
+    is_first = false;
+    bytes += more;
+  }
   return repair_utf8(bytes);
 }
 
 std::string_view Tokenizer::token_bytes(TokenId token) const {
   if (token < 0 || token >= vocab_size()) return {};
-  const Token& found = tokens_[static_cast<size_t>(token)];
-  return found.is_text ? std::string_view(found.text) : std::string_view();
+  const VocabularyToken& found = vocabulary_.tokens[static_cast<size_t>(token)];
+  const bool spells = found.kind == TokenKind::text || found.kind == TokenKind::byte ||
+                      found.kind == TokenKind::user_defined;
+  return spells ? std::string_view(found.text) : std::string_view();
 }
 
 std::string Tokenizer::token_text(TokenId token) const {
   if (token < 0 || token >= vocab_size()) return {};
-  return repair_utf8(tokens_[static_cast<size_t>(token)].text);
+  return repair_utf8(vocabulary_.tokens[static_cast<size_t>(token)].text);
 }
 
 bool Tokenizer::is_special(TokenId token) const {
-  return token >= 0 && token < vocab_size() && tokens_[static_cast<size_t>(token)].special;
+  if (token < 0 || token >= vocab_size()) return false;
+  const TokenKind kind = vocabulary_.tokens[static_cast<size_t>(token)].kind;
+  if (kind == TokenKind::user_defined) return !text_added_[static_cast<size_t>(token)];
+  return kind != TokenKind::text && kind != TokenKind::byte;
 }
 
 std::optional<TokenId> Tokenizer::find_special(std::string_view name) const {

@@ -448,6 +448,19 @@ Result<std::vector<int64_t>> GgufFile::integers(std::string_view key) const {
   return numbers;
 }
 
+Result<std::vector<float>> GgufFile::floats(std::string_view key) const {
+  PARKD_ASSIGN_OR_RETURN(const Value* value, find(key));
+  if (value->type != kArray || value->element_type != kFloat32) {
+    return wrong_type(key, "an array of floats");
+  }
+  std::vector<float> numbers;
+  numbers.reserve(value->n_elements);
+  for (uint64_t i = 0; i < value->n_elements; ++i) {
+    numbers.push_back(read_scalar<float>(value->payload.subspan(i * sizeof(float), sizeof(float))));
+  }
+  return numbers;
+}
+
 Result<std::vector<std::string_view>> GgufFile::strings(std::string_view key) const {
   PARKD_ASSIGN_OR_RETURN(const Value* value, find(key));
   if (value->type != kArray || value->element_type != kString) {

@@ -50,6 +50,7 @@ class GgufFile final : public WeightsFile {
   Result<bool> boolean(std::string_view key) const;
   Result<std::string_view> string(std::string_view key) const;
   Result<std::vector<int64_t>> integers(std::string_view key) const;
+  Result<std::vector<float>> floats(std::string_view key) const;  // of f32
   Result<std::vector<std::string_view>> strings(std::string_view key) const;
   // The same with a value for a missing key; a wrong type is still an error.
   Result<int64_t> integer_or(std::string_view key, int64_t otherwise) const;

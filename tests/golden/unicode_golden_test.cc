@@ -51,8 +51,8 @@ Codes codes_where(std::string_view rule, std::string_view side, Seam seam) {
     text += "\n";
   }
   std::vector<std::string_view> words;
-  const auto made = PreTokenizer::make(rule);
-  EXPECT_TRUE(made.ok() && made->split(text, words).ok());
+  PreTokenizer made;
+  EXPECT_TRUE(made.add_rule(*find_split_rule(rule)).ok() && made.split(text, words).ok());
   std::vector<bool> begins_word(text.size(), false);
   for (const std::string_view word : words) {
     begins_word[static_cast<size_t>(word.data() - text.data())] = true;

@@ -52,6 +52,7 @@ const std::map<std::string, std::vector<std::string>> kFences = {
     {"boost/asio", {"lib/http", "daemon", "tools/jobctl", "tests"}},
     {"boost/beast", {"lib/http", "daemon", "tools/jobctl", "tests"}},
     {"pcre2", {"lib/text"}},
+    {"utf8proc", {"lib/text"}},
     {"prometheus/", {"daemon"}},
     {"CLI/", {"daemon", "tools"}},
     {"cuda", {"lib/backend/cuda", "kernels/cuda", "tests"}},

@@ -38,6 +38,12 @@ class GgufWriter {
     put<uint64_t>(keys_, values.size());
     for (const int32_t value : values) put(keys_, value);
   }
+  void add_f32s(std::string_view key, std::span<const float> values) {
+    begin_key(key, 9);
+    put<uint32_t>(keys_, 6);
+    put<uint64_t>(keys_, values.size());
+    for (const float value : values) put(keys_, value);
+  }
   // A key of any type number with any payload.
   void add_raw(std::string_view key, uint32_t type, std::span<const uint8_t> payload) {
     begin_key(key, type);

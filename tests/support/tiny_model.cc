@@ -11,7 +11,7 @@
 #include "lib/base/check.h"
 #include "lib/base/json_writer.h"
 #include "lib/model/rope_frequencies.h"
-#include "lib/text/byte_level_bpe.h"
+#include "lib/text/byte_alphabet.h"
 #include "lib/weights/formats.h"
 #include "tests/support/gguf_writer.h"
 #include "tests/support/safetensors_writer.h"

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/base/text.h"
+#include "lib/text/byte_alphabet.h"
 #include "tests/support/gguf_writer.h"
 #include "tests/support/tiny_model.h"
 
@@ -200,14 +201,25 @@ std::vector<TokenId> merge_naively(std::vector<TokenId> tokens,
   }
 }
 
-TEST(ByteLevelBpe, the_heap_merges_as_the_naive_loop_does) {
+// The tokens that `word`, in letters from 'a' on with ids from 0 on, is merged to.
+std::vector<TokenId> merged(const Bpe& bpe, std::string_view word) {
+  std::vector<BpeSymbol> symbols;
+  for (size_t i = 0; i < word.size(); ++i) {
+    symbols.push_back({word[i] - 'a', static_cast<uint32_t>(i), 1});
+  }
+  bpe.merge(word, symbols);
+  std::vector<TokenId> tokens;
+  for (const BpeSymbol& symbol : symbols) tokens.push_back(symbol.token);
+  return tokens;
+}
+
+TEST(Bpe, the_heap_merges_as_the_naive_loop_does) {
   const uint64_t seed = std::random_device{}();
   std::cout << "seed " << seed << "\n";
   std::mt19937_64 random(seed);
   for (int round = 0; round < 50; ++round) {
-    ByteLevelBpe bpe;
+    Bpe bpe;
     const TokenId n_letters = 3;
-    for (TokenId i = 0; i < n_letters; ++i) bpe.add_byte(static_cast<uint8_t>('a' + i), i);
     std::map<std::pair<TokenId, TokenId>, int> ranks;
     for (int i = 0; i < 40; ++i) {
       const auto n_known = static_cast<uint64_t>(n_letters) + ranks.size();
@@ -224,14 +236,24 @@ TEST(ByteLevelBpe, the_heap_merges_as_the_naive_loop_does) {
         letters.push_back(static_cast<TokenId>(random() % static_cast<uint64_t>(n_letters)));
         word += static_cast<char>('a' + letters.back());
       }
-      std::vector<TokenId> tokens;
-      bpe.encode_word(word, tokens);
-      EXPECT_EQ(tokens, merge_naively(letters, ranks, n_letters)) << word;
+      EXPECT_EQ(merged(bpe, word), merge_naively(letters, ranks, n_letters)) << word;
     }
   }
 }
 
-TEST(ByteLevelBpe, the_byte_level_alphabet_is_its_own_inverse) {
+TEST(Bpe, words_merge_by_rank_and_the_leftmost_of_equal_ones) {
+  Bpe bpe;
+  bpe.add_word("a", 0, 0);
+  bpe.add_word("b", 0, 1);
+  bpe.add_word("ab", 2, 10);
+  bpe.add_word("ba", 2, 11);
+  bpe.add_word("bab", 1, 12);
+  EXPECT_EQ(merged(bpe, "abab"), (std::vector<TokenId>{10, 10})) << "ab and ba are of one rank";
+  EXPECT_EQ(merged(bpe, "bab"), (std::vector<TokenId>{12})) << "ba, then b";
+  EXPECT_EQ(merged(bpe, "aab"), (std::vector<TokenId>{0, 10}));
+}
+
+TEST(ByteAlphabet, it_is_its_own_inverse) {
   std::string all;
   for (int byte = 0; byte < 256; ++byte) all += static_cast<char>(byte);
   EXPECT_EQ(bytes_of_byte_level_text(byte_level_text_of(all)), all);
@@ -240,29 +262,44 @@ TEST(ByteLevelBpe, the_byte_level_alphabet_is_its_own_inverse) {
   EXPECT_FALSE(bytes_of_byte_level_text("日").has_value());
 }
 
-TEST(ByteLevelBpe, a_byte_without_a_token_is_left_out) {
-  ByteLevelBpe bpe;
-  bpe.add_byte('a', 0);
-  bpe.add_byte('b', 1);
-  bpe.add_merge(0, 1, 2);
-  std::vector<TokenId> tokens;
-  bpe.encode_word("axb", tokens);
-  EXPECT_EQ(tokens, (std::vector<TokenId>{2})) << "as tokenizers: the neighbours meet";
+PreTokenizer rule(std::string_view name) {
+  PreTokenizer made;
+  EXPECT_TRUE(made.add_rule(*find_split_rule(name)).ok()) << name;
+  return made;
 }
 
 TEST(PreTokenizer, the_llama3_rule_takes_three_digits_and_the_sign_before_a_word) {
-  const PreTokenizer rule = PreTokenizer::make("llama-bpe").value();
   std::vector<std::string_view> words;
-  ASSERT_TRUE(rule.split("Hi, it'S 12345 (ok)\n\n x", words).ok());
+  ASSERT_TRUE(rule("llama-bpe").split("Hi, it'S 12345 (ok)\n\n x", words).ok());
   EXPECT_EQ(words, (std::vector<std::string_view>{"Hi", ",", " it", "'S", " ", "123", "45", " (",
                                                   "ok", ")\n\n", " x"}));
-  EXPECT_TRUE(rule.whole_words_first());
+  EXPECT_TRUE(find_split_rule("llama-bpe")->whole_words_first);
 }
 
-TEST(PreTokenizer, a_rule_that_is_not_known_is_refused_by_name) {
-  const Status status = PreTokenizer::make("tekken").status();
-  EXPECT_EQ(status.code(), StatusCode::invalid);
-  EXPECT_NE(status.message().find("\"tekken\" is not supported yet"), std::string::npos);
+TEST(PreTokenizer, every_rule_of_the_table_is_one_that_pcre2_takes) {
+  for (const SplitRule& each : split_rules()) {
+    std::vector<std::string_view> words;
+    ASSERT_TRUE(
+        rule(each.name).split("It's 1234 \u00e4\u0301 \u4e2d, \U00010d50x\r\n  y", words).ok());
+    std::string joined;
+    for (const std::string_view word : words) joined += word;
+    EXPECT_EQ(joined, "It's 1234 \u00e4\u0301 \u4e2d, \U00010d50x\r\n  y") << each.name;
+  }
+}
+
+TEST(PreTokenizer, an_expression_that_may_mean_something_else_is_refused_by_its_part) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"a|(?<=b)c", "(?<="},       {"\\bword", "\\\\b"},      {"[a&&b]", "intersection"},
+      {"[[:alpha:]]+", "bracket"}, {"a{,3}", "no count"},     {"a{2}+", "two meanings"},
+      {"\\p{Han}+", "\\p{Han}"},   {".+", "\".\""},           {"(?i:stra\u00dfe)", "fold"},
+      {"(?i:miss)", "fold"},       {"(a", "not closed"},      {"[a", "not closed"},
+      {"a)", "closes nothing"},    {"\\s*", "match nothing"}, {"a\\", "backslash"}};
+  for (const auto& [expression, part] : cases) {
+    PreTokenizer made;
+    const Status status = made.add_split(expression, true);
+    EXPECT_EQ(status.code(), StatusCode::invalid) << expression;
+    EXPECT_NE(status.message().find(part), std::string::npos) << status.message();
+  }
 }
 
 // A file with a tokenizer and nothing else.
@@ -305,13 +342,23 @@ TEST(Tokenizer, a_vocabulary_that_contradicts_itself_is_refused) {
   expect_refusal(outside, StatusCode::corrupt, "tokenizer.ggml.eos_token_id is 1");
 }
 
+TEST(Tokenizer, a_byte_without_a_token_is_left_out) {
+  const auto tokenizer = load(tokenizer_file({"a", "b", "ab"}, {1, 1, 1}, {"a b"})).value();
+  EXPECT_EQ(tokenizer->encode("axb", SpecialTokens::as_text).value(), (std::vector<TokenId>{2}))
+      << "as tokenizers: the neighbours meet";
+}
+
 TEST(Tokenizer, a_tokenizer_of_another_kind_is_refused_as_not_supported) {
   GgufWriter writer;
-  writer.add_string("tokenizer.ggml.model", "llama");
-  expect_refusal(writer, StatusCode::invalid, "\"llama\" is not supported yet");
+  writer.add_string("tokenizer.ggml.model", "bert");
+  expect_refusal(writer, StatusCode::invalid, "\"bert\" is not supported yet");
   GgufWriter no_rule;
   no_rule.add_string("tokenizer.ggml.model", "gpt2");
   expect_refusal(no_rule, StatusCode::not_found, "tokenizer.ggml.pre");
+  GgufWriter other_rule;
+  other_rule.add_string("tokenizer.ggml.model", "gpt2");
+  other_rule.add_string("tokenizer.ggml.pre", "kimi-k2");
+  expect_refusal(other_rule, StatusCode::invalid, "\"kimi-k2\" is not supported yet (smollm, ");
 }
 
 TEST(Tokenizer, a_user_defined_token_is_one_token_and_part_of_the_text) {
