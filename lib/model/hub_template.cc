@@ -37,4 +37,24 @@ Result<std::optional<std::string>> read_template_source(const ModelFolder& folde
   return config.damaged("chat_template must be a text or a list of {name, template}");
 }
 
+Result<SpecialNames> read_special_names(const ModelFolder& folder) {
+  SpecialNames specials;
+  if (!folder.text_of(kTokenizerConfigFile)) return specials;
+  PARKD_ASSIGN_OR_RETURN(const JsonFile file, read_json_file(folder, kTokenizerConfigFile));
+  const JsonFields config(folder, file);
+  for (const char* name : {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token",
+                           "cls_token", "mask_token"}) {
+    const boost::json::value* found = config.find(name);
+    if (found == nullptr) continue;
+    if (const boost::json::object* added = found->if_object()) {  // with lstrip and the like
+      found = added->if_contains("content");
+    }
+    if (found == nullptr || !found->is_string()) {
+      return config.damaged(std::string(name) + " is neither a text nor one with content");
+    }
+    specials.emplace_back(name, std::string(found->get_string()));
+  }
+  return specials;
+}
+
 }  // namespace parkd

@@ -12,6 +12,7 @@
 #include "lib/model/hub_numbers.h"
 #include "lib/model/hub_template.h"
 #include "lib/model/tensor_reader.h"
+#include "lib/text/tokenizer_folder.h"
 #include "lib/weights/formats.h"
 
 namespace parkd {
@@ -119,6 +120,23 @@ Status read_tied_or_not(const HubConfig& config, const WeightsFile& file, Tensor
       "has no lm_head.weight, and tie_word_embeddings does not say that the embedding is it"));
 }
 
+Result<std::optional<ChatTemplate>> read_template(const ModelFolder& folder) {
+  PARKD_ASSIGN_OR_RETURN(const std::optional<std::string> source, read_template_source(folder));
+  if (!source) return std::optional<ChatTemplate>();
+  PARKD_ASSIGN_OR_RETURN(const SpecialNames specials, read_special_names(folder));
+  auto made = ChatTemplate::from_jinja(*source, specials);
+  if (!made.ok()) return invalid(folder.error_text(made.status().message()));
+  return std::optional<ChatTemplate>(std::move(made).value());
+}
+
+Result<const Family*> family_of(const ModelFolder& folder) {
+  PARKD_ASSIGN_OR_RETURN(const std::string model_type, read_model_type(folder));
+  if (const Family* family = find_family_of_hub(model_type)) return family;
+  return invalid(folder.error_text_of(kConfigFile, "model_type " + json_string(model_type) +
+                                                       " is not supported yet (" + family_names() +
+                                                       " are)"));
+}
+
 void leave_other_parts_out(TensorReader& reader, ModelCard& card) {
   for (const char* prefix : {"vision_tower.", "multi_modal_projector.", "model.vision_tower.",
                              "model.multi_modal_projector."}) {
@@ -156,13 +174,7 @@ Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const G
 
 Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const ModelFolder> folder,
                                                          ModelText text) {
-  PARKD_ASSIGN_OR_RETURN(const std::string model_type, read_model_type(*folder));
-  const Family* family = find_family_of_hub(model_type);
-  if (family == nullptr) {
-    return invalid(folder->error_text_of(kConfigFile, "model_type " + json_string(model_type) +
-                                                          " is not supported yet (" +
-                                                          family_names() + " are)"));
-  }
+  PARKD_ASSIGN_OR_RETURN(const Family* family, family_of(*folder));
   PARKD_ASSIGN_OR_RETURN(const HubConfig config, read_hub_config(*folder));
   if (text.tokenizer->vocab_size() > config.numbers.vocab) {
     return corrupt(folder->error_text(
@@ -170,7 +182,7 @@ Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const M
         " tokens where config.json has vocab_size " + std::to_string(config.numbers.vocab)));
   }
   const std::string name = std::filesystem::path(folder->name()).filename().string();
-  auto card = start_card(folder, name.empty() ? model_type : name, *family, std::move(text));
+  auto card = start_card(folder, name.empty() ? config.model_type : name, *family, std::move(text));
   card->shape.vocab = config.numbers.vocab;
   family->plan(*family, config.numbers, card->shape);
   card->tensors.heads_in_halves = family->rope_layout == RopeLayout::interleaved;
@@ -199,7 +211,12 @@ Result<std::shared_ptr<const ModelCard>> load_model_card(const std::string& path
     return make_model_card(std::move(file));
   }
   PARKD_ASSIGN_OR_RETURN(auto folder, ModelFolder::open(path));
-  return invalid(folder->error_text("tokenizers of directories are not supported yet"));
+  // Whether the model is one of ours is said before anything about its text.
+  PARKD_RETURN_IF_ERROR(family_of(*folder).status());
+  PARKD_RETURN_IF_ERROR(read_hub_config(*folder).status());
+  PARKD_ASSIGN_OR_RETURN(auto tokenizer, load_tokenizer_folder(path));
+  PARKD_ASSIGN_OR_RETURN(std::optional<ChatTemplate> chat_template, read_template(*folder));
+  return make_model_card(std::move(folder), {std::move(tokenizer), std::move(chat_template)});
 }
 
 }  // namespace parkd

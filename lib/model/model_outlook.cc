@@ -32,6 +32,7 @@ std::string describe(const ModelOutlook& outlook) {
                      std::to_string(kv_block_bytes(outlook.kv)) +
                      " bytes a block = " + std::to_string(outlook.on_cpu.blocks.count) +
                      " units of " + std::to_string(outlook.kv.block_size) + " tokens";
+  if (!outlook.card->left_out.empty()) text += "; left out: " + outlook.card->left_out;
   if (!outlook.on_cpu.warning.empty()) text += "; " + outlook.on_cpu.warning;
   return text;
 }

@@ -1,6 +1,7 @@
 // Cards of Hugging Face directories: what is read out of config.json, and what is refused of it.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
@@ -85,6 +86,29 @@ TEST(HubModel, a_directory_has_the_shape_and_tensors_of_its_gguf_file) {
     EXPECT_EQ(folder->shape.layers[1].attention_scale, gguf->shape.layers[1].attention_scale);
     EXPECT_TRUE(folder->tensors.head.has_value());
   }
+}
+
+TEST(HubModel, a_written_directory_is_loaded_with_its_tokenizer_and_template) {
+  const TempDir directory;
+  ASSERT_TRUE(testing::write_tiny_folder(directory.path(), {}).ok());
+  const auto card = load_model_card(directory.path());
+  ASSERT_TRUE(card.ok()) << card.status().message();
+  const auto gguf = testing::tiny_model_card();
+  EXPECT_EQ((*card)->path, directory.path());
+  EXPECT_EQ((*card)->tokenizer->vocab_size(), gguf->tokenizer->vocab_size());
+  const std::vector<ChatMessage> messages = {{"user", "the user's 12 stations <|im_end|> \u00e4"}};
+  const auto prompt = (*card)->chat_template->render(messages, {});
+  ASSERT_TRUE(prompt.ok()) << prompt.status().message();
+  const auto ids = (*card)->tokenizer->encode_prompt(*prompt);
+  EXPECT_EQ(
+      ids.value(),
+      gguf->tokenizer->encode_prompt(gguf->chat_template->render(messages, {}).value()).value());
+  EXPECT_EQ((*card)->end_tokens, gguf->end_tokens);
+
+  std::filesystem::remove(directory.path() + "/tokenizer_config.json");
+  const auto base = load_model_card(directory.path());
+  ASSERT_TRUE(base.ok()) << base.status().message();
+  EXPECT_FALSE((*base)->chat_template.has_value()) << "a base model";
 }
 
 TEST(HubModel, end_tokens_are_the_tokenizers_and_the_configurations) {
@@ -198,6 +222,18 @@ TEST(HubModel, every_byte_of_a_directory_counts_in_its_hash) {
     }
     EXPECT_NE(model_content_hash(*card_of(changed).value(), Dtype::bf16), hash) << name;
   }
+}
+
+TEST(HubModel, special_tokens_have_the_names_that_templates_use) {
+  Files files = make_tiny_folder({});
+  files["tokenizer_config.json"] = bytes_of(
+      R"({"bos_token":"<s>","eos_token":{"content":"</s>","lstrip":false},"pad_token":null})");
+  const auto read = [&files] {
+    return read_special_names(*ModelFolder::from_files("m", files).value());
+  };
+  EXPECT_EQ(read().value(), (SpecialNames{{"bos_token", "<s>"}, {"eos_token", "</s>"}}));
+  files["tokenizer_config.json"] = bytes_of(R"({"bos_token":1})");
+  EXPECT_EQ(read().status().code(), StatusCode::corrupt);
 }
 
 TEST(HubModel, a_template_is_a_file_or_a_member_or_the_default_of_a_list) {

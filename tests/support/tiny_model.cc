@@ -152,6 +152,35 @@ Vocabulary make_vocabulary() {
   return vocabulary;
 }
 
+// The same as tokenizer.json, laid out as SmolLM2's.
+std::string make_tokenizer_json(const Vocabulary& vocabulary) {
+  JsonWriter json;
+  json.begin_object().member("version", "1.0").member("truncation", nullptr);
+  json.member("padding", nullptr).begin_array("added_tokens");
+  for (size_t id = 0; id < vocabulary.n_special; ++id) {
+    json.begin_object().member("id", id).member("content", vocabulary.texts[id]);
+    json.member("single_word", false).member("lstrip", false).member("rstrip", false);
+    json.member("normalized", false).member("special", true).end_object();
+  }
+  json.end_array().member("normalizer", nullptr);
+  json.begin_object("pre_tokenizer").member("type", "Sequence").begin_array("pretokenizers");
+  json.begin_object().member("type", "Digits").member("individual_digits", true).end_object();
+  json.begin_object().member("type", "ByteLevel").member("add_prefix_space", false);
+  json.member("trim_offsets", true).member("use_regex", true).end_object();
+  json.end_array().end_object();
+  json.member("post_processor", nullptr).begin_object("decoder").member("type", "ByteLevel");
+  json.member("add_prefix_space", true).member("trim_offsets", true).member("use_regex", true);
+  json.end_object().begin_object("model").member("type", "BPE").member("dropout", nullptr);
+  json.member("unk_token", nullptr).member("continuing_subword_prefix", nullptr);
+  json.member("end_of_word_suffix", nullptr).member("fuse_unk", false);
+  json.member("byte_fallback", false).member("ignore_merges", false).begin_object("vocab");
+  for (size_t id = 0; id < vocabulary.texts.size(); ++id) json.member(vocabulary.texts[id], id);
+  json.end_object().begin_array("merges");
+  for (const std::string& merge : vocabulary.merges) json.element(merge);
+  json.end_array().end_object().end_object();
+  return json.take();
+}
+
 void add_vocabulary(GgufWriter& writer, const Vocabulary& vocabulary,
                     const std::string& pre_tokenizer) {
   std::vector<int32_t> types(vocabulary.texts.size(), 1);
@@ -398,15 +427,18 @@ std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options) {
 }
 
 std::map<std::string, std::vector<uint8_t>> make_tiny_folder(const TinyModelOptions& options) {
-  const auto vocab = static_cast<int64_t>(make_vocabulary().texts.size());
+  const Vocabulary vocabulary = make_vocabulary();
+  const auto vocab = static_cast<int64_t>(vocabulary.texts.size());
   const auto bytes_of = [](std::string_view text) {
     return std::vector<uint8_t>(text.begin(), text.end());
   };
   std::map<std::string, std::vector<uint8_t>> files;
   files["config.json"] = bytes_of(make_config(options, vocab));
   files["generation_config.json"] = bytes_of(R"({"bos_token_id": 1, "eos_token_id": [2, 0]})");
+  files["tokenizer.json"] = bytes_of(make_tokenizer_json(vocabulary));
   JsonWriter tokenizer;
-  tokenizer.begin_object().member("chat_template", kTemplate).end_object();
+  tokenizer.begin_object().member("eos_token", "<|im_end|>").member("add_bos_token", false);
+  tokenizer.member("chat_template", kTemplate).end_object();
   files["tokenizer_config.json"] = bytes_of(tokenizer.take());
 
   std::vector<SafetensorsWriter> shards(options.n_shards);

@@ -43,8 +43,8 @@ bool can_encode(TensorType type);
 Status write_tiny_model(const std::string& path, const TinyModelOptions& options);
 
 // The same model, the same weights, as the files of a Hugging Face directory: config.json,
-// generation_config.json, tokenizer_config.json with the template, and safetensors, whose q and k
-// are in transformers' order. Requires a type that safetensors have.
+// generation_config.json, tokenizer.json, tokenizer_config.json with the template, and safetensors,
+// whose q and k are in transformers' order. Requires a type that safetensors have.
 std::map<std::string, std::vector<uint8_t>> make_tiny_folder(const TinyModelOptions& options);
 
 // Into a directory that is there.

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/weights/model_file.h"
 #include "tests/support/safetensors_writer.h"
 #include "tests/support/temp_dir.h"
 
@@ -138,6 +139,29 @@ TEST(ModelFolder, an_index_leads_nowhere_else) {
   expect_refusal(with_index("{}"), StatusCode::corrupt, "has no \"weight_map\"");
   expect_refusal(with_index("[]"), StatusCode::corrupt, "has no \"weight_map\"");
   expect_refusal(with_index("{"), StatusCode::invalid, "is not JSON");
+}
+
+TEST(FindModelFile, a_directory_is_its_safetensors_or_its_one_gguf_file) {
+  const TempDir directory;
+  const auto add = [&](const std::string& name) {
+    std::ofstream(directory.path() + "/" + name) << "x";
+  };
+  const auto refused = [&](const std::string& text) {
+    const auto found = find_model_file(directory.path());
+    ASSERT_FALSE(found.ok()) << *found;
+    EXPECT_EQ(found.status().code(), StatusCode::invalid);
+    EXPECT_NE(found.status().message().find(text), std::string::npos) << found.status().message();
+  };
+  refused("holds no GGUF file, and no config.json with model.safetensors");
+  add("params.json");
+  refused("holds Mistral's own files");
+  add("a.gguf");
+  EXPECT_EQ(find_model_file(directory.path()).value(), directory.path() + "/a.gguf");
+  add("b.gguf");
+  refused("holds 2 GGUF files; name one");
+  add("config.json");
+  add("model.safetensors");
+  EXPECT_EQ(find_model_file(directory.path()).value(), directory.path());
 }
 
 TEST(ModelFolder, what_is_there_in_place_of_a_model_is_said) {
