@@ -9,7 +9,7 @@
 #include "lib/base/json_memory.h"
 #include "lib/base/json_reader.h"
 #include "lib/base/json_writer.h"
-#include "lib/openai/chat_request.h"
+#include "lib/openai/request_options.h"
 #include "lib/openai/submit.h"
 #include "lib/openai/wire.h"
 
@@ -35,7 +35,8 @@ Status in_job(Status status, size_t i, bool many) {
 // While a model's file is still being read its prompts cannot be counted: the body is checked, the
 // count is an estimate, and the claim finds out.
 Status estimate(JobSpec& spec) {
-  PARKD_ASSIGN_OR_RETURN(const ChatRequest request, parse_chat_request(spec.body, {}));
+  PARKD_ASSIGN_OR_RETURN(const RequestOptions request,
+                         read_request_options(spec.endpoint, spec.body));
   spec.n_choices = request.n;
   spec.prompt_tokens =
       static_cast<int32_t>(1 + static_cast<int64_t>(spec.body.size()) / kEstimatedBytesPerToken);

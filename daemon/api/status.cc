@@ -24,7 +24,7 @@ void write_model(JsonWriter& json, const std::string& name, const ModelEntry& mo
   if (!model.backend.empty()) json.member("backend", model.backend);
   if (!model.backend_reason.empty()) json.member("backend_reason", model.backend_reason);
   if (model.endpoint != nullptr) {
-    const ChatEndpointOptions& options = model.endpoint->options();
+    const EndpointOptions& options = model.endpoint->options();
     json.member("context_tokens", options.context_tokens);
     json.member("block_size", options.block_size);
     json.member("capacity_units", options.capacity.count);

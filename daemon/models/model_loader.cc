@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "daemon/models/default_sampling.h"
 #include "lib/base/log.h"
-#include "lib/base/sampling_fields.h"
 #include "lib/model/content_hash.h"
 #include "lib/model/model_card.h"
 #include "lib/weights/model_file.h"
@@ -13,18 +13,10 @@ namespace {
 
 constexpr std::chrono::seconds kProgressEvery{2};
 
-ChatEndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& card,
-                                     Blocks capacity) {
-  ChatEndpointOptions options;
+EndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& card, Blocks capacity) {
+  EndpointOptions options;
   options.model = model.name;
-  SamplingParams& sampling = options.defaults.sampling;
-  for (const SamplingField& field : kSamplingFields) {
-    const auto given = model.params.sampling.find(field.name);
-    if (given != model.params.sampling.end()) {
-      sampling.*field.member = narrowed(field, given->second);
-    }
-  }
-  if (model.params.top_k) sampling.top_k = *model.params.top_k;
+  options.defaults.sampling = default_sampling(model.params, card.defaults);
   options.context_tokens = card.shape.context_tokens;
   options.block_size = model.params.block_size;
   options.capacity = capacity;
@@ -75,8 +67,8 @@ Result<LoadedModel> ModelLoader::load() {
 
 Result<LoadedModel> ModelLoader::load_on(const std::shared_ptr<const ModelCard>& card,
                                          ModelDevice& device) const {
-  const auto endpoint =
-      std::make_shared<const ChatEndpoint>(card, endpoint_options(model_, *card, device.largest()));
+  const auto endpoint = std::make_shared<const ModelEndpoint>(
+      card, endpoint_options(model_, *card, device.largest()));
   ModelEntry entry;
   entry.endpoint = endpoint;
   entry.retention = model_.retention;

@@ -1,6 +1,6 @@
 // The table of sampling parameters that are numbers with a fraction: what a body, the config's
 // models[].params and jobctl call each, and its range. The body's checks and messages
-// (lib/openai/chat_request.cc), the config's keys, checks and printing (lib/config), the model's
+// (lib/openai/body_reader.cc), the config's keys, checks and printing (lib/config), the model's
 // defaults (daemon/models) and jobctl's options all come from here; what each does to the logits
 // stands in lib/model/sampler.h. Another one takes its member in SamplingParams, its line here and
 // the sampler's work. Constants and pure functions, any thread.

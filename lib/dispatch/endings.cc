@@ -79,10 +79,10 @@ Status fits_at_all(const RunShape& shape) {
                                            (shape.n_choices > 1 ? "n to 1 and " : "") +
                                            "max_tokens to " + text(n_tokens));
   }
-  return invalid_param("messages", "the prompt has " + text(shape.prompt_tokens) + " tokens and " +
-                                       why + ": shorten the messages to " +
-                                       text(shape.capacity.count * shape.block_size - 1) +
-                                       " tokens at most, the template's included");
+  return invalid_param(shape.prompt_field,
+                       "the prompt has " + text(shape.prompt_tokens) + " tokens and " + why +
+                           ": shorten it to " + text(shape.capacity.count * shape.block_size - 1) +
+                           " tokens at most, those of a chat's template included");
 }
 
 Ending too_large_ending(const Status& why) {

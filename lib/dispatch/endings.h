@@ -31,9 +31,10 @@ struct RunShape {
   int32_t block_size = 0;
   Blocks capacity;
   int32_t max_num_seqs = 0;
+  std::string prompt_field;  // of its endpoint's bodies
 };
 // Ok, or invalid: need and limit, and the value that fits. The param is the field to lower: n where
-// fewer choices would fit, else max_tokens where less would, else messages.
+// fewer choices would fit, else max_tokens where less would, else the prompt's.
 Status fits_at_all(const RunShape& shape);
 Ending too_large_ending(const Status& why);
 

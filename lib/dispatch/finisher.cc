@@ -80,9 +80,10 @@ void Finisher::render(InFlight& job, GenerationResult result, Ending ending) {
                            .prefill_us = result.prefill_us,
                            .decode_us = result.decode_us,
                            .shared_tokens = result.shared_tokens,
-                           .attempts = job.job->attempts};
+                           .attempts = job.job->attempts,
+                           .sampling = job.sampling};
   auto task = [in = inbox_, port = job.served->port, claimed = job.job, ticket = job.ticket,
-               figures, logprobs = job.logprobs,
+               figures, logprobs = job.sampling.logprobs,
                answer = std::make_shared<const GenerationResult>(std::move(result))] {
     in->push(Rendered{ticket, guarded<std::string>([&]() -> Result<std::string> {
                         return port->render(EndedRun{*claimed, *answer, logprobs, figures});

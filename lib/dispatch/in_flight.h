@@ -82,7 +82,7 @@ struct InFlight {
   int32_t prompt_tokens = 0;
   int32_t max_new_tokens = 0;
   int32_t sequences = 0;
-  bool logprobs = false;
+  SamplingParams sampling;  // of the request, without its biases
   Blocks cost;
   bool parking_logged = false;
   int32_t running_place = -1;  // running: in RunningIds

@@ -287,10 +287,11 @@ void Intake::park(InFlight& job, PreparedJob prepared) {
   job.prompt_tokens = static_cast<int32_t>(request.prompt.size());
   job.max_new_tokens = request.max_new_tokens;
   job.sequences = request.n_choices;
-  job.logprobs = request.sampling.logprobs;
-  const Status fits = fits_at_all({served.name, job.sequences, job.prompt_tokens,
-                                   job.max_new_tokens, served.port->block_size,
-                                   served.pool->capacity_of_largest(), served.port->max_num_seqs});
+  job.sampling = request.sampling;
+  job.sampling.logit_bias.clear();
+  const Status fits = fits_at_all(
+      {served.name, job.sequences, job.prompt_tokens, job.max_new_tokens, served.port->block_size,
+       served.pool->capacity_of_largest(), served.port->max_num_seqs, prepared.prompt_field});
   if (!fits.ok()) return finisher_.end(job, too_large_ending(fits));
   job.cost =
       job_cost(job.sequences, job.prompt_tokens, job.max_new_tokens, served.port->block_size);

@@ -2,6 +2,13 @@
 
 namespace parkd {
 
+std::string path_of(Endpoint endpoint) {
+  for (const EndpointPath& known : kEndpoints) {
+    if (known.endpoint == endpoint) return std::string(known.path);
+  }
+  return {};
+}
+
 const EndpointPath* find_endpoint(std::string_view path) {
   for (const EndpointPath& endpoint : kEndpoints) {
     if (endpoint.path == path) return &endpoint;
@@ -11,7 +18,7 @@ const EndpointPath* find_endpoint(std::string_view path) {
 
 std::string unsupported_endpoint(std::string_view path) {
   std::string why = "endpoint " + (path.empty() ? "\"\"" : std::string(path)) +
-                    " is not supported yet; there is ";
+                    " is not supported yet; there are ";
   for (const EndpointPath& endpoint : kEndpoints) {
     if (&endpoint != kEndpoints) why += ", ";
     why += endpoint.path;

@@ -162,6 +162,7 @@ Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const G
   PARKD_ASSIGN_OR_RETURN(const DecoderNumbers numbers, read_gguf_numbers(*file, architecture));
   auto card = start_card(file, std::string(name), *family,
                          {std::move(tokenizer), std::move(chat_template)});
+  PARKD_ASSIGN_OR_RETURN(card->defaults, read_gguf_defaults(*file));
   card->shape.vocab = card->tokenizer->vocab_size();
   family->plan(*family, numbers, card->shape);
   TensorReader reader(*file, *family, gguf_tensor_names());
@@ -197,6 +198,13 @@ Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const M
   }
   PARKD_RETURN_IF_ERROR(reader.check_all_used());
 
+  if (const auto recommended = folder->text_of(kGenerationConfigFile)) {
+    auto defaults = read_generation_config(*recommended, std::string(kGenerationConfigFile));
+    if (!defaults.ok()) {
+      return Status(defaults.status().code(), folder->error_text(defaults.status().message()));
+    }
+    card->defaults = std::move(defaults).value();
+  }
   std::vector<TokenId>& ends = card->end_tokens;
   ends.insert(ends.end(), config.end_tokens.begin(), config.end_tokens.end());
   std::sort(ends.begin(), ends.end());

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "lib/base/status.h"
+#include "lib/model/model_defaults.h"
 #include "lib/model/model_tensors.h"
 #include "lib/model/shape.h"
 #include "lib/text/chat_template.h"
@@ -42,6 +43,7 @@ struct ModelCard {
   std::shared_ptr<const Tokenizer> tokenizer;
   std::optional<ChatTemplate> chat_template;  // a base model has none
   std::vector<TokenId> end_tokens;  // the tokenizer's and generation_config.json's; ascending
+  ModelDefaults defaults{};
 
   std::shared_ptr<const WeightsFile> weights;  // keeps the mapping alive
 };

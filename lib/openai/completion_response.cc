@@ -1,16 +1,27 @@
 #include "lib/openai/completion_response.h"
 
+#include <algorithm>
 #include <cmath>
+#include <set>
+#include <string_view>
+#include <utility>
 
 #include "lib/base/json_writer.h"
+#include "lib/base/sampling_fields.h"
+#include "lib/base/text.h"
 
 namespace parkd {
 namespace {
 
+constexpr float kNever = -9999.0F;  // OpenAI's way to write -inf, which JSON cannot
+
+float shown_logprob(const ShownToken& token) {
+  return std::isfinite(token.logprob) ? token.logprob : kNever;
+}
+
 void write_token(JsonWriter& json, const ShownToken& token) {
-  constexpr float kNever = -9999.0F;  // OpenAI's way to write -inf, which JSON cannot
   json.member("token", token.bytes.empty() ? token.name : token.bytes);
-  json.member("logprob", std::isfinite(token.logprob) ? token.logprob : kNever);
+  json.member("logprob", shown_logprob(token));
   if (token.bytes.empty()) {
     json.member("bytes", nullptr);
     return;
@@ -36,7 +47,7 @@ void write_logprobs(JsonWriter& json, const std::vector<ShownLogprob>& logprobs)
   json.end_array().member("refusal", nullptr).end_object();
 }
 
-void write_choice(JsonWriter& json, size_t index, const CompletionChoice& choice) {
+void write_chat_choice(JsonWriter& json, size_t index, const CompletionChoice& choice) {
   json.begin_object().member("index", index);
   json.begin_object("message").member("role", "assistant").member("content", choice.content);
   json.member("refusal", nullptr).end_object();
@@ -55,15 +66,89 @@ void write_figures(JsonWriter& json, const RunFigures& figures) {
   json.member("prefill_ms", Thousandths{figures.prefill_us});
   json.member("decode_ms", Thousandths{figures.decode_us});
   json.member("shared_tokens", figures.shared_tokens);
-  json.member("attempts", figures.attempts).end_object();
+  json.member("attempts", figures.attempts);
+  json.begin_object("sampling");
+  for (const SamplingField& field : kSamplingFields) {
+    json.member(field.name, figures.sampling.*field.member);
+  }
+  json.member("top_k", figures.sampling.top_k).end_object().end_object();
 }
 
-}  // namespace
+// --- of a text_completion
 
-std::string render_completion(const CompletionResponse& response) {
+std::string text_of(const ShownToken& token) {
+  if (token.bytes.empty()) return token.name;
+  if (is_valid_utf8(token.bytes)) return token.bytes;
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text = "bytes:";
+  for (const char c : token.bytes) {
+    const auto byte = static_cast<uint8_t>(c);
+    text += "\\x";
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
+// Characters that begin in these bytes.
+int64_t characters_in(std::string_view bytes) {
+  return std::count_if(bytes.begin(), bytes.end(),
+                       [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; });
+}
+
+// The likeliest tokens as members; of two that are written alike the likelier stays.
+void write_top(JsonWriter& json, const std::vector<ShownToken>& top) {
+  json.begin_object();
+  std::set<std::string> written;
+  for (const ShownToken& token : top) {
+    std::string text = text_of(token);
+    if (const auto [at, is_new] = written.insert(std::move(text)); is_new) {
+      json.member(*at, shown_logprob(token));
+    }
+  }
+  json.end_object();
+}
+
+void write_text_logprobs(JsonWriter& json, const std::vector<ShownLogprob>& logprobs) {
+  json.begin_object("logprobs").begin_array("tokens");
+  for (const ShownLogprob& shown : logprobs) json.element(text_of(shown.chosen));
+  json.end_array().begin_array("token_logprobs");
+  for (const ShownLogprob& shown : logprobs) json.element(shown_logprob(shown.chosen));
+  json.end_array();
+  const bool has_top = std::any_of(logprobs.begin(), logprobs.end(),
+                                   [](const ShownLogprob& shown) { return !shown.top.empty(); });
+  if (has_top) {
+    json.begin_array("top_logprobs");
+    for (const ShownLogprob& shown : logprobs) write_top(json, shown.top);
+    json.end_array();
+  } else {
+    json.member("top_logprobs", nullptr);
+  }
+  json.begin_array("text_offset");
+  int64_t offset = 0;
+  for (const ShownLogprob& shown : logprobs) {
+    json.element(offset);
+    offset += characters_in(shown.chosen.bytes);
+  }
+  json.end_array().end_object();
+}
+
+void write_text_choice(JsonWriter& json, size_t index, const CompletionChoice& choice) {
+  json.begin_object().member("index", index).member("text", choice.content);
+  if (choice.logprobs) {
+    write_text_logprobs(json, *choice.logprobs);
+  } else {
+    json.member("logprobs", nullptr);
+  }
+  json.member("finish_reason", choice.finish_reason).end_object();
+}
+
+// The object around the choices.
+std::string render(const CompletionResponse& response, std::string_view id, std::string_view object,
+                   void (*write_choice)(JsonWriter&, size_t, const CompletionChoice&)) {
   JsonWriter json;
-  json.begin_object().member("id", "chatcmpl-" + std::to_string(response.job_id));
-  json.member("object", "chat.completion");
+  json.begin_object().member("id", std::string(id) + std::to_string(response.job_id));
+  json.member("object", object);
   json.member("created", to_unix_us(response.created_at) / 1'000'000);
   json.member("model", response.model);
   json.member("system_fingerprint", TextOrNull{response.system_fingerprint});
@@ -75,6 +160,16 @@ std::string render_completion(const CompletionResponse& response) {
   json.end_object();
   write_figures(json, response.figures);
   return json.end_object().take();
+}
+
+}  // namespace
+
+std::string render_chat_completion(const CompletionResponse& response) {
+  return render(response, "chatcmpl-", "chat.completion", write_chat_choice);
+}
+
+std::string render_text_completion(const CompletionResponse& response) {
+  return render(response, "cmpl-", "text_completion", write_text_choice);
 }
 
 }  // namespace parkd

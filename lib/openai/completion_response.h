@@ -1,4 +1,5 @@
-// The body a completed job ends in: OpenAI's chat.completion object.
+// The body a run ends in: OpenAI's chat.completion object, and the text_completion object of its
+// legacy completions.
 //
 // Pure functions, any thread. Everything outside the "parkd" member depends on the request, its
 // seed and the model alone, byte for byte (DESIGN.md, I7); times and charges stand in "parkd".
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "lib/base/clock.h"
+#include "lib/base/sampling.h"
 #include "lib/job/job_id.h"
 
 namespace parkd {
@@ -34,7 +36,7 @@ struct CompletionChoice {
   std::optional<std::vector<ShownLogprob>> logprobs;  // empty: not asked for
 };
 
-// What parkd adds to show where the time went.
+// What parkd adds: where the time went, and what was sampled by.
 struct RunFigures {
   int64_t units = 0;          // blocks charged
   int64_t queue_us = 0;       // created (or run_at) to the start in the engine
@@ -43,6 +45,7 @@ struct RunFigures {
   int64_t decode_us = 0;      // first token to last
   int64_t shared_tokens = 0;  // of the choices' prompts: found in the KV cache, not computed
   int32_t attempts = 0;       // executions that failed before this one
+  SamplingParams sampling{};  // that chose the tokens, whoever said so
 };
 
 struct CompletionResponse {
@@ -57,6 +60,11 @@ struct CompletionResponse {
 };
 
 // {"id":"chatcmpl-<job id>","object":"chat.completion",...,"parkd":{...}}, one line.
-std::string render_completion(const CompletionResponse& response);
+std::string render_chat_completion(const CompletionResponse& response);
+
+// {"id":"cmpl-<job id>","object":"text_completion",...}: the content is `text`, and logprobs are
+// tokens, token_logprobs, top_logprobs and text_offset, which counts characters of the text. A
+// token that is not UTF-8 alone is written as OpenAI does there: "bytes:\\xe2\\x80".
+std::string render_text_completion(const CompletionResponse& response);
 
 }  // namespace parkd

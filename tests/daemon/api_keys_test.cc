@@ -8,14 +8,14 @@
 namespace parkd::testing {
 namespace {
 
-std::shared_ptr<const ChatEndpoint> tiny_endpoint() {
-  ChatEndpointOptions options;
+std::shared_ptr<const ModelEndpoint> tiny_endpoint() {
+  EndpointOptions options;
   options.model = "m";
   options.context_tokens = 256;
   options.block_size = 16;
   options.capacity = Blocks{200};
   options.max_num_seqs = 4;
-  return std::make_shared<const ChatEndpoint>(tiny_model_card(), options);
+  return std::make_shared<const ModelEndpoint>(tiny_model_card(), options);
 }
 
 // Found by the kill loop (tests/crash): a submit whose answer was lost, sent again when the daemon

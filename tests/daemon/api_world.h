@@ -73,7 +73,7 @@ class ApiWorld {
   ByteBudget::Figures parsing() const { return bodies_.figures(); }
 
   // The file of model "m" has been read; before, it is loading.
-  void model_was_read(std::shared_ptr<const ChatEndpoint> endpoint) {
+  void model_was_read(std::shared_ptr<const ModelEndpoint> endpoint) {
     std::promise<void> done;
     boost::asio::post(io_, [&] {
       ModelTable models;

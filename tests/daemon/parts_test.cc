@@ -1,4 +1,4 @@
-// The daemon's small parts: tenants, turns, waiting readers, systemd's watchdog.
+// The daemon's small parts: tenants, turns, default sampling, waiting readers, systemd's watchdog.
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -21,6 +21,7 @@
 #include "daemon/api/tenants.h"
 #include "daemon/api/work.h"
 #include "daemon/health/health_board.h"
+#include "daemon/models/default_sampling.h"
 #include "daemon/sd_notify.h"
 #include "tests/support/temp_dir.h"
 
@@ -43,6 +44,22 @@ TEST(HealthBoard, a_notice_stands_until_it_is_cleared_and_only_some_refuse_work)
   board.clear("never_raised");
   EXPECT_TRUE(board.may_accept().ok());
   EXPECT_EQ(board.notices().size(), 1u);
+}
+
+TEST(DefaultSampling, is_the_configurations_else_the_models_else_openais) {
+  ModelParams configured;
+  configured.sampling = {{"temperature", 0.25}};
+  ModelDefaults own;
+  own.sampling = {{"temperature", 0.75}, {"top_p", 0.5}, {"repetition_penalty", 1.5}};
+  own.top_k = 20;
+  const SamplingParams both = default_sampling(configured, own);
+  EXPECT_EQ(both.temperature, 0.25F);
+  EXPECT_EQ(both.top_p, 0.5F);
+  EXPECT_EQ(both.repetition_penalty, 1.5F);
+  EXPECT_EQ(both.top_k, 20);
+  EXPECT_EQ(both.min_p, 0.0F);
+  configured.top_k = 0;
+  EXPECT_EQ(default_sampling(configured, own).top_k, 0) << "off, and said so";
 }
 
 TEST(Tenants, a_uid_is_mapped_by_the_configuration_else_by_its_name) {

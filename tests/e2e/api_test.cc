@@ -85,6 +85,33 @@ TEST_F(Api, a_job_ends_in_one_message_with_an_openai_body) {
   EXPECT_EQ(text_at(again.json, "outcome"), "completed") << again.text;
 }
 
+TEST_F(Api, a_completions_job_goes_on_from_its_prompt) {
+  json::object job;
+  job["endpoint"] = "/v1/completions";
+  job["mailbox_key"] = "text";
+  job["body"] = json::object{
+      {"prompt", "Once upon a time"}, {"max_tokens", 3}, {"n", 2},
+      {"temperature", 0.5},           {"logprobs", 2},   {"logit_bias", {{tiny_token('a'), 100}}}};
+  const int64_t id = submit(*client_, job);
+  const json::array messages = wait_for_messages(*client_, "text", 1);
+  ASSERT_EQ(messages.size(), 1u);
+  const json::value* body = find(messages[0], "response.body");
+  ASSERT_NE(body, nullptr) << json::serialize(messages[0]);
+  EXPECT_EQ(text_at(*body, "object"), "text_completion");
+  EXPECT_EQ(text_at(*body, "id"), "cmpl-" + std::to_string(id));
+  const json::array& choices = body->at("choices").as_array();
+  ASSERT_EQ(choices.size(), 2u);
+  EXPECT_EQ(choices[1].at("text"), "aaa");
+  EXPECT_EQ(choices[1].at("logprobs").at("text_offset"), json::array({0, 1, 2}));
+  EXPECT_EQ(number_at(*body, "usage.completion_tokens"), 6);
+  EXPECT_EQ(find(*body, "parkd.sampling.temperature")->to_number<double>(), 0.5);
+  EXPECT_EQ(jobctl::answer_text(messages[0]), "aaa");
+  job["body"].as_object()["echo"] = true;
+  const HttpAnswer refused = must(client_->post("/v1/jobs", job));
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(text_at(refused.json, "error.param"), "echo") << refused.text;
+}
+
 TEST_F(Api, biases_choose_tokens_and_a_penalty_breaks_what_repeats) {
   const auto text_with = [this](const std::string& key, const json::object& members) {
     json::object job = chat_job(key, 12);

@@ -42,6 +42,23 @@ TEST_F(Jobctl, submit_and_wait_prints_the_answer) {
   EXPECT_EQ(jobctl::answer_text(messages_of(page).at(0)) + "\n", first.out);
 }
 
+TEST_F(Jobctl, submit_goes_on_from_a_text_where_the_endpoint_is_completions) {
+  const JobctlResult result =
+      jobctl({"--json", "submit", "--model", "tiny", "--endpoint", "/v1/completions", "--prompt",
+              "Hello", "--max-tokens", "4", "--top-logprobs", "2", "--wait"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json::value message = json::parse(result.out);
+  EXPECT_EQ(text_at(message, "response.body.object"), "text_completion");
+  EXPECT_EQ(
+      find(message, "response.body.choices")->at(0).at("logprobs").at("tokens").as_array().size(),
+      4u);
+  const JobctlResult chat =
+      jobctl({"submit", "--endpoint", "/v1/completions", "--prompt", "x", "--system", "y"});
+  EXPECT_EQ(chat.exit_code, 2);
+  EXPECT_NE(chat.err.find("--system is for endpoint /v1/chat/completions"), std::string::npos)
+      << chat.err;
+}
+
 TEST_F(Jobctl, doctor_says_what_was_found_and_what_never_ran_on_a_gpu) {
   const JobctlResult found = jobctl({"doctor"});
   EXPECT_EQ(found.exit_code, 0) << found.out << found.err;

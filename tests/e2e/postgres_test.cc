@@ -54,6 +54,19 @@ TEST(Postgres, a_job_inserted_by_sql_is_answered_in_parkd_results) {
   world.expect_each_job_answered_once(1);
 }
 
+TEST(Postgres, a_completions_job_is_inserted_with_its_endpoint) {
+  PostgresWorld world;
+  world.start_daemon(wide());
+  const std::string key = world.value(
+      "INSERT INTO parkd.jobs (model, endpoint, body) VALUES ('tiny', '/v1/completions', "
+      R"('{"prompt":"Once","max_tokens":4,"logit_bias":{")" +
+      tiny_token('a') + R"(":100}}') RETURNING mailbox_key)");
+  world.wait_for_messages(1);
+  const std::string row = " FROM parkd.results WHERE mailbox_key = '" + key + "'";
+  EXPECT_EQ(world.value("SELECT text" + row), "aaaa");
+  EXPECT_EQ(world.value("SELECT body ->> 'object'" + row), "text_completion");
+}
+
 TEST(Postgres, the_live_view_shows_running_and_parked_jobs_with_units_and_reason) {
   PostgresWorld world;
   DaemonSetup setup = wide();

@@ -15,7 +15,7 @@
 #include "lib/base/inbox.h"
 #include "lib/base/log.h"
 #include "lib/dispatch/dispatcher.h"
-#include "lib/endpoint/chat_endpoint.h"
+#include "lib/endpoint/model_endpoint.h"
 #include "lib/model/model_card.h"
 #include "lib/store/memory/memory_store.h"
 #include "tests/support/tiny_model.h"
@@ -93,14 +93,14 @@ class Spine {
 
  private:
   void start_model(const Shape& shape) {
-    ChatEndpointOptions options;
+    EndpointOptions options;
     options.model = "tiny";
     options.context_tokens = card_->shape.context_tokens;
     options.block_size = kBlockSize;
     options.capacity = Blocks{shape.capacity};
     options.max_num_seqs = shape.max_num_seqs;
     options.tenants_share_prefixes = shape.tenants_share_prefixes;
-    endpoint_ = std::make_shared<const ChatEndpoint>(card_, options);
+    endpoint_ = std::make_shared<const ModelEndpoint>(card_, options);
     CpuBackendOptions backend;
     backend.shape = card_->shape;
     EngineOptions engine;
@@ -129,7 +129,7 @@ class Spine {
   const std::unique_ptr<JobStore> store_;
   BlockingPool blocking_{2, 0};
   Dispatcher dispatcher_;
-  std::shared_ptr<const ChatEndpoint> endpoint_;
+  std::shared_ptr<const ModelEndpoint> endpoint_;
   std::unique_ptr<Engine> engine_;
   std::thread loop_;
 };

@@ -1,26 +1,30 @@
-// Any bytes are a ChatRequest within its limits, or a refusal that is the sender's fault.
+// Any bytes are a ChatRequest and a CompletionsRequest within their limits, or a refusal that is
+// the sender's fault.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
+#include <variant>
 
 #include "lib/base/sampling_fields.h"
 #include "lib/base/text.h"
+#include "lib/job/bounds.h"
 #include "lib/openai/chat_request.h"
+#include "lib/openai/completions_request.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const std::string_view body(reinterpret_cast<const char*>(data), size);
-  const auto request = parkd::parse_chat_request(body, parkd::ChatDefaults{});
-  if (!request.ok()) {
-    const parkd::Status why = request.status();
-    const bool short_enough = !why.message().empty() && why.message().size() < 1000;
-    if (why.code() != parkd::StatusCode::invalid || !short_enough) std::abort();
-    return 0;
-  }
-  const parkd::SamplingParams& sampling = request->sampling;
-  bool sound = !request->messages.empty() && request->n >= 1 && request->n <= parkd::kChoicesMax &&
-               sampling.top_k >= 0 && request->stop.size() <= parkd::kStopStringsMax &&
-               request->max_tokens.value_or(1) >= 1 &&
+namespace {
+
+// Requires a failed result.
+void check_refusal(const parkd::Status& why) {
+  const bool short_enough = !why.message().empty() && why.message().size() < 1000;
+  if (why.code() != parkd::StatusCode::invalid || !short_enough) std::abort();
+}
+
+bool is_sound(const parkd::RequestOptions& request) {
+  const parkd::SamplingParams& sampling = request.sampling;
+  bool sound = request.n >= 1 && request.n <= parkd::kChoicesMax && sampling.top_k >= 0 &&
+               request.stop.size() <= parkd::kStopStringsMax &&
+               request.max_tokens.value_or(1) >= 1 &&
                sampling.logit_bias.size() <= parkd::kBiasesMax;
   for (const parkd::SamplingField& field : parkd::kSamplingFields) {
     const float value = sampling.*field.member;
@@ -30,9 +34,38 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const parkd::TokenBias& bias : sampling.logit_bias) {
     sound &= bias.token >= 0 && bias.bias >= -100 && bias.bias <= 100;
   }
+  return sound;
+}
+
+void check_chat(std::string_view body) {
+  const auto request = parkd::parse_chat_request(body, parkd::RequestDefaults{});
+  if (!request.ok()) return check_refusal(request.status());
+  bool sound = is_sound(*request) && !request->messages.empty();
   for (const parkd::ChatMessage& message : request->messages) {
     sound &= parkd::is_valid_utf8(message.content) && !message.role.empty();
   }
   if (!sound) std::abort();
+}
+
+void check_completions(std::string_view body) {
+  const auto request = parkd::parse_completions_request(body, parkd::RequestDefaults{});
+  if (!request.ok()) return check_refusal(request.status());
+  bool sound = is_sound(*request);
+  if (const auto* text = std::get_if<std::string>(&request->prompt)) {
+    sound &= !text->empty() && parkd::is_valid_utf8(*text);
+  } else {
+    const auto& tokens = std::get<std::vector<parkd::TokenId>>(request->prompt);
+    sound &= !tokens.empty();
+    for (const parkd::TokenId token : tokens) sound &= token >= 0;
+  }
+  if (!sound) std::abort();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view body(reinterpret_cast<const char*>(data), size);
+  check_chat(body);
+  check_completions(body);
   return 0;
 }

@@ -84,11 +84,12 @@ TEST(Job, every_code_is_of_one_ending) {
 
 TEST(Job, a_job_is_for_the_first_endpoint_where_it_names_none) {
   EXPECT_EQ(JobSpec().endpoint, kEndpoints[0].path);
-  EXPECT_EQ(kChatPath, "/v1/chat/completions");
-  EXPECT_EQ(find_endpoint(kChatPath), &kEndpoints[0]);
+  EXPECT_EQ(kEndpoints[0].path, "/v1/chat/completions");
+  EXPECT_EQ(find_endpoint(kEndpoints[0].path), &kEndpoints[0]);
   EXPECT_EQ(find_endpoint(""), nullptr);
   EXPECT_EQ(unsupported_endpoint("/v1/embeddings"),
-            "endpoint /v1/embeddings is not supported yet; there is /v1/chat/completions");
+            "endpoint /v1/embeddings is not supported yet; there are /v1/chat/completions, "
+            "/v1/completions");
 }
 
 }  // namespace

@@ -34,11 +34,51 @@ CompletionResponse sample() {
                       .decode_us = 0,
                       .shared_tokens = 64,
                       .attempts = 1};
+  response.figures.sampling.temperature = 0.5F;
+  response.figures.sampling.top_k = 40;
   return response;
 }
 
+TEST(TextCompletion, is_openais_object_with_its_own_logprobs) {
+  CompletionResponse response = sample();
+  response.choices[0].logprobs->push_back({{"\x83", -0.5F}, {{"\x83", -0.5F}, {"", -1, "<end>"}}});
+  response.choices[0].logprobs->push_back({{"!", -0.5F}, {{"!", -0.5F}, {"!", -2}}});
+  const json::value body = json::parse(render_text_completion(response));
+  EXPECT_EQ(body.at("id"), "cmpl-42");
+  EXPECT_EQ(body.at("object"), "text_completion");
+  EXPECT_EQ(body.at("created"), 1'800'000'000);
+  EXPECT_EQ(body.at("usage").at("total_tokens"), 13);
+  EXPECT_EQ(body.at("parkd").at("units"), 4);
+  const json::value& choice = body.at("choices").at(0);
+  EXPECT_EQ(choice.at("text"), "Pa\"ris\n");
+  EXPECT_EQ(choice.at("finish_reason"), "stop");
+  EXPECT_EQ(choice.as_object().if_contains("message"), nullptr);
+  const json::value& logprobs = choice.at("logprobs");
+  EXPECT_EQ(logprobs.at("tokens"), json::array({"Pa", "bytes:\\xe2\\x98", "bytes:\\x83", "!"}));
+  EXPECT_EQ(logprobs.at("token_logprobs").at(1), -9999);
+  EXPECT_EQ(logprobs.at("text_offset"), json::array({0, 2, 3, 3}))
+      << "a character counts where it begins";
+  const json::array& top = logprobs.at("top_logprobs").as_array();
+  ASSERT_EQ(top.size(), 4u);
+  EXPECT_EQ(top[0].at("Ly"), -3.5);
+  EXPECT_TRUE(top[1].as_object().empty());
+  EXPECT_EQ(top[2].at("<end>"), -1);
+  EXPECT_EQ(top[3].as_object().size(), 1u);
+  EXPECT_EQ(top[3].at("!"), -0.5) << "the likelier of two that are written alike";
+}
+
+TEST(TextCompletion, logprobs_are_null_where_nobody_asked) {
+  CompletionResponse response = sample();
+  response.choices[0].logprobs->at(0).top.clear();
+  const json::value chosen = json::parse(render_text_completion(response));
+  EXPECT_TRUE(chosen.at("choices").at(0).at("logprobs").at("top_logprobs").is_null());
+  response.choices[0].logprobs.reset();
+  const json::value none = json::parse(render_text_completion(response));
+  EXPECT_TRUE(none.at("choices").at(0).at("logprobs").is_null());
+}
+
 TEST(CompletionResponse, is_openais_chat_completion_object) {
-  const json::value body = json::parse(render_completion(sample()));
+  const json::value body = json::parse(render_chat_completion(sample()));
   EXPECT_EQ(body.at("id"), "chatcmpl-42");
   EXPECT_EQ(body.at("object"), "chat.completion");
   EXPECT_EQ(body.at("created"), 1'800'000'000);
@@ -56,7 +96,7 @@ TEST(CompletionResponse, is_openais_chat_completion_object) {
 }
 
 TEST(CompletionResponse, logprobs_show_token_bytes_and_alternatives) {
-  const json::value body = json::parse(render_completion(sample()));
+  const json::value body = json::parse(render_chat_completion(sample()));
   const json::value& content = body.at("choices").at(0).at("logprobs").at("content");
   EXPECT_EQ(content.at(0).at("token"), "Pa");
   EXPECT_EQ(content.at(0).at("logprob"), -0.25);
@@ -70,7 +110,7 @@ TEST(CompletionResponse, logprobs_show_token_bytes_and_alternatives) {
 TEST(CompletionResponse, a_special_token_has_a_name_and_no_bytes) {
   CompletionResponse response = sample();
   response.choices[0].logprobs = {{{{"", -0.5F, "<|im_end|>"}, {{"", -0.5F, "<|im_end|>"}}}}};
-  const json::value body = json::parse(render_completion(response));
+  const json::value body = json::parse(render_chat_completion(response));
   const json::value& token = body.at("choices").at(0).at("logprobs").at("content").at(0);
   for (const json::value& shown : {token, token.at("top_logprobs").at(0)}) {
     EXPECT_EQ(shown.at("token"), "<|im_end|>");
@@ -79,21 +119,25 @@ TEST(CompletionResponse, a_special_token_has_a_name_and_no_bytes) {
 }
 
 TEST(CompletionResponse, times_and_charges_stand_in_parkd) {
-  const json::value body = json::parse(render_completion(sample()));
+  const json::value body = json::parse(render_chat_completion(sample()));
   EXPECT_EQ(json::serialize(body.at("parkd").at("units")), "4");
   EXPECT_EQ(body.at("parkd").at("queue_ms").to_number<double>(), 1.5);
   EXPECT_EQ(body.at("parkd").at("run_ms").to_number<double>(), 2000.007);
   EXPECT_EQ(body.at("parkd").at("prefill_ms").to_number<double>(), 0.009);
   EXPECT_EQ(body.at("parkd").at("shared_tokens"), 64);
   EXPECT_EQ(body.at("parkd").at("attempts"), 1);
+  const json::value& sampling = body.at("parkd").at("sampling");
+  EXPECT_EQ(sampling.at("temperature").to_number<double>(), 0.5);
+  EXPECT_EQ(sampling.at("repetition_penalty").to_number<double>(), 1);
+  EXPECT_EQ(sampling.at("top_k"), 40);
 }
 
 TEST(CompletionResponse, two_runs_of_a_job_differ_in_parkd_alone) {  // I7
   CompletionResponse again = sample();
   again.figures = {
       .units = 8, .queue_us = 77, .run_us = 88, .prefill_us = 99, .decode_us = 11, .attempts = 2};
-  const std::string first = render_completion(sample());
-  const std::string second = render_completion(again);
+  const std::string first = render_chat_completion(sample());
+  const std::string second = render_chat_completion(again);
   EXPECT_NE(first, second);
   EXPECT_EQ(first.substr(0, first.find("\"parkd\"")), second.substr(0, second.find("\"parkd\"")));
 }
@@ -102,7 +146,7 @@ TEST(CompletionResponse, without_logprobs_and_fingerprint_they_are_null) {
   CompletionResponse response = sample();
   response.system_fingerprint.clear();
   response.choices[0].logprobs.reset();
-  const json::value body = json::parse(render_completion(response));
+  const json::value body = json::parse(render_chat_completion(response));
   EXPECT_TRUE(body.at("system_fingerprint").is_null());
   EXPECT_TRUE(body.at("choices").at(0).at("logprobs").is_null());
 }
@@ -110,7 +154,7 @@ TEST(CompletionResponse, without_logprobs_and_fingerprint_they_are_null) {
 TEST(CompletionResponse, a_logprob_reads_back_as_the_same_float) {
   CompletionResponse response = sample();
   (*response.choices[0].logprobs)[0].chosen.logprob = -1.1920929e-07F;
-  const json::value body = json::parse(render_completion(response));
+  const json::value body = json::parse(render_chat_completion(response));
   const double shown =
       body.at("choices").at(0).at("logprobs").at("content").at(0).at("logprob").as_double();
   EXPECT_EQ(static_cast<float>(shown), -1.1920929e-07F);

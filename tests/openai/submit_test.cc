@@ -30,6 +30,13 @@ TEST(Submit, an_endpoint_and_a_url_that_differ_are_refused_with_both) {
   EXPECT_TRUE(refusal_of(R"("endpoint":"/v1/chat/completions","url":null)").ok());
 }
 
+TEST(Submit, a_batch_line_may_be_for_completions) {
+  const auto line = parse_submit(
+      R"({"custom_id":"a","method":"POST","url":"/v1/completions","body":{"prompt":"Hi"}})", {});
+  ASSERT_TRUE(line.ok()) << line.status().to_string();
+  EXPECT_EQ(line->jobs.at(0).endpoint, "/v1/completions");
+}
+
 TEST(Submit, an_endpoint_that_there_is_not_is_refused_by_the_name_that_was_given) {
   for (const std::string field : {"endpoint", "url"}) {
     for (const std::string path : {"", "/v1/embeddings"}) {

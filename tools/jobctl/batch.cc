@@ -10,7 +10,7 @@
 #include "lib/base/json_writer.h"
 #include "lib/base/raw_json.h"
 #include "lib/base/text.h"
-#include "lib/openai/chat_request.h"
+#include "lib/openai/request_options.h"
 #include "lib/openai/submit.h"
 #include "tools/jobctl/batch_input.h"
 #include "tools/jobctl/commands.h"
@@ -151,7 +151,10 @@ Status BatchAdd::check_lines() const {
     PARKD_ASSIGN_OR_RETURN(const std::string job, make_job(line));
     const auto parsed = parse_submit(job, {});
     Status status = line.refusal.ok() ? parsed.status() : line.refusal;
-    if (status.ok()) status = parse_chat_request(parsed->jobs.front().body, {}).status();
+    if (status.ok()) {
+      const JobSpec& spec = parsed->jobs.front();
+      status = read_request_options(spec.endpoint, spec.body).status();
+    }
     if (status.ok() || ++n_faults > kShownLines) continue;
     faults += "\n  line " + std::to_string(line.number) + ": " + status.message();
     if (!status.param().empty()) faults += " (" + status.param() + ")";

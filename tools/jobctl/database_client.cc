@@ -5,7 +5,7 @@
 #include "lib/base/json_writer.h"
 #include "lib/base/rfc3339.h"
 #include "lib/openai/batch_json.h"
-#include "lib/openai/chat_request.h"
+#include "lib/openai/request_options.h"
 #include "lib/openai/submit.h"
 #include "lib/openai/wire.h"
 #include "tools/jobctl/json_fields.h"
@@ -25,7 +25,7 @@ Status check_range(const char* name, int64_t value, int64_t min, int64_t max) {
 // What the daemon would refuse of a body before it accepts it. Its prompt is counted when the job
 // is first claimed: there is no tokenizer here.
 Status check_body(const JobSpec& spec) {
-  return parse_chat_request(spec.body, {}).status();
+  return read_request_options(spec.endpoint, spec.body).status();
 }
 
 std::string render(const PostgresClient::LiveJob& live) {

@@ -44,7 +44,8 @@ std::vector<boost::json::value> list_at(const boost::json::value& from, std::str
 std::string answer_text(const boost::json::value& message) {
   const auto* choices = find(message, "response.body.choices");
   if (choices == nullptr || !choices->is_array() || choices->get_array().empty()) return {};
-  return text_at(choices->get_array().front(), "message.content");
+  const auto& first = choices->get_array().front();
+  return text_at(first, find(first, "message") != nullptr ? "message.content" : "text");
 }
 
 namespace {

@@ -16,7 +16,8 @@
 #include "lib/base/rfc3339.h"
 #include "lib/base/sampling_fields.h"
 #include "lib/base/text.h"
-#include "lib/openai/chat_request.h"
+#include "lib/job/bounds.h"
+#include "lib/job/endpoints.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/json_fields.h"
 #include "tools/jobctl/priority_option.h"
@@ -30,6 +31,7 @@ namespace json = boost::json;
 
 struct SubmitOptions {
   std::string model;
+  std::string endpoint{kEndpoints[0].path};
   std::optional<std::string> prompt;
   std::string system;
   std::string file;
@@ -84,7 +86,14 @@ Result<std::string> make_body(const SubmitOptions& options) {
   const auto put = [&body](std::string_view key, const json::value& value) {
     body.set(key, json::serialize(value));
   };
-  if (options.prompt) {
+  const bool is_chat = options.endpoint == path_of(Endpoint::chat);
+  if (options.prompt && !is_chat) {
+    if (!options.system.empty()) {
+      return invalid("--system is for endpoint " + path_of(Endpoint::chat) + ": " +
+                     options.endpoint + " has a prompt alone");
+    }
+    put("prompt", json::string(*options.prompt));
+  } else if (options.prompt) {
     json::array messages;
     if (!options.system.empty()) {
       messages.push_back({{"role", "system"}, {"content", options.system}});
@@ -98,8 +107,12 @@ Result<std::string> make_body(const SubmitOptions& options) {
   if (options.top_k) put("top_k", *options.top_k);
   if (options.max_tokens) put("max_tokens", *options.max_tokens);
   if (options.seed) put("seed", *options.seed);
-  if (options.logprobs || options.top_logprobs) put("logprobs", true);
-  if (options.top_logprobs) put("top_logprobs", *options.top_logprobs);
+  if (is_chat) {
+    if (options.logprobs || options.top_logprobs) put("logprobs", true);
+    if (options.top_logprobs) put("top_logprobs", *options.top_logprobs);
+  } else if (options.logprobs || options.top_logprobs) {  // one number says both there
+    put("logprobs", options.top_logprobs.value_or(0));
+  }
   if (!options.stop.empty()) put("stop", json::value_from(options.stop));
   return body.text();
 }
@@ -134,6 +147,7 @@ Result<std::string> make_job(const SubmitOptions& options) {
     if (!text.empty()) job[key] = text;
   };
   put("model", options.model);
+  put("endpoint", options.endpoint);
   put("mailbox_key", options.mailbox_key);
   put("custom_id", options.custom_id);
   put("priority", options.priority);
@@ -265,9 +279,15 @@ void add_submit(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   auto options = std::make_shared<SubmitOptions>();
   CLI::App* command = app.add_subcommand("submit", "Submit one job");
   command->add_option("--model", options->model, "Model (default: the config's default_model)");
-  auto* prompt = command->add_option("--prompt", options->prompt, "The user's message");
+  command
+      ->add_option("--endpoint", options->endpoint,
+                   "What the body is for: " + std::string(kEndpoints[0].path) + " or " +
+                       path_of(Endpoint::completions))
+      ->capture_default_str();
+  auto* prompt = command->add_option("--prompt", options->prompt,
+                                     "The user's message, or the text to go on from");
   command->add_option("--system", options->system, "A system message before it")->needs(prompt);
-  command->add_option("--file", options->file, "An OpenAI chat body (JSON); - = standard input")
+  command->add_option("--file", options->file, "An OpenAI request body (JSON); - = standard input")
       ->excludes(prompt);
   for (const SamplingField& field : kSamplingFields) {
     if (field.of_jobctl.empty()) continue;

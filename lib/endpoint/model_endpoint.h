@@ -1,7 +1,8 @@
-// ChatEndpoint: /v1/chat/completions of one model, between bodies and tokens.
+// ModelEndpoint: the endpoints of one model (lib/job/endpoints.h), between bodies and tokens: a job
+// says by its path which is meant.
 //
 // The doors use admit() before they acknowledge a submit; the dispatcher uses prepare() and
-// render(). Immutable, so any thread may call it, and shared as shared_ptr<const ChatEndpoint>.
+// render(). Immutable, so any thread may call it, and shared as shared_ptr<const ModelEndpoint>.
 #pragma once
 
 #include <chrono>
@@ -15,15 +16,15 @@
 #include "lib/base/units.h"
 #include "lib/dispatch/model_port.h"
 #include "lib/job/job.h"
-#include "lib/openai/chat_request.h"
+#include "lib/openai/request_options.h"
 
 namespace parkd {
 
 struct ModelCard;
 
-struct ChatEndpointOptions {
+struct EndpointOptions {
   std::string model;  // its name in the config
-  ChatDefaults defaults;
+  RequestDefaults defaults;
   int32_t context_tokens = 0;
   int32_t block_size = 0;  // tokens
   Blocks capacity;
@@ -32,9 +33,9 @@ struct ChatEndpointOptions {
   std::string system_fingerprint;       // names the weights and the arithmetic; empty: null
 };
 
-class ChatEndpoint {
+class ModelEndpoint {
  public:
-  ChatEndpoint(std::shared_ptr<const ModelCard> card, ChatEndpointOptions options);
+  ModelEndpoint(std::shared_ptr<const ModelCard> card, EndpointOptions options);
 
   // For the doors: reads and tokenises the job's body and writes its exact figures into spec.
   // Errors: invalid, with param; a body that can never run here (cost over capacity, n over the
@@ -45,16 +46,20 @@ class ChatEndpoint {
   Result<PreparedJob> prepare(const Job& job) const;
   std::string render(const EndedRun& run) const;
 
-  const ChatEndpointOptions& options() const { return options_; }
+  const EndpointOptions& options() const { return options_; }
 
  private:
   struct Read;  // a body with its prompt as tokens
-  // `created_at`: the job's, which a template may tell as the date.
-  Result<Read> read(std::string_view body, std::chrono::sys_seconds created_at) const;
+  // By the endpoint's path. `created_at`: the job's, which a template may tell as the date.
+  Result<Read> read(const std::string& path, std::string_view body,
+                    std::chrono::sys_seconds created_at) const;
+  Result<Read> read_chat(std::string_view body, std::chrono::sys_seconds created_at) const;
+  Result<Read> read_completions(std::string_view body) const;
+  Status check(const RequestOptions& request) const;
   PrefixRoot prefix_root(const JobSpec& spec) const;
 
   std::shared_ptr<const ModelCard> card_;
-  ChatEndpointOptions options_;
+  EndpointOptions options_;
   const HashKey salt_key_ = random_hash_key();  // a KV cache lives no longer than its endpoint
 };
 

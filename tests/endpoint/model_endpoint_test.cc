@@ -1,5 +1,5 @@
-// /v1/chat/completions on a tiny model: what a body costs, what it becomes, what comes back.
-#include "lib/endpoint/chat_endpoint.h"
+// The endpoints of a tiny model: what a body costs, what it becomes, what comes back.
+#include "lib/endpoint/model_endpoint.h"
 
 #include <gtest/gtest.h>
 
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/base/text.h"
+#include "lib/job/endpoints.h"
 #include "lib/model/model_card.h"
 #include "lib/pool/price.h"
 #include "tests/support/tiny_model.h"
@@ -22,8 +23,8 @@ namespace json = boost::json;
 constexpr int32_t kContext = 256;
 constexpr int32_t kBlockSize = 16;
 
-ChatEndpointOptions endpoint_options() {
-  ChatEndpointOptions options;
+EndpointOptions endpoint_options() {
+  EndpointOptions options;
   options.model = "tiny";
   options.context_tokens = kContext;
   options.block_size = kBlockSize;
@@ -48,23 +49,23 @@ Job job_with(const std::string& body) {
 }
 
 // A job of that body, with its figures.
-Result<JobSpec> priced(const ChatEndpoint& endpoint, const std::string& body) {
+Result<JobSpec> priced(const ModelEndpoint& endpoint, const std::string& body) {
   JobSpec spec;
   spec.body = body;
   PARKD_RETURN_IF_ERROR(endpoint.admit(spec));
   return spec;
 }
 
-class ChatEndpointTest : public ::testing::Test {
+class ModelEndpointTest : public ::testing::Test {
  protected:
   Result<JobSpec> price(const std::string& members) const {
     return priced(endpoint, body_with(members));
   }
   const std::shared_ptr<const ModelCard> card = testing::tiny_model_card();
-  const ChatEndpoint endpoint{card, endpoint_options()};
+  const ModelEndpoint endpoint{card, endpoint_options()};
 };
 
-TEST_F(ChatEndpointTest, the_door_and_the_dispatcher_count_the_same) {
+TEST_F(ModelEndpointTest, the_door_and_the_dispatcher_count_the_same) {
   for (const char* members : {"", R"(,"max_tokens":20)", R"(,"max_tokens":100000)"}) {
     const auto at_door = price(members);
     ASSERT_TRUE(at_door.ok()) << at_door.status().to_string();
@@ -78,11 +79,11 @@ TEST_F(ChatEndpointTest, the_door_and_the_dispatcher_count_the_same) {
   EXPECT_EQ(price("")->max_new_tokens, 128) << "a fifth of the context, at least 128";
 }
 
-TEST_F(ChatEndpointTest, a_base_model_refuses_messages) {
+TEST_F(ModelEndpointTest, a_base_model_refuses_messages) {
   ModelCard base = *card;
   base.chat_template.reset();
-  const ChatEndpoint without(std::make_shared<const ModelCard>(std::move(base)),
-                             endpoint_options());
+  const ModelEndpoint without(std::make_shared<const ModelCard>(std::move(base)),
+                              endpoint_options());
   const Status refused = priced(without, body_with("")).status();
   EXPECT_EQ(refused.code(), StatusCode::invalid);
   EXPECT_EQ(refused.param(), "messages");
@@ -94,17 +95,17 @@ std::string prompt_of(const std::string& source, Job job) {
   ModelCard changed = *testing::tiny_model_card();
   changed.chat_template = ChatTemplate::from_jinja(source, {}).value();
   const auto shared = std::make_shared<const ModelCard>(std::move(changed));
-  const auto prepared = ChatEndpoint(shared, endpoint_options()).prepare(job);
+  const auto prepared = ModelEndpoint(shared, endpoint_options()).prepare(job);
   if (!prepared.ok()) return prepared.status().to_string();
   return shared->tokenizer->decode(prepared->request.prompt);
 }
 
-TEST_F(ChatEndpointTest, a_template_tells_the_time_at_which_the_job_was_created) {
+TEST_F(ModelEndpointTest, a_template_tells_the_time_at_which_the_job_was_created) {
   EXPECT_EQ(prompt_of("{{ strftime_now('%Y-%m-%d %H:%M') }}", job_with(body_with(""))),
             "2027-01-15 08:00");
 }
 
-TEST_F(ChatEndpointTest, a_template_is_given_what_the_body_says_for_it) {
+TEST_F(ModelEndpointTest, a_template_is_given_what_the_body_says_for_it) {
   const std::string source =
       "{{ messages[0].content }}{% if add_generation_prompt %}>{% endif %}{{ enable_thinking }}"
       "{{ effort }}";
@@ -118,12 +119,12 @@ TEST_F(ChatEndpointTest, a_template_is_given_what_the_body_says_for_it) {
   EXPECT_EQ(prompt(R"(,"continue_final_message":true)"), "Hello");
 }
 
-TEST_F(ChatEndpointTest, what_a_template_raises_is_the_refusal) {
+TEST_F(ModelEndpointTest, what_a_template_raises_is_the_refusal) {
   EXPECT_EQ(prompt_of("{{ raise_exception('roles must alternate') }}", job_with(body_with(""))),
             "invalid: chat template: the template refuses: roles must alternate (messages)");
 }
 
-TEST_F(ChatEndpointTest, a_job_over_the_capacity_is_refused_with_both_numbers) {
+TEST_F(ModelEndpointTest, a_job_over_the_capacity_is_refused_with_both_numbers) {
   const auto refused = price(R"(,"n":4,"max_tokens":100)");
   ASSERT_FALSE(refused.ok());
   const int64_t cost = job_cost(4, price("")->prompt_tokens, 100, kBlockSize).count;
@@ -134,7 +135,7 @@ TEST_F(ChatEndpointTest, a_job_over_the_capacity_is_refused_with_both_numbers) {
 }
 
 // Whatever does not fit names the field that can make it fit, and the value it may have.
-TEST_F(ChatEndpointTest, a_job_over_the_capacity_names_n_max_tokens_or_messages_and_what_fits) {
+TEST_F(ModelEndpointTest, a_job_over_the_capacity_names_n_max_tokens_or_messages_and_what_fits) {
   const int32_t n_prompt = price("")->prompt_tokens;
   const auto says = [](const Status& status, const std::string& words) {
     return status.message().find(words) != std::string::npos;
@@ -152,9 +153,9 @@ TEST_F(ChatEndpointTest, a_job_over_the_capacity_names_n_max_tokens_or_messages_
   EXPECT_TRUE(price(R"(,"n":4,"max_tokens":)" + std::to_string(n_tokens)).ok());
   EXPECT_FALSE(price(R"(,"n":4,"max_tokens":)" + std::to_string(n_tokens + 1)).ok());
   // Not even one, of a pool smaller than the context.
-  ChatEndpointOptions options = endpoint_options();
+  EndpointOptions options = endpoint_options();
   options.capacity = Blocks{8};
-  const ChatEndpoint small(card, options);
+  const ModelEndpoint small(card, options);
   const auto small_price = [&](const std::string& fields) {
     return priced(small, body_with(fields));
   };
@@ -171,11 +172,11 @@ TEST_F(ChatEndpointTest, a_job_over_the_capacity_names_n_max_tokens_or_messages_
                                                std::string(180, 'z') + R"("}],"max_tokens":1})")
                                  .status();
   EXPECT_EQ(long_prompt.param(), "messages") << long_prompt.message();
-  EXPECT_TRUE(says(long_prompt, "shorten the messages to " + std::to_string(room - 1)))
+  EXPECT_TRUE(says(long_prompt, "shorten it to " + std::to_string(room - 1)))
       << long_prompt.message();
 }
 
-TEST_F(ChatEndpointTest, a_prompt_over_the_context_is_refused_with_both_numbers) {
+TEST_F(ModelEndpointTest, a_prompt_over_the_context_is_refused_with_both_numbers) {
   const std::string body =
       R"({"messages":[{"role":"user","content":")" + std::string(5000, 'z') + R"("}]})";
   const auto refused = priced(endpoint, body);
@@ -184,12 +185,12 @@ TEST_F(ChatEndpointTest, a_prompt_over_the_context_is_refused_with_both_numbers)
   EXPECT_NE(refused.status().message().find("256"), std::string::npos);
 }
 
-TEST_F(ChatEndpointTest, another_model_in_the_body_is_refused) {
+TEST_F(ModelEndpointTest, another_model_in_the_body_is_refused) {
   EXPECT_TRUE(price(R"(,"model":"tiny")").ok());
   EXPECT_EQ(price(R"(,"model":"huge")").status().param(), "model");
 }
 
-TEST_F(ChatEndpointTest, admit_writes_exact_figures_into_the_job) {
+TEST_F(ModelEndpointTest, admit_writes_exact_figures_into_the_job) {
   JobSpec spec;
   spec.body = body_with(R"(,"n":2,"max_tokens":7)");
   ASSERT_TRUE(endpoint.admit(spec).ok());
@@ -203,12 +204,12 @@ TEST_F(ChatEndpointTest, admit_writes_exact_figures_into_the_job) {
   EXPECT_EQ(refused.message(), unsupported_endpoint("/v1/embeddings")) << "the doors' words";
 }
 
-TEST_F(ChatEndpointTest, the_bodys_seed_wins_over_the_stored_one) {
+TEST_F(ModelEndpointTest, the_bodys_seed_wins_over_the_stored_one) {
   EXPECT_EQ(endpoint.prepare(job_with(body_with("")))->request.sampling.seed, 1234u);
   EXPECT_EQ(endpoint.prepare(job_with(body_with(R"(,"seed":7)")))->request.sampling.seed, 7u);
 }
 
-TEST_F(ChatEndpointTest, the_request_carries_the_bodys_sampling_and_the_models_end_tokens) {
+TEST_F(ModelEndpointTest, the_request_carries_the_bodys_sampling_and_the_models_end_tokens) {
   const auto prepared = endpoint.prepare(job_with(body_with(
       R"(,"temperature":0.5,"top_p":0.9,"top_k":3,"min_p":0.1,"stop":"END","logprobs":true,
          "top_logprobs":2,"presence_penalty":0.25,"frequency_penalty":-0.5,
@@ -231,7 +232,7 @@ TEST_F(ChatEndpointTest, the_request_carries_the_bodys_sampling_and_the_models_e
   EXPECT_FALSE(request.stop_tokens.empty());
 }
 
-TEST_F(ChatEndpointTest, a_bias_outside_the_vocabulary_is_refused_with_its_size) {
+TEST_F(ModelEndpointTest, a_bias_outside_the_vocabulary_is_refused_with_its_size) {
   const int32_t vocab = card->shape.vocab;
   const auto bias_of = [](int32_t token) {
     return R"(,"max_tokens":4,"logit_bias":{")" + std::to_string(token) + R"(":1})";
@@ -245,7 +246,7 @@ TEST_F(ChatEndpointTest, a_bias_outside_the_vocabulary_is_refused_with_its_size)
   EXPECT_NE(refused.message().find("vocabulary has " + std::to_string(vocab)), std::string::npos);
 }
 
-TEST_F(ChatEndpointTest, special_tokens_a_user_writes_stay_letters) {
+TEST_F(ModelEndpointTest, special_tokens_a_user_writes_stay_letters) {
   const auto plain = endpoint.prepare(job_with(body_with("")));
   const auto hostile =
       endpoint.prepare(job_with(R"({"messages":[{"role":"user","content":"Hello<|im_end|>"}]})"));
@@ -258,7 +259,7 @@ TEST_F(ChatEndpointTest, special_tokens_a_user_writes_stay_letters) {
   EXPECT_EQ(count(plain->request.prompt), count(hostile->request.prompt));
 }
 
-TEST_F(ChatEndpointTest, a_result_is_rendered_with_usage_reasons_and_logprobs) {
+TEST_F(ModelEndpointTest, a_result_is_rendered_with_usage_reasons_and_logprobs) {
   const Job job = job_with(body_with(""));
   GenerationResult result;
   result.prompt_tokens = 12;
@@ -286,7 +287,7 @@ TEST_F(ChatEndpointTest, a_result_is_rendered_with_usage_reasons_and_logprobs) {
 }
 
 // What the tokens' bytes spell is the content; a special token has a name and spells nothing.
-TEST_F(ChatEndpointTest, bytes_of_logprobs_spell_the_content) {
+TEST_F(ModelEndpointTest, bytes_of_logprobs_spell_the_content) {
   const Tokenizer& tokenizer = *card->tokenizer;
   const TokenId end = tokenizer.find_special("<|im_end|>").value();
   std::vector<TokenId> tokens = tokenizer.encode("日é a", SpecialTokens::as_text).value();
@@ -322,7 +323,7 @@ TEST_F(ChatEndpointTest, bytes_of_logprobs_spell_the_content) {
   EXPECT_TRUE(content.as_array().back().at("bytes").is_null());
 }
 
-TEST_F(ChatEndpointTest, logprobs_of_an_empty_answer_are_an_empty_list_when_asked_for) {
+TEST_F(ModelEndpointTest, logprobs_of_an_empty_answer_are_an_empty_list_when_asked_for) {
   const Job job = job_with(body_with(""));
   GenerationResult result;
   result.choices.emplace_back();
@@ -330,6 +331,78 @@ TEST_F(ChatEndpointTest, logprobs_of_an_empty_answer_are_an_empty_list_when_aske
   EXPECT_TRUE(asked.at("choices").at(0).at("logprobs").at("content").as_array().empty());
   const json::value not_asked = json::parse(endpoint.render(EndedRun{job, result, false, {}}));
   EXPECT_TRUE(not_asked.at("choices").at(0).at("logprobs").is_null());
+}
+
+// --- /v1/completions
+
+Job completions_job(const std::string& body) {
+  Job job = job_with(body);
+  job.spec.endpoint = path_of(Endpoint::completions);
+  return job;
+}
+
+Status refused_completions(const ModelEndpoint& endpoint, const std::string& body) {
+  JobSpec spec = completions_job(body).spec;
+  return endpoint.admit(spec);
+}
+
+TEST_F(ModelEndpointTest, a_completions_prompt_is_its_text_without_a_template_or_its_token_ids) {
+  const Tokenizer& tokenizer = *card->tokenizer;
+  const std::vector<TokenId> ids =
+      tokenizer.encode("Hello<|im_end|>", SpecialTokens::as_text).value();
+  const auto text = endpoint.prepare(completions_job(R"({"prompt":"Hello<|im_end|>"})"));
+  ASSERT_TRUE(text.ok()) << text.status().to_string();
+  EXPECT_EQ(text->request.prompt, ids) << "no special token out of a text";
+  EXPECT_EQ(text->request.max_new_tokens, 16);
+  EXPECT_EQ(text->prompt_field, "prompt");
+  EXPECT_FALSE(text->request.stop_tokens.empty());
+  const TokenId end = tokenizer.find_special("<|im_end|>").value();
+  const auto given =
+      endpoint.prepare(completions_job(R"({"prompt":[5,)" + std::to_string(end) + "]}"));
+  EXPECT_EQ(given->request.prompt, (std::vector<TokenId>{5, end})) << "ids are taken as they are";
+  JobSpec spec = completions_job(R"({"prompt":[5,6,7],"n":2,"max_tokens":9})").spec;
+  ASSERT_TRUE(endpoint.admit(spec).ok());
+  EXPECT_EQ(spec.prompt_tokens, 3);
+  EXPECT_EQ(spec.max_new_tokens, 9);
+  EXPECT_EQ(spec.n_choices, 2);
+  EXPECT_TRUE(spec.tokens_are_exact);
+}
+
+TEST_F(ModelEndpointTest, a_completions_prompt_that_does_not_fit_is_refused_as_prompt) {
+  const std::string beyond = std::to_string(card->shape.vocab);
+  const Status id = refused_completions(endpoint, R"({"prompt":[1,)" + beyond + "]}");
+  EXPECT_EQ(id.param(), "prompt[1]");
+  EXPECT_NE(id.message().find("vocabulary has " + beyond), std::string::npos) << id.message();
+  const Status context =
+      refused_completions(endpoint, R"({"prompt":")" + std::string(5000, 'z') + R"("})");
+  EXPECT_EQ(context.param(), "prompt") << context.message();
+  EndpointOptions options = endpoint_options();
+  options.capacity = Blocks{8};
+  const Status capacity =
+      refused_completions(ModelEndpoint(card, options),
+                          R"({"max_tokens":1,"prompt":")" + std::string(180, 'z') + R"("})");
+  EXPECT_EQ(capacity.param(), "prompt") << capacity.message();
+  EXPECT_EQ(refused_completions(endpoint, body_with("")).param(), "messages");
+  JobSpec chat;
+  chat.body = R"({"prompt":"Hello"})";
+  EXPECT_EQ(endpoint.admit(chat).param(), "prompt") << "of a chat's body";
+}
+
+TEST_F(ModelEndpointTest, a_completions_result_is_a_text_completion) {
+  GenerationResult result;
+  result.prompt_tokens = 3;
+  GeneratedChoice choice;
+  choice.text = "ab";
+  choice.finish_reason = FinishReason::stop;
+  choice.logprobs = {{65, -0.5F, {{65, -0.5F}}}};
+  result.choices = {choice};
+  const Job job = completions_job(R"({"prompt":[5,6,7]})");
+  const json::value body = json::parse(endpoint.render(EndedRun{job, result, true, {}}));
+  EXPECT_EQ(body.at("object"), "text_completion");
+  EXPECT_EQ(body.at("id"), "cmpl-9");
+  EXPECT_EQ(body.at("choices").at(0).at("text"), "ab");
+  EXPECT_EQ(body.at("choices").at(0).at("logprobs").at("tokens").at(0),
+            json::string(card->tokenizer->token_text(65)));
 }
 
 }  // namespace

@@ -1,0 +1,39 @@
+#include "lib/openai/request_options.h"
+
+#include <algorithm>
+
+#include "lib/job/endpoints.h"
+#include "lib/openai/chat_request.h"
+#include "lib/openai/completions_request.h"
+
+namespace parkd {
+
+Result<int32_t> resolve_max_new_tokens(std::optional<int32_t> asked, int32_t prompt_tokens,
+                                       int32_t context_tokens, const std::string& prompt_field) {
+  if (prompt_tokens >= context_tokens) {
+    return invalid_param(prompt_field, "the prompt has " + std::to_string(prompt_tokens) +
+                                           " tokens; the model's context of " +
+                                           std::to_string(context_tokens) +
+                                           " tokens must hold it and at least one more");
+  }
+  const int32_t wanted = asked ? *asked : std::clamp(context_tokens / 5, 128, 16384);
+  return std::min(wanted, context_tokens - prompt_tokens);
+}
+
+Result<RequestOptions> read_request_options(const std::string& path, const std::string& body) {
+  const EndpointPath* known = find_endpoint(path);
+  if (known == nullptr) return invalid_param("endpoint", unsupported_endpoint(path));
+  switch (known->endpoint) {
+    case Endpoint::chat: {
+      PARKD_ASSIGN_OR_RETURN(const ChatRequest request, parse_chat_request(body, {}));
+      return RequestOptions(request);
+    }
+    case Endpoint::completions: {
+      PARKD_ASSIGN_OR_RETURN(const CompletionsRequest request, parse_completions_request(body, {}));
+      return RequestOptions(request);
+    }
+  }
+  return invalid_param("endpoint", unsupported_endpoint(path));
+}
+
+}  // namespace parkd

@@ -1,0 +1,118 @@
+// What a body of /v1/completions may hold, and how every refusal names its field.
+#include "lib/openai/completions_request.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "lib/job/endpoints.h"
+
+namespace parkd {
+namespace {
+
+Result<CompletionsRequest> parse(const std::string& body) {
+  return parse_completions_request(body, {});
+}
+
+// Of a body with a prompt and these further members.
+Result<CompletionsRequest> parse_with(const std::string& members) {
+  return parse(R"({"prompt":"Once")" + (members.empty() ? "" : "," + members) + "}");
+}
+
+using Tokens = std::vector<TokenId>;
+
+TEST(CompletionsRequest, a_prompt_is_a_text_token_ids_or_a_list_of_one) {
+  EXPECT_EQ(std::get<std::string>(parse(R"({"prompt":"Once"})")->prompt), "Once");
+  EXPECT_EQ(std::get<std::string>(parse(R"({"prompt":["Once"]})")->prompt), "Once");
+  EXPECT_EQ(std::get<Tokens>(parse(R"({"prompt":[1,2,3.0]})")->prompt), (Tokens{1, 2, 3}));
+  EXPECT_EQ(std::get<Tokens>(parse(R"({"prompt":[[7]]})")->prompt), (Tokens{7}));
+  struct Case {
+    const char* body;
+    const char* param;
+    const char* words;
+  };
+  const Case cases[] = {
+      {R"({})", "prompt", "prompt is missing"},
+      {R"({"prompt":null})", "prompt", "prompt is missing"},
+      {R"({"prompt":""})", "prompt", "not empty"},
+      {R"({"prompt":[]})", "prompt", "an array of token ids"},
+      {R"({"prompt":7})", "prompt", "an array of token ids"},
+      {R"({"prompt":["a","b"]})", "prompt", "prompt has 2 prompts; a job runs one"},
+      {R"({"prompt":[[1],[2],[3]]})", "prompt", "prompt has 3 prompts; a job runs one"},
+      {R"({"prompt":[1,-2]})", "prompt[1]", "a token id"},
+      {R"({"prompt":[1,"a"]})", "prompt[1]", "a token id"},
+      {R"({"prompt":[[1,2.5]]})", "prompt[0][1]", "a token id"},
+      {R"({"prompt":[[]]})", "prompt[0]", "an array of token ids"},
+  };
+  for (const Case& each : cases) {
+    const Status refused = parse(each.body).status();
+    EXPECT_EQ(refused.code(), StatusCode::invalid) << each.body;
+    EXPECT_EQ(refused.param(), each.param) << each.body;
+    EXPECT_NE(refused.message().find(each.words), std::string::npos) << refused.message();
+  }
+}
+
+TEST(CompletionsRequest, options_are_those_of_a_chat_but_for_logprobs_and_sixteen_tokens) {
+  const auto plain = parse_with("");
+  EXPECT_EQ(plain->max_tokens, 16) << "OpenAI's";
+  EXPECT_FALSE(plain->sampling.logprobs);
+  RequestDefaults defaults;
+  defaults.max_tokens = 99;
+  EXPECT_EQ(parse_completions_request(R"({"prompt":"x"})", defaults)->max_tokens, 99);
+  const auto full = parse_with(
+      R"("model":"m","max_tokens":5,"n":3,"temperature":0.5,"top_p":0.9,"top_k":4,"seed":-1,
+         "stop":["a"],"logit_bias":{"7":2},"logprobs":5,"user":"u","echo":false,"suffix":null,
+         "best_of":1,"stream":false)");
+  ASSERT_TRUE(full.ok()) << full.status().to_string();
+  EXPECT_EQ(full->model, "m");
+  EXPECT_EQ(full->max_tokens, 5);
+  EXPECT_EQ(full->n, 3);
+  EXPECT_EQ(full->sampling.top_k, 4);
+  EXPECT_EQ(full->seed, ~uint64_t{0});
+  EXPECT_EQ(full->stop, std::vector<std::string>{"a"});
+  EXPECT_TRUE(full->sampling.logprobs);
+  EXPECT_EQ(full->sampling.top_logprobs, 5);
+  const auto chosen_alone = parse_with(R"("logprobs":0)");
+  EXPECT_TRUE(chosen_alone->sampling.logprobs);
+  EXPECT_EQ(chosen_alone->sampling.top_logprobs, 0);
+}
+
+TEST(CompletionsRequest, what_is_not_served_is_refused_by_name_with_a_way_out) {
+  struct Case {
+    const char* members;
+    const char* param;
+    const char* words;
+  };
+  const Case cases[] = {
+      {R"("echo":true)", "echo", "put it before the text where you want it"},
+      {R"("suffix":"x")", "suffix", "only written behind a prompt"},
+      {R"("best_of":4)", "best_of", "ask for n choices"},
+      {R"("logprobs":true)", "logprobs", "an integer from 0 to 20"},
+      {R"("stream":true)", "stream", "cannot stream"},
+      {R"("messages":[])", "messages", "it is prompt here; messages are for endpoint /v1/chat/"},
+      {R"("max_completion_tokens":5)", "max_completion_tokens", "it is max_tokens here"},
+      {R"("top_logprobs":null)", "top_logprobs", "it is logprobs here"},
+      {R"("tools":null)", "tools", "not a known field"},
+  };
+  for (const Case& each : cases) {
+    const Status refused = parse_with(each.members).status();
+    EXPECT_EQ(refused.param(), each.param) << each.members;
+    EXPECT_NE(refused.message().find(each.words), std::string::npos) << refused.message();
+  }
+}
+
+TEST(RequestOptions, are_read_by_the_endpoints_path) {
+  const std::string chat = R"({"messages":[{"role":"user","content":"Hi"}],"n":2})";
+  const std::string text = R"({"prompt":"Hi","n":3})";
+  EXPECT_EQ(read_request_options(path_of(Endpoint::chat), chat)->n, 2);
+  EXPECT_EQ(read_request_options(path_of(Endpoint::completions), text)->n, 3);
+  EXPECT_EQ(read_request_options(path_of(Endpoint::chat), text).status().param(), "prompt");
+  EXPECT_EQ(read_request_options(path_of(Endpoint::completions), chat).status().param(),
+            "messages");
+  EXPECT_EQ(read_request_options("/v1/embeddings", text).status().param(), "endpoint");
+}
+
+}  // namespace
+}  // namespace parkd
