@@ -93,7 +93,8 @@ class LaneCase {
   double stored(double x) const;  // rounded as KV is
   double out_rounding() const;    // relative, of what the op writes
   double out_absolute() const;
-  bool rounds_factors() const;  // of attention's products
+  // Whether the products of attention round their factors: those of this sequence's queries.
+  bool rounds_factors(const SequenceCase& sequence) const;
   bool has_heads() const { return case_.op == Op::rope_and_store || case_.op == Op::attention; }
   int32_t in_columns() const;
   int32_t out_columns() const;

@@ -52,9 +52,12 @@ double LaneCase::out_absolute() const {
   return is_f16 ? 0x1p-25 : 1e-30;
 }
 
-bool LaneCase::rounds_factors() const {
+bool LaneCase::rounds_factors(const SequenceCase& sequence) const {
   if (implementation_.dtype == Dtype::f32) return false;
-  if (implementation_.kind == Implementation::Kind::cuda) return implementation_.tensor_cores;
+  if (implementation_.kind == Implementation::Kind::cuda) {
+    // The kernel on tensor cores is for prompts without a window; all others keep floats.
+    return implementation_.tensor_cores && sequence.rows > 1 && case_.window == 0;
+  }
   return implementation_.dtype == Dtype::bf16;
 }
 
@@ -115,17 +118,19 @@ void LaneCase::check_query(int64_t token, int32_t index, const HeadMemory& memor
   // as much of itself. Scores of 400 are known to 400 * 2^-24 * 64 terms. Where q and the
   // probabilities are rounded too, a weighted mean's error is its weights' rounding; and where K
   // was rotated, its own rounding may have gone the other way.
+  const bool rounds =
+      rounds_factors(case_.sequences[static_cast<size_t>(s - first_token_.begin())]);
   double absolute = 4e-6 * kLargestValue;
-  if (rounds_factors() || (case_.rotates && implementation_.dtype != Dtype::f32)) {
+  if (rounds || (case_.rotates && implementation_.dtype != Dtype::f32)) {
     absolute = 2 * kLargestValue * rounding(implementation_.dtype);
   }
   if (case_.values == Values::far) absolute = std::max(absolute, 1e-2);
   std::vector<double> query = head(token, index);
   double factor = double{scale()};
-  if (rounds_factors() && implementation_.kind == Implementation::Kind::cpu) {
+  if (rounds && implementation_.kind == Implementation::Kind::cpu) {
     for (double& x : query) x = stored(static_cast<double>(static_cast<float>(x) * scale()));
     factor = 1;
-  } else if (rounds_factors()) {
+  } else if (rounds) {
     for (double& x : query) x = stored(x);
   }
   const std::vector<double> wanted = reference::attention(
