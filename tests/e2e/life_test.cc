@@ -30,6 +30,29 @@ json::object long_job(const std::string& key) {
   return job;
 }
 
+// A model file that is no model, and whose opening waits until let_go(): this process has a write
+// lease on it (fcntl(2)), which the kernel breaks after /proc/sys/fs/lease-break-time, 45 s.
+class SlowModelFile {
+ public:
+  explicit SlowModelFile(const std::string& path) {
+    ::signal(SIGIO, SIG_IGN);  // sent when somebody opens it
+    std::ofstream(path) << "no model";
+    fd_ = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    EXPECT_EQ(::fcntl(fd_, F_SETLEASE, F_WRLCK), 0) << std::strerror(errno);
+  }
+  ~SlowModelFile() { let_go(); }
+  SlowModelFile(const SlowModelFile&) = delete;
+  SlowModelFile& operator=(const SlowModelFile&) = delete;
+
+  void let_go() {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+  }
+
+ private:
+  int fd_ = -1;
+};
+
 DaemonSetup long_running() {
   DaemonSetup setup;
   setup.max_num_seqs = 8;
@@ -301,15 +324,15 @@ TEST(Life, a_configuration_whose_model_is_not_there_or_does_not_fit_is_not_sound
   EXPECT_NE(ready.text.find("value 16777216 (MiB) is more than"), std::string::npos) << ready.text;
 }
 
-// A second model loads for ever (its file is a pipe), gets a job, and leaves the configuration.
+// A second model is still being opened, gets a job, and leaves the configuration.
 TEST(Life, jobs_of_a_model_that_left_the_configuration_say_why_they_wait) {
   DaemonProcess daemon(DaemonSetup{});
   std::ifstream whole(daemon.config_path());
   const std::string without{std::istreambuf_iterator<char>(whole), {}};
-  const std::string pipe = daemon.directory() + "/pipe.gguf";
-  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const std::string slow = daemon.directory() + "/slow.gguf";
+  const SlowModelFile file(slow);
   std::ofstream(daemon.config_path(), std::ios::app)
-      << "  - name: gone\n    local_path: " << pipe << "\n";
+      << "  - name: gone\n    local_path: " << slow << "\n";
   ASSERT_TRUE(daemon.start()) << daemon.log();
   json::object job = chat_job("stranded");
   job["model"] = "gone";
@@ -332,13 +355,12 @@ TEST(Life, jobs_of_a_model_that_left_the_configuration_say_why_they_wait) {
   EXPECT_TRUE(daemon.wait_until([&] { return !says("/readyz", "model_not_served"); }));
 }
 
-// A model file that is a pipe: reading it takes until somebody opens the other end.
 TEST(Life, a_slowly_loading_model_does_not_keep_jobs_out) {
   DaemonProcess daemon(DaemonSetup{});
   const std::string file = daemon.directory() + "/tiny.gguf";
   const std::string saved = file + ".saved";
   ASSERT_EQ(std::rename(file.c_str(), saved.c_str()), 0);
-  ASSERT_EQ(::mkfifo(file.c_str(), 0600), 0);
+  SlowModelFile slow(file);
   ASSERT_TRUE(daemon.start()) << daemon.log();
   const auto client = daemon.client();
   const HttpAnswer ready = must(client->get("/readyz"));
@@ -350,7 +372,7 @@ TEST(Life, a_slowly_loading_model_does_not_keep_jobs_out) {
   EXPECT_EQ(must(client->post("/v1/jobs", bad)).status, 400) << "bodies are checked all the same";
   EXPECT_EQ(text_at(must(client->get("/v1/jobs/" + std::to_string(id))).json, "state"), "queued");
 
-  ::close(::open(file.c_str(), O_RDWR));  // the load goes on, and finds no model
+  slow.let_go();  // the load goes on, and finds no model
   HttpAnswer models;
   do {
     models = must(client->get("/v1/models"));
