@@ -28,8 +28,9 @@ struct Principal {
 
   // Errors: denied (param "tenant").
   Status may_act_for(const std::string& other) const;
-  // Whose jobs and batches it may see: "" is any tenant's.
-  std::string any_or_own() const { return is_privileged && !named_its_tenant ? "" : tenant; }
+  // Whose jobs and batches it may see: "" is any tenant's. Requires a tenant of one that is not
+  // privileged.
+  std::string any_or_own() const;
 };
 
 // `uid` -1: unknown, which has no privileges.

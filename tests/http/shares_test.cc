@@ -99,5 +99,10 @@ TEST(Principal, acts_for_its_tenant_and_a_privileged_one_for_all) {
   EXPECT_FALSE(unix_peer(static_cast<uid_t>(-1)).is_privileged);
 }
 
+TEST(Principal, of_no_tenant_sees_nobodys_jobs_instead_of_everybodys) {
+  EXPECT_DEATH((void)unix_peer(kSomebody).any_or_own(), "uid 3999999999");
+  EXPECT_EQ(unix_peer(0).any_or_own(), "");
+}
+
 }  // namespace
 }  // namespace parkd::testing
