@@ -59,8 +59,8 @@ Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend,
     PARKD_ASSIGN_OR_RETURN(layer.attention_norm, vector(from.attention_norm));
     PARKD_ASSIGN_OR_RETURN(layer.qkv, matrix(qkv));
     if (from.q_norm.rows > 0) {
-      PARKD_ASSIGN_OR_RETURN(layer.q_norm, vector(from.q_norm));
-      PARKD_ASSIGN_OR_RETURN(layer.k_norm, vector(from.k_norm));
+      PARKD_ASSIGN_OR_RETURN(layer.q_norm, vector(rows_of_heads(from.q_norm, moved_q)));
+      PARKD_ASSIGN_OR_RETURN(layer.k_norm, vector(rows_of_heads(from.k_norm, moved_k)));
     }
     if (from.q_bias.rows > 0) {
       PARKD_ASSIGN_OR_RETURN(layer.q_bias, vector(rows_of_heads(from.q_bias, moved_q)));

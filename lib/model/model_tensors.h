@@ -33,7 +33,8 @@ struct ModelTensors {
   TensorView output_norm;          // (1, hidden)
   std::optional<TensorView> head;  // (vocab, hidden); empty: the embedding serves as head too
   // The rows of a head of q and k lie in halves, where the layers turn pairs beside each other:
-  // load_weights() puts row i and i + head_dim / 2 of the file at 2i and 2i + 1.
+  // load_weights() puts row i and i + head_dim / 2 of the file at 2i and 2i + 1, and what is added
+  // to a head or norms it likewise.
   bool heads_in_halves = false;
 };
 
