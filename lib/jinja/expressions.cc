@@ -190,6 +190,7 @@ void Evaluator::unpack_arguments(const Arguments& arguments, CallArguments& out)
     for (const auto& [key, value] : dict.as_dict().entries) {
       if (!key.is_text()) fail("the names of arguments are texts");
       runtime_.charge_items(1);
+      out.names = both(out.names, key.origin());
       words_.push_back(key.as_bytes());
       out.named.emplace_back(words_.back(), value);
     }

@@ -64,7 +64,7 @@ std::vector<std::pair<Value, Value>> entries_of(Runtime& runtime, Arguments argu
     }
   }
   for (const auto& [word, value] : arguments.named) {
-    put(runtime.text(std::string(word), Origin::literal), value);
+    put(runtime.text(std::string(word), arguments.names), value);
   }
   return entries;
 }

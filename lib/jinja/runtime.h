@@ -20,6 +20,7 @@ struct Scope;
 struct CallArguments {
   std::vector<Value> positional;
   std::vector<std::pair<std::string_view, Value>> named;
+  Origin names = Origin::literal;  // where the names come from: content, where a ** is
 };
 
 class Runtime {

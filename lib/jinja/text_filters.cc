@@ -90,7 +90,7 @@ Value format(Runtime& runtime, const Value& self, Arguments arguments) {
   if (!arguments.positional.empty()) fail("format takes values by place or by name, not both");
   std::vector<std::pair<Value, Value>> entries;
   for (const auto& [word, value] : arguments.named) {
-    entries.emplace_back(runtime.text(std::string(word), Origin::literal), value);
+    entries.emplace_back(runtime.text(std::string(word), arguments.names), value);
   }
   return runtime.text(printf_text(runtime, text, runtime.dict(std::move(entries))));
 }

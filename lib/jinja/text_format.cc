@@ -188,7 +188,7 @@ Text printf_text(Runtime& runtime, const Text& format, const Value& values) {
     }
     if (kind >= bytes.size()) fail("a format ends behind '%'");
     if (bytes[kind] == '%') {
-      out.append("%", Origin::literal);
+      out.append(format, kind, kind + 1);
     } else {
       const Value value = spec > i + 1 ? named : take();
       const Text text = printf_one(runtime, bytes[kind],

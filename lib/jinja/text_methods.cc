@@ -236,9 +236,10 @@ Value partition(Runtime& runtime, const Value& self, Arguments arguments) {
     return from_right ? runtime.sequence(Type::tuple, {empty, empty, self})
                       : runtime.sequence(Type::tuple, {self, empty, empty});
   }
-  return runtime.sequence(Type::tuple,
-                          {runtime.text(text.slice(0, found)), bound.value(0),
-                           runtime.text(text.slice(found + word.size(), text.size()))});
+  return runtime.sequence(
+      Type::tuple,
+      {runtime.text(text.slice(0, found)), runtime.text(text.slice(found, found + word.size())),
+       runtime.text(text.slice(found + word.size(), text.size()))});
 }
 
 // Whether the text is not empty and `fits` holds for each of its code points.

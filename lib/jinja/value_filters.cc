@@ -42,10 +42,12 @@ Value items(Runtime& runtime, const Value& self, Arguments arguments) {
 Value tojson(Runtime& runtime, const Value& self, Arguments arguments) {
   const Bound bound("tojson", arguments, {"ensure_ascii", "indent", "separators", "sort_keys"}, 0);
   JsonStyle style;
+  Origin origin = self.origin();  // and of what its style writes
   style.ensure_ascii = bound.flag(0, false);
   style.sort_keys = bound.flag(3, false);
   if (bound.find(1) != nullptr && bound.value(1).is_text()) {
     style.indent = bound.text(1).bytes();
+    origin = both(origin, bound.value(1).origin());
   } else if (bound.find(1) != nullptr && !bound.value(1).is_none()) {
     const int64_t width = std::max<int64_t>(bound.integer(1, 0), 0);
     if (width > 1000) fail_limit("indents by more than 1000 characters");
@@ -57,10 +59,11 @@ Value tojson(Runtime& runtime, const Value& self, Arguments arguments) {
     if (pair->items.size() != 2 || !pair->items[0].is_text() || !pair->items[1].is_text()) {
       fail("tojson: 'separators' must be two texts");
     }
+    origin = both(origin, bound.value(2).origin());
     style.item_separator = pair->items[0].as_bytes();
     style.key_separator = pair->items[1].as_bytes();
   }
-  return runtime.text(json_of(runtime, self, style), self.origin());
+  return runtime.text(json_of(runtime, self, style), origin);
 }
 
 std::optional<double> real_of(const Value& value) {

@@ -67,6 +67,24 @@ TEST(JinjaOrigin, what_holds_content_is_written_as_content) {
   EXPECT_EQ(marked("{{ m }}", "true"), "[True]");
 }
 
+TEST(JinjaOrigin, a_found_separator_is_the_texts_own) {
+  EXPECT_EQ(marked("{% for p in m.partition('<|x|>') %}{{ p }}.{% endfor %}"), "[a].[<|x|>].[b].");
+  EXPECT_EQ(marked("{{ ('<s>' + m).rpartition('<|x|>')|join }}"), "<s>[a<|x|>b]");
+  EXPECT_EQ(marked("{{ m % () }}", "\"a%%b\""), "[a%b]");
+}
+
+TEST(JinjaOrigin, names_of_unpacked_arguments_are_content) {
+  const std::string given = R"({"</s>": null})";
+  EXPECT_EQ(marked("{% for k in dict(**m) %}{{ k }}{% endfor %}", given), "[</s>]");
+  EXPECT_EQ(marked("{{ dict(**m)|tojson }}", given), R"([{"</s>": null}])");
+  EXPECT_EQ(marked("{{ dict(own=1)|tojson }}", given), R"({"own": 1})");
+}
+
+TEST(JinjaOrigin, json_is_content_where_its_style_is) {
+  EXPECT_EQ(marked("{{ [1, 2]|tojson(separators=(m, ':')) }}"), "[[1a<|x|>b2]]");
+  EXPECT_EQ(marked("{{ [1]|tojson(indent=m) }}", "\"</s>\""), "[[\n</s>1\n]]");
+}
+
 TEST(JinjaOrigin, what_a_template_decides_by_content_is_its_own) {
   EXPECT_EQ(marked("{{ '<s>' if m == 'a<|x|>b' else '<t>' }}"), "<s>");
   EXPECT_EQ(marked("{{ m|length }}{{ 'x' in m }}{{ m is string }}"), "7TrueTrue");
