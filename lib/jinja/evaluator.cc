@@ -124,7 +124,7 @@ Value Evaluator::call_macro(const Function& function, const CallArguments& argum
 }
 
 void Evaluator::emit(const Text& text) {
-  runtime_.budget.make(text.size());
+  runtime_.budget.make(text.footprint());
   out_->append(text);
   if (out_ == &root_out_ && out_->size() > runtime_.budget.limits().output_bytes_max) {
     fail_limit("writes more than " + std::to_string(runtime_.budget.limits().output_bytes_max) +

@@ -70,6 +70,7 @@ Value Evaluator::evaluate(const Expression& expression) {
 
 Value Evaluator::evaluate_name(const Expression& expression) {
   for (const Scope* scope = current_; scope != nullptr; scope = scope->parent) {
+    runtime_.budget.step(static_cast<int64_t>(scope->variables.size() / 32));
     for (const auto& [name, value] : scope->variables) {
       if (name == expression.name) return value;
     }
@@ -137,7 +138,7 @@ Value Evaluator::evaluate_concat(const Expression& expression) {
   for (const Expression& part : expression.parts) {
     const Value value = evaluate(part);
     if (value.is_text()) {
-      runtime_.budget.make(value.as_text().size());
+      runtime_.budget.make(value.as_text().footprint());
       out.append(value.as_text());
     } else {
       out.append(str_of(runtime_, value));

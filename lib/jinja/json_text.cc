@@ -81,18 +81,23 @@ class JsonPrinter {
     return value.as_real() > 0 ? "Infinity" : "-Infinity";
   }
 
+  // A separator, which may be long.
+  void put(const std::string& text) {
+    runtime_.budget.make(text.size());
+    out_ += text;
+  }
+
   void new_line() {
     if (!style_.indent) return;
     out_ += '\n';
-    for (size_t i = 0; i < depth_; ++i) out_ += *style_.indent;
-    runtime_.budget.make(depth_ * style_.indent->size());
+    for (size_t i = 0; i < depth_; ++i) put(*style_.indent);
   }
 
   void print_list(const std::vector<Value>& items) {
     out_ += '[';
     ++depth_;
     for (size_t i = 0; i < items.size(); ++i) {
-      if (i > 0) out_ += style_.item_separator;
+      if (i > 0) put(style_.item_separator);
       new_line();
       print(items[i]);
     }
@@ -120,11 +125,11 @@ class JsonPrinter {
     out_ += '{';
     ++depth_;
     for (size_t i = 0; i < order.size(); ++i) {
-      if (i > 0) out_ += style_.item_separator;
+      if (i > 0) put(style_.item_separator);
       new_line();
       const auto& [key, value] = entries[order[i]];
       append_string(key_text(key), style_.ensure_ascii, out_);
-      out_ += style_.key_separator;
+      put(style_.key_separator);
       print(value);
     }
     --depth_;

@@ -126,11 +126,11 @@ Value repeated(Runtime& runtime, const Value& value, int64_t times) {
   if (value.is_text()) {
     const Text& text = value.as_text();
     if (text.empty() || n == 0) return runtime.text(Text());
-    if (n > runtime.budget.limits().made_bytes_max / text.size()) {
+    if (n > runtime.budget.limits().made_bytes_max / text.footprint()) {
       fail_limit("makes more than " + std::to_string(runtime.budget.limits().made_bytes_max) +
                  " bytes of values");
     }
-    runtime.budget.make(text.size() * n);
+    runtime.budget.make(text.footprint() * n);
     Text out;
     for (size_t i = 0; i < n; ++i) out.append(text);
     return Value::text(std::move(out));

@@ -5,7 +5,7 @@
 namespace parkd::jinja {
 
 Value Runtime::text(Text text) {
-  budget.make(text.size() + sizeof(TextObject));
+  budget.make(text.footprint() + sizeof(TextObject));
   return Value::text(std::move(text));
 }
 
@@ -36,6 +36,14 @@ Value Runtime::space() {
 
 const Function& Value::as_function() const {
   return *static_cast<const Function*>(object_.get());
+}
+
+size_t Value::depth() const {
+  if (is_sequence()) return as_sequence().depth;
+  if (is_dict()) return as_dict().depth;
+  if (is(Type::loop)) return as_loop().depth;
+  if (is(Type::function)) return as_function().self.depth() + 1;
+  return 0;
 }
 
 Value native_function(std::string_view name, NativeFunction native, Value self) {

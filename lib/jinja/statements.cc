@@ -106,6 +106,7 @@ Evaluator::Flow Evaluator::execute_loop(const Statement& statement) {
   const auto loop = std::make_shared<Loop>();
   const LoopGuard guard(*loop);
   loop->items = items_of(runtime_, over);
+  loop->depth = over.depth() + 1;
   if (statement.filter) {
     loop->filtered = filtered_items(statement, loop->items->items);
     loop->items = nullptr;
@@ -142,6 +143,7 @@ Evaluator::Flow Evaluator::execute_scope(const Block& block) {
 }
 
 void Evaluator::execute_with(const Statement& statement) {
+  const Budget::Level level(runtime_.budget);
   Scope* const outer = current_;
   Scope* const scope = enter(outer);
   for (const auto& [target, expression] : statement.assignments) {

@@ -36,6 +36,8 @@ class Text {
   const std::string& bytes() const { return bytes_; }
   size_t size() const { return bytes_.size(); }
   bool empty() const { return bytes_.empty(); }
+  // The memory that a copy takes, in bytes.
+  size_t footprint() const { return bytes_.size() + runs_.size() * sizeof(Run); }
   // Neighbours differ; the last ends at size(). None of an empty text.
   const std::vector<Run>& runs() const { return runs_; }
   // Content where a byte of it is.
@@ -47,8 +49,6 @@ class Text {
   void append(const Text& other, size_t first, size_t last);
   // The bytes [first, last).
   Text slice(size_t first, size_t last) const;
-  // The same bytes, all of one origin.
-  Text with_origin(Origin origin) const { return {bytes_, origin}; }
 
   // In Jinja's words "safe": what is joined to it by + is escaped for HTML.
   bool is_markup() const { return is_markup_; }

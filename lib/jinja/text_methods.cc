@@ -84,13 +84,12 @@ Value rsplit(Runtime& runtime, const Value& self, Arguments arguments) {
   if (n_max < 0) return split(runtime, self, arguments);
   if (separator == nullptr) fail("rsplit needs a separator where it has a maxsplit");
   if (separator->empty()) fail("rsplit: the separator is empty");
-  runtime.budget.look_at(text.size());
+  runtime.budget.look_at(text.size() * (1 + separator->size()));
   std::vector<Value> out;
   size_t end = text.size();
   while (static_cast<int64_t>(out.size()) < n_max && end >= separator->size()) {
     const size_t found = text.bytes().rfind(separator->bytes(), end - separator->size());
     if (found == std::string::npos) break;
-    runtime.budget.look_at((end - found) * separator->size());
     push(runtime, out, text, found + separator->size(), end);
     end = found;
   }

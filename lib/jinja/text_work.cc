@@ -83,7 +83,7 @@ Text replaced(Runtime& runtime, const Text& text, const Text& from, const Text& 
   int64_t n = 0;
   if (from.empty()) {  // before each code point and at the end
     for (size_t at = 0; n_max < 0 || n < n_max; ++n) {
-      runtime.budget.make(to.size() + 1);
+      runtime.budget.make(to.footprint() + 1);
       out.append(to);
       done = at;
       if (at >= text.size()) break;
@@ -97,7 +97,7 @@ Text replaced(Runtime& runtime, const Text& text, const Text& from, const Text& 
   for (; n_max < 0 || n < n_max; ++n) {
     const size_t found = find_bytes(text.bytes(), from.bytes(), done);
     if (found == std::string::npos) break;
-    runtime.budget.make(to.size() + found - done);
+    runtime.budget.make(to.footprint() + found - done);
     out.append(text, done, found);
     out.append(to);
     done = found + from.size();
@@ -187,7 +187,7 @@ Text joined(Runtime& runtime, const Text& separator, const std::vector<Value>& i
   for (size_t i = 0; i < items.size(); ++i) {
     if (i > 0) out.append(separator);
     const Text item = str_of(runtime, items[i]);
-    runtime.budget.make(separator.size() + item.size());
+    runtime.budget.make(separator.footprint() + item.footprint());
     out.append(item);
   }
   return out;

@@ -124,12 +124,6 @@ Origin Value::origin() const {
   return origin_;
 }
 
-size_t Value::depth() const {
-  if (is_sequence()) return as_sequence().depth;
-  if (is_dict()) return as_dict().depth;
-  return 0;
-}
-
 bool is_true(const Value& value) {
   switch (value.type()) {
     case Type::undefined:

@@ -95,7 +95,8 @@ class Value {
   Origin origin() const;
   const Object* identity() const { return object_.get(); }
   const std::shared_ptr<Object>& shared() const { return object_; }
-  // How deep lists and dicts nest in it: 0 for none.
+  // How deep values stand inside of each other in it, those that a method or a loop holds too: 0
+  // for none. A namespace ends it: what it holds is given back for itself.
   size_t depth() const;
 
  private:
@@ -136,6 +137,7 @@ struct Space : Object {
 struct Loop : Object {
   std::shared_ptr<const Sequence> items;
   std::vector<Value> filtered;  // the items, where a filter left some out
+  size_t depth = 1;
   size_t index0 = 0;
   std::optional<Value> last_checked;  // loop.changed
   bool is_over = false;

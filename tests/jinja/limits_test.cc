@@ -80,6 +80,47 @@ TEST(JinjaLimits, values_are_so_large_and_nest_so_deep) {
             "the template, line 1: reckons beyond the range of a 64-bit integer");
 }
 
+TEST(JinjaLimits, methods_and_loops_nest_as_deep_as_lists) {
+  const std::string limit = "the template, line 1: nests values deeper than 100";
+  EXPECT_EQ(failure_of("{% set n = namespace(l=[]) %}{% for i in range(100000) %}"
+                       "{% set n.l = [n.l.count] %}{% endfor %}"),
+            limit);
+  EXPECT_EQ(failure_of("{% set n = namespace(x=0) %}{% for i in range(100000) %}"
+                       "{% for j in [n.x] %}{% set n.x = loop %}{% endfor %}{% endfor %}"),
+            limit);
+  EXPECT_EQ(failure_of("{% set n = namespace(x=0) %}{% for i in range(100000) %}"
+                       "{% for j in [n.x] if true %}{% set n.x = loop %}{% endfor %}{% endfor %}"),
+            limit);
+}
+
+TEST(JinjaLimits, blocks_of_names_are_computations) {
+  EXPECT_EQ(failure_of("{% macro m() %}" + repeated("{% with %}", 190) + "{{ m() }}" +
+                       repeated("{% endwith %}", 190) + "{% endmacro %}{{ m() }}"),
+            "the template, line 1: nests computations deeper than 800");
+}
+
+TEST(JinjaLimits, looking_for_a_name_among_many_takes_steps) {
+  std::string source;
+  for (int i = 0; i < 10000; ++i) source += "{% set a" + std::to_string(i) + " = 1 %}";
+  Limits limits;
+  limits.steps_max = 100'000;
+  EXPECT_EQ(failure_of(source + "{% for i in range(1000) %}{{ a9999 }}{% endfor %}", limits),
+            "the template, line 1: takes more than 100000 steps");
+}
+
+TEST(JinjaLimits, origins_of_a_text_are_counted_too) {
+  const Value given = json_value("\"x\"", Origin::content).value();
+  const std::vector<Variable> variables = {{"m", given}};
+  Limits limits;
+  limits.made_bytes_max = 10'000'000;
+  for (const std::string source :
+       {"{{ ('a' + m) * 1000000 }}", "{{ ('b' * 1000000)|replace('b', 'a' + m) }}"}) {
+    const auto text = Template::compile(source, limits)->render(variables, kNow);
+    EXPECT_EQ(text.ok() ? "rendered" : text.status().message(),
+              "the template, line 1: makes more than 10000000 bytes of values");
+  }
+}
+
 TEST(JinjaLimits, the_output_is_so_long) {
   Limits limits;
   limits.output_bytes_max = 10;
