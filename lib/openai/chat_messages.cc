@@ -67,12 +67,19 @@ Status read_role(const std::string& field, const json::value& value, std::string
   return {};
 }
 
-// Keeps what a template may read as `name`.
+// Keeps what a template may read as `name`, once.
 Status read_more(const std::string& field, const json::value& value, std::string_view name,
                  ChatMessage& out) {
   if (value.is_null()) return {};
   if (!value.is_string()) return wrong_value(field, value, "a string");
-  out.more.emplace_back(name, std::string_view(value.get_string()));
+  const std::string_view text = value.get_string();
+  for (const auto& [known, given] : out.more) {
+    if (known != name) continue;
+    if (given == text) return {};
+    return invalid_param(field, field + " is " + shown_value(value) +
+                                    "; reasoning and reasoning_content differ; give one");
+  }
+  out.more.emplace_back(name, text);
   return {};
 }
 

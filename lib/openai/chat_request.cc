@@ -22,6 +22,9 @@ namespace {
 
 namespace json = boost::json;
 
+// Each of their values takes some fifty times its text while a template is rendered.
+constexpr size_t kTemplateArgumentsBytesMax = 256 << 10;
+
 std::string word_here(std::string_view name) {
   static constexpr std::pair<std::string_view, std::string_view> kWords[] = {
       {"system", "a system prompt is a message of role system"},
@@ -89,7 +92,13 @@ Status read_template_arguments(const std::string& field, const json::value& valu
                                     " is not the template's to be given: it has its own field "
                                     "in the body, or none");
   }
-  auto arguments = jinja::json_value(raw_member(out.body, field), jinja::Origin::content);
+  const std::string_view written = raw_member(out.body, field);
+  if (written.size() > kTemplateArgumentsBytesMax) {
+    return invalid_param(field, field + " has " + std::to_string(written.size()) +
+                                    " bytes; the limit is " +
+                                    std::to_string(kTemplateArgumentsBytesMax));
+  }
+  auto arguments = jinja::json_value(written, jinja::Origin::content);
   if (!arguments) return wrong_value(field, value, "an object");
   out.request.template_options.arguments = *std::move(arguments);
   return {};

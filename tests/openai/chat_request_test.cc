@@ -146,6 +146,25 @@ TEST(ChatRequest, what_earlier_answers_carry_is_kept_for_the_template) {
   EXPECT_EQ(request->messages[2].more, (More{{"reasoning_content", "2+3"}})) << "vLLM's other word";
 }
 
+TEST(ChatRequest, what_a_message_reasons_has_two_names_but_one_text) {
+  const auto request = parse(
+      R"({"messages":[{"role":"user","content":"Hi"},
+                      {"role":"assistant","content":"4","reasoning":"a","reasoning_content":"a"}]})");
+  ASSERT_TRUE(request.ok()) << request.status().to_string();
+  EXPECT_EQ(request->messages[1].more.size(), 1U);
+  expect_refused(R"({"messages":[{"role":"assistant","content":"4","reasoning":"a",
+                                  "reasoning_content":"b"}]})",
+                 "messages[0].reasoning_content", "differ; give one");
+}
+
+TEST(ChatRequest, variables_of_the_template_are_so_long) {
+  const auto with = [](size_t n_bytes) {  // 8 are {"x":""}
+    return body_with(R"("chat_template_kwargs":{"x":")" + std::string(n_bytes - 8, 'y') + R"("})");
+  };
+  EXPECT_TRUE(parse(with(262144)).ok());
+  expect_refused(with(262145), "chat_template_kwargs", "has 262145 bytes; the limit is 262144");
+}
+
 TEST(ChatRequest, top_p_0_is_taken_where_temperature_0_makes_it_mean_nothing) {
   EXPECT_EQ(parsed(R"("top_p":0,"temperature":0)").sampling.top_p, 1.0F);
   EXPECT_EQ(parsed(R"("temperature":0.0,"top_p":0.0)").sampling.top_p, 1.0F);
