@@ -195,15 +195,14 @@ Value map(Runtime& runtime, const Value& self, Arguments arguments) {
   const Value* otherwise = nullptr;
   for (const auto& [word, value] : arguments.named) {
     if (word == "attribute") attribute = &value;
-    if (word == "default") otherwise = &value;
+    if (word == "default" && !value.is_none()) otherwise = &value;
   }
   std::vector<Value> out;
   if (!is_true(self)) return generator(runtime, std::move(out));  // None, too
   const auto items = items_of(runtime, self);
   if (attribute != nullptr) {
     for (const Value& item : items->items) {
-      Value of = get_path(runtime, item, *attribute);
-      out.push_back(of.is_undefined() && otherwise != nullptr ? *otherwise : of);
+      out.push_back(get_path(runtime, item, *attribute, otherwise));
     }
     return generator(runtime, std::move(out));
   }

@@ -237,7 +237,8 @@ std::shared_ptr<const Sequence> items_of(Runtime& runtime, const Value& value) {
   fail("'" + std::string(type_name(value)) + "' object is not iterable");
 }
 
-Value get_path(Runtime& runtime, const Value& value, std::string_view path) {
+Value get_path(Runtime& runtime, const Value& value, std::string_view path,
+               const Value* otherwise) {
   Value at = value;
   while (true) {
     const size_t dot = path.find('.');
@@ -249,14 +250,16 @@ Value get_path(Runtime& runtime, const Value& value, std::string_view path) {
     at = get_item(
         runtime, at,
         is_index ? Value::integer(index) : Value::text(std::string(word), Origin::literal));
+    if (otherwise != nullptr && at.is_undefined()) at = *otherwise;
     if (dot == std::string_view::npos) return at;
     path.remove_prefix(dot + 1);
   }
 }
 
-Value get_path(Runtime& runtime, const Value& value, const Value& path) {
-  if (path.is_text()) return get_path(runtime, value, path.as_bytes());
-  return get_item(runtime, value, path);
+Value get_path(Runtime& runtime, const Value& value, const Value& path, const Value* otherwise) {
+  if (path.is_text()) return get_path(runtime, value, path.as_bytes(), otherwise);
+  Value found = get_item(runtime, value, path);
+  return otherwise != nullptr && found.is_undefined() ? *otherwise : found;
 }
 
 size_t length_of(Runtime& runtime, const Value& value) {

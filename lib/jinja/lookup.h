@@ -18,9 +18,12 @@ Value get_slice(Runtime& runtime, const Value& value, const Value& first, const 
 // What `for` walks over: items, keys, code points. A generator is used up by it.
 std::shared_ptr<const Sequence> items_of(Runtime& runtime, const Value& value);
 
-// "a.b.0" of map(attribute=...), selectattr and the like.
-Value get_path(Runtime& runtime, const Value& value, std::string_view path);
-Value get_path(Runtime& runtime, const Value& value, const Value& path);
+// "a.b.0" of map(attribute=...), selectattr and the like. `otherwise` stands for each part that is
+// not there.
+Value get_path(Runtime& runtime, const Value& value, std::string_view path,
+               const Value* otherwise = nullptr);
+Value get_path(Runtime& runtime, const Value& value, const Value& path,
+               const Value* otherwise = nullptr);
 
 // len(value).
 size_t length_of(Runtime& runtime, const Value& value);

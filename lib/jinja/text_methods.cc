@@ -166,8 +166,9 @@ int64_t place(Runtime& runtime, const Value& self, const Bound& bound, bool from
   const std::string& bytes = self.as_bytes();
   const std::string& word = bound.text(0).bytes();
   runtime.budget.look_at(from_right ? bytes.size() * (1 + word.size()) : bytes.size());
-  const size_t from =
-      place_of(bytes, static_cast<size_t>(std::max<int64_t>(bound.integer(1, 0), 0)));
+  int64_t start = bound.integer(1, 0);
+  if (start < 0) start += static_cast<int64_t>(count_code_points(bytes));
+  const size_t from = place_of(bytes, static_cast<size_t>(std::max<int64_t>(start, 0)));
   const size_t found = from_right ? bytes.rfind(word) : find_bytes(bytes, word, from);
   if (found == std::string::npos || found < from) return -1;
   return static_cast<int64_t>(count_code_points(std::string_view(bytes).substr(0, found)));

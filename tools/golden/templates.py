@@ -117,6 +117,8 @@ x{{ '{{' }}{{ "}}" }}{{ "a\"b\\n\x41\u00e9\U0001F600\101\q" }}{{ 'con' 'cat' }}
 {{ '42'|int }} {{ '4.7'|int }} {{ 'x'|int }} {{ 'x'|int(5) }} {{ 3.9|int }} {{ 'ff'|int(base=16) }} {{ '1.5'|float }} {{ 'q'|float }} {{ -3|abs }} {{ 2.5|round }} {{ 3.14159|round(2) }} {{ 42.55|round(1, 'floor') }} {{ 7|round }} {{ 2.675|round(2) }}
 {{ 'a,b,,c'.split(',') }} {{ ' a  b '.split() }} {{ 'a,b,c'.split(',', 1) }} {{ 'a b c'.split(none, 1) }} {{ 'a,b,c'.rsplit(',', 1) }} {{ 'abc'.split('x')[-1] }} {{ 'a</t>b</t>c'.split('</t>')[-1] }} {{ ''.split() }} {{ ''.split(',') }}
 {{ lines.splitlines() }} {{ 'a=b=c'.partition('=') }} {{ 'a=b=c'.rpartition('=') }} {{ 'abc'.partition('x') }} {{ 'aXbX'.replace('X', '--', 1) }} {{ 'aa'.replace('', '.') }} {{ 'abc'|replace('b', 5) }} {{ 'aaa'|replace('a', 'b', 2) }}
+{{ 'aoboc'.find('o', -2) }} {{ 'aoboc'.find('o', -99) }} {{ 'äoböo'.rfind('o', -1) }} {{ 'aob'.index('b', -1) }} {{ 'aob'.find('o', 9) }}
+{{ [{'a': {'b': 1}}, {}]|map(attribute='a.b', default='d')|list }} {{ [{'a': {}}]|map(attribute='a.b', default='d')|list }} {{ [{}]|map(attribute='a', default=none)|list }}
 {{ 'abc'.startswith('ab') }} {{ 'abc'.endswith(('x', 'c')) }} {{ 'äbc'.find('b') }} {{ 'abc'.find('z') }} {{ 'abcb'.rfind('b') }} {{ 'banana'.count('an') }} {{ ','.join(['a', 'b']) }} {{ 'abc'.removeprefix('a') }} {{ 'abc'.removesuffix('c') }} {{ '12'.isdigit() }} {{ ''.isdigit() }} {{ ' '.isspace() }} {{ 'AB'.isupper() }} {{ 'a'.islower() }}
 {{ '{} {1} {0}'.format(1, 2) }}
 {{ '{} {}'.format('a', none) }} {{ '{0}{1}{0}'.format('a', 'b') }} {{ '{x}{{}}'.format(x=1) }} {{ '{:.2f}'.format(3.14159) }} {{ '{!r}'.format('q') }} {{ '{a.b}'.format(a={'b': 1}) }}
