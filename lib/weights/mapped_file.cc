@@ -3,6 +3,7 @@
 #include <boost/interprocess/exceptions.hpp>
 #include <boost/interprocess/file_mapping.hpp>
 #include <boost/interprocess/mapped_region.hpp>
+#include <cerrno>
 #include <filesystem>
 #include <utility>
 
@@ -30,7 +31,11 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& pa
   try {
     file->mapping_->file = ipc::file_mapping(path.c_str(), ipc::read_only);
   } catch (const ipc::interprocess_exception& e) {
-    return not_found(file->error_text(std::string("cannot be opened: ") + e.what()));
+    const int cause = e.get_native_error();
+    std::string what = file->error_text(std::string("cannot be opened: ") + e.what());
+    if (cause == ENOENT || cause == ENOTDIR) return not_found(std::move(what));
+    if (cause == EACCES || cause == EPERM) return denied(std::move(what));
+    return unavailable(std::move(what));
   }
   try {
     file->mapping_->region = ipc::mapped_region(file->mapping_->file, ipc::read_only);

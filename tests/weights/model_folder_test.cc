@@ -100,6 +100,24 @@ TEST(ModelFolder, a_directory_reads_like_its_files_in_memory) {
   EXPECT_NE(piped.status().message().find("is no regular file"), std::string::npos);
 }
 
+TEST(ModelFolder, a_file_that_is_there_and_cannot_be_opened_is_not_taken_for_missing) {
+  for (const char* name : {"generation_config.json", "model.safetensors"}) {
+    const TempDir directory;
+    for (const auto& [file, bytes] : two_shards()) {
+      std::ofstream(directory.path() + "/" + file, std::ios::binary)
+          .write(reinterpret_cast<const char*>(bytes.data()),
+                 static_cast<std::streamsize>(bytes.size()));
+    }
+    const std::string link = directory.path() + "/" + name;  // root may open all but this
+    std::filesystem::create_symlink(link, link);
+    const auto folder = ModelFolder::open(directory.path());
+    ASSERT_FALSE(folder.ok()) << name;
+    EXPECT_EQ(folder.status().code(), StatusCode::unavailable);
+    EXPECT_NE(folder.status().message().find(link + ": cannot be opened"), std::string::npos)
+        << folder.status().message();
+  }
+}
+
 TEST(ModelFolder, what_is_missing_is_named) {
   Files files = two_shards();
   files.erase("config.json");
