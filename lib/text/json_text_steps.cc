@@ -222,9 +222,12 @@ class StepReader {
           given != nullptr ? view(*given) != "never" : bool_in(step, "add_prefix_space", true);
       return {};
     }
-    if (type == "ByteLevel" || type == "ByteFallback" || type == "Fuse" || type == "Replace") {
-      return {};
+    if (type == "Replace") {
+      const json::string* to = string_in(step, "content");
+      if (string_pattern(step) == kSpmSpace && to != nullptr && view(*to) == " ") return {};
+      return file_.unsupported("decoder", "Replace of anything but U+2581 by a space");
     }
+    if (type == "ByteLevel" || type == "ByteFallback" || type == "Fuse") return {};
     return file_.unsupported(
         "decoder",
         json_string(type) +

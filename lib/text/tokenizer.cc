@@ -116,6 +116,7 @@ Status Tokenizer::index_merges() {
     bpe_.reserve_merges(vocabulary_.merges.size());
     for (size_t i = 0; i < vocabulary_.merges.size(); ++i) {
       const Vocabulary::Merge& merge = vocabulary_.merges[i];
+      if (is_special(merge.merged)) continue;  // templates name it; a user's text gets its letters
       if (bpe_.add_merge(merge.left, merge.right, merge.merged)) continue;
       return corrupt("merge " + std::to_string(i) + " of " + json_string(token_text(merge.left)) +
                      " and " + json_string(token_text(merge.right)) + " stands there twice");

@@ -2,6 +2,7 @@
 
 #include "lib/base/json_reader.h"
 #include "lib/base/json_writer.h"
+#include "lib/text/spm_pieces.h"
 #include "lib/text/tokenizer_file.h"
 #include "lib/text/vocabulary_readers.h"
 
@@ -78,6 +79,11 @@ Status apply_tokenizer_config(std::string_view file, const TokenizerConfig& conf
     }
     VocabularyToken& token = vocabulary.tokens[index];
     if (token.kind == TokenKind::byte) continue;
+    if (!token.text.empty() && token.text != each.token.text &&
+        token.text != with_spaces(each.token.text)) {
+      return wrong("added_tokens_decoder gives id " + std::to_string(each.token.id) + " to " +
+                   json_string(each.token.text) + ", the vocabulary to " + json_string(token.text));
+    }
     const bool is_added = token.kind == TokenKind::control ||
                           token.kind == TokenKind::user_defined || token.kind == TokenKind::unknown;
     if (!is_added) {

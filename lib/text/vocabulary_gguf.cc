@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lib/base/json_writer.h"
+#include "lib/base/text.h"
 #include "lib/text/byte_alphabet.h"
 #include "lib/text/spm_pieces.h"
 #include "lib/text/vocabulary_readers.h"
@@ -113,6 +114,11 @@ class GgufVocabulary {
         return corrupt(file_.error_text("token " + std::to_string(i) + " has a name of " +
                                         std::to_string(texts[i].size()) + " bytes, the limit is " +
                                         std::to_string(kAddedTokenBytesMax)));
+      }
+      // Found in a text it would cut a character.
+      if (!is_valid_utf8(texts[i])) {
+        return corrupt(
+            file_.error_text("token " + std::to_string(i) + " has a name that is not UTF-8"));
       }
       AddedToken added;
       added.id = static_cast<TokenId>(i);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <unordered_set>
 #include <utility>
 
 #include "lib/base/json_reader.h"
@@ -48,6 +49,12 @@ class JsonVocabulary {
       const json::string* text = string_in(model_, name);
       if (text != nullptr && !text->empty()) {
         return file_.unsupported("model." + std::string(name), json_string(view(*text)));
+      }
+    }
+    if (is_given(model_, "dropout")) {
+      const json::value& dropout = model_.at("dropout");
+      if (!dropout.is_number() || dropout.to_number<double>() != 0) {
+        return file_.unsupported("model.dropout", shown_json(dropout));
       }
     }
     made_.whole_words_first = bool_in(model_, "ignore_merges", false);
@@ -113,6 +120,7 @@ class JsonVocabulary {
     if (added->size() > vocab_->size() + kHolesMax) {
       return file_.corrupt_at("added_tokens", "has " + std::to_string(added->size()) + " entries");
     }
+    std::unordered_set<std::string> names;
     const size_t n_most = made_.tokens.size() + added->size() + kHolesMax;
     for (size_t i = 0; i < added->size(); ++i) {
       const std::string place = "added_tokens[" + std::to_string(i) + "]";
@@ -135,6 +143,14 @@ class JsonVocabulary {
       token.rstrip = bool_in(*entry, "rstrip", false);
       token.single_word = bool_in(*entry, "single_word", false);
       token.normalized = bool_in(*entry, "normalized", false);
+      if (const auto word = id_of(token.text); word && *word != token.id) {
+        return file_.corrupt_at(place, json_string(token.text) + " has the id " +
+                                           std::to_string(token.id) + ", and " +
+                                           std::to_string(*word) + " in model.vocab");
+      }
+      if (!names.insert(token.text).second) {
+        return file_.corrupt_at(place, json_string(token.text) + " stands there twice");
+      }
       VocabularyToken& slot = made_.tokens[static_cast<size_t>(token.id)];
       if (slot.kind != TokenKind::unused && slot.text != token.text) {
         return file_.corrupt_at(

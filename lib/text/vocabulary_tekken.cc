@@ -34,6 +34,8 @@ constexpr std::array<std::string_view, 20> kUnlistedSpecials = {"<unk>",
                                                                 "[/SYSTEM_PROMPT]",
                                                                 "[TOOL_CONTENT]"};
 
+constexpr int64_t kSpecialsMax = 1 << 16;  // real files have 1,000, and name few of them
+
 // RFC 4648, with its padding; nothing for another text.
 std::optional<std::string> bytes_of_base64(std::string_view text) {
   static constexpr std::string_view kDigits =
@@ -75,11 +77,16 @@ class Tekken {
     const auto n_tokens = number("default_vocab_size");
     const auto n_specials = number("default_num_special_tokens");
     if (pattern == nullptr || !n_tokens || !n_specials || *n_specials < 0 ||
-        *n_specials > kVocabTokensMax || *n_tokens <= *n_specials || *n_tokens > kVocabTokensMax) {
+        *n_tokens <= *n_specials || *n_tokens > kVocabTokensMax) {
       return file_.corrupt_at("config",
                               "has no pattern, default_num_special_tokens and larger "
                               "default_vocab_size up to " +
                                   std::to_string(kVocabTokensMax));
+    }
+    if (*n_specials > kSpecialsMax) {
+      return file_.corrupt_at(
+          "config.default_num_special_tokens",
+          "is " + std::to_string(*n_specials) + ", the limit is " + std::to_string(kSpecialsMax));
     }
     // In Rust's expressions it is the text's end, in others' each line's.
     if (view(*pattern).find('$') != std::string_view::npos) {

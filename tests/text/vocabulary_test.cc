@@ -96,6 +96,38 @@ TEST(TokenizerJson, merges_that_stand_there_twice_are_refused) {
   EXPECT_EQ(made.status().message(), "merge 1 of \"a\" and \"b\" stands there twice");
 }
 
+TEST(TokenizerJson, a_decoder_or_a_dropout_that_is_not_ours_is_refused) {
+  expect_json_refusal(
+      json_of(kAb, "", R"(,"decoder":{"type":"Replace","pattern":{"String":"x"},"content":"y"})"),
+      StatusCode::invalid, "Replace of anything but U+2581");
+  expect_json_refusal(R"({"model":{"type":"BPE","dropout":0.1,"vocab":{"a":0},"merges":[]}})",
+                      StatusCode::invalid, "model.dropout 1E-1");
+}
+
+TEST(TokenizerJson, a_name_has_one_id) {
+  expect_json_refusal(
+      json_of(kAb, R"("a b")", R"(,"added_tokens":[{"id":3,"content":"ab","special":true}])"),
+      StatusCode::corrupt, "added_tokens[0] \"ab\" has the id 3, and 2 in model.vocab");
+  expect_json_refusal(
+      json_of(kAb, "", R"(,"added_tokens":[{"id":3,"content":"x"},{"id":4,"content":"x"}])"),
+      StatusCode::corrupt, "added_tokens[1] \"x\" stands there twice");
+}
+
+TEST(TokenizerConfig, an_added_token_does_not_take_the_place_of_another) {
+  const auto applied = [](const std::string& id, const std::string& content) {
+    auto vocabulary = read_tokenizer_json("t.json", json_of(kAb, R"("a b")")).value();
+    const auto config = read_tokenizer_config(
+        "c.json", R"({"added_tokens_decoder":{")" + id + R"(":{"content":")" + content + "\"}}}");
+    return apply_tokenizer_config("c.json", config.value(), vocabulary);
+  };
+  EXPECT_TRUE(applied("3", "<x>").ok());
+  EXPECT_TRUE(applied("2", "ab").ok());
+  const Status status = applied("2", "<x>");
+  EXPECT_EQ(status.code(), StatusCode::corrupt);
+  EXPECT_EQ(status.message(),
+            "c.json: added_tokens_decoder gives id 2 to \"<x>\", the vocabulary to \"ab\"");
+}
+
 std::vector<TokenId> ids_of(const Tokenizer& tokenizer, std::string text, Kind kind) {
   const std::vector<PromptSegment> prompt = {{kind, std::move(text)}};
   return tokenizer.encode_prompt(prompt).value();
@@ -127,6 +159,24 @@ TEST(AddedTokens, take_white_space_and_stand_alone_as_the_file_says) {
   const std::vector<PromptSegment> border = {{Kind::literal, "<|end"}, {Kind::content, "|>"}};
   EXPECT_EQ(tokenizer->encode_prompt(border).value(), Ids{});
   EXPECT_EQ(tokenizer->end_tokens().front(), 8);
+}
+
+TEST(AddedTokens, merges_of_a_users_text_end_before_a_special_token) {
+  const std::string vocab = R"("<":0,"ab":1,">":2,"<ab":3,"<ab>":4,"a":5,"b":6)";
+  const std::string merges = R"("a b","< ab","<ab >")";
+  const std::string one_word =
+      R"(,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"use_regex":false})";
+  for (const char* special : {"true", "false"}) {
+    const std::string added =
+        R"(,"added_tokens":[{"id":4,"content":"<ab>","special":)" + std::string(special) + "}]";
+    const auto tokenizer =
+        Tokenizer::make(
+            read_tokenizer_json("t.json", json_of(vocab, merges, one_word + added)).value())
+            .value();
+    using Ids = std::vector<TokenId>;
+    EXPECT_EQ(ids_of(*tokenizer, "<ab>", Kind::content), (Ids{3, 2})) << special;
+    EXPECT_EQ(ids_of(*tokenizer, "<ab>", Kind::literal), Ids{4});
+  }
 }
 
 // A message of Protocol Buffers, by hand.
@@ -199,6 +249,25 @@ TEST(Tekken, broken_files_are_refused_with_their_place) {
   EXPECT_NE(refusal(file(R"("default_vocab_size":99999999,"default_num_special_tokens":2)", a))
                 .find("config"),
             std::string::npos);
+  EXPECT_NE(refusal(file(R"("default_vocab_size":65538,"default_num_special_tokens":65537)", a))
+                .find("config.default_num_special_tokens is 65537, the limit is 65536"),
+            std::string::npos)
+      << "each is made before a word of the file is looked at";
+}
+
+TEST(GgufVocabulary, a_name_that_is_not_utf8_is_refused) {
+  // It would be found within a character of a user's text, and cut it.
+  testing::GgufWriter writer;
+  writer.add_string("tokenizer.ggml.model", "llama");
+  writer.add_strings("tokenizer.ggml.tokens", std::vector<std::string>{"a", "\xa4"});
+  writer.add_i32s("tokenizer.ggml.token_type", std::vector<int32_t>{1, 4});
+  writer.add_f32s("tokenizer.ggml.scores", std::vector<float>{0, 0});
+  writer.add_bool("tokenizer.ggml.add_bos_token", false);
+  const auto file = GgufFile::from_bytes("m.gguf", writer.bytes()).value();
+  const auto tokenizer = Tokenizer::load(*file);
+  ASSERT_FALSE(tokenizer.ok());
+  EXPECT_EQ(tokenizer.status().code(), StatusCode::corrupt);
+  EXPECT_EQ(tokenizer.status().message(), "m.gguf: token 1 has a name that is not UTF-8");
 }
 
 TEST(SentencePiece, the_highest_score_merges_first_and_what_has_no_token_becomes_bytes) {
