@@ -31,6 +31,13 @@ constexpr LayerTensorRule kHeadNorms[] = {
      Extent::head_dim},
 };
 
+// What q, k and v have added to them.
+constexpr LayerTensorRule kProjectionBiases[] = {
+    {"attn_q.bias", "self_attn.q_proj.bias", &LayerTensors::q_bias, Extent::one, Extent::q},
+    {"attn_k.bias", "self_attn.k_proj.bias", &LayerTensors::k_bias, Extent::one, Extent::kv},
+    {"attn_v.bias", "self_attn.v_proj.bias", &LayerTensors::v_bias, Extent::one, Extent::kv},
+};
+
 // Every layer alike: one rotation, scores divided by the root of head_dim. What yarn multiplies
 // cosine and sine by, the scores have twice.
 void plan_alike(const Family& family, const DecoderNumbers& numbers, ModelShape& shape) {
@@ -58,6 +65,9 @@ constexpr Family kFamilies[] = {
     {"llama", "llama", RopeLayout::interleaved, kLayer, {}, plan_alike},
     // Jiang et al., "Mistral 7B" (2023): llama's arithmetic, whose name its GGUF files have.
     {"mistral", "", RopeLayout::interleaved, kLayer, {}, plan_alike},
+    // Hugging Face's modeling_qwen2.py (Qwen2, Qwen2.5): llama with biases of q, k and v, and pairs
+    // half a head apart.
+    {"qwen2", "qwen2", RopeLayout::split_half, kLayer, kProjectionBiases, plan_alike},
     // Hugging Face's modeling_qwen3.py: llama with RMS norms of each head of q and k before the
     // rotation, whose pairs are half a head apart.
     {"qwen3", "qwen3", RopeLayout::split_half, kLayer, kHeadNorms, plan_alike},

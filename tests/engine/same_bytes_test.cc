@@ -54,11 +54,10 @@ struct Weights {
   TensorType type;
   const char* architecture = "llama";
 };
-constexpr Weights kWeights[] = {{Dtype::f32, TensorType::q4_1},
-                                {Dtype::bf16, TensorType::q4_1},
-                                {Dtype::bf16, TensorType::f32},
-                                {Dtype::f16, TensorType::q8_0},
-                                {Dtype::bf16, TensorType::q4_0, "qwen3"}};
+constexpr Weights kWeights[] = {
+    {Dtype::f32, TensorType::q4_1},           {Dtype::bf16, TensorType::q4_1},
+    {Dtype::bf16, TensorType::f32},           {Dtype::f16, TensorType::q8_0},
+    {Dtype::bf16, TensorType::q4_0, "qwen3"}, {Dtype::bf16, TensorType::q8_0, "qwen2"}};
 
 class SameBytes : public ::testing::TestWithParam<std::tuple<cpu::Isa, Weights>> {
  protected:

@@ -160,7 +160,7 @@ TEST(ModelCard, another_architecture_is_refused_by_name) {
   GgufWriter writer;
   writer.add_string("general.architecture", "phi3");
   expect_refusal(writer.bytes(), StatusCode::invalid,
-                 "architecture \"phi3\" is not supported yet (llama, mistral, qwen3 are)");
+                 "architecture \"phi3\" is not supported yet (llama, mistral, qwen2, qwen3 are)");
 }
 
 TinyModelOptions tiny_qwen3() {
@@ -184,6 +184,43 @@ TEST(ModelCard, qwen3_has_norms_of_its_heads_and_rotates_halves) {
   EXPECT_FLOAT_EQ(card->shape.layers[1].attention_scale, static_cast<float>(1 / std::sqrt(48.0)));
   EXPECT_EQ(card->tensors.layers[1].q_norm.columns, 48);
   EXPECT_EQ(card->tensors.layers[1].k_norm.name, "blk.1.attn_k_norm.weight");
+}
+
+TEST(ModelCard, qwen2_has_biases_of_q_k_and_v) {
+  TinyModelOptions options;
+  options.architecture = "qwen2";
+  options.head_dim = 48;
+  const std::vector<uint8_t> bytes = make_tiny_model(options);
+  const auto card = card_of(bytes).value();
+  EXPECT_EQ(card->architecture, "qwen2");
+  EXPECT_EQ(card->shape.ropes[0].layout, RopeLayout::split_half);
+  const LayerTensors& layer = card->tensors.layers[1];
+  EXPECT_EQ(layer.q_bias.name, "blk.1.attn_q.bias");
+  EXPECT_EQ(layer.k_bias.name, "blk.1.attn_k.bias");
+  EXPECT_EQ(layer.v_bias.name, "blk.1.attn_v.bias");
+  EXPECT_EQ(layer.q_bias.columns, 4 * 48);
+  EXPECT_EQ(layer.k_bias.columns, 2 * 48);
+  EXPECT_EQ(layer.v_bias.columns, 2 * 48);
+  EXPECT_EQ(layer.q_norm.rows, 0);
+
+  const auto with_name = [&bytes](const std::string& from, const std::string& to) {
+    std::vector<uint8_t> changed = bytes;
+    const auto at = std::search(changed.begin(), changed.end(), from.begin(), from.end());
+    EXPECT_NE(at, changed.end()) << from;
+    std::copy(to.begin(), to.end(), at);
+    return changed;
+  };
+  expect_refusal(with_name("blk.1.attn_v.bias", "blk.1.attn_v.bibs"), StatusCode::corrupt,
+                 "tensor \"blk.1.attn_v.bias\" is missing");
+  std::vector<uint8_t> as_llama = bytes;
+  const std::string name = "qwen2";
+  for (auto at = as_llama.begin();;) {
+    at = std::search(at, as_llama.end(), name.begin(), name.end());
+    if (at == as_llama.end()) break;
+    std::copy_n("llama", 5, at);
+  }
+  expect_refusal(as_llama, StatusCode::invalid,
+                 "tensor \"blk.0.attn_q.bias\" is not supported yet");
 }
 
 TEST(ModelCard, qwen3_is_refused_for_what_only_other_families_have_and_for_what_it_lacks) {

@@ -202,6 +202,7 @@ struct Habits {
   float rms_eps;
   bool says_what_is_rotated;
   bool head_norms;
+  bool projection_biases;
 };
 
 std::string gguf_architecture(const TinyModelOptions& options) {
@@ -216,8 +217,9 @@ Llama3Rope llama3_scaling(const TinyModelOptions& options) {
 }
 
 Habits habits_of(const std::string& architecture) {
-  if (architecture == "qwen3") return {1e6F, 1e-6F, false, true};
-  return {1e4F, 1e-5F, true, false};
+  if (architecture == "qwen2") return {1e6F, 1e-6F, false, false, true};
+  if (architecture == "qwen3") return {1e6F, 1e-6F, false, true, false};
+  return {1e4F, 1e-5F, true, false, false};
 }
 
 void add_shape(GgufWriter& writer, const TinyModelOptions& options, size_t vocab) {
@@ -243,12 +245,20 @@ void add_shape(GgufWriter& writer, const TinyModelOptions& options, size_t vocab
 }
 
 struct Weight {
-  std::string name;  // as GGUF has it, without ".weight"
+  std::string name;  // as GGUF has it, but for ".weight"
   TensorType type;
   int64_t rows;
   int64_t columns;
   std::vector<uint8_t> bytes;
 };
+
+bool is_bias(const std::string& name) {
+  return name.ends_with(".bias");
+}
+
+std::string gguf_name(const std::string& name) {
+  return is_bias(name) ? name : name + ".weight";
+}
 
 class WeightMaker {
  public:
@@ -310,6 +320,12 @@ std::vector<Weight> make_weights(const TinyModelOptions& options, int64_t vocab)
     weights.matrix(prefix + "attn_q", q_rows, hidden);
     weights.matrix(prefix + "attn_k", kv_rows, hidden);
     weights.matrix(prefix + "attn_v", kv_rows, hidden);
+    if (habits_of(options.architecture).projection_biases) {
+      // As large as what they are added to.
+      weights.norm(prefix + "attn_q.bias", q_rows, 0.0F, 1.0F);
+      weights.norm(prefix + "attn_k.bias", kv_rows, 0.0F, 1.0F);
+      weights.norm(prefix + "attn_v.bias", kv_rows, 0.0F, 1.0F);
+    }
     if (habits_of(options.architecture).head_norms) {
       // Far enough from 1, and from each other, that leaving one out or swapping them shows.
       weights.norm(prefix + "attn_q_norm", options.head_dim, 1.5F, 0.4F);
@@ -346,8 +362,10 @@ std::string hub_name(const std::string& name) {
   };
   if (name.rfind("blk.", 0) != 0) return kNames.at(name) + ".weight";
   const size_t dot = name.find('.', 4);
-  return "model.layers." + name.substr(4, dot - 4) + "." + kNames.at(name.substr(dot + 1)) +
-         ".weight";
+  const std::string layer = "model.layers." + name.substr(4, dot - 4) + ".";
+  const std::string of_layer = name.substr(dot + 1);
+  if (is_bias(name)) return layer + kNames.at(of_layer.substr(0, of_layer.find('.'))) + ".bias";
+  return layer + kNames.at(of_layer) + ".weight";
 }
 
 // llama.cpp's converter puts rows i and i + head_dim / 2 of a head at 2i and 2i + 1: the way back.
@@ -369,6 +387,7 @@ std::string make_config(const TinyModelOptions& options, int64_t vocab) {
   const Habits habits = habits_of(options.architecture);
   const std::map<std::string, std::string> classes = {{"llama", "LlamaForCausalLM"},
                                                       {"mistral", "MistralForCausalLM"},
+                                                      {"qwen2", "Qwen2ForCausalLM"},
                                                       {"qwen3", "Qwen3ForCausalLM"}};
   JsonWriter json;
   json.begin_object().begin_array("architectures").element(classes.at(options.architecture));
@@ -420,7 +439,7 @@ std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options) {
   }
   for (const Weight& weight :
        make_weights(options, static_cast<int64_t>(vocabulary.texts.size()))) {
-    writer.add_tensor(weight.name + ".weight", weight.type, weight.rows, weight.columns,
+    writer.add_tensor(gguf_name(weight.name), weight.type, weight.rows, weight.columns,
                       weight.bytes);
   }
   return writer.bytes();

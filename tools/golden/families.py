@@ -50,6 +50,16 @@ CASES = [
         "options": {"architecture": "mistral", "seed": 15, "layers": 2, "hidden": 96, "ffn": 160,
                     "heads": 6, "kv-heads": 2, "head-dim": 32, "tied": False},
     },
+    {
+        "name": "qwen2 tied",
+        "options": {"architecture": "qwen2", "seed": 16, "layers": 2, "hidden": 64, "ffn": 96,
+                    "heads": 4, "kv-heads": 2, "head-dim": 32, "tied": True},
+    },
+    {
+        "name": "qwen2 untied, three heads on each kv head",
+        "options": {"architecture": "qwen2", "seed": 17, "layers": 2, "hidden": 96, "ffn": 160,
+                    "heads": 6, "kv-heads": 2, "head-dim": 48, "tied": False},
+    },
 ]  # fmt: skip
 PROMPT_TOKENS = 45  # over the border of a block of 32
 NEW_TOKENS = 12
