@@ -39,6 +39,9 @@ int main(int argc, char** argv) {
   app.add_option("--head-dim", options.head_dim, "an even number")->check(CLI::Range(2, 256));
   app.add_option("--rope-scaling", options.rope_scaling, "of the rope")
       ->check(CLI::IsMember({"llama3"}));
+  app.add_option("--window", options.window, "tokens, of a directory")
+      ->check(CLI::Range(0, 1 << 24));
+  app.add_option("--first-windowed", options.first_windowed, "layer")->check(CLI::Range(0, 64));
   app.add_option("--shards", options.n_shards, "of a directory")->check(CLI::Range(1, 64));
   bool directory = false;
   app.add_flag("--directory", directory,

@@ -34,6 +34,7 @@ struct DecoderNumbers {
   int32_t vocab = 0;  // 0: as many as the tokenizer has
   double rms_eps = 0;
   RopeNumbers rope;
+  std::vector<int32_t> windows;  // (n_layers) as LayerPlan::window; empty: no layer has one
 };
 
 // Limits of what a reader takes, so that sizes and their products fit.

@@ -38,8 +38,8 @@ constexpr LayerTensorRule kProjectionBiases[] = {
     {"attn_v.bias", "self_attn.v_proj.bias", &LayerTensors::v_bias, Extent::one, Extent::kv},
 };
 
-// Every layer alike: one rotation, scores divided by the root of head_dim. What yarn multiplies
-// cosine and sine by, the scores have twice.
+// Every layer alike but for its window: one rotation, scores divided by the root of head_dim. What
+// yarn multiplies cosine and sine by, the scores have twice.
 void plan_alike(const Family& family, const DecoderNumbers& numbers, ModelShape& shape) {
   shape.n_layers = numbers.n_layers;
   shape.hidden = numbers.hidden;
@@ -57,6 +57,7 @@ void plan_alike(const Family& family, const DecoderNumbers& numbers, ModelShape&
   plan.attention_scale =
       static_cast<float>(factor * factor / std::sqrt(double{1} * shape.head_dim));
   shape.layers.assign(static_cast<size_t>(shape.n_layers), plan);
+  for (size_t i = 0; i < numbers.windows.size(); ++i) shape.layers[i].window = numbers.windows[i];
 }
 
 constexpr Family kFamilies[] = {

@@ -16,24 +16,30 @@ namespace json = boost::json;
 
 constexpr size_t kEndTokensMax = 256;
 
-// What the classes of transformers differ in where a field is left out.
-struct ClassDefaults {
+// Which layers see a window: none, all, or those of layer_types or behind max_window_layers, where
+// use_sliding_window says so.
+enum class Windows { none, of_all_layers, of_some_layers };
+
+// What the classes of transformers differ in: which fields they know, and where one is left out.
+struct ModelClass {
   std::string_view model_type;
+  Windows windows;
   int32_t sliding_window;  // 0: none
-  bool window_has_a_switch;
+  int32_t head_dim;        // 0: hidden_size by heads
 };
 
-constexpr ClassDefaults kDefaults[] = {
-    {"mistral", 4096, false},
-    {"qwen2", 4096, true},
-    {"qwen3", 4096, true},
+constexpr ModelClass kClasses[] = {
+    {"mistral", Windows::of_all_layers, 4096, 0},
+    {"qwen2", Windows::of_some_layers, 4096, 0},
+    {"qwen3", Windows::of_some_layers, 4096, 128},
 };
+constexpr int32_t kMaxWindowLayers = 28;  // where it is left out
 
-ClassDefaults defaults_of(std::string_view model_type) {
-  for (const ClassDefaults& each : kDefaults) {
+ModelClass class_of(std::string_view model_type) {
+  for (const ModelClass& each : kClasses) {
     if (each.model_type == model_type) return each;
   }
-  return {model_type, 0, false};
+  return {model_type, Windows::none, 0, 0};
 }
 
 Status refuse_other_arithmetic(const JsonFields& config) {
@@ -57,31 +63,70 @@ Status refuse_other_arithmetic(const JsonFields& config) {
   if (rotated != 1) {
     return config.unsupported("partial_rotary_factor", "other than 1 is not supported yet");
   }
-  if (const json::value* types = config.find("layer_types"); types != nullptr) {
-    const json::array* array = types->if_array();
-    if (array == nullptr) return config.damaged("layer_types is not an array");
-    for (const json::value& type : *array) {
-      if (type.is_string() && type.get_string() == "full_attention") continue;
-      return config.unsupported(
-          "layer_types", "has " + shown_json(type) + ": only full_attention is supported yet");
-    }
-  }
   return {};
 }
 
-Status refuse_window(const JsonFields& config, const HubConfig& read) {
-  const ClassDefaults defaults = defaults_of(read.model_type);
-  PARKD_ASSIGN_OR_RETURN(const bool used,
-                         config.flag_or("use_sliding_window", !defaults.window_has_a_switch));
-  if (!used) return {};
-  // Null means none, left out means the class's.
-  int32_t window = config.members().contains("sliding_window") ? 0 : defaults.sliding_window;
-  PARKD_ASSIGN_OR_RETURN(window, config.integer_or("sliding_window", 1, kContextTokensMax, window));
-  if (window == 0 || window >= read.numbers.context_tokens) return {};  // sees all there can be
-  return config.unsupported("sliding_window", std::to_string(window) + " is not supported yet");
+// For each layer whether it is of the type sliding_attention; empty: layer_types is left out.
+Result<std::vector<bool>> read_layer_types(const JsonFields& config, const ModelClass& of,
+                                           int32_t n_layers) {
+  std::vector<bool> sliding;
+  const json::value* types = config.find("layer_types");
+  if (types == nullptr) return sliding;
+  const json::array* array = types->if_array();
+  if (array == nullptr) return config.damaged("layer_types is not an array");
+  const bool may_slide = of.windows == Windows::of_some_layers;
+  for (const json::value& type : *array) {
+    const std::string_view word = type.is_string() ? std::string_view(type.get_string()) : "";
+    if (word != "full_attention" && !(may_slide && word == "sliding_attention")) {
+      return config.unsupported(
+          "layer_types", "has " + shown_json(type) + ": only full_attention" +
+                             (may_slide ? " and sliding_attention are" : " is") + " supported yet");
+    }
+    sliding.push_back(word == "sliding_attention");
+  }
+  if (static_cast<int64_t>(sliding.size()) == n_layers) return sliding;
+  return config.damaged("layer_types has " + std::to_string(sliding.size()) +
+                        " entries where num_hidden_layers is " + std::to_string(n_layers));
 }
 
-Status read_sizes(const JsonFields& config, DecoderNumbers& numbers) {
+Status read_windows(const JsonFields& config, const ModelClass& of, DecoderNumbers& numbers) {
+  PARKD_ASSIGN_OR_RETURN(std::vector<bool> sliding, read_layer_types(config, of, numbers.n_layers));
+  const bool has_a_switch = of.windows == Windows::of_some_layers;
+  PARKD_ASSIGN_OR_RETURN(const bool used, config.flag_or("use_sliding_window", !has_a_switch));
+  // Null means none, left out means the class's.
+  int32_t window = config.members().contains("sliding_window") ? 0 : of.sliding_window;
+  PARKD_ASSIGN_OR_RETURN(window, config.integer_or("sliding_window", 1, kContextTokensMax, window));
+  // The others' classes know no such switch.
+  if (has_a_switch && !used) window = 0;
+  if (window == 0) {
+    if (std::find(sliding.begin(), sliding.end(), true) == sliding.end()) return {};
+    return config.damaged(
+        "layer_types has sliding_attention where there is no sliding_window, or use_sliding_window "
+        "is not true");
+  }
+  const bool sees_all = window >= numbers.context_tokens;
+  if (has_a_switch && sliding.empty()) {
+    PARKD_ASSIGN_OR_RETURN(const int32_t n_full,
+                           config.integer_or("max_window_layers", 0, kWidthMax, kMaxWindowLayers));
+    for (int32_t i = 0; i < numbers.n_layers; ++i) sliding.push_back(i >= n_full);
+  } else if (of.windows == Windows::of_all_layers) {
+    if (!sliding.empty() && !sees_all) {
+      return config.unsupported("layer_types", "beside a sliding_window of all layers, " +
+                                                   std::to_string(window) + ", is not supported");
+    }
+    sliding.assign(static_cast<size_t>(numbers.n_layers), true);
+  }
+  if (sees_all) return {};
+  if (of.windows == Windows::none) {
+    if (!used) return {};
+    return config.unsupported("sliding_window", std::to_string(window) + " is not supported for " +
+                                                    std::string(of.model_type));
+  }
+  for (const bool slides : sliding) numbers.windows.push_back(slides ? window : 0);
+  return {};
+}
+
+Status read_sizes(const JsonFields& config, const ModelClass& of, DecoderNumbers& numbers) {
   PARKD_ASSIGN_OR_RETURN(numbers.n_layers, config.integer("num_hidden_layers", 1, kLayersMax));
   PARKD_ASSIGN_OR_RETURN(numbers.hidden, config.integer("hidden_size", 1, kWidthMax));
   PARKD_ASSIGN_OR_RETURN(numbers.ffn, config.integer("intermediate_size", 1, kWidthMax));
@@ -91,13 +136,15 @@ Status read_sizes(const JsonFields& config, DecoderNumbers& numbers) {
   PARKD_ASSIGN_OR_RETURN(numbers.n_heads, config.integer("num_attention_heads", 1, kWidthMax));
   PARKD_ASSIGN_OR_RETURN(numbers.n_kv_heads, config.integer_or("num_key_value_heads", 1,
                                                                numbers.n_heads, numbers.n_heads));
-  if (!config.has("head_dim") && numbers.hidden % numbers.n_heads != 0) {
+  // As with the window.
+  int32_t head_dim = config.members().contains("head_dim") ? 0 : of.head_dim;
+  if (head_dim == 0 && !config.has("head_dim") && numbers.hidden % numbers.n_heads != 0) {
     return config.damaged("hidden_size " + std::to_string(numbers.hidden) +
                           " is no multiple of num_attention_heads " +
                           std::to_string(numbers.n_heads) + ", and there is no head_dim");
   }
-  PARKD_ASSIGN_OR_RETURN(numbers.head_dim, config.integer_or("head_dim", 2, kHeadDimMax,
-                                                             numbers.hidden / numbers.n_heads));
+  if (head_dim == 0) head_dim = numbers.hidden / numbers.n_heads;
+  PARKD_ASSIGN_OR_RETURN(numbers.head_dim, config.integer_or("head_dim", 2, kHeadDimMax, head_dim));
   PARKD_ASSIGN_OR_RETURN(numbers.rms_eps, config.number_or("rms_norm_eps", 1e-30, 0.5, 1e-6));
   return {};
 }
@@ -236,8 +283,9 @@ Result<HubConfig> read_hub_config(const ModelFolder& folder) {
   PARKD_ASSIGN_OR_RETURN(read.tied_of_whole, tie_of(whole));
   if (whole.has("quantization_config")) PARKD_RETURN_IF_ERROR(refuse_other_arithmetic(whole));
   PARKD_RETURN_IF_ERROR(refuse_other_arithmetic(config));
-  PARKD_RETURN_IF_ERROR(read_sizes(config, read.numbers));
-  PARKD_RETURN_IF_ERROR(refuse_window(config, read));
+  const ModelClass of = class_of(read.model_type);
+  PARKD_RETURN_IF_ERROR(read_sizes(config, of, read.numbers));
+  PARKD_RETURN_IF_ERROR(read_windows(config, of, read.numbers));
   PARKD_RETURN_IF_ERROR(read_rope(config, read.numbers));
   if (const Status status = check_numbers(read.numbers); !status.ok()) {
     return config.damaged(status.message());

@@ -53,11 +53,15 @@ struct Weights {
   Dtype dtype;
   TensorType type;
   const char* architecture = "llama";
+  int32_t window = 0;
 };
-constexpr Weights kWeights[] = {
-    {Dtype::f32, TensorType::q4_1},           {Dtype::bf16, TensorType::q4_1},
-    {Dtype::bf16, TensorType::f32},           {Dtype::f16, TensorType::q8_0},
-    {Dtype::bf16, TensorType::q4_0, "qwen3"}, {Dtype::bf16, TensorType::q8_0, "qwen2"}};
+constexpr Weights kWeights[] = {{Dtype::f32, TensorType::q4_1},
+                                {Dtype::bf16, TensorType::q4_1},
+                                {Dtype::bf16, TensorType::f32},
+                                {Dtype::f16, TensorType::q8_0},
+                                {Dtype::bf16, TensorType::q4_0, "qwen3"},
+                                {Dtype::bf16, TensorType::q8_0, "qwen2"},
+                                {Dtype::bf16, TensorType::bf16, "mistral", 20}};
 
 class SameBytes : public ::testing::TestWithParam<std::tuple<cpu::Isa, Weights>> {
  protected:
@@ -120,7 +124,10 @@ class SameBytes : public ::testing::TestWithParam<std::tuple<cpu::Isa, Weights>>
     testing::TinyModelOptions options;
     options.type = std::get<1>(GetParam()).type;
     options.architecture = std::get<1>(GetParam()).architecture;
-    return testing::tiny_model_card(options);
+    options.window = std::get<1>(GetParam()).window;
+    // A directory is what says a window.
+    return options.window > 0 ? testing::tiny_folder_card(options)
+                              : testing::tiny_model_card(options);
   }
   const std::shared_ptr<const ModelCard> card_ = card();
 };

@@ -48,6 +48,10 @@ TinyModelOptions model_of(const json::object& options) {
   if (const json::value* scaling = options.if_contains("rope-scaling")) {
     model.rope_scaling = json::value_to<std::string>(*scaling);
   }
+  if (options.contains("window")) {
+    model.window = number("window");
+    model.first_windowed = number("first-windowed");
+  }
   return model;
 }
 

@@ -162,7 +162,7 @@ TEST(HubModel, what_is_not_supported_is_refused_by_name) {
   refused(with_members(R"("mlp_bias":true)"), "mlp_bias is not supported yet");
   refused(with_members(R"("partial_rotary_factor":0.5)"), "partial_rotary_factor other than 1");
   refused(with_members(R"("layer_types":["full_attention","sliding_attention"])"),
-          "layer_types has \"sliding_attention\"");
+          "layer_types has \"sliding_attention\": only full_attention is supported yet");
   refused(with_config(R"("hidden_act":"silu")", R"("hidden_act":"gelu")"),
           "hidden_act \"gelu\" is not supported yet");
   refused(with_members(R"("rope_scaling":{"rope_type":"longrope","factor":2})"),
@@ -171,20 +171,79 @@ TEST(HubModel, what_is_not_supported_is_refused_by_name) {
           "rope_parameters.full_attention (a rope of some layers)");
 }
 
-TEST(HubModel, a_window_is_refused_unless_it_is_off_or_sees_all) {
+std::vector<int32_t> windows_of(const Files& files) {
+  const auto card = card_of(files);
+  EXPECT_TRUE(card.ok()) << card.status().message();
+  std::vector<int32_t> windows;
+  if (card.ok()) {
+    for (const LayerPlan& plan : (*card)->shape.layers) windows.push_back(plan.window);
+  }
+  return windows;
+}
+
+TEST(HubModel, mistrals_window_is_of_all_layers) {
+  using Windows = std::vector<int32_t>;
   const std::string null = R"("sliding_window":null)";
-  expect_refusal(with_config(null, R"("sliding_window":1024)", options_of("mistral")),
-                 StatusCode::invalid, "sliding_window 1024 is not supported yet");
-  EXPECT_TRUE(card_of(with_config(null, R"("sliding_window":2048)", options_of("mistral"))).ok())
-      << "the context's 2048";
+  TinyModelOptions options = options_of("mistral");
+  EXPECT_EQ(windows_of(make_tiny_folder(options)), (Windows{0, 0}));
+  options.window = 1024;
+  EXPECT_EQ(windows_of(make_tiny_folder(options)), (Windows{1024, 1024}));
+  EXPECT_EQ(windows_of(with_members(R"("use_sliding_window":false)", options)),
+            (Windows{1024, 1024}))
+      << "a switch that its class does not have";
+  options.window = 2048;
+  EXPECT_EQ(windows_of(make_tiny_folder(options)), (Windows{0, 0})) << "the context's 2048";
   TinyModelOptions longer = options_of("mistral");
   longer.context_tokens = 8192;
-  expect_refusal(with_config("," + null, "", longer), StatusCode::invalid,
-                 "sliding_window 4096 is not supported yet");
+  EXPECT_EQ(windows_of(with_config("," + null, "", longer)), (Windows{4096, 4096}))
+      << "the class's, where it is left out";
+  options.window = 1024;
+  expect_refusal(with_members(R"("layer_types":["full_attention","full_attention"])", options),
+                 StatusCode::invalid, "layer_types beside a sliding_window of all layers, 1024");
+  expect_refusal(with_config(null, R"("sliding_window":1024)"), StatusCode::invalid,
+                 "sliding_window 1024 is not supported for llama");
+}
+
+TEST(HubModel, qwens_windows_are_of_the_layers_that_are_named_and_off_unless_switched_on) {
+  using Windows = std::vector<int32_t>;
+  const std::string null = R"("sliding_window":null)";
   const std::string window = R"("sliding_window":1024)";
-  EXPECT_TRUE(card_of(with_config(null, window, options_of("qwen3"))).ok()) << "switched off";
-  expect_refusal(with_config(null, window + R"(,"use_sliding_window":true)", options_of("qwen3")),
-                 StatusCode::invalid, "sliding_window 1024");
+  for (const char* architecture : {"qwen2", "qwen3"}) {
+    TinyModelOptions options = options_of(architecture);
+    EXPECT_EQ(windows_of(with_config(null, window, options)), (Windows{0, 0})) << "switched off";
+    const std::string on = window + R"(,"use_sliding_window":true)";
+    EXPECT_EQ(windows_of(with_config(null, on, options)), (Windows{0, 0}))
+        << "max_window_layers is 28 where it is left out";
+    EXPECT_EQ(windows_of(with_config(null,
+                                     on + R"(,"layer_types":["sliding_attention",)"
+                                          R"("full_attention"],"max_window_layers":9)",
+                                     options)),
+              (Windows{1024, 0}));
+    options.window = 1024;
+    EXPECT_EQ(windows_of(make_tiny_folder(options)), (Windows{1024, 1024}));
+    options.first_windowed = 1;
+    EXPECT_EQ(windows_of(make_tiny_folder(options)), (Windows{0, 1024}));
+    options.window = 2048;
+    EXPECT_EQ(windows_of(make_tiny_folder(options)), (Windows{0, 0})) << "sees all there can be";
+    options.window = 0;
+    expect_refusal(with_members(R"("layer_types":["full_attention","sliding_attention"])", options),
+                   StatusCode::corrupt,
+                   "layer_types has sliding_attention where there is no sliding_window");
+    expect_refusal(with_members(R"("layer_types":["full_attention"])", options),
+                   StatusCode::corrupt, "layer_types has 1 entries where num_hidden_layers is 2");
+    expect_refusal(with_members(R"("layer_types":["full_attention","chunked_attention"])", options),
+                   StatusCode::invalid, "layer_types has \"chunked_attention\": only");
+  }
+}
+
+TEST(HubModel, what_is_left_out_is_the_classs) {
+  const std::string head_dim = R"(,"head_dim":128)";
+  TinyModelOptions options = options_of("qwen3");
+  options.head_dim = 128;
+  EXPECT_EQ(card_of(with_config(head_dim, "", options)).value()->shape.head_dim, 128);
+  options.architecture = "qwen2";
+  options.hidden = 512;
+  EXPECT_EQ(card_of(with_config(head_dim, "", options)).value()->shape.head_dim, 512 / 4);
 }
 
 TEST(HubModel, numbers_that_cannot_be_are_refused_with_their_limits) {

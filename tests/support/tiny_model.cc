@@ -398,7 +398,16 @@ std::string make_config(const TinyModelOptions& options, int64_t vocab) {
   json.member("num_key_value_heads", options.n_kv_heads).member("head_dim", options.head_dim);
   json.member("max_position_embeddings", options.context_tokens).member("hidden_act", "silu");
   json.member("rms_norm_eps", habits.rms_eps).member("rope_theta", habits.rope_base);
-  json.member("tie_word_embeddings", options.tied).member("sliding_window", nullptr);
+  json.member("tie_word_embeddings", options.tied);
+  if (options.window == 0) {
+    json.member("sliding_window", nullptr);
+  } else if (options.architecture == "mistral") {
+    PARKD_CHECK(options.first_windowed == 0, "all layers of mistral have its window");
+    json.member("sliding_window", options.window);
+  } else {
+    json.member("use_sliding_window", true).member("sliding_window", options.window);
+    json.member("max_window_layers", options.first_windowed);
+  }
   json.member("bos_token_id", 1).member("eos_token_id", 2).member("torch_dtype", "float32");
   if (!options.rope_scaling.empty()) {
     const Llama3Rope scaling = llama3_scaling(options);

@@ -31,7 +31,11 @@ struct TinyModelOptions {
   int32_t context_tokens = 2048;
   // "", or "llama3": the frequencies slowed down by 8 from an original context of 32 on.
   std::string rope_scaling;
-  size_t n_shards = 1;  // of a directory's safetensors
+  // Of a directory of mistral, qwen2 or qwen3: the tokens that a layer sees, from the layer of that
+  // index on; 0: all. GGUF files of these say no window.
+  int32_t window = 0;
+  int32_t first_windowed = 0;  // 0 for mistral
+  size_t n_shards = 1;         // of a directory's safetensors
 };
 
 // The whole GGUF file. The same options give the same bytes on every machine.

@@ -60,6 +60,24 @@ CASES = [
         "options": {"architecture": "qwen2", "seed": 17, "layers": 2, "hidden": 96, "ffn": 160,
                     "heads": 6, "kv-heads": 2, "head-dim": 48, "tied": False},
     },
+    {
+        "name": "mistral with a window",
+        "options": {"architecture": "mistral", "seed": 18, "layers": 2, "hidden": 64, "ffn": 96,
+                    "heads": 4, "kv-heads": 2, "head-dim": 32, "tied": False,
+                    "window": 20, "first-windowed": 0},
+    },
+    {
+        "name": "qwen2, windows of its later layers",
+        "options": {"architecture": "qwen2", "seed": 19, "layers": 3, "hidden": 64, "ffn": 96,
+                    "heads": 4, "kv-heads": 2, "head-dim": 48, "tied": False,
+                    "window": 9, "first-windowed": 1},
+    },
+    {
+        "name": "qwen3, a window as long as a block in its last layer",
+        "options": {"architecture": "qwen3", "seed": 20, "layers": 2, "hidden": 64, "ffn": 96,
+                    "heads": 4, "kv-heads": 1, "head-dim": 32, "tied": True,
+                    "window": 32, "first-windowed": 1},
+    },
 ]  # fmt: skip
 PROMPT_TOKENS = 45  # over the border of a block of 32
 NEW_TOKENS = 12
