@@ -26,7 +26,7 @@ int main(int argc, char** argv) {
   CLI::App app("Writes a GGUF model with random weights, for tests.");
   app.add_option("path", path, "the file to write, or the directory")->required();
   app.add_option("--architecture", options.architecture, "its family")
-      ->check(CLI::IsMember({"llama", "mistral", "qwen2", "qwen3"}));
+      ->check(CLI::IsMember({"llama", "mistral", "ministral3", "qwen2", "qwen3"}));
   app.add_option("--seed", options.seed, "of the weights");
   app.add_option("--type", type, "of the matrices")->check(CLI::IsMember(types));
   app.add_option("--context", options.context_tokens, "tokens")->check(CLI::Range(1, 1 << 24));
@@ -38,7 +38,7 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 64));
   app.add_option("--head-dim", options.head_dim, "an even number")->check(CLI::Range(2, 256));
   app.add_option("--rope-scaling", options.rope_scaling, "of the rope")
-      ->check(CLI::IsMember({"llama3"}));
+      ->check(CLI::IsMember({"llama3", "yarn"}));
   app.add_option("--window", options.window, "tokens, of a directory")
       ->check(CLI::Range(0, 1 << 24));
   app.add_option("--first-windowed", options.first_windowed, "layer")->check(CLI::Range(0, 64));

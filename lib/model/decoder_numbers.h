@@ -9,6 +9,7 @@
 
 #include "lib/base/status.h"
 #include "lib/model/rope_frequencies.h"
+#include "lib/model/shape.h"
 
 namespace parkd {
 
@@ -34,6 +35,7 @@ struct DecoderNumbers {
   int32_t vocab = 0;  // 0: as many as the tokenizer has
   double rms_eps = 0;
   RopeNumbers rope;
+  QueryScale query_scale;
   std::vector<int32_t> windows;  // (n_layers) as LayerPlan::window; empty: no layer has one
 };
 

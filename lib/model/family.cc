@@ -56,6 +56,7 @@ void plan_alike(const Family& family, const DecoderNumbers& numbers, ModelShape&
   plan.rope = 0;
   plan.attention_scale =
       static_cast<float>(factor * factor / std::sqrt(double{1} * shape.head_dim));
+  plan.query_scale = numbers.query_scale;
   shape.layers.assign(static_cast<size_t>(shape.n_layers), plan);
   for (size_t i = 0; i < numbers.windows.size(); ++i) shape.layers[i].window = numbers.windows[i];
 }
@@ -66,6 +67,9 @@ constexpr Family kFamilies[] = {
     {"llama", "llama", RopeLayout::interleaved, kLayer, {}, plan_alike},
     // Jiang et al., "Mistral 7B" (2023): llama's arithmetic, whose name its GGUF files have.
     {"mistral", "", RopeLayout::interleaved, kLayer, {}, plan_alike},
+    // Hugging Face's modeling_ministral3.py: mistral with yarn's frequencies and Llama 4's scale of
+    // queries. In GGUF Mistral Small 3.1 has its name too.
+    {"ministral3", "mistral3", RopeLayout::interleaved, kLayer, {}, plan_alike},
     // Hugging Face's modeling_qwen2.py (Qwen2, Qwen2.5): llama with biases of q, k and v, and pairs
     // half a head apart.
     {"qwen2", "qwen2", RopeLayout::split_half, kLayer, kProjectionBiases, plan_alike},

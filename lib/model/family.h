@@ -44,7 +44,7 @@ std::span<const Family> all_families();
 // nullptr: none of that name.
 const Family* find_family_of_gguf(std::string_view architecture);
 const Family* find_family_of_hub(std::string_view model_type);
-// "llama, mistral, qwen2, qwen3", for those who name another.
+// "llama, mistral, ministral3, qwen2, qwen3", for those who name another.
 std::string family_names();
 
 }  // namespace parkd

@@ -12,7 +12,9 @@ namespace {
 class Reader {
  public:
   Reader(const GgufFile& file, std::string_view architecture)
-      : file_(file), prefix_(std::string(architecture) + ".") {}
+      : file_(file),
+        prefix_(std::string(architecture) + "."),
+        scales_queries_(architecture == "mistral3") {}
 
   Result<DecoderNumbers> read() {
     PARKD_RETURN_IF_ERROR(refuse_other_arithmetic());
@@ -50,11 +52,25 @@ class Reader {
     return static_cast<int32_t>(value);
   }
 
+  Result<double> number_or(std::string_view name, double low, double high, double otherwise) const {
+    PARKD_ASSIGN_OR_RETURN(const double value, file_.number_or(key(name), otherwise));
+    if (value >= low && value <= high) return value;
+    return corrupt(file_.error_text("key " + json_string(key(name)) + " is " +
+                                    std::to_string(value) + ", the limits are " +
+                                    std::to_string(low) + " and " + std::to_string(high)));
+  }
+
+  // Where the key has another value than the one that means nothing.
+  Status refuse_unless(std::string_view name, double neutral) const {
+    PARKD_ASSIGN_OR_RETURN(const double value, file_.number_or(key(name), neutral));
+    if (value == neutral) return {};
+    return unsupported("key " + json_string(key(name)) + " is not supported yet");
+  }
+
   Status refuse_other_arithmetic() const {
-    for (const char* name : {"expert_count", "attention.sliding_window", "attention.clamp_kqv",
-                             "logit_scale", "attention.temperature_scale"}) {
-      PARKD_ASSIGN_OR_RETURN(const double value, file_.number_or(key(name), 0));
-      if (value != 0) return unsupported("key " + json_string(key(name)) + " is not supported yet");
+    for (const char* name :
+         {"expert_count", "attention.sliding_window", "attention.clamp_kqv", "logit_scale"}) {
+      PARKD_RETURN_IF_ERROR(refuse_unless(name, 0));
     }
     return {};
   }
@@ -85,13 +101,6 @@ class Reader {
   }
 
   Status read_rope() {
-    PARKD_ASSIGN_OR_RETURN(const std::string_view scaling,
-                           file_.string_or(key("rope.scaling.type"), "none"));
-    PARKD_ASSIGN_OR_RETURN(const double factor, file_.number_or(key("rope.scaling.factor"), 1));
-    PARKD_ASSIGN_OR_RETURN(const double scale_linear, file_.number_or(key("rope.scale_linear"), 1));
-    if (scaling != "none" || factor != 1 || scale_linear != 1) {
-      return unsupported(key("rope.scaling ") + json_string(scaling) + " is not supported yet");
-    }
     PARKD_ASSIGN_OR_RETURN(const int64_t rotated,
                            file_.integer_or(key("rope.dimension_count"), numbers_.head_dim));
     if (rotated != numbers_.head_dim) {
@@ -103,6 +112,67 @@ class Reader {
     if (!(numbers_.rope.base >= 1 && numbers_.rope.base <= kRopeBaseMax)) {
       return corrupt(file_.error_text(key("rope.freq_base is not in [1, 1e12]")));
     }
+    int32_t original = numbers_.context_tokens;
+    if (file_.has(key("rope.scaling.original_context_length"))) {
+      PARKD_ASSIGN_OR_RETURN(original,
+                             integer("rope.scaling.original_context_length", 1, kContextTokensMax));
+    }
+    PARKD_RETURN_IF_ERROR(read_query_scale(original));
+    return read_scaling(original);
+  }
+
+  Status read_scaling(int32_t original) {
+    // As llama.cpp reads them: a factor without a type is linear's, of type none there is none.
+    PARKD_ASSIGN_OR_RETURN(const std::string_view scaling,
+                           file_.string_or(key("rope.scaling.type"), "linear"));
+    if (scaling == "none") return {};
+    if (scaling != "linear" && scaling != "yarn") {
+      return unsupported(key("rope.scaling.type ") + json_string(scaling) +
+                         " is not supported yet");
+    }
+    PARKD_ASSIGN_OR_RETURN(const double older,
+                           number_or("rope.scale_linear", 1e-3, kRopeFactorMax, 1));
+    PARKD_ASSIGN_OR_RETURN(const double factor,
+                           number_or("rope.scaling.factor", 1e-3, kRopeFactorMax, older));
+    PARKD_RETURN_IF_ERROR(refuse_unless("rope.scaling.attn_factor", 1));
+    if (scaling == "yarn") return read_yarn(factor, original);
+    if (factor == 1) return {};
+    numbers_.rope.scaling = RopeScaling::linear;
+    numbers_.rope.factor = factor;
+    return {};
+  }
+
+  Status read_yarn(double factor, int32_t original) {
+    RopeNumbers& rope = numbers_.rope;
+    if (rope.base <= 1) {
+      return corrupt(file_.error_text("yarn needs a " + key("rope.freq_base") + " above 1"));
+    }
+    rope.scaling = RopeScaling::yarn;
+    rope.yarn.factor = factor;
+    rope.yarn.original_context = original;
+    PARKD_ASSIGN_OR_RETURN(rope.yarn.beta_fast,
+                           number_or("rope.scaling.yarn_beta_fast", 1e-3, 1e6, 32));
+    PARKD_ASSIGN_OR_RETURN(rope.yarn.beta_slow,
+                           number_or("rope.scaling.yarn_beta_slow", 1e-3, 1e6, 1));
+    PARKD_RETURN_IF_ERROR(refuse_unless("rope.scaling.yarn_ext_factor", 1));
+    // transformers' attention_factor and mscale_all_dim; beside that one mscale is 1.
+    if (file_.has(key("rope.scaling.yarn_attn_factor"))) {
+      PARKD_ASSIGN_OR_RETURN(rope.yarn.attention_factor,
+                             number_or("rope.scaling.yarn_attn_factor", 1e-3, 1e3, 1));
+    }
+    PARKD_ASSIGN_OR_RETURN(const double all_dim,
+                           number_or("rope.scaling.yarn_log_multiplier", 0, 1e3, 0));
+    if (all_dim == 0) return {};
+    rope.yarn.mscale = 1;
+    rope.yarn.mscale_all_dim = all_dim;
+    return {};
+  }
+
+  Status read_query_scale(int32_t original) {
+    if (!scales_queries_) return refuse_unless("attention.temperature_scale", 0);
+    PARKD_ASSIGN_OR_RETURN(const double beta, number_or("attention.temperature_scale", 0, 1e3, 0));
+    PARKD_RETURN_IF_ERROR(refuse_unless("attention.temperature_length", original));
+    if (beta != 0) numbers_.query_scale = {static_cast<float>(beta), original};
     return {};
   }
 
@@ -117,6 +187,9 @@ class Reader {
                                       std::to_string(numbers_.head_dim / 2) + ")"));
     }
     if (found->type != TensorType::f32) return unsupported(name + " is not F32");
+    if (numbers_.rope.scaling != RopeScaling::none) {
+      return unsupported(name + " beside " + key("rope.scaling.type") + " is not supported yet");
+    }
     std::vector<float>& divisors = numbers_.rope.divisors;
     divisors.resize(static_cast<size_t>(found->columns));
     std::memcpy(divisors.data(), found->bytes.data(), found->bytes.size());
@@ -131,6 +204,7 @@ class Reader {
 
   const GgufFile& file_;
   const std::string prefix_;
+  const bool scales_queries_;
   DecoderNumbers numbers_;
 };
 

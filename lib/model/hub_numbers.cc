@@ -26,12 +26,15 @@ struct ModelClass {
   Windows windows;
   int32_t sliding_window;  // 0: none
   int32_t head_dim;        // 0: hidden_size by heads
+  double rms_eps;
+  bool scales_queries;  // llama_4_scaling_beta
 };
 
 constexpr ModelClass kClasses[] = {
-    {"mistral", Windows::of_all_layers, 4096, 0},
-    {"qwen2", Windows::of_some_layers, 4096, 0},
-    {"qwen3", Windows::of_some_layers, 4096, 128},
+    {"mistral", Windows::of_all_layers, 4096, 0, 1e-6, false},
+    {"ministral3", Windows::of_all_layers, 0, 128, 1e-5, true},
+    {"qwen2", Windows::of_some_layers, 4096, 0, 1e-6, false},
+    {"qwen3", Windows::of_some_layers, 4096, 128, 1e-6, false},
 };
 constexpr int32_t kMaxWindowLayers = 28;  // where it is left out
 
@@ -39,7 +42,7 @@ ModelClass class_of(std::string_view model_type) {
   for (const ModelClass& each : kClasses) {
     if (each.model_type == model_type) return each;
   }
-  return {model_type, Windows::none, 0, 0};
+  return {model_type, Windows::none, 0, 0, 1e-6, false};
 }
 
 Status refuse_other_arithmetic(const JsonFields& config) {
@@ -145,7 +148,7 @@ Status read_sizes(const JsonFields& config, const ModelClass& of, DecoderNumbers
   }
   if (head_dim == 0) head_dim = numbers.hidden / numbers.n_heads;
   PARKD_ASSIGN_OR_RETURN(numbers.head_dim, config.integer_or("head_dim", 2, kHeadDimMax, head_dim));
-  PARKD_ASSIGN_OR_RETURN(numbers.rms_eps, config.number_or("rms_norm_eps", 1e-30, 0.5, 1e-6));
+  PARKD_ASSIGN_OR_RETURN(numbers.rms_eps, config.number_or("rms_norm_eps", 1e-30, 0.5, of.rms_eps));
   return {};
 }
 
@@ -177,14 +180,43 @@ Status read_llama3(const JsonFields& rope, double factor, int32_t original, Rope
   return rope.damaged("high_freq_factor is not above low_freq_factor");
 }
 
-Status read_rope(const JsonFields& config, DecoderNumbers& numbers) {
+// What Ministral3Config has where no rope is given.
+void take_ministral3_rope(DecoderNumbers& numbers) {
+  RopeNumbers& rope = numbers.rope;
+  rope.base = 1e6;
+  rope.scaling = RopeScaling::yarn;
+  rope.yarn.factor = 16;
+  rope.yarn.original_context = 16384;
+  rope.yarn.mscale = rope.yarn.mscale_all_dim = 1;
+  numbers.query_scale = {0.1F, 16384};
+}
+
+Status read_query_scale(const JsonFields& rope, const ModelClass& of, int32_t original,
+                        DecoderNumbers& numbers) {
+  PARKD_ASSIGN_OR_RETURN(const double beta, rope.number_or("llama_4_scaling_beta", 0, 1e3, 0));
+  if (beta == 0) return {};
+  if (!of.scales_queries) {
+    return rope.unsupported("llama_4_scaling_beta",
+                            "is not supported for " + std::string(of.model_type));
+  }
+  if (original == 0) {
+    return rope.damaged("llama_4_scaling_beta is without original_max_position_embeddings");
+  }
+  numbers.query_scale = {static_cast<float>(beta), original};
+  return {};
+}
+
+Status read_rope(const JsonFields& config, const ModelClass& of, DecoderNumbers& numbers) {
   RopeNumbers& read = numbers.rope;
   PARKD_ASSIGN_OR_RETURN(read.base, config.number_or("rope_theta", 1, kRopeBaseMax, 10000));
   PARKD_ASSIGN_OR_RETURN(std::optional<JsonFields> rope, config.object("rope_parameters"));
   if (!rope) {
     PARKD_ASSIGN_OR_RETURN(rope, config.object("rope_scaling"));
   }
-  if (!rope) return {};
+  if (!rope) {
+    if (of.scales_queries) take_ministral3_rope(numbers);
+    return {};
+  }
   for (const auto& member : rope->members()) {
     if (member.value().is_object()) {
       return rope->unsupported(std::string_view(member.key()),
@@ -196,6 +228,13 @@ Status read_rope(const JsonFields& config, DecoderNumbers& numbers) {
   if (rotated != 1) {
     return rope->unsupported("partial_rotary_factor", "other than 1 is not supported yet");
   }
+  PARKD_ASSIGN_OR_RETURN(
+      const int32_t of_whole,
+      config.integer_or("original_max_position_embeddings", 1, kContextTokensMax, 0));
+  PARKD_ASSIGN_OR_RETURN(int32_t original, rope->integer_or("original_max_position_embeddings", 1,
+                                                            kContextTokensMax, of_whole));
+  PARKD_RETURN_IF_ERROR(read_query_scale(*rope, of, original, numbers));
+  if (original == 0) original = numbers.context_tokens;
   const char* type_field = rope->has("rope_type") ? "rope_type" : "type";
   PARKD_ASSIGN_OR_RETURN(const std::string type, rope->word_or(type_field, "default"));
   if (type == "default") return {};
@@ -204,14 +243,6 @@ Status read_rope(const JsonFields& config, DecoderNumbers& numbers) {
   }
   if (!rope->has("factor")) return rope->damaged("rope of type " + type + " has no factor");
   PARKD_ASSIGN_OR_RETURN(const double factor, rope->number_or("factor", 1e-3, kRopeFactorMax, 1));
-  PARKD_ASSIGN_OR_RETURN(const int32_t of_whole,
-                         config.integer_or("original_max_position_embeddings", 1, kContextTokensMax,
-                                           numbers.context_tokens));
-  PARKD_ASSIGN_OR_RETURN(
-      const int32_t original,
-      rope->integer_or("original_max_position_embeddings", 1, kContextTokensMax, of_whole));
-  PARKD_ASSIGN_OR_RETURN(const double beta, rope->number_or("llama_4_scaling_beta", 0, 1e3, 0));
-  if (beta != 0) return rope->unsupported("llama_4_scaling_beta", "is not supported yet");
   if (type == "llama3") return read_llama3(*rope, factor, original, read);
   if (type == "yarn") return read_yarn(*rope, factor, original, read);
   read.scaling = RopeScaling::linear;
@@ -286,7 +317,7 @@ Result<HubConfig> read_hub_config(const ModelFolder& folder) {
   const ModelClass of = class_of(read.model_type);
   PARKD_RETURN_IF_ERROR(read_sizes(config, of, read.numbers));
   PARKD_RETURN_IF_ERROR(read_windows(config, of, read.numbers));
-  PARKD_RETURN_IF_ERROR(read_rope(config, read.numbers));
+  PARKD_RETURN_IF_ERROR(read_rope(config, of, read.numbers));
   if (const Status status = check_numbers(read.numbers); !status.ok()) {
     return config.damaged(status.message());
   }

@@ -314,6 +314,29 @@ TEST(SelfCheck, norms_of_heads_are_checked) {
   }
 }
 
+TEST(SelfCheck, biases_and_scales_of_queries_are_checked) {
+  testing::TinyModelOptions options;
+  options.type = TensorType::q4_1;
+  options.architecture = "qwen2";
+  const auto biased = testing::tiny_model_card(options);
+  options.architecture = "ministral3";
+  const auto scaled = testing::tiny_model_card(options);
+  for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
+    const SelfCheckOptions how = {dtype, 32};
+    expect_pass(*biased, how);
+    expect_refused(*biased, how, bent_rope([](RopeOptions& rope) {
+      rope.q_bias = rope.k_bias = rope.v_bias = {};
+    }),
+                   kDiffers);
+    expect_refused(*biased, how,
+                   bent_rope([](RopeOptions& rope) { std::swap(rope.k_bias, rope.v_bias); }),
+                   kDiffers);
+    expect_pass(*scaled, how);
+    expect_refused(*scaled, how, bent_rope([](RopeOptions& rope) { rope.query_scale = {}; }),
+                   kDiffers);
+  }
+}
+
 TEST(SelfCheck, one_wrong_head_or_a_lost_split_is_refused) {
   const auto card = tiny_card();
   expect_refused(*card, kBf16, blind_head(card->shape.head_dim, 1), kDiffers);

@@ -61,7 +61,8 @@ constexpr Weights kWeights[] = {{Dtype::f32, TensorType::q4_1},
                                 {Dtype::f16, TensorType::q8_0},
                                 {Dtype::bf16, TensorType::q4_0, "qwen3"},
                                 {Dtype::bf16, TensorType::q8_0, "qwen2"},
-                                {Dtype::bf16, TensorType::bf16, "mistral", 20}};
+                                {Dtype::bf16, TensorType::bf16, "mistral", 20},
+                                {Dtype::bf16, TensorType::q4_1, "ministral3"}};
 
 class SameBytes : public ::testing::TestWithParam<std::tuple<cpu::Isa, Weights>> {
  protected:

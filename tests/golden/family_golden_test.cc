@@ -111,6 +111,8 @@ TEST(FamilyGolden, a_configuration_as_transformers_writes_it_gives_the_same_shap
       const LayerPlan& plan = shape.layers[i];
       const LayerPlan& wanted = ours->shape.layers[i];
       EXPECT_EQ(plan.window, wanted.window) << golden.name << ", layer " << i;
+      EXPECT_EQ(plan.query_scale.beta, wanted.query_scale.beta) << golden.name;
+      EXPECT_EQ(plan.query_scale.period, wanted.query_scale.period) << golden.name;
       EXPECT_EQ(plan.attention_scale, wanted.attention_scale) << golden.name << ", layer " << i;
     }
     EXPECT_EQ((*theirs)->tensors.head.has_value(), !golden.model.tied) << golden.name;

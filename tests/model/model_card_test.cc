@@ -159,8 +159,9 @@ TEST(ModelCard, another_seed_or_type_has_another_fingerprint) {
 TEST(ModelCard, another_architecture_is_refused_by_name) {
   GgufWriter writer;
   writer.add_string("general.architecture", "phi3");
-  expect_refusal(writer.bytes(), StatusCode::invalid,
-                 "architecture \"phi3\" is not supported yet (llama, mistral, qwen2, qwen3 are)");
+  expect_refusal(
+      writer.bytes(), StatusCode::invalid,
+      "architecture \"phi3\" is not supported yet (llama, mistral, ministral3, qwen2, qwen3 are)");
 }
 
 TinyModelOptions tiny_qwen3() {
@@ -295,17 +296,19 @@ TEST(ModelCard, numbers_out_of_range_are_refused_with_their_limits) {
                  "llama.rope.dimension_count 8 differs");
 }
 
-TEST(ModelCard, scaled_rope_and_experts_are_refused_as_not_supported) {
+TEST(ModelCard, other_scaled_ropes_and_experts_are_refused_as_not_supported) {
   const auto expect_unsupported = [](const char* key, const std::function<void(GgufWriter&)>& add) {
     expect_refusal(with_key(add), StatusCode::invalid, key);
   };
   EXPECT_TRUE(card_of(with_key([](GgufWriter& w) {
                 w.add_string("llama.rope.scaling.type", "none");
               })).ok());
-  expect_unsupported("llama.rope.scaling \"yarn\"",
-                     [](GgufWriter& w) { w.add_string("llama.rope.scaling.type", "yarn"); });
-  expect_unsupported("llama.rope.scaling",
-                     [](GgufWriter& w) { w.add_f32("llama.rope.scaling.factor", 4); });
+  expect_unsupported("llama.rope.scaling.type \"longrope\"",
+                     [](GgufWriter& w) { w.add_string("llama.rope.scaling.type", "longrope"); });
+  expect_unsupported("llama.rope.scaling.attn_factor",
+                     [](GgufWriter& w) { w.add_f32("llama.rope.scaling.attn_factor", 1.5F); });
+  expect_unsupported("llama.attention.temperature_scale",
+                     [](GgufWriter& w) { w.add_f32("llama.attention.temperature_scale", 0.1F); });
   expect_unsupported("llama.expert_count",
                      [](GgufWriter& w) { w.add_u32("llama.expert_count", 8); });
 }

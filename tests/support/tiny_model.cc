@@ -200,19 +200,36 @@ void add_vocabulary(GgufWriter& writer, const Vocabulary& vocabulary,
 struct Habits {
   float rope_base;
   float rms_eps;
-  bool says_what_is_rotated;
+  bool pairs_together;  // of a head's rows; then it says how many are rotated
   bool head_norms;
   bool projection_biases;
 };
 
 std::string gguf_architecture(const TinyModelOptions& options) {
+  if (options.architecture == "ministral3") return "mistral3";
   return options.architecture == "mistral" ? "llama" : options.architecture;
 }
 
-Llama3Rope llama3_scaling(const TinyModelOptions& options) {
-  PARKD_CHECK(options.rope_scaling == "llama3", "a scaling that tiny models have");
+constexpr float kQueryScaleBeta = 0.5F;  // of ministral3
+
+std::string rope_scaling_of(const TinyModelOptions& options) {
+  const bool has_always = options.architecture == "ministral3";
+  return has_always && options.rope_scaling.empty() ? "yarn" : options.rope_scaling;
+}
+
+Llama3Rope llama3_scaling() {
   Llama3Rope scaling;
   scaling.original_context = 32;
+  return scaling;
+}
+
+// Its ramp is some pairs long.
+YarnRope yarn_scaling() {
+  YarnRope scaling;
+  scaling.factor = 16;
+  scaling.original_context = 16;
+  scaling.beta_fast = 1;
+  scaling.beta_slow = 0.125;
   return scaling;
 }
 
@@ -238,10 +255,27 @@ void add_shape(GgufWriter& writer, const TinyModelOptions& options, size_t vocab
   add("attention.head_count_kv", options.n_kv_heads);
   add("attention.key_length", options.head_dim);
   add("attention.value_length", options.head_dim);
-  if (habits.says_what_is_rotated) add("rope.dimension_count", options.head_dim);
+  if (habits.pairs_together) add("rope.dimension_count", options.head_dim);
   add("vocab_size", static_cast<int32_t>(vocab));
   writer.add_f32(prefix + "rope.freq_base", habits.rope_base);
   writer.add_f32(prefix + "attention.layer_norm_rms_epsilon", habits.rms_eps);
+}
+
+void add_yarn(GgufWriter& writer, const TinyModelOptions& options) {
+  const std::string prefix = gguf_architecture(options) + ".";
+  const YarnRope scaling = yarn_scaling();
+  const auto add = [&](const char* key, double value) {
+    writer.add_f32(prefix + key, static_cast<float>(value));
+  };
+  writer.add_string(prefix + "rope.scaling.type", "yarn");
+  add("rope.scaling.factor", scaling.factor);
+  writer.add_u32(prefix + "rope.scaling.original_context_length",
+                 static_cast<uint32_t>(scaling.original_context));
+  add("rope.scaling.yarn_beta_fast", scaling.beta_fast);
+  add("rope.scaling.yarn_beta_slow", scaling.beta_slow);
+  if (options.architecture != "ministral3") return;
+  add("rope.scaling.yarn_log_multiplier", 1);
+  add("attention.temperature_scale", kQueryScaleBeta);
 }
 
 struct Weight {
@@ -387,6 +421,7 @@ std::string make_config(const TinyModelOptions& options, int64_t vocab) {
   const Habits habits = habits_of(options.architecture);
   const std::map<std::string, std::string> classes = {{"llama", "LlamaForCausalLM"},
                                                       {"mistral", "MistralForCausalLM"},
+                                                      {"ministral3", "Ministral3ForCausalLM"},
                                                       {"qwen2", "Qwen2ForCausalLM"},
                                                       {"qwen3", "Qwen3ForCausalLM"}};
   JsonWriter json;
@@ -401,16 +436,31 @@ std::string make_config(const TinyModelOptions& options, int64_t vocab) {
   json.member("tie_word_embeddings", options.tied);
   if (options.window == 0) {
     json.member("sliding_window", nullptr);
-  } else if (options.architecture == "mistral") {
-    PARKD_CHECK(options.first_windowed == 0, "all layers of mistral have its window");
+  } else if (options.architecture == "mistral" || options.architecture == "ministral3") {
+    PARKD_CHECK(options.first_windowed == 0, "all its layers have its window");
     json.member("sliding_window", options.window);
   } else {
     json.member("use_sliding_window", true).member("sliding_window", options.window);
     json.member("max_window_layers", options.first_windowed);
   }
   json.member("bos_token_id", 1).member("eos_token_id", 2).member("torch_dtype", "float32");
-  if (!options.rope_scaling.empty()) {
-    const Llama3Rope scaling = llama3_scaling(options);
+  const std::string rope_scaling = rope_scaling_of(options);
+  if (rope_scaling == "yarn") {
+    const YarnRope scaling = yarn_scaling();
+    const bool is_ministral3 = options.architecture == "ministral3";
+    json.begin_object(is_ministral3 ? "rope_parameters" : "rope_scaling");
+    json.member("rope_type", "yarn").member("rope_theta", habits.rope_base);
+    json.member("factor", SixDigits{scaling.factor});
+    json.member("original_max_position_embeddings", scaling.original_context);
+    json.member("beta_fast", SixDigits{scaling.beta_fast});
+    json.member("beta_slow", SixDigits{scaling.beta_slow});
+    if (is_ministral3) {
+      json.member("mscale", 1).member("mscale_all_dim", 1);
+      json.member("llama_4_scaling_beta", kQueryScaleBeta);
+    }
+    json.end_object();
+  } else if (rope_scaling == "llama3") {
+    const Llama3Rope scaling = llama3_scaling();
     json.begin_object("rope_scaling").member("rope_type", "llama3");
     json.member("factor", SixDigits{scaling.factor});
     json.member("low_freq_factor", SixDigits{scaling.low_freq_factor});
@@ -420,6 +470,25 @@ std::string make_config(const TinyModelOptions& options, int64_t vocab) {
   }
   json.end_object();
   return json.take();
+}
+
+// As Mistral3ForConditionalGeneration: the tie is the text's, whatever stands beside it.
+std::string with_vision(const std::string& text_config) {
+  return R"({"architectures":["Mistral3ForConditionalGeneration"],"model_type":"mistral3",)"
+         R"("vision_config":{"model_type":"pixtral"},"text_config":)" +
+         text_config + "}";
+}
+
+std::string with_text_prefix(const std::string& name, const std::string& prefix) {
+  constexpr std::string_view kPlain = "model.";
+  if (prefix.empty()) return name;
+  if (name.rfind(kPlain, 0) == 0) return prefix + name.substr(kPlain.size());
+  return prefix == "language_model.model." ? "language_model." + name : name;
+}
+
+std::string vision_name(const std::string& text_prefix) {
+  const bool is_inside = text_prefix == "model.language_model.";
+  return std::string(is_inside ? "model." : "") + "vision_tower.patch_conv.weight";
 }
 
 std::string_view safetensors_type(TensorType type) {
@@ -439,10 +508,11 @@ std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options) {
   const Vocabulary vocabulary = make_vocabulary();
   GgufWriter writer;
   add_shape(writer, options, vocabulary.texts.size());
+  if (rope_scaling_of(options) == "yarn") add_yarn(writer, options);
   add_vocabulary(writer, vocabulary, options.pre_tokenizer);
-  if (!options.rope_scaling.empty()) {
+  if (rope_scaling_of(options) == "llama3") {
     const std::vector<float> divisors = llama3_divisors(
-        options.head_dim, habits_of(options.architecture).rope_base, llama3_scaling(options));
+        options.head_dim, habits_of(options.architecture).rope_base, llama3_scaling());
     writer.add_tensor("rope_freqs.weight", TensorType::f32, 1, options.head_dim / 2,
                       encode(TensorType::f32, divisors));
   }
@@ -461,7 +531,8 @@ std::map<std::string, std::vector<uint8_t>> make_tiny_folder(const TinyModelOpti
     return std::vector<uint8_t>(text.begin(), text.end());
   };
   std::map<std::string, std::vector<uint8_t>> files;
-  files["config.json"] = bytes_of(make_config(options, vocab));
+  const std::string config = make_config(options, vocab);
+  files["config.json"] = bytes_of(options.text_prefix.empty() ? config : with_vision(config));
   files["generation_config.json"] = bytes_of(R"({"bos_token_id": 1, "eos_token_id": [2, 0]})");
   files["tokenizer.json"] = bytes_of(make_tokenizer_json(vocabulary));
   JsonWriter tokenizer;
@@ -479,15 +550,20 @@ std::map<std::string, std::vector<uint8_t>> make_tiny_folder(const TinyModelOpti
   index.begin_object().begin_object("weight_map");
   size_t at = 0;
   for (const Weight& weight : make_weights(options, vocab)) {
-    const std::string name = hub_name(weight.name);
+    const std::string name = with_text_prefix(hub_name(weight.name), options.text_prefix);
     const bool is_of_heads = weight.name.ends_with("attn_q") || weight.name.ends_with("attn_k");
-    const bool moves = is_of_heads && gguf_architecture(options) == "llama";
+    const bool moves = is_of_heads && habits_of(options.architecture).pairs_together;
     std::vector<int64_t> shape = {weight.rows, weight.columns};
     if (weight.rows == 1) shape.erase(shape.begin());
     shards[at].add(name, safetensors_type(weight.type), shape,
                    moves ? with_halves_apart(weight, options.head_dim) : weight.bytes);
     index.member(name, name_of_shard(at));
     at = (at + 1) % options.n_shards;
+  }
+  if (!options.text_prefix.empty()) {
+    const std::string name = vision_name(options.text_prefix);
+    shards[0].add(name, "F32", std::vector<int64_t>{1, 1}, encode(TensorType::f32, {{1.0F}}));
+    index.member(name, name_of_shard(0));
   }
   index.end_object().end_object();
   for (size_t i = 0; i < shards.size(); ++i) files[name_of_shard(i)] = shards[i].bytes();

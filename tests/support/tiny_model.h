@@ -17,7 +17,8 @@
 namespace parkd::testing {
 
 struct TinyModelOptions {
-  std::string architecture = "llama";    // or "mistral", whose GGUF files say llama
+  // The model_type; GGUF files call mistral llama, and ministral3 mistral3.
+  std::string architecture = "llama";
   std::string pre_tokenizer = "smollm";  // tokenizer.ggml.pre
   uint64_t seed = 1;
   TensorType type = TensorType::f32;  // of the matrices, one that can_encode(); norms stay F32
@@ -29,13 +30,17 @@ struct TinyModelOptions {
   int32_t n_kv_heads = 2;
   int32_t head_dim = 16;
   int32_t context_tokens = 2048;
-  // "", or "llama3": the frequencies slowed down by 8 from an original context of 32 on.
+  // "", or "llama3": the frequencies slowed down by 8 from an original context of 32 on; or "yarn":
+  // by 16 from one of 16 on, which ministral3 always has.
   std::string rope_scaling;
   // Of a directory of mistral, qwen2 or qwen3: the tokens that a layer sees, from the layer of that
   // index on; 0: all. GGUF files of these say no window.
   int32_t window = 0;
   int32_t first_windowed = 0;  // 0 for mistral
-  size_t n_shards = 1;         // of a directory's safetensors
+  // Of a directory that has a vision tower too: what stands before its text's tensors, as
+  // "language_model.model."; empty: a model of text alone.
+  std::string text_prefix;
+  size_t n_shards = 1;  // of a directory's safetensors
 };
 
 // The whole GGUF file. The same options give the same bytes on every machine.

@@ -78,6 +78,23 @@ CASES = [
                     "heads": 4, "kv-heads": 1, "head-dim": 32, "tied": True,
                     "window": 32, "first-windowed": 1},
     },
+    {
+        "name": "ministral3 tied, over three borders of its query scale",
+        "options": {"architecture": "ministral3", "seed": 21, "layers": 2, "hidden": 64, "ffn": 96,
+                    "heads": 4, "kv-heads": 2, "head-dim": 32, "tied": True},
+    },
+    {
+        "name": "ministral3 untied, with a window",
+        "options": {"architecture": "ministral3", "seed": 22, "layers": 2, "hidden": 96, "ffn": 128,
+                    "heads": 6, "kv-heads": 2, "head-dim": 48, "tied": False,
+                    "window": 20, "first-windowed": 0},
+    },
+    {
+        "name": "qwen2, yarn with its attention factor",
+        "options": {"architecture": "qwen2", "seed": 23, "layers": 2, "hidden": 64, "ffn": 96,
+                    "heads": 4, "kv-heads": 2, "head-dim": 32, "tied": True,
+                    "rope-scaling": "yarn"},
+    },
 ]  # fmt: skip
 PROMPT_TOKENS = 45  # over the border of a block of 32
 NEW_TOKENS = 12
