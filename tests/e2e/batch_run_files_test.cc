@@ -65,7 +65,7 @@ TEST_F(BatchRunFiles, a_file_that_no_run_made_is_not_written_to) {
   ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
   const JobctlResult fifo = run_into(path("fifo"));
   EXPECT_EQ(fifo.exit_code, 2);
-  EXPECT_TRUE(has(fifo.err, "no regular file")) << fifo.err;
+  EXPECT_TRUE(has(fifo.err, "is not a regular file")) << fifo.err;
 
   // A file in the place of a run's own, and bytes behind its last line.
   ASSERT_EQ(run().exit_code, 0);
