@@ -16,6 +16,12 @@ namespace json = boost::json;
 
 constexpr size_t kEndTokensMax = 256;
 
+// Of Granite, Gemma, Cohere: a number of these changes what is computed.
+constexpr const char* kScalesOfOthers[] = {"attention_multiplier",   "query_pre_attn_scalar",
+                                           "attn_logit_softcapping", "final_logit_softcapping",
+                                           "residual_multiplier",    "embedding_multiplier",
+                                           "logits_scaling",         "logit_scale"};
+
 // Which layers see a window: none, all, or those of layer_types or behind max_window_layers, where
 // use_sliding_window says so.
 enum class Windows { none, of_all_layers, of_some_layers };
@@ -65,6 +71,10 @@ Status refuse_other_arithmetic(const JsonFields& config) {
   PARKD_ASSIGN_OR_RETURN(const double rotated, config.number_or("partial_rotary_factor", 0, 1, 1));
   if (rotated != 1) {
     return config.unsupported("partial_rotary_factor", "other than 1 is not supported yet");
+  }
+  for (const char* name : kScalesOfOthers) {
+    if (!config.has(name)) continue;
+    return config.unsupported(name, config.shown(name) + " is not supported yet");
   }
   return {};
 }
@@ -210,6 +220,10 @@ Status read_rope(const JsonFields& config, const ModelClass& of, DecoderNumbers&
   RopeNumbers& read = numbers.rope;
   PARKD_ASSIGN_OR_RETURN(read.base, config.number_or("rope_theta", 1, kRopeBaseMax, 10000));
   PARKD_ASSIGN_OR_RETURN(std::optional<JsonFields> rope, config.object("rope_parameters"));
+  const json::value* older = config.find("rope_scaling");
+  if (rope && older != nullptr && *older != *config.find("rope_parameters")) {
+    return config.damaged("rope_parameters and rope_scaling differ: leave the one that is meant");
+  }
   if (!rope) {
     PARKD_ASSIGN_OR_RETURN(rope, config.object("rope_scaling"));
   }

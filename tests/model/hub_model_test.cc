@@ -171,6 +171,29 @@ TEST(HubModel, what_is_not_supported_is_refused_by_name) {
           "rope_parameters.full_attention (a rope of some layers)");
 }
 
+TEST(HubModel, scales_that_other_families_have_are_refused_by_name) {
+  for (const char* name :
+       {"attention_multiplier", "query_pre_attn_scalar", "attn_logit_softcapping",
+        "final_logit_softcapping", "residual_multiplier", "embedding_multiplier", "logits_scaling",
+        "logit_scale"}) {
+    const std::string field = "\"" + std::string(name) + "\":";
+    EXPECT_TRUE(card_of(with_members(field + "null")).ok()) << name;
+    expect_refusal(with_members(field + "0.5"), StatusCode::invalid,
+                   "m/config.json: " + std::string(name) + " 5E-1 is not supported yet");
+  }
+}
+
+TEST(HubModel, two_ropes_that_differ_are_refused) {
+  const std::string linear = R"({"rope_type":"linear","factor":2})";
+  const auto both = [&](const std::string& other) {
+    return with_members(R"("rope_parameters":)" + linear + R"(,"rope_scaling":)" + other);
+  };
+  EXPECT_TRUE(card_of(both(linear)).ok());
+  EXPECT_TRUE(card_of(both("null")).ok());
+  expect_refusal(both(R"({"rope_type":"linear","factor":4})"), StatusCode::corrupt,
+                 "rope_parameters and rope_scaling differ");
+}
+
 std::vector<int32_t> windows_of(const Files& files) {
   const auto card = card_of(files);
   EXPECT_TRUE(card.ok()) << card.status().message();
