@@ -8,6 +8,7 @@
 #include <string>
 
 #include "lib/weights/formats.h"
+#include "tests/support/encode_tensor.h"
 #include "tests/support/tiny_model.h"
 
 int main(int argc, char** argv) {
@@ -26,7 +27,7 @@ int main(int argc, char** argv) {
   CLI::App app("Writes a GGUF model with random weights, for tests.");
   app.add_option("path", path, "the file to write, or the directory")->required();
   app.add_option("--architecture", options.architecture, "its family")
-      ->check(CLI::IsMember({"llama", "mistral", "ministral3", "qwen2", "qwen3"}));
+      ->check(CLI::IsMember(parkd::testing::tiny_family_names()));
   app.add_option("--seed", options.seed, "of the weights");
   app.add_option("--type", type, "of the matrices")->check(CLI::IsMember(types));
   app.add_option("--context", options.context_tokens, "tokens")->check(CLI::Range(1, 1 << 24));

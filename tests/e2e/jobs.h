@@ -46,8 +46,8 @@ inline json::object far_future(json::object job) {
   return job;
 }
 
-// The tiny model's token of a letter, as logit_bias names it (tests/support/tiny_model.cc: bytes
-// come after three control tokens).
+// The tiny model's token of a letter, as logit_bias names it (tests/support/tiny_tokenizer.cc:
+// bytes come after three control tokens).
 inline std::string tiny_token(char letter) {
   return std::to_string(3 + static_cast<int>(letter));
 }

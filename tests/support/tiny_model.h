@@ -17,12 +17,13 @@
 namespace parkd::testing {
 
 struct TinyModelOptions {
-  // The model_type; GGUF files call mistral llama, and ministral3 mistral3.
+  // One of tiny_family_names(); GGUF files call mistral llama, and ministral3 mistral3.
   std::string architecture = "llama";
   std::string pre_tokenizer = "smollm";  // tokenizer.ggml.pre
   uint64_t seed = 1;
-  TensorType type = TensorType::f32;  // of the matrices, one that can_encode(); norms stay F32
-  bool tied = false;                  // the embedding is the head too
+  TensorType type =
+      TensorType::f32;  // of the matrices, one that can_encode() (encode_tensor.h); norms stay F32
+  bool tied = false;    // the embedding is the head too
   int32_t n_layers = 2;
   int32_t hidden = 64;  // it and ffn and n_heads * head_dim: multiples of 32
   int32_t ffn = 96;
@@ -46,8 +47,8 @@ struct TinyModelOptions {
 // The whole GGUF file. The same options give the same bytes on every machine.
 std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options);
 
-// Whether this file has an encoder of `type`: the plain types, Q4_0, Q4_1, Q8_0.
-bool can_encode(TensorType type);
+// The families that can be made, by model_type.
+std::vector<std::string> tiny_family_names();
 
 Status write_tiny_model(const std::string& path, const TinyModelOptions& options);
 

@@ -1,0 +1,53 @@
+#include "tests/support/tiny_family.h"
+
+#include "lib/base/check.h"
+
+namespace parkd::testing {
+namespace {
+
+constexpr TinyFamily kFamilies[] = {
+    {"llama", "llama", "LlamaForCausalLM"},
+    {"mistral", "llama", "MistralForCausalLM"},
+    {"ministral3", "mistral3", "Ministral3ForCausalLM"},
+    {"qwen2", "qwen2", "Qwen2ForCausalLM", 1e6F, 1e-6F, false, false, true},
+    {"qwen3", "qwen3", "Qwen3ForCausalLM", 1e6F, 1e-6F, false, true, false},
+};
+
+}  // namespace
+
+const TinyFamily& tiny_family(const TinyModelOptions& options) {
+  const TinyFamily* found = nullptr;
+  for (const TinyFamily& family : kFamilies) {
+    if (family.name == options.architecture) found = &family;
+  }
+  PARKD_CHECK(found != nullptr, "the tests' models have no such family");
+  return *found;
+}
+
+std::vector<std::string> tiny_family_names() {
+  std::vector<std::string> names;
+  for (const TinyFamily& family : kFamilies) names.emplace_back(family.name);
+  return names;
+}
+
+std::string tiny_rope_scaling(const TinyModelOptions& options) {
+  const bool has_always = options.architecture == "ministral3";
+  return has_always && options.rope_scaling.empty() ? "yarn" : options.rope_scaling;
+}
+
+Llama3Rope tiny_llama3_rope() {
+  Llama3Rope scaling;
+  scaling.original_context = 32;
+  return scaling;
+}
+
+YarnRope tiny_yarn_rope() {
+  YarnRope scaling;
+  scaling.factor = 16;
+  scaling.original_context = 16;
+  scaling.beta_fast = 1;
+  scaling.beta_slow = 0.125;
+  return scaling;
+}
+
+}  // namespace parkd::testing

@@ -1,0 +1,77 @@
+#include "lib/model/rope_frequencies.h"
+#include "tests/support/encode_tensor.h"
+#include "tests/support/gguf_writer.h"
+#include "tests/support/tiny_family.h"
+#include "tests/support/tiny_model.h"
+#include "tests/support/tiny_tokenizer.h"
+#include "tests/support/tiny_weights.h"
+
+namespace parkd::testing {
+namespace {
+
+void add_shape(GgufWriter& writer, const TinyModelOptions& options, size_t vocab) {
+  const std::string prefix = std::string(tiny_family(options).gguf_architecture) + ".";
+  const TinyFamily& family = tiny_family(options);
+  const auto add = [&](const char* key, int32_t value) {
+    writer.add_u32(prefix + key, static_cast<uint32_t>(value));
+  };
+  writer.add_string("general.architecture", std::string(tiny_family(options).gguf_architecture));
+  writer.add_string("general.name", "tiny model");
+  add("block_count", options.n_layers);
+  add("context_length", options.context_tokens);
+  add("embedding_length", options.hidden);
+  add("feed_forward_length", options.ffn);
+  add("attention.head_count", options.n_heads);
+  add("attention.head_count_kv", options.n_kv_heads);
+  add("attention.key_length", options.head_dim);
+  add("attention.value_length", options.head_dim);
+  if (family.pairs_together) add("rope.dimension_count", options.head_dim);
+  add("vocab_size", static_cast<int32_t>(vocab));
+  writer.add_f32(prefix + "rope.freq_base", family.rope_base);
+  writer.add_f32(prefix + "attention.layer_norm_rms_epsilon", family.rms_eps);
+}
+
+void add_yarn(GgufWriter& writer, const TinyModelOptions& options) {
+  const std::string prefix = std::string(tiny_family(options).gguf_architecture) + ".";
+  const YarnRope scaling = tiny_yarn_rope();
+  const auto add = [&](const char* key, double value) {
+    writer.add_f32(prefix + key, static_cast<float>(value));
+  };
+  writer.add_string(prefix + "rope.scaling.type", "yarn");
+  add("rope.scaling.factor", scaling.factor);
+  writer.add_u32(prefix + "rope.scaling.original_context_length",
+                 static_cast<uint32_t>(scaling.original_context));
+  add("rope.scaling.yarn_beta_fast", scaling.beta_fast);
+  add("rope.scaling.yarn_beta_slow", scaling.beta_slow);
+  if (options.architecture != "ministral3") return;
+  add("rope.scaling.yarn_log_multiplier", 1);
+  add("attention.temperature_scale", kTinyQueryScaleBeta);
+}
+
+std::string gguf_name(const std::string& name) {
+  return is_bias(name) ? name : name + ".weight";
+}
+
+}  // namespace
+
+std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options) {
+  const TinyVocabulary vocabulary = tiny_vocabulary();
+  GgufWriter writer;
+  add_shape(writer, options, vocabulary.texts.size());
+  if (tiny_rope_scaling(options) == "yarn") add_yarn(writer, options);
+  add_tiny_vocabulary(writer, vocabulary, options.pre_tokenizer);
+  if (tiny_rope_scaling(options) == "llama3") {
+    const std::vector<float> divisors =
+        llama3_divisors(options.head_dim, tiny_family(options).rope_base, tiny_llama3_rope());
+    writer.add_tensor("rope_freqs.weight", TensorType::f32, 1, options.head_dim / 2,
+                      encode(TensorType::f32, divisors));
+  }
+  for (const TinyWeight& weight :
+       tiny_weights(options, static_cast<int64_t>(vocabulary.texts.size()))) {
+    writer.add_tensor(gguf_name(weight.name), weight.type, weight.rows, weight.columns,
+                      weight.bytes);
+  }
+  return writer.bytes();
+}
+
+}  // namespace parkd::testing
