@@ -34,6 +34,9 @@ class Template {
   // it raises, "the template, line 3: ..." where it fails or a limit is reached.
   Result<Text> render(std::span<const Variable> variables, std::chrono::sys_seconds now) const;
 
+  // The same, whose renders are bounded by other limits.
+  Template bounded(const Limits& limits) const { return {program_, limits}; }
+
   // Whether a variable of that name stands in it.
   bool names(std::string_view variable) const;
   const Program& program() const { return *program_; }

@@ -1,6 +1,7 @@
-// The chat template of a directory, and the tokens that it names: chat_template.jinja, or
-// chat_template of tokenizer_config.json, which is a text or a list of {name, template} of which
-// "default" is taken. Pure, any thread.
+// The chat templates of a directory, and the tokens that they name: chat_template.jinja with
+// additional_chat_templates/tool_use.jinja beside it, or chat_template of tokenizer_config.json,
+// which is a text or a list of {name, template} of which "default" and "tool_use" are taken. Pure,
+// any thread.
 #pragma once
 
 #include <optional>
@@ -9,12 +10,13 @@
 #include <vector>
 
 #include "lib/base/status.h"
+#include "lib/text/chat_template.h"
 #include "lib/weights/model_folder.h"
 
 namespace parkd {
 
-// Its Jinja source; nothing: the directory has none. Errors: corrupt, invalid.
-Result<std::optional<std::string>> read_template_source(const ModelFolder& folder);
+// Nothing: the directory has none. Errors: corrupt, invalid.
+Result<std::optional<TemplateSources>> read_template_sources(const ModelFolder& folder);
 
 // Variables of a template that name special tokens, and these: ("bos_token", "<s>").
 using SpecialNames = std::vector<std::pair<std::string, std::string>>;

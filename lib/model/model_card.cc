@@ -73,8 +73,12 @@ Result<std::optional<ChatTemplate>> read_template(const GgufFile& file,
   PARKD_ASSIGN_OR_RETURN(const std::string_view source,
                          file.string_or("tokenizer.chat_template", {}));
   if (source.empty()) return std::optional<ChatTemplate>();
+  TemplateSources sources{std::string(source), std::nullopt};
+  PARKD_ASSIGN_OR_RETURN(const std::string_view tool_use,
+                         file.string_or("tokenizer.chat_template.tool_use", {}));
+  if (!tool_use.empty()) sources.tool_use = std::string(tool_use);
   PARKD_ASSIGN_OR_RETURN(const auto specials, read_specials(file, tokenizer));
-  auto made = ChatTemplate::from_jinja(source, specials);
+  auto made = ChatTemplate::from_sources(sources, specials);
   if (!made.ok()) return invalid(file.error_text(made.status().message()));
   return std::optional<ChatTemplate>(std::move(made).value());
 }
@@ -121,10 +125,11 @@ Status read_tied_or_not(const HubConfig& config, const WeightsFile& file, Tensor
 }
 
 Result<std::optional<ChatTemplate>> read_template(const ModelFolder& folder) {
-  PARKD_ASSIGN_OR_RETURN(const std::optional<std::string> source, read_template_source(folder));
-  if (!source) return std::optional<ChatTemplate>();
+  PARKD_ASSIGN_OR_RETURN(const std::optional<TemplateSources> sources,
+                         read_template_sources(folder));
+  if (!sources) return std::optional<ChatTemplate>();
   PARKD_ASSIGN_OR_RETURN(const SpecialNames specials, read_special_names(folder));
-  auto made = ChatTemplate::from_jinja(*source, specials);
+  auto made = ChatTemplate::from_sources(*sources, specials);
   if (!made.ok()) return invalid(folder.error_text(made.status().message()));
   return std::optional<ChatTemplate>(std::move(made).value());
 }

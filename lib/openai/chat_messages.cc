@@ -5,7 +5,9 @@
 #include <boost/json.hpp>
 #include <string_view>
 
+#include "lib/base/raw_json.h"
 #include "lib/openai/body_values.h"
+#include "lib/openai/chat_tools.h"
 
 namespace parkd {
 
@@ -37,9 +39,9 @@ Status read_content_part(const std::string& field, const json::value& value, std
   return {};
 }
 
-Status read_content(const std::string& field, const json::value& value, std::string& out) {
+Status read_content(const std::string& field, const json::value& value, ChatMessage& out) {
   if (value.is_string()) {
-    out = std::string(value.get_string());
+    out.content = std::string(value.get_string());
     return {};
   }
   if (!value.is_array() || value.get_array().empty()) {
@@ -47,20 +49,24 @@ Status read_content(const std::string& field, const json::value& value, std::str
   }
   const json::array& parts = value.get_array();
   for (size_t i = 0; i < parts.size(); ++i) {
-    if (i > 0) out += '\n';
-    PARKD_RETURN_IF_ERROR(read_content_part(field + "[" + std::to_string(i) + "]", parts[i], out));
+    std::string text;
+    PARKD_RETURN_IF_ERROR(read_content_part(field + "[" + std::to_string(i) + "]", parts[i], text));
+    if (i > 0) out.content += '\n';
+    out.content += text;
+    out.parts.push_back(std::move(text));
   }
   return {};
 }
 
 Status read_role(const std::string& field, const json::value& value, std::string& out) {
-  const std::string must = "system, user, assistant or developer";
+  const std::string must = "system, user, assistant, tool or developer";
   if (!value.is_string()) return wrong_value(field, value, must);
   const std::string role(value.get_string());
-  if (role == "tool" || role == "function") {
-    return invalid_param(field, field + " \"" + role + "\" is not supported yet");
+  if (role == "function") {
+    return invalid_param(field, field + " \"function\" is OpenAI's old word; it is tool here");
   }
-  if (role != "system" && role != "user" && role != "assistant" && role != "developer") {
+  if (role != "system" && role != "user" && role != "assistant" && role != "tool" &&
+      role != "developer") {
     return wrong_value(field, value, must);
   }
   out = role == "developer" ? "system" : role;
@@ -72,7 +78,7 @@ Status read_more(const std::string& field, const json::value& value, std::string
                  ChatMessage& out) {
   if (value.is_null()) return {};
   if (!value.is_string()) return wrong_value(field, value, "a string");
-  const std::string_view text = value.get_string();
+  const std::string_view text(value.get_string().data(), value.get_string().size());
   for (const auto& [known, given] : out.more) {
     if (known != name) continue;
     if (given == text) return {};
@@ -83,59 +89,109 @@ Status read_more(const std::string& field, const json::value& value, std::string
   return {};
 }
 
-Status read_message(const std::string& field, const json::value& value, ChatMessage& out) {
-  static constexpr std::array<std::string_view, 6> kUnsupported = {
-      "tool_calls", "tool_call_id", "function_call", "audio", "refusal", "annotations"};
-  if (!value.is_object()) return wrong_value(field, value, "an object with role and content");
-  const json::object& message = value.get_object();
-  // Before the content, which is null beside them.
-  for (const std::string_view call : {"tool_calls", "function_call"}) {
-    const json::value* calls = message.if_contains(call);
-    if (calls != nullptr && !is_empty_or_null(*calls)) {
-      const std::string name = field + "." + std::string(call);
-      return invalid_param(name, name +
-                                     " is not supported yet: no tools are; write what it says "
-                                     "into content, or leave the message out");
-    }
-  }
+// vLLM's two words for it. As transformers, a template finds it under the one that was given and
+// under the older.
+Status read_reasoning(const std::string& field, const json::value& value, std::string_view name,
+                      ChatMessage& out) {
+  PARKD_RETURN_IF_ERROR(read_more(field, value, "reasoning_content", out));
+  return name == "reasoning" ? read_more(field, value, name, out) : Status();
+}
+
+// What the fields of a message are read into.
+struct Reading {
+  ChatMessage& out;
+  std::string_view written;  // the message as it stands in the body
+  size_t& n_call_bytes;      // of all messages
   bool has_role = false;
-  bool has_content = false;
-  for (const auto& member : message) {
-    const std::string_view key(member.key().data(), member.key().size());
-    const std::string name = field + "." + std::string(key);
-    if (key == "role") {
-      has_role = true;
-      PARKD_RETURN_IF_ERROR(read_role(name, member.value(), out.role));
-    } else if (key == "content") {
-      has_content = true;
-      PARKD_RETURN_IF_ERROR(read_content(name, member.value(), out.content));
-    } else if (key == "name") {
-      PARKD_RETURN_IF_ERROR(read_more(name, member.value(), key, out));
-    } else if (key == "reasoning" || key == "reasoning_content") {  // vLLM's two words
-      PARKD_RETURN_IF_ERROR(read_more(name, member.value(), "reasoning_content", out));
-    } else if (std::find(kUnsupported.begin(), kUnsupported.end(), key) != kUnsupported.end()) {
-      if (!is_empty_or_null(member.value())) return unsupported_field(name);
-    } else {
-      return unknown_member(field + ".", key);
-    }
+  bool has_call_id = false;
+  const json::value* content = nullptr;
+};
+
+Status read_member(const std::string& field, std::string_view key, const json::value& value,
+                   Reading& reading) {
+  static constexpr std::array<std::string_view, 4> kUnsupported = {"function_call", "audio",
+                                                                   "refusal", "annotations"};
+  const std::string name = field + "." + std::string(key);
+  ChatMessage& out = reading.out;
+  if (key == "role") {
+    reading.has_role = true;
+    return read_role(name, value, out.role);
   }
-  if (!has_role) return invalid_param(field + ".role", field + ".role is missing");
-  if (!has_content) return invalid_param(field + ".content", field + ".content is missing");
+  if (key == "content") {
+    reading.content = &value;
+    return {};
+  }
+  if (key == "name") return read_more(name, value, key, out);
+  if (key == "tool_call_id") {
+    reading.has_call_id = !value.is_null();
+    return read_more(name, value, key, out);
+  }
+  if (key == "reasoning" || key == "reasoning_content") {
+    return read_reasoning(name, value, key, out);
+  }
+  if (key == "tool_calls") {
+    if (is_empty_or_null(value)) return {};
+    return read_tool_calls(name, value, raw_member(reading.written, key), reading.n_call_bytes,
+                           out.tool_calls);
+  }
+  if (std::find(kUnsupported.begin(), kUnsupported.end(), key) != kUnsupported.end()) {
+    return is_empty_or_null(value) ? Status() : unsupported_field(name);
+  }
+  return unknown_member(field + ".", key);
+}
+
+// What depends on more than one member.
+Status check_whole(const std::string& field, const Reading& reading) {
+  const ChatMessage& message = reading.out;
+  if (!reading.has_role) return invalid_param(field + ".role", field + ".role is missing");
+  const bool has_calls = message.tool_calls.is_sequence();
+  if (has_calls && message.role != "assistant") {
+    return invalid_param(field + ".tool_calls", field +
+                                                    ".tool_calls is given in a message of role " +
+                                                    message.role + "; only an assistant calls");
+  }
+  if (reading.has_call_id != (message.role == "tool")) {
+    const std::string name = field + ".tool_call_id";
+    return invalid_param(name, reading.has_call_id
+                                   ? name + " is given in a message of role " + message.role +
+                                         "; only one of role tool answers a call"
+                                   : name +
+                                         " is missing; it must be the id of the call that this "
+                                         "message answers");
+  }
   return {};
+}
+
+Status read_message(const std::string& field, const json::value& value, std::string_view written,
+                    size_t& n_call_bytes, ChatMessage& out) {
+  if (!value.is_object()) return wrong_value(field, value, "an object with role and content");
+  Reading reading{out, written, n_call_bytes};
+  for (const auto& member : value.get_object()) {
+    const std::string_view key(member.key().data(), member.key().size());
+    PARKD_RETURN_IF_ERROR(read_member(field, key, member.value(), reading));
+  }
+  PARKD_RETURN_IF_ERROR(check_whole(field, reading));
+  const json::value* content = reading.content;
+  const bool has_calls = out.tool_calls.is_sequence();
+  out.has_content = content != nullptr && !(has_calls && content->is_null());
+  if (out.has_content) return read_content(field + ".content", *content, out);
+  return has_calls ? Status() : invalid_param(field + ".content", field + ".content is missing");
 }
 
 }  // namespace
 
-Status read_messages(const std::string& field, const json::value& value,
+Status read_messages(const std::string& field, const json::value& value, std::string_view written,
                      std::vector<ChatMessage>& out) {
   if (!value.is_array() || value.get_array().empty()) {
     return wrong_value(field, value, "an array of at least one message");
   }
   const json::array& messages = value.get_array();
+  const std::vector<std::string_view> raw = raw_elements(written);
+  size_t n_call_bytes = 0;
   for (size_t i = 0; i < messages.size(); ++i) {  // one by one: "{}" is shorter than a ChatMessage
     ChatMessage message;
-    PARKD_RETURN_IF_ERROR(
-        read_message(field + "[" + std::to_string(i) + "]", messages[i], message));
+    PARKD_RETURN_IF_ERROR(read_message(field + "[" + std::to_string(i) + "]", messages[i],
+                                       raw.at(i), n_call_bytes, message));
     out.push_back(std::move(message));
   }
   return {};

@@ -3,6 +3,7 @@
 
 #include <boost/json/fwd.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/base/status.h"
@@ -10,8 +11,9 @@
 
 namespace parkd {
 
-// Appends them to `out`. Errors: invalid, param = the field ("messages[2].content").
+// Appends them to `out`. `written`: the field as it stands in the body. Errors: invalid, param =
+// the field ("messages[2].content").
 Status read_messages(const std::string& field, const boost::json::value& value,
-                     std::vector<ChatMessage>& out);
+                     std::string_view written, std::vector<ChatMessage>& out);
 
 }  // namespace parkd

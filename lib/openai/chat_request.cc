@@ -16,6 +16,7 @@
 #include "lib/openai/body_reader.h"
 #include "lib/openai/body_values.h"
 #include "lib/openai/chat_messages.h"
+#include "lib/openai/chat_tools.h"
 
 namespace parkd {
 namespace {
@@ -48,10 +49,9 @@ std::string word_here(std::string_view name) {
 
 // Known, and not served yet.
 std::optional<Status> read_unsupported(const std::string& field, const json::value& value) {
-  static constexpr std::array<std::string_view, 12> kUnsupported = {
-      "tools",      "tool_choice",      "functions", "function_call",      "audio",
-      "prediction", "reasoning_effort", "verbosity", "web_search_options", "echo",
-      "suffix",     "chat_template"};
+  static constexpr std::array<std::string_view, 10> kUnsupported = {
+      "functions", "function_call",      "audio", "prediction", "reasoning_effort",
+      "verbosity", "web_search_options", "echo",  "suffix",     "chat_template"};
   if (field == "modalities") {
     const json::array* list = value.if_array();
     return off_or_unsupported(field, value.is_null() || (list != nullptr && list->size() == 1 &&
@@ -60,7 +60,7 @@ std::optional<Status> read_unsupported(const std::string& field, const json::val
   if (std::find(kUnsupported.begin(), kUnsupported.end(), field) == kUnsupported.end()) {
     return std::nullopt;
   }
-  const bool none = (field == "tool_choice" || field == "function_call") && value == "none";
+  const bool none = field == "function_call" && value == "none";
   return off_or_unsupported(field, none || is_empty_or_null(value));
 }
 
@@ -69,6 +69,8 @@ struct Reading {
   std::string_view body;
   std::optional<bool> add_generation_prompt;
   std::optional<bool> enable_thinking;
+  ChatTools tools;
+  ToolChoice tool_choice = ToolChoice::not_said;
 };
 
 Status read_choice(const std::string& field, const json::value& value, std::optional<bool>& out) {
@@ -147,12 +149,35 @@ Status resolve_template_options(Reading& reading) {
   return {};
 }
 
+// Which tools the template is given: none that must not be called.
+Status resolve_tools(Reading& reading) {
+  ChatTools& tools = reading.tools;
+  if (tools.names.empty() && reading.tool_choice == ToolChoice::by_model) {
+    return invalid_param("tool_choice", "tool_choice is \"auto\", but there are no tools");
+  }
+  if (reading.tool_choice == ToolChoice::none) return {};
+  reading.request.template_options.tools = std::move(tools.list);
+  reading.request.tool_names = std::move(tools.names);
+  return {};
+}
+
 std::optional<Status> read_own(const std::string& field, const json::value& value,
                                Reading& reading) {
   ChatRequest& out = reading.request;
   const bool is_left_out = value.is_null();
   if (field == "messages") {
-    return is_left_out ? Status() : read_messages(field, value, out.messages);
+    if (is_left_out) return Status();
+    return read_messages(field, value, raw_member(reading.body, field), out.messages);
+  }
+  if (field == "tools") {
+    if (is_left_out) return Status();
+    return read_tools(field, value, raw_member(reading.body, field), reading.tools);
+  }
+  if (field == "tool_choice") {
+    return is_left_out ? Status() : read_tool_choice(field, value, reading.tool_choice);
+  }
+  if (field == "parallel_tool_calls") {
+    return is_left_out ? Status() : read_bool(field, value, out.parallel_tool_calls);
   }
   if (field == "logprobs") {
     return is_left_out ? Status() : read_bool(field, value, out.sampling.logprobs);
@@ -161,7 +186,6 @@ std::optional<Status> read_own(const std::string& field, const json::value& valu
     return is_left_out ? Status()
                        : read_int(field, value, 0, kTopLogprobsMax, out.sampling.top_logprobs);
   }
-  if (field == "parallel_tool_calls") return Status();  // cannot change the output
   if (auto answer = read_template_field(field, value, reading)) return answer;
   return read_unsupported(field, value);
 }
@@ -190,6 +214,7 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const RequestDefau
                                              "; it needs logprobs to be true");
   }
   PARKD_RETURN_IF_ERROR(resolve_template_options(reading));
+  PARKD_RETURN_IF_ERROR(resolve_tools(reading));
   return std::move(reading.request);
 }
 

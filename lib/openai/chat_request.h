@@ -4,6 +4,7 @@
 // the same everywhere (body_reader.h). Pure, any thread.
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -16,9 +17,11 @@ namespace parkd {
 
 struct ChatRequest : RequestOptions {
   std::vector<ChatMessage> messages;
-  // add_generation_prompt, continue_final_message, and as its arguments chat_template_kwargs and
-  // enable_thinking.
+  // add_generation_prompt, continue_final_message, tools unless tool_choice is none, and as its
+  // arguments chat_template_kwargs and enable_thinking.
   ChatTemplateOptions template_options;
+  std::vector<std::string> tool_names;  // of the tools that may be called
+  bool parallel_tool_calls = true;      // an answer may have several calls
 };
 
 // Errors: invalid, with param = the field ("messages[2].content").

@@ -1,8 +1,5 @@
 #include "lib/text/chat_template.h"
 
-#include <algorithm>
-#include <array>
-
 #include "lib/jinja/unicode.h"
 
 namespace parkd {
@@ -17,29 +14,6 @@ constexpr std::string_view kTag = "CONTINUE_FINAL_MESSAGE_TAG ";
 
 Value text_value(std::string text, Origin origin) {
   return Value::text(std::move(text), origin);
-}
-
-bool is_known_role(std::string_view role) {
-  static constexpr std::array<std::string_view, 5> kRoles = {"system", "user", "assistant", "tool",
-                                                             "developer"};
-  return std::find(kRoles.begin(), kRoles.end(), role) != kRoles.end();
-}
-
-Value value_of(const ChatMessage& message, std::string_view tag) {
-  const auto literal = [](const char* text) { return text_value(text, Origin::literal); };
-  std::vector<std::pair<Value, Value>> entries;
-  entries.emplace_back(
-      literal("role"),
-      text_value(message.role, is_known_role(message.role) ? Origin::literal : Origin::content));
-  entries.emplace_back(literal("content"),
-                       text_value(message.content + std::string(tag), Origin::content));
-  for (const auto& [name, text] : message.more) {
-    entries.emplace_back(text_value(name, Origin::literal), text_value(text, Origin::content));
-    if (name == "reasoning_content") {  // gpt-oss reads it by this name
-      entries.emplace_back(literal("thinking"), text_value(text, Origin::content));
-    }
-  }
-  return Value::dict(std::move(entries));
 }
 
 // The text up to the end of the message that is to go on.
@@ -66,6 +40,26 @@ std::vector<PromptSegment> segments_of(const Text& text) {
   return segments;
 }
 
+// A model that would not see what it is given must not answer as if it did.
+Status check_is_read(std::span<const ChatMessage> messages, bool has_tools,
+                     const TemplateTraits& traits) {
+  if (has_tools && !traits.takes_tools) {
+    return invalid_param("tools",
+                         "the model's chat template does not read tools, so the model would not "
+                         "see them: leave them out, or give tool_choice \"none\"");
+  }
+  if (traits.call_arguments != CallArguments::none) return {};
+  for (size_t i = 0; i < messages.size(); ++i) {
+    if (!messages[i].tool_calls.is_sequence()) continue;
+    const std::string field = "messages[" + std::to_string(i) + "].tool_calls";
+    return invalid_param(field, field +
+                                    ": the model's chat template does not show calls, so the model "
+                                    "would not see them: write what they say into content, or "
+                                    "leave the message out");
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string text_of(std::span<const PromptSegment> prompt) {
@@ -74,23 +68,43 @@ std::string text_of(std::span<const PromptSegment> prompt) {
   return text;
 }
 
-Result<ChatTemplate> ChatTemplate::from_jinja(
-    std::string_view source, std::span<const std::pair<std::string, std::string>> specials) {
+Result<ChatTemplate::Made> ChatTemplate::make(std::string_view source, const Values& specials) {
   auto made = jinja::Template::compile(source, jinja::Limits{});
   if (!made.ok()) return invalid("chat template: " + made.status().message());
-  std::vector<std::pair<std::string, Value>> values;
+  TemplateTraits traits = find_traits(*made, specials);
+  return Made{std::move(made).value(), std::move(traits)};
+}
+
+Result<ChatTemplate> ChatTemplate::from_sources(const TemplateSources& sources, Specials specials) {
+  Values values;
   for (const auto& [name, token] : specials) {
     values.emplace_back(name, text_value(token, Origin::literal));
   }
-  return ChatTemplate(std::move(made).value(), std::move(values));
+  PARKD_ASSIGN_OR_RETURN(Made text, make(sources.text, values));
+  std::optional<Made> tool_use;
+  if (sources.tool_use) {
+    PARKD_ASSIGN_OR_RETURN(tool_use, make(*sources.tool_use, values));
+  }
+  return ChatTemplate(std::move(text), std::move(tool_use), std::move(values));
+}
+
+Result<ChatTemplate> ChatTemplate::from_jinja(std::string_view source, Specials specials) {
+  return from_sources({std::string(source), std::nullopt}, specials);
 }
 
 Result<std::vector<PromptSegment>> ChatTemplate::render(std::span<const ChatMessage> messages,
                                                         const ChatTemplateOptions& options) const {
+  const bool has_tools = !options.tools.is_none();
+  const Made& made = has_tools && tool_use_ ? *tool_use_ : text_;
+  PARKD_RETURN_IF_ERROR(check_is_read(messages, has_tools, made.traits));
   std::vector<Value> values;
   for (size_t i = 0; i < messages.size(); ++i) {
     const bool goes_on = options.continue_final_message && i + 1 == messages.size();
-    values.push_back(value_of(messages[i], goes_on ? kTag : std::string_view()));
+    if (goes_on && !messages[i].has_content) {
+      return invalid_param("continue_final_message",
+                           "continue_final_message is true, but the last message has no content");
+    }
+    values.push_back(value_of(messages[i], made.traits, goes_on ? kTag : std::string_view()));
   }
   std::vector<jinja::Variable> variables(specials_.begin(), specials_.end());
   if (options.arguments.is_dict()) {
@@ -103,7 +117,7 @@ Result<std::vector<PromptSegment>> ChatTemplate::render(std::span<const ChatMess
   variables.emplace_back("documents", Value::none());
   variables.emplace_back("add_generation_prompt", Value::boolean(options.add_generation_prompt &&
                                                                  !options.continue_final_message));
-  auto text = template_.render(variables, options.created_at);
+  auto text = made.jinja.render(variables, options.created_at);
   if (text.ok() && options.continue_final_message) text = cut_at_tag(*text);
   if (!text.ok()) return invalid_param("messages", "chat template: " + text.status().message());
   return segments_of(*text);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@
 #include "lib/jinja/template.h"
 #include "lib/text/chat_message.h"
 #include "lib/text/prompt_segment.h"
+#include "lib/text/template_traits.h"
 
 namespace parkd {
 
@@ -24,29 +26,49 @@ struct ChatTemplateOptions {
   bool add_generation_prompt = true;
   // The last message is left open, for the model to go on with it; without a generation prompt.
   bool continue_final_message = false;
-  jinja::Value arguments;                     // a dict of more variables; undefined: none
-  jinja::Value tools = jinja::Value::none();  // a list of them
-  std::chrono::sys_seconds created_at{};      // what the template takes for now
+  jinja::Value arguments;  // a dict of more variables; undefined: none
+  // A list of them, not empty. Where a model has a template of its own for them it is taken.
+  jinja::Value tools = jinja::Value::none();
+  std::chrono::sys_seconds created_at{};  // what the template takes for now
+};
+
+// The Jinja templates of a model.
+struct TemplateSources {
+  std::string text;
+  std::optional<std::string> tool_use;  // where tools are given
 };
 
 class ChatTemplate {
  public:
-  // `source`: a model's Jinja template. `specials`: variables that name special tokens
-  // ("bos_token", "<s>"), which are the template's own text. Errors: invalid, with the line.
-  static Result<ChatTemplate> from_jinja(
-      std::string_view source, std::span<const std::pair<std::string, std::string>> specials);
+  // `specials`: variables that name special tokens ("bos_token", "<s>"), which are the template's
+  // own text. Errors: invalid, with the line.
+  using Specials = std::span<const std::pair<std::string, std::string>>;
+  static Result<ChatTemplate> from_sources(const TemplateSources& sources, Specials specials);
+  static Result<ChatTemplate> from_jinja(std::string_view source, Specials specials);
 
-  // Roles that OpenAI has are the template's own text, all else of a message is content. Errors:
-  // invalid (param: messages), where the template refuses or cannot work with the messages.
+  // Roles that OpenAI has are the template's own text, all else of a message and of tools is
+  // content. Errors: invalid (param: messages, or tools), where the template refuses or cannot work
+  // with what it is given, and where it would leave out tools or calls.
   Result<std::vector<PromptSegment>> render(std::span<const ChatMessage> messages,
                                             const ChatTemplateOptions& options) const;
 
- private:
-  ChatTemplate(jinja::Template made, std::vector<std::pair<std::string, jinja::Value>> specials)
-      : template_(std::move(made)), specials_(std::move(specials)) {}
+  // Of the template that tools are given to.
+  const TemplateTraits& tool_traits() const { return (tool_use_ ? *tool_use_ : text_).traits; }
 
-  jinja::Template template_;
-  std::vector<std::pair<std::string, jinja::Value>> specials_;
+ private:
+  struct Made {
+    jinja::Template jinja;
+    TemplateTraits traits;
+  };
+  using Values = std::vector<std::pair<std::string, jinja::Value>>;
+  static Result<Made> make(std::string_view source, const Values& specials);
+
+  ChatTemplate(Made text, std::optional<Made> tool_use, Values specials)
+      : text_(std::move(text)), tool_use_(std::move(tool_use)), specials_(std::move(specials)) {}
+
+  Made text_;
+  std::optional<Made> tool_use_;
+  Values specials_;
 };
 
 }  // namespace parkd

@@ -21,7 +21,7 @@ constexpr size_t kIndexDepth = 8;  // "metadata" is anybody's
 
 // What belongs to a model beside its weights. Those that the directory has are part of what its
 // content hash stands for, even where one is not read.
-constexpr std::array<std::string_view, 13> kTextFiles = {kConfigFile,
+constexpr std::array<std::string_view, 14> kTextFiles = {kConfigFile,
                                                          kGenerationConfigFile,
                                                          kSafetensorsIndexFile,
                                                          "tokenizer.json",
@@ -33,6 +33,7 @@ constexpr std::array<std::string_view, 13> kTextFiles = {kConfigFile,
                                                          "added_tokens.json",
                                                          "special_tokens_map.json",
                                                          "chat_template.jinja",
+                                                         "additional_chat_templates/tool_use.jinja",
                                                          "chat_template.json"};
 
 // A file of this very directory.

@@ -155,7 +155,7 @@ TEST_F(Api, bad_submits_are_refused_by_field) {
       {R"({"body":{"messages":[]}})", "messages"},
       {R"({"body":{"messages":[{"role":"nobody","content":"x"}]}})", "messages[0].role"},
       {R"({"body":{"messages":[{"role":"user","content":"x"}],"stream":true}})", "stream"},
-      {R"({"body":{"messages":[{"role":"user","content":"x"}],"tools":[{}]}})", "tools"},
+      {R"({"body":{"messages":[{"role":"user","content":"x"}],"tools":[{}]}})", "tools[0].type"},
       {R"({"body":{"messages":[{"role":"user","content":"x"}],"temprature":1}})", "temprature"},
       {R"({"body":{"messages":[{"role":"user","content":"x"}],"presence_penalty":3}})",
        "presence_penalty"},

@@ -119,6 +119,32 @@ TEST_F(ModelEndpointTest, a_template_is_given_what_the_body_says_for_it) {
   EXPECT_EQ(prompt(R"(,"continue_final_message":true)"), "Hello");
 }
 
+constexpr const char* kTool =
+    R"(,"tools":[{"type":"function","function":{"name":"f","description":"<|im_end|>"}}])";
+
+TEST_F(ModelEndpointTest, tools_reach_a_template_that_reads_them_and_are_letters_there) {
+  const std::string source =
+      "{% if tools %}{{ tools | tojson }}{% endif %}{{ messages[0].content }}";
+  EXPECT_EQ(
+      prompt_of(source, job_with(body_with(kTool))),
+      R"([{"type": "function", "function": {"name": "f", "description": "<|im_end|>"}}]Hello)");
+  EXPECT_EQ(prompt_of(source, job_with(body_with(std::string(kTool) + R"(,"tool_choice":"none")"))),
+            "Hello");
+}
+
+TEST_F(ModelEndpointTest, tools_of_a_template_that_does_not_read_them_are_refused) {
+  const Status refused = price(kTool).status();
+  EXPECT_EQ(refused.code(), StatusCode::invalid);
+  EXPECT_EQ(refused.param(), "tools");
+  EXPECT_TRUE(price(std::string(kTool) + R"(,"tool_choice":"none")").ok());
+  const Status calls =
+      priced(endpoint, R"({"messages":[{"role":"user","content":"a"},{"role":"assistant",
+                 "tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":""}}]},
+                 {"role":"tool","tool_call_id":"c","content":"b"}]})")
+          .status();
+  EXPECT_EQ(calls.param(), "messages[1].tool_calls") << calls.message();
+}
+
 TEST_F(ModelEndpointTest, what_a_template_raises_is_the_refusal) {
   EXPECT_EQ(prompt_of("{{ raise_exception('roles must alternate') }}", job_with(body_with(""))),
             "invalid: chat template: the template refuses: roles must alternate (messages)");

@@ -320,21 +320,37 @@ TEST(HubModel, special_tokens_have_the_names_that_templates_use) {
 }
 
 TEST(HubModel, a_template_is_a_file_or_a_member_or_the_default_of_a_list) {
-  const auto source_of = [](const Files& files) {
-    return read_template_source(*ModelFolder::from_files("m", files).value());
+  const auto sources_of = [](const Files& files) {
+    return read_template_sources(*ModelFolder::from_files("m", files).value());
   };
+  const auto source_of = [&](const Files& files) { return sources_of(files)->value().text; };
   Files files = make_tiny_folder({});
-  EXPECT_NE(source_of(files).value().value().find("<|im_start|>"), std::string::npos);
+  EXPECT_NE(source_of(files).find("<|im_start|>"), std::string::npos);
   files["tokenizer_config.json"] = bytes_of(
       R"({"chat_template":[{"name":"tools","template":"T"},{"name":"default","template":"D"}]})");
-  EXPECT_EQ(source_of(files).value(), "D");
+  EXPECT_EQ(source_of(files), "D");
+  EXPECT_EQ(sources_of(files)->value().tool_use, std::nullopt);
   files["chat_template.jinja"] = bytes_of("J");
-  EXPECT_EQ(source_of(files).value(), "J");
+  EXPECT_EQ(source_of(files), "J");
   files.erase("chat_template.jinja");
   files["tokenizer_config.json"] = bytes_of("{}");
-  EXPECT_EQ(source_of(files).value(), std::nullopt);
+  EXPECT_FALSE(sources_of(files)->has_value());
   files["tokenizer_config.json"] = bytes_of(R"({"chat_template":[{"name":"a"}]})");
-  EXPECT_EQ(source_of(files).status().code(), StatusCode::corrupt);
+  EXPECT_EQ(sources_of(files).status().code(), StatusCode::corrupt);
+}
+
+TEST(HubModel, a_template_for_tools_is_of_the_list_or_a_file_beside_the_template) {
+  const auto tool_use_of = [](const Files& files) {
+    return read_template_sources(*ModelFolder::from_files("m", files).value())->value().tool_use;
+  };
+  Files files = make_tiny_folder({});
+  files["tokenizer_config.json"] = bytes_of(
+      R"({"chat_template":[{"name":"tool_use","template":"T"},{"name":"default","template":"D"}]})");
+  EXPECT_EQ(tool_use_of(files), "T");
+  files["additional_chat_templates/tool_use.jinja"] = bytes_of("U");
+  EXPECT_EQ(tool_use_of(files), "T") << "it is beside chat_template.jinja alone";
+  files["chat_template.jinja"] = bytes_of("J");
+  EXPECT_EQ(tool_use_of(files), "U");
 }
 
 }  // namespace

@@ -110,6 +110,7 @@ TEST(ChatRequest, content_may_be_text_parts) {
   ASSERT_TRUE(request.ok()) << request.status().to_string();
   EXPECT_EQ(request->messages[0].role, "system") << "developer is read as system";
   EXPECT_EQ(request->messages[1].content, "a\nb");
+  EXPECT_EQ(request->messages[1].parts, (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(request->messages[2].content, "");
 }
 
@@ -143,7 +144,8 @@ TEST(ChatRequest, what_earlier_answers_carry_is_kept_for_the_template) {
   using More = std::vector<std::pair<std::string, std::string>>;
   EXPECT_EQ(request->messages[0].more, (More{{"name", "Bo"}}));
   EXPECT_EQ(request->messages[1].more, (More{{"reasoning_content", "2+2"}}));
-  EXPECT_EQ(request->messages[2].more, (More{{"reasoning_content", "2+3"}})) << "vLLM's other word";
+  EXPECT_EQ(request->messages[2].more, (More{{"reasoning_content", "2+3"}, {"reasoning", "2+3"}}))
+      << "as transformers hands it on";
 }
 
 TEST(ChatRequest, what_a_message_reasons_has_two_names_but_one_text) {
@@ -151,7 +153,7 @@ TEST(ChatRequest, what_a_message_reasons_has_two_names_but_one_text) {
       R"({"messages":[{"role":"user","content":"Hi"},
                       {"role":"assistant","content":"4","reasoning":"a","reasoning_content":"a"}]})");
   ASSERT_TRUE(request.ok()) << request.status().to_string();
-  EXPECT_EQ(request->messages[1].more.size(), 1U);
+  EXPECT_EQ(request->messages[1].more.size(), 2U);
   expect_refused(R"({"messages":[{"role":"assistant","content":"4","reasoning":"a",
                                   "reasoning_content":"b"}]})",
                  "messages[0].reasoning_content", "differ; give one");
@@ -223,7 +225,7 @@ TEST(ChatRequest, neutral_penalties_are_those_left_out) {
 
 TEST(ChatRequest, fields_that_cannot_change_the_output_are_accepted) {
   parsed(R"("user":"u","metadata":{"a":"b"},"store":true,"service_tier":"flex")");
-  parsed(R"("safety_identifier":"s","prompt_cache_key":"k","parallel_tool_calls":false)");
+  parsed(R"("safety_identifier":"s","prompt_cache_key":"k")");
 }
 
 TEST(ChatRequest, unsupported_fields_are_accepted_when_they_are_off) {
@@ -234,12 +236,12 @@ TEST(ChatRequest, unsupported_fields_are_accepted_when_they_are_off) {
 
 TEST(ChatRequest, unsupported_fields_are_refused_by_name) {
   for (const char* members :
-       {R"("tools":[{"type":"function"}])", R"("tool_choice":"auto")", R"("functions":[{}])",
-        R"("function_call":"auto")", R"("response_format":{"type":"json_object"})",
-        R"("audio":{"voice":"x"})", R"("modalities":["text","audio"])",
-        R"("prediction":{"type":"content"})", R"("reasoning_effort":"low")",
-        R"("skip_special_tokens":false)", R"("chat_template":"{{ messages }}")",
-        R"("stream_options":{"include_usage":true})", R"("best_of":3)", R"("ignore_eos":true)"}) {
+       {R"("functions":[{}])", R"("function_call":"auto")",
+        R"("response_format":{"type":"json_object"})", R"("audio":{"voice":"x"})",
+        R"("modalities":["text","audio"])", R"("prediction":{"type":"content"})",
+        R"("reasoning_effort":"low")", R"("skip_special_tokens":false)",
+        R"("chat_template":"{{ messages }}")", R"("stream_options":{"include_usage":true})",
+        R"("best_of":3)", R"("ignore_eos":true)"}) {
     const std::string text(members);
     const std::string field = text.substr(1, text.find('"', 1) - 1);
     expect_refused(body_with(members), field, field + " is not supported yet");
@@ -367,12 +369,12 @@ TEST(ChatRequest, wrong_messages_are_named_by_their_place) {
       {R"({"messages":[{"role":"user","content":[]}]})", "messages[0].content", "text parts"},
       {R"({"messages":[{"role":"user","content":"a"},{"role":"robot","content":"b"}]})",
        "messages[1].role", "\"robot\""},
-      {R"({"messages":[{"role":"tool","content":"b"}]})", "messages[0].role", "not supported yet"},
+      {R"({"messages":[{"role":"function","content":"b"}]})", "messages[0].role", "it is tool"},
+      {R"({"messages":[{"role":"tool","content":"b"}]})", "messages[0].tool_call_id", "missing"},
+      {R"({"messages":[{"role":"user","content":"b","tool_call_id":"c"}]})",
+       "messages[0].tool_call_id", "only one of role tool"},
       {R"({"messages":[{"role":"user","content":"b","name":7}]})", "messages[0].name",
        "is 7; it must be a string"},
-      {R"({"messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"c"}]}]})",
-       "messages[0].tool_calls",
-       "not supported yet: no tools are; write what it says into content"},
       {R"({"messages":[{"role":"assistant","content":null,"tool_calls":[]}]})",
        "messages[0].content", "is null"},
       {R"({"messages":[{"role":"user","content":"b","annotations":[{}]}]})",

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "lib/jinja/json_value.h"
+
 namespace parkd {
 namespace {
 
@@ -107,6 +109,137 @@ TEST(ChatTemplate, a_final_message_goes_on_where_it_stopped) {
   EXPECT_EQ(text_of(trims->render(messages, options).value()), "a</s>Once upon");
   const auto blind = ChatTemplate::from_jinja("{{ messages[0].content }}", {});
   EXPECT_FALSE(blind->render(messages, options).ok());
+}
+
+// --- what templates expect differently
+
+jinja::Value read(const std::string& json) {
+  return jinja::json_value(json, jinja::Origin::content).value();
+}
+
+ChatMessage calls_of(const std::string& arguments) {
+  ChatMessage message{"assistant", ""};
+  message.has_content = false;
+  message.tool_calls = read(R"([{"id":"c","type":"function","function":{"name":"f","arguments":)" +
+                            arguments + "}}]");
+  return message;
+}
+
+ChatTemplateOptions with_tools(const std::string& tools) {
+  ChatTemplateOptions options;
+  options.add_generation_prompt = false;
+  options.tools = read(tools);
+  return options;
+}
+
+const std::string kCalls =
+    "{% for m in messages %}{% if m.tool_calls %}{% for c in m.tool_calls %}";
+
+TEST(ChatTemplate, parts_reach_a_template_that_walks_over_them_and_others_get_one_text) {
+  ChatMessage message{"user", "a\nb"};
+  message.parts = {"a", "b"};
+  const std::vector<ChatMessage> messages = {message, {"user", "c"}};
+  EXPECT_EQ(render("{% for m in messages %}{{ m.content + '|' }}{% endfor %}", messages),
+            "a\nb|c|");
+  EXPECT_EQ(render("{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}"
+                   "{% for p in m.content %}<{{ p.type }}:{{ p.text }}>{% endfor %}{% endif %}"
+                   "{% endfor %}",
+                   messages),
+            "<text:a><text:b>c");
+  EXPECT_EQ(render("{% for m in messages %}{% for p in m.content %}<{{ p.text }}>{% endfor %}"
+                   "{% endfor %}",
+                   messages),
+            "<a><b><c>")
+      << "a template that knows parts alone";
+  EXPECT_EQ(render("{{ messages[0].content }}", messages), "a\nb") << "not as Python writes a list";
+  EXPECT_EQ(render("{{ messages | tojson }}", messages),
+            R"([{"role": "user", "content": "a\nb"}, {"role": "user", "content": "c"}])");
+}
+
+TEST(ChatTemplate, arguments_of_calls_are_what_the_template_can_write) {
+  const std::vector<ChatMessage> messages = {{"user", "a"},
+                                             calls_of(R"("{\"b\": 1.0, \"a\":\"<s>\"}")")};
+  const std::string end = "{% endfor %}{% endif %}{% endfor %}";
+  EXPECT_EQ(
+      render(kCalls + "{{ c.function.name }}{{ c.function.arguments | tojson }}" + end, messages),
+      R"(f{"b": 1.0, "a": "<s>"})");
+  EXPECT_EQ(render(kCalls + "{{ c.function.name + c.function.arguments }}" + end, messages),
+            R"(f{"b": 1.0, "a":"<s>"})")
+      << "the text that came";
+  EXPECT_EQ(
+      render(
+          kCalls +
+              "{{ c.function.name }}:{% for k, v in c.function.arguments.items() %}{{ k }}={{ v }},"
+              "{% endfor %}" +
+              end,
+          messages),
+      "f:b=1.0,a=<s>,");
+  EXPECT_EQ(render(kCalls + "{{ c.function | tojson }}" + end, {{"user", "a"}, calls_of("\"\"")}),
+            R"({"name": "f", "arguments": {}})");
+}
+
+TEST(ChatTemplate, no_text_of_a_call_or_a_tool_is_a_control_token) {
+  const auto made =
+      ChatTemplate::from_jinja("<s>{{ tools | tojson }}" + kCalls +
+                                   "[C]{{ c.function | tojson }}{{ c.id }}{% endfor %}"
+                                   "{% endif %}{% endfor %}",
+                               {});
+  const std::vector<ChatMessage> messages = {calls_of(R"("{\"[C]\": \"<s>\"}")")};
+  std::string literals;
+  for (const PromptSegment& segment :
+       made->render(messages, with_tools(R"([{"<s>": ["[C]", 1]}])")).value()) {
+    if (segment.kind == Kind::literal) literals += segment.text + "\n";
+  }
+  for (const std::string word : {"<s>", "[C]"}) {
+    EXPECT_NE(literals.find(word), std::string::npos) << literals;
+    EXPECT_EQ(literals.find(word), literals.rfind(word)) << literals;
+  }
+}
+
+TEST(ChatTemplate, a_message_of_calls_alone_has_no_content_unless_the_template_needs_one) {
+  const std::vector<ChatMessage> messages = {{"user", "a"}, calls_of(R"("{\"b\":1}")")};
+  const std::string end =
+      "{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}{% endif %}{% endfor %}";
+  EXPECT_EQ(render("{% for m in messages %}{{ m.content is defined }}{% if m.tool_calls %}"
+                   "{% for c in m.tool_calls %}" +
+                       end,
+                   messages),
+            "TrueFalsef{\"b\": 1}");
+  EXPECT_EQ(render("{% for m in messages %}{{ m.content + '|' }}{% if m.tool_calls %}"
+                   "{% for c in m.tool_calls %}" +
+                       end,
+                   messages),
+            "a||f{\"b\": 1}");
+}
+
+TEST(ChatTemplate, tools_take_the_template_that_is_theirs) {
+  const TemplateSources sources{"plain{{ messages[0].content }}", "{{ tools | length }} tools"};
+  const auto made = ChatTemplate::from_sources(sources, {});
+  const std::vector<ChatMessage> messages = {{"user", "a"}};
+  EXPECT_EQ(text_of(made->render(messages, {}).value()), "plaina");
+  EXPECT_EQ(text_of(made->render(messages, with_tools("[{},{}]")).value()), "2 tools");
+  EXPECT_EQ(ChatTemplate::from_sources({"a", "{% if %}"}, {}).status().code(), StatusCode::invalid);
+}
+
+TEST(ChatTemplate, what_a_template_would_leave_out_is_refused) {
+  const auto plain = ChatTemplate::from_jinja(kPlain, {}).value();
+  const auto tools = plain.render(std::vector<ChatMessage>{{"user", "a"}}, with_tools("[{}]"));
+  EXPECT_EQ(tools.status().param(), "tools");
+  EXPECT_NE(tools.status().message().find("does not read tools"), std::string::npos);
+  ChatMessage calls = calls_of("\"\"");
+  calls.has_content = true;
+  const auto shown = plain.render(std::vector<ChatMessage>{{"user", "a"}, calls}, {});
+  EXPECT_EQ(shown.status().param(), "messages[1].tool_calls");
+  EXPECT_NE(shown.status().message().find("does not show calls"), std::string::npos);
+}
+
+TEST(ChatTemplate, asking_a_hostile_template_ends) {
+  const auto made = ChatTemplate::from_jinja(
+      "{% for a in range(900) %}{% for b in range(900) %}{% for c in range(900) %}x{% endfor %}"
+      "{% endfor %}{% endfor %}",
+      {});
+  ASSERT_TRUE(made.ok());
+  EXPECT_EQ(made->tool_traits().call_arguments, CallArguments::none);
 }
 
 TEST(ChatTemplate, what_it_refuses_is_the_messages_fault) {

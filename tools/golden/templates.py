@@ -6,10 +6,15 @@
     venv/bin/python tools/golden/templates.py own tests/jinja/templates tests/jinja/goldens.json
     venv/bin/python tools/golden/templates.py real OUT.json FILE.jinja|FILE.gguf ...
     PARKD_TEMPLATE_GOLDENS=OUT.json build/dev/tests/jinja/jinja_test --gtest_filter='*real*'
+    venv/bin/python tools/golden/templates.py bodies tests/openai/goldens.json 120 tests/jinja/templates/*.jinja
+    venv/bin/python tools/golden/templates.py bodies OUT.json 480 FILE.jinja|FILE.gguf ...
+    PARKD_BODY_GOLDENS=OUT.json build/dev/tests/openai/openai_test --gtest_filter='*real*'
 
 `own` renders the snippets below and every case with every template of the folder; texts of cases are
 kept as FNV-1a hashes. `real` does the cases with other people's templates, which are not ours to
-commit. Seeded; the clock is 2026-01-02 03:04:05 UTC.
+commit. `bodies` makes requests of OpenAI's API of the cases, and renders what vLLM makes of them for a
+template: arguments of calls as dicts, or as they came where it cannot show those; parts as they
+came, or joined. Seeded; the clock is 2026-01-02 03:04:05 UTC.
 Shares nothing with parkd.
 """
 
@@ -21,6 +26,8 @@ import struct
 import sys
 
 import jinja2
+import jinja2.ext
+import jinja2.meta
 from transformers.utils import chat_template_utils
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5)
@@ -314,6 +321,98 @@ def rendered_cases(name, source, all_cases, with_texts):
     return made
 
 
+# --- bodies of OpenAI's API
+
+def body_of(case):
+    """The case as a client of OpenAI's API writes it: arguments as texts."""
+    messages = json.loads(json.dumps(case["messages"]))
+    for message in messages:
+        message["role"] = "system" if message["role"] == "developer" else message["role"]
+        for called in message.get("tool_calls", []):
+            arguments = called["function"]["arguments"]
+            called["function"]["arguments"] = arguments if isinstance(arguments, str) else json.dumps(arguments)
+    kwargs = {k: v for k, v in case.items() if k not in ("messages", "tools", "add_generation_prompt", "documents")}
+    body = {"messages": messages, "add_generation_prompt": case["add_generation_prompt"], "chat_template_kwargs": kwargs}
+    if case["tools"] is not None:
+        body["tools"] = case["tools"]
+    return body
+
+
+def reads_tools(source):
+    return "tools" in jinja2.meta.find_undeclared_variables(jinja2.Environment(
+        extensions=["jinja2.ext.loopcontrols", Generation]).parse(source))
+
+
+class Generation(jinja2.ext.Extension):
+    tags = {"generation"}
+
+    def parse(self, parser):
+        next(parser.stream)
+        return parser.parse_statements(["name:endgeneration"], drop_needle=True)
+
+
+def reads_parts(source):
+    probe = [{"role": "user", "content": [{"type": "text", "text": "needle"}]}]
+    text = render(source, as_transformers_gives({"messages": probe, "tools": None, "add_generation_prompt": True}))
+    return text is not None and "needle" in text and "'text': 'needle" not in text and '"text": "needle' not in text
+
+
+def as_variant(body, keeps_parts, as_dict, empty):
+    messages = json.loads(json.dumps(body["messages"]))
+    for message in messages:
+        if isinstance(message.get("content"), list) and not keeps_parts:
+            message["content"] = "\n".join(part["text"] for part in message["content"])
+        if empty and message.get("content") is None:
+            message["content"] = ""
+        for called in message.get("tool_calls", []):
+            if as_dict:
+                called["function"]["arguments"] = json.loads(called["function"]["arguments"])
+    return as_transformers_gives({"messages": messages, "tools": body.get("tools"),
+                                  "add_generation_prompt": body["add_generation_prompt"], **body["chat_template_kwargs"]})
+
+
+def variant_of(source):
+    """How the template shows a call: with its arguments as a dict, and an empty content; None: it does not."""
+    called = {"id": "needle000", "type": "function", "function": {"name": "needle_name", "arguments": '{"needle": "b"}'}}
+    body = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [called]},
+                         {"role": "tool", "tool_call_id": "needle000", "name": "needle_name", "content": "c"}],
+            "add_generation_prompt": True, "chat_template_kwargs": {}}
+    if reads_tools(source):
+        body["tools"] = [PLAIN]
+    doubtful = None
+    for variant in [(True, False), (True, True), (False, False), (False, True)]:
+        text = render(source, as_variant(body, True, *variant)) or ""
+        if "needle_name" not in text or "needle" not in text.replace("needle_name", "").replace("needle000", ""):
+            continue
+        if "'needle'" not in text and '\\"needle' not in text:
+            return variant
+        doubtful = doubtful or variant
+    return doubtful
+
+
+def rendered_body(source, body, keeps_parts, variant):
+    """What transformers makes of it; "tools": the template does not read those it is given."""
+    if "tools" in body and not reads_tools(source):
+        return "tools"
+    if variant is None and any("tool_calls" in message for message in body["messages"]):
+        return None
+    return render(source, as_variant(body, keeps_parts, *(variant or (True, False))))
+
+
+def bodies(path, n, sources):
+    all_bodies = [body_of(case) for case in cases(n)]
+    made = []
+    for name, source in sources.items():
+        shape = reads_parts(source), variant_of(source)
+        texts = [rendered_body(source, body, *shape) for body in all_bodies]
+        marks = {None: "!", "tools": "tools"}
+        made.append({"name": name, "hashes": [marks[t] if t in marks else fnv1a64(t) for t in texts]})
+        if n > 200:
+            made[-1].update(source=source, texts=texts)
+        print(f"{name}: {sum(len(h) == 16 for h in made[-1]['hashes'])} rendered, parts, dicts and empty contents: {shape}")
+    write(path, {"bodies": all_bodies, "templates": made})
+
+
 def source_of(path):
     if path.suffix != ".gguf":
         return path.read_text()
@@ -345,6 +444,9 @@ def main(arguments):
             "cases": [as_transformers_gives(case) for case in all_cases],
             "templates": [{k: v for k, v in rendered_cases(name, source, all_cases, False).items() if k != "source"}
                           for name, source in sources.items()]})
+    elif arguments[0] == "bodies":
+        sources = {path.name: source_of(path) for path in map(pathlib.Path, arguments[3:])}
+        bodies(arguments[1], int(arguments[2]), {name: source for name, source in sources.items() if source is not None})
     else:
         all_cases = cases(480)
         made = []
