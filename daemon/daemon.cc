@@ -7,9 +7,10 @@
 #include <new>
 #include <utility>
 
+#include "daemon/control/after.h"
+#include "daemon/control/on_control.h"
 #include "daemon/live_status.h"
 #include "daemon/models/unserved_models.h"
-#include "daemon/on_control.h"
 #include "daemon/open_store.h"
 #include "daemon/private_files.h"
 #include "daemon/sd_notify.h"
@@ -19,8 +20,6 @@ namespace parkd {
 namespace {
 
 constexpr auto kPurgeEvery = std::chrono::milliseconds(2000);
-constexpr auto kRegisterRetryEvery = std::chrono::milliseconds(1000);  // the database is away
-constexpr auto kFilesLookEvery = std::chrono::milliseconds(10'000);    // other files are registered
 constexpr auto kLookAroundEvery = std::chrono::milliseconds(1000);
 constexpr auto kLookAtQueueEvery = std::chrono::milliseconds(10'000);
 constexpr auto kDrainLookEvery = std::chrono::milliseconds(20);
@@ -29,7 +28,6 @@ constexpr auto kDrainLookEvery = std::chrono::milliseconds(20);
 constexpr size_t kParseBytesMax = 512u << 20;
 constexpr size_t kAnswerBytesMax = 512u << 20;
 constexpr auto kStopNowPatience = std::chrono::seconds(2);  // after a second signal; for answers
-constexpr auto kDispatcherSilenceMax = std::chrono::seconds(20);  // it polls every second
 
 DispatcherOptions dispatcher_options(const Config& config) {
   DispatcherOptions options;
@@ -50,15 +48,6 @@ HttpServer::Options server_options(const Config& config) {
   options.socket_group = config.daemon.socket_group;
   options.connections_max = connections_possible(config.daemon.connections_max);
   return options;
-}
-
-std::string files_failure(const ModelRegistration& model, const Result<ModelRegistered>& answer) {
-  if (!answer.ok()) return "not registered yet: " + answer.status().message();
-  return "this daemon's files are " + model.content_hash + ", but " + model.name +
-         " is registered with " + answer->content_hash +
-         ": give it another name, use the same file and dtype, or, once no daemon serves the old "
-         "files, UPDATE parkd.models SET content_hash = NULL WHERE name = '" +
-         model.name + "'";
 }
 
 }  // namespace
@@ -122,6 +111,9 @@ Status Daemon::wire() {
                                           blocking_threads(), clock_, health_, bodies_,
                                           database_name(config_)});
   observe_store();
+  models_ = std::make_unique<ModelKeeper>(ModelKeeper::Parts{
+      io_, config_, *store_, *dispatcher_, *blocking_,
+      [this](std::shared_ptr<const ModelTable> table) { api_->set_models(std::move(table)); }});
   server_ = std::make_unique<HttpServer>(
       io_, server_options(config_), bodies_, answers_,
       [this](const HttpRequest& request) { return api_->admit(request); });
@@ -154,101 +146,11 @@ void Daemon::observe_store() {
   store_->set_observer(std::move(observer));
 }
 
-// --- models
-
-void Daemon::load_models() {
-  for (const ModelConfig& model : config_.models) {
-    ModelEntry entry;
-    entry.retention = model.retention;
-    set_model(model.name, std::move(entry));
-    load_model(model);
-  }
-}
-
-void Daemon::load_model(const ModelConfig& model) {
-  ModelLoader::Reports reports;
-  reports.card_ready = [this, name = model.name](ModelEntry entry) {
-    boost::asio::post(io_, [this, name, entry] { set_model(name, entry); });
-  };
-  reports.on_result = [this](GenerationResult result) {
-    dispatcher_->on_result(std::move(result));
-  };
-  const auto task = [this, &model, reports] {
-    auto loaded = std::make_shared<Result<LoadedModel>>(
-        ModelLoader(config_, model, device_memory_, reports).load());
-    boost::asio::post(
-        io_, [this, name = model.name, loaded] { model_loaded(name, std::move(*loaded)); });
-  };
-  PARKD_CHECK(blocking_->run(task), "models are loaded before anything stops");
-}
-
-void Daemon::set_model(const std::string& name, ModelEntry entry) {
-  models_[name] = std::move(entry);
-  api_->set_models(std::make_shared<const ModelTable>(models_));
-}
-
-void Daemon::model_loaded(const std::string& name, Result<LoadedModel> loaded) {
-  ModelEntry entry = models_[name];
-  if (!loaded.ok()) {
-    entry.state = ModelState::failed;
-    entry.failure = loaded.status().to_string();
-    set_model(name, std::move(entry));
-    return dispatcher_->model_failed(name, loaded.status());
-  }
-  engines_[name] = std::move(loaded->engine);
-  register_model(loaded->registration, std::move(loaded->port));
-}
-
-// Nothing is claimed for a name before the store has agreed that these are its files. Asked again
-// for as long as it takes: a database comes back, an operator accepts the new files.
-void Daemon::register_model(const ModelRegistration& model, ModelPort port) {
-  store_->register_model(
-      model, on_control<ModelRegistered>(
-                 io_, [this, model, port = std::move(port)](Result<ModelRegistered> answer) {
-                   if (stop_signals_ > 0) return;
-                   if (answer.ok() && answer->same) return model_registered(model.name, port);
-                   not_registered(model, answer);
-                   after(answer.ok() ? kFilesLookEvery : kRegisterRetryEvery,
-                         [this, model, port] { register_model(model, port); });
-                 }));
-}
-
-void Daemon::model_registered(const std::string& name, const ModelPort& port) {
-  ModelEntry entry = models_[name];
-  entry.state = ModelState::ready;
-  entry.failure.clear();
-  entry.files_differ = false;
-  set_model(name, std::move(entry));
-  dispatcher_->model_ready(name, port);
-}
-
-void Daemon::not_registered(const ModelRegistration& model, const Result<ModelRegistered>& answer) {
-  ModelEntry entry = models_[model.name];
-  const std::string before = std::exchange(entry.failure, files_failure(model, answer));
-  if (entry.failure == before) return;  // said already
-  entry.files_differ = answer.ok();
-  if (entry.files_differ) {
-    entry.state = ModelState::failed;
-    dispatcher_->model_failed(model.name, conflict(entry.failure));
-  } else {
-    log_warn("model.not_registered",
-             {{"model", model.name}, {"error", answer.status().to_string()}});
-  }
-  set_model(model.name, std::move(entry));
-}
-
 // --- life
-
-void Daemon::after(std::chrono::milliseconds delay, std::function<void()> then) {
-  auto timer = std::make_shared<boost::asio::steady_timer>(io_, delay);
-  timer->async_wait([timer, then = std::move(then)](boost::system::error_code error) {
-    if (!error) then();
-  });
-}
 
 Daemon::End Daemon::run() {
   dispatcher_thread_ = Thread({"dispatcher", 0}, [this] { dispatcher_->run(); });
-  load_models();
+  models_->load_all();
   wait_for_signal();
   purge_soon();
   look_around_soon();
@@ -289,7 +191,7 @@ void Daemon::wait_for_signal() {
 }
 
 void Daemon::on_signal(int signal) {
-  if (signal == SIGUSR1) return dump_state();
+  if (signal == SIGUSR1) return dump_state(*dispatcher_->stats());
   ++stop_signals_;
   log_info("daemon.signal", {{"signal", signal}, {"count", stop_signals_}});
   if (stop_signals_ == 1) return begin_stop();
@@ -310,6 +212,7 @@ void Daemon::on_device_lost() {
 void Daemon::begin_stop() {
   sd_notify("STOPPING=1\nSTATUS=draining");
   api_->stop_accepting();
+  models_->begin_stop();
   // Results that a store cannot take (a database that is away, a full disk) must not hold the
   // daemon for ever: their jobs run again, elsewhere or at the next start.
   stop_not_after_ = clock_.steady_now() + config_.daemon.drain_timeout + kStopNowPatience;
@@ -325,13 +228,13 @@ void Daemon::wait_until_drained() {
     server_->close();
     return wait_until_answered(clock_.steady_now() + kStopNowPatience);
   }
-  after(kDrainLookEvery, [this] { wait_until_drained(); });
+  after(io_, kDrainLookEvery, [this] { wait_until_drained(); });
 }
 
 // Readers that waited for a message, and submits on their way, still get their answer.
 void Daemon::wait_until_answered(SteadyTime not_after) {
   if (server_->unanswered() == 0 || clock_.steady_now() >= not_after) return io_.stop();
-  after(kDrainLookEvery, [this, not_after] { wait_until_answered(not_after); });
+  after(io_, kDrainLookEvery, [this, not_after] { wait_until_answered(not_after); });
 }
 
 // What is still claimed or unstored is queued again when an embedded store is opened: nothing is
@@ -341,17 +244,17 @@ void Daemon::shut_down() {
   if (server_ != nullptr) server_->close();
   dispatcher_->close();
   dispatcher_thread_.join();
-  for (auto& [name, engine] : engines_) engine->stop();
+  models_->stop_engines();
   blocking_->stop();
   api_->stop();
   store_->stop();
-  engines_.clear();
+  models_.reset();
   dispatcher_.reset();
   log_info("daemon.stopped", {{"pid", ::getpid()}});
 }
 
 void Daemon::purge_soon() {
-  after(kPurgeEvery, [this] {
+  after(io_, kPurgeEvery, [this] {
     store_->purge([this](Result<PurgeAnswer> answer) {
       boost::asio::post(io_, [this, status = answer.status()] {
         // Once for as long as it goes wrong in the same way: a database may be away for hours.
@@ -372,7 +275,7 @@ void Daemon::look_around_soon() {
   } else {
     health_.clear("socket_gone");
   }
-  after(kLookAroundEvery, [this] { look_around_soon(); });
+  after(io_, kLookAroundEvery, [this] { look_around_soon(); });
 }
 
 void Daemon::look_at_queue_soon() {
@@ -384,13 +287,13 @@ void Daemon::look_at_queue_soon() {
         health_.clear("model_not_served");
       }
     }
-    after(kLookAtQueueEvery, [this] { look_at_queue_soon(); });
+    after(io_, kLookAtQueueEvery, [this] { look_at_queue_soon(); });
   }));
 }
 
 // Results of other daemons are announced only where parkd.settings.notify_results is on.
 void Daemon::read_again_soon() {
-  after(config_.daemon.postgres.poll, [this] {
+  after(io_, config_.daemon.postgres.poll, [this] {
     api_->read_again();
     read_again_soon();
   });
@@ -398,62 +301,12 @@ void Daemon::read_again_soon() {
 
 // --- watching
 
-bool Daemon::is_making_progress() {
-  const SteadyTime now = clock_.steady_now();
-  auto stats = dispatcher_->stats();
-  if (stats != watched_stats_) {
-    watched_stats_ = std::move(stats);
-    stats_changed_ = now;
-  }
-  if (now - stats_changed_ > kDispatcherSilenceMax) {
-    log_error("watchdog.dispatcher_silent", {});
-    return false;
-  }
-  for (const auto& [name, engine] : engines_) {
-    const auto quiet = std::chrono::microseconds(engine->stats().last_step_us_ago);
-    if (quiet > config_.daemon.watchdog_stall) {
-      log_error("watchdog.engine_silent",
-                {{"model", name}, {"quiet_s", quiet.count() / 1'000'000}});
-      return false;
-    }
-  }
-  return true;
-}
-
 void Daemon::feed_watchdog() {
-  if (stats_changed_ == SteadyTime{}) stats_changed_ = clock_.steady_now();
   const auto interval = watchdog_interval();
   if (!interval) return;
-  if (is_making_progress()) sd_notify("WATCHDOG=1");
-  after(std::chrono::duration_cast<std::chrono::milliseconds>(*interval / 3),
+  if (progress_.is_making_progress(*dispatcher_, models_->engines())) sd_notify("WATCHDOG=1");
+  after(io_, std::chrono::duration_cast<std::chrono::milliseconds>(*interval / 3),
         [this] { feed_watchdog(); });
-}
-
-// One screen of log: what an operator with a stuck daemon asks first.
-void Daemon::dump_state() const {
-  const auto stats = dispatcher_->stats();
-  log_info("dump.daemon", {{"draining", stats->draining},
-                           {"unstored_endings", stats->unstored_endings},
-                           {"store_trouble", stats->store_trouble}});
-  for (const ModelStats& model : stats->models) {
-    log_info("dump.model", {{"model", model.model},
-                            {"state", to_string(model.state)},
-                            {"units_in_use", model.in_use.count},
-                            {"units", model.capacity.count},
-                            {"preparing", model.preparing},
-                            {"parked", model.parked},
-                            {"running", model.running},
-                            {"ending", model.ending}});
-  }
-  constexpr size_t kJobsShown = 30;
-  for (size_t i = 0; i < std::min(kJobsShown, stats->live.size()); ++i) {
-    const LiveJob& job = stats->live[i];
-    log_info("dump.job", {{"id", job.id},
-                          {"phase", to_string(job.phase)},
-                          {"units", job.units.count},
-                          {"since", to_rfc3339(job.since)},
-                          {"waits_for", job.waits_for}});
-  }
 }
 
 }  // namespace parkd

@@ -7,20 +7,16 @@
 #include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <functional>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <vector>
 
 #include "daemon/api/api.h"
 #include "daemon/death_watch.h"
 #include "daemon/health/health_board.h"
 #include "daemon/health/surroundings.h"
-#include "daemon/models/model_loader.h"
+#include "daemon/models/model_keeper.h"
 #include "daemon/open_store.h"
+#include "daemon/progress_watch.h"
 #include "lib/base/blocking_pool.h"
 #include "lib/base/clock.h"
 #include "lib/base/thread.h"
@@ -55,18 +51,10 @@ class Daemon {
   Status wire();
   int blocking_threads() const;
   void observe_store();
-  void load_models();
-  void load_model(const ModelConfig& model);
-  void set_model(const std::string& name, ModelEntry entry);
-  void model_loaded(const std::string& name, Result<LoadedModel> loaded);
-  void register_model(const ModelRegistration& model, ModelPort port);
-  void model_registered(const std::string& name, const ModelPort& port);
-  void not_registered(const ModelRegistration& model, const Result<ModelRegistered>& answer);
 
   void serve();
   void wait_for_signal();
   void on_signal(int signal);
-  void dump_state() const;
   void on_device_lost();
   void begin_stop();
   void wait_until_drained();
@@ -76,10 +64,7 @@ class Daemon {
   void look_around_soon();
   void look_at_queue_soon();
   void feed_watchdog();
-  bool is_making_progress();
   void shut_down();
-  // Calls `then` on the control thread after `delay`, unless the daemon is past it.
-  void after(std::chrono::milliseconds delay, std::function<void()> then);
 
   const Config config_;
   InstanceLock lock_;
@@ -90,24 +75,21 @@ class Daemon {
   boost::asio::io_context io_;
   std::atomic<Dispatcher*> running_dispatcher_{nullptr};  // dispatcher_, for the store's threads
   std::unique_ptr<JobStore> store_;
-  std::mutex device_memory_;  // the models' loaders', one at a time
   std::unique_ptr<BlockingPool> blocking_;
   std::unique_ptr<Dispatcher> dispatcher_;
+  std::unique_ptr<ModelKeeper> models_;
   HealthBoard health_;  // control thread
+  ProgressWatch progress_{clock_, config_.daemon.watchdog_stall};
   Surroundings surroundings_{config_, clock_, lock_, health_};
   std::unique_ptr<Api> api_;
   std::unique_ptr<HttpServer> server_;
   boost::asio::signal_set signals_;
   Thread dispatcher_thread_;
 
-  ModelTable models_;                                       // the latest; snapshots go to api_
-  std::map<std::string, std::unique_ptr<Engine>> engines_;  // of loaded models
   int stop_signals_ = 0;
   End end_ = End::stopped;
   SteadyTime stop_not_after_{};  // set by the first signal; the second makes it sooner
   std::string purge_error_;
-  std::shared_ptr<const DispatcherStats> watched_stats_;
-  SteadyTime stats_changed_{};
 };
 
 }  // namespace parkd
