@@ -174,8 +174,8 @@ void add_outcomes(Page& page, const DispatcherStats& stats) {
       cumulative += static_cast<uint64_t>(model.finish_latency[i]);
       prometheus::ClientMetric::Bucket bucket;
       bucket.cumulative_count = cumulative;
-      bucket.upper_bound = i < kFinishLatencyBounds_s.size()
-                               ? kFinishLatencyBounds_s[i]
+      bucket.upper_bound = i < kFinishLatencyBoundsSeconds.size()
+                               ? kFinishLatencyBoundsSeconds[i]
                                : std::numeric_limits<double>::infinity();
       metric.histogram.bucket.push_back(bucket);
     }

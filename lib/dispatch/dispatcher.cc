@@ -23,7 +23,7 @@ namespace parkd {
 // All of it is the dispatcher thread's but for `inbox` and the published stats.
 class Dispatcher::State {
  public:
-  State(DispatcherOptions options, DaemonStore& store, Clock& clock,
+  State(const DispatcherOptions& options, DaemonStore& store, Clock& clock,
         const RunBlocking& run_blocking)
       : inbox(std::make_shared<DispatcherInbox>()),
         options_(options),
@@ -48,7 +48,7 @@ class Dispatcher::State {
 
  private:
   void handle(ModelReady message);
-  void handle(ModelFailed message);
+  void handle(const ModelFailed& message);
   void handle(CancelRequested message);
   void handle(OwnershipLost message);
   void handle(LeftBehind message);
@@ -56,7 +56,7 @@ class Dispatcher::State {
   void handle(Drain message);
   void handle(DeathsNoted message) { death_notes_.handle(std::move(message)); }
   void handle(WorkAvailable message) { intake_.handle(std::move(message)); }
-  void handle(CallerWaits message) { intake_.handle(message); }
+  void handle(const CallerWaits& message) { intake_.handle(message); }
   void handle(Claimed message) { intake_.handle(std::move(message)); }
   void handle(Prepared message) { intake_.handle(std::move(message)); }
   void handle(Generated message) { runs_.handle(std::move(message)); }
@@ -121,7 +121,7 @@ void Dispatcher::State::handle(ModelReady message) {
                            {"lot_places", served.port->lot_places}});
 }
 
-void Dispatcher::State::handle(ModelFailed message) {
+void Dispatcher::State::handle(const ModelFailed& message) {
   ServedModel& served = table_.served_model(message.model);
   PARKD_CHECK(served.state != ModelState::ready, "a ready model cannot fail to load");
   served.state = ModelState::failed;
@@ -300,8 +300,8 @@ std::shared_ptr<const DispatcherStats> Dispatcher::State::stats() const {
 
 // --- the doors
 
-Dispatcher::Dispatcher(DispatcherOptions options, DaemonStore& store, Clock& clock,
-                       RunBlocking run_blocking)
+Dispatcher::Dispatcher(const DispatcherOptions& options, DaemonStore& store, Clock& clock,
+                       const RunBlocking& run_blocking)
     : state_(std::make_unique<State>(options, store, clock, run_blocking)) {}
 Dispatcher::~Dispatcher() {
   close();

@@ -29,7 +29,8 @@ class Dispatcher {
  public:
   // `store` and `clock` outlive the dispatcher. The store's observer is the daemon's to set; it
   // forwards work_available and cancel_requested.
-  Dispatcher(DispatcherOptions options, DaemonStore& store, Clock& clock, RunBlocking run_blocking);
+  Dispatcher(const DispatcherOptions& options, DaemonStore& store, Clock& clock,
+             const RunBlocking& run_blocking);
   ~Dispatcher();
   Dispatcher(const Dispatcher&) = delete;
   Dispatcher& operator=(const Dispatcher&) = delete;

@@ -33,7 +33,7 @@ struct LiveJob {
 
 // Upper bounds in seconds of the finish latency buckets (created or run_at to stored); the last
 // bucket, past the end, has no bound.
-inline constexpr std::array<double, 12> kFinishLatencyBounds_s = {
+inline constexpr std::array<double, 12> kFinishLatencyBoundsSeconds = {
     0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 300, 1800, 3600, 21600};
 
 struct ModelStats {
@@ -76,7 +76,7 @@ struct ModelStats {
   int64_t prompt_tokens = 0;
   int64_t shared_tokens = 0;  // of the choices' prompts: found in the KV cache, not computed
   int64_t output_tokens = 0;
-  std::array<int64_t, kFinishLatencyBounds_s.size() + 1> finish_latency{};
+  std::array<int64_t, kFinishLatencyBoundsSeconds.size() + 1> finish_latency{};
   double finish_latency_sum_s = 0;
 };
 
