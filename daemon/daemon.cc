@@ -255,7 +255,7 @@ void Daemon::shut_down() {
 
 void Daemon::purge_soon() {
   after(io_, kPurgeEvery, [this] {
-    store_->purge([this](Result<PurgeAnswer> answer) {
+    store_->purge([this](const Result<PurgeAnswer>& answer) {
       boost::asio::post(io_, [this, status = answer.status()] {
         // Once for as long as it goes wrong in the same way: a database may be away for hours.
         if (!status.ok() && status.message() != purge_error_) {

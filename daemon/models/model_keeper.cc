@@ -36,7 +36,7 @@ void ModelKeeper::load_all() {
 
 void ModelKeeper::load(const ModelConfig& model) {
   ModelLoader::Reports reports;
-  reports.card_ready = [this, name = model.name](ModelEntry entry) {
+  reports.card_ready = [this, name = model.name](const ModelEntry& entry) {
     boost::asio::post(parts_.io, [this, name, entry] { set(name, entry); });
   };
   reports.on_result = [this](GenerationResult result) {

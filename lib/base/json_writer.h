@@ -11,7 +11,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <type_traits>
 
 namespace parkd {
 
@@ -80,13 +79,13 @@ class JsonWriter {
   void write(Thousandths number);
   void write(RawJson json) { out_ += json.text.empty() ? std::string_view("null") : json.text; }
   void write(TextOrNull text) { text.text.empty() ? write(nullptr) : write(text.text); }
-  template <std::integral T>
+  template <std::signed_integral T>
   void write(T number) {
-    if constexpr (std::is_signed_v<T>) {
-      write_signed(number);
-    } else {
-      write_unsigned(number);
-    }
+    write_signed(number);
+  }
+  template <std::unsigned_integral T>
+  void write(T number) {
+    write_unsigned(number);
   }
   // Neither a character nor what a pointer becomes by itself is meant as a number.
   void write(char) = delete;

@@ -10,6 +10,7 @@ namespace parkd {
 struct Blocks {
   int64_t count = 0;
 
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes the comparison's 0 for a pointer
   friend auto operator<=>(const Blocks&, const Blocks&) = default;
   friend Blocks operator+(Blocks a, Blocks b) { return {a.count + b.count}; }
   friend Blocks operator-(Blocks a, Blocks b) { return {a.count - b.count}; }

@@ -151,8 +151,8 @@ void Finisher::count(InFlight& job, FinishAnswer answer) {
   counters.output_tokens += ending.completion_tokens;
   const double latency_s =
       std::chrono::duration<double>(clock_.now() - waits_from(*job.job)).count();
-  const auto bucket =
-      std::lower_bound(kFinishLatencyBoundsSeconds.begin(), kFinishLatencyBoundsSeconds.end(), latency_s);
+  const auto bucket = std::lower_bound(kFinishLatencyBoundsSeconds.begin(),
+                                       kFinishLatencyBoundsSeconds.end(), latency_s);
   ++counters.finish_latency[static_cast<size_t>(bucket - kFinishLatencyBoundsSeconds.begin())];
   counters.finish_latency_sum_s += latency_s;
   log_finished(job, outcome);

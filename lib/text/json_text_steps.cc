@@ -143,7 +143,7 @@ class StepReader {
     }
     splits_ = true;
     if (!bool_in(step, "use_regex", true)) return {};
-    return at_pre_tokenizer(made_.pre_tokenizer.add_split(kGpt2Split, true));
+    return at_pre_tokenizer(made_.pre_tokenizer.add_split(gpt2_split(), true));
   }
 
   Status read_split(const json::object& step) {

@@ -111,7 +111,9 @@ constexpr std::array kRules = {
 
 }  // namespace
 
-const std::string_view kGpt2Split = kGpt2[0];
+std::string_view gpt2_split() {
+  return kGpt2[0];
+}
 
 const SplitRule* find_split_rule(std::string_view name) {
   for (const SplitRule& rule : kRules) {

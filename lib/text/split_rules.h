@@ -8,7 +8,7 @@
 namespace parkd {
 
 // openai/gpt-2, encoder.py.
-extern const std::string_view kGpt2Split;
+std::string_view gpt2_split();
 
 struct SplitRule {
   std::string_view name;

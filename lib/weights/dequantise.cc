@@ -9,8 +9,12 @@ namespace parkd {
 namespace {
 
 constexpr bool as_in_the_table(TensorType type, int64_t elements, int64_t bytes) {
-  const TensorFormat* format = find_format(type);
-  return format != nullptr && format->block_elements == elements && format->block_bytes == bytes;
+  for (const TensorFormat& format : kTensorFormats) {
+    if (format.type == type) {
+      return format.block_elements == elements && format.block_bytes == bytes;
+    }
+  }
+  return false;
 }
 
 template <class Block>

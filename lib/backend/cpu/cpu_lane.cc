@@ -242,7 +242,8 @@ void CpuLane::add_biases(const RopeOptions& options, float* qkv) const {
 
 void CpuLane::scale_query(const QueryScale& scale, int64_t position, float* q) const {
   if (scale.beta == 0) return;
-  const double turns = static_cast<double>(position / scale.period);
+  const int64_t whole_periods = position / scale.period;
+  const double turns = static_cast<double>(whole_periods);
   const auto factor = static_cast<float>(1 + double{scale.beta} * std::log(1 + turns));
   for (int64_t i = 0; i < int64_t{shape_.n_heads} * shape_.head_dim; ++i) q[i] *= factor;
 }

@@ -29,11 +29,11 @@ CUDA_EMULATOR_UNWATCHED T atomic_update(T* address, Update update) {
 
 }  // namespace cuda_emulator
 
-#define CUDA_EMULATOR_ATOMIC(name, expression)                                                  \
-  template <class T>                                                                            \
-  T name(T* address, std::type_identity_t<T> value) {                                           \
-    return cuda_emulator::atomic_update(address,                                                \
-                                        [value](T old) { return static_cast<T>(expression); }); \
+#define CUDA_EMULATOR_ATOMIC(name, expression)                                            \
+  template <class T>                                                                      \
+  T name(T* address, std::type_identity_t<T> value) {                                     \
+    return cuda_emulator::atomic_update(                                                  \
+        address, [value]([[maybe_unused]] T old) { return static_cast<T>(expression); }); \
   }
 CUDA_EMULATOR_ATOMIC(atomicAdd, old + value)
 CUDA_EMULATOR_ATOMIC(atomicSub, old - value)
