@@ -30,6 +30,9 @@ void write_model(JsonWriter& json, const std::string& name, const ModelEntry& mo
     json.member("capacity_units", options.capacity.count);
     json.member("max_num_seqs", options.max_num_seqs);
     json.member("system_fingerprint", options.system_fingerprint);
+    const AnswerForm& form = model.endpoint->answer_form();
+    json.member("reasoning", TextOrNull{form.reasoning});
+    json.member("tool_calls", TextOrNull{to_string(form.calls)});
   }
   json.end_object();
 }

@@ -8,6 +8,7 @@
 
 #include "lib/base/check.h"
 #include "lib/dispatch/endings.h"
+#include "lib/endpoint/answer_choices.h"
 #include "lib/job/endpoints.h"
 #include "lib/model/model_card.h"
 #include "lib/openai/chat_request.h"
@@ -17,45 +18,32 @@
 namespace parkd {
 namespace {
 
-std::string_view word_of(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::stop:
-      return "stop";
-    case FinishReason::length:
-      return "length";
-    case FinishReason::cancelled:
-      return "cancelled";
-  }
-  return "stop";
-}
-
-ShownToken show(const Tokenizer& tokenizer, TokenId token, float logprob) {
-  ShownToken shown{std::string(tokenizer.token_bytes(token)), logprob};
-  if (shown.bytes.empty()) shown.name = tokenizer.token_text(token);
-  return shown;
-}
-
-std::vector<ShownLogprob> show_all(const Tokenizer& tokenizer,
-                                   std::span<const SampledToken> sampled) {
-  std::vector<ShownLogprob> shown;
-  shown.reserve(sampled.size());
-  for (const SampledToken& token : sampled) {
-    ShownLogprob entry{show(tokenizer, token.token, token.logprob), {}};
-    for (const TokenLogprob& other : token.top) {
-      entry.top.push_back(show(tokenizer, other.token, other.logprob));
-    }
-    shown.push_back(std::move(entry));
-  }
-  return shown;
+// How an answer of that request is to be read; `prompt` is what it was rendered to.
+AnswerPlan plan_of(const AnswerForm& form, ChatRequest request,
+                   std::span<const PromptSegment> prompt) {
+  AnswerPlan plan;
+  plan.tool_names = std::move(request.tool_names);
+  plan.parallel_calls = request.parallel_tool_calls;
+  plan.reads_reasoning = form.reasons();
+  plan.opens_reasoning = request.template_options.continue_final_message
+                             ? opens_reasoning(form, request.messages.back().content)
+                             : opens_reasoning(form, prompt);
+  return plan;
 }
 
 }  // namespace
+
+struct ModelEndpoint::Chat {
+  ChatRequest request;
+  std::vector<PromptSegment> prompt;
+};
 
 struct ModelEndpoint::Read {
   RequestOptions request;
   std::vector<TokenId> prompt;
   std::string prompt_field;  // of the body
   int32_t max_new_tokens = 0;
+  bool drops_first_space = false;  // of the answer
 };
 
 ModelEndpoint::ModelEndpoint(std::shared_ptr<const ModelCard> card, EndpointOptions options)
@@ -63,6 +51,9 @@ ModelEndpoint::ModelEndpoint(std::shared_ptr<const ModelCard> card, EndpointOpti
   PARKD_CHECK(card_ != nullptr && options_.context_tokens > 0 && options_.block_size > 0 &&
                   options_.max_num_seqs > 0,
               "an endpoint of a model that can run nothing");
+  if (card_->chat_template) {
+    answer_form_ = find_answer_form(*card_->chat_template, *card_->tokenizer);
+  }
 }
 
 Status ModelEndpoint::check(const RequestOptions& request) const {
@@ -101,9 +92,11 @@ Result<ModelEndpoint::Read> ModelEndpoint::read(const std::string& path, std::st
   return read;
 }
 
-Result<ModelEndpoint::Read> ModelEndpoint::read_chat(std::string_view body,
-                                                     std::chrono::sys_seconds created_at) const {
-  PARKD_ASSIGN_OR_RETURN(ChatRequest request, parse_chat_request(body, options_.defaults));
+Result<ModelEndpoint::Chat> ModelEndpoint::render_chat(std::string_view body,
+                                                       std::chrono::sys_seconds created_at) const {
+  Chat chat;
+  PARKD_ASSIGN_OR_RETURN(chat.request, parse_chat_request(body, options_.defaults));
+  ChatRequest& request = chat.request;
   PARKD_RETURN_IF_ERROR(check(request));
   if (!card_->chat_template) {
     return invalid_param("messages", "model " + options_.model +
@@ -112,12 +105,30 @@ Result<ModelEndpoint::Read> ModelEndpoint::read_chat(std::string_view body,
                                          path_of(Endpoint::completions) + " takes a prompt");
   }
   request.template_options.created_at = created_at;
-  PARKD_ASSIGN_OR_RETURN(const auto segments,
+  PARKD_ASSIGN_OR_RETURN(chat.prompt,
                          card_->chat_template->render(request.messages, request.template_options));
+  if (!request.tool_names.empty() && answer_form_.calls == CallForm::none) {
+    return invalid_param("tools", "model " + options_.model +
+                                      " writes calls in no form that is known (hermes, mistral and "
+                                      "llama3 are), so they would stay text: leave tools out, or "
+                                      "give tool_choice \"none\"");
+  }
+  return chat;
+}
+
+Result<ModelEndpoint::Read> ModelEndpoint::read_chat(std::string_view body,
+                                                     std::chrono::sys_seconds created_at) const {
+  PARKD_ASSIGN_OR_RETURN(Chat chat, render_chat(body, created_at));
   Read read;
-  PARKD_ASSIGN_OR_RETURN(read.prompt, card_->tokenizer->encode_prompt(segments));
-  read.request = std::move(request);
+  PARKD_ASSIGN_OR_RETURN(read.prompt, card_->tokenizer->encode_prompt(chat.prompt));
+  read.drops_first_space = drops_first_space(chat.request);
+  read.request = std::move(chat.request);
   return read;
+}
+
+// An answer is a text of its own, unless it goes on with another.
+bool ModelEndpoint::drops_first_space(const ChatRequest& request) const {
+  return card_->tokenizer->drops_first_space() && !request.template_options.continue_final_message;
 }
 
 // A text is only letters, as a message is: who means a special token gives its id.
@@ -183,8 +194,25 @@ Result<PreparedJob> ModelEndpoint::prepare(const Job& job) const {
   request.sampling = asked.sampling;
   request.sampling.seed = asked.seed ? *asked.seed : job.spec.seed.value_or(0);
   request.stop = asked.stop;
+  request.drops_first_space = read.drops_first_space;
   request.stop_tokens = card_->end_tokens;
   return prepared;
+}
+
+// The body is read again, as nothing but the run's tokens was kept of it: some ten microseconds,
+// and a template's rendering for models that reason.
+ChoiceView ModelEndpoint::view_of(const EndedRun& run) const {
+  ChoiceView view{*card_->tokenizer, answer_form_};
+  view.logprobs = run.logprobs;
+  view.body = run.job.spec.body;
+  const bool has_form = answer_form_.reasons() || answer_form_.calls != CallForm::none;
+  if (!has_form && !card_->tokenizer->drops_first_space()) return view;
+  auto chat =
+      render_chat(run.job.spec.body, std::chrono::floor<std::chrono::seconds>(run.job.created_at));
+  if (!chat.ok()) return view;  // it ran, so it was read
+  view.drops_first_space = drops_first_space(chat->request);
+  view.plan = plan_of(answer_form_, std::move(chat->request), chat->prompt);
+  return view;
 }
 
 std::string ModelEndpoint::render(const EndedRun& run) const {
@@ -196,15 +224,16 @@ std::string ModelEndpoint::render(const EndedRun& run) const {
   response.prompt_tokens = run.result.prompt_tokens;
   response.completion_tokens = completion_tokens_of(run.result);
   response.figures = run.figures;
-  for (const GeneratedChoice& choice : run.result.choices) {
-    CompletionChoice shown;
-    shown.content = choice.text;
-    shown.finish_reason = std::string(word_of(choice.finish_reason));
-    if (run.logprobs) shown.logprobs = show_all(*card_->tokenizer, choice.logprobs);
-    response.choices.push_back(std::move(shown));
-  }
   const EndpointPath* known = find_endpoint(run.job.spec.endpoint);
   const bool is_chat = known == nullptr || known->endpoint == Endpoint::chat;
+  ChoiceView view{*card_->tokenizer, answer_form_};
+  view.logprobs = run.logprobs;
+  const ChoiceView shown = is_chat ? view_of(run) : std::move(view);
+  int32_t reasoning_tokens = 0;
+  for (size_t i = 0; i < run.result.choices.size(); ++i) {
+    response.choices.push_back(show_choice(shown, i, run.result.choices[i], reasoning_tokens));
+  }
+  if (is_chat && answer_form_.reasons()) response.reasoning_tokens = reasoning_tokens;
   return is_chat ? render_chat_completion(response) : render_text_completion(response);
 }
 

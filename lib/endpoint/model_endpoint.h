@@ -16,10 +16,13 @@
 #include "lib/base/units.h"
 #include "lib/dispatch/model_port.h"
 #include "lib/job/job.h"
+#include "lib/openai/answer_form.h"
 #include "lib/openai/request_options.h"
 
 namespace parkd {
 
+struct ChatRequest;
+struct ChoiceView;
 struct ModelCard;
 
 struct EndpointOptions {
@@ -47,19 +50,26 @@ class ModelEndpoint {
   std::string render(const EndedRun& run) const;
 
   const EndpointOptions& options() const { return options_; }
+  // How the model writes reasoning and calls, as is found from its template and vocabulary.
+  const AnswerForm& answer_form() const { return answer_form_; }
 
  private:
   struct Read;  // a body with its prompt as tokens
   // By the endpoint's path. `created_at`: the job's, which a template may tell as the date.
   Result<Read> read(const std::string& path, std::string_view body,
                     std::chrono::sys_seconds created_at) const;
+  struct Chat;  // a chat's body with its prompt as text
+  Result<Chat> render_chat(std::string_view body, std::chrono::sys_seconds created_at) const;
   Result<Read> read_chat(std::string_view body, std::chrono::sys_seconds created_at) const;
   Result<Read> read_completions(std::string_view body) const;
   Status check(const RequestOptions& request) const;
+  bool drops_first_space(const ChatRequest& request) const;
+  ChoiceView view_of(const EndedRun& run) const;
   PrefixRoot prefix_root(const JobSpec& spec) const;
 
   std::shared_ptr<const ModelCard> card_;
   EndpointOptions options_;
+  AnswerForm answer_form_;                      // of a base model: none
   const HashKey salt_key_ = random_hash_key();  // a KV cache lives no longer than its endpoint
 };
 

@@ -27,6 +27,7 @@ struct GenerationRequest {
   SamplingParams sampling;
   std::vector<std::string> stop;     // up to 4 strings; the match is not part of the text
   std::vector<TokenId> stop_tokens;  // end-of-sequence ids of the model
+  bool drops_first_space = false;    // of the text, where it begins with one (SentencePiece's own)
   bool stream = false;               // EngineOptions::on_tokens hears of its tokens as they come
 };
 
@@ -59,6 +60,9 @@ struct GeneratedChoice {
   std::vector<TokenId> tokens;
   int32_t n_generated = 0;  // all that were chosen, the left-out ones too; <= max_new_tokens
   std::string text;         // valid UTF-8: what the model wrote is repaired (lib/base/text.h)
+  // Of the tokens' bytes, how many the text is made of before it is repaired: without the dropped
+  // space, and what a stop string cut off the last.
+  size_t n_text_bytes = 0;
   FinishReason finish_reason = FinishReason::stop;
   std::vector<SampledToken> logprobs;  // one for each of `tokens`; empty unless asked for
 };

@@ -29,7 +29,7 @@ class Sequence {
         choice_index_(choice_index),
         tokens_(request.prompt),
         table_(std::move(table)),
-        text_(request.stop) {
+        text_(request.stop, request.drops_first_space) {
     PARKD_CHECK(!tokens_.empty(), "a sequence starts with a prompt");
     if (LogitEdits::wanted(request.sampling)) edits_.emplace(request.sampling, request.prompt);
   }
@@ -162,6 +162,7 @@ class Sequence {
     const auto first = tokens_.begin() + static_cast<std::ptrdiff_t>(request_.prompt.size());
     choice.tokens.assign(first, first + static_cast<std::ptrdiff_t>(text_.n_kept_tokens()));
     choice.text = text_.text();
+    choice.n_text_bytes = text_.n_bytes();
     choice.logprobs = std::move(logprobs_);
     if (choice.logprobs.size() > choice.tokens.size()) choice.logprobs.resize(choice.tokens.size());
     table_.release();

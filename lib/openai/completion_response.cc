@@ -47,16 +47,44 @@ void write_logprobs(JsonWriter& json, const std::vector<ShownLogprob>& logprobs)
   json.end_array().member("refusal", nullptr).end_object();
 }
 
+void write_calls(JsonWriter& json, const std::vector<ShownCall>& calls) {
+  json.begin_array("tool_calls");
+  for (const ShownCall& call : calls) {
+    json.begin_object().member("id", call.id).member("type", "function");
+    json.begin_object("function").member("name", call.name).member("arguments", call.arguments);
+    json.end_object().end_object();
+  }
+  json.end_array();
+}
+
+void write_message(JsonWriter& json, const CompletionChoice& choice) {
+  json.begin_object("message").member("role", "assistant");
+  if (choice.content.empty() && !choice.tool_calls.empty()) {
+    json.member("content", nullptr);
+  } else {
+    json.member("content", choice.content);
+  }
+  json.member("refusal", nullptr);
+  if (choice.reasoning) json.member("reasoning", *choice.reasoning);
+  if (!choice.tool_calls.empty()) write_calls(json, choice.tool_calls);
+  json.end_object();
+}
+
 void write_chat_choice(JsonWriter& json, size_t index, const CompletionChoice& choice) {
   json.begin_object().member("index", index);
-  json.begin_object("message").member("role", "assistant").member("content", choice.content);
-  json.member("refusal", nullptr).end_object();
+  write_message(json, choice);
   if (choice.logprobs) {
     write_logprobs(json, *choice.logprobs);
   } else {
     json.member("logprobs", nullptr);
   }
-  json.member("finish_reason", choice.finish_reason).end_object();
+  json.member("finish_reason", choice.finish_reason);
+  if (!choice.invalid_tool_calls.empty()) {
+    json.begin_array("invalid_tool_calls");
+    for (const std::string& why : choice.invalid_tool_calls) json.element(why);
+    json.end_array();
+  }
+  json.end_object();
 }
 
 void write_figures(JsonWriter& json, const RunFigures& figures) {
@@ -157,6 +185,10 @@ std::string render(const CompletionResponse& response, std::string_view id, std:
   json.end_array().begin_object("usage").member("prompt_tokens", response.prompt_tokens);
   json.member("completion_tokens", response.completion_tokens);
   json.member("total_tokens", int64_t{response.prompt_tokens} + response.completion_tokens);
+  if (response.reasoning_tokens) {
+    json.begin_object("completion_tokens_details");
+    json.member("reasoning_tokens", *response.reasoning_tokens).end_object();
+  }
   json.end_object();
   write_figures(json, response.figures);
   return json.end_object().take();

@@ -30,10 +30,20 @@ struct ShownLogprob {
   std::vector<ShownToken> top;  // best first
 };
 
+struct ShownCall {
+  std::string id;
+  std::string name;
+  std::string arguments;  // the text of a JSON object
+};
+
 struct CompletionChoice {
   std::string content;                                // repaired where it is not UTF-8
-  std::string finish_reason;                          // stop, length or cancelled
+  std::string finish_reason;                          // stop, length, tool_calls or cancelled
   std::optional<std::vector<ShownLogprob>> logprobs;  // empty: not asked for
+  // Of chats. An empty content beside calls is null.
+  std::optional<std::string> reasoning{};
+  std::vector<ShownCall> tool_calls{};
+  std::vector<std::string> invalid_tool_calls{};  // why a call in the content is none
 };
 
 // What parkd adds: where the time went, and what was sampled by.
@@ -56,6 +66,7 @@ struct CompletionResponse {
   std::vector<CompletionChoice> choices;
   int32_t prompt_tokens = 0;
   int32_t completion_tokens = 0;  // all that were generated, what ended the choices included
+  std::optional<int32_t> reasoning_tokens{};  // of them; empty: the model has no form of reasoning
   RunFigures figures;
 };
 

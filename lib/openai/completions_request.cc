@@ -81,8 +81,26 @@ Status read_logprobs(const std::string& field, const json::value& value, Samplin
   return {};
 }
 
+struct Reading {
+  CompletionsRequest request;
+  std::optional<int32_t> best_of;
+};
+
+// So many as are answered: there is nothing to choose from.
+Status check_best_of(const Reading& reading) {
+  const int32_t n = reading.request.n;
+  const int32_t best_of = reading.best_of.value_or(n);
+  if (best_of == n) return {};
+  const std::string is = "best_of is " + std::to_string(best_of) + " and n is " + std::to_string(n);
+  if (best_of < n) return invalid_param("best_of", is + "; best_of must be at least n");
+  return invalid_param("best_of",
+                       is + "; choosing the best of more is not supported yet: leave best_of out, "
+                            "and ask for n choices");
+}
+
 std::optional<Status> read_own(const std::string& field, const json::value& value,
-                               CompletionsRequest& out) {
+                               Reading& reading) {
+  CompletionsRequest& out = reading.request;
   const bool is_left_out = value.is_null();
   if (field == "prompt") return is_left_out ? Status() : read_prompt(field, value, out.prompt);
   if (field == "logprobs")
@@ -98,11 +116,9 @@ std::optional<Status> read_own(const std::string& field, const json::value& valu
     return invalid_param(field,
                          "suffix is not supported yet: text is only written behind a prompt");
   }
-  if (field == "best_of") {  // as many as are answered: nothing to choose from
-    if (is_left_out || is_number(value, 1)) return Status();
-    return invalid_param(field,
-                         "best_of is " + shown_value(value) +
-                             "; it is not supported yet: leave it out, and ask for n choices");
+  if (field == "best_of") {
+    if (is_left_out) return Status();
+    return read_int(field, value, 1, kChoicesMax, reading.best_of.emplace());
   }
   return std::nullopt;
 }
@@ -111,20 +127,22 @@ std::optional<Status> read_own(const std::string& field, const json::value& valu
 
 Result<CompletionsRequest> parse_completions_request(std::string_view body,
                                                      const RequestDefaults& defaults) {
-  CompletionsRequest request;
+  Reading reading;
+  CompletionsRequest& request = reading.request;
   request.max_tokens = defaults.max_tokens.value_or(kCompletionTokensDefault);
   request.sampling = defaults.sampling;
   EndpointFields fields;
-  fields.read = [&request](const std::string& field, const json::value& value) {
-    return read_own(field, value, request);
+  fields.read = [&reading](const std::string& field, const json::value& value) {
+    return read_own(field, value, reading);
   };
   fields.word_here = word_here;
   PARKD_RETURN_IF_ERROR(read_body(body, fields, request));
+  PARKD_RETURN_IF_ERROR(check_best_of(reading));
   const auto* text = std::get_if<std::string>(&request.prompt);
   if (text != nullptr && text->empty()) {
     return invalid_param("prompt", "prompt is missing; it must be " + std::string(kPrompt));
   }
-  return request;
+  return std::move(reading.request);
 }
 
 }  // namespace parkd

@@ -23,13 +23,17 @@ Result<int32_t> resolve_max_new_tokens(std::optional<int32_t> asked, int32_t pro
 Result<RequestOptions> read_request_options(const std::string& path, const std::string& body) {
   const EndpointPath* known = find_endpoint(path);
   if (known == nullptr) return invalid_param("endpoint", unsupported_endpoint(path));
+  // The model's own temperature is not known: where it may be 0, a top_p of 0 may stand.
+  RequestDefaults defaults;
+  defaults.sampling.temperature = 0;
   switch (known->endpoint) {
     case Endpoint::chat: {
-      PARKD_ASSIGN_OR_RETURN(const ChatRequest request, parse_chat_request(body, {}));
+      PARKD_ASSIGN_OR_RETURN(const ChatRequest request, parse_chat_request(body, defaults));
       return RequestOptions(request);
     }
     case Endpoint::completions: {
-      PARKD_ASSIGN_OR_RETURN(const CompletionsRequest request, parse_completions_request(body, {}));
+      PARKD_ASSIGN_OR_RETURN(const CompletionsRequest request,
+                             parse_completions_request(body, defaults));
       return RequestOptions(request);
     }
   }

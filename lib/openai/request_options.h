@@ -34,8 +34,10 @@ struct RequestOptions {
 Result<int32_t> resolve_max_new_tokens(std::optional<int32_t> asked, int32_t prompt_tokens,
                                        int32_t context_tokens, const std::string& prompt_field);
 
-// The options of a body of that path, which is read as strictly as the endpoint reads it, without
-// a model's defaults. Errors: invalid, param = the field ("endpoint": there is none of that path).
+// The options of a body of that path, which is read as strictly as the endpoint reads it, where a
+// model's defaults are not known: what they decide passes, and is judged when the job is claimed;
+// the temperature of a body without one is 0 here. Errors: invalid, param = the field ("endpoint":
+// there is none of that path).
 Result<RequestOptions> read_request_options(const std::string& path, const std::string& body);
 
 }  // namespace parkd

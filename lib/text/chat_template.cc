@@ -72,7 +72,12 @@ Result<ChatTemplate::Made> ChatTemplate::make(std::string_view source, const Val
   auto made = jinja::Template::compile(source, jinja::Limits{});
   if (!made.ok()) return invalid("chat template: " + made.status().message());
   TemplateTraits traits = find_traits(*made, specials);
-  return Made{std::move(made).value(), std::move(traits)};
+  return Made{std::string(source), std::move(made).value(), std::move(traits)};
+}
+
+bool ChatTemplate::mentions(std::string_view text) const {
+  return text_.source.find(text) != std::string::npos ||
+         (tool_use_ && tool_use_->source.find(text) != std::string::npos);
 }
 
 Result<ChatTemplate> ChatTemplate::from_sources(const TemplateSources& sources, Specials specials) {

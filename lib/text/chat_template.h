@@ -52,11 +52,14 @@ class ChatTemplate {
   Result<std::vector<PromptSegment>> render(std::span<const ChatMessage> messages,
                                             const ChatTemplateOptions& options) const;
 
+  // Whether that stands in one of the templates.
+  bool mentions(std::string_view text) const;
   // Of the template that tools are given to.
   const TemplateTraits& tool_traits() const { return (tool_use_ ? *tool_use_ : text_).traits; }
 
  private:
   struct Made {
+    std::string source;
     jinja::Template jinja;
     TemplateTraits traits;
   };

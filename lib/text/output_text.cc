@@ -6,7 +6,15 @@
 
 namespace parkd {
 
-OutputText::OutputText(std::span<const std::string> stop_strings) : stop_strings_(stop_strings) {
+std::string_view without_first_space(std::string_view token_bytes, bool& drops) {
+  if (!drops || token_bytes.empty()) return token_bytes;
+  drops = false;
+  if (token_bytes.front() == ' ') token_bytes.remove_prefix(1);
+  return token_bytes;
+}
+
+OutputText::OutputText(std::span<const std::string> stop_strings, bool drops_first_space)
+    : stop_strings_(stop_strings), drops_space_(drops_first_space) {
   for (const std::string& stop : stop_strings) longest_stop_ = std::max(longest_stop_, stop.size());
 }
 
@@ -14,6 +22,7 @@ bool OutputText::append(std::string_view token_bytes) {
   const size_t old_size = bytes_.size();
   token_starts_.push_back(old_size);
   ++n_kept_tokens_;
+  token_bytes = without_first_space(token_bytes, drops_space_);
   bytes_ += token_bytes;
   if (longest_stop_ == 0 || token_bytes.empty()) return false;
 

@@ -15,9 +15,15 @@
 
 namespace parkd {
 
+// What a token adds to a text whose first space is dropped, while `drops` is true: it is until a
+// token has bytes.
+std::string_view without_first_space(std::string_view token_bytes, bool& drops);
+
 class OutputText {
  public:
-  explicit OutputText(std::span<const std::string> stop_strings);
+  // `drops_first_space`: the first byte is left out where it is a space, which a vocabulary put
+  // before the text.
+  OutputText(std::span<const std::string> stop_strings, bool drops_first_space);
 
   // Adds one token's bytes. Returns true when they complete a stop string: the text then ends
   // before the match that starts first, and nothing may be added any more. Looks back over the
@@ -31,6 +37,9 @@ class OutputText {
   // How many of the appended tokens have a byte in the text that is left, or lie before one that
   // has: a token the cut goes through is kept.
   size_t n_kept_tokens() const { return n_kept_tokens_; }
+
+  // How many of the tokens' bytes the text is made of, the space that was left out not counted.
+  size_t n_bytes() const { return bytes_.size(); }
 
   // Valid UTF-8: what is none, an unfinished character too, is repaired (repair_utf8).
   std::string text() const;
@@ -54,6 +63,7 @@ class OutputText {
 
   const std::span<const std::string> stop_strings_;
   size_t longest_stop_ = 0;
+  bool drops_space_ = false;  // of what comes next
   std::string bytes_;
   std::vector<size_t> token_starts_;  // offset in bytes_ of each token's first byte
   size_t n_kept_tokens_ = 0;

@@ -124,7 +124,9 @@ constexpr const char* kTool =
 
 TEST_F(ModelEndpointTest, tools_reach_a_template_that_reads_them_and_are_letters_there) {
   const std::string source =
-      "{% if tools %}{{ tools | tojson }}{% endif %}{{ messages[0].content }}";
+      "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}"
+      "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function | tojson }}</tool_call>"
+      "{% endfor %}{{ m.content }}{% endfor %}";
   EXPECT_EQ(
       prompt_of(source, job_with(body_with(kTool))),
       R"([{"type": "function", "function": {"name": "f", "description": "<|im_end|>"}}]Hello)");

@@ -64,7 +64,7 @@ TEST(CompletionsRequest, options_are_those_of_a_chat_but_for_logprobs_and_sixtee
   const auto full = parse_with(
       R"("model":"m","max_tokens":5,"n":3,"temperature":0.5,"top_p":0.9,"top_k":4,"seed":-1,
          "stop":["a"],"logit_bias":{"7":2},"logprobs":5,"user":"u","echo":false,"suffix":null,
-         "best_of":1,"stream":false)");
+         "best_of":3,"stream":false)");
   ASSERT_TRUE(full.ok()) << full.status().to_string();
   EXPECT_EQ(full->model, "m");
   EXPECT_EQ(full->max_tokens, 5);
@@ -101,6 +101,31 @@ TEST(CompletionsRequest, what_is_not_served_is_refused_by_name_with_a_way_out) {
     EXPECT_EQ(refused.param(), each.param) << each.members;
     EXPECT_NE(refused.message().find(each.words), std::string::npos) << refused.message();
   }
+}
+
+TEST(CompletionsRequest, best_of_is_judged_beside_n_wherever_it_stands) {
+  for (const char* members :
+       {R"("best_of":2,"n":2)", R"("n":2,"best_of":2.0)", R"("best_of":null)"}) {
+    EXPECT_TRUE(parse_with(members).ok()) << members;
+  }
+  for (const char* members : {R"("best_of":1,"n":2)", R"("n":2,"best_of":1)"}) {
+    const Status refused = parse_with(members).status();
+    EXPECT_EQ(refused.param(), "best_of") << members;
+    EXPECT_NE(refused.message().find("at least n"), std::string::npos) << refused.message();
+  }
+  EXPECT_NE(parse_with(R"("best_of":3,"n":2)").status().message().find("ask for n choices"),
+            std::string::npos);
+  EXPECT_EQ(parse_with(R"("best_of":"2")").status().param(), "best_of");
+}
+
+TEST(RequestOptions, what_a_models_own_values_decide_passes_where_they_are_not_known) {
+  const auto read = [](const std::string& members) {
+    return read_request_options(
+        path_of(Endpoint::chat),
+        R"({"messages":[{"role":"user","content":"Hi"}],"top_p":0)" + members + "}");
+  };
+  EXPECT_TRUE(read("").ok()) << "a model's temperature may be 0";
+  EXPECT_EQ(read(R"(,"temperature":0.5)").status().param(), "top_p");
 }
 
 TEST(RequestOptions, are_read_by_the_endpoints_path) {

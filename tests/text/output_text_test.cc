@@ -20,7 +20,7 @@ struct Outcome {
 };
 
 Outcome run(const Strings& stops, const Strings& tokens) {
-  OutputText output(stops);
+  OutputText output(stops, false);
   Outcome outcome;
   for (const std::string& token : tokens) {
     outcome.stopped = output.append(token);
@@ -76,7 +76,7 @@ TEST(OutputText, character_split_over_tokens_is_whole_again) {
 }
 
 TEST(OutputText, unfinished_character_at_the_end_is_one_replacement_or_left_out_of_a_cut_text) {
-  OutputText output({});
+  OutputText output({}, false);
   for (const char* token : {"ok", " \xe2", "\x82", ""}) output.append(token);
   EXPECT_EQ(output.text(), "ok \xef\xbf\xbd");
   EXPECT_EQ(output.n_kept_tokens(), 4U);
@@ -87,7 +87,7 @@ TEST(OutputText, unfinished_character_at_the_end_is_one_replacement_or_left_out_
 
 TEST(OutputText, nothing_whole_or_wrong_is_left_out_of_a_cut_text) {
   for (const char* end : {"€", "a", "\xff", "\xe2\x82\xac\xac", "\xed\xa0"}) {
-    OutputText output({});
+    OutputText output({}, false);
     for (const char* token : {"x", end, ""}) output.append(token);
     output.leave_out_unfinished();
     EXPECT_EQ(output.text(), repair_utf8("x" + std::string(end)));
@@ -103,7 +103,7 @@ TEST(OutputText, multibyte_stop_string_is_matched_by_bytes) {
 
 TEST(OutputText, a_piece_is_released_as_soon_as_it_can_no_longer_change) {
   const Strings stops = {"END", "\n\n"};
-  OutputText output(stops);
+  OutputText output(stops, false);
   const auto released = [&output](const char* token) {
     EXPECT_FALSE(output.append(token));
     const OutputText::Piece piece = output.release();
@@ -164,7 +164,7 @@ TEST(OutputText, pieces_are_the_text_and_hold_nothing_back_without_need) {
   for (int i = 0; i < 5000; ++i) {
     Strings stops;
     for (uint64_t n = random() % 4; n > 0; --n) stops.push_back(bytes(4));
-    OutputText output(stops);
+    OutputText output(stops, false);
     std::string all;    // appended
     std::string shown;  // released
     size_t n_shown = 0;
@@ -213,6 +213,24 @@ TEST(OutputText, any_cut_into_tokens_gives_the_same_text) {
     ASSERT_EQ(got.stopped, match != std::string::npos);
     ASSERT_EQ(got.text, all.substr(0, match)) << all << " " << stops[0];
   }
+}
+
+TEST(OutputText, a_first_space_that_is_the_vocabularys_is_left_out_once) {
+  const std::vector<std::string> stops = {" b"};
+  const auto text_of = [&](const std::vector<std::string>& tokens, bool drops) {
+    OutputText output(stops, drops);
+    for (const std::string& token : tokens) {
+      if (output.append(token)) break;
+    }
+    EXPECT_EQ(output.n_bytes(), output.text().size());
+    return output.text();
+  };
+  EXPECT_EQ(text_of({"", " a", " c"}, true), "a c") << "special tokens before it have no bytes";
+  EXPECT_EQ(text_of({" a", " c"}, false), " a c");
+  EXPECT_EQ(text_of({"  a"}, true), " a");
+  EXPECT_EQ(text_of({"a", " c"}, true), "a c");
+  EXPECT_EQ(text_of({" ", "a"}, true), "a");
+  EXPECT_EQ(text_of({" b", "c"}, true), "bc") << "a stop string needs a space of the text";
 }
 
 }  // namespace

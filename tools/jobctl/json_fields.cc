@@ -2,6 +2,7 @@
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
 
 namespace parkd::jobctl {
 
@@ -45,7 +46,10 @@ std::string answer_text(const boost::json::value& message) {
   const auto* choices = find(message, "response.body.choices");
   if (choices == nullptr || !choices->is_array() || choices->get_array().empty()) return {};
   const auto& first = choices->get_array().front();
-  return text_at(first, find(first, "message") != nullptr ? "message.content" : "text");
+  if (find(first, "message") == nullptr) return text_at(first, "text");
+  const std::string content = text_at(first, "message.content");
+  const auto* calls = find(first, "message.tool_calls");
+  return content.empty() && calls != nullptr ? boost::json::serialize(*calls) : content;
 }
 
 namespace {

@@ -1,0 +1,32 @@
+// What the tokens of a finished choice become in the answer of a chat or a completion.
+//
+// Pure, any thread: a function of the tokens, the body and the model alone (DESIGN.md, I7).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "lib/engine/generation.h"
+#include "lib/openai/answer_form.h"
+#include "lib/openai/answer_parser.h"
+#include "lib/openai/completion_response.h"
+#include "lib/text/tokenizer.h"
+
+namespace parkd {
+
+// How the choices of one run are shown. References into the caller's frame.
+struct ChoiceView {
+  const Tokenizer& tokenizer;
+  const AnswerForm& form;
+  AnswerPlan plan{};  // says nothing where the answer is text alone
+  bool logprobs = false;
+  bool drops_first_space = false;  // as the request had it
+  std::string_view body{};         // what the ids of calls are made of
+};
+
+// The choice at `index`; adds what of its tokens was reasoned.
+CompletionChoice show_choice(const ChoiceView& view, size_t index, const GeneratedChoice& choice,
+                             int32_t& reasoning_tokens);
+
+}  // namespace parkd
