@@ -73,6 +73,7 @@ Result<LoadedModel> ModelLoader::load_on(const std::shared_ptr<const ModelCard>&
   entry.endpoint = endpoint;
   entry.retention = model_.retention;
   entry.description = card->weight_types;
+  if (!card->left_out.empty()) entry.description += "; left out: " + card->left_out;
   entry.weight_bytes = card->weight_bytes;
   entry.backend = device.description;
   entry.backend_reason = device.why;

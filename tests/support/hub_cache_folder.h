@@ -2,9 +2,12 @@
 // snapshots of links to them, refs.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
+#include <vector>
 
 namespace parkd::testing {
 
@@ -37,6 +40,15 @@ class HubCacheFolder {
   }
   void add(const std::string& commit, const std::string& file) const {
     std::ofstream(link(commit, file), std::ios::binary) << "bytes of " << file;
+  }
+  // Whole files, by their paths in the repository.
+  void fill(const std::string& commit,
+            const std::map<std::string, std::vector<uint8_t>>& files) const {
+    for (const auto& [file, bytes] : files) {
+      std::ofstream(link(commit, file), std::ios::binary)
+          .write(reinterpret_cast<const char*>(bytes.data()),
+                 static_cast<std::streamsize>(bytes.size()));
+    }
   }
 
   std::filesystem::path snapshot(const std::string& commit) const {

@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <map>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "lib/base/check.h"
 #include "lib/base/json_writer.h"
@@ -121,9 +123,10 @@ std::string with_text_prefix(const std::string& name, const std::string& prefix)
   return prefix == "language_model.model." ? "language_model." + name : name;
 }
 
-std::string vision_name(const std::string& text_prefix) {
-  const bool is_inside = text_prefix == "model.language_model.";
-  return std::string(is_inside ? "model." : "") + "vision_tower.patch_conv.weight";
+std::vector<std::string> vision_names(const std::string& text_prefix) {
+  const std::string before = text_prefix == "model.language_model." ? "model." : "";
+  return {before + "vision_tower.patch_conv.weight",
+          before + "multi_modal_projector.linear_1.weight"};
 }
 
 std::string_view safetensors_type(TensorType type) {
@@ -135,7 +138,8 @@ std::string_view safetensors_type(TensorType type) {
 
 std::map<std::string, std::vector<uint8_t>> make_tiny_folder(const TinyModelOptions& options) {
   const TinyVocabulary vocabulary = tiny_vocabulary();
-  const auto vocab = static_cast<int64_t>(vocabulary.texts.size());
+  const int64_t vocab =
+      options.vocab > 0 ? options.vocab : static_cast<int64_t>(vocabulary.texts.size());
   const auto bytes_of = [](std::string_view text) {
     return std::vector<uint8_t>(text.begin(), text.end());
   };
@@ -170,9 +174,10 @@ std::map<std::string, std::vector<uint8_t>> make_tiny_folder(const TinyModelOpti
     at = (at + 1) % options.n_shards;
   }
   if (!options.text_prefix.empty()) {
-    const std::string name = vision_name(options.text_prefix);
-    shards[0].add(name, "F32", std::vector<int64_t>{1, 1}, encode(TensorType::f32, {{1.0F}}));
-    index.member(name, name_of_shard(0));
+    for (const std::string& name : vision_names(options.text_prefix)) {
+      shards[0].add(name, "F32", std::vector<int64_t>{1, 1}, encode(TensorType::f32, {{1.0F}}));
+      index.member(name, name_of_shard(0));
+    }
   }
   index.end_object().end_object();
   for (size_t i = 0; i < shards.size(); ++i) files[name_of_shard(i)] = shards[i].bytes();

@@ -21,11 +21,16 @@ Status write_tiny_model(const std::string& path, const TinyModelOptions& options
   return write_file(path, make_tiny_model(options));
 }
 
-Status write_tiny_folder(const std::string& directory, const TinyModelOptions& options) {
-  for (const auto& [name, bytes] : make_tiny_folder(options)) {
+Status write_files(const std::string& directory,
+                   const std::map<std::string, std::vector<uint8_t>>& files) {
+  for (const auto& [name, bytes] : files) {
     PARKD_RETURN_IF_ERROR(write_file(directory + "/" + name, bytes));
   }
   return {};
+}
+
+Status write_tiny_folder(const std::string& directory, const TinyModelOptions& options) {
+  return write_files(directory, make_tiny_folder(options));
 }
 
 std::shared_ptr<const ModelCard> tiny_model_card(const TinyModelOptions& options) {

@@ -42,6 +42,10 @@ struct TinyModelOptions {
   // "language_model.model."; empty: a model of text alone.
   std::string text_prefix;
   size_t n_shards = 1;  // of a directory's safetensors
+  // Of a directory that gets another tokenizer: its tokens, and those of them that are control
+  // tokens, before the bytes. 0: those of the tiny tokenizer.
+  int32_t vocab = 0;
+  int32_t n_control = 0;
 };
 
 // The whole GGUF file. The same options give the same bytes on every machine.
@@ -58,6 +62,8 @@ Status write_tiny_model(const std::string& path, const TinyModelOptions& options
 std::map<std::string, std::vector<uint8_t>> make_tiny_folder(const TinyModelOptions& options);
 
 // Into a directory that is there.
+Status write_files(const std::string& directory,
+                   const std::map<std::string, std::vector<uint8_t>>& files);
 Status write_tiny_folder(const std::string& directory, const TinyModelOptions& options);
 
 // Its card, with the tokenizer and template of the GGUF file.

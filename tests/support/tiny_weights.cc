@@ -68,11 +68,11 @@ class WeightMaker {
   Draw draw_;
 };
 
-// Special tokens get no weight in the head, so that a turn does not end by chance; bytes that are
+// Control tokens get no weight in the head, so that a turn does not end by chance; bytes that are
 // no printable ASCII get little, so that most output is readable.
-float head_scale(int64_t token) {
-  if (token < 3) return 0.0F;
-  const int64_t byte = token - 3;
+float head_scale(int64_t token, int64_t n_control) {
+  if (token < n_control) return 0.0F;
+  const int64_t byte = token - n_control;
   if (byte >= 256) return 1.0F;
   return byte >= 0x20 && byte < 0x7f ? 1.0F : 0.25F;
 }
@@ -82,11 +82,13 @@ float head_scale(int64_t token) {
 std::vector<TinyWeight> tiny_weights(const TinyModelOptions& options, int64_t vocab) {
   WeightMaker weights(options);
   const int64_t hidden = options.hidden;
+  const int64_t n_control = options.n_control > 0 ? options.n_control : 3;
+  const auto head_scale_of = [n_control](int64_t row) { return head_scale(row, n_control); };
   const int64_t q_rows = int64_t{options.n_heads} * options.head_dim;
   const int64_t kv_rows = int64_t{options.n_kv_heads} * options.head_dim;
   // A head of deviation 0.5 on normed rows gives logits of deviation sqrt(hidden) / 2: few ties.
   weights.table("token_embd", vocab, hidden, 0.5F,
-                [&](int64_t row) { return options.tied ? head_scale(row) : 1.0F; });
+                [&](int64_t row) { return options.tied ? head_scale_of(row) : 1.0F; });
   for (int32_t i = 0; i < options.n_layers; ++i) {
     const std::string prefix = "blk." + std::to_string(i) + ".";
     weights.norm(prefix + "attn_norm", hidden);
@@ -111,7 +113,7 @@ std::vector<TinyWeight> tiny_weights(const TinyModelOptions& options, int64_t vo
     weights.matrix(prefix + "ffn_down", hidden, options.ffn);
   }
   weights.norm("output_norm", hidden);
-  if (!options.tied) weights.table("output", vocab, hidden, 0.5F, head_scale);
+  if (!options.tied) weights.table("output", vocab, hidden, 0.5F, head_scale_of);
   return std::move(weights.weights);
 }
 
