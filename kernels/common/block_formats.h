@@ -4,7 +4,7 @@
 //
 // Every type is one shape. A block holds kElements numbers; kRun of them, side by side, share a
 // scale:
-//   number  = code - kOffset, or the code's entry in a table
+//   number  = code - kOffset, or the code's entry in a table; a code has kBits bits
 //   value   = scale * number + minimum
 //   scale   = f16 of the block * scale_factor     (MXFP4: a power of two)
 //   minimum = f16 of the block * minimum_factor   (where the type has one; the K types subtract
@@ -54,10 +54,11 @@ PARKD_HOST_DEVICE inline uint64_t halved_nibbles(const uint8_t* codes, int first
 }
 
 // What the types below have unless they say otherwise.
-template <int elements, int bytes>
+template <int elements, int bytes, int bits = 4>
 struct Block {
   static constexpr int kElements = elements;
   static constexpr int kBytes = bytes;
+  static constexpr int kBits = bits;
   static constexpr int kRun = 32;
   static constexpr int kOffset = 0;
   static constexpr CodeTable kTable = CodeTable::none;
@@ -90,7 +91,7 @@ struct Q4_1 : Block<32, 20> {
 };
 
 // f16 d; the fifth bits of 32 elements; 16 bytes
-struct Q5_0 : Block<32, 22> {
+struct Q5_0 : Block<32, 22, 5> {
   static constexpr int kOffset = 16;
   PARKD_HOST_DEVICE static uint64_t codes(const uint8_t* block, int first) {
     return halved_nibbles(block + 6, first) | spread(block[2 + first / 8]) << 4;
@@ -98,7 +99,7 @@ struct Q5_0 : Block<32, 22> {
 };
 
 // f16 d, f16 m; the fifth bits of 32 elements; 16 bytes
-struct Q5_1 : Block<32, 24> {
+struct Q5_1 : Block<32, 24, 5> {
   static constexpr MinimumKind kMinimum = MinimumKind::half;
   PARKD_HOST_DEVICE static uint64_t codes(const uint8_t* block, int first) {
     return halved_nibbles(block + 8, first) | spread(block[4 + first / 8]) << 4;
@@ -109,7 +110,7 @@ struct Q5_1 : Block<32, 24> {
 };
 
 // f16 d; 32 int8, which stand 128 higher as codes
-struct Q8_0 : Block<32, 34> {
+struct Q8_0 : Block<32, 34, 8> {
   static constexpr int kOffset = 128;
   PARKD_HOST_DEVICE static uint64_t codes(const uint8_t* block, int first) {
     return read_piece(block + 2 + first) ^ every_byte(0x80);
@@ -118,7 +119,7 @@ struct Q8_0 : Block<32, 34> {
 
 // 16 bytes of scale (low nibble) and minimum (high); 64 bytes, four elements 32 apart in each; f16
 // d, f16 m
-struct Q2_K : Block<256, 84> {
+struct Q2_K : Block<256, 84, 2> {
   static constexpr int kRun = 16;
   static constexpr ScaleKind kScale = ScaleKind::half_times_factor;
   static constexpr MinimumKind kMinimum = MinimumKind::half_times_factor;
@@ -141,7 +142,7 @@ struct Q2_K : Block<256, 84> {
 
 // 32 bytes of third bits, eight elements 32 apart in each; 64 bytes as in Q2_K; 16 scales of 6
 // bits, low nibbles first, then twos of high bits; f16 d
-struct Q3_K : Block<256, 110> {
+struct Q3_K : Block<256, 110, 3> {
   static constexpr int kRun = 16;
   static constexpr int kOffset = 4;
   static constexpr ScaleKind kScale = ScaleKind::half_times_factor;
@@ -162,8 +163,8 @@ struct Q3_K : Block<256, 110> {
 
 // f16 d, f16 m; 8 scales and 8 minima of 6 bits in 12 bytes; codes, from kCodes on: 32 bytes for 64
 // elements, the first half in the low nibbles
-template <int bytes, int codes_at>
-struct FourBitK : Block<256, bytes> {
+template <int bytes, int codes_at, int bits = 4>
+struct FourBitK : Block<256, bytes, bits> {
   static constexpr ScaleKind kScale = ScaleKind::half_times_factor;
   static constexpr MinimumKind kMinimum = MinimumKind::half_times_factor;
   PARKD_HOST_DEVICE static uint64_t codes(const uint8_t* block, int first) {
@@ -187,7 +188,7 @@ struct FourBitK : Block<256, bytes> {
 struct Q4_K : FourBitK<144, 16> {};
 
 // As Q4_K, and 32 bytes of fifth bits before the codes, eight elements 32 apart in each
-struct Q5_K : FourBitK<176, 48> {
+struct Q5_K : FourBitK<176, 48, 5> {
   PARKD_HOST_DEVICE static uint64_t codes(const uint8_t* block, int first) {
     return FourBitK::codes(block, first) | fields(block + 16 + first % 32, first / 32, 1) << 4;
   }
@@ -195,7 +196,7 @@ struct Q5_K : FourBitK<176, 48> {
 
 // 128 bytes of low nibbles, two elements 64 apart in each; 64 bytes of high twos, four elements 32
 // apart in each; 16 int8 scales; f16 d
-struct Q6_K : Block<256, 210> {
+struct Q6_K : Block<256, 210, 6> {
   static constexpr int kRun = 16;
   static constexpr int kOffset = 32;
   static constexpr ScaleKind kScale = ScaleKind::half_times_factor;
@@ -243,12 +244,12 @@ struct MXFP4 : Block<32, 17> {
 };
 
 // A table as two words of eight int8, the first entry the lowest byte.
-PARKD_HOST_DEVICE inline int table_entry(uint64_t low, uint64_t high, int code) {
+PARKD_HOST_DEVICE constexpr int table_entry(uint64_t low, uint64_t high, int code) {
   return static_cast<int8_t>((code < 8 ? low : high) >> (code % 8 * 8));
 }
 // What a table's code stands for.
 template <CodeTable table>
-PARKD_HOST_DEVICE inline int table_number(int code) {
+PARKD_HOST_DEVICE constexpr int table_number(int code) {
   if constexpr (table == CodeTable::iq4) {
     // -127 -104 -83 -65 -49 -35 -22 -10 | 1 13 25 38 53 69 89 113
     return table_entry(0xF6EADDCFBFAD9881U, 0x7159453526190D01U, code);

@@ -12,6 +12,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/common/tensor_type.h"
+
 namespace parkd::cpu {
 
 enum class Isa { scalar, avx2, avx512 };
@@ -25,16 +27,11 @@ inline constexpr int kBlock = 32;         // elements of a quantisation block
 inline constexpr int kKvTile = 32;        // tokens of a KV tile
 inline constexpr int kHeadDimMax = 256;   // and head_dim is a multiple of 16
 
-// A weight matrix (n_outputs, k) is kept as panels of 16 outputs, the last padded with zeros. In a
-// panel, for each 32-block of k (quantised) or each k or pair of k (f32, bf16):
-//   q4_0: 256 bytes of nibbles, 16 f16 scales
-//   q4_1: 256 bytes of nibbles, 16 f16 scales, 16 f16 minima
-//   q8_0: 512 bytes of code + 128, 16 f16 scales
-//   bf16: (k / 2, 16 outputs, 2), odd k padded
-//   f32:  (k, 16 outputs)
-// Codes are stored (8 groups of 4 k, 16 outputs, 4 k); byte j of the nibbles has group j / 64 low
-// and group j / 64 + 4 high.
-enum class PanelType { q4_0, q4_1, q8_0, bf16, f32 };
+// A weight matrix (n_outputs, k) is kept as panels of 16 outputs, the last padded with zeros:
+//   f32:       (k, 16 outputs)
+//   bf16:      (k / 2, 16 outputs, 2), odd k padded
+//   quantised: packed_form.h
+using PanelType = TensorType;  // f32, bf16 or a quantised one
 
 struct PackedMatrix {
   PanelType type = PanelType::f32;
@@ -60,15 +57,15 @@ int64_t panel_bytes(PanelType type, int64_t k);
   return stride % 512 == 0 ? stride + kBlock : stride;
 }
 
-// One 32-block of a row quantised to int8: value = scale * code, scale = amax / 127.
+// One 32-block of a row quantised to int8: value = scale * code, scale = amax / 127. Sums of codes
+// are of the whole block, of its first and of its second half; offsets and minima multiply them.
 struct ActivationBlock {
   float scale;
-  float scaled_sum;       // scale * sum of the codes
-  int32_t minus_8_sum;    // -8 * sum: q4_0's offset
-  int32_t minus_128_sum;  // -128 * sum: q8_0's offset
+  float scaled_sums[3];   // scale * sum
+  int32_t minus_sums[3];  // -sum
 };
 
-// Rows of activations in the form that a panel type reads; strides in elements.
+// Rows of activations in the forms that panels read; strides in elements.
 struct ActivationRows {
   const float* f32 = nullptr;
   int64_t f32_stride = 0;

@@ -9,17 +9,16 @@
 
 namespace parkd::cpu {
 
-using SourceType = TensorType;  // of a GGUF tensor; its blocks: kernels/common/block_formats.h
+// Bytes of a tensor's row of `k` elements; a quantised type needs whole blocks
+// (kernels/common/block_formats.h).
+int64_t source_row_bytes(TensorType type, int64_t k);
 
-// Bytes of a row of `k` elements; a quantised type needs whole blocks.
-int64_t source_row_bytes(SourceType type, int64_t k);
-
-// What a type is packed as where its own form is kept; bf16 for the plain types.
-PanelType packed_type(SourceType type);
+// What a type is packed as for fast products: a quantised one as itself, a plain one as bf16.
+PanelType packed_type(TensorType type);
 
 // Packs rows (n_outputs, k) into panel_count(n_outputs) * panel_bytes(to, k) bytes at `panels`,
 // which are zero. `to` is f32, bf16 (rounded), or the source's packed_type().
-void pack_matrix(SourceType from, const uint8_t* rows, int64_t n_outputs, int64_t k, PanelType to,
+void pack_matrix(TensorType from, const uint8_t* rows, int64_t n_outputs, int64_t k, PanelType to,
                  uint8_t* panels);
 
 // Row `output` of a packed matrix as floats (k).

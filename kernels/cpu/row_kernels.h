@@ -18,16 +18,23 @@ void quantise_row(const float* in, int64_t k, int8_t* q8, ActivationBlock* block
     }
     const float amax = bits_to_float(amax_bits);
     const float inverse = amax_bits >= 0x00800000U ? 127.0F / amax : 0.0F;
-    int32_t sum = 0;
-    for (int i = 0; i < kBlock; ++i) {
-      // 1.5 * 2^23 rounds to nearest even and leaves the integer in the low bits.
-      const float shifted = in[i] * inverse + 12582912.0F;
-      const auto code = static_cast<int8_t>(float_to_bits(shifted) - 0x4B400000U);
-      q8[i] = code;
-      sum += code;
+    int32_t halves[2] = {0, 0};
+    for (int h = 0; h < 2; ++h) {
+      for (int i = h * kBlock / 2; i < (h + 1) * kBlock / 2; ++i) {
+        // 1.5 * 2^23 rounds to nearest even and leaves the integer in the low bits.
+        const float shifted = in[i] * inverse + 12582912.0F;
+        const auto code = static_cast<int8_t>(float_to_bits(shifted) - 0x4B400000U);
+        q8[i] = code;
+        halves[h] += code;
+      }
     }
     const float scale = amax / 127.0F;
-    blocks[b] = {scale, scale * static_cast<float>(sum), -8 * sum, -128 * sum};
+    const int32_t sums[3] = {halves[0] + halves[1], halves[0], halves[1]};
+    blocks[b].scale = scale;
+    for (int i = 0; i < 3; ++i) {
+      blocks[b].scaled_sums[i] = scale * static_cast<float>(sums[i]);
+      blocks[b].minus_sums[i] = -sums[i];
+    }
   }
 }
 

@@ -14,6 +14,7 @@ struct F32x16 {
   __m256 low;
   __m256 high;
 };
+inline constexpr int kTallestTile = 4;
 
 inline F32x16 broadcast(float x) {
   return {_mm256_set1_ps(x), _mm256_set1_ps(x)};
@@ -142,8 +143,17 @@ struct I32x16 {
 inline I32x16 broadcast_i32(int32_t x) {
   return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)};
 }
+template <int power>
+inline I32x16 broadcast_times(const int32_t* p) {
+  const __m256i shifted = _mm256_slli_epi32(_mm256_set1_epi32(*p), power);
+  return {shifted, shifted};
+}
 inline F32x16 to_float(I32x16 a) {
   return {_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)};
+}
+inline F32x16 load_int8(const uint8_t* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return to_float({_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))});
 }
 
 struct Codes64 {
@@ -154,44 +164,51 @@ inline Codes64 load_codes(const uint8_t* p) {
   return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
           _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))};
 }
-inline void load_nibbles(const uint8_t* p, Codes64& low, Codes64& high) {
-  const Codes64 both = load_codes(p);
-  const __m256i mask = _mm256_set1_epi8(15);
-  low = {_mm256_and_si256(both.low, mask), _mm256_and_si256(both.high, mask)};
-  high = {_mm256_and_si256(_mm256_srli_epi16(both.low, 4), mask),
-          _mm256_and_si256(_mm256_srli_epi16(both.high, 4), mask)};
+template <int left>
+inline __m256i shift_and_mask(__m256i codes, uint8_t mask) {
+  if constexpr (left > 0) codes = _mm256_slli_epi16(codes, left);
+  if constexpr (left < 0) codes = _mm256_srli_epi16(codes, -left);
+  return _mm256_and_si256(codes, _mm256_set1_epi8(static_cast<char>(mask)));
 }
-inline Codes64 load_q8(const uint8_t* p) {
-  const Codes64 codes = load_codes(p);
+template <int left>
+inline Codes64 shift_and_mask(const Codes64& codes, uint8_t mask) {
+  return {shift_and_mask<left>(codes.low, mask), shift_and_mask<left>(codes.high, mask)};
+}
+inline Codes64 either(const Codes64& a, const Codes64& b) {
+  return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)};
+}
+inline Codes64 look_up(const Codes64& codes, const uint8_t* table) {
+  const __m256i entries =
+      _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+  return {_mm256_shuffle_epi8(entries, codes.low), _mm256_shuffle_epi8(entries, codes.high)};
+}
+inline constexpr int kWideOffset = 0;
+inline Codes64 wide_codes(const Codes64& codes) {
   const __m256i offset = _mm256_set1_epi8(static_cast<char>(0x80));
   return {_mm256_xor_si256(codes.low, offset), _mm256_xor_si256(codes.high, offset)};
 }
-inline I32x16 q8_start(int32_t) {
-  return broadcast_i32(0);
-}
-// VPMADDUBSW adds two products in 16 bits: 2 * 15 * 127 fits.
-inline __m256i dot_nibbles(__m256i sum, __m256i codes, __m256i four) {
+// VPMADDUBSW adds two products in 16 bits: 2 * 63 * 127 fits.
+inline __m256i dot_narrow(__m256i sum, __m256i codes, __m256i four) {
   const __m256i pairs = _mm256_maddubs_epi16(codes, four);
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 // Signs move to the activation, so the unsigned operand is |code| <= 128: 2 * 128 * 127 = 32512
 // still fits in 16 bits, where code + 128 would not.
-inline __m256i dot_q8(__m256i sum, __m256i codes, __m256i four) {
-  return dot_nibbles(sum, _mm256_abs_epi8(codes), _mm256_sign_epi8(four, codes));
+inline __m256i dot_wide(__m256i sum, __m256i codes, __m256i four) {
+  return dot_narrow(sum, _mm256_abs_epi8(codes), _mm256_sign_epi8(four, codes));
 }
 inline __m256i broadcast_four(const int8_t* four) {
   int32_t bits;
   __builtin_memcpy(&bits, four, 4);
   return _mm256_set1_epi32(bits);
 }
-inline I32x16 dot_nibbles(I32x16 sum, const Codes64& codes, const int8_t* four) {
+inline I32x16 dot_narrow(I32x16 sum, const Codes64& codes, const int8_t* four) {
   const __m256i activation = broadcast_four(four);
-  return {dot_nibbles(sum.low, codes.low, activation),
-          dot_nibbles(sum.high, codes.high, activation)};
+  return {dot_narrow(sum.low, codes.low, activation), dot_narrow(sum.high, codes.high, activation)};
 }
-inline I32x16 dot_q8(I32x16 sum, const Codes64& codes, const int8_t* four) {
+inline I32x16 dot_wide(I32x16 sum, const Codes64& codes, const int8_t* four) {
   const __m256i activation = broadcast_four(four);
-  return {dot_q8(sum.low, codes.low, activation), dot_q8(sum.high, codes.high, activation)};
+  return {dot_wide(sum.low, codes.low, activation), dot_wide(sum.high, codes.high, activation)};
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ namespace parkd::cpu {
 namespace {
 
 using F32x16 = __m512;
+inline constexpr int kTallestTile = 16;
 
 inline F32x16 broadcast(float x) {
   return _mm512_set1_ps(x);
@@ -118,28 +119,47 @@ inline F32x16 to_float(I32x16 a) {
   return _mm512_cvtepi32_ps(a);
 }
 
+// p[0] * 2^power in every lane.
+template <int power>
+inline I32x16 broadcast_times(const int32_t* p) {
+  return _mm512_slli_epi32(_mm512_set1_epi32(*p), power);
+}
+inline F32x16 load_int8(const uint8_t* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+}
+
 using Codes64 = __m512i;
 
-inline void load_nibbles(const uint8_t* p, Codes64& low, Codes64& high) {
-  const __m512i both = _mm512_loadu_si512(p);
-  const __m512i mask = _mm512_set1_epi8(15);
-  low = _mm512_and_si512(both, mask);
-  high = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
-}
-// VPDPBUSD wants unsigned weights: the codes keep their +128 and the sum starts at its correction.
-inline Codes64 load_q8(const uint8_t* p) {
+inline Codes64 load_codes(const uint8_t* p) {
   return _mm512_loadu_si512(p);
 }
-inline I32x16 q8_start(int32_t minus_128_sum) {
-  return broadcast_i32(minus_128_sum);
+template <int left>
+inline Codes64 shift_and_mask(Codes64 codes, uint8_t mask) {
+  if constexpr (left > 0) codes = _mm512_slli_epi16(codes, left);
+  if constexpr (left < 0) codes = _mm512_srli_epi16(codes, -left);
+  return _mm512_and_si512(codes, _mm512_set1_epi8(static_cast<char>(mask)));
 }
-inline I32x16 dot_nibbles(I32x16 sum, const Codes64& codes, const int8_t* four) {
+inline Codes64 either(Codes64 a, Codes64 b) {
+  return _mm512_or_si512(a, b);
+}
+inline Codes64 look_up(Codes64 codes, const uint8_t* table) {
+  const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(entries), codes);
+}
+// VPDPBUSD wants unsigned weights: wide numbers keep their +128 and the sum starts at its
+// correction.
+inline constexpr int kWideOffset = 128;
+inline Codes64 wide_codes(Codes64 codes) {
+  return codes;
+}
+inline I32x16 dot_narrow(I32x16 sum, const Codes64& codes, const int8_t* four) {
   int32_t bits;
   __builtin_memcpy(&bits, four, 4);
   return _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(bits));
 }
-inline I32x16 dot_q8(I32x16 sum, const Codes64& codes, const int8_t* four) {
-  return dot_nibbles(sum, codes, four);
+inline I32x16 dot_wide(I32x16 sum, const Codes64& codes, const int8_t* four) {
+  return dot_narrow(sum, codes, four);
 }
 
 }  // namespace

@@ -12,6 +12,8 @@ namespace {
 struct F32x16 {
   float lane[16];
 };
+// Rows of a product's tile whose sums and codes the registers hold: 4 or 16.
+inline constexpr int kTallestTile = 4;
 
 template <class F>
 inline F32x16 each(F f) {
@@ -132,32 +134,63 @@ inline F32x16 to_float(I32x16 a) {
   return each([&](int i) { return static_cast<float>(a.lane[i]); });
 }
 
-// (16 outputs, 4 k) of codes as bytes: nibbles 0..15, or q8 in whatever form dot_q8 wants.
-struct Codes64 {
-  int8_t code[64];
-};
-inline void load_nibbles(const uint8_t* p, Codes64& low, Codes64& high) {
-  for (int i = 0; i < 64; ++i) {
-    low.code[i] = static_cast<int8_t>(p[i] & 15);
-    high.code[i] = static_cast<int8_t>(p[i] >> 4);
-  }
+// p[0] * 2^power in every lane.
+template <int power>
+inline I32x16 broadcast_times(const int32_t* p) {
+  return broadcast_i32(*p * (1 << power));
 }
-inline Codes64 load_q8(const uint8_t* p) {
+// 16 int8.
+inline F32x16 load_int8(const uint8_t* p) {
+  return each([&](int i) { return static_cast<float>(static_cast<int8_t>(p[i])); });
+}
+
+// (16 outputs, 4 k) of codes as bytes: narrow numbers, 0 .. 63 from their offset on, or wide ones
+// in whatever form dot_wide wants.
+struct Codes64 {
+  uint8_t code[64];
+};
+inline Codes64 load_codes(const uint8_t* p) {
   Codes64 result;
-  for (int i = 0; i < 64; ++i) result.code[i] = static_cast<int8_t>(p[i] ^ 0x80);
+  __builtin_memcpy(result.code, p, 64);
   return result;
 }
-// What a q8 sum starts from: the correction when the codes still carry their +128.
-inline I32x16 q8_start(int32_t) {
-  return broadcast_i32(0);
+// Each byte shifted (to the right where `left` is negative), and its bits of `mask`.
+template <int left>
+inline Codes64 shift_and_mask(const Codes64& codes, uint8_t mask) {
+  Codes64 result;
+  for (int i = 0; i < 64; ++i) {
+    const int shifted = left > 0 ? codes.code[i] << left : codes.code[i] >> -left;
+    result.code[i] = static_cast<uint8_t>(shifted & mask);
+  }
+  return result;
+}
+inline Codes64 either(const Codes64& a, const Codes64& b) {
+  Codes64 result;
+  for (int i = 0; i < 64; ++i) result.code[i] = a.code[i] | b.code[i];
+  return result;
+}
+// The entries of a table of 16.
+inline Codes64 look_up(const Codes64& codes, const uint8_t* table) {
+  Codes64 result;
+  for (int i = 0; i < 64; ++i) result.code[i] = table[codes.code[i]];
+  return result;
+}
+// Wide numbers + 128 as dot_wide wants them, and what it then takes them to be too great by.
+inline constexpr int kWideOffset = 0;
+inline Codes64 wide_codes(const Codes64& codes) {
+  Codes64 result;
+  for (int i = 0; i < 64; ++i) result.code[i] = codes.code[i] ^ 0x80;
+  return result;
 }
 // lane += sum over 4 k of code * activation; `four` holds four int8.
-inline I32x16 dot_nibbles(I32x16 sum, const Codes64& codes, const int8_t* four) {
-  for (int i = 0; i < 64; ++i) sum.lane[i / 4] += codes.code[i] * four[i % 4];
+inline I32x16 dot_wide(I32x16 sum, const Codes64& codes, const int8_t* four) {
+  for (int i = 0; i < 64; ++i) {
+    sum.lane[i / 4] += static_cast<int8_t>(codes.code[i]) * four[i % 4];
+  }
   return sum;
 }
-inline I32x16 dot_q8(I32x16 sum, const Codes64& codes, const int8_t* four) {
-  return dot_nibbles(sum, codes, four);
+inline I32x16 dot_narrow(I32x16 sum, const Codes64& codes, const int8_t* four) {
+  return dot_wide(sum, codes, four);
 }
 
 }  // namespace

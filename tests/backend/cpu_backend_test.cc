@@ -17,8 +17,6 @@
 namespace parkd {
 namespace {
 
-using cpu::SourceType;
-
 constexpr int32_t kBlockSize = 32;
 constexpr int64_t kBlocks = 64;
 
@@ -50,7 +48,7 @@ struct Tensor {
   std::vector<uint8_t> bytes;
   TensorView view;
 
-  Tensor(std::mt19937_64& random, SourceType type, int64_t rows, int64_t columns)
+  Tensor(std::mt19937_64& random, TensorType type, int64_t rows, int64_t columns)
       : bytes(testing::random_tensor(random, type, rows, columns)),
         view{"blk.0.test", type, rows, columns, bytes} {}
   Tensor(const Tensor&) = delete;
@@ -71,18 +69,18 @@ class SmallModel {
     std::mt19937_64 random(seed);
     const int32_t q = shape_.n_heads * shape_.head_dim;
     const int32_t kv = shape_.n_kv_heads * shape_.head_dim;
-    embedding_ = load(random, {{SourceType::q8_0, shape_.vocab}}, shape_.hidden);
+    embedding_ = load(random, {{TensorType::q8_0, shape_.vocab}}, shape_.hidden);
     for (int32_t i = 0; i < shape_.n_layers; ++i) {
       qkv_.push_back(load(random,
-                          {{SourceType::q4_1, q}, {SourceType::q8_0, kv}, {SourceType::bf16, kv}},
+                          {{TensorType::q4_1, q}, {TensorType::q8_0, kv}, {TensorType::bf16, kv}},
                           shape_.hidden));
-      out_.push_back(load(random, {{SourceType::q4_0, shape_.hidden}}, q));
+      out_.push_back(load(random, {{TensorType::q4_0, shape_.hidden}}, q));
       gate_up_.push_back(load(
-          random, {{SourceType::q4_1, shape_.ffn}, {SourceType::f16, shape_.ffn}}, shape_.hidden));
-      down_.push_back(load(random, {{SourceType::q4_1, shape_.hidden}}, shape_.ffn));
-      const Tensor norm(random, SourceType::f32, 1, shape_.hidden);
+          random, {{TensorType::q4_1, shape_.ffn}, {TensorType::f16, shape_.ffn}}, shape_.hidden));
+      down_.push_back(load(random, {{TensorType::q4_1, shape_.hidden}}, shape_.ffn));
+      const Tensor norm(random, TensorType::f32, 1, shape_.hidden);
       norm_.push_back(backend_->load_vector(norm.view).value());
-      const Tensor head_norm(random, SourceType::f32, 1, shape_.head_dim);
+      const Tensor head_norm(random, TensorType::f32, 1, shape_.head_dim);
       head_norm_.push_back(backend_->load_vector(head_norm.view).value());
     }
     EXPECT_TRUE(backend_->allocate_kv(kBlocks, kBlockSize).ok());
@@ -175,7 +173,7 @@ class SmallModel {
 
  private:
   struct Part {
-    SourceType type;
+    TensorType type;
     int64_t rows;
   };
 
@@ -324,8 +322,8 @@ TEST(CpuBackend, refuses_what_the_kernels_cannot_do_and_names_it) {
     EXPECT_FALSE(result.ok());
     return result.status().message();
   };
-  const Tensor good(random, SourceType::q4_1, 16, 96);
-  const Tensor narrow(random, SourceType::q4_1, 16, 64);
+  const Tensor good(random, TensorType::q4_1, 16, 96);
+  const Tensor narrow(random, TensorType::q4_1, 16, 64);
   EXPECT_NE(refusal(good.view, narrow.view).find("64 columns"), std::string::npos);
   TensorView odd = good.view;
   odd.columns = 80;
@@ -393,7 +391,7 @@ TEST(CpuBackend, reports_its_sizes_and_name) {
   options.isa = cpu::Isa::scalar;
   auto backend = make_cpu_backend(options).value();
   EXPECT_EQ(backend->describe(), "cpu scalar bf16");
-  const Tensor matrix(random, SourceType::q4_1, 64, 96);
+  const Tensor matrix(random, TensorType::q4_1, 64, 96);
   ASSERT_TRUE(backend->load_matrix({&matrix.view, 1}).ok());
   EXPECT_EQ(backend->weight_bytes(), static_cast<int64_t>(matrix.bytes.size()));
   ASSERT_TRUE(backend->allocate_kv(10, 64).ok());

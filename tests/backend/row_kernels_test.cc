@@ -26,16 +26,20 @@ TEST(RowKernels, quantised_rows_are_within_half_a_step_and_their_sums_exact) {
     cpu::kernels_of(isa).quantise_row(in.data(), static_cast<int64_t>(in.size()), q8.data(),
                                       blocks.data());
     for (size_t b = 0; b < blocks.size(); ++b) {
-      int sum = 0;
+      int32_t sum = 0;
+      int32_t second = 0;  // of the block's second half
       const auto scale = static_cast<double>(blocks[b].scale);
       for (size_t i = b * 32; i < b * 32 + 32; ++i) {
         sum += q8[i];
+        if (i % 32 >= 16) second += q8[i];
         // Half a step, and a rounding of x / scale; subnormal blocks become zeros.
         ASSERT_NEAR(scale * q8[i], static_cast<double>(in[i]), scale * 0.50002 + 2e-38);
       }
-      EXPECT_EQ(blocks[b].minus_8_sum, -8 * sum);
-      EXPECT_EQ(blocks[b].minus_128_sum, -128 * sum);
-      EXPECT_EQ(blocks[b].scaled_sum, blocks[b].scale * static_cast<float>(sum));
+      const int32_t sums[] = {sum, sum - second, second};
+      for (size_t s = 0; s < 3; ++s) {
+        EXPECT_EQ(blocks[b].minus_sums[s], -sums[s]);
+        EXPECT_EQ(blocks[b].scaled_sums[s], blocks[b].scale * static_cast<float>(sums[s]));
+      }
     }
     if (first.empty()) first = q8;
     EXPECT_EQ(q8, first) << cpu::to_string(isa);

@@ -1,16 +1,21 @@
 // kernels_bench: speed of the CPU kernels on one thread, on the shapes of a measured model.
-//   kernels_bench [--json] [--isa scalar|avx2|avx512] [--model SmolLM2-135M|Mistral-7B] [--quick]
+//   kernels_bench [--json] [--isa scalar|avx2|avx512] [--model SmolLM2-135M|Mistral-7B]
+//                 [--type Q4_K] [--quick]
 // Prints GOP/s (best of the repeats) and percent of the dot instruction's measured peak.
 #include <cstdio>
 #include <cstring>
 #include <string>
 
 #include "kernels/cpu/measure.h"
+#include "lib/weights/formats.h"
 #include "tests/ops/op_cases.h"
 
 namespace {
 
 using namespace parkd::cpu;
+using parkd::kTensorFormats;
+using parkd::TensorFormat;
+using parkd::TensorType;
 using parkd::testing::kMeasuredModels;
 using parkd::testing::measured_op_cases;
 using parkd::testing::MeasuredModel;
@@ -21,6 +26,7 @@ using parkd::testing::SequenceCase;
 struct Settings {
   Isa isa = detect_isa();
   std::string model = "SmolLM2-135M";
+  std::string type;  // of the products' weights; empty: all
   bool json = false;
   bool quick = false;
 };
@@ -51,6 +57,11 @@ bool parse(int argc, char** argv, Settings& settings) {
       bool found = false;
       for (const MeasuredModel& model : kMeasuredModels) found |= settings.model == model.name;
       if (!found) return false;
+    } else if (word == "--type" && i + 1 < argc) {
+      settings.type = argv[++i];
+      bool found = false;
+      for (const TensorFormat& format : kTensorFormats) found |= settings.type == format.name;
+      if (!found) return false;
     } else if (word == "--isa" && i + 1 < argc) {
       const std::string name = argv[++i];
       bool found = false;
@@ -68,22 +79,16 @@ bool parse(int argc, char** argv, Settings& settings) {
 }
 
 void bench_product(const Settings& settings, const OpCase& c, double peak) {
-  struct Named {
-    PanelType type;
-    const char* name;
-  };
-  const Named types[] = {{PanelType::q4_1, "q4_1"},
-                         {PanelType::q8_0, "q8_0"},
-                         {PanelType::bf16, "bf16"},
-                         {PanelType::f32, "f32"}};
-  for (const Named& type : types) {
+  for (const TensorFormat& format : kTensorFormats) {
+    const TensorType type = format.type;
+    if (type == TensorType::f16 || c.columns % format.block_elements != 0) continue;
+    if (!settings.type.empty() && settings.type != format.name) continue;
     for (const int64_t m : kRows) {
       if (settings.quick && (c.name != "gate_up" || m == 128)) continue;
-      const std::string what = std::string(type.name) + "_K" + std::to_string(c.columns) + "_N" +
+      const std::string what = std::string(format.name) + "_K" + std::to_string(c.columns) + "_N" +
                                std::to_string(c.outputs) + "_M" + std::to_string(m);
       print(settings, what,
-            measure_matmul(settings.isa, type.type, m, c.columns, c.outputs, int64_t{160} << 20),
-            peak);
+            measure_matmul(settings.isa, type, m, c.columns, c.outputs, int64_t{160} << 20), peak);
     }
   }
 }
@@ -137,7 +142,7 @@ int main(int argc, char** argv) {
   if (!parse(argc, argv, settings)) {
     std::fprintf(stderr,
                  "usage: kernels_bench [--json] [--quick] [--isa scalar|avx2|avx512] "
-                 "[--model SmolLM2-135M|Mistral-7B]\n");
+                 "[--model SmolLM2-135M|Mistral-7B] [--type Q4_K]\n");
     return 2;
   }
   const double peak = measure_dot_peak_gop_per_s(settings.isa);

@@ -4,15 +4,10 @@
 #include <iterator>
 #include <utility>
 
+#include "lib/weights/formats.h"
+
 namespace parkd::testing {
 namespace {
-
-constexpr TensorType kWeightTypes[] = {TensorType::f32,  TensorType::f16,  TensorType::bf16,
-                                       TensorType::q4_0, TensorType::q4_1, TensorType::q8_0};
-
-bool is_quantised(TensorType type) {
-  return type != TensorType::f32 && type != TensorType::f16 && type != TensorType::bf16;
-}
 
 std::string number(int64_t n) {
   return std::to_string(n);
@@ -39,13 +34,13 @@ RefusedBy refused_columns(int32_t columns) {
 }
 
 void add_rows(std::vector<OpCase>& cases) {
-  for (const TensorType type : kWeightTypes) {
-    for (const int32_t columns : {8, 32, 64, 576, 1032}) {
-      if (is_quantised(type) && columns % 32 != 0) continue;
+  for (const TensorFormat& format : kTensorFormats) {
+    for (const int32_t columns : {8, 32, 64, 512, 576, 1032}) {
+      if (columns % format.block_elements != 0) continue;
       OpCase c;
       c.op = Op::embed;
-      c.name = "type " + number(static_cast<int64_t>(type)) + ", columns " + number(columns);
-      c.weight = type;
+      c.name = std::string(format.name) + ", columns " + number(columns);
+      c.weight = format.type;
       c.columns = columns;
       c.sequences = {{0, 1}, {5, 1}, {0, 7}};
       cases.push_back(c);
@@ -54,7 +49,7 @@ void add_rows(std::vector<OpCase>& cases) {
   for (const TensorType type : {TensorType::f32, TensorType::q8_0}) {
     OpCase c;
     c.op = Op::embed;
-    c.name = "type " + number(static_cast<int64_t>(type)) + ", scaled by 25.3";
+    c.name = std::string(format_of(type).name) + ", scaled by 25.3";
     c.weight = type;
     c.columns = 96;
     c.scale = 25.298221F;  // the root of 640: Gemma 3's
@@ -103,25 +98,32 @@ struct Product {
 void add_products(std::vector<OpCase>& cases) {
   constexpr Product kBlocks[] = {
       {1, 1, 32}, {3, 17, 64}, {16, 16, 96}, {31, 33, 32}, {13, 49, 576}};
+  constexpr Product kLongBlocks[] = {{1, 1, 256}, {3, 17, 512}, {31, 33, 256}, {13, 49, 768}};
   constexpr Product kAny[] = {{1, 1, 1}, {2, 5, 33}, {16, 48, 64}, {29, 31, 7}, {13, 49, 577}};
-  const auto add = [&](Op op, TensorType type, const Product& p) {
+  const auto add = [&](Op op, const TensorFormat& format, const Product& p) {
     OpCase c;
     c.op = op;
-    c.name = "type " + number(static_cast<int64_t>(type)) + ", M " + number(p.m) + " N " +
-             number(p.n) + " K " + number(p.k);
-    c.weight = type;
+    c.name =
+        std::string(format.name) + ", M " + number(p.m) + " N " + number(p.n) + " K " + number(p.k);
+    c.weight = format.type;
     c.columns = p.k;
     c.outputs = p.n;
     c.sequences = {{0, p.m}};
     c.refused_by = refused_columns(p.k);
     cases.push_back(c);
   };
-  for (const TensorType type : kWeightTypes) {
-    for (const Product& p : kBlocks) add(Op::matmul, type, p);
-    for (const Product& p : kAny) {
-      if (!is_quantised(type)) add(Op::matmul, type, p);
+  for (const TensorFormat& format : kTensorFormats) {
+    const bool is_long = format.block_elements > 32;
+    for (const Product& p : kBlocks) {
+      if (!is_long) add(Op::matmul, format, p);
     }
-    add(Op::matmul_add, type, {5, 49, 64});
+    for (const Product& p : kLongBlocks) {
+      if (is_long) add(Op::matmul, format, p);
+    }
+    for (const Product& p : kAny) {
+      if (!format.is_quantised()) add(Op::matmul, format, p);
+    }
+    add(Op::matmul_add, format, {5, 49, is_long ? 256 : 64});
   }
 }
 

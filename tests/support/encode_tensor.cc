@@ -7,6 +7,7 @@
 
 #include "lib/base/check.h"
 #include "lib/weights/formats.h"
+#include "tests/support/encode_block.h"
 #include "tests/support/gguf_writer.h"
 
 namespace parkd::testing {
@@ -68,20 +69,33 @@ void put_block(std::vector<uint8_t>& out, TensorType type, std::span<const float
   }
 }
 
-}  // namespace
-
-bool can_encode(TensorType type) {
-  const int64_t elements = format_of(type).block_elements;
-  return elements == 1 || type == TensorType::q4_0 || type == TensorType::q4_1 ||
-         type == TensorType::q8_0;
+// The other types' blocks.
+template <class Format>
+std::vector<uint8_t> encode_blocks(std::span<const float> values) {
+  static const BlockWriter<Format> writer;
+  const size_t n_blocks = values.size() / Format::kElements;
+  std::vector<uint8_t> bytes(n_blocks * Format::kBytes);
+  for (size_t b = 0; b < n_blocks; ++b) {
+    writer.write(values.subspan(b * Format::kElements, Format::kElements),
+                 bytes.data() + b * Format::kBytes);
+  }
+  return bytes;
 }
 
+}  // namespace
+
 std::vector<uint8_t> encode(TensorType type, std::span<const float> values) {
-  PARKD_CHECK(can_encode(type), "the tests' encoder has no such type");
+  const TensorFormat& format = format_of(type);
+  PARKD_CHECK(values.size() % static_cast<size_t>(format.block_elements) == 0,
+              "the tests' encoder wants whole blocks");
   std::vector<uint8_t> bytes;
-  if (format_of(type).is_quantised()) {
+  if (type == TensorType::q4_0 || type == TensorType::q4_1 || type == TensorType::q8_0) {
     for (size_t i = 0; i < values.size(); i += 32) put_block(bytes, type, values.subspan(i, 32));
     return bytes;
+  }
+  if (format.is_quantised()) {
+    return blocks::with_blocks(
+        type, bytes, [&](auto blocks) { return encode_blocks<decltype(blocks)>(values); });
   }
   for (const float value : values) {
     if (type == TensorType::f32) {

@@ -105,7 +105,7 @@ struct PackedTensor {
   std::vector<uint8_t> storage;
   cpu::PackedMatrix matrix;
 
-  PackedTensor(cpu::SourceType from, const std::vector<uint8_t>& bytes, int64_t rows, int64_t k,
+  PackedTensor(TensorType from, const std::vector<uint8_t>& bytes, int64_t rows, int64_t k,
                cpu::PanelType to) {
     const int64_t size = cpu::panel_count(rows) * cpu::panel_bytes(to, k);
     storage.resize(static_cast<size_t>(size) + 64);

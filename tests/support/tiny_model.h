@@ -21,11 +21,10 @@ struct TinyModelOptions {
   std::string architecture = "llama";
   std::string pre_tokenizer = "smollm";  // tokenizer.ggml.pre
   uint64_t seed = 1;
-  TensorType type =
-      TensorType::f32;  // of the matrices, one that can_encode() (encode_tensor.h); norms stay F32
-  bool tied = false;    // the embedding is the head too
+  TensorType type = TensorType::f32;  // of the matrices; norms stay F32
+  bool tied = false;                  // the embedding is the head too
   int32_t n_layers = 2;
-  int32_t hidden = 64;  // it and ffn and n_heads * head_dim: multiples of 32
+  int32_t hidden = 64;  // it and ffn and n_heads * head_dim: multiples of 32, and of type's blocks
   int32_t ffn = 96;
   int32_t n_heads = 4;
   int32_t n_kv_heads = 2;
