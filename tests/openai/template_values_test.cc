@@ -14,6 +14,7 @@
 #include "lib/base/raw_json.h"
 #include "lib/base/text.h"
 #include "lib/jinja/json_value.h"
+#include "lib/openai/answer_form.h"
 #include "lib/openai/chat_request.h"
 #include "lib/text/chat_template.h"
 
@@ -49,6 +50,14 @@ Rendered render(const ChatTemplate& made, std::string_view body) {
   return {prompt.status().param() == "tools" ? "tools" : "!", prompt.status().to_string()};
 }
 
+// "hermes" and "think", as far as the template alone says.
+std::string forms_of(const ChatTemplate& made) {
+  Vocabulary letters;
+  letters.tokens.assign(1, {"a", TokenKind::text});
+  const AnswerForm form = find_answer_form(made, *Tokenizer::make(std::move(letters)).value());
+  return std::string(to_string(form.calls)) + " " + std::string(form.reasoning);
+}
+
 void compare(const std::string& file, const std::string& folder) {
   const auto bodies = raw_elements(raw_member(file, "bodies"));
   ASSERT_GE(bodies.size(), 100U);
@@ -79,7 +88,7 @@ void compare(const std::string& file, const std::string& folder) {
       }
     }
     std::cout << name << ": " << n_equal << " of " << bodies.size() << " equal, " << n_refused
-              << " refused\n";
+              << " refused; calls and reasoning: " << forms_of(*made) << "\n";
     EXPECT_EQ(first_wrong, "") << name;
   }
 }
