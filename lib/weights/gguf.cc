@@ -111,7 +111,6 @@ class GgufReader {
   Status read() {
     PARKD_RETURN_IF_ERROR(read_preamble());
     for (uint64_t i = 0; i < n_keys_; ++i) PARKD_RETURN_IF_ERROR(read_key(i));
-    PARKD_RETURN_IF_ERROR(check_shards());
     PARKD_RETURN_IF_ERROR(read_alignment());
     for (uint64_t i = 0; i < n_tensors_; ++i) PARKD_RETURN_IF_ERROR(read_tensor(i));
     return place_tensors();
@@ -237,13 +236,6 @@ class GgufReader {
     return {};
   }
 
-  Status check_shards() const {
-    PARKD_ASSIGN_OR_RETURN(const int64_t count, file_.integer_or("split.count", 1));
-    if (count == 1) return {};
-    return unsupported("is one of " + std::to_string(count) +
-                       " shards (split.count): models in several files are not supported yet");
-  }
-
   Status read_alignment() {
     PARKD_ASSIGN_OR_RETURN(const int64_t alignment, file_.integer_or("general.alignment", 32));
     // 8 is the least the format allows; it also lets every type be read where it lies.
@@ -363,20 +355,10 @@ class GgufReader {
   std::vector<Placed> tensors_;
 };
 
-Result<std::shared_ptr<const GgufFile>> GgufFile::parse(std::shared_ptr<const MappedFile> file) {
-  const std::shared_ptr<GgufFile> made(new GgufFile(std::move(file)));
+Result<std::shared_ptr<GgufFile>> GgufFile::parse(std::shared_ptr<const MappedFile> file) {
+  std::shared_ptr<GgufFile> made(new GgufFile(std::move(file)));
   PARKD_RETURN_IF_ERROR(GgufReader(*made).read());
-  return std::shared_ptr<const GgufFile>(made);
-}
-
-Result<std::shared_ptr<const GgufFile>> GgufFile::open(const std::string& path) {
-  PARKD_ASSIGN_OR_RETURN(auto file, MappedFile::open(path));
-  return parse(std::move(file));
-}
-
-Result<std::shared_ptr<const GgufFile>> GgufFile::from_bytes(std::string name,
-                                                             std::vector<uint8_t> bytes) {
-  return parse(MappedFile::from_bytes(std::move(name), std::move(bytes)));
+  return made;
 }
 
 bool GgufFile::has(std::string_view key) const {

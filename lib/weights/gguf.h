@@ -34,9 +34,12 @@ inline constexpr uint64_t kGgufAlignmentMax = 1u << 20;
 class GgufFile final : public WeightsFile {
  public:
   // Errors: not_found when the file cannot be opened, corrupt when its bytes contradict themselves
-  // or the file's size, invalid when it is sound but not supported (version, shards, tensor type).
+  // or the file's size, invalid when it is sound but not supported (version, tensor type). Of a
+  // model in several files (split.count) `path` is the first; its others are found by their names
+  // (gguf_split.h), and one that is missing, or another model's, is an error that names it.
   static Result<std::shared_ptr<const GgufFile>> open(const std::string& path);
-  // The same for bytes in memory; `name` stands in errors where the path would.
+  // The same for bytes in memory, of a model in one file; `name` stands in errors where the path
+  // would.
   static Result<std::shared_ptr<const GgufFile>> from_bytes(std::string name,
                                                             std::vector<uint8_t> bytes);
   GgufFile(const GgufFile&) = delete;
@@ -66,11 +69,11 @@ class GgufFile final : public WeightsFile {
   std::span<const UnreadTensor> unread_tensors() const override { return {}; }
 
   const std::string& name() const override { return file_->name(); }
-  std::span<const uint8_t> bytes() const { return file_->bytes(); }
+  std::span<const uint8_t> bytes() const { return file_->bytes(); }  // of the first part
   // Everything before the tensors' data: keys, vocabulary, tensor table.
   std::span<const uint8_t> header() const { return bytes().first(header_bytes_); }
-  std::vector<std::span<const uint8_t>> contents() const override { return {bytes()}; }
-  std::vector<std::span<const uint8_t>> headers() const override { return {header()}; }
+  std::vector<std::span<const uint8_t>> contents() const override;
+  std::vector<std::span<const uint8_t>> headers() const override;
 
  private:
   friend class GgufReader;
@@ -82,7 +85,9 @@ class GgufFile final : public WeightsFile {
   };
 
   explicit GgufFile(std::shared_ptr<const MappedFile> file) : file_(std::move(file)) {}
-  static Result<std::shared_ptr<const GgufFile>> parse(std::shared_ptr<const MappedFile> file);
+  static Result<std::shared_ptr<GgufFile>> parse(std::shared_ptr<const MappedFile> file);
+  Status open_other_parts();
+  Status add_part(std::shared_ptr<const GgufFile> file, int64_t number);
   Result<const Value*> find(std::string_view key) const;
   Status wrong_type(std::string_view key, std::string_view wanted) const;
 
@@ -91,6 +96,7 @@ class GgufFile final : public WeightsFile {
   std::map<std::string_view, Value> values_;
   std::vector<TensorView> tensors_;
   std::map<std::string_view, size_t> tensor_index_;
+  std::vector<std::shared_ptr<const GgufFile>> other_parts_;
 };
 
 }  // namespace parkd

@@ -7,6 +7,7 @@
 #include <system_error>
 #include <vector>
 
+#include "lib/weights/gguf_split.h"
 #include "lib/weights/model_folder.h"
 
 namespace parkd {
@@ -14,7 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kDigits = "0123456789";
 constexpr std::string_view kCommitCharacters = "0123456789abcdef";
 constexpr std::string_view kNameCharacters =
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
@@ -28,18 +28,6 @@ bool is_commit(std::string_view text) {
 
 bool is_gguf(std::string_view file) {
   return file.size() > 5 && file.substr(file.size() - 5) == ".gguf";
-}
-
-// "model-00002-of-00003.gguf": a piece of a model in several files.
-bool is_shard(std::string_view file) {
-  constexpr std::string_view kForm = "-00000-of-00000.gguf";
-  if (file.size() <= kForm.size()) return false;
-  const std::string_view end = file.substr(file.size() - kForm.size());
-  for (size_t i = 0; i < kForm.size(); ++i) {
-    const bool fits = kForm[i] == '0' ? kDigits.find(end[i]) != kDigits.npos : end[i] == kForm[i];
-    if (!fits) return false;
-  }
-  return end.substr(10, 5) != "00001";  // of one: whole
 }
 
 // Parts of letters, digits and . _ - between slashes; none that a file system takes for another
@@ -94,7 +82,6 @@ class Search {
     if (file.empty()) {
       PARKD_ASSIGN_OR_RETURN(file, only_file(snapshot));
     }
-    if (is_shard(file)) return in_several_files(file);
     const fs::path path = snapshot / file;
     std::error_code ignored;
     PARKD_RETURN_IF_ERROR(look_at(path, fs::is_symlink(fs::symlink_status(path, ignored))
@@ -120,12 +107,6 @@ class Search {
     return not_found(about(
         what + ". parkd downloads nothing; this fetches it: " + fetch_command(id_) +
         " (hf: PyPI's huggingface_hub). Looked in " + cache_.folder + ", by " + cache_.named_by));
-  }
-
-  Status in_several_files(const std::string& file) const {
-    return invalid(
-        about(file + " is a piece of a model in several files, which is not supported yet: merge "
-                     "them (llama-gguf-split --merge) and set local_path"));
   }
 
   Result<std::string> find_commit() const {
@@ -162,7 +143,7 @@ class Search {
                     ", and no config.json with model.safetensors");
     }
     if (files.size() == 1) return files.front();
-    if (std::all_of(files.begin(), files.end(), is_shard)) return in_several_files(files.front());
+    if (const auto first = first_of_gguf_parts(files)) return *first;
     std::string list;
     for (size_t i = 0; i < std::min(files.size(), kListedMax); ++i) {
       list += (i == 0 ? "" : ", ") + files[i];

@@ -52,7 +52,7 @@ struct HubFile {
   }
 };
 
-// Errors: invalid (no hf_id; several GGUF files and none named; one of a model in several files),
+// Errors: invalid (no hf_id; several GGUF files of several models and none named),
 // not_found (not in the cache: the message says where it was looked for and what would fetch it),
 // denied (the cache may not be read), corrupt (a ref that is not a commit).
 Result<HubFile> find_hub_file(const HubCache& cache, const std::string& hf_id);

@@ -1,9 +1,11 @@
 #include "lib/weights/model_file.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 #include <vector>
 
+#include "lib/weights/gguf_split.h"
 #include "lib/weights/model_folder.h"
 
 namespace parkd {
@@ -17,6 +19,8 @@ Result<std::string> find_model_file(const std::string& path) {
     if (entry.path().extension() == ".gguf") files.push_back(entry.path().string());
   }
   if (files.size() == 1) return files.front();
+  std::sort(files.begin(), files.end());
+  if (const auto first = first_of_gguf_parts(files)) return *first;
   if (const std::string else_there = what_else_is_in(path); files.empty() && !else_there.empty()) {
     return invalid(path + " holds " + else_there);
   }

@@ -10,7 +10,8 @@
 namespace parkd {
 
 // `path` itself where it is a file, or a directory of safetensors (model_folder.h); of another
-// directory, the one GGUF file in it. Errors: invalid, when there is none or more.
+// directory, the one GGUF file in it, or the first of the parts of one. Errors: invalid, when there
+// is none or more.
 Result<std::string> find_model_file(const std::string& path);
 
 struct ModelFile {

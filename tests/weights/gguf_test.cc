@@ -249,7 +249,7 @@ TEST(Gguf, an_alignment_that_is_no_power_of_two_is_refused) {
   }
 }
 
-TEST(Gguf, another_version_and_shards_are_refused_as_not_supported) {
+TEST(Gguf, another_version_and_a_part_without_its_others_are_refused) {
   std::vector<uint8_t> bytes = sound_file().bytes();
   bytes[4] = 2;
   EXPECT_EQ(refusal(bytes).message(), "m.gguf: GGUF version 2 is not supported, only 3");
@@ -257,7 +257,10 @@ TEST(Gguf, another_version_and_shards_are_refused_as_not_supported) {
   EXPECT_EQ(refusal(bytes).code(), StatusCode::invalid);
   GgufWriter shard = sound_file();
   shard.add_u32("split.count", 2);
-  expect_refusal(shard, StatusCode::invalid, "one of 2 shards");
+  expect_refusal(shard, StatusCode::not_found, "split.no");
+  shard.add_u32("split.no", 0);
+  shard.add_u32("split.tensors.count", 4);
+  expect_refusal(shard, StatusCode::invalid, "is part 1 of 2 (split.count), and there are no");
 }
 
 }  // namespace

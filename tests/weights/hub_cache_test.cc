@@ -96,12 +96,16 @@ TEST_F(HubCacheTest, what_a_snapshot_holds_in_place_of_a_model_is_said) {
                  "holds config.json without its model.safetensors");
 }
 
-TEST_F(HubCacheTest, a_model_in_several_files_is_refused_by_that_name) {
+TEST_F(HubCacheTest, a_model_in_several_files_is_its_first) {
   hub_.ref("main", kA);
   hub_.add(kA, "x-00001-of-00002.gguf");
   hub_.add(kA, "x-00002-of-00002.gguf");
-  expect_refused("Org/Name-1.5", StatusCode::invalid, "a model in several files");
-  expect_refused("Org/Name-1.5:x-00002-of-00002.gguf", StatusCode::invalid, "several files");
+  const auto found = find("Org/Name-1.5");
+  ASSERT_TRUE(found.ok()) << found.status().message();
+  EXPECT_EQ(found->file, "x-00001-of-00002.gguf");
+  EXPECT_TRUE(find("Org/Name-1.5:x-00002-of-00002.gguf").ok()) << "opening it says the rest";
+  hub_.add(kA, "y-00001-of-00002.gguf");
+  expect_refused("Org/Name-1.5", StatusCode::invalid, "3 GGUF files");
   hub_.ref("whole", kB);
   hub_.add(kB, "x-00001-of-00001.gguf");
   EXPECT_TRUE(find("Org/Name-1.5@whole").ok()) << "one of one is whole";
