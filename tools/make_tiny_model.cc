@@ -37,10 +37,14 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 64));
   app.add_option("--head-dim", options.head_dim, "an even number")->check(CLI::Range(2, 256));
   app.add_option("--rope-scaling", options.rope_scaling, "of the rope")
-      ->check(CLI::IsMember({"llama3", "yarn"}));
+      ->check(CLI::IsMember({"linear", "llama3", "yarn"}));
   app.add_option("--window", options.window, "tokens, of a directory")
       ->check(CLI::Range(0, 1 << 24));
   app.add_option("--first-windowed", options.first_windowed, "layer")->check(CLI::Range(0, 64));
+  app.add_option("--window-period", options.window_period, "layers, of gemma3_text")
+      ->check(CLI::Range(0, 64));
+  app.add_option("--query-divisor", options.query_divisor, "of gemma3_text")
+      ->check(CLI::Range(0, 4096));
   app.add_option("--shards", options.n_shards, "of a directory")->check(CLI::Range(1, 64));
   bool directory = false;
   app.add_flag("--directory", directory,

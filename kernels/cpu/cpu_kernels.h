@@ -144,6 +144,8 @@ struct CpuKernels {
 
   // out = in / sqrt(mean(in^2) + eps) * weight; out may be in
   void (*rms_norm)(const float* in, const float* weight, int64_t n, float eps, float* out);
+  // sum += the same; sum is not in
+  void (*rms_norm_add)(const float* in, const float* weight, int64_t n, float eps, float* sum);
   // out = activation(gate) * up
   void (*gate_mul)(Gate activation, const float* gate, const float* up, int64_t n, float* out);
 

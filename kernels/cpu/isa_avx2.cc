@@ -14,8 +14,7 @@
 namespace parkd::cpu {
 
 extern const CpuKernels avx2_kernels;
-const CpuKernels avx2_kernels = {Isa::avx2, matmul,    quantise_row, to_bf16,
-                                 rms_norm,  gate_mul,  rope,         clear_values,
-                                 store_kv,  attention, run_dots};
+const CpuKernels avx2_kernels = {Isa::avx2, matmul, quantise_row, to_bf16,  rms_norm,  rms_norm_add,
+                                 gate_mul,  rope,   clear_values, store_kv, attention, run_dots};
 
 }  // namespace parkd::cpu

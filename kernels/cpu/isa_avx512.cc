@@ -14,8 +14,8 @@
 namespace parkd::cpu {
 
 extern const CpuKernels avx512_kernels;
-const CpuKernels avx512_kernels = {Isa::avx512, matmul,    quantise_row, to_bf16,
-                                   rms_norm,    gate_mul,  rope,         clear_values,
-                                   store_kv,    attention, run_dots};
+const CpuKernels avx512_kernels = {Isa::avx512,  matmul,       quantise_row, to_bf16,
+                                   rms_norm,     rms_norm_add, gate_mul,     rope,
+                                   clear_values, store_kv,     attention,    run_dots};
 
 }  // namespace parkd::cpu

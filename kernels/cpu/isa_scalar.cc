@@ -14,8 +14,8 @@
 namespace parkd::cpu {
 
 extern const CpuKernels scalar_kernels;
-const CpuKernels scalar_kernels = {Isa::scalar, matmul,    quantise_row, to_bf16,
-                                   rms_norm,    gate_mul,  rope,         clear_values,
-                                   store_kv,    attention, run_dots};
+const CpuKernels scalar_kernels = {Isa::scalar,  matmul,       quantise_row, to_bf16,
+                                   rms_norm,     rms_norm_add, gate_mul,     rope,
+                                   clear_values, store_kv,     attention,    run_dots};
 
 }  // namespace parkd::cpu

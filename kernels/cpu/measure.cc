@@ -178,7 +178,8 @@ Measured measure_attention(Isa isa, const AttentionShape& shape) {
       static_cast<double>(tokens * shape.n_sequences * shape.n_kv_heads * shape.head_dim) * 4);
 }
 
-Measured measure_rms_norm(Isa isa, int64_t rows, int64_t columns) {
+Measured measure_rms_norm(Isa isa, bool adds, int64_t rows, int64_t columns) {
+  const auto norm = adds ? kernels_of(isa).rms_norm_add : kernels_of(isa).rms_norm;
   const std::vector<float> in(static_cast<size_t>(rows * columns), 0.5F);
   const std::vector<float> weight(static_cast<size_t>(columns), 1.0F);
   std::vector<float> out(in.size());
@@ -186,11 +187,11 @@ Measured measure_rms_norm(Isa isa, int64_t rows, int64_t columns) {
   return repeat(
       [&] {
         for (int64_t row = 0; row < rows; ++row) {
-          kernels_of(isa).rms_norm(in.data() + row * columns, weight.data(), columns, 1e-5F,
-                                   out.data() + row * columns);
+          norm(in.data() + row * columns, weight.data(), columns, 1e-5F,
+               out.data() + row * columns);
         }
       },
-      4 * n, 8 * n);
+      4 * n, (adds ? 12 : 8) * n);
 }
 
 Measured measure_gate_mul(Isa isa, Gate activation, int64_t rows, int64_t columns) {

@@ -42,7 +42,8 @@ struct AttentionShape {
 Measured measure_attention(Isa isa, const AttentionShape& shape);
 
 // Rows of `columns` floats; gb_per_s counts what is read and written.
-Measured measure_rms_norm(Isa isa, int64_t rows, int64_t columns);
+// `adds`: rms_norm_add.
+Measured measure_rms_norm(Isa isa, bool adds, int64_t rows, int64_t columns);
 Measured measure_gate_mul(Isa isa, Gate activation, int64_t rows, int64_t columns);
 Measured measure_rope(Isa isa, int64_t rows, int64_t n_heads, int64_t head_dim);
 

@@ -42,7 +42,7 @@ void to_bf16(const float* in, int64_t n, uint16_t* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = float_to_bf16(in[i]);
 }
 
-void rms_norm(const float* in, const float* weight, int64_t n, float eps, float* out) {
+inline float rms_factor(const float* in, int64_t n, float eps) {
   F32x16 squares = broadcast(0.0F);
   int64_t i = 0;
   for (; i + 16 <= n; i += 16) {
@@ -54,8 +54,17 @@ void rms_norm(const float* in, const float* weight, int64_t n, float eps, float*
     squares = fma(x, x, squares);
   }
   const float mean = sum_lanes(squares) / static_cast<float>(n);
-  const float factor = 1.0F / __builtin_sqrtf(mean + eps);
-  for (i = 0; i < n; ++i) out[i] = in[i] * factor * weight[i];
+  return 1.0F / __builtin_sqrtf(mean + eps);
+}
+
+void rms_norm(const float* in, const float* weight, int64_t n, float eps, float* out) {
+  const float factor = rms_factor(in, n, eps);
+  for (int64_t i = 0; i < n; ++i) out[i] = in[i] * factor * weight[i];
+}
+
+void rms_norm_add(const float* in, const float* weight, int64_t n, float eps, float* sum) {
+  const float factor = rms_factor(in, n, eps);
+  for (int64_t i = 0; i < n; ++i) sum[i] += in[i] * factor * weight[i];
 }
 
 // What e is raised to in the denominator: silu(g) = g / (1 + e^-g); gelu_tanh(g) = g / (1 + e^-2u)

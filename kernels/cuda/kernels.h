@@ -95,6 +95,17 @@ struct RmsNormParams {
   Element element;
 };
 cudaError_t launch_rms_norm(const RmsNormParams& params, cudaStream_t stream);
+// The same, added to `sum` (n_rows, columns) float, which is not `in`.
+struct RmsNormAddParams {
+  const int32_t* n_rows;  // device
+  int32_t rows_max;
+  int32_t columns;  // a multiple of 4
+  float eps;
+  const float* in;
+  const float* weight;
+  float* sum;
+};
+cudaError_t launch_rms_norm_add(const RmsNormAddParams& params, cudaStream_t stream);
 
 // --- rope.cu: cos_sin (n_rows, head_dim / 2, 2) of this step's positions, angles in double; once a
 // step and rope. Then, a layer at a time: adds biases where there are any, RMS-norms each head of q

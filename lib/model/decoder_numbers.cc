@@ -4,20 +4,19 @@
 
 namespace parkd {
 
-std::vector<float> frequencies_of(const DecoderNumbers& numbers) {
-  const RopeNumbers& rope = numbers.rope;
+std::vector<float> frequencies_of(const RopeNumbers& rope, int32_t head_dim) {
   switch (rope.scaling) {
     case RopeScaling::linear:
-      return linear_rope(numbers.head_dim, rope.base, rope.factor);
+      return linear_rope(head_dim, rope.base, rope.factor);
     case RopeScaling::llama3:
-      return llama3_rope(numbers.head_dim, rope.base, rope.llama3);
+      return llama3_rope(head_dim, rope.base, rope.llama3);
     case RopeScaling::yarn:
-      return yarn_rope(numbers.head_dim, rope.base, rope.yarn);
+      return yarn_rope(head_dim, rope.base, rope.yarn);
     case RopeScaling::none:
       break;
   }
-  if (rope.divisors.empty()) return plain_rope(numbers.head_dim, rope.base);
-  return divided_rope(numbers.head_dim, rope.base, rope.divisors);
+  if (rope.divisors.empty()) return plain_rope(head_dim, rope.base);
+  return divided_rope(head_dim, rope.base, rope.divisors);
 }
 
 Status check_numbers(const DecoderNumbers& numbers) {

@@ -24,6 +24,12 @@ struct RopeNumbers {
   std::vector<float> divisors;  // (head_dim / 2) of the plain frequencies; empty: ones
 };
 
+// Of a model in F8_E4M3: how many rows and columns have a scale together; 0: all of a tensor.
+struct Float8Blocks {
+  int32_t rows = 0;
+  int32_t columns = 0;
+};
+
 struct DecoderNumbers {
   int32_t n_layers = 0;
   int32_t hidden = 0;
@@ -36,7 +42,12 @@ struct DecoderNumbers {
   double rms_eps = 0;
   RopeNumbers rope;
   QueryScale query_scale;
-  std::vector<int32_t> windows;  // (n_layers) as LayerPlan::window; empty: no layer has one
+  double query_divisor = 0;  // scores are divided by its root; 0: head_dim
+  // (n_layers) each; empty: of no layer.
+  std::vector<int32_t> windows;  // as LayerPlan::window
+  std::vector<bool> unrotated;   // those without a rope
+  std::vector<bool> local;       // those that turn by local_rope, which has no yarn
+  RopeNumbers local_rope;
 };
 
 // Limits of what a reader takes, so that sizes and their products fit.
@@ -48,8 +59,8 @@ inline constexpr int64_t kVocabMax = 1 << 24;
 inline constexpr double kRopeBaseMax = 1e12;
 inline constexpr double kRopeFactorMax = 1e6;
 
-// (head_dim / 2): what the numbers say of the rope.
-std::vector<float> frequencies_of(const DecoderNumbers& numbers);
+// (head_dim / 2): what the numbers say of a rope.
+std::vector<float> frequencies_of(const RopeNumbers& rope, int32_t head_dim);
 
 // Whether the numbers fit each other. Errors: corrupt, without the file's name.
 Status check_numbers(const DecoderNumbers& numbers);

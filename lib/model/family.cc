@@ -8,19 +8,35 @@ namespace parkd {
 namespace {
 
 // What every decoder's layer has so far.
-constexpr LayerTensorRule kLayer[] = {
-    {"attn_norm.weight", "input_layernorm.weight", &LayerTensors::attention_norm, Extent::one,
-     Extent::hidden},
+constexpr LayerTensorRule kProducts[] = {
     {"attn_q.weight", "self_attn.q_proj.weight", &LayerTensors::q, Extent::q, Extent::hidden},
     {"attn_k.weight", "self_attn.k_proj.weight", &LayerTensors::k, Extent::kv, Extent::hidden},
     {"attn_v.weight", "self_attn.v_proj.weight", &LayerTensors::v, Extent::kv, Extent::hidden},
     {"attn_output.weight", "self_attn.o_proj.weight", &LayerTensors::attention_out, Extent::hidden,
      Extent::q},
-    {"ffn_norm.weight", "post_attention_layernorm.weight", &LayerTensors::ffn_norm, Extent::one,
-     Extent::hidden},
     {"ffn_gate.weight", "mlp.gate_proj.weight", &LayerTensors::gate, Extent::ffn, Extent::hidden},
     {"ffn_up.weight", "mlp.up_proj.weight", &LayerTensors::up, Extent::ffn, Extent::hidden},
     {"ffn_down.weight", "mlp.down_proj.weight", &LayerTensors::down, Extent::hidden, Extent::ffn},
+};
+
+// Of what attention and the ffn read. transformers' name of the second is of where it stands.
+constexpr LayerTensorRule kNorms[] = {
+    {"attn_norm.weight", "input_layernorm.weight", &LayerTensors::attention_norm, Extent::one,
+     Extent::hidden},
+    {"ffn_norm.weight", "post_attention_layernorm.weight", &LayerTensors::ffn_norm, Extent::one,
+     Extent::hidden},
+};
+
+// And of what they add.
+constexpr LayerTensorRule kNormsOnBothSides[] = {
+    {"attn_norm.weight", "input_layernorm.weight", &LayerTensors::attention_norm, Extent::one,
+     Extent::hidden},
+    {"post_attention_norm.weight", "post_attention_layernorm.weight",
+     &LayerTensors::post_attention_norm, Extent::one, Extent::hidden},
+    {"ffn_norm.weight", "pre_feedforward_layernorm.weight", &LayerTensors::ffn_norm, Extent::one,
+     Extent::hidden},
+    {"post_ffw_norm.weight", "post_feedforward_layernorm.weight", &LayerTensors::post_ffn_norm,
+     Extent::one, Extent::hidden},
 };
 
 // Of each head.
@@ -38,9 +54,40 @@ constexpr LayerTensorRule kProjectionBiases[] = {
     {"attn_v.bias", "self_attn.v_proj.bias", &LayerTensors::v_bias, Extent::one, Extent::kv},
 };
 
-// Every layer alike but for its window: one rotation, scores divided by the root of head_dim. What
-// yarn multiplies cosine and sine by, the scores have twice.
-void plan_alike(const Family& family, const DecoderNumbers& numbers, ModelShape& shape) {
+constexpr Family kFamilies[] = {
+    // Touvron et al., "LLaMA" (2023); Hugging Face's modeling_llama.py. llama.cpp's converter
+    // permutes q and k so that pairs lie beside each other.
+    {"llama", "llama", RopeLayout::interleaved, {kNorms, kProducts}},
+    // Jiang et al., "Mistral 7B" (2023): llama's arithmetic, whose name its GGUF files have.
+    {"mistral", "", RopeLayout::interleaved, {kNorms, kProducts}},
+    // Hugging Face's modeling_ministral3.py: mistral with yarn's frequencies and Llama 4's scale of
+    // queries. In GGUF Mistral Small 3.1 has its name too.
+    {"ministral3", "mistral3", RopeLayout::interleaved, {kNorms, kProducts}},
+    // Hugging Face's modeling_qwen2.py (Qwen2, Qwen2.5): llama with biases of q, k and v, and pairs
+    // half a head apart.
+    {"qwen2", "qwen2", RopeLayout::split_half, {kNorms, kProducts, kProjectionBiases}},
+    // Hugging Face's modeling_qwen3.py: llama with RMS norms of each head of q and k before the
+    // rotation, whose pairs are half a head apart.
+    {"qwen3", "qwen3", RopeLayout::split_half, {kNorms, kProducts, kHeadNorms}},
+    // Hugging Face's modeling_smollm3.py: llama with some layers that are not rotated.
+    {"smollm3", "smollm3", RopeLayout::interleaved, {kNorms, kProducts}},
+    // Hugging Face's modeling_gemma3.py, the text: norms on both sides of attention and ffn, norms
+    // of heads, a GELU gate, scaled embeddings, and windowed layers that turn by a rope of their
+    // own. transformers rounds the embeddings' scale to the weights' type; in float it is exact, as
+    // in llama.cpp.
+    {"gemma3_text",
+     "gemma3",
+     RopeLayout::split_half,
+     {kNormsOnBothSides, kProducts, kHeadNorms},
+     Activation::gelu_tanh,
+     true,
+     1},
+};
+
+}  // namespace
+
+// What yarn multiplies cosine and sine by, the scores of the layers that turn by it have twice.
+void plan_layers(const Family& family, const DecoderNumbers& numbers, ModelShape& shape) {
   shape.n_layers = numbers.n_layers;
   shape.hidden = numbers.hidden;
   shape.ffn = numbers.ffn;
@@ -49,36 +96,34 @@ void plan_alike(const Family& family, const DecoderNumbers& numbers, ModelShape&
   shape.head_dim = numbers.head_dim;
   shape.context_tokens = numbers.context_tokens;
   shape.rms_eps = static_cast<float>(numbers.rms_eps);
-  shape.ropes.push_back({family.rope_layout, frequencies_of(numbers)});
+  if (family.scales_embedding) {
+    shape.embedding_scale = static_cast<float>(std::sqrt(double{1} * shape.hidden));
+  }
+  shape.ropes.push_back({family.rope_layout, frequencies_of(numbers.rope, numbers.head_dim)});
   const double factor =
       numbers.rope.scaling == RopeScaling::yarn ? yarn_attention_factor(numbers.rope.yarn) : 1.0;
+  const double divisor =
+      numbers.query_divisor > 0 ? numbers.query_divisor : double{1} * shape.head_dim;
+  const double plain_scale = 1 / std::sqrt(divisor);
   LayerPlan plan;
   plan.rope = 0;
-  plan.attention_scale =
-      static_cast<float>(factor * factor / std::sqrt(double{1} * shape.head_dim));
+  plan.attention_scale = static_cast<float>(factor * factor / std::sqrt(divisor));
   plan.query_scale = numbers.query_scale;
+  plan.activation = family.activation;
   shape.layers.assign(static_cast<size_t>(shape.n_layers), plan);
   for (size_t i = 0; i < numbers.windows.size(); ++i) shape.layers[i].window = numbers.windows[i];
+  bool some_are_local = false;
+  for (size_t i = 0; i < shape.layers.size(); ++i) {
+    LayerPlan& layer = shape.layers[i];
+    const bool is_local = i < numbers.local.size() && numbers.local[i];
+    if (is_local) layer.rope = 1;
+    if (i < numbers.unrotated.size() && numbers.unrotated[i]) layer.rope = kNoRope;
+    if (layer.rope != 0) layer.attention_scale = static_cast<float>(plain_scale);
+    some_are_local |= is_local;
+  }
+  if (!some_are_local) return;
+  shape.ropes.push_back({family.rope_layout, frequencies_of(numbers.local_rope, shape.head_dim)});
 }
-
-constexpr Family kFamilies[] = {
-    // Touvron et al., "LLaMA" (2023); Hugging Face's modeling_llama.py. llama.cpp's converter
-    // permutes q and k so that pairs lie beside each other.
-    {"llama", "llama", RopeLayout::interleaved, kLayer, {}, plan_alike},
-    // Jiang et al., "Mistral 7B" (2023): llama's arithmetic, whose name its GGUF files have.
-    {"mistral", "", RopeLayout::interleaved, kLayer, {}, plan_alike},
-    // Hugging Face's modeling_ministral3.py: mistral with yarn's frequencies and Llama 4's scale of
-    // queries. In GGUF Mistral Small 3.1 has its name too.
-    {"ministral3", "mistral3", RopeLayout::interleaved, kLayer, {}, plan_alike},
-    // Hugging Face's modeling_qwen2.py (Qwen2, Qwen2.5): llama with biases of q, k and v, and pairs
-    // half a head apart.
-    {"qwen2", "qwen2", RopeLayout::split_half, kLayer, kProjectionBiases, plan_alike},
-    // Hugging Face's modeling_qwen3.py: llama with RMS norms of each head of q and k before the
-    // rotation, whose pairs are half a head apart.
-    {"qwen3", "qwen3", RopeLayout::split_half, kLayer, kHeadNorms, plan_alike},
-};
-
-}  // namespace
 
 std::span<const Family> all_families() {
   return kFamilies;

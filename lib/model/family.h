@@ -5,6 +5,7 @@
 // A table that never changes, any thread. How one is added: DESIGN, "Families".
 #pragma once
 
+#include <array>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,17 +35,21 @@ struct Family {
   // always, and is put into this order when it is loaded, so that both give the same bits.
   RopeLayout rope_layout;
   // All that a layer has: what it shares with other families, and what it has beside.
-  std::span<const LayerTensorRule> layer_tensors;
-  std::span<const LayerTensorRule> more_layer_tensors;
-  // Fills a shape but for `vocab`: sizes, ropes, and the plan of each layer.
-  void (*plan)(const Family& family, const DecoderNumbers& numbers, ModelShape& shape);
+  std::array<std::span<const LayerTensorRule>, 3> layer_tensors;
+  Activation activation = Activation::silu;
+  bool scales_embedding = false;  // by the root of hidden, in float whatever the weights' type
+  // A directory's norms are kept less this: transformers adds it, and so did GGUF's converter.
+  float hub_norm_offset = 0;
 };
+
+// Fills a shape but for `vocab`: sizes, ropes, and the plan of each layer.
+void plan_layers(const Family& family, const DecoderNumbers& numbers, ModelShape& shape);
 
 std::span<const Family> all_families();
 // nullptr: none of that name.
 const Family* find_family_of_gguf(std::string_view architecture);
 const Family* find_family_of_hub(std::string_view model_type);
-// "llama, mistral, ministral3, qwen2, qwen3", for those who name another.
+// "llama, mistral, ministral3, qwen2 ...", for those who name another.
 std::string family_names();
 
 }  // namespace parkd

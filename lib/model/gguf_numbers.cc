@@ -9,12 +9,35 @@
 namespace parkd {
 namespace {
 
+// What llama.cpp knows of an architecture and its files need not say.
+struct Habits {
+  std::string_view architecture;
+  bool scales_queries;  // attention.temperature_scale
+  // Each so many layers the last sees all, where there is a window; 0: files say no window.
+  int32_t window_period;
+  int32_t unrotated_period;  // each so many layers the last has no rope; 0: all have
+  // From so many layers on scores are divided by the root of hidden by heads; 0: never.
+  int32_t layers_of_wide_heads;
+};
+
+constexpr Habits kHabits[] = {
+    {"mistral3", true, 0, 0, 0},
+    {"smollm3", false, 0, 4, 0},
+    // Of its models only the largest, of 62 layers, has a query_pre_attn_scalar of its own.
+    {"gemma3", false, 6, 0, 62},
+};
+
+Habits habits_of(std::string_view architecture) {
+  for (const Habits& each : kHabits) {
+    if (each.architecture == architecture) return each;
+  }
+  return {architecture, false, 0, 0, 0};
+}
+
 class Reader {
  public:
   Reader(const GgufFile& file, std::string_view architecture)
-      : file_(file),
-        prefix_(std::string(architecture) + "."),
-        scales_queries_(architecture == "mistral3") {}
+      : file_(file), prefix_(std::string(architecture) + "."), habits_(habits_of(architecture)) {}
 
   Result<DecoderNumbers> read() {
     PARKD_RETURN_IF_ERROR(refuse_other_arithmetic());
@@ -30,6 +53,13 @@ class Reader {
       return corrupt(file_.error_text(eps_key + " is not in (0, 1)"));
     }
     PARKD_RETURN_IF_ERROR(read_rope());
+    PARKD_RETURN_IF_ERROR(read_windows());
+    for (int32_t i = 0; habits_.unrotated_period > 0 && i < numbers_.n_layers; ++i) {
+      numbers_.unrotated.push_back((i + 1) % habits_.unrotated_period == 0);
+    }
+    if (numbers_.n_layers == habits_.layers_of_wide_heads) {
+      numbers_.query_divisor = numbers_.hidden / numbers_.n_heads;
+    }
     if (const Status status = check_numbers(numbers_); !status.ok()) {
       return corrupt(file_.error_text(status.message()));
     }
@@ -68,11 +98,12 @@ class Reader {
   }
 
   Status refuse_other_arithmetic() const {
-    for (const char* name :
-         {"expert_count", "attention.sliding_window", "attention.clamp_kqv", "logit_scale"}) {
+    for (const char* name : {"expert_count", "attention.clamp_kqv", "logit_scale",
+                             "attn_logit_softcapping", "final_logit_softcapping"}) {
       PARKD_RETURN_IF_ERROR(refuse_unless(name, 0));
     }
-    return {};
+    if (habits_.window_period > 0) return {};
+    return refuse_unless("attention.sliding_window", 0);
   }
 
   Status read_heads() {
@@ -169,10 +200,46 @@ class Reader {
   }
 
   Status read_query_scale(int32_t original) {
-    if (!scales_queries_) return refuse_unless("attention.temperature_scale", 0);
+    if (!habits_.scales_queries) return refuse_unless("attention.temperature_scale", 0);
     PARKD_ASSIGN_OR_RETURN(const double beta, number_or("attention.temperature_scale", 0, 1e3, 0));
     PARKD_RETURN_IF_ERROR(refuse_unless("attention.temperature_length", original));
     if (beta != 0) numbers_.query_scale = {static_cast<float>(beta), original};
+    return {};
+  }
+
+  // Layers with a window turn by a rope of their own, whose frequencies are never scaled.
+  Status read_windows() {
+    if (habits_.window_period == 0 || !file_.has(key("attention.sliding_window"))) return {};
+    PARKD_ASSIGN_OR_RETURN(const int32_t window,
+                           integer("attention.sliding_window", 0, kContextTokensMax));
+    if (window == 0) return {};
+    PARKD_RETURN_IF_ERROR(read_layers_with_window());
+    PARKD_ASSIGN_OR_RETURN(numbers_.local_rope.base,
+                           number_or("rope.freq_base_swa", 1, kRopeBaseMax, 10000));
+    if (window >= numbers_.context_tokens) return {};
+    for (const bool is_local : numbers_.local) numbers_.windows.push_back(is_local ? window : 0);
+    return {};
+  }
+
+  // A period, or an entry for each layer.
+  Status read_layers_with_window() {
+    constexpr std::string_view kPattern = "attention.sliding_window_pattern";
+    int64_t period = habits_.window_period;
+    if (file_.has(key(kPattern))) {
+      if (auto each = file_.flags(key(kPattern)); each.ok()) {
+        if (static_cast<int64_t>(each->size()) != numbers_.n_layers) {
+          return corrupt(file_.error_text(key(kPattern) + " has " + std::to_string(each->size()) +
+                                          " entries where block_count is " +
+                                          std::to_string(numbers_.n_layers)));
+        }
+        numbers_.local = std::move(*each);
+        return {};
+      }
+      PARKD_ASSIGN_OR_RETURN(period, integer(kPattern, 1, kLayersMax));
+    }
+    for (int32_t i = 0; i < numbers_.n_layers; ++i) {
+      numbers_.local.push_back((i + 1) % period != 0);
+    }
     return {};
   }
 
@@ -204,7 +271,7 @@ class Reader {
 
   const GgufFile& file_;
   const std::string prefix_;
-  const bool scales_queries_;
+  const Habits habits_;
   DecoderNumbers numbers_;
 };
 

@@ -7,13 +7,17 @@
 
 #include "lib/base/json_reader.h"
 #include "lib/model/hub_json.h"
-#include "lib/model/rope_frequencies.h"
+#include "lib/model/hub_rope.h"
 
 namespace parkd {
 namespace {
 
 namespace json = boost::json;
 
+constexpr int32_t kMaxWindowLayers = 28;  // where it is left out
+constexpr int32_t kWindowPeriod = 6;      // where sliding_window_pattern is
+constexpr int32_t kUnrotatedPeriod = 4;   // where no_rope_layer_interval is
+constexpr int32_t kFloat8Block = 128;     // where weight_block_size is
 constexpr size_t kEndTokensMax = 256;
 
 // Of Granite, Gemma, Cohere: a number of these changes what is computed.
@@ -22,49 +26,49 @@ constexpr const char* kScalesOfOthers[] = {"attention_multiplier",   "query_pre_
                                            "residual_multiplier",    "embedding_multiplier",
                                            "logits_scaling",         "logit_scale"};
 
-// Which layers see a window: none, all, or those of layer_types or behind max_window_layers, where
-// use_sliding_window says so.
-enum class Windows { none, of_all_layers, of_some_layers };
-
-// What the classes of transformers differ in: which fields they know, and where one is left out.
-struct ModelClass {
-  std::string_view model_type;
-  Windows windows;
-  int32_t sliding_window;  // 0: none
-  int32_t head_dim;        // 0: hidden_size by heads
-  double rms_eps;
-  bool scales_queries;  // llama_4_scaling_beta
-};
-
-constexpr ModelClass kClasses[] = {
-    {"mistral", Windows::of_all_layers, 4096, 0, 1e-6, false},
-    {"ministral3", Windows::of_all_layers, 0, 128, 1e-5, true},
-    {"qwen2", Windows::of_some_layers, 4096, 0, 1e-6, false},
-    {"qwen3", Windows::of_some_layers, 4096, 128, 1e-6, false},
-};
-constexpr int32_t kMaxWindowLayers = 28;  // where it is left out
-
-ModelClass class_of(std::string_view model_type) {
-  for (const ModelClass& each : kClasses) {
-    if (each.model_type == model_type) return each;
+Result<std::optional<Float8Blocks>> read_quantization(const JsonFields& config) {
+  PARKD_ASSIGN_OR_RETURN(const auto quantised, config.object("quantization_config"));
+  if (!quantised) return std::optional<Float8Blocks>();
+  PARKD_ASSIGN_OR_RETURN(const std::string method, quantised->word_or("quant_method", ""));
+  if (method != "fp8") {
+    return quantised->unsupported("quant_method", quantised->shown("quant_method") +
+                                                      " is not supported (\"fp8\" is): take the "
+                                                      "model's unquantised files");
   }
-  return {model_type, Windows::none, 0, 0, 1e-6, false};
+  PARKD_ASSIGN_OR_RETURN(const std::string form, quantised->word_or("fmt", "e4m3"));
+  if (form != "e4m3") {
+    return quantised->unsupported("fmt", quantised->shown("fmt") + " is not supported yet");
+  }
+  Float8Blocks blocks{kFloat8Block, kFloat8Block};
+  if (!quantised->members().contains("weight_block_size")) return std::optional(blocks);
+  const json::value* given = quantised->find("weight_block_size");
+  if (given == nullptr) return std::optional(Float8Blocks{});  // null: a scale for each tensor
+  const json::array* sizes = given->if_array();
+  const auto size_at = [&](size_t i) -> int64_t {
+    return sizes == nullptr || sizes->size() != 2 ? 0 : whole_number((*sizes)[i]).value_or(0);
+  };
+  if (size_at(0) < 1 || size_at(1) < 1 || size_at(0) > kWidthMax || size_at(1) > kWidthMax) {
+    return config.damaged("quantization_config.weight_block_size is " + shown_json(*given) +
+                          ", it must be null or two sizes from 1 to " + std::to_string(kWidthMax));
+  }
+  blocks.rows = static_cast<int32_t>(size_at(0));
+  blocks.columns = static_cast<int32_t>(size_at(1));
+  return std::optional(blocks);
 }
 
-Status refuse_other_arithmetic(const JsonFields& config) {
-  if (config.has("quantization_config")) {
-    return config.unsupported("quantization_config",
-                              "is not supported yet: take the model's unquantised files");
-  }
+Status refuse_other_arithmetic(const JsonFields& config, const ModelClass& of) {
   for (const char* name : {"num_experts", "num_local_experts", "n_routed_experts"}) {
     PARKD_ASSIGN_OR_RETURN(const double n, config.number_or(name, 0, 1e9, 0));
     if (n != 0) return config.unsupported(name, "(a mixture of experts) is not supported");
   }
-  PARKD_ASSIGN_OR_RETURN(const std::string act, config.word_or("hidden_act", "silu"));
-  if (act != "silu" && act != "swish") {
-    return config.unsupported("hidden_act", config.shown("hidden_act") + " is not supported yet");
+  const char* field = of.gates_by_gelu ? "hidden_activation" : "hidden_act";
+  const char* expected = of.gates_by_gelu ? "gelu_pytorch_tanh" : "silu";
+  PARKD_ASSIGN_OR_RETURN(const std::string act, config.word_or(field, expected));
+  if (act != expected && (of.gates_by_gelu || act != "swish")) {
+    return config.unsupported(field, config.shown(field) + " is not supported yet");
   }
-  for (const char* name : {"attention_bias", "mlp_bias", "use_bias"}) {
+  for (const char* name :
+       {"attention_bias", "mlp_bias", "use_bias", "use_bidirectional_attention"}) {
     PARKD_ASSIGN_OR_RETURN(const bool has, config.flag_or(name, false));
     if (has) return config.unsupported(name, "is not supported yet");
   }
@@ -74,6 +78,7 @@ Status refuse_other_arithmetic(const JsonFields& config) {
   }
   for (const char* name : kScalesOfOthers) {
     if (!config.has(name)) continue;
+    if (of.query_divisor > 0 && std::string_view(name) == "query_pre_attn_scalar") continue;
     return config.unsupported(name, config.shown(name) + " is not supported yet");
   }
   return {};
@@ -87,7 +92,7 @@ Result<std::vector<bool>> read_layer_types(const JsonFields& config, const Model
   if (types == nullptr) return sliding;
   const json::array* array = types->if_array();
   if (array == nullptr) return config.damaged("layer_types is not an array");
-  const bool may_slide = of.windows == Windows::of_some_layers;
+  const bool may_slide = of.windows == Windows::where_switched || of.windows == Windows::periodic;
   for (const json::value& type : *array) {
     const std::string_view word = type.is_string() ? std::string_view(type.get_string()) : "";
     if (word != "full_attention" && !(may_slide && word == "sliding_attention")) {
@@ -104,7 +109,13 @@ Result<std::vector<bool>> read_layer_types(const JsonFields& config, const Model
 
 Status read_windows(const JsonFields& config, const ModelClass& of, DecoderNumbers& numbers) {
   PARKD_ASSIGN_OR_RETURN(std::vector<bool> sliding, read_layer_types(config, of, numbers.n_layers));
-  const bool has_a_switch = of.windows == Windows::of_some_layers;
+  const bool has_a_switch = of.windows == Windows::where_switched;
+  if (of.windows == Windows::periodic && sliding.empty()) {
+    PARKD_ASSIGN_OR_RETURN(const int32_t period, config.integer_or("sliding_window_pattern", 1,
+                                                                   kLayersMax, kWindowPeriod));
+    for (int32_t i = 0; i < numbers.n_layers; ++i) sliding.push_back((i + 1) % period != 0);
+  }
+  if (of.local_theta > 0) numbers.local = sliding;
   PARKD_ASSIGN_OR_RETURN(const bool used, config.flag_or("use_sliding_window", !has_a_switch));
   // Null means none, left out means the class's.
   int32_t window = config.members().contains("sliding_window") ? 0 : of.sliding_window;
@@ -139,17 +150,61 @@ Status read_windows(const JsonFields& config, const ModelClass& of, DecoderNumbe
   return {};
 }
 
+// no_rope_layers has a 1 for each layer that has a rope.
+Status read_unrotated(const JsonFields& config, DecoderNumbers& numbers) {
+  const json::value* given = config.find("no_rope_layers");
+  if (given == nullptr) {
+    PARKD_ASSIGN_OR_RETURN(const int32_t period, config.integer_or("no_rope_layer_interval", 1,
+                                                                   kWidthMax, kUnrotatedPeriod));
+    for (int32_t i = 0; i < numbers.n_layers; ++i) {
+      numbers.unrotated.push_back((i + 1) % period == 0);
+    }
+    return {};
+  }
+  const json::array* array = given->if_array();
+  if (array == nullptr) return config.damaged("no_rope_layers is not an array");
+  if (static_cast<int64_t>(array->size()) < numbers.n_layers) {
+    return config.damaged("no_rope_layers has " + std::to_string(array->size()) +
+                          " entries where num_hidden_layers is " +
+                          std::to_string(numbers.n_layers));
+  }
+  for (int32_t i = 0; i < numbers.n_layers; ++i) {
+    const json::value& has_rope = (*array)[static_cast<size_t>(i)];
+    const std::optional<int64_t> number = whole_number(has_rope);
+    if (!number || (*number != 0 && *number != 1)) {
+      return config.damaged("no_rope_layers has " + shown_json(has_rope) + ", not 0 or 1");
+    }
+    numbers.unrotated.push_back(*number == 0);
+  }
+  return {};
+}
+
+// `otherwise`: 0 where it has to be given.
+Result<int32_t> read_size(const JsonFields& config, std::string_view name, int64_t high,
+                          int32_t otherwise) {
+  if (otherwise == 0) return config.integer(name, 1, high);
+  return config.integer_or(name, 1, high, otherwise);
+}
+
 Status read_sizes(const JsonFields& config, const ModelClass& of, DecoderNumbers& numbers) {
   PARKD_ASSIGN_OR_RETURN(numbers.n_layers, config.integer("num_hidden_layers", 1, kLayersMax));
   PARKD_ASSIGN_OR_RETURN(numbers.hidden, config.integer("hidden_size", 1, kWidthMax));
   PARKD_ASSIGN_OR_RETURN(numbers.ffn, config.integer("intermediate_size", 1, kWidthMax));
-  PARKD_ASSIGN_OR_RETURN(numbers.vocab, config.integer("vocab_size", 1, kVocabMax));
-  PARKD_ASSIGN_OR_RETURN(numbers.context_tokens,
-                         config.integer("max_position_embeddings", 1, kContextTokensMax));
-  PARKD_ASSIGN_OR_RETURN(numbers.n_heads, config.integer("num_attention_heads", 1, kWidthMax));
-  PARKD_ASSIGN_OR_RETURN(numbers.n_kv_heads, config.integer_or("num_key_value_heads", 1,
-                                                               numbers.n_heads, numbers.n_heads));
-  // As with the window.
+  PARKD_ASSIGN_OR_RETURN(numbers.vocab, read_size(config, "vocab_size", kVocabMax, of.vocab));
+  PARKD_ASSIGN_OR_RETURN(numbers.context_tokens, read_size(config, "max_position_embeddings",
+                                                           kContextTokensMax, of.context_tokens));
+  PARKD_ASSIGN_OR_RETURN(numbers.n_heads,
+                         read_size(config, "num_attention_heads", kWidthMax, of.n_heads));
+  // Null means as many as heads, left out means the class's number. As with the window.
+  const bool is_left_out = !config.members().contains("num_key_value_heads");
+  const int32_t n_kv_heads = is_left_out && of.n_kv_heads > 0 ? of.n_kv_heads : numbers.n_heads;
+  if (n_kv_heads > numbers.n_heads) {
+    return config.damaged("num_key_value_heads is left out, which for " +
+                          std::string(of.model_type) + " means " + std::to_string(n_kv_heads) +
+                          ": more than num_attention_heads " + std::to_string(numbers.n_heads));
+  }
+  PARKD_ASSIGN_OR_RETURN(numbers.n_kv_heads,
+                         config.integer_or("num_key_value_heads", 1, numbers.n_heads, n_kv_heads));
   int32_t head_dim = config.members().contains("head_dim") ? 0 : of.head_dim;
   if (head_dim == 0 && !config.has("head_dim") && numbers.hidden % numbers.n_heads != 0) {
     return config.damaged("hidden_size " + std::to_string(numbers.hidden) +
@@ -159,119 +214,21 @@ Status read_sizes(const JsonFields& config, const ModelClass& of, DecoderNumbers
   if (head_dim == 0) head_dim = numbers.hidden / numbers.n_heads;
   PARKD_ASSIGN_OR_RETURN(numbers.head_dim, config.integer_or("head_dim", 2, kHeadDimMax, head_dim));
   PARKD_ASSIGN_OR_RETURN(numbers.rms_eps, config.number_or("rms_norm_eps", 1e-30, 0.5, of.rms_eps));
-  return {};
-}
-
-Status read_yarn(const JsonFields& rope, double factor, int32_t original, RopeNumbers& read) {
-  YarnRope& yarn = read.yarn;
-  read.scaling = RopeScaling::yarn;
-  yarn.factor = factor;
-  yarn.original_context = original;
-  PARKD_ASSIGN_OR_RETURN(yarn.beta_fast, rope.number_or("beta_fast", 1e-3, 1e6, 32));
-  PARKD_ASSIGN_OR_RETURN(yarn.beta_slow, rope.number_or("beta_slow", 1e-3, 1e6, 1));
-  PARKD_ASSIGN_OR_RETURN(yarn.truncate, rope.flag_or("truncate", true));
-  PARKD_ASSIGN_OR_RETURN(yarn.mscale, rope.number_or("mscale", 0, 1e3, 0));
-  PARKD_ASSIGN_OR_RETURN(yarn.mscale_all_dim, rope.number_or("mscale_all_dim", 0, 1e3, 0));
-  if (rope.has("attention_factor")) {
-    PARKD_ASSIGN_OR_RETURN(yarn.attention_factor, rope.number_or("attention_factor", 1e-3, 1e3, 1));
-  }
-  if (read.base <= 1) return rope.damaged("yarn needs a rope_theta above 1");
-  return {};
-}
-
-Status read_llama3(const JsonFields& rope, double factor, int32_t original, RopeNumbers& read) {
-  Llama3Rope& llama3 = read.llama3;
-  read.scaling = RopeScaling::llama3;
-  llama3.factor = factor;
-  llama3.original_context = original;
-  PARKD_ASSIGN_OR_RETURN(llama3.low_freq_factor, rope.number_or("low_freq_factor", 1e-3, 1e6, 1));
-  PARKD_ASSIGN_OR_RETURN(llama3.high_freq_factor, rope.number_or("high_freq_factor", 1e-3, 1e6, 4));
-  if (llama3.high_freq_factor > llama3.low_freq_factor) return {};
-  return rope.damaged("high_freq_factor is not above low_freq_factor");
-}
-
-// What Ministral3Config has where no rope is given.
-void take_ministral3_rope(DecoderNumbers& numbers) {
-  RopeNumbers& rope = numbers.rope;
-  rope.base = 1e6;
-  rope.scaling = RopeScaling::yarn;
-  rope.yarn.factor = 16;
-  rope.yarn.original_context = 16384;
-  rope.yarn.mscale = rope.yarn.mscale_all_dim = 1;
-  numbers.query_scale = {0.1F, 16384};
-}
-
-Status read_query_scale(const JsonFields& rope, const ModelClass& of, int32_t original,
-                        DecoderNumbers& numbers) {
-  PARKD_ASSIGN_OR_RETURN(const double beta, rope.number_or("llama_4_scaling_beta", 0, 1e3, 0));
-  if (beta == 0) return {};
-  if (!of.scales_queries) {
-    return rope.unsupported("llama_4_scaling_beta",
-                            "is not supported for " + std::string(of.model_type));
-  }
-  if (original == 0) {
-    return rope.damaged("llama_4_scaling_beta is without original_max_position_embeddings");
-  }
-  numbers.query_scale = {static_cast<float>(beta), original};
-  return {};
-}
-
-Status read_rope(const JsonFields& config, const ModelClass& of, DecoderNumbers& numbers) {
-  RopeNumbers& read = numbers.rope;
-  PARKD_ASSIGN_OR_RETURN(read.base, config.number_or("rope_theta", 1, kRopeBaseMax, 10000));
-  PARKD_ASSIGN_OR_RETURN(std::optional<JsonFields> rope, config.object("rope_parameters"));
-  const json::value* older = config.find("rope_scaling");
-  if (rope && older != nullptr && *older != *config.find("rope_parameters")) {
-    return config.damaged("rope_parameters and rope_scaling differ: leave the one that is meant");
-  }
-  if (!rope) {
-    PARKD_ASSIGN_OR_RETURN(rope, config.object("rope_scaling"));
-  }
-  if (!rope) {
-    if (of.scales_queries) take_ministral3_rope(numbers);
-    return {};
-  }
-  for (const auto& member : rope->members()) {
-    if (member.value().is_object()) {
-      return rope->unsupported(std::string_view(member.key()),
-                               "(a rope of some layers) is not supported yet");
-    }
-  }
-  PARKD_ASSIGN_OR_RETURN(read.base, rope->number_or("rope_theta", 1, kRopeBaseMax, read.base));
-  PARKD_ASSIGN_OR_RETURN(const double rotated, rope->number_or("partial_rotary_factor", 0, 1, 1));
-  if (rotated != 1) {
-    return rope->unsupported("partial_rotary_factor", "other than 1 is not supported yet");
-  }
-  PARKD_ASSIGN_OR_RETURN(
-      const int32_t of_whole,
-      config.integer_or("original_max_position_embeddings", 1, kContextTokensMax, 0));
-  PARKD_ASSIGN_OR_RETURN(int32_t original, rope->integer_or("original_max_position_embeddings", 1,
-                                                            kContextTokensMax, of_whole));
-  PARKD_RETURN_IF_ERROR(read_query_scale(*rope, of, original, numbers));
-  if (original == 0) original = numbers.context_tokens;
-  const char* type_field = rope->has("rope_type") ? "rope_type" : "type";
-  PARKD_ASSIGN_OR_RETURN(const std::string type, rope->word_or(type_field, "default"));
-  if (type == "default") return {};
-  if (type != "linear" && type != "llama3" && type != "yarn") {
-    return rope->unsupported(type_field, rope->shown(type_field) + " is not supported yet");
-  }
-  if (!rope->has("factor")) return rope->damaged("rope of type " + type + " has no factor");
-  PARKD_ASSIGN_OR_RETURN(const double factor, rope->number_or("factor", 1e-3, kRopeFactorMax, 1));
-  if (type == "llama3") return read_llama3(*rope, factor, original, read);
-  if (type == "yarn") return read_yarn(*rope, factor, original, read);
-  read.scaling = RopeScaling::linear;
-  read.factor = factor;
+  if (of.query_divisor == 0) return {};
+  PARKD_ASSIGN_OR_RETURN(numbers.query_divisor,
+                         config.number_or("query_pre_attn_scalar", 1e-3, 1e6, of.query_divisor));
   return {};
 }
 
 // eos_token_id: one, or several.
-Status add_end_tokens(const JsonFields& config, std::vector<TokenId>& ends) {
+Status add_end_tokens(const JsonFields& config, int32_t vocab, std::vector<TokenId>& ends) {
   const json::value* value = config.find("eos_token_id");
   if (value == nullptr) return {};
   const auto add = [&](const json::value& each) -> Status {
     const std::optional<int64_t> number = whole_number(each);
-    if (!number || *number < 0 || *number >= kVocabMax) {
-      return config.damaged("eos_token_id has " + shown_json(each) + ", which is no token");
+    if (!number || *number < 0 || *number >= vocab) {
+      return config.damaged("eos_token_id has " + shown_json(each) +
+                            ", which is no token: vocab_size is " + std::to_string(vocab));
     }
     ends.push_back(static_cast<TokenId>(*number));
     return {};
@@ -287,10 +244,11 @@ Status add_end_tokens(const JsonFields& config, std::vector<TokenId>& ends) {
 }
 
 Status read_end_tokens(const ModelFolder& folder, const JsonFields& config, HubConfig& read) {
-  PARKD_RETURN_IF_ERROR(add_end_tokens(config, read.end_tokens));
+  PARKD_RETURN_IF_ERROR(add_end_tokens(config, read.numbers.vocab, read.end_tokens));
   if (folder.text_of(kGenerationConfigFile)) {
     PARKD_ASSIGN_OR_RETURN(const JsonFile file, read_json_file(folder, kGenerationConfigFile));
-    PARKD_RETURN_IF_ERROR(add_end_tokens(JsonFields(folder, file), read.end_tokens));
+    PARKD_RETURN_IF_ERROR(
+        add_end_tokens(JsonFields(folder, file), read.numbers.vocab, read.end_tokens));
   }
   std::sort(read.end_tokens.begin(), read.end_tokens.end());
   const auto last = std::unique(read.end_tokens.begin(), read.end_tokens.end());
@@ -326,12 +284,17 @@ Result<HubConfig> read_hub_config(const ModelFolder& folder) {
   PARKD_ASSIGN_OR_RETURN(read.model_type, config.word_or("model_type", ""));
   PARKD_ASSIGN_OR_RETURN(read.tied, tie_of(config));
   PARKD_ASSIGN_OR_RETURN(read.tied_of_whole, tie_of(whole));
-  if (whole.has("quantization_config")) PARKD_RETURN_IF_ERROR(refuse_other_arithmetic(whole));
-  PARKD_RETURN_IF_ERROR(refuse_other_arithmetic(config));
   const ModelClass of = class_of(read.model_type);
+  if (!read.tied && !read.tied_of_whole && of.is_tied) read.tied = true;
+  PARKD_ASSIGN_OR_RETURN(read.float8, read_quantization(whole));
+  if (!read.float8) {
+    PARKD_ASSIGN_OR_RETURN(read.float8, read_quantization(config));
+  }
+  PARKD_RETURN_IF_ERROR(refuse_other_arithmetic(config, of));
   PARKD_RETURN_IF_ERROR(read_sizes(config, of, read.numbers));
   PARKD_RETURN_IF_ERROR(read_windows(config, of, read.numbers));
-  PARKD_RETURN_IF_ERROR(read_rope(config, of, read.numbers));
+  if (of.has_unrotated) PARKD_RETURN_IF_ERROR(read_unrotated(config, read.numbers));
+  PARKD_RETURN_IF_ERROR(read_hub_rope(config, of, read.numbers));
   if (const Status status = check_numbers(read.numbers); !status.ok()) {
     return config.damaged(status.message());
   }

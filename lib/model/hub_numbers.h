@@ -18,6 +18,7 @@ struct HubConfig {
   std::string model_type;  // of the decoder: "llama"
   bool has_other_parts = false;
   DecoderNumbers numbers;
+  std::optional<Float8Blocks> float8;  // quantization_config of the method fp8
   // tie_word_embeddings, where it is said of the text, and where of the whole.
   std::optional<bool> tied;
   std::optional<bool> tied_of_whole;

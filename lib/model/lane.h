@@ -98,8 +98,9 @@ class Lane {
   virtual void embed(MatrixId table, float scale, Buffer out) = 0;  // out: (n_rows, hidden), scaled
   // out = in / sqrt(mean(in^2) + eps) * weight
   virtual void rms_norm(Buffer in, VectorId weight, Buffer out) = 0;
-  virtual void matmul(MatrixId weight, Buffer in, Buffer out) = 0;      // out = in * weight^T
-  virtual void matmul_add(MatrixId weight, Buffer in, Buffer sum) = 0;  // sum += in * weight^T
+  virtual void rms_norm_add(Buffer in, VectorId weight, Buffer sum) = 0;  // sum += rms_norm(in)
+  virtual void matmul(MatrixId weight, Buffer in, Buffer out) = 0;        // out = in * weight^T
+  virtual void matmul_add(MatrixId weight, Buffer in, Buffer sum) = 0;    // sum += in * weight^T
   // qkv: (n_rows, (n_heads + 2 n_kv_heads) * head_dim), q then k then v. Adds biases,
   // norms, rotates and scales q in place; adds biases to k and v, norms and rotates k and writes
   // both of every row into the layer's KV blocks.

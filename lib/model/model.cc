@@ -1,11 +1,15 @@
 #include "lib/model/model.h"
 
 #include <cstring>
+#include <initializer_list>
+#include <list>
 #include <span>
 #include <utility>
 
 #include "lib/base/check.h"
 #include "lib/model/model_card.h"
+#include "lib/weights/dequantise.h"
+#include "lib/weights/float8.h"
 
 namespace parkd {
 
@@ -29,55 +33,90 @@ TensorView with_pairs_together(const TensorView& tensor, int32_t head_dim,
   return moved;
 }
 
+// A norm's weight and what its file leaves out of it, in floats, as GGUF's converter adds it;
+// `memory` keeps its bytes.
+TensorView with_offset(const TensorView& tensor, float offset, std::vector<uint8_t>& memory) {
+  std::vector<float> values(static_cast<size_t>(tensor.columns));
+  dequantise(tensor.type, tensor.bytes.data(), tensor.columns, values.data());
+  for (float& value : values) value += offset;
+  memory.resize(values.size() * sizeof(float));
+  std::memcpy(memory.data(), values.data(), memory.size());
+  TensorView whole = tensor;
+  whole.type = TensorType::f32;
+  whole.bytes = memory;
+  return whole;
+}
+
+// What the codes of an F8_E4M3 tensor stand for.
+TensorView as_floats(const TensorView& tensor, std::vector<uint8_t>& memory) {
+  memory.resize(static_cast<size_t>(tensor.rows * tensor.columns) * sizeof(float));
+  dequantise_float8(tensor, reinterpret_cast<float*>(memory.data()));
+  return {tensor.name, TensorType::f32, tensor.rows, tensor.columns, memory};
+}
+
 }  // namespace
 
 Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend,
                                   const LoadProgress& progress) {
   const ModelTensors& tensors = card.tensors;
+  std::list<std::vector<uint8_t>> memory;  // of what is loaded other than it lies in the file
+  const auto vector = [&](const TensorView& tensor) { return backend.load_vector(tensor); };
+  const auto norm = [&](const TensorView& tensor) {
+    if (tensors.norm_offset == 0) return vector(tensor);
+    return vector(with_offset(tensor, tensors.norm_offset, memory.emplace_back()));
+  };
+  const auto norm_if_any = [&](const TensorView& tensor) {
+    return tensor.rows > 0 ? norm(tensor) : Result<VectorId>(VectorId{});
+  };
+  const auto plain = [&](const TensorView& tensor) {
+    return tensor.float8 == nullptr ? tensor : as_floats(tensor, memory.emplace_back());
+  };
+  const auto rows_of_heads = [&](const TensorView& tensor) {
+    if (!tensors.heads_in_halves) return tensor;
+    return with_pairs_together(plain(tensor), card.shape.head_dim, memory.emplace_back());
+  };
+  const auto matrix = [&](std::initializer_list<TensorView> stored) {
+    std::vector<TensorView> parts;
+    for (const TensorView& part : stored) parts.push_back(plain(part));
+    auto loaded = backend.load_matrix(parts);
+    memory.clear();
+    return loaded;
+  };
   int64_t loaded_bytes = 0;
-  const auto vector = [&](const TensorView& tensor) {
-    loaded_bytes += static_cast<int64_t>(tensor.bytes.size());
-    return backend.load_vector(tensor);
-  };
-  const auto matrix = [&](std::span<const TensorView> parts) {
-    for (const TensorView& part : parts) loaded_bytes += static_cast<int64_t>(part.bytes.size());
-    return backend.load_matrix(parts);
-  };
   ModelWeights weights;
-  PARKD_ASSIGN_OR_RETURN(weights.embedding, matrix({&tensors.embedding, 1}));
+  PARKD_ASSIGN_OR_RETURN(weights.embedding, matrix({tensors.embedding}));
+  loaded_bytes += static_cast<int64_t>(tensors.embedding.bytes.size());
   for (const LayerTensors& from : tensors.layers) {
-    std::vector<uint8_t> moved_q;
-    std::vector<uint8_t> moved_k;
-    const auto rows_of_heads = [&](const TensorView& tensor, std::vector<uint8_t>& memory) {
-      if (!tensors.heads_in_halves) return tensor;
-      return with_pairs_together(tensor, card.shape.head_dim, memory);
-    };
-    const TensorView qkv[] = {rows_of_heads(from.q, moved_q), rows_of_heads(from.k, moved_k),
-                              from.v};
-    const TensorView gate_up[] = {from.gate, from.up};
     LayerWeights layer;
-    PARKD_ASSIGN_OR_RETURN(layer.attention_norm, vector(from.attention_norm));
-    PARKD_ASSIGN_OR_RETURN(layer.qkv, matrix(qkv));
+    PARKD_ASSIGN_OR_RETURN(layer.attention_norm, norm(from.attention_norm));
+    PARKD_ASSIGN_OR_RETURN(layer.qkv,
+                           matrix({rows_of_heads(from.q), rows_of_heads(from.k), from.v}));
     if (from.q_norm.rows > 0) {
-      PARKD_ASSIGN_OR_RETURN(layer.q_norm, vector(rows_of_heads(from.q_norm, moved_q)));
-      PARKD_ASSIGN_OR_RETURN(layer.k_norm, vector(rows_of_heads(from.k_norm, moved_k)));
+      PARKD_ASSIGN_OR_RETURN(layer.q_norm, norm(rows_of_heads(from.q_norm)));
+      PARKD_ASSIGN_OR_RETURN(layer.k_norm, norm(rows_of_heads(from.k_norm)));
     }
     if (from.q_bias.rows > 0) {
-      PARKD_ASSIGN_OR_RETURN(layer.q_bias, vector(rows_of_heads(from.q_bias, moved_q)));
-      PARKD_ASSIGN_OR_RETURN(layer.k_bias, vector(rows_of_heads(from.k_bias, moved_k)));
+      PARKD_ASSIGN_OR_RETURN(layer.q_bias, vector(rows_of_heads(from.q_bias)));
+      PARKD_ASSIGN_OR_RETURN(layer.k_bias, vector(rows_of_heads(from.k_bias)));
       PARKD_ASSIGN_OR_RETURN(layer.v_bias, vector(from.v_bias));
     }
-    PARKD_ASSIGN_OR_RETURN(layer.attention_out, matrix({&from.attention_out, 1}));
-    PARKD_ASSIGN_OR_RETURN(layer.ffn_norm, vector(from.ffn_norm));
-    PARKD_ASSIGN_OR_RETURN(layer.gate_up, matrix(gate_up));
-    PARKD_ASSIGN_OR_RETURN(layer.ffn_down, matrix({&from.down, 1}));
+    PARKD_ASSIGN_OR_RETURN(layer.attention_out, matrix({from.attention_out}));
+    PARKD_ASSIGN_OR_RETURN(layer.post_attention_norm, norm_if_any(from.post_attention_norm));
+    PARKD_ASSIGN_OR_RETURN(layer.ffn_norm, norm(from.ffn_norm));
+    PARKD_ASSIGN_OR_RETURN(layer.gate_up, matrix({from.gate, from.up}));
+    PARKD_ASSIGN_OR_RETURN(layer.ffn_down, matrix({from.down}));
+    PARKD_ASSIGN_OR_RETURN(layer.post_ffn_norm, norm_if_any(from.post_ffn_norm));
     weights.layers.push_back(layer);
+    for (const TensorView* tensor : {&from.q, &from.k, &from.v, &from.attention_out, &from.gate,
+                                     &from.up, &from.down, &from.attention_norm, &from.ffn_norm}) {
+      loaded_bytes += static_cast<int64_t>(tensor->bytes.size());
+    }
     if (progress) progress(loaded_bytes);
   }
-  PARKD_ASSIGN_OR_RETURN(weights.output_norm, vector(tensors.output_norm));
+  PARKD_ASSIGN_OR_RETURN(weights.output_norm, norm(tensors.output_norm));
   weights.head = weights.embedding;
   if (tensors.head) {
-    PARKD_ASSIGN_OR_RETURN(weights.head, matrix({&*tensors.head, 1}));
+    PARKD_ASSIGN_OR_RETURN(weights.head, matrix({*tensors.head}));
   }
   return weights;
 }
@@ -113,6 +152,12 @@ Result<ModelBuffers> Model::prepare(Lane& lane, int64_t rows_max, int64_t logit_
 }
 
 void Model::forward(Lane& lane, const ModelBuffers& buffers, const StepBatch& batch) const {
+  // What a layer's half makes goes to the residual, normed where the family norms it.
+  const auto add = [&](MatrixId weight, Buffer in, VectorId norm) {
+    if (norm.index < 0) return lane.matmul_add(weight, in, buffers.residual);
+    lane.matmul(weight, in, buffers.normed);
+    lane.rms_norm_add(buffers.normed, norm, buffers.residual);
+  };
   lane.begin_step(batch);
   lane.embed(weights_.embedding, shape_.embedding_scale, buffers.residual);
   for (int32_t i = 0; i < shape_.n_layers; ++i) {
@@ -125,12 +170,12 @@ void Model::forward(Lane& lane, const ModelBuffers& buffers, const StepBatch& ba
                          layer.v_bias, plan.query_scale},
                         buffers.qkv);
     lane.attention(i, {plan.attention_scale, plan.window}, buffers.qkv, buffers.attended);
-    lane.matmul_add(layer.attention_out, buffers.attended, buffers.residual);
+    add(layer.attention_out, buffers.attended, layer.post_attention_norm);
 
     lane.rms_norm(buffers.residual, layer.ffn_norm, buffers.normed);
     lane.matmul(layer.gate_up, buffers.normed, buffers.gate_up);
     lane.gate_mul(plan.activation, buffers.gate_up, buffers.activated);
-    lane.matmul_add(layer.ffn_down, buffers.activated, buffers.residual);
+    add(layer.ffn_down, buffers.activated, layer.post_ffn_norm);
   }
   if (batch.logit_rows.empty()) return;  // a chunk in the middle of a prompt: only its KV matters
   lane.gather_logit_rows(buffers.residual, buffers.sampled);

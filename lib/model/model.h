@@ -26,9 +26,11 @@ struct LayerWeights {
   VectorId k_bias;
   VectorId v_bias;
   MatrixId attention_out;
+  VectorId post_attention_norm;  // of what attention adds; index -1 where the family has none
   VectorId ffn_norm;
   MatrixId gate_up;  // gate and up stacked
   MatrixId ffn_down;
+  VectorId post_ffn_norm;  // of what the ffn adds; index -1 where the family has none
 };
 
 struct ModelWeights {
@@ -41,7 +43,7 @@ struct ModelWeights {
 // One lane's working memory.
 struct ModelBuffers {
   Buffer residual;        // (rows, hidden): the stream that every layer adds to
-  Buffer normed;          // (rows, hidden)
+  Buffer normed;          // (rows, hidden): what a product reads, or is to be added once normed
   Buffer qkv;             // (rows, (n_heads + 2 n_kv_heads) * head_dim)
   Buffer attended;        // (rows, n_heads * head_dim)
   Buffer gate_up;         // (rows, 2 * ffn)

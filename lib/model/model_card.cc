@@ -20,9 +20,10 @@ namespace {
 
 constexpr size_t kFingerprintSampleBytes = 4096;
 
-std::string summarise_types(std::span<const TensorView> tensors) {
+std::string summarise_types(const WeightsFile& file) {
   std::map<std::string_view, int> counts;
-  for (const TensorView& view : tensors) ++counts[format_of(view.type).name];
+  for (const TensorView& view : file.tensors()) ++counts[format_of(view.type).name];
+  for (size_t i = 0; i < file.float8_tensors().size(); ++i) ++counts["F8_E4M3"];
   std::vector<std::pair<int, std::string_view>> most_first;
   for (const auto& [type, count] : counts) most_first.emplace_back(-count, type);
   std::sort(most_first.begin(), most_first.end());
@@ -41,13 +42,14 @@ std::string fingerprint_of(const WeightsFile& file) {
     hash = fnv1a64({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, hash);
   };
   for (const std::span<const uint8_t> header : file.headers()) add(header);
-  for (const TensorView& view : file.tensors()) {
-    const size_t bytes = view.bytes.size();
-    const size_t sample = std::min(bytes, kFingerprintSampleBytes);
-    for (const size_t at : {size_t{0}, (bytes - sample) / 2, bytes - sample}) {
-      add(view.bytes.subspan(at, sample));
+  const auto add_sample = [&add](std::span<const uint8_t> bytes) {
+    const size_t sample = std::min(bytes.size(), kFingerprintSampleBytes);
+    for (const size_t at : {size_t{0}, (bytes.size() - sample) / 2, bytes.size() - sample}) {
+      add(bytes.subspan(at, sample));
     }
-  }
+  };
+  for (const TensorView& view : file.tensors()) add_sample(view.bytes);
+  for (const Float8Tensor& tensor : file.float8_tensors()) add_sample(tensor.codes);
   return to_hex(hash);
 }
 
@@ -86,24 +88,27 @@ Result<std::optional<ChatTemplate>> read_template(const GgufFile& file,
 // What every kind of file has alike.
 std::shared_ptr<ModelCard> start_card(const std::shared_ptr<const WeightsFile>& weights,
                                       std::string name, const Family& family, ModelText text) {
-  auto card =
-      std::make_shared<ModelCard>(ModelCard{.path = weights->name(),
-                                            .name = std::move(name),
-                                            .architecture = std::string(family.name),
-                                            .weight_types = summarise_types(weights->tensors()),
-                                            .n_parameters = 0,
-                                            .weight_bytes = 0,
-                                            .fingerprint = fingerprint_of(*weights),
-                                            .left_out = "",
-                                            .shape = {},
-                                            .tensors = {},
-                                            .tokenizer = std::move(text.tokenizer),
-                                            .chat_template = std::move(text.chat_template),
-                                            .end_tokens = {},
-                                            .weights = weights});
+  auto card = std::make_shared<ModelCard>(ModelCard{.path = weights->name(),
+                                                    .name = std::move(name),
+                                                    .architecture = std::string(family.name),
+                                                    .weight_types = summarise_types(*weights),
+                                                    .n_parameters = 0,
+                                                    .weight_bytes = 0,
+                                                    .fingerprint = fingerprint_of(*weights),
+                                                    .left_out = "",
+                                                    .shape = {},
+                                                    .tensors = {},
+                                                    .tokenizer = std::move(text.tokenizer),
+                                                    .chat_template = std::move(text.chat_template),
+                                                    .end_tokens = {},
+                                                    .weights = weights});
   for (const TensorView& view : weights->tensors()) {
     card->n_parameters += view.rows * view.columns;
     card->weight_bytes += static_cast<int64_t>(view.bytes.size());
+  }
+  for (const Float8Tensor& tensor : weights->float8_tensors()) {
+    card->n_parameters += tensor.rows * tensor.columns;
+    card->weight_bytes += tensor.rows * tensor.columns;
   }
   const auto ends = card->tokenizer->end_tokens();
   card->end_tokens.assign(ends.begin(), ends.end());
@@ -169,7 +174,7 @@ Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const G
                          {std::move(tokenizer), std::move(chat_template)});
   PARKD_ASSIGN_OR_RETURN(card->defaults, read_gguf_defaults(*file));
   card->shape.vocab = card->tokenizer->vocab_size();
-  family->plan(*family, numbers, card->shape);
+  plan_layers(*family, numbers, card->shape);
   TensorReader reader(*file, *family, gguf_tensor_names());
   if (!numbers.rope.divisors.empty()) reader.note_used(kRopeDivisors);
   PARKD_RETURN_IF_ERROR(reader.read(card->shape, card->tensors));
@@ -190,10 +195,12 @@ Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const M
   const std::string name = std::filesystem::path(folder->name()).filename().string();
   auto card = start_card(folder, name.empty() ? config.model_type : name, *family, std::move(text));
   card->shape.vocab = config.numbers.vocab;
-  family->plan(*family, config.numbers, card->shape);
+  plan_layers(*family, config.numbers, card->shape);
   card->tensors.heads_in_halves = family->rope_layout == RopeLayout::interleaved;
+  card->tensors.norm_offset = family->hub_norm_offset;
 
   TensorReader reader(*folder, *family, hub_tensor_names(*folder));
+  if (config.float8) reader.read_float8(*config.float8);
   PARKD_RETURN_IF_ERROR(reader.read(card->shape, card->tensors));
   PARKD_RETURN_IF_ERROR(read_tied_or_not(config, *folder, reader, *card));
   if (config.has_other_parts) leave_other_parts_out(reader, *card);

@@ -11,20 +11,22 @@ namespace parkd {
 // One decoder layer. Shapes in TensorView's notation (rows, columns); a tensor of no rows is one
 // that the family does not have.
 struct LayerTensors {
-  TensorView attention_norm;  // (1, hidden)
-  TensorView q;               // (n_heads * head_dim, hidden)
-  TensorView k;               // (n_kv_heads * head_dim, hidden)
-  TensorView v;               // (n_kv_heads * head_dim, hidden)
-  TensorView q_norm;          // (1, head_dim): of each head of q
-  TensorView k_norm;          // (1, head_dim)
-  TensorView q_bias;          // (1, n_heads * head_dim)
-  TensorView k_bias;          // (1, n_kv_heads * head_dim)
-  TensorView v_bias;          // (1, n_kv_heads * head_dim)
-  TensorView attention_out;   // (hidden, n_heads * head_dim)
-  TensorView ffn_norm;        // (1, hidden)
-  TensorView gate;            // (ffn, hidden)
-  TensorView up;              // (ffn, hidden)
-  TensorView down;            // (hidden, ffn)
+  TensorView attention_norm;       // (1, hidden)
+  TensorView q;                    // (n_heads * head_dim, hidden)
+  TensorView k;                    // (n_kv_heads * head_dim, hidden)
+  TensorView v;                    // (n_kv_heads * head_dim, hidden)
+  TensorView q_norm;               // (1, head_dim): of each head of q
+  TensorView k_norm;               // (1, head_dim)
+  TensorView q_bias;               // (1, n_heads * head_dim)
+  TensorView k_bias;               // (1, n_kv_heads * head_dim)
+  TensorView v_bias;               // (1, n_kv_heads * head_dim)
+  TensorView attention_out;        // (hidden, n_heads * head_dim)
+  TensorView post_attention_norm;  // (1, hidden)
+  TensorView ffn_norm;             // (1, hidden)
+  TensorView gate;                 // (ffn, hidden)
+  TensorView up;                   // (ffn, hidden)
+  TensorView down;                 // (hidden, ffn)
+  TensorView post_ffn_norm;        // (1, hidden)
 };
 
 struct ModelTensors {
@@ -36,6 +38,8 @@ struct ModelTensors {
   // load_weights() puts row i and i + head_dim / 2 of the file at 2i and 2i + 1, and what is added
   // to a head or norms it likewise.
   bool heads_in_halves = false;
+  // What the norms' weights have added when they are loaded: the files hold them less so much.
+  float norm_offset = 0;
 };
 
 }  // namespace parkd

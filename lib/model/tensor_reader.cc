@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lib/base/json_writer.h"
+#include "lib/base/units.h"
 #include "lib/weights/formats.h"
 
 namespace parkd {
@@ -52,27 +53,74 @@ TensorNames hub_tensor_names(const WeightsFile& file) {
           std::string(form->head), &LayerTensorRule::hub};
 }
 
-Result<TensorView> TensorReader::matrix(const std::string& name, int64_t rows, int64_t columns) {
-  const TensorView* found = file_.find_tensor(name);
-  if (found == nullptr) {
-    for (const UnreadTensor& unread : file_.unread_tensors()) {
-      if (unread.name == name)
-        return unsupported("tensor " + json_string(name) + ": " + unread.why);
-    }
-    return corrupt(file_.error_text("tensor " + json_string(name) + " is missing"));
+// The scales of "X.weight" are "X.weight_scale_inv", of blocks, or "X.weight_scale". Those of its
+// inputs are for hardware that multiplies such numbers, and not wanted.
+Result<TensorView> TensorReader::float8_matrix(const Float8Tensor& tensor) {
+  const std::string name(tensor.name);
+  const std::string shown = "tensor " + json_string(name);
+  if (!float8_) {
+    return unsupported(shown +
+                       ": F8_E4M3 is supported with a quantization_config of \"fp8\" alone");
   }
-  if (found->rows != rows || found->columns != columns) {
+  const TensorView* scales = file_.find_tensor(name + "_scale_inv");
+  if (scales == nullptr) scales = file_.find_tensor(name + "_scale");
+  if (scales == nullptr) {
+    return corrupt(file_.error_text(shown + " is F8_E4M3, and there is no " +
+                                    json_string(name + "_scale_inv") + " or " +
+                                    json_string(name + "_scale") + " of plain numbers"));
+  }
+  auto by = std::make_shared<Float8Scales>();
+  by->scales = *scales;
+  by->block_rows = float8_->rows > 0 ? float8_->rows : tensor.rows;
+  by->block_columns = float8_->columns > 0 ? float8_->columns : tensor.columns;
+  const int64_t rows = ceil_div(tensor.rows, by->block_rows);
+  const int64_t columns = ceil_div(tensor.columns, by->block_columns);
+  if (scales->rows != rows || scales->columns != columns) {
     return corrupt(file_.error_text(
-        "tensor " + json_string(name) + " is (" + std::to_string(found->rows) + ", " +
-        std::to_string(found->columns) + ") where the hyper-parameters make it (" +
+        "tensor " + json_string(scales->name) + " is (" + std::to_string(scales->rows) + ", " +
+        std::to_string(scales->columns) + ") where weight_block_size makes it (" +
         std::to_string(rows) + ", " + std::to_string(columns) + ")"));
   }
-  used_.insert(found->name);
-  return *found;
+  used_.insert(scales->name);
+  const std::string before = name.substr(0, name.rfind('.') + 1);
+  for (const char* of_inputs : {"input_scale", "activation_scale"}) {
+    const TensorView* unwanted = file_.find_tensor(before + of_inputs);
+    if (unwanted != nullptr) used_.insert(unwanted->name);
+  }
+  TensorView view{tensor.name, TensorType::f32, tensor.rows, tensor.columns, tensor.codes};
+  view.float8 = std::move(by);
+  return view;
+}
+
+Result<TensorView> TensorReader::find(const std::string& name) {
+  if (const TensorView* found = file_.find_tensor(name)) return *found;
+  for (const Float8Tensor& tensor : file_.float8_tensors()) {
+    if (tensor.name == name) return float8_matrix(tensor);
+  }
+  for (const UnreadTensor& unread : file_.unread_tensors()) {
+    if (unread.name == name) return unsupported("tensor " + json_string(name) + ": " + unread.why);
+  }
+  return corrupt(file_.error_text("tensor " + json_string(name) + " is missing"));
+}
+
+Result<TensorView> TensorReader::matrix(const std::string& name, int64_t rows, int64_t columns) {
+  PARKD_ASSIGN_OR_RETURN(TensorView found, find(name));
+  if (found.rows != rows || found.columns != columns) {
+    return corrupt(file_.error_text(
+        "tensor " + json_string(name) + " is (" + std::to_string(found.rows) + ", " +
+        std::to_string(found.columns) + ") where the hyper-parameters make it (" +
+        std::to_string(rows) + ", " + std::to_string(columns) + ")"));
+  }
+  used_.insert(found.name);
+  return found;
 }
 
 Result<TensorView> TensorReader::vector(const std::string& name, int64_t columns) {
   PARKD_ASSIGN_OR_RETURN(const TensorView view, matrix(name, 1, columns));
+  if (view.float8 != nullptr) {
+    return unsupported("tensor " + json_string(view.name) +
+                       " is F8_E4M3: a quantised vector is not supported");
+  }
   if (const TensorFormat& format = format_of(view.type); format.is_quantised()) {
     return unsupported("tensor " + json_string(view.name) + " is " + std::string(format.name) +
                        ": a quantised vector is not supported");
@@ -83,7 +131,7 @@ Result<TensorView> TensorReader::vector(const std::string& name, int64_t columns
 Result<LayerTensors> TensorReader::layer(const ModelShape& shape, int32_t index) {
   const std::string prefix = names_.layer + std::to_string(index) + ".";
   LayerTensors layer;
-  for (const auto rules : {family_.layer_tensors, family_.more_layer_tensors}) {
+  for (const auto rules : family_.layer_tensors) {
     for (const LayerTensorRule& rule : rules) {
       const std::string name = prefix + std::string(rule.*names_.of_rule);
       const int64_t columns = size_of(rule.columns, shape);
@@ -124,6 +172,9 @@ void TensorReader::leave_out(std::string_view prefix) {
   for (const UnreadTensor& unread : file_.unread_tensors()) {
     if (begins(unread.name)) used_.insert(unread.name);
   }
+  for (const Float8Tensor& each : file_.float8_tensors()) {
+    if (begins(each.name)) used_.insert(each.name);
+  }
 }
 
 Status TensorReader::check_all_used() const {
@@ -133,6 +184,7 @@ Status TensorReader::check_all_used() const {
   };
   for (const TensorView& view : file_.tensors()) PARKD_RETURN_IF_ERROR(check(view.name));
   for (const UnreadTensor& each : file_.unread_tensors()) PARKD_RETURN_IF_ERROR(check(each.name));
+  for (const Float8Tensor& each : file_.float8_tensors()) PARKD_RETURN_IF_ERROR(check(each.name));
   return {};
 }
 

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "lib/base/status.h"
+#include "lib/model/decoder_numbers.h"
 #include "lib/model/family.h"
 #include "lib/model/model_tensors.h"
 #include "lib/model/shape.h"
@@ -41,6 +43,9 @@ class TensorReader {
   bool has_head() const;
   Status read_head(const ModelShape& shape, ModelTensors& tensors);
 
+  // The file's matrices of F8_E4M3 have scales by these blocks; without them they are refused.
+  void read_float8(const Float8Blocks& blocks) { float8_ = blocks; }
+
   void note_head_used() { used_.insert(names_.head); }
   void note_used(std::string_view name) { used_.insert(name); }
   // Of those whose names begin so: they belong to another part of the model.
@@ -51,6 +56,9 @@ class TensorReader {
  private:
   Status unsupported(const std::string& what) const { return invalid(file_.error_text(what)); }
 
+  Result<TensorView> float8_matrix(const Float8Tensor& tensor);
+  // One that is there, whatever its shape.
+  Result<TensorView> find(const std::string& name);
   Result<TensorView> matrix(const std::string& name, int64_t rows, int64_t columns);
   // A norm's weight: one row of F32, as every converter writes it, or of F16/BF16.
   Result<TensorView> vector(const std::string& name, int64_t columns);
@@ -59,6 +67,7 @@ class TensorReader {
   const WeightsFile& file_;
   const Family& family_;
   const TensorNames names_;
+  std::optional<Float8Blocks> float8_;
   std::set<std::string_view> used_;
 };
 

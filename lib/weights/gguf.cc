@@ -430,6 +430,16 @@ Result<std::vector<int64_t>> GgufFile::integers(std::string_view key) const {
   return numbers;
 }
 
+Result<std::vector<bool>> GgufFile::flags(std::string_view key) const {
+  PARKD_ASSIGN_OR_RETURN(const Value* value, find(key));
+  if (value->type != kArray || value->element_type != kBool) {
+    return wrong_type(key, "an array of bools");
+  }
+  std::vector<bool> flags;
+  for (uint64_t i = 0; i < value->n_elements; ++i) flags.push_back(value->payload[i] != 0);
+  return flags;
+}
+
 Result<std::vector<float>> GgufFile::floats(std::string_view key) const {
   PARKD_ASSIGN_OR_RETURN(const Value* value, find(key));
   if (value->type != kArray || value->element_type != kFloat32) {

@@ -53,6 +53,7 @@ class GgufFile final : public WeightsFile {
   Result<bool> boolean(std::string_view key) const;
   Result<std::string_view> string(std::string_view key) const;
   Result<std::vector<int64_t>> integers(std::string_view key) const;
+  Result<std::vector<bool>> flags(std::string_view key) const;
   Result<std::vector<float>> floats(std::string_view key) const;  // of f32
   Result<std::vector<std::string_view>> strings(std::string_view key) const;
   // The same with a value for a missing key; a wrong type is still an error.
@@ -67,6 +68,7 @@ class GgufFile final : public WeightsFile {
   const TensorView* find_tensor(std::string_view name) const override;
   // None: a file with a type that we do not read is refused.
   std::span<const UnreadTensor> unread_tensors() const override { return {}; }
+  std::span<const Float8Tensor> float8_tensors() const override { return {}; }
 
   const std::string& name() const override { return file_->name(); }
   std::span<const uint8_t> bytes() const { return file_->bytes(); }  // of the first part

@@ -148,7 +148,11 @@ Status ModelFolder::read_shards(const OpenFile& open, const MappedFile& index) {
     for (const UnreadTensor& each : shard->unread_tensors()) {
       PARKD_RETURN_IF_ERROR(check(each.name));
     }
-    const size_t found = shard->tensors().size() + shard->unread_tensors().size();
+    for (const Float8Tensor& each : shard->float8_tensors()) {
+      PARKD_RETURN_IF_ERROR(check(each.name));
+    }
+    const size_t found =
+        shard->tensors().size() + shard->unread_tensors().size() + shard->float8_tensors().size();
     if (found != n) {
       return corrupt(index.error_text("has " + std::to_string(n) + " tensors in " + name +
                                       ", where " + std::to_string(found) + " of them are"));
@@ -166,7 +170,8 @@ Status ModelFolder::add_tensors(const SafetensorsFile& shard) {
     tensors_.push_back(view);
   }
   for (const UnreadTensor& each : shard.unread_tensors()) unread_.push_back(each);
-  if (tensors_.size() + unread_.size() > kSafetensorsTensorsMax) {
+  for (const Float8Tensor& each : shard.float8_tensors()) float8_.push_back(each);
+  if (tensors_.size() + unread_.size() + float8_.size() > kSafetensorsTensorsMax) {
     return corrupt(
         error_text("has more than " + std::to_string(kSafetensorsTensorsMax) + " tensors"));
   }

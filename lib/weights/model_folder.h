@@ -46,6 +46,7 @@ class ModelFolder final : public WeightsFile {
   std::span<const TensorView> tensors() const override { return tensors_; }
   const TensorView* find_tensor(std::string_view name) const override;
   std::span<const UnreadTensor> unread_tensors() const override { return unread_; }
+  std::span<const Float8Tensor> float8_tensors() const override { return float8_; }
   const std::string& name() const override { return name_; }
   std::vector<std::span<const uint8_t>> contents() const override;
   std::vector<std::span<const uint8_t>> headers() const override;
@@ -65,6 +66,7 @@ class ModelFolder final : public WeightsFile {
   std::vector<std::shared_ptr<const SafetensorsFile>> shards_;  // in the order of their names
   std::vector<TensorView> tensors_;
   std::vector<UnreadTensor> unread_;
+  std::vector<Float8Tensor> float8_;
   std::map<std::string_view, size_t> tensor_index_;
 };
 

@@ -235,19 +235,23 @@ class SafetensorsReader {
   void add(Placed tensor, std::span<const uint8_t> data) {
     const std::string_view name = file_.names_.emplace_back(std::move(tensor.name));
     const size_t n_dimensions = tensor.shape.size();
-    if (tensor.dtype == nullptr || !tensor.dtype->type) {
+    if (tensor.dtype_name == "F8_E4M3" && n_dimensions == 2 && tensor.begin < tensor.end) {
+      file_.float8_.push_back({name, static_cast<int64_t>(tensor.shape[0]),
+                               static_cast<int64_t>(tensor.shape[1]),
+                               data.subspan(tensor.begin, tensor.end - tensor.begin)});
+    } else if (tensor.dtype == nullptr || !tensor.dtype->type) {
       file_.unread_.push_back({name, tensor.dtype_name + " is not supported yet"});
-    } else if (n_dimensions < 1 || n_dimensions > 2) {
+    } else if (n_dimensions > 2) {
       file_.unread_.push_back(
-          {name, std::to_string(n_dimensions) + " dimensions are not supported, only 1 and 2"});
+          {name, std::to_string(n_dimensions) + " dimensions are not supported, 2 at most are"});
     } else if (tensor.begin == tensor.end) {
       file_.unread_.push_back({name, "it has no elements"});
     } else {
       TensorView view;
       view.name = name;
       view.type = *tensor.dtype->type;
-      view.rows = n_dimensions == 1 ? 1 : static_cast<int64_t>(tensor.shape[0]);
-      view.columns = static_cast<int64_t>(tensor.shape.back());
+      view.rows = n_dimensions < 2 ? 1 : static_cast<int64_t>(tensor.shape[0]);
+      view.columns = n_dimensions < 1 ? 1 : static_cast<int64_t>(tensor.shape.back());
       view.bytes = data.subspan(tensor.begin, tensor.end - tensor.begin);
       file_.tensors_.push_back(view);
     }

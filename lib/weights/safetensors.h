@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "lib/base/status.h"
+#include "lib/weights/float8.h"
 #include "lib/weights/mapped_file.h"
 #include "lib/weights/tensor.h"
 #include "lib/weights/weights_file.h"
@@ -33,10 +34,11 @@ class SafetensorsFile {
   SafetensorsFile(const SafetensorsFile&) = delete;
   SafetensorsFile& operator=(const SafetensorsFile&) = delete;
 
-  // In the order of their data. Read are tensors of F32, F16 and BF16 with 1 or 2 dimensions; all
-  // others are checked as well, and listed as unread.
+  // In the order of their data. Read are tensors of F32, F16 and BF16 with at most 2 dimensions,
+  // and matrices of F8_E4M3; all others are checked as well, and listed as unread.
   std::span<const TensorView> tensors() const { return tensors_; }
   std::span<const UnreadTensor> unread_tensors() const { return unread_; }
+  std::span<const Float8Tensor> float8_tensors() const { return float8_; }
 
   const std::string& name() const { return file_->name(); }
   std::span<const uint8_t> bytes() const { return file_->bytes(); }
@@ -52,6 +54,7 @@ class SafetensorsFile {
   std::vector<std::string> names_;  // of the views; never grows after read()
   std::vector<TensorView> tensors_;
   std::vector<UnreadTensor> unread_;
+  std::vector<Float8Tensor> float8_;
 };
 
 }  // namespace parkd

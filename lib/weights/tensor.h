@@ -3,12 +3,15 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 
 #include "kernels/common/tensor_type.h"
 
 namespace parkd {
+
+struct Float8Scales;
 
 // A tensor where it lies in the mapped file: `rows` of `columns` elements, columns contiguous, that
 // is (rows, columns) = (out_features, in_features).
@@ -18,6 +21,9 @@ struct TensorView {
   int64_t rows = 0;
   int64_t columns = 0;
   std::span<const uint8_t> bytes;
+  // Set: `bytes` are codes of F8_E4M3 (float8.h), and `type`, F32, is of what load_weights() makes
+  // of them; no backend sees such a tensor.
+  std::shared_ptr<const Float8Scales> float8{};
 };
 
 }  // namespace parkd

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/weights/float8.h"
 #include "lib/weights/tensor.h"
 
 namespace parkd {
@@ -28,6 +29,8 @@ class WeightsFile {
   virtual std::span<const TensorView> tensors() const = 0;
   virtual const TensorView* find_tensor(std::string_view name) const = 0;  // nullptr: there is none
   virtual std::span<const UnreadTensor> unread_tensors() const = 0;
+  // Matrices of 8-bit floats, whose scales are tensors of their own.
+  virtual std::span<const Float8Tensor> float8_tensors() const = 0;
 
   // Path of the file or directory.
   virtual const std::string& name() const = 0;

@@ -119,6 +119,27 @@ TEST(CudaRmsNorm, equals_its_formula_with_and_without_an_addend) {
   }
 }
 
+TEST(CudaRmsNormAdd, leaves_rows_beyond_the_count_alone) {
+  std::mt19937_64 random(testing::fresh_seed());
+  for (const testing::OpCase& c : testing::device_cases(testing::Op::rms_norm_add)) {
+    const int32_t columns = c.columns == 8 ? 4 : c.columns;
+    constexpr int32_t kRows = 2;
+    const std::vector<float> in = testing::random_floats(random, int64_t{kRows + 1} * columns);
+    const std::vector<float> before = testing::random_floats(random, int64_t{kRows + 1} * columns);
+    const RowCount count(kRows);
+    const DeviceArray<float> in_array(in);
+    const DeviceArray<float> weight(testing::random_floats(random, columns));
+    const DeviceArray<float> sum(before);
+    finish(launch_rms_norm_add(
+        {count.get(), kRows + 1, columns, 1e-5F, in_array.get(), weight.get(), sum.get()},
+        nullptr));
+    const std::vector<float> after = sum.read();
+    const int32_t n = kRows * columns;
+    EXPECT_TRUE(std::equal(after.begin() + n, after.end(), before.begin() + n)) << columns;
+    EXPECT_NE(after, before);
+  }
+}
+
 TEST(CudaGatherRows, copies_the_rows_whose_logits_are_wanted_and_no_other) {
   std::mt19937_64 random(testing::fresh_seed());
   Errors errors("gather_rows", 0, 0);
@@ -177,6 +198,10 @@ TEST(CudaRowKernels, refuse_shapes_they_cannot_do) {
   EXPECT_EQ(launch_rms_norm({count.get(), 1, 6, 1e-5F, at, nullptr, at, at, Element::f32}, nullptr),
             cudaErrorInvalidValue);
   EXPECT_EQ(launch_rms_norm({count.get(), 1, 8, 1e-5F, at, nullptr, at, at, Element(7)}, nullptr),
+            cudaErrorInvalidValue);
+  EXPECT_EQ(launch_rms_norm_add({count.get(), 1, 6, 1e-5F, at, at, at}, nullptr),
+            cudaErrorInvalidValue);
+  EXPECT_EQ(launch_rms_norm_add({count.get(), 1, 8, 1e-5F, at + 1, at, at}, nullptr),
             cudaErrorInvalidValue);
   EXPECT_EQ(launch_rms_norm({count.get(), 0, 8, 1e-5F, at, nullptr, at, at, Element::f32}, nullptr),
             cudaSuccess);

@@ -137,6 +137,18 @@ void measure_norm(const Model& m, const OpCase& c) {
   }
 }
 
+void measure_norm_add(const Model& m, const OpCase& c) {
+  const int64_t rows = c.n_rows();
+  const testing::RowCount count(c.n_rows());
+  const DeviceArray<float> in = floats(rows * c.columns);
+  const DeviceArray<float> weight = floats(c.columns);
+  const DeviceArray<float> sum = floats(rows * c.columns);
+  Measurement(m, c.n_rows()).of({{c.name.c_str(), 3 * kFloat * rows * c.columns}}, [&] {
+    return launch_rms_norm_add(
+        {count.get(), c.n_rows(), c.columns, 1e-5F, in.get(), weight.get(), sum.get()}, nullptr);
+  });
+}
+
 void measure_gate(const Model& m, const OpCase& c) {
   const int64_t rows = c.n_rows();
   const testing::RowCount count(c.n_rows());
@@ -275,6 +287,8 @@ void measure_op(const Model& m, const OpCase& c, const Step& step) {
       return measure_gather(m, c, step);
     case Op::rms_norm:
       return measure_norm(m, c);
+    case Op::rms_norm_add:
+      return measure_norm_add(m, c);
     case Op::gate_mul:
       return measure_gate(m, c);
     case Op::rope_and_store:

@@ -41,6 +41,8 @@ inline std::shared_ptr<const ModelCard> card_of(const CudaWay& way, uint64_t see
   options.n_heads = 2;
   options.n_kv_heads = 1;
   options.head_dim = way.head_dim;
+  options.window = 24;        // of gemma3_text: GGUF files of others say none
+  options.window_period = 2;  // its second layer sees all
   return tiny_model_card(options);
 }
 inline std::shared_ptr<const ModelCard> tiny_card(TensorType type) {

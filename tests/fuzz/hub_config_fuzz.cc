@@ -35,10 +35,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!config.ok()) return 0;
   const parkd::Family& family = parkd::all_families().front();
   parkd::ModelShape shape;
-  family.plan(family, config->numbers, shape);
+  parkd::plan_layers(family, config->numbers, shape);
   if (!check_layers(shape).ok()) std::abort();
-  for (const float frequency : shape.ropes.front().inv_freq) {
-    if (!std::isfinite(frequency)) std::abort();
+  for (const parkd::Rope& rope : shape.ropes) {
+    for (const float frequency : rope.inv_freq) {
+      if (!std::isfinite(frequency)) std::abort();
+    }
   }
   return 0;
 }

@@ -48,10 +48,13 @@ TinyModelOptions model_of(const json::object& options) {
   if (const json::value* scaling = options.if_contains("rope-scaling")) {
     model.rope_scaling = json::value_to<std::string>(*scaling);
   }
-  if (options.contains("window")) {
-    model.window = number("window");
-    model.first_windowed = number("first-windowed");
-  }
+  const auto number_or_0 = [&](const char* name) {
+    return options.contains(name) ? number(name) : 0;
+  };
+  model.window = number_or_0("window");
+  model.first_windowed = number_or_0("first-windowed");
+  model.window_period = number_or_0("window-period");
+  model.query_divisor = number_or_0("query-divisor");
   return model;
 }
 

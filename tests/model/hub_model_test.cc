@@ -154,10 +154,10 @@ TEST(HubModel, what_is_not_supported_is_refused_by_name) {
   };
   refused(with_config(R"("model_type":"llama")", R"("model_type":"phi3")"),
           "config.json: model_type \"phi3\" is not supported yet (llama, mistral, ministral3, "
-          "qwen2, qwen3 are)");
+          "qwen2, qwen3, smollm3, gemma3_text are)");
   refused(with_members(R"("num_local_experts":8)"), "num_local_experts (a mixture of experts)");
-  refused(with_members(R"("quantization_config":{"quant_method":"fp8"})"),
-          "quantization_config is not supported yet");
+  refused(with_members(R"("quantization_config":{"quant_method":"awq"})"),
+          "quantization_config.quant_method \"awq\" is not supported (\"fp8\" is)");
   refused(with_members(R"("attention_bias":true)"), "attention_bias is not supported yet");
   refused(with_members(R"("mlp_bias":true)"), "mlp_bias is not supported yet");
   refused(with_members(R"("partial_rotary_factor":0.5)"), "partial_rotary_factor other than 1");

@@ -62,7 +62,7 @@ TEST(Ministral3, its_configuration_has_the_frequencies_and_scales_of_transformer
     EXPECT_EQ(config->tied, true) << "the text's own flag";
     ModelShape shape;
     const Family& family = *find_family_of_hub("ministral3");
-    family.plan(family, config->numbers, shape);
+    plan_layers(family, config->numbers, shape);
     EXPECT_EQ(shape.head_dim, 128) << "32 heads of it are not the hidden size";
     EXPECT_FLOAT_EQ(shape.rms_eps, 1e-5F);
     const std::map<size_t, double> kFrequencies = {
@@ -89,7 +89,7 @@ TEST(Ministral3, its_configuration_has_the_frequencies_and_scales_of_transformer
 TEST(Ministral3, a_scale_of_queries_is_refused_where_its_class_has_none_or_it_has_no_period) {
   const std::string text =
       R"({"model_type":"ministral3","vocab_size":297,"hidden_size":64,"intermediate_size":96,)"
-      R"("num_hidden_layers":2,"num_attention_heads":4,"head_dim":16,)"
+      R"("num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"head_dim":16,)"
       R"("max_position_embeddings":2048,"rope_parameters":{"rope_type":"default",)"
       R"("original_max_position_embeddings":16,"llama_4_scaling_beta":0.5}})";
   const auto config = config_of(text);

@@ -161,7 +161,8 @@ TEST(ModelCard, another_architecture_is_refused_by_name) {
   writer.add_string("general.architecture", "phi3");
   expect_refusal(
       writer.bytes(), StatusCode::invalid,
-      "architecture \"phi3\" is not supported yet (llama, mistral, ministral3, qwen2, qwen3 are)");
+      "architecture \"phi3\" is not supported yet (llama, mistral, ministral3, qwen2, qwen3, "
+      "smollm3, gemma3_text are)");
 }
 
 TinyModelOptions tiny_qwen3() {

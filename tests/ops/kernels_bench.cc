@@ -115,7 +115,9 @@ void bench(const Settings& settings, const OpCase& c, double peak) {
     case Op::attention:
       return bench_attention(settings, c, peak);
     case Op::rms_norm:
-      return print(settings, c.name, measure_rms_norm(settings.isa, rows, c.columns), peak);
+    case Op::rms_norm_add:
+      return print(settings, c.name,
+                   measure_rms_norm(settings.isa, c.op == Op::rms_norm_add, rows, c.columns), peak);
     case Op::gate_mul:
       return print(
           settings, c.name,

@@ -163,6 +163,7 @@ void LaneCase::load() {
   };
   narrow_table_ = load_matrix(random_tensor(TensorType::f32, n_tokens_, kNarrow, 1));
   spread_ = load_matrix(spread_tensor());
+  if (adds()) sums_ = load_matrix(random_tensor(TensorType::f32, out_columns(), kNarrow, 1));
   nan_ = load_matrix(tensor_of(std::vector<float>(static_cast<size_t>(in_columns()), kNan), 1));
   switch (case_.op) {
     case Op::embed: {
@@ -184,12 +185,11 @@ void LaneCase::load() {
       break;
     }
     case Op::rms_norm:
+    case Op::rms_norm_add:
       norm_id_ = vector(norm_, case_.columns);
       break;
-    case Op::matmul_add:
-      sums_ = load_matrix(random_tensor(TensorType::f32, case_.outputs, kNarrow, 1));
-      [[fallthrough]];
     case Op::matmul:
+    case Op::matmul_add:
       weight_ = random_tensor(case_.weight, case_.outputs, case_.columns, 0.1F);
       op_matrix_ = load_matrix(weight_);
       break;
@@ -223,13 +223,11 @@ void LaneCase::write_inputs() {
     lane_->embed(narrow_table_, 1, narrow_);
     lane_->matmul(spread_, narrow_, in_);
   }
-  if (case_.op == Op::matmul_add) lane_->matmul(sums_, narrow_, out_);
+  if (adds()) lane_->matmul(sums_, narrow_, out_);
   for (size_t row = 0; row < step_tokens_.size(); ++row) {
     const auto token = static_cast<size_t>(step_tokens_[row]);
     ins_[token] = read(in_, static_cast<int64_t>(row), in_columns());
-    if (case_.op == Op::matmul_add) {
-      sums_before_[token] = read(out_, static_cast<int64_t>(row), case_.outputs);
-    }
+    if (adds()) sums_before_[token] = read(out_, static_cast<int64_t>(row), out_columns());
   }
 }
 
@@ -271,6 +269,8 @@ void LaneCase::do_op(bool is_context) {
       return lane_->embed(op_matrix_, case_.scale, out_);
     case Op::rms_norm:
       return lane_->rms_norm(in_, norm_id_, out_);
+    case Op::rms_norm_add:
+      return lane_->rms_norm_add(in_, norm_id_, out_);
     case Op::matmul:
       return lane_->matmul(op_matrix_, in_, out_);
     case Op::matmul_add:

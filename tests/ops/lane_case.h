@@ -95,6 +95,7 @@ class LaneCase {
   double out_absolute() const;
   // Whether the products of attention round their factors: those of this sequence's queries.
   bool rounds_factors(const SequenceCase& sequence) const;
+  bool adds() const { return case_.op == Op::matmul_add || case_.op == Op::rms_norm_add; }
   bool has_heads() const { return case_.op == Op::rope_and_store || case_.op == Op::attention; }
   int32_t in_columns() const;
   int32_t out_columns() const;
@@ -115,7 +116,7 @@ class LaneCase {
   bool is_spoilt_ = false;
 
   Tensor weight_;            // the op's own
-  std::vector<float> norm_;  // rms_norm's
+  std::vector<float> norm_;  // of rms_norm and rms_norm_add
   std::vector<float> q_norm_, k_norm_;
   std::vector<float> q_bias_, k_bias_, v_bias_;
   MatrixId narrow_table_, spread_, far_, nan_, sums_, op_matrix_;

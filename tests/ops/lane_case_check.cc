@@ -214,16 +214,21 @@ void LaneCase::check_row(int64_t row, int64_t token, const std::vector<float>& g
         errors.check(got[i], scaled, allowed, where);
       }
       return;
-    case Op::rms_norm: {
+    case Op::rms_norm:
+    case Op::rms_norm_add: {
       const std::vector<double> wanted = reference::rms_norm(
           std::span<const float>(in), std::span<const float>(norm_), double{shape_.rms_eps});
       for (size_t i = 0; i < got.size(); ++i) {
         // CPU: sums of 40 terms a lane, a root, a division, two products. CUDA: up to 32 squares a
         // thread and three trees.
-        errors.check(
-            got[i], wanted[i],
-            std::fabs(wanted[i]) * ((on_device ? 2e-6 : 3e-6) + out_rounding()) + out_absolute(),
-            where);
+        const double allowed = std::fabs(wanted[i]) * (on_device ? 2e-6 : 3e-6);
+        if (adds()) {  // to floats, on a device too
+          const double sum = double{sums_before_[static_cast<size_t>(token)][i]} + wanted[i];
+          errors.check(got[i], sum, allowed + std::fabs(sum) * 0x1p-24 + 1e-30, where);
+        } else {
+          errors.check(got[i], wanted[i],
+                       allowed + std::fabs(wanted[i]) * out_rounding() + out_absolute(), where);
+        }
       }
       return;
     }

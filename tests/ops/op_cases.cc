@@ -64,6 +64,8 @@ void add_rows(std::vector<OpCase>& cases) {
     c.sequences = {{0, 1}, {0, 3}};
     c.refused_by = refused_columns(columns);
     cases.push_back(c);
+    c.op = Op::rms_norm_add;
+    cases.push_back(c);
   }
   for (const int32_t columns : {8, 504, 512, 520, 997, 1536}) {
     for (const Values values : {Values::normal, Values::far}) {
@@ -314,6 +316,7 @@ std::vector<OpCase> measured_op_cases(const MeasuredModel& model) {
   add(Op::embed, "embed", model.hidden);
   add(Op::gather_logit_rows, "gather_rows", model.hidden);
   add(Op::rms_norm, "rms_norm", model.hidden);
+  add(Op::rms_norm_add, "rms_norm_add", model.hidden);
   add(Op::gate_mul, "gate_mul", model.ffn);
   add(Op::gate_mul, "gate_mul, gelu_tanh", model.ffn).activation = Activation::gelu_tanh;
   add(Op::rope_and_store, "rope_and_store", model.hidden).rotates = true;

@@ -21,6 +21,7 @@ namespace parkd::testing {
 enum class Op {
   embed,
   rms_norm,
+  rms_norm_add,
   matmul,
   matmul_add,
   rope_and_store,
@@ -28,9 +29,9 @@ enum class Op {
   gate_mul,
   gather_logit_rows,
 };
-inline constexpr std::string_view kOpNames[] = {"embed",      "rms_norm",         "matmul",
-                                                "matmul_add", "rope_and_store",   "attention",
-                                                "gate_mul",   "gather_logit_rows"};
+inline constexpr std::string_view kOpNames[] = {"embed",     "rms_norm",   "rms_norm_add",
+                                                "matmul",    "matmul_add", "rope_and_store",
+                                                "attention", "gate_mul",   "gather_logit_rows"};
 inline std::string_view to_string(Op op) {
   return kOpNames[static_cast<size_t>(op)];
 }

@@ -241,13 +241,22 @@ class FakeLane final : public Lane {
       map(in, out, [&](uint64_t x) { return fake_op::rms_norm(x, backend_.weight(weight.index)); });
     });
   }
+  void rms_norm_add(Buffer in, VectorId weight, Buffer sum) override {
+    now_or_later([=, this] {
+      do_add(in, sum,
+             [&](uint64_t x) { return fake_op::rms_norm(x, backend_.weight(weight.index)); });
+    });
+  }
   void matmul(MatrixId weight, Buffer in, Buffer out) override {
     now_or_later([=, this] {
       map(in, out, [&](uint64_t x) { return fake_op::matmul(backend_.weight(weight.index), x); });
     });
   }
   void matmul_add(MatrixId weight, Buffer in, Buffer sum) override {
-    now_or_later([=, this] { do_matmul_add(weight, in, sum); });
+    now_or_later([=, this] {
+      do_add(in, sum,
+             [&](uint64_t x) { return fake_op::matmul(backend_.weight(weight.index), x); });
+    });
   }
   void rope_and_store(int32_t layer, const RopeOptions& options, Buffer qkv) override {
     now_or_later([=, this] { do_rope_and_store(layer, options, qkv); });
@@ -332,13 +341,12 @@ class FakeLane final : public Lane {
       poisoned_[i] = batch_.tokens[i] == kPoisonToken;
     }
   }
-  void do_matmul_add(MatrixId weight, Buffer in, Buffer sum) {
+  template <class Op>
+  void do_add(Buffer in, Buffer sum, const Op& op) {
     const auto& x = at(in);
     auto& rows = at(sum);
     PARKD_CHECK(x.size() == rows.size(), "the sum has the input's rows");
-    for (size_t i = 0; i < rows.size(); ++i) {
-      rows[i] = fake_op::add(rows[i], fake_op::matmul(backend_.weight(weight.index), x[i]));
-    }
+    for (size_t i = 0; i < rows.size(); ++i) rows[i] = fake_op::add(rows[i], op(x[i]));
   }
   void do_rope_and_store(int32_t layer, const RopeOptions& options, Buffer qkv) {
     auto& rows = at(qkv);
@@ -444,13 +452,19 @@ inline ModelWeights load_fake_weights(FakeBackend& backend) {
   weights.embedding = matrix({"token_embd"});
   for (int32_t i = 0; i < fake_shape().n_layers; ++i) {
     const std::string layer = "blk." + std::to_string(i) + ".";
-    weights.layers.push_back(
-        {vector(layer + "attn_norm"),
-         matrix({layer + "attn_q", layer + "attn_k", layer + "attn_v"}),
-         vector(layer + "attn_q_norm"), vector(layer + "attn_k_norm"),
-         vector(layer + "attn_q.bias"), vector(layer + "attn_k.bias"),
-         vector(layer + "attn_v.bias"), matrix({layer + "attn_output"}), vector(layer + "ffn_norm"),
-         matrix({layer + "ffn_gate", layer + "ffn_up"}), matrix({layer + "ffn_down"})});
+    // The last layer norms what it adds.
+    const bool norms_after = i + 1 == fake_shape().n_layers;
+    const auto after = [&](const char* name) {
+      return norms_after ? vector(layer + name) : VectorId{};
+    };
+    weights.layers.push_back({vector(layer + "attn_norm"),
+                              matrix({layer + "attn_q", layer + "attn_k", layer + "attn_v"}),
+                              vector(layer + "attn_q_norm"), vector(layer + "attn_k_norm"),
+                              vector(layer + "attn_q.bias"), vector(layer + "attn_k.bias"),
+                              vector(layer + "attn_v.bias"), matrix({layer + "attn_output"}),
+                              after("post_attention_norm"), vector(layer + "ffn_norm"),
+                              matrix({layer + "ffn_gate", layer + "ffn_up"}),
+                              matrix({layer + "ffn_down"}), after("post_ffw_norm")});
   }
   weights.output_norm = vector("output_norm");
   weights.head = matrix({"output"});
@@ -487,12 +501,18 @@ inline uint64_t expected_logits(const std::vector<TokenId>& tokens) {
            t < key_values.size(); ++t) {
         attended = fake_op::attend(attended, key_values[t]);
       }
-      const uint64_t after =
-          fake_op::add(stream[p], fake_op::matmul(weight({layer + "attn_output"}), attended));
+      const auto normed_after = [&](const char* name, uint64_t x) {
+        return i + 1 < fake_shape().n_layers ? x : fake_op::rms_norm(x, weight({layer + name}));
+      };
+      const uint64_t after = fake_op::add(
+          stream[p], normed_after("post_attention_norm",
+                                  fake_op::matmul(weight({layer + "attn_output"}), attended)));
       const uint64_t activated = fake_op::gate_mul(
           plan.activation, fake_op::matmul(weight({layer + "ffn_gate", layer + "ffn_up"}),
                                            fake_op::rms_norm(after, weight({layer + "ffn_norm"}))));
-      stream[p] = fake_op::add(after, fake_op::matmul(weight({layer + "ffn_down"}), activated));
+      stream[p] = fake_op::add(
+          after,
+          normed_after("post_ffw_norm", fake_op::matmul(weight({layer + "ffn_down"}), activated)));
     }
   }
   return fake_op::matmul(weight({"output"}),

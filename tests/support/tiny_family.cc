@@ -11,6 +11,8 @@ constexpr TinyFamily kFamilies[] = {
     {"ministral3", "mistral3", "Ministral3ForCausalLM"},
     {"qwen2", "qwen2", "Qwen2ForCausalLM", 1e6F, 1e-6F, false, false, true},
     {"qwen3", "qwen3", "Qwen3ForCausalLM", 1e6F, 1e-6F, false, true, false},
+    {"smollm3", "smollm3", "SmolLM3ForCausalLM", 5e6F, 1e-6F},
+    {"gemma3_text", "gemma3", "Gemma3ForCausalLM", 1e6F, 1e-6F, false, true, false, true, 1, true},
 };
 
 }  // namespace

@@ -21,6 +21,10 @@ struct TinyFamily {
   bool pairs_together = true;  // of a head's rows in GGUF; then it says how many are rotated
   bool head_norms = false;
   bool projection_biases = false;
+  bool norms_both_sides = false;  // of attention and the ffn
+  // A directory's norms are less this; they are such that the difference is exact.
+  float hub_norm_offset = 0;
+  bool has_windows = false;  // always, in GGUF too; one that is left out is of all tokens
 };
 
 // Requires one of tiny_family_names().
@@ -31,5 +35,6 @@ std::string tiny_rope_scaling(const TinyModelOptions& options);
 Llama3Rope tiny_llama3_rope();
 YarnRope tiny_yarn_rope();                          // its ramp is some pairs long
 inline constexpr float kTinyQueryScaleBeta = 0.5F;  // of ministral3
+inline constexpr float kTinyLinearFactor = 8;
 
 }  // namespace parkd::testing

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <string>
 #include <string_view>
@@ -19,7 +20,7 @@ namespace parkd::testing {
 namespace {
 
 // transformers' name of a weight.
-std::string hub_name(const std::string& name) {
+std::string hub_name(const std::string& name, const TinyFamily& family) {
   static const std::map<std::string, std::string> kNames = {
       {"token_embd", "model.embed_tokens"},
       {"output_norm", "model.norm"},
@@ -32,6 +33,8 @@ std::string hub_name(const std::string& name) {
       {"attn_k_norm", "self_attn.k_norm"},
       {"attn_output", "self_attn.o_proj"},
       {"ffn_norm", "post_attention_layernorm"},
+      {"post_attention_norm", "post_attention_layernorm"},
+      {"post_ffw_norm", "post_feedforward_layernorm"},
       {"ffn_gate", "mlp.gate_proj"},
       {"ffn_up", "mlp.up_proj"},
       {"ffn_down", "mlp.down_proj"},
@@ -40,6 +43,9 @@ std::string hub_name(const std::string& name) {
   const size_t dot = name.find('.', 4);
   const std::string layer = "model.layers." + name.substr(4, dot - 4) + ".";
   const std::string of_layer = name.substr(dot + 1);
+  if (family.norms_both_sides && of_layer == "ffn_norm") {
+    return layer + "pre_feedforward_layernorm.weight";
+  }
   if (is_bias(name)) return layer + kNames.at(of_layer.substr(0, of_layer.find('.'))) + ".bias";
   return layer + kNames.at(of_layer) + ".weight";
 }
@@ -59,6 +65,16 @@ std::vector<uint8_t> with_halves_apart(const TinyWeight& weight, int32_t head_di
   return bytes;
 }
 
+std::vector<uint8_t> less_offset(std::vector<uint8_t> bytes, float offset) {
+  for (size_t at = 0; at < bytes.size(); at += sizeof(float)) {
+    float value = 0;
+    std::memcpy(&value, bytes.data() + at, sizeof value);
+    value -= offset;
+    std::memcpy(bytes.data() + at, &value, sizeof value);
+  }
+  return bytes;
+}
+
 std::string make_config(const TinyModelOptions& options, int64_t vocab) {
   const TinyFamily& family = tiny_family(options);
   JsonWriter json;
@@ -68,10 +84,21 @@ std::string make_config(const TinyModelOptions& options, int64_t vocab) {
   json.member("intermediate_size", options.ffn).member("num_hidden_layers", options.n_layers);
   json.member("num_attention_heads", options.n_heads);
   json.member("num_key_value_heads", options.n_kv_heads).member("head_dim", options.head_dim);
-  json.member("max_position_embeddings", options.context_tokens).member("hidden_act", "silu");
+  json.member("max_position_embeddings", options.context_tokens);
+  const bool is_gemma = options.architecture == "gemma3_text";
+  if (is_gemma) {
+    const int32_t divisor = options.query_divisor > 0 ? options.query_divisor : options.head_dim;
+    json.member("hidden_activation", "gelu_pytorch_tanh").member("query_pre_attn_scalar", divisor);
+    json.member("rope_local_base_freq", 10000);
+    if (options.window_period > 0) json.member("sliding_window_pattern", options.window_period);
+  } else {
+    json.member("hidden_act", "silu");
+  }
   json.member("rms_norm_eps", family.rms_eps).member("rope_theta", family.rope_base);
   json.member("tie_word_embeddings", options.tied);
-  if (options.window == 0) {
+  if (family.has_windows) {
+    json.member("sliding_window", options.window > 0 ? options.window : options.context_tokens);
+  } else if (options.window == 0) {
     json.member("sliding_window", nullptr);
   } else if (options.architecture == "mistral" || options.architecture == "ministral3") {
     PARKD_CHECK(options.first_windowed == 0, "all its layers have its window");
@@ -81,6 +108,8 @@ std::string make_config(const TinyModelOptions& options, int64_t vocab) {
     json.member("max_window_layers", options.first_windowed);
   }
   json.member("bos_token_id", 1).member("eos_token_id", 2).member("torch_dtype", "float32");
+  // SmolLM3Config's own is beyond this vocabulary.
+  if (options.architecture == "smollm3") json.member("pad_token_id", 0);
   const std::string rope_scaling = tiny_rope_scaling(options);
   if (rope_scaling == "yarn") {
     const YarnRope scaling = tiny_yarn_rope();
@@ -96,6 +125,9 @@ std::string make_config(const TinyModelOptions& options, int64_t vocab) {
       json.member("llama_4_scaling_beta", kTinyQueryScaleBeta);
     }
     json.end_object();
+  } else if (rope_scaling == "linear") {
+    json.begin_object("rope_scaling").member("rope_type", "linear");
+    json.member("factor", SixDigits{kTinyLinearFactor}).end_object();
   } else if (rope_scaling == "llama3") {
     const Llama3Rope scaling = tiny_llama3_rope();
     json.begin_object("rope_scaling").member("rope_type", "llama3");
@@ -162,14 +194,16 @@ std::map<std::string, std::vector<uint8_t>> make_tiny_folder(const TinyModelOpti
   JsonWriter index;
   index.begin_object().begin_object("weight_map");
   size_t at = 0;
+  const TinyFamily& family = tiny_family(options);
   for (const TinyWeight& weight : tiny_weights(options, vocab)) {
-    const std::string name = with_text_prefix(hub_name(weight.name), options.text_prefix);
+    const std::string name = with_text_prefix(hub_name(weight.name, family), options.text_prefix);
     const bool is_of_heads = weight.name.ends_with("attn_q") || weight.name.ends_with("attn_k");
-    const bool moves = is_of_heads && tiny_family(options).pairs_together;
+    const bool moves = is_of_heads && family.pairs_together;
     std::vector<int64_t> shape = {weight.rows, weight.columns};
     if (weight.rows == 1) shape.erase(shape.begin());
-    shards[at].add(name, safetensors_type(weight.type), shape,
-                   moves ? with_halves_apart(weight, options.head_dim) : weight.bytes);
+    std::vector<uint8_t> bytes = moves ? with_halves_apart(weight, options.head_dim) : weight.bytes;
+    if (weight.rows == 1) bytes = less_offset(std::move(bytes), family.hub_norm_offset);
+    shards[at].add(name, safetensors_type(weight.type), shape, bytes);
     index.member(name, name_of_shard(at));
     at = (at + 1) % options.n_shards;
   }

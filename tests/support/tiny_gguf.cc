@@ -29,6 +29,9 @@ void add_shape(GgufWriter& writer, const TinyModelOptions& options, size_t vocab
   add("vocab_size", static_cast<int32_t>(vocab));
   writer.add_f32(prefix + "rope.freq_base", family.rope_base);
   writer.add_f32(prefix + "attention.layer_norm_rms_epsilon", family.rms_eps);
+  if (!family.has_windows) return;
+  add("attention.sliding_window", options.window > 0 ? options.window : options.context_tokens);
+  if (options.window_period > 0) add("attention.sliding_window_pattern", options.window_period);
 }
 
 void add_yarn(GgufWriter& writer, const TinyModelOptions& options) {
@@ -59,6 +62,11 @@ std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options) {
   GgufWriter writer;
   add_shape(writer, options, vocabulary.texts.size());
   if (tiny_rope_scaling(options) == "yarn") add_yarn(writer, options);
+  if (tiny_rope_scaling(options) == "linear") {
+    const std::string prefix = std::string(tiny_family(options).gguf_architecture) + ".";
+    writer.add_string(prefix + "rope.scaling.type", "linear");
+    writer.add_f32(prefix + "rope.scaling.factor", kTinyLinearFactor);
+  }
   add_tiny_vocabulary(writer, vocabulary, options.pre_tokenizer);
   if (tiny_rope_scaling(options) == "llama3") {
     const std::vector<float> divisors =

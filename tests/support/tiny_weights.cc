@@ -34,12 +34,17 @@ class Draw {
 class WeightMaker {
  public:
   explicit WeightMaker(const TinyModelOptions& options)
-      : type_(options.type), draw_(options.seed) {}
+      : type_(options.type),
+        draw_(options.seed),
+        rounds_norms_(tiny_family(options).hub_norm_offset != 0) {}
 
   void norm(const std::string& name, int64_t columns) { norm(name, columns, 1.0F, 0.1F); }
   void norm(const std::string& name, int64_t columns, float mean, float deviation) {
     std::vector<float> values(static_cast<size_t>(columns));
-    for (float& value : values) value = mean + deviation * draw_.normal();
+    for (float& value : values) {
+      value = mean + deviation * draw_.normal();
+      if (rounds_norms_) value = std::nearbyint(value / kTinyNormStep) * kTinyNormStep;
+    }
     weights.push_back({name, TensorType::f32, 1, columns, encode(TensorType::f32, values)});
   }
 
@@ -66,6 +71,7 @@ class WeightMaker {
  private:
   const TensorType type_;
   Draw draw_;
+  const bool rounds_norms_;
 };
 
 // Control tokens get no weight in the head, so that a turn does not end by chance; bytes that are
@@ -107,10 +113,16 @@ std::vector<TinyWeight> tiny_weights(const TinyModelOptions& options, int64_t vo
       weights.norm(prefix + "attn_k_norm", options.head_dim, 0.8F, 0.4F);
     }
     weights.matrix(prefix + "attn_output", hidden, q_rows);
+    if (tiny_family(options).norms_both_sides) {
+      weights.norm(prefix + "post_attention_norm", hidden, 0.7F, 0.3F);
+    }
     weights.norm(prefix + "ffn_norm", hidden);
     weights.matrix(prefix + "ffn_gate", options.ffn, hidden);
     weights.matrix(prefix + "ffn_up", options.ffn, hidden);
     weights.matrix(prefix + "ffn_down", hidden, options.ffn);
+    if (tiny_family(options).norms_both_sides) {
+      weights.norm(prefix + "post_ffw_norm", hidden, 1.4F, 0.3F);
+    }
   }
   weights.norm("output_norm", hidden);
   if (!options.tied) weights.table("output", vocab, hidden, 0.5F, head_scale_of);

@@ -17,6 +17,9 @@ struct TinyWeight {
   std::vector<uint8_t> bytes;
 };
 
+// 2^-12: norms of a family that keeps them less an offset are its multiples.
+inline constexpr float kTinyNormStep = 0x1p-12F;
+
 std::vector<TinyWeight> tiny_weights(const TinyModelOptions& options, int64_t vocab);
 
 inline bool is_bias(const std::string& name) {

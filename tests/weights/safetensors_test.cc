@@ -58,8 +58,11 @@ TEST(Safetensors, a_tensor_that_is_not_read_is_listed_with_the_reason) {
   }
   EXPECT_EQ(
       all,
-      "conv: 3 dimensions are not supported, only 1 and 2; fp8: F8_E4M3 is not supported yet; "
-      "new: F3_XYZ is not supported yet; none: it has no elements; ");
+      "conv: 3 dimensions are not supported, 2 at most are; new: F3_XYZ is not supported yet; "
+      "none: it has no elements; ");
+  ASSERT_EQ(file->float8_tensors().size(), 1U) << "whose scales are another's to find";
+  EXPECT_EQ(file->float8_tensors()[0].name, "fp8");
+  EXPECT_EQ(file->float8_tensors()[0].codes.front(), 32);
 }
 
 TEST(Safetensors, a_file_cut_off_anywhere_is_refused) {

@@ -95,6 +95,34 @@ CASES = [
                     "heads": 4, "kv-heads": 2, "head-dim": 32, "tied": True,
                     "rope-scaling": "yarn"},
     },
+    {
+        "name": "smollm3 tied, its fourth layer without a rope",
+        "options": {"architecture": "smollm3", "seed": 24, "layers": 5, "hidden": 64, "ffn": 96,
+                    "heads": 4, "kv-heads": 2, "head-dim": 32, "tied": True},
+    },
+    {
+        "name": "smollm3 untied, three heads on each kv head",
+        "options": {"architecture": "smollm3", "seed": 25, "layers": 4, "hidden": 96, "ffn": 128,
+                    "heads": 6, "kv-heads": 2, "head-dim": 48, "tied": False},
+    },
+    {
+        "name": "gemma3, its sixth layer sees all",
+        "options": {"architecture": "gemma3_text", "seed": 26, "layers": 7, "hidden": 64,
+                    "ffn": 96, "heads": 4, "kv-heads": 1, "head-dim": 32, "tied": True,
+                    "window": 20},
+    },
+    {
+        "name": "gemma3, every second layer sees all and has a slowed rope",
+        "options": {"architecture": "gemma3_text", "seed": 27, "layers": 3, "hidden": 96,
+                    "ffn": 160, "heads": 6, "kv-heads": 2, "head-dim": 48, "tied": True,
+                    "window": 9, "window-period": 2, "rope-scaling": "linear"},
+    },
+    {
+        "name": "gemma3, scores divided as the largest model's",
+        "options": {"architecture": "gemma3_text", "seed": 28, "layers": 2, "hidden": 64,
+                    "ffn": 96, "heads": 4, "kv-heads": 2, "head-dim": 16, "tied": True,
+                    "window": 33, "window-period": 2, "query-divisor": 41},
+    },
 ]  # fmt: skip
 PROMPT_TOKENS = 45  # over the border of a block of 32
 NEW_TOKENS = 12

@@ -149,6 +149,18 @@ void CpuLane::rms_norm(Buffer in, VectorId weight, Buffer out) {
   });
 }
 
+void CpuLane::rms_norm_add(Buffer in, VectorId weight, Buffer sum) {
+  const Rows& from = rows_of(in);
+  PARKD_DCHECK(rows_of(sum).rows == from.rows, "a sum of unequal heights");
+  Rows& to = write(sum, from.rows);
+  const std::span<const float> scale = weights_.vector(weight);
+  team_.divide(from.rows, kRowGrain, [&](int64_t first, int64_t last, int) {
+    for (int64_t row = first; row < last; ++row) {
+      kernels_.rms_norm_add(from.row(row), scale.data(), from.columns, shape_.rms_eps, to.row(row));
+    }
+  });
+}
+
 // Makes the forms of `in` that `matrix` reads, unless an earlier product has.
 void CpuLane::prepare(const CpuMatrix& matrix, Rows& in) {
   const bool q8 = matrix.reads_q8 && !in.q8_made;

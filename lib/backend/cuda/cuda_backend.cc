@@ -80,11 +80,11 @@ int64_t weight_bytes(const CudaFootprint& footprint) {
   const int64_t layer =
       (heads + shape.n_heads) * shape.head_dim * hidden + 3 * int64_t{shape.ffn} * hidden;
   const int64_t vocab = shape.vocab * hidden * (footprint.own_head ? 2 : 1);
-  // Norms of heads too, whether the family has them or not: some kilobytes.
-  const int64_t norms =
-      (2 * int64_t{shape.n_layers} + 1) * hidden + 2 * int64_t{shape.n_layers} * shape.head_dim;
+  // All that any family has, of heads and biases and norms on both sides: some kilobytes a layer.
+  const int64_t vectors =
+      hidden + shape.n_layers * (4 * hidden + (2 + heads) * int64_t{shape.head_dim});
   return (shape.n_layers * layer + vocab) * dtype_bytes(footprint.dtype) +
-         norms * static_cast<int64_t>(sizeof(float));
+         vectors * static_cast<int64_t>(sizeof(float));
 }
 
 int64_t lane_bytes(const CudaFootprint& footprint) {

@@ -306,6 +306,22 @@ void CudaLane::rms_norm(Buffer in, VectorId weight, Buffer out) {
   if (failure_.ok()) note(launch_rms_norm(params, stream_.get()), "RMS norm");
 }
 
+void CudaLane::rms_norm_add(Buffer in, VectorId weight, Buffer sum) {
+  if (skips()) return;
+  const Rows& from = rows_of(in);
+  PARKD_DCHECK(from.is_float && rows_of(sum).is_float,
+               "norms are of float rows, and added to them");
+  RmsNormAddParams params = {};
+  params.n_rows = from.n_rows;
+  params.rows_max = static_cast<int32_t>(from.rows);
+  params.columns = static_cast<int32_t>(from.columns);
+  params.eps = shape_.rms_eps;
+  params.in = from.floats.as<float>();
+  params.weight = weights_.vector(weight);
+  params.sum = write_floats(rows_of(sum), from.rows, from.n_rows);
+  if (failure_.ok()) note(launch_rms_norm_add(params, stream_.get()), "adding an RMS norm");
+}
+
 void CudaLane::multiply(MatrixId weight, Buffer in, Buffer out, bool add) {
   if (skips()) return;
   const CudaMatrix& matrix = weights_.matrix(weight);

@@ -54,6 +54,7 @@ class CudaLane final : public Lane {
   void begin_step(const StepBatch& batch) override;
   void embed(MatrixId table, float scale, Buffer out) override;
   void rms_norm(Buffer in, VectorId weight, Buffer out) override;
+  void rms_norm_add(Buffer in, VectorId weight, Buffer sum) override;
   void matmul(MatrixId weight, Buffer in, Buffer out) override;
   void matmul_add(MatrixId weight, Buffer in, Buffer sum) override;
   void rope_and_store(int32_t layer, const RopeOptions& options, Buffer qkv) override;

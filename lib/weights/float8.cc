@@ -1,0 +1,50 @@
+#include "lib/weights/float8.h"
+
+#include <array>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "lib/base/check.h"
+#include "lib/weights/dequantise.h"
+
+namespace parkd {
+namespace {
+
+std::array<float, 256> make_table() {
+  std::array<float, 256> table{};
+  for (int code = 0; code < 256; ++code) {
+    const int exponent = code >> 3 & 15;
+    const int mantissa = code & 7;
+    float value = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
+                                : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+    if ((code & 0x7F) == 0x7F) value = std::numeric_limits<float>::quiet_NaN();
+    table[static_cast<size_t>(code)] = code < 128 ? value : -value;
+  }
+  return table;
+}
+
+const std::array<float, 256> kTable = make_table();
+
+}  // namespace
+
+float float8_to_float(uint8_t code) {
+  return kTable[code];
+}
+
+void dequantise_float8(const TensorView& tensor, float* to) {
+  PARKD_CHECK(tensor.float8 != nullptr, "a tensor of codes has its scales");
+  const Float8Scales& by = *tensor.float8;
+  std::vector<float> scales(static_cast<size_t>(by.scales.rows * by.scales.columns));
+  dequantise(by.scales.type, by.scales.bytes.data(), static_cast<int64_t>(scales.size()),
+             scales.data());
+  const uint8_t* codes = tensor.bytes.data();
+  for (int64_t row = 0; row < tensor.rows; ++row) {
+    const float* of_row = scales.data() + row / by.block_rows * by.scales.columns;
+    for (int64_t column = 0; column < tensor.columns; ++column) {
+      *to++ = kTable[*codes++] * of_row[column / by.block_columns];
+    }
+  }
+}
+
+}  // namespace parkd
