@@ -13,6 +13,7 @@ def line(custom_id="a", **more):
 
 
 GOOD = line("good")
+TOOL = {"type": "function", "function": {"name": "get_weather"}}
 BODY = '{"messages":[{"role":"user","content":"q"}],"max_tokens":2%s}'
 LINE = '{"custom_id":"a","body":' + BODY + "}"
 
@@ -82,6 +83,12 @@ INPUTS = [
     ("five stops", Post("/v1/jobs", {"body": dict(CHAT, stop=list("abcde"))}), ["stop", "4"]),
     ("no message", Post("/v1/jobs", {"body": {"messages": []}}), ["messages"]),
     ("a stream", Post("/v1/jobs", {"body": dict(CHAT, stream=True)}), ["stream"]),
+    ("tools that the template does not read", Post("/v1/jobs", {"body": dict(CHAT, tools=[TOOL])}), ["tools", "leave them out", "tool_choice"]),
+    ("a call that is forced", Post("/v1/jobs", {"body": dict(CHAT, tools=[TOOL], tool_choice="required")}), ["tool_choice", "auto", "none"]),
+    ("a tool without a name", Post("/v1/jobs", {"body": dict(CHAT, tools=[{"type": "function", "function": {}}])}),
+     ["tools[0].function.name", "64"]),
+    ("a result of no call", Post("/v1/jobs", {"body": dict(CHAT, messages=[{"role": "tool", "content": "18"}])}),
+     ["messages[0].tool_call_id"]),
     ("more than the context holds", Post("/v1/jobs", {"body": dict(CHAT, messages=[{"role": "user", "content": "a " * 5000}])}),
      ["2048"]),
     ("a model that is not here", Post("/v1/jobs", {"body": dict(CHAT, model="gpt-4o")}), ["model", "gpt-4o"]),

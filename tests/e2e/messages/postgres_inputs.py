@@ -50,6 +50,8 @@ INPUTS = [
     *bodies("max_tokens below one", {"max_tokens": -1}, ["max_tokens", "-1", "2147483647"]),
     *bodies("half a seed", {"seed": 1.5}, ["seed", "1.5"]),
     *bodies("messages that are none", {"messages": "Hello."}, ["messages", "array"]),
+    *bodies("a call that is forced", {"tools": [{"type": "function", "function": {"name": "get_weather"}}], "tool_choice": "required"},
+            ["tool_choice", "auto", "none"])[:3],  # SQL takes it, and the daemon ends the job with these words
     *bodies("a stream", {"stream": True}, ["stream", "leave "]),
     ("a model that is not here, HTTP", Post("/v1/jobs", {"body": dict(CHAT, model="gpt-4o")}), ["gpt-4o", "tiny"]),
     ("a model that is not here, jobctl --dsn", Dsn("submit", "--prompt", "x", "--model", "gpt-4o"), ["gpt-4o", "tiny"]),
