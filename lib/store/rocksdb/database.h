@@ -33,7 +33,7 @@ class EventListener;
 
 namespace parkd {
 
-class DirectoryLock;  // of database.cc
+class DirectoryLock;  // of database_open.cc
 
 struct Period {
   std::string name;  // "box_h489000": length, index since 1970

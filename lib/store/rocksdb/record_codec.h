@@ -20,7 +20,10 @@
 
 namespace parkd::record {
 
-// --- keys
+// corrupt: what is stored as a `what` is none that this program knows.
+Status damaged(std::string_view what);
+
+// --- keys (record_keys.cc)
 
 std::string id_key(JobId id);
 Result<JobId> decode_id_key(std::string_view key);
