@@ -234,7 +234,7 @@ Result<std::shared_ptr<const ModelCard>> load_model_card(const std::string& path
   // Whether the model is one of ours is said before anything about its text.
   PARKD_RETURN_IF_ERROR(family_of(*folder).status());
   PARKD_RETURN_IF_ERROR(read_hub_config(*folder).status());
-  PARKD_ASSIGN_OR_RETURN(auto tokenizer, load_tokenizer_folder(path));
+  PARKD_ASSIGN_OR_RETURN(auto tokenizer, read_tokenizer(*folder));
   PARKD_ASSIGN_OR_RETURN(std::optional<ChatTemplate> chat_template, read_template(*folder));
   return make_model_card(std::move(folder), {std::move(tokenizer), std::move(chat_template)});
 }

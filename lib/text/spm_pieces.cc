@@ -44,7 +44,7 @@ Status make_pieces(bool adds_space, Vocabulary& vocabulary) {
     const auto bad = [&](const std::string& why) {
       return corrupt("token " + std::to_string(i) + " " + json_string(token.text) + " " + why);
     };
-    if (std::isnan(vocabulary.scores[i])) return bad("has a score that is no number");
+    if (std::isnan(vocabulary.scores[i])) return bad("has a score that is not a number");
     if (token.kind == TokenKind::byte) {
       const int byte = byte_of_name(token.text);
       if (byte < 0) return bad("is of type byte, but not named as <0x0A> is");

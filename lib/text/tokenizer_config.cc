@@ -47,7 +47,7 @@ Result<TokenizerConfig> read_tokenizer_config(std::string_view file, std::string
     const json::object* entry = member.value().if_object();
     const json::string* content = entry == nullptr ? nullptr : string_in(*entry, "content");
     if (!id || content == nullptr || content->empty() || content->size() > kAddedTokenBytesMax) {
-      return read.corrupt_at(place, "is no id of a token with a content of 1 to " +
+      return read.corrupt_at(place, "is not the id of a token with a content of 1 to " +
                                         std::to_string(kAddedTokenBytesMax) + " bytes");
     }
     TokenizerConfig::Added made;
@@ -101,7 +101,7 @@ Status apply_tokenizer_config(std::string_view file, const TokenizerConfig& conf
     const std::optional<TokenId> found = vocabulary.find_named(*name);
     if (!found) {
       return wrong(std::string(key) + " " + json_string(*name) +
-                   " is no added token of the vocabulary");
+                   " is not an added token of the vocabulary");
     }
     id = found;
     return {};

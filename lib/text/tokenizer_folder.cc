@@ -1,31 +1,14 @@
 #include "lib/text/tokenizer_folder.h"
 
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "lib/text/vocabulary_readers.h"
 
 namespace parkd {
 namespace {
-
-// The whole file; nothing when there is none.
-Result<std::optional<std::string>> read_file(const std::string& path) {
-  std::error_code error;
-  if (!std::filesystem::exists(path, error)) return std::optional<std::string>();
-  const auto size = std::filesystem::file_size(path, error);
-  if (error) return invalid(path + ": " + error.message());
-  if (size > kTokenizerFileBytesMax) {
-    return invalid(path + ": the file has " + std::to_string(size) + " bytes, the limit is " +
-                   std::to_string(kTokenizerFileBytesMax));
-  }
-  std::ifstream file(path, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file.good() && !file.eof()) return unavailable(path + ": cannot be read");
-  return std::optional<std::string>(std::move(text));
-}
 
 struct Kind {
   const char* name;
@@ -39,15 +22,15 @@ constexpr Kind kKinds[] = {
 
 }  // namespace
 
-Result<std::shared_ptr<const Tokenizer>> load_tokenizer_folder(const std::string& folder) {
+Result<std::shared_ptr<const Tokenizer>> read_tokenizer(const ModelFolder& folder) {
+  constexpr std::string_view kConfig = "tokenizer_config.json";
   for (const Kind& kind : kKinds) {
-    const std::string path = folder + "/" + kind.name;
-    PARKD_ASSIGN_OR_RETURN(const std::optional<std::string> text, read_file(path));
+    const std::optional<std::string_view> text = folder.text_of(kind.name);
     if (!text) continue;
+    const std::string path = folder.name() + "/" + kind.name;
     PARKD_ASSIGN_OR_RETURN(Vocabulary vocabulary, kind.read(path, *text));
-    const std::string config_path = folder + "/tokenizer_config.json";
-    PARKD_ASSIGN_OR_RETURN(const std::optional<std::string> config_text, read_file(config_path));
-    if (config_text) {
+    if (const std::optional<std::string_view> config_text = folder.text_of(kConfig)) {
+      const std::string config_path = folder.name() + "/" + std::string(kConfig);
       PARKD_ASSIGN_OR_RETURN(const TokenizerConfig config,
                              read_tokenizer_config(config_path, *config_text));
       PARKD_RETURN_IF_ERROR(apply_tokenizer_config(config_path, config, vocabulary));
@@ -57,7 +40,7 @@ Result<std::shared_ptr<const Tokenizer>> load_tokenizer_folder(const std::string
     if (made.ok()) return made;
     return Status(made.status().code(), path + ": " + made.status().message());
   }
-  return not_found(folder + ": there is no tokenizer.json, tekken.json or tokenizer.model");
+  return not_found(folder.error_text("there is no tokenizer.json, tekken.json or tokenizer.model"));
 }
 
 }  // namespace parkd

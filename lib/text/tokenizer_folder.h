@@ -2,16 +2,16 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
 #include "lib/base/status.h"
 #include "lib/text/tokenizer.h"
+#include "lib/weights/model_folder.h"
 
 namespace parkd {
 
-// Reads tokenizer.json, else tekken.json, else tokenizer.model, and tokenizer_config.json where it
-// stands beside. Blocks on file reads. Errors: not_found when the directory has none of the three,
-// corrupt or invalid as the readers say, each beginning with the file's path.
-Result<std::shared_ptr<const Tokenizer>> load_tokenizer_folder(const std::string& folder);
+// Of tokenizer.json, else tekken.json, else tokenizer.model, and tokenizer_config.json where it
+// stands beside, as they were when the directory was opened. Errors: not_found when it has none of
+// the three, corrupt or invalid as the readers say, each beginning with the file's path.
+Result<std::shared_ptr<const Tokenizer>> read_tokenizer(const ModelFolder& folder);
 
 }  // namespace parkd

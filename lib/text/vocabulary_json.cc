@@ -78,7 +78,7 @@ class JsonVocabulary {
   Status read_vocab() {
     vocab_ = object_in(model_, "vocab");
     if (vocab_ == nullptr || vocab_->empty()) {
-      return file_.corrupt_at("model.vocab", "is no object with a token in it");
+      return file_.corrupt_at("model.vocab", "is not an object with a token in it");
     }
     size_t last = 0;  // before any room is made: ids may be absurd
     for (const auto& member : *vocab_) {
@@ -171,7 +171,7 @@ class JsonVocabulary {
 
   Status read_merges() {
     const json::array* merges = array_in(model_, "merges");
-    if (merges == nullptr) return file_.corrupt_at("model.merges", "is no list");
+    if (merges == nullptr) return file_.corrupt_at("model.merges", "is not a list");
     made_.merges.reserve(merges->size());
     for (size_t i = 0; i < merges->size(); ++i) {
       const json::value& merge = (*merges)[i];
@@ -263,7 +263,7 @@ class JsonVocabulary {
           json_string(view(*type)) + " (TemplateProcessing and ByteLevel are)");
     }
     const json::array* single = array_in(processor, "single");
-    if (single == nullptr) return file_.corrupt_at("post_processor.single", "is no list");
+    if (single == nullptr) return file_.corrupt_at("post_processor.single", "is not a list");
     for (const json::value& item : *single) {
       if (!item.is_object()) return file_.corrupt_at("post_processor.single", "holds no objects");
       const json::object* special = object_in(item.get_object(), "SpecialToken");

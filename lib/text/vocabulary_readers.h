@@ -13,8 +13,6 @@
 
 namespace parkd {
 
-inline constexpr size_t kTokenizerFileBytesMax = 256 << 20;
-
 // GGUF's tokenizer.ggml.*: the kinds gpt2 (byte-level BPE) and llama (SentencePiece BPE).
 Result<Vocabulary> read_gguf_vocabulary(const GgufFile& file);
 

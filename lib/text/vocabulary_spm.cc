@@ -36,7 +36,7 @@ class SpmModel {
       if (!status.ok()) return status;
     }
     if (model.broken()) return broken("its model");
-    if (made_.tokens.empty()) return wrong("is no SentencePiece model: it has no pieces");
+    if (made_.tokens.empty()) return wrong("is not a SentencePiece model: it has no pieces");
     PARKD_RETURN_IF_ERROR(check_supported());
     PARKD_RETURN_IF_ERROR(take_id("bos_id", bos_, made_.bos));
     PARKD_RETURN_IF_ERROR(take_id("eos_id", eos_, made_.eos));
@@ -49,7 +49,7 @@ class SpmModel {
  private:
   Status wrong(const std::string& why) const { return corrupt(file_ + ": " + why); }
   Status broken(const std::string& what) const {
-    return wrong(what + " ends early or is no Protocol Buffers message");
+    return wrong(what + " ends early or is not a Protocol Buffers message");
   }
 
   Status read_piece(std::string_view bytes) {

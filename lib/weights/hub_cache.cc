@@ -87,7 +87,9 @@ class Search {
     PARKD_RETURN_IF_ERROR(look_at(path, fs::is_symlink(fs::symlink_status(path, ignored))
                                             ? path.string() + " is a link to nothing"
                                             : "there is no " + path.string()));
-    if (!fs::is_regular_file(path, ignored)) return invalid(about(path.string() + " is no file"));
+    if (!fs::is_regular_file(path, ignored)) {
+      return invalid(about(path.string() + " is not a file"));
+    }
     return HubFile{path.string(), id_.repository, commit, file};
   }
 
@@ -167,7 +169,7 @@ class Search {
 Result<HubId> parse_hub_id(std::string_view hf_id) {
   const auto refuse = [&](const std::string& why) {
     return invalid("\"" + std::string(hf_id) +
-                   "\" is no hf_id (ORG/NAME[@REVISION][:FILE.gguf]): " + why);
+                   "\" is not an hf_id (ORG/NAME[@REVISION][:FILE.gguf]): " + why);
   };
   HubId id;
   std::string_view repository = hf_id;

@@ -25,7 +25,7 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& pa
   const fs::file_status status = fs::status(path, error);
   // To open a pipe would be to wait for who writes into it.
   if (fs::exists(status) && !fs::is_regular_file(status)) {
-    return corrupt(file->error_text("is no regular file"));
+    return corrupt(file->error_text("is not a regular file"));
   }
   file->mapping_ = std::make_unique<Mapping>();
   try {

@@ -19,7 +19,7 @@ namespace parkd {
 class MappedFile {
  public:
   // Errors: not_found when there is none, denied and unavailable when it cannot be opened, corrupt
-  // when it is no regular file or empty.
+  // when it is not a regular file or empty.
   static Result<std::shared_ptr<const MappedFile>> open(const std::string& path);
   // Bytes in memory; `name` stands in errors where the path would.
   static std::shared_ptr<const MappedFile> from_bytes(std::string name, std::vector<uint8_t> bytes);

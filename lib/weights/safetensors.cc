@@ -119,7 +119,8 @@ class SafetensorsReader {
     std::memcpy(&length, bytes.data(), sizeof length);
     if (length > kSafetensorsHeaderBytesMax) {
       return damaged("its header is " + std::to_string(length) + " bytes long, the limit is " +
-                     std::to_string(kSafetensorsHeaderBytesMax) + "; or it is no safetensors file");
+                     std::to_string(kSafetensorsHeaderBytesMax) +
+                     "; or it is not a safetensors file");
     }
     if (length > bytes.size() - sizeof length) {
       return damaged("its header needs " + std::to_string(length) + " bytes, the file has " +
@@ -134,7 +135,7 @@ class SafetensorsReader {
     if (metadata == nullptr) return damaged("\"__metadata__\" is not an object");
     for (const auto& member : *metadata) {
       if (!member.value().is_string()) {
-        return damaged("\"__metadata__\" has " + shown(member.key()) + " that is no string");
+        return damaged("\"__metadata__\" has " + shown(member.key()) + " that is not a string");
       }
     }
     return {};

@@ -6,8 +6,8 @@
 #include <string>
 #include <string_view>
 
-#include "lib/text/tokenizer_folder.h"
-#include "lib/text/vocabulary_readers.h"
+#include "lib/weights/gguf.h"
+#include "tests/golden/opened_tokenizer.h"
 
 namespace {
 
@@ -15,7 +15,7 @@ using parkd::Result;
 using parkd::Tokenizer;
 
 Result<std::shared_ptr<const Tokenizer>> load(const std::string& path) {
-  if (!path.ends_with(".gguf")) return parkd::load_tokenizer_folder(path);
+  if (!path.ends_with(".gguf")) return parkd::testing::opened_tokenizer(path);
   auto file = parkd::GgufFile::open(path);
   if (!file.ok()) return file.status();
   return Tokenizer::load(**file);

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "lib/base/text.h"
-#include "lib/text/tokenizer_folder.h"
+#include "tests/golden/opened_tokenizer.h"
 #include "tests/golden/tokenizer_texts.h"
 
 namespace parkd {
@@ -32,7 +32,7 @@ class TokenizersGolden : public ::testing::TestWithParam<const char*> {
   }
 
   const std::shared_ptr<const Tokenizer> tokenizer_ =
-      load_tokenizer_folder(testing::golden_tokenizers_folder() + "/" + GetParam()).value();
+      testing::opened_tokenizer(testing::golden_tokenizers_folder() + "/" + GetParam()).value();
 };
 
 TEST_P(TokenizersGolden, five_hundred_picked_texts_have_the_references_ids) {

@@ -9,6 +9,7 @@
 #include "lib/model/content_hash.h"
 #include "lib/model/hub_template.h"
 #include "lib/model/model_card.h"
+#include "lib/text/tokenizer_folder.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 
@@ -109,6 +110,17 @@ TEST(HubModel, a_written_directory_is_loaded_with_its_tokenizer_and_template) {
   const auto base = load_model_card(directory.path());
   ASSERT_TRUE(base.ok()) << base.status().message();
   EXPECT_FALSE((*base)->chat_template.has_value()) << "a base model";
+}
+
+TEST(HubModel, a_tokenizer_is_the_one_that_was_opened_with_the_weights) {
+  const TempDir directory;
+  ASSERT_TRUE(testing::write_tiny_folder(directory.path(), {}).ok());
+  const auto folder = ModelFolder::open(directory.path()).value();
+  // As a client does it that fetches another revision.
+  std::filesystem::remove(directory.path() + "/tokenizer.json");
+  const auto tokenizer = read_tokenizer(*folder);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+  EXPECT_EQ((*tokenizer)->vocab_size(), 297);
 }
 
 TEST(HubModel, end_tokens_are_the_tokenizers_and_the_configurations) {

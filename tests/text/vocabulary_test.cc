@@ -40,7 +40,7 @@ TEST(TokenizerJson, what_contradicts_itself_is_refused_with_its_place) {
   expect_json_refusal("[]", corrupt, "not an object");
   expect_json_refusal("{\"model\":", StatusCode::invalid, "not JSON");
   expect_json_refusal("{}", corrupt, "model is missing");
-  expect_json_refusal(json_of("", ""), corrupt, "model.vocab is no object with a token");
+  expect_json_refusal(json_of("", ""), corrupt, "model.vocab is not an object with a token");
   expect_json_refusal(json_of(R"("a":0,"b":0)", ""), corrupt, "gives id 0 to two tokens");
   expect_json_refusal(json_of(R"("a":0,"b":-1)", ""), corrupt, "\"b\" has the id -1");
   expect_json_refusal(json_of(R"("a":0,"b":9999999)", ""), corrupt, "2 tokens and an id 9999999");
@@ -210,7 +210,7 @@ TEST(TokenizerModel, broken_and_unsupported_files_are_refused) {
   const auto corrupt = StatusCode::corrupt;
   const auto invalid = StatusCode::invalid;
   expect_model_refusal("", corrupt, "it has no pieces");
-  expect_model_refusal("not a model", corrupt, "no Protocol Buffers message");
+  expect_model_refusal("not a model", corrupt, "is not a Protocol Buffers message");
   expect_model_refusal(good.substr(0, 5), corrupt, "ends early");
   expect_model_refusal(piece("\xff", 1) + kBpe + kKeepsSpaces, corrupt, "piece 0 is not UTF-8");
   expect_model_refusal(piece("<unk>", 2) + piece("<s>", 3) + piece("</s>", 3) + piece("<0xZZ>", 6) +

@@ -169,7 +169,7 @@ TEST_F(HubCacheTest, an_id_cannot_leave_the_cache) {
                                    "Org/Name-1.5:" + std::string(256, 'x') + ".gguf",
                                    std::string("Org/N\0e", 7),
                                    std::string("")}) {
-    expect_refused(hf_id, StatusCode::invalid, "is no hf_id (ORG/NAME[@REVISION][:FILE.gguf])");
+    expect_refused(hf_id, StatusCode::invalid, "is not an hf_id (ORG/NAME[@REVISION][:FILE.gguf])");
   }
 }
 

@@ -97,7 +97,7 @@ TEST(ModelFolder, a_directory_reads_like_its_files_in_memory) {
   ASSERT_EQ(mkfifo((directory.path() + "/config.json").c_str(), 0600), 0);
   const auto piped = ModelFolder::open(directory.path());
   ASSERT_FALSE(piped.ok());
-  EXPECT_NE(piped.status().message().find("is no regular file"), std::string::npos);
+  EXPECT_NE(piped.status().message().find("is not a regular file"), std::string::npos);
 }
 
 TEST(ModelFolder, a_file_that_is_there_and_cannot_be_opened_is_not_taken_for_missing) {
