@@ -24,10 +24,12 @@ constexpr double kWholeDoubleMax = 9007199254740992.0;  // 2^53
 
 // What Boost.JSON's parser asks of a handler, and no limits of its own.
 struct AnySize {
+  // NOLINTBEGIN(readability-identifier-naming): Boost's names
   static constexpr size_t max_object_size = std::numeric_limits<size_t>::max();
   static constexpr size_t max_array_size = max_object_size;
   static constexpr size_t max_key_size = max_object_size;
   static constexpr size_t max_string_size = max_object_size;
+  // NOLINTEND(readability-identifier-naming)
 };
 
 // Builds a json::value like Boost's own parser, refuses U+0000 and numbers past the largest double,

@@ -70,10 +70,12 @@ std::string as_parsed_and_written(std::string_view text) {
 // there. The members of the outermost object stay apart.
 class JsonValueText::Handler {
  public:
+  // NOLINTBEGIN(readability-identifier-naming): Boost's names
   static constexpr size_t max_object_size = std::numeric_limits<size_t>::max();
   static constexpr size_t max_array_size = max_object_size;
   static constexpr size_t max_key_size = max_object_size;
   static constexpr size_t max_string_size = max_object_size;
+  // NOLINTEND(readability-identifier-naming)
 
   bool on_document_begin(Error&) { return true; }
   bool on_document_end(Error&) { return true; }

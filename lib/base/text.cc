@@ -160,9 +160,10 @@ uint64_t random_u64() {
 }
 
 std::string random_hex(int n_bytes) {
+  const size_t n_digits = 2 * static_cast<size_t>(n_bytes);
   std::string text;
-  while (static_cast<int>(text.size()) < 2 * n_bytes) text += to_hex(random_u64());
-  text.resize(static_cast<size_t>(2 * n_bytes));
+  while (text.size() < n_digits) text += to_hex(random_u64());
+  text.resize(n_digits);
   return text;
 }
 

@@ -86,7 +86,7 @@ Result<Config> parse_config(std::string_view text, const std::string& file_name,
 std::vector<std::string> config_notes(const Config& config) {
   std::vector<std::string> notes;
   if (!config.uses_postgres() && config.daemon.postgres != PostgresConfig{}) {
-    notes.push_back("daemon.postgres is set, but neither queue nor mailbox is in PostgreSQL");
+    notes.emplace_back("daemon.postgres is set, but neither queue nor mailbox is in PostgreSQL");
   }
   for (const ModelConfig& model : config.models) {
     if (model.params.kvcache_mem_cpu_mb || model.params.device == Device::cuda) continue;

@@ -133,7 +133,7 @@ constexpr auto kKeys = [] {
 std::string_view nearest_key(std::string_view section, std::string_view key) {
   std::vector<std::string_view> names;
   for (const ConfigKey& known : kKeys) {
-    if (known.section == section && known.kind != KeyKind::forbidden) names.push_back(known.key);
+    if (known.section == section && known.kind != KeyKind::forbidden) names.emplace_back(known.key);
   }
   return nearest_word(key, names);
 }

@@ -55,7 +55,7 @@ class Dispatcher::State {
   void handle(DeviceLost message);
   void handle(Drain message);
   void handle(DeathsNoted message) { death_notes_.handle(std::move(message)); }
-  void handle(WorkAvailable message) { intake_.handle(std::move(message)); }
+  void handle(const WorkAvailable& message) { intake_.handle(message); }
   void handle(const CallerWaits& message) { intake_.handle(message); }
   void handle(Claimed message) { intake_.handle(std::move(message)); }
   void handle(Prepared message) { intake_.handle(std::move(message)); }

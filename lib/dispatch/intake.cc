@@ -30,7 +30,7 @@ Intake::Intake(const DispatcherOptions& options, DaemonStore& store, Clock& cloc
 
 // --- claiming
 
-void Intake::handle(WorkAvailable message) {
+void Intake::handle(const WorkAvailable& message) {
   const auto found = table_.served_models().find(message.model);
   if (found == table_.served_models().end()) return;
   found->second.work_hint = true;

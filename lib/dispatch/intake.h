@@ -49,7 +49,7 @@ class Intake {
   // The claims made so far are not ours any more, nor is what a claim under way brings.
   void lose_ownership();
 
-  void handle(WorkAvailable message);
+  void handle(const WorkAvailable& message);
   void handle(const CallerWaits& message);
   void handle(Claimed message);
   void handle(Prepared message);

@@ -79,7 +79,7 @@ void StoreWriter::finish(uint64_t ticket, FinishItem item, SteadyTime now) {
 }
 
 void StoreWriter::release(uint64_t ticket, ReleaseItem item) {
-  releases_.push_back({ticket, std::move(item), false});
+  releases_.push_back({ticket, item, false});
 }
 
 std::optional<SteadyTime> StoreWriter::next_due() const {

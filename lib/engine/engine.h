@@ -85,7 +85,7 @@ struct EngineDevice {
 
 // Loads the card's weights into every device, allocates its KV memory and starts the workers. Takes
 // seconds for a large model: call it off the control and dispatcher threads.
-Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelCard> card,
+Result<std::unique_ptr<Engine>> make_engine(const std::shared_ptr<const ModelCard>& card,
                                             std::vector<EngineDevice> devices,
                                             EngineOptions options);
 

@@ -103,7 +103,7 @@ void LocalEngine::stop() {
   for_each_worker([](EngineWorker& worker) { worker.stop(); });
 }
 
-Result<std::unique_ptr<Engine>> make_engine(std::shared_ptr<const ModelCard> card,
+Result<std::unique_ptr<Engine>> make_engine(const std::shared_ptr<const ModelCard>& card,
                                             std::vector<EngineDevice> devices,
                                             EngineOptions options) {
   PARKD_RETURN_IF_ERROR(check_options(options));

@@ -59,7 +59,7 @@ class HttpServer::State : public std::enable_shared_from_this<HttpServer::State>
 struct ReceivedBodyType {
   using value_type = ReceivedBody;
 
-  class reader {
+  class reader {  // NOLINT(readability-identifier-naming)
    public:
     template <bool is_request, class Fields>
     reader(boost::beast::http::header<is_request, Fields>&, value_type& body) : body_(body) {}
