@@ -74,7 +74,6 @@ std::array<StepPlan, kSteps> plan_steps(int32_t context_tokens, int32_t block_si
 std::vector<TokenId> tokens_of(const ModelCard& card, std::string_view text, int32_t n) {
   const std::vector<TokenId> all = card.tokenizer->encode(text, SpecialTokens::as_text).value();
   std::vector<TokenId> tokens;
-  tokens.reserve(static_cast<size_t>(n));
   for (int32_t i = 0; i < n; ++i) tokens.push_back(all[static_cast<size_t>(i) % all.size()]);
   return tokens;
 }

@@ -78,7 +78,7 @@ std::string place_in(std::string_view text, size_t at) {
   const std::string_view before = text.substr(0, at);
   const size_t line_end = before.rfind('\n');
   const size_t line_begin = line_end == std::string_view::npos ? 0 : line_end + 1;
-  std::string byte = "byte " + std::to_string(at - line_begin + 1);
+  const std::string byte = "byte " + std::to_string(at - line_begin + 1);
   const size_t last = text.find_last_not_of(kSpace);
   if (text.substr(0, last == std::string_view::npos ? 0 : last).find('\n') ==
       std::string_view::npos) {

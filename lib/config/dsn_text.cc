@@ -135,7 +135,7 @@ std::string uri_refusal(std::string_view rest) {
     const std::string_view pair = rest.substr(0, rest.find('&'));
     const size_t equals = pair.find('=');
     if (equals == std::string_view::npos) continue;
-    std::string why =
+    const std::string why =
         keyword_refusal(percent_decoded(pair.substr(0, equals)), pair.size() - equals - 1, n);
     if (!why.empty()) return why;
   }
@@ -170,7 +170,7 @@ std::string keywords_refusal(std::string_view text) {
       if (text[i] == '\\' && i + 1 < text.size()) ++i;
       ++n_bytes;
     }
-    std::string why = keyword_refusal(keyword, n_bytes, ++n);
+    const std::string why = keyword_refusal(keyword, n_bytes, ++n);
     if (!why.empty()) return why;
     if (!closed) return std::string(kUnreadable);
   }

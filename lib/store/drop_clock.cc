@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <tuple>
 #include <utility>
 
 #include "lib/base/log.h"
@@ -25,15 +24,15 @@ Result<ClockMark> ClockMark::decode(std::string_view text) {
   int64_t wall_us = 0;
   int64_t boot_us = 0;
   const char* end = text.data() + text.size();
-  auto [next, error] = std::from_chars(text.data(), end, wall_us);
-  if (error == std::errc() && next != end && *next == ' ') {
-    std::tie(next, error) = [&] {
-      const auto read = std::from_chars(next + 1, end, boot_us);
-      return std::pair(read.ptr, read.ec);
-    }();
-    if (error == std::errc() && next != end && *next == ' ') {
+  std::from_chars_result read = std::from_chars(text.data(), end, wall_us);
+  const auto another_follows = [&] {
+    return read.ec == std::errc() && read.ptr != end && *read.ptr == ' ';
+  };
+  if (another_follows()) {
+    read = std::from_chars(read.ptr + 1, end, boot_us);
+    if (another_follows()) {
       return ClockMark{from_unix_us(wall_us), SteadyTime(Micros(boot_us)),
-                       std::string(next + 1, end)};
+                       std::string(read.ptr + 1, end)};
     }
   }
   return Status(StatusCode::corrupt, "the store's mark of the last time is not one");

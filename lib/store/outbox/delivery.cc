@@ -103,7 +103,7 @@ void Delivery::run() {
     }
     std::vector<Task> tasks = inbox_.wait_all(pause);
     if (inbox_.closed() && tasks.empty()) return;
-    run_tasks(std::move(tasks));
+    run_tasks(tasks);
     if (filled_ && steady_clock::now() >= next_try_) try_to_deliver();
   }
 }
@@ -118,8 +118,8 @@ void Delivery::try_to_deliver() {
   }
 }
 
-void Delivery::run_tasks(std::vector<Task> tasks) {
-  for (Task& task : tasks) {
+void Delivery::run_tasks(const std::vector<Task>& tasks) {
+  for (const Task& task : tasks) {
     if (task) {
       task();
     } else {

@@ -65,7 +65,7 @@ class Delivery {
   using Task = std::function<void()>;  // empty: a wake-up
 
   void run();
-  void run_tasks(std::vector<Task> tasks);
+  void run_tasks(const std::vector<Task>& tasks);
   void try_to_deliver();
   Status deliver_all();
   Status ensure_announced();

@@ -236,8 +236,8 @@ class OutboxStore final : public JobStore {
       done(std::move(taken));
       return;
     }
-    outbox_->forget_requests(std::move(places),
-                             [done, taken = std::move(taken)](Result<int64_t>) { done(taken); });
+    outbox_->forget_requests(std::move(places), [done, taken = std::move(taken)](
+                                                    const Result<int64_t>&) { done(taken); });
   }
 
   // --- the read thread

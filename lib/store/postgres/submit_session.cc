@@ -92,8 +92,7 @@ void SubmitSession::check_and_send(std::vector<Call>& calls, std::vector<Call>& 
       continue;
     }
     n_rows += call.jobs.size();
-    good.push_back(std::move(call));
-    call.done = nullptr;
+    good.push_back(std::exchange(call, Call{}));
     if (n_rows < kRowsMax) continue;
     send(good, locked, held);
     good.clear();
