@@ -67,6 +67,9 @@ class StandInLane final : public Lane {
   void rms_norm(Buffer in, VectorId weight, Buffer out) override {
     cpu_->rms_norm(in, weight, out);
   }
+  void rms_norm_add(Buffer in, VectorId weight, Buffer sum) override {
+    cpu_->rms_norm_add(in, weight, sum);
+  }
   void matmul(MatrixId weight, Buffer in, Buffer out) override { cpu_->matmul(weight, in, out); }
   void matmul_add(MatrixId weight, Buffer in, Buffer sum) override {
     cpu_->matmul_add(weight, in, sum);
