@@ -58,7 +58,8 @@ class Reader {
       numbers_.unrotated.push_back((i + 1) % habits_.unrotated_period == 0);
     }
     if (numbers_.n_layers == habits_.layers_of_wide_heads) {
-      numbers_.query_divisor = numbers_.hidden / numbers_.n_heads;
+      const int32_t even_share = numbers_.hidden / numbers_.n_heads;  // of the hidden state, a head
+      numbers_.query_divisor = even_share;
     }
     if (const Status status = check_numbers(numbers_); !status.ok()) {
       return corrupt(file_.error_text(status.message()));
