@@ -27,7 +27,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   files["generation_config.json"] = {data, data + size};
   files["tokenizer_config.json"] = {data, data + size};
   const auto folder = parkd::ModelFolder::from_files("fuzz", files).value();
-  check_refusal(parkd::read_template_source(*folder).status());
+  check_refusal(parkd::read_template_sources(*folder).status());
   const auto type = parkd::read_model_type(*folder);
   check_refusal(type.status());
   const auto config = parkd::read_hub_config(*folder);
