@@ -22,6 +22,7 @@ namespace {
 constexpr auto kPurgeEvery = std::chrono::milliseconds(2000);
 constexpr auto kLookAroundEvery = std::chrono::milliseconds(1000);
 constexpr auto kLookAtQueueEvery = std::chrono::milliseconds(10'000);
+constexpr auto kLookAtQueueWhileSomeAreOut = std::chrono::milliseconds(1000);
 constexpr auto kDrainLookEvery = std::chrono::milliseconds(20);
 // What peers' requests, and what is read out of them, may hold at a time; and what they are
 // answered until they have read it. parkd.service does the sum.
@@ -110,10 +111,12 @@ Status Daemon::wire() {
   api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *store_, *dispatcher_, *blocking_,
                                           blocking_threads(), clock_, health_, bodies_,
                                           database_name(config_)});
-  observe_store();
+  const int64_t budget_bytes = memory_budget_bytes(config_.daemon);
+  api_->set_memory_budget(budget_bytes);
   models_ = std::make_unique<ModelKeeper>(ModelKeeper::Parts{
-      io_, config_, *store_, *dispatcher_, *blocking_,
+      io_, config_, *store_, *dispatcher_, *blocking_, clock_, budget_bytes,
       [this](std::shared_ptr<const ModelTable> table) { api_->set_models(std::move(table)); }});
+  observe_store();
   server_ = std::make_unique<HttpServer>(
       io_, server_options(config_), bodies_, answers_,
       [this](const HttpRequest& request) { return api_->admit(request); });
@@ -136,6 +139,7 @@ void Daemon::observe_store() {
   StoreObserver observer;
   observer.work_available = [this](const std::string& model) {
     dispatcher_->work_available(model);
+    models_->work_available(model);
   };
   observer.cancel_requested = [this](JobId id, RunLease lease) {
     dispatcher_->cancel_requested(id, lease);
@@ -150,7 +154,7 @@ void Daemon::observe_store() {
 
 Daemon::End Daemon::run() {
   dispatcher_thread_ = Thread({"dispatcher", 0}, [this] { dispatcher_->run(); });
-  models_->load_all();
+  models_->start();
   wait_for_signal();
   purge_soon();
   look_around_soon();
@@ -281,13 +285,15 @@ void Daemon::look_around_soon() {
 void Daemon::look_at_queue_soon() {
   store_->stats(on_control<StoreStats>(io_, [this](Result<StoreStats> stats) {
     if (stats.ok()) {
+      models_->saw_queue(*stats);
       if (auto notice = unserved_models_notice(config_, *stats)) {
         health_.raise(std::move(*notice));
       } else {
         health_.clear("model_not_served");
       }
     }
-    after(io_, kLookAtQueueEvery, [this] { look_at_queue_soon(); });
+    const auto next = models_->wants_queue() ? kLookAtQueueWhileSomeAreOut : kLookAtQueueEvery;
+    after(io_, next, [this] { look_at_queue_soon(); });
   }));
 }
 
@@ -304,7 +310,7 @@ void Daemon::read_again_soon() {
 void Daemon::feed_watchdog() {
   const auto interval = watchdog_interval();
   if (!interval) return;
-  if (progress_.is_making_progress(*dispatcher_, models_->engines())) sd_notify("WATCHDOG=1");
+  if (progress_.is_making_progress(*dispatcher_, *models_)) sd_notify("WATCHDOG=1");
   after(io_, std::chrono::duration_cast<std::chrono::milliseconds>(*interval / 3),
         [this] { feed_watchdog(); });
 }

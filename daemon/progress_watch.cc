@@ -12,8 +12,7 @@ constexpr auto kDispatcherSilenceMax = std::chrono::seconds(20);  // it polls ev
 
 }  // namespace
 
-bool ProgressWatch::is_making_progress(
-    const Dispatcher& dispatcher, const std::map<std::string, std::unique_ptr<Engine>>& engines) {
+bool ProgressWatch::is_making_progress(const Dispatcher& dispatcher, const ModelKeeper& models) {
   const SteadyTime now = clock_.steady_now();
   if (stats_changed_ == SteadyTime{}) stats_changed_ = now;
   auto stats = dispatcher.stats();
@@ -25,15 +24,14 @@ bool ProgressWatch::is_making_progress(
     log_error("watchdog.dispatcher_silent", {});
     return false;
   }
-  for (const auto& [name, engine] : engines) {
-    const auto quiet = std::chrono::microseconds(engine->stats().last_step_us_ago);
-    if (quiet > stall_) {
-      log_error("watchdog.engine_silent",
-                {{"model", name}, {"quiet_s", quiet.count() / 1'000'000}});
-      return false;
-    }
-  }
-  return true;
+  bool all_step = true;
+  models.for_each_engine([this, &all_step](const std::string& name, const Engine& engine) {
+    const auto quiet = std::chrono::microseconds(engine.stats().last_step_us_ago);
+    if (quiet <= stall_) return;
+    log_error("watchdog.engine_silent", {{"model", name}, {"quiet_s", quiet.count() / 1'000'000}});
+    all_step = false;
+  });
+  return all_step;
 }
 
 void dump_state(const DispatcherStats& stats) {

@@ -2,13 +2,11 @@
 // and what an operator with a stuck daemon asks first. Control thread.
 #pragma once
 
-#include <map>
 #include <memory>
-#include <string>
 
+#include "daemon/models/model_keeper.h"
 #include "lib/base/clock.h"
 #include "lib/dispatch/dispatcher.h"
-#include "lib/engine/engine.h"
 
 namespace parkd {
 
@@ -18,8 +16,7 @@ class ProgressWatch {
   ProgressWatch(Clock& clock, std::chrono::seconds stall) : clock_(clock), stall_(stall) {}
 
   // Logs what stands still.
-  bool is_making_progress(const Dispatcher& dispatcher,
-                          const std::map<std::string, std::unique_ptr<Engine>>& engines);
+  bool is_making_progress(const Dispatcher& dispatcher, const ModelKeeper& models);
 
  private:
   Clock& clock_;

@@ -55,6 +55,8 @@ class Api {
   // For /metrics.
   void set_server(const HttpServer& server) { server_ = &server; }
 
+  // Of main memory, for models.
+  void set_memory_budget(int64_t bytes) { memory_budget_bytes_ = bytes; }
   // A model came to another state.
   void set_models(std::shared_ptr<const ModelTable> models) { models_ = std::move(models); }
   // From now on submits are answered 503, and long polls end.
@@ -117,6 +119,7 @@ class Api {
   MailboxWaiters waiters_;
   std::shared_ptr<const ModelTable> models_;
   const HttpServer* server_ = nullptr;
+  int64_t memory_budget_bytes_ = 0;
   bool stopping_ = false;
   ApiWork work_;
 };

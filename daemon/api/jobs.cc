@@ -134,12 +134,13 @@ Status without_index(const Status& status, bool many) {
   return Status(status.code(), message).with_param(status.param().substr(kFirst.size()));
 }
 
-std::string render_live(const Job& job, const DispatcherStats& stats, const Config& config) {
+std::string render_live(const Job& job, const DispatcherStats& stats, const Config& config,
+                        const ModelTable& models) {
   const LiveJob* live = stats.find(job.id);
   if (live == nullptr) {
     const bool waits = job.state == JobState::queued;
     return render_job(job, to_string(job.state), -1,
-                      waits ? unserved_reason(config, job.spec.model) : "");
+                      waits ? unserved_reason(config, models, job.spec.model) : "");
   }
   const int64_t units = live->phase == LivePhase::preparing ? -1 : live->units.count;
   return render_job(job, to_string(live->phase), units, live->waits_for);
@@ -181,22 +182,22 @@ void Api::submit(const AskedPtr& asked) {
 void Api::get_job(const AskedPtr& asked) {
   const auto id = job_id(asked->part);
   if (!id.ok()) return asked->reply(error_reply(id.status()));
-  parts_.store.get(
-      *id, asked->who().any_or_own(),
-      on_quick<JobRecord>(asked, [this, id = *id, asked](Result<JobRecord> record) {
-        const HttpReplier& reply = asked->reply;
-        if (!record.ok()) return reply(error_reply(record.status()));
-        if (const auto* job = std::get_if<Job>(&*record)) {
-          return reply({.body = render_live(*job, *parts_.dispatcher.stats(), parts_.config)});
-        }
-        if (const auto* message = std::get_if<Message>(&*record)) {
-          return reply({.body = render_message(*message)});
-        }
-        if (const auto* row = std::get_if<HistoryRow>(&*record)) {
-          return reply({.body = render_history(*row)});
-        }
-        reply(error_reply(not_found("there is no job " + std::to_string(id))));
-      }));
+  parts_.store.get(*id, asked->who().any_or_own(),
+                   on_quick<JobRecord>(asked, [this, id = *id, asked](Result<JobRecord> record) {
+                     const HttpReplier& reply = asked->reply;
+                     if (!record.ok()) return reply(error_reply(record.status()));
+                     if (const auto* job = std::get_if<Job>(&*record)) {
+                       return reply({.body = render_live(*job, *parts_.dispatcher.stats(),
+                                                         parts_.config, *asked->models)});
+                     }
+                     if (const auto* message = std::get_if<Message>(&*record)) {
+                       return reply({.body = render_message(*message)});
+                     }
+                     if (const auto* row = std::get_if<HistoryRow>(&*record)) {
+                       return reply({.body = render_history(*row)});
+                     }
+                     reply(error_reply(not_found("there is no job " + std::to_string(id))));
+                   }));
 }
 
 void Api::cancel_job(const AskedPtr& asked) {
@@ -255,7 +256,7 @@ void Api::list_jobs(const AskedPtr& asked) {
         JsonWriter json;
         json.begin_object().begin_array("jobs");
         for (const Job& job : jobs) {
-          json.element(RawJson{render_live(job, *stats, parts_.config)});
+          json.element(RawJson{render_live(job, *stats, parts_.config, *asked->models)});
         }
         json.end_array().member("next_after", page->next_after.value_or(last));
         json.member("has_more", page->next_after.has_value());

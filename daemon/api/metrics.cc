@@ -204,6 +204,36 @@ void add_devices(Page& page, const ModelTable& models) {
   }
 }
 
+void add_memory(Page& page, const ModelTable& models, int64_t budget_bytes, WallTime now) {
+  page.gauge("parkd_memory_budget_bytes", "Main memory that loaded models may take", {},
+             static_cast<double>(budget_bytes));
+  const auto each = [&](auto add) {
+    for (const auto& [name, model] : models) add(model, Labels{{"model", name}});
+  };
+  each([&](const ModelEntry& model, const Labels& labels) {
+    page.gauge("parkd_model_memory_bytes",
+               "Of main memory: weights, KV cache and buffers of steps; 0 while it is not loaded",
+               labels, model.in_memory ? static_cast<double>(model.memory.total()) : 0);
+  });
+  each([&](const ModelEntry& model, const Labels& labels) {
+    page.gauge(
+        "parkd_model_waiting_seconds", "How long it has had work and not been loaded", labels,
+        model.waits_since ? std::chrono::duration<double>(now - *model.waits_since).count() : 0);
+  });
+  each([&](const ModelEntry& model, const Labels& labels) {
+    page.gauge("parkd_model_load_seconds", "What its last load took", labels,
+               static_cast<double>(model.load_ms) / 1000);
+  });
+  each([&](const ModelEntry& model, const Labels& labels) {
+    page.counter("parkd_model_loads_total", "Loads since the start", labels,
+                 static_cast<double>(model.loads));
+  });
+  each([&](const ModelEntry& model, const Labels& labels) {
+    page.counter("parkd_model_switches_total", "Of the loads: that others had to make room for",
+                 labels, static_cast<double>(model.switches));
+  });
+}
+
 void add_api(Page& page, const ApiFigures& api) {
   page.gauge("parkd_parse_bytes", "Bytes of requests that are being read, and of what is read", {},
              static_cast<double>(api.bodies.used_bytes));
@@ -238,6 +268,7 @@ std::string render_metrics(const StoreStats& store, const DispatcherStats& dispa
   add_pool(page, dispatcher);
   add_outcomes(page, dispatcher);
   add_devices(page, models);
+  add_memory(page, models, api.memory_budget_bytes, now);
   add_api(page, api);
   page.gauge("parkd_unstored_endings", "Finished jobs whose result the store has not taken yet", {},
              static_cast<double>(dispatcher.unstored_endings));

@@ -17,6 +17,7 @@ namespace parkd {
 struct ApiFigures {
   ByteBudget::Figures bodies;  // requests that are being read
   HttpFigures http;
+  int64_t memory_budget_bytes = 0;  // of main memory, for models
 };
 
 // Pure. Made anew at each scrape from what store and dispatcher count: no figure is kept twice.

@@ -16,11 +16,24 @@ void write_model(JsonWriter& json, const std::string& name, const ModelEntry& mo
   json.member("object", "model");
   json.member("state", to_string(model.state));
   if (!model.failure.empty()) json.member("failure", model.failure);
+  if (!model.family.empty()) json.member("family", model.family);
   if (!model.description.empty()) json.member("description", model.description);
   if (model.weight_bytes > 0) json.member("weight_bytes", model.weight_bytes);
   if (model.state == ModelState::loading && model.weight_bytes > 0) {
     json.member("loaded_bytes", model.loaded_bytes);
   }
+  if (model.memory.total() > 0) {
+    json.begin_object("memory");
+    json.member("bytes", model.memory.total());
+    json.member("weights", model.memory.weights);
+    json.member("kv", model.memory.kv);
+    json.member("buffers", model.memory.buffers);
+    json.end_object();
+  }
+  json.member("in_memory", model.in_memory);
+  if (model.load_ms > 0) json.member("load_ms", model.load_ms);
+  json.member("loads", model.loads);
+  if (model.waits_since) json.member("waits_since", to_rfc3339(*model.waits_since));
   if (!model.backend.empty()) json.member("backend", model.backend);
   if (!model.backend_reason.empty()) json.member("backend_reason", model.backend_reason);
   if (model.endpoint != nullptr) {
@@ -156,6 +169,7 @@ void Api::ready(const AskedPtr& asked) {
 void Api::metrics(const AskedPtr& asked) {
   ApiFigures figures;
   figures.bodies = parts_.bodies.figures();
+  figures.memory_budget_bytes = memory_budget_bytes_;
   if (server_ != nullptr) figures.http = server_->figures();
   work_.quick(asked->who(), asked->reply, [this, asked, figures = std::move(figures)] {
     parts_.store.stats(

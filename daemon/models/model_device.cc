@@ -197,27 +197,18 @@ Result<ModelDevice> choose(const Config& config, const ModelConfig& model, const
   return instead;
 }
 
-Result<ModelDevice> logged(const ModelConfig& model, Result<ModelDevice> chosen) {
-  if (!chosen.ok()) return chosen;
-  log_info("model.device", {{"model", model.name},
-                            {"backend", chosen->description},
-                            {"workers", chosen->n_workers},
-                            {"why", chosen->why}});
-  return chosen;
-}
-
 }  // namespace
 
 Result<ModelDevice> choose_device(const Config& config, const ModelConfig& model,
                                   const ModelCard& card) {
-  return logged(model, choose(config, model, card));
+  return choose(config, model, card);
 }
 
 Result<ModelDevice> choose_cpu_instead(const Config& config, const ModelConfig& model,
                                        const ModelCard& card, const ModelDevice& failed,
                                        const Status& why) {
-  return logged(model, use_cpu_instead(config, model, card,
-                                       failed.description + " cannot be used: " + why.message()));
+  return use_cpu_instead(config, model, card,
+                         failed.description + " cannot be used: " + why.message());
 }
 
 }  // namespace parkd

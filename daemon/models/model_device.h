@@ -1,6 +1,5 @@
 // Which device a model runs on, and its backend: CUDA where a usable device is there and answers as
-// the CPU does, else the CPU. Called on a blocking thread while the model is loaded; says which and
-// why in one log line.
+// the CPU does, else the CPU. Called on a blocking thread while the model is opened or loaded.
 #pragma once
 
 #include <algorithm>

@@ -1,24 +1,33 @@
-// ModelKeeper: the models of this daemon: has them loaded, registered with the store, and tells
-// the dispatcher and the faces of each change. Owns the engines.
+// ModelKeeper: the models of this daemon. Opens them all at the start, so that submits are priced
+// and refused at once; has those loaded that fit into daemon.memory_mb and unloads them again, as a
+// Residency plans it; registers them with the store, and tells the dispatcher and the faces of each
+// change. Owns the engines.
 //
-// Control thread, but for what its loaders do on blocking threads.
+// Control thread, but for work_available() and what its loaders do on blocking threads.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "daemon/models/model_loader.h"
 #include "daemon/models/model_table.h"
+#include "daemon/models/residency.h"
 #include "lib/base/blocking_pool.h"
+#include "lib/base/clock.h"
 #include "lib/config/config.h"
 #include "lib/dispatch/dispatcher.h"
 #include "lib/engine/engine.h"
 #include "lib/store/daemon_store.h"
+#include "lib/store/store_stats.h"
 
 namespace parkd {
 
@@ -31,32 +40,82 @@ class ModelKeeper {
     DaemonStore& store;
     Dispatcher& dispatcher;
     BlockingPool& blocking;
+    Clock& clock;
+    int64_t budget_bytes;                                         // of main memory
     std::function<void(std::shared_ptr<const ModelTable>)> show;  // a table that has changed
   };
-  explicit ModelKeeper(Parts parts) : parts_(std::move(parts)) {}
+  explicit ModelKeeper(Parts parts);
 
-  // Has every configured model loaded. Once.
-  void load_all();
-  // Nothing is registered any more: the daemon drains.
+  // Opens every configured model, and has them loaded. Once.
+  void start();
+  // Nothing is loaded, unloaded or registered any more: the daemon drains.
   void begin_stop() { stopping_ = true; }
   // Ends what runs. Once the dispatcher's loop has ended.
   void stop_engines();
 
-  const std::map<std::string, std::unique_ptr<Engine>>& engines() const { return engines_; }
+  // The model has jobs that can be claimed. Any thread; costs a load of an atomic where all models
+  // are loaded.
+  void work_available(const std::string& model);
+  // What waits, as the store has it.
+  void saw_queue(const StoreStats& stats);
+  // Whether what waits matters: some model is not loaded.
+  bool wants_queue() const { return some_are_out_; }
+
+  // Every loaded engine.
+  void for_each_engine(const std::function<void(const std::string&, const Engine&)>& f) const;
 
  private:
-  void load(const ModelConfig& model);
-  void set(const std::string& name, ModelEntry entry);
+  struct Kept {
+    const ModelConfig* config = nullptr;
+    std::optional<OpenedModel> opened;  // empty: it is being opened, or cannot be
+    std::unique_ptr<Engine> engine;     // while it is loaded
+    bool registered = false;            // ... and the store knows it
+    bool unloading = false;             // the dispatcher is asked to let it go
+    uint64_t generation = 0;            // counts its loads, for what comes late
+    SteadyTime load_began{};
+
+    SteadyTime hint_until{};  // work came: until then that counts more than what the store counts
+    int64_t queued = 0;       // jobs, as the store said last
+    int64_t claimed = 0;      // jobs that the dispatcher had claimed at the last look
+    int64_t claimed_before = 0;  // ... when it was loaded
+    // It was loaded for so many jobs and could claim none of them (they are held back, or another
+    // daemon's by now): as long as they are no others, they are no work. 0: none.
+    int64_t in_vain = 0;
+  };
+
+  void open(const std::string& name, const ModelConfig& model);
+  void opened(const std::string& name, Result<OpenedModel> opened);
+  void say_turns();
+  void fail(const std::string& name, const Status& why);
+
+  void look();
+  void look_again_soon();
+  bool has_work(Kept& kept, const ModelStats* stats) const;
+  void carry_out(const Residency::Plan& plan);
+  void load(const std::string& name, bool is_switch);
   void loaded(const std::string& name, Result<LoadedModel> loaded);
-  void register_model(const ModelRegistration& model, ModelPort port);
+  void unload(const std::string& name);
+  void keep(const std::string& name);
+  void let_go(const std::string& name);
+  void unloaded(const std::string& name);
+
+  void register_model(uint64_t generation, const ModelRegistration& model, ModelPort port);
   void registered(const std::string& name, const ModelPort& port);
   void not_registered(const ModelRegistration& model, const Result<ModelRegistered>& answer);
 
+  void show();
+  void set(const std::string& name, ModelEntry entry);
+  void set_state(const std::string& name, ModelState state);
+  SteadyTime now() const { return parts_.clock.steady_now(); }
+
   Parts parts_;
-  std::mutex device_memory_;                                // the loaders', one at a time
-  ModelTable models_;                                       // the latest; snapshots are shown
-  std::map<std::string, std::unique_ptr<Engine>> engines_;  // of loaded models
+  std::mutex device_memory_;  // the loaders', one at a time
+  ModelTable models_;         // the latest; snapshots are shown
+  std::map<std::string, Kept> kept_;
+  Residency residency_;
+  size_t n_to_open_ = 0;
   bool stopping_ = false;
+  std::atomic<bool> some_are_out_{true};  // read by the store's threads
 };
 
 }  // namespace parkd

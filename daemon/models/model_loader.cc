@@ -3,9 +3,12 @@
 #include <algorithm>
 
 #include "daemon/models/default_sampling.h"
+#include "lib/backend/cuda/cuda_backend.h"
 #include "lib/base/log.h"
+#include "lib/config/kv_capacity.h"
 #include "lib/model/content_hash.h"
 #include "lib/model/model_card.h"
+#include "lib/model/model_outlook.h"
 #include "lib/weights/model_file.h"
 
 namespace parkd {
@@ -28,11 +31,11 @@ EndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& card
 
 }  // namespace
 
-Result<LoadedModel> ModelLoader::load() {
-  const auto started = std::chrono::steady_clock::now();
+Result<OpenedModel> ModelLoader::open() const {
   PARKD_ASSIGN_OR_RETURN(const ModelFile file, find_model_file(model_.local_path, model_.hf_id));
+  OpenedModel opened;
   // The card keeps the file mapped: a cache that is tidied meanwhile takes nothing from this model.
-  PARKD_ASSIGN_OR_RETURN(const std::shared_ptr<const ModelCard> card, load_model_card(file.path));
+  PARKD_ASSIGN_OR_RETURN(opened.card, load_model_card(file.path));
   if (file.hub) {
     log_info("model.found", {{"model", model_.name},
                              {"hf_id", model_.hf_id},
@@ -40,16 +43,41 @@ Result<LoadedModel> ModelLoader::load() {
                              {"file", file.hub->file},
                              {"path", file.path}});
   }
+  opened.surely_on_cpu = model_.params.device == Device::cpu ||
+                         (model_.params.device == Device::automatic && !find_cuda_devices().ok());
+  const KvShape kv = kv_shape_of(model_.params, opened.card->shape);
+  const UnitCapacity units =
+      unit_capacity(kv_capacity_blocks(model_.params.kv_memory_mb(), kv), model_.limits.max_units);
+  opened.memory = cpu_memory_of(model_, *opened.card, units.blocks, config_.daemon.step_tokens);
+  if (opened.surely_on_cpu) {
+    PARKD_ASSIGN_OR_RETURN(const ModelDevice device, choose_device(config_, model_, *opened.card));
+    opened.entry = entry_of(opened.card, device);
+  }
+  opened.entry.retention = model_.retention;
+  return opened;
+}
+
+Result<LoadedModel> ModelLoader::load(const OpenedModel& opened, int64_t room_bytes) const {
+  const auto started = std::chrono::steady_clock::now();
+  const ModelCard& card = *opened.card;
+  if (was_written_over(card)) {
+    return corrupt(
+        "the files of model " + model_.name +
+        " were written over since parkd read them: restart it to serve what is there now");
+  }
   std::unique_lock<std::mutex> taking(device_memory_, std::defer_lock);
   if (model_.params.device != Device::cpu) taking.lock();
-  PARKD_ASSIGN_OR_RETURN(ModelDevice device, choose_device(config_, model_, *card));
+  PARKD_ASSIGN_OR_RETURN(ModelDevice device, choose_device(config_, model_, card));
   if (!device.is_cuda) taking = {};
-  auto loaded = load_on(card, device);
+  const auto has_room = [&] { return device.is_cuda || opened.memory.total() <= room_bytes; };
+  if (!has_room()) return LoadedModel();
+  auto loaded = load_on(opened, device);
   if (!loaded.ok() && device.is_cuda) {
     PARKD_ASSIGN_OR_RETURN(device,
-                           choose_cpu_instead(config_, model_, *card, device, loaded.status()));
+                           choose_cpu_instead(config_, model_, card, device, loaded.status()));
     taking = {};
-    loaded = load_on(card, device);
+    if (!has_room()) return LoadedModel();
+    loaded = load_on(opened, device);
   }
   if (!loaded.ok()) return loaded;
   const auto took = std::chrono::steady_clock::now() - started;
@@ -65,20 +93,32 @@ Result<LoadedModel> ModelLoader::load() {
   return loaded;
 }
 
-Result<LoadedModel> ModelLoader::load_on(const std::shared_ptr<const ModelCard>& card,
-                                         ModelDevice& device) const {
-  const auto endpoint = std::make_shared<const ModelEndpoint>(
-      card, endpoint_options(model_, *card, device.largest()));
+ModelEntry ModelLoader::entry_of(const std::shared_ptr<const ModelCard>& card,
+                                 const ModelDevice& device) const {
   ModelEntry entry;
-  entry.endpoint = endpoint;
+  entry.endpoint = std::make_shared<const ModelEndpoint>(
+      card, endpoint_options(model_, *card, device.largest()));
   entry.retention = model_.retention;
   entry.description = card->weight_types;
+  entry.family = card->architecture;
   if (!card->left_out.empty()) entry.description += "; left out: " + card->left_out;
   entry.weight_bytes = card->weight_bytes;
   entry.backend = device.description;
   entry.backend_reason = device.why;
   entry.device_refused = device.refused;
-  reports_.card_ready(entry);
+  return entry;
+}
+
+Result<LoadedModel> ModelLoader::load_on(const OpenedModel& opened, ModelDevice& device) const {
+  const std::shared_ptr<const ModelCard>& card = opened.card;
+  log_info("model.device", {{"model", model_.name},
+                            {"backend", device.description},
+                            {"workers", device.n_workers},
+                            {"why", device.why}});
+  ModelEntry entry = entry_of(card, device);
+  if (!device.is_cuda) entry.memory = opened.memory;
+  const auto endpoint = entry.endpoint;
+  reports_.loading(entry);
 
   EngineOptions options;
   options.block_size = model_.params.block_size;
@@ -95,7 +135,7 @@ Result<LoadedModel> ModelLoader::load_on(const std::shared_ptr<const ModelCard>&
     if (now - last < kProgressEvery) return;
     last = now;
     entry.loaded_bytes = loaded_bytes;
-    reports_.card_ready(entry);
+    reports_.loading(entry);
     log_info(
         "model.loading",
         {{"model", model_.name}, {"mb", loaded_bytes >> 20}, {"of_mb", entry.weight_bytes >> 20}});

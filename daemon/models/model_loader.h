@@ -1,8 +1,9 @@
-// Loading one configured model: its file, its price list, its weights, its workers.
+// Loading one configured model, in two steps: open() reads what stays for as long as the daemon
+// runs (its file, tokenizer, template, price list), load() brings its weights into memory and
+// starts its workers, each time it is wanted there.
 //
-// load() runs on a blocking thread and takes from tens of milliseconds to minutes; it reports each
-// step it gets to, so that jobs are accepted (and their tokens counted) long before the weights are
-// there. The result is owned by the Daemon.
+// Both run on blocking threads: open() takes tens of milliseconds, load() up to minutes. The
+// results are owned by the ModelKeeper.
 #pragma once
 
 #include <functional>
@@ -12,6 +13,7 @@
 
 #include "daemon/models/model_device.h"
 #include "daemon/models/model_table.h"
+#include "lib/backend/cpu/cpu_memory.h"
 #include "lib/base/status.h"
 #include "lib/config/config.h"
 #include "lib/dispatch/model_port.h"
@@ -20,19 +22,26 @@
 
 namespace parkd {
 
+struct OpenedModel {
+  std::shared_ptr<const ModelCard> card;
+  bool surely_on_cpu = false;  // else a device is tried, and the CPU is taken where none will do
+  CpuMemory memory;            // that it takes of main memory where it runs on the CPU
+  // What the faces show: with an endpoint where it is sure what it will be.
+  ModelEntry entry;
+};
+
 struct LoadedModel {
-  std::unique_ptr<Engine> engine;
-  ModelPort port;  // points to engine
+  std::unique_ptr<Engine> engine;  // null: it has to run on the CPU, and has no room there yet
+  ModelPort port;                  // points to engine
   ModelRegistration registration;
 };
 
 class ModelLoader {
  public:
   struct Reports {
-    // The file was read: submits can be tokenised and priced. Again as its weights are loaded, and
-    // with another backend and price list when the device had no room and the CPU is taken. Any
-    // thread.
-    std::function<void(ModelEntry)> card_ready;
+    // The device was chosen: submits can be priced. Again as the weights are loaded, and with
+    // another backend and price list when the device had no room and the CPU is taken. Any thread.
+    std::function<void(const ModelEntry&)> loading;
     std::function<void(GenerationResult)> on_result;  // the engine's results; a worker thread
   };
 
@@ -47,11 +56,16 @@ class ModelLoader {
         reports_(std::move(reports)) {}
 
   // Errors: not_found (no such file), invalid (a model or device we cannot run), corrupt.
-  Result<LoadedModel> load();
+  Result<OpenedModel> open() const;
+
+  // `room_bytes`: what the model may take of main memory if it is found to run on the CPU. Errors:
+  // as open(); exhausted.
+  Result<LoadedModel> load(const OpenedModel& opened, int64_t room_bytes) const;
 
  private:
-  Result<LoadedModel> load_on(const std::shared_ptr<const ModelCard>& card,
-                              ModelDevice& device) const;
+  Result<LoadedModel> load_on(const OpenedModel& opened, ModelDevice& device) const;
+  ModelEntry entry_of(const std::shared_ptr<const ModelCard>& card,
+                      const ModelDevice& device) const;
 
   const Config& config_;
   const ModelConfig& model_;

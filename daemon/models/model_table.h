@@ -4,8 +4,10 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "lib/backend/cpu/cpu_memory.h"
 #include "lib/dispatch/dispatcher_stats.h"
 #include "lib/endpoint/model_endpoint.h"
 
@@ -16,6 +18,7 @@ struct ModelEntry {
   std::string failure;                            // why it failed, or is not ready yet; else empty
   bool files_differ = false;                      // from those others answer under its name with
   std::shared_ptr<const ModelEndpoint> endpoint;  // once the file was read; null before
+  std::string family;                             // "qwen3"
   std::string description;                        // of the weights: "Q4_1 x210, ..."
   int64_t weight_bytes = 0;                       // in the file
   int64_t loaded_bytes = 0;                       // of them, while the model is loading
@@ -23,6 +26,14 @@ struct ModelEntry {
   std::string backend_reason;                     // "no CUDA device: using cpu (...)"
   bool device_refused = false;                    // a CUDA device does not answer as the CPU does
   std::chrono::seconds retention{0};
+
+  CpuMemory memory;        // that it takes of main memory when it is loaded; zero on a device
+  bool in_memory = false;  // it takes it, or is about to
+  int64_t load_ms = 0;     // of the last load; 0: there was none
+  int64_t loads = 0;       // since the start
+  int64_t switches = 0;    // of them: that others had to make room for
+  // Since when it has work and is not loaded.
+  std::optional<WallTime> waits_since;
 
   // It will not come while this daemon runs. (Files that differ are accepted by an operator.)
   bool is_hopeless() const { return state == ModelState::failed && !files_differ; }

@@ -28,10 +28,28 @@ std::optional<HealthNotice> unserved_models_notice(const Config& config, const S
       false};
 }
 
-std::string unserved_reason(const Config& config, const std::string& model) {
-  if (config.find_model(model) != nullptr) return "";
-  return "this daemon's configuration has no model " + model +
-         (config.queue.backend == StoreBackend::postgres ? "; another daemon may have it" : "");
+std::string unserved_reason(const Config& config, const ModelTable& models,
+                            const std::string& model) {
+  if (config.find_model(model) == nullptr) {
+    return "this daemon's configuration has no model " + model +
+           (config.queue.backend == StoreBackend::postgres ? "; another daemon may have it" : "");
+  }
+  const auto found = models.find(model);
+  if (found == models.end()) return "";
+  switch (found->second.state) {
+    case ModelState::loading:
+      return "model " + model + " is being loaded";
+    case ModelState::unloaded:
+      return "model " + model +
+             " is not loaded: it waits for room in main memory (daemon.memory_mb, "
+             "daemon.switch_wait_s)";
+    case ModelState::unloading:
+      return "model " + model + " makes room for another one";
+    case ModelState::ready:
+    case ModelState::failed:
+      return "";
+  }
+  return "";
 }
 
 }  // namespace parkd

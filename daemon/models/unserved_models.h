@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "daemon/models/model_table.h"
 #include "lib/base/health.h"
 #include "lib/config/config.h"
 #include "lib/store/store_stats.h"
@@ -14,7 +15,8 @@ namespace parkd {
 // configuration has nor, as far as the store knows, another daemon. Pure.
 std::optional<HealthNotice> unserved_models_notice(const Config& config, const StoreStats& stats);
 
-// Why a queued job of that model waits, for its reader; "" when this daemon has the model.
-std::string unserved_reason(const Config& config, const std::string& model);
+// Why a queued job of that model waits, for its reader; "" when this daemon has the model loaded.
+std::string unserved_reason(const Config& config, const ModelTable& models,
+                            const std::string& model);
 
 }  // namespace parkd

@@ -146,6 +146,9 @@ struct DaemonConfig {
   int32_t history_days = 30;
   // Embedded durable queues refuse submits below it. Empty: 512, or an eighth of a smaller disk.
   std::optional<int64_t> min_free_disk_mb;
+  // MiB of main memory for all models that are loaded. Empty: lib/backend/cpu/cpu_memory.h.
+  std::optional<int64_t> memory_mb;
+  std::chrono::seconds switch_wait{600};  // a model with work waits so long for one that has some
   PostgresConfig postgres;
   friend bool operator==(const DaemonConfig&, const DaemonConfig&) = default;
 };
@@ -156,8 +159,9 @@ struct Config {
   MailboxConfig mailbox;
   PoolConfig pool;  // the global sections, defaults resolved; models hold their own merged copy
   LimitsConfig limits;
-  std::string default_model;        // empty: a job must name its model
-  std::vector<ModelConfig> models;  // at least one, names unique
+  std::optional<std::chrono::seconds> idle_unload;  // empty: a model stays loaded without work
+  std::string default_model;                        // empty: a job must name its model
+  std::vector<ModelConfig> models;                  // at least one, names unique
   friend bool operator==(const Config&, const Config&) = default;
 
   bool uses_postgres() const {

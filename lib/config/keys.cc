@@ -18,7 +18,7 @@ constexpr ConfigKey kOtherKeys[] = {
     {"", "default_model", KeyKind::value, ""},
     {"", "models", KeyKind::section, ""},
     {"", "daemon", KeyKind::section, ""},
-    {"", "idle_unload_secs", KeyKind::forbidden, kNotYet},
+    {"", "idle_unload_secs", KeyKind::value, ""},
 
     {"parking_lot", "pool", KeyKind::section, ""},
     {"parking_lot", "limits", KeyKind::section, ""},
@@ -104,6 +104,8 @@ constexpr ConfigKey kOtherKeys[] = {
     {"daemon", "watchdog_stall_s", KeyKind::value, ""},
     {"daemon", "history_days", KeyKind::value, ""},
     {"daemon", "min_free_disk_mb", KeyKind::value, ""},
+    {"daemon", "memory_mb", KeyKind::value, ""},
+    {"daemon", "switch_wait_s", KeyKind::value, ""},
     {"daemon", "postgres", KeyKind::section, ""},
 
     {"daemon.postgres", "listen_dsn", KeyKind::value, ""},

@@ -181,6 +181,8 @@ void print_daemon(YamlWriter& y, const DaemonConfig& daemon) {
   y.number(1, "watchdog_stall_s", daemon.watchdog_stall.count());
   y.number(1, "history_days", daemon.history_days);
   y.optional_number(1, "min_free_disk_mb", daemon.min_free_disk_mb);
+  y.optional_number(1, "memory_mb", daemon.memory_mb);
+  y.number(1, "switch_wait_s", daemon.switch_wait.count());
   print_postgres(y, daemon.postgres);
 }
 
@@ -208,6 +210,9 @@ std::string_view to_string(Dtype dtype) {
 std::string print_config(const Config& config) {
   YamlWriter y;
   print_parking_lot(y, config);
+  std::optional<int64_t> idle_unload_secs;
+  if (config.idle_unload) idle_unload_secs = config.idle_unload->count();
+  y.optional_number(0, "idle_unload_secs", idle_unload_secs);
   y.optional_text(0, "default_model", config.default_model);
   y.line(0, "models:");
   for (const ModelConfig& model : config.models) print_model(y, model);

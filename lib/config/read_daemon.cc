@@ -138,6 +138,8 @@ DaemonConfig read_daemon(const YamlSection& section) {
   if (section.has_value("min_free_disk_mb")) {
     d.min_free_disk_mb = section.integer("min_free_disk_mb", 0, 1 << 24);
   }
+  if (section.has_value("memory_mb")) d.memory_mb = section.integer("memory_mb", 1, 1 << 24);
+  d.switch_wait = seconds(section.integer("switch_wait_s", 0, 86400).value_or(600));
   d.postgres = read_postgres(section.section("postgres", "daemon.postgres"));
   return d;
 }

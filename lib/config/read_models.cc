@@ -122,6 +122,12 @@ void read_models(const YamlSection& root, const ParkingLotKeys& global, Config& 
       section.fail_value("name", "is the name of an earlier model: names are unique");
     }
   }
+  if (root.has_value("idle_unload_secs")) {
+    constexpr int64_t kMonthSeconds = 30 * 24 * 3600;
+    if (const auto secs = root.integer("idle_unload_secs", 1, kMonthSeconds)) {
+      config.idle_unload = std::chrono::seconds(*secs);
+    }
+  }
   if (root.has_value("default_model")) {
     config.default_model = root.text("default_model", kNameBytesMax).value_or("");
     if (config.find_model(config.default_model) == nullptr) {

@@ -11,6 +11,7 @@
 #include "lib/base/kill_point.h"
 #include "lib/base/log.h"
 #include "lib/dispatch/death_notes.h"
+#include "lib/dispatch/departures.h"
 #include "lib/dispatch/dispatcher_inbox.h"
 #include "lib/dispatch/endings.h"
 #include "lib/dispatch/finisher.h"
@@ -33,6 +34,7 @@ class Dispatcher::State {
         finisher_(options_, store, clock, run_blocking, inbox, table_),
         runs_(options_, clock, inbox, table_, finisher_),
         intake_(options_, store, clock, run_blocking, inbox, table_, runs_, finisher_),
+        departures_(table_, finisher_),
         death_notes_(options_, store, clock, inbox) {
     for (const std::string& model : options_.models) table_.served_model(model);
     publish();
@@ -49,12 +51,15 @@ class Dispatcher::State {
  private:
   void handle(ModelReady message);
   void handle(const ModelFailed& message);
+  void handle(const ModelLoading& message);
   void handle(CancelRequested message);
   void handle(OwnershipLost message);
   void handle(LeftBehind message);
   void handle(DeviceLost message);
   void handle(Drain message);
   void handle(DeathsNoted message) { death_notes_.handle(std::move(message)); }
+  void handle(UnloadModel message) { departures_.handle(std::move(message)); }
+  void handle(const KeepModel& message) { departures_.handle(message); }
   void handle(const WorkAvailable& message) { intake_.handle(message); }
   void handle(const CallerWaits& message) { intake_.handle(message); }
   void handle(Claimed message) { intake_.handle(std::move(message)); }
@@ -78,6 +83,7 @@ class Dispatcher::State {
   Finisher finisher_;
   Runs runs_;
   Intake intake_;
+  Departures departures_;
   DeathNotes death_notes_;
 
   bool draining_ = false;
@@ -127,6 +133,13 @@ void Dispatcher::State::handle(const ModelFailed& message) {
   served.state = ModelState::failed;
   served.failure = message.why.to_string();
   log_error("model.failed", {{"model", served.name}, {"error", served.failure}});
+}
+
+void Dispatcher::State::handle(const ModelLoading& message) {
+  ServedModel& served = table_.served_model(message.model);
+  PARKD_CHECK(served.state != ModelState::ready, "a ready model is not loaded");
+  served.state = message.loading ? ModelState::loading : ModelState::unloaded;
+  served.failure.clear();
 }
 
 // --- what ends jobs from outside
@@ -269,6 +282,7 @@ bool Dispatcher::State::run_once() {
   acted |= intake_.poll_if_due();
   intake_.admit();
   acted |= intake_.give_back();
+  acted |= departures_.let_go();
   acted |= death_notes_.send_if_due();
   acted |= finisher_.flush();
   acted |= intake_.claim_more();
@@ -312,6 +326,15 @@ void Dispatcher::model_ready(std::string model, ModelPort port) {
 }
 void Dispatcher::model_failed(std::string model, Status why) {
   state_->inbox->push(ModelFailed{std::move(model), std::move(why)});
+}
+void Dispatcher::model_loading(std::string model, bool loading) {
+  state_->inbox->push(ModelLoading{std::move(model), loading});
+}
+void Dispatcher::unload_model(std::string model, std::function<void()> gone) {
+  state_->inbox->push(UnloadModel{std::move(model), std::move(gone)});
+}
+void Dispatcher::keep_model(std::string model) {
+  state_->inbox->push(KeepModel{std::move(model)});
 }
 void Dispatcher::work_available(std::string model) {
   state_->inbox->push(WorkAvailable{std::move(model)});

@@ -40,6 +40,15 @@ class Dispatcher {
   // it claims nothing: its jobs stay in the queue.
   void model_ready(std::string model, ModelPort port);
   void model_failed(std::string model, Status why);
+  // A model that is not ready is being loaded, or (false) is not.
+  void model_loading(std::string model, bool loading);
+  // The model claims and starts nothing more, and gives back to the queue what waits here. When the
+  // last of what ran has ended it is as before model_ready, which may be called again, and `gone`
+  // is called, on the dispatcher's thread: its engine is not used any more. Of a model that is not
+  // ready: at once.
+  void unload_model(std::string model, std::function<void()> gone);
+  // Takes unload_model back; of a model that is gone already it does nothing.
+  void keep_model(std::string model);
 
   void work_available(std::string model);
   void cancel_requested(JobId id, RunLease lease);

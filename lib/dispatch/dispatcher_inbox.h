@@ -27,6 +27,17 @@ struct ModelFailed {
   std::string model;
   Status why;
 };
+struct ModelLoading {
+  std::string model;
+  bool loading;  // false: it is not loaded, and waits for work or room
+};
+struct UnloadModel {
+  std::string model;
+  std::function<void()> gone;
+};
+struct KeepModel {
+  std::string model;
+};
 struct WorkAvailable {
   std::string model;
 };
@@ -75,9 +86,9 @@ struct DeathsNoted {
 };
 
 using DispatcherMessage =
-    std::variant<ModelReady, ModelFailed, WorkAvailable, CancelRequested, CallerWaits,
-                 OwnershipLost, LeftBehind, DeviceLost, DeathsNoted, Claimed, Prepared, Generated,
-                 Rendered, FinishDone, ReleaseDone, Drain>;
+    std::variant<ModelReady, ModelFailed, ModelLoading, UnloadModel, KeepModel, WorkAvailable,
+                 CancelRequested, CallerWaits, OwnershipLost, LeftBehind, DeviceLost, DeathsNoted,
+                 Claimed, Prepared, Generated, Rendered, FinishDone, ReleaseDone, Drain>;
 using DispatcherInbox = Inbox<DispatcherMessage>;
 
 // Runs `work`, whose exceptions (bad_alloc, a library's) end the job and not the process.

@@ -5,7 +5,8 @@
 namespace parkd {
 
 std::string_view to_string(ModelState state) {
-  constexpr std::array<std::string_view, 3> kWords = {"loading", "ready", "failed"};
+  constexpr std::array<std::string_view, 5> kWords = {"loading", "ready", "failed", "unloaded",
+                                                      "unloading"};
   return kWords[static_cast<size_t>(state)];
 }
 

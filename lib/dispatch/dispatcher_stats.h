@@ -14,7 +14,9 @@
 
 namespace parkd {
 
-enum class ModelState { loading, ready, failed };
+// unloaded: it is loaded when there is work for it, and room. unloading: it claims nothing more,
+// and what runs of it ends.
+enum class ModelState { loading, ready, failed, unloaded, unloading };
 std::string_view to_string(ModelState state);
 
 // Where a claimed job is: being tokenised, waiting for units, in the engine, or ending (its answer

@@ -31,7 +31,8 @@ struct ServedModel {
   std::string name;
   ModelState state = ModelState::loading;
   std::string failure;
-  // From model_ready on:
+  bool leaving = false;  // it is to be unloaded: nothing of it is claimed or started any more
+  // From model_ready on, while it is loaded:
   std::shared_ptr<const ModelPort> port;  // shared with the tasks on blocking threads
   std::unique_ptr<ResourcePool> pool;
   std::unique_ptr<ParkingLot> lot;
@@ -60,6 +61,7 @@ struct ServedModel {
     const auto found = suspects.find(group);
     return found == suspects.end() ? nullptr : &found->second;
   }
+  bool is_open() const { return state == ModelState::ready && !leaving; }
   int32_t waiting_in(LotPlace place) const { return waiting[static_cast<size_t>(place)]; }
   int32_t jobs_in(LivePhase phase) const { return jobs[static_cast<size_t>(phase)]; }
   int32_t jobs_in_flight() const { return jobs[0] + jobs[1] + jobs[2] + jobs[3]; }

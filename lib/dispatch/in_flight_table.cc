@@ -81,7 +81,7 @@ void InFlightTable::check_idle() const {
     PARKD_CHECK(served.jobs_in_flight() == 0, "I8: a count leaked");
     PARKD_CHECK(served.places.jobs.empty() && served.waiting == (std::array<int32_t, kLotPlaces>{}),
                 "I8: a place leaked");
-    if (served.state != ModelState::ready) continue;
+    if (served.port == nullptr) continue;
     PARKD_CHECK(served.pool->in_use() == Blocks{0}, "I8: idle, but units are charged");
     PARKD_CHECK(served.pool->sequences().in_use().sum() == 0, "I8: idle, but slots are charged");
     PARKD_CHECK(served.lot->empty() && served.suspects.empty(),
@@ -93,13 +93,13 @@ void InFlightTable::check_idle() const {
 ModelStats InFlightTable::model_stats(const ServedModel& served) const {
   ModelStats model = served.counters;
   model.model = served.name;
-  model.state = served.state;
+  model.state = served.leaving ? ModelState::unloading : served.state;
   model.failure = served.failure;
   model.preparing = served.jobs_in(LivePhase::preparing);
   model.parked = served.jobs_in(LivePhase::parked);
   model.running = served.jobs_in(LivePhase::running);
   model.ending = served.jobs_in(LivePhase::ending);
-  if (served.state == ModelState::ready) {
+  if (served.port != nullptr) {
     const ReservedAmount& sequences = served.pool->sequences();
     model.running_sequences = static_cast<int32_t>(sequences.in_use().sum());
     model.reserve = {served.pool->reserve(), served.pool->reserve_in_use(), sequences.reserve(),

@@ -91,7 +91,7 @@ int32_t Intake::free_places(const ServedModel& served) {
 }
 
 bool Intake::may_claim(const ServedModel& served) const {
-  if (served.state != ModelState::ready || served.claiming > 0) return false;
+  if (!served.is_open() || served.claiming > 0) return false;
   return next_claim(served).has_value();
 }
 
@@ -244,7 +244,7 @@ void Intake::take_in(ServedModel& served, Job claimed, bool still_ours) {
   InFlight& job = table_.add(served, std::move(claimed), place);
   if (cancelled) {
     finisher_.end(job, stopped_by_cancel());
-  } else if (closed_ || !still_ours) {
+  } else if (closed_ || !still_ours || served.leaving) {
     finisher_.release(job, false, std::nullopt);
   } else {
     prepare(job);
@@ -316,7 +316,7 @@ void Intake::park(InFlight& job, PreparedJob prepared) {
 void Intake::admit() {
   if (!is_open()) return;
   for (auto& [name, served] : table_.served_models()) {
-    if (served.state != ModelState::ready) continue;
+    if (!served.is_open()) continue;
     if (const auto group = next_group()) admit(served, *group);
     if (served.jobs_in(LivePhase::parked) > 0) log_parked(served);
   }
@@ -365,7 +365,7 @@ bool Intake::give_back() {
   if (!is_open()) return false;
   bool gave = false;
   for (auto& [name, served] : table_.served_models()) {
-    while (served.state == ModelState::ready && served.places.free() < served.places_wanted) {
+    while (served.is_open() && served.places.free() < served.places_wanted) {
       InFlight* job = next_to_give_back(served);
       if (job == nullptr) break;
       table_.leave_lot(*job);

@@ -32,7 +32,8 @@ struct EndedRun {
 };
 
 struct ModelPort {
-  Engine* engine = nullptr;      // not owned; stopped only after the dispatcher's loop has ended
+  Engine* engine = nullptr;      // not owned; stopped only when it was let go
+                                 // (Dispatcher::unload_model), or the dispatcher's loop has ended
   std::vector<Blocks> capacity;  // KV blocks of each of the engine's devices
   int32_t block_size = 0;        // tokens
   int32_t max_num_seqs = 0;

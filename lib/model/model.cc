@@ -128,19 +128,30 @@ Model::Model(ModelShape shape, ModelWeights weights)
   PARKD_CHECK(shape_.layers.size() == weights_.layers.size(), "a model has a plan of every layer");
 }
 
+std::array<BufferSize, 9> buffer_sizes(const ModelShape& shape, int64_t rows_max,
+                                       int64_t logit_rows_max) {
+  const int64_t head_dim = shape.head_dim;
+  return {{{rows_max, shape.hidden},
+           {rows_max, shape.hidden},
+           {rows_max, (shape.n_heads + 2 * int64_t{shape.n_kv_heads}) * head_dim},
+           {rows_max, shape.n_heads * head_dim},
+           {rows_max, 2 * int64_t{shape.ffn}},
+           {rows_max, shape.ffn},
+           {logit_rows_max, shape.hidden},
+           {logit_rows_max, shape.hidden},
+           {logit_rows_max, shape.vocab}}};
+}
+
 ModelBuffers Model::make_buffers(Lane& lane, int64_t rows_max, int64_t logit_rows_max) const {
-  const int64_t head_dim = shape_.head_dim;
   ModelBuffers buffers;
-  buffers.residual = lane.make_buffer(rows_max, shape_.hidden);
-  buffers.normed = lane.make_buffer(rows_max, shape_.hidden);
-  buffers.qkv =
-      lane.make_buffer(rows_max, (shape_.n_heads + 2 * int64_t{shape_.n_kv_heads}) * head_dim);
-  buffers.attended = lane.make_buffer(rows_max, shape_.n_heads * head_dim);
-  buffers.gate_up = lane.make_buffer(rows_max, 2 * int64_t{shape_.ffn});
-  buffers.activated = lane.make_buffer(rows_max, shape_.ffn);
-  buffers.sampled = lane.make_buffer(logit_rows_max, shape_.hidden);
-  buffers.sampled_normed = lane.make_buffer(logit_rows_max, shape_.hidden);
-  buffers.logits = lane.make_buffer(logit_rows_max, shape_.vocab);
+  const std::array<Buffer*, 9> all = {
+      &buffers.residual, &buffers.normed,         &buffers.qkv,
+      &buffers.attended, &buffers.gate_up,        &buffers.activated,
+      &buffers.sampled,  &buffers.sampled_normed, &buffers.logits};
+  const auto sizes = buffer_sizes(shape_, rows_max, logit_rows_max);
+  for (size_t i = 0; i < all.size(); ++i) {
+    *all[i] = lane.make_buffer(sizes[i].rows, sizes[i].columns);
+  }
   return buffers;
 }
 

@@ -6,6 +6,7 @@
 // lanes at once.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -61,6 +62,14 @@ using LoadProgress = std::function<void(int64_t loaded_bytes)>;
 // called after each layer; it may be empty.
 Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend,
                                   const LoadProgress& progress);
+
+// Rows and columns of each of a lane's buffers, in the order of ModelBuffers.
+struct BufferSize {
+  int64_t rows = 0;
+  int64_t columns = 0;
+};
+std::array<BufferSize, 9> buffer_sizes(const ModelShape& shape, int64_t rows_max,
+                                       int64_t logit_rows_max);
 
 class Model {
  public:

@@ -239,4 +239,8 @@ Result<std::shared_ptr<const ModelCard>> load_model_card(const std::string& path
   return make_model_card(std::move(folder), {std::move(tokenizer), std::move(chat_template)});
 }
 
+bool was_written_over(const ModelCard& card) {
+  return fingerprint_of(*card.weights) != card.fingerprint;
+}
+
 }  // namespace parkd

@@ -48,6 +48,11 @@ struct ModelCard {
   std::shared_ptr<const WeightsFile> weights;  // keeps the mapping alive
 };
 
+// Whether the files behind it are others than when it was read, as far as its fingerprint tells:
+// they were written over in their place. (Files that were replaced are still mapped as they were.)
+// Takes milliseconds.
+bool was_written_over(const ModelCard& card);
+
 // What a directory's model says and hears, read by others (lib/text).
 struct ModelText {
   std::shared_ptr<const Tokenizer> tokenizer;

@@ -106,7 +106,6 @@ TEST(ConfigErrors, a_key_written_twice_is_an_error) {
 
 TEST(ConfigErrors, keys_of_the_parent_systems_are_refused_by_name) {
   expect_refused({
-      {"idle_unload_secs: 3600\n", "t.yaml:1:1: key 'idle_unload_secs': not supported yet"},
       {with_lot("mailbox: {webhook: {}}"),
        "t.yaml:3:13: key 'parking_lot.mailbox.webhook': not supported yet"},
       {"models: [{name: m, hf_id: x, weight_file: w}]\n",
@@ -241,6 +240,8 @@ TEST(ConfigErrors, every_number_has_a_lowest_and_a_highest_value) {
       {daemon, "watchdog_stall_s", "4", "5", "3600", "3601", "5 .. 3600"},
       {daemon, "history_days", "0", "1", "3650", "3651", "1 .. 3650"},
       {daemon, "min_free_disk_mb", "-1", "0", "16777216", "16777217", "0 .. 16777216"},
+      {daemon, "memory_mb", "0", "1", "16777216", "16777217", "1 .. 16777216"},
+      {daemon, "switch_wait_s", "-1", "0", "86400", "86401", "0 .. 86400"},
   };
   for (const Range& r : ranges) {
     EXPECT_EQ(error_of(ranged(r, r.lowest)), "") << r.key;

@@ -143,6 +143,8 @@ TEST(ConfigDaemon, every_daemon_key_is_honoured) {
   watchdog_stall_s: 11
   history_days: 3
   min_free_disk_mb: 1
+  memory_mb: 3000
+  switch_wait_s: 30
 )"))
                              .daemon;
   EXPECT_EQ(d.state_dir, "/s");
@@ -165,6 +167,11 @@ TEST(ConfigDaemon, every_daemon_key_is_honoured) {
   EXPECT_EQ(d.watchdog_stall, seconds(11));
   EXPECT_EQ(d.history_days, 3);
   EXPECT_EQ(d.min_free_disk_mb, 1);
+  EXPECT_EQ(d.memory_mb, 3000);
+  EXPECT_EQ(d.switch_wait, seconds(30));
+  EXPECT_EQ(parsed("idle_unload_secs: 3600\n" + with_daemon("memory_mb: 1")).idle_unload,
+            seconds(3600));
+  EXPECT_EQ(parsed(with_daemon("memory_mb: null")).daemon.memory_mb, std::nullopt);
   EXPECT_EQ(parsed(with_daemon("lot_jobs: 9")).models[0].lot_jobs, 9);
 }
 
@@ -372,6 +379,7 @@ TEST(ConfigPrint, names_that_look_like_something_else_survive) {
       "{state_dir: '/a \"b\" # c: $${X} $$ \\ ${ROOT}', log_level: error, log_format: json, "
       "socket_mode: 0777, socket_group: '0', socket: /s, lot_jobs: 4, cpu_isa: scalar, "
       "tenants: {0: '1', 'null': 'true'}, critical_tenants: ['1', 'yes', 'null']}")));
+  expect_round_trip(parsed("idle_unload_secs: 60\nmodels:\n  - {name: m, hf_id: a/b}\n"));
   expect_round_trip(parsed("default_model: '12'\nmodels:\n  - {name: 12, hf_id: 'null'}\n"));
 }
 

@@ -182,11 +182,16 @@ class ModelLoaderTest : public ModelDeviceTest {
     std::vector<ModelEntry> entries;
     Result<LoadedModel> model = unavailable("not loaded");
   };
-  void load(Loaded& to) {
+  // `room_bytes`: of main memory.
+  void load(Loaded& to, int64_t room_bytes = int64_t{1} << 40) {
     ModelLoader::Reports reports;
-    reports.card_ready = [&to](ModelEntry entry) { to.entries.push_back(std::move(entry)); };
+    reports.loading = [&to](const ModelEntry& entry) { to.entries.push_back(entry); };
     reports.on_result = [](GenerationResult) {};
-    to.model = ModelLoader(config_, model_, device_memory_, reports).load();
+    const ModelLoader loader(config_, model_, device_memory_, reports);
+    const auto opened = loader.open();
+    ASSERT_TRUE(opened.ok()) << opened.status().to_string();
+    EXPECT_FALSE(opened->surely_on_cpu) << "there is a device";
+    to.model = loader.load(*opened, room_bytes);
   }
 
   TempDir directory_;
@@ -204,6 +209,14 @@ TEST_F(ModelLoaderTest, model_whose_kv_does_not_fit_goes_to_the_cpu) {
   EXPECT_FALSE(loaded.entries.back().device_refused);
   EXPECT_EQ(loaded.entries.back().endpoint->options().capacity, Blocks{1024});
   EXPECT_EQ(loaded.model->port.capacity, std::vector<Blocks>{Blocks{1024}});
+}
+
+TEST_F(ModelLoaderTest, model_that_would_go_to_the_cpu_waits_for_room_there) {
+  model_.params.kvcache_mem_gpu_mb = 4096;
+  Loaded loaded;
+  load(loaded, 0);
+  ASSERT_TRUE(loaded.model.ok()) << loaded.model.status().to_string();
+  EXPECT_EQ(loaded.model->engine, nullptr);
 }
 
 TEST_F(ModelLoaderTest, model_that_must_be_on_cuda_and_does_not_fit_fails_with_the_field) {

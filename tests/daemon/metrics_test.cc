@@ -52,6 +52,12 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   ModelTable models;
   models["a"].backend = "cpu avx2 bf16";
   models["b"].device_refused = true;
+  models["a"].in_memory = true;
+  models["a"].memory.kv = 5000;
+  models["a"].loads = 3;
+  models["a"].switches = 2;
+  models["b"].memory.kv = 7000;
+  models["b"].waits_since = now - std::chrono::seconds(8);
   models["b"].files_differ = true;
   const std::string page =
       render_metrics(store, dispatcher, models, {{"clock_skew", "", false}}, {}, now);
@@ -77,6 +83,11 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   EXPECT_EQ(found["parkd_model_files_differ{model=\"b\"}"], "1");
   EXPECT_EQ(found["parkd_model_backend{model=\"a\",backend=\"cpu avx2 bf16\"}"], "1");
   EXPECT_EQ(found["parkd_model_device_refused{model=\"b\"}"], "1");
+  EXPECT_EQ(found["parkd_model_memory_bytes{model=\"a\"}"], "5000");
+  EXPECT_EQ(found["parkd_model_memory_bytes{model=\"b\"}"], "0") << "it is not loaded";
+  EXPECT_EQ(found["parkd_model_waiting_seconds{model=\"b\"}"], "8");
+  EXPECT_EQ(found["parkd_model_loads_total{model=\"a\"}"], "3");
+  EXPECT_EQ(found["parkd_model_switches_total{model=\"a\"}"], "2");
   EXPECT_EQ(found["parkd_jobs_finished_total{model=\"a\",outcome=\"failed\",code=\"run_timeout\"}"],
             "2");
 }

@@ -17,7 +17,8 @@
 namespace parkd {
 namespace {
 
-// One walk: submits, ends, failures, cancels, time, a store that comes and goes, and lost claims.
+// One walk: submits, ends, failures, cancels, time, a store and a model that come and go, and lost
+// claims.
 class Walk {
  public:
   explicit Walk(unsigned seed) : random_(seed), world_(40, 6, 5) { world_.ready(); }
@@ -57,13 +58,15 @@ class Walk {
     lost += world_.model().leases_lost;
     outcomes["given back"] += world_.model().given_back;
     outcomes["claimed small"] += world_.model().claimed_small;
+    outcomes["unloaded"] += unloaded_;
+    outcomes["kept"] += kept_;
   }
 
  private:
   unsigned pick(unsigned n) { return static_cast<unsigned>(random_() % n); }
 
   void step() {
-    switch (pick(13)) {
+    switch (pick(14)) {
       case 0:
       case 1:
       case 2:
@@ -85,6 +88,8 @@ class Walk {
       case 10:
         if (pick(4) == 0) world_.lose_ownership();
         return;
+      case 11:
+        return come_or_go();
       default:
         world_.pass(milliseconds(pick(3000)));
         purge();
@@ -125,20 +130,52 @@ class Walk {
         pick(2) == 0 || verb == "claim" ? FaultyStore::Fault::before : FaultyStore::Fault::after;
   }
 
+  // The model is unloaded, kept after all, or comes back.
+  void come_or_go() {
+    switch (where_) {
+      case Where::in:
+        where_ = Where::leaving;
+        world_.dispatcher.unload_model("m", [this] { where_ = Where::gone; });
+        break;
+      case Where::leaving:
+        if (pick(2) == 0) return;
+        world_.dispatcher.keep_model("m");
+        ++kept_;
+        where_ = Where::in;
+        break;
+      case Where::gone:
+        return come_back();
+    }
+    world_.settle();
+  }
+
+  void come_back() {
+    ++unloaded_;
+    world_.dispatcher.check_idle();
+    where_ = Where::in;
+    world_.ready();
+  }
+
   void purge() {
     world_.store.purge([](Result<PurgeAnswer>) {});
     world_.settle();
   }
 
   void rest() {
+    if (where_ == Where::gone) come_back();
     for (const RequestId id : world_.engine.running()) world_.engine.complete(id);
     world_.settle();
     world_.pass(seconds(5));
     purge();
   }
 
+  enum class Where { in, leaving, gone };
+
   std::mt19937 random_;
   World world_;
+  Where where_ = Where::in;
+  int64_t unloaded_ = 0;
+  int64_t kept_ = 0;
   std::vector<JobId> jobs_;
   std::map<JobId, WallTime> deadlines_;  // of those that have one
 };
@@ -158,9 +195,10 @@ TEST(DispatcherWalk, whatever_happens_every_job_ends_in_exactly_one_message) {
     if (testing::Test::HasFailure()) return;
   }
   // 3000 jobs with one chance in 5 to 20 for each: a walk that misses one of them walks too little.
-  for (const char* outcome : {"completed", "cancelled", "deadline_missed", "failed:run_timeout",
-                              "failed:too_large", "failed:invalid_request", "failed:internal",
-                              "failed:out_of_resources", "given back", "claimed small"}) {
+  for (const char* outcome :
+       {"completed", "cancelled", "deadline_missed", "failed:run_timeout", "failed:too_large",
+        "failed:invalid_request", "failed:internal", "failed:out_of_resources", "given back",
+        "claimed small", "unloaded", "kept"}) {
     EXPECT_GT(outcomes[outcome], 0) << outcome;
   }
   EXPECT_GT(retried, 0);

@@ -59,6 +59,7 @@ void add_requeue(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_mailbox(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_pool(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_models_add(CLI::App& models, const GlobalOptions& globals, Chosen& chosen);
+void add_models_check(CLI::App& models, const GlobalOptions& globals, Chosen& chosen);
 void add_models(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_migrate(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_doctor(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);

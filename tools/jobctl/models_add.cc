@@ -10,6 +10,7 @@
 #include "lib/weights/model_file.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/config_file.h"
+#include "tools/jobctl/given_model.h"
 #ifdef PARKD_HAVE_POSTGRES
 #include "lib/store/postgres/client.h"
 #endif
@@ -25,26 +26,6 @@ struct AddOptions {
   std::string dtype = "bf16";
   std::string config;
 };
-
-Result<Dtype> parse_dtype(const std::string& word) {
-  for (const Dtype dtype : {Dtype::bf16, Dtype::f16, Dtype::f32}) {
-    if (to_string(dtype) == word) return dtype;
-  }
-  return invalid("--dtype is \"" + word + "\", it must be bf16, f16 or f32");
-}
-
-// What is a file or folder here is a path; anything else must be an hf_id.
-Result<ModelFile> find_file(const std::string& model) {
-  std::error_code error;
-  if (fs::exists(model, error)) {
-    PARKD_ASSIGN_OR_RETURN(const std::string found, find_model_file(model));
-    return ModelFile{fs::canonical(found, error).string(), std::nullopt};
-  }
-  if (const auto id = parse_hub_id(model); !id.ok()) {
-    return not_found("there is no file or folder " + model + ", and " + id.status().message());
-  }
-  return find_model_file("", model);
-}
 
 // "smollm2-135m-instruct.q4_1" of ".../SmolLM2-135M-Instruct.Q4_1.gguf"; of a directory its name,
 // and of a snapshot in the hub's cache the repository's.
@@ -82,7 +63,7 @@ int add(const GlobalOptions& globals, const AddOptions& options) {
   if (!dsn.ok()) return report(dsn.status());
   const auto dtype = parse_dtype(options.dtype);
   if (!dtype.ok()) return report(dtype.status());
-  const auto file = find_file(options.model);
+  const auto file = find_given_model(options.model);
   if (!file.ok()) return report(file.status());
   const auto card = load_model_card(file->path);
   if (!card.ok()) return report(card.status());

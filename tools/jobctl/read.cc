@@ -1,6 +1,7 @@
 // jobctl status, list, cancel, requeue, mailbox, pool, models: what became of jobs, and what parkd
 // is doing.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <boost/json.hpp>
 #include <iostream>
 #include <optional>
@@ -187,18 +188,29 @@ int pool(const GlobalOptions& globals) {
   });
 }
 
+// Seconds, to tenths, at least one.
+std::string tenths(int64_t ms) {
+  const int64_t n = std::max<int64_t>(1, (ms + 50) / 100);
+  return std::to_string(n / 10) + "." + std::to_string(n % 10);
+}
+
 int models(const GlobalOptions& globals) {
   const auto client = connect(globals);
   if (!client.ok()) return report(client.status());
   return show(globals, (*client)->models(), [](const json::value& answer) {
-    std::vector<std::vector<std::string>> rows = {
-        {"MODEL", "STATE", "CONTEXT", "UNITS", "BLOCK", "FINGERPRINT", "WEIGHTS"}};
+    std::vector<std::vector<std::string>> rows = {{"MODEL", "STATE", "MEMORY MB", "LOAD S",
+                                                   "CONTEXT", "UNITS", "BLOCK", "FAMILY",
+                                                   "FINGERPRINT", "WEIGHTS"}};
     for (const json::value& model : list_at(answer, "data")) {
       const auto failure = text_at(model, "failure");
+      const json::value* memory = find(model, "memory");
+      const int64_t load_ms = number_at(model, "load_ms");
       rows.push_back({text_at(model, "id"), text_at(model, "state"),
+                      memory == nullptr ? "-" : std::to_string(number_at(*memory, "bytes") >> 20),
+                      load_ms == 0 ? "-" : tenths(load_ms),
                       std::to_string(number_at(model, "context_tokens")),
                       std::to_string(number_at(model, "capacity_units")),
-                      std::to_string(number_at(model, "block_size")),
+                      std::to_string(number_at(model, "block_size")), text_at(model, "family"),
                       text_at(model, "system_fingerprint"),
                       failure.empty() ? text_at(model, "description") : failure});
     }
@@ -286,6 +298,7 @@ void add_models(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   CLI::App* command = app.add_subcommand("models", "Models and their state");
   command->require_subcommand(0, 1);
   add_models_add(*command, globals, chosen);
+  add_models_check(*command, globals, chosen);
   command->callback([command, &globals, &chosen] {
     if (command->get_subcommands().empty()) chosen = [&globals] { return models(globals); };
   });

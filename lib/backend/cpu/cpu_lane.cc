@@ -42,14 +42,18 @@ CpuLane::CpuLane(const CpuWeights& weights, const ModelShape& shape, const cpu::
   }
 }
 
+int64_t CpuLane::buffer_bytes(int64_t rows_max, int64_t columns) {
+  const int64_t n = rows_max * cpu::row_stride(columns);
+  return n * (4 + 2 + 1) + n / cpu::kBlock * static_cast<int64_t>(sizeof(cpu::ActivationBlock));
+}
+
 Buffer CpuLane::make_buffer(int64_t rows_max, int64_t columns) {
   Rows rows;
   rows.rows_max = rows_max;
   rows.columns = columns;
   rows.stride = cpu::row_stride(columns);
   const int64_t n = rows_max * rows.stride;
-  const auto block_bytes = static_cast<int64_t>(sizeof(cpu::ActivationBlock));
-  rows.memory = must_map(n * (4 + 2 + 1) + n / cpu::kBlock * block_bytes);
+  rows.memory = must_map(buffer_bytes(rows_max, columns));
   uint8_t* at = rows.memory.data();
   rows.f32 = reinterpret_cast<float*>(at);
   rows.bf16 = reinterpret_cast<uint16_t*>(at + n * 4);

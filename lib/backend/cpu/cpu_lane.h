@@ -21,6 +21,8 @@ class CpuLane final : public Lane {
   CpuLane(const CpuWeights& weights, const ModelShape& shape, const cpu::CpuKernels& kernels,
           int team_size);
 
+  // Bytes that make_buffer() maps.
+  static int64_t buffer_bytes(int64_t rows_max, int64_t columns);
   Buffer make_buffer(int64_t rows_max, int64_t columns) override;
   // Pages come as they are written.
   Status prepare(const std::function<void(const StepBatch&)>&, Buffer) override { return {}; }

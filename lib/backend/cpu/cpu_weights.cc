@@ -18,6 +18,11 @@ cpu::PanelType panel_type(TensorType type, Dtype dtype) {
 
 }  // namespace
 
+int64_t CpuWeights::packed_bytes(const TensorView& tensor, Dtype dtype) {
+  return cpu::panel_count(tensor.rows) *
+         cpu::panel_bytes(panel_type(tensor.type, dtype), tensor.columns);
+}
+
 Result<MatrixId> CpuWeights::load_matrix(std::span<const TensorView> parts) {
   PARKD_RETURN_IF_ERROR(check_parts(parts));
   CpuMatrix matrix;
@@ -29,8 +34,7 @@ Result<MatrixId> CpuWeights::load_matrix(std::span<const TensorView> parts) {
     part.packed.k = matrix.k;
     part.first_column = matrix.n_columns;
     part.first_panel = matrix.n_panels;
-    const int64_t bytes =
-        cpu::panel_count(tensor.rows) * cpu::panel_bytes(part.packed.type, matrix.k);
+    const int64_t bytes = packed_bytes(tensor, dtype_);
     PARKD_ASSIGN_OR_RETURN(part.memory, MappedMemory::make(static_cast<size_t>(bytes)));
     part.packed.panels = part.memory.data();
     cpu::pack_matrix(tensor.type, tensor.bytes.data(), tensor.rows, matrix.k, part.packed.type,

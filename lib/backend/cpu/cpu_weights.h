@@ -35,6 +35,8 @@ class CpuWeights {
  public:
   explicit CpuWeights(Dtype dtype) : dtype_(dtype) {}
 
+  // Bytes that a tensor takes as a matrix, or a part of one.
+  static int64_t packed_bytes(const TensorView& tensor, Dtype dtype);
   Result<MatrixId> load_matrix(std::span<const TensorView> parts);
   Result<VectorId> load_vector(const TensorView& vector);
   Status allocate_kv(const ModelShape& shape, int64_t n_blocks, int32_t block_size);
