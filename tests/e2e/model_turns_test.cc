@@ -74,6 +74,13 @@ class TwoModels {
   static std::string other_than(const std::string& name) {
     return name == "tiny" ? "second" : "tiny";
   }
+  // Loaded once at least, and unloaded again.
+  bool wait_until_left(const std::string& name) {
+    return daemon_.wait_until([&] {
+      const json::value seen = model(name);
+      return number_at(seen, "loads") > 0 && text_at(seen, "state") == "unloaded";
+    });
+  }
   bool wait_for(const std::string& name, const std::string& wanted) {
     return daemon_.wait_until([&] { return state(name) == wanted; });
   }
@@ -165,8 +172,9 @@ TEST(ModelTurns, a_kill_in_the_middle_of_a_switch_loses_nothing) {
   TwoModels models(8192);
   models.start_with_room_for_one("1");
   const std::string loaded = models.wait_for_one();
-  std::vector<int64_t> long_jobs;  // they run for longer than anything here waits
-  for (int i = 0; i < 3; ++i) {    // one or two run, the rest is parked and goes back
+  constexpr int kLongJobs = 40;  // a second each at least, so that some are left when it is time
+  std::vector<int64_t> long_jobs;
+  for (int i = 0; i < kLongJobs; ++i) {
     json::object long_job = chat_job("box", 8000);
     long_job["body"].as_object()["n"] = 2;
     long_jobs.push_back(models.submit_to(loaded, long_job));
@@ -181,7 +189,7 @@ TEST(ModelTurns, a_kill_in_the_middle_of_a_switch_loses_nothing) {
     EXPECT_EQ(must(client->get(path)).status, 200) << "it is there, live or ended";
     must(client->post(path + "/cancel", json::object()));
   }
-  const json::array messages = wait_for_messages(*client, "box", 4);
+  const json::array messages = wait_for_messages(*client, "box", kLongJobs + 1);
   for (const json::value& message : messages) {
     const std::string outcome = text_at(message, "outcome");
     const bool may_be_cancelled = number_at(message, "id") != other;
@@ -193,8 +201,8 @@ TEST(ModelTurns, an_idle_model_is_unloaded_and_comes_back_for_its_next_job) {
   TwoModels models;
   models.set_memory(4096, "600", "idle_unload_secs: 1\n");
   ASSERT_TRUE(models.daemon().start()) << models.daemon().log();
-  ASSERT_TRUE(models.wait_for("tiny", "unloaded")) << models.daemon().log();
-  ASSERT_TRUE(models.wait_for("second", "unloaded"));
+  ASSERT_TRUE(models.wait_until_left("tiny")) << models.daemon().log();
+  ASSERT_TRUE(models.wait_until_left("second"));
   EXPECT_EQ(models.metric("parkd_model_memory_bytes{model=\"tiny\"}"), 0);
   const int64_t loads = number_at(models.model("tiny"), "loads");
   EXPECT_EQ(must(models.daemon().client()->get("/readyz")).status, 200);
@@ -221,7 +229,7 @@ TEST(ModelTurns, files_that_were_written_over_in_place_are_not_loaded_again) {
   TwoModels models;
   models.set_memory(4096, "600", "idle_unload_secs: 1\n");
   ASSERT_TRUE(models.daemon().start()) << models.daemon().log();
-  ASSERT_TRUE(models.wait_for("tiny", "unloaded")) << models.daemon().log();
+  ASSERT_TRUE(models.wait_until_left("tiny")) << models.daemon().log();
   TinyModelOptions other;
   other.type = TensorType::q4_1;
   other.seed = 99;
@@ -260,8 +268,8 @@ TEST(ModelTurns, what_is_computed_is_about_what_the_process_takes) {
   ASSERT_TRUE(write_tiny_model(models.daemon().directory() + "/second.gguf", large).ok());
   models.set_memory(4096, "600", "idle_unload_secs: 1\n");
   ASSERT_TRUE(models.daemon().start()) << models.daemon().log();
-  ASSERT_TRUE(models.wait_for("second", "unloaded")) << models.daemon().log();
-  ASSERT_TRUE(models.wait_for("tiny", "unloaded"));
+  ASSERT_TRUE(models.wait_until_left("second")) << models.daemon().log();
+  ASSERT_TRUE(models.wait_until_left("tiny"));
   const int64_t without = anonymous_bytes(models.daemon().pid());
   json::object job = chat_job("box", 150);  // so that it is there while it is looked at
   models.submit_to("second", job);
@@ -272,7 +280,7 @@ TEST(ModelTurns, what_is_computed_is_about_what_the_process_takes) {
   })) << models.daemon().log();
   EXPECT_LE(anonymous_bytes(models.daemon().pid()) - without,
             models.memory_of("second") + (int64_t{32} << 20));
-  ASSERT_TRUE(models.wait_for("second", "unloaded")) << models.daemon().log();
+  ASSERT_TRUE(models.wait_until_left("second")) << models.daemon().log();
   EXPECT_LE(anonymous_bytes(models.daemon().pid()) - without, weights / 2) << "given back";
 }
 
