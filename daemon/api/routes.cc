@@ -85,7 +85,7 @@ std::span<const Route> routes() {
        R"(`{"limit": n}` or `{"cursors": [...]}`: removes messages and returns them; of two )"
        R"(takers one gets a message)"},
       {"GET", "/v1/models", "", quick, tenant, kNoBody, &Api::models,
-       "the models: state, context, capacity, device"},
+       "the models: state, memory, load time, context, capacity, device"},
       {"GET", "/v1/pool", "", quick, tenant, kNoBody, &Api::pool,
        "what is parked, runs and is charged, by model"},
       {"GET", "/healthz", "", control, anyone, kNoBody, &Api::healthz, "200: the process answers"},

@@ -15,6 +15,8 @@ namespace json = boost::json;
 
 namespace {
 
+constexpr size_t kShortestMessageBytes = std::string_view(R"({"role":"user","content":""})").size();
+
 Status read_content_part(const std::string& field, const json::value& value, std::string& out) {
   if (!value.is_object()) return wrong_value(field, value, "an object with type and text");
   const json::object& part = value.get_object();
@@ -187,8 +189,10 @@ Status read_messages(const std::string& field, const json::value& value, std::st
   }
   const json::array& messages = value.get_array();
   const std::vector<std::string_view> raw = raw_elements(written);
+  // A vector that grows is there twice, and "{}" is shorter than a ChatMessage.
+  out.reserve(std::min(messages.size(), written.size() / kShortestMessageBytes + 1));
   size_t n_call_bytes = 0;
-  for (size_t i = 0; i < messages.size(); ++i) {  // one by one: "{}" is shorter than a ChatMessage
+  for (size_t i = 0; i < messages.size(); ++i) {
     ChatMessage message;
     PARKD_RETURN_IF_ERROR(read_message(field + "[" + std::to_string(i) + "]", messages[i],
                                        raw.at(i), n_call_bytes, message));
