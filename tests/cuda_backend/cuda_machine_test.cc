@@ -265,7 +265,8 @@ TEST_F(EmulatedMachine, three_workers_hand_blocks_to_each_other_and_nothing_chan
   const auto expected = tokens_of(on_cpu(card, Dtype::f32)->run(requests));
   // Ends that the host learns of one step late, while the next is under way.
   for (size_t i = 0; i < requests.size(); ++i) {
-    if (i % 4 == 0) continue;
+    // Of one whose last bytes begin a character nothing may be left.
+    if (i % 4 == 0 || expected[i].empty()) continue;
     requests[i].stop_tokens = {expected[i].back()};
     requests[i].max_new_tokens += 3;
   }
