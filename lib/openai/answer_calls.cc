@@ -74,20 +74,26 @@ Status read_json_calls(std::string_view text, std::span<const std::string> tool_
   return out.empty() ? invalid("the list of calls is empty") : Status();
 }
 
+// A list of calls; or a name, its id, if it has one, and its arguments; or name{..}.
 Status read_mistral(std::span<const CallPart> parts, std::span<const std::string> tool_names,
                     std::vector<AnswerCall>& out) {
   std::string_view name = trimmed(parts.front().text);
-  if (!name.empty() && (name.front() == '[' || name.front() == '{')) {
-    return read_json_calls(name, tool_names, out);
+  const bool is_list = !name.empty() && (name.front() == '[' || name.front() == '{');
+  if (is_list && parts.size() == 1) return read_json_calls(name, tool_names, out);
+  const bool has_id = parts.size() > 1 && parts[1].mark == Marker::call_id;
+  const size_t n_before = has_id ? 2 : 1;  // parts before the arguments
+  const bool has_arguments = parts.size() > n_before && parts[n_before].mark == Marker::call_args;
+  if (is_list || parts.size() > n_before + (has_arguments ? 1 : 0)) {
+    return invalid("a mark stands in the call where none can: behind a list, or twice");
   }
   std::string_view arguments;
-  for (const CallPart& part : parts) {
-    if (part.mark == Marker::call_args) arguments = trimmed(part.text);
-  }
-  if (const size_t brace = name.find('{'); arguments.empty() && brace != name.npos) {
+  if (has_arguments) {
+    arguments = parts[n_before].text;
+  } else if (const size_t brace = name.find('{'); !has_id && brace != name.npos) {
     arguments = name.substr(brace);
     name = trimmed(name.substr(0, brace));
   }
+  arguments = trimmed(without_mark(trimmed(arguments)));
   if (arguments.empty()) return invalid("the call has no arguments");
   PARKD_ASSIGN_OR_RETURN(AnswerCall call, read_named(name, arguments, tool_names));
   out.push_back(std::move(call));

@@ -68,10 +68,9 @@ bool AnswerParser::is_awaited(Marker marker) const {
       return place_ != Place::reasoning && !plan_.tool_names.empty() &&
              !(form_.calls == CallForm::llama3 && (place_ == Place::call || has_content_));
     case Marker::call_close:
-      return place_ == Place::call;
     case Marker::call_id:
     case Marker::call_args:
-      return place_ == Place::call && parts_.size() < kMarkers;
+      return place_ == Place::call;
   }
   return false;
 }

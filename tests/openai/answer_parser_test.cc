@@ -190,6 +190,14 @@ TEST(AnswerParser, an_invalid_call_stays_text_and_says_why) {
   expect_text(CallForm::mistral, "[TOOL_CALLS]get", "has no arguments");
   expect_text(CallForm::mistral, "[TOOL_CALLS]drop[ARGS]{}", "none of the tools");
   expect_text(CallForm::mistral, "[TOOL_CALLS][{\"name\":\"get\"", "is not JSON");
+  const std::string mistral = "[TOOL_CALLS]get[ARGS]{\"a\":1}";
+  expect_text(CallForm::mistral, "[TOOL_CALLS][{\"name\":\"get\",\"arguments\":{}}][ARGS]junk",
+              "a mark stands");
+  expect_text(CallForm::mistral, mistral + "[ARGS]{}", "a mark stands");
+  expect_text(CallForm::mistral, mistral + "[CALL_ID]abcdefghi", "a mark stands");
+  expect_text(CallForm::mistral, mistral + "[ARGS][ARGS][ARGS][ARGS][ARGS]{}", "a mark stands");
+  expect_text(CallForm::mistral, "[TOOL_CALLS]get[CALL_ID]a[CALL_ID]b[ARGS]{}", "a mark stands");
+  expect_text(CallForm::mistral, "[TOOL_CALLS]get{\"a\":1}[ARGS]{}", "none of the tools");
   expect_text(CallForm::llama3, "<|python_tag|>print(1)", "is not JSON");
   expect_text(CallForm::llama3, "{\"name\":\"drop\",\"parameters\":{}}", "none of the tools");
   const ParsedAnswer mixed = parse(form_of(CallForm::hermes), tools(),
@@ -213,6 +221,9 @@ TEST(AnswerParser, mistrals_old_form_is_a_list_and_the_new_one_has_a_mark_for_ea
   EXPECT_EQ(calls_of(parse(form, tools(),
                            "[TOOL_CALLS]get[CALL_ID]abcdefghi[ARGS]{\"a\": 1}[TOOL_CALLS]put{}")),
             both);
+  EXPECT_EQ(calls_of(parse(form, tools(), "[TOOL_CALLS]put[ARGS] \xEF\xBB\xBF {}\n")),
+            (Names{{"put", "{}"}}))
+      << "a byte order mark is none of the arguments";
   const AnswerForm tokens = with_tokens(form);
   AnswerParser parser(tokens, tools());
   parser.feed(kLetters, "Yes.");
