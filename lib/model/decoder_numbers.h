@@ -24,12 +24,6 @@ struct RopeNumbers {
   std::vector<float> divisors;  // (head_dim / 2) of the plain frequencies; empty: ones
 };
 
-// Of a model in F8_E4M3: how many rows and columns have a scale together; 0: all of a tensor.
-struct Float8Blocks {
-  int32_t rows = 0;
-  int32_t columns = 0;
-};
-
 struct DecoderNumbers {
   int32_t n_layers = 0;
   int32_t hidden = 0;

@@ -39,8 +39,9 @@ Result<std::optional<Float8Blocks>> read_quantization(const JsonFields& config) 
   if (form != "e4m3") {
     return quantised->unsupported("fmt", quantised->shown("fmt") + " is not supported yet");
   }
-  Float8Blocks blocks{kFloat8Block, kFloat8Block};
-  if (!quantised->members().contains("weight_block_size")) return std::optional(blocks);
+  if (!quantised->members().contains("weight_block_size")) {
+    return std::optional(Float8Blocks{kFloat8Block, kFloat8Block, true});
+  }
   const json::value* given = quantised->find("weight_block_size");
   if (given == nullptr) return std::optional(Float8Blocks{});  // null: a scale for each tensor
   const json::array* sizes = given->if_array();
@@ -51,9 +52,8 @@ Result<std::optional<Float8Blocks>> read_quantization(const JsonFields& config) 
     return config.damaged("quantization_config.weight_block_size is " + shown_json(*given) +
                           ", it must be null or two sizes from 1 to " + std::to_string(kWidthMax));
   }
-  blocks.rows = static_cast<int32_t>(size_at(0));
-  blocks.columns = static_cast<int32_t>(size_at(1));
-  return std::optional(blocks);
+  return std::optional(
+      Float8Blocks{static_cast<int32_t>(size_at(0)), static_cast<int32_t>(size_at(1))});
 }
 
 Status refuse_other_arithmetic(const JsonFields& config, const ModelClass& of) {

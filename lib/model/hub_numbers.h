@@ -10,6 +10,7 @@
 #include "lib/base/sampling.h"
 #include "lib/base/status.h"
 #include "lib/model/decoder_numbers.h"
+#include "lib/weights/float8.h"
 #include "lib/weights/model_folder.h"
 
 namespace parkd {

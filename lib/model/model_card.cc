@@ -200,7 +200,7 @@ Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const M
   card->tensors.norm_offset = family->hub_norm_offset;
 
   TensorReader reader(*folder, *family, hub_tensor_names(*folder));
-  if (config.float8) reader.read_float8(*config.float8);
+  if (config.float8) reader.use_float8_blocks(*config.float8);
   PARKD_RETURN_IF_ERROR(reader.read(card->shape, card->tensors));
   PARKD_RETURN_IF_ERROR(read_tied_or_not(config, *folder, reader, *card));
   if (config.has_other_parts) leave_other_parts_out(reader, *card);

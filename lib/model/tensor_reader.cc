@@ -71,15 +71,19 @@ Result<TensorView> TensorReader::float8_matrix(const Float8Tensor& tensor) {
   }
   auto by = std::make_shared<Float8Scales>();
   by->scales = *scales;
-  by->block_rows = float8_->rows > 0 ? float8_->rows : tensor.rows;
-  by->block_columns = float8_->columns > 0 ? float8_->columns : tensor.columns;
+  const bool is_of_all =
+      float8_->rows == 0 || (float8_->is_left_out && scales->rows == 1 && scales->columns == 1);
+  by->block_rows = is_of_all ? tensor.rows : float8_->rows;
+  by->block_columns = is_of_all ? tensor.columns : float8_->columns;
   const int64_t rows = ceil_div(tensor.rows, by->block_rows);
   const int64_t columns = ceil_div(tensor.columns, by->block_columns);
   if (scales->rows != rows || scales->columns != columns) {
     return corrupt(file_.error_text(
         "tensor " + json_string(scales->name) + " is (" + std::to_string(scales->rows) + ", " +
-        std::to_string(scales->columns) + ") where weight_block_size makes it (" +
-        std::to_string(rows) + ", " + std::to_string(columns) + ")"));
+        std::to_string(scales->columns) + ") where weight_block_size" +
+        (float8_->is_left_out ? ", which is left out," : "") + " makes it (" +
+        std::to_string(rows) + ", " + std::to_string(columns) + ")" +
+        (float8_->is_left_out ? ", or (1, 1) for one scale of the whole tensor" : "")));
   }
   used_.insert(scales->name);
   const std::string before = name.substr(0, name.rfind('.') + 1);

@@ -14,6 +14,7 @@
 #include "lib/model/family.h"
 #include "lib/model/model_tensors.h"
 #include "lib/model/shape.h"
+#include "lib/weights/float8.h"
 #include "lib/weights/weights_file.h"
 
 namespace parkd {
@@ -44,7 +45,7 @@ class TensorReader {
   Status read_head(const ModelShape& shape, ModelTensors& tensors);
 
   // The file's matrices of F8_E4M3 have scales by these blocks; without them they are refused.
-  void read_float8(const Float8Blocks& blocks) { float8_ = blocks; }
+  void use_float8_blocks(const Float8Blocks& blocks) { float8_ = blocks; }
 
   void note_head_used() { used_.insert(names_.head); }
   void note_used(std::string_view name) { used_.insert(name); }

@@ -27,6 +27,13 @@ struct Float8Scales {
   int64_t block_columns = 0;
 };
 
+// What a model says of its matrices: how many rows and columns of one have a scale together.
+struct Float8Blocks {
+  int32_t rows = 0;  // 0: all of a matrix, as of columns
+  int32_t columns = 0;
+  bool is_left_out = false;  // these are the default sizes: a matrix may have one scale for all
+};
+
 float float8_to_float(uint8_t code);
 
 // The numbers of `tensor`, whose float8 is set and whose bytes are its codes, each a product in

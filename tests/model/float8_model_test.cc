@@ -32,20 +32,27 @@ std::vector<uint8_t> floats(std::vector<float> values) {
   return bytes;
 }
 
-// Rows and columns of a block.
+// Rows and columns of a block, and what a directory says of them.
 constexpr int64_t kBlock = 32;
+constexpr const char* kSaysBlocks = R"(,"weight_block_size":[32,32])";
+constexpr const char* kSaysNone = R"(,"weight_block_size":null)";
+constexpr const char* kLeavesOut = R"(,"ignored_layers":["model.layers.1.mlp.down_proj"])";
 
 struct Form {
   bool in_float8 = true;
   bool by_block = true;
   std::string without = {};  // a tensor that is left out
   int64_t more_rows = 0;     // of each scale tensor
+  const char* says = kSaysBlocks;
+  std::string ignored = {};  // a matrix that is not quantised
+  int32_t ffn = 96;
 };
 
 // A tiny llama whose layers' matrices are codes of their own, in F8_E4M3 or as the floats that
 // these stand for.
 Files make_files(const Form& form) {
   testing::TinyModelOptions options;
+  options.ffn = form.ffn;
   Files files = testing::make_tiny_folder(options);
   const auto source =
       SafetensorsFile::read(MappedFile::from_bytes("tiny", files["model.safetensors"])).value();
@@ -71,7 +78,7 @@ Files make_files(const Form& form) {
     std::vector<float> scales;
     for (int64_t i = 0; i < rows * columns; ++i)
       scales.push_back(0.01F + 0.003F * static_cast<float>(i % 7));
-    if (!form.in_float8) {
+    if (!form.in_float8 || name == form.ignored) {
       std::vector<float> values;
       for (int64_t i = 0; i < view.rows * view.columns; ++i) {
         const int64_t row = form.by_block ? i / view.columns / kBlock : 0;
@@ -95,10 +102,9 @@ Files make_files(const Form& form) {
   files["model.safetensors"] = writer.bytes();
   if (!form.in_float8) return files;
   std::string config(files["config.json"].begin(), files["config.json"].end());
-  const std::string sizes = form.by_block ? "[32,32]" : "null";
   config.insert(1, R"("quantization_config":{"quant_method":"fp8","activation_scheme":"dynamic",)"
-                   R"("fmt":"e4m3","weight_block_size":)" +
-                       sizes + "},");
+                   R"("fmt":"e4m3")" +
+                       std::string(form.says) + "},");
   files["config.json"] = bytes_of(config);
   return files;
 }
@@ -121,7 +127,8 @@ std::vector<std::vector<float>> logits_of(const ModelCard& card, Dtype dtype) {
 
 TEST(Float8Model, has_the_bits_of_the_floats_that_its_codes_stand_for) {
   for (const bool by_block : {true, false}) {
-    const auto coded = card_of(make_files({true, by_block}));
+    const auto coded =
+        card_of(make_files({.by_block = by_block, .says = by_block ? kSaysBlocks : kSaysNone}));
     ASSERT_TRUE(coded.ok()) << coded.status().message();
     EXPECT_NE((*coded)->weight_types.find("F8_E4M3 x14"), std::string::npos)
         << (*coded)->weight_types;
@@ -132,6 +139,20 @@ TEST(Float8Model, has_the_bits_of_the_floats_that_its_codes_stand_for) {
       EXPECT_EQ(logits_of(**coded, dtype), logits_of(**plain, dtype)) << by_block;
     }
   }
+}
+
+// As AutoFP8 and llm-compressor write them for vLLM: no block sizes, one scale for each matrix.
+TEST(Float8Model, where_the_block_sizes_are_left_out_the_scale_of_a_matrix_decides) {
+  const std::string ignored = "model.layers.1.mlp.down_proj.weight";
+  const int32_t ffn = 160;  // wider than a block of the default size
+  const auto coded =
+      card_of(make_files({.by_block = false, .says = kLeavesOut, .ignored = ignored, .ffn = ffn}));
+  ASSERT_TRUE(coded.ok()) << coded.status().message();
+  EXPECT_NE((*coded)->weight_types.find("F8_E4M3 x13"), std::string::npos)
+      << (*coded)->weight_types;
+  const auto plain = card_of(make_files({.in_float8 = false, .by_block = false, .ffn = ffn}));
+  ASSERT_TRUE(plain.ok()) << plain.status().message();
+  EXPECT_EQ(logits_of(**coded, Dtype::f32), logits_of(**plain, Dtype::f32));
 }
 
 void expect_refusal(const Files& files, StatusCode code, const std::string& text) {
@@ -156,6 +177,9 @@ TEST(Float8Model, scales_that_are_missing_or_of_another_shape_are_named) {
                  "tensor \"" + q + "\" is F8_E4M3, and there is no \"" + q + "_scale_inv\"");
   expect_refusal(make_files({true, true, "", 1}), StatusCode::corrupt,
                  "is (3, 2) where weight_block_size makes it (2, 2)");
+  expect_refusal(make_files({.says = kLeavesOut}), StatusCode::corrupt,
+                 "is (2, 2) where weight_block_size, which is left out, makes it (1, 1), or (1, 1) "
+                 "for one scale of the whole tensor");
   expect_refusal(with_config("[32,32]", "[64,32]"), StatusCode::corrupt,
                  "is (2, 2) where weight_block_size makes it (1, 2)");
 }
