@@ -63,8 +63,8 @@ std::string call_id(std::string_view body, size_t choice, size_t call) {
   return id;
 }
 
-ParsedAnswer parse(const ChoiceView& view, const GeneratedChoice& choice) {
-  AnswerParser parser(view.form, view.plan);
+ParsedAnswer parse(const ChoiceView& view, const AnswerPlan& plan, const GeneratedChoice& choice) {
+  AnswerParser parser(view.form, plan);
   bool drops = view.drops_first_space;
   size_t left = choice.n_text_bytes;
   for (const TokenId token : choice.tokens) {
@@ -78,20 +78,18 @@ ParsedAnswer parse(const ChoiceView& view, const GeneratedChoice& choice) {
 
 }  // namespace
 
-CompletionChoice show_choice(const ChoiceView& view, size_t index, const GeneratedChoice& choice,
-                             int32_t& reasoning_tokens) {
+CompletionChoice show_choice(const ChoiceView& view, size_t index, const GeneratedChoice& choice) {
   CompletionChoice shown;
   shown.finish_reason = std::string(word_of(choice.finish_reason));
   if (view.logprobs) shown.logprobs = show_all(view, choice.logprobs);
-  const bool reads_calls = !view.plan.tool_names.empty();
-  if (!view.plan.reads_reasoning && !reads_calls) {
+  if (!view.plan) {
     shown.content = choice.text;
     return shown;
   }
-  ParsedAnswer answer = parse(view, choice);
+  ParsedAnswer answer = parse(view, *view.plan, choice);
   shown.content = std::move(answer.content);
   shown.reasoning = std::move(answer.reasoning);
-  reasoning_tokens += answer.reasoning_tokens;
+  shown.reasoning_tokens = answer.reasoning_tokens;
   for (AnswerCall& call : answer.calls) {
     shown.tool_calls.push_back({call_id(view.body, index, shown.tool_calls.size()),
                                 std::move(call.name), std::move(call.arguments)});

@@ -3,7 +3,8 @@
 // Pure, any thread: a function of the tokens, the body and the model alone (DESIGN.md, I7).
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -19,14 +20,13 @@ namespace parkd {
 struct ChoiceView {
   const Tokenizer& tokenizer;
   const AnswerForm& form;
-  AnswerPlan plan{};  // says nothing where the answer is text alone
+  std::optional<AnswerPlan> plan{};  // nothing: the answer is text alone
   bool logprobs = false;
   bool drops_first_space = false;  // as the request had it
   std::string_view body{};         // what the ids of calls are made of
 };
 
-// The choice at `index`; adds what of its tokens was reasoned.
-CompletionChoice show_choice(const ChoiceView& view, size_t index, const GeneratedChoice& choice,
-                             int32_t& reasoning_tokens);
+// The choice at `index`.
+CompletionChoice show_choice(const ChoiceView& view, size_t index, const GeneratedChoice& choice);
 
 }  // namespace parkd

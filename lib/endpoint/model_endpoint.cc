@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/base/check.h"
+#include "lib/base/log.h"
 #include "lib/dispatch/endings.h"
 #include "lib/endpoint/answer_choices.h"
 #include "lib/job/endpoints.h"
@@ -16,28 +17,6 @@
 #include "lib/pool/price.h"
 
 namespace parkd {
-namespace {
-
-// How an answer of that request is to be read; `prompt` is what it was rendered to.
-AnswerPlan plan_of(const AnswerForm& form, ChatRequest request,
-                   std::span<const PromptSegment> prompt) {
-  AnswerPlan plan;
-  plan.tool_names = std::move(request.tool_names);
-  plan.parallel_calls = request.parallel_tool_calls;
-  plan.reads_reasoning = form.reasons();
-  plan.opens_reasoning = request.template_options.continue_final_message
-                             ? opens_reasoning(form, request.messages.back().content)
-                             : opens_reasoning(form, prompt);
-  return plan;
-}
-
-}  // namespace
-
-struct ModelEndpoint::Chat {
-  ChatRequest request;
-  std::vector<PromptSegment> prompt;
-};
-
 struct ModelEndpoint::Read {
   RequestOptions request;
   std::vector<TokenId> prompt;
@@ -92,11 +71,9 @@ Result<ModelEndpoint::Read> ModelEndpoint::read(const std::string& path, std::st
   return read;
 }
 
-Result<ModelEndpoint::Chat> ModelEndpoint::render_chat(std::string_view body,
-                                                       std::chrono::sys_seconds created_at) const {
-  Chat chat;
-  PARKD_ASSIGN_OR_RETURN(chat.request, parse_chat_request(body, options_.defaults));
-  ChatRequest& request = chat.request;
+Result<ModelEndpoint::Read> ModelEndpoint::read_chat(std::string_view body,
+                                                     std::chrono::sys_seconds created_at) const {
+  PARKD_ASSIGN_OR_RETURN(ChatRequest request, parse_chat_request(body, options_.defaults));
   PARKD_RETURN_IF_ERROR(check(request));
   if (!card_->chat_template) {
     return invalid_param("messages", "model " + options_.model +
@@ -104,26 +81,25 @@ Result<ModelEndpoint::Chat> ModelEndpoint::render_chat(std::string_view body,
                                          "take messages; a job of endpoint " +
                                          path_of(Endpoint::completions) + " takes a prompt");
   }
-  request.template_options.created_at = created_at;
-  PARKD_ASSIGN_OR_RETURN(chat.prompt,
-                         card_->chat_template->render(request.messages, request.template_options));
+  PARKD_ASSIGN_OR_RETURN(const std::vector<PromptSegment> prompt, render_chat(request, created_at));
   if (!request.tool_names.empty() && answer_form_.calls == CallForm::none) {
     return invalid_param("tools", "model " + options_.model +
                                       " writes calls in no form that is known (hermes, mistral and "
                                       "llama3 are), so they would stay text: leave tools out, or "
                                       "give tool_choice \"none\"");
   }
-  return chat;
+  Read read;
+  PARKD_ASSIGN_OR_RETURN(read.prompt, card_->tokenizer->encode_prompt(prompt));
+  read.drops_first_space = drops_first_space(request);
+  read.request = std::move(request);
+  return read;
 }
 
-Result<ModelEndpoint::Read> ModelEndpoint::read_chat(std::string_view body,
-                                                     std::chrono::sys_seconds created_at) const {
-  PARKD_ASSIGN_OR_RETURN(Chat chat, render_chat(body, created_at));
-  Read read;
-  PARKD_ASSIGN_OR_RETURN(read.prompt, card_->tokenizer->encode_prompt(chat.prompt));
-  read.drops_first_space = drops_first_space(chat.request);
-  read.request = std::move(chat.request);
-  return read;
+Result<std::vector<PromptSegment>> ModelEndpoint::render_chat(
+    const ChatRequest& request, std::chrono::sys_seconds created_at) const {
+  ChatTemplateOptions options = request.template_options;
+  options.created_at = created_at;
+  return card_->chat_template->render(request.messages, options);
 }
 
 // An answer is a text of its own, unless it goes on with another.
@@ -199,20 +175,34 @@ Result<PreparedJob> ModelEndpoint::prepare(const Job& job) const {
   return prepared;
 }
 
-// The body is read again, as nothing but the run's tokens was kept of it: some ten microseconds,
-// and a template's rendering for models that reason.
-ChoiceView ModelEndpoint::view_of(const EndedRun& run) const {
-  ChoiceView view{*card_->tokenizer, answer_form_};
-  view.logprobs = run.logprobs;
-  view.body = run.job.spec.body;
-  const bool has_form = answer_form_.reasons() || answer_form_.calls != CallForm::none;
-  if (!has_form && !card_->tokenizer->drops_first_space()) return view;
-  auto chat =
-      render_chat(run.job.spec.body, std::chrono::floor<std::chrono::seconds>(run.job.created_at));
-  if (!chat.ok()) return view;  // it ran, so it was read
-  view.drops_first_space = drops_first_space(chat->request);
-  view.plan = plan_of(answer_form_, std::move(chat->request), chat->prompt);
-  return view;
+// The body is read again, as nothing but the run's tokens was kept of it: some ten microseconds.
+Status ModelEndpoint::read_view(const Job& job, ChoiceView& view) const {
+  if (!answer_form_.reasons() && answer_form_.calls == CallForm::none &&
+      !card_->tokenizer->drops_first_space()) {
+    return {};
+  }
+  PARKD_ASSIGN_OR_RETURN(ChatRequest request, parse_chat_request(job.spec.body, options_.defaults));
+  view.drops_first_space = drops_first_space(request);
+  if (!answer_form_.reasons() && request.tool_names.empty()) return {};
+  AnswerPlan plan;
+  PARKD_ASSIGN_OR_RETURN(plan.opens_reasoning, opens_reasoning_of(request, job.created_at));
+  plan.tool_names = std::move(request.tool_names);
+  plan.parallel_calls = request.parallel_tool_calls;
+  view.plan = std::move(plan);
+  return {};
+}
+
+// Only for this a template is rendered again.
+Result<bool> ModelEndpoint::opens_reasoning_of(const ChatRequest& request,
+                                               WallTime created_at) const {
+  if (!answer_form_.reasons()) return false;
+  if (request.template_options.continue_final_message) {
+    return opens_reasoning(answer_form_, request.messages.back().content);
+  }
+  PARKD_ASSIGN_OR_RETURN(
+      const std::vector<PromptSegment> prompt,
+      render_chat(request, std::chrono::floor<std::chrono::seconds>(created_at)));
+  return opens_reasoning(answer_form_, prompt);
 }
 
 std::string ModelEndpoint::render(const EndedRun& run) const {
@@ -228,10 +218,15 @@ std::string ModelEndpoint::render(const EndedRun& run) const {
   const bool is_chat = known == nullptr || known->endpoint == Endpoint::chat;
   ChoiceView view{*card_->tokenizer, answer_form_};
   view.logprobs = run.logprobs;
-  const ChoiceView shown = is_chat ? view_of(run) : std::move(view);
+  view.body = run.job.spec.body;
+  if (const Status read = is_chat ? read_view(run.job, view) : Status(); !read.ok()) {
+    // It ran, so it was read.
+    log_error("answer.body_not_read", {{"id", run.job.id}, {"error", read.to_string()}});
+  }
   int32_t reasoning_tokens = 0;
   for (size_t i = 0; i < run.result.choices.size(); ++i) {
-    response.choices.push_back(show_choice(shown, i, run.result.choices[i], reasoning_tokens));
+    response.choices.push_back(show_choice(view, i, run.result.choices[i]));
+    reasoning_tokens += response.choices.back().reasoning_tokens;
   }
   if (is_chat && answer_form_.reasons()) response.reasoning_tokens = reasoning_tokens;
   return is_chat ? render_chat_completion(response) : render_text_completion(response);

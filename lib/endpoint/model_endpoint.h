@@ -10,7 +10,9 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "lib/base/clock.h"
 #include "lib/base/keyed_hash.h"
 #include "lib/base/status.h"
 #include "lib/base/units.h"
@@ -18,6 +20,7 @@
 #include "lib/job/job.h"
 #include "lib/openai/answer_form.h"
 #include "lib/openai/request_options.h"
+#include "lib/text/prompt_segment.h"
 
 namespace parkd {
 
@@ -58,13 +61,16 @@ class ModelEndpoint {
   // By the endpoint's path. `created_at`: the job's, which a template may tell as the date.
   Result<Read> read(const std::string& path, std::string_view body,
                     std::chrono::sys_seconds created_at) const;
-  struct Chat;  // a chat's body with its prompt as text
-  Result<Chat> render_chat(std::string_view body, std::chrono::sys_seconds created_at) const;
   Result<Read> read_chat(std::string_view body, std::chrono::sys_seconds created_at) const;
   Result<Read> read_completions(std::string_view body) const;
   Status check(const RequestOptions& request) const;
   bool drops_first_space(const ChatRequest& request) const;
-  ChoiceView view_of(const EndedRun& run) const;
+  Result<std::vector<PromptSegment>> render_chat(const ChatRequest& request,
+                                                 std::chrono::sys_seconds created_at) const;
+  // How a chat's answer is to be read, into `view`.
+  Status read_view(const Job& job, ChoiceView& view) const;
+  // Whether the chat's prompt ends inside of what is to be reasoned.
+  Result<bool> opens_reasoning_of(const ChatRequest& request, WallTime created_at) const;
   PrefixRoot prefix_root(const JobSpec& spec) const;
 
   std::shared_ptr<const ModelCard> card_;

@@ -7,19 +7,12 @@
 #include "lib/base/raw_json.h"
 #include "lib/base/text.h"
 #include "lib/job/bounds.h"
+#include "lib/openai/blanks.h"
 
 namespace parkd {
 namespace {
 
 namespace json = boost::json;
-
-constexpr std::string_view kBlanks = " \t\r\n";
-
-std::string_view trimmed(std::string_view text) {
-  const size_t first = text.find_first_not_of(kBlanks);
-  if (first == text.npos) return {};
-  return text.substr(first, text.find_last_not_of(kBlanks) + 1 - first);
-}
 
 Status check_name(std::string_view name, std::span<const std::string> tool_names) {
   if (std::find(tool_names.begin(), tool_names.end(), name) != tool_names.end()) return {};

@@ -1,6 +1,9 @@
 #include "lib/openai/answer_form.h"
 
 #include <algorithm>
+#include <iterator>
+
+#include "lib/openai/blanks.h"
 
 namespace parkd {
 namespace {
@@ -16,13 +19,6 @@ constexpr ReasoningKind kReasoningKinds[] = {
     {"think", "<think>", "</think>"},  // Qwen3, DeepSeek, SmolLM3
 };
 
-constexpr std::string_view kBlanks = " \t\r\n";
-
-std::string_view without_blanks_before(std::string_view text) {
-  const size_t first = text.find_first_not_of(kBlanks);
-  return first == text.npos ? std::string_view() : text.substr(first);
-}
-
 // What a template wrote between that mark and the name of a call behind it.
 std::optional<std::string_view> between(std::string_view written, std::string_view mark) {
   const size_t call = written.find(kProbeCall);
@@ -30,7 +26,7 @@ std::optional<std::string_view> between(std::string_view written, std::string_vi
   const std::string_view head = written.substr(0, call);
   const size_t at = head.rfind(mark);
   if (at == head.npos) return std::nullopt;
-  return without_blanks_before(head.substr(at + mark.size()));
+  return trimmed(head.substr(at + mark.size()));
 }
 
 bool is_hermes(std::string_view written) {
@@ -86,29 +82,41 @@ std::optional<Marker> AnswerForm::find(TokenId token) const {
   return std::nullopt;
 }
 
-AnswerForm find_answer_form(const ChatTemplate& chat_template, const Tokenizer& tokenizer) {
+AnswerForm answer_form_of(CallForm calls, std::string_view reasoning) {
   AnswerForm form;
+  form.calls = calls;
   const auto set = [&](Marker marker, std::string_view text) {
-    AnswerForm::Mark& mark = form.marks[static_cast<size_t>(marker)];
-    mark.text = std::string(text);
-    if (const auto token = tokenizer.find_special(text)) mark.token = *token;
+    form.marks[static_cast<size_t>(marker)].text = std::string(text);
   };
   for (const ReasoningKind& kind : kReasoningKinds) {
-    if (!tokenizer.find_special(kind.close) && !chat_template.mentions(kind.close)) continue;
+    if (kind.name != reasoning) continue;
     form.reasoning = kind.name;
     set(Marker::think_open, kind.open);
     set(Marker::think_close, kind.close);
-    break;
   }
-  const std::string& written = chat_template.tool_traits().written_call;
   for (const CallKind& kind : kCallKinds) {
-    if (!kind.is_of(written)) continue;
-    form.calls = kind.form;
+    if (kind.form != calls) continue;
     set(Marker::call_open, kind.open);
     set(Marker::call_close, kind.close);
     set(Marker::call_id, kind.id);
     set(Marker::call_args, kind.arguments);
-    break;
+  }
+  return form;
+}
+
+AnswerForm find_answer_form(const ChatTemplate& chat_template, const Tokenizer& tokenizer) {
+  const auto reasoning = std::find_if(
+      std::begin(kReasoningKinds), std::end(kReasoningKinds), [&](const ReasoningKind& kind) {
+        return tokenizer.find_special(kind.close) || chat_template.mentions(kind.close);
+      });
+  const std::string& written = chat_template.tool_traits().written_call;
+  const auto calls = std::find_if(std::begin(kCallKinds), std::end(kCallKinds),
+                                  [&](const CallKind& kind) { return kind.is_of(written); });
+  AnswerForm form = answer_form_of(calls == std::end(kCallKinds) ? CallForm::none : calls->form,
+                                   reasoning == std::end(kReasoningKinds) ? "" : reasoning->name);
+  for (AnswerForm::Mark& mark : form.marks) {
+    if (mark.text.empty()) continue;
+    if (const auto token = tokenizer.find_special(mark.text)) mark.token = *token;
   }
   return form;
 }

@@ -45,6 +45,9 @@ struct AnswerForm {
 // "hermes", "mistral", "llama3" or empty.
 std::string_view to_string(CallForm form);
 
+// The form of such calls and of reasoning of that name, each mark its letters.
+AnswerForm answer_form_of(CallForm calls, std::string_view reasoning);
+
 AnswerForm find_answer_form(const ChatTemplate& chat_template, const Tokenizer& tokenizer);
 
 // Whether a rendered prompt ends inside of what is to be reasoned: its template opened it.

@@ -4,11 +4,10 @@
 #include <utility>
 
 #include "lib/base/text.h"
+#include "lib/openai/blanks.h"
 
 namespace parkd {
 namespace {
-
-constexpr std::string_view kBlanks = " \t\r\n";
 
 void trim_line_breaks(std::string& text) {
   text.erase(0, std::min(text.find_first_not_of('\n'), text.size()));
@@ -19,7 +18,7 @@ void trim_line_breaks(std::string& text) {
 
 AnswerParser::AnswerParser(const AnswerForm& form, AnswerPlan plan)
     : form_(form), plan_(std::move(plan)) {
-  if (!plan_.reads_reasoning || !plan_.opens_reasoning) return;
+  if (!form_.reasons() || !plan_.opens_reasoning) return;
   place_ = Place::reasoning;
   answer_.reasoning.emplace();
 }
@@ -60,8 +59,7 @@ ParsedAnswer AnswerParser::finish() {
 bool AnswerParser::is_awaited(Marker marker) const {
   switch (marker) {
     case Marker::think_open:
-      return place_ == Place::content && plan_.reads_reasoning && !answer_.reasoning &&
-             !has_content_;
+      return place_ == Place::content && !answer_.reasoning && !has_content_;
     case Marker::think_close:
       return place_ == Place::reasoning;
     case Marker::call_open:

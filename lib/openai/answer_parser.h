@@ -2,8 +2,13 @@
 //
 // A state machine over text and marks: what it holds back is what may still become a mark, and a
 // call until its end. Linear in what it is fed. Whatever is fed, finish() gives every byte of it
-// back in one of the fields, but for marks of what was understood, line breaks around reasoning and
-// blanks behind a text that calls follow. Owned by one thread; the form must outlive it.
+// back in one of the fields (what is not UTF-8 repaired), but for:
+// - the marks of what was understood;
+// - blanks before an opening mark of reasoning that begins the answer, line breaks around reasoning
+//   and before the text behind it, blanks behind a text that calls follow;
+// - of calls that were understood, all but names and arguments: ids, blanks, other members;
+// - calls that parallel_calls = false leaves out.
+// Owned by one thread; the form must outlive it.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +22,8 @@
 
 namespace parkd {
 
-// What of an answer is to be looked for.
+// What of an answer is to be looked for, beside the reasoning of a form that has some.
 struct AnswerPlan {
-  bool reads_reasoning = false;
   bool opens_reasoning = false;         // the prompt ends inside of it
   std::vector<std::string> tool_names;  // empty: calls are only text
   bool parallel_calls = true;           // false: none behind the first is taken

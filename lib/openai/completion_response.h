@@ -44,6 +44,7 @@ struct CompletionChoice {
   std::optional<std::string> reasoning{};
   std::vector<ShownCall> tool_calls{};
   std::vector<std::string> invalid_tool_calls{};  // why a call in the content is none
+  int32_t reasoning_tokens = 0;                   // of the choice's, with the marks around them
 };
 
 // What parkd adds: where the time went, and what was sampled by.

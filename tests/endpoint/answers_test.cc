@@ -282,6 +282,28 @@ TEST(Answers, marks_that_are_hidden_tokens_are_seen) {
       << "letters of a mark that is a token mean nothing";
 }
 
+// Bodies that a template refuses run nowhere: here they tell whether it was asked.
+TEST(Answers, only_a_model_that_reasons_has_its_template_rendered_again) {
+  const std::string refuses = "{% if refuses %}{{ raise_exception('rendered') }}{% endif %}";
+  const std::string body =
+      body_with(std::string(kTools) + R"(,"chat_template_kwargs":{"refuses":true})");
+  const Model calls(card_of((refuses + kMistral).c_str()));
+  ASSERT_FALSE(calls.endpoint.answer_form().reasons());
+  const json::value called = calls.answer(body, "[TOOL_CALLS]get[ARGS]{}");
+  EXPECT_EQ(called.at("finish_reason"), "tool_calls") << called;
+  const Model reasons(card_of((refuses + kHermes).c_str()));
+  ::testing::internal::CaptureStderr();
+  const json::value text = reasons.answer(body, kCall);
+  const std::string logged = ::testing::internal::GetCapturedStderr();
+  EXPECT_EQ(text.at("message").at("content").as_string(), kCall);
+  EXPECT_NE(logged.find("answer.body_not_read"), std::string::npos) << logged;
+  EXPECT_NE(logged.find("rendered"), std::string::npos) << logged;
+  const json::value goes_on = reasons.answer(
+      body_with(R"(,"continue_final_message":true,"chat_template_kwargs":{"refuses":true})"),
+      "<think>a</think>b");
+  EXPECT_EQ(goes_on.at("message").at("content"), "b") << goes_on;
+}
+
 TEST(Answers, a_completion_is_its_text) {
   const Model model(card_of(kHermes));
   const json::value answer = model.answer(

@@ -1,6 +1,7 @@
 // The first byte is how a model writes reasoning and calls, the others an answer, in tokens that
 // NUL parts; bytes from 1 to 6 are marks as tokens. Whatever it is, it is parted into valid fields:
-// calls are of the tools and have objects, and letter by letter it is the same.
+// calls are of the tools and have objects, letter by letter it is the same, and where nothing was
+// called every letter is in a field.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -10,6 +11,7 @@
 #include "lib/base/json_reader.h"
 #include "lib/base/text.h"
 #include "lib/openai/answer_parser.h"
+#include "lib/openai/blanks.h"
 
 namespace {
 
@@ -24,22 +26,28 @@ void check(bool holds) {
 }
 
 AnswerForm form_of(CallForm calls, bool by_tokens) {
-  static constexpr const char* kMarks[4][parkd::kMarkers] = {
-      {"[THINK]", "[/THINK]", "", "", "", ""},
-      {"<think>", "</think>", "<tool_call>", "</tool_call>", "", ""},
-      {"[THINK]", "[/THINK]", "[TOOL_CALLS]", "", "[CALL_ID]", "[ARGS]"},
-      {"<think>", "</think>", "<|python_tag|>", "", "", ""},
-  };
-  AnswerForm form;
-  form.reasoning = "think";
-  form.calls = calls;
+  const bool is_mistral = calls == CallForm::none || calls == CallForm::mistral;
+  AnswerForm form = parkd::answer_form_of(calls, is_mistral ? "mistral" : "think");
   for (size_t i = 0; i < parkd::kMarkers; ++i) {
-    form.marks[i].text = kMarks[static_cast<size_t>(calls)][i];
     if (by_tokens && !form.marks[i].text.empty()) {
       form.marks[i].token = static_cast<parkd::TokenId>(i + 1);
     }
   }
   return form;
+}
+
+// The text without blanks and the marks of reasoning.
+std::string bare(const AnswerForm& form, std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (parkd::kBlanks.find(c) != parkd::kBlanks.npos) continue;
+    out += c;
+    for (const Marker marker : {Marker::think_open, Marker::think_close}) {
+      const std::string& mark = form.mark(marker).text;
+      if (out.ends_with(mark)) out.resize(out.size() - mark.size());
+    }
+  }
+  return out;
 }
 
 void check_answer(const parkd::ParsedAnswer& answer, size_t n_bytes, size_t n_tokens) {
@@ -61,13 +69,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const uint8_t how = data[0];
   const AnswerForm form = form_of(static_cast<CallForm>(how & 3), (how & 4) != 0);
   parkd::AnswerPlan plan;
-  plan.reads_reasoning = true;
   plan.opens_reasoning = (how & 8) != 0;
   plan.parallel_calls = (how & 16) == 0;
   if ((how & 32) == 0) plan.tool_names = {"get", "put"};
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
   parkd::AnswerParser by_tokens(form, plan);
   parkd::AnswerParser by_letters(form, plan);
+  std::string fed;
   size_t n_tokens = 0;
   std::string_view rest = bytes;
   while (!rest.empty()) {
@@ -85,6 +93,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     while (end < rest.size() && static_cast<uint8_t>(rest[end]) > parkd::kMarkers) ++end;
     by_tokens.feed(kLetters, rest.substr(0, end));
     for (size_t i = 0; i < end; ++i) by_letters.feed(kLetters, rest.substr(i, 1));
+    fed += rest.substr(0, end);
     ++n_tokens;
     rest.remove_prefix(end);
   }
@@ -93,5 +102,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const parkd::ParsedAnswer again = by_letters.finish();
   check(answer.content == again.content && answer.reasoning == again.reasoning &&
         answer.calls.size() == again.calls.size() && answer.invalid_calls == again.invalid_calls);
+  for (size_t i = 0; i < answer.calls.size(); ++i) {
+    check(answer.calls[i].name == again.calls[i].name &&
+          answer.calls[i].arguments == again.calls[i].arguments);
+  }
+  const bool by_letters_alone = (how & 4) == 0;
+  if (by_letters_alone && answer.calls.empty() && parkd::is_valid_utf8(fed)) {
+    check(bare(form, answer.reasoning.value_or("") + answer.content) == bare(form, fed));
+  }
   return 0;
 }

@@ -14,25 +14,7 @@ namespace {
 constexpr TokenId kLetters = 5;  // any token that is no mark
 
 AnswerForm form_of(CallForm calls) {
-  AnswerForm form;
-  const auto set = [&](Marker marker, const char* text) {
-    form.marks[static_cast<size_t>(marker)].text = text;
-  };
-  form.reasoning = "think";
-  form.calls = calls;
-  set(Marker::think_open, "<think>");
-  set(Marker::think_close, "</think>");
-  if (calls == CallForm::hermes) {
-    set(Marker::call_open, "<tool_call>");
-    set(Marker::call_close, "</tool_call>");
-  } else if (calls == CallForm::mistral) {
-    set(Marker::call_open, "[TOOL_CALLS]");
-    set(Marker::call_id, "[CALL_ID]");
-    set(Marker::call_args, "[ARGS]");
-  } else if (calls == CallForm::llama3) {
-    set(Marker::call_open, "<|python_tag|>");
-  }
-  return form;
+  return answer_form_of(calls, "think");
 }
 
 // Each mark as one token, whose id is 100 and its place.
@@ -43,14 +25,8 @@ AnswerForm with_tokens(AnswerForm form) {
   return form;
 }
 
-AnswerPlan reasons() {
-  AnswerPlan plan;
-  plan.reads_reasoning = true;
-  return plan;
-}
-
 AnswerPlan tools() {
-  AnswerPlan plan = reasons();
+  AnswerPlan plan;
   plan.tool_names = {"get", "put"};
   return plan;
 }
@@ -74,14 +50,14 @@ Names calls_of(const ParsedAnswer& answer) {
 TEST(AnswerParser, what_is_reasoned_is_not_the_content) {
   for (const size_t n : {1U, 3U, 100U}) {
     const ParsedAnswer answer =
-        parse(form_of(CallForm::none), reasons(), "\n<think>\nwhy <b>?\n</think>\n\nSo.\n", n);
+        parse(form_of(CallForm::none), AnswerPlan(), "\n<think>\nwhy <b>?\n</think>\n\nSo.\n", n);
     EXPECT_EQ(answer.reasoning, "why <b>?");
     EXPECT_EQ(answer.content, "So.\n");
   }
 }
 
 TEST(AnswerParser, a_prompt_that_opens_it_begins_inside) {
-  AnswerPlan plan = reasons();
+  AnswerPlan plan;
   plan.opens_reasoning = true;
   EXPECT_EQ(parse(form_of(CallForm::none), plan, "why</think>So.").reasoning, "why");
   EXPECT_EQ(parse(form_of(CallForm::none), plan, "why</think>So.").content, "So.");
@@ -92,14 +68,14 @@ TEST(AnswerParser, a_prompt_that_opens_it_begins_inside) {
 
 TEST(AnswerParser, marks_that_mean_nothing_where_they_stand_are_text) {
   const AnswerForm form = form_of(CallForm::hermes);
-  EXPECT_EQ(parse(form, reasons(), "a <think>b</think>").content, "a <think>b</think>");
-  EXPECT_FALSE(parse(form, reasons(), "a <think>b</think>").reasoning);
-  EXPECT_EQ(parse(form, reasons(), "</think>a").content, "</think>a");
+  EXPECT_EQ(parse(form, AnswerPlan(), "a <think>b</think>").content, "a <think>b</think>");
+  EXPECT_FALSE(parse(form, AnswerPlan(), "a <think>b</think>").reasoning);
+  EXPECT_EQ(parse(form, AnswerPlan(), "</think>a").content, "</think>a");
   EXPECT_EQ(parse(form, tools(), "a</tool_call>").content, "a</tool_call>");
-  EXPECT_EQ(parse(form, reasons(), "<tool_call>{}</tool_call>").content,
+  EXPECT_EQ(parse(form, AnswerPlan(), "<tool_call>{}</tool_call>").content,
             "<tool_call>{}</tool_call>")
       << "no tools were given";
-  const ParsedAnswer twice = parse(form, reasons(), "<think>a</think>b<think>c</think>");
+  const ParsedAnswer twice = parse(form, AnswerPlan(), "<think>a</think>b<think>c</think>");
   EXPECT_EQ(twice.content, "b<think>c</think>");
   EXPECT_EQ(parse(form, tools(), "<think><tool_call>{}</tool_call></think>b").calls.size(), 0U)
       << "what is only thought of is not called";
@@ -107,7 +83,7 @@ TEST(AnswerParser, marks_that_mean_nothing_where_they_stand_are_text) {
 
 TEST(AnswerParser, nothing_reasoned_is_no_reasoning) {
   const ParsedAnswer answer =
-      parse(form_of(CallForm::none), reasons(), "<think>\n\n</think>\n\nSo.");
+      parse(form_of(CallForm::none), AnswerPlan(), "<think>\n\n</think>\n\nSo.");
   EXPECT_FALSE(answer.reasoning);
   EXPECT_EQ(answer.content, "So.");
   EXPECT_GT(answer.reasoning_tokens, 0) << "but its marks were generated";
@@ -115,11 +91,11 @@ TEST(AnswerParser, nothing_reasoned_is_no_reasoning) {
 
 TEST(AnswerParser, tokens_of_reasoning_are_those_from_mark_to_mark) {
   const AnswerForm letters = form_of(CallForm::none);
-  EXPECT_EQ(parse(letters, reasons(), "\n<think>abc</think>de").reasoning_tokens, 7 + 3 + 8);
-  EXPECT_EQ(parse(letters, reasons(), "abc").reasoning_tokens, 0);
-  EXPECT_EQ(parse(letters, reasons(), "<think>abc").reasoning_tokens, 7 + 3);
+  EXPECT_EQ(parse(letters, AnswerPlan(), "\n<think>abc</think>de").reasoning_tokens, 7 + 3 + 8);
+  EXPECT_EQ(parse(letters, AnswerPlan(), "abc").reasoning_tokens, 0);
+  EXPECT_EQ(parse(letters, AnswerPlan(), "<think>abc").reasoning_tokens, 7 + 3);
   const AnswerForm form = with_tokens(letters);
-  AnswerParser parser(form, reasons());
+  AnswerParser parser(form, AnswerPlan());
   parser.feed(kLetters, "\n");
   parser.feed(100, "<think>");
   parser.feed(kLetters, "a<");
