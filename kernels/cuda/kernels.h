@@ -81,31 +81,20 @@ struct EmbedParams {
 };
 cudaError_t launch_embed(const EmbedParams& params, cudaStream_t stream);
 
-// --- rms_norm.cu: out = x / sqrt(mean(x^2) + eps) * weight with x = in, or x = in + addend, which
-// is then also written back to in. in (n_rows, columns) float, out (n_rows, columns) of `element`.
+// --- rms_norm.cu: out = in / sqrt(mean(in^2) + eps) * weight, or out += the same. in (n_rows,
+// columns) float, out (n_rows, columns) of `element`.
 struct RmsNormParams {
-  const int32_t* n_rows;  // device
-  int32_t rows_max;
-  int32_t columns;  // a multiple of 4
-  float eps;
-  float* in;
-  const float* addend;  // nullptr: none
-  const float* weight;
-  void* out;
-  Element element;
-};
-cudaError_t launch_rms_norm(const RmsNormParams& params, cudaStream_t stream);
-// The same, added to `sum` (n_rows, columns) float, which is not `in`.
-struct RmsNormAddParams {
   const int32_t* n_rows;  // device
   int32_t rows_max;
   int32_t columns;  // a multiple of 4
   float eps;
   const float* in;
   const float* weight;
-  float* sum;
+  void* out;
+  Element element;
+  bool adds;  // to `out`, which is float then and not `in`
 };
-cudaError_t launch_rms_norm_add(const RmsNormAddParams& params, cudaStream_t stream);
+cudaError_t launch_rms_norm(const RmsNormParams& params, cudaStream_t stream);
 
 // --- rope.cu: cos_sin (n_rows, head_dim / 2, 2) of this step's positions, angles in double; once a
 // step and rope. Then, a layer at a time: adds biases where there are any, RMS-norms each head of q

@@ -1,5 +1,5 @@
 // The kernels on single rows: what they leave alone, what they refuse, and what no op of the Lane
-// shows (an addend, tokens fed back). The values of the ops: tests/ops.
+// shows (tokens fed back). The values of the ops: tests/ops.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -70,7 +70,7 @@ TEST(CudaGateMul, leaves_rows_beyond_the_count_alone) {
   }
 }
 
-TEST(CudaRmsNorm, equals_its_formula_with_and_without_an_addend) {
+TEST(CudaRmsNorm, leaves_its_input_and_rows_beyond_the_count_alone) {
   std::mt19937_64 random(testing::fresh_seed());
   for (const Element element : kElements) {
     // Up to 32 squares a thread and three trees, a root, two divisions, two products.
@@ -78,48 +78,37 @@ TEST(CudaRmsNorm, equals_its_formula_with_and_without_an_addend) {
                   2e-6 + testing::rounding(element), element == Element::f16 ? 0x1p-25 : 1e-30);
     for (const testing::OpCase& c : testing::device_cases(testing::Op::rms_norm)) {
       const int32_t columns = c.columns == 1032 ? 1028 : c.columns == 8 ? 4 : c.columns;
-      for (const bool has_addend : {false, true}) {
-        const int32_t rows = 1 + static_cast<int32_t>(random() % 4);
-        const int32_t rows_max = rows + 1;
-        std::vector<float> x = testing::random_floats(random, int64_t{rows_max} * columns);
-        const std::vector<float> addend =
-            testing::random_floats(random, int64_t{rows_max} * columns);
-        const std::vector<float> weight = testing::random_floats(random, columns);
-        const RowCount count(rows);
-        const DeviceArray<float> in_array(x);
-        const DeviceArray<float> addend_array(addend);
-        const DeviceArray<float> weight_array(weight);
-        const DeviceArray<uint8_t> out(untouched(element, int64_t{rows_max} * columns));
-        finish(launch_rms_norm(
-            {count.get(), rows_max, columns, 1e-5F, in_array.get(),
-             has_addend ? addend_array.get() : nullptr, weight_array.get(), out.get(), element},
-            nullptr));
-        if (has_addend) {
-          for (int32_t i = 0; i < rows * columns; ++i) {
-            x[static_cast<size_t>(i)] += addend[static_cast<size_t>(i)];
-          }
-        }
-        EXPECT_EQ(in_array.read(), x);
-        const std::vector<uint8_t> bytes = out.read();
-        EXPECT_TRUE(
-            is_untouched(bytes, static_cast<size_t>(rows * columns * element_bytes(element))));
-        const std::vector<float> got = testing::from_elements(element, bytes);
-        for (int32_t row = 0; row < rows; ++row) {
-          const std::vector<double> wanted = testing::reference::rms_norm(
-              std::span<const float>(x).subspan(static_cast<size_t>(row * columns),
-                                                static_cast<size_t>(columns)),
-              std::span<const float>(weight), double{1e-5F});
-          for (int32_t i = 0; i < columns; ++i) {
-            errors.check(got[static_cast<size_t>(row * columns + i)],
-                         wanted[static_cast<size_t>(i)], place(row, i));
-          }
+      const int32_t rows = 1 + static_cast<int32_t>(random() % 4);
+      const int32_t rows_max = rows + 1;
+      const std::vector<float> x = testing::random_floats(random, int64_t{rows_max} * columns);
+      const std::vector<float> weight = testing::random_floats(random, columns);
+      const RowCount count(rows);
+      const DeviceArray<float> in_array(x);
+      const DeviceArray<float> weight_array(weight);
+      const DeviceArray<uint8_t> out(untouched(element, int64_t{rows_max} * columns));
+      finish(launch_rms_norm({count.get(), rows_max, columns, 1e-5F, in_array.get(),
+                              weight_array.get(), out.get(), element, false},
+                             nullptr));
+      EXPECT_EQ(in_array.read(), x);
+      const std::vector<uint8_t> bytes = out.read();
+      EXPECT_TRUE(
+          is_untouched(bytes, static_cast<size_t>(rows * columns * element_bytes(element))));
+      const std::vector<float> got = testing::from_elements(element, bytes);
+      for (int32_t row = 0; row < rows; ++row) {
+        const std::vector<double> wanted = testing::reference::rms_norm(
+            std::span<const float>(x).subspan(static_cast<size_t>(row * columns),
+                                              static_cast<size_t>(columns)),
+            std::span<const float>(weight), double{1e-5F});
+        for (int32_t i = 0; i < columns; ++i) {
+          errors.check(got[static_cast<size_t>(row * columns + i)], wanted[static_cast<size_t>(i)],
+                       place(row, i));
         }
       }
     }
   }
 }
 
-TEST(CudaRmsNormAdd, leaves_rows_beyond_the_count_alone) {
+TEST(CudaRmsNorm, where_it_adds_leaves_rows_beyond_the_count_alone) {
   std::mt19937_64 random(testing::fresh_seed());
   for (const testing::OpCase& c : testing::device_cases(testing::Op::rms_norm_add)) {
     const int32_t columns = c.columns == 8 ? 4 : c.columns;
@@ -130,9 +119,10 @@ TEST(CudaRmsNormAdd, leaves_rows_beyond_the_count_alone) {
     const DeviceArray<float> in_array(in);
     const DeviceArray<float> weight(testing::random_floats(random, columns));
     const DeviceArray<float> sum(before);
-    finish(launch_rms_norm_add(
-        {count.get(), kRows + 1, columns, 1e-5F, in_array.get(), weight.get(), sum.get()},
-        nullptr));
+    finish(launch_rms_norm({count.get(), kRows + 1, columns, 1e-5F, in_array.get(), weight.get(),
+                            sum.get(), Element::f32, true},
+                           nullptr));
+    EXPECT_EQ(in_array.read(), in);
     const std::vector<float> after = sum.read();
     const int32_t n = kRows * columns;
     EXPECT_TRUE(std::equal(after.begin() + n, after.end(), before.begin() + n)) << columns;
@@ -195,16 +185,20 @@ TEST(CudaRowKernels, refuse_shapes_they_cannot_do) {
             cudaErrorInvalidValue);
   EXPECT_EQ(launch_gate_mul({count.get(), 1, 8, at + 1, at, Element::f32, Gate::silu}, nullptr),
             cudaErrorInvalidValue);
-  EXPECT_EQ(launch_rms_norm({count.get(), 1, 6, 1e-5F, at, nullptr, at, at, Element::f32}, nullptr),
-            cudaErrorInvalidValue);
-  EXPECT_EQ(launch_rms_norm({count.get(), 1, 8, 1e-5F, at, nullptr, at, at, Element(7)}, nullptr),
-            cudaErrorInvalidValue);
-  EXPECT_EQ(launch_rms_norm_add({count.get(), 1, 6, 1e-5F, at, at, at}, nullptr),
-            cudaErrorInvalidValue);
-  EXPECT_EQ(launch_rms_norm_add({count.get(), 1, 8, 1e-5F, at + 1, at, at}, nullptr),
-            cudaErrorInvalidValue);
-  EXPECT_EQ(launch_rms_norm({count.get(), 0, 8, 1e-5F, at, nullptr, at, at, Element::f32}, nullptr),
-            cudaSuccess);
+  float* out = at + 32;
+  const auto norm = [&](int32_t rows, int32_t columns, const float* in, Element element,
+                        bool adds) {
+    return launch_rms_norm({count.get(), rows, columns, 1e-5F, in, at, out, element, adds},
+                           nullptr);
+  };
+  for (const bool adds : {false, true}) {
+    EXPECT_EQ(norm(1, 6, at, Element::f32, adds), cudaErrorInvalidValue) << adds;
+    EXPECT_EQ(norm(1, 8, at + 1, Element::f32, adds), cudaErrorInvalidValue) << adds;
+    EXPECT_EQ(norm(1, 8, at, Element(7), adds), cudaErrorInvalidValue) << adds;
+    EXPECT_EQ(norm(0, 8, at, Element::f32, adds), cudaSuccess) << adds;
+  }
+  EXPECT_EQ(norm(1, 8, at, Element::bf16, true), cudaErrorInvalidValue);  // sums are float
+  EXPECT_EQ(norm(1, 8, out, Element::f32, true), cudaErrorInvalidValue);  // and not the input
 }
 
 }  // namespace

@@ -120,32 +120,18 @@ void measure_gather(const Model& m, const OpCase& c, const Step& step) {
 }
 
 void measure_norm(const Model& m, const OpCase& c) {
-  const int64_t rows = c.n_rows();
+  const bool adds = c.op == Op::rms_norm_add;
+  const int64_t n = int64_t{c.n_rows()} * c.columns;
+  const int64_t out_bytes = adds ? kFloat : kElementBytes;
   const testing::RowCount count(c.n_rows());
-  const DeviceArray<float> in = floats(rows * c.columns);
-  const DeviceArray<float> addend = floats(rows * c.columns);
+  const DeviceArray<float> in = floats(n);
   const DeviceArray<float> weight = floats(c.columns);
-  const DeviceArray<uint8_t> normed = elements(rows * c.columns);
-  for (const bool adds : {false, true}) {
-    const int64_t bytes = (kFloat + kElementBytes + (adds ? 2 * kFloat : 0)) * rows * c.columns;
-    const std::string name = c.name + (adds ? ", with an addend" : "");
-    Measurement(m, c.n_rows()).of({{name.c_str(), bytes}}, [&] {
-      return launch_rms_norm({count.get(), c.n_rows(), c.columns, 1e-5F, in.get(),
-                              adds ? addend.get() : nullptr, weight.get(), normed.get(), kElement},
-                             nullptr);
-    });
-  }
-}
-
-void measure_norm_add(const Model& m, const OpCase& c) {
-  const int64_t rows = c.n_rows();
-  const testing::RowCount count(c.n_rows());
-  const DeviceArray<float> in = floats(rows * c.columns);
-  const DeviceArray<float> weight = floats(c.columns);
-  const DeviceArray<float> sum = floats(rows * c.columns);
-  Measurement(m, c.n_rows()).of({{c.name.c_str(), 3 * kFloat * rows * c.columns}}, [&] {
-    return launch_rms_norm_add(
-        {count.get(), c.n_rows(), c.columns, 1e-5F, in.get(), weight.get(), sum.get()}, nullptr);
+  const DeviceArray<uint8_t> out(std::vector<uint8_t>(static_cast<size_t>(n * out_bytes)));
+  const int64_t bytes = (kFloat + (adds ? 2 : 1) * out_bytes) * n;
+  Measurement(m, c.n_rows()).of({{c.name.c_str(), bytes}}, [&] {
+    return launch_rms_norm({count.get(), c.n_rows(), c.columns, 1e-5F, in.get(), weight.get(),
+                            out.get(), adds ? Element::f32 : kElement, adds},
+                           nullptr);
   });
 }
 
@@ -286,9 +272,8 @@ void measure_op(const Model& m, const OpCase& c, const Step& step) {
     case Op::gather_logit_rows:
       return measure_gather(m, c, step);
     case Op::rms_norm:
-      return measure_norm(m, c);
     case Op::rms_norm_add:
-      return measure_norm_add(m, c);
+      return measure_norm(m, c);
     case Op::gate_mul:
       return measure_gate(m, c);
     case Op::rope_and_store:

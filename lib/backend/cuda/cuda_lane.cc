@@ -290,9 +290,7 @@ void CudaLane::embed(MatrixId table, float scale, Buffer out) {
   if (failure_.ok()) note(launch_embed(params, stream_.get()), "embedding");
 }
 
-void CudaLane::rms_norm(Buffer in, VectorId weight, Buffer out) {
-  if (skips()) return;
-  Rows& from = rows_of(in);
+RmsNormParams CudaLane::norm_params(const Rows& from, VectorId weight) const {
   PARKD_DCHECK(from.is_float, "norms read float rows");
   RmsNormParams params = {};
   params.n_rows = from.n_rows;
@@ -301,6 +299,13 @@ void CudaLane::rms_norm(Buffer in, VectorId weight, Buffer out) {
   params.eps = shape_.rms_eps;
   params.in = from.floats.as<float>();
   params.weight = weights_.vector(weight);
+  return params;
+}
+
+void CudaLane::rms_norm(Buffer in, VectorId weight, Buffer out) {
+  if (skips()) return;
+  const Rows& from = rows_of(in);
+  RmsNormParams params = norm_params(from, weight);
   params.out = write_elements(rows_of(out), from.rows, from.n_rows);
   params.element = weights_.element();
   if (failure_.ok()) note(launch_rms_norm(params, stream_.get()), "RMS norm");
@@ -309,17 +314,12 @@ void CudaLane::rms_norm(Buffer in, VectorId weight, Buffer out) {
 void CudaLane::rms_norm_add(Buffer in, VectorId weight, Buffer sum) {
   if (skips()) return;
   const Rows& from = rows_of(in);
-  PARKD_DCHECK(from.is_float && rows_of(sum).is_float,
-               "norms are of float rows, and added to them");
-  RmsNormAddParams params = {};
-  params.n_rows = from.n_rows;
-  params.rows_max = static_cast<int32_t>(from.rows);
-  params.columns = static_cast<int32_t>(from.columns);
-  params.eps = shape_.rms_eps;
-  params.in = from.floats.as<float>();
-  params.weight = weights_.vector(weight);
-  params.sum = write_floats(rows_of(sum), from.rows, from.n_rows);
-  if (failure_.ok()) note(launch_rms_norm_add(params, stream_.get()), "adding an RMS norm");
+  PARKD_DCHECK(rows_of(sum).is_float, "norms are added to float rows");
+  RmsNormParams params = norm_params(from, weight);
+  params.out = write_floats(rows_of(sum), from.rows, from.n_rows);
+  params.element = Element::f32;
+  params.adds = true;
+  if (failure_.ok()) note(launch_rms_norm(params, stream_.get()), "adding an RMS norm");
 }
 
 void CudaLane::multiply(MatrixId weight, Buffer in, Buffer out, bool add) {

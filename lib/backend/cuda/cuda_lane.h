@@ -117,6 +117,8 @@ class CudaLane final : public Lane {
   void* write_elements(Rows& rows, int64_t n, const int32_t* n_rows);
   // `rows` in the form that products read.
   const void* elements_of(Rows& rows);
+  // All of a norm but where it goes.
+  RmsNormParams norm_params(const Rows& from, VectorId weight) const;
   void multiply(MatrixId weight, Buffer in, Buffer out, bool add);
   Status copy_to_device(std::span<const uint8_t> bytes, const HostStep& from);
   Status run_sampling(Buffer logits);
