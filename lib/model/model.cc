@@ -48,10 +48,10 @@ TensorView with_offset(const TensorView& tensor, float offset, std::vector<uint8
 }
 
 // What the codes of an F8_E4M3 tensor stand for.
-TensorView as_floats(const TensorView& tensor, std::vector<uint8_t>& memory) {
+Result<TensorView> as_floats(const TensorView& tensor, std::vector<uint8_t>& memory) {
   memory.resize(static_cast<size_t>(tensor.rows * tensor.columns) * sizeof(float));
-  dequantise_float8(tensor, reinterpret_cast<float*>(memory.data()));
-  return {tensor.name, TensorType::f32, tensor.rows, tensor.columns, memory};
+  PARKD_RETURN_IF_ERROR(dequantise_float8(tensor, reinterpret_cast<float*>(memory.data())));
+  return TensorView{tensor.name, TensorType::f32, tensor.rows, tensor.columns, memory};
 }
 
 }  // namespace
@@ -68,16 +68,20 @@ Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend,
   const auto norm_if_any = [&](const TensorView& tensor) {
     return tensor.rows > 0 ? norm(tensor) : Result<VectorId>(VectorId{});
   };
-  const auto plain = [&](const TensorView& tensor) {
-    return tensor.float8 == nullptr ? tensor : as_floats(tensor, memory.emplace_back());
-  };
   const auto rows_of_heads = [&](const TensorView& tensor) {
     if (!tensors.heads_in_halves) return tensor;
-    return with_pairs_together(plain(tensor), card.shape.head_dim, memory.emplace_back());
+    return with_pairs_together(tensor, card.shape.head_dim, memory.emplace_back());
   };
-  const auto matrix = [&](std::initializer_list<TensorView> stored) {
+  // Of `stored` the first n_of_heads have rows of heads.
+  const auto matrix = [&](std::initializer_list<TensorView> stored,
+                          size_t n_of_heads = 0) -> Result<MatrixId> {
     std::vector<TensorView> parts;
-    for (const TensorView& part : stored) parts.push_back(plain(part));
+    for (TensorView part : stored) {
+      if (part.float8 != nullptr) {
+        PARKD_ASSIGN_OR_RETURN(part, as_floats(part, memory.emplace_back()));
+      }
+      parts.push_back(parts.size() < n_of_heads ? rows_of_heads(part) : part);
+    }
     auto loaded = backend.load_matrix(parts);
     memory.clear();
     return loaded;
@@ -89,8 +93,7 @@ Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend,
   for (const LayerTensors& from : tensors.layers) {
     LayerWeights layer;
     PARKD_ASSIGN_OR_RETURN(layer.attention_norm, norm(from.attention_norm));
-    PARKD_ASSIGN_OR_RETURN(layer.qkv,
-                           matrix({rows_of_heads(from.q), rows_of_heads(from.k), from.v}));
+    PARKD_ASSIGN_OR_RETURN(layer.qkv, matrix({from.q, from.k, from.v}, 2));
     if (from.q_norm.rows > 0) {
       PARKD_ASSIGN_OR_RETURN(layer.q_norm, norm(rows_of_heads(from.q_norm)));
       PARKD_ASSIGN_OR_RETURN(layer.k_norm, norm(rows_of_heads(from.k_norm)));

@@ -4,6 +4,7 @@
 
 #include "lib/base/json_writer.h"
 #include "lib/base/units.h"
+#include "lib/weights/dequantise.h"
 #include "lib/weights/formats.h"
 
 namespace parkd {
@@ -84,6 +85,13 @@ Result<TensorView> TensorReader::float8_matrix(const Float8Tensor& tensor) {
         (float8_->is_left_out ? ", which is left out," : "") + " makes it (" +
         std::to_string(rows) + ", " + std::to_string(columns) + ")" +
         (float8_->is_left_out ? ", or (1, 1) for one scale of the whole tensor" : "")));
+  }
+  const int64_t at =
+      first_not_finite(scales->type, scales->bytes.data(), scales->rows * scales->columns);
+  if (at >= 0) {
+    return corrupt(file_.error_text("tensor " + json_string(scales->name) + ": the scale at row " +
+                                    std::to_string(at / scales->columns) + ", column " +
+                                    std::to_string(at % scales->columns) + " is not finite"));
   }
   used_.insert(scales->name);
   const std::string before = name.substr(0, name.rfind('.') + 1);

@@ -3,10 +3,12 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "lib/base/check.h"
 #include "lib/weights/dequantise.h"
+#include "lib/weights/tensor_check.h"
 
 namespace parkd {
 namespace {
@@ -32,7 +34,7 @@ float float8_to_float(uint8_t code) {
   return kTable[code];
 }
 
-void dequantise_float8(const TensorView& tensor, float* to) {
+Status dequantise_float8(const TensorView& tensor, float* to) {
   PARKD_CHECK(tensor.float8 != nullptr, "a tensor of codes has its scales");
   const Float8Scales& by = *tensor.float8;
   std::vector<float> scales(static_cast<size_t>(by.scales.rows * by.scales.columns));
@@ -42,9 +44,19 @@ void dequantise_float8(const TensorView& tensor, float* to) {
   for (int64_t row = 0; row < tensor.rows; ++row) {
     const float* of_row = scales.data() + row / by.block_rows * by.scales.columns;
     for (int64_t column = 0; column < tensor.columns; ++column) {
-      *to++ = kTable[*codes++] * of_row[column / by.block_columns];
+      to[column] = float8_to_float(codes[column]) * of_row[column / by.block_columns];
     }
+    const int64_t at =
+        first_not_finite(TensorType::f32, reinterpret_cast<const uint8_t*>(to), tensor.columns);
+    if (at >= 0) {
+      return tensor_error(tensor, "the number at row " + std::to_string(row) + ", column " +
+                                      std::to_string(at) + " is not finite (F8_E4M3 code " +
+                                      std::to_string(codes[at]) + " by its scale)");
+    }
+    to += tensor.columns;
+    codes += tensor.columns;
   }
+  return {};
 }
 
 }  // namespace parkd

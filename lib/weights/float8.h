@@ -8,6 +8,7 @@
 #include <span>
 #include <string_view>
 
+#include "lib/base/status.h"
 #include "lib/weights/tensor.h"
 
 namespace parkd {
@@ -37,7 +38,8 @@ struct Float8Blocks {
 float float8_to_float(uint8_t code);
 
 // The numbers of `tensor`, whose float8 is set and whose bytes are its codes, each a product in
-// float. to: (rows, columns).
-void dequantise_float8(const TensorView& tensor, float* to);
+// float. to: (rows, columns). Errors: invalid for one that is not finite, by a code of NaN or its
+// scale; it names the tensor, the row and the column.
+Status dequantise_float8(const TensorView& tensor, float* to);
 
 }  // namespace parkd

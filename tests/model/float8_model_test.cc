@@ -2,13 +2,17 @@
 // and is missing or of another shape is named.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "lib/backend/cpu/cpu_backend.h"
+#include "lib/model/model.h"
 #include "lib/model/model_card.h"
 #include "lib/weights/float8.h"
 #include "lib/weights/safetensors.h"
@@ -46,6 +50,8 @@ struct Form {
   const char* says = kSaysBlocks;
   std::string ignored = {};  // a matrix that is not quantised
   int32_t ffn = 96;
+  std::optional<float> last_scale = {};  // of each scale tensor, instead
+  std::optional<uint8_t> last_code = {};
 };
 
 // A tiny llama whose layers' matrices are codes of their own, in F8_E4M3 or as the floats that
@@ -89,6 +95,8 @@ Files make_files(const Form& form) {
       add(name, "F32", {view.rows, view.columns}, floats(values));
       continue;
     }
+    if (form.last_scale) scales.back() = *form.last_scale;
+    if (form.last_code) codes.back() = *form.last_code;
     add(name, "F8_E4M3", {view.rows, view.columns}, codes);
     scales.resize(static_cast<size_t>((rows + form.more_rows) * columns), 1.0F);
     const std::string base = name.substr(0, name.rfind('.') + 1);
@@ -182,6 +190,26 @@ TEST(Float8Model, scales_that_are_missing_or_of_another_shape_are_named) {
                  "for one scale of the whole tensor");
   expect_refusal(with_config("[32,32]", "[64,32]"), StatusCode::corrupt,
                  "is (2, 2) where weight_block_size makes it (1, 2)");
+}
+
+TEST(Float8Model, a_scale_or_a_code_that_is_not_finite_is_refused_by_row_and_column) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  expect_refusal(make_files({.last_scale = infinity}), StatusCode::corrupt,
+                 "tensor \"model.layers.0.self_attn.q_proj.weight_scale_inv\": the scale at row 1, "
+                 "column 1 is not finite");
+  expect_refusal(make_files({.by_block = false, .says = kSaysNone, .last_scale = NAN}),
+                 StatusCode::corrupt, "weight_scale\": the scale at row 0, column 0 is not finite");
+  const auto card = card_of(make_files({.last_code = 0xFF}));
+  ASSERT_TRUE(card.ok()) << card.status().message();
+  CpuBackendOptions options;
+  options.shape = (*card)->shape;
+  const Status status = load_weights(**card, *make_cpu_backend(options).value(), {}).status();
+  EXPECT_EQ(status.code(), StatusCode::invalid);
+  EXPECT_NE(
+      status.message().find("tensor model.layers.0.self_attn.q_proj.weight: the number at row "
+                            "63, column 63 is not finite (F8_E4M3 code 255 by its scale)"),
+      std::string::npos)
+      << status.message();
 }
 
 TEST(Float8Model, other_methods_are_refused_by_name) {

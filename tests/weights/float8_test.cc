@@ -56,8 +56,33 @@ TEST(Float8, blocks_have_their_scale_and_those_at_the_edges_are_cut) {
   TensorView tensor{"codes", TensorType::f32, 130, 200, codes};
   tensor.float8 = by;
   std::vector<float> values(codes.size());
-  dequantise_float8(tensor, values.data());
+  ASSERT_TRUE(dequantise_float8(tensor, values.data()).ok());
   EXPECT_EQ(hash_of(values), "64b34014258fa46e");
+}
+
+TEST(Float8, a_number_that_is_not_finite_is_refused_by_row_and_column) {
+  std::vector<float> scales = {1.0F, 2.0F};
+  auto by = std::make_shared<Float8Scales>();
+  by->scales = {"scales", TensorType::f32, 1, 2, bytes_of(scales)};
+  by->block_rows = by->block_columns = 2;
+  std::vector<uint8_t> codes(8, 0x7E);
+  TensorView tensor{"w", TensorType::f32, 2, 4, codes};
+  tensor.float8 = by;
+  std::vector<float> values(codes.size());
+  EXPECT_TRUE(dequantise_float8(tensor, values.data()).ok());
+  for (const uint8_t nan : {uint8_t{0x7F}, uint8_t{0xFF}}) {
+    codes[6] = nan;
+    const Status status = dequantise_float8(tensor, values.data());
+    EXPECT_EQ(status.code(), StatusCode::invalid);
+    EXPECT_EQ(status.message(),
+              "tensor w: the number at row 1, column 2 is not finite (F8_E4M3 code " +
+                  std::to_string(nan) + " by its scale)");
+  }
+  codes[6] = 0x7E;
+  scales[1] = 1e37F;  // 448 of it are more than a float holds
+  EXPECT_EQ(
+      dequantise_float8(tensor, values.data()).message(),
+      "tensor w: the number at row 0, column 2 is not finite (F8_E4M3 code 126 by its scale)");
 }
 
 }  // namespace
