@@ -107,29 +107,54 @@ Result<std::vector<bool>> read_layer_types(const JsonFields& config, const Model
                         " entries where num_hidden_layers is " + std::to_string(n_layers));
 }
 
-Status read_windows(const JsonFields& config, const ModelClass& of, DecoderNumbers& numbers) {
-  PARKD_ASSIGN_OR_RETURN(std::vector<bool> sliding, read_layer_types(config, of, numbers.n_layers));
+// For each layer whether layer_types, or the class's period, lets it slide; empty: neither says.
+Result<std::vector<bool>> sliding_layers(const JsonFields& config, const ModelClass& of,
+                                         int32_t n_layers) {
+  PARKD_ASSIGN_OR_RETURN(std::vector<bool> sliding, read_layer_types(config, of, n_layers));
+  if (of.windows != Windows::periodic || !sliding.empty()) return sliding;
+  PARKD_ASSIGN_OR_RETURN(const int32_t period,
+                         config.integer_or("sliding_window_pattern", 1, kLayersMax, kWindowPeriod));
+  for (int32_t i = 0; i < n_layers; ++i) sliding.push_back((i + 1) % period != 0);
+  return sliding;
+}
+
+// 0: none, or it is switched off. Some classes do not know the switch.
+Result<int32_t> window_of(const JsonFields& config, const ModelClass& of) {
   const bool has_a_switch = of.windows == Windows::where_switched;
-  if (of.windows == Windows::periodic && sliding.empty()) {
-    PARKD_ASSIGN_OR_RETURN(const int32_t period, config.integer_or("sliding_window_pattern", 1,
-                                                                   kLayersMax, kWindowPeriod));
-    for (int32_t i = 0; i < numbers.n_layers; ++i) sliding.push_back((i + 1) % period != 0);
-  }
-  if (of.local_theta > 0) numbers.local = sliding;
   PARKD_ASSIGN_OR_RETURN(const bool used, config.flag_or("use_sliding_window", !has_a_switch));
   // Null means none, left out means the class's.
   int32_t window = config.members().contains("sliding_window") ? 0 : of.sliding_window;
   PARKD_ASSIGN_OR_RETURN(window, config.integer_or("sliding_window", 1, kContextTokensMax, window));
-  // The others' classes know no such switch.
-  if (has_a_switch && !used) window = 0;
+  const bool has_another_rule =
+      of.windows == Windows::of_all_layers || of.windows == Windows::periodic;
+  return used || has_another_rule ? window : 0;
+}
+
+// Where layers slide and window_of() is 0.
+Status refuse_no_window(const JsonFields& config) {
+  std::string layers = "layer_types has sliding_attention";
+  if (!config.has("layer_types")) {
+    layers = "sliding_window_pattern";
+    layers += config.has("sliding_window_pattern")
+                  ? " " + config.shown("sliding_window_pattern")
+                  : ", left out and so " + std::to_string(kWindowPeriod) + ",";
+    layers += " gives layers a window";
+  }
+  const bool is_null = config.members().contains("sliding_window") && !config.has("sliding_window");
+  return config.damaged(layers + " where " +
+                        (is_null ? "sliding_window is null" : "use_sliding_window is not true"));
+}
+
+Status read_windows(const JsonFields& config, const ModelClass& of, DecoderNumbers& numbers) {
+  PARKD_ASSIGN_OR_RETURN(std::vector<bool> sliding, sliding_layers(config, of, numbers.n_layers));
+  if (of.local_theta > 0) numbers.local = sliding;
+  PARKD_ASSIGN_OR_RETURN(const int32_t window, window_of(config, of));
   if (window == 0) {
-    if (std::find(sliding.begin(), sliding.end(), true) == sliding.end()) return {};
-    return config.damaged(
-        "layer_types has sliding_attention where there is no sliding_window, or use_sliding_window "
-        "is not true");
+    const bool any = std::find(sliding.begin(), sliding.end(), true) != sliding.end();
+    return any ? refuse_no_window(config) : Status();
   }
   const bool sees_all = window >= numbers.context_tokens;
-  if (has_a_switch && sliding.empty()) {
+  if (of.windows == Windows::where_switched && sliding.empty()) {
     PARKD_ASSIGN_OR_RETURN(const int32_t n_full,
                            config.integer_or("max_window_layers", 0, kWidthMax, kMaxWindowLayers));
     for (int32_t i = 0; i < numbers.n_layers; ++i) sliding.push_back(i >= n_full);
@@ -142,7 +167,6 @@ Status read_windows(const JsonFields& config, const ModelClass& of, DecoderNumbe
   }
   if (sees_all) return {};
   if (of.windows == Windows::none) {
-    if (!used) return {};
     return config.unsupported("sliding_window", std::to_string(window) + " is not supported for " +
                                                     std::string(of.model_type));
   }
@@ -208,7 +232,7 @@ Status read_sizes(const JsonFields& config, const ModelClass& of, DecoderNumbers
   int32_t head_dim = config.members().contains("head_dim") ? 0 : of.head_dim;
   if (head_dim == 0 && !config.has("head_dim") && numbers.hidden % numbers.n_heads != 0) {
     return config.damaged("hidden_size " + std::to_string(numbers.hidden) +
-                          " is no multiple of num_attention_heads " +
+                          " is not a multiple of num_attention_heads " +
                           std::to_string(numbers.n_heads) + ", and there is no head_dim");
   }
   if (head_dim == 0) head_dim = numbers.hidden / numbers.n_heads;
@@ -228,7 +252,7 @@ Status add_end_tokens(const JsonFields& config, int32_t vocab, std::vector<Token
     const std::optional<int64_t> number = whole_number(each);
     if (!number || *number < 0 || *number >= vocab) {
       return config.damaged("eos_token_id has " + shown_json(each) +
-                            ", which is no token: vocab_size is " + std::to_string(vocab));
+                            ", which is not a token: vocab_size is " + std::to_string(vocab));
     }
     ends.push_back(static_cast<TokenId>(*number));
     return {};

@@ -32,7 +32,7 @@ struct HubConfig {
 Result<std::string> read_model_type(const ModelFolder& folder);
 
 // Errors: corrupt for what contradicts itself or is absurd, invalid for what is sound and not
-// supported yet (experts, quantised weights, other activations, other scaled rope); both
+// supported yet (experts, quantised weights but fp8, other activations, other scaled rope); both
 // name the file, the field, its value and the limits.
 Result<HubConfig> read_hub_config(const ModelFolder& folder);
 

@@ -132,6 +132,25 @@ TEST(Gemma3, what_it_cannot_do_is_refused_by_name) {
   }
 }
 
+TEST(Gemma3, layers_that_slide_without_a_window_are_refused_by_what_was_read) {
+  const std::map<std::string, std::string> kCases = {
+      {"", "sliding_window_pattern, left out and so 6, gives layers a window"},
+      {R"(,"sliding_window_pattern":2)", "sliding_window_pattern 2 gives layers a window"},
+      {R"(,"layer_types":["full_attention","full_attention","sliding_attention"])",
+       "layer_types has sliding_attention"},
+  };
+  const std::string given = R"("sliding_window":16)";
+  for (const auto& [more, expected] : kCases) {
+    std::string text = small(more);
+    text.replace(text.find(given), given.size(), R"("sliding_window":null)");
+    const Status status = config_of(text).status();
+    EXPECT_EQ(status.code(), StatusCode::corrupt);
+    EXPECT_NE(status.message().find(": " + expected + " where sliding_window is null"),
+              std::string::npos)
+        << status.message();
+  }
+}
+
 // A GGUF file's numbers; `add` adds keys.
 template <class Add>
 Result<DecoderNumbers> gguf_numbers(int32_t n_layers, const Add& add) {

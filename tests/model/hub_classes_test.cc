@@ -49,7 +49,7 @@ TEST(HubClasses, an_end_that_no_token_can_be_is_refused) {
   for (const std::string end : {"297", "-1", "[2,297]", "100000000"}) {
     const Status status = config_of(text_of("llama", 4, R"(,"eos_token_id":)" + end)).status();
     EXPECT_EQ(status.code(), StatusCode::corrupt) << end;
-    EXPECT_NE(status.message().find("which is no token: vocab_size is 297"), std::string::npos)
+    EXPECT_NE(status.message().find("which is not a token: vocab_size is 297"), std::string::npos)
         << status.message();
   }
   EXPECT_TRUE(config_of(text_of("llama", 4, R"(,"eos_token_id":296)")).ok());

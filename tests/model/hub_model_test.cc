@@ -133,7 +133,7 @@ TEST(HubModel, end_tokens_are_the_tokenizers_and_the_configurations) {
   wanted.insert(wanted.end(), {7, 9});
   EXPECT_EQ(card->end_tokens, wanted);
   files["generation_config.json"] = bytes_of(R"({"eos_token_id": ["a"]})");
-  expect_refusal(files, StatusCode::corrupt, "eos_token_id has \"a\", which is no token");
+  expect_refusal(files, StatusCode::corrupt, "eos_token_id has \"a\", which is not a token");
 }
 
 TEST(HubModel, the_text_of_a_model_with_other_parts_is_read) {
@@ -263,7 +263,12 @@ TEST(HubModel, qwens_windows_are_of_the_layers_that_are_named_and_off_unless_swi
     options.window = 0;
     expect_refusal(with_members(R"("layer_types":["full_attention","sliding_attention"])", options),
                    StatusCode::corrupt,
-                   "layer_types has sliding_attention where there is no sliding_window");
+                   "layer_types has sliding_attention where sliding_window is null");
+    expect_refusal(
+        with_config(null, window + R"(,"layer_types":["full_attention","sliding_attention"])",
+                    options),
+        StatusCode::corrupt,
+        "layer_types has sliding_attention where use_sliding_window is not true");
     expect_refusal(with_members(R"("layer_types":["full_attention"])", options),
                    StatusCode::corrupt, "layer_types has 1 entries where num_hidden_layers is 2");
     expect_refusal(with_members(R"("layer_types":["full_attention","chunked_attention"])", options),
