@@ -14,6 +14,7 @@ constexpr ModelClass kClasses[] = {
      .head_dim = 128,
      .n_kv_heads = 8,
      .rms_eps = 1e-5,
+     .has_default_yarn = true,
      .scales_queries = true},
     {.model_type = "qwen2",
      .windows = Windows::where_switched,

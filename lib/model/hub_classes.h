@@ -23,8 +23,9 @@ struct ModelClass {
   int32_t context_tokens = 0;
   double rms_eps = 1e-6;
   double rope_theta = 10000;
-  double local_theta = 0;    // of the rope of layers with a window; 0: they have the others'
-  double query_divisor = 0;  // query_pre_attn_scalar; 0: there is no such field
+  double local_theta = 0;         // of the rope of layers with a window; 0: they have the others'
+  double query_divisor = 0;       // query_pre_attn_scalar; 0: there is no such field
+  bool has_default_yarn = false;  // where no rope is given, whatever rope_theta says
   bool is_tied = false;
   bool scales_queries = false;  // llama_4_scaling_beta
   bool has_unrotated = false;   // no_rope_layers

@@ -39,8 +39,9 @@ Status read_llama3(const JsonFields& rope, double factor, int32_t original, Rope
   return rope.damaged("high_freq_factor is not above low_freq_factor");
 }
 
-// What Ministral3Config has where no rope is given.
-void take_ministral3_rope(DecoderNumbers& numbers) {
+// What Ministral3Config has where no rope is given: all of this, and a rope_theta that stands alone
+// in the file is passed over. Beside a rope of any type it is the plain one, 10000, if left out.
+void take_default_yarn(DecoderNumbers& numbers) {
   RopeNumbers& rope = numbers.rope;
   rope.base = 1e6;
   rope.scaling = RopeScaling::yarn;
@@ -137,7 +138,7 @@ Status read_hub_rope(const JsonFields& config, const ModelClass& of, DecoderNumb
   if (of.local_theta > 0) return read_two_ropes(config, rope, older, of, numbers);
   if (rope) return read_one_rope(config, *rope, of, numbers, read);
   if (older) return read_one_rope(config, *older, of, numbers, read);
-  if (of.scales_queries) take_ministral3_rope(numbers);
+  if (of.has_default_yarn) take_default_yarn(numbers);
   return {};
 }
 

@@ -86,6 +86,30 @@ TEST(Ministral3, its_configuration_has_the_frequencies_and_scales_of_transformer
   }
 }
 
+// transformers 5.24: Ministral3Config.from_dict().rope_parameters.
+TEST(Ministral3, a_rope_theta_counts_where_a_rope_is_given) {
+  struct Case {
+    const char* rope;
+    double base;
+    RopeScaling scaling;
+  };
+  constexpr Case kCases[] = {
+      {R"("rope_theta":500000.0,)", 1e6, RopeScaling::yarn},
+      {R"("rope_theta":500000.0,"rope_parameters":null,)", 1e6, RopeScaling::yarn},
+      {R"("rope_theta":500000.0,"rope_parameters":{},)", 5e5, RopeScaling::none},
+      {R"("rope_theta":500000.0,"rope_scaling":{"type":"linear","factor":2.0},)", 5e5,
+       RopeScaling::linear},
+      {R"("rope_scaling":{"type":"linear","factor":2.0},)", 1e4, RopeScaling::linear},
+      {R"("rope_parameters":{"rope_type":"default"},)", 1e4, RopeScaling::none},
+  };
+  for (const Case& each : kCases) {
+    const auto config = config_of(real_config(each.rope));
+    ASSERT_TRUE(config.ok()) << each.rope << config.status().message();
+    EXPECT_EQ(config->numbers.rope.base, each.base) << each.rope;
+    EXPECT_EQ(config->numbers.rope.scaling, each.scaling) << each.rope;
+  }
+}
+
 TEST(Ministral3, a_scale_of_queries_is_refused_where_its_class_has_none_or_it_has_no_period) {
   const std::string text =
       R"({"model_type":"ministral3","vocab_size":297,"hidden_size":64,"intermediate_size":96,)"
