@@ -16,8 +16,8 @@ struct Habits {
   // Each so many layers the last sees all, where there is a window; 0: files say no window.
   int32_t window_period;
   int32_t unrotated_period;  // each so many layers the last has no rope; 0: all have
-  // From so many layers on scores are divided by the root of hidden by heads; 0: never.
-  int32_t layers_of_wide_heads;
+  // The model of exactly so many layers divides scores by the root of hidden / heads; 0: none does.
+  int32_t n_layers_of_even_divisor;
 };
 
 constexpr Habits kHabits[] = {
@@ -57,7 +57,7 @@ class Reader {
     for (int32_t i = 0; habits_.unrotated_period > 0 && i < numbers_.n_layers; ++i) {
       numbers_.unrotated.push_back((i + 1) % habits_.unrotated_period == 0);
     }
-    if (numbers_.n_layers == habits_.layers_of_wide_heads) {
+    if (numbers_.n_layers == habits_.n_layers_of_even_divisor) {
       const int32_t even_share = numbers_.hidden / numbers_.n_heads;  // of the hidden state, a head
       numbers_.query_divisor = even_share;
     }
@@ -117,7 +117,7 @@ class Reader {
     if (!file_.has(key("attention.key_length"))) {
       if (numbers_.hidden % numbers_.n_heads != 0) {
         return corrupt(file_.error_text(key("embedding_length ") + std::to_string(numbers_.hidden) +
-                                        " is no multiple of " + key("attention.head_count ") +
+                                        " is not a multiple of " + key("attention.head_count ") +
                                         std::to_string(numbers_.n_heads)));
       }
       numbers_.head_dim = numbers_.hidden / numbers_.n_heads;

@@ -14,7 +14,7 @@ Status check_layers(const ModelShape& shape) {
   }
   const auto n_ropes = static_cast<int64_t>(shape.ropes.size());
   if (!(std::isfinite(shape.embedding_scale) && shape.embedding_scale > 0)) {
-    return invalid("an embedding scale that is no positive number");
+    return invalid("an embedding scale that is not a positive number");
   }
   for (size_t layer = 0; layer < shape.layers.size(); ++layer) {
     const LayerPlan& plan = shape.layers[layer];

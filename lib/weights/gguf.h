@@ -33,10 +33,10 @@ inline constexpr uint64_t kGgufAlignmentMax = 1u << 20;
 
 class GgufFile final : public WeightsFile {
  public:
-  // Errors: not_found when the file cannot be opened, corrupt when its bytes contradict themselves
-  // or the file's size, invalid when it is sound but not supported (version, tensor type). Of a
-  // model in several files (split.count) `path` is the first; its others are found by their names
-  // (gguf_split.h), and one that is missing, or another model's, is an error that names it.
+  // Errors: not_found when the file, or another part of it, is not there, corrupt when its bytes
+  // contradict themselves or the file's size, invalid when it is sound but not supported (version,
+  // tensor type). Of a model in several files (split.count) `path` must be the first; the others
+  // are found by their names (gguf_split.h), and one that is another model's is corrupt.
   static Result<std::shared_ptr<const GgufFile>> open(const std::string& path);
   // The same for bytes in memory, of a model in one file; `name` stands in errors where the path
   // would.

@@ -22,8 +22,8 @@ std::optional<GgufPartName> gguf_part_name(std::string_view path);
 
 std::string gguf_part_path(const GgufPartName& name);
 
-// The first part where `paths`, sorted, are all parts of one model, whether or not all are there;
-// empty: they are not.
+// The first part where `paths`, in any order, are all parts of one model, whether or not all are
+// there; empty: they are not.
 std::optional<std::string> first_of_gguf_parts(std::span<const std::string> paths);
 
 }  // namespace parkd

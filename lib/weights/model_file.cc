@@ -1,6 +1,5 @@
 #include "lib/weights/model_file.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <utility>
 #include <vector>
@@ -19,7 +18,6 @@ Result<std::string> find_model_file(const std::string& path) {
     if (entry.path().extension() == ".gguf") files.push_back(entry.path().string());
   }
   if (files.size() == 1) return files.front();
-  std::sort(files.begin(), files.end());
   if (const auto first = first_of_gguf_parts(files)) return *first;
   if (const std::string else_there = what_else_is_in(path); files.empty() && !else_there.empty()) {
     return invalid(path + " holds " + else_there);
