@@ -16,7 +16,11 @@ while [ $# -gt 0 ]; do
   case $1 in
     --keep) keep=yes ;;
     --postgres) postgres=yes ;;
-    --model) shift; model=${1:-} ;;
+    --model)
+      [ $# -gt 1 ] || die "--model needs a name (smollm2-135m or gemma3-270m)"
+      shift
+      model=$1
+      ;;
     -h | --help) sed -n '2,7s/^# //p' "$0"; exit 0 ;;
     *) die "unknown option $1 (there are --keep, --postgres and --model)" ;;
   esac

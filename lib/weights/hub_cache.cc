@@ -53,11 +53,12 @@ bool is_repository_part(std::string_view part) {
          part.back() != '-' && part.back() != '.';
 }
 
+// Where no file is named, the two commands of a directory and of a file.
 std::string fetch_command(const HubId& id) {
-  std::string command =
-      "hf download " + id.repository + " " + (id.file.empty() ? "FILE.gguf" : id.file);
-  if (id.revision != "main") command += " --revision " + id.revision;
-  return command;
+  const std::string before = "hf download " + id.repository;
+  const std::string behind = id.revision == "main" ? "" : " --revision " + id.revision;
+  if (!id.file.empty()) return before + " " + id.file + behind;
+  return before + behind + ", or for one file of it " + before + " FILE.gguf" + behind;
 }
 
 // One look-up, with what its messages say.

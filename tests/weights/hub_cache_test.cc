@@ -120,8 +120,12 @@ TEST_F(HubCacheTest, what_is_not_there_is_named_with_what_fetches_it_and_where_i
                    "Looked in " + hub_.folder() + ", by HF_HUB_CACHE");
   };
   both("Org/Name-1.5", "there is no " + hub_.repository().string(),
-       "hf download Org/Name-1.5 FILE.gguf (");
+       "this fetches it: hf download Org/Name-1.5, or for one file of it hf download Org/Name-1.5 "
+       "FILE.gguf (");
   hub_.add(kA, "README.md");
+  both("Org/Name-1.5@v1", "refs/v1",
+       "hf download Org/Name-1.5 --revision v1, or for one file of it hf download Org/Name-1.5 "
+       "FILE.gguf --revision v1 (");
   both("Org/Name-1.5", "there is no " + (hub_.repository() / "refs/main").string(), "FILE.gguf (");
   both("Org/Name-1.5@v1:x.gguf", "refs/v1", "hf download Org/Name-1.5 x.gguf --revision v1 (");
   hub_.ref("main", kB);

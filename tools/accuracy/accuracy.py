@@ -56,6 +56,36 @@ def keys_of(reader):
     }
 
 
+# What the references below do not compute, where it has another value than the one that means none.
+ROPE_SCALING = {
+    "rope.scaling.type": "none",
+    "rope.scaling.factor": 1,
+    "rope.scale_linear": 1,
+    "rope.scaling.attn_factor": 1,
+}
+GEMMA_LAYERS_OF_OTHER_SCALE = 62  # its scores are not divided by the root of head_dim
+
+
+def refuse_what_has_no_reference(path, architecture, keys, tensors):
+    refused = [
+        f"{name} {value}"
+        for name, value in keys.items()
+        if name.startswith("rope.scaling.") or name == "rope.scale_linear"
+        if value != ROPE_SCALING.get(name)
+    ]
+    refused += [
+        f"{name} {keys[name]}"
+        for name in ("rope.freq_base_swa", "attention.sliding_window_pattern")
+        if name in keys
+    ]
+    if "rope_freqs.weight" in tensors:
+        refused.append("tensor rope_freqs.weight")
+    if architecture == "gemma3" and keys["block_count"] == GEMMA_LAYERS_OF_OTHER_SCALE:
+        refused.append(f"block_count {keys['block_count']}")
+    if refused:
+        sys.exit(f"{path}: the reference here does not know {', '.join(refused)}")
+
+
 def gemma_config(keys, vocab):
     n_layers = keys["block_count"]
     return Gemma3TextConfig(
@@ -114,6 +144,7 @@ def load(path):
     is_gemma = architecture == "gemma3"
     if not is_gemma and architecture != "llama":
         sys.exit(f"{path}: no reference of architecture {architecture} is written here yet")
+    refuse_what_has_no_reference(path, architecture, keys, weights)
     config = gemma_config(keys, vocab) if is_gemma else llama_config(keys, vocab)
     with no_init_weights():
         model = AutoModelForCausalLM.from_config(
