@@ -81,17 +81,28 @@ std::string_view raw_member(std::string_view object, std::string_view key) {
   return found;
 }
 
+RawElements::RawElements(std::string_view array) : array_(array), at_(skip_space(array, 0)) {
+  const bool is_array = at_ < array.size() && array[at_] == '[';
+  at_ = is_array ? skip_space(array, at_ + 1) : array.size();
+}
+
+std::optional<std::string_view> RawElements::next() {
+  if (at_ >= array_.size() || array_[at_] == ']') return std::nullopt;
+  const size_t begin = at_;
+  const size_t end = raw_value_end(array_, begin);
+  at_ = skip_space(array_, skip_space(array_, end) + 1);  // past the comma
+  return array_.substr(begin, end - begin);
+}
+
 std::vector<std::string_view> raw_elements(std::string_view array) {
   std::vector<std::string_view> elements;
-  size_t at = skip_space(array, 0);
-  if (at == array.size() || array[at] != '[') return elements;
-  at = skip_space(array, at + 1);
-  while (at < array.size() && array[at] != ']') {
-    const size_t end = skip_value(array, at);
-    elements.push_back(array.substr(at, end - at));
-    at = skip_space(array, skip_space(array, end) + 1);
-  }
+  RawElements walk(array);
+  while (const auto element = walk.next()) elements.push_back(*element);
   return elements;
+}
+
+size_t raw_value_end(std::string_view text, size_t at) {
+  return std::min(std::max(skip_value(text, at), at + 1), text.size());
 }
 
 RawObject::RawObject(std::string_view object) : original_(object), is_changed_(false) {

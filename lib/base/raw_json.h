@@ -4,6 +4,8 @@
 // Pure functions and values, any thread.
 #pragma once
 
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,6 +17,22 @@ namespace parkd {
 std::string_view raw_member(std::string_view object, std::string_view key);
 
 std::vector<std::string_view> raw_elements(std::string_view array);
+
+// Walks over the elements of an array and keeps none; the text must outlive it. Of what is no array
+// there are none.
+class RawElements {
+ public:
+  explicit RawElements(std::string_view array);
+  std::optional<std::string_view> next();  // nothing behind the last
+
+ private:
+  std::string_view array_;
+  size_t at_;
+};
+
+// Where the value ends that begins at `at`, of any text: behind `at` and in the text or at its end,
+// where it is not complete.
+size_t raw_value_end(std::string_view text, size_t at = 0);
 
 // An object whose members are put in and taken out as text; what is not touched keeps its bytes.
 class RawObject {

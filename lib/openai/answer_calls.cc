@@ -93,35 +93,13 @@ Status read_mistral(std::span<const CallPart> parts, std::span<const std::string
   return {};
 }
 
-// Where the object ends that the text begins with: behind its last brace; npos where it does not.
-size_t object_end(std::string_view text) {
-  int depth = 0;
-  bool is_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (is_string) {
-      if (c == '\\') ++i;
-      is_string = c != '"';
-    } else if (c == '"') {
-      is_string = true;
-    } else if (c == '{') {
-      ++depth;
-    } else if (c == '}' && --depth == 0) {
-      return i + 1;
-    }
-  }
-  return text.npos;
-}
-
 // Objects in a row, with a semicolon between them or nothing.
 Status read_llama3(std::string_view text, std::span<const std::string> tool_names,
                    std::vector<AnswerCall>& out) {
   text = trimmed(text);
   while (!text.empty()) {
-    const size_t end = text.front() == '{' ? object_end(text) : text.npos;
-    PARKD_RETURN_IF_ERROR(
-        read_json_calls(text.substr(0, std::min(end, text.size())), tool_names, out));
-    if (end == text.npos) return {};
+    const size_t end = text.front() == '{' ? raw_value_end(text) : text.size();
+    PARKD_RETURN_IF_ERROR(read_json_calls(text.substr(0, end), tool_names, out));
     text = trimmed(text.substr(end));
     if (!text.empty() && text.front() == ';') text = trimmed(text.substr(1));
   }

@@ -188,14 +188,14 @@ Status read_messages(const std::string& field, const json::value& value, std::st
     return wrong_value(field, value, "an array of at least one message");
   }
   const json::array& messages = value.get_array();
-  const std::vector<std::string_view> raw = raw_elements(written);
+  RawElements raw(written);
   // A vector that grows is there twice, and "{}" is shorter than a ChatMessage.
   out.reserve(std::min(messages.size(), written.size() / kShortestMessageBytes + 1));
   size_t n_call_bytes = 0;
   for (size_t i = 0; i < messages.size(); ++i) {
     ChatMessage message;
     PARKD_RETURN_IF_ERROR(read_message(field + "[" + std::to_string(i) + "]", messages[i],
-                                       raw.at(i), n_call_bytes, message));
+                                       raw.next().value_or("null"), n_call_bytes, message));
     out.push_back(std::move(message));
   }
   return {};

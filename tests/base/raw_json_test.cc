@@ -70,6 +70,18 @@ TEST(RawJson, white_space_and_empty_values_are_no_trouble) {
   EXPECT_EQ(raw_elements("[ 1 , {} ]"), (std::vector<std::string_view>{"1", "{}"}));
 }
 
+TEST(RawJson, a_value_ends_in_the_text_whatever_it_is) {
+  EXPECT_EQ(raw_value_end(R"({"a}":"\"}"};{})"), 12U);
+  EXPECT_EQ(raw_value_end("[1, {}] "), 7U);
+  EXPECT_EQ(raw_value_end("12 3", 1), 2U);
+  EXPECT_EQ(raw_value_end(R"({"a)"), 3U) << "it is not complete";
+  EXPECT_EQ(raw_value_end(R"("\)"), 2U);
+  EXPECT_EQ(raw_value_end(R"("a)"), 2U);
+  EXPECT_EQ(raw_value_end(",1"), 1U) << "what is no value is passed";
+  EXPECT_EQ(raw_value_end("}"), 1U);
+  EXPECT_EQ(raw_value_end(""), 0U);
+}
+
 TEST(RawJson, a_name_written_with_escapes_is_that_name) {
   EXPECT_EQ(raw_member(R"({"\u0062ody":{"a":1},"x\"":2})", "body"), R"({"a":1})");
   EXPECT_EQ(raw_member(R"({"\u0062ody":{"a":1},"x\"":2})", "x\""), "2");

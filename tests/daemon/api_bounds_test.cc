@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <atomic>
+#include <boost/json.hpp>
 #include <cstdlib>
 #include <new>
 #include <thread>
 #include <vector>
 
+#include "lib/openai/chat_messages.h"
 #include "lib/openai/chat_request.h"
 #include "lib/openai/submit.h"
 #include "lib/openai/wire.h"
@@ -271,6 +273,22 @@ TEST_F(ApiBounds, a_chat_body_takes_16_times_itself_at_most_whatever_it_is_made_
   }
   const std::string wrong = R"({"body":{},"max_attempts":[)" + std::string(1000, '1') + "]}";
   EXPECT_LT(parse_submit(wrong, {}).status().message().size(), 200u);
+}
+
+// Room for messages that could be some, and nothing for each that is none.
+TEST_F(ApiBounds, messages_that_are_none_take_no_memory_beside_their_values) {
+  constexpr size_t kBody = 1 << 20;
+  std::string list = "[1";
+  while (list.size() < kBody) list += ",1";
+  list += "]";
+  const boost::json::value values = boost::json::array(kBody / 2, 1);
+  const size_t before = counts.live_bytes;
+  counts.peak_bytes = before;
+  std::vector<ChatMessage> messages;
+  const Status refused = read_messages("messages", values, list, messages);
+  EXPECT_EQ(refused.param(), "messages[0]") << refused.to_string();
+  const size_t shortest = std::string_view(R"({"role":"user","content":""})").size();
+  EXPECT_LE(counts.peak_bytes - before, list.size() / shortest * sizeof(ChatMessage) + kSmall);
 }
 
 TEST_F(ApiBounds, a_body_that_finds_no_room_is_503_with_retry_after_before_it_is_sent) {
