@@ -48,9 +48,4 @@ Result<Text> Template::render(std::span<const Variable> variables,
   }
 }
 
-bool Template::names(std::string_view variable) const {
-  return std::find(program_->names.begin(), program_->names.end(), variable) !=
-         program_->names.end();
-}
-
 }  // namespace parkd::jinja

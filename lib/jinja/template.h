@@ -37,10 +37,6 @@ class Template {
   // The same, whose renders are bounded by other limits.
   Template bounded(const Limits& limits) const { return {program_, limits}; }
 
-  // Whether a variable of that name stands in it.
-  bool names(std::string_view variable) const;
-  const Program& program() const { return *program_; }
-
  private:
   Template(std::shared_ptr<const Program> program, const Limits& limits)
       : program_(std::move(program)), limits_(limits) {}

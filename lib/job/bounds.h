@@ -36,6 +36,12 @@ inline constexpr size_t kStopStringsMax = 4;
 inline constexpr size_t kStopBytesMax = 1024;  // of one stop string
 inline constexpr int32_t kTopLogprobsMax = 20;
 inline constexpr size_t kBiasesMax = 300;  // of one logit_bias
+inline constexpr size_t kToolsMax = 128;   // as OpenAI
+inline constexpr size_t kToolNameBytesMax = 64;
+// Of these each value takes some fifty times its text while a template is rendered.
+inline constexpr size_t kToolsBytesMax = 256 << 10;              // of `tools`, as it stands there
+inline constexpr size_t kToolCallsBytesMax = 1 << 20;            // of the calls of all messages
+inline constexpr size_t kTemplateArgumentsBytesMax = 256 << 10;  // of chat_template_kwargs
 
 // --- a batch
 inline constexpr std::chrono::hours kBatchDeadlineDefault{24};

@@ -23,9 +23,6 @@ namespace {
 
 namespace json = boost::json;
 
-// Each of their values takes some fifty times its text while a template is rendered.
-constexpr size_t kTemplateArgumentsBytesMax = 256 << 10;
-
 std::string word_here(std::string_view name) {
   static constexpr std::pair<std::string_view, std::string_view> kWords[] = {
       {"system", "a system prompt is a message of role system"},

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <boost/json/fwd.hpp>
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -13,13 +12,6 @@
 #include "lib/jinja/value.h"
 
 namespace parkd {
-
-inline constexpr size_t kToolsMax = 128;  // as OpenAI
-inline constexpr size_t kToolNameBytesMax = 64;
-inline constexpr size_t kToolsBytesMax = 256 << 10;  // of all of a body, as they stand in it
-// Of all messages of a body: each value in them takes some fifty times its text while a template
-// is rendered.
-inline constexpr size_t kToolCallsBytesMax = 1 << 20;
 
 struct ChatTools {
   jinja::Value list = jinja::Value::none();  // as they were given; none: there are none

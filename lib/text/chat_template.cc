@@ -45,7 +45,7 @@ Status check_is_read(std::span<const ChatMessage> messages, bool has_tools,
                      const TemplateTraits& traits) {
   if (has_tools && !traits.takes_tools) {
     return invalid_param("tools",
-                         "the model's chat template does not read tools, so the model would not "
+                         "the model's chat template does not show tools, so the model would not "
                          "see them: leave them out, or give tool_choice \"none\"");
   }
   if (traits.call_arguments != CallArguments::none) return {};

@@ -88,6 +88,7 @@ constexpr jinja::Limits kProbeLimits = {.steps_max = 200'000,
                                         .output_bytes_max = 1u << 20};
 constexpr std::string_view kProbeText = "parkd_probe_text";
 constexpr std::string_view kProbeArgument = "parkd_probe_argument";
+constexpr std::string_view kProbeTool = "parkd_probe_tool";
 
 class Probe {
  public:
@@ -132,12 +133,20 @@ void find_content_traits(const Probe& probe, TemplateTraits& traits) {
 }
 
 Value probe_tools() {
-  const auto tools = jinja::json_value(
-      R"([{"type":"function","function":{"name":"parkd_probe_tool","description":"Tells.",)"
-      R"("parameters":{"type":"object","properties":{"a":{"type":"string","description":"b"}},)"
-      R"("required":["a"]}}}])",
-      Origin::literal);
-  return tools.value_or(Value::none());
+  const std::string tools = R"([{"type":"function","function":{"name":")" +
+                            std::string(kProbeTool) +
+                            R"(","description":"Tells.","parameters":{"type":"object",)"
+                            R"("properties":{"a":{"type":"string","description":"b"}},)"
+                            R"("required":["a"]}}}])";
+  return jinja::json_value(tools, Origin::literal).value_or(Value::none());
+}
+
+bool shows_tools(const Probe& probe, const TemplateTraits& traits) {
+  const std::array<ChatMessage, 2> messages = {ChatMessage{"system", "Be."},
+                                               ChatMessage{"user", "Do."}};
+  const std::span<const ChatMessage> all(messages);
+  return has(probe.render(all.subspan(1), traits, probe_tools()), kProbeTool) ||
+         has(probe.render(all, traits, probe_tools()), kProbeTool);
 }
 
 std::array<ChatMessage, 3> probe_calls() {
@@ -203,8 +212,8 @@ TemplateTraits find_traits(const jinja::Template& made,
                            std::span<const std::pair<std::string, Value>> specials) {
   const Probe probe(made, specials);
   TemplateTraits traits;
-  traits.takes_tools = made.names("tools");
   find_content_traits(probe, traits);
+  traits.takes_tools = shows_tools(probe, traits);
   find_call_traits(probe, traits);
   return traits;
 }

@@ -25,7 +25,7 @@ enum class CallArguments : uint8_t {
 struct TemplateTraits {
   bool takes_text = true;  // the content of a message as a text; else as a list of parts
   bool takes_parts = false;
-  bool takes_tools = false;
+  bool takes_tools = false;  // it shows them
   CallArguments call_arguments = CallArguments::none;
   bool empty_for_none = false;  // a message of calls alone has an empty content, rather than none
   // What it writes for a call of kProbeCall in an assistant's turn: the whole text.

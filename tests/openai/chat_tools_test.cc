@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "lib/job/bounds.h"
 #include "lib/openai/chat_request.h"
 
 namespace parkd {

@@ -213,19 +213,25 @@ TEST(ChatTemplate, a_message_of_calls_alone_has_no_content_unless_the_template_n
 }
 
 TEST(ChatTemplate, tools_take_the_template_that_is_theirs) {
-  const TemplateSources sources{"plain{{ messages[0].content }}", "{{ tools | length }} tools"};
+  const char* kTwoTools = R"([{"function":{"name":"a"}},{"function":{"name":"b"}}])";
+  const TemplateSources sources{
+      "plain{{ messages[0].content }}",
+      "{% for tool in tools %}{{ tool.function.name }} {% endfor %}tools"};
   const auto made = ChatTemplate::from_sources(sources, {});
   const std::vector<ChatMessage> messages = {{"user", "a"}};
   EXPECT_EQ(text_of(made->render(messages, {}).value()), "plaina");
-  EXPECT_EQ(text_of(made->render(messages, with_tools("[{},{}]")).value()), "2 tools");
+  EXPECT_EQ(text_of(made->render(messages, with_tools(kTwoTools)).value()), "a b tools");
   EXPECT_EQ(ChatTemplate::from_sources({"a", "{% if %}"}, {}).status().code(), StatusCode::invalid);
 }
 
 TEST(ChatTemplate, what_a_template_would_leave_out_is_refused) {
   const auto plain = ChatTemplate::from_jinja(kPlain, {}).value();
-  const auto tools = plain.render(std::vector<ChatMessage>{{"user", "a"}}, with_tools("[{}]"));
-  EXPECT_EQ(tools.status().param(), "tools");
-  EXPECT_NE(tools.status().message().find("does not read tools"), std::string::npos);
+  const auto counts = ChatTemplate::from_jinja("{{ tools | length }}", {}).value();
+  for (const ChatTemplate& each : {plain, counts}) {
+    const auto tools = each.render(std::vector<ChatMessage>{{"user", "a"}}, with_tools("[{}]"));
+    EXPECT_EQ(tools.status().param(), "tools");
+    EXPECT_NE(tools.status().message().find("does not show tools"), std::string::npos);
+  }
   ChatMessage calls = calls_of("\"\"");
   calls.has_content = true;
   const auto shown = plain.render(std::vector<ChatMessage>{{"user", "a"}, calls}, {});

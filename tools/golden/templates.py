@@ -26,8 +26,6 @@ import struct
 import sys
 
 import jinja2
-import jinja2.ext
-import jinja2.meta
 from transformers.utils import chat_template_utils
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5)
@@ -338,17 +336,13 @@ def body_of(case):
     return body
 
 
-def reads_tools(source):
-    return "tools" in jinja2.meta.find_undeclared_variables(jinja2.Environment(
-        extensions=["jinja2.ext.loopcontrols", Generation]).parse(source))
-
-
-class Generation(jinja2.ext.Extension):
-    tags = {"generation"}
-
-    def parse(self, parser):
-        next(parser.stream)
-        return parser.parse_statements(["name:endgeneration"], drop_needle=True)
+def shows_tools(source):
+    probe = [{"role": "system", "content": "Be."}, {"role": "user", "content": "Do."}]
+    tool = json.loads(json.dumps(PLAIN))
+    tool["function"]["name"] = "needle_tool"
+    return any("needle_tool" in (render(source, as_transformers_gives(
+        {"messages": messages, "tools": [tool], "add_generation_prompt": True})) or "")
+        for messages in (probe[1:], probe))
 
 
 def reads_parts(source):
@@ -377,7 +371,7 @@ def variant_of(source):
     body = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [called]},
                          {"role": "tool", "tool_call_id": "needle000", "name": "needle_name", "content": "c"}],
             "add_generation_prompt": True, "chat_template_kwargs": {}}
-    if reads_tools(source):
+    if shows_tools(source):
         body["tools"] = [PLAIN]
     doubtful = None
     for variant in [(True, False), (True, True), (False, False), (False, True)]:
@@ -391,8 +385,8 @@ def variant_of(source):
 
 
 def rendered_body(source, body, keeps_parts, variant):
-    """What transformers makes of it; "tools": the template does not read those it is given."""
-    if "tools" in body and not reads_tools(source):
+    """What transformers makes of it; "tools": the template does not show those it is given."""
+    if "tools" in body and not shows_tools(source):
         return "tools"
     if variant is None and any("tool_calls" in message for message in body["messages"]):
         return None
