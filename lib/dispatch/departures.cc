@@ -12,7 +12,7 @@ void Departures::handle(UnloadModel message) {
     served.leaving = true;
     log_info("model.unloading",
              {{"model", served.name}, {"running", served.jobs_in(LivePhase::running)}});
-    give_back(served);
+    finisher_.release_waiting(&served);
   }
   leaving_[message.model] = std::move(message.gone);
 }
@@ -22,19 +22,6 @@ void Departures::handle(const KeepModel& message) {
   if (leaving_.erase(message.model) == 0) return;  // it is gone already
   served.leaving = false;
   served.work_hint = true;
-}
-
-// No attempt is spent.
-void Departures::give_back(const ServedModel& served) {
-  for (auto& [ticket, job] : table_.jobs()) {
-    if (job.served != &served) continue;
-    if (job.phase == LivePhase::parked) {
-      table_.leave_lot(job);
-    } else if (job.phase != LivePhase::preparing) {
-      continue;
-    }
-    finisher_.release(job, false, std::nullopt);
-  }
 }
 
 bool Departures::let_go() {

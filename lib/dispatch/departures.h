@@ -26,8 +26,6 @@ class Departures {
   bool let_go();
 
  private:
-  void give_back(const ServedModel& served);
-
   InFlightTable& table_;
   Finisher& finisher_;
   std::map<std::string, std::function<void()>> leaving_;  // by model: whom to tell

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <exception>
 #include <functional>
 #include <string>
 #include <variant>
@@ -90,15 +89,5 @@ using DispatcherMessage =
                  CancelRequested, CallerWaits, OwnershipLost, LeftBehind, DeviceLost, DeathsNoted,
                  Claimed, Prepared, Generated, Rendered, FinishDone, ReleaseDone, Drain>;
 using DispatcherInbox = Inbox<DispatcherMessage>;
-
-// Runs `work`, whose exceptions (bad_alloc, a library's) end the job and not the process.
-template <class T>
-Result<T> guarded(const std::function<Result<T>()>& work) {
-  try {
-    return work();
-  } catch (const std::exception& e) {
-    return internal_error(std::string("exception: ") + e.what());
-  }
-}
 
 }  // namespace parkd

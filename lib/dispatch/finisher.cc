@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "lib/base/check.h"
+#include "lib/base/guarded.h"
 #include "lib/base/log.h"
 #include "lib/dispatch/endings.h"
 #include "lib/store/rules.h"
@@ -41,6 +42,18 @@ void Finisher::release(InFlight& job, bool spend_attempt, std::optional<WallTime
   job.releasing = true;
   table_.move_to(job, LivePhase::ending);
   writer_.release(job.ticket, {job.job->id, job.job->lease, spend_attempt, run_at});
+}
+
+void Finisher::release_waiting(const ServedModel* of) {
+  for (auto& [ticket, job] : table_.jobs()) {
+    if (of != nullptr && job.served != of) continue;
+    if (job.phase == LivePhase::parked) {
+      table_.leave_lot(job);
+    } else if (job.phase != LivePhase::preparing) {
+      continue;
+    }
+    release(job, false, std::nullopt);
+  }
 }
 
 void Finisher::fail_run(InFlight& job, const Status& why, const GenerationResult* result) {

@@ -33,6 +33,9 @@ class Finisher {
   void fail_run(InFlight& job, const Status& why, const GenerationResult* result);
   // Back to the queue; not before run_at, if given.
   void release(InFlight& job, bool spend_attempt, std::optional<WallTime> run_at);
+  // Back to the queue with what waits here to run, of this model or (null) of all; no attempt is
+  // spent.
+  void release_waiting(const ServedModel* of);
   // Forgets a job that is no longer ours; the store knows better what became of it.
   void drop(InFlight& job);
   // Drops every job whose ending is not in the store's hands.

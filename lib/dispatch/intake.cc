@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lib/base/check.h"
+#include "lib/base/guarded.h"
 #include "lib/base/log.h"
 #include "lib/base/text.h"
 #include "lib/dispatch/claim_plan.h"
@@ -389,14 +390,7 @@ InFlight* Intake::next_to_give_back(const ServedModel& served) {
 
 void Intake::close() {
   closed_ = true;
-  for (auto& [ticket, job] : table_.jobs()) {
-    if (job.phase == LivePhase::parked) {
-      table_.leave_lot(job);
-    } else if (job.phase != LivePhase::preparing) {
-      continue;
-    }
-    finisher_.release(job, false, std::nullopt);
-  }
+  finisher_.release_waiting(nullptr);
 }
 
 void Intake::lose_ownership() {
