@@ -14,6 +14,7 @@
 #include "daemon/open_store.h"
 #include "daemon/private_files.h"
 #include "daemon/sd_notify.h"
+#include "lib/backend/models_outlook.h"
 #include "lib/base/log.h"
 
 namespace parkd {
@@ -284,8 +285,8 @@ void Daemon::look_around_soon() {
 
 void Daemon::look_at_queue_soon() {
   store_->stats(on_control<StoreStats>(io_, [this](Result<StoreStats> stats) {
+    models_->saw_queue(stats);
     if (stats.ok()) {
-      models_->saw_queue(*stats);
       if (auto notice = unserved_models_notice(config_, *stats)) {
         health_.raise(std::move(*notice));
       } else {

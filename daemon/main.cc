@@ -10,12 +10,10 @@
 #include "daemon/daemon.h"
 #include "daemon/open_store.h"
 #include "daemon/private_files.h"
-#include "lib/backend/cpu/cpu_memory.h"
-#include "lib/backend/cuda/cuda_backend.h"
+#include "lib/backend/models_outlook.h"
 #include "lib/base/kill_point.h"
 #include "lib/base/log.h"
 #include "lib/config/config.h"
-#include "lib/model/model_outlook.h"
 
 namespace {
 
@@ -54,30 +52,20 @@ int check_config(const parkd::Config& config, const std::string& path) {
     sound = false;
   };
   if (const parkd::Status store = parkd::check_store(config); !store.ok()) fault(store.message());
-  const int64_t budget_bytes = parkd::memory_budget_bytes(config.daemon);
-  std::vector<parkd::ModelMemory> all;
-  for (size_t i = 0; i < config.models.size(); ++i) {
-    const auto outlook = parkd::look_at_model(config.models[i]);
-    const std::string model = "models[" + std::to_string(i) + "]";
-    if (!outlook.ok()) {
-      fault("key '" + model + "." + outlook.status().param() + "': " + outlook.status().message());
-    } else {
-      const parkd::ModelConfig& configured = config.models[i];
-      const parkd::CpuMemory memory = cpu_memory_of(
-          configured, *outlook->card, outlook->on_cpu.blocks, config.daemon.step_tokens);
-      std::cerr << "note: model " << configured.name << ": " << describe(*outlook) << "; "
-                << describe(memory) << "\n";
-      const bool on_cpu = configured.params.device == parkd::Device::cpu ||
-                          (configured.params.device == parkd::Device::automatic &&
-                           !parkd::find_cuda_devices().ok());
-      if (!on_cpu) continue;
-      all.push_back({configured.name, memory.total()});
-      const parkd::Status fits = check_fits_alone(configured.name, memory, budget_bytes);
-      if (!fits.ok()) fault("key '" + model + "': " + fits.message());
+  const parkd::ModelsOutlook found = parkd::look_at_models(config);
+  for (size_t i = 0; i < found.models.size(); ++i) {
+    const parkd::ConfiguredModel& model = found.models[i];
+    const std::string key = "models[" + std::to_string(i) + "]";
+    if (!model.outlook.ok()) {
+      const parkd::Status why = model.outlook.status();
+      fault("key '" + key + "." + why.param() + "': " + why.message());
+      continue;
     }
+    std::cerr << "note: model " << model.config->name << ": " << describe(*model.outlook) << "; "
+              << describe(model.memory) << "\n";
+    if (!model.fits.ok()) fault("key '" + key + "': " + model.fits.message());
   }
-  const std::string turns = describe_turns(all, budget_bytes);
-  if (!turns.empty()) std::cerr << "note: " << turns << "\n";
+  if (!found.turns.empty()) std::cerr << "note: " << found.turns << "\n";
   for (const std::string& note : parkd::config_notes(config)) std::cerr << "note: " << note << "\n";
   if (!sound) return kExitUsage;
   std::cout << path << " is sound: " << config.models.size() << " model(s), socket "

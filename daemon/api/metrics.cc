@@ -213,24 +213,26 @@ void add_memory(Page& page, const ModelTable& models, int64_t budget_bytes, Wall
   each([&](const ModelEntry& model, const Labels& labels) {
     page.gauge("parkd_model_memory_bytes",
                "Of main memory: weights, KV cache and buffers of steps; 0 while it is not loaded",
-               labels, model.in_memory ? static_cast<double>(model.memory.total()) : 0);
+               labels, model.stay.in_memory ? static_cast<double>(model.memory.total()) : 0);
   });
   each([&](const ModelEntry& model, const Labels& labels) {
-    page.gauge(
-        "parkd_model_waiting_seconds", "How long it has had work and not been loaded", labels,
-        model.waits_since ? std::chrono::duration<double>(now - *model.waits_since).count() : 0);
+    page.gauge("parkd_model_waiting_seconds", "How long it has had work and not been loaded",
+               labels,
+               model.stay.waits_since
+                   ? std::chrono::duration<double>(now - *model.stay.waits_since).count()
+                   : 0);
   });
   each([&](const ModelEntry& model, const Labels& labels) {
     page.gauge("parkd_model_load_seconds", "What its last load took", labels,
-               static_cast<double>(model.load_ms) / 1000);
+               static_cast<double>(model.stay.load_ms) / 1000);
   });
   each([&](const ModelEntry& model, const Labels& labels) {
     page.counter("parkd_model_loads_total", "Loads since the start", labels,
-                 static_cast<double>(model.loads));
+                 static_cast<double>(model.stay.loads));
   });
   each([&](const ModelEntry& model, const Labels& labels) {
     page.counter("parkd_model_switches_total", "Of the loads: that others had to make room for",
-                 labels, static_cast<double>(model.switches));
+                 labels, static_cast<double>(model.stay.switches));
   });
 }
 

@@ -24,16 +24,13 @@ void write_model(JsonWriter& json, const std::string& name, const ModelEntry& mo
   }
   if (model.memory.total() > 0) {
     json.begin_object("memory");
-    json.member("bytes", model.memory.total());
-    json.member("weights", model.memory.weights);
-    json.member("kv", model.memory.kv);
-    json.member("buffers", model.memory.buffers);
+    write_members(json, model.memory);
     json.end_object();
   }
-  json.member("in_memory", model.in_memory);
-  if (model.load_ms > 0) json.member("load_ms", model.load_ms);
-  json.member("loads", model.loads);
-  if (model.waits_since) json.member("waits_since", to_rfc3339(*model.waits_since));
+  json.member("in_memory", model.stay.in_memory);
+  if (model.stay.load_ms > 0) json.member("load_ms", model.stay.load_ms);
+  json.member("loads", model.stay.loads);
+  if (model.stay.waits_since) json.member("waits_since", to_rfc3339(*model.stay.waits_since));
   if (!model.backend.empty()) json.member("backend", model.backend);
   if (!model.backend_reason.empty()) json.member("backend_reason", model.backend_reason);
   if (model.endpoint != nullptr) {

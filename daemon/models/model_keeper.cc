@@ -7,14 +7,17 @@
 
 #include "daemon/control/after.h"
 #include "daemon/control/on_control.h"
+#include "lib/backend/models_outlook.h"
 #include "lib/base/check.h"
+#include "lib/base/guarded.h"
 #include "lib/base/log.h"
 
 namespace parkd {
 namespace {
 
-constexpr auto kHintLasts = std::chrono::seconds(10);  // a database counts its queue less often
 constexpr auto kLookEvery = std::chrono::milliseconds(1000);
+constexpr auto kOpenPatience = std::chrono::seconds(10);  // of the others, for a model's slow disk
+constexpr auto kLoadAgainAfter = std::chrono::seconds(60);
 constexpr auto kRegisterRetryEvery = std::chrono::milliseconds(1000);  // the database is away
 constexpr auto kFilesLookEvery = std::chrono::milliseconds(10'000);    // other files are registered
 
@@ -36,8 +39,10 @@ ResidencyRules rules_of(const Config& config, int64_t budget_bytes) {
   return rules;
 }
 
-int64_t in_flight(const ModelStats& stats) {
-  return stats.preparing + stats.parked + stats.running + stats.ending;
+// What the dispatcher says of a model.
+void tell(WorkSigns& work, const ModelStats* stats) {
+  if (stats == nullptr) return work.claimed(0, 0);
+  work.claimed(stats->claimed, stats->preparing + stats->parked + stats->running + stats->ending);
 }
 
 }  // namespace
@@ -50,9 +55,11 @@ ModelKeeper::ModelKeeper(Parts parts)
 void ModelKeeper::start() {
   log_info("models.memory", {{"budget_mb", parts_.budget_bytes >> 20}});
   n_to_open_ = parts_.config.models.size();
+  open_patience_ends_ = now() + kOpenPatience;
   for (const ModelConfig& model : parts_.config.models) {
     ModelEntry entry;
     entry.retention = model.retention;
+    entry.stay.known_since = parts_.clock.now();
     set(model.name, std::move(entry));
     kept_[model.name].config = &model;
     open(model.name, model);
@@ -63,7 +70,7 @@ void ModelKeeper::start() {
 void ModelKeeper::open(const std::string& name, const ModelConfig& model) {
   const auto task = [this, name, &model] {
     auto result = std::make_shared<Result<OpenedModel>>(
-        ModelLoader(parts_.config, model, device_memory_, {}).open());
+        guarded<OpenedModel>([&] { return ModelLoader(parts_.config, model, {}).open(); }));
     boost::asio::post(parts_.io, [this, name, result] { opened(name, std::move(*result)); });
   };
   PARKD_CHECK(parts_.blocking.run(task), "models are opened before anything stops");
@@ -78,6 +85,7 @@ void ModelKeeper::opened(const std::string& name, Result<OpenedModel> opened) {
   if (status.ok()) {
     ModelEntry entry = opened->entry;
     entry.state = ModelState::unloaded;
+    entry.stay = models_[name].stay;
     if (opened->surely_on_cpu) entry.memory = opened->memory;
     // On a device it takes no main memory; where it turns out to run on the CPU, loaded() says so.
     residency_.add(name, entry.memory.total(), true);
@@ -101,15 +109,32 @@ void ModelKeeper::say_turns() {
   if (!turns.empty()) log_info("models.take_turns", {{"why", turns}});
 }
 
+// What was loaded once may come again (memory was short, a device was away); what never was needs
+// an operator.
 void ModelKeeper::fail(const std::string& name, const Status& why) {
   residency_.remove(name);
   ModelEntry entry = models_[name];
   entry.state = ModelState::failed;
   entry.failure = why.to_string();
-  entry.in_memory = false;
-  entry.waits_since.reset();
+  entry.tried_again = entry.stay.load_ms > 0;
+  entry.stay.in_memory = false;
+  entry.stay.waits_since.reset();
+  if (entry.tried_again) {
+    entry.failure += "; parkd loads it again in a minute if there is work for it";
+    kept_[name].load_again_at = now() + kLoadAgainAfter;
+  }
   set(name, std::move(entry));
   parts_.dispatcher.model_failed(name, why);
+}
+
+void ModelKeeper::let_try_again(const std::string& name) {
+  kept_.at(name).load_again_at.reset();
+  ModelEntry entry = models_[name];
+  entry.state = ModelState::unloaded;
+  entry.tried_again = false;
+  residency_.add(name, entry.memory.total(), false);
+  set(name, std::move(entry));
+  parts_.dispatcher.model_loading(name, false);
 }
 
 // --- who is loaded
@@ -119,19 +144,19 @@ void ModelKeeper::work_available(const std::string& model) {
   boost::asio::post(parts_.io, [this, model] {
     const auto found = kept_.find(model);
     if (found == kept_.end() || found->second.engine != nullptr) return;
-    const bool is_news = found->second.hint_until <= now();
-    found->second.hint_until = now() + kHintLasts;
-    if (is_news) look();
+    if (found->second.work.came(now())) look();
   });
 }
 
-void ModelKeeper::saw_queue(const StoreStats& stats) {
-  for (auto& [name, kept] : kept_) {
-    const auto found =
-        std::find_if(stats.models.begin(), stats.models.end(),
-                     [&name](const ModelDepth& depth) { return depth.model == name; });
-    kept.queued = found == stats.models.end() ? 0 : found->queued;
-    if (kept.queued != kept.in_vain) kept.in_vain = 0;
+void ModelKeeper::saw_queue(const Result<StoreStats>& stats) {
+  queue_seen_ = true;
+  if (stats.ok()) {
+    for (auto& [name, kept] : kept_) {
+      const auto found =
+          std::find_if(stats->models.begin(), stats->models.end(),
+                       [&name](const ModelDepth& depth) { return depth.model == name; });
+      kept.work.counted(found == stats->models.end() ? 0 : found->queued);
+    }
   }
   look();
 }
@@ -143,28 +168,29 @@ void ModelKeeper::look_again_soon() {
   });
 }
 
-// What is loaded has work when the dispatcher claims some; what is not, when some waits.
-bool ModelKeeper::has_work(Kept& kept, const ModelStats* stats) const {
-  const int64_t claimed = stats == nullptr ? 0 : stats->claimed;
-  const bool claims = std::exchange(kept.claimed, claimed) != claimed;
-  if (kept.engine != nullptr) return claims || (stats != nullptr && in_flight(*stats) > 0);
-  return now() < kept.hint_until || (kept.queued > 0 && kept.in_vain == 0);
+// Not before it is known what waits for whom.
+bool ModelKeeper::may_load() const {
+  return queue_seen_ && (n_to_open_ == 0 || now() >= open_patience_ends_);
 }
 
 void ModelKeeper::look() {
   if (stopping_) return;
   const auto stats = parts_.dispatcher.stats();
-  for (auto& [name, kept] : kept_) residency_.saw(name, has_work(kept, stats->model(name)), now());
+  for (auto& [name, kept] : kept_) {
+    if (kept.load_again_at && now() >= *kept.load_again_at) let_try_again(name);
+    tell(kept.work, stats->model(name));
+    residency_.saw(name, kept.work.has_work(now()), now());
+  }
   carry_out(residency_.plan(now()));
   bool some_are_out = false;
   for (auto& [name, kept] : kept_) {
     some_are_out |= kept.opened && kept.engine == nullptr;
     const auto since = residency_.waits_since(name);
     const ModelEntry& shown = models_[name];
-    if (since.has_value() == shown.waits_since.has_value()) continue;
+    if (since.has_value() == shown.stay.waits_since.has_value()) continue;
     ModelEntry entry = shown;
-    entry.waits_since.reset();
-    if (since) entry.waits_since = parts_.clock.now() - (now() - *since);
+    entry.stay.waits_since.reset();
+    if (since) entry.stay.waits_since = parts_.clock.now() - (now() - *since);
     set(name, std::move(entry));
   }
   some_are_out_ = some_are_out;
@@ -177,7 +203,7 @@ void ModelKeeper::carry_out(const Residency::Plan& plan) {
     if (leaves && !kept.unloading) unload(name);
     if (!leaves && kept.unloading) keep(name);
   }
-  if (plan.load) load(*plan.load, plan.is_switch);
+  if (plan.load && may_load()) load(*plan.load, plan.is_switch);
 }
 
 // --- loading
@@ -187,14 +213,14 @@ void ModelKeeper::load(const std::string& name, bool is_switch) {
   const int64_t room_bytes = residency_.budget_bytes() - residency_.used_bytes();
   residency_.load_began(name, now());
   kept.load_began = now();
-  kept.claimed_before = kept.claimed;
+  kept.work.load_began();
   ++kept.generation;
   ModelEntry entry = models_[name];
   entry.state = ModelState::loading;
-  entry.in_memory = true;
   entry.loaded_bytes = 0;
-  ++entry.loads;
-  entry.switches += is_switch ? 1 : 0;
+  entry.stay.in_memory = true;
+  ++entry.stay.loads;
+  entry.stay.switches += is_switch ? 1 : 0;
   set(name, std::move(entry));
   parts_.dispatcher.model_loading(name, true);
   log_info("model.load", {{"model", name}, {"room_mb", room_bytes >> 20}, {"switch", is_switch}});
@@ -202,20 +228,17 @@ void ModelKeeper::load(const std::string& name, bool is_switch) {
   ModelLoader::Reports reports;
   reports.loading = [this, name](const ModelEntry& said) {
     boost::asio::post(parts_.io, [this, name, shown = said]() mutable {
-      const ModelEntry& before = models_[name];
-      shown.in_memory = true;
-      shown.load_ms = before.load_ms;
-      shown.loads = before.loads;
-      shown.switches = before.switches;
+      shown.stay = models_[name].stay;
       set(name, std::move(shown));
     });
   };
+  reports.stopping = [this] { return stopping_.load(); };
   reports.on_result = [this](GenerationResult result) {
     parts_.dispatcher.on_result(std::move(result));
   };
   const auto task = [this, name, model = kept.config, known = *kept.opened, room_bytes, reports] {
-    auto result = std::make_shared<Result<LoadedModel>>(
-        ModelLoader(parts_.config, *model, device_memory_, reports).load(known, room_bytes));
+    auto result = std::make_shared<Result<LoadedModel>>(guarded<LoadedModel>(
+        [&] { return ModelLoader(parts_.config, *model, reports).load(known, room_bytes); }));
     boost::asio::post(parts_.io, [this, name, result] { loaded(name, std::move(*result)); });
   };
   // Refused only when the process is stopping.
@@ -225,6 +248,7 @@ void ModelKeeper::load(const std::string& name, bool is_switch) {
 void ModelKeeper::loaded(const std::string& name, Result<LoadedModel> loaded) {
   Kept& kept = kept_.at(name);
   if (!loaded.ok()) {
+    if (stopping_) return;
     fail(name, loaded.status());
     return look();
   }
@@ -238,19 +262,20 @@ void ModelKeeper::loaded(const std::string& name, Result<LoadedModel> loaded) {
     residency_.add(name, memory.total(), true);
     ModelEntry entry = models_[name];
     entry.memory = memory;
-    entry.in_memory = false;
+    entry.stay.in_memory = false;
     entry.state = ModelState::unloaded;
     set(name, std::move(entry));
     parts_.dispatcher.model_loading(name, false);
     return look();
   }
+  residency_.takes(name, loaded->main_memory_bytes);
   residency_.load_ended(name, now());
   kept.engine = std::move(loaded->engine);
   kept.registered = false;
-  kept.hint_until = {};
+  kept.work.loaded();
   ModelEntry entry = models_[name];
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(now() - kept.load_began);
-  entry.load_ms = std::max<int64_t>(1, took.count());
+  entry.stay.load_ms = std::max<int64_t>(1, took.count());
   set(name, std::move(entry));
   register_model(kept.generation, loaded->registration, std::move(loaded->port));
   look();
@@ -259,10 +284,12 @@ void ModelKeeper::loaded(const std::string& name, Result<LoadedModel> loaded) {
 // --- unloading
 
 void ModelKeeper::unload(const std::string& name) {
-  kept_.at(name).unloading = true;
+  Kept& kept = kept_.at(name);
+  kept.unloading = true;
   set_state(name, ModelState::unloading);
-  parts_.dispatcher.unload_model(
-      name, [this, name] { boost::asio::post(parts_.io, [this, name] { let_go(name); }); });
+  parts_.dispatcher.unload_model(name, [this, name, asked = ++kept.asked] {
+    boost::asio::post(parts_.io, [this, name, asked] { let_go(name, asked); });
+  });
 }
 
 void ModelKeeper::keep(const std::string& name) {
@@ -274,9 +301,11 @@ void ModelKeeper::keep(const std::string& name) {
 
 // Nobody uses the engine any more. Its memory is given back on a blocking thread: that of a large
 // model takes a while.
-void ModelKeeper::let_go(const std::string& name) {
+void ModelKeeper::let_go(const std::string& name, uint64_t asked) {
   Kept& kept = kept_.at(name);
-  kept.unloading = true;  // keep() came too late
+  if (asked != kept.asked) return;
+  kept.unloading = true;  // keep() may have come too late
+  kept.work.unloaded();
   set_state(name, ModelState::unloading);
   const auto engine = std::make_shared<std::unique_ptr<Engine>>(std::move(kept.engine));
   const auto task = [this, name, engine] {
@@ -292,10 +321,9 @@ void ModelKeeper::unloaded(const std::string& name) {
   Kept& kept = kept_.at(name);
   kept.unloading = false;
   residency_.left(name, now());
-  if (kept.claimed == kept.claimed_before) kept.in_vain = kept.queued;
   ModelEntry entry = models_[name];
   entry.state = ModelState::unloaded;
-  entry.in_memory = false;
+  entry.stay.in_memory = false;
   entry.failure.clear();
   entry.files_differ = false;
   set(name, std::move(entry));
@@ -323,7 +351,9 @@ void ModelKeeper::register_model(uint64_t generation, const ModelRegistration& m
 }
 
 void ModelKeeper::registered(const std::string& name, const ModelPort& port) {
-  kept_.at(name).registered = true;
+  Kept& kept = kept_.at(name);
+  kept.registered = true;
+  ++kept.asked;
   ModelEntry entry = models_[name];
   entry.state = ModelState::ready;
   entry.failure.clear();

@@ -13,7 +13,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -21,6 +20,7 @@
 #include "daemon/models/model_loader.h"
 #include "daemon/models/model_table.h"
 #include "daemon/models/residency.h"
+#include "daemon/models/work_signs.h"
 #include "lib/base/blocking_pool.h"
 #include "lib/base/clock.h"
 #include "lib/config/config.h"
@@ -56,8 +56,9 @@ class ModelKeeper {
   // The model has jobs that can be claimed. Any thread; costs a load of an atomic where all models
   // are loaded.
   void work_available(const std::string& model);
-  // What waits, as the store has it.
-  void saw_queue(const StoreStats& stats);
+  // What waits, as the store has it, or that it cannot say. Nothing is loaded before the first, so
+  // that what has jobs is loaded first.
+  void saw_queue(const Result<StoreStats>& stats);
   // Whether what waits matters: some model is not loaded.
   bool wants_queue() const { return some_are_out_; }
 
@@ -72,31 +73,29 @@ class ModelKeeper {
     bool registered = false;            // ... and the store knows it
     bool unloading = false;             // the dispatcher is asked to let it go
     uint64_t generation = 0;            // counts its loads, for what comes late
+    // Counts what the dispatcher was asked of its engine: that it has let it go answers the last,
+    // or comes too late.
+    uint64_t asked = 0;
     SteadyTime load_began{};
-
-    SteadyTime hint_until{};  // work came: until then that counts more than what the store counts
-    int64_t queued = 0;       // jobs, as the store said last
-    int64_t claimed = 0;      // jobs that the dispatcher had claimed at the last look
-    int64_t claimed_before = 0;  // ... when it was loaded
-    // It was loaded for so many jobs and could claim none of them (they are held back, or another
-    // daemon's by now): as long as they are no others, they are no work. 0: none.
-    int64_t in_vain = 0;
+    std::optional<SteadyTime> load_again_at;  // failed, and it may come again
+    WorkSigns work;
   };
 
   void open(const std::string& name, const ModelConfig& model);
   void opened(const std::string& name, Result<OpenedModel> opened);
   void say_turns();
   void fail(const std::string& name, const Status& why);
+  void let_try_again(const std::string& name);
 
   void look();
   void look_again_soon();
-  bool has_work(Kept& kept, const ModelStats* stats) const;
+  bool may_load() const;
   void carry_out(const Residency::Plan& plan);
   void load(const std::string& name, bool is_switch);
   void loaded(const std::string& name, Result<LoadedModel> loaded);
   void unload(const std::string& name);
   void keep(const std::string& name);
-  void let_go(const std::string& name);
+  void let_go(const std::string& name, uint64_t asked);
   void unloaded(const std::string& name);
 
   void register_model(uint64_t generation, const ModelRegistration& model, ModelPort port);
@@ -109,12 +108,13 @@ class ModelKeeper {
   SteadyTime now() const { return parts_.clock.steady_now(); }
 
   Parts parts_;
-  std::mutex device_memory_;  // the loaders', one at a time
-  ModelTable models_;         // the latest; snapshots are shown
+  ModelTable models_;  // the latest; snapshots are shown
   std::map<std::string, Kept> kept_;
   Residency residency_;
   size_t n_to_open_ = 0;
-  bool stopping_ = false;
+  SteadyTime open_patience_ends_{};
+  bool queue_seen_ = false;
+  std::atomic<bool> stopping_{false};     // read by the loaders
   std::atomic<bool> some_are_out_{true};  // read by the store's threads
 };
 

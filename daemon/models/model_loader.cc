@@ -3,12 +3,11 @@
 #include <algorithm>
 
 #include "daemon/models/default_sampling.h"
-#include "lib/backend/cuda/cuda_backend.h"
+#include "lib/backend/models_outlook.h"
 #include "lib/base/log.h"
 #include "lib/config/kv_capacity.h"
 #include "lib/model/content_hash.h"
 #include "lib/model/model_card.h"
-#include "lib/model/model_outlook.h"
 #include "lib/weights/model_file.h"
 
 namespace parkd {
@@ -43,8 +42,7 @@ Result<OpenedModel> ModelLoader::open() const {
                              {"file", file.hub->file},
                              {"path", file.path}});
   }
-  opened.surely_on_cpu = model_.params.device == Device::cpu ||
-                         (model_.params.device == Device::automatic && !find_cuda_devices().ok());
+  opened.surely_on_cpu = is_surely_on_cpu(model_.params);
   const KvShape kv = kv_shape_of(model_.params, opened.card->shape);
   const UnitCapacity units =
       unit_capacity(kv_capacity_blocks(model_.params.kv_memory_mb(), kv), model_.limits.max_units);
@@ -65,17 +63,13 @@ Result<LoadedModel> ModelLoader::load(const OpenedModel& opened, int64_t room_by
         "the files of model " + model_.name +
         " were written over since parkd read them: restart it to serve what is there now");
   }
-  std::unique_lock<std::mutex> taking(device_memory_, std::defer_lock);
-  if (model_.params.device != Device::cpu) taking.lock();
   PARKD_ASSIGN_OR_RETURN(ModelDevice device, choose_device(config_, model_, card));
-  if (!device.is_cuda) taking = {};
   const auto has_room = [&] { return device.is_cuda || opened.memory.total() <= room_bytes; };
   if (!has_room()) return LoadedModel();
   auto loaded = load_on(opened, device);
   if (!loaded.ok() && device.is_cuda) {
     PARKD_ASSIGN_OR_RETURN(device,
                            choose_cpu_instead(config_, model_, card, device, loaded.status()));
-    taking = {};
     if (!has_room()) return LoadedModel();
     loaded = load_on(opened, device);
   }
@@ -131,16 +125,19 @@ Result<LoadedModel> ModelLoader::load_on(const OpenedModel& opened, ModelDevice&
   options.on_result = reports_.on_result;
   options.on_loading = [this, &entry,
                         last = std::chrono::steady_clock::now()](int64_t loaded_bytes) mutable {
+    if (reports_.stopping()) return unavailable("parkd is stopping");
     const auto now = std::chrono::steady_clock::now();
-    if (now - last < kProgressEvery) return;
+    if (now - last < kProgressEvery) return Status();
     last = now;
     entry.loaded_bytes = loaded_bytes;
     reports_.loading(entry);
     log_info(
         "model.loading",
         {{"model", model_.name}, {"mb", loaded_bytes >> 20}, {"of_mb", entry.weight_bytes >> 20}});
+    return Status();
   };
   LoadedModel loaded;
+  loaded.main_memory_bytes = entry.memory.total();
   for (const EngineDevice& each : device.devices) loaded.port.capacity.push_back(each.kv_blocks);
   PARKD_ASSIGN_OR_RETURN(loaded.engine,
                          make_engine(card, std::move(device.devices), std::move(options)));

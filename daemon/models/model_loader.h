@@ -8,7 +8,6 @@
 
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "daemon/models/model_device.h"
@@ -33,6 +32,7 @@ struct OpenedModel {
 struct LoadedModel {
   std::unique_ptr<Engine> engine;  // null: it has to run on the CPU, and has no room there yet
   ModelPort port;                  // points to engine
+  int64_t main_memory_bytes = 0;   // that it takes: none where it runs on a device
   ModelRegistration registration;
 };
 
@@ -42,24 +42,19 @@ class ModelLoader {
     // The device was chosen: submits can be priced. Again as the weights are loaded, and with
     // another backend and price list when the device had no room and the CPU is taken. Any thread.
     std::function<void(const ModelEntry&)> loading;
+    std::function<bool()> stopping;  // nobody wants it any more: the load ends soon. Any thread
     std::function<void(GenerationResult)> on_result;  // the engine's results; a worker thread
   };
 
-  // `device_memory` is held from a look at what is free on CUDA devices until the model has taken
-  // its part, so that no two models count on the same bytes: all loaders of a process share it. A
-  // mutex, because the bytes are the driver's and they have no owner here.
-  ModelLoader(const Config& config, const ModelConfig& model, std::mutex& device_memory,
-              Reports reports)
-      : config_(config),
-        model_(model),
-        device_memory_(device_memory),
-        reports_(std::move(reports)) {}
+  ModelLoader(const Config& config, const ModelConfig& model, Reports reports)
+      : config_(config), model_(model), reports_(std::move(reports)) {}
 
   // Errors: not_found (no such file), invalid (a model or device we cannot run), corrupt.
   Result<OpenedModel> open() const;
 
   // `room_bytes`: what the model may take of main memory if it is found to run on the CPU. Errors:
-  // as open(); exhausted.
+  // as open(); exhausted; unavailable (it was stopped). One at a time in a process: it counts on
+  // what it finds to be free on CUDA devices.
   Result<LoadedModel> load(const OpenedModel& opened, int64_t room_bytes) const;
 
  private:
@@ -69,7 +64,6 @@ class ModelLoader {
 
   const Config& config_;
   const ModelConfig& model_;
-  std::mutex& device_memory_;
   const Reports reports_;
 };
 

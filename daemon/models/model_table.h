@@ -13,10 +13,22 @@
 
 namespace parkd {
 
+// Its stays here, and in memory.
+struct ModelStay {
+  WallTime known_since{};  // the daemon began with it
+  bool in_memory = false;  // it takes its memory, or is about to
+  int64_t load_ms = 0;     // of the last load; 0: there was none
+  int64_t loads = 0;       // since the start
+  int64_t switches = 0;    // of them: that others had to make room for
+  // Since when it has work and is not loaded.
+  std::optional<WallTime> waits_since;
+};
+
 struct ModelEntry {
   ModelState state = ModelState::loading;
   std::string failure;                            // why it failed, or is not ready yet; else empty
   bool files_differ = false;                      // from those others answer under its name with
+  bool tried_again = false;                       // failed: its load is
   std::shared_ptr<const ModelEndpoint> endpoint;  // once the file was read; null before
   std::string family;                             // "qwen3"
   std::string description;                        // of the weights: "Q4_1 x210, ..."
@@ -27,16 +39,11 @@ struct ModelEntry {
   bool device_refused = false;                    // a CUDA device does not answer as the CPU does
   std::chrono::seconds retention{0};
 
-  CpuMemory memory;        // that it takes of main memory when it is loaded; zero on a device
-  bool in_memory = false;  // it takes it, or is about to
-  int64_t load_ms = 0;     // of the last load; 0: there was none
-  int64_t loads = 0;       // since the start
-  int64_t switches = 0;    // of them: that others had to make room for
-  // Since when it has work and is not loaded.
-  std::optional<WallTime> waits_since;
+  CpuMemory memory;  // that it takes of main memory when it is loaded; zero on a device
+  ModelStay stay;
 
   // It will not come while this daemon runs. (Files that differ are accepted by an operator.)
-  bool is_hopeless() const { return state == ModelState::failed && !files_differ; }
+  bool is_hopeless() const { return state == ModelState::failed && !files_differ && !tried_again; }
 };
 
 using ModelTable = std::map<std::string, ModelEntry>;

@@ -40,6 +40,13 @@ void Residency::load_began(const std::string& name, SteadyTime now) {
   }
 }
 
+void Residency::takes(const std::string& name, int64_t bytes) {
+  Model& model = models_.at(name);
+  PARKD_CHECK(model.place == Place::loading, "a model's size is found while it is loading");
+  PARKD_CHECK(bytes >= 0 && bytes <= rules_.budget_bytes, "a model that fits alone");
+  model.bytes = bytes;
+}
+
 void Residency::load_ended(const std::string& name, SteadyTime now) {
   Model& model = models_.at(name);
   PARKD_CHECK(model.place == Place::loading, "a load ends that began");

@@ -42,6 +42,8 @@ class Residency {
   void saw(const std::string& model, bool has_work, SteadyTime now);
 
   void load_began(const std::string& model, SteadyTime now);
+  // While it is loading: it takes so much of the budget, whatever was thought before.
+  void takes(const std::string& model, int64_t bytes);
   void load_ended(const std::string& model, SteadyTime now);
   // Its memory is free again, or its load did not come about.
   void left(const std::string& model, SteadyTime now);

@@ -139,6 +139,11 @@ uint64_t fnv1a64(std::string_view bytes, uint64_t seed) {
   return hash;
 }
 
+std::string mib_text(int64_t bytes) {
+  constexpr int64_t kMib = int64_t{1} << 20;
+  return std::to_string((bytes + kMib - 1) / kMib) + " MiB";
+}
+
 std::string number_text(double number) {
   std::array<char, 32> digits{};
   std::snprintf(digits.data(), digits.size(), "%.10g", number);

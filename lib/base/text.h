@@ -30,6 +30,9 @@ uint64_t fnv1a64(std::string_view bytes, uint64_t seed = 0xcbf29ce484222325ull);
 // A number as messages show it: up to ten digits, "0.1", "1e-30".
 std::string number_text(double number);
 
+// Bytes that something takes, in whole MiB: "13 MiB" of 12.1.
+std::string mib_text(int64_t bytes);
+
 // 16 lower-case hexadecimal digits.
 std::string to_hex(uint64_t value);
 

@@ -146,7 +146,7 @@ struct DaemonConfig {
   int32_t history_days = 30;
   // Embedded durable queues refuse submits below it. Empty: 512, or an eighth of a smaller disk.
   std::optional<int64_t> min_free_disk_mb;
-  // MiB of main memory for all models that are loaded. Empty: lib/backend/cpu/cpu_memory.h.
+  // MiB of main memory for all models that are loaded. Empty: lib/backend/models_outlook.h.
   std::optional<int64_t> memory_mb;
   std::chrono::seconds switch_wait{600};  // a model with work waits so long for one that has some
   PostgresConfig postgres;

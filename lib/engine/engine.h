@@ -73,8 +73,8 @@ struct EngineOptions {
   // request that fails: its caller may start another. May be empty where no request streams.
   std::function<void(std::span<const TokenEvent>)> on_tokens;
   // While make_engine() loads, on its thread: bytes of the weights that a device has so far; each
-  // device starts anew. May be empty.
-  std::function<void(int64_t loaded_bytes)> on_loading;
+  // device starts anew. An error ends make_engine() with it. May be empty.
+  std::function<Status(int64_t loaded_bytes)> on_loading;
 };
 
 // One of the devices that hold the whole model each.

@@ -110,11 +110,13 @@ Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend,
     PARKD_ASSIGN_OR_RETURN(layer.ffn_down, matrix({from.down}));
     PARKD_ASSIGN_OR_RETURN(layer.post_ffn_norm, norm_if_any(from.post_ffn_norm));
     weights.layers.push_back(layer);
-    for (const TensorView* tensor : {&from.q, &from.k, &from.v, &from.attention_out, &from.gate,
-                                     &from.up, &from.down, &from.attention_norm, &from.ffn_norm}) {
-      loaded_bytes += static_cast<int64_t>(tensor->bytes.size());
+    for (const auto tensor : kLayerMatrices) {
+      loaded_bytes += static_cast<int64_t>((from.*tensor).bytes.size());
     }
-    if (progress) progress(loaded_bytes);
+    for (const auto tensor : kLayerVectors) {
+      loaded_bytes += static_cast<int64_t>((from.*tensor).bytes.size());
+    }
+    if (progress) PARKD_RETURN_IF_ERROR(progress(loaded_bytes));
   }
   PARKD_ASSIGN_OR_RETURN(weights.output_norm, norm(tensors.output_norm));
   weights.head = weights.embedding;

@@ -55,11 +55,11 @@ struct ModelBuffers {
 };
 
 // Told of the file's bytes that are loaded so far, of ModelCard::weight_bytes; a few times a second
-// at most where layers are large. On the thread that loads.
-using LoadProgress = std::function<void(int64_t loaded_bytes)>;
+// at most where layers are large. On the thread that loads, which an error ends.
+using LoadProgress = std::function<Status(int64_t loaded_bytes)>;
 
-// Loads every weight the card lists into `backend`. Fails with the backend's Status. `progress` is
-// called after each layer; it may be empty.
+// Loads every weight the card lists into `backend`. Fails with the backend's Status, or that of
+// `progress`, which is called after each layer; it may be empty.
 Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend,
                                   const LoadProgress& progress);
 

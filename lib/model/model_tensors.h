@@ -1,6 +1,7 @@
 // ModelTensors: a decoder's weights as its file holds them. Views into the file, values.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <vector>
 
@@ -28,6 +29,22 @@ struct LayerTensors {
   TensorView down;                 // (hidden, ffn)
   TensorView post_ffn_norm;        // (1, hidden)
 };
+
+// All of a layer's, where each is treated alike: what products multiply by, and the rest.
+inline constexpr std::array kLayerMatrices = {
+    &LayerTensors::q,    &LayerTensors::k,  &LayerTensors::v,   &LayerTensors::attention_out,
+    &LayerTensors::gate, &LayerTensors::up, &LayerTensors::down};
+inline constexpr std::array kLayerVectors = {&LayerTensors::attention_norm,
+                                             &LayerTensors::q_norm,
+                                             &LayerTensors::k_norm,
+                                             &LayerTensors::q_bias,
+                                             &LayerTensors::k_bias,
+                                             &LayerTensors::v_bias,
+                                             &LayerTensors::post_attention_norm,
+                                             &LayerTensors::ffn_norm,
+                                             &LayerTensors::post_ffn_norm};
+static_assert(sizeof(LayerTensors) ==
+              (kLayerMatrices.size() + kLayerVectors.size()) * sizeof(TensorView));
 
 struct ModelTensors {
   TensorView embedding;  // (vocab, hidden)

@@ -66,34 +66,5 @@ TEST(CpuMemory, buffers_grow_with_workers_and_rows) {
   EXPECT_GT(cpu_memory_of(model, *card, Blocks{1}, 128).buffers, two);
 }
 
-TEST(CpuMemory, what_does_not_fit_alone_is_refused_with_both_numbers) {
-  CpuMemory memory;
-  memory.weights = int64_t{3} << 30;
-  memory.kv = int64_t{1} << 30;
-  EXPECT_TRUE(check_fits_alone("big", memory, int64_t{4} << 30).ok());
-  const Status refused = check_fits_alone("big", memory, int64_t{2} << 30);
-  EXPECT_EQ(refused.code(), StatusCode::exhausted);
-  for (const char* part : {"big", "4096 MiB", "3072 MiB", "2048 MiB", "daemon.memory_mb"}) {
-    EXPECT_NE(refused.message().find(part), std::string::npos) << refused.message();
-  }
-}
-
-TEST(CpuMemory, models_that_take_turns_are_named) {
-  const int64_t gib = int64_t{1} << 30;
-  EXPECT_EQ(describe_turns({{"a", gib}, {"b", gib}}, 2 * gib), "");
-  const std::string turns = describe_turns({{"a", gib}, {"b", gib}}, 2 * gib - 1);
-  for (const char* part : {"a 1024 MiB", "b 1024 MiB", "2048 MiB", "turns"}) {
-    EXPECT_NE(turns.find(part), std::string::npos) << turns;
-  }
-}
-
-TEST(CpuMemory, the_budget_is_the_keys_or_four_fifths_of_what_is_available) {
-  DaemonConfig daemon;
-  const int64_t by_itself = memory_budget_bytes(daemon);
-  EXPECT_GT(by_itself, 0);
-  daemon.memory_mb = 100;
-  EXPECT_EQ(memory_budget_bytes(daemon), int64_t{100} << 20);
-}
-
 }  // namespace
 }  // namespace parkd

@@ -52,12 +52,12 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   ModelTable models;
   models["a"].backend = "cpu avx2 bf16";
   models["b"].device_refused = true;
-  models["a"].in_memory = true;
+  models["a"].stay.in_memory = true;
   models["a"].memory.kv = 5000;
-  models["a"].loads = 3;
-  models["a"].switches = 2;
+  models["a"].stay.loads = 3;
+  models["a"].stay.switches = 2;
   models["b"].memory.kv = 7000;
-  models["b"].waits_since = now - std::chrono::seconds(8);
+  models["b"].stay.waits_since = now - std::chrono::seconds(8);
   models["b"].files_differ = true;
   const std::string page =
       render_metrics(store, dispatcher, models, {{"clock_skew", "", false}}, {}, now);

@@ -132,6 +132,20 @@ TEST(Residency, a_model_that_cannot_be_loaded_holds_up_nobody) {
   load(residency, "b", 2, 1);
 }
 
+// It was to run on a device, and runs on the CPU.
+TEST(Residency, a_load_may_find_that_its_model_takes_more) {
+  Residency residency(rules_of(100));
+  residency.add("a", 0, true);
+  residency.add("b", 60, true);
+  residency.load_began("a", at(0));
+  residency.takes("a", 70);
+  residency.load_ended("a", at(1));
+  EXPECT_EQ(residency.used_bytes(), 70);
+  EXPECT_EQ(residency.plan(at(1)).load, std::nullopt) << "b has no room beside it";
+  residency.saw("b", true, at(2));
+  EXPECT_EQ(residency.plan(at(100)).leaving, std::set<std::string>{"a"});
+}
+
 // --- random arrivals
 
 class Daemon {

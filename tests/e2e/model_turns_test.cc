@@ -137,6 +137,29 @@ TEST(ModelTurns, two_models_of_which_one_fits_both_get_their_jobs_done) {
   EXPECT_TRUE(models.daemon().wait_for_end(std::chrono::seconds(280)));
 }
 
+TEST(ModelTurns, a_start_loads_the_model_whose_jobs_wait) {
+  for (const std::string name : {"tiny", "second"}) {
+    TwoModels models(8192);
+    models.set_memory(4096, "86400");
+    ASSERT_TRUE(models.daemon().start()) << models.daemon().log();
+    ASSERT_TRUE(models.wait_for(name, "ready")) << models.daemon().log();
+    const int64_t bytes = models.memory_of(name);
+    constexpr int kLongJobs = 20;  // a second each at least, so that some are left
+    for (int i = 0; i < kLongJobs; ++i) {
+      json::object long_job = chat_job("box", 8000);
+      long_job["body"].as_object()["n"] = 2;
+      models.submit_to(name, long_job);
+    }
+    models.daemon().kill();
+    models.set_memory((bytes + bytes / 2) >> 20, "86400");
+    ASSERT_TRUE(models.daemon().start()) << models.daemon().log();
+    ASSERT_TRUE(models.wait_for(name, "ready")) << models.daemon().log();
+    EXPECT_EQ(number_at(models.model(TwoModels::other_than(name)), "loads"), 0)
+        << models.daemon().log();
+    models.daemon().kill();
+  }
+}
+
 TEST(ModelTurns, a_model_that_is_not_loaded_prices_and_refuses_submits_at_once) {
   TwoModels models(8192);
   models.start_with_room_for_one("86400");

@@ -93,5 +93,41 @@ TEST(LoadWeights, heads_in_halves_come_in_pairs_with_their_biases_and_norms) {
   EXPECT_EQ(backend.kept["k_norm"], one_head);
 }
 
+// As Gemma's files hold them: less one.
+TEST(LoadWeights, every_norm_gets_what_its_file_holds_it_less_and_nothing_else_does) {
+  ModelCard card;
+  card.shape.head_dim = 4;
+  card.tensors.heads_in_halves = true;
+  card.tensors.norm_offset = 1;
+  card.tensors.embedding = column("embedding", 2);
+  card.tensors.output_norm = row("output_norm", 2);
+  LayerTensors layer;
+  layer.attention_norm = row("attention_norm", 2);
+  layer.q = layer.k = layer.v = column("qkv", 4);
+  layer.q_norm = row("q_norm", 4);
+  layer.k_norm = row("k_norm", 4);
+  layer.attention_out = column("attention_out", 2);
+  layer.post_attention_norm = row("post_attention_norm", 2);
+  layer.ffn_norm = row("ffn_norm", 2);
+  layer.gate = layer.up = layer.down = column("ffn", 2);
+  layer.post_ffn_norm = row("post_ffn_norm", 2);
+  card.tensors.layers = {layer};
+
+  KeepingBackend backend;
+  ASSERT_TRUE(load_weights(card, backend, {}).ok());
+  const std::vector<float> two = {1, 2};
+  for (const char* norm :
+       {"attention_norm", "post_attention_norm", "ffn_norm", "post_ffn_norm", "output_norm"}) {
+    EXPECT_EQ(backend.kept[norm], two) << norm;
+  }
+  const std::vector<float> head = {1, 3, 2, 4};
+  EXPECT_EQ(backend.kept["q_norm"], head);
+  EXPECT_EQ(backend.kept["k_norm"], head);
+  const std::vector<float> as_it_is = {0, 1};
+  for (const char* matrix : {"embedding", "attention_out", "ffn"}) {
+    EXPECT_EQ(backend.kept[matrix], as_it_is) << matrix;
+  }
+}
+
 }  // namespace
 }  // namespace parkd

@@ -122,18 +122,38 @@ TEST(ModelCard, a_model_without_a_head_uses_its_embedding) {
 }
 
 TEST(LoadWeights, tells_after_each_layer_how_many_bytes_are_loaded) {
+  for (const std::string& family : testing::tiny_family_names()) {
+    SCOPED_TRACE(family);
+    testing::TinyModelOptions options;
+    options.architecture = family;
+    const auto card = testing::tiny_model_card(options);
+    testing::FakeBackend backend;
+    std::vector<int64_t> told;
+    const auto weights = load_weights(*card, backend, [&told](int64_t loaded_bytes) {
+      told.push_back(loaded_bytes);
+      return Status();
+    });
+    ASSERT_TRUE(weights.ok()) << weights.status().to_string();
+    ASSERT_EQ(static_cast<int32_t>(told.size()), card->shape.n_layers);
+    EXPECT_GT(told.front(), 0);
+    EXPECT_LT(told.front(), told.back());
+    int64_t behind_bytes = static_cast<int64_t>(card->tensors.output_norm.bytes.size());
+    if (card->tensors.head) behind_bytes += static_cast<int64_t>(card->tensors.head->bytes.size());
+    EXPECT_EQ(told.back() + behind_bytes, card->weight_bytes);
+  }
+}
+
+TEST(LoadWeights, ends_when_who_is_told_wants_no_more) {
   const auto card = testing::tiny_model_card();
+  ASSERT_GT(card->shape.n_layers, 1);
   testing::FakeBackend backend;
-  std::vector<int64_t> told;
-  const auto weights =
-      load_weights(*card, backend, [&told](int64_t loaded_bytes) { told.push_back(loaded_bytes); });
-  ASSERT_TRUE(weights.ok()) << weights.status().to_string();
-  ASSERT_EQ(static_cast<int32_t>(told.size()), card->shape.n_layers);
-  EXPECT_GT(told.front(), 0);
-  EXPECT_LT(told.front(), told.back());
-  int64_t behind_bytes = static_cast<int64_t>(card->tensors.output_norm.bytes.size());
-  if (card->tensors.head) behind_bytes += static_cast<int64_t>(card->tensors.head->bytes.size());
-  EXPECT_EQ(told.back() + behind_bytes, card->weight_bytes);
+  int n_told = 0;
+  const auto weights = load_weights(*card, backend, [&n_told](int64_t) {
+    ++n_told;
+    return unavailable("enough");
+  });
+  EXPECT_EQ(weights.status().message(), "enough");
+  EXPECT_EQ(n_told, 1);
 }
 
 TEST(ModelCard, a_written_model_reads_like_the_one_in_memory) {

@@ -9,11 +9,10 @@
 #include <vector>
 
 #include "kernels/cpu/cpu_kernels.h"
-#include "lib/backend/cpu/cpu_memory.h"
 #include "lib/backend/cuda/cuda_backend.h"
+#include "lib/backend/models_outlook.h"
 #include "lib/base/thread.h"
 #include "lib/config/config.h"
-#include "lib/model/model_outlook.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/http_client.h"
 #include "tools/jobctl/json_fields.h"
@@ -70,26 +69,17 @@ void look_at_config(const std::string& path, Report& report) {
   if (!config.ok()) return report.fail("config", config.status());
   report.ok("config", path);
   for (const std::string& note : config_notes(*config)) report.note("config", note);
-  const int64_t budget_bytes = memory_budget_bytes(config->daemon);
-  std::vector<ModelMemory> all;
-  for (const ModelConfig& model : config->models) {
-    const auto found = look_at_model(model);
-    if (found.ok()) {
-      const CpuMemory memory =
-          cpu_memory_of(model, *found->card, found->on_cpu.blocks, config->daemon.step_tokens);
-      report.ok("model " + model.name, describe(*found) + "; " + describe(memory));
-      const bool on_cpu = model.params.device == Device::cpu ||
-                          (model.params.device == Device::automatic && !find_cuda_devices().ok());
-      if (!on_cpu) continue;
-      all.push_back({model.name, memory.total()});
-      const Status fits = check_fits_alone(model.name, memory, budget_bytes);
-      if (!fits.ok()) report.fail("memory", fits);
-    } else {
-      report.fail("model " + model.name, found.status());
+  const ModelsOutlook found = look_at_models(*config);
+  for (const ConfiguredModel& model : found.models) {
+    const std::string name = "model " + model.config->name;
+    if (!model.outlook.ok()) {
+      report.fail(name, model.outlook.status());
+      continue;
     }
+    report.ok(name, describe(*model.outlook) + "; " + describe(model.memory));
+    if (!model.fits.ok()) report.fail("memory", model.fits);
   }
-  const std::string turns = describe_turns(all, budget_bytes);
-  if (!turns.empty()) report.note("memory", turns);
+  if (!found.turns.empty()) report.note("memory", found.turns);
 }
 
 // What it says of itself at /readyz: whether it is ready, its models, its notices.

@@ -4,9 +4,9 @@
 #include <iostream>
 
 #include "lib/backend/cpu/cpu_backend.h"
-#include "lib/backend/cpu/cpu_memory.h"
+#include "lib/backend/models_outlook.h"
 #include "lib/base/json_writer.h"
-#include "lib/model/model_outlook.h"
+#include "lib/base/text.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/given_model.h"
 
@@ -65,7 +65,7 @@ Result<Found> look(const CheckOptions& options) {
       kv_capacity_blocks(options.kvcache_mem_cpu, kv_shape_of(model.params, found.card->shape)),
       {});
   found.context = options.context > 0 ? options.context : context_max;
-  found.job_units = (int64_t{found.context} + found.block_size - 1) / found.block_size;
+  found.job_units = ceil_div(found.context, found.block_size);
   DaemonConfig daemon;
   if (options.memory_mb > 0) daemon.memory_mb = options.memory_mb;
   found.memory = cpu_memory_of(model, *found.card, found.units.blocks, daemon.step_tokens);
@@ -76,10 +76,6 @@ Result<Found> look(const CheckOptions& options) {
                          " MiB: give more (--kvcache-mem-cpu)");
   }
   return found;
-}
-
-std::string mib(int64_t bytes) {
-  return std::to_string((bytes + (1 << 20) - 1) >> 20);
 }
 
 void print(const Found& found) {
@@ -95,9 +91,8 @@ void print(const Found& found) {
                                    : "none: a base model, for /v1/completions bodies only")
             << "\n"
             << "context    " << card.shape.context_tokens << " tokens\n"
-            << "memory     " << mib(memory.total()) << " MiB on the CPU (weights "
-            << mib(memory.weights) << ", KV cache " << mib(memory.kv) << ", buffers of steps "
-            << mib(memory.buffers) << "), of " << mib(found.budget_bytes) << " for models here\n"
+            << "memory     " << describe(memory) << "; models may take "
+            << mib_text(found.budget_bytes) << " here\n"
             << "units      " << found.units.blocks.count << " of " << found.block_size
             << " tokens; a job of " << found.context << " tokens takes " << found.job_units
             << (found.job_units > found.units.blocks.count ? ", more than there are" : "") << "\n";
@@ -122,10 +117,7 @@ void write(const CheckOptions& options, const Result<Found>& looked) {
     if (!card.left_out.empty()) json.member("left_out", card.left_out);
     json.member("dtype", to_string(looked->dtype));
     json.begin_object("memory");
-    json.member("bytes", looked->memory.total());
-    json.member("weights", looked->memory.weights);
-    json.member("kv", looked->memory.kv);
-    json.member("buffers", looked->memory.buffers);
+    write_members(json, looked->memory);
     json.member("budget_bytes", looked->budget_bytes);
     json.end_object();
     json.member("block_size", looked->block_size);

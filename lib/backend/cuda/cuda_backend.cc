@@ -6,6 +6,7 @@
 #include "lib/backend/cuda/cuda_lane.h"
 #include "lib/backend/cuda/cuda_weights.h"
 #include "lib/base/check.h"
+#include "lib/model/model.h"
 
 namespace parkd {
 namespace {
@@ -88,16 +89,15 @@ int64_t weight_bytes(const CudaFootprint& footprint) {
 }
 
 int64_t lane_bytes(const CudaFootprint& footprint) {
-  const ModelShape& shape = footprint.shape;
-  const int64_t heads = shape.n_heads + 2 * int64_t{shape.n_kv_heads};
-  // Every row of the model's buffers, both forms of it at most.
-  const int64_t row =
-      2 * int64_t{shape.hidden} + (heads + shape.n_heads) * shape.head_dim + 3 * int64_t{shape.ffn};
-  const int64_t logit_row = 2 * int64_t{shape.hidden} + shape.vocab;
   const int32_t logit_rows = std::min(footprint.step_tokens, footprint.max_num_seqs);
-  const int64_t elements = footprint.step_tokens * row + logit_rows * logit_row;
-  return elements * 2 * static_cast<int64_t>(sizeof(float)) +
-         cuda::sampling_workspace_bytes(logit_rows, shape.vocab) + cuda::kCublasWorkspaceBytes;
+  int64_t elements = 0;
+  for (const BufferSize& size : buffer_sizes(footprint.shape, footprint.step_tokens, logit_rows)) {
+    elements += size.rows * size.columns;
+  }
+  constexpr int64_t kElementBytes = 2 * sizeof(float);  // both forms of a buffer at most
+  return elements * kElementBytes +
+         cuda::sampling_workspace_bytes(logit_rows, footprint.shape.vocab) +
+         cuda::kCublasWorkspaceBytes;
 }
 
 class DeviceBackend final : public Backend {

@@ -1,0 +1,62 @@
+#include "lib/backend/models_outlook.h"
+
+#include <utility>
+
+#include "lib/backend/cuda/cuda_backend.h"
+#include "lib/base/main_memory.h"
+#include "lib/base/text.h"
+
+namespace parkd {
+
+int64_t memory_budget_bytes(const DaemonConfig& daemon) {
+  if (daemon.memory_mb) return *daemon.memory_mb << 20;
+  return available_memory_bytes() / 5 * 4;
+}
+
+bool is_surely_on_cpu(const ModelParams& params) {
+  return params.device == Device::cpu ||
+         (params.device == Device::automatic && !find_cuda_devices().ok());
+}
+
+Status check_fits_alone(const std::string& model, const CpuMemory& memory, int64_t budget_bytes) {
+  if (memory.total() <= budget_bytes) return {};
+  return exhausted("model " + model + " takes " + describe(memory) + ", models may take " +
+                   mib_text(budget_bytes) +
+                   " (daemon.memory_mb; left out: four fifths of what is available at the start): "
+                   "lower kvcache_mem_cpu or max_num_seqs, or raise daemon.memory_mb");
+}
+
+std::string describe_turns(const std::vector<ModelMemory>& models, int64_t budget_bytes) {
+  int64_t total = 0;
+  std::string list;
+  for (const ModelMemory& model : models) {
+    total += model.bytes;
+    list += (list.empty() ? "" : ", ") + model.model + " " + mib_text(model.bytes);
+  }
+  if (total <= budget_bytes) return "";
+  return "the models take " + mib_text(total) + " of main memory together (" + list +
+         "), they may take " + mib_text(budget_bytes) +
+         " (daemon.memory_mb): not all are loaded at a time, they take turns";
+}
+
+ModelsOutlook look_at_models(const Config& config) {
+  const int64_t budget_bytes = memory_budget_bytes(config.daemon);
+  ModelsOutlook found;
+  std::vector<ModelMemory> on_cpu;
+  for (const ModelConfig& model : config.models) {
+    ConfiguredModel seen{&model, look_at_model(model), {}, {}};
+    if (seen.outlook.ok()) {
+      seen.memory = cpu_memory_of(model, *seen.outlook->card, seen.outlook->on_cpu.blocks,
+                                  config.daemon.step_tokens);
+      if (is_surely_on_cpu(model.params)) {
+        seen.fits = check_fits_alone(model.name, seen.memory, budget_bytes);
+        on_cpu.push_back({model.name, seen.memory.total()});
+      }
+    }
+    found.models.push_back(std::move(seen));
+  }
+  found.turns = describe_turns(on_cpu, budget_bytes);
+  return found;
+}
+
+}  // namespace parkd
