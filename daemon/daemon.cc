@@ -230,6 +230,7 @@ void Daemon::wait_until_drained() {
       stop_not_after_ != SteadyTime{} && clock_.steady_now() >= stop_not_after_;
   if (dispatcher_->drained() || patience_over) {
     if (patience_over) log_warn("drain.abandoned", {});
+    api_->drained();
     server_->close();
     return wait_until_answered(clock_.steady_now() + kStopNowPatience);
   }

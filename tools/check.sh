@@ -6,8 +6,8 @@
 #                         neither a PostgreSQL server nor a daemon; formatting
 #   tools/check.sh full   adds ASan+UBSan, TSan, a build in which the linker looks for two types of one
 #                         name, clang's thread-safety analysis, clang-tidy, fuzzing, the long crash
-#                         run, the release binary's quickstart without a GPU, the kernels for every GPU
-#                         since 8.0, and more orders of threads on the CUDA emulator
+#                         run, OpenAI's own client, the release binary's quickstart without a GPU, the
+#                         kernels for every GPU since 8.0, and more orders of threads on the CUDA emulator
 # PARKD_CI_STRICT=1 (set by .ci/run) makes a missing tool or model a failure instead of a loud skip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -97,6 +97,8 @@ if [ "$mode" = full ]; then
 fi
 build_and_test dev
 if [ "$mode" = full ]; then
+  say "the clients that people have"
+  tests/clients/run.sh build/dev
   say "release: the quickstart, where no CUDA device is to be seen"
   state=$(mktemp -d)
   PARKD_STATE_DIR=$state CUDA_VISIBLE_DEVICES='' tools/quickstart.sh

@@ -69,6 +69,11 @@ void Api::stop_accepting() {
   waiters_.end_all();
 }
 
+void Api::drained() {
+  drained_ = true;
+  waiters_.end_all();
+}
+
 HttpAdmission Api::admit(const HttpRequest& request) {
   const RouteMatch match = match_route(request.method, request.path);
   HttpAdmission admission;

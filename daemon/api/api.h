@@ -61,6 +61,8 @@ class Api {
   void set_models(std::shared_ptr<const ModelTable> models) { models_ = std::move(models); }
   // From now on submits are answered 503, and long polls end.
   void stop_accepting();
+  // Nothing that was claimed is left: whose job did not end is told so.
+  void drained();
   // A message was stored: wakes who waits for its key.
   void message_stored(const std::string& tenant, const std::string& mailbox_key) {
     waiters_.wake(tenant, mailbox_key);
@@ -70,6 +72,7 @@ class Api {
 
  private:
   friend std::span<const Route> routes();  // names the verbs
+  class InteractiveWait;
   class MailboxRead;
 
   // ok, or unavailable with the reason: stopping, or a notice that refuses work.
@@ -86,6 +89,9 @@ class Api {
       })();
     };
   }
+
+  // interactive.cc
+  void interactive(const AskedPtr& asked);
 
   // jobs.cc
   void submit(const AskedPtr& asked);
@@ -109,6 +115,7 @@ class Api {
 
   // status.cc
   void models(const AskedPtr& asked);
+  void model(const AskedPtr& asked);
   void pool(const AskedPtr& asked);
   void healthz(const AskedPtr& asked);  // control thread
   void ready(const AskedPtr& asked);
@@ -121,6 +128,7 @@ class Api {
   const HttpServer* server_ = nullptr;
   int64_t memory_budget_bytes_ = 0;
   bool stopping_ = false;
+  bool drained_ = false;
   ApiWork work_;
 };
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "daemon/api/admission.h"
 #include "daemon/api/api.h"
-#include "daemon/health/disk_room.h"
 #include "daemon/models/unserved_models.h"
 #include "lib/base/json_memory.h"
 #include "lib/base/json_reader.h"
@@ -16,77 +16,11 @@
 namespace parkd {
 namespace {
 
-constexpr int64_t kEstimatedBytesPerToken = 4;
-
-// Everything a submit is checked against, copied so that a blocking thread can do it.
-struct SubmitCheck {
-  const Config& config;
-  std::shared_ptr<const ModelTable> models;
-  const Principal& who;
-};
-
 // A field of job i, as its submitter wrote it.
 Status in_job(Status status, size_t i, bool many) {
   if (!many || status.param().empty()) return status;
-  return Status(status.code(), status.message())
-      .with_param("jobs[" + std::to_string(i) + "]." + status.param());
-}
-
-// While a model's file is still being read its prompts cannot be counted: the body is checked, the
-// count is an estimate, and the claim finds out.
-Status estimate(JobSpec& spec) {
-  PARKD_ASSIGN_OR_RETURN(const RequestOptions request,
-                         read_request_options(spec.endpoint, spec.body));
-  spec.n_choices = request.n;
-  spec.prompt_tokens =
-      static_cast<int32_t>(1 + static_cast<int64_t>(spec.body.size()) / kEstimatedBytesPerToken);
-  spec.max_new_tokens = request.max_tokens.value_or(128);
-  return {};
-}
-
-std::string no_model(const std::string& asked, const ModelTable& models) {
-  std::string here;
-  for (const auto& [name, entry] : models) here += (here.empty() ? "" : ", ") + name;
-  return "there is no model \"" + asked + "\" here; there " +
-         (models.size() == 1 ? "is " : "are ") + (here.empty() ? "none" : here) +
-         ": name one as model (jobctl: --model)";
-}
-
-Status check_job(const SubmitCheck& check, JobSpec& spec) {
-  if (spec.tenant.empty()) spec.tenant = check.who.tenant;
-  PARKD_RETURN_IF_ERROR(check.who.may_act_for(spec.tenant));
-  if (spec.priority == Priority::critical && !check.who.may_be_critical) {
-    return denied("tenant \"" + spec.tenant +
-                  "\" is not granted priority critical (daemon.critical_tenants)")
-        .with_param("priority");
-  }
-  if (spec.model.empty()) spec.model = check.config.default_model;
-  if (spec.model.empty()) return invalid_param("model", "model is missing and there is no default");
-  const auto found = check.models->find(spec.model);
-  if (found == check.models->end()) {
-    return invalid_param("model", no_model(spec.model, *check.models));
-  }
-  const ModelEntry& model = found->second;
-  if (model.state == ModelState::failed) {
-    return unavailable("model " + spec.model + " could not be loaded: " + model.failure)
-        .with_param("model");
-  }
-  if (!spec.retention) spec.retention = model.retention;
-  if (model.endpoint == nullptr) return estimate(spec);
-  return model.endpoint->admit(spec);
-}
-
-// What a request may take beside its body. What it could never have is its own fault; what others
-// have now, it may have later.
-std::function<Status(size_t)> charged_to(const std::shared_ptr<ByteBudget::Charge>& charge) {
-  return [charge](size_t bytes) -> Status {
-    if (charge->held_bytes() + bytes > charge->bytes_max()) {
-      return invalid("the request takes more than " + std::to_string(charge->bytes_max()) +
-                     " bytes of memory to read, which is all that one user may have: send it in "
-                     "pieces");
-    }
-    return charge->grow(bytes);
-  };
+  std::string param = "jobs[" + std::to_string(i) + "]." + status.param();
+  return std::move(status.with_param(std::move(param)));
 }
 
 Result<ParsedSubmit> read_submit(const SubmitCheck& check, ReceivedBody& body) {
@@ -125,15 +59,6 @@ std::string render_submitted(const std::vector<SubmittedJob>& jobs, bool many) {
   return json.end_array().end_object().take();
 }
 
-// A single job's submitter wrote "deadline", not "jobs[0].deadline".
-Status without_index(const Status& status, bool many) {
-  constexpr std::string_view kFirst = "jobs[0].";
-  if (many || status.param().rfind(kFirst, 0) != 0) return status;
-  std::string message = status.message();
-  if (message.rfind(kFirst, 0) == 0) message.erase(0, kFirst.size());
-  return Status(status.code(), message).with_param(status.param().substr(kFirst.size()));
-}
-
 std::string render_live(const Job& job, const DispatcherStats& stats, const Config& config,
                         const ModelTable& models) {
   const LiveJob* live = stats.find(job.id);
@@ -160,23 +85,22 @@ Result<JobId> job_id(std::string_view text) {
 
 void Api::submit(const AskedPtr& asked) {
   const HttpReplier& reply = asked->reply;
-  // A durable queue refuses by what is left of the disk, not by counting.
-  const Status room = check_disk_room(parts_.config, 0);
-  if (!room.ok()) return reply(error_reply(room));
-  if (!asked->may_accept.ok()) return reply(error_reply(asked->may_accept));
+  if (const Status may = may_submit(parts_.config, *asked); !may.ok()) {
+    return reply(error_reply(may));
+  }
   const SubmitCheck check{parts_.config, asked->models, asked->who()};
   auto parsed = read_submit(check, *asked->request.body);
   if (!parsed.ok()) return reply(error_reply(parsed.status()));
   const bool many = parsed->many;
   parts_.store.submit(
       std::move(parsed->jobs),
-      on_quick<std::vector<SubmittedJob>>(
-          asked, [asked, many](Result<std::vector<SubmittedJob>> answer) {
-            if (!answer.ok()) {
-              return asked->reply(error_reply(without_index(answer.status(), many)));
-            }
-            asked->reply({.status = 202, .body = render_submitted(*answer, many)});
-          }));
+      on_quick<std::vector<SubmittedJob>>(asked, [asked,
+                                                  many](Result<std::vector<SubmittedJob>> answer) {
+        if (!answer.ok()) {
+          return asked->reply(error_reply(many ? answer.status() : without_index(answer.status())));
+        }
+        asked->reply({.status = 202, .body = render_submitted(*answer, many)});
+      }));
 }
 
 void Api::get_job(const AskedPtr& asked) {

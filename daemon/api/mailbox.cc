@@ -94,7 +94,7 @@ class Api::MailboxRead : public std::enable_shared_from_this<Api::MailboxRead> {
         if (const auto self = weak.lock()) self->end();
       });
     }
-    read();
+    if (asked_ != nullptr) read();
   }
 
  private:

@@ -17,7 +17,7 @@ constexpr size_t kOpenBatchBody = 512 << 10;
 constexpr size_t kTakeBody = 64 << 10;
 
 // What stands for the variable part in a path.
-constexpr std::string_view kPartWords[] = {"ID", "KEY"};
+constexpr std::string_view kPartWords[] = {"ID", "KEY", "NAME"};
 
 struct Pattern {
   std::string_view before;  // the path, up to its variable part
@@ -42,7 +42,7 @@ bool has_path(const Route& route, std::string_view path, std::string_view& part)
   if (path.substr(0, pattern.before.size()) != pattern.before) return false;
   if (path.substr(path.size() - pattern.after.size()) != pattern.after) return false;
   part = path.substr(pattern.before.size(), path.size() - fixed);
-  return pattern.word == "KEY" || part.find('/') == part.npos;
+  return pattern.word != "ID" || part.find('/') == part.npos;
 }
 
 }  // namespace
@@ -65,6 +65,10 @@ std::span<const Route> routes() {
        "where a job is: scheduled, queued, parked, running, cancelling, or its outcome"},
       {"POST", "/v1/jobs/ID/cancel", "", quick, tenant, kNoBody, &Api::cancel_job,
        "cancelled, cancel_requested or already_finished"},
+      {"POST", "/v1/chat/completions", "", blocking, tenant, kMaxRequestBytes, &Api::interactive,
+       R"(OpenAI's: a job whose caller waits here for its answer ("From OpenAI's client"))"},
+      {"POST", "/v1/completions", "", blocking, tenant, kMaxRequestBytes, &Api::interactive,
+       "likewise, of a prompt"},
       {"POST", "/v1/batches", "", quick, tenant, kOpenBatchBody, &Api::open_batch,
        "opens a batch: name, metadata, deadline, retention_s, idempotency_key, each of them "
        "optional"},
@@ -86,6 +90,7 @@ std::span<const Route> routes() {
        R"(takers one gets a message)"},
       {"GET", "/v1/models", "", quick, tenant, kNoBody, &Api::models,
        "the models: state, memory, load time, context, capacity, device"},
+      {"GET", "/v1/models/NAME", "", quick, tenant, kNoBody, &Api::model, "one of them"},
       {"GET", "/v1/pool", "", quick, tenant, kNoBody, &Api::pool,
        "what is parked, runs and is charged, by model"},
       {"GET", "/healthz", "", control, anyone, kNoBody, &Api::healthz, "200: the process answers"},

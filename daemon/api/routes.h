@@ -37,8 +37,9 @@ inline constexpr size_t kMaxRequestBytes = static_cast<size_t>(-1);
 
 struct Route {
   std::string_view method;  // GET stands for HEAD too
-  std::string_view path;    // with ID for one segment, or KEY for a mailbox key, with its slashes
-  std::string_view query;   // the parameters it knows: "after limit"
+  std::string_view
+      path;  // with ID for one segment, or KEY or NAME for a key or a model, with slashes
+  std::string_view query;  // the parameters it knows: "after limit"
   RouteThread thread;
   RouteAccess access;
   size_t body_bytes_max;  // kMaxRequestBytes: daemon.max_request_bytes
@@ -53,7 +54,7 @@ std::span<const Route> routes();
 
 struct RouteMatch {
   const Route* route = nullptr;  // null: none
-  std::string_view part;         // of the path that was given: what stands for ID or KEY
+  std::string_view part;         // of the path that was given: what stands for ID, KEY or NAME
   std::string allow;             // of a path that only other methods have: "GET, HEAD"; else empty
 };
 

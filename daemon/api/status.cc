@@ -5,6 +5,7 @@
 #include "daemon/api/api.h"
 #include "daemon/api/metrics.h"
 #include "daemon/models/pool_json.h"
+#include "lib/base/json_reader.h"
 #include "lib/base/json_writer.h"
 
 namespace parkd {
@@ -14,6 +15,8 @@ void write_model(JsonWriter& json, const std::string& name, const ModelEntry& mo
   json.begin_object();
   json.member("id", name);
   json.member("object", "model");
+  json.member("created", to_unix_us(model.stay.known_since) / 1'000'000);
+  json.member("owned_by", "parkd");
   json.member("state", to_string(model.state));
   if (!model.failure.empty()) json.member("failure", model.failure);
   if (!model.family.empty()) json.member("family", model.family);
@@ -104,6 +107,17 @@ void Api::models(const AskedPtr& asked) {
   json.begin_object().member("object", "list");
   write_models(json, "data", *asked->models);
   asked->reply({.body = json.end_object().take()});
+}
+
+void Api::model(const AskedPtr& asked) {
+  const auto found = asked->models->find(asked->part);
+  if (found == asked->models->end()) {
+    return asked->reply(error_reply(not_found("there is no model \"" + shown_name(asked->part) +
+                                              "\" here; GET /v1/models lists those there are")));
+  }
+  JsonWriter json;
+  write_model(json, found->first, found->second);
+  asked->reply({.body = json.take()});
 }
 
 void Api::pool(const AskedPtr& asked) {

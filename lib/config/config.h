@@ -149,6 +149,10 @@ struct DaemonConfig {
   // MiB of main memory for all models that are loaded. Empty: lib/backend/models_outlook.h.
   std::optional<int64_t> memory_mb;
   std::chrono::seconds switch_wait{600};  // a model with work waits so long for one that has some
+  // Of requests whose caller waits for the answer (POST /v1/chat/completions):
+  std::chrono::seconds interactive_timeout{600};      // it is told so long after
+  std::chrono::seconds interactive_run_timeout{120};  // their job may run
+  std::chrono::seconds stream_grace{60};              // it is gone: then its job is cancelled
   PostgresConfig postgres;
   friend bool operator==(const DaemonConfig&, const DaemonConfig&) = default;
 };

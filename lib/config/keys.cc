@@ -106,6 +106,9 @@ constexpr ConfigKey kOtherKeys[] = {
     {"daemon", "min_free_disk_mb", KeyKind::value, ""},
     {"daemon", "memory_mb", KeyKind::value, ""},
     {"daemon", "switch_wait_s", KeyKind::value, ""},
+    {"daemon", "interactive_timeout_s", KeyKind::value, ""},
+    {"daemon", "interactive_run_timeout_s", KeyKind::value, ""},
+    {"daemon", "stream_grace_s", KeyKind::value, ""},
     {"daemon", "postgres", KeyKind::section, ""},
 
     {"daemon.postgres", "listen_dsn", KeyKind::value, ""},

@@ -183,6 +183,9 @@ void print_daemon(YamlWriter& y, const DaemonConfig& daemon) {
   y.optional_number(1, "min_free_disk_mb", daemon.min_free_disk_mb);
   y.optional_number(1, "memory_mb", daemon.memory_mb);
   y.number(1, "switch_wait_s", daemon.switch_wait.count());
+  y.number(1, "interactive_timeout_s", daemon.interactive_timeout.count());
+  y.number(1, "interactive_run_timeout_s", daemon.interactive_run_timeout.count());
+  y.number(1, "stream_grace_s", daemon.stream_grace.count());
   print_postgres(y, daemon.postgres);
 }
 

@@ -140,6 +140,10 @@ DaemonConfig read_daemon(const YamlSection& section) {
   }
   if (section.has_value("memory_mb")) d.memory_mb = section.integer("memory_mb", 1, 1 << 24);
   d.switch_wait = seconds(section.integer("switch_wait_s", 0, 86400).value_or(600));
+  d.interactive_timeout = seconds(section.integer("interactive_timeout_s", 1, 86400).value_or(600));
+  d.interactive_run_timeout =
+      seconds(section.integer("interactive_run_timeout_s", 1, 86400).value_or(120));
+  d.stream_grace = seconds(section.integer("stream_grace_s", 0, 86400).value_or(60));
   d.postgres = read_postgres(section.section("postgres", "daemon.postgres"));
   return d;
 }

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "lib/base/status.h"
 
@@ -11,8 +13,9 @@ struct HttpReply {
   int status = 200;
   std::string body;
   std::string content_type = "application/json";
-  std::string retry_after_s{};  // header Retry-After; empty: none
-  std::string allow{};          // header Allow; empty: none
+  std::string retry_after_s{};                              // header Retry-After; empty: none
+  std::string allow{};                                      // header Allow; empty: none
+  std::vector<std::pair<std::string, std::string>> more{};  // headers of a route's own
 };
 
 // {"error": ...} of a Status, with the HTTP status that fits.

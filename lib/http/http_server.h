@@ -30,13 +30,18 @@ namespace parkd {
 // Whether the client of a request that is being answered is still there. Control thread.
 class PeerWatch {
  public:
-  // Calls `then` once if the client goes away before its answer is written.
-  void when_gone(std::function<void()> then) { then_ = std::move(then); }
+  // Calls `then` once if the client goes away before its answer is written; at once, if it has.
+  void when_gone(std::function<void()> then) {
+    if (is_gone_) return then();
+    then_ = std::move(then);
+  }
   void gone() {
+    is_gone_ = true;
     if (then_) std::exchange(then_, nullptr)();
   }
 
  private:
+  bool is_gone_ = false;
   std::function<void()> then_;
 };
 
@@ -45,9 +50,12 @@ struct HttpRequest {
   std::string path;                          // decoded, without the query
   std::map<std::string, std::string> query;  // decoded; the last of equal names
   std::shared_ptr<ReceivedBody> body;        // never null
-  std::string tenant;                        // X-Parkd-Tenant; empty when absent
-  Principal who;                             // the connection's, then as it was admitted
-  std::shared_ptr<PeerWatch> peer;           // never null once it has begun
+  // Headers; empty when absent.
+  std::string tenant;               // X-Parkd-Tenant
+  std::string idempotency_key;      // Idempotency-Key
+  std::string on_disconnect;        // X-Parkd-On-Disconnect
+  Principal who;                    // the connection's, then as it was admitted
+  std::shared_ptr<PeerWatch> peer;  // never null once it has begun
 };
 
 using HttpReplier = std::function<void(HttpReply)>;

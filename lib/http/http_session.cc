@@ -310,6 +310,7 @@ void HttpSession::write(HttpReply reply) {
     response_.set(http::field::content_type, reply.content_type);
     if (!reply.retry_after_s.empty()) response_.set(http::field::retry_after, reply.retry_after_s);
     if (!reply.allow.empty()) response_.set(http::field::allow, reply.allow);
+    for (const auto& [name, value] : reply.more) response_.set(name, value);
     response_.keep_alive(keep);
     response_.content_length(reply.body.size());
     if (!head_only_) response_.body() = std::move(reply.body);

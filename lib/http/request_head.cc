@@ -80,9 +80,14 @@ RequestHead read_request_head(const http::request_header<>& header) {
       return head;
     }
   }
-  if (const auto found = header.find("X-Parkd-Tenant"); found != header.end()) {
-    request.tenant = text_of(found->value());
-  }
+  const auto take = [&header](const char* name, std::string& value) {
+    if (const auto found = header.find(name); found != header.end()) {
+      value = text_of(found->value());
+    }
+  };
+  take("X-Parkd-Tenant", request.tenant);
+  take("Idempotency-Key", request.idempotency_key);
+  take("X-Parkd-On-Disconnect", request.on_disconnect);
   return head;
 }
 

@@ -153,9 +153,8 @@ Status read_max_tokens(const std::string& field, const json::value& value, Readi
 
 // Cannot change the output.
 bool is_accepted(std::string_view field) {
-  static constexpr std::array<std::string_view, 7> kAccepted = {"user",
+  static constexpr std::array<std::string_view, 6> kAccepted = {"user",
                                                                 "metadata",
-                                                                "store",
                                                                 "service_tier",
                                                                 "safety_identifier",
                                                                 "prompt_cache_key",
@@ -172,7 +171,7 @@ std::optional<Status> read_unsupported(const std::string& field, const json::val
   if (field == "stream") {
     if (value.is_null() || (value.is_bool() && !value.get_bool())) return Status();
     return invalid_param(
-        field, "stream is " + shown_value(value) + "; a queued job cannot stream: leave it out");
+        field, "stream is " + shown_value(value) + "; parkd does not stream yet: leave it out");
   }
   if (field == "response_format") {
     const json::object* format = value.if_object();
@@ -226,6 +225,8 @@ constexpr OptionField kOptionFields[] = {
                 Reading& out) { return read_seed(field, value, out.options.seed); }},
     {"stop", [](const std::string& field, const json::value& value,
                 Reading& out) { return read_stop(field, value, out.options.stop); }},
+    {"store", [](const std::string& field, const json::value& value,
+                 Reading& out) { return read_bool(field, value, out.options.store); }},
 };
 
 // Nothing: the field is none that all endpoints share. Null means left out.

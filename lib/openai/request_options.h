@@ -26,6 +26,7 @@ struct RequestOptions {
   SamplingParams sampling;
   std::optional<uint64_t> seed;   // negative seeds keep their 64 bits
   std::vector<std::string> stop;  // up to kStopStringsMax, none empty
+  bool store = false;             // its caller wants to find the answer later
 };
 
 // How many tokens a request may generate: what was asked, or clamp(context / 5, 128, 16384) when

@@ -242,6 +242,9 @@ TEST(ConfigErrors, every_number_has_a_lowest_and_a_highest_value) {
       {daemon, "min_free_disk_mb", "-1", "0", "16777216", "16777217", "0 .. 16777216"},
       {daemon, "memory_mb", "0", "1", "16777216", "16777217", "1 .. 16777216"},
       {daemon, "switch_wait_s", "-1", "0", "86400", "86401", "0 .. 86400"},
+      {daemon, "interactive_timeout_s", "0", "1", "86400", "86401", "1 .. 86400"},
+      {daemon, "interactive_run_timeout_s", "0", "1", "86400", "86401", "1 .. 86400"},
+      {daemon, "stream_grace_s", "-1", "0", "86400", "86401", "0 .. 86400"},
   };
   for (const Range& r : ranges) {
     EXPECT_EQ(error_of(ranged(r, r.lowest)), "") << r.key;

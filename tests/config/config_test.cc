@@ -145,6 +145,9 @@ TEST(ConfigDaemon, every_daemon_key_is_honoured) {
   min_free_disk_mb: 1
   memory_mb: 3000
   switch_wait_s: 30
+  interactive_timeout_s: 31
+  interactive_run_timeout_s: 32
+  stream_grace_s: 33
 )"))
                              .daemon;
   EXPECT_EQ(d.state_dir, "/s");
@@ -169,6 +172,9 @@ TEST(ConfigDaemon, every_daemon_key_is_honoured) {
   EXPECT_EQ(d.min_free_disk_mb, 1);
   EXPECT_EQ(d.memory_mb, 3000);
   EXPECT_EQ(d.switch_wait, seconds(30));
+  EXPECT_EQ(d.interactive_timeout, seconds(31));
+  EXPECT_EQ(d.interactive_run_timeout, seconds(32));
+  EXPECT_EQ(d.stream_grace, seconds(33));
   EXPECT_EQ(parsed("idle_unload_secs: 3600\n" + with_daemon("memory_mb: 1")).idle_unload,
             seconds(3600));
   EXPECT_EQ(parsed(with_daemon("memory_mb: null")).daemon.memory_mb, std::nullopt);

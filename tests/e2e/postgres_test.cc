@@ -9,6 +9,8 @@
 #include <functional>
 #include <iostream>
 #include <numeric>
+#include <thread>
+#include <vector>
 
 #include "tests/e2e/postgres_world.h"
 
@@ -241,6 +243,32 @@ TEST(Postgres, three_of_four_daemons_take_over_within_the_ttl_and_a_round_of_hou
                                   "parkd.daemons WHERE id = " +
                                   dead + "))" + rescued)),
             2 + 2 + kSlackS);
+}
+
+TEST(Postgres, a_caller_is_answered_whichever_daemon_runs_its_job) {
+  PostgresWorld world;
+  DaemonSetup one_at_a_time;
+  one_at_a_time.max_num_seqs = 1;
+  DaemonProcess& door = world.start_daemon(one_at_a_time);
+  DaemonProcess& other = world.start_daemon(wide());
+  int64_t n_calls = 0;
+  // Until the other one has had some.
+  while (completed_by(other) == 0) {
+    std::vector<HttpAnswer> answers(16);
+    std::vector<std::thread> callers;
+    for (HttpAnswer& answer : answers) {
+      callers.emplace_back([&] {
+        answer = must(door.client()->post("/v1/chat/completions", chat_body("Say something.", 50)));
+      });
+    }
+    for (std::thread& caller : callers) caller.join();
+    n_calls += static_cast<int64_t>(answers.size());
+    for (const HttpAnswer& answer : answers) {
+      ASSERT_EQ(answer.status, 200) << answer.text;
+      EXPECT_EQ(number_at(answer.json, "usage.completion_tokens"), 50);
+    }
+  }
+  world.expect_each_job_answered_once(n_calls);
 }
 
 TEST(Postgres, a_daemon_with_other_model_files_does_not_claim_under_that_name) {

@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""The unmodified `openai` package against a real daemon on its socket (tests/clients/run.sh installs it).
+
+    openai_client.py PARKD MAKE_TINY_MODEL
+
+Every answer is read into the package's own types, strictly: a field of another type is an error.
+"""
+import asyncio
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import httpx
+import openai
+from openai.types import Completion, Model
+from openai.types.chat import ChatCompletion
+
+MESSAGES = [{"role": "user", "content": "Say something."}]
+CONFIG = """
+daemon:
+  state_dir: {home}/state
+  socket: {home}/parkd.sock
+models:
+  - name: tiny
+    local_path: {home}/tiny.gguf
+    params: {{kvcache_mem_cpu: 64, max_num_seqs: 4}}
+"""
+
+
+class Daemon:
+    def __init__(self, parkd, make_tiny_model):
+        self.parkd = parkd
+        self.directory = tempfile.TemporaryDirectory()
+        self.home = pathlib.Path(self.directory.name)
+        subprocess.run([make_tiny_model, self.home / "tiny.gguf", "--context", "8192"], check=True)
+        (self.home / "parkd.yaml").write_text(CONFIG.format(home=self.home))
+
+    def start(self):
+        log = open(self.home / "log", "a")
+        self.process = subprocess.Popen([self.parkd, "--config", self.home / "parkd.yaml"], stderr=log)
+        self.client = openai.OpenAI(base_url="http://parkd/v1", api_key="unused", http_client=self.http(httpx.Client))
+        while True:
+            if self.process.poll() is not None:
+                sys.exit(f"parkd ended:\n{(self.home / 'log').read_text()}")
+            try:
+                if self.client.models.retrieve("tiny").to_dict()["state"] == "ready":
+                    return
+            except openai.APIConnectionError:
+                pass
+            time.sleep(0.1)
+
+    def http(self, kind):
+        transport = httpx.HTTPTransport if kind is httpx.Client else httpx.AsyncHTTPTransport
+        return kind(transport=transport(uds=str(self.home / "parkd.sock")), timeout=600)
+
+    def stop(self, number):
+        self.process.send_signal(number)
+        self.process.wait()
+
+
+def strictly(kind, answer):
+    """The answer as its type reads it from JSON, each field of its own type."""
+    kind.model_validate_json(json.dumps(answer.to_dict()), strict=True)
+    return answer
+
+
+def refused(kind, call, **fields):
+    try:
+        call()
+    except kind as error:
+        for name, value in fields.items():
+            assert getattr(error, name) == value, f"{name} is {getattr(error, name)!r}, not {value!r}"
+        return error
+    raise AssertionError(f"no {kind.__name__}")
+
+
+def models(daemon):
+    for model in daemon.client.models.list():
+        strictly(Model, model)
+    refused(openai.NotFoundError, lambda: daemon.client.models.retrieve("none/such"))
+
+
+def chat(daemon):
+    create = daemon.client.chat.completions.create
+    answer = strictly(ChatCompletion, create(model="tiny", messages=MESSAGES, max_tokens=5, seed=1))
+    assert answer.usage.completion_tokens == 5 and answer.choices[0].finish_reason == "length", answer
+    assert answer.model == "tiny" and answer.system_fingerprint, answer
+    again = create(model="tiny", messages=MESSAGES, max_tokens=5, seed=1)
+    assert again.choices[0].message.content == answer.choices[0].message.content
+    many = strictly(ChatCompletion, create(model="tiny", messages=MESSAGES, max_completion_tokens=3, n=3, logprobs=True,
+                                           top_logprobs=2, stop=["zz"], temperature=0.5, user="me", store=False))
+    assert [choice.index for choice in many.choices] == [0, 1, 2]
+    assert len(many.choices[0].logprobs.content[0].top_logprobs) == 2
+
+
+def completions(daemon):
+    answer = strictly(Completion, daemon.client.completions.create(model="tiny", prompt="abc", max_tokens=3))
+    assert answer.usage.completion_tokens == 3, answer
+
+
+def errors(daemon):
+    create = daemon.client.chat.completions.create
+    refused(openai.BadRequestError, lambda: create(model="none-such", messages=MESSAGES), param="model")
+    refused(openai.BadRequestError, lambda: create(model="tiny", messages=MESSAGES, temperature=9), param="temperature")
+    refused(openai.BadRequestError, lambda: create(model="tiny", messages=[]), param="messages")
+    refused(openai.BadRequestError, lambda: create(model="tiny", messages=MESSAGES, stream=True), param="stream")
+    refused(openai.BadRequestError, lambda: create(model="tiny", messages=[{"role": "user", "content": "x" * 20000}]),
+            param="messages")
+    keyed = {"Idempotency-Key": "other"}
+    create(model="tiny", messages=MESSAGES, max_tokens=2, extra_headers=keyed)
+    refused(openai.UnprocessableEntityError,
+            lambda: create(model="tiny", messages=MESSAGES, max_tokens=3, extra_headers=keyed))
+
+
+def many_at_once(daemon):
+    async def run():
+        client = openai.AsyncOpenAI(base_url="http://parkd/v1", api_key="unused",
+                                    http_client=daemon.http(httpx.AsyncClient))
+        return await asyncio.gather(*[client.chat.completions.create(
+            model="tiny", messages=[{"role": "user", "content": f"Say {i}."}], max_tokens=8) for i in range(64)])
+    answers = asyncio.run(run())
+    assert len({answer.id for answer in answers}) == 64
+
+
+def a_kill_while_it_waits(daemon):
+    """The client sends its request again by itself, and gets the answer of its first job."""
+    raw = daemon.client.with_options(max_retries=100).chat.completions.with_raw_response
+    got = {}
+
+    def call():
+        got["answer"] = raw.create(model="tiny", messages=MESSAGES, max_tokens=8000, n=4,
+                                   extra_headers={"Idempotency-Key": "through a kill"})
+    caller = threading.Thread(target=call)
+    caller.start()
+    http = daemon.http(httpx.Client)
+    while not http.get("http://parkd/v1/jobs").json()["jobs"]:
+        time.sleep(0.01)
+    job = http.get("http://parkd/v1/jobs").json()["jobs"][0]["id"]
+    daemon.stop(signal.SIGKILL)
+    daemon.start()
+    caller.join()
+    assert got["answer"].headers["x-parkd-job-id"] == str(job), got["answer"].headers
+    strictly(ChatCompletion, got["answer"].parse())
+
+
+def main():
+    daemon = Daemon(*sys.argv[1:3])
+    daemon.start()
+    for test in [models, chat, completions, errors, many_at_once, a_kill_while_it_waits]:
+        test(daemon)
+        print(f"ok  {test.__name__}")
+    daemon.stop(signal.SIGTERM)
+    assert daemon.process.returncode == 0, daemon.process.returncode
+
+
+if __name__ == "__main__":
+    main()
