@@ -190,12 +190,5 @@ TEST(JinjaTemplate, renders_in_many_threads_at_once) {
   EXPECT_EQ(texts, std::vector<std::string>(4, "10"));
 }
 
-TEST(JinjaTemplate, knows_which_names_stand_in_it) {
-  const auto made = Template::compile("{{ a }}{% if b.c %}{% endif %}", Limits{});
-  EXPECT_TRUE(made->names("a"));
-  EXPECT_TRUE(made->names("b"));
-  EXPECT_FALSE(made->names("c"));
-}
-
 }  // namespace
 }  // namespace parkd::jinja
