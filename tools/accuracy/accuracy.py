@@ -1,195 +1,34 @@
 #!/usr/bin/env python3
-"""What parkd makes of a real model, against the same file in float64 by Hugging Face's transformers.
+"""What parkd makes of real models, against the same files in float64, beside llama.cpp.
 
-    python3 -m venv venv
-    venv/bin/pip install numpy==2.4.6 torch==2.15.0 transformers==5.24.0 gguf==0.19.0
+tools/accuracy/accuracy.sh runs this with all that it needs; README.md here says what it prints.
+
+    venv/bin/pip install -r tools/accuracy/requirements.txt
     cmake --build --preset release --target parkd_logits
-    venv/bin/python tools/accuracy/accuracy.py build/release/tools/accuracy/parkd_logits MODEL.gguf
+    venv/bin/python tools/accuracy/accuracy.py build/release/tools/accuracy/parkd_logits MODEL.gguf...
 
-The file is read and dequantised by the package gguf; transformers' own model has its weights in
-float64 and is given parkd's token ids of each text of texts.txt, and of all of them behind each
-other, cut at --long tokens, which goes past a window. For each --dtype of parkd's CPU backend it
-prints the perplexity, the mean and the largest Kullback-Leibler divergence from the reference, in
-nats a token, the worst difference of the log-probability of a text's token, and how many of the
-most likely tokens are the same. f32 is the float path; bf16 what serves.
+All are given parkd's token ids of each text of texts.txt and, for a model's own table, of all of
+them behind each other, cut at --long tokens, which goes past a window.
 """
 
 import argparse
-import json
+import importlib.metadata
 import os
-import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import torch
-from gguf import GGUFReader, dequantize
-from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig
-from transformers.initialization import no_init_weights
+
+from one_type import TYPES, OneTypeMaker
+from programs import LlamaCpp, Parkd, llama_cpp_version
+from reference import Reference
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-LAYER = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-LLAMA_LAYER = LAYER | {"ffn_norm": "post_attention_layernorm"}
-GEMMA_LAYER = LAYER | {
-    "post_attention_norm": "post_attention_layernorm",
-    "ffn_norm": "pre_feedforward_layernorm",
-    "post_ffw_norm": "post_feedforward_layernorm",
-}
-
-
-def keys_of(reader):
-    prefix = reader.fields["general.architecture"].contents() + "."
-    return {
-        name.removeprefix(prefix): field.contents()
-        for name, field in reader.fields.items()
-        if name.startswith(prefix)
-    }
-
-
-# What the references below do not compute, where it has another value than the one that means none.
-ROPE_SCALING = {
-    "rope.scaling.type": "none",
-    "rope.scaling.factor": 1,
-    "rope.scale_linear": 1,
-    "rope.scaling.attn_factor": 1,
-}
-GEMMA_LAYERS_OF_OTHER_SCALE = 62  # its scores are not divided by the root of head_dim
-
-
-def refuse_what_has_no_reference(path, architecture, keys, tensors):
-    refused = [
-        f"{name} {value}"
-        for name, value in keys.items()
-        if name.startswith("rope.scaling.") or name == "rope.scale_linear"
-        if value != ROPE_SCALING.get(name)
-    ]
-    refused += [
-        f"{name} {keys[name]}"
-        for name in ("rope.freq_base_swa", "attention.sliding_window_pattern")
-        if name in keys
-    ]
-    if "rope_freqs.weight" in tensors:
-        refused.append("tensor rope_freqs.weight")
-    if architecture == "gemma3" and keys["block_count"] == GEMMA_LAYERS_OF_OTHER_SCALE:
-        refused.append(f"block_count {keys['block_count']}")
-    if refused:
-        sys.exit(f"{path}: the reference here does not know {', '.join(refused)}")
-
-
-def gemma_config(keys, vocab):
-    n_layers = keys["block_count"]
-    return Gemma3TextConfig(
-        vocab_size=vocab,
-        hidden_size=keys["embedding_length"],
-        intermediate_size=keys["feed_forward_length"],
-        num_hidden_layers=n_layers,
-        num_attention_heads=keys["attention.head_count"],
-        num_key_value_heads=keys["attention.head_count_kv"],
-        head_dim=keys["attention.key_length"],
-        query_pre_attn_scalar=keys["attention.key_length"],
-        max_position_embeddings=keys["context_length"],
-        rms_norm_eps=keys["attention.layer_norm_rms_epsilon"],
-        sliding_window=keys["attention.sliding_window"],
-        layer_types=[
-            "full_attention" if (i + 1) % 6 == 0 else "sliding_attention" for i in range(n_layers)
-        ],
-        rope_parameters={
-            "full_attention": {"rope_type": "default", "rope_theta": keys["rope.freq_base"]},
-            "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
-        },
-    )
-
-
-def llama_config(keys, vocab):
-    n_heads = keys["attention.head_count"]
-    return LlamaConfig(
-        vocab_size=vocab,
-        hidden_size=keys["embedding_length"],
-        intermediate_size=keys["feed_forward_length"],
-        num_hidden_layers=keys["block_count"],
-        num_attention_heads=n_heads,
-        num_key_value_heads=keys["attention.head_count_kv"],
-        head_dim=keys.get("attention.key_length", keys["embedding_length"] // n_heads),
-        max_position_embeddings=keys["context_length"],
-        rms_norm_eps=keys["attention.layer_norm_rms_epsilon"],
-        rope_parameters={"rope_type": "default", "rope_theta": keys["rope.freq_base"]},
-        tie_word_embeddings=True,
-    )
-
-
-def halves_apart(weight, head_dim):
-    """The rows of llama's q and k as transformers has them: GGUF has pairs beside each other."""
-    rows, columns = weight.shape
-    pairs = weight.reshape(rows // head_dim, head_dim // 2, 2, columns)
-    return pairs.swapaxes(1, 2).reshape(rows, columns)
-
-
-def load(path):
-    reader = GGUFReader(path)
-    architecture = reader.fields["general.architecture"].contents()
-    keys = keys_of(reader)
-    weights = {t.name: dequantize(t.data, t.tensor_type) for t in reader.tensors}
-    types = sorted({t.tensor_type.name for t in reader.tensors})
-    vocab = weights["token_embd.weight"].shape[0]
-    is_gemma = architecture == "gemma3"
-    if not is_gemma and architecture != "llama":
-        sys.exit(f"{path}: no reference of architecture {architecture} is written here yet")
-    refuse_what_has_no_reference(path, architecture, keys, weights)
-    config = gemma_config(keys, vocab) if is_gemma else llama_config(keys, vocab)
-    with no_init_weights():
-        model = AutoModelForCausalLM.from_config(
-            config, dtype=torch.float64, attn_implementation="eager"
-        )
-    names = GEMMA_LAYER if is_gemma else LLAMA_LAYER
-    state = {}
-    for name, weight in weights.items():
-        weight = weight.astype(np.float64)
-        if is_gemma and name.endswith("norm.weight"):
-            weight = weight - 1  # transformers adds it again
-        if name.startswith("blk."):
-            _, layer, tensor, _ = name.split(".")
-            if not is_gemma and tensor in ("attn_q", "attn_k"):
-                weight = halves_apart(weight, config.head_dim)
-            name = f"model.layers.{layer}.{names[tensor]}.weight"
-        else:
-            name = {
-                "token_embd.weight": "model.embed_tokens.weight",
-                "output_norm.weight": "model.norm.weight",
-                "output.weight": "lm_head.weight",
-            }[name]
-        state[name] = torch.from_numpy(np.ascontiguousarray(weight))
-    state.setdefault("lm_head.weight", state["model.embed_tokens.weight"])
-    model.load_state_dict(state, strict=True, assign=True)
-    return model.eval(), types
-
-
-class Parkd:
-    def __init__(self, program, path, dtype):
-        self.process = subprocess.Popen(
-            [program, path, "--dtype", dtype], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-
-    def ask(self, request):
-        self.process.stdin.write(json.dumps(request).encode() + b"\n")
-        self.process.stdin.flush()
-        head = json.loads(self.process.stdout.readline())
-        n, vocab = len(head["tokens"]), head["vocab"]
-        data = self.process.stdout.read(n * vocab * 4)
-        return head["tokens"], np.frombuffer(data, dtype="<f4").reshape(n, vocab)
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+LLAMA = "llama.cpp"
+SHORT_TOKENS_MAX = 512  # of one text, in any tokenizer
+TYPES_TEXT_STEP = 3  # each third text is enough for the table of types, which has many rows
+ROWS = 64  # compared at a time
 
 
 def log_softmax(logits):
@@ -199,34 +38,44 @@ def log_softmax(logits):
 
 
 class Totals:
+    """A program's distance from the reference over all tokens that a text goes on with."""
+
     def __init__(self):
         self.n = self.same = 0
         self.nll = self.reference_nll = self.kl = self.worst_kl = self.worst = 0.0
 
-    def add(self, tokens, reference, logits, step=64):
-        for first in range(0, len(tokens) - 1, step):
-            last = min(first + step, len(tokens) - 1)
-            rows = slice(first, last)
-            p, q = log_softmax(reference[rows]), log_softmax(logits[rows])
-            at = np.arange(last - first), tokens[first + 1 : last + 1]
-            kl = (np.exp(p) * (p - q)).sum(-1)
-            self.n += last - first
-            self.same += int((p.argmax(-1) == q.argmax(-1)).sum())
-            self.nll -= q[at].sum()
-            self.reference_nll -= p[at].sum()
-            self.kl += kl.sum()
-            self.worst_kl = max(self.worst_kl, kl.max())
-            self.worst = max(self.worst, np.abs(p[at] - q[at]).max())
+    def add(self, p, q, tokens):
+        """Rows of log-probabilities, the reference's and the program's, and what followed them."""
+        if not np.isfinite(q).all():
+            sys.exit("a program's logits are not finite")
+        at = np.arange(len(tokens)), tokens
+        kl = (np.exp(p) * (p - q)).sum(-1)
+        self.n += len(tokens)
+        self.same += int((p.argmax(-1) == q.argmax(-1)).sum())
+        self.nll -= q[at].sum()
+        self.reference_nll -= p[at].sum()
+        self.kl += kl.sum()
+        self.worst_kl = max(self.worst_kl, kl.max())
+        self.worst = max(self.worst, np.abs(p[at] - q[at]).max())
+
+    @property
+    def perplexity(self):
+        return np.exp(self.nll / self.n)
+
+    @property
+    def reference_perplexity(self):
+        return np.exp(self.reference_nll / self.n)
+
+    @property
+    def mean_kl(self):
+        return self.kl / self.n
+
+    @property
+    def same_share(self):
+        return f"{100 * self.same / self.n:.1f} %"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("program", help="parkd_logits")
-    parser.add_argument("model", help="a GGUF file of llama or gemma3")
-    parser.add_argument("--dtype", nargs="+", default=["f32", "bf16"])
-    parser.add_argument("--long", type=int, default=900, help="tokens of the long text; 0: none")
-    arguments = parser.parse_args()
-
+def read_texts():
     with open(os.path.join(HERE, "texts.txt"), encoding="utf-8") as file:
         whole = file.read()
     texts, text = [], ""
@@ -236,32 +85,116 @@ def main():
             text = ""
         text += ("\n" if text else "") + line
     texts.append(text)
+    return whole, texts
 
-    model, types = load(arguments.model)
-    runs = {dtype: Parkd(arguments.program, arguments.model, dtype) for dtype in arguments.dtype}
-    totals = {dtype: Totals() for dtype in runs}
+
+def compare(program, path, dtypes, requests, tokens_max, with_llama):
+    """The reference, and {dtype or LLAMA: Totals} of all requests."""
+    reference = Reference(path)
+    runs = {dtype: Parkd(program, path, dtype) for dtype in dtypes}
+    llama = LlamaCpp(path, tokens_max) if with_llama else None
+    totals = {name: Totals() for name in [*runs, *([LLAMA] if llama else [])]}
+    for number, request in enumerate(requests):
+        answers = {dtype: parkd.ask(request) for dtype, parkd in runs.items()}
+        tokens = next(iter(answers.values()))[0]
+        if len(tokens) > tokens_max:
+            sys.exit(f"text {number + 1} is {len(tokens)} tokens, above {tokens_max}")
+        logits = {dtype: answer[1] for dtype, answer in answers.items()}
+        if llama:
+            logits[LLAMA] = llama.logits(tokens)
+        expected = reference.logits(tokens)
+        for first in range(0, len(tokens) - 1, ROWS):
+            rows = slice(first, min(first + ROWS, len(tokens) - 1))
+            following = tokens[rows.start + 1 : rows.stop + 1]
+            p = log_softmax(expected[rows])
+            for name, t in totals.items():
+                t.add(p, log_softmax(logits[name][rows]), following)
+        print(f"text {number + 1} of {len(requests)}: {len(tokens)} tokens", file=sys.stderr)
+    for run in [*runs.values(), *([llama] if llama else [])]:
+        run.close()
+    return reference, totals
+
+
+def print_model(arguments, path, whole, texts):
     requests = [{"text": text} for text in texts]
     if arguments.long > 0:
         requests.append({"text": whole, "most": arguments.long})
-    for number, request in enumerate(requests):
-        reference = None
-        for dtype, parkd in runs.items():
-            tokens, logits = parkd.ask(request)
-            if reference is None:
-                with torch.no_grad():
-                    output = model(torch.tensor([tokens]), use_cache=False).logits[0]
-                reference = output.numpy()
-            totals[dtype].add(tokens, reference, logits)
-        print(f"text {number + 1} of {len(requests)}: {len(tokens)} tokens", file=sys.stderr)
-    for parkd in runs.values():
-        parkd.close()
-    print(f"{os.path.basename(arguments.model)}: {', '.join(types)}; {len(requests)} texts")
-    for dtype, t in totals.items():
+    tokens_max = max(SHORT_TOKENS_MAX, arguments.long)
+    reference, totals = compare(
+        arguments.program, path, arguments.dtype, requests, tokens_max, arguments.llama
+    )
+    first = next(iter(totals.values()))
+    print(f"### {os.path.basename(path)}\n")
+    print(
+        f"{', '.join(reference.types)}; {len(requests)} texts, {first.n} tokens; perplexity in "
+        f"float64 {first.reference_perplexity:.4f}.\n"
+    )
+    print("| | perplexity | KL mean | KL worst | log-probability worst | same best token |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, t in totals.items():
         print(
-            f"{dtype}: {t.n} tokens, perplexity {np.exp(t.nll / t.n):.4f} (reference "
-            f"{np.exp(t.reference_nll / t.n):.4f}), KL mean {t.kl / t.n:.3g} worst {t.worst_kl:.3g}, "
-            f"log-probability of a token worst {t.worst:.3g}, same best token {t.same} of {t.n}"
+            f"| {name if name == LLAMA else 'parkd ' + name} | {t.perplexity:.4f} | {t.mean_kl:.2e} | "
+            f"{t.worst_kl:.2e} | {t.worst:.2e} | {t.same_share} |"
         )
+    print(flush=True)
+
+
+def print_types(arguments, path, texts):
+    requests = [{"text": text} for text in texts[::TYPES_TEXT_STEP]]
+    maker = OneTypeMaker(path)
+    print(f"### Every type: {os.path.basename(path)} with all matrices of one\n")
+    names = [*(f"parkd {dtype}" for dtype in arguments.dtype), LLAMA]
+    print(f"| type | perplexity in float64 | {' | '.join(f'{n}: KL mean' for n in names)} ", end="")
+    print(f"| {' | '.join(f'{n}: perplexity' for n in names)} |")
+    print("| --- " * (2 + 2 * len(names)) + "|")
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "one_type.gguf")
+        for type_name in arguments.types:
+            maker.write(file, type_name)
+            print(f"{type_name}:", file=sys.stderr)
+            _, totals = compare(
+                arguments.program, file, arguments.dtype, requests, SHORT_TOKENS_MAX, True
+            )
+            all_totals = totals.values()
+            first = next(iter(all_totals))
+            cells = [type_name, f"{first.reference_perplexity:.4f}"]
+            cells += [f"{t.mean_kl:.2e}" for t in all_totals]
+            cells += [f"{t.perplexity:.4f}" for t in all_totals]
+            print(f"| {' | '.join(cells)} |", flush=True)
+    print(f"\n{len(requests)} texts, {first.n} tokens.\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("program", help="parkd_logits")
+    parser.add_argument("models", nargs="+", help="GGUF files of llama or gemma3; the first, of llama, "
+                        "is also written in every type")
+    parser.add_argument("--dtype", nargs="+", default=["f32", "bf16"], choices=["f32", "bf16", "f16"])
+    parser.add_argument("--long", type=int, default=900, help="tokens of the long text; 0: none")
+    parser.add_argument("--types", nargs="*", default=TYPES, choices=TYPES, metavar="TYPE",
+                        help=f"of the table of types, which --types alone leaves out; {' '.join(TYPES)}")
+    parser.add_argument("--no-llama", dest="llama", action="store_false",
+                        help="without llama.cpp, and so without the table of types, which it makes")
+    parser.add_argument("--threads", type=int, default=1, help="of the reference")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    for path in (arguments.program, *arguments.models):
+        if not os.path.isfile(path):
+            parser.error(f"{path}: no such file")
+    if 0 < arguments.long < 2 or arguments.long < 0:
+        parser.error(f"--long {arguments.long}: 0, or 2 tokens and more")
+
+    versions = [f"{p} {importlib.metadata.version(p)}" for p in ("transformers", "torch", "gguf")]
+    if arguments.llama:
+        versions.append(llama_cpp_version())
+    print(f"{', '.join(versions)}\n", flush=True)
+    whole, texts = read_texts()
+    for path in arguments.models:
+        print_model(arguments, path, whole, texts)
+    if not arguments.llama:
+        print("no table of types: --no-llama", file=sys.stderr)
+    elif arguments.types:
+        print_types(arguments, arguments.models[0], texts)
 
 
 if __name__ == "__main__":
