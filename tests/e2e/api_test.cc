@@ -105,7 +105,7 @@ TEST_F(Api, a_completions_job_goes_on_from_its_prompt) {
   EXPECT_EQ(choices[1].at("logprobs").at("text_offset"), json::array({0, 1, 2}));
   EXPECT_EQ(number_at(*body, "usage.completion_tokens"), 6);
   EXPECT_EQ(find(*body, "parkd.sampling.temperature")->to_number<double>(), 0.5);
-  EXPECT_EQ(jobctl::answer_text(messages[0]), "aaa");
+  EXPECT_EQ(jobctl::answer_text(messages[0]), "choice 0:\naaa\nchoice 1:\naaa");
   job["body"].as_object()["echo"] = true;
   const HttpAnswer refused = must(client_->post("/v1/jobs", job));
   EXPECT_EQ(refused.status, 400);

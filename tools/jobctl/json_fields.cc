@@ -42,17 +42,14 @@ std::vector<boost::json::value> list_at(const boost::json::value& from, std::str
   return {list->get_array().begin(), list->get_array().end()};
 }
 
-std::string answer_text(const boost::json::value& message) {
-  const auto* choices = find(message, "response.body.choices");
-  if (choices == nullptr || !choices->is_array() || choices->get_array().empty()) return {};
-  const auto& first = choices->get_array().front();
-  if (find(first, "message") == nullptr) return text_at(first, "text");
-  const std::string content = text_at(first, "message.content");
-  const auto* calls = find(first, "message.tool_calls");
+namespace {
+
+std::string choice_text(const boost::json::value& choice) {
+  if (find(choice, "message") == nullptr) return text_at(choice, "text");
+  const std::string content = text_at(choice, "message.content");
+  const auto* calls = find(choice, "message.tool_calls");
   return content.empty() && calls != nullptr ? boost::json::serialize(*calls) : content;
 }
-
-namespace {
 
 // Where a result line has its error, or null.
 const boost::json::value* error_of(const boost::json::value& line) {
@@ -63,6 +60,17 @@ const boost::json::value* error_of(const boost::json::value& line) {
 }
 
 }  // namespace
+
+std::string answer_text(const boost::json::value& message) {
+  const auto choices = list_at(message, "response.body.choices");
+  if (choices.size() == 1) return choice_text(choices.front());
+  std::string text;
+  for (size_t i = 0; i < choices.size(); ++i) {
+    if (i > 0) text += '\n';
+    text += "choice " + std::to_string(i) + ":\n" + choice_text(choices[i]);
+  }
+  return text;
+}
 
 std::optional<std::string> failure_code(const boost::json::value& line) {
   const auto* error = find(line, "error");

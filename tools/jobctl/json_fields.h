@@ -18,7 +18,8 @@ int64_t number_at(const boost::json::value& from, std::string_view path);
 bool flag_at(const boost::json::value& from, std::string_view path);
 std::vector<boost::json::value> list_at(const boost::json::value& from, std::string_view path);
 
-// The first choice's text of a message, or of the partial body of a failed one.
+// The answer in a message, or in the partial body of a failed one: the choice's text; of several
+// each, behind a line that says which.
 std::string answer_text(const boost::json::value& message);
 // The code of a result line (OpenAI's batch output) that did not complete; empty: it did.
 std::optional<std::string> failure_code(const boost::json::value& line);
