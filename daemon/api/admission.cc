@@ -16,9 +16,9 @@ constexpr int64_t kEstimatedBytesPerToken = 4;
 Status estimate(JobSpec& spec) {
   PARKD_ASSIGN_OR_RETURN(const RequestOptions request,
                          read_request_options(spec.endpoint, spec.body));
-  spec.n_choices = request.n;
-  spec.prompt_tokens =
-      static_cast<int32_t>(1 + static_cast<int64_t>(spec.body.size()) / kEstimatedBytesPerToken);
+  spec.n_choices = request.n_prompts * request.n;
+  spec.prompt_tokens = static_cast<int32_t>(1 + static_cast<int64_t>(spec.body.size()) /
+                                                    (kEstimatedBytesPerToken * request.n_prompts));
   spec.max_new_tokens = request.max_tokens.value_or(128);
   return {};
 }

@@ -46,25 +46,26 @@ Ending failed_ending(const Status& status) {
   return ending;
 }
 
-Status fits_at_all(const RunShape& shape) {
-  const auto text = [](int64_t number) { return std::to_string(number); };
-  if (shape.n_choices > shape.max_num_seqs) {
-    return invalid_param("n", "n is " + text(shape.n_choices) + "; model " + shape.model +
-                                  " runs at most " + text(shape.max_num_seqs) +
-                                  " sequences at a time (max_num_seqs): lower n");
-  }
+namespace {
+
+std::string text(int64_t number) {
+  return std::to_string(number);
+}
+
+// A job of one prompt.
+Status prompt_fits(const RunShape& shape, const PromptNeed& prompt) {
   const auto cost_of = [&](int32_t n_choices) {
-    return job_cost(n_choices, shape.prompt_tokens, shape.max_new_tokens, shape.block_size);
+    return job_cost(n_choices, prompt.prompt_tokens, prompt.max_new_tokens, shape.block_size);
   };
   if (cost_of(shape.n_choices) <= shape.capacity) return {};
   const std::string why = "the job needs " + text(cost_of(shape.n_choices).count) + " units (" +
-                          text(shape.n_choices) + " x " + text(shape.prompt_tokens) + " prompt + " +
-                          text(shape.max_new_tokens) + " new tokens in blocks of " +
+                          text(shape.n_choices) + " x " + text(prompt.prompt_tokens) +
+                          " prompt + " + text(prompt.max_new_tokens) + " new tokens in blocks of " +
                           text(shape.block_size) + "); model " + shape.model + " has " +
                           text(shape.capacity.count) + " in all";
   const int64_t n_fitting = shape.capacity.count / cost_of(1).count;
   const auto new_tokens_fitting = [&](int64_t n_choices) {
-    return shape.capacity.count / n_choices * shape.block_size - shape.prompt_tokens;
+    return shape.capacity.count / n_choices * shape.block_size - prompt.prompt_tokens;
   };
   if (n_fitting > 0) {
     const int64_t n_tokens = new_tokens_fitting(shape.n_choices);
@@ -74,15 +75,77 @@ Status fits_at_all(const RunShape& shape) {
   }
   const int64_t n_tokens = new_tokens_fitting(1);
   if (n_tokens > 0) {
-    return invalid_param("max_tokens", "max_tokens is " + text(shape.max_new_tokens) + " and " +
+    return invalid_param("max_tokens", "max_tokens is " + text(prompt.max_new_tokens) + " and " +
                                            why + ": lower " +
                                            (shape.n_choices > 1 ? "n to 1 and " : "") +
                                            "max_tokens to " + text(n_tokens));
   }
   return invalid_param(shape.prompt_field,
-                       "the prompt has " + text(shape.prompt_tokens) + " tokens and " + why +
+                       "the prompt has " + text(prompt.prompt_tokens) + " tokens and " + why +
                            ": shorten it to " + text(shape.capacity.count * shape.block_size - 1) +
                            " tokens at most, those of a chat's template included");
+}
+
+Status sequences_fit(const RunShape& shape) {
+  const auto n_prompts = static_cast<int64_t>(shape.prompts.size());
+  const int64_t n_sequences = n_prompts * shape.n_choices;
+  if (n_sequences <= shape.max_num_seqs) return {};
+  const std::string limit = "; model " + shape.model + " runs at most " + text(shape.max_num_seqs) +
+                            " sequences at a time (max_num_seqs): ";
+  if (n_prompts == 1) {
+    return invalid_param("n", "n is " + text(shape.n_choices) + limit + "lower n");
+  }
+  const int64_t n_fitting = shape.max_num_seqs / shape.n_choices;
+  return invalid_param(
+      shape.prompt_field,
+      shape.prompt_field + " has " + text(n_prompts) + " prompts and n is " +
+          text(shape.n_choices) + ", so the job has " + text(n_sequences) + " sequences" + limit +
+          (n_fitting > 0
+               ? "give a job at most " + text(n_fitting) + (n_fitting == 1 ? " prompt" : " prompts")
+               : "lower n"));
+}
+
+// How many of the prompts, from the first on, a job may have.
+size_t n_prompts_fitting(const RunShape& shape) {
+  Blocks cost;
+  size_t n = 0;
+  while (n < shape.prompts.size()) {
+    cost += job_cost(shape.n_choices, {&shape.prompts[n], 1}, shape.block_size);
+    if (cost > shape.capacity) break;
+    ++n;
+  }
+  return n;
+}
+
+}  // namespace
+
+std::vector<PromptNeed> needs_of(const std::vector<GenerationPrompt>& prompts) {
+  std::vector<PromptNeed> needs;
+  for (const GenerationPrompt& prompt : prompts) {
+    needs.push_back({static_cast<int32_t>(prompt.tokens.size()), prompt.max_new_tokens});
+  }
+  return needs;
+}
+
+Status fits_at_all(const RunShape& shape) {
+  PARKD_RETURN_IF_ERROR(sequences_fit(shape));
+  if (shape.prompts.size() == 1) return prompt_fits(shape, shape.prompts.front());
+  for (size_t i = 0; i < shape.prompts.size(); ++i) {
+    const std::string field = shape.prompt_field + "[" + text(static_cast<int64_t>(i)) + "]";
+    const Status alone = prompt_fits(shape, shape.prompts[i]);
+    if (alone.ok()) continue;
+    return Status(alone.code(), field + " alone: " + alone.message())
+        .with_param(alone.param() == shape.prompt_field ? field : alone.param());
+  }
+  const Blocks cost = job_cost(shape.n_choices, shape.prompts, shape.block_size);
+  if (cost <= shape.capacity) return {};
+  return invalid_param(shape.prompt_field,
+                       shape.prompt_field + " has " +
+                           text(static_cast<int64_t>(shape.prompts.size())) + " prompts and n is " +
+                           text(shape.n_choices) + ", so the job needs " + text(cost.count) +
+                           " units; model " + shape.model + " has " + text(shape.capacity.count) +
+                           " in all: give it fewer (the first " +
+                           text(static_cast<int64_t>(n_prompts_fitting(shape))) + " fit)");
 }
 
 Ending too_large_ending(const Status& why) {

@@ -4,11 +4,13 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "lib/base/status.h"
 #include "lib/base/units.h"
 #include "lib/engine/generation.h"
 #include "lib/job/job.h"
+#include "lib/pool/price.h"
 
 namespace parkd {
 
@@ -25,16 +27,17 @@ Ending failed_ending(const Status& status);
 // What a job wants, and what its model and its daemon have.
 struct RunShape {
   std::string model;
-  int32_t n_choices = 1;
-  int32_t prompt_tokens = 0;
-  int32_t max_new_tokens = 0;
+  int32_t n_choices = 1;  // of each prompt
+  std::vector<PromptNeed> prompts;
   int32_t block_size = 0;
   Blocks capacity;
   int32_t max_num_seqs = 0;
   std::string prompt_field;  // of its endpoint's bodies
 };
+std::vector<PromptNeed> needs_of(const std::vector<GenerationPrompt>& prompts);
 // Ok, or invalid: need and limit, and the value that fits. The param is the field to lower: n where
-// fewer choices would fit, else max_tokens where less would, else the prompt's.
+// fewer choices would fit, else max_tokens where less would, else the prompt's; of several prompts
+// that fit one by one it is the prompts' field.
 Status fits_at_all(const RunShape& shape);
 Ending too_large_ending(const Status& why);
 

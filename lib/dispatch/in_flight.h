@@ -80,11 +80,11 @@ struct InFlight {
   LivePhase phase = LivePhase::preparing;
   WallTime phase_since{};
 
-  GenerationRequest request;  // parked: what will run; moved into the engine
-  int32_t prompt_tokens = 0;
-  int32_t max_new_tokens = 0;
-  int32_t sequences = 0;
-  SamplingParams sampling;  // of the request, without its biases
+  GenerationRequest request;   // parked: what will run; moved into the engine
+  int32_t prompt_tokens = 0;   // of all its prompts
+  int32_t max_new_tokens = 0;  // of a choice; of the longest
+  int32_t sequences = 0;       // choices of all its prompts
+  SamplingParams sampling;     // of the request, without its biases
   Blocks cost;
   bool parking_logged = false;
   int32_t running_place = -1;  // running: in RunningIds

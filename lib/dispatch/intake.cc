@@ -283,32 +283,38 @@ ParkingLot& Intake::lot_for(const InFlight& job) const {
 void Intake::park(InFlight& job, PreparedJob prepared) {
   ServedModel& served = *job.served;
   GenerationRequest& request = prepared.request;
-  PARKD_CHECK(!request.prompt.empty() && request.max_new_tokens > 0 && request.n_choices > 0,
-              "a prepared job that asks for nothing");
-  job.prompt_tokens = static_cast<int32_t>(request.prompt.size());
-  job.max_new_tokens = request.max_new_tokens;
-  job.sequences = request.n_choices;
+  std::vector<PromptNeed> needs = needs_of(request.prompts);
+  int64_t tokens_of_all = 0;
+  job.max_new_tokens = 0;
+  for (const PromptNeed& need : needs) {
+    PARKD_CHECK(need.prompt_tokens > 0 && need.max_new_tokens > 0,
+                "a prepared job with a prompt that asks for nothing");
+    tokens_of_all += int64_t{need.prompt_tokens} + need.max_new_tokens;
+    job.max_new_tokens = std::max(job.max_new_tokens, need.max_new_tokens);
+  }
+  PARKD_CHECK(!needs.empty() && request.n_choices > 0, "a prepared job that asks for nothing");
+  job.prompt_tokens = prompt_tokens_of(request);
+  job.sequences = n_sequences_of(request);
   job.sampling = request.sampling;
   job.sampling.logit_bias.clear();
-  const Status fits = fits_at_all(
-      {served.name, job.sequences, job.prompt_tokens, job.max_new_tokens, served.port->block_size,
-       served.pool->capacity_of_largest(), served.port->max_num_seqs, prepared.prompt_field});
+  job.cost = job_cost(request.n_choices, needs, served.port->block_size);
+  const Status fits = fits_at_all({served.name, request.n_choices, std::move(needs),
+                                   served.port->block_size, served.pool->capacity_of_largest(),
+                                   served.port->max_num_seqs, prepared.prompt_field});
   if (!fits.ok()) return finisher_.end(job, too_large_ending(fits));
-  job.cost =
-      job_cost(job.sequences, job.prompt_tokens, job.max_new_tokens, served.port->block_size);
+  const int64_t need_tokens = request.n_choices * tokens_of_all;
   job.request = std::move(request);
   job.request.id = job.ticket;
-  lot_for(job).park(
-      {.ticket = job.ticket,
-       .id = job.job->id,
-       .critical = job.job->spec.priority == Priority::critical,
-       .tenant = job.job->spec.tenant,
-       .order_key = job.job->order_key,
-       .cost = job.cost,
-       .need_tokens = int64_t{job.sequences} * (job.prompt_tokens + job.max_new_tokens),
-       .sequences = job.sequences,
-       .weight = job.job->weight,
-       .awaited = awaited_.contains(job.job->id)});
+  lot_for(job).park({.ticket = job.ticket,
+                     .id = job.job->id,
+                     .critical = job.job->spec.priority == Priority::critical,
+                     .tenant = job.job->spec.tenant,
+                     .order_key = job.job->order_key,
+                     .cost = job.cost,
+                     .need_tokens = need_tokens,
+                     .sequences = job.sequences,
+                     .weight = job.job->weight,
+                     .awaited = awaited_.contains(job.job->id)});
   table_.move_to(job, LivePhase::parked);
 }
 

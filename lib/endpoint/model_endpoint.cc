@@ -13,17 +13,31 @@
 #include "lib/job/endpoints.h"
 #include "lib/model/model_card.h"
 #include "lib/openai/chat_request.h"
-#include "lib/openai/completions_request.h"
 #include "lib/pool/price.h"
 
 namespace parkd {
 struct ModelEndpoint::Read {
   RequestOptions request;
-  std::vector<TokenId> prompt;
+  std::vector<GenerationPrompt> prompts;
   std::string prompt_field;  // of the body
-  int32_t max_new_tokens = 0;
+  bool prompt_is_list = false;
   bool drops_first_space = false;  // of the answer
 };
+
+namespace {
+
+// Of a prompt of a list.
+std::string field_of_prompt(std::string_view field, size_t i) {
+  return std::string(field) + "[" + std::to_string(i) + "]";
+}
+
+// What is refused of the prompt in that field; one of a list is told by it.
+Status in_prompt(const Status& why, const std::string& field, bool is_of_list) {
+  if (!why.param().empty()) return why;
+  return Status(why.code(), (is_of_list ? field + ": " : "") + why.message()).with_param(field);
+}
+
+}  // namespace
 
 ModelEndpoint::ModelEndpoint(std::shared_ptr<const ModelCard> card, EndpointOptions options)
     : card_(std::move(card)), options_(std::move(options)) {
@@ -63,12 +77,24 @@ Result<ModelEndpoint::Read> ModelEndpoint::read(const std::string& path, std::st
   }
   Read read = std::move(tried).value();
   read.prompt_field = std::string(known->prompt_field);
-  if (read.prompt.empty()) return invalid_param(read.prompt_field, "the prompt has no tokens");
-  PARKD_ASSIGN_OR_RETURN(
-      read.max_new_tokens,
-      resolve_max_new_tokens(read.request.max_tokens, static_cast<int32_t>(read.prompt.size()),
-                             options_.context_tokens, read.prompt_field));
+  for (size_t i = 0; i < read.prompts.size(); ++i) {
+    GenerationPrompt& prompt = read.prompts[i];
+    const std::string field =
+        read.prompt_is_list ? field_of_prompt(read.prompt_field, i) : read.prompt_field;
+    const auto max_new_tokens = new_tokens_of(prompt, read.request);
+    if (!max_new_tokens.ok()) {
+      return in_prompt(max_new_tokens.status(), field, read.prompt_is_list);
+    }
+    prompt.max_new_tokens = *max_new_tokens;
+  }
   return read;
+}
+
+Result<int32_t> ModelEndpoint::new_tokens_of(const GenerationPrompt& prompt,
+                                             const RequestOptions& request) const {
+  if (prompt.tokens.empty()) return invalid("the prompt has no tokens");
+  return resolve_max_new_tokens(request.max_tokens, static_cast<int32_t>(prompt.tokens.size()),
+                                options_.context_tokens);
 }
 
 Result<ModelEndpoint::Read> ModelEndpoint::read_chat(std::string_view body,
@@ -89,7 +115,8 @@ Result<ModelEndpoint::Read> ModelEndpoint::read_chat(std::string_view body,
                                       "give tool_choice \"none\"");
   }
   Read read;
-  PARKD_ASSIGN_OR_RETURN(read.prompt, card_->tokenizer->encode_prompt(prompt));
+  PARKD_ASSIGN_OR_RETURN(read.prompts.emplace_back().tokens,
+                         card_->tokenizer->encode_prompt(prompt));
   read.drops_first_space = drops_first_space(request);
   read.request = std::move(request);
   return read;
@@ -108,24 +135,38 @@ bool ModelEndpoint::drops_first_space(const ChatRequest& request) const {
 }
 
 // A text is only letters, as a message is: who means a special token gives its id.
+Result<std::vector<TokenId>> ModelEndpoint::tokens_of(CompletionPrompt prompt,
+                                                      const std::string& field) const {
+  if (const auto* text = std::get_if<std::string>(&prompt)) {
+    const PromptSegment segment{PromptSegment::Kind::content, *text};
+    return card_->tokenizer->encode_prompt({&segment, 1});
+  }
+  auto& tokens = std::get<std::vector<TokenId>>(prompt);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < card_->shape.vocab) continue;
+    const std::string token = field_of_prompt(field, i);
+    return invalid_param(token, token + " is " + std::to_string(tokens[i]) +
+                                    "; the model's vocabulary has " +
+                                    std::to_string(card_->shape.vocab));
+  }
+  return std::move(tokens);
+}
+
+// Each prompt is answered as it would be alone with that seed. Where the body has none, prompts
+// that are alike are answered differently, as choices are.
 Result<ModelEndpoint::Read> ModelEndpoint::read_completions(std::string_view body) const {
   PARKD_ASSIGN_OR_RETURN(CompletionsRequest request,
                          parse_completions_request(body, options_.defaults));
   PARKD_RETURN_IF_ERROR(check(request));
   Read read;
-  if (const auto* text = std::get_if<std::string>(&request.prompt)) {
-    const PromptSegment segment{PromptSegment::Kind::content, *text};
-    PARKD_ASSIGN_OR_RETURN(read.prompt, card_->tokenizer->encode_prompt({&segment, 1}));
-  } else {
-    read.prompt = std::move(std::get<std::vector<TokenId>>(request.prompt));
-    for (size_t i = 0; i < read.prompt.size(); ++i) {
-      if (read.prompt[i] >= card_->shape.vocab) {
-        const std::string field = "prompt[" + std::to_string(i) + "]";
-        return invalid_param(field, field + " is " + std::to_string(read.prompt[i]) +
-                                        "; the model's vocabulary has " +
-                                        std::to_string(card_->shape.vocab));
-      }
-    }
+  read.prompt_is_list = request.prompt_is_list;
+  for (size_t i = 0; i < request.prompts.size(); ++i) {
+    const std::string field = request.prompt_is_list ? field_of_prompt("prompt", i) : "prompt";
+    auto tokens = tokens_of(std::move(request.prompts[i]), field);
+    if (!tokens.ok()) return in_prompt(tokens.status(), field, request.prompt_is_list);
+    GenerationPrompt& prompt = read.prompts.emplace_back();
+    prompt.tokens = std::move(tokens).value();
+    if (!request.seed) prompt.first_stream = static_cast<int32_t>(i) * request.n;
   }
   read.request = std::move(request);
   return read;
@@ -136,13 +177,20 @@ Status ModelEndpoint::admit(JobSpec& spec) const {
       const Read read,
       this->read(spec.endpoint, spec.body,
                  std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now())));
-  const auto prompt_tokens = static_cast<int32_t>(read.prompt.size());
-  PARKD_RETURN_IF_ERROR(fits_at_all({options_.model, read.request.n, prompt_tokens,
-                                     read.max_new_tokens, options_.block_size, options_.capacity,
-                                     options_.max_num_seqs, read.prompt_field}));
-  spec.n_choices = read.request.n;
-  spec.prompt_tokens = prompt_tokens;
-  spec.max_new_tokens = read.max_new_tokens;
+  std::vector<PromptNeed> needs = needs_of(read.prompts);
+  const auto n_prompts = static_cast<int64_t>(needs.size());
+  int64_t prompt_tokens = 0;
+  int64_t max_new_tokens = 0;
+  for (const PromptNeed& need : needs) {
+    prompt_tokens += need.prompt_tokens;
+    max_new_tokens += need.max_new_tokens;
+  }
+  PARKD_RETURN_IF_ERROR(
+      fits_at_all({options_.model, read.request.n, std::move(needs), options_.block_size,
+                   options_.capacity, options_.max_num_seqs, read.prompt_field}));
+  spec.n_choices = static_cast<int32_t>(n_prompts) * read.request.n;
+  spec.prompt_tokens = static_cast<int32_t>(ceil_div(prompt_tokens, n_prompts));
+  spec.max_new_tokens = static_cast<int32_t>(ceil_div(max_new_tokens, n_prompts));
   spec.tokens_are_exact = true;
   return {};
 }
@@ -164,8 +212,7 @@ Result<PreparedJob> ModelEndpoint::prepare(const Job& job) const {
   prepared.prompt_field = std::move(read.prompt_field);
   GenerationRequest& request = prepared.request;
   request.prefix_root = prefix_root(job.spec);
-  request.prompt = std::move(read.prompt);
-  request.max_new_tokens = read.max_new_tokens;
+  request.prompts = std::move(read.prompts);
   request.n_choices = asked.n;
   request.sampling = asked.sampling;
   request.sampling.seed = asked.seed ? *asked.seed : job.spec.seed.value_or(0);

@@ -19,6 +19,7 @@
 #include "lib/dispatch/model_port.h"
 #include "lib/job/job.h"
 #include "lib/openai/answer_form.h"
+#include "lib/openai/completions_request.h"
 #include "lib/openai/request_options.h"
 #include "lib/text/prompt_segment.h"
 
@@ -63,6 +64,10 @@ class ModelEndpoint {
                     std::chrono::sys_seconds created_at) const;
   Result<Read> read_chat(std::string_view body, std::chrono::sys_seconds created_at) const;
   Result<Read> read_completions(std::string_view body) const;
+  // Errors without a param are of the prompt.
+  Result<std::vector<TokenId>> tokens_of(CompletionPrompt prompt, const std::string& field) const;
+  Result<int32_t> new_tokens_of(const GenerationPrompt& prompt,
+                                const RequestOptions& request) const;
   Status check(const RequestOptions& request) const;
   bool drops_first_space(const ChatRequest& request) const;
   Result<std::vector<PromptSegment>> render_chat(const ChatRequest& request,

@@ -43,8 +43,9 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
-  // Runs the request to its end. Requires: prompt not empty, prompt + max_new_tokens <= context,
-  // n_choices * ceil((prompt + max_new_tokens) / block_size) free blocks on request.device.
+  // Runs the request to its end. Requires: a prompt, none empty, each + its max_new_tokens <=
+  // context, and the sum over the prompts of n_choices * ceil((prompt + max_new_tokens) /
+  // block_size) free blocks on request.device.
   virtual void start(GenerationRequest request) = 0;
 
   // Stops the request at the next step; its result says cancelled and holds what was generated. An

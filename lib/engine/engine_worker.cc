@@ -20,9 +20,36 @@ int64_t steady_us() {
   return micros_between(steady_clock::time_point(), steady_clock::now());
 }
 
+int64_t expected_tokens(const GenerationPrompt& prompt) {
+  return static_cast<int64_t>(prompt.tokens.size()) + prompt.max_new_tokens;
+}
+
 int64_t expected_tokens(const GenerationRequest& request) {
-  const int64_t each = static_cast<int64_t>(request.prompt.size()) + request.max_new_tokens;
-  return request.n_choices * each;
+  int64_t n_tokens = 0;
+  for (const GenerationPrompt& prompt : request.prompts) n_tokens += expected_tokens(prompt);
+  return request.n_choices * n_tokens;
+}
+
+Status check_prompt(const GenerationPrompt& prompt, const ModelShape& shape) {
+  if (prompt.tokens.empty()) return invalid_param("prompt", "the prompt has no tokens");
+  if (prompt.max_new_tokens < 1) {
+    return invalid_param("max_tokens", "max_tokens is " + std::to_string(prompt.max_new_tokens) +
+                                           ", the least is 1");
+  }
+  const int64_t n_tokens = expected_tokens(prompt);
+  if (n_tokens > shape.context_tokens) {
+    return invalid_param("max_tokens", "prompt and max_tokens are " + std::to_string(n_tokens) +
+                                           " tokens, the context is " +
+                                           std::to_string(shape.context_tokens));
+  }
+  for (const TokenId token : prompt.tokens) {
+    if (token < 0 || token >= shape.vocab) {
+      return invalid_param("prompt", "token " + std::to_string(token) +
+                                         " is outside the vocabulary of " +
+                                         std::to_string(shape.vocab));
+    }
+  }
+  return {};
 }
 
 }  // namespace
@@ -103,26 +130,12 @@ void EngineWorker::take(std::vector<Command> commands) {
 Status EngineWorker::check(const GenerationRequest& request) const {
   const ModelShape& shape = model_.shape();
   if (device_lost_) return *device_lost_;
-  if (request.prompt.empty()) return invalid_param("prompt", "the prompt has no tokens");
-  if (request.max_new_tokens < 1) {
-    return invalid_param("max_tokens", "max_tokens is " + std::to_string(request.max_new_tokens) +
-                                           ", the least is 1");
-  }
   if (request.n_choices < 1) {
     return invalid_param("n", "n is " + std::to_string(request.n_choices) + ", the least is 1");
   }
-  const int64_t n_tokens = static_cast<int64_t>(request.prompt.size()) + request.max_new_tokens;
-  if (n_tokens > shape.context_tokens) {
-    return invalid_param("max_tokens", "prompt and max_tokens are " + std::to_string(n_tokens) +
-                                           " tokens, the context is " +
-                                           std::to_string(shape.context_tokens));
-  }
-  for (const TokenId token : request.prompt) {
-    if (token < 0 || token >= shape.vocab) {
-      return invalid_param("prompt", "token " + std::to_string(token) +
-                                         " is outside the vocabulary of " +
-                                         std::to_string(shape.vocab));
-    }
+  if (request.prompts.empty()) return invalid_param("prompt", "there is no prompt");
+  for (const GenerationPrompt& prompt : request.prompts) {
+    PARKD_RETURN_IF_ERROR(check_prompt(prompt, shape));
   }
   for (const TokenBias& bias : request.sampling.logit_bias) {
     if (bias.token < 0 || bias.token >= shape.vocab) {
@@ -143,13 +156,14 @@ void EngineWorker::admit(GenerationRequest request) {
   running->load_left_tokens = expected_tokens(request);
   running->request = std::move(request);
   const GenerationRequest& kept = running->request;
-  const int64_t n_tokens = static_cast<int64_t>(kept.prompt.size()) + kept.max_new_tokens;
-  const Blocks charge{ceil_div(n_tokens, kv_cache_.block_size_tokens())};
-  running->sequences.reserve(static_cast<size_t>(kept.n_choices));
-  for (int32_t i = 0; i < kept.n_choices; ++i) {
+  const int32_t n_sequences = n_sequences_of(kept);
+  running->sequences.reserve(static_cast<size_t>(n_sequences));
+  for (int32_t i = 0; i < n_sequences; ++i) {
+    const GenerationPrompt& prompt = kept.prompts[static_cast<size_t>(i / kept.n_choices)];
+    const Blocks charge{ceil_div(expected_tokens(prompt), kv_cache_.block_size_tokens())};
     running->sequences.emplace_back(kept, i, kv_cache_.reserve(charge, kept.prefix_root));
   }
-  running_sequences_.fetch_add(kept.n_choices, std::memory_order_relaxed);
+  running_sequences_.fetch_add(n_sequences, std::memory_order_relaxed);
   running_.push_back(std::move(running));
 }
 
@@ -186,7 +200,7 @@ BatchPlan EngineWorker::plan_step() {
     if (running->cancelled || !running->failure.ok()) continue;
     for (Sequence& sequence : running->sequences) {
       if (!sequence.wants_step()) continue;
-      // The choices of a request have one prompt: the first computes it, the others share.
+      // The choices of a prompt: the first computes it, the others share.
       if (waits_for_prompt(*running, sequence)) continue;
       if (static_cast<int32_t>(candidates_.size()) == options_.max_num_seqs) break;
       share_prefix(*running, sequence);
@@ -198,10 +212,11 @@ BatchPlan EngineWorker::plan_step() {
 }
 
 bool EngineWorker::waits_for_prompt(const RunningRequest& running, const Sequence& sequence) const {
-  const Sequence& first = running.sequences.front();
-  const auto n_prompt = static_cast<int64_t>(running.request.prompt.size());
-  return &sequence != &first && kv_cache_.shares_prefixes() &&
-         n_prompt > kv_cache_.block_size_tokens() && !first.has_prompt() && !first.finished();
+  const auto choice = (&sequence - running.sequences.data()) % running.request.n_choices;
+  const Sequence& first = *(&sequence - choice);
+  return choice > 0 && kv_cache_.shares_prefixes() &&
+         first.n_prompt() > kv_cache_.block_size_tokens() && !first.has_prompt() &&
+         !first.finished();
 }
 
 void EngineWorker::share_prefix(RunningRequest& running, Sequence& sequence) {
@@ -266,8 +281,7 @@ void EngineWorker::collect_step() {
   Status status = lane_->collect(sampled_);
   for (const StepMember& member : step.members) {
     const GenerationRequest& request = member.running->request;
-    const auto n_prompt = static_cast<int32_t>(request.prompt.size());
-    if (PARKD_POISON_POINT(request.sampling.seed, member.sequence->n_known() - n_prompt)) {
+    if (PARKD_POISON_POINT(request.sampling.seed, member.sequence->n_generated())) {
       status = internal_error("a poison prompt of a test");
     }
   }
@@ -361,7 +375,7 @@ void EngineWorker::finish(std::unique_ptr<RunningRequest> running, Status status
   GenerationResult result;
   result.id = running->request.id;
   result.status = std::move(status);
-  result.prompt_tokens = static_cast<int32_t>(running->request.prompt.size());
+  result.prompt_tokens = prompt_tokens_of(running->request);
   for (Sequence& sequence : running->sequences) {
     if (sequence.finished()) continue;
     sequence.cut_short();
@@ -376,7 +390,8 @@ void EngineWorker::finish(std::unique_ptr<RunningRequest> running, Status status
     result.prefill_us = micros_between(*running->first_step, *running->first_token);
     result.decode_us = micros_between(*running->first_token, running->last_token);
   }
-  running_sequences_.fetch_sub(running->request.n_choices, std::memory_order_relaxed);
+  running_sequences_.fetch_sub(static_cast<int64_t>(running->sequences.size()),
+                               std::memory_order_relaxed);
   load_tokens_.fetch_sub(running->load_left_tokens, std::memory_order_relaxed);
   running.reset();
   options_.on_result(std::move(result));
@@ -386,7 +401,7 @@ void EngineWorker::refuse(const GenerationRequest& request, Status status) {
   GenerationResult result;
   result.id = request.id;
   result.status = std::move(status);
-  result.prompt_tokens = static_cast<int32_t>(request.prompt.size());
+  result.prompt_tokens = prompt_tokens_of(request);
   load_tokens_.fetch_sub(expected_tokens(request), std::memory_order_relaxed);
   options_.on_result(std::move(result));
 }

@@ -1,5 +1,5 @@
-// Sequence: one choice of a request while it runs: its tokens, how many of them are in the KV
-// cache, its blocks and its text. A request with n_choices = n is n sequences. Owned by one
+// Sequence: one choice of a prompt of a request while it runs: its tokens, how many of them are in
+// the KV cache, its blocks and its text. A request is n_choices sequences a prompt. Owned by one
 // EngineWorker, used on its thread only. The request must outlive it.
 #pragma once
 
@@ -23,21 +23,21 @@ namespace parkd {
 
 class Sequence {
  public:
-  // Requires: a prompt, and a table charged for the prompt and max_new_tokens.
-  Sequence(const GenerationRequest& request, int32_t choice_index, BlockTable table)
+  // The choice at `index` of the result. Requires: a prompt with tokens, and a table charged for
+  // them and max_new_tokens.
+  Sequence(const GenerationRequest& request, int32_t index, BlockTable table)
       : request_(request),
-        choice_index_(choice_index),
-        tokens_(request.prompt),
+        prompt_(request.prompts[static_cast<size_t>(index / request.n_choices)]),
+        index_(index),
+        tokens_(prompt_.tokens),
         table_(std::move(table)),
         text_(request.stop, request.drops_first_space) {
     PARKD_CHECK(!tokens_.empty(), "a sequence starts with a prompt");
-    if (LogitEdits::wanted(request.sampling)) edits_.emplace(request.sampling, request.prompt);
+    if (LogitEdits::wanted(request.sampling)) edits_.emplace(request.sampling, prompt_.tokens);
   }
 
   bool finished() const { return finish_reason_.has_value(); }
-  int64_t n_generated() const {
-    return static_cast<int64_t>(tokens_.size() - request_.prompt.size());
-  }
+  int64_t n_generated() const { return static_cast<int64_t>(tokens_.size()) - n_prompt(); }
   // Tokens of the prompt and those chosen and seen.
   int64_t n_known() const { return static_cast<int64_t>(tokens_.size()); }
   // Tokens in the KV cache, those of steps under way included.
@@ -45,18 +45,19 @@ class Sequence {
   // Tokens whose blocks another sequence had computed.
   int64_t n_shared() const { return n_shared_; }
   // Whether K and V of the whole prompt are there, for others to share.
-  bool has_prompt() const { return n_done_ >= static_cast<int64_t>(request_.prompt.size()); }
+  bool has_prompt() const { return n_done_ >= n_prompt(); }
+  int64_t n_prompt() const { return static_cast<int64_t>(prompt_.tokens.size()); }
 
   // Takes what is published of its prompt. Nothing for a sequence that a step has begun with.
   void share_prefix() {
     if (last_step_ != 0) return;
-    n_shared_ = table_.share_prefix(request_.prompt);
+    n_shared_ = table_.share_prefix(prompt_.tokens);
     n_computed_ = n_done_ = n_shared_;
   }
 
   // Whether a next step may take it: not once it ended, nor when the token under way is its last.
   bool wants_step() const {
-    return !finished() && (n_unseen_ == 0 || n_generated() + n_unseen_ < request_.max_new_tokens);
+    return !finished() && (n_unseen_ == 0 || n_generated() + n_unseen_ < prompt_.max_new_tokens);
   }
   // Steps that began and have not ended: until then its blocks are in use, finished or not.
   int32_t steps_under_way() const { return steps_under_way_; }
@@ -84,7 +85,7 @@ class Sequence {
   SampleRow begin_sample(int32_t row) {
     SampleRow how;
     how.params = &request_.sampling;
-    how.choice_index = choice_index_;
+    how.choice_index = prompt_.first_stream + index_ % request_.n_choices;
     how.position = static_cast<int32_t>(tokens_.size()) + n_unseen_;
     if (edits_) {
       how.edits = edits_->list();
@@ -124,7 +125,7 @@ class Sequence {
     if (request_.sampling.logprobs) logprobs_.push_back(std::move(sampled));
     if (text_.append(bytes)) {
       finish(FinishReason::stop);
-    } else if (n_generated() >= request_.max_new_tokens) {
+    } else if (n_generated() >= prompt_.max_new_tokens) {
       finish(FinishReason::length);
     }
   }
@@ -139,12 +140,12 @@ class Sequence {
     if (piece.text.empty() && !finished()) return std::nullopt;
     TokenEvent event;
     event.id = request_.id;
-    event.choice = choice_index_;
+    event.choice = index_;
     const bool cancelled = finish_reason_ == FinishReason::cancelled;
     event.position = n_chosen() - (cancelled ? 0 : 1);
     event.text = piece.text;
     const std::span<const TokenId> generated =
-        std::span<const TokenId>(tokens_).subspan(request_.prompt.size());
+        std::span<const TokenId>(tokens_).subspan(prompt_.tokens.size());
     event.tokens = generated.subspan(piece.first_token, piece.n_tokens);
     if (request_.sampling.logprobs) {
       event.logprobs =
@@ -159,7 +160,7 @@ class Sequence {
     GeneratedChoice choice;
     choice.finish_reason = finish_reason_.value();
     choice.n_generated = n_chosen();
-    const auto first = tokens_.begin() + static_cast<std::ptrdiff_t>(request_.prompt.size());
+    const auto first = tokens_.begin() + static_cast<std::ptrdiff_t>(prompt_.tokens.size());
     choice.tokens.assign(first, first + static_cast<std::ptrdiff_t>(text_.n_kept_tokens()));
     choice.text = text_.text();
     choice.n_text_bytes = text_.n_bytes();
@@ -183,10 +184,11 @@ class Sequence {
   }
 
   const GenerationRequest& request_;
-  const int32_t choice_index_;
-  std::vector<TokenId> tokens_;  // prompt, then generated
-  int64_t n_computed_ = 0;       // of tokens_ and the unseen one: K and V are in the blocks
-  int64_t n_done_ = 0;           // of them, those no step under way writes
+  const GenerationPrompt& prompt_;  // the request's
+  const int32_t index_;             // of the result's choices
+  std::vector<TokenId> tokens_;     // prompt, then generated
+  int64_t n_computed_ = 0;          // of tokens_ and the unseen one: K and V are in the blocks
+  int64_t n_done_ = 0;              // of them, those no step under way writes
   int64_t n_shared_ = 0;
   int64_t last_step_ = 0;
   int32_t n_unseen_ = 0;    // tokens chosen by steps under way

@@ -46,12 +46,12 @@ struct JobSpec {
   std::optional<std::chrono::seconds> run_timeout;  // empty: the daemon's default
   std::optional<std::chrono::seconds> retention;    // empty: the store's default
   int32_t max_attempts = 3;
-  int32_t n_choices = 1;
+  int32_t n_choices = 1;      // of all its prompts; what follows is each one's, on average
   int32_t prompt_tokens = 0;  // counted, or an estimate when !tokens_are_exact
   int32_t max_new_tokens = 0;
   bool tokens_are_exact = false;
 
-  // What fairness counts, in tokens: n * (prompt + max_new).
+  // What fairness counts, in tokens: n * (prompt + max_new). Means are rounded up.
   int64_t need_tokens() const {
     return static_cast<int64_t>(n_choices) * (int64_t{prompt_tokens} + max_new_tokens);
   }

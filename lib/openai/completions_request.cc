@@ -16,9 +16,7 @@ namespace {
 
 namespace json = boost::json;
 
-using Prompt = decltype(CompletionsRequest::prompt);
-
-constexpr const char* kPrompt = "a text, an array of token ids, or an array of one of them";
+constexpr const char* kPrompts = "a text, an array of token ids, or an array of such";
 
 std::string word_here(std::string_view name) {
   static constexpr std::pair<std::string_view, std::string_view> kWords[] = {
@@ -38,7 +36,7 @@ std::string word_here(std::string_view name) {
   return {};
 }
 
-Status read_token_ids(const std::string& field, const json::array& ids, Prompt& out) {
+Status read_token_ids(const std::string& field, const json::array& ids, CompletionPrompt& out) {
   std::vector<TokenId> tokens;
   tokens.reserve(ids.size());
   for (size_t i = 0; i < ids.size(); ++i) {
@@ -52,26 +50,36 @@ Status read_token_ids(const std::string& field, const json::array& ids, Prompt& 
   return {};
 }
 
-Status read_one_prompt(const std::string& field, const json::value& value, Prompt& out) {
+// `must` says what the field may be.
+Status read_one_prompt(const std::string& field, const json::value& value, const std::string& must,
+                       CompletionPrompt& out) {
   if (value.is_string()) {
     if (value.get_string().empty()) return wrong_value(field, value, "a text that is not empty");
     out = std::string(value.get_string());
     return {};
   }
-  if (!value.is_array() || value.get_array().empty()) return wrong_value(field, value, kPrompt);
+  if (!value.is_array() || value.get_array().empty()) return wrong_value(field, value, must);
   return read_token_ids(field, value.get_array(), out);
 }
 
-Status read_prompt(const std::string& field, const json::value& value, Prompt& out) {
+Status read_prompts(const std::string& field, const json::value& value, CompletionsRequest& out) {
   const json::array* list = value.if_array();
-  const bool is_list =
+  out.prompt_is_list =
       list != nullptr && !list->empty() && (list->front().is_string() || list->front().is_array());
-  if (!is_list) return read_one_prompt(field, value, out);
-  if (list->size() > 1) {
+  if (!out.prompt_is_list)
+    return read_one_prompt(field, value, kPrompts, out.prompts.emplace_back());
+  if (list->size() > kAnswerChoicesMax) {
     return invalid_param(field, field + " has " + std::to_string(list->size()) +
-                                    " prompts; a job runs one: submit a job for each");
+                                    " prompts; the limit is " + std::to_string(kAnswerChoicesMax) +
+                                    ": submit several jobs");
   }
-  return read_one_prompt(field + "[0]", list->front(), out);
+  out.prompts.reserve(list->size());
+  for (size_t i = 0; i < list->size(); ++i) {
+    PARKD_RETURN_IF_ERROR(read_one_prompt(field + "[" + std::to_string(i) + "]", (*list)[i],
+                                          "a text or an array of token ids",
+                                          out.prompts.emplace_back()));
+  }
+  return {};
 }
 
 // How many of the likeliest tokens are shown beside each; 0: the token's own alone.
@@ -85,6 +93,20 @@ struct Reading {
   CompletionsRequest request;
   std::optional<int32_t> best_of;
 };
+
+Status check_choices(CompletionsRequest& request) {
+  if (request.prompts.empty()) {
+    return invalid_param("prompt", "prompt is missing; it must be " + std::string(kPrompts));
+  }
+  request.n_prompts = static_cast<int32_t>(request.prompts.size());
+  const int32_t n_choices = request.n_prompts * request.n;
+  if (n_choices <= kAnswerChoicesMax) return {};
+  return invalid_param("prompt", "prompt has " + std::to_string(request.n_prompts) +
+                                     " prompts and n is " + std::to_string(request.n) + ", " +
+                                     std::to_string(n_choices) + " choices in all; the limit is " +
+                                     std::to_string(kAnswerChoicesMax) +
+                                     ": submit several jobs, or lower n");
+}
 
 // So many as are answered: there is nothing to choose from.
 Status check_best_of(const Reading& reading) {
@@ -102,7 +124,7 @@ std::optional<Status> read_own(const std::string& field, const json::value& valu
                                Reading& reading) {
   CompletionsRequest& out = reading.request;
   const bool is_left_out = value.is_null();
-  if (field == "prompt") return is_left_out ? Status() : read_prompt(field, value, out.prompt);
+  if (field == "prompt") return is_left_out ? Status() : read_prompts(field, value, out);
   if (field == "logprobs")
     return is_left_out ? Status() : read_logprobs(field, value, out.sampling);
   if (field == "echo") {
@@ -138,10 +160,7 @@ Result<CompletionsRequest> parse_completions_request(std::string_view body,
   fields.word_here = word_here;
   PARKD_RETURN_IF_ERROR(read_body(body, fields, request));
   PARKD_RETURN_IF_ERROR(check_best_of(reading));
-  const auto* text = std::get_if<std::string>(&request.prompt);
-  if (text != nullptr && text->empty()) {
-    return invalid_param("prompt", "prompt is missing; it must be " + std::string(kPrompt));
-  }
+  PARKD_RETURN_IF_ERROR(check_choices(request));
   return std::move(reading.request);
 }
 

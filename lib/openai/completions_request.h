@@ -16,13 +16,18 @@ namespace parkd {
 // OpenAI's, where neither the request nor the model's configuration says.
 inline constexpr int32_t kCompletionTokensDefault = 16;
 
+// Prompts x n of a body at most: OpenAI's limit of prompts.
+inline constexpr int32_t kAnswerChoicesMax = 2048;
+
+// A text, or token ids: >= 0, and maybe beyond the model's vocabulary. Neither is empty.
+using CompletionPrompt = std::variant<std::string, std::vector<TokenId>>;
+
 struct CompletionsRequest : RequestOptions {
-  // A text, or token ids: >= 0, and maybe beyond the model's vocabulary.
-  std::variant<std::string, std::vector<TokenId>> prompt;
+  std::vector<CompletionPrompt> prompts;  // at least one
+  bool prompt_is_list = false;            // of prompts, maybe of one: they are prompt[0], prompt[1]
 };
 
-// A prompt may be a text, token ids, or a list of one of them: a job runs one prompt. Errors:
-// invalid, with param = the field.
+// A prompt is a text, token ids, or a list of such. Errors: invalid, with param = the field.
 Result<CompletionsRequest> parse_completions_request(std::string_view body,
                                                      const RequestDefaults& defaults);
 

@@ -9,12 +9,11 @@
 namespace parkd {
 
 Result<int32_t> resolve_max_new_tokens(std::optional<int32_t> asked, int32_t prompt_tokens,
-                                       int32_t context_tokens, const std::string& prompt_field) {
+                                       int32_t context_tokens) {
   if (prompt_tokens >= context_tokens) {
-    return invalid_param(prompt_field, "the prompt has " + std::to_string(prompt_tokens) +
-                                           " tokens; the model's context of " +
-                                           std::to_string(context_tokens) +
-                                           " tokens must hold it and at least one more");
+    return invalid("the prompt has " + std::to_string(prompt_tokens) +
+                   " tokens; the model's context of " + std::to_string(context_tokens) +
+                   " tokens must hold it and at least one more");
   }
   const int32_t wanted = asked ? *asked : std::clamp(context_tokens / 5, 128, 16384);
   return std::min(wanted, context_tokens - prompt_tokens);

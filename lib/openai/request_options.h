@@ -20,7 +20,8 @@ struct RequestDefaults {
 struct RequestOptions {
   std::string model;                  // empty: left out
   std::optional<int32_t> max_tokens;  // >= 1
-  int32_t n = 1;                      // 1..kChoicesMax
+  int32_t n = 1;                      // 1..kChoicesMax, of each prompt
+  int32_t n_prompts = 1;              // n * n_prompts <= kAnswerChoicesMax (completions_request.h)
   // Within kSamplingFields' ranges; up to kBiasesMax biases, whose tokens are >= 0 and may be
   // beyond the model's vocabulary; top_logprobs only with logprobs. Its seed is nobody's.
   SamplingParams sampling;
@@ -30,10 +31,10 @@ struct RequestOptions {
 };
 
 // How many tokens a request may generate: what was asked, or clamp(context / 5, 128, 16384) when
-// nothing was; always cut to what the prompt leaves of the context. Errors: invalid, with
-// `prompt_field` as its param and naming both numbers, when the prompt leaves nothing.
+// nothing was; always cut to what the prompt leaves of the context. Errors: invalid, without a
+// param and naming both numbers, when the prompt leaves nothing.
 Result<int32_t> resolve_max_new_tokens(std::optional<int32_t> asked, int32_t prompt_tokens,
-                                       int32_t context_tokens, const std::string& prompt_field);
+                                       int32_t context_tokens);
 
 // The options of a body of that path, which is read as strictly as the endpoint reads it, where a
 // model's defaults are not known: what they decide passes, and is judged when the job is claimed;

@@ -36,7 +36,7 @@ std::string render_submitted(JobId id, std::string_view mailbox_key, bool existe
 // What became of a cancel: {"id", "cancel": its word}.
 std::string render_cancel(JobId id, std::string_view word);
 // A live job. `state` is what the daemon shows: scheduled, queued, parked, running ...; units < 0:
-// not priced yet.
+// not priced yet. prompt_tokens and max_new_tokens are of each choice, on average (JobSpec).
 std::string render_job(const Job& job, std::string_view state, int64_t units,
                        std::string_view waits_for);
 std::string render_history(const HistoryRow& row);

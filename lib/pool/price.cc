@@ -12,4 +12,12 @@ Blocks job_cost(int32_t n_choices, int32_t prompt_tokens, int32_t max_new_tokens
   return {n_choices * ceil_div(tokens, block_size)};
 }
 
+Blocks job_cost(int32_t n_choices, std::span<const PromptNeed> prompts, int32_t block_size) {
+  Blocks cost;
+  for (const PromptNeed& prompt : prompts) {
+    cost += job_cost(n_choices, prompt.prompt_tokens, prompt.max_new_tokens, block_size);
+  }
+  return cost;
+}
+
 }  // namespace parkd

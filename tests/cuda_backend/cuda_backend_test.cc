@@ -66,7 +66,7 @@ TEST_P(CudaBackend, counts_the_token_that_the_host_has_not_seen) {
   std::vector<GenerationRequest> requests = short_requests_for(*card, printed_seed());
   for (size_t i = 0; i < requests.size(); ++i) {
     GenerationRequest& request = requests[i];
-    request.max_new_tokens = 24;
+    request.prompts[0].max_new_tokens = 24;
     request.sampling = {};
     request.sampling.temperature = 0;
     if (i % 3 == 0) request.sampling.frequency_penalty = 0.4F;

@@ -239,7 +239,8 @@ class BusyPool {
 
  private:
   static int64_t cost_of(const GenerationRequest& request) {
-    const auto n_tokens = static_cast<int64_t>(request.prompt.size()) + request.max_new_tokens;
+    const auto n_tokens =
+        static_cast<int64_t>(request.prompts[0].tokens.size()) + request.prompts[0].max_new_tokens;
     return request.n_choices * ceil_div(n_tokens, kBlockSize);
   }
   int64_t free_;
@@ -255,8 +256,9 @@ TEST_F(EmulatedMachine, three_workers_hand_blocks_to_each_other_and_nothing_chan
   std::vector<GenerationRequest> requests;
   for (int i = 0; i < 12; ++i) {
     GenerationRequest request;
-    request.prompt = random_prompt(random, *card, static_cast<int32_t>(20 + random() % 40));
-    request.max_new_tokens = static_cast<int32_t>(1 + random() % 4);
+    request.prompts[0].tokens =
+        random_prompt(random, *card, static_cast<int32_t>(20 + random() % 40));
+    request.prompts[0].max_new_tokens = static_cast<int32_t>(1 + random() % 4);
     request.sampling.temperature = 0;
     request.sampling.logprobs = true;
     request.id = static_cast<RequestId>(i + 1);
@@ -268,7 +270,7 @@ TEST_F(EmulatedMachine, three_workers_hand_blocks_to_each_other_and_nothing_chan
     // Of one whose last bytes begin a character nothing may be left.
     if (i % 4 == 0 || expected[i].empty()) continue;
     requests[i].stop_tokens = {expected[i].back()};
-    requests[i].max_new_tokens += 3;
+    requests[i].prompts[0].max_new_tokens += 3;
   }
   const auto wanted = on_cpu(card, Dtype::f32)->run(requests);
   BusyPool pool(card, {"three_workers", 3}, Blocks{7});
@@ -302,7 +304,7 @@ TEST_F(EmulatedMachine, three_workers_hand_blocks_to_each_other_and_nothing_chan
 TEST_F(EmulatedMachine, graphs_save_most_of_the_calls) {
   const auto card = tiny_card(TensorType::q4_1);
   GenerationRequest request = requests_for(*card, printed_seed()).front();
-  request.max_new_tokens = 40;
+  request.prompts[0].max_new_tokens = 40;
   request.sampling.logprobs = false;
   request.sampling.top_logprobs = 0;
   const auto calls_with = [&](bool graphs) {

@@ -108,8 +108,8 @@ inline std::vector<GenerationRequest> requests_for(const ModelCard& card, uint64
     const auto i = static_cast<int32_t>(requests.size());
     GenerationRequest request;
     request.id = static_cast<RequestId>(i + 1);
-    request.prompt = random_prompt(random, card, n_prompt);
-    request.max_new_tokens = 5 + i % 4;
+    request.prompts[0].tokens = random_prompt(random, card, n_prompt);
+    request.prompts[0].max_new_tokens = 5 + i % 4;
     request.n_choices = i == 3 ? 2 : 1;
     request.sampling.temperature = i % 2 == 0 ? 0.0F : 0.9F;
     request.sampling.top_k = i % 4 == 1 ? 20 : 0;
@@ -119,8 +119,9 @@ inline std::vector<GenerationRequest> requests_for(const ModelCard& card, uint64
     if (i % 4 == 3) request.sampling.presence_penalty = 0.75F;
     if (i % 5 == 3) request.sampling.repetition_penalty = 1.3F;
     if (i % 4 == 2) {
-      request.sampling.logit_bias = {{request.prompt[0], 4.0F},
-                                     {(request.prompt[0] + 1) % card.shape.vocab, -100.0F}};
+      request.sampling.logit_bias = {
+          {request.prompts[0].tokens[0], 4.0F},
+          {(request.prompts[0].tokens[0] + 1) % card.shape.vocab, -100.0F}};
     }
     request.sampling.seed = random();
     request.sampling.logprobs = i % 3 == 0;
@@ -133,7 +134,8 @@ inline std::vector<GenerationRequest> requests_for(const ModelCard& card, uint64
 // Those of them that take few steps.
 inline std::vector<GenerationRequest> short_requests_for(const ModelCard& card, uint64_t seed) {
   auto requests = requests_for(card, seed);
-  std::erase_if(requests, [](const auto& request) { return request.prompt.size() > 100; });
+  std::erase_if(requests,
+                [](const auto& request) { return request.prompts[0].tokens.size() > 100; });
   return requests;
 }
 

@@ -13,6 +13,7 @@
 
 #include "lib/openai/chat_messages.h"
 #include "lib/openai/chat_request.h"
+#include "lib/openai/completions_request.h"
 #include "lib/openai/submit.h"
 #include "lib/openai/wire.h"
 #include "tests/daemon/api_world.h"
@@ -242,15 +243,17 @@ TEST_F(ApiBounds, small_values_are_refused_at_16_times_the_body_and_the_budget_h
   EXPECT_GE(world.metric("parkd_parse_bytes_peak"), static_cast<int64_t>(kBody));
 }
 
+std::string repeated(const std::string& start, const std::function<std::string(int)>& part,
+                     const std::string& end) {
+  constexpr size_t kBody = 1 << 20;
+  std::string text = start;
+  for (int i = 0; text.size() < kBody; ++i) text += part(i) + ",";
+  text.pop_back();
+  return text + end;
+}
+
 TEST_F(ApiBounds, a_chat_body_takes_16_times_itself_at_most_whatever_it_is_made_of) {
   constexpr size_t kBody = 1 << 20;
-  const auto repeated = [](const std::string& start, const std::function<std::string(int)>& part,
-                           const std::string& end) {
-    std::string text = start;
-    for (int i = 0; text.size() < kBody; ++i) text += part(i) + ",";
-    text.pop_back();
-    return text + end;
-  };
   const std::string bodies[] = {
       repeated(R"({"messages":[)", [](int) { return std::string("{}"); }, "]}"),
       repeated(R"({"messages":[)", [](int) { return std::string("[0]"); }, "]}"),
@@ -273,6 +276,29 @@ TEST_F(ApiBounds, a_chat_body_takes_16_times_itself_at_most_whatever_it_is_made_
   }
   const std::string wrong = R"({"body":{},"max_attempts":[)" + std::string(1000, '1') + "]}";
   EXPECT_LT(parse_submit(wrong, {}).status().message().size(), 200u);
+}
+
+TEST_F(ApiBounds, a_body_of_prompts_takes_16_times_itself_at_most_whatever_they_are) {
+  constexpr size_t kBody = 1 << 20;
+  const std::string many = std::string(kBody / 2040, 'x');
+  const std::string bodies[] = {
+      repeated(R"({"prompt":[)", [](int) { return std::string("7"); }, "]}"),
+      repeated(R"({"prompt":[)", [](int) { return std::string("[7]"); }, "]}"),
+      repeated(R"({"prompt":[)", [](int) { return std::string(R"("x")"); }, "]}"),
+      repeated(R"({"prompt":[)", [](int) { return std::string("123456"); }, "]}"),
+      repeated(R"({"prompt":[[)", [](int) { return std::string("123456"); }, "]]}"),
+      repeated(R"({"prompt":[)", [&](int) { return '"' + many + '"'; }, "]}"),
+  };
+  int n_read = 0;
+  for (const std::string& body : bodies) {
+    SCOPED_TRACE(body.substr(0, 40));
+    const size_t before = counts.live_bytes;
+    counts.peak_bytes = before;
+    const auto request = parse_completions_request(body, {});
+    EXPECT_LE(counts.peak_bytes - before, 18 * kBody);
+    n_read += request.ok() ? 1 : 0;
+  }
+  EXPECT_EQ(n_read, 3) << "token ids of some length, and some two thousand texts";
 }
 
 // Room for messages that could be some, and nothing for each that is none.

@@ -130,6 +130,59 @@ TEST(Dispatcher, more_choices_than_sequences_fail_too_large) {
   EXPECT_EQ(world.message(id).ending.error_param, "n");
 }
 
+// Two prompts of 5 and 15 tokens, whose two choices get 5 each: 2 * (1 + 2) units, 4 sequences.
+Result<PreparedJob> prepare_two_prompts(const Job&) {
+  PreparedJob prepared;
+  prepared.request.prompts.resize(2);
+  prepared.request.prompts[0] = {std::vector<TokenId>(5, 1), 5};
+  prepared.request.prompts[1] = {std::vector<TokenId>(15, 1), 5};
+  prepared.request.n_choices = 2;
+  prepared.prompt_field = "prompt";
+  return prepared;
+}
+
+TEST(Dispatcher, a_job_of_several_prompts_is_charged_for_each_of_their_choices) {
+  World world(8, 8, 4);
+  world.port.prepare = prepare_two_prompts;
+  world.ready();
+  const JobId first = world.submit(job_of(1));
+  EXPECT_EQ(world.model().in_use, Blocks{6});
+  EXPECT_EQ(world.model().running_sequences, 4);
+  const JobId second = world.submit(job_of(1));
+  EXPECT_EQ(world.phase(second), LivePhase::parked) << "units would do for one prompt of it";
+  world.complete_all();
+  for (const JobId id : {first, second}) {
+    const Ending ending = world.message(id).ending;
+    EXPECT_EQ(ending.outcome, Outcome::completed) << ending.error_message;
+    EXPECT_EQ(ending.units, 6);
+    EXPECT_EQ(ending.prompt_tokens, 20) << "each prompt once";
+    EXPECT_EQ(ending.completion_tokens, 4 * 5);
+  }
+  EXPECT_EQ(world.model().prompt_tokens, 40);
+}
+
+TEST(Dispatcher, prompts_that_do_not_fit_together_fail_too_large_and_say_how_many_would) {
+  World units(5, 8, 4);
+  units.port.prepare = prepare_two_prompts;
+  units.ready();
+  const JobId id = units.submit(job_of(1));
+  units.flush();
+  EXPECT_EQ(units.message(id).ending.error_code, "too_large");
+  EXPECT_EQ(units.message(id).ending.error_param, "prompt");
+  EXPECT_EQ(units.message(id).ending.error_message,
+            "prompt has 2 prompts and n is 2, so the job needs 6 units; model m has 5 in all: give "
+            "it fewer (the first 1 fit)");
+  World sequences(100, 8, 3);
+  sequences.port.prepare = prepare_two_prompts;
+  sequences.ready();
+  const JobId other = sequences.submit(job_of(1));
+  sequences.flush();
+  EXPECT_EQ(sequences.message(other).ending.error_code, "too_large");
+  EXPECT_EQ(sequences.message(other).ending.error_message,
+            "prompt has 2 prompts and n is 2, so the job has 4 sequences; model m runs at most 3 "
+            "sequences at a time (max_num_seqs): give a job at most 1 prompt");
+}
+
 TEST(Dispatcher, a_bad_body_becomes_a_failed_message_and_its_neighbours_run) {
   World world(10);
   world.ready();

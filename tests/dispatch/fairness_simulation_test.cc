@@ -31,10 +31,11 @@ class TimedEngine final : public Engine {
       : world_(world), on_start_(std::move(on_start)) {}
 
   void start(GenerationRequest request) override {
-    const int64_t tokens = int64_t{request.n_choices} * kBlockSize + request.max_new_tokens;
+    const int64_t tokens =
+        int64_t{request.n_choices} * kBlockSize + request.prompts[0].max_new_tokens;
     ends_.emplace(world_.clock.steady_now() + milliseconds(10 * tokens), request.id);
     n_choices_[request.id] = request.n_choices;
-    on_start_(static_cast<JobId>(request.prompt.front()));
+    on_start_(static_cast<JobId>(request.prompts[0].tokens.front()));
   }
   void cancel(RequestId) override {}
   EngineStats stats() const override { return {}; }
@@ -110,9 +111,9 @@ class Simulation {
     world_.port.engine = &engine_;
     world_.port.prepare = [](const Job& job) -> Result<PreparedJob> {
       PreparedJob prepared;
-      prepared.request.prompt.assign(static_cast<size_t>(job.spec.prompt_tokens),
-                                     static_cast<int32_t>(job.id));
-      prepared.request.max_new_tokens = job.spec.max_new_tokens;
+      prepared.request.prompts[0].tokens.assign(static_cast<size_t>(job.spec.prompt_tokens),
+                                                static_cast<int32_t>(job.id));
+      prepared.request.prompts[0].max_new_tokens = job.spec.max_new_tokens;
       prepared.request.n_choices = job.spec.n_choices;
       return prepared;
     };

@@ -92,8 +92,8 @@ class World {
     if (job.spec.body == "bad") return invalid_param("messages", "messages is missing");
     if (job.spec.body == "throws") throw std::runtime_error("scripted");
     PreparedJob prepared;
-    prepared.request.prompt.assign(static_cast<size_t>(job.spec.prompt_tokens), 1);
-    prepared.request.max_new_tokens = job.spec.max_new_tokens;
+    prepared.request.prompts[0].tokens.assign(static_cast<size_t>(job.spec.prompt_tokens), 1);
+    prepared.request.prompts[0].max_new_tokens = job.spec.max_new_tokens;
     prepared.request.n_choices = job.spec.n_choices;
     return prepared;
   }

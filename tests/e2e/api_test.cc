@@ -112,6 +112,50 @@ TEST_F(Api, a_completions_job_goes_on_from_its_prompt) {
   EXPECT_EQ(text_at(refused.json, "error.param"), "echo") << refused.text;
 }
 
+TEST_F(Api, each_prompt_of_a_completions_job_is_answered_as_it_would_be_alone) {
+  const auto answer_to = [this](const std::string& key, const json::value& prompt) {
+    json::object job;
+    job["endpoint"] = "/v1/completions";
+    job["mailbox_key"] = key;
+    job["body"] = json::object{{"prompt", prompt}, {"max_tokens", 6},    {"n", 2},
+                               {"seed", 11},       {"temperature", 1.0}, {"logprobs", 1}};
+    submit(*client_, job);
+    const json::array messages = wait_for_messages(*client_, key, 1);
+    const json::value* body = find(messages.at(0), "response.body");
+    EXPECT_NE(body, nullptr) << json::serialize(messages.at(0));
+    EXPECT_EQ(number_at(messages.at(0), "prompt_tokens"), number_at(*body, "usage.prompt_tokens"));
+    return *body;
+  };
+  const json::value ids = json::array{80, 81, 82};
+  const json::value both = answer_to("prompts-both", json::array{"Once upon a time", ids});
+  const json::value one = answer_to("prompts-one", "Once upon a time");
+  const json::value other = answer_to("prompts-other", ids);
+  json::array expected = one.at("choices").as_array();
+  for (const json::value& choice : other.at("choices").as_array()) expected.push_back(choice);
+  ASSERT_EQ(expected.size(), 4u);
+  for (size_t i = 0; i < expected.size(); ++i) expected[i].as_object()["index"] = i;
+  EXPECT_EQ(both.at("choices"), expected);
+  EXPECT_NE(expected[0].at("text"), expected[2].at("text"));
+  for (const char* figure : {"usage.prompt_tokens", "usage.completion_tokens", "parkd.units"}) {
+    EXPECT_EQ(number_at(both, figure), number_at(one, figure) + number_at(other, figure)) << figure;
+  }
+}
+
+TEST_F(Api, prompts_that_do_not_fit_into_a_job_are_refused_by_their_place) {
+  const auto refusal = [this](const std::string& body) {
+    const json::value job =
+        json::object{{"endpoint", "/v1/completions"}, {"body", json::parse(body)}};
+    const HttpAnswer answer = must(client_->post("/v1/jobs", job));
+    EXPECT_EQ(answer.status, 400) << answer.text;
+    return text_at(answer.json, "error.param") + ": " + text_at(answer.json, "error.message");
+  };
+  EXPECT_EQ(refusal(R"({"prompt":["a","b","c"],"n":2})"),
+            "prompt: prompt has 3 prompts and n is 2, so the job has 6 sequences; model tiny runs "
+            "at most 4 sequences at a time (max_num_seqs): give a job at most 2 prompts");
+  EXPECT_EQ(refusal(R"({"prompt":["a",[1,999999]]})").substr(0, 28),
+            "prompt[1][1]: prompt[1][1] i");
+}
+
 TEST_F(Api, biases_choose_tokens_and_a_penalty_breaks_what_repeats) {
   const auto text_with = [this](const std::string& key, const json::object& members) {
     json::object job = chat_job(key, 12);

@@ -55,13 +55,17 @@ TEST_F(BatchRun, lines_for_both_endpoints_stand_in_one_batch) {
   json::object text = json::parse(batch_line("text", 3)).as_object();
   text["url"] = "/v1/completions";
   text["body"] = json::object{{"model", "tiny"}, {"prompt", "Once"}, {"max_tokens", 3}};
-  write_input(batch_line("chat", 3) + json::serialize(text) + "\n");
+  json::object texts = text;
+  texts["custom_id"] = "texts";
+  texts["body"].as_object()["prompt"] = json::array{"Once", "Twice"};
+  write_input(batch_line("chat", 3) + json::serialize(text) + "\n" + json::serialize(texts) + "\n");
   ASSERT_TRUE(daemon_.start());
   const JobctlResult result = run();
   EXPECT_EQ(result.exit_code, 0) << result.err;
   const auto lines = results();
   EXPECT_EQ(text_at(lines.at("chat"), "response.body.object"), "chat.completion");
   EXPECT_EQ(text_at(lines.at("text"), "response.body.object"), "text_completion");
+  EXPECT_EQ(find(lines.at("texts"), "response.body.choices")->as_array().size(), 2u);
 }
 
 TEST_F(BatchRun, a_result_line_holds_the_daemons_own_bytes_numbers_included) {

@@ -59,6 +59,14 @@ TEST_F(Jobctl, submit_goes_on_from_a_text_where_the_endpoint_is_completions) {
       << chat.err;
 }
 
+TEST_F(Jobctl, submit_prints_the_answers_to_all_prompts_of_a_body) {
+  const JobctlResult result = jobctl(
+      {"submit", "--model", "tiny", "--endpoint", "/v1/completions", "--file", "-", "--wait"},
+      R"({"prompt":["a","b"],"max_tokens":2,"logit_bias":{")" + tiny_token('z') + R"(":100}})");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "choice 0:\nzz\nchoice 1:\nzz\n");
+}
+
 TEST_F(Jobctl, doctor_says_what_was_found_and_what_never_ran_on_a_gpu) {
   const JobctlResult found = jobctl({"doctor"});
   EXPECT_EQ(found.exit_code, 0) << found.out << found.err;

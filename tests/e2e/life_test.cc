@@ -252,6 +252,31 @@ TEST(Life, an_accepted_job_survives_kill_9_and_runs_after_the_restart) {
   EXPECT_EQ(ids, (std::set<int64_t>{running, waiting}));
 }
 
+TEST(Life, a_job_of_several_prompts_that_was_killed_gives_the_choices_it_would_have_given) {
+  DaemonProcess daemon(long_running());
+  ASSERT_TRUE(daemon.start());
+  json::object job;
+  job["endpoint"] = "/v1/completions";
+  job["mailbox_key"] = "several";
+  job["body"] = json::object{{"prompt", {"one", "two", "three"}},
+                             {"n", 2},
+                             {"max_tokens", 600},
+                             {"seed", 5},
+                             {"logit_bias", {{"2", -100}}}};  // no early end
+  submit(*daemon.client(), job);
+  wait_until_running(daemon);
+  daemon.kill();
+  ASSERT_TRUE(daemon.start());
+  const json::array killed = wait_for_messages(*daemon.client(), "several", 1);
+  job["mailbox_key"] = "again";
+  submit(*daemon.client(), job);
+  const json::array whole = wait_for_messages(*daemon.client(), "again", 1);
+  const json::value* choices = find(killed.at(0), "response.body.choices");
+  ASSERT_NE(choices, nullptr) << json::serialize(killed.at(0));
+  EXPECT_EQ(choices->as_array().size(), 6u);
+  EXPECT_EQ(*choices, *find(whole.at(0), "response.body.choices"));
+}
+
 TEST(Life, a_second_daemon_on_the_same_state_directory_is_refused) {
   DaemonProcess daemon(DaemonSetup{});
   ASSERT_TRUE(daemon.start());

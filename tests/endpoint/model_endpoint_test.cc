@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/base/text.h"
+#include "lib/dispatch/endings.h"
 #include "lib/job/endpoints.h"
 #include "lib/model/model_card.h"
 #include "lib/pool/price.h"
@@ -72,8 +73,9 @@ TEST_F(ModelEndpointTest, the_door_and_the_dispatcher_count_the_same) {
     EXPECT_GT(at_door->prompt_tokens, 5) << "the template counts";
     const auto prepared = endpoint.prepare(job_with(body_with(members)));
     ASSERT_TRUE(prepared.ok());
-    EXPECT_EQ(static_cast<int32_t>(prepared->request.prompt.size()), at_door->prompt_tokens);
-    EXPECT_EQ(prepared->request.max_new_tokens, at_door->max_new_tokens);
+    EXPECT_EQ(static_cast<int32_t>(prepared->request.prompts[0].tokens.size()),
+              at_door->prompt_tokens);
+    EXPECT_EQ(prepared->request.prompts[0].max_new_tokens, at_door->max_new_tokens);
     EXPECT_LE(at_door->prompt_tokens + at_door->max_new_tokens, kContext);
   }
   EXPECT_EQ(price("")->max_new_tokens, 128) << "a fifth of the context, at least 128";
@@ -97,7 +99,7 @@ std::string prompt_of(const std::string& source, Job job) {
   const auto shared = std::make_shared<const ModelCard>(std::move(changed));
   const auto prepared = ModelEndpoint(shared, endpoint_options()).prepare(job);
   if (!prepared.ok()) return prepared.status().to_string();
-  return shared->tokenizer->decode(prepared->request.prompt);
+  return shared->tokenizer->decode(prepared->request.prompts[0].tokens);
 }
 
 TEST_F(ModelEndpointTest, a_template_tells_the_time_at_which_the_job_was_created) {
@@ -284,7 +286,7 @@ TEST_F(ModelEndpointTest, special_tokens_a_user_writes_stay_letters) {
   const auto count = [&](const std::vector<TokenId>& prompt) {
     return std::count(prompt.begin(), prompt.end(), *end);
   };
-  EXPECT_EQ(count(plain->request.prompt), count(hostile->request.prompt));
+  EXPECT_EQ(count(plain->request.prompts[0].tokens), count(hostile->request.prompts[0].tokens));
 }
 
 TEST_F(ModelEndpointTest, a_result_is_rendered_with_usage_reasons_and_logprobs) {
@@ -380,14 +382,15 @@ TEST_F(ModelEndpointTest, a_completions_prompt_is_its_text_without_a_template_or
       tokenizer.encode("Hello<|im_end|>", SpecialTokens::as_text).value();
   const auto text = endpoint.prepare(completions_job(R"({"prompt":"Hello<|im_end|>"})"));
   ASSERT_TRUE(text.ok()) << text.status().to_string();
-  EXPECT_EQ(text->request.prompt, ids) << "no special token out of a text";
-  EXPECT_EQ(text->request.max_new_tokens, 16);
+  EXPECT_EQ(text->request.prompts[0].tokens, ids) << "no special token out of a text";
+  EXPECT_EQ(text->request.prompts[0].max_new_tokens, 16);
   EXPECT_EQ(text->prompt_field, "prompt");
   EXPECT_FALSE(text->request.stop_tokens.empty());
   const TokenId end = tokenizer.find_special("<|im_end|>").value();
   const auto given =
       endpoint.prepare(completions_job(R"({"prompt":[5,)" + std::to_string(end) + "]}"));
-  EXPECT_EQ(given->request.prompt, (std::vector<TokenId>{5, end})) << "ids are taken as they are";
+  EXPECT_EQ(given->request.prompts[0].tokens, (std::vector<TokenId>{5, end}))
+      << "ids are taken as they are";
   JobSpec spec = completions_job(R"({"prompt":[5,6,7],"n":2,"max_tokens":9})").spec;
   ASSERT_TRUE(endpoint.admit(spec).ok());
   EXPECT_EQ(spec.prompt_tokens, 3);
@@ -416,6 +419,95 @@ TEST_F(ModelEndpointTest, a_completions_prompt_that_does_not_fit_is_refused_as_p
   EXPECT_EQ(endpoint.admit(chat).param(), "prompt") << "of a chat's body";
 }
 
+// Each prompt is what it would be alone; the door and the dispatcher count all of them.
+TEST_F(ModelEndpointTest, a_list_of_prompts_is_read_prompt_by_prompt) {
+  const std::string list = R"(["Hello",[5,6,7],")" + std::string(200, 'z') + R"("])";
+  const std::string rest = R"(,"max_tokens":60})";
+  const auto several = endpoint.prepare(completions_job(R"({"prompt":)" + list + rest));
+  ASSERT_TRUE(several.ok()) << several.status().to_string();
+  const std::string alone[] = {R"("Hello")", "[5,6,7]", '"' + std::string(200, 'z') + '"'};
+  ASSERT_EQ(several->request.prompts.size(), 3U);
+  int64_t prompt_tokens = 0;
+  int64_t new_tokens = 0;
+  int64_t units = 0;
+  for (size_t i = 0; i < 3; ++i) {
+    const auto one = endpoint.prepare(completions_job(R"({"prompt":)" + alone[i] + rest));
+    ASSERT_TRUE(one.ok()) << one.status().to_string();
+    const GenerationPrompt& expected = one->request.prompts.at(0);
+    EXPECT_EQ(several->request.prompts[i].tokens, expected.tokens) << i;
+    EXPECT_EQ(several->request.prompts[i].max_new_tokens, expected.max_new_tokens) << i;
+    prompt_tokens += static_cast<int64_t>(expected.tokens.size());
+    new_tokens += expected.max_new_tokens;
+    units += job_cost(1, needs_of(one->request.prompts), kBlockSize).count;
+  }
+  EXPECT_LT(several->request.prompts[2].max_new_tokens, 60) << "what its prompt leaves";
+  EXPECT_EQ(several->prompt_field, "prompt");
+  EXPECT_EQ(job_cost(1, needs_of(several->request.prompts), kBlockSize).count, units);
+  EndpointOptions options = endpoint_options();
+  options.capacity = Blocks{units};
+  JobSpec spec = completions_job(R"({"prompt":)" + list + rest).spec;
+  ASSERT_TRUE(ModelEndpoint(card, options).admit(spec).ok());
+  EXPECT_EQ(spec.n_choices, 3);
+  EXPECT_EQ(spec.prompt_tokens, ceil_div(prompt_tokens, 3));
+  EXPECT_EQ(spec.max_new_tokens, ceil_div(new_tokens, 3));
+  EXPECT_GE(spec.need_tokens(), prompt_tokens + new_tokens);
+  options.capacity = Blocks{units - 1};
+  const Status refused = ModelEndpoint(card, options).admit(spec);
+  EXPECT_EQ(refused.param(), "prompt");
+  EXPECT_NE(refused.message().find("needs " + std::to_string(units) + " units; model tiny has " +
+                                   std::to_string(units - 1) + " in all"),
+            std::string::npos)
+      << refused.message();
+}
+
+TEST_F(ModelEndpointTest, a_prompt_of_a_list_that_does_not_fit_is_named) {
+  struct Case {
+    std::string body;
+    const char* param;
+    const char* words;
+  };
+  const std::string beyond = std::to_string(card->shape.vocab);
+  const std::string long_text = std::string(5000, 'z');
+  const Case cases[] = {
+      {R"({"prompt":["a",")" + long_text + R"("]})", "prompt[1]", "prompt[1]: the prompt has"},
+      {R"({"prompt":[")" + long_text + R"("]})", "prompt[0]", "prompt[0]: the prompt has"},
+      {R"({"prompt":[[1],[2,)" + beyond + "]]}", "prompt[1][1]", "prompt[1][1] is"},
+      {R"({"prompt":[[)" + beyond + "]]}", "prompt[0][0]", "prompt[0][0] is"},
+      {R"({"prompt":["a","b","c"],"n":2})", "prompt",
+       "prompt has 3 prompts and n is 2, so the job has 6 sequences; model tiny runs at most 4 "
+       "sequences at a time (max_num_seqs): give a job at most 2 prompts"},
+      {R"({"prompt":["a","b"],"n":5})", "prompt", "so the job has 10 sequences"},
+  };
+  for (const Case& each : cases) {
+    const Status refused = refused_completions(endpoint, each.body);
+    EXPECT_EQ(refused.code(), StatusCode::invalid) << each.words;
+    EXPECT_EQ(refused.param(), each.param) << refused.message();
+    EXPECT_NE(refused.message().find(each.words), std::string::npos) << refused.message();
+  }
+  EndpointOptions options = endpoint_options();
+  options.capacity = Blocks{8};
+  const Status alone =
+      refused_completions(ModelEndpoint(card, options),
+                          R"({"max_tokens":1,"prompt":["a",")" + std::string(180, 'z') + R"("]})");
+  EXPECT_EQ(alone.param(), "prompt[1]") << alone.message();
+  EXPECT_NE(alone.message().find("prompt[1] alone: the prompt has"), std::string::npos)
+      << alone.message();
+}
+
+TEST_F(ModelEndpointTest, a_seed_in_the_body_is_each_prompts_and_without_one_their_streams_differ) {
+  const auto streams = [&](const std::string& members) {
+    const auto prepared = endpoint.prepare(completions_job(R"({"prompt":["a","a"])" + members));
+    EXPECT_TRUE(prepared.ok()) << prepared.status().to_string();
+    std::vector<int32_t> first;
+    for (const GenerationPrompt& prompt : prepared->request.prompts) {
+      first.push_back(prompt.first_stream);
+    }
+    return first;
+  };
+  EXPECT_EQ(streams(R"(,"n":2,"seed":7})"), (std::vector<int32_t>{0, 0}));
+  EXPECT_EQ(streams(R"(,"n":2})"), (std::vector<int32_t>{0, 2}));
+}
+
 TEST_F(ModelEndpointTest, a_completions_result_is_a_text_completion) {
   GenerationResult result;
   result.prompt_tokens = 3;
@@ -431,6 +523,27 @@ TEST_F(ModelEndpointTest, a_completions_result_is_a_text_completion) {
   EXPECT_EQ(body.at("choices").at(0).at("text"), "ab");
   EXPECT_EQ(body.at("choices").at(0).at("logprobs").at("tokens").at(0),
             json::string(card->tokenizer->token_text(65)));
+}
+
+TEST_F(ModelEndpointTest, choices_of_several_prompts_are_numbered_through_and_their_usage_summed) {
+  GenerationResult result;
+  result.prompt_tokens = 5;
+  for (const char* text : {"a0", "a1", "b0", "b1"}) {
+    GeneratedChoice& choice = result.choices.emplace_back();
+    choice.text = text;
+    choice.n_generated = 3;
+  }
+  const Job job = completions_job(R"({"prompt":[[5,6,7],[8,9]],"n":2})");
+  const json::value body = json::parse(endpoint.render(EndedRun{job, result, false, {}}));
+  const json::array& choices = body.at("choices").as_array();
+  ASSERT_EQ(choices.size(), 4U);
+  for (size_t i = 0; i < choices.size(); ++i) {
+    EXPECT_EQ(choices[i].at("index"), i);
+    EXPECT_EQ(choices[i].at("text"), json::string(result.choices[i].text));
+  }
+  EXPECT_EQ(body.at("usage").at("prompt_tokens"), 5);
+  EXPECT_EQ(body.at("usage").at("completion_tokens"), 12);
+  EXPECT_EQ(body.at("usage").at("total_tokens"), 17);
 }
 
 }  // namespace

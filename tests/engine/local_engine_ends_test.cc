@@ -21,6 +21,7 @@
 namespace parkd {
 namespace {
 
+using testing::add_prompt;
 using testing::expect_oracle;
 using testing::expected_tokens;
 using testing::FakeBackend;
@@ -97,7 +98,7 @@ TEST(LocalEngine, failure_and_device_loss_are_the_same_one_step_ahead) {
   {
     FakeEngine fake(one_step_ahead());
     GenerationRequest bad = request_of(1, 8, 10);
-    bad.prompt.back() = kPoisonToken;
+    bad.prompts[0].tokens.back() = kPoisonToken;
     const GenerationRequest good = request_of(2, 8, 10);
     fake.engine().start(bad);
     fake.engine().start(good);
@@ -160,7 +161,7 @@ TEST(LocalEngine, a_text_cut_by_length_ends_with_a_whole_character) {
     const GeneratedChoice& choice = result.choices[0];
     EXPECT_EQ(choice.finish_reason, FinishReason::length);
     EXPECT_EQ(choice.text, repair_utf8(bytes));
-    EXPECT_EQ(choice.n_generated, request.max_new_tokens);
+    EXPECT_EQ(choice.n_generated, request.prompts[0].max_new_tokens);
     EXPECT_EQ(choice.logprobs.size(), choice.tokens.size());
     std::string spelled;
     for (const SampledToken& token : choice.logprobs) spelled += bytes_of(token.token);
@@ -200,16 +201,16 @@ TEST(LocalEngine, an_end_at_the_last_token_allowed_is_within_max_tokens) {
   const std::vector<TokenId> all = ids_of(expected_tokens(request, 0));
   request.stop_tokens = {all[6]};
   const auto first = std::find(all.begin(), all.end(), all[6]) - all.begin();
-  request.max_new_tokens = static_cast<int32_t>(first) + 1;
+  request.prompts[0].max_new_tokens = static_cast<int32_t>(first) + 1;
   const GeneratedChoice choice = fake.run(request).choices[0];
   EXPECT_EQ(choice.finish_reason, FinishReason::stop);
-  EXPECT_EQ(choice.n_generated, request.max_new_tokens);
+  EXPECT_EQ(choice.n_generated, request.prompts[0].max_new_tokens);
 }
 
 TEST(LocalEngine, request_with_no_finite_logits_fails_alone) {
   FakeEngine fake;
   GenerationRequest bad = request_of(1, 8, 10);
-  bad.prompt.back() = kPoisonToken;
+  bad.prompts[0].tokens.back() = kPoisonToken;
   const GenerationRequest good = request_of(2, 8, 10);
   fake.engine().start(bad);
   fake.engine().start(good);
@@ -225,13 +226,18 @@ TEST(LocalEngine, request_with_no_finite_logits_fails_alone) {
 TEST(LocalEngine, request_the_caller_should_have_refused_fails_alone_and_names_the_field) {
   FakeEngine fake;
   GenerationRequest empty = request_of(1, 1, 5);
-  empty.prompt.clear();
+  empty.prompts[0].tokens.clear();
   EXPECT_EQ(fake.run(empty).status.param(), "prompt");
   EXPECT_EQ(fake.run(request_of(2, 5, 0)).status.param(), "max_tokens");
   EXPECT_EQ(fake.run(request_of(3, 1000, 25)).status.param(), "max_tokens");
   GenerationRequest outside = request_of(4, 5, 5);
-  outside.prompt[2] = testing::kFakeVocab;
+  outside.prompts[0].tokens[2] = testing::kFakeVocab;
   EXPECT_EQ(fake.run(outside).status.param(), "prompt");
+  GenerationRequest second = request_of(8, 5, 5);
+  add_prompt(second, 9, 1000, 25);
+  EXPECT_EQ(fake.run(second).status.param(), "max_tokens");
+  second.prompts.clear();
+  EXPECT_EQ(fake.run(second).status.param(), "prompt");
   GenerationRequest nothing = request_of(5, 5, 5);
   nothing.n_choices = 0;
   EXPECT_EQ(fake.run(nothing).status.param(), "n");
@@ -311,7 +317,7 @@ TEST_P(RandomCancels, leave_no_block_behind) {
   options.prefill_chunk_tokens = 9;
   options.steps_ahead = GetParam();
   constexpr RequestId kRequests = 300;
-  // Nothing is priced here, so every request has to fit at once: two choices of 30 + 40 tokens.
+  // Nothing is priced here, so every request has to fit at once: two sequences of 30 + 40 tokens.
   options.kv_blocks = kRequests * 2 * ceil_div(30 + 40, options.block_size);
   FakeEngine fake(options);
   std::map<RequestId, GenerationRequest> requests;
@@ -325,6 +331,9 @@ TEST_P(RandomCancels, leave_no_block_behind) {
     GenerationRequest request = request_of(id, static_cast<int32_t>(1 + random() % 30),
                                            static_cast<int32_t>(1 + random() % 40));
     request.n_choices = static_cast<int32_t>(1 + random() % 2);
+    if (request.n_choices == 1 && id % 2 == 0) {
+      add_prompt(request, id + kRequests, static_cast<int32_t>(1 + random() % 30), 40);
+    }
     requests.emplace(id, request);
     fake.engine().start(request);
     if (random() % 2 == 0) victims.push(1 + random() % id);
@@ -334,7 +343,7 @@ TEST_P(RandomCancels, leave_no_block_behind) {
   canceller.join();
   for (const auto& [id, result] : results) {
     ASSERT_TRUE(result.status.ok());
-    for (int32_t c = 0; c < requests.at(id).n_choices; ++c) {
+    for (int32_t c = 0; c < n_sequences_of(requests.at(id)); ++c) {
       const GeneratedChoice& choice = result.choices.at(static_cast<size_t>(c));
       std::vector<TokenId> expected = ids_of(expected_tokens(requests.at(id), c));
       ASSERT_LE(choice.tokens.size(), expected.size());

@@ -118,13 +118,19 @@ inline GenerationRequest request_of(RequestId id, int32_t n_prompt, int32_t max_
   GenerationRequest request;
   request.id = id;
   for (int32_t i = 0; i < n_prompt; ++i) {
-    request.prompt.push_back(static_cast<TokenId>(mix(id, i) % 200));
+    request.prompts[0].tokens.push_back(static_cast<TokenId>(mix(id, i) % 200));
   }
-  request.max_new_tokens = max_new_tokens;
+  request.prompts[0].max_new_tokens = max_new_tokens;
   request.sampling.temperature = 0;
   request.sampling.logprobs = true;
   request.sampling.top_logprobs = 2;
   return request;
+}
+
+// A further prompt, told apart by `id` as request_of's.
+inline void add_prompt(GenerationRequest& request, RequestId id, int32_t n_prompt,
+                       int32_t max_new_tokens) {
+  request.prompts.push_back(request_of(id, n_prompt, max_new_tokens).prompts[0]);
 }
 
 inline std::vector<TokenId> ids_of(const std::vector<SampledToken>& sampled) {
@@ -141,8 +147,9 @@ inline std::string text_of(const std::vector<TokenId>& tokens) {
 
 inline void expect_oracle(const GenerationRequest& request, const GenerationResult& result) {
   ASSERT_TRUE(result.status.ok()) << result.status.to_string();
-  ASSERT_EQ(result.choices.size(), static_cast<size_t>(request.n_choices));
-  for (int32_t c = 0; c < request.n_choices; ++c) {
+  ASSERT_EQ(result.choices.size(), static_cast<size_t>(n_sequences_of(request)));
+  EXPECT_EQ(result.prompt_tokens, prompt_tokens_of(request));
+  for (int32_t c = 0; c < n_sequences_of(request); ++c) {
     const GeneratedChoice& choice = result.choices[static_cast<size_t>(c)];
     const std::vector<SampledToken> expected = expected_tokens(request, c);
     ASSERT_EQ(choice.tokens, ids_of(expected));

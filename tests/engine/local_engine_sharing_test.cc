@@ -19,6 +19,7 @@
 namespace parkd {
 namespace {
 
+using testing::add_prompt;
 using testing::expect_oracle;
 using testing::expected_tokens;
 using testing::FakeEngine;
@@ -36,7 +37,7 @@ TEST(LocalEngine, prompts_that_begin_alike_are_computed_once) {
   const GenerationRequest first = request_of(1, 41, 3);
   expect_oracle(first, fake.run(first));
   GenerationRequest second = request_of(2, 50, 3);
-  std::copy_n(first.prompt.begin(), 30, second.prompt.begin());
+  std::copy_n(first.prompts[0].tokens.begin(), 30, second.prompts[0].tokens.begin());
   const GenerationResult result = fake.run(second);
   expect_oracle(second, result);
   EXPECT_EQ(result.shared_tokens, 28) << "seven whole blocks of the 30 tokens";
@@ -66,6 +67,17 @@ TEST(LocalEngine, a_prompt_of_another_root_is_computed_as_if_nobody_had_asked_be
   }
 }
 
+TEST(LocalEngine, the_choices_of_each_prompt_share_with_its_first) {
+  FakeEngine fake;
+  GenerationRequest request = request_of(1, 41, 3);
+  add_prompt(request, 2, 25, 9);
+  request.n_choices = 3;
+  const GenerationResult result = fake.run(request);
+  expect_oracle(request, result);
+  EXPECT_EQ(result.shared_tokens, 2 * 40 + 2 * 24);
+  EXPECT_EQ(fake.engine().stats().prompt_tokens, 41 + 2 * 1 + 25 + 2 * 1);
+}
+
 TEST(LocalEngine, the_last_token_of_a_prompt_is_always_computed) {
   FakeEngine fake;
   const GenerationRequest request = request_of(1, 40, 3);
@@ -83,9 +95,10 @@ TEST(LocalEngine, what_was_generated_is_shared_with_a_prompt_that_goes_on_from_i
     const GenerationRequest first = request_of(1, 10, 12);
     const GenerationResult told = fake.run(first);
     GenerationRequest second = request_of(2, 30, 5);
-    std::copy(first.prompt.begin(), first.prompt.end(), second.prompt.begin());
+    std::copy(first.prompts[0].tokens.begin(), first.prompts[0].tokens.end(),
+              second.prompts[0].tokens.begin());
     std::copy(told.choices[0].tokens.begin(), told.choices[0].tokens.end(),
-              second.prompt.begin() + 10);
+              second.prompts[0].tokens.begin() + 10);
     const GenerationResult result = fake.run(second);
     expect_oracle(second, result);
     EXPECT_EQ(result.shared_tokens, 20) << "the last token's K and V were never wanted";
@@ -172,9 +185,15 @@ TEST_P(RandomPrefixes, change_no_token) {
     std::map<RequestId, GenerationRequest> requests;
     for (RequestId id = first; id < first + 3; ++id) {
       GenerationRequest request = request_of(id, 1 + below(60), 1 + below(20));
-      const auto& trunk = trunks[static_cast<size_t>(below(trunks.size()))].prompt;
-      std::copy_n(trunk.begin(), below(request.prompt.size() + 1), request.prompt.begin());
-      request.n_choices = 1 + below(2);
+      const auto& trunk = trunks[static_cast<size_t>(below(trunks.size()))].prompts[0].tokens;
+      std::copy_n(trunk.begin(), below(request.prompts[0].tokens.size() + 1),
+                  request.prompts[0].tokens.begin());
+      request.n_choices = 1;
+      if (const int32_t form = below(3); form == 1) {
+        request.n_choices = 2;
+      } else if (form == 2) {
+        add_prompt(request, id, 1 + below(60), 1 + below(20));
+      }
       request.prefix_root.salt = random() % 2;
       requests.emplace(id, request);
       fake.engine().start(request);
@@ -183,7 +202,7 @@ TEST_P(RandomPrefixes, change_no_token) {
     for (const auto& [id, result] : fake.wait(requests.size())) {
       ASSERT_TRUE(result.status.ok());
       n_shared += result.shared_tokens;
-      for (int32_t c = 0; c < requests.at(id).n_choices; ++c) {
+      for (int32_t c = 0; c < n_sequences_of(requests.at(id)); ++c) {
         const GeneratedChoice& choice = result.choices.at(static_cast<size_t>(c));
         std::vector<TokenId> expected = ids_of(expected_tokens(requests.at(id), c));
         if (choice.finish_reason == FinishReason::cancelled) expected.resize(choice.tokens.size());

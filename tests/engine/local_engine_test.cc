@@ -16,6 +16,7 @@
 namespace parkd {
 namespace {
 
+using testing::add_prompt;
 using testing::expect_oracle;
 using testing::FakeEngine;
 using testing::Options;
@@ -60,6 +61,47 @@ TEST(LocalEngine, logprobs_are_kept_only_when_asked_for) {
   expect_oracle(request, fake.run(request));
 }
 
+TEST(LocalEngine, each_prompt_of_a_request_is_answered_as_if_it_were_alone) {
+  FakeEngine fake;
+  GenerationRequest several = request_of(1, 21, 12);
+  add_prompt(several, 2, 1, 20);
+  add_prompt(several, 3, 33, 1);
+  several.n_choices = 3;
+  several.sampling.temperature = 1;
+  several.sampling.seed = 77;
+  const GenerationResult result = fake.run(several);
+  expect_oracle(several, result);
+  EXPECT_EQ(result.prompt_tokens, 21 + 1 + 33);
+  std::vector<std::string> texts;
+  for (const GenerationPrompt& prompt : several.prompts) {
+    GenerationRequest alone = several;
+    alone.prompts = {prompt};
+    for (const GeneratedChoice& choice : fake.run(alone).choices) texts.push_back(choice.text);
+  }
+  ASSERT_EQ(result.choices.size(), texts.size());
+  for (size_t i = 0; i < texts.size(); ++i) EXPECT_EQ(result.choices[i].text, texts[i]) << i;
+}
+
+TEST(LocalEngine, prompts_that_are_alike_differ_where_their_streams_do) {
+  FakeEngine fake;
+  GenerationRequest request = request_of(1, 5, 12);
+  request.prompts.push_back(request.prompts[0]);
+  request.prompts.push_back(request.prompts[0]);
+  request.prompts[2].first_stream = 2;
+  request.n_choices = 2;
+  request.sampling.temperature = 1;
+  const GenerationResult result = fake.run(request);
+  expect_oracle(request, result);
+  EXPECT_EQ(result.choices[0].tokens, result.choices[2].tokens);
+  EXPECT_EQ(result.choices[1].tokens, result.choices[3].tokens);
+  EXPECT_NE(result.choices[0].tokens, result.choices[4].tokens);
+  request.prompts.erase(request.prompts.begin(), request.prompts.begin() + 2);
+  request.prompts[0].first_stream = 0;
+  request.n_choices = 4;
+  EXPECT_EQ(fake.run(request).choices[2].tokens, result.choices[4].tokens)
+      << "as the third choice of one prompt";
+}
+
 class EveryWay : public ::testing::TestWithParam<Way> {};
 
 // I7 above the backend: batch neighbours, workers, chunks and budgets change no token.
@@ -71,6 +113,10 @@ TEST_P(EveryWay, forty_requests_give_the_tokens_of_the_textbook) {
                                   static_cast<int32_t>(1 + id * 5 % 30)));
     if (id % 3 == 0) requests.back().sampling.temperature = 0.7F;
     if (id % 10 == 0) requests.back().n_choices = 2;
+    for (RequestId more = id % 4; more > 1; --more) {
+      add_prompt(requests.back(), 100 + 4 * id + more, static_cast<int32_t>(1 + id * 11 % 40),
+                 static_cast<int32_t>(1 + more * 7));
+    }
     if (id % 4 == 1) requests.back().sampling.frequency_penalty = 0.5F;
     if (id % 4 == 2) requests.back().sampling.repetition_penalty = 1.2F;
     if (id % 8 >= 6) requests.back().sampling.presence_penalty = -1.0F;

@@ -37,9 +37,10 @@ class Penalties : public ::testing::Test {
     GenerationRequest request;
     request.id = id;
     for (int32_t t = 0; t < 20; ++t) {
-      request.prompt.push_back((static_cast<int32_t>(id) * 7919 + t * 104729) % card_->shape.vocab);
+      request.prompts[0].tokens.push_back((static_cast<int32_t>(id) * 7919 + t * 104729) %
+                                          card_->shape.vocab);
     }
-    request.max_new_tokens = max_new_tokens;
+    request.prompts[0].max_new_tokens = max_new_tokens;
     request.sampling.temperature = 0;
     return request;
   }
@@ -54,8 +55,8 @@ TEST_F(Penalties, greedy_tokens_are_the_best_of_the_plain_formula) {
     if (id % 3 == 0) next.sampling.presence_penalty = id % 2 == 0 ? -0.4F : 1.1F;
     if (id % 4 >= 2) next.sampling.repetition_penalty = id % 4 == 2 ? 1.4F : 0.8F;
     if (id % 5 <= 1)
-      next.sampling.logit_bias = {{next.prompt[3], 1.5F},
-                                  {(next.prompt[3] + 1) % card_->shape.vocab, -0.5F}};
+      next.sampling.logit_bias = {{next.prompts[0].tokens[3], 1.5F},
+                                  {(next.prompts[0].tokens[3] + 1) % card_->shape.vocab, -0.5F}};
     if (id == 12) next.n_choices = 2;
     requests.push_back(std::move(next));
   }

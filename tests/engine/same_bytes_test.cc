@@ -150,7 +150,7 @@ class Model {
   }
 
   // Sixteen requests: short and long prompts (over block and chunk borders), greedy and sampled,
-  // one with two choices, penalties and biases on some.
+  // one with two choices of two prompts each, penalties and biases on some.
   std::vector<GenerationRequest> requests(int32_t vocab) const {
     // The scalar kernels are some twenty times slower: shorter prompts, still over a block's
     // border.
@@ -161,10 +161,11 @@ class Model {
       request.id = static_cast<RequestId>(i + 1);
       const int32_t n_prompt = 1 + (i * 37) % n_prompt_max;
       for (int32_t t = 0; t < n_prompt; ++t) {
-        request.prompt.push_back((i * 7919 + t * 104729) % vocab);
+        request.prompts[0].tokens.push_back((i * 7919 + t * 104729) % vocab);
       }
-      request.max_new_tokens = 6 + i % 5;
+      request.prompts[0].max_new_tokens = 6 + i % 5;
       request.n_choices = i == 5 ? 2 : 1;
+      if (i == 5) request.prompts.push_back({{7, 3, 5}, 5});
       request.sampling.temperature = i % 2 == 0 ? 0.0F : 0.8F;
       request.sampling.top_p = i % 4 == 1 ? 0.9F : 1.0F;
       request.sampling.top_k = i % 4 == 3 ? 20 : 0;

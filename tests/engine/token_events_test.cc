@@ -28,6 +28,7 @@
 namespace parkd {
 namespace {
 
+using testing::add_prompt;
 using testing::allocations_of_this_thread;
 using testing::FakeEngine;
 using testing::Options;
@@ -166,6 +167,7 @@ TEST_P(RandomStreams, are_the_result_in_pieces_and_change_no_byte_of_it) {
       GenerationRequest request =
           request_of(++id, static_cast<int32_t>(1 + random() % 9), int32_t(1 + random() % 40));
       request.n_choices = static_cast<int32_t>(1 + random() % 3);
+      if (random() % 3 == 0) add_prompt(request, id + 1000, 5, int32_t(1 + random() % 40));
       request.sampling.temperature = 1;
       request.sampling.seed = random();
       request.sampling.logprobs = random() % 2 == 0;

@@ -50,11 +50,16 @@ void check_chat(std::string_view body) {
 void check_completions(std::string_view body) {
   const auto request = parkd::parse_completions_request(body, parkd::RequestDefaults{});
   if (!request.ok()) return check_refusal(request.status());
-  bool sound = is_sound(*request);
-  if (const auto* text = std::get_if<std::string>(&request->prompt)) {
-    sound &= !text->empty() && parkd::is_valid_utf8(*text);
-  } else {
-    const auto& tokens = std::get<std::vector<parkd::TokenId>>(request->prompt);
+  bool sound = is_sound(*request) && !request->prompts.empty() &&
+               request->prompts.size() == static_cast<size_t>(request->n_prompts) &&
+               request->n_prompts * request->n <= parkd::kAnswerChoicesMax &&
+               (request->prompt_is_list || request->n_prompts == 1);
+  for (const parkd::CompletionPrompt& prompt : request->prompts) {
+    if (const auto* text = std::get_if<std::string>(&prompt)) {
+      sound &= !text->empty() && parkd::is_valid_utf8(*text);
+      continue;
+    }
+    const auto& tokens = std::get<std::vector<parkd::TokenId>>(prompt);
     sound &= !tokens.empty();
     for (const parkd::TokenId token : tokens) sound &= token >= 0;
   }

@@ -103,8 +103,8 @@ class ModelGolden : public ::testing::Test {
 GenerationRequest greedy(const GoldenPrompt& prompt, RequestId id, int32_t max_new_tokens) {
   GenerationRequest request;
   request.id = id;
-  request.prompt = prompt.prompt;
-  request.max_new_tokens = max_new_tokens;
+  request.prompts[0].tokens = prompt.prompt;
+  request.prompts[0].max_new_tokens = max_new_tokens;
   request.sampling.temperature = 0;
   return request;
 }

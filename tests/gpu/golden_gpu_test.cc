@@ -80,8 +80,8 @@ TEST_F(GoldenOnGpu, free_running_follows_the_reference_with_three_workers) {
   for (const GoldenPrompt& prompt : prompts_) {
     GenerationRequest request;
     request.id = requests.size() + 1;
-    request.prompt = prompt.prompt;
-    request.max_new_tokens = 64;
+    request.prompts[0].tokens = prompt.prompt;
+    request.prompts[0].max_new_tokens = 64;
     request.sampling.temperature = 0;
     requests.push_back(std::move(request));
   }

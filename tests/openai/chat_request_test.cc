@@ -461,23 +461,23 @@ TEST(ChatRequest, no_bytes_crash_it) {
 // --- how much is generated
 
 TEST(MaxNewTokens, left_out_is_a_fifth_of_the_context_within_bounds) {
-  EXPECT_EQ(*resolve_max_new_tokens({}, 10, 8192, "messages"), 1638);
-  EXPECT_EQ(*resolve_max_new_tokens({}, 10, 500, "messages"), 128) << "at least 128";
-  EXPECT_EQ(*resolve_max_new_tokens({}, 10, 131072, "messages"), 16384) << "at most 16384";
+  EXPECT_EQ(*resolve_max_new_tokens({}, 10, 8192), 1638);
+  EXPECT_EQ(*resolve_max_new_tokens({}, 10, 500), 128) << "at least 128";
+  EXPECT_EQ(*resolve_max_new_tokens({}, 10, 131072), 16384) << "at most 16384";
 }
 
 TEST(MaxNewTokens, is_always_cut_to_what_the_prompt_leaves) {
-  EXPECT_EQ(*resolve_max_new_tokens({}, 8000, 8192, "messages"), 192);
-  EXPECT_EQ(*resolve_max_new_tokens(5000, 8000, 8192, "messages"), 192);
-  EXPECT_EQ(*resolve_max_new_tokens(100, 8000, 8192, "messages"), 100);
-  EXPECT_EQ(*resolve_max_new_tokens(2147483647, 1, 8192, "messages"), 8191);
+  EXPECT_EQ(*resolve_max_new_tokens({}, 8000, 8192), 192);
+  EXPECT_EQ(*resolve_max_new_tokens(5000, 8000, 8192), 192);
+  EXPECT_EQ(*resolve_max_new_tokens(100, 8000, 8192), 100);
+  EXPECT_EQ(*resolve_max_new_tokens(2147483647, 1, 8192), 8191);
 }
 
 TEST(MaxNewTokens, a_prompt_that_fills_the_context_is_refused_with_both_numbers) {
   for (const int32_t prompt : {8192, 9000}) {
-    const auto answer = resolve_max_new_tokens({}, prompt, 8192, "messages");
+    const auto answer = resolve_max_new_tokens({}, prompt, 8192);
     ASSERT_FALSE(answer.ok());
-    EXPECT_EQ(answer.status().param(), "messages");
+    EXPECT_EQ(answer.status().param(), "") << "whose prompt it is knows the caller";
     EXPECT_NE(answer.status().message().find(std::to_string(prompt)), std::string::npos);
     EXPECT_NE(answer.status().message().find("8192"), std::string::npos);
   }

@@ -23,11 +23,56 @@ Result<CompletionsRequest> parse_with(const std::string& members) {
 
 using Tokens = std::vector<TokenId>;
 
-TEST(CompletionsRequest, a_prompt_is_a_text_token_ids_or_a_list_of_one) {
-  EXPECT_EQ(std::get<std::string>(parse(R"({"prompt":"Once"})")->prompt), "Once");
-  EXPECT_EQ(std::get<std::string>(parse(R"({"prompt":["Once"]})")->prompt), "Once");
-  EXPECT_EQ(std::get<Tokens>(parse(R"({"prompt":[1,2,3.0]})")->prompt), (Tokens{1, 2, 3}));
-  EXPECT_EQ(std::get<Tokens>(parse(R"({"prompt":[[7]]})")->prompt), (Tokens{7}));
+TEST(CompletionsRequest, a_prompt_is_a_text_or_token_ids_or_a_list_of_them_in_its_order) {
+  using Prompts = std::vector<CompletionPrompt>;
+  struct Read {
+    const char* body;
+    Prompts prompts;
+    bool is_list;
+  };
+  const Read reads[] = {
+      {R"({"prompt":"Once"})", {"Once"}, false},
+      {R"({"prompt":["Once"]})", {"Once"}, true},
+      {R"({"prompt":[1,2,3.0]})", {Tokens{1, 2, 3}}, false},
+      {R"({"prompt":[[7]]})", {Tokens{7}}, true},
+      {R"({"prompt":["b","a","b"]})", {"b", "a", "b"}, true},
+      {R"({"prompt":[[1],[2,3]],"n":2})", {Tokens{1}, Tokens{2, 3}}, true},
+      {R"({"prompt":["a",[5,6]]})", {"a", Tokens{5, 6}}, true},
+  };
+  for (const Read& each : reads) {
+    const auto request = parse(each.body);
+    ASSERT_TRUE(request.ok()) << each.body << request.status().to_string();
+    EXPECT_EQ(request->prompts, each.prompts) << each.body;
+    EXPECT_EQ(request->n_prompts, static_cast<int32_t>(each.prompts.size())) << each.body;
+    EXPECT_EQ(request->prompt_is_list, each.is_list) << each.body;
+  }
+}
+
+// `n` prompts, as a member of a body.
+std::string list_of(int n) {
+  std::string list;
+  for (int i = 0; i < n; ++i)
+    list += (i == 0 ? "" : ",") + std::string("\"a prompt of some length\"");
+  return R"("prompt":[)" + list + "]";
+}
+
+TEST(CompletionsRequest, prompts_and_their_choices_are_bounded_together) {
+  EXPECT_EQ(parse("{" + list_of(2048) + "}")->n_prompts, 2048);
+  EXPECT_EQ(parse(R"({"n":128,)" + list_of(16) + "}")->n_prompts, 16);
+  const Status prompts = parse("{" + list_of(2049) + "}").status();
+  EXPECT_EQ(prompts.param(), "prompt");
+  EXPECT_EQ(prompts.message(), "prompt has 2049 prompts; the limit is 2048: submit several jobs");
+  for (const std::string& body :
+       {R"({"n":128,)" + list_of(17) + "}", "{" + list_of(17) + R"(,"n":128})"}) {
+    const Status choices = parse(body).status();
+    EXPECT_EQ(choices.param(), "prompt");
+    EXPECT_EQ(choices.message(),
+              "prompt has 17 prompts and n is 128, 2176 choices in all; the limit is 2048: submit "
+              "several jobs, or lower n");
+  }
+}
+
+TEST(CompletionsRequest, a_prompt_that_is_none_is_refused_by_its_place) {
   struct Case {
     const char* body;
     const char* param;
@@ -39,12 +84,14 @@ TEST(CompletionsRequest, a_prompt_is_a_text_token_ids_or_a_list_of_one) {
       {R"({"prompt":""})", "prompt", "not empty"},
       {R"({"prompt":[]})", "prompt", "an array of token ids"},
       {R"({"prompt":7})", "prompt", "an array of token ids"},
-      {R"({"prompt":["a","b"]})", "prompt", "prompt has 2 prompts; a job runs one"},
-      {R"({"prompt":[[1],[2],[3]]})", "prompt", "prompt has 3 prompts; a job runs one"},
+      {R"({"prompt":["a",""]})", "prompt[1]", "not empty"},
+      {R"({"prompt":["a",null]})", "prompt[1]", "it must be a text or an array of token ids"},
+      {R"({"prompt":[[1],[2],3]})", "prompt[2]", "it must be a text or an array of token ids"},
+      {R"({"prompt":["a",[[1]]]})", "prompt[1][0]", "a token id"},
       {R"({"prompt":[1,-2]})", "prompt[1]", "a token id"},
       {R"({"prompt":[1,"a"]})", "prompt[1]", "a token id"},
       {R"({"prompt":[[1,2.5]]})", "prompt[0][1]", "a token id"},
-      {R"({"prompt":[[]]})", "prompt[0]", "an array of token ids"},
+      {R"({"prompt":[[]]})", "prompt[0]", "it must be a text or an array of token ids"},
   };
   for (const Case& each : cases) {
     const Status refused = parse(each.body).status();

@@ -23,6 +23,12 @@ TEST(Price, is_n_times_the_blocks_of_prompt_and_answer) {
   EXPECT_EQ(job_cost(1, 210, 96, 16), Blocks{20});
 }
 
+TEST(Price, of_several_prompts_is_the_sum_of_each) {
+  const std::vector<PromptNeed> prompts = {{16, 16}, {16, 17}, {210, 96}};
+  EXPECT_EQ(job_cost(1, prompts, 32), Blocks{1 + 2 + 10});
+  EXPECT_EQ(job_cost(3, prompts, 32), Blocks{3 * (1 + 2 + 10)});
+}
+
 TEST(Price, does_not_overflow_at_the_largest_counts) {
   EXPECT_EQ(job_cost(128, 2147483647, 2147483647, 1), Blocks{128 * 2 * int64_t{2147483647}});
 }

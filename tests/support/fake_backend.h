@@ -519,10 +519,9 @@ inline uint64_t expected_logits(const std::vector<TokenId>& tokens) {
                          fake_op::rms_norm(stream.back(), weight({"output_norm"})));
 }
 
-// What LogitEdits should say, counted from the start.
-inline std::vector<LogitEdit> expected_edits(const GenerationRequest& request,
+// What LogitEdits should say, counted from the start, of which n_prompt are the prompt.
+inline std::vector<LogitEdit> expected_edits(const SamplingParams& params, size_t n_prompt,
                                              const std::vector<TokenId>& tokens) {
-  const SamplingParams& params = request.sampling;
   std::map<TokenId, LogitEdit> edits;
   const auto edit_of = [&edits](TokenId token) -> LogitEdit& {
     return edits.emplace(token, LogitEdit{token, -1, 0}).first->second;
@@ -531,7 +530,7 @@ inline std::vector<LogitEdit> expected_edits(const GenerationRequest& request,
   const bool penalties =
       repetition || params.presence_penalty != 0 || params.frequency_penalty != 0;
   for (size_t i = 0; i < tokens.size(); ++i) {
-    const bool in_prompt = i < request.prompt.size();
+    const bool in_prompt = i < n_prompt;
     if (in_prompt ? !repetition : !penalties) continue;
     LogitEdit& edit = edit_of(tokens[i]);
     edit.in_output = std::max(edit.in_output, 0) + (in_prompt ? 0 : 1);
@@ -542,15 +541,16 @@ inline std::vector<LogitEdit> expected_edits(const GenerationRequest& request,
   return list;
 }
 
-// What the choice generates when nothing stops it before max_new_tokens.
-inline std::vector<SampledToken> expected_tokens(const GenerationRequest& request,
-                                                 int32_t choice_index) {
-  std::vector<TokenId> tokens = request.prompt;
+// What the choice at `index` of the result generates when nothing stops it before max_new_tokens.
+inline std::vector<SampledToken> expected_tokens(const GenerationRequest& request, int32_t index) {
+  const GenerationPrompt& prompt = request.prompts[static_cast<size_t>(index / request.n_choices)];
+  const int32_t stream = prompt.first_stream + index % request.n_choices;
+  std::vector<TokenId> tokens = prompt.tokens;
   std::vector<SampledToken> sampled;
-  for (int32_t i = 0; i < request.max_new_tokens; ++i) {
-    const std::vector<LogitEdit> edits = expected_edits(request, tokens);
-    const SampleRow row{&request.sampling, choice_index, static_cast<int32_t>(tokens.size()),
-                        edits};
+  for (int32_t i = 0; i < prompt.max_new_tokens; ++i) {
+    const std::vector<LogitEdit> edits =
+        expected_edits(request.sampling, prompt.tokens.size(), tokens);
+    const SampleRow row{&request.sampling, stream, static_cast<int32_t>(tokens.size()), edits};
     sampled.push_back(fake_sample(expected_logits(tokens), row));
     tokens.push_back(sampled.back().token);
   }

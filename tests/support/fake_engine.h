@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "lib/base/check.h"
+#include "lib/dispatch/endings.h"
 #include "lib/engine/engine.h"
 #include "lib/pool/price.h"
 
@@ -107,10 +108,11 @@ class FakeEngine final : public Engine {
     GenerationResult result;
     result.id = request.id;
     result.status = std::move(status);
-    result.prompt_tokens = static_cast<int32_t>(request.prompt.size());
+    result.prompt_tokens = prompt_tokens_of(request);
     const bool whole = result.status.ok() && reason != FinishReason::cancelled;
-    const int32_t n_tokens = whole ? request.max_new_tokens : request.max_new_tokens / 2;
-    for (int32_t i = 0; i < request.n_choices; ++i) {
+    for (int32_t i = 0; i < n_sequences_of(request); ++i) {
+      const auto prompt = static_cast<size_t>(i / request.n_choices);
+      const int32_t n_tokens = request.prompts[prompt].max_new_tokens / (whole ? 1 : 2);
       GeneratedChoice choice;
       choice.tokens.assign(static_cast<size_t>(n_tokens), 7);
       choice.n_generated = n_tokens;
@@ -122,9 +124,7 @@ class FakeEngine final : public Engine {
   }
 
   int64_t blocks_of(const GenerationRequest& request) const {
-    return job_cost(request.n_choices, static_cast<int32_t>(request.prompt.size()),
-                    request.max_new_tokens, block_size_)
-        .count;
+    return job_cost(request.n_choices, needs_of(request.prompts), block_size_).count;
   }
 
   const int32_t block_size_;

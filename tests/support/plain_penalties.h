@@ -22,7 +22,8 @@ inline std::vector<double> plainly_penalised(std::span<const float> logits,
   }
   for (size_t token = 0; token < out.size(); ++token) {
     const auto id = static_cast<TokenId>(token);
-    const auto in_prompt = std::count(request.prompt.begin(), request.prompt.end(), id);
+    const auto in_prompt =
+        std::count(request.prompts[0].tokens.begin(), request.prompts[0].tokens.end(), id);
     const auto in_output = std::count(output.begin(), output.end(), id);
     double& x = out[token];
     if (in_prompt > 0 || in_output > 0) {
@@ -44,9 +45,10 @@ struct PlainAgreement {
 // Along a greedy request's `generated` tokens.
 inline void compare_with_plain(const GenerationRequest& request, std::span<const TokenId> generated,
                                TeacherForcing& forcing, PlainAgreement& agreement) {
-  std::vector<TokenId> tokens = request.prompt;
+  std::vector<TokenId> tokens = request.prompts[0].tokens;
   tokens.insert(tokens.end(), generated.begin(), generated.end() - 1);
-  const auto rows = forcing.logits(tokens, static_cast<int32_t>(request.prompt.size()) - 1);
+  const auto rows =
+      forcing.logits(tokens, static_cast<int32_t>(request.prompts[0].tokens.size()) - 1);
   for (size_t i = 0; i < rows.size(); ++i) {
     const std::vector<double> plain = plainly_penalised(rows[i], request, generated.first(i));
     const auto chosen = static_cast<size_t>(generated[i]);

@@ -99,12 +99,12 @@ class EngineUnderTest {
     for (int i = 0; i < load.jobs; ++i) {
       GenerationRequest request;
       request.id = next_id_++;
-      request.max_new_tokens = load.output_tokens;
+      request.prompts[0].max_new_tokens = load.output_tokens;
       request.sampling.temperature = 0;
       request.prefix_root.salt = static_cast<uint64_t>(i % load.tenants);
-      request.prompt = alike;
+      request.prompts[0].tokens = alike;
       for (int32_t t = load.alike_tokens; t < load.prompt_tokens; ++t) {
-        request.prompt.push_back(token(random_));
+        request.prompts[0].tokens.push_back(token(random_));
       }
       engine_->start(std::move(request));
     }
