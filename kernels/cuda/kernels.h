@@ -96,14 +96,16 @@ struct RmsNormParams {
 };
 cudaError_t launch_rms_norm(const RmsNormParams& params, cudaStream_t stream);
 
-// --- rope.cu: cos_sin (n_rows, head_dim / 2, 2) of this step's positions, angles in double; once a
-// step and rope. Then, a layer at a time: adds biases where there are any, RMS-norms each head of q
-// and k where there are norms, rotates and scales q in place, rotates k, and writes k and v into
-// the KV blocks. qkv (n_rows, (n_heads + 2 n_kv_heads) * head_dim) float.
+// --- rope.cu: cos_sin (n_rows, head_dim / 2, 2) of this step's positions, angles in double, times
+// the amplitude; (1, 0) of a pair whose frequency is 0. Once a step and rope. Then, a layer at a
+// time: adds biases where there are any, RMS-norms each head of q and k where there are norms,
+// rotates and scales q in place, rotates k, and writes k and v into the KV blocks. qkv (n_rows,
+// (n_heads + 2 n_kv_heads) * head_dim) float.
 struct RopeTableParams {
   StepTables step;
   const float* inv_freq;  // (head_dim / 2)
   int32_t head_dim;
+  float amplitude;
   float* cos_sin;
 };
 cudaError_t launch_rope_table(const RopeTableParams& params, cudaStream_t stream);

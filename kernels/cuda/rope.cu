@@ -1,11 +1,12 @@
 // Rotary position embedding, and the KV write that goes with it.
 //
-// Table, once a step and rope: cos_sin[row][i] = (cos, sin)(position * inv_freq[i]); all of a
-// model's scalings are in inv_freq. Angles in double: at position 100,000 a float angle is off by
-// 0.004. Then, a layer at a time: biases are added to q, k and v; where there are norms, each head
-// h of q and k becomes h / sqrt(mean(h^2) + eps) * weight; pairs (x, y) of q and k become (x cos -
-// y sin, x sin + y cos); q is scaled by 1 + beta ln(1 + floor(position / period)) and stays in
-// place, k and v (neither normed nor rotated) are rounded into the row's KV slot.
+// Table, once a step and rope: cos_sin[row][i] = amplitude * (cos, sin)(position * inv_freq[i]), or
+// (1, 0) where inv_freq[i] is 0: such a pair is left as it is. All of a model's scalings are in
+// inv_freq and amplitude. Angles in double: at position 100,000 a float angle is off by 0.004.
+// Then, a layer at a time: biases are added to q, k and v; where there are norms, each head h of q
+// and k becomes h / sqrt(mean(h^2) + eps) * weight; pairs (x, y) of q and k become (x cos - y sin,
+// x sin + y cos); q is scaled by 1 + beta ln(1 + floor(position / period)) and stays in place, k
+// and v (neither normed nor rotated) are rounded into the row's KV slot.
 //
 // Shapes: cos_sin (n_rows, head_dim / 2, 2), qkv (n_rows, (n_heads + 2 n_kv_heads) * head_dim)
 // float; KV as in kernels.h; head_dim a multiple of 8. Launch: table: one thread a (row, pair),
@@ -33,10 +34,12 @@ __global__ void __launch_bounds__(kThreads) rope_table_kernel(RopeTableParams pa
   const auto row = static_cast<int32_t>(index / half);
   if (row >= params.step.counts->n_rows) return;
   const auto pair = static_cast<int32_t>(index % half);
+  const float frequency = params.inv_freq[pair];
   const double angle =
-      static_cast<double>(params.step.positions[row]) * static_cast<double>(params.inv_freq[pair]);
-  params.cos_sin[2 * index] = static_cast<float>(cos(angle));
-  params.cos_sin[2 * index + 1] = static_cast<float>(sin(angle));
+      static_cast<double>(params.step.positions[row]) * static_cast<double>(frequency);
+  const double amplitude = frequency == 0 ? 1 : static_cast<double>(params.amplitude);
+  params.cos_sin[2 * index] = static_cast<float>(amplitude * cos(angle));
+  params.cos_sin[2 * index + 1] = static_cast<float>(amplitude * sin(angle));
 }
 
 // Where a thread's eight elements lie in a head: two runs of four, `apart` apart.

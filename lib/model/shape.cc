@@ -8,6 +8,9 @@ namespace parkd {
 Status check_layers(const ModelShape& shape) {
   if (shape.ropes.empty()) return invalid("the model's shape has no rope");
   for (const Rope& rope : shape.ropes) {
+    if (!(std::isfinite(rope.amplitude) && rope.amplitude > 0)) {
+      return invalid("a rope's amplitude that is not a positive number");
+    }
     if (static_cast<int64_t>(rope.inv_freq.size()) == shape.head_dim / 2) continue;
     return invalid(std::to_string(rope.inv_freq.size()) + " rope frequencies where head_dim " +
                    std::to_string(shape.head_dim) + " asks half as many as itself");

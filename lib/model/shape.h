@@ -15,7 +15,10 @@ enum class RopeLayout { interleaved, split_half };
 // One way to rotate q and k by their position.
 struct Rope {
   RopeLayout layout = RopeLayout::interleaved;
-  std::vector<float> inv_freq;  // (head_dim / 2): angle = position * inv_freq[i]
+  // (head_dim / 2): angle = position * inv_freq[i]; a pair of 0 is left as it is.
+  std::vector<float> inv_freq;
+  // What the other pairs are multiplied by as well, q's and k's (YaRN's and LongRoPE's factor).
+  float amplitude = 1;
 };
 
 inline constexpr int32_t kNoRope = -1;
@@ -55,8 +58,8 @@ struct ModelShape {
 };
 
 // For backends, whose lanes index with what stands here: there is a rotation, each has head_dim / 2
-// frequencies, every layer's is one of them or kNoRope; windows and scales are in their ranges.
-// Errors: invalid.
+// frequencies and a positive amplitude, every layer's is one of them or kNoRope; windows and scales
+// are in their ranges. Errors: invalid.
 Status check_layers(const ModelShape& shape);
 
 }  // namespace parkd

@@ -1,7 +1,6 @@
 // Norms of heads, rotation and KV write against float64, with every KV type.
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <string>
 #include <vector>
 
@@ -14,33 +13,28 @@ using testing::DeviceArray;
 using testing::Errors;
 using testing::finish;
 
-std::vector<float> inverse_frequencies(int32_t head_dim, double base) {
-  std::vector<float> result;
-  for (int32_t i = 0; i < head_dim / 2; ++i) {
-    result.push_back(static_cast<float>(std::pow(base, -2.0 * i / head_dim)));
-  }
-  return result;
-}
-
 TEST(CudaRopeTable, holds_the_sines_of_far_positions) {
   std::mt19937_64 random(testing::fresh_seed());
   Errors errors("rope_table", 0x1p-23, 1e-9);
   for (const int32_t head_dim : {8, 64, 80, 128}) {
     const testing::Step step(random, {{0, 1}, {131071, 1}, {1000, 30}, {0, 5}}, 32, 4);
-    const std::vector<float> inv_freq = inverse_frequencies(head_dim, 1e6);
-    const DeviceArray<float> inv_freq_array(inv_freq);
+    testing::OpCase in_part;
+    in_part.heads.head_dim = head_dim;
+    in_part.layout = RopeLayout::split_half;
+    in_part.rotates_in_part = head_dim != 64;
+    const Rope rope = in_part.rope();
+    const DeviceArray<float> inv_freq_array(rope.inv_freq);
     const DeviceArray<float> cos_sin(
         std::vector<float>(static_cast<size_t>(step.device.rows_max * head_dim)));
-    finish(
-        launch_rope_table({step.device, inv_freq_array.get(), head_dim, cos_sin.get()}, nullptr));
+    finish(launch_rope_table(
+        {step.device, inv_freq_array.get(), head_dim, rope.amplitude, cos_sin.get()}, nullptr));
     const std::vector<float> got = cos_sin.read();
     for (int32_t row = 0; row < step.n_rows(); ++row) {
-      for (int32_t i = 0; i < head_dim / 2; ++i) {
-        const double angle =
-            double{inv_freq[static_cast<size_t>(i)]} * step.positions[static_cast<size_t>(row)];
-        const auto at = static_cast<size_t>(row * head_dim + 2 * i);
-        errors.check(got[at], std::cos(angle), "cos");
-        errors.check(got[at + 1], std::sin(angle), "sin");
+      const std::vector<double> wanted =
+          testing::reference::rotation(step.positions[static_cast<size_t>(row)], rope);
+      for (size_t i = 0; i < wanted.size(); ++i) {
+        errors.check(got[static_cast<size_t>(row * head_dim) + i], wanted[i],
+                     i % 2 == 0 ? "cos" : "sin");
       }
     }
   }
@@ -60,10 +54,12 @@ void check_rope(std::mt19937_64& random, const testing::OpCase& rope_case, Eleme
   const int32_t columns = c.columns();
   const std::vector<float> in = testing::random_floats(random, int64_t{step.n_rows()} * columns);
   const DeviceArray<float> qkv(in);
-  const DeviceArray<float> inv_freq(inverse_frequencies(c.head_dim, 1e4));
+  const Rope rope = rope_case.rope();
+  const DeviceArray<float> inv_freq(rope.inv_freq);
   const DeviceArray<float> cos_sin(
       std::vector<float>(static_cast<size_t>(step.device.rows_max * c.head_dim)));
-  finish(launch_rope_table({step.device, inv_freq.get(), c.head_dim, cos_sin.get()}, nullptr));
+  finish(launch_rope_table({step.device, inv_freq.get(), c.head_dim, rope.amplitude, cos_sin.get()},
+                           nullptr));
   const KvMemory memory = {kv.get(),     element,      n_layers,  step.n_blocks,
                            c.n_kv_heads, c.block_size, c.head_dim};
   const std::vector<float> q_weights = testing::random_floats(random, c.head_dim);

@@ -164,7 +164,7 @@ void measure_rope_table(const Model& m, const Step& step) {
   const DeviceArray<float> inv_freq = floats(head_dim / 2);
   const DeviceArray<float> cos_sin = floats(rows * head_dim);
   Measurement(m, step.n_rows()).of({{"rope_table", kFloat * rows * head_dim}}, [&] {
-    return launch_rope_table({step.device, inv_freq.get(), head_dim, cos_sin.get()}, nullptr);
+    return launch_rope_table({step.device, inv_freq.get(), head_dim, 1, cos_sin.get()}, nullptr);
   });
 }
 

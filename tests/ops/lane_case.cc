@@ -26,14 +26,6 @@ void require(const Status& status) {
   if (!status.ok()) throw std::runtime_error(status.to_string());
 }
 
-std::vector<float> inverse_frequencies(int32_t head_dim, double base) {
-  std::vector<float> result;
-  for (int32_t i = 0; i < head_dim / 2; ++i) {
-    result.push_back(static_cast<float>(std::pow(base, -2.0 * i / head_dim)));
-  }
-  return result;
-}
-
 }  // namespace
 
 LaneCase::LaneCase(const OpCase& c, const Implementation& implementation, uint64_t seed)
@@ -65,8 +57,12 @@ LaneCase::LaneCase(const OpCase& c, const Implementation& implementation, uint64
   shape_.vocab = std::max(c.outputs, kEmbedVocab);
   shape_.context_tokens = longest;
   shape_.rms_eps = 1e-3F;  // large enough to show
-  shape_.ropes = {{RopeLayout::interleaved, inverse_frequencies(c.heads.head_dim, 1e4)},
-                  {RopeLayout::split_half, inverse_frequencies(c.heads.head_dim, 1e6)}};
+  OpCase other = c;        // must not be taken for it
+  other.rotates_in_part = !c.rotates_in_part;
+  for (const RopeLayout layout : {RopeLayout::interleaved, RopeLayout::split_half}) {
+    other.layout = layout;
+    shape_.ropes.push_back(layout == c.layout ? c.rope() : other.rope());
+  }
   auto backend = implementation.make(shape_);
   refusal_ = backend.status();
   if (!refusal_.ok()) return;

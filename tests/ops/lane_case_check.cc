@@ -87,7 +87,7 @@ std::vector<double> LaneCase::head(int64_t token, int32_t index) const {
   }
   if (case_.rotates) {
     const Rope& rope = shape_.ropes[case_.layout == RopeLayout::interleaved ? 0 : 1];
-    const std::vector<double> cos_sin = reference::rotation(position, rope.inv_freq);
+    const std::vector<double> cos_sin = reference::rotation(position, rope);
     result = reference::rotated(std::span<const double>(result), std::span<const double>(cos_sin),
                                 case_.layout);
   }

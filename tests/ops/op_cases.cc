@@ -1,6 +1,7 @@
 #include "tests/ops/op_cases.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <utility>
 
@@ -154,6 +155,25 @@ void add_ropes(std::vector<OpCase>& cases) {
   }
 }
 
+// As Phi-4-mini's heads are.
+void add_ropes_in_part(std::vector<OpCase>& cases) {
+  for (const Heads& heads : {Heads{128, 6, 2, 32}, Heads{80, 3, 1, 32}, Heads{16, 4, 2, 32}}) {
+    for (const RopeLayout layout : {RopeLayout::interleaved, RopeLayout::split_half}) {
+      OpCase c;
+      c.op = Op::rope_and_store;
+      c.heads = heads;
+      c.rotates = c.rotates_in_part = true;
+      c.layout = layout;
+      c.norms = heads.head_dim == 80;
+      c.name = name_of(heads) + (layout == RopeLayout::interleaved ? ", interleaved" : ", split") +
+               " in part";
+      c.sequences = {{0, 1}, {31, 1}, {5, 34}};
+      c.refused_by = refused_heads(heads);
+      cases.push_back(c);
+    }
+  }
+}
+
 // What is added before and multiplied after, with norms and without.
 void add_biased_ropes(std::vector<OpCase>& cases) {
   for (const Heads& heads : {Heads{64, 6, 2, 32}, Heads{128, 4, 1, 32}}) {
@@ -262,9 +282,10 @@ void add_attentions(std::vector<OpCase>& cases) {
   // K as the layer's rotation and norm make it.
   for (const RopeLayout layout : {RopeLayout::interleaved, RopeLayout::split_half}) {
     const bool norms = layout == RopeLayout::split_half;
-    cases.push_back(attention(norms ? "rotated and normed" : "rotated", {64, 4, 2, 32},
+    cases.push_back(attention(norms ? "rotated in part and normed" : "rotated", {64, 4, 2, 32},
                               {{0, 40}, {33, 1}, {7, 3}}));
     cases.back().rotates = true;
+    cases.back().rotates_in_part = norms;
     cases.back().norms = norms;
     cases.back().layout = layout;
   }
@@ -278,12 +299,27 @@ int32_t OpCase::n_rows() const {
   return n;
 }
 
+Rope OpCase::rope() const {
+  Rope rope;
+  rope.layout = layout;
+  rope.amplitude = rotates_in_part ? 1.19F : 1;
+  const int32_t n_pairs = heads.head_dim / 2;
+  const int32_t n_turned = rotates_in_part ? n_pairs * 3 / 4 : n_pairs;
+  const double base = layout == RopeLayout::interleaved ? 1e4 : 1e6;
+  for (int32_t i = 0; i < n_pairs; ++i) {
+    rope.inv_freq.push_back(
+        i < n_turned ? static_cast<float>(std::pow(base, -double{1} * i / n_turned)) : 0);
+  }
+  return rope;
+}
+
 const std::vector<OpCase>& op_cases() {
   static const std::vector<OpCase> cases = [] {
     std::vector<OpCase> list;
     add_rows(list);
     add_products(list);
     add_ropes(list);
+    add_ropes_in_part(list);
     add_biased_ropes(list);
     add_attentions(list);
     return list;

@@ -70,7 +70,8 @@ struct OpCase {
   Heads heads = {};
   RopeLayout layout = RopeLayout::interleaved;
   bool rotates = false;
-  bool norms = false;  // of heads
+  bool rotates_in_part = false;  // three quarters of a head, which are made larger too
+  bool norms = false;            // of heads
   bool biases = false;
   QueryScale query_scale = {};
   int32_t window = 0;
@@ -81,6 +82,8 @@ struct OpCase {
   RefusedBy refused_by = RefusedBy::none;
 
   int32_t n_rows() const;
+  // What its heads turn by.
+  Rope rope() const;
 };
 
 // What is held to float64.

@@ -99,13 +99,14 @@ inline int32_t first_seen(int32_t window, int32_t position) {
   return window > 0 ? std::max(0, position + 1 - window) : 0;
 }
 
-// (cos, sin) of each pair of a head at `position`.
-inline std::vector<double> rotation(int64_t position, std::span<const float> inv_freq) {
+// (cos, sin) of each pair of a head at `position`, times the amplitude; (1, 0): it is not turned.
+inline std::vector<double> rotation(int64_t position, const Rope& rope) {
   std::vector<double> cos_sin;
-  for (const float frequency : inv_freq) {
+  for (const float frequency : rope.inv_freq) {
     const double angle = static_cast<double>(position) * static_cast<double>(frequency);
-    cos_sin.push_back(std::cos(angle));
-    cos_sin.push_back(std::sin(angle));
+    const double amplitude = frequency == 0 ? 1 : double{rope.amplitude};
+    cos_sin.push_back(amplitude * std::cos(angle));
+    cos_sin.push_back(amplitude * std::sin(angle));
   }
   return cos_sin;
 }

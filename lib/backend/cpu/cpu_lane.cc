@@ -102,10 +102,11 @@ void CpuLane::fill_rope_table(const Rope& rope, std::vector<float>& cos_sin) {
       const int64_t position = sequence.context_tokens + row - sequence.first_row;
       float* out = cos_sin.data() + row * shape_.head_dim;
       for (int64_t i = 0; i < half; ++i) {
-        const double angle = static_cast<double>(position) *
-                             static_cast<double>(rope.inv_freq[static_cast<size_t>(i)]);
-        out[2 * i] = static_cast<float>(std::cos(angle));
-        out[2 * i + 1] = static_cast<float>(std::sin(angle));
+        const double frequency = static_cast<double>(rope.inv_freq[static_cast<size_t>(i)]);
+        const double angle = static_cast<double>(position) * frequency;
+        const double amplitude = frequency == 0 ? 1 : static_cast<double>(rope.amplitude);
+        out[2 * i] = static_cast<float>(amplitude * std::cos(angle));
+        out[2 * i + 1] = static_cast<float>(amplitude * std::sin(angle));
       }
     }
   });

@@ -236,7 +236,9 @@ Status CudaLane::start(const StepBatch& batch) {
       launch_feed_tokens({step_, sampled_.as<int32_t>()}, stream_.get()), "feeding tokens back"));
   for (int32_t rope = 0; rope < static_cast<int32_t>(shape_.ropes.size()); ++rope) {
     const float* inv_freq = inv_freq_ + int64_t{rope} * (shape_.head_dim / 2);
-    const RopeTableParams table = {step_, inv_freq, shape_.head_dim, cos_sin_of(rope)};
+    const RopeTableParams table = {step_, inv_freq, shape_.head_dim,
+                                   shape_.ropes[static_cast<size_t>(rope)].amplitude,
+                                   cos_sin_of(rope)};
     PARKD_RETURN_IF_ERROR(to_status(launch_rope_table(table, stream_.get()), "rotation table"));
   }
   return {};
