@@ -171,6 +171,18 @@ class GgufVocabulary {
     }
     const Status status = make_pieces(adds_space, made_);
     if (!status.ok()) return {status.code(), file_.error_text(status.message())};
+    return read_phi3_markers();
+  }
+
+  // Those of Phi-3 take the white space behind them, so that a turn's text begins as a text does.
+  // Its tokenizer.json says so, GGUF has no key for it (llama.cpp goes by the model's name).
+  Status read_phi3_markers() {
+    PARKD_ASSIGN_OR_RETURN(const std::string_view architecture,
+                           file_.string_or("general.architecture", ""));
+    if (architecture != "phi3") return {};
+    for (AddedToken& token : made_.added) {
+      token.rstrip = token.text != "<unk>" && token.text != "<s>" && token.text != "<|endoftext|>";
+    }
     return {};
   }
 

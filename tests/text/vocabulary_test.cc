@@ -270,6 +270,28 @@ TEST(GgufVocabulary, a_name_that_is_not_utf8_is_refused) {
   EXPECT_EQ(tokenizer.status().message(), "m.gguf: token 1 has a name that is not UTF-8");
 }
 
+TEST(GgufVocabulary, phi_3s_markers_take_the_white_space_behind_them) {
+  const auto load = [](const char* architecture) {
+    testing::GgufWriter writer;
+    writer.add_string("general.architecture", architecture);
+    writer.add_string("tokenizer.ggml.model", "llama");
+    writer.add_strings("tokenizer.ggml.tokens",
+                       std::vector<std::string>{"<unk>", "<s>", "</s>", "<0x0A>", "\u2581", "a",
+                                                "\u2581a", "<|endoftext|>", "<|user|>"});
+    writer.add_i32s("tokenizer.ggml.token_type", std::vector<int32_t>{2, 3, 3, 6, 1, 1, 1, 3, 3});
+    writer.add_f32s("tokenizer.ggml.scores", std::vector<float>{0, 0, 0, 0, -9, -9, -3, 0, 0});
+    writer.add_bool("tokenizer.ggml.add_bos_token", false);
+    const auto file = GgufFile::from_bytes("m.gguf", writer.bytes()).value();
+    return Tokenizer::load(*file).value();
+  };
+  using Ids = std::vector<TokenId>;
+  const auto phi3 = load("phi3");
+  EXPECT_EQ(ids_of(*phi3, "<|user|>\n a", Kind::literal), (Ids{8, 6}));
+  EXPECT_EQ(ids_of(*phi3, "<|endoftext|>\na", Kind::literal), (Ids{7, 4, 3, 5}));
+  EXPECT_EQ(ids_of(*phi3, "<s> a", Kind::literal), (Ids{1, 6}));
+  EXPECT_EQ(ids_of(*load("llama"), "<|user|>\na", Kind::literal), (Ids{8, 4, 3, 5}));
+}
+
 TEST(SentencePiece, the_highest_score_merges_first_and_what_has_no_token_becomes_bytes) {
   testing::GgufWriter writer;
   writer.add_string("tokenizer.ggml.model", "llama");
