@@ -37,7 +37,11 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 64));
   app.add_option("--head-dim", options.head_dim, "an even number")->check(CLI::Range(2, 256));
   app.add_option("--rope-scaling", options.rope_scaling, "of the rope")
-      ->check(CLI::IsMember({"linear", "llama3", "yarn"}));
+      ->check(CLI::IsMember({"linear", "llama3", "longrope", "yarn"}));
+  app.add_option("--original-context", options.original_context, "tokens, of longrope")
+      ->check(CLI::Range(2, 1 << 24));
+  app.add_option("--turned", options.n_turned, "numbers of a head, of phi3")
+      ->check(CLI::Range(0, 256));
   app.add_option("--window", options.window, "tokens, of a directory")
       ->check(CLI::Range(0, 1 << 24));
   app.add_option("--first-windowed", options.first_windowed, "layer")->check(CLI::Range(0, 64));

@@ -4,19 +4,34 @@
 
 namespace parkd {
 
-std::vector<float> frequencies_of(const RopeNumbers& rope, int32_t head_dim) {
+namespace {
+
+// Of a head of `n_turned` numbers.
+std::vector<float> frequencies_of(const RopeNumbers& rope, int32_t n_turned) {
   switch (rope.scaling) {
     case RopeScaling::linear:
-      return linear_rope(head_dim, rope.base, rope.factor);
+      return linear_rope(n_turned, rope.base, rope.factor);
     case RopeScaling::llama3:
-      return llama3_rope(head_dim, rope.base, rope.llama3);
+      return llama3_rope(n_turned, rope.base, rope.llama3);
     case RopeScaling::yarn:
-      return yarn_rope(head_dim, rope.base, rope.yarn);
+      return yarn_rope(n_turned, rope.base, rope.yarn);
     case RopeScaling::none:
       break;
   }
-  if (rope.divisors.empty()) return plain_rope(head_dim, rope.base);
-  return divided_rope(head_dim, rope.base, rope.divisors);
+  if (rope.divisors.empty()) return plain_rope(n_turned, rope.base);
+  return divided_rope(n_turned, rope.base, rope.divisors);
+}
+
+}  // namespace
+
+Rope rope_of(const RopeNumbers& rope, RopeLayout layout, int32_t head_dim) {
+  const bool is_yarn = rope.scaling == RopeScaling::yarn;
+  Rope made;
+  made.layout = layout;
+  made.inv_freq = frequencies_of(rope, rope.n_turned > 0 ? rope.n_turned : head_dim);
+  made.inv_freq.resize(static_cast<size_t>(head_dim) / 2, 0);
+  made.amplitude = static_cast<float>(is_yarn ? yarn_attention_factor(rope.yarn) : rope.amplitude);
+  return made;
 }
 
 Status check_numbers(const DecoderNumbers& numbers) {

@@ -21,7 +21,10 @@ struct RopeNumbers {
   double factor = 1;  // linear
   Llama3Rope llama3;
   YarnRope yarn;
-  std::vector<float> divisors;  // (head_dim / 2) of the plain frequencies; empty: ones
+  // Of the plain frequencies, one a pair that turns; empty: ones.
+  std::vector<float> divisors;
+  int32_t n_turned = 0;  // of a head's numbers the first so many turn; 0: all
+  double amplitude = 1;  // as Rope's, beside yarn's own
 };
 
 struct DecoderNumbers {
@@ -40,7 +43,7 @@ struct DecoderNumbers {
   // (n_layers) each; empty: of no layer.
   std::vector<int32_t> windows;  // as LayerPlan::window
   std::vector<bool> unrotated;   // those without a rope
-  std::vector<bool> local;       // those that turn by local_rope, which has no yarn
+  std::vector<bool> local;       // those that turn by local_rope
   RopeNumbers local_rope;
 };
 
@@ -53,8 +56,8 @@ inline constexpr int64_t kVocabMax = 1 << 24;
 inline constexpr double kRopeBaseMax = 1e12;
 inline constexpr double kRopeFactorMax = 1e6;
 
-// (head_dim / 2): what the numbers say of a rope.
-std::vector<float> frequencies_of(const RopeNumbers& rope, int32_t head_dim);
+// What the numbers say of a rope. The pairs of a head that turns in part are `layout`'s, the first.
+Rope rope_of(const RopeNumbers& rope, RopeLayout layout, int32_t head_dim);
 
 // Whether the numbers fit each other. Errors: corrupt, without the file's name.
 Status check_numbers(const DecoderNumbers& numbers);

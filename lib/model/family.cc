@@ -47,6 +47,25 @@ constexpr LayerTensorRule kHeadNorms[] = {
      Extent::head_dim},
 };
 
+// Products that read the same, as one tensor.
+constexpr LayerTensorRule kFusedProducts[] = {
+    {"attn_qkv.weight",
+     "self_attn.qkv_proj.weight",
+     &LayerTensors::q,
+     Extent::q,
+     Extent::hidden,
+     {{{&LayerTensors::k, Extent::kv}, {&LayerTensors::v, Extent::kv}}}},
+    {"attn_output.weight", "self_attn.o_proj.weight", &LayerTensors::attention_out, Extent::hidden,
+     Extent::q},
+    {"ffn_up.weight",
+     "mlp.gate_up_proj.weight",
+     &LayerTensors::gate,
+     Extent::ffn,
+     Extent::hidden,
+     {{{&LayerTensors::up, Extent::ffn}}}},
+    {"ffn_down.weight", "mlp.down_proj.weight", &LayerTensors::down, Extent::hidden, Extent::ffn},
+};
+
 // What q, k and v have added to them.
 constexpr LayerTensorRule kProjectionBiases[] = {
     {"attn_q.bias", "self_attn.q_proj.bias", &LayerTensors::q_bias, Extent::one, Extent::q},
@@ -82,11 +101,17 @@ constexpr Family kFamilies[] = {
      Activation::gelu_tanh,
      true,
      1},
+    // Hugging Face's modeling_phi3.py (Phi-3, Phi-3.5-mini, Phi-4-mini): llama with fused products,
+    // a window, and heads that may turn in part.
+    {.name = "phi3",
+     .architecture = "phi3",
+     .rope_layout = RopeLayout::interleaved,
+     .layer_tensors = {kNorms, kFusedProducts},
+     .gguf_in_halves = true},
 };
 
 }  // namespace
 
-// What yarn multiplies cosine and sine by, the scores of the layers that turn by it have twice.
 void plan_layers(const Family& family, const DecoderNumbers& numbers, ModelShape& shape) {
   shape.n_layers = numbers.n_layers;
   shape.hidden = numbers.hidden;
@@ -99,15 +124,12 @@ void plan_layers(const Family& family, const DecoderNumbers& numbers, ModelShape
   if (family.scales_embedding) {
     shape.embedding_scale = static_cast<float>(std::sqrt(double{1} * shape.hidden));
   }
-  shape.ropes.push_back({family.rope_layout, frequencies_of(numbers.rope, numbers.head_dim)});
-  const double factor =
-      numbers.rope.scaling == RopeScaling::yarn ? yarn_attention_factor(numbers.rope.yarn) : 1.0;
+  shape.ropes.push_back(rope_of(numbers.rope, family.rope_layout, numbers.head_dim));
   const double divisor =
       numbers.query_divisor > 0 ? numbers.query_divisor : double{1} * shape.head_dim;
-  const double plain_scale = 1 / std::sqrt(divisor);
   LayerPlan plan;
   plan.rope = 0;
-  plan.attention_scale = static_cast<float>(factor * factor / std::sqrt(divisor));
+  plan.attention_scale = static_cast<float>(1 / std::sqrt(divisor));
   plan.query_scale = numbers.query_scale;
   plan.activation = family.activation;
   shape.layers.assign(static_cast<size_t>(shape.n_layers), plan);
@@ -118,11 +140,10 @@ void plan_layers(const Family& family, const DecoderNumbers& numbers, ModelShape
     const bool is_local = i < numbers.local.size() && numbers.local[i];
     if (is_local) layer.rope = 1;
     if (i < numbers.unrotated.size() && numbers.unrotated[i]) layer.rope = kNoRope;
-    if (layer.rope != 0) layer.attention_scale = static_cast<float>(plain_scale);
     some_are_local |= is_local;
   }
   if (!some_are_local) return;
-  shape.ropes.push_back({family.rope_layout, frequencies_of(numbers.local_rope, shape.head_dim)});
+  shape.ropes.push_back(rope_of(numbers.local_rope, family.rope_layout, shape.head_dim));
 }
 
 std::span<const Family> all_families() {

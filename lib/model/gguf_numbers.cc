@@ -12,26 +12,34 @@ namespace {
 // What llama.cpp knows of an architecture and its files need not say.
 struct Habits {
   std::string_view architecture;
-  bool scales_queries;  // attention.temperature_scale
+  bool scales_queries = false;  // attention.temperature_scale
   // Each so many layers the last sees all, where there is a window; 0: files say no window.
-  int32_t window_period;
-  int32_t unrotated_period;  // each so many layers the last has no rope; 0: all have
+  int32_t window_period = 0;
+  bool has_window_of_all = false;  // of all layers, where there is one
+  int32_t unrotated_period = 0;    // each so many layers the last has no rope; 0: all have
   // The model of exactly so many layers divides scores by the root of hidden / heads; 0: none does.
-  int32_t n_layers_of_even_divisor;
+  int32_t n_layers_of_even_divisor = 0;
+  // Heads may turn in part (rope.dimension_count), and by LongRoPE's divisors.
+  bool has_long_rope = false;
 };
 
 constexpr Habits kHabits[] = {
-    {"mistral3", true, 0, 0, 0},
-    {"smollm3", false, 0, 4, 0},
+    {.architecture = "mistral3", .scales_queries = true},
+    {.architecture = "smollm3", .unrotated_period = 4},
     // Of its models only the largest, of 62 layers, has a query_pre_attn_scalar of its own.
-    {"gemma3", false, 6, 0, 62},
+    {.architecture = "gemma3", .window_period = 6, .n_layers_of_even_divisor = 62},
+    {.architecture = "phi3", .has_window_of_all = true, .has_long_rope = true},
 };
+
+constexpr std::string_view kDivisors[] = {"rope_freqs.weight"};
+constexpr std::string_view kLongDivisors[] = {"rope_factors_short.weight",
+                                              "rope_factors_long.weight"};
 
 Habits habits_of(std::string_view architecture) {
   for (const Habits& each : kHabits) {
     if (each.architecture == architecture) return each;
   }
-  return {architecture, false, 0, 0, 0};
+  return {.architecture = architecture};
 }
 
 class Reader {
@@ -64,7 +72,7 @@ class Reader {
     if (const Status status = check_numbers(numbers_); !status.ok()) {
       return corrupt(file_.error_text(status.message()));
     }
-    PARKD_RETURN_IF_ERROR(read_divisors());
+    PARKD_RETURN_IF_ERROR(habits_.has_long_rope ? read_long_rope() : read_divisors());
     return std::move(numbers_);
   }
 
@@ -103,7 +111,7 @@ class Reader {
                              "attn_logit_softcapping", "final_logit_softcapping"}) {
       PARKD_RETURN_IF_ERROR(refuse_unless(name, 0));
     }
-    if (habits_.window_period > 0) return {};
+    if (habits_.window_period > 0 || habits_.has_window_of_all) return {};
     return refuse_unless("attention.sliding_window", 0);
   }
 
@@ -135,25 +143,32 @@ class Reader {
   Status read_rope() {
     PARKD_ASSIGN_OR_RETURN(const int64_t rotated,
                            file_.integer_or(key("rope.dimension_count"), numbers_.head_dim));
-    if (rotated != numbers_.head_dim) {
+    if (rotated != numbers_.head_dim && !habits_.has_long_rope) {
       return unsupported(key("rope.dimension_count ") + std::to_string(rotated) +
                          " differs from the head's " + std::to_string(numbers_.head_dim) +
                          ": not supported yet");
     }
+    const bool is_part = rotated >= 2 && rotated < numbers_.head_dim && rotated % 2 == 0;
+    if (rotated != numbers_.head_dim && !is_part) {
+      return corrupt(file_.error_text(key("rope.dimension_count is ") + std::to_string(rotated) +
+                                      ", it must be even, and from 2 to the head's " +
+                                      std::to_string(numbers_.head_dim)));
+    }
+    numbers_.rope.n_turned = static_cast<int32_t>(rotated);
     PARKD_ASSIGN_OR_RETURN(numbers_.rope.base, file_.number_or(key("rope.freq_base"), 10000));
     if (!(numbers_.rope.base >= 1 && numbers_.rope.base <= kRopeBaseMax)) {
       return corrupt(file_.error_text(key("rope.freq_base is not in [1, 1e12]")));
     }
-    int32_t original = numbers_.context_tokens;
+    original_ = numbers_.context_tokens;
     if (file_.has(key("rope.scaling.original_context_length"))) {
-      PARKD_ASSIGN_OR_RETURN(original,
+      PARKD_ASSIGN_OR_RETURN(original_,
                              integer("rope.scaling.original_context_length", 1, kContextTokensMax));
     }
-    PARKD_RETURN_IF_ERROR(read_query_scale(original));
-    return read_scaling(original);
+    PARKD_RETURN_IF_ERROR(read_query_scale());
+    return read_scaling();
   }
 
-  Status read_scaling(int32_t original) {
+  Status read_scaling() {
     // As llama.cpp reads them: a factor without a type is linear's, of type none there is none.
     PARKD_ASSIGN_OR_RETURN(const std::string_view scaling,
                            file_.string_or(key("rope.scaling.type"), "linear"));
@@ -166,22 +181,22 @@ class Reader {
                            number_or("rope.scale_linear", 1e-3, kRopeFactorMax, 1));
     PARKD_ASSIGN_OR_RETURN(const double factor,
                            number_or("rope.scaling.factor", 1e-3, kRopeFactorMax, older));
-    PARKD_RETURN_IF_ERROR(refuse_unless("rope.scaling.attn_factor", 1));
-    if (scaling == "yarn") return read_yarn(factor, original);
+    if (!habits_.has_long_rope) PARKD_RETURN_IF_ERROR(refuse_unless("rope.scaling.attn_factor", 1));
+    if (scaling == "yarn") return read_yarn(factor);
     if (factor == 1) return {};
     numbers_.rope.scaling = RopeScaling::linear;
     numbers_.rope.factor = factor;
     return {};
   }
 
-  Status read_yarn(double factor, int32_t original) {
+  Status read_yarn(double factor) {
     RopeNumbers& rope = numbers_.rope;
     if (rope.base <= 1) {
       return corrupt(file_.error_text("yarn needs a " + key("rope.freq_base") + " above 1"));
     }
     rope.scaling = RopeScaling::yarn;
     rope.yarn.factor = factor;
-    rope.yarn.original_context = original;
+    rope.yarn.original_context = original_;
     PARKD_ASSIGN_OR_RETURN(rope.yarn.beta_fast,
                            number_or("rope.scaling.yarn_beta_fast", 1e-3, 1e6, 32));
     PARKD_ASSIGN_OR_RETURN(rope.yarn.beta_slow,
@@ -200,20 +215,27 @@ class Reader {
     return {};
   }
 
-  Status read_query_scale(int32_t original) {
+  Status read_query_scale() {
     if (!habits_.scales_queries) return refuse_unless("attention.temperature_scale", 0);
     PARKD_ASSIGN_OR_RETURN(const double beta, number_or("attention.temperature_scale", 0, 1e3, 0));
-    PARKD_RETURN_IF_ERROR(refuse_unless("attention.temperature_length", original));
-    if (beta != 0) numbers_.query_scale = {static_cast<float>(beta), original};
+    PARKD_RETURN_IF_ERROR(refuse_unless("attention.temperature_length", original_));
+    if (beta != 0) numbers_.query_scale = {static_cast<float>(beta), original_};
     return {};
   }
 
-  // Layers with a window turn by a rope of their own, whose frequencies are never scaled.
+  // Where a period says which layers have a window, these turn by a rope of their own, whose
+  // frequencies are never scaled.
   Status read_windows() {
-    if (habits_.window_period == 0 || !file_.has(key("attention.sliding_window"))) return {};
+    if (!habits_.has_window_of_all && habits_.window_period == 0) return {};
+    if (!file_.has(key("attention.sliding_window"))) return {};
     PARKD_ASSIGN_OR_RETURN(const int32_t window,
                            integer("attention.sliding_window", 0, kContextTokensMax));
     if (window == 0) return {};
+    if (habits_.has_window_of_all) {
+      const bool sees_all = window >= numbers_.context_tokens;
+      if (!sees_all) numbers_.windows.assign(static_cast<size_t>(numbers_.n_layers), window);
+      return {};
+    }
     PARKD_RETURN_IF_ERROR(read_layers_with_window());
     PARKD_ASSIGN_OR_RETURN(numbers_.local_rope.base,
                            number_or("rope.freq_base_swa", 1, kRopeBaseMax, 10000));
@@ -245,21 +267,51 @@ class Reader {
   }
 
   Status read_divisors() {
-    const TensorView* found = file_.find_tensor(kRopeDivisors);
-    if (found == nullptr) return {};
-    const std::string name = "tensor " + json_string(kRopeDivisors);
-    if (found->rows != 1 || found->columns != numbers_.head_dim / 2) {
-      return corrupt(file_.error_text(name + " is (" + std::to_string(found->rows) + ", " +
-                                      std::to_string(found->columns) +
-                                      ") where the hyper-parameters make it (1, " +
-                                      std::to_string(numbers_.head_dim / 2) + ")"));
+    if (file_.find_tensor(kDivisors[0]) == nullptr) return {};
+    if (numbers_.rope.scaling != RopeScaling::none) {
+      return unsupported("tensor " + json_string(kDivisors[0]) + " beside " +
+                         key("rope.scaling.type") + " is not supported yet");
+    }
+    PARKD_ASSIGN_OR_RETURN(numbers_.rope.divisors, divisors_of(kDivisors[0]));
+    return {};
+  }
+
+  // Two tensors of divisors, of which the context chooses one for good (DESIGN, "Families").
+  Status read_long_rope() {
+    PARKD_ASSIGN_OR_RETURN(numbers_.rope.amplitude,
+                           number_or("rope.scaling.attn_factor", 1e-3, 1e3, 1));
+    const bool is_extended = numbers_.context_tokens > original_;
+    const bool has_any = file_.find_tensor(kLongDivisors[0]) != nullptr ||
+                         file_.find_tensor(kLongDivisors[1]) != nullptr;
+    if (!has_any && !is_extended && numbers_.rope.amplitude == 1) return {};
+    if (numbers_.rope.scaling != RopeScaling::none) {
+      return unsupported(key("rope.scaling.type") + " beside a rope of " +
+                         std::string(kLongDivisors[0]) + " is not supported yet");
+    }
+    PARKD_ASSIGN_OR_RETURN(auto of_short, divisors_of(kLongDivisors[0]));
+    PARKD_ASSIGN_OR_RETURN(auto of_long, divisors_of(kLongDivisors[1]));
+    numbers_.rope.divisors = std::move(is_extended ? of_long : of_short);
+    return {};
+  }
+
+  Result<std::vector<float>> divisors_of(std::string_view tensor) const {
+    const std::string name = "tensor " + json_string(tensor);
+    const TensorView* found = file_.find_tensor(tensor);
+    if (found == nullptr) {
+      return corrupt(file_.error_text(
+          name + " is missing, where " + key("context_length") + " " +
+          std::to_string(numbers_.context_tokens) + " is beyond " +
+          key("rope.scaling.original_context_length") + " " + std::to_string(original_) +
+          ", or another tensor of divisors or " + key("rope.scaling.attn_factor") + " is there"));
+    }
+    const int32_t n_pairs = numbers_.rope.n_turned / 2;
+    if (found->rows != 1 || found->columns != n_pairs) {
+      return corrupt(file_.error_text(
+          name + " is (" + std::to_string(found->rows) + ", " + std::to_string(found->columns) +
+          ") where the hyper-parameters make it (1, " + std::to_string(n_pairs) + ")"));
     }
     if (found->type != TensorType::f32) return unsupported(name + " is not F32");
-    if (numbers_.rope.scaling != RopeScaling::none) {
-      return unsupported(name + " beside " + key("rope.scaling.type") + " is not supported yet");
-    }
-    std::vector<float>& divisors = numbers_.rope.divisors;
-    divisors.resize(static_cast<size_t>(found->columns));
+    std::vector<float> divisors(static_cast<size_t>(found->columns));
     std::memcpy(divisors.data(), found->bytes.data(), found->bytes.size());
     for (const float divisor : divisors) {
       if (!(divisor > 0) || !std::isfinite(divisor)) {
@@ -267,16 +319,22 @@ class Reader {
                                         ", not a positive number"));
       }
     }
-    return {};
+    return divisors;
   }
 
   const GgufFile& file_;
   const std::string prefix_;
   const Habits habits_;
+  int32_t original_ = 0;  // context before it was extended
   DecoderNumbers numbers_;
 };
 
 }  // namespace
+
+std::span<const std::string_view> gguf_rope_tensors(std::string_view architecture) {
+  if (habits_of(architecture).has_long_rope) return kLongDivisors;
+  return kDivisors;
+}
 
 Result<DecoderNumbers> read_gguf_numbers(const GgufFile& file, std::string_view architecture) {
   return Reader(file, architecture).read();

@@ -44,6 +44,11 @@ constexpr ModelClass kClasses[] = {
      .query_divisor = 256,
      .is_tied = true,
      .gates_by_gelu = true},
+    {.model_type = "phi3",
+     .windows = Windows::of_all_layers,
+     .rms_eps = 1e-5,
+     .turns_in_part = true,
+     .long_rope_original = 4096},
 };
 
 }  // namespace

@@ -30,6 +30,9 @@ struct ModelClass {
   bool scales_queries = false;  // llama_4_scaling_beta
   bool has_unrotated = false;   // no_rope_layers
   bool gates_by_gelu = false;   // hidden_activation
+  bool turns_in_part = false;   // partial_rotary_factor
+  // original_max_position_embeddings where ropes are LongRoPE's and no others; 0: they are none.
+  int32_t long_rope_original = 0;
 };
 
 // One that is not known has every field's plain meaning.

@@ -62,6 +62,28 @@ Result<double> JsonFields::number_or(std::string_view name, double low, double h
   return number;
 }
 
+Result<std::vector<float>> JsonFields::numbers(std::string_view name, size_t n, double low,
+                                               double high) const {
+  const json::value* value = find(name);
+  if (value == nullptr) return damaged(field(name) + " is missing");
+  const json::array* array = value->if_array();
+  if (array == nullptr) return damaged(field(name) + " is not an array");
+  if (array->size() != n) {
+    return damaged(field(name) + " has " + std::to_string(array->size()) +
+                   " entries, it must have " + std::to_string(n));
+  }
+  std::vector<float> result;
+  for (const json::value& each : *array) {
+    const double number = each.is_number() ? each.to_number<double>() : low - 1;
+    if (!(number >= low && number <= high)) {
+      return damaged(field(name) + " has " + shown_json(each) + ", it must be from " +
+                     shown_json(low) + " to " + shown_json(high));
+    }
+    result.push_back(static_cast<float>(number));
+  }
+  return result;
+}
+
 Result<bool> JsonFields::flag_or(std::string_view name, bool otherwise) const {
   const json::value* value = find(name);
   if (value == nullptr) return otherwise;

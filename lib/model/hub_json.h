@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "lib/base/json_memory.h"
 #include "lib/base/status.h"
@@ -45,6 +46,9 @@ class JsonFields {
   Result<int32_t> integer_or(std::string_view name, int64_t low, int64_t high,
                              int32_t otherwise) const;
   Result<double> number_or(std::string_view name, double low, double high, double otherwise) const;
+  // `n` numbers of [low, high].
+  Result<std::vector<float>> numbers(std::string_view name, size_t n, double low,
+                                     double high) const;
   Result<bool> flag_or(std::string_view name, bool otherwise) const;
   Result<std::string> word_or(std::string_view name, std::string_view otherwise) const;
   // The object of that name; none where it is left out.

@@ -72,10 +72,6 @@ Status refuse_other_arithmetic(const JsonFields& config, const ModelClass& of) {
     PARKD_ASSIGN_OR_RETURN(const bool has, config.flag_or(name, false));
     if (has) return config.unsupported(name, "is not supported yet");
   }
-  PARKD_ASSIGN_OR_RETURN(const double rotated, config.number_or("partial_rotary_factor", 0, 1, 1));
-  if (rotated != 1) {
-    return config.unsupported("partial_rotary_factor", "other than 1 is not supported yet");
-  }
   for (const char* name : kScalesOfOthers) {
     if (!config.has(name)) continue;
     if (of.query_divisor > 0 && std::string_view(name) == "query_pre_attn_scalar") continue;

@@ -39,6 +39,56 @@ Status read_llama3(const JsonFields& rope, double factor, int32_t original, Rope
   return rope.damaged("high_freq_factor is not above low_freq_factor");
 }
 
+// Of a head's numbers the first so many turn, as transformers rounds them.
+Status read_turned(const JsonFields& fields, const ModelClass& of, int32_t head_dim,
+                   RopeNumbers& read) {
+  constexpr const char* kField = "partial_rotary_factor";
+  if (!fields.has(kField)) return {};
+  PARKD_ASSIGN_OR_RETURN(const double part, fields.number_or(kField, 1e-6, 1, 1));
+  if (part != 1 && !of.turns_in_part) {
+    return fields.unsupported(kField,
+                              "other than 1 is not supported for " + std::string(of.model_type));
+  }
+  read.n_turned = static_cast<int32_t>(head_dim * part);
+  if (read.n_turned >= 2 && read.n_turned % 2 == 0) return {};
+  return fields.damaged(std::string(kField) + " " + fields.shown(kField) + " turns " +
+                        std::to_string(read.n_turned) + " of a head's " + std::to_string(head_dim) +
+                        " numbers: it must be an even number of them");
+}
+
+// transformers' default of it stands before what the rope says: the two must agree.
+Result<int32_t> read_long_rope_original(const JsonFields& config, const JsonFields& rope,
+                                        const ModelClass& of) {
+  constexpr const char* kField = "original_max_position_embeddings";
+  PARKD_ASSIGN_OR_RETURN(const int32_t original,
+                         config.integer_or(kField, 2, kContextTokensMax, of.long_rope_original));
+  PARKD_ASSIGN_OR_RETURN(const int32_t of_rope,
+                         rope.integer_or(kField, 2, kContextTokensMax, original));
+  if (of_rope == original) return original;
+  return rope.damaged("the rope's " + std::string(kField) + " " + std::to_string(of_rope) +
+                      " differs from the configuration's, which is " + std::to_string(original) +
+                      (config.has(kField) ? "" : " where it is left out"));
+}
+
+// Two lists of divisors, of which the context chooses one for good (DESIGN, "Families").
+Status read_long_rope(const JsonFields& config, const JsonFields& rope, const ModelClass& of,
+                      const DecoderNumbers& numbers, RopeNumbers& read) {
+  PARKD_ASSIGN_OR_RETURN(const int32_t original, read_long_rope_original(config, rope, of));
+  const double extended = double{1} * numbers.context_tokens / original;
+  PARKD_ASSIGN_OR_RETURN(const double factor,
+                         rope.number_or("factor", 1e-3, kRopeFactorMax, extended));
+  PARKD_ASSIGN_OR_RETURN(
+      read.amplitude,
+      rope.number_or("attention_factor", 1e-3, 1e3, long_rope_attention_factor(factor, original)));
+  const int32_t n_turned = read.n_turned > 0 ? read.n_turned : numbers.head_dim;
+  const auto n_pairs = static_cast<size_t>(n_turned) / 2;
+  PARKD_ASSIGN_OR_RETURN(auto of_short,
+                         rope.numbers("short_factor", n_pairs, 1e-6, kRopeFactorMax));
+  PARKD_ASSIGN_OR_RETURN(auto of_long, rope.numbers("long_factor", n_pairs, 1e-6, kRopeFactorMax));
+  read.divisors = std::move(numbers.context_tokens > original ? of_long : of_short);
+  return {};
+}
+
 // What Ministral3Config has where no rope is given: all of this, and a rope_theta that stands alone
 // in the file is passed over. Beside a rope of any type it is the plain one, 10000, if left out.
 void take_default_yarn(DecoderNumbers& numbers) {
@@ -76,10 +126,7 @@ Status read_one_rope(const JsonFields& config, const JsonFields& rope, const Mod
     }
   }
   PARKD_ASSIGN_OR_RETURN(read.base, rope.number_or("rope_theta", 1, kRopeBaseMax, read.base));
-  PARKD_ASSIGN_OR_RETURN(const double rotated, rope.number_or("partial_rotary_factor", 0, 1, 1));
-  if (rotated != 1) {
-    return rope.unsupported("partial_rotary_factor", "other than 1 is not supported yet");
-  }
+  PARKD_RETURN_IF_ERROR(read_turned(rope, of, numbers.head_dim, read));
   PARKD_ASSIGN_OR_RETURN(
       const int32_t of_whole,
       config.integer_or("original_max_position_embeddings", 1, kContextTokensMax, 0));
@@ -90,6 +137,13 @@ Status read_one_rope(const JsonFields& config, const JsonFields& rope, const Mod
   const char* type_field = rope.has("rope_type") ? "rope_type" : "type";
   PARKD_ASSIGN_OR_RETURN(const std::string type, rope.word_or(type_field, "default"));
   if (type == "default") return {};
+  if (of.long_rope_original > 0) {
+    // transformers takes the older names, and "yarn", for it.
+    const bool is_long = type == "longrope" || type == "su" || type == "yarn";
+    if (is_long) return read_long_rope(config, rope, of, numbers, read);
+    return rope.unsupported(type_field, rope.shown(type_field) + " is not supported for " +
+                                            std::string(of.model_type) + " (\"longrope\" is)");
+  }
   if (type != "linear" && type != "llama3" && type != "yarn") {
     return rope.unsupported(type_field, rope.shown(type_field) + " is not supported yet");
   }
@@ -119,16 +173,14 @@ Status read_two_ropes(const JsonFields& config, const std::optional<JsonFields>&
     return config.damaged("rope_parameters has neither full_attention nor sliding_attention");
   }
   if (full) PARKD_RETURN_IF_ERROR(read_one_rope(config, *full, of, numbers, numbers.rope));
-  if (!local) return {};
-  PARKD_RETURN_IF_ERROR(read_one_rope(config, *local, of, numbers, numbers.local_rope));
-  if (numbers.local_rope.scaling != RopeScaling::yarn) return {};
-  return local->unsupported("rope_type", "\"yarn\" is not supported here");
+  return local ? read_one_rope(config, *local, of, numbers, numbers.local_rope) : Status();
 }
 
 }  // namespace
 
 Status read_hub_rope(const JsonFields& config, const ModelClass& of, DecoderNumbers& numbers) {
   RopeNumbers& read = numbers.rope;
+  PARKD_RETURN_IF_ERROR(read_turned(config, of, numbers.head_dim, read));
   PARKD_ASSIGN_OR_RETURN(read.base, config.number_or("rope_theta", 1, kRopeBaseMax, of.rope_theta));
   PARKD_ASSIGN_OR_RETURN(const std::optional<JsonFields> rope, config.object("rope_parameters"));
   PARKD_ASSIGN_OR_RETURN(const std::optional<JsonFields> older, config.object("rope_scaling"));

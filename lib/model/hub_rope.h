@@ -9,8 +9,8 @@
 
 namespace parkd {
 
-// Sets rope, local_rope and query_scale; requires context_tokens. Errors: corrupt, invalid (not
-// supported yet); they name the file, the field, its value and the limits.
+// Sets rope, local_rope and query_scale; requires context_tokens and head_dim. Errors: corrupt,
+// invalid (not supported yet); they name the file, the field, its value and the limits.
 Status read_hub_rope(const JsonFields& config, const ModelClass& of, DecoderNumbers& numbers);
 
 }  // namespace parkd

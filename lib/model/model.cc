@@ -15,17 +15,17 @@ namespace parkd {
 
 namespace {
 
-// A tensor of `heads_in_halves` (model_tensors.h) as the layers want it; `memory` keeps its bytes.
-TensorView with_pairs_together(const TensorView& tensor, int32_t head_dim,
+// A tensor of `rows_in_halves` (model_tensors.h) as the layers want it; `memory` keeps its bytes.
+TensorView with_pairs_together(const TensorView& tensor, int32_t head_dim, int32_t rows_in_halves,
                                std::vector<uint8_t>& memory) {
   const bool is_vector = tensor.rows == 1;
   const auto n = static_cast<size_t>(is_vector ? tensor.columns : tensor.rows);
   const size_t bytes = tensor.bytes.size() / n;  // of what is moved: a row, or a vector's element
-  const auto half = static_cast<size_t>(head_dim) / 2;
+  const auto in_halves = static_cast<size_t>(rows_in_halves);
   memory.resize(tensor.bytes.size());
   for (size_t i = 0; i < n; ++i) {
-    const size_t head = i / (2 * half) * (2 * half);
-    const size_t from = head + i % 2 * half + i % (2 * half) / 2;
+    const size_t row = i % static_cast<size_t>(head_dim);  // of its head
+    const size_t from = row < in_halves ? i - row + row % 2 * (in_halves / 2) + row / 2 : i;
     std::memcpy(memory.data() + i * bytes, tensor.bytes.data() + from * bytes, bytes);
   }
   TensorView moved = tensor;
@@ -69,8 +69,9 @@ Result<ModelWeights> load_weights(const ModelCard& card, Backend& backend,
     return tensor.rows > 0 ? norm(tensor) : Result<VectorId>(VectorId{});
   };
   const auto rows_of_heads = [&](const TensorView& tensor) {
-    if (!tensors.heads_in_halves) return tensor;
-    return with_pairs_together(tensor, card.shape.head_dim, memory.emplace_back());
+    if (tensors.rows_in_halves == 0) return tensor;
+    return with_pairs_together(tensor, card.shape.head_dim, tensors.rows_in_halves,
+                               memory.emplace_back());
   };
   // Of `stored` the first n_of_heads have rows of heads.
   const auto matrix = [&](std::initializer_list<TensorView> stored,

@@ -176,7 +176,8 @@ Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const G
   card->shape.vocab = card->tokenizer->vocab_size();
   plan_layers(*family, numbers, card->shape);
   TensorReader reader(*file, *family, gguf_tensor_names());
-  if (!numbers.rope.divisors.empty()) reader.note_used(kRopeDivisors);
+  if (family->gguf_in_halves) card->tensors.rows_in_halves = numbers.rope.n_turned;
+  for (const std::string_view tensor : gguf_rope_tensors(architecture)) reader.note_used(tensor);
   PARKD_RETURN_IF_ERROR(reader.read(card->shape, card->tensors));
   if (reader.has_head()) PARKD_RETURN_IF_ERROR(reader.read_head(card->shape, card->tensors));
   PARKD_RETURN_IF_ERROR(reader.check_all_used());
@@ -196,7 +197,10 @@ Result<std::shared_ptr<const ModelCard>> make_model_card(std::shared_ptr<const M
   auto card = start_card(folder, name.empty() ? config.model_type : name, *family, std::move(text));
   card->shape.vocab = config.numbers.vocab;
   plan_layers(*family, config.numbers, card->shape);
-  card->tensors.heads_in_halves = family->rope_layout == RopeLayout::interleaved;
+  if (family->rope_layout == RopeLayout::interleaved) {
+    const int32_t n_turned = config.numbers.rope.n_turned;
+    card->tensors.rows_in_halves = n_turned > 0 ? n_turned : card->shape.head_dim;
+  }
   card->tensors.norm_offset = family->hub_norm_offset;
 
   TensorReader reader(*folder, *family, hub_tensor_names(*folder));

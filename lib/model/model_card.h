@@ -60,7 +60,7 @@ struct ModelText {
 };
 
 // Reads and checks the model at `path`. Errors: not_found, corrupt, or invalid when the file is
-// sound and needs something not supported yet ("architecture \"phi3\" is not supported yet
+// sound and needs something not supported yet ("architecture \"gptj\" is not supported yet
 // (llama, mistral, qwen3 are)").
 Result<std::shared_ptr<const ModelCard>> load_model_card(const std::string& path);
 // The same of an open file, and of an open directory.

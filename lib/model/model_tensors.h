@@ -51,10 +51,10 @@ struct ModelTensors {
   std::vector<LayerTensors> layers;
   TensorView output_norm;          // (1, hidden)
   std::optional<TensorView> head;  // (vocab, hidden); empty: the embedding serves as head too
-  // The rows of a head of q and k lie in halves, where the layers turn pairs beside each other:
-  // load_weights() puts row i and i + head_dim / 2 of the file at 2i and 2i + 1, and what is added
-  // to a head or norms it likewise.
-  bool heads_in_halves = false;
+  // Of a head of q and k the first so many rows lie in halves, where the layers turn pairs beside
+  // each other: load_weights() puts row i and i + rows_in_halves / 2 of the file at 2i and 2i + 1,
+  // and what is added to a head or norms it likewise. 0: none do.
+  int32_t rows_in_halves = 0;
   // What the norms' weights have added when they are loaded: the files hold them less so much.
   float norm_offset = 0;
 };

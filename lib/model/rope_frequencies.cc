@@ -82,4 +82,9 @@ double yarn_attention_factor(const YarnRope& s) {
   return scale(1);
 }
 
+double long_rope_attention_factor(double factor, int32_t original_context) {
+  if (factor <= 1) return 1;
+  return std::sqrt(1 + std::log(factor) / std::log(original_context));
+}
+
 }  // namespace parkd

@@ -46,8 +46,12 @@ struct YarnRope {
 };
 std::vector<float> yarn_rope(int32_t head_dim, double base, const YarnRope& scaling);
 
-// What q and k are both multiplied by beside the rotation; a LayerPlan's attention_scale takes its
-// square. 1 where mscale and mscale_all_dim are alike; 0.1 ln(factor) + 1 where nothing is said.
+// What q and k are both multiplied by beside the rotation (Rope::amplitude). 1 where mscale and
+// mscale_all_dim are alike; 0.1 ln(factor) + 1 where nothing is said.
 double yarn_attention_factor(const YarnRope& scaling);
+
+// The same of Ding et al., "LongRoPE", 2024, whose frequencies are divided_rope()'s: of a context
+// `factor` times the original one. Requires an original context of two tokens or more.
+double long_rope_attention_factor(double factor, int32_t original_context);
 
 }  // namespace parkd

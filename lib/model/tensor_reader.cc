@@ -28,6 +28,17 @@ int64_t size_of(Extent extent, const ModelShape& shape) {
   return 0;
 }
 
+// Rows [first, first + n) of a tensor.
+TensorView rows_of(const TensorView& tensor, int64_t first, int64_t n) {
+  const auto row_bytes = static_cast<int64_t>(tensor.bytes.size()) / tensor.rows;
+  TensorView part = tensor;
+  part.rows = n;
+  part.bytes = tensor.bytes.subspan(static_cast<size_t>(first * row_bytes),
+                                    static_cast<size_t>(n * row_bytes));
+  part.first_row = first;
+  return part;
+}
+
 }  // namespace
 
 TensorNames gguf_tensor_names() {
@@ -147,9 +158,22 @@ Result<LayerTensors> TensorReader::layer(const ModelShape& shape, int32_t index)
     for (const LayerTensorRule& rule : rules) {
       const std::string name = prefix + std::string(rule.*names_.of_rule);
       const int64_t columns = size_of(rule.columns, shape);
-      auto found = rule.rows == Extent::one ? vector(name, columns)
-                                            : matrix(name, size_of(rule.rows, shape), columns);
-      PARKD_ASSIGN_OR_RETURN(layer.*rule.tensor, std::move(found));
+      if (rule.rows == Extent::one) {
+        PARKD_ASSIGN_OR_RETURN(layer.*rule.tensor, vector(name, columns));
+        continue;
+      }
+      int64_t n_rows = size_of(rule.rows, shape);
+      for (const TensorPart& part : rule.below) {
+        if (part.tensor != nullptr) n_rows += size_of(part.rows, shape);
+      }
+      PARKD_ASSIGN_OR_RETURN(const TensorView whole, matrix(name, n_rows, columns));
+      int64_t at = size_of(rule.rows, shape);
+      layer.*rule.tensor = rows_of(whole, 0, at);
+      for (const TensorPart& part : rule.below) {
+        if (part.tensor == nullptr) continue;
+        layer.*part.tensor = rows_of(whole, at, size_of(part.rows, shape));
+        at += size_of(part.rows, shape);
+      }
     }
   }
   return layer;

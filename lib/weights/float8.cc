@@ -42,16 +42,18 @@ Status dequantise_float8(const TensorView& tensor, float* to) {
              scales.data());
   const uint8_t* codes = tensor.bytes.data();
   for (int64_t row = 0; row < tensor.rows; ++row) {
-    const float* of_row = scales.data() + row / by.block_rows * by.scales.columns;
+    const float* of_row =
+        scales.data() + (tensor.first_row + row) / by.block_rows * by.scales.columns;
     for (int64_t column = 0; column < tensor.columns; ++column) {
       to[column] = float8_to_float(codes[column]) * of_row[column / by.block_columns];
     }
     const int64_t at =
         first_not_finite(TensorType::f32, reinterpret_cast<const uint8_t*>(to), tensor.columns);
     if (at >= 0) {
-      return tensor_error(tensor, "the number at row " + std::to_string(row) + ", column " +
-                                      std::to_string(at) + " is not finite (F8_E4M3 code " +
-                                      std::to_string(codes[at]) + " by its scale)");
+      return tensor_error(tensor, "the number at row " + std::to_string(tensor.first_row + row) +
+                                      ", column " + std::to_string(at) +
+                                      " is not finite (F8_E4M3 code " + std::to_string(codes[at]) +
+                                      " by its scale)");
     }
     to += tensor.columns;
     codes += tensor.columns;

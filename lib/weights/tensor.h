@@ -24,6 +24,9 @@ struct TensorView {
   // Set: `bytes` are codes of F8_E4M3 (float8.h), and `type`, F32, is of what load_weights() makes
   // of them; no backend sees such a tensor.
   std::shared_ptr<const Float8Scales> float8{};
+  // Of the file's tensor, where this is a part of one, as q is of qkv; scales and errors count by
+  // it.
+  int64_t first_row = 0;
 };
 
 }  // namespace parkd

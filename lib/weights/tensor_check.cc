@@ -25,8 +25,9 @@ Status check_scales(const TensorView& tensor) {
       first_not_finite(tensor.type, tensor.bytes.data(), tensor.rows * tensor.columns);
   if (at < 0) return {};
   return tensor_error(tensor, "the scale of its block of " + std::string(format.name) + " at row " +
-                                  std::to_string(at / tensor.columns) + ", column " +
-                                  std::to_string(at % tensor.columns) + " is not finite");
+                                  std::to_string(tensor.first_row + at / tensor.columns) +
+                                  ", column " + std::to_string(at % tensor.columns) +
+                                  " is not finite");
 }
 
 std::string size_of(const TensorView& tensor) {

@@ -345,6 +345,8 @@ TEST(CpuBackend, refuses_what_the_kernels_cannot_do_and_names_it) {
     EXPECT_EQ(refusal(infinite.view, infinite.view),
               "tensor blk.0.test: the scale of its block of " + std::string(format.name) +
                   " at row 3, column " + std::to_string(format.block_elements) + " is not finite");
+    infinite.view.first_row = 100;  // a part of the file's tensor
+    EXPECT_NE(refusal(infinite.view, infinite.view).find("at row 103"), std::string::npos);
   }
   TensorView empty = good.view;
   empty.rows = 0;

@@ -340,6 +340,24 @@ TEST(SelfCheck, biases_and_scales_of_queries_are_checked) {
   }
 }
 
+TEST(SelfCheck, how_far_heads_turn_and_how_large_they_become_is_checked) {
+  testing::TinyModelOptions options;
+  options.type = TensorType::q4_1;
+  options.architecture = "phi3";
+  options.n_turned = 12;
+  options.rope_scaling = "longrope";
+  const auto card = testing::tiny_model_card(options);
+  for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
+    const SelfCheckOptions how = {dtype, 32};
+    expect_pass(*card, how);
+    expect_refused(*card, how, with_shape([](ModelShape& shape) { shape.ropes[0].amplitude = 1; }),
+                   kDiffers);
+    expect_refused(*card, how,
+                   with_shape([](ModelShape& shape) { shape.ropes[0].inv_freq.back() = 0.5F; }),
+                   kDiffers);
+  }
+}
+
 TEST(SelfCheck, one_wrong_head_or_a_lost_split_is_refused) {
   const auto card = tiny_card();
   expect_refused(*card, kBf16, blind_head(card->shape.head_dim, 1), kDiffers);

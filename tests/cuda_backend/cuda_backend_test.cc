@@ -123,7 +123,7 @@ INSTANTIATE_TEST_SUITE_P(
                       CudaWay{"three_workers", 3}, CudaWay{"chunks_of_7", 1, 7, 64},
                       CudaWay{"small_steps", 2, 0, 9}, with_type("of_q4_0", TensorType::q4_0),
                       with_type("of_q8_0", TensorType::q8_0), wide_heads("head_dim_128", false),
-                      of_family("qwen3", 80), of_family("gemma3_text", 64)),
+                      of_family("qwen3", 80), of_family("gemma3_text", 64), of_family("phi3", 128)),
     name_of);
 
 // By how much a log-probability may be off: weights, KV and what meets a product are rounded to 8
@@ -177,7 +177,8 @@ TEST_P(RoundedCudaBackend, is_as_far_from_the_floats_as_its_type_rounds) {
 INSTANTIATE_TEST_SUITE_P(Ways, RoundedCudaBackend,
                          ::testing::Values(CudaWay{"whole"}, tensor_cores("tensor_cores"),
                                            wide_heads("wide_heads_tensor_cores", true),
-                                           of_family("qwen3", 64), of_family("gemma3_text", 64)),
+                                           of_family("qwen3", 64), of_family("gemma3_text", 64),
+                                           of_family("phi3", 96)),
                          name_of);
 
 // Two layers of SmolLM2's shape, and what each type rounds. A block size that is not the least, and

@@ -41,8 +41,13 @@ inline std::shared_ptr<const ModelCard> card_of(const CudaWay& way, uint64_t see
   options.n_heads = 2;
   options.n_kv_heads = 1;
   options.head_dim = way.head_dim;
-  options.window = 24;        // of gemma3_text: GGUF files of others say none
+  options.window = 24;        // of gemma3_text and phi3: GGUF files of others say none
   options.window_period = 2;  // its second layer sees all
+  if (options.architecture == "phi3") {
+    options.n_turned = way.head_dim * 3 / 4;
+    options.rope_scaling = "longrope";
+    options.original_context = 512;  // scores a fifth larger
+  }
   return tiny_model_card(options);
 }
 inline std::shared_ptr<const ModelCard> tiny_card(TensorType type) {

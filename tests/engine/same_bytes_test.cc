@@ -124,6 +124,11 @@ class Model {
       options.window = 20;
       options.window_period = 2;  // its second layer sees all
     }
+    if (family_ == "phi3") {
+      options.window = 20;
+      options.n_turned = options.head_dim * 3 / 4;
+      options.rope_scaling = "longrope";
+    }
     if (!weights_.in_directory) return testing::tiny_model_card(options);
     // A directory is what says a window of these.
     const std::set<std::string> windowed = {"mistral", "ministral3", "qwen2", "qwen3"};

@@ -55,6 +55,9 @@ TinyModelOptions model_of(const json::object& options) {
   model.first_windowed = number_or_0("first-windowed");
   model.window_period = number_or_0("window-period");
   model.query_divisor = number_or_0("query-divisor");
+  model.n_turned = number_or_0("turned");
+  if (options.contains("context")) model.context_tokens = number("context");
+  if (options.contains("original-context")) model.original_context = number("original-context");
   return model;
 }
 

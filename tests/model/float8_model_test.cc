@@ -52,12 +52,16 @@ struct Form {
   int32_t ffn = 96;
   std::optional<float> last_scale = {};  // of each scale tensor, instead
   std::optional<uint8_t> last_code = {};
+  const char* architecture = "llama";
+  int32_t n_kv_heads = 2;
 };
 
-// A tiny llama whose layers' matrices are codes of their own, in F8_E4M3 or as the floats that
+// A tiny model whose layers' matrices are codes of their own, in F8_E4M3 or as the floats that
 // these stand for.
 Files make_files(const Form& form) {
   testing::TinyModelOptions options;
+  options.architecture = form.architecture;
+  options.n_kv_heads = form.n_kv_heads;
   options.ffn = form.ffn;
   Files files = testing::make_tiny_folder(options);
   const auto source =
@@ -146,6 +150,22 @@ TEST(Float8Model, has_the_bits_of_the_floats_that_its_codes_stand_for) {
     for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
       EXPECT_EQ(logits_of(**coded, dtype), logits_of(**plain, dtype)) << by_block;
     }
+  }
+}
+
+// v begins at row 80 of qkv, amid a block.
+TEST(Float8Model, parts_of_a_fused_tensor_have_its_scales) {
+  for (const bool by_block : {true, false}) {
+    const auto coded = card_of(make_files({.by_block = by_block,
+                                           .says = by_block ? kSaysBlocks : kSaysNone,
+                                           .architecture = "phi3",
+                                           .n_kv_heads = 1}));
+    ASSERT_TRUE(coded.ok()) << coded.status().message();
+    EXPECT_EQ((*coded)->tensors.layers[0].v.first_row, 80);
+    const auto plain = card_of(make_files(
+        {.in_float8 = false, .by_block = by_block, .architecture = "phi3", .n_kv_heads = 1}));
+    ASSERT_TRUE(plain.ok()) << plain.status().message();
+    EXPECT_EQ(logits_of(**coded, Dtype::f32), logits_of(**plain, Dtype::f32)) << by_block;
   }
 }
 

@@ -99,6 +99,16 @@ TEST(Gemma3, both_ways_to_say_its_ropes_and_layers_mean_the_same) {
   }
 }
 
+TEST(Gemma3, each_rope_has_its_own_amplitude) {
+  const auto config = config_of(
+      small(R"(,"rope_parameters":{"sliding_attention":{"rope_type":"yarn","factor":16}})"));
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  const ModelShape shape = shape_of(config->numbers);
+  ASSERT_EQ(shape.ropes.size(), 2U);
+  EXPECT_EQ(shape.ropes[0].amplitude, 1);
+  EXPECT_FLOAT_EQ(shape.ropes[1].amplitude, 1.2772589F);
+}
+
 TEST(Gemma3, a_window_that_sees_all_leaves_its_layers_their_rope) {
   const auto config =
       config_of(small(R"(,"max_position_embeddings":16)")
@@ -120,8 +130,8 @@ TEST(Gemma3, what_it_cannot_do_is_refused_by_name) {
       {R"(,"sliding_window_pattern":0)", "sliding_window_pattern"},
       {R"(,"layer_types":["full_attention"])", "layer_types has 1 entries"},
       {R"(,"rope_parameters":{"rope_theta":1e6})", "neither full_attention nor sliding_attention"},
-      {R"(,"rope_parameters":{"sliding_attention":{"rope_type":"yarn","factor":4.0}})",
-       "rope_parameters.sliding_attention.rope_type"},
+      {R"(,"rope_parameters":{"sliding_attention":{"rope_type":"ntk"}})",
+       "rope_parameters.sliding_attention.rope_type \"ntk\""},
       {R"(,"rope_parameters":{"full_attention":{"rope_type":"ntk"}})",
        "rope_parameters.full_attention.rope_type \"ntk\""},
   };

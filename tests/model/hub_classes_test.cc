@@ -27,8 +27,8 @@ std::string text_of(const std::string& model_type, int32_t n_heads, const std::s
 
 TEST(HubClasses, heads_of_keys_that_are_left_out_are_the_classs_and_null_means_all) {
   const std::map<std::string, int32_t> kLeftOut = {
-      {"llama", 64}, {"mistral", 8}, {"ministral3", 8}, {"qwen2", 32},
-      {"qwen3", 32}, {"smollm3", 4}, {"gemma3_text", 4}};
+      {"llama", 64}, {"mistral", 8}, {"ministral3", 8},  {"qwen2", 32},
+      {"qwen3", 32}, {"smollm3", 4}, {"gemma3_text", 4}, {"phi3", 64}};
   for (const Family& family : all_families()) {
     const std::string type(family.name);
     const auto left_out = config_of(text_of(type, 64, ""));

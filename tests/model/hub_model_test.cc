@@ -68,7 +68,7 @@ TinyModelOptions options_of(const std::string& architecture) {
 }
 
 TEST(HubModel, a_directory_has_the_shape_and_tensors_of_its_gguf_file) {
-  for (const char* architecture : {"llama", "mistral", "ministral3", "qwen2", "qwen3"}) {
+  for (const char* architecture : {"llama", "mistral", "ministral3", "qwen2", "qwen3", "phi3"}) {
     TinyModelOptions options = options_of(architecture);
     options.head_dim = 24;
     options.type = TensorType::bf16;
@@ -164,9 +164,9 @@ TEST(HubModel, what_is_not_supported_is_refused_by_name) {
   const auto refused = [](const Files& files, const std::string& text) {
     expect_refusal(files, StatusCode::invalid, text);
   };
-  refused(with_config(R"("model_type":"llama")", R"("model_type":"phi3")"),
-          "config.json: model_type \"phi3\" is not supported yet (llama, mistral, ministral3, "
-          "qwen2, qwen3, smollm3, gemma3_text are)");
+  refused(with_config(R"("model_type":"llama")", R"("model_type":"gptj")"),
+          "config.json: model_type \"gptj\" is not supported yet (llama, mistral, ministral3, "
+          "qwen2, qwen3, smollm3, gemma3_text, phi3 are)");
   refused(with_members(R"("num_local_experts":8)"), "num_local_experts (a mixture of experts)");
   refused(with_members(R"("quantization_config":{"quant_method":"awq"})"),
           "quantization_config.quant_method \"awq\" is not supported (\"fp8\" is)");

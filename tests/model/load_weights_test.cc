@@ -60,7 +60,7 @@ TensorView row(std::string_view name, int64_t n) {
 TEST(LoadWeights, heads_in_halves_come_in_pairs_with_their_biases_and_norms) {
   ModelCard card;
   card.shape.head_dim = 4;
-  card.tensors.heads_in_halves = true;
+  card.tensors.rows_in_halves = 4;
   card.tensors.embedding = column("embedding", 1);
   card.tensors.output_norm = row("output_norm", 1);
   LayerTensors layer;
@@ -97,7 +97,7 @@ TEST(LoadWeights, heads_in_halves_come_in_pairs_with_their_biases_and_norms) {
 TEST(LoadWeights, every_norm_gets_what_its_file_holds_it_less_and_nothing_else_does) {
   ModelCard card;
   card.shape.head_dim = 4;
-  card.tensors.heads_in_halves = true;
+  card.tensors.rows_in_halves = 4;
   card.tensors.norm_offset = 1;
   card.tensors.embedding = column("embedding", 2);
   card.tensors.output_norm = row("output_norm", 2);
@@ -127,6 +127,31 @@ TEST(LoadWeights, every_norm_gets_what_its_file_holds_it_less_and_nothing_else_d
   for (const char* matrix : {"embedding", "attention_out", "ffn"}) {
     EXPECT_EQ(backend.kept[matrix], as_it_is) << matrix;
   }
+}
+
+TEST(LoadWeights, of_heads_that_turn_in_part_only_that_part_comes_in_pairs) {
+  ModelCard card;
+  card.shape.head_dim = 8;
+  card.tensors.rows_in_halves = 6;
+  card.tensors.embedding = column("embedding", 1);
+  card.tensors.output_norm = row("output_norm", 1);
+  LayerTensors layer;
+  layer.attention_norm = row("attention_norm", 1);
+  layer.q = column("q", 8);
+  layer.k = column("k", 8);
+  layer.v = column("v", 8);
+  layer.attention_out = column("attention_out", 1);
+  layer.ffn_norm = row("ffn_norm", 1);
+  layer.gate = layer.up = layer.down = column("ffn", 1);
+  card.tensors.layers = {layer};
+
+  KeepingBackend backend;
+  ASSERT_TRUE(load_weights(card, backend, {}).ok());
+  const std::vector<float> moved = {0, 3, 1, 4, 2, 5, 6, 7};
+  const std::vector<float> as_it_is = {0, 1, 2, 3, 4, 5, 6, 7};
+  EXPECT_EQ(backend.kept["q"], moved);
+  EXPECT_EQ(backend.kept["k"], moved);
+  EXPECT_EQ(backend.kept["v"], as_it_is);
 }
 
 }  // namespace

@@ -150,7 +150,7 @@ TEST(Ministral3, its_text_is_read_under_each_prefix) {
                              card->tensors.layers[1].q.bytes.end(),
                              plain->tensors.layers[1].q.bytes.begin()))
           << prefix;
-      EXPECT_TRUE(card->tensors.heads_in_halves);
+      EXPECT_EQ(card->tensors.rows_in_halves, 32);
     }
   }
 }
@@ -165,6 +165,7 @@ TEST(Ministral3, a_gguf_file_has_the_directorys_rope_and_scales) {
     EXPECT_EQ(plan.query_scale.beta, 0.5F);
     EXPECT_EQ(plan.query_scale.period, 16);
     EXPECT_EQ(plan.attention_scale, static_cast<float>(1 / std::sqrt(32.0)));
+    EXPECT_EQ(card->shape.ropes[0].amplitude, 1);
   }
   EXPECT_EQ(gguf->shape.ropes[0].inv_freq, folder->shape.ropes[0].inv_freq);
   EXPECT_NE(gguf->shape.ropes[0].inv_freq, plain_rope(32, 1e4));
@@ -184,20 +185,18 @@ Result<std::shared_ptr<const ModelCard>> with_key_renamed(const TinyModelOptions
 
 TEST(Ministral3, yarn_of_gguf_files_is_llama_cpps) {
   TinyModelOptions options = ministral3();
-  const float plain_scale = static_cast<float>(1 / std::sqrt(32.0));
-  // Without the multiplier the scores have the square of 0.1 ln(16) + 1.
+  // Without the multiplier q and k are both multiplied by 0.1 ln(16) + 1.
   const auto without = with_key_renamed(options, "yarn_log_multiplier", "yarn_log_multiplieX");
   ASSERT_TRUE(without.ok()) << without.status().message();
-  EXPECT_FLOAT_EQ((*without)->shape.layers[0].attention_scale, plain_scale * 1.6313902F);
+  EXPECT_FLOAT_EQ((*without)->shape.ropes[0].amplitude, 1.2772589F);
   // Without a type a factor is linear's.
   const auto linear = with_key_renamed(options, "rope.scaling.type", "rope.scaling.typX");
   ASSERT_TRUE(linear.ok()) << linear.status().message();
   EXPECT_EQ((*linear)->shape.ropes[0].inv_freq, linear_rope(32, 1e4, 16));
-  EXPECT_EQ((*linear)->shape.layers[0].attention_scale, plain_scale);
+  EXPECT_EQ((*linear)->shape.ropes[0].amplitude, 1);
   options.architecture = "qwen2";
   options.rope_scaling = "yarn";
-  EXPECT_FLOAT_EQ(testing::tiny_model_card(options)->shape.layers[0].attention_scale,
-                  plain_scale * 1.6313902F);
+  EXPECT_FLOAT_EQ(testing::tiny_model_card(options)->shape.ropes[0].amplitude, 1.2772589F);
 }
 
 }  // namespace

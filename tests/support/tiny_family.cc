@@ -13,6 +13,7 @@ constexpr TinyFamily kFamilies[] = {
     {"qwen3", "qwen3", "Qwen3ForCausalLM", 1e6F, 1e-6F, false, true, false},
     {"smollm3", "smollm3", "SmolLM3ForCausalLM", 5e6F, 1e-6F},
     {"gemma3_text", "gemma3", "Gemma3ForCausalLM", 1e6F, 1e-6F, false, true, false, true, 1, true},
+    {"phi3", "phi3", "Phi3ForCausalLM", 1e4F, 1e-5F, false, false, false, false, 0, true, true},
 };
 
 }  // namespace
@@ -50,6 +51,20 @@ YarnRope tiny_yarn_rope() {
   scaling.beta_fast = 1;
   scaling.beta_slow = 0.125;
   return scaling;
+}
+
+TinyLongRope tiny_long_rope(const TinyModelOptions& options) {
+  TinyLongRope rope;
+  rope.original_context = options.original_context;
+  const int32_t n_turned = options.n_turned > 0 ? options.n_turned : options.head_dim;
+  for (int32_t i = 0; i < n_turned / 2; ++i) {  // numbers that a float and six digits have
+    rope.of_short.push_back(1 + 0.0625F * static_cast<float>(i));
+    rope.of_long.push_back(1.5F + 0.75F * static_cast<float>(i));
+  }
+  double factor = double{1} * options.context_tokens / rope.original_context;
+  if (factor <= 1) factor = rope.factor = 4;
+  rope.amplitude = long_rope_attention_factor(factor, rope.original_context);
+  return rope;
 }
 
 }  // namespace parkd::testing

@@ -25,6 +25,8 @@ struct TinyFamily {
   // A directory's norms are less this; they are such that the difference is exact.
   float hub_norm_offset = 0;
   bool has_windows = false;  // always, in GGUF too; one that is left out is of all tokens
+  // q, k and v are one tensor, gate and up another; heads may turn in part, by LongRoPE.
+  bool is_fused = false;
 };
 
 // Requires one of tiny_family_names().
@@ -36,5 +38,15 @@ Llama3Rope tiny_llama3_rope();
 YarnRope tiny_yarn_rope();                          // its ramp is some pairs long
 inline constexpr float kTinyQueryScaleBeta = 0.5F;  // of ministral3
 inline constexpr float kTinyLinearFactor = 8;
+
+// Its divisors are one a pair that turns.
+struct TinyLongRope {
+  int32_t original_context = 0;
+  std::vector<float> of_short;
+  std::vector<float> of_long;
+  double factor = 0;  // 0: not said, but context by original context
+  double amplitude = 1;
+};
+TinyLongRope tiny_long_rope(const TinyModelOptions& options);
 
 }  // namespace parkd::testing

@@ -26,6 +26,7 @@ std::string hub_name(const std::string& name, const TinyFamily& family) {
       {"output_norm", "model.norm"},
       {"output", "lm_head"},
       {"attn_norm", "input_layernorm"},
+      {"attn_qkv", "self_attn.qkv_proj"},
       {"attn_q", "self_attn.q_proj"},
       {"attn_k", "self_attn.k_proj"},
       {"attn_v", "self_attn.v_proj"},
@@ -46,6 +47,7 @@ std::string hub_name(const std::string& name, const TinyFamily& family) {
   if (family.norms_both_sides && of_layer == "ffn_norm") {
     return layer + "pre_feedforward_layernorm.weight";
   }
+  if (family.is_fused && of_layer == "ffn_up") return layer + "mlp.gate_up_proj.weight";
   if (is_bias(name)) return layer + kNames.at(of_layer.substr(0, of_layer.find('.'))) + ".bias";
   return layer + kNames.at(of_layer) + ".weight";
 }
@@ -108,10 +110,27 @@ std::string make_config(const TinyModelOptions& options, int64_t vocab) {
     json.member("max_window_layers", options.first_windowed);
   }
   json.member("bos_token_id", 1).member("eos_token_id", 2).member("torch_dtype", "float32");
-  // SmolLM3Config's own is beyond this vocabulary.
-  if (options.architecture == "smollm3") json.member("pad_token_id", 0);
+  // These classes' own is beyond this vocabulary.
+  if (options.architecture == "smollm3" || family.is_fused) json.member("pad_token_id", 0);
+  if (options.n_turned > 0) {
+    json.member("partial_rotary_factor",
+                SixDigits{double{1} * options.n_turned / options.head_dim});
+  }
   const std::string rope_scaling = tiny_rope_scaling(options);
-  if (rope_scaling == "yarn") {
+  if (rope_scaling == "longrope") {
+    const TinyLongRope rope = tiny_long_rope(options);
+    json.member("original_max_position_embeddings", rope.original_context);
+    json.begin_object("rope_scaling").member("type", "longrope");
+    const auto add = [&json](const char* name, const std::vector<float>& divisors) {
+      json.begin_array(name);
+      for (const float divisor : divisors) json.element(SixDigits{double{divisor}});
+      json.end_array();
+    };
+    add("short_factor", rope.of_short);
+    add("long_factor", rope.of_long);
+    if (rope.factor > 0) json.member("factor", SixDigits{rope.factor});
+    json.end_object();
+  } else if (rope_scaling == "yarn") {
     const YarnRope scaling = tiny_yarn_rope();
     const bool is_ministral3 = options.architecture == "ministral3";
     json.begin_object(is_ministral3 ? "rope_parameters" : "rope_scaling");

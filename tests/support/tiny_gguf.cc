@@ -26,6 +26,7 @@ void add_shape(GgufWriter& writer, const TinyModelOptions& options, size_t vocab
   add("attention.key_length", options.head_dim);
   add("attention.value_length", options.head_dim);
   if (family.pairs_together) add("rope.dimension_count", options.head_dim);
+  if (options.n_turned > 0) add("rope.dimension_count", options.n_turned);
   add("vocab_size", static_cast<int32_t>(vocab));
   writer.add_f32(prefix + "rope.freq_base", family.rope_base);
   writer.add_f32(prefix + "attention.layer_norm_rms_epsilon", family.rms_eps);
@@ -51,6 +52,20 @@ void add_yarn(GgufWriter& writer, const TinyModelOptions& options) {
   add("attention.temperature_scale", kTinyQueryScaleBeta);
 }
 
+// Its tensors, as llama.cpp's converter has them: among the first.
+void add_long_rope(GgufWriter& writer, const TinyModelOptions& options) {
+  const std::string prefix = std::string(tiny_family(options).gguf_architecture) + ".";
+  const TinyLongRope rope = tiny_long_rope(options);
+  writer.add_u32(prefix + "rope.scaling.original_context_length",
+                 static_cast<uint32_t>(rope.original_context));
+  writer.add_f32(prefix + "rope.scaling.attn_factor", static_cast<float>(rope.amplitude));
+  const auto n_pairs = static_cast<int64_t>(rope.of_long.size());
+  writer.add_tensor("rope_factors_long.weight", TensorType::f32, 1, n_pairs,
+                    encode(TensorType::f32, rope.of_long));
+  writer.add_tensor("rope_factors_short.weight", TensorType::f32, 1, n_pairs,
+                    encode(TensorType::f32, rope.of_short));
+}
+
 std::string gguf_name(const std::string& name) {
   return is_bias(name) ? name : name + ".weight";
 }
@@ -62,6 +77,7 @@ std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options) {
   GgufWriter writer;
   add_shape(writer, options, vocabulary.texts.size());
   if (tiny_rope_scaling(options) == "yarn") add_yarn(writer, options);
+  if (tiny_rope_scaling(options) == "longrope") add_long_rope(writer, options);
   if (tiny_rope_scaling(options) == "linear") {
     const std::string prefix = std::string(tiny_family(options).gguf_architecture) + ".";
     writer.add_string(prefix + "rope.scaling.type", "linear");

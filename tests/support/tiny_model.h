@@ -31,14 +31,18 @@ struct TinyModelOptions {
   int32_t head_dim = 16;
   int32_t context_tokens = 2048;
   // "", or "llama3": the frequencies slowed down by 8 from an original context of 32 on; or "yarn":
-  // by 16 from one of 16 on, which ministral3 always has; or "linear": by 8 everywhere.
+  // by 16 from one of 16 on, which ministral3 always has; or "linear": by 8 everywhere; or of phi3
+  // "longrope": the longer divisors where context_tokens is more than original_context.
   std::string rope_scaling;
+  int32_t original_context = 16;
+  int32_t n_turned = 0;  // of phi3: of a head's numbers the first so many turn; 0: all
   // Of a directory of mistral, qwen2 or qwen3: the tokens that a layer sees, from the layer of that
   // index on; 0: all. GGUF files of these say no window.
   int32_t window = 0;
   int32_t first_windowed = 0;  // 0 for mistral
-  // Of gemma3_text, whose window is in GGUF files too: each so many layers the last has none; 0: 6,
-  // unsaid. And what its scores are divided by the root of, in a directory; 0: head_dim.
+  // Of gemma3_text and phi3 the window is in GGUF files too, of phi3 on all layers. Of gemma3_text:
+  // each so many layers the last has none; 0: 6, unsaid. And what its scores are divided by the
+  // root of, in a directory; 0: head_dim.
   int32_t window_period = 0;
   int32_t query_divisor = 0;
   // Of a directory that has a vision tower too: what stands before its text's tensors, as

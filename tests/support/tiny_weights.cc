@@ -98,9 +98,14 @@ std::vector<TinyWeight> tiny_weights(const TinyModelOptions& options, int64_t vo
   for (int32_t i = 0; i < options.n_layers; ++i) {
     const std::string prefix = "blk." + std::to_string(i) + ".";
     weights.norm(prefix + "attn_norm", hidden);
-    weights.matrix(prefix + "attn_q", q_rows, hidden);
-    weights.matrix(prefix + "attn_k", kv_rows, hidden);
-    weights.matrix(prefix + "attn_v", kv_rows, hidden);
+    const bool is_fused = tiny_family(options).is_fused;
+    if (is_fused) {
+      weights.matrix(prefix + "attn_qkv", q_rows + 2 * kv_rows, hidden);
+    } else {
+      weights.matrix(prefix + "attn_q", q_rows, hidden);
+      weights.matrix(prefix + "attn_k", kv_rows, hidden);
+      weights.matrix(prefix + "attn_v", kv_rows, hidden);
+    }
     if (tiny_family(options).projection_biases) {
       // As large as what they are added to.
       weights.norm(prefix + "attn_q.bias", q_rows, 0.0F, 1.0F);
@@ -117,8 +122,8 @@ std::vector<TinyWeight> tiny_weights(const TinyModelOptions& options, int64_t vo
       weights.norm(prefix + "post_attention_norm", hidden, 0.7F, 0.3F);
     }
     weights.norm(prefix + "ffn_norm", hidden);
-    weights.matrix(prefix + "ffn_gate", options.ffn, hidden);
-    weights.matrix(prefix + "ffn_up", options.ffn, hidden);
+    if (!is_fused) weights.matrix(prefix + "ffn_gate", options.ffn, hidden);
+    weights.matrix(prefix + "ffn_up", is_fused ? 2 * options.ffn : options.ffn, hidden);
     weights.matrix(prefix + "ffn_down", hidden, options.ffn);
     if (tiny_family(options).norms_both_sides) {
       weights.norm(prefix + "post_ffw_norm", hidden, 1.4F, 0.3F);

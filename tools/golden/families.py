@@ -123,6 +123,36 @@ CASES = [
                     "ffn": 96, "heads": 4, "kv-heads": 2, "head-dim": 16, "tied": True,
                     "window": 33, "window-period": 2, "query-divisor": 41},
     },
+    {
+        "name": "phi3, three heads on each kv head",
+        "options": {"architecture": "phi3", "seed": 29, "layers": 2, "hidden": 96, "ffn": 160,
+                    "heads": 6, "kv-heads": 2, "head-dim": 48, "tied": False},
+    },
+    {
+        "name": "phi3 with a window, its heads turn in part",
+        "options": {"architecture": "phi3", "seed": 30, "layers": 3, "hidden": 64, "ffn": 96,
+                    "heads": 4, "kv-heads": 4, "head-dim": 32, "tied": False, "window": 20,
+                    "turned": 24},
+    },
+    # Phi3Config wants divisors by hidden / heads.
+    {
+        "name": "phi3, all prompts beyond the original context",
+        "options": {"architecture": "phi3", "seed": 31, "layers": 2, "hidden": 192, "ffn": 96,
+                    "heads": 6, "kv-heads": 2, "head-dim": 32, "tied": False,
+                    "rope-scaling": "longrope"},
+    },
+    {
+        "name": "phi3 tied, in part, all prompts beyond the original context",
+        "options": {"architecture": "phi3", "seed": 32, "layers": 3, "hidden": 128, "ffn": 160,
+                    "heads": 4, "kv-heads": 2, "head-dim": 32, "tied": True, "turned": 24,
+                    "rope-scaling": "longrope"},
+    },
+    {
+        "name": "phi3 tied, in part, a context that is the original one",
+        "options": {"architecture": "phi3", "seed": 33, "layers": 2, "hidden": 128, "ffn": 96,
+                    "heads": 8, "kv-heads": 1, "head-dim": 16, "tied": True, "turned": 12,
+                    "rope-scaling": "longrope", "context": 64, "original-context": 64},
+    },
 ]  # fmt: skip
 PROMPT_TOKENS = 45  # over the border of a block of 32
 NEW_TOKENS = 12
