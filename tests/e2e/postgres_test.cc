@@ -69,6 +69,20 @@ TEST(Postgres, a_completions_job_is_inserted_with_its_endpoint) {
   EXPECT_EQ(world.value("SELECT body ->> 'object'" + row), "text_completion");
 }
 
+TEST(Postgres, a_completions_job_of_several_prompts_is_inserted_and_answered_in_their_order) {
+  PostgresWorld world;
+  world.start_daemon(wide());
+  const std::string key = world.value(
+      "INSERT INTO parkd.jobs (model, endpoint, body) VALUES ('tiny', '/v1/completions', "
+      R"('{"prompt":["Once",[80,81,82]],"max_tokens":4,"n":2,"seed":5}') RETURNING mailbox_key)");
+  world.wait_for_messages(1);
+  const std::string from = " FROM parkd.results WHERE mailbox_key = '" + key + "'";
+  EXPECT_EQ(world.value("SELECT json_array_length(body -> 'choices')" + from), "4");
+  EXPECT_EQ(world.value("SELECT body -> 'choices' -> 3 ->> 'index'" + from), "3");
+  EXPECT_EQ(world.value("SELECT outcome" + from), "completed");
+  EXPECT_EQ(world.value("SELECT completion_tokens <= 16 AND prompt_tokens > 3" + from), "t");
+}
+
 TEST(Postgres, the_live_view_shows_running_and_parked_jobs_with_units_and_reason) {
   PostgresWorld world;
   DaemonSetup setup = wide();

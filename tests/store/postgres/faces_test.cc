@@ -110,6 +110,27 @@ TEST_F(Faces, what_is_left_out_is_filled_in) {
   EXPECT_EQ(need(R"({"a":")" + std::string(40'000, 'x') + R"("})"), 8192 + 8192 / 5);
 }
 
+// Of a list each prompt has its choices and a part of the body.
+TEST_F(Faces, the_price_of_a_completions_job_counts_all_its_prompts) {
+  const auto price = [&](const std::string& body) {
+    const Job found = job(static_cast<JobId>(database_.number(
+        "INSERT INTO parkd.jobs (model, endpoint, body) VALUES ('m', '/v1/completions', '" + body +
+        "') RETURNING id")));
+    return std::vector<int32_t>{found.spec.n_choices, found.spec.prompt_tokens,
+                                found.spec.max_new_tokens};
+  };
+  using Price = std::vector<int32_t>;
+  const std::string text(400, 'x');  // of a body of some 430 bytes
+  EXPECT_EQ(price(R"({"prompt":")" + text + R"(","n":2,"max_tokens":9})"), (Price{2, 108, 9}));
+  EXPECT_EQ(price(R"({"prompt":[")" + text + R"("]})"), (Price{1, 103, 16}));
+  EXPECT_EQ(price(R"({"prompt":[")" + text + R"(",[1,2],"a"],"n":4})"), (Price{12, 35, 16}));
+  EXPECT_EQ(price(R"({"prompt":[1,2,3,4,5,6,7,8,9,0]})"), (Price{1, 8, 16})) << "ids of one prompt";
+  for (const char* none : {R"({"prompt":7})", R"({"prompt":[]})", R"({"prompt":{"0":"a"}})",
+                           R"({"prompt":null})", R"({"n":1})"}) {
+    EXPECT_EQ(price(none).at(0), 1) << none << ": is the daemon's to refuse";
+  }
+}
+
 // --- idempotency keys
 
 TEST_F(Faces, the_same_key_and_content_by_sql_and_by_a_daemon_is_one_job) {
