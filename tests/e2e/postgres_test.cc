@@ -185,7 +185,8 @@ TEST(Postgres, the_jobs_of_a_killed_daemon_are_taken_over_within_its_ttl) {
   world.wait_for_messages(n_jobs);
   world.expect_each_job_answered_once(n_jobs);
   EXPECT_GT(completed_by(heir), 0);
-  EXPECT_EQ(world.number("SELECT count(*) FROM parkd.workers WHERE state = 'gone'"), 1);
+  // On a loaded machine the heir's own beats may be late: then it comes again as another.
+  EXPECT_GE(world.number("SELECT count(*) FROM parkd.workers WHERE state = 'gone'"), 1);
 }
 
 // Jobs come until each daemon has had some: on a loaded machine one may be late for the first.
