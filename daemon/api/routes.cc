@@ -68,7 +68,7 @@ std::span<const Route> routes() {
       {"POST", "/v1/chat/completions", "", blocking, tenant, kMaxRequestBytes, &Api::interactive,
        R"(OpenAI's: a job whose caller waits here for its answer ("From OpenAI's client"))"},
       {"POST", "/v1/completions", "", blocking, tenant, kMaxRequestBytes, &Api::interactive,
-       "likewise, of a prompt"},
+       "likewise, of one prompt or several"},
       {"POST", "/v1/batches", "", quick, tenant, kOpenBatchBody, &Api::open_batch,
        "opens a batch: name, metadata, deadline, retention_s, idempotency_key, each of them "
        "optional"},

@@ -8,7 +8,10 @@ cd "$(dirname "$0")/../.."
 . tools/setup.sh
 build=$(cd "${1:-build/dev}" && pwd)
 venv="$PARKD_CACHE/clients"
-[ -x "$venv/bin/python3" ] || python3 -m venv "$venv"
+if [ ! -x "$venv/bin/python3" ]; then
+  install_packages python3-venv
+  python3 -m venv "$venv"
+fi
 if ! "$venv/bin/python3" -m pip install --quiet --disable-pip-version-check openai==3.57.0 httpx; then
   [ "${PARKD_CI_STRICT:-0}" = 1 ] && die "the client cannot be had from PyPI"
   say "SKIPPED: tests/clients: the package openai cannot be had from PyPI"
