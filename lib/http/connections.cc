@@ -17,7 +17,8 @@ Status Connections::enter(const Principal& peer) {
   };
   const auto own = of_account_.find(peer.account);
   if (!is_privileged && own != of_account_.end() && own->second >= max_ / 2) {
-    return refuse("your user has " + std::to_string(own->second) + " connections open, half");
+    return refuse(std::string(peer.by_tcp ? "your address has " : "your user has ") +
+                  std::to_string(own->second) + " connections open, half");
   }
   const int kept = is_privileged ? 0 : std::min(kConnectionsKept, max_ / 2);
   if (open_ >= max_ - kept) {

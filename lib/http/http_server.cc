@@ -6,12 +6,12 @@
 
 #include "lib/base/log.h"
 #include "lib/http/http_session.h"
+#include "lib/http/tcp_socket.h"
 
 namespace parkd {
 
 namespace asio = boost::asio;
 namespace beast = boost::beast;
-using Unix = asio::local::stream_protocol;
 
 namespace {
 
@@ -21,7 +21,7 @@ constexpr auto kRefusalLogEvery = std::chrono::seconds(10);
 // A daemon that is being killed lets its lock go a moment before its socket.
 constexpr auto kDyingDaemonPatience = std::chrono::seconds(2);
 
-Principal peer_of(Unix::socket& socket) {
+Principal peer_of(asio::local::stream_protocol::socket& socket) {
   ucred credentials{};
   socklen_t size = sizeof credentials;
   if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
@@ -33,12 +33,41 @@ Principal peer_of(Unix::socket& socket) {
 }  // namespace
 
 Status HttpServer::State::listen() {
-  PARKD_ASSIGN_OR_RETURN(const int fd, file_.listen(kDyingDaemonPatience));
-  beast::error_code error;
-  acceptor_.assign(Unix(), fd, error);
-  if (error) return invalid("cannot listen on socket " + file_.path() + ": " + error.message());
-  ++n_acceptors_;
-  accept();
+  PARKD_RETURN_IF_ERROR(listen_on_file(kDyingDaemonPatience));
+  for (const TcpAddress& address : options.tcp) PARKD_RETURN_IF_ERROR(listen_on(address));
+  return {};
+}
+
+Status HttpServer::State::listen_on_file(std::chrono::milliseconds patience) {
+  PARKD_ASSIGN_OR_RETURN(const int fd, file_.listen(patience));
+  // Who has connected to the old socket and was not accepted yet comes in first.
+  if (on_file_ != nullptr) on_file_->finish();
+  on_file_ = std::make_shared<AcceptLoop<Unix>>(io, [weak = weak_from_this()](Unix::socket socket) {
+    const auto self = weak.lock();
+    if (self == nullptr) return;
+    const Principal peer = peer_of(socket);
+    self->take_in(Socket(std::move(socket)), peer);
+  });
+  const Status started = on_file_->start(Unix(), fd);
+  if (started.ok()) return {};
+  return invalid("cannot listen on socket " + file_.path() + ": " + started.message());
+}
+
+Status HttpServer::State::listen_on(const TcpAddress& address) {
+  PARKD_ASSIGN_OR_RETURN(const int fd, listen_tcp(address));
+  const auto loop =
+      std::make_shared<AcceptLoop<Tcp>>(io, [weak = weak_from_this()](Tcp::socket socket) {
+        const auto self = weak.lock();
+        beast::error_code gone;
+        const Tcp::endpoint from = socket.remote_endpoint(gone);
+        if (self == nullptr || gone) return;
+        keep_tcp_connection(socket.native_handle());
+        self->take_in(Socket(std::move(socket)), tcp_peer(from.address().to_string()));
+      });
+  PARKD_RETURN_IF_ERROR(loop->start(address.is_v6() ? Tcp::v6() : Tcp::v4(), fd));
+  on_tcp_.push_back(loop);
+  tcp_addresses_.push_back(bound_address(fd));
+  log_info("api.listening", {{"address", tcp_addresses_.back().to_string()}});
   return {};
 }
 
@@ -62,52 +91,13 @@ std::optional<HealthNotice> HttpServer::State::look_after_socket() {
                       false};
 }
 
-// Who has connected to the old socket and was not accepted yet comes in first.
 Status HttpServer::State::listen_again() {
-  PARKD_ASSIGN_OR_RETURN(const int fd, file_.listen(std::chrono::milliseconds(0)));
-  beast::error_code error;
-  acceptor_.non_blocking(true, error);
-  for (;;) {
-    Unix::socket socket(io);
-    if (acceptor_.accept(socket, error)) break;
-    take_in(std::move(socket));
-  }
-  acceptor_.close(error);
-  acceptor_.assign(Unix(), fd, error);
-  if (error) return invalid(error.message());
-  ++n_acceptors_;
-  accept();
+  PARKD_RETURN_IF_ERROR(listen_on_file(std::chrono::milliseconds(0)));
   log_warn("api.socket_made_again", {{"socket", file_.path()}});
   return {};
 }
 
-void HttpServer::State::accept() {
-  acceptor_.async_accept(
-      [self = shared_from_this(), of = n_acceptors_](beast::error_code error, Unix::socket socket) {
-        if (self->closing || of != self->n_acceptors_) return;
-        if (error) {
-          // Out of descriptors, most likely: wait for some to come back instead of spinning.
-          log_warn("api.accept_failed", {{"error", error.message()}});
-          return self->accept_soon();
-        }
-        try {
-          self->take_in(std::move(socket));
-        } catch (const std::bad_alloc&) {
-          log_error("api.out_of_memory", {{"at", "accept"}});
-        }
-        self->accept();
-      });
-}
-
-void HttpServer::State::accept_soon() {
-  auto timer = std::make_shared<asio::steady_timer>(io, std::chrono::milliseconds(200));
-  timer->async_wait([self = shared_from_this(), timer, of = n_acceptors_](beast::error_code) {
-    if (!self->closing && of == self->n_acceptors_) self->accept();
-  });
-}
-
-void HttpServer::State::take_in(Unix::socket socket) {
-  const Principal peer = peer_of(socket);
+void HttpServer::State::take_in(Socket socket, const Principal& peer) {
   if (const Status status = connections.enter(peer); !status.ok()) {
     return turn_away(std::move(socket), status);
   }
@@ -116,7 +106,7 @@ void HttpServer::State::take_in(Unix::socket socket) {
 
 // A 503 that says why: into the socket's buffer, which is empty, so this does not wait. The socket
 // stays a moment, so that a client that is still writing its request reads the answer and no reset.
-void HttpServer::State::turn_away(Unix::socket socket, const Status& why) {
+void HttpServer::State::turn_away(Socket socket, const Status& why) {
   const auto now = std::chrono::steady_clock::now();
   if (now - refusal_logged_ > kRefusalLogEvery) {
     refusal_logged_ = now;
@@ -131,11 +121,11 @@ void HttpServer::State::turn_away(Unix::socket socket, const Status& why) {
       "\r\n\r\n" + reply.body;
   (void)::send(socket.native_handle(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   beast::error_code ignored;
-  socket.shutdown(Unix::socket::shutdown_send, ignored);
+  socket.shutdown(Socket::shutdown_send, ignored);
   if (last_words_ == kLastWordsMax) return;
   ++last_words_;
   struct LastWord {
-    Unix::socket socket;
+    Socket socket;
     asio::steady_timer timer;
   };
   const auto word = std::make_shared<LastWord>(
@@ -145,16 +135,15 @@ void HttpServer::State::turn_away(Unix::socket socket, const Status& why) {
     word->socket.close(unused);
     --self->last_words_;
   });
-  word->socket.async_wait(Unix::socket::wait_error,
-                          [word](beast::error_code) { word->timer.cancel(); });
+  word->socket.async_wait(Socket::wait_error, [word](beast::error_code) { word->timer.cancel(); });
 }
 
 void HttpServer::State::close() {
   if (closing) return;
   closing = true;
   file_.remove();
-  beast::error_code ignored;
-  acceptor_.close(ignored);
+  if (on_file_ != nullptr) on_file_->close();
+  for (const auto& loop : on_tcp_) loop->close();
 }
 
 HttpServer::State::State(asio::io_context& context, Options given, ByteBudget& of_bodies,
@@ -165,8 +154,7 @@ HttpServer::State::State(asio::io_context& context, Options given, ByteBudget& o
       answers(of_answers),
       admit(std::move(may)),
       connections(options.connections_max),
-      file_(options.socket_path, options.socket_mode, options.socket_group),
-      acceptor_(context) {}
+      file_(options.socket_path, options.socket_mode, options.socket_group) {}
 
 HttpServer::HttpServer(asio::io_context& io, Options options, ByteBudget& bodies,
                        ByteBudget& answers, Admit admit)
@@ -176,6 +164,9 @@ HttpServer::~HttpServer() {
 }
 Status HttpServer::listen() {
   return state_->listen();
+}
+std::vector<TcpAddress> HttpServer::tcp_addresses() const {
+  return state_->tcp_addresses();
 }
 std::optional<HealthNotice> HttpServer::look_after_socket() {
   return state_->look_after_socket();

@@ -1,5 +1,6 @@
-// HttpServer: HTTP/1.1 on a Unix stream socket. It reads requests, knows who the peer is, and
-// writes answers; what they mean is the business of who admits them.
+// HttpServer: HTTP/1.1 on a Unix stream socket, and on TCP addresses where some are given. It reads
+// requests, knows who the peer is, and writes answers; what they mean is the business of who admits
+// them.
 //
 // Lives on the control thread's io_context and never blocks it. One request at a time a connection
 // (a pipelined one waits in the socket). Requests are admitted and begun on the control thread; a
@@ -16,9 +17,11 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "lib/base/health.h"
 #include "lib/base/status.h"
+#include "lib/base/tcp_address.h"
 #include "lib/http/byte_budget.h"
 #include "lib/http/connections.h"
 #include "lib/http/http_reply.h"
@@ -54,6 +57,9 @@ struct HttpRequest {
   std::string tenant;               // X-Parkd-Tenant
   std::string idempotency_key;      // Idempotency-Key
   std::string on_disconnect;        // X-Parkd-On-Disconnect
+  std::string host;                 // Host
+  std::string content_type;         // Content-Type
+  std::string token;                // of "Authorization: Bearer"; gone once it was admitted
   Principal who;                    // the connection's, then as it was admitted
   std::shared_ptr<PeerWatch> peer;  // never null once it has begun
 };
@@ -66,7 +72,9 @@ struct HttpAdmission {
   std::string route;                 // "POST /v1/jobs/ID/cancel"; empty: there is none
   Principal who;                     // as the request acts
   size_t body_bytes_max = 0;
-  std::string_view body_limit_key;                        // its key of the configuration, if any
+  std::string_view body_limit_key;  // its key of the configuration, if any
+  // Let go of when the request has been answered, or its connection has ended. Control thread.
+  std::shared_ptr<void> held{};
   std::function<void(HttpRequest, HttpReplier)> begin{};  // called with the body
 };
 
@@ -83,6 +91,7 @@ class HttpServer {
     std::string socket_path;
     uint32_t socket_mode = 0660;
     std::string socket_group;  // name or number; empty: the process's own
+    std::vector<TcpAddress> tcp;
     int connections_max = 1024;
     std::chrono::milliseconds idle_max{75'000};    // between requests
     std::chrono::milliseconds header_max{10'000};  // from a request's first byte
@@ -98,8 +107,11 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  // Takes over the socket file a dead daemon left. Errors: invalid or conflict, naming the path.
+  // Takes over the socket file a dead daemon left. Errors: invalid or conflict, naming the path or
+  // the TCP address.
   Status listen();
+  // Of Options::tcp, with the ports that the kernel chose for 0; after listen().
+  std::vector<TcpAddress> tcp_addresses() const;
 
   // Every second or so: makes the socket file again where it was removed, and says what is the
   // matter where it cannot (nothing where the file is in its place now). Open connections go on.

@@ -1,11 +1,13 @@
 #include "lib/http/http_session.h"
 
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <atomic>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
+#include <cerrno>
 #include <exception>
 #include <new>
 #include <string_view>
@@ -26,6 +28,7 @@ constexpr uint32_t kHeaderBytesMax = 16 * 1024;
 constexpr size_t kReadBytes = 64 << 10;                 // at a time
 constexpr auto kDiscardTime = std::chrono::seconds(5);  // in all
 constexpr auto kQuietTime = std::chrono::seconds(1);    // of a client that sends no more
+constexpr auto kLookEvery = std::chrono::seconds(1);    // for the end of one that sends ahead
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
 // The client ended the connection, or has done so in the midst of a request.
@@ -80,8 +83,7 @@ class PendingAnswer {
   std::atomic<bool> written_{false};
 };
 
-HttpSession::HttpSession(std::shared_ptr<HttpServer::State> server, Unix::socket socket,
-                         Principal peer)
+HttpSession::HttpSession(std::shared_ptr<HttpServer::State> server, Socket socket, Principal peer)
     : server_(std::move(server)),
       peer_(std::move(peer)),
       stream_(std::move(socket)),
@@ -212,6 +214,7 @@ std::optional<HttpReply> HttpSession::refused_by_header() {
   admission_ = server_->admit(request_);
   if (admission_.refusal) return std::move(admission_.refusal);
   request_.who = admission_.who;
+  request_.token.clear();
   const auto announced = parser_->content_length();
   const size_t limit = admission_.body_bytes_max;
   if (announced && *announced > limit) {
@@ -269,14 +272,44 @@ void HttpSession::begin() {
   }
 }
 
-// A socket whose peer has closed it reports an error condition; one whose peer only ended its
-// sending (it may still read) does not.
+// A Unix socket whose peer has closed it reports an error condition; one whose peer only ended its
+// sending (it may still read) does not. Over TCP the two look alike at first: watch_for_end().
 void HttpSession::watch_peer() {
-  stream_.socket().async_wait(Unix::socket::wait_error,
+  stream_.socket().async_wait(Socket::wait_error,
                               [weak = weak_from_this()](beast::error_code error) {
                                 const auto self = weak.lock();
                                 if (!error && self != nullptr) self->on_peer_gone();
                               });
+  if (peer_.by_tcp) watch_for_end();
+}
+
+// Waits until the peer sends no more. Its next request, sent ahead, lies in the socket until this
+// one is answered, and would end each wait at once: then it is looked at every second.
+void HttpSession::watch_for_end() {
+  stream_.socket().async_wait(
+      Socket::wait_read, [weak = weak_from_this()](beast::error_code error) {
+        const auto self = weak.lock();
+        if (error || self == nullptr || self->watch_ == nullptr) return;
+        pollfd look{self->stream_.socket().native_handle(), POLLRDHUP, 0};
+        if (::poll(&look, 1, 0) > 0) return self->on_peer_silent();
+        self->time_limit_.expires_after(kLookEvery);
+        self->time_limit_.async_wait([weak, n = ++self->n_limits_](beast::error_code cut) {
+          const auto later = weak.lock();
+          if (cut || later == nullptr || later->n_limits_ != n) return;
+          if (later->watch_ != nullptr) later->watch_for_end();
+        });
+      });
+}
+
+// The end of what a TCP peer sends: it has closed the connection, or it reads on and may have its
+// answer. To learn which it is sent something that every HTTP/1.1 client passes over (RFC 9110,
+// 15.2), before the first byte of the answer: where nobody reads any more a reset comes back, which
+// is the error condition that watch_peer() waits for.
+void HttpSession::on_peer_silent() {
+  if (parser_->get().version() < 11) return guarded([this] { watch_->gone(); });
+  const ssize_t sent = ::send(stream_.socket().native_handle(), kContinue.data(), kContinue.size(),
+                              MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent < 0 && errno != EAGAIN) guarded([this] { watch_->gone(); });
 }
 
 void HttpSession::on_peer_gone() {
@@ -297,8 +330,9 @@ void HttpSession::write(HttpReply reply) {
     request_.body.reset();
     if (watch_ != nullptr) {
       watch_.reset();
+      (void)end_time_limit();
       beast::error_code ignored;
-      stream_.socket().cancel(ignored);  // the wait for the peer's end
+      stream_.socket().cancel(ignored);  // the waits for the peer's end
     }
     const bool keep = parser_->get().keep_alive() && !server_->closing;
     if (Status status = charge_answer(reply); !status.ok()) reply = error_reply(status);
@@ -333,10 +367,11 @@ Status HttpSession::charge_answer(const HttpReply& reply) {
 void HttpSession::written(beast::error_code error, bool keep) {
   response_.body() = {};
   answer_charge_.reset();
+  admission_.held.reset();
   set_answering(false);
   if (error) return;
   if (keep && !server_->closing) return wait_for_request();
-  stream_.socket().shutdown(Unix::socket::shutdown_send, error);
+  stream_.socket().shutdown(Socket::shutdown_send, error);
   if (!body_unread_) return;
   // A client that is still sending would be reset, and might never read why it was refused.
   discard_until_ = std::chrono::steady_clock::now() + kDiscardTime;

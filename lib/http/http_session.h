@@ -5,6 +5,8 @@
 // seconds, the body by its route and the process's ByteBudget, the idle time, the time to write.
 #pragma once
 
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core.hpp>
@@ -12,7 +14,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "lib/http/accept_loop.h"
 #include "lib/http/http_server.h"
 #include "lib/http/received_body.h"
 #include "lib/http/socket_file.h"
@@ -23,11 +27,14 @@ namespace parkd {
 class HttpServer::State : public std::enable_shared_from_this<HttpServer::State> {
  public:
   using Unix = boost::asio::local::stream_protocol;
+  using Tcp = boost::asio::ip::tcp;
+  using Socket = boost::asio::generic::stream_protocol::socket;  // of either kind
 
   State(boost::asio::io_context& context, Options given, ByteBudget& of_bodies,
         ByteBudget& of_answers, Admit may);
 
   Status listen();
+  const std::vector<TcpAddress>& tcp_addresses() const { return tcp_addresses_; }
   std::optional<HealthNotice> look_after_socket();
   void close();
 
@@ -42,16 +49,17 @@ class HttpServer::State : public std::enable_shared_from_this<HttpServer::State>
   std::map<std::pair<std::string, int>, int64_t> answered;  // HttpFigures
 
  private:
+  Status listen_on_file(std::chrono::milliseconds patience);
+  Status listen_on(const TcpAddress& address);
   Status listen_again();
-  void accept();
-  void accept_soon();
-  void take_in(Unix::socket socket);
-  void turn_away(Unix::socket socket, const Status& why);
+  void take_in(Socket socket, const Principal& peer);
+  void turn_away(Socket socket, const Status& why);
 
   SocketFile file_;
-  Unix::acceptor acceptor_;
-  uint64_t n_acceptors_ = 0;  // handlers of earlier ones do nothing
-  int last_words_ = 0;        // refused connections that may still read why
+  std::shared_ptr<AcceptLoop<Unix>> on_file_;
+  std::vector<std::shared_ptr<AcceptLoop<Tcp>>> on_tcp_;
+  std::vector<TcpAddress> tcp_addresses_;  // of on_tcp_
+  int last_words_ = 0;                     // refused connections that may still read why
   std::chrono::steady_clock::time_point refusal_logged_{};
 };
 
@@ -90,9 +98,9 @@ struct ReceivedBodyType {
 
 class HttpSession : public std::enable_shared_from_this<HttpSession> {
  public:
-  using Unix = boost::asio::local::stream_protocol;
+  using Socket = HttpServer::State::Socket;
 
-  HttpSession(std::shared_ptr<HttpServer::State> server, Unix::socket socket, Principal peer);
+  HttpSession(std::shared_ptr<HttpServer::State> server, Socket socket, Principal peer);
   ~HttpSession();
 
   void start();
@@ -115,7 +123,9 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void on_body(boost::beast::error_code error);
   void begin();
   void watch_peer();
+  void watch_for_end();
   void on_peer_gone();
+  void on_peer_silent();
   void refuse(HttpReply reply);
   Status charge_answer(const HttpReply& reply);
   void written(boost::beast::error_code error, bool keep);
@@ -131,8 +141,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   HttpAdmission admission_;     // of the request that is read or answered
   std::chrono::steady_clock::time_point discard_until_{};
   std::shared_ptr<PeerWatch> watch_;  // of the request that is being answered
-  boost::beast::basic_stream<Unix> stream_;
-  boost::asio::steady_timer time_limit_;  // of a header or a body
+  boost::beast::basic_stream<boost::asio::generic::stream_protocol> stream_;
+  boost::asio::steady_timer time_limit_;  // of a header or a body, and watch_for_end()'s
   uint64_t n_limits_ = 0;                 // begun and ended
   bool late_ = false;
   boost::beast::flat_buffer buffer_;

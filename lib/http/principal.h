@@ -16,8 +16,10 @@
 namespace parkd {
 
 struct Principal {
-  std::string account;       // whose share of connections, memory and turns it has: "uid 1000"
+  // Whose share of connections, memory and turns it has: "uid 1000", "address 192.0.2.1".
+  std::string account;
   std::optional<uid_t> uid;  // of a Unix peer, as the kernel says (SO_PEERCRED)
+  bool by_tcp = false;       // the kernel says no more than where it comes from
   // Root or the daemon's own user: no other's doings keep it out, and it may act for any tenant.
   bool is_privileged = false;
 
@@ -35,5 +37,9 @@ struct Principal {
 
 // `uid` -1: unknown, which has no privileges.
 Principal unix_peer(uid_t uid);
+
+// Never privileged, whatever its address. Of IPv6 a subscriber has a /64 or more: that is one
+// account.
+Principal tcp_peer(const std::string& ip);
 
 }  // namespace parkd

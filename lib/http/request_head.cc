@@ -58,6 +58,17 @@ std::optional<HttpReply> refused_coding(const http::request_header<>& header) {
   return std::nullopt;
 }
 
+// "" where there is none, or credentials of another kind (RFC 6750, 2.1).
+std::string bearer_token(const http::request_header<>& header) {
+  constexpr beast::string_view kScheme = "Bearer ";
+  const auto found = header.find(http::field::authorization);
+  if (found == header.end()) return "";
+  const beast::string_view value = found->value();
+  if (!beast::iequals(value.substr(0, kScheme.size()), kScheme)) return "";
+  const size_t from = value.find_first_not_of(' ', kScheme.size());
+  return from == value.npos ? "" : text_of(value.substr(from));
+}
+
 }  // namespace
 
 RequestHead read_request_head(const http::request_header<>& header) {
@@ -85,6 +96,13 @@ RequestHead read_request_head(const http::request_header<>& header) {
       value = text_of(found->value());
     }
   };
+  if (header.count(http::field::host) > 1) {
+    head.refusal = error_reply(invalid("there are several headers Host: send one"));
+    return head;
+  }
+  take("Host", request.host);
+  take("Content-Type", request.content_type);
+  request.token = bearer_token(header);
   take("X-Parkd-Tenant", request.tenant);
   take("Idempotency-Key", request.idempotency_key);
   take("X-Parkd-On-Disconnect", request.on_disconnect);

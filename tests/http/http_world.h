@@ -1,13 +1,17 @@
-// HttpWorld: an HttpServer on a socket of its own, with two made-up URLs: GET /ok, and
-// POST /small, which takes a body of at most 100 bytes and gives it back.
+// HttpWorld: an HttpServer on a socket of its own, and on TCP where the options say so, with
+// made-up URLs: GET /ok; POST /small, which takes a body of at most 100 bytes and gives it back;
+// GET /wait, which is answered when the test says so.
 // The control thread is a thread of the world.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <future>
 #include <memory>
 #include <string>
+#include <thread>
+#include <type_traits>
 #include <utility>
 
 #include "lib/base/thread.h"
@@ -21,7 +25,9 @@ class HttpWorld {
  public:
   explicit HttpWorld(HttpServer::Options options = {}) {
     options.socket_path = socket();
-    server_ = std::make_unique<HttpServer>(io_, options, bodies_, answers_, admit);
+    server_ =
+        std::make_unique<HttpServer>(io_, options, bodies_, answers_,
+                                     [this](const HttpRequest& request) { return admit(request); });
     const Status listening = server_->listen();
     PARKD_CHECK(listening.ok(), listening.to_string());
     control_ = Thread({"control", 0}, [this] { io_.run(); });
@@ -33,15 +39,37 @@ class HttpWorld {
 
   std::string socket() const { return directory_.path() + "/s"; }
   RawPeer peer() const { return RawPeer(socket()); }
+  // By TCP, to Options::tcp[i].
+  RawPeer tcp_peer(size_t i) const {
+    const TcpAddress address = server_->tcp_addresses()[i];
+    return RawPeer(address.port, address.is_v6());
+  }
+  // Of GET /wait.
+  void wait_for_a_waiter() const {
+    while (!waiting_) std::this_thread::yield();
+  }
+  bool waiter_is_gone() const { return gone_; }
+  void answer_waiter() {
+    boost::asio::post(io_, [this] { std::exchange(waiter_, nullptr)({.body = "at last"}); });
+  }
   ByteBudget::Figures bodies() const { return bodies_.figures(); }
   HttpFigures figures() {
-    std::promise<HttpFigures> figures;
-    boost::asio::post(io_, [&] { figures.set_value(server_->figures()); });
-    return figures.get_future().get();
+    return on_control([this] { return server_->figures(); });
+  }
+  // Whether something still holds what GET /wait was admitted with.
+  bool waiter_is_held() {
+    return on_control([this] { return !held_.expired(); });
   }
 
  private:
-  static HttpAdmission admit(const HttpRequest& request) {
+  template <class Ask>
+  std::invoke_result_t<Ask> on_control(Ask ask) {
+    std::promise<std::invoke_result_t<Ask>> answer;
+    boost::asio::post(io_, [&] { answer.set_value(ask()); });
+    return answer.get_future().get();
+  }
+
+  HttpAdmission admit(const HttpRequest& request) {
     HttpAdmission admission;
     admission.who = request.who;
     admission.route = request.method + " " + request.path;
@@ -52,6 +80,17 @@ class HttpWorld {
       admission.body_limit_key = "some.key";
       admission.begin = [](const HttpRequest& whole, const HttpReplier& reply) {
         reply({.status = 201, .body = whole.body->take()});
+      };
+    } else if (request.method == "GET" && request.path == "/wait") {
+      admission.held = std::make_shared<int>();
+      held_ = admission.held;
+      admission.begin = [this](const HttpRequest& whole, const HttpReplier& reply) {
+        waiter_ = reply;
+        waiting_ = true;
+        whole.peer->when_gone([this] {
+          gone_ = true;
+          waiter_ = nullptr;
+        });
       };
     } else {
       admission.route.clear();
@@ -65,6 +104,10 @@ class HttpWorld {
   ByteBudget answers_{"answers that nobody has read yet", 8 << 20};
   boost::asio::io_context io_;
   std::unique_ptr<HttpServer> server_;
+  HttpReplier waiter_;        // control thread
+  std::weak_ptr<void> held_;  // of GET /wait; control thread
+  std::atomic<bool> waiting_{false};
+  std::atomic<bool> gone_{false};
   Thread control_;
 };
 

@@ -31,5 +31,27 @@ TEST(RequestHead, path_and_query_are_decoded_and_the_last_of_equal_names_counts)
   EXPECT_EQ(head.request.tenant, "lab");
 }
 
+TEST(RequestHead, has_the_token_of_a_bearer_and_of_nobody_else) {
+  const auto token_of = [](const char* authorization) {
+    boost::beast::http::request_header<> header;
+    header.set(boost::beast::http::field::authorization, authorization);
+    return read_request_head(header).request.token;
+  };
+  EXPECT_EQ(token_of("Bearer abc"), "abc");
+  EXPECT_EQ(token_of("bearer   abc"), "abc");
+  for (const char* other : {"", "Bearer", "Bearer ", "Basic abc", "Bearerabc", "abc"}) {
+    EXPECT_EQ(token_of(other), "") << other;
+  }
+}
+
+TEST(RequestHead, two_hosts_are_refused) {
+  boost::beast::http::request_header<> header;
+  header.insert("Host", "a");
+  EXPECT_EQ(read_request_head(header).request.host, "a");
+  header.insert("Host", "b");
+  ASSERT_TRUE(read_request_head(header).refusal.has_value());
+  EXPECT_EQ(read_request_head(header).refusal->status, 400);
+}
+
 }  // namespace
 }  // namespace parkd

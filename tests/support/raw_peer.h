@@ -1,9 +1,12 @@
-// RawPeer: a connection to the API's socket that sends whatever a test likes, byte for byte.
+// RawPeer: a connection to the API, on its socket or by TCP, that sends whatever a test likes, byte
+// for byte.
 //
 // One thread. Header-only, so that forked children of other users need nothing but it.
 #pragma once
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -33,6 +36,21 @@ class RawPeer {
     std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
     connected_ = ::connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
   }
+  // By TCP, on 127.0.0.1 or ::1.
+  explicit RawPeer(uint16_t port, bool is_v6)
+      : fd_(::socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in v4{};
+    v4.sin_family = AF_INET;
+    v4.sin_port = htons(port);
+    v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    sockaddr_in6 v6{};
+    v6.sin6_family = AF_INET6;
+    v6.sin6_port = htons(port);
+    v6.sin6_addr = in6addr_loopback;
+    const auto* address =
+        is_v6 ? reinterpret_cast<sockaddr*>(&v6) : reinterpret_cast<sockaddr*>(&v4);
+    connected_ = ::connect(fd_, address, is_v6 ? sizeof v6 : sizeof v4) == 0;
+  }
   ~RawPeer() { close(); }
   RawPeer(RawPeer&& other) noexcept
       : fd_(std::exchange(other.fd_, -1)), connected_(other.connected_), rest_(other.rest_) {}
@@ -44,6 +62,8 @@ class RawPeer {
   void close() {
     if (fd_ >= 0) ::close(std::exchange(fd_, -1));
   }
+
+  void end_sending() { ::shutdown(fd_, SHUT_WR); }
 
   // Whether all of it could be sent.
   bool send(std::string_view bytes) {
