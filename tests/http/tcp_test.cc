@@ -99,8 +99,20 @@ TEST(Tcp, a_peer_that_sent_ahead_and_closes_is_gone) {
   ASSERT_TRUE(peer.send(RawPeer::request("GET", "/wait")));
   world.wait_for_a_waiter();
   ASSERT_TRUE(peer.send(RawPeer::request("GET", "/ok")));
+  for (int round = 0; round < 3; ++round) (void)world.figures();  // it has seen what was sent
   peer.close();
   while (!world.waiter_is_gone()) std::this_thread::yield();
+}
+
+TEST(Tcp, what_a_request_held_is_let_go_when_it_is_answered) {
+  HttpWorld world(on_tcp());
+  RawPeer peer = world.tcp_peer(0);
+  ASSERT_TRUE(peer.send(RawPeer::request("GET", "/wait")));
+  world.wait_for_a_waiter();
+  world.answer_waiter();
+  EXPECT_EQ(peer.read().body, "at last");
+  while (world.waiter_is_held()) std::this_thread::yield();
+  EXPECT_EQ(peer.call("GET", "/ok").body, "ok") << "the connection goes on";
 }
 
 TEST(Tcp, what_a_peer_sent_ahead_is_answered_in_its_turn) {
