@@ -48,8 +48,29 @@ HttpServer::Options server_options(const Config& config) {
   options.socket_path = config.daemon.socket;
   options.socket_mode = config.daemon.socket_mode;
   options.socket_group = config.daemon.socket_group;
+  options.tcp = config.daemon.listen;
   options.connections_max = connections_possible(config.daemon.connections_max);
   return options;
+}
+
+// What an operator should have meant.
+void warn_of_tcp(const DaemonConfig& config) {
+  if (config.listen.empty()) return;
+  if (!config.listen_tenant.empty()) {
+    log_warn("api.open_to_this_machine",
+             {{"tenant", config.listen_tenant},
+              {"why",
+               "daemon.listen_tenant: any user of this machine who connects by TCP acts as "
+               "this tenant; tokens_file tells them apart"}});
+  }
+  for (const TcpAddress& address : config.listen) {
+    if (address.is_loopback()) continue;
+    log_warn("api.not_encrypted",
+             {{"address", address.to_string()},
+              {"why",
+               "tokens, prompts and answers pass the network as plain text: put a proxy with "
+               "TLS in front, and let parkd listen on a loopback address"}});
+  }
 }
 
 }  // namespace
@@ -122,6 +143,12 @@ Status Daemon::wire() {
       io_, server_options(config_), bodies_, answers_,
       [this](const HttpRequest& request) { return api_->admit(request); });
   api_->set_server(*server_);
+  if (!config_.daemon.tokens_file.empty()) {
+    PARKD_ASSIGN_OR_RETURN(TokenTable tokens, load_tokens(config_.daemon.tokens_file));
+    take_tokens(std::move(tokens));
+    signals_.add(SIGHUP);
+  }
+  warn_of_tcp(config_.daemon);
   return server_->listen();
 }
 
@@ -197,11 +224,38 @@ void Daemon::wait_for_signal() {
 
 void Daemon::on_signal(int signal) {
   if (signal == SIGUSR1) return dump_state(*dispatcher_->stats());
+  if (signal == SIGHUP) return read_tokens_again();
   ++stop_signals_;
   log_info("daemon.signal", {{"signal", signal}, {"count", stop_signals_}});
   if (stop_signals_ == 1) return begin_stop();
   stop_not_after_ = clock_.steady_now() + kStopNowPatience;
   dispatcher_->stop_now();
+}
+
+// The last that was begun counts.
+void Daemon::read_tokens_again() {
+  blocking_->run([this, n = ++token_reads_] {
+    const auto read = std::make_shared<Result<TokenTable>>(load_tokens(config_.daemon.tokens_file));
+    boost::asio::post(io_, [this, n, read] {
+      if (n == token_reads_) take_tokens(std::move(*read));
+    });
+  });
+}
+
+void Daemon::take_tokens(Result<TokenTable> tokens) {
+  if (!tokens.ok()) {
+    log_error("api.tokens_not_read", {{"error", tokens.status().to_string()}});
+    health_.raise({"tokens_not_read",
+                   tokens.status().message() +
+                       ". Until then the tokens that were read before count: mend the file, then "
+                       "systemctl reload parkd (SIGHUP)",
+                   false});
+    return;
+  }
+  log_info("api.tokens_read",
+           {{"file", config_.daemon.tokens_file}, {"tokens", tokens->entries().size()}});
+  api_->set_tokens(*std::move(tokens));
+  health_.clear("tokens_not_read");
 }
 
 // A process that lost a device cannot have it back: it gives its jobs back and ends, to be started

@@ -55,6 +55,8 @@ class Daemon {
   void serve();
   void wait_for_signal();
   void on_signal(int signal);
+  void read_tokens_again();
+  void take_tokens(Result<TokenTable> tokens);
   void on_device_lost();
   void begin_stop();
   void wait_until_drained();
@@ -86,6 +88,7 @@ class Daemon {
   boost::asio::signal_set signals_;
   Thread dispatcher_thread_;
 
+  int64_t token_reads_ = 0;  // begun since the start
   int stop_signals_ = 0;
   End end_ = End::stopped;
   SteadyTime stop_not_after_{};  // set by the first signal; the second makes it sooner

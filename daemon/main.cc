@@ -14,6 +14,8 @@
 #include "lib/base/kill_point.h"
 #include "lib/base/log.h"
 #include "lib/config/config.h"
+#include "lib/config/token_file.h"
+#include "lib/config/unit_files.h"
 
 namespace {
 
@@ -52,6 +54,19 @@ int check_config(const parkd::Config& config, const std::string& path) {
     sound = false;
   };
   if (const parkd::Status store = parkd::check_store(config); !store.ok()) fault(store.message());
+  if (!config.daemon.listen.empty()) {
+    const std::string kept_out = parkd::unit_keeps_tcp_out("");
+    if (!kept_out.empty()) std::cerr << "note: " << kept_out << "\n";
+  }
+  if (!config.daemon.tokens_file.empty()) {
+    const auto tokens = parkd::load_tokens(config.daemon.tokens_file);
+    if (tokens.ok()) {
+      std::cerr << "note: " << tokens->entries().size() << " token(s) in "
+                << config.daemon.tokens_file << "\n";
+    } else {
+      fault("key 'daemon.tokens_file': " + tokens.status().message());
+    }
+  }
   const parkd::ModelsOutlook found = parkd::look_at_models(config);
   for (size_t i = 0; i < found.models.size(); ++i) {
     const parkd::ConfiguredModel& model = found.models[i];
@@ -69,7 +84,11 @@ int check_config(const parkd::Config& config, const std::string& path) {
   for (const std::string& note : parkd::config_notes(config)) std::cerr << "note: " << note << "\n";
   if (!sound) return kExitUsage;
   std::cout << path << " is sound: " << config.models.size() << " model(s), socket "
-            << config.daemon.socket << "\n";
+            << config.daemon.socket;
+  for (const parkd::TcpAddress& address : config.daemon.listen) {
+    std::cout << ", " << address.to_string();
+  }
+  std::cout << "\n";
   return kExitOk;
 }
 

@@ -83,6 +83,10 @@ std::vector<OpenPlace> open_places(const Config& config, const std::string& conf
     add(look_at("daemon.socket", sockets.empty() ? "." : sockets, 0022,
                 "put a socket of their own in the place of parkd's", "chmod go-w"));
   }
+  if (!config.daemon.tokens_file.empty()) {
+    add(look_at("daemon.tokens_file", config.daemon.tokens_file, 0137, "read or change it",
+                "chmod 0600"));
+  }
   add(look_at("--config", config_path, 0022, "change what parkd does", "chmod go-w"));
   return places;
 }

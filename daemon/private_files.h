@@ -29,7 +29,8 @@ struct OpenPlace {
   std::string why;     // "its mode is 0755: others may list it"
   std::string remedy;  // a command
 };
-// Looks at the state directory, the queue's, the socket's, and the configuration file itself.
+// Looks at the state directory, the queue's, the socket's, the tokens' file and the configuration
+// itself.
 std::vector<OpenPlace> open_places(const Config& config, const std::string& config_path);
 
 // Logs each of them (daemon.open_to_others); strict: the first is an error, invalid, instead.

@@ -55,6 +55,7 @@ Result<int64_t> query_number(const HttpRequest& request, const std::string& name
 Api::Api(Parts parts)
     : parts_(parts),
       tenants_(parts.config.daemon),
+      tcp_(parts.config.daemon),
       waiters_(parts.io),
       models_(std::make_shared<const ModelTable>()),
       work_(parts.blocking, parts.blocking_threads) {}
@@ -75,9 +76,11 @@ void Api::drained() {
 }
 
 HttpAdmission Api::admit(const HttpRequest& request) {
-  const RouteMatch match = match_route(request.method, request.path);
   HttpAdmission admission;
   admission.who = request.who;
+  if (request.who.by_tcp) admission.refusal = tcp_.refused_by_form(request);
+  if (admission.refusal) return admission;
+  const RouteMatch match = match_route(request.method, request.path);
   if (match.route == nullptr) {
     const Status none = not_found("there is no " + request.method + " " + request.path);
     admission.refusal = match.allow.empty() ? error_reply(none) : error_reply(405, none);
@@ -86,8 +89,12 @@ HttpAdmission Api::admit(const HttpRequest& request) {
   }
   const Route& route = *match.route;
   admission.route = route.name();
+  if (request.who.by_tcp && route.access != RouteAccess::anyone) {
+    admission.refusal = tcp_.identify(request, admission);
+    if (admission.refusal) return admission;
+  }
   if (route.access == RouteAccess::tenant) {
-    auto who = tenants_.act_as(request.who, request.tenant);
+    auto who = tenants_.act_as(admission.who, request.tenant);
     if (!who.ok()) {
       admission.refusal = error_reply(who.status());
       return admission;

@@ -15,6 +15,7 @@
 #include "daemon/api/asked.h"
 #include "daemon/api/mailbox_waiters.h"
 #include "daemon/api/routes.h"
+#include "daemon/api/tcp_door.h"
 #include "daemon/api/tenants.h"
 #include "daemon/api/work.h"
 #include "daemon/health/health_board.h"
@@ -55,6 +56,8 @@ class Api {
   // For /metrics.
   void set_server(const HttpServer& server) { server_ = &server; }
 
+  // Who may come by TCP from now on.
+  void set_tokens(TokenTable tokens) { tcp_.set_tokens(std::move(tokens)); }
   // Of main memory, for models.
   void set_memory_budget(int64_t bytes) { memory_budget_bytes_ = bytes; }
   // A model came to another state.
@@ -123,6 +126,7 @@ class Api {
 
   Parts parts_;
   Tenants tenants_;
+  TcpDoor tcp_;
   MailboxWaiters waiters_;
   std::shared_ptr<const ModelTable> models_;
   const HttpServer* server_ = nullptr;

@@ -251,6 +251,16 @@ void add_api(Page& page, const ApiFigures& api) {
              static_cast<double>(api.http.connections.max));
   page.counter("parkd_connections_refused_total", "Connections refused with 503", {},
                static_cast<double>(api.http.connections.refused));
+  const std::pair<const char*, int64_t> tokens[] = {{"missing", api.tcp.token_missing},
+                                                    {"unknown", api.tcp.token_unknown},
+                                                    {"in_flight", api.tcp.over_limit}};
+  for (const auto& [why, n] : tokens) {
+    page.counter(
+        "parkd_token_refused_total",
+        "Requests by TCP refused for their token: it is missing, unknown, or has as many in "
+        "flight as it may",
+        {{"why", why}}, static_cast<double>(n));
+  }
   for (const auto& [key, n] : api.http.answered) {
     const auto& [route, status] = key;
     page.counter("parkd_answers_total", "Answered requests; of no URL that there is: route \"\"",

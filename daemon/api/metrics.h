@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/api/tcp_door.h"
 #include "daemon/models/model_table.h"
 #include "lib/base/clock.h"
 #include "lib/base/health.h"
@@ -17,6 +18,7 @@ namespace parkd {
 struct ApiFigures {
   ByteBudget::Figures bodies;  // requests that are being read
   HttpFigures http;
+  TcpFigures tcp;
   int64_t memory_budget_bytes = 0;  // of main memory, for models
 };
 

@@ -94,9 +94,9 @@ std::span<const Route> routes() {
       {"GET", "/v1/pool", "", quick, tenant, kNoBody, &Api::pool,
        "what is parked, runs and is charged, by model"},
       {"GET", "/healthz", "", control, anyone, kNoBody, &Api::healthz, "200: the process answers"},
-      {"GET", "/readyz", "", quick, anyone, kNoBody, &Api::ready,
+      {"GET", "/readyz", "", quick, known, kNoBody, &Api::ready,
        R"(200: jobs are accepted and kept, else 503; with `notices` ("When things break"))"},
-      {"GET", "/metrics", "", control, anyone, kNoBody, &Api::metrics, "Prometheus text"},
+      {"GET", "/metrics", "", control, known, kNoBody, &Api::metrics, "Prometheus text"},
   };
   return kRoutes;
 }

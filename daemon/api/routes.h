@@ -30,8 +30,8 @@ struct Asked;
 
 // Where a route's work begins.
 enum class RouteThread { control, quick, blocking };
-// Who may ask: any peer that may connect, or one that is a tenant.
-enum class RouteAccess { anyone, tenant };
+// Who may ask: any peer; one that may connect to the socket or has a token; one that is a tenant.
+enum class RouteAccess { anyone, known, tenant };
 
 inline constexpr size_t kMaxRequestBytes = static_cast<size_t>(-1);
 

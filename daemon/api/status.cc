@@ -86,6 +86,14 @@ std::vector<HealthNotice> all_notices(std::vector<HealthNotice> all,
   return all;
 }
 
+// Where it is reached by TCP; nothing where it is not.
+void write_addresses(JsonWriter& json, const std::vector<TcpAddress>& addresses) {
+  if (addresses.empty()) return;
+  json.begin_array("listen");
+  for (const TcpAddress& address : addresses) json.element(address.to_string());
+  json.end_array();
+}
+
 std::vector<std::string> failed_models(const ModelTable& models) {
   std::vector<std::string> names;
   for (const auto& [name, entry] : models) {
@@ -157,6 +165,7 @@ void Api::ready(const AskedPtr& asked) {
     json.member("stopping", asked->stopping);
     json.member("store_healthy", store_healthy);
     if (!parts_.database.empty()) json.member("database", parts_.database);
+    if (server_ != nullptr) write_addresses(json, server_->tcp_addresses());
     if (!stats.ok()) {
       json.member("store_error", stats.status().to_string());
     } else if (!stats->healthy) {
@@ -181,6 +190,7 @@ void Api::metrics(const AskedPtr& asked) {
   ApiFigures figures;
   figures.bodies = parts_.bodies.figures();
   figures.memory_budget_bytes = memory_budget_bytes_;
+  figures.tcp = tcp_.figures();
   if (server_ != nullptr) figures.http = server_->figures();
   work_.quick(asked->who(), asked->reply, [this, asked, figures = std::move(figures)] {
     parts_.store.stats(

@@ -74,6 +74,15 @@ Result<std::string> Tenants::own_tenant(uid_t uid, bool is_privileged) {
 }
 
 Result<Principal> Tenants::act_as(Principal peer, const std::string& asked) {
+  if (peer.by_tcp) {
+    PARKD_CHECK(!peer.tenant.empty(), "a peer by TCP was not identified");
+    if (asked.empty()) return peer;
+    return denied(
+               "X-Parkd-Tenant is for root and the daemon's own user on the socket; by TCP you are "
+               "tenant \"" +
+               peer.tenant + "\", as your token says: leave the header out")
+        .with_param("tenant");
+  }
   PARKD_CHECK(peer.uid.has_value(), "a peer of no uid has no tenant of its own");
   PARKD_ASSIGN_OR_RETURN(peer.tenant, own_tenant(*peer.uid, peer.is_privileged));
   if (!asked.empty()) {

@@ -1,4 +1,5 @@
-// Tenants: which tenant a peer is, from the uid the kernel says it has, and what that grants.
+// Tenants: which tenant a peer is, from the uid the kernel says it has or by TCP from its token
+// (tcp_door.h), and what that grants.
 // Control thread.
 //
 // One rule at every door: who names no tenant acts for the one of its own name (here the Unix user,
@@ -24,7 +25,8 @@ class Tenants {
   // The peer as one tenant. `asked` empty: its own, which is the config's mapping of its uid or
   // user name, else its user name, else "uid-" and the number. Errors: denied (param "tenant") when
   // it may not act for `asked`, or is called like a tenant that has to be granted; unavailable when
-  // the user database does not answer. Requires: a peer whose uid is known.
+  // the user database does not answer. A peer by TCP is whose its token is, and never another.
+  // Requires: a peer whose uid is known, or one by TCP that was identified.
   Result<Principal> act_as(Principal peer, const std::string& asked);
 
  private:

@@ -88,6 +88,14 @@ std::vector<std::string> config_notes(const Config& config) {
   if (!config.uses_postgres() && config.daemon.postgres != PostgresConfig{}) {
     notes.emplace_back("daemon.postgres is set, but neither queue nor mailbox is in PostgreSQL");
   }
+  const DaemonConfig& daemon = config.daemon;
+  const bool speaks_of_tcp =
+      !daemon.tokens_file.empty() || !daemon.listen_tenant.empty() || !daemon.host_names.empty();
+  if (daemon.listen.empty() && speaks_of_tcp) {
+    notes.emplace_back(
+        "daemon.tokens_file, listen_tenant and host_names are TCP's, and there is no "
+        "daemon.listen");
+  }
   for (const ModelConfig& model : config.models) {
     if (model.params.kvcache_mem_cpu_mb || model.params.device == Device::cuda) continue;
     const std::string mb = std::to_string(model.params.kv_memory_mb()) + " MiB";

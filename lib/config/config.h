@@ -19,6 +19,7 @@
 #include "lib/base/dtype.h"
 #include "lib/base/log.h"
 #include "lib/base/status.h"
+#include "lib/base/tcp_address.h"
 
 namespace parkd {
 
@@ -124,9 +125,14 @@ struct PostgresConfig {
 
 struct DaemonConfig {
   std::string state_dir = "/var/lib/parkd";
-  std::string socket;           // path of the API's Unix socket
-  uint32_t socket_mode = 0660;  // its permission bits
-  std::string socket_group;     // its group, by name or number; empty: the daemon's own
+  std::string socket;              // path of the API's Unix socket
+  uint32_t socket_mode = 0660;     // its permission bits
+  std::string socket_group;        // its group, by name or number; empty: the daemon's own
+  std::vector<TcpAddress> listen;  // the API's TCP addresses; empty: its socket alone
+  // One of the two where there is TCP, and no more.
+  std::string tokens_file;    // whose token is whose (token_file.h)
+  std::string listen_tenant;  // of all who come by TCP, of this machine; empty: their token's
+  std::vector<std::string> host_names;  // of this machine, for HTTP's Host; in lower case
   LogLevel log_level = LogLevel::info;
   LogFormat log_format = LogFormat::text;
   std::chrono::seconds drain_timeout{30};

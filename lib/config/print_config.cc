@@ -4,6 +4,7 @@
 #include "lib/base/json_writer.h"
 #include "lib/base/sampling_fields.h"
 #include "lib/config/config.h"
+#include "lib/config/values.h"
 #include "lib/config/words.h"
 
 namespace parkd {
@@ -34,6 +35,11 @@ class YamlWriter {
       escaped += value[i];
     }
     optional_text(depth, key, escaped);
+  }
+  void texts(int depth, std::string_view key, const std::vector<std::string>& values) {
+    std::string list;
+    for (const std::string& value : values) list += (list.empty() ? "" : ", ") + json_string(value);
+    raw(depth, key, "[" + list + "]");
   }
   template <std::integral T>
   void number(int depth, std::string_view key, T value) {
@@ -127,22 +133,21 @@ void print_model(YamlWriter& y, const ModelConfig& model) {
   y.line(2, "# parked jobs at most: " + std::to_string(model.lot_jobs));
 }
 
-std::string octal(uint32_t mode) {
-  std::string digits = "0000";
-  for (size_t i = 0; i < 4; ++i) digits[3 - i] = static_cast<char>('0' + ((mode >> (3 * i)) & 7));
-  return digits;
-}
-
 void print_tenants(YamlWriter& y, const DaemonConfig& daemon) {
   y.line(1, daemon.tenants.empty() ? "tenants: {}" : "tenants:");
   for (const auto& [user, tenant] : daemon.tenants) {
     y.text(2, json_string(user), tenant);
   }
-  std::string list;
-  for (const std::string& tenant : daemon.critical_tenants) {
-    list += (list.empty() ? "" : ", ") + json_string(tenant);
-  }
-  y.raw(1, "critical_tenants", "[" + list + "]");
+  y.texts(1, "critical_tenants", daemon.critical_tenants);
+}
+
+void print_tcp(YamlWriter& y, const DaemonConfig& daemon) {
+  std::vector<std::string> addresses;
+  for (const TcpAddress& address : daemon.listen) addresses.push_back(address.to_string());
+  y.texts(1, "listen", addresses);
+  y.path(1, "tokens_file", daemon.tokens_file);
+  y.optional_text(1, "listen_tenant", daemon.listen_tenant);
+  y.texts(1, "host_names", daemon.host_names);
 }
 
 void print_postgres(YamlWriter& y, const PostgresConfig& postgres) {
@@ -164,6 +169,7 @@ void print_daemon(YamlWriter& y, const DaemonConfig& daemon) {
   y.path(1, "socket", daemon.socket);
   y.raw(1, "socket_mode", octal(daemon.socket_mode));
   y.optional_text(1, "socket_group", daemon.socket_group);
+  print_tcp(y, daemon);
   y.raw(1, "log_level", words::word_of(words::kLogLevel, daemon.log_level));
   y.raw(1, "log_format", words::word_of(words::kLogFormat, daemon.log_format));
   y.number(1, "drain_timeout_s", daemon.drain_timeout.count());

@@ -1,5 +1,6 @@
 #include "lib/config/read_daemon.h"
 
+#include "lib/config/read_tcp.h"
 #include "lib/config/values.h"
 #include "lib/config/words.h"
 
@@ -51,24 +52,22 @@ void read_socket(const YamlSection& section, DaemonConfig& daemon) {
 }
 
 void read_tenants(const YamlSection& section, DaemonConfig& daemon) {
-  constexpr size_t kTenantBytesMax = 64;
-  const std::string rule = "is not a tenant (1 .. 64 letters, digits, . _ -)";
   daemon.tenants = section.text_map("tenants", kTenantsMax);
   for (const auto& [user, tenant] : daemon.tenants) {
     if (!is_word_of(user, "._-", 32)) {
       section.fail("tenants", "\"" + user.substr(0, 32) + "\" is not a uid or user name");
     }
-    if (!is_word_of(tenant, "._-", kTenantBytesMax)) {
-      section.fail("tenants", "value \"" + tenant.substr(0, kTenantBytesMax) + "\" " + rule);
+    if (!is_tenant(tenant)) {
+      section.fail("tenants", "value \"" + tenant.substr(0, kTenantBytesMax) + "\" " + kTenantRule);
     }
   }
   if (!section.has_value("critical_tenants")) return;
   daemon.critical_tenants =
       section.texts("critical_tenants", kTenantsMax).value_or(std::vector<std::string>{});
   for (const std::string& tenant : daemon.critical_tenants) {
-    if (!is_word_of(tenant, "._-", kTenantBytesMax)) {
+    if (!is_tenant(tenant)) {
       section.fail("critical_tenants",
-                   "value \"" + tenant.substr(0, kTenantBytesMax) + "\" " + rule);
+                   "value \"" + tenant.substr(0, kTenantBytesMax) + "\" " + kTenantRule);
     }
   }
 }
@@ -108,6 +107,7 @@ DaemonConfig read_daemon(const YamlSection& section) {
   DaemonConfig d;
   d.state_dir = nullable_path(section, "state_dir").value_or(d.state_dir);
   read_socket(section, d);
+  read_tcp(section, d);
   d.log_level = section.word<LogLevel>("log_level", words::kLogLevel).value_or(d.log_level);
   d.log_format = section.word<LogFormat>("log_format", words::kLogFormat).value_or(d.log_format);
   d.drain_timeout = seconds(section.integer("drain_timeout_s", 0, 3600).value_or(30));

@@ -59,11 +59,21 @@ std::optional<std::string> read_name(const YamlSection& section, std::string_vie
   return name;
 }
 
+std::string octal(uint32_t mode) {
+  std::string digits = "0000";
+  for (size_t i = 0; i < 4; ++i) digits[3 - i] = static_cast<char>('0' + ((mode >> (3 * i)) & 7));
+  return digits;
+}
+
 bool is_word_of(const std::string& text, std::string_view extra, size_t bytes_max) {
   const std::string allowed =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789" + std::string(extra);
   return !text.empty() && text.size() <= bytes_max &&
          text.find_first_not_of(allowed) == std::string::npos;
+}
+
+bool is_tenant(const std::string& text) {
+  return is_word_of(text, "._-", kTenantBytesMax);
 }
 
 }  // namespace parkd

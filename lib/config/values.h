@@ -35,7 +35,14 @@ std::optional<std::string> read_name(const YamlSection& section, std::string_vie
 // A path in a folder.
 std::string joined(const std::string& folder, std::string_view name);
 
+// Of a file: "0640".
+std::string octal(uint32_t mode);
+
 // 1 .. bytes_max letters, digits and `extra`.
 bool is_word_of(const std::string& text, std::string_view extra, size_t bytes_max);
+
+inline constexpr size_t kTenantBytesMax = 64;
+inline constexpr const char* kTenantRule = "is not a tenant (1 .. 64 letters, digits, . _ -)";
+bool is_tenant(const std::string& text);
 
 }  // namespace parkd

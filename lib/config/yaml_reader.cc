@@ -455,6 +455,12 @@ std::optional<std::vector<std::string>> YamlSection::texts(std::string_view key,
   return values;
 }
 
+std::vector<std::string> YamlSection::text_or_texts(std::string_view key, size_t count_max) const {
+  const YAML::Node* node = find(key);
+  if (node != nullptr && node->IsScalar()) return {node->Scalar()};
+  return texts(key, count_max).value_or(std::vector<std::string>{});
+}
+
 std::map<std::string, std::string> YamlSection::text_map(std::string_view key,
                                                          size_t count_max) const {
   std::map<std::string, std::string> values;

@@ -82,6 +82,8 @@ class YamlSection {
   std::optional<std::string> dsn(std::string_view key) const;
   std::optional<std::vector<int64_t>> integers(std::string_view key, size_t count_max) const;
   std::optional<std::vector<std::string>> texts(std::string_view key, size_t count_max) const;
+  // The same, where a text alone stands for a list of one; empty when left out or wrong.
+  std::vector<std::string> text_or_texts(std::string_view key, size_t count_max) const;
   std::map<std::string, std::string> text_map(std::string_view key, size_t count_max) const;
 
   template <class T>

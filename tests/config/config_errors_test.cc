@@ -429,6 +429,42 @@ TEST(ConfigErrors, socket_group_is_a_group_that_the_mode_lets_in) {
   EXPECT_EQ(error_of(with_daemon("{socket_group: null, socket_mode: 0600}")), "");
 }
 
+TEST(ConfigErrors, tcp_says_where_and_who) {
+  const std::string at = "t.yaml:3:11: key 'daemon.listen': ";
+  const std::string inside = "t.yaml:3:12: key 'daemon.listen': ";
+  const std::string form = " is not an IP address and a port, as 127.0.0.1:8080 or [::1]:8080";
+  const std::string nobody =
+      "needs tokens_file, which says whose token is whose (jobctl token new TENANT --file FILE "
+      "makes "
+      "one), or, on a loopback address of a machine of one person, listen_tenant";
+  expect_refused({
+      {with_daemon("listen: 8080"), at + "value \"8080\"" + form},
+      {with_daemon("listen: localhost:8080"), at + "value \"localhost:8080\"" + form},
+      {with_daemon("listen: [127.0.0.1:8080, '::1:80']"), at + "value \"::1:80\"" + form},
+      {with_daemon("listen: 127.0.0.1:99999"),
+       at + "value \"127.0.0.1:99999\" has a port that is no whole number from 0 (whichever is "
+            "free) to 65535"},
+      {with_daemon("listen: 127.0.0.1:8080"), at + nobody},
+      {with_daemon("{listen: [127.0.0.1:80, 127.0.0.1:80], listen_tenant: me}"),
+       inside + "value \"127.0.0.1:80\" is there twice"},
+      {with_daemon("{listen: {}, listen_tenant: me}"), inside + "value {mapping} is not a list"},
+      {with_daemon("{listen_tenant: me, listen: ['127.0.0.1:80', '0.0.0.0:80']}"),
+       "t.yaml:3:19: key 'daemon.listen_tenant': lets whoever reaches 0.0.0.0:80 act as it, which "
+       "other machines may: listen on a loopback address (127.0.0.1, [::1]) alone, or give "
+       "tokens_file"},
+      {with_daemon("{listen_tenant: me, tokens_file: /t}"),
+       "t.yaml:3:19: key 'daemon.listen_tenant': is given beside tokens_file: either each request "
+       "by "
+       "TCP has a token, or all are this tenant's. Remove one of them"},
+      {with_daemon("listen_tenant: a b"),
+       "t.yaml:3:18: key 'daemon.listen_tenant': value \"a b\" is not a tenant (1 .. 64 letters, "
+       "digits, . _ -)"},
+      {with_daemon("host_names: [a, 'b:80']"),
+       "t.yaml:3:15: key 'daemon.host_names': value \"b:80\" is not a host name (1 .. 253 letters, "
+       "digits, . -; no port)"},
+  });
+}
+
 TEST(ConfigErrors, words_of_the_daemon) {
   expect_refused({
       {with_daemon("log_level: loud"),

@@ -27,6 +27,7 @@ TEST(ConfigDefaults, a_model_alone_is_a_whole_configuration) {
   EXPECT_EQ(c.daemon.socket, "/run/parkd/parkd.sock");
   EXPECT_EQ(c.daemon.socket_mode, 0660u);
   EXPECT_EQ(c.daemon.socket_group, "");
+  EXPECT_TRUE(c.daemon.listen.empty());
   ASSERT_EQ(c.models.size(), 1u);
   const ModelConfig& m = c.models[0];
   EXPECT_EQ(m.params.dtype, Dtype::bf16);
@@ -127,6 +128,9 @@ TEST(ConfigDaemon, every_daemon_key_is_honoured) {
   socket: /s/x.sock
   socket_mode: 0660
   socket_group: clients
+  listen: [127.0.0.1:8080, '[::1]:0']
+  tokens_file: ${ROOT}/tokens
+  host_names: [GPU1.example, gpu1]
   log_level: debug
   log_format: json
   drain_timeout_s: 7
@@ -154,6 +158,9 @@ TEST(ConfigDaemon, every_daemon_key_is_honoured) {
   EXPECT_EQ(d.socket, "/s/x.sock");
   EXPECT_EQ(d.socket_mode, 0660u);
   EXPECT_EQ(d.socket_group, "clients");
+  EXPECT_EQ(d.listen, (std::vector<TcpAddress>{{"127.0.0.1", 8080}, {"::1", 0}}));
+  EXPECT_EQ(d.tokens_file, "/root-of-test/tokens");
+  EXPECT_EQ(d.host_names, (std::vector<std::string>{"gpu1.example", "gpu1"}));
   EXPECT_EQ(d.log_level, LogLevel::debug);
   EXPECT_EQ(d.log_format, LogFormat::json);
   EXPECT_EQ(d.drain_timeout, seconds(7));
@@ -384,9 +391,19 @@ TEST(ConfigPrint, names_that_look_like_something_else_survive) {
   expect_round_trip(parsed(with_daemon(
       "{state_dir: '/a \"b\" # c: $${X} $$ \\ ${ROOT}', log_level: error, log_format: json, "
       "socket_mode: 0777, socket_group: '0', socket: /s, lot_jobs: 4, cpu_isa: scalar, "
+      "listen: '[::1]:1', tokens_file: '/a$${b}', host_names: ['1', 'null'], "
       "tenants: {0: '1', 'null': 'true'}, critical_tenants: ['1', 'yes', 'null']}")));
   expect_round_trip(parsed("idle_unload_secs: 60\nmodels:\n  - {name: m, hf_id: a/b}\n"));
   expect_round_trip(parsed("default_model: '12'\nmodels:\n  - {name: 12, hf_id: 'null'}\n"));
+}
+
+TEST(ConfigDaemon, one_address_needs_no_list_and_loopback_may_be_one_tenants) {
+  const DaemonConfig d = parsed(with_daemon("{listen: 127.0.0.1:8080, listen_tenant: me}")).daemon;
+  EXPECT_EQ(d.listen, (std::vector<TcpAddress>{{"127.0.0.1", 8080}}));
+  EXPECT_EQ(d.listen_tenant, "me");
+  expect_round_trip(parsed(with_daemon("{listen: 127.0.0.1:8080, listen_tenant: me}")));
+  const auto notes = config_notes(parsed(with_daemon("{tokens_file: /t}")));
+  EXPECT_NE(notes.at(0).find("there is no daemon.listen"), std::string::npos) << notes.at(0);
 }
 
 TEST(ConfigPrint, every_honoured_key_is_printed) {

@@ -40,6 +40,13 @@ said=$(systemd-analyze verify --man=no "$work/parkd.service" 2>&1) || fail "veri
 ours=$(grep -F parkd.service <<<"$said" || true)
 [ -z "$ours" ] || fail "verify: $ours"
 
+# And with the drop-in that opens TCP.
+mkdir "$work/parkd.service.d"
+cp "$1/systemd/tcp.conf" "$work/parkd.service.d/"
+said=$(systemd-analyze verify --man=no "$work/parkd.service" 2>&1) || fail "verify with tcp.conf: $said"
+ours=$(grep -E 'parkd.service|tcp.conf' <<<"$said" || true)
+[ -z "$ours" ] || fail "verify with tcp.conf: $ours"
+
 # The check itself must be able to fail.
 sed 's/^KillMode=mixed/KillMod=mixed/' "$work/parkd.service" >"$work/parkd-wrong.service"
 said=$(systemd-analyze verify --man=no "$work/parkd-wrong.service" 2>&1) || true

@@ -43,6 +43,7 @@ const std::map<std::string, std::vector<std::string>> kFences = {
     {"libpq-fe.h", {"lib/store/postgres", "tests"}},
     {"rocksdb/", {"lib/store/rocksdb", "tests", "tools/bench"}},
     {"yaml-cpp/", {"lib/config"}},
+    {"openssl/", {"lib/config"}},
     {"spdlog/", {"lib/base"}},
     {"fmt/", {"lib/base"}},
     {"boost/json",

@@ -64,6 +64,7 @@ void add_models(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_migrate(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_doctor(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 void add_store(CLI::App& app, Chosen& chosen);
+void add_token(CLI::App& app, Chosen& chosen);
 void add_batch_run(CLI::App& batch, const GlobalOptions& globals, Chosen& chosen);
 void add_batch(CLI::App& app, const GlobalOptions& globals, Chosen& chosen);
 

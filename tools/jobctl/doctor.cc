@@ -13,6 +13,7 @@
 #include "lib/backend/models_outlook.h"
 #include "lib/base/thread.h"
 #include "lib/config/config.h"
+#include "lib/config/unit_files.h"
 #include "tools/jobctl/commands.h"
 #include "tools/jobctl/http_client.h"
 #include "tools/jobctl/json_fields.h"
@@ -69,6 +70,10 @@ void look_at_config(const std::string& path, Report& report) {
   if (!config.ok()) return report.fail("config", config.status());
   report.ok("config", path);
   for (const std::string& note : config_notes(*config)) report.note("config", note);
+  if (!config->daemon.listen.empty()) {
+    const std::string kept_out = unit_keeps_tcp_out("");
+    if (!kept_out.empty()) report.note("tcp", kept_out);
+  }
   const ModelsOutlook found = look_at_models(*config);
   for (const ConfiguredModel& model : found.models) {
     const std::string name = "model " + model.config->name;

@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   add_batch(app, globals, chosen);
   add_doctor(app, globals, chosen);
   add_store(app, chosen);
+  add_token(app, chosen);
 #ifdef PARKD_HAVE_POSTGRES
   add_migrate(app, globals, chosen);
 #endif
