@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""The unmodified `openai` package against a real daemon on its socket (tests/clients/run.sh installs it).
+"""The unmodified `openai` package against a real daemon (tests/clients/run.sh installs it).
 
-    openai_client.py PARKD MAKE_TINY_MODEL
+    openai_client.py PARKD MAKE_TINY_MODEL socket|tcp
 
 Every answer is read into the package's own types, strictly: a field of another type is an error.
 """
 import asyncio
+import hashlib
 import json
 import os
 import pathlib
@@ -26,6 +27,8 @@ CONFIG = """
 daemon:
   state_dir: {home}/state
   socket: {home}/parkd.sock
+  listen: 127.0.0.1:{port}
+  tokens_file: {home}/tokens
 models:
   - name: tiny
     local_path: {home}/tiny.gguf
@@ -34,17 +37,28 @@ models:
 
 
 class Daemon:
-    def __init__(self, parkd, make_tiny_model):
+    def __init__(self, parkd, make_tiny_model, door):
+        self.door = door
+        self.token = "the token of the clients"
         self.parkd = parkd
         self.directory = tempfile.TemporaryDirectory()
         self.home = pathlib.Path(self.directory.name)
         subprocess.run([make_tiny_model, self.home / "tiny.gguf", "--context", "8192"], check=True)
-        (self.home / "parkd.yaml").write_text(CONFIG.format(home=self.home))
+        tokens = self.home / "tokens"
+        tokens.touch(mode=0o600)
+        tokens.write_text(f"clients:{hashlib.sha256(self.token.encode()).hexdigest()}\n")
+        self.configure(port=0)
+
+    def configure(self, port):
+        self.port = port
+        (self.home / "parkd.yaml").write_text(CONFIG.format(home=self.home, port=port))
 
     def start(self):
         log = open(self.home / "log", "a")
         self.process = subprocess.Popen([self.parkd, "--config", self.home / "parkd.yaml"], stderr=log)
-        self.client = openai.OpenAI(base_url="http://parkd/v1", api_key="unused", http_client=self.http(httpx.Client))
+        if self.door == "tcp" and self.port == 0:
+            self.configure(self.port_that_it_chose())  # the same one after a restart
+        self.client = openai.OpenAI(**self.address(httpx.Client))
         while True:
             if self.process.poll() is not None:
                 sys.exit(f"parkd ended:\n{(self.home / 'log').read_text()}")
@@ -55,9 +69,25 @@ class Daemon:
                 pass
             time.sleep(0.1)
 
-    def http(self, kind):
+    def address(self, kind):
+        """What OpenAI's client is made with: by TCP no more than people write."""
+        if self.door == "tcp":
+            return {"base_url": f"http://127.0.0.1:{self.port}/v1", "api_key": self.token}
         transport = httpx.HTTPTransport if kind is httpx.Client else httpx.AsyncHTTPTransport
-        return kind(transport=transport(uds=str(self.home / "parkd.sock")), timeout=600)
+        return {"base_url": "http://parkd/v1", "api_key": "unused",
+                "http_client": kind(transport=transport(uds=str(self.home / "parkd.sock")), timeout=600)}
+
+    def port_that_it_chose(self):
+        socket = httpx.Client(transport=httpx.HTTPTransport(uds=str(self.home / "parkd.sock")))
+        while self.process.poll() is None:
+            try:
+                return int(socket.get("http://parkd/readyz").json()["listen"][0].rpartition(":")[2])
+            except httpx.TransportError:
+                time.sleep(0.1)
+        sys.exit(f"parkd ended:\n{(self.home / 'log').read_text()}")
+
+    def live_jobs(self):
+        return self.client.get("/jobs", cast_to=httpx.Response).json()["jobs"]
 
     def stop(self, number):
         self.process.send_signal(number)
@@ -120,8 +150,7 @@ def errors(daemon):
 
 def many_at_once(daemon):
     async def run():
-        client = openai.AsyncOpenAI(base_url="http://parkd/v1", api_key="unused",
-                                    http_client=daemon.http(httpx.AsyncClient))
+        client = openai.AsyncOpenAI(**daemon.address(httpx.AsyncClient))
         return await asyncio.gather(*[client.chat.completions.create(
             model="tiny", messages=[{"role": "user", "content": f"Say {i}."}], max_tokens=8) for i in range(64)])
     answers = asyncio.run(run())
@@ -138,10 +167,9 @@ def a_kill_while_it_waits(daemon):
                                    extra_headers={"Idempotency-Key": "through a kill"})
     caller = threading.Thread(target=call)
     caller.start()
-    http = daemon.http(httpx.Client)
-    while not http.get("http://parkd/v1/jobs").json()["jobs"]:
+    while not (jobs := daemon.live_jobs()):
         time.sleep(0.01)
-    job = http.get("http://parkd/v1/jobs").json()["jobs"][0]["id"]
+    job = jobs[0]["id"]
     daemon.stop(signal.SIGKILL)
     daemon.start()
     caller.join()
@@ -149,12 +177,21 @@ def a_kill_while_it_waits(daemon):
     strictly(ChatCompletion, got["answer"].parse())
 
 
+def tokens(daemon):
+    """By TCP a wrong key is OpenAI's own error; on the socket a key means nothing."""
+    stranger = daemon.client.with_options(api_key="of nobody")
+    if daemon.door == "socket":
+        return stranger.models.list()
+    refused(openai.AuthenticationError, stranger.models.list, status_code=401, code="invalid_api_key",
+            type="invalid_request_error")
+
+
 def main():
-    daemon = Daemon(*sys.argv[1:3])
+    daemon = Daemon(*sys.argv[1:4])
     daemon.start()
-    for test in [models, chat, completions, errors, many_at_once, a_kill_while_it_waits]:
+    for test in [models, chat, completions, errors, tokens, many_at_once, a_kill_while_it_waits]:
         test(daemon)
-        print(f"ok  {test.__name__}")
+        print(f"ok  {daemon.door}: {test.__name__}")
     daemon.stop(signal.SIGTERM)
     assert daemon.process.returncode == 0, daemon.process.returncode
 

@@ -17,4 +17,6 @@ if ! "$venv/bin/python3" -m pip install --quiet --disable-pip-version-check open
   say "SKIPPED: tests/clients: the package openai cannot be had from PyPI"
   exit 0
 fi
-"$venv/bin/python3" tests/clients/openai_client.py "$build/daemon/parkd" "$build/tools/parkd_make_tiny_model"
+for door in socket tcp; do
+  "$venv/bin/python3" tests/clients/openai_client.py "$build/daemon/parkd" "$build/tools/parkd_make_tiny_model" "$door"
+done
