@@ -51,7 +51,8 @@ Status check_job(const SubmitCheck& check, JobSpec& spec) {
   if (spec.model.empty()) return invalid_param("model", "model is missing and there is no default");
   const auto found = check.models->find(spec.model);
   if (found == check.models->end()) {
-    return invalid_param("model", no_model(spec.model, *check.models));
+    return invalid_param("model", no_model(spec.model, *check.models))
+        .with_error_code(kModelNotFound);
   }
   const ModelEntry& model = found->second;
   if (model.state == ModelState::failed) {
@@ -68,7 +69,7 @@ Status without_index(const Status& status) {
   if (status.param().rfind(kFirst, 0) != 0) return status;
   std::string message = status.message();
   if (message.rfind(kFirst, 0) == 0) message.erase(0, kFirst.size());
-  return Status(status.code(), message).with_param(status.param().substr(kFirst.size()));
+  return Status(status).with_message(message).with_param(status.param().substr(kFirst.size()));
 }
 
 std::function<Status(size_t)> charged_to(const std::shared_ptr<ByteBudget::Charge>& charge) {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <string_view>
 
 #include "daemon/api/asked.h"
 #include "daemon/models/model_table.h"
@@ -23,11 +24,13 @@ struct SubmitCheck {
   const Principal& who;
 };
 
+inline constexpr std::string_view kModelNotFound = "model_not_found";  // OpenAI's error.code
+
 // Whether work is taken now at all. Errors: unavailable, with the reason; exhausted (the disk).
 Status may_submit(const Config& config, const Asked& asked);
 
 // Fills in tenant, model, retention and what the job is priced by. Errors: denied, invalid (param =
-// the field), unavailable (its model).
+// the field; error code kModelNotFound where there is none of that name), unavailable (its model).
 Status check_job(const SubmitCheck& check, JobSpec& spec);
 
 // A store's error of a single job, whose submitter wrote "deadline", not "jobs[0].deadline".

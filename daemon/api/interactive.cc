@@ -93,6 +93,11 @@ HttpReply error_of(int status, std::string_view code, const std::string& message
   return {.status = status, .body = render_error(status, code, message, param)};
 }
 
+// As OpenAI's: a model is a thing that is not found.
+HttpReply refusal_of(const Status& why) {
+  return why.error_code() == kModelNotFound ? error_reply(404, why) : error_reply(why);
+}
+
 HttpReply answer_of(const JobRecord& record, JobId id) {
   const auto* message = std::get_if<Message>(&record);
   if (message == nullptr) {
@@ -235,7 +240,7 @@ void Api::interactive(const AskedPtr& asked) {
     return reply(error_reply(may));
   }
   auto read = read_request({parts_.config, asked->models, asked->who()}, asked->request);
-  if (!read.ok()) return reply(error_reply(read.status()));
+  if (!read.ok()) return reply(refusal_of(read.status()));
   const std::string model = read->job.model;
   const OnDisconnect on_disconnect = read->on_disconnect;
   std::vector<JobSpec> jobs;

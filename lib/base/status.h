@@ -41,10 +41,22 @@ class [[nodiscard]] Status {
     return *this;
   }
 
+  Status& with_message(std::string message) {
+    message_ = std::move(message);
+    return *this;
+  }
+  // Says by OpenAI's word (error.code) what the code leaves open: "context_length_exceeded". Text
+  // of static storage.
+  Status& with_error_code(std::string_view word) {
+    error_code_ = word;
+    return *this;
+  }
+
   bool ok() const { return code_ == StatusCode::ok; }
   StatusCode code() const { return code_; }
   const std::string& message() const { return message_; }
   const std::string& param() const { return param_; }
+  std::string_view error_code() const { return error_code_; }  // empty: the code says it all
   // "invalid: text (field)", for logs and terminals.
   std::string to_string() const;
 
@@ -52,6 +64,7 @@ class [[nodiscard]] Status {
   StatusCode code_ = StatusCode::ok;
   std::string message_;
   std::string param_;
+  std::string_view error_code_;
 };
 
 inline Status invalid(std::string message) {

@@ -6,6 +6,14 @@
 #include "lib/store/rules.h"
 
 namespace parkd {
+namespace {
+
+std::string_view code_or(const Status& why, std::string_view otherwise) {
+  return why.error_code().empty() ? otherwise : why.error_code();
+}
+
+}  // namespace
+
 Ending stopped_by_cancel() {
   return ended_as(failure::kCancelled, "the job was cancelled");
 }
@@ -20,7 +28,7 @@ Ending stopped_by_run_timeout(std::chrono::seconds limit) {
 }
 
 Ending invalid_request_ending(const Status& why) {
-  Ending ending = ended_as(failure::kInvalidRequest, why.message());
+  Ending ending = ended_as(code_or(why, failure::kInvalidRequest), why.message());
   ending.error_param = why.param();
   return ending;
 }
@@ -78,12 +86,14 @@ Status prompt_fits(const RunShape& shape, const PromptNeed& prompt) {
     return invalid_param("max_tokens", "max_tokens is " + text(prompt.max_new_tokens) + " and " +
                                            why + ": lower " +
                                            (shape.n_choices > 1 ? "n to 1 and " : "") +
-                                           "max_tokens to " + text(n_tokens));
+                                           "max_tokens to " + text(n_tokens))
+        .with_error_code(failure::kContextLengthExceeded);
   }
   return invalid_param(shape.prompt_field,
                        "the prompt has " + text(prompt.prompt_tokens) + " tokens and " + why +
                            ": shorten it to " + text(shape.capacity.count * shape.block_size - 1) +
-                           " tokens at most, those of a chat's template included");
+                           " tokens at most, those of a chat's template included")
+      .with_error_code(failure::kContextLengthExceeded);
 }
 
 Status sequences_fit(const RunShape& shape) {
@@ -134,7 +144,8 @@ Status fits_at_all(const RunShape& shape) {
     const std::string field = shape.prompt_field + "[" + text(static_cast<int64_t>(i)) + "]";
     const Status alone = prompt_fits(shape, shape.prompts[i]);
     if (alone.ok()) continue;
-    return Status(alone.code(), field + " alone: " + alone.message())
+    return Status(alone)
+        .with_message(field + " alone: " + alone.message())
         .with_param(alone.param() == shape.prompt_field ? field : alone.param());
   }
   const Blocks cost = job_cost(shape.n_choices, shape.prompts, shape.block_size);
@@ -149,7 +160,7 @@ Status fits_at_all(const RunShape& shape) {
 }
 
 Ending too_large_ending(const Status& why) {
-  Ending ending = ended_as(failure::kTooLarge, why.message());
+  Ending ending = ended_as(code_or(why, failure::kTooLarge), why.message());
   ending.error_param = why.param();
   return ending;
 }

@@ -37,7 +37,8 @@ struct RunShape {
 std::vector<PromptNeed> needs_of(const std::vector<GenerationPrompt>& prompts);
 // Ok, or invalid: need and limit, and the value that fits. The param is the field to lower: n where
 // fewer choices would fit, else max_tokens where less would, else the prompt's; of several prompts
-// that fit one by one it is the prompts' field.
+// that fit one by one it is the prompts' field. Where one prompt is too long even alone, or with
+// its max_tokens, the error code is context_length_exceeded.
 Status fits_at_all(const RunShape& shape);
 Ending too_large_ending(const Status& why);
 

@@ -34,7 +34,9 @@ std::string field_of_prompt(std::string_view field, size_t i) {
 // What is refused of the prompt in that field; one of a list is told by it.
 Status in_prompt(const Status& why, const std::string& field, bool is_of_list) {
   if (!why.param().empty()) return why;
-  return Status(why.code(), (is_of_list ? field + ": " : "") + why.message()).with_param(field);
+  return Status(why)
+      .with_message((is_of_list ? field + ": " : "") + why.message())
+      .with_param(field);
 }
 
 }  // namespace
@@ -71,9 +73,9 @@ Result<ModelEndpoint::Read> ModelEndpoint::read(const std::string& path, std::st
   auto tried =
       known->endpoint == Endpoint::chat ? read_chat(body, created_at) : read_completions(body);
   if (!tried.ok()) {
-    const Status why = tried.status();
-    return Status(why.code(), why.message())
-        .with_param(why.param().empty() ? std::string(known->prompt_field) : why.param());
+    Status why = tried.status();
+    if (why.param().empty()) why.with_param(std::string(known->prompt_field));
+    return why;
   }
   Read read = std::move(tried).value();
   read.prompt_field = std::string(known->prompt_field);

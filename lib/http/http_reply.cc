@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "lib/job/ending_codes.h"
 #include "lib/openai/errors.h"
 
 namespace parkd {
@@ -17,7 +18,9 @@ HttpReply error_reply(const Status& status) {
 HttpReply error_reply(int http_status, const Status& status) {
   HttpReply reply;
   reply.status = http_status;
-  reply.body = render_error(http_status, "invalid_request", status.message(), status.param());
+  const std::string_view code =
+      status.error_code().empty() ? failure::kInvalidRequest : status.error_code();
+  reply.body = render_error(http_status, code, status.message(), status.param());
   return reply;
 }
 

@@ -31,7 +31,8 @@ inline constexpr int64_t kTimeMaxUs = 253'402'300'799'000'000;
 // --- the body of a chat request
 inline constexpr size_t kChatBodyBytesMax = 16u << 20;  // of one body
 inline constexpr int32_t kChatJsonDepthMax = 32;
-inline constexpr int32_t kChoicesMax = 128;  // OpenAI's limit of n
+inline constexpr int32_t kChoicesMax = 128;         // OpenAI's limit of n
+inline constexpr int32_t kAnswerChoicesMax = 2048;  // prompts x n; OpenAI's limit of prompts
 inline constexpr size_t kStopStringsMax = 4;
 inline constexpr size_t kStopBytesMax = 1024;  // of one stop string
 inline constexpr int32_t kTopLogprobsMax = 20;

@@ -17,6 +17,7 @@ std::optional<Outcome> outcome_from_string(std::string_view word);
 namespace failure {
 inline constexpr std::string_view kInvalidRequest = "invalid_request";
 inline constexpr std::string_view kTooLarge = "too_large";
+inline constexpr std::string_view kContextLengthExceeded = "context_length_exceeded";  // OpenAI's
 inline constexpr std::string_view kRunTimeout = "run_timeout";
 inline constexpr std::string_view kModelUnavailable = "model_unavailable";
 inline constexpr std::string_view kInternal = "internal";
@@ -38,6 +39,7 @@ struct EndingCode {
 inline constexpr EndingCode kEndingCodes[] = {
     {failure::kInvalidRequest, Outcome::failed, 400, false},
     {failure::kTooLarge, Outcome::failed, 400, false},
+    {failure::kContextLengthExceeded, Outcome::failed, 400, false},
     {failure::kRunTimeout, Outcome::failed, 408, false},
     {failure::kModelUnavailable, Outcome::failed, 503, false},
     {failure::kInternal, Outcome::failed, 500, true},

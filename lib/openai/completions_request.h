@@ -16,9 +16,6 @@ namespace parkd {
 // OpenAI's, where neither the request nor the model's configuration says.
 inline constexpr int32_t kCompletionTokensDefault = 16;
 
-// Prompts x n of a body at most: OpenAI's limit of prompts.
-inline constexpr int32_t kAnswerChoicesMax = 2048;
-
 // A text, or token ids: >= 0, and maybe beyond the model's vocabulary. Neither is empty.
 using CompletionPrompt = std::variant<std::string, std::vector<TokenId>>;
 

@@ -15,8 +15,11 @@ std::string render_error(int32_t http_status, std::string_view code, std::string
 }
 
 std::string render_error(const Status& status) {
-  const std::string_view code =
-      status.code() == StatusCode::invalid ? failure::kInvalidRequest : to_string(status.code());
+  std::string_view code = status.error_code();
+  if (code.empty()) {
+    code =
+        status.code() == StatusCode::invalid ? failure::kInvalidRequest : to_string(status.code());
+  }
   return render_error(http_status_of(status.code()), code, status.message(), status.param());
 }
 

@@ -14,7 +14,8 @@ namespace parkd {
 std::string render_error(int32_t http_status, std::string_view code, std::string_view message,
                          std::string_view param);
 
-// The same, of a Status; the code is its word ("invalid" is written invalid_request).
+// The same, of a Status; the code is its error_code, else its code's word ("invalid" is written
+// invalid_request).
 std::string render_error(const Status& status);
 
 // 400, 403, 404, 409, 429, 503 or 500.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/job/ending_codes.h"
 #include "lib/job/endpoints.h"
 #include "lib/openai/chat_request.h"
 #include "lib/openai/completions_request.h"
@@ -13,7 +14,8 @@ Result<int32_t> resolve_max_new_tokens(std::optional<int32_t> asked, int32_t pro
   if (prompt_tokens >= context_tokens) {
     return invalid("the prompt has " + std::to_string(prompt_tokens) +
                    " tokens; the model's context of " + std::to_string(context_tokens) +
-                   " tokens must hold it and at least one more");
+                   " tokens must hold it and at least one more")
+        .with_error_code(failure::kContextLengthExceeded);
   }
   const int32_t wanted = asked ? *asked : std::clamp(context_tokens / 5, 128, 16384);
   return std::min(wanted, context_tokens - prompt_tokens);

@@ -21,7 +21,7 @@ struct RequestOptions {
   std::string model;                  // empty: left out
   std::optional<int32_t> max_tokens;  // >= 1
   int32_t n = 1;                      // 1..kChoicesMax, of each prompt
-  int32_t n_prompts = 1;              // n * n_prompts <= kAnswerChoicesMax (completions_request.h)
+  int32_t n_prompts = 1;              // n * n_prompts <= kAnswerChoicesMax
   // Within kSamplingFields' ranges; up to kBiasesMax biases, whose tokens are >= 0 and may be
   // beyond the model's vocabulary; top_logprobs only with logprobs. Its seed is nobody's.
   SamplingParams sampling;
@@ -31,8 +31,8 @@ struct RequestOptions {
 };
 
 // How many tokens a request may generate: what was asked, or clamp(context / 5, 128, 16384) when
-// nothing was; always cut to what the prompt leaves of the context. Errors: invalid, without a
-// param and naming both numbers, when the prompt leaves nothing.
+// nothing was; always cut to what the prompt leaves of the context. Errors: invalid,
+// context_length_exceeded, without a param and naming both numbers, when the prompt leaves nothing.
 Result<int32_t> resolve_max_new_tokens(std::optional<int32_t> asked, int32_t prompt_tokens,
                                        int32_t context_tokens);
 
