@@ -93,6 +93,7 @@ Daemon::Daemon(Config config, InstanceLock lock)
       lock_(std::move(lock)),
       bodies_("requests that are being read", kParseBytesMax),
       answers_("answers that nobody has read yet", kAnswerBytesMax),
+      tokens_([this] { boost::asio::post(io_, [this] { tokens_.drain(); }); }),
       signals_(io_, SIGTERM, SIGINT, SIGUSR1) {}
 
 // Before there is a dispatcher nothing is claimed: nothing to show, nothing to lose.
@@ -119,6 +120,7 @@ Status Daemon::wire() {
   };
   DispatcherOptions options = dispatcher_options(config_);
   options.running_ids = &deaths_->running_ids();
+  options.token_feed = &tokens_;
   options.device_lost = [this] { boost::asio::post(io_, [this] { on_device_lost(); }); };
   dispatcher_ = std::make_unique<Dispatcher>(std::move(options), *store_, clock_, run_blocking);
   deaths_->report_to(*dispatcher_, run_blocking);
@@ -130,13 +132,13 @@ Status Daemon::wire() {
                    false});
   }
   running_dispatcher_ = dispatcher_.get();
-  api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *store_, *dispatcher_, *blocking_,
-                                          blocking_threads(), clock_, health_, bodies_,
+  api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *store_, *dispatcher_, tokens_,
+                                          *blocking_, blocking_threads(), clock_, health_, bodies_,
                                           database_name(config_)});
   const int64_t budget_bytes = memory_budget_bytes(config_.daemon);
   api_->set_memory_budget(budget_bytes);
   models_ = std::make_unique<ModelKeeper>(ModelKeeper::Parts{
-      io_, config_, *store_, *dispatcher_, *blocking_, clock_, budget_bytes,
+      io_, config_, *store_, *dispatcher_, *blocking_, tokens_, clock_, budget_bytes,
       [this](std::shared_ptr<const ModelTable> table) { api_->set_models(std::move(table)); }});
   observe_store();
   server_ = std::make_unique<HttpServer>(

@@ -22,6 +22,7 @@
 #include "lib/base/thread.h"
 #include "lib/config/config.h"
 #include "lib/dispatch/dispatcher.h"
+#include "lib/dispatch/token_feed.h"
 #include "lib/http/byte_budget.h"
 #include "lib/http/http_server.h"
 #include "lib/ipc/instance_lock.h"
@@ -76,6 +77,7 @@ class Daemon {
   ByteBudget answers_;  // the same
   boost::asio::io_context io_;
   std::atomic<Dispatcher*> running_dispatcher_{nullptr};  // dispatcher_, for the store's threads
+  TokenFeed tokens_;                                      // drained on the control thread
   std::unique_ptr<JobStore> store_;
   std::unique_ptr<BlockingPool> blocking_;
   std::unique_ptr<Dispatcher> dispatcher_;

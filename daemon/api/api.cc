@@ -52,6 +52,16 @@ Result<int64_t> query_number(const HttpRequest& request, const std::string& name
   return value;
 }
 
+Result<JobId> read_job_id(std::string_view text) {
+  JobId id = 0;
+  const char* end = text.data() + text.size();
+  const auto [after, error] = std::from_chars(text.data(), end, id);
+  if (error != std::errc() || after != end) {
+    return invalid_param("id", "id is \"" + shown_name(text) + "\"; a job's id is a whole number");
+  }
+  return id;
+}
+
 Api::Api(Parts parts)
     : parts_(parts),
       tenants_(parts.config.daemon),

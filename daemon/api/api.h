@@ -7,6 +7,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -24,6 +25,7 @@
 #include "lib/base/clock.h"
 #include "lib/config/config.h"
 #include "lib/dispatch/dispatcher.h"
+#include "lib/dispatch/token_feed.h"
 #include "lib/http/http_server.h"
 #include "lib/store/batch_store.h"
 #include "lib/store/client_store.h"
@@ -39,6 +41,7 @@ class Api {
     ClientStore& store;
     BatchStore& batches;
     Dispatcher& dispatcher;
+    TokenFeed& tokens;
     BlockingPool& blocking;
     int blocking_threads;
     Clock& clock;
@@ -95,6 +98,7 @@ class Api {
 
   // interactive.cc
   void interactive(const AskedPtr& asked);
+  void stream_job(const AskedPtr& asked);
 
   // jobs.cc
   void submit(const AskedPtr& asked);
@@ -133,11 +137,14 @@ class Api {
   int64_t memory_budget_bytes_ = 0;
   bool stopping_ = false;
   bool drained_ = false;
+  std::map<JobId, int> callers_;  // who waits here for the end of a job
   ApiWork work_;
 };
 
 // A whole number in the query: `otherwise` when absent. Errors: invalid, naming it and its range.
 Result<int64_t> query_number(const HttpRequest& request, const std::string& name, int64_t otherwise,
                              int64_t min, int64_t max);
+// Of a path. Errors: invalid (param "id").
+Result<JobId> read_job_id(std::string_view text);
 
 }  // namespace parkd

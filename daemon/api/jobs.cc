@@ -1,7 +1,6 @@
 // /v1/jobs: submit, get, list, cancel.
 
 #include <algorithm>
-#include <charconv>
 
 #include "daemon/api/admission.h"
 #include "daemon/api/api.h"
@@ -71,16 +70,6 @@ std::string render_live(const Job& job, const DispatcherStats& stats, const Conf
   return render_job(job, to_string(live->phase), units, live->waits_for);
 }
 
-Result<JobId> job_id(std::string_view text) {
-  JobId id = 0;
-  const char* end = text.data() + text.size();
-  const auto [after, error] = std::from_chars(text.data(), end, id);
-  if (error != std::errc() || after != end) {
-    return invalid_param("id", "id is \"" + shown_name(text) + "\"; a job's id is a whole number");
-  }
-  return id;
-}
-
 }  // namespace
 
 void Api::submit(const AskedPtr& asked) {
@@ -104,7 +93,7 @@ void Api::submit(const AskedPtr& asked) {
 }
 
 void Api::get_job(const AskedPtr& asked) {
-  const auto id = job_id(asked->part);
+  const auto id = read_job_id(asked->part);
   if (!id.ok()) return asked->reply(error_reply(id.status()));
   parts_.store.get(*id, asked->who().any_or_own(),
                    on_quick<JobRecord>(asked, [this, id = *id, asked](Result<JobRecord> record) {
@@ -125,7 +114,7 @@ void Api::get_job(const AskedPtr& asked) {
 }
 
 void Api::cancel_job(const AskedPtr& asked) {
-  const auto id = job_id(asked->part);
+  const auto id = read_job_id(asked->part);
   if (!id.ok()) return asked->reply(error_reply(id.status()));
   parts_.store.cancel(
       *id, asked->who().any_or_own(),

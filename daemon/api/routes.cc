@@ -63,10 +63,14 @@ std::span<const Route> routes() {
        R"(together: new jobs from finished ones that did not complete; their messages stay)"},
       {"GET", "/v1/jobs/ID", "", quick, tenant, kNoBody, &Api::get_job,
        "where a job is: scheduled, queued, parked, running, cancelling, or its outcome"},
+      {"GET", "/v1/jobs/ID/stream", "include_usage", quick, tenant, kNoBody, &Api::stream_job,
+       "a job's answer as OpenAI's server-sent events, from its beginning or behind the header "
+       "`Last-Event-ID`"},
       {"POST", "/v1/jobs/ID/cancel", "", quick, tenant, kNoBody, &Api::cancel_job,
        "cancelled, cancel_requested or already_finished"},
       {"POST", "/v1/chat/completions", "", blocking, tenant, kMaxRequestBytes, &Api::interactive,
-       R"(OpenAI's: a job whose caller waits here for its answer ("From OpenAI's client"))"},
+       R"(OpenAI's: a job whose caller waits here for its answer, which may `stream` ("From )"
+       R"(OpenAI's client"))"},
       {"POST", "/v1/completions", "", blocking, tenant, kMaxRequestBytes, &Api::interactive,
        "likewise, of one prompt or several"},
       {"POST", "/v1/batches", "", quick, tenant, kOpenBatchBody, &Api::open_batch,

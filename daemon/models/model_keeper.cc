@@ -11,6 +11,7 @@
 #include "lib/base/check.h"
 #include "lib/base/guarded.h"
 #include "lib/base/log.h"
+#include "lib/dispatch/token_feed.h"
 
 namespace parkd {
 namespace {
@@ -233,6 +234,7 @@ void ModelKeeper::load(const std::string& name, bool is_switch) {
     });
   };
   reports.stopping = [this] { return stopping_.load(); };
+  reports.on_tokens = [this](std::span<const TokenEvent> events) { parts_.tokens.push(events); };
   reports.on_result = [this](GenerationResult result) {
     parts_.dispatcher.on_result(std::move(result));
   };

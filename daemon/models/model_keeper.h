@@ -40,6 +40,7 @@ class ModelKeeper {
     DaemonStore& store;
     Dispatcher& dispatcher;
     BlockingPool& blocking;
+    TokenFeed& tokens;
     Clock& clock;
     int64_t budget_bytes;                                         // of main memory
     std::function<void(std::shared_ptr<const ModelTable>)> show;  // a table that has changed

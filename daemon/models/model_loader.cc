@@ -123,6 +123,7 @@ Result<LoadedModel> ModelLoader::load_on(const OpenedModel& opened, ModelDevice&
   options.share_prefixes = model_.params.prefix_caching;
   options.thread_stack_bytes = static_cast<size_t>(model_.pool.thread_stack_size_bytes);
   options.on_result = reports_.on_result;
+  options.on_tokens = reports_.on_tokens;
   options.on_loading = [this, &entry,
                         last = std::chrono::steady_clock::now()](int64_t loaded_bytes) mutable {
     if (reports_.stopping()) return unavailable("parkd is stopping");

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "daemon/models/model_device.h"
@@ -44,6 +45,7 @@ class ModelLoader {
     std::function<void(const ModelEntry&)> loading;
     std::function<bool()> stopping;  // nobody wants it any more: the load ends soon. Any thread
     std::function<void(GenerationResult)> on_result;  // the engine's results; a worker thread
+    std::function<void(std::span<const TokenEvent>)> on_tokens;  // EngineOptions'
   };
 
   ModelLoader(const Config& config, const ModelConfig& model, Reports reports)

@@ -13,6 +13,7 @@
 namespace parkd {
 
 class RunningIds;
+class TokenFeed;
 
 struct DispatcherOptions {
   std::vector<std::string> models;                // known, and published, from the start
@@ -33,6 +34,8 @@ struct DispatcherOptions {
 
   RunningIds* running_ids =
       nullptr;  // kept true to the engines; not owned; null: they are not kept
+  // Is told which job a run is of that somebody may listen to; not owned; null: no run streams.
+  TokenFeed* token_feed = nullptr;
   // Called once, on the dispatcher's thread, when a device was lost: the process should drain at
   // once and be started again.
   std::function<void()> device_lost;

@@ -7,6 +7,7 @@
 #include "lib/base/kill_point.h"
 #include "lib/base/log.h"
 #include "lib/dispatch/endings.h"
+#include "lib/dispatch/token_feed.h"
 
 namespace parkd {
 
@@ -42,12 +43,29 @@ void Runs::start(InFlight& job, Charge charge) {
                                     {"deaths", job.job->interruptions}});
   }
   if (running_ids_ != nullptr) job.running_place = running_ids_->add(job.job->id, job.job->lease);
+  feed_tokens_of(job);
   served.port->engine->start(std::move(job.request));
+}
+
+// Who waits for its answer at a door sends it with priority high, and may come to listen at any
+// time; a batch's members have no such caller, and pay nothing for one.
+void Runs::feed_tokens_of(InFlight& job) {
+  const JobSpec& spec = job.job->spec;
+  const bool may_be_heard = spec.priority <= Priority::high && spec.batch_id.empty();
+  if (token_feed_ == nullptr || !may_be_heard) return;
+  job.request.stream = true;
+  token_feed_->run_began(job.ticket, job.job->id, static_cast<size_t>(n_sequences_of(job.request)));
+}
+
+void Runs::feed_no_more_of(const InFlight& job) {
+  if (token_feed_ != nullptr) token_feed_->run_ended(job.ticket);
 }
 
 void Runs::stop(InFlight& job, StopReason why) {
   const bool told = job.stop != StopReason::none;
   if (!told || why >= StopReason::cancel) job.stop = std::max(job.stop, why);
+  // Another daemon may have it now: what becomes of it is not ours to tell.
+  if (why == StopReason::lost) feed_no_more_of(job);
   if (!told) job.served->port->engine->cancel(job.ticket);
 }
 
@@ -56,6 +74,7 @@ void Runs::handle(Generated message) {
   PARKD_CHECK(found != nullptr && found->phase == LivePhase::running,
               "the engine answered a request that is not running");
   InFlight& job = *found;
+  feed_no_more_of(job);
   ServedModel& served = *job.served;
   PARKD_DCHECK(Blocks{served.port->engine->stats().blocks_in_use} <= served.pool->in_use(),
                "I2: the engine holds blocks nobody was charged for");

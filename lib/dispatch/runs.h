@@ -28,6 +28,7 @@ class Runs {
   Runs(const DispatcherOptions& options, Clock& clock, std::shared_ptr<DispatcherInbox> inbox,
        InFlightTable& table, Finisher& finisher)
       : running_ids_(options.running_ids),
+        token_feed_(options.token_feed),
         clock_(clock),
         inbox_(std::move(inbox)),
         table_(table),
@@ -52,11 +53,14 @@ class Runs {
   void release_lost();
 
  private:
+  void feed_tokens_of(InFlight& job);
+  void feed_no_more_of(const InFlight& job);
   void note_lost_device(const Status& why);
   void give_up_lost(InFlight& job);
   DeathReport present() const;
 
   RunningIds* const running_ids_;
+  TokenFeed* const token_feed_;
   Clock& clock_;
   const std::shared_ptr<DispatcherInbox> inbox_;
   InFlightTable& table_;

@@ -36,12 +36,7 @@ std::vector<ShownLogprob> show_all(const ChoiceView& view, std::span<const Sampl
   shown.reserve(sampled.size());
   bool drops = view.drops_first_space;
   for (const SampledToken& token : sampled) {
-    ShownLogprob entry{show(view.tokenizer, token.token, token.logprob, drops), {}};
-    for (const TokenLogprob& other : token.top) {
-      entry.top.push_back(show(view.tokenizer, other.token, other.logprob, drops));
-    }
-    shown.push_back(std::move(entry));
-    without_first_space(view.tokenizer.token_bytes(token.token), drops);
+    shown.push_back(show_logprob(view.tokenizer, token, drops));
   }
   return shown;
 }
@@ -77,6 +72,15 @@ ParsedAnswer parse(const ChoiceView& view, const AnswerPlan& plan, const Generat
 }
 
 }  // namespace
+
+ShownLogprob show_logprob(const Tokenizer& tokenizer, const SampledToken& token, bool& drops) {
+  ShownLogprob shown{show(tokenizer, token.token, token.logprob, drops), {}};
+  for (const TokenLogprob& other : token.top) {
+    shown.top.push_back(show(tokenizer, other.token, other.logprob, drops));
+  }
+  without_first_space(tokenizer.token_bytes(token.token), drops);
+  return shown;
+}
 
 CompletionChoice show_choice(const ChoiceView& view, size_t index, const GeneratedChoice& choice) {
   CompletionChoice shown;

@@ -26,6 +26,9 @@ struct ChoiceView {
   std::string_view body{};         // what the ids of calls are made of
 };
 
+// `drops`: the text's first space is left out and did not come yet; kept true.
+ShownLogprob show_logprob(const Tokenizer& tokenizer, const SampledToken& token, bool& drops);
+
 // The choice at `index`.
 CompletionChoice show_choice(const ChoiceView& view, size_t index, const GeneratedChoice& choice);
 

@@ -10,6 +10,7 @@
 #include "lib/base/log.h"
 #include "lib/dispatch/endings.h"
 #include "lib/endpoint/answer_choices.h"
+#include "lib/endpoint/answer_stream.h"
 #include "lib/job/endpoints.h"
 #include "lib/model/model_card.h"
 #include "lib/openai/chat_request.h"
@@ -252,6 +253,24 @@ Result<bool> ModelEndpoint::opens_reasoning_of(const ChatRequest& request,
       const std::vector<PromptSegment> prompt,
       render_chat(request, std::chrono::floor<std::chrono::seconds>(created_at)));
   return opens_reasoning(answer_form_, prompt);
+}
+
+const Tokenizer& ModelEndpoint::tokenizer() const {
+  return *card_->tokenizer;
+}
+
+Result<AnswerStreamPlan> ModelEndpoint::plan_stream(
+    const std::shared_ptr<const ModelEndpoint>& model, const Job& job) {
+  AnswerStreamPlan plan{.model = model};
+  const EndpointPath* known = find_endpoint(job.spec.endpoint);
+  if (known == nullptr) return invalid_param("endpoint", unsupported_endpoint(job.spec.endpoint));
+  plan.endpoint = known->endpoint;
+  if (plan.endpoint != Endpoint::chat) return plan;
+  ChoiceView view{model->tokenizer(), model->answer_form_};
+  PARKD_RETURN_IF_ERROR(model->read_view(job, view));
+  plan.plan = std::move(view.plan);
+  plan.drops_first_space = view.drops_first_space;
+  return plan;
 }
 
 std::string ModelEndpoint::render(const EndedRun& run) const {

@@ -26,6 +26,7 @@
 namespace parkd {
 
 struct ChatRequest;
+struct AnswerStreamPlan;
 struct ChoiceView;
 struct ModelCard;
 
@@ -52,10 +53,15 @@ class ModelEndpoint {
   // ModelPort's two functions.
   Result<PreparedJob> prepare(const Job& job) const;
   std::string render(const EndedRun& run) const;
+  // How a live job's answer is shown while it comes. Errors: those of prepare(). Reads the body,
+  // and may render its template: a blocking or a quick thread.
+  static Result<AnswerStreamPlan> plan_stream(const std::shared_ptr<const ModelEndpoint>& model,
+                                              const Job& job);
 
   const EndpointOptions& options() const { return options_; }
   // How the model writes reasoning and calls, as is found from its template and vocabulary.
   const AnswerForm& answer_form() const { return answer_form_; }
+  const Tokenizer& tokenizer() const;
 
  private:
   struct Read;  // a body with its prompt as tokens

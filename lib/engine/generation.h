@@ -65,6 +65,7 @@ struct TokenEvent {
   // (I7), so a second run's events can be told from those that were heard already.
   int32_t position = 0;
   std::string_view text;            // valid UTF-8; empty in a choice's last event alone
+  size_t n_text_bytes = 0;          // as the result's, of all that was released by now
   std::span<const TokenId> tokens;  // whose text begins here; none where the text is a token's rest
   std::span<const SampledToken> logprobs;  // one for each of `tokens`, when asked for
   // In the last event of the choice. `cancelled` (the request failed, too): its text had been held

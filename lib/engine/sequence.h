@@ -144,6 +144,7 @@ class Sequence {
     const bool cancelled = finish_reason_ == FinishReason::cancelled;
     event.position = n_chosen() - (cancelled ? 0 : 1);
     event.text = piece.text;
+    event.n_text_bytes = text_.n_released_bytes();
     const std::span<const TokenId> generated =
         std::span<const TokenId>(tokens_).subspan(prompt_.tokens.size());
     event.tokens = generated.subspan(piece.first_token, piece.n_tokens);

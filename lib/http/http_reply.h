@@ -1,11 +1,14 @@
 // HttpReply: what a request is answered with. Values, any thread.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "lib/base/status.h"
+#include "lib/http/http_stream.h"
 
 namespace parkd {
 
@@ -16,6 +19,9 @@ struct HttpReply {
   std::string retry_after_s{};                              // header Retry-After; empty: none
   std::string allow{};                                      // header Allow; empty: none
   std::vector<std::pair<std::string, std::string>> more{};  // headers of a route's own
+  // The body comes later, in pieces: called on the control thread once the header is under way.
+  // Not called where the client has gone.
+  std::function<void(std::shared_ptr<HttpStream>)> begin_stream{};
 };
 
 // {"error": ...} of a Status, with the HTTP status that fits.

@@ -60,6 +60,7 @@ struct HttpRequest {
   std::string host;                 // Host
   std::string content_type;         // Content-Type
   std::string token;                // of "Authorization: Bearer"; gone once it was admitted
+  std::string last_event_id;        // Last-Event-ID
   Principal who;                    // the connection's, then as it was admitted
   std::shared_ptr<PeerWatch> peer;  // never null once it has begun
 };

@@ -10,11 +10,13 @@
 #include <cerrno>
 #include <exception>
 #include <new>
+#include <sstream>
 #include <string_view>
 #include <utility>
 
 #include "lib/base/log.h"
 #include "lib/http/request_head.h"
+#include "lib/http/session_stream.h"
 
 namespace parkd {
 
@@ -99,15 +101,10 @@ asio::io_context& HttpSession::io() const {
   return server_->io;
 }
 
-template <class Step>
-void HttpSession::guarded(Step&& step) {
-  try {
-    step();
-  } catch (const std::bad_alloc&) {
-    log_error("api.out_of_memory", {{"at", "connection"}});
-    beast::error_code ignored;
-    stream_.socket().close(ignored);
-  }
+void HttpSession::end_without_memory() {
+  log_error("api.out_of_memory", {{"at", "connection"}});
+  beast::error_code ignored;
+  stream_.socket().close(ignored);
 }
 
 void HttpSession::set_answering(bool answering) {
@@ -157,6 +154,7 @@ void HttpSession::read_header() {
   parser_->header_limit(kHeaderBytesMax);
   parser_->body_limit(boost::none);  // the route says, and the header names the route
   head_only_ = false;
+  streams_ = false;
   body_unread_ = false;
   body_expected_ = false;
   request_ = {};
@@ -306,6 +304,7 @@ void HttpSession::watch_for_end() {
 // 15.2), before the first byte of the answer: where nobody reads any more a reset comes back, which
 // is the error condition that watch_peer() waits for.
 void HttpSession::on_peer_silent() {
+  if (streams_) return;  // the pieces that are written find out
   if (parser_->get().version() < 11) return guarded([this] { watch_->gone(); });
   const ssize_t sent = ::send(stream_.socket().native_handle(), kContinue.data(), kContinue.size(),
                               MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -325,27 +324,39 @@ void HttpSession::refuse(HttpReply reply) {
   write(std::move(reply));
 }
 
+void HttpSession::end_peer_watch() {
+  if (watch_ == nullptr) return;
+  watch_.reset();
+  (void)end_time_limit();
+  beast::error_code ignored;
+  stream_.socket().cancel(ignored);  // the waits for the peer's end
+}
+
+bool HttpSession::begin_response(const HttpReply& reply) {
+  const bool keep = parser_->get().keep_alive() && !server_->closing;
+  response_ = {};
+  response_.version(11);
+  response_.result(static_cast<unsigned>(reply.status));
+  ++server_->answered[{admission_.route, reply.status}];
+  response_.set(http::field::server, "parkd");
+  response_.set(http::field::content_type, reply.content_type);
+  if (!reply.retry_after_s.empty()) response_.set(http::field::retry_after, reply.retry_after_s);
+  if (!reply.allow.empty()) response_.set(http::field::allow, reply.allow);
+  for (const auto& [name, value] : reply.more) response_.set(name, value);
+  response_.keep_alive(keep);
+  return keep;
+}
+
 void HttpSession::write(HttpReply reply) {
   guarded([&] {
     request_.body.reset();
-    if (watch_ != nullptr) {
-      watch_.reset();
-      (void)end_time_limit();
-      beast::error_code ignored;
-      stream_.socket().cancel(ignored);  // the waits for the peer's end
+    if (reply.begin_stream && !head_only_) {
+      const bool keep = begin_response(reply);
+      return write_stream(std::move(reply), keep);
     }
-    const bool keep = parser_->get().keep_alive() && !server_->closing;
+    end_peer_watch();
     if (Status status = charge_answer(reply); !status.ok()) reply = error_reply(status);
-    response_ = {};
-    response_.version(11);
-    response_.result(static_cast<unsigned>(reply.status));
-    ++server_->answered[{admission_.route, reply.status}];
-    response_.set(http::field::server, "parkd");
-    response_.set(http::field::content_type, reply.content_type);
-    if (!reply.retry_after_s.empty()) response_.set(http::field::retry_after, reply.retry_after_s);
-    if (!reply.allow.empty()) response_.set(http::field::allow, reply.allow);
-    for (const auto& [name, value] : reply.more) response_.set(name, value);
-    response_.keep_alive(keep);
+    const bool keep = begin_response(reply);
     response_.content_length(reply.body.size());
     if (!head_only_) response_.body() = std::move(reply.body);
     stream_.expires_after(server_->options.write_max);
@@ -354,6 +365,18 @@ void HttpSession::write(HttpReply reply) {
                         self->guarded([&] { self->written(error, keep); });
                       });
   });
+}
+
+// The header goes out with the first piece, or alone.
+void HttpSession::write_stream(HttpReply reply, bool keep) {
+  streams_ = true;
+  const bool is_chunked = parser_->get().version() >= 11;
+  if (is_chunked) response_.chunked(true);
+  if (!is_chunked) response_.keep_alive(false);
+  std::ostringstream header;
+  header << response_.base();
+  reply.begin_stream(std::make_shared<SessionStream>(shared_from_this(), header.str(), is_chunked,
+                                                     keep && is_chunked));
 }
 
 // A client that asks for much and reads nothing does not make the daemon hold it all. What was done

@@ -12,6 +12,7 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <vector>
@@ -96,6 +97,8 @@ struct ReceivedBodyType {
   };
 };
 
+class SessionStream;
+
 class HttpSession : public std::enable_shared_from_this<HttpSession> {
  public:
   using Socket = HttpServer::State::Socket;
@@ -108,9 +111,18 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   boost::asio::io_context& io() const;
 
  private:
+  friend class SessionStream;
+
   // Runs a step; where memory ends in it, the connection does too.
   template <class Step>
-  void guarded(Step&& step);
+  void guarded(Step&& step) {
+    try {
+      step();
+    } catch (const std::bad_alloc&) {
+      end_without_memory();
+    }
+  }
+  void end_without_memory();
 
   void begin_time_limit(std::chrono::milliseconds limit);
   bool end_time_limit();
@@ -127,6 +139,9 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void on_peer_gone();
   void on_peer_silent();
   void refuse(HttpReply reply);
+  bool begin_response(const HttpReply& reply);  // whether the connection is kept after it
+  void end_peer_watch();
+  void write_stream(HttpReply reply, bool keep);
   Status charge_answer(const HttpReply& reply);
   void written(boost::beast::error_code error, bool keep);
   void discard_rest();
@@ -137,6 +152,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   bool answering_ = false;      // a request was read and its answer is not written
   bool body_unread_ = false;    // refused before its body had come
   bool head_only_ = false;      // HEAD: the answer has no body
+  bool streams_ = false;        // the answer's body comes in pieces
   bool body_expected_ = false;  // "Expect: 100-continue"
   HttpAdmission admission_;     // of the request that is read or answered
   std::chrono::steady_clock::time_point discard_until_{};

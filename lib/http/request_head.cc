@@ -106,6 +106,7 @@ RequestHead read_request_head(const http::request_header<>& header) {
   take("X-Parkd-Tenant", request.tenant);
   take("Idempotency-Key", request.idempotency_key);
   take("X-Parkd-On-Disconnect", request.on_disconnect);
+  take("Last-Event-ID", request.last_event_id);
   return head;
 }
 

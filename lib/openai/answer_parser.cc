@@ -14,6 +14,18 @@ void trim_line_breaks(std::string& text) {
   text.resize(text.find_last_not_of('\n') + 1);
 }
 
+// What stands behind `taken` and stays, where finish() leaves out the characters of `before` in
+// front and those of `behind` at the end.
+std::string take_certain(const std::string& text, std::string_view before, std::string_view behind,
+                         size_t& taken) {
+  size_t end = text.size() - unfinished_utf8(text);
+  end = std::string_view(text).substr(0, end).find_last_not_of(behind) + 1;
+  const size_t begin = taken > 0 ? taken : text.find_first_not_of(before);
+  if (begin >= end) return {};
+  taken = end;
+  return repair_utf8(std::string_view(text).substr(begin, end - begin));
+}
+
 }  // namespace
 
 AnswerParser::AnswerParser(const AnswerForm& form, AnswerPlan plan)
@@ -34,6 +46,20 @@ void AnswerParser::feed(TokenId token, std::string_view bytes) {
   drain(/*is_last=*/true);
   pending_token_ = n_tokens_++;
   on_mark(*marker, bytes);
+}
+
+AnswerParser::Piece AnswerParser::take_new() {
+  constexpr std::string_view kNone;
+  constexpr std::string_view kBreak = "\n";
+  Piece piece;
+  if (answer_.reasoning) {
+    piece.reasoning = take_certain(*answer_.reasoning, kBreak, kBreak, reasoning_taken_);
+  }
+  // Blanks alone may yet turn out to stand before reasoning, or a call.
+  if (!has_content_) return piece;
+  piece.content = take_certain(answer_.content, answer_.reasoning ? kBreak : kNone,
+                               plan_.tool_names.empty() ? kNone : kBlanks, content_taken_);
+  return piece;
 }
 
 ParsedAnswer AnswerParser::finish() {

@@ -44,6 +44,13 @@ class AnswerParser {
   // The next token, and those of its bytes that are text: what is shown of a mark are its letters,
   // or nothing.
   void feed(TokenId token, std::string_view bytes);
+  // What is certain of the two texts by now and was not taken before: whatever is fed later, the
+  // pieces taken in a row are how finish() begins them. Calls come with finish() alone.
+  struct Piece {
+    std::string reasoning;
+    std::string content;
+  };
+  Piece take_new();
   // Nothing may be fed any more.
   ParsedAnswer finish();
 
@@ -72,6 +79,8 @@ class AnswerParser {
   size_t n_tokens_ = 0;          // fed
   size_t pending_token_ = 0;     // the one that the pending text begins in
   size_t reasoning_first_ = 0;   // the one that began it
+  size_t reasoning_taken_ = 0;   // bytes, by take_new()
+  size_t content_taken_ = 0;
   ParsedAnswer answer_;
 };
 

@@ -171,7 +171,9 @@ std::optional<Status> read_unsupported(const std::string& field, const json::val
   if (field == "stream") {
     if (value.is_null() || (value.is_bool() && !value.get_bool())) return Status();
     return invalid_param(
-        field, "stream is " + shown_value(value) + "; parkd does not stream yet: leave it out");
+        field, "stream is " + shown_value(value) +
+                   "; a job's answer comes into its mailbox as a whole: leave it out (POST "
+                   "/v1/chat/completions and /v1/completions stream)");
   }
   if (field == "response_format") {
     const json::object* format = value.if_object();

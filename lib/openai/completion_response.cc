@@ -31,19 +31,21 @@ void write_token(JsonWriter& json, const ShownToken& token) {
   json.end_array();
 }
 
+void write_logprob(JsonWriter& json, const ShownLogprob& shown) {
+  json.begin_object();
+  write_token(json, shown.chosen);
+  json.begin_array("top_logprobs");
+  for (const ShownToken& token : shown.top) {
+    json.begin_object();
+    write_token(json, token);
+    json.end_object();
+  }
+  json.end_array().end_object();
+}
+
 void write_logprobs(JsonWriter& json, const std::vector<ShownLogprob>& logprobs) {
   json.begin_object("logprobs").begin_array("content");
-  for (const ShownLogprob& shown : logprobs) {
-    json.begin_object();
-    write_token(json, shown.chosen);
-    json.begin_array("top_logprobs");
-    for (const ShownToken& token : shown.top) {
-      json.begin_object();
-      write_token(json, token);
-      json.end_object();
-    }
-    json.end_array().end_object();
-  }
+  for (const ShownLogprob& shown : logprobs) write_logprob(json, shown);
   json.end_array().member("refusal", nullptr).end_object();
 }
 
@@ -195,6 +197,25 @@ std::string render(const CompletionResponse& response, std::string_view id, std:
 }
 
 }  // namespace
+
+LogprobJson chat_logprob_json(const ShownLogprob& shown) {
+  JsonWriter json;
+  write_logprob(json, shown);
+  return {.token = json.take()};
+}
+
+LogprobJson text_logprob_json(const ShownLogprob& shown, int64_t& offset) {
+  LogprobJson texts{.token = json_string(text_of(shown.chosen)), .top = "null"};
+  texts.logprob = JsonWriter().element(shown_logprob(shown.chosen)).take();
+  texts.offset = std::to_string(offset);
+  if (!shown.top.empty()) {
+    JsonWriter top;
+    write_top(top, shown.top);
+    texts.top = top.take();
+  }
+  offset += characters_in(shown.chosen.bytes);
+  return texts;
+}
 
 std::string render_chat_completion(const CompletionResponse& response) {
   return render(response, "chatcmpl-", "chat.completion", write_chat_choice);

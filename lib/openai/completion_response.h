@@ -30,6 +30,18 @@ struct ShownLogprob {
   std::vector<ShownToken> top;  // best first
 };
 
+// The same as JSON, as it stands in the answer: of a chat the element of `logprobs.content`, of a
+// completion its elements of the four lists there.
+struct LogprobJson {
+  std::string token;
+  std::string logprob{};  // of completions, as are the next
+  std::string top{};      // "null": none were asked for
+  std::string offset{};
+};
+LogprobJson chat_logprob_json(const ShownLogprob& shown);
+// `offset`: characters of the text so far; counted on.
+LogprobJson text_logprob_json(const ShownLogprob& shown, int64_t& offset);
+
 struct ShownCall {
   std::string id;
   std::string name;

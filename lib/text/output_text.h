@@ -41,6 +41,9 @@ class OutputText {
   // How many of the tokens' bytes the text is made of, the space that was left out not counted.
   size_t n_bytes() const { return bytes_.size(); }
 
+  // How many of them were released.
+  size_t n_released_bytes() const { return n_released_; }
+
   // Valid UTF-8: what is none, an unfinished character too, is repaired (repair_utf8).
   std::string text() const;
 

@@ -20,7 +20,7 @@ import time
 import httpx
 import openai
 from openai.types import Completion, Model
-from openai.types.chat import ChatCompletion
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 MESSAGES = [{"role": "user", "content": "Say something."}]
 CONFIG = """
@@ -76,6 +76,14 @@ class Daemon:
         transport = httpx.HTTPTransport if kind is httpx.Client else httpx.AsyncHTTPTransport
         return {"base_url": "http://parkd/v1", "api_key": "unused",
                 "http_client": kind(transport=transport(uds=str(self.home / "parkd.sock")), timeout=600)}
+
+    def http(self):
+        """The same door without OpenAI's package."""
+        address = self.address(httpx.Client)
+        if self.door == "socket":
+            address["http_client"].base_url = address["base_url"]
+            return address["http_client"]
+        return httpx.Client(base_url=address["base_url"], headers={"Authorization": f"Bearer {self.token}"}, timeout=600)
 
     def port_that_it_chose(self):
         socket = httpx.Client(transport=httpx.HTTPTransport(uds=str(self.home / "parkd.sock")))
@@ -136,16 +144,104 @@ def completions(daemon):
 
 def errors(daemon):
     create = daemon.client.chat.completions.create
-    refused(openai.BadRequestError, lambda: create(model="none-such", messages=MESSAGES), param="model")
+    refused(openai.NotFoundError, lambda: create(model="none-such", messages=MESSAGES), param="model",
+            code="model_not_found")
     refused(openai.BadRequestError, lambda: create(model="tiny", messages=MESSAGES, temperature=9), param="temperature")
     refused(openai.BadRequestError, lambda: create(model="tiny", messages=[]), param="messages")
-    refused(openai.BadRequestError, lambda: create(model="tiny", messages=MESSAGES, stream=True), param="stream")
+    refused(openai.BadRequestError, lambda: create(model="tiny", messages=MESSAGES, stream=True,
+                                                   stream_options={"usage": True}), param="stream_options.usage")
     refused(openai.BadRequestError, lambda: create(model="tiny", messages=[{"role": "user", "content": "x" * 20000}]),
-            param="messages")
+            param="messages", code="context_length_exceeded")
     keyed = {"Idempotency-Key": "other"}
     create(model="tiny", messages=MESSAGES, max_tokens=2, extra_headers=keyed)
     refused(openai.UnprocessableEntityError,
             lambda: create(model="tiny", messages=MESSAGES, max_tokens=3, extra_headers=keyed))
+
+
+def glued(stream, kind):
+    """The texts of the choices that a stream tells of, and what stands in its chunks beside them."""
+    texts, reasons, usage = {}, {}, None
+    for chunk in stream:
+        strictly(kind, chunk)
+        usage = chunk.usage or usage
+        for choice in chunk.choices:
+            assert choice.index not in reasons, "nothing follows the end of a choice"
+            text = choice.delta.content if kind is ChatCompletionChunk else choice.text
+            texts[choice.index] = texts.get(choice.index, "") + (text or "")
+            if choice.finish_reason:
+                reasons[choice.index] = choice.finish_reason
+    return texts, reasons, usage
+
+
+def streams(daemon):
+    create = daemon.client.chat.completions.create
+    body = dict(model="tiny", messages=MESSAGES, max_tokens=50, seed=1, n=2, temperature=1.0, logprobs=True)
+    whole = create(**body)
+    texts, reasons, usage = glued(create(**body, stream=True, stream_options={"include_usage": True}),
+                                  ChatCompletionChunk)
+    assert texts == {choice.index: choice.message.content for choice in whole.choices}, (texts, whole)
+    assert reasons == {choice.index: choice.finish_reason for choice in whole.choices}
+    assert usage.completion_tokens == whole.usage.completion_tokens
+    body = dict(model="tiny", prompt=["abc", "de"], max_tokens=20, seed=1, logprobs=2)
+    whole = daemon.client.completions.create(**body)
+    texts, reasons, _ = glued(daemon.client.completions.create(**body, stream=True), Completion)
+    assert texts == {choice.index: choice.text for choice in whole.choices}, (texts, whole)
+    # The package's own way to put chunks together.
+    with daemon.client.chat.completions.stream(model="tiny", messages=MESSAGES, max_tokens=20, seed=1) as stream:
+        for _ in stream:
+            pass
+        final = stream.get_final_completion()
+    again = create(model="tiny", messages=MESSAGES, max_tokens=20, seed=1)
+    assert final.choices[0].message.content == again.choices[0].message.content
+
+
+def fifty_streams_and_a_kill(daemon):
+    """kill -9 in the middle of fifty streams: each goes on behind its last event, byte for byte."""
+    http = daemon.http()
+
+    def read(response, into):
+        try:
+            for line in response.iter_lines():
+                if line.startswith("id: "):
+                    into["id"] = line[4:]
+                if line.startswith("event: restarted"):
+                    into["restarted"] = True
+                if line == "data: [DONE]":
+                    into["done"] = True
+                elif line.startswith("data: "):
+                    for choice in json.loads(line[6:])["choices"]:
+                        into["text"] += choice["delta"].get("content", "")
+        except httpx.TransportError:
+            pass
+
+    def begin(i, into):
+        body = dict(model="tiny", messages=[{"role": "user", "content": f"Say {i}."}], max_tokens=3000, seed=i,
+                    temperature=1.0, stream=True)
+        with http.stream("POST", "chat/completions", json=body) as response:
+            into["job"] = response.headers["x-parkd-job-id"]
+            read(response, into)
+
+    told = [dict(text="", id=None) for _ in range(50)]
+    readers = [threading.Thread(target=begin, args=(i, into)) for i, into in enumerate(told)]
+    for reader in readers:
+        reader.start()
+    while sum(bool(into["text"]) for into in told) < 10 or not all("job" in into for into in told):
+        time.sleep(0.01)
+    daemon.stop(signal.SIGKILL)
+    for reader in readers:
+        reader.join()
+    cut = sum("done" not in into for into in told)
+    assert cut > 0
+    daemon.start()
+    for into in told:
+        if "done" not in into:
+            headers = {"Last-Event-ID": into["id"]} if into["id"] else {}
+            with http.stream("GET", f"jobs/{into['job']}/stream", headers=headers) as response:
+                read(response, into)
+        message = http.get(f"jobs/{into['job']}").json()["response"]["body"]
+        assert "done" in into and "restarted" not in into, into
+        assert into["text"] == message["choices"][0]["message"]["content"], (into, message)
+    print(f"    {cut} of 50 streams were cut, {sum(bool(into['id']) for into in told)} had told something")
 
 
 def many_at_once(daemon):
@@ -189,7 +285,8 @@ def tokens(daemon):
 def main():
     daemon = Daemon(*sys.argv[1:4])
     daemon.start()
-    for test in [models, chat, completions, errors, tokens, many_at_once, a_kill_while_it_waits]:
+    for test in [models, chat, completions, errors, streams, tokens, many_at_once, a_kill_while_it_waits,
+                 fifty_streams_and_a_kill]:
         test(daemon)
         print(f"ok  {daemon.door}: {test.__name__}")
     daemon.stop(signal.SIGTERM)

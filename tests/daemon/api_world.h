@@ -40,8 +40,8 @@ class ApiWorld {
     dispatcher.models = {"m"};
     dispatcher_ = std::make_unique<Dispatcher>(
         dispatcher, *store_, clock_, [this](auto task) { return blocking_.run(std::move(task)); });
-    api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *store_, *dispatcher_, blocking_,
-                                            2, clock_, health_, bodies_, ""});
+    api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *store_, *dispatcher_, tokens_,
+                                            blocking_, 2, clock_, health_, bodies_, ""});
     ModelTable models;
     models["m"].retention = std::chrono::hours(1);
     api_->set_models(std::make_shared<const ModelTable>(models));
@@ -125,6 +125,7 @@ class ApiWorld {
   ByteBudget bodies_;
   ByteBudget answers_;
   boost::asio::io_context io_;
+  TokenFeed tokens_{[this] { boost::asio::post(io_, [this] { tokens_.drain(); }); }};
   HealthBoard health_;
   std::unique_ptr<JobStore> store_ = make_memory_store(StoreOptions{}, clock_);
   StoreDriver driver_{*store_};

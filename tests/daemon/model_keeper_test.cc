@@ -79,7 +79,7 @@ class Keeper : public ::testing::Test {
   void start() {
     const int64_t bytes = look_at_models(config_).models[0].memory.total();
     keeper_ = std::make_unique<ModelKeeper>(ModelKeeper::Parts{
-        io_, config_, store_, dispatcher_, blocking_, clock_, bytes + bytes / 2,
+        io_, config_, store_, dispatcher_, blocking_, tokens_, clock_, bytes + bytes / 2,
         [this](std::shared_ptr<const ModelTable> table) { table_ = std::move(table); }});
     keeper_->start();
   }
@@ -146,6 +146,7 @@ class Keeper : public ::testing::Test {
   Dispatcher dispatcher_{dispatcher_options(), store_, clock_,
                          [this](auto task) { return blocking_.run(std::move(task)); }};
   boost::asio::io_context io_;
+  TokenFeed tokens_{[] {}};
   std::unique_ptr<ModelKeeper> keeper_;
   std::shared_ptr<const ModelTable> table_;
 };

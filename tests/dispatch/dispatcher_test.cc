@@ -103,14 +103,14 @@ TEST(Dispatcher, the_lot_bounds_what_is_claimed) {
   EXPECT_EQ(world.mailbox().size(), 20u);
 }
 
-TEST(Dispatcher, an_oversize_job_fails_too_large_and_names_both_numbers) {  // B4
+TEST(Dispatcher, an_oversize_job_is_told_so_with_both_numbers) {  // B4
   World world(10);
   world.ready();
   const JobId id = world.submit(job_of(11));
   world.flush();
   const Message message = world.message(id);
   EXPECT_EQ(message.ending.outcome, Outcome::failed);
-  EXPECT_EQ(message.ending.error_code, "too_large");
+  EXPECT_EQ(message.ending.error_code, "context_length_exceeded");
   EXPECT_EQ(message.ending.status_code, 400);
   EXPECT_NE(message.ending.error_message.find("11 units"), std::string::npos);
   EXPECT_NE(message.ending.error_message.find("10 in all"), std::string::npos);

@@ -118,22 +118,20 @@ TEST_F(Interactive, what_is_refused_names_the_field_as_its_caller_wrote_it) {
     json::object body;
     const char* param;
     const char* code;
+    int status = 400;
   };
   json::object unknown = chat_body("a", 1);
   unknown["colour"] = "red";
-  json::object streaming = chat_body("a", 1);
-  streaming["stream"] = true;
   json::object other_model = chat_body("a", 1);
   other_model["model"] = "none-such";
   const std::vector<Case> cases = {
       {unknown, "colour", "invalid_request"},
-      {streaming, "stream", "invalid_request"},
-      {other_model, "model", "invalid_request"},
-      {chat_body(std::string(5000, 'x'), 1), "messages", "invalid_request"},
+      {other_model, "model", "model_not_found", 404},
+      {chat_body(std::string(5000, 'x'), 1), "messages", "context_length_exceeded"},
   };
   for (const Case& each : cases) {
     const Answered answer = call(kChat, each.body);
-    EXPECT_EQ(answer.status, 400) << json::serialize(answer.body);
+    EXPECT_EQ(answer.status, each.status) << json::serialize(answer.body);
     EXPECT_EQ(text_at(answer.body, "error.param"), each.param);
     EXPECT_EQ(text_at(answer.body, "error.code"), each.code);
     EXPECT_EQ(answer.job(), 0);

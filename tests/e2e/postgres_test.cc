@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "tests/e2e/postgres_world.h"
+#include "tests/support/event_peer.h"
 
 namespace parkd::testing {
 namespace {
@@ -282,6 +283,44 @@ TEST(Postgres, a_caller_is_answered_whichever_daemon_runs_its_job) {
       ASSERT_EQ(answer.status, 200) << answer.text;
       EXPECT_EQ(number_at(answer.json, "usage.completion_tokens"), 50);
     }
+  }
+  world.expect_each_job_answered_once(n_calls);
+}
+
+// What runs elsewhere comes in one piece, at its end.
+TEST(Postgres, a_stream_is_its_message_whichever_daemon_runs_its_job) {
+  PostgresWorld world;
+  DaemonSetup one_at_a_time;
+  one_at_a_time.max_num_seqs = 1;
+  DaemonProcess& door = world.start_daemon(one_at_a_time);
+  DaemonProcess& other = world.start_daemon(wide());
+  int64_t n_calls = 0;
+  while (completed_by(other) == 0) {
+    std::vector<std::thread> callers;
+    for (int i = 0; i < 16; ++i) {
+      callers.emplace_back([&] {
+        json::object body = chat_body("Say something.", 50);
+        body["stream"] = true;
+        EventPeer peer(door.socket());
+        EXPECT_EQ(peer.open(RawPeer::request("POST", "/v1/chat/completions", json::serialize(body)))
+                      .status,
+                  200);
+        std::string last;
+        std::string finish_reason;
+        while (const auto event = peer.next()) {
+          last = event->data;
+          if (last == "[DONE]") continue;
+          const json::value chunk = json::parse(last);
+          const json::value* reason = find(find(chunk, "choices")->get_array()[0], "finish_reason");
+          if (reason->is_string()) finish_reason = std::string(reason->get_string());
+        }
+        EXPECT_EQ(last, "[DONE]");
+        EXPECT_EQ(finish_reason, "length");
+        EXPECT_TRUE(peer.is_whole());
+      });
+    }
+    for (std::thread& caller : callers) caller.join();
+    n_calls += 16;
   }
   world.expect_each_job_answered_once(n_calls);
 }

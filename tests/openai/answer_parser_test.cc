@@ -258,17 +258,43 @@ TEST(AnswerParser, tokens_do_not_matter) {
     for (size_t n = random() % 12; n > 0; --n) text += words[random() % words.size()];
     const ParsedAnswer whole = parse(form, plan, text, 1 + text.size());
     AnswerParser parser(form, plan);
+    AnswerParser::Piece told;  // as it came
     for (size_t at = 0; at < text.size();) {
       const size_t n = 1 + random() % 5;
       parser.feed(kLetters, text.substr(at, n));
       at += n;
+      const AnswerParser::Piece piece = parser.take_new();
+      told.reasoning += piece.reasoning;
+      told.content += piece.content;
     }
     const ParsedAnswer parts = parser.finish();
+    EXPECT_TRUE(parts.content.starts_with(told.content)) << text << "\n" << told.content;
+    EXPECT_TRUE(parts.reasoning.value_or("").starts_with(told.reasoning)) << text;
     EXPECT_EQ(parts.content, whole.content) << text;
     EXPECT_EQ(parts.reasoning, whole.reasoning) << text;
     EXPECT_EQ(calls_of(parts), calls_of(whole)) << text;
     EXPECT_EQ(parts.invalid_calls, whole.invalid_calls) << text;
   }
+}
+
+TEST(AnswerParser, what_is_certain_is_told_at_once) {
+  const auto form = form_of(CallForm::hermes);
+  AnswerParser parser(form, tools());
+  const auto told = [&](std::string_view text) {
+    parser.feed(kLetters, text);
+    const AnswerParser::Piece piece = parser.take_new();
+    return piece.reasoning + "|" + piece.content;
+  };
+  EXPECT_EQ(told(" \n"), "|") << "blanks may stand before reasoning";
+  EXPECT_EQ(told("<thi"), "|");
+  EXPECT_EQ(told("nk>"), "|");
+  EXPECT_EQ(told("\nWell"), "Well|");
+  EXPECT_EQ(told(", \n"), ", |") << "breaks at the end are left out";
+  EXPECT_EQ(told("\nso\n</think>"), "\n\nso|");
+  EXPECT_EQ(told("\n\nYes"), "|Yes");
+  EXPECT_EQ(told(" \xc3"), "|") << "blanks may stand before a call, a byte may become a letter";
+  EXPECT_EQ(told("\xa4!"), "| \xc3\xa4!");
+  EXPECT_EQ(told("\n<tool_call>{\"name\":"), "|");
 }
 
 }  // namespace

@@ -246,7 +246,7 @@ TEST(ChatRequest, unsupported_fields_are_refused_by_name) {
     const std::string field = text.substr(1, text.find('"', 1) - 1);
     expect_refused(body_with(members), field, field + " is not supported yet");
   }
-  expect_refused(body_with(R"("stream":true)"), "stream", "does not stream yet");
+  expect_refused(body_with(R"("stream":true)"), "stream", "into its mailbox as a whole");
 }
 
 TEST(ChatRequest, a_template_is_given_its_arguments_as_they_stand) {

@@ -137,7 +137,7 @@ TEST(CompletionsRequest, what_is_not_served_is_refused_by_name_with_a_way_out) {
       {R"("suffix":"x")", "suffix", "only written behind a prompt"},
       {R"("best_of":4)", "best_of", "ask for n choices"},
       {R"("logprobs":true)", "logprobs", "an integer from 0 to 20"},
-      {R"("stream":true)", "stream", "does not stream yet"},
+      {R"("stream":true)", "stream", "into its mailbox as a whole"},
       {R"("messages":[])", "messages", "it is prompt here; messages are for endpoint /v1/chat/"},
       {R"("max_completion_tokens":5)", "max_completion_tokens", "it is max_tokens here"},
       {R"("top_logprobs":null)", "top_logprobs", "it is logprobs here"},

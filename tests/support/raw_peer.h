@@ -98,6 +98,14 @@ class RawPeer {
     return answer;
   }
 
+  // The head of an answer whose body is read by read_some().
+  RawAnswer read_head() { return read(false); }
+  // What comes next, at least a byte; empty: the connection ended.
+  std::string read_some() {
+    if (rest_.empty() && !fill()) return {};
+    return std::exchange(rest_, {});
+  }
+
   RawAnswer call(std::string_view method, std::string_view target, std::string_view body = {},
                  std::string_view more_header = {}) {
     send(request(method, target, body, more_header));

@@ -360,6 +360,42 @@ TEST_F(Roles, a_finish_in_flight_holds_the_horizon_until_it_ends) {
                   "a cursor could skip them"));
 }
 
+// Its plan is from before, and it has taken no lock since: that would have told it of the
+// partition.
+TEST_F(Roles, a_transaction_that_has_fetched_sees_what_comes_into_a_partition_attached_since) {
+  auto alice = database_.connect("alice");
+  pqxx::work open(*alice);
+  const auto fetched = [&] { return open.exec("SELECT * FROM parkd.fetch('box')").size(); };
+  EXPECT_EQ(fetched(), 0u);
+  const auto store = [](const std::string& expires_at) {
+    return "INSERT INTO parkd.mailbox (sequence, job_id, run_lease, created_at, finished_at, "
+           "expires_at, queue_us, run_us, units, prompt_tokens, completion_tokens, status_code, "
+           "attempts, outcome, tenant, mailbox_key, model) VALUES "
+           "(nextval('parkd.message_sequence'), 1, 1, now(), now(), " +
+           expires_at + ", 0, 0, 0, 0, 0, 200, 1, 'completed', 'alice', 'box', 'm'); ";
+  };
+  // As a late member of a batch ends, and an ordinary job behind it.
+  database_.run(
+      "DO $$ DECLARE d timestamptz := date_trunc('day', now(), 'UTC') + interval '50 days'; BEGIN "
+      "PERFORM parkd.ensure_partition_v1('mailbox', d, d + interval '1 day'); "
+      "PERFORM parkd.enter_finish_v1(); " +
+      store("d + interval '1 hour'") + store("now() + interval '1 hour'") + "END $$");
+  EXPECT_EQ(fetched(), 2u);
+}
+
+// Who attaches one and stays, without results of its own, holds up nobody's.
+TEST_F(Roles, a_transaction_that_attaches_a_partition_holds_up_no_reader) {
+  insert("alice", "INSERT INTO parkd.jobs (model, body, mailbox_key) VALUES ('m', '{}', 'box')");
+  auto dora = database_.connect("dora");
+  pqxx::work open(*dora);
+  open.exec("SELECT parkd.ensure_partition_v1('mailbox', '2041-01-01Z', '2041-01-02Z')");
+  EXPECT_EQ(value("dora", "SELECT answer FROM parkd.cancel_v1((SELECT id FROM parkd.jobs), '')"),
+            "cancelled");
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.fetch('box')"), "1");
+  open.commit();
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.fetch('box')"), "1");
+}
+
 TEST_F(Roles, a_transaction_that_ends_many_jobs_takes_one_place) {
   insert("alice",
          "INSERT INTO parkd.jobs (model, body) SELECT 'm', '{}' FROM generate_series(1, 300)");

@@ -1,0 +1,114 @@
+#include "lib/http/session_stream.h"
+
+#include <array>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/write.hpp>
+#include <charconv>
+#include <utility>
+
+namespace parkd {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+
+struct SessionStream::State {
+  State(std::shared_ptr<HttpSession> of, bool chunked, bool keeps)
+      : session(std::move(of)), is_chunked(chunked), keep(keeps) {}
+
+  std::shared_ptr<HttpSession> session;
+  const bool is_chunked;
+  const bool keep;
+  std::string waiting;  // framed
+  std::string sending;
+  bool is_sending = false;
+  bool has_ended = false;  // end() was called
+  bool is_closed = false;  // nothing can be written any more
+  std::function<void()> then;
+
+  void frame(const std::string& piece) {
+    if (!is_chunked) {
+      waiting += piece;
+      return;
+    }
+    std::array<char, 16> digits{};
+    const auto end =
+        std::to_chars(digits.data(), digits.data() + digits.size(), piece.size(), 16).ptr;
+    waiting.append(digits.data(), end).append("\r\n").append(piece).append("\r\n");
+  }
+};
+
+SessionStream::SessionStream(std::shared_ptr<HttpSession> session, std::string header,
+                             bool is_chunked, bool keep)
+    : state_(std::make_shared<State>(std::move(session), is_chunked, keep)) {
+  state_->waiting = std::move(header);
+  send(state_);
+}
+
+SessionStream::~SessionStream() {
+  if (state_->has_ended || state_->is_closed) return;
+  state_->is_closed = true;
+  beast::error_code ignored;
+  HttpSession& session = *state_->session;
+  session.end_peer_watch();
+  session.stream_.socket().close(ignored);
+  session.set_answering(false);
+  state_->session.reset();
+}
+
+void SessionStream::write(std::string piece) {
+  if (piece.empty() || state_->has_ended || state_->is_closed) return;
+  state_->frame(piece);
+  send(state_);
+}
+
+void SessionStream::end() {
+  if (std::exchange(state_->has_ended, true) || state_->is_closed) return;
+  if (state_->is_chunked) state_->waiting += "0\r\n\r\n";
+  send(state_);
+}
+
+size_t SessionStream::unsent_bytes() const {
+  return state_->waiting.size() + state_->sending.size();
+}
+
+void SessionStream::when_sent(std::function<void()> then) {
+  state_->then = std::move(then);
+}
+
+void SessionStream::send(const std::shared_ptr<State>& state) {
+  if (state->is_sending || state->is_closed) return;
+  if (state->waiting.empty() && !state->has_ended) return;
+  HttpSession& session = *state->session;
+  if (state->has_ended) session.end_peer_watch();
+  state->is_sending = true;
+  std::swap(state->sending, state->waiting);
+  session.stream_.expires_after(session.server_->options.write_max);
+  asio::async_write(session.stream_, asio::buffer(state->sending),
+                    [state](beast::error_code error, size_t) {
+                      // The session may go with the state's hold on it.
+                      const auto held = state->session;
+                      if (held != nullptr) held->guarded([&] { sent(state, error); });
+                    });
+}
+
+void SessionStream::sent(const std::shared_ptr<State>& state, beast::error_code error) {
+  state->is_sending = false;
+  state->sending.clear();
+  if (state->is_closed) return;
+  HttpSession& session = *state->session;
+  if (error || (state->has_ended && state->waiting.empty())) {
+    state->is_closed = true;
+    state->then = nullptr;
+    const auto watch = session.watch_;
+    session.end_peer_watch();
+    if (error && watch != nullptr) watch->gone();
+    session.written(error, state->keep);
+    state->session.reset();
+    return;
+  }
+  if (!state->waiting.empty()) return send(state);
+  session.stream_.expires_never();  // the next piece may be long in coming
+  if (auto then = std::exchange(state->then, nullptr)) then();
+}
+
+}  // namespace parkd
