@@ -7,6 +7,7 @@
 
 #include "daemon/control/after.h"
 #include "lib/base/clock.h"
+#include "lib/base/log.h"
 #include "lib/openai/errors.h"
 
 namespace parkd {
@@ -71,6 +72,7 @@ void StreamedAnswer::begin_cursor(size_t n_choices, std::string& out) {
 }
 
 void StreamedAnswer::restart(size_t n_choices, std::string& out) {
+  log_warn("stream.restarted", {{"id", head_.job_id}});
   cursor_.emplace(n_choices);
   out +=
       render_event(render_restart_chunk(head_), cursor_->id(head_.system_fingerprint), "restarted");

@@ -1,16 +1,22 @@
 // Any bytes are a ChatRequest and a CompletionsRequest within their limits, or a refusal that is
-// the sender's fault.
+// the sender's fault; what they say of streaming is taken out of them; and as the id of an event
+// they are a place in an answer, or none.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <string>
 #include <string_view>
 #include <variant>
 
+#include "lib/base/json_reader.h"
+#include "lib/base/raw_json.h"
 #include "lib/base/sampling_fields.h"
 #include "lib/base/text.h"
 #include "lib/job/bounds.h"
 #include "lib/openai/chat_request.h"
 #include "lib/openai/completions_request.h"
+#include "lib/openai/stream_cursor.h"
+#include "lib/openai/stream_request.h"
 
 namespace {
 
@@ -66,11 +72,33 @@ void check_completions(std::string_view body) {
   if (!sound) std::abort();
 }
 
+// What is left says nothing of it any more, and is a body as it was before.
+void check_stream_request(std::string_view body) {
+  std::string left(body);
+  const auto request = parkd::take_stream_request(left, [](size_t) { return parkd::Status(); });
+  if (!request.ok()) return check_refusal(request.status());
+  if (!request->stream) return;
+  if (parkd::RawObject(left).contains("stream")) std::abort();
+  parkd::JsonMemory memory(left.size());
+  if (!parkd::read_json(left, "", parkd::kChatJsonDepthMax, memory).ok()) std::abort();
+}
+
+void check_event_id(std::string_view id) {
+  for (const size_t n_choices : {1, 2}) {
+    const auto cursor = parkd::StreamCursor::read(id, "fp", n_choices);
+    if (!cursor) continue;
+    const auto again = parkd::StreamCursor::read(cursor->id("fp"), "fp", n_choices);
+    if (!again || again->id("fp") != cursor->id("fp")) std::abort();
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view body(reinterpret_cast<const char*>(data), size);
   check_chat(body);
   check_completions(body);
+  check_stream_request(body);
+  check_event_id(body);
   return 0;
 }
