@@ -27,7 +27,7 @@ BEGIN
   IF parkd.has_partition_v1(p_table, p_from) THEN RETURN false; END IF;
   -- Once a transaction: it may have stored messages since, in the partition that it attached before.
   v_me := pg_current_xact_id()::text::bigint;
-  IF pg_sequence_last_value('parkd_private.attached') IS DISTINCT FROM v_me THEN
+  IF (SELECT a.last_value FROM parkd_private.attached a) <> v_me THEN
     PERFORM setval('parkd_private.attached_from', s.last_value + s.is_called::int) FROM parkd.message_sequence s;
     PERFORM setval('parkd_private.attached', v_me);
   END IF;
@@ -85,12 +85,12 @@ BEGIN
               ELSE n.age >= 2147483648 END;
   -- Ended, but its locks are still there. (One that has not ended has its place above, if it stores messages.) To look at
   -- the locks of a whole server costs more than all the rest, so a session does it once for each that attached.
-  v_attached := pg_sequence_last_value('parkd_private.attached');
+  SELECT a.last_value INTO v_attached FROM parkd_private.attached a;
   IF v_attached::text <> coalesce(current_setting('parkd.attached', true), '') THEN
     IF EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
                   AND l.transactionid = (v_attached & 4294967295)::text::xid) THEN
       IF pg_xact_status(v_attached::text::xid8) <> 'in progress' THEN
-        v_first := least(v_first, pg_sequence_last_value('parkd_private.attached_from'));
+        v_first := least(v_first, (SELECT a.last_value FROM parkd_private.attached_from a));
       END IF;
     ELSE
       PERFORM set_config('parkd.attached', v_attached::text, false);

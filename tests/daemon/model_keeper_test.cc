@@ -1,6 +1,7 @@
 // ModelKeeper with real models, engines and a dispatcher that is played by hand, so that what it
 // says comes late.
 #include "daemon/models/model_keeper.h"
+#include "lib/dispatch/token_feed.h"
 
 #include <gtest/gtest.h>
 

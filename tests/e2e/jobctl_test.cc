@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <thread>
 
 #include "tests/e2e/child_process.h"
 #include "tests/e2e/jobs.h"
@@ -30,6 +31,46 @@ class Jobctl : public ::testing::Test {
 };
 
 DaemonProcess* Jobctl::daemon_ = nullptr;
+
+TEST_F(Jobctl, submit_and_stream_prints_the_answer_of_each_choice) {
+  const std::vector<std::string> body = {"--prompt", "Hello", "--max-tokens", "20", "--seed", "3"};
+  const auto with = [&](std::vector<std::string> more) {
+    std::vector<std::string> command = {"submit"};
+    command.insert(command.end(), body.begin(), body.end());
+    command.insert(command.end(), more.begin(), more.end());
+    return jobctl(command);
+  };
+  const JobctlResult waited = with({"--wait"});
+  const JobctlResult streamed = with({"--stream"});
+  EXPECT_EQ(streamed.exit_code, 0) << streamed.err;
+  EXPECT_EQ(streamed.out, waited.out);
+  EXPECT_EQ(streamed.err, "");
+  EXPECT_NE(with({"--stream", "--wait"}).exit_code, 0);
+  const JobctlResult two = jobctl(
+      {"submit", "--file", "-", "--stream"},
+      R"({"messages":[{"role":"user","content":"Hello"}],"n":2,"max_tokens":5,"temperature":1})");
+  EXPECT_EQ(two.exit_code, 0) << two.err;
+  EXPECT_NE(two.out.find("\nchoice 1:\n"), std::string::npos) << two.out;
+}
+
+TEST_F(Jobctl, a_streamed_job_that_does_not_complete_is_told_of) {
+  JobctlResult streamed;
+  std::thread waits([&] {
+    streamed = jobctl({"submit", "--prompt", "x", "--run-at", "+8h", "--stream"});
+  });
+  const auto client = daemon_->client();
+  int64_t id = 0;
+  EXPECT_TRUE(daemon_->wait_until([&] {
+    const HttpAnswer page = must(client->get("/v1/jobs"));
+    const json::array& jobs = find(page.json, "jobs")->get_array();
+    if (!jobs.empty()) id = number_at(jobs[0], "id");
+    return id != 0;
+  }));
+  must(client->post("/v1/jobs/" + std::to_string(id) + "/cancel", json::object()));
+  waits.join();
+  EXPECT_EQ(streamed.exit_code, 1) << streamed.err;
+  EXPECT_NE(streamed.err.find("cancelled"), std::string::npos) << streamed.err;
+}
 
 TEST_F(Jobctl, submit_and_wait_prints_the_answer) {
   const std::vector<std::string> command = {"submit", "--model",       "tiny",     "--prompt",

@@ -1,6 +1,6 @@
 // HttpWorld: an HttpServer on a socket of its own, and on TCP where the options say so, with
 // made-up URLs: GET /ok; POST /small, which takes a body of at most 100 bytes and gives it back;
-// GET /wait, which is answered when the test says so.
+// GET /wait, which is answered when the test says so; GET /stream, whose body the test writes.
 // The control thread is a thread of the world.
 #pragma once
 
@@ -52,6 +52,17 @@ class HttpWorld {
   void answer_waiter() {
     boost::asio::post(io_, [this] { std::exchange(waiter_, nullptr)({.body = "at last"}); });
   }
+  // Of GET /stream, once it has begun: what `use` does with it, on the control thread.
+  template <class Use>
+  auto with_stream(Use use) {
+    while (!streaming_) std::this_thread::yield();
+    return on_control([this, use] { return use(stream_); });
+  }
+  bool streamer_is_gone() const { return streamer_gone_; }
+  void forget_the_stream() {
+    streaming_ = false;
+    streamer_gone_ = false;
+  }
   ByteBudget::Figures bodies() const { return bodies_.figures(); }
   HttpFigures figures() {
     return on_control([this] { return server_->figures(); });
@@ -92,6 +103,17 @@ class HttpWorld {
           waiter_ = nullptr;
         });
       };
+    } else if (request.method == "GET" && request.path == "/stream") {
+      admission.begin = [this](const HttpRequest& whole, const HttpReplier& reply) {
+        whole.peer->when_gone([this] { streamer_gone_ = true; });
+        HttpReply begun;
+        begun.content_type = "text/event-stream";
+        begun.begin_stream = [this](std::shared_ptr<HttpStream> stream) {
+          stream_ = std::move(stream);
+          streaming_ = true;
+        };
+        reply(std::move(begun));
+      };
     } else {
       admission.route.clear();
       admission.refusal = error_reply(not_found("there is no " + request.path));
@@ -104,8 +126,11 @@ class HttpWorld {
   ByteBudget answers_{"answers that nobody has read yet", 8 << 20};
   boost::asio::io_context io_;
   std::unique_ptr<HttpServer> server_;
-  HttpReplier waiter_;        // control thread
-  std::weak_ptr<void> held_;  // of GET /wait; control thread
+  HttpReplier waiter_;                  // control thread
+  std::weak_ptr<void> held_;            // of GET /wait; control thread
+  std::shared_ptr<HttpStream> stream_;  // of GET /stream; control thread
+  std::atomic<bool> streaming_{false};
+  std::atomic<bool> streamer_gone_{false};
   std::atomic<bool> waiting_{false};
   std::atomic<bool> gone_{false};
   Thread control_;

@@ -49,6 +49,13 @@ struct Requeue {
   std::string model;                     // only this model's; empty: any
 };
 
+// A server-sent event of a job's answer (lib/openai/stream_chunks.h).
+struct StreamEvent {
+  std::string id;    // to go on behind it; empty: one cannot
+  std::string name;  // "restarted", or empty
+  std::string data;
+};
+
 class Client {
  public:
   virtual ~Client() = default;
@@ -62,6 +69,13 @@ class Client {
   virtual Result<Answer> list(const ListRequest& request) = 0;
   virtual Result<Answer> cancel(int64_t id) = 0;
   virtual Result<Answer> requeue(const Requeue& what) = 0;
+
+  // Whether stream() can be asked. Errors: invalid, with the way out.
+  virtual Status can_stream() const = 0;
+  // A job's answer as it is written, from its beginning or behind an event, to the stream's end.
+  // unavailable: it was cut, and goes on behind the last event.
+  virtual Status stream(int64_t id, const std::string& last_event_id,
+                        const std::function<void(const StreamEvent&)>& on_event) = 0;
 
   virtual Result<Answer> mailbox(const MailboxRequest& request) = 0;
   // Removes the oldest messages. `keep` gets the answer; straight to the database they are gone

@@ -1,6 +1,9 @@
 #include "tools/jobctl/daemon_client.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
+#include <string_view>
+#include <utility>
 
 namespace parkd::jobctl {
 namespace {
@@ -17,6 +20,22 @@ Result<Answer> answer_of(Result<HttpAnswer> http) {
 
 std::string batch_target(const std::string& id, const char* verb) {
   return "/v1/batches/" + url_encode(id) + verb;
+}
+
+// Of the lines of a server-sent event.
+StreamEvent event_of(std::string_view lines) {
+  StreamEvent event;
+  while (!lines.empty()) {
+    const size_t end = std::min(lines.find('\n'), lines.size());
+    const std::string_view line = lines.substr(0, end);
+    lines.remove_prefix(std::min(end + 1, lines.size()));
+    for (const auto& [name, field] :
+         {std::pair("id: ", &event.id), std::pair("event: ", &event.name),
+          std::pair("data: ", &event.data)}) {
+      if (line.starts_with(name)) *field = line.substr(std::string_view(name).size());
+    }
+  }
+  return event;
 }
 
 }  // namespace
@@ -56,6 +75,24 @@ Result<Answer> DaemonClient::requeue(const Requeue& what) {
   if (!what.batch_id.empty()) body["batch_id"] = what.batch_id;
   if (!what.model.empty()) body["model"] = what.model;
   return answer_of(http_.post("/v1/jobs/requeue", body));
+}
+
+Status DaemonClient::stream(int64_t id, const std::string& last_event_id,
+                            const std::function<void(const StreamEvent&)>& on_event) {
+  std::string text;  // that is no whole event yet
+  const auto on_piece = [&](std::string_view piece) {
+    text += piece;
+    size_t begin = 0;
+    for (size_t end; (end = text.find("\n\n", begin)) != text.npos; begin = end + 2) {
+      const StreamEvent event = event_of(std::string_view(text).substr(begin, end - begin));
+      if (!event.data.empty()) on_event(event);  // else a comment
+    }
+    text.erase(0, begin);
+  };
+  const auto answer =
+      http_.stream("/v1/jobs/" + std::to_string(id) + "/stream", last_event_id, on_piece);
+  if (!answer.ok()) return answer.status();
+  return answer->status == 200 ? Status() : status_of(*answer);
 }
 
 Result<Answer> DaemonClient::mailbox(const MailboxRequest& request) {

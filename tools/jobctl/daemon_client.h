@@ -15,6 +15,9 @@ class DaemonClient final : public Client {
   Result<Answer> list(const ListRequest& request) override;
   Result<Answer> cancel(int64_t id) override;
   Result<Answer> requeue(const Requeue& what) override;
+  Status can_stream() const override { return {}; }
+  Status stream(int64_t id, const std::string& last_event_id,
+                const std::function<void(const StreamEvent&)>& on_event) override;
   Result<Answer> mailbox(const MailboxRequest& request) override;
   Status take(const std::string& key, int64_t limit,
               const std::function<Status(const Answer&)>& keep) override;

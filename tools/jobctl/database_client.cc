@@ -122,6 +122,17 @@ Result<Answer> DatabaseClient::requeue(const Requeue& what) {
   return make_answer(render_requeued(requeued));
 }
 
+Status DatabaseClient::can_stream() const {
+  return invalid(
+      "--stream: the database has no answers that are being written: ask a daemon (--socket), or "
+      "give --wait");
+}
+
+Status DatabaseClient::stream(int64_t, const std::string&,
+                              const std::function<void(const StreamEvent&)>&) {
+  return can_stream();
+}
+
 Result<Answer> DatabaseClient::mailbox(const MailboxRequest& request) {
   PARKD_RETURN_IF_ERROR(check_range("limit", request.limit, 1, kMessagesMax));
   PARKD_RETURN_IF_ERROR(check_range("wait_s", request.wait_s, 0, kWaitMax.count()));

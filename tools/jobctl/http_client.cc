@@ -42,6 +42,29 @@ class HttpClient::Connection {
     });
   }
 
+  // The same, each piece of a 200's body as it comes; within `timeout` of the last.
+  beast::error_code exchange_streamed(const http::request<http::string_body>& request,
+                                      http::response_parser<http::string_body>& parser,
+                                      std::chrono::seconds timeout,
+                                      const std::function<void(std::string_view)>& on_piece) {
+    beast::error_code failed = finish(timeout, [&](auto done) {
+      http::async_write(stream_, request,
+                        [done](beast::error_code error, size_t) mutable { done(error); });
+    });
+    parser.eager(true);
+    while (!failed && !parser.is_done()) {
+      failed = finish(timeout, [&](auto done) {
+        http::async_read_some(stream_, buffer_, parser,
+                              [done](beast::error_code error, size_t) mutable { done(error); });
+      });
+      if (!parser.is_header_done() || parser.get().result_int() != 200) continue;
+      std::string& body = parser.get().body();
+      if (!body.empty()) on_piece(body);
+      body.clear();
+    }
+    return failed;
+  }
+
  private:
   // Runs one asynchronous operation to its end, so that it can have a time limit.
   template <class Start>
@@ -76,40 +99,57 @@ Result<HttpAnswer> HttpClient::post_text(const std::string& target, const std::s
   return call("POST", target, json);
 }
 
-Result<HttpAnswer> HttpClient::call(const std::string& method, const std::string& target,
-                                    const std::string& body) {
+namespace {
+
+HttpAnswer answer_of(http::response_parser<http::string_body>& parser) {
+  HttpAnswer answer;
+  answer.status = static_cast<int>(parser.get().result_int());
+  answer.text = std::move(parser.get().body());
+  boost::json::error_code not_json;
+  answer.json = boost::json::parse(answer.text, not_json);
+  if (not_json) answer.json = nullptr;
+  return answer;
+}
+
+Status not_reached(const std::string& socket_path, beast::error_code why) {
+  return unavailable("cannot reach parkd on " + socket_path + ": " + why.message() +
+                     " (--socket or PARKD_SOCKET say where it is)");
+}
+
+http::request<http::string_body> request_of(const std::string& tenant, const std::string& method,
+                                            const std::string& target, const std::string& body) {
   http::request<http::string_body> request;
   request.method_string(method);
   request.target(target);
   request.version(11);
   request.set(http::field::host, "parkd");
-  if (!tenant_.empty()) request.set("X-Parkd-Tenant", tenant_);
+  if (!tenant.empty()) request.set("X-Parkd-Tenant", tenant);
   if (method != "GET") request.set(http::field::content_type, "application/json");
   request.body() = body;
   request.prepare_payload();
+  return request;
+}
 
+}  // namespace
+
+Result<HttpAnswer> HttpClient::call(const std::string& method, const std::string& target,
+                                    const std::string& body) {
+  const auto request = request_of(tenant_, method, target, body);
   const bool reused = connection_ != nullptr;
   for (bool first = true;; first = false) {
     if (connection_ == nullptr) {
       connection_ = std::make_unique<Connection>();
       if (const auto failed = connection_->connect(socket_path_, timeout_)) {
         connection_.reset();
-        return unavailable("cannot reach parkd on " + socket_path_ + ": " + failed.message() +
-                           " (--socket or PARKD_SOCKET say where it is)");
+        return not_reached(socket_path_, failed);
       }
     }
     http::response_parser<http::string_body> parser;
     parser.body_limit(kAnswerBytesMax);
     const auto failed = connection_->exchange(request, parser, timeout_);
     if (!failed) {
-      HttpAnswer answer;
-      answer.status = static_cast<int>(parser.get().result_int());
-      answer.text = std::move(parser.get().body());
-      boost::json::error_code not_json;
-      answer.json = boost::json::parse(answer.text, not_json);
-      if (not_json) answer.json = nullptr;
       if (!parser.get().keep_alive()) connection_.reset();
-      return answer;
+      return answer_of(parser);
     }
     connection_.reset();
     // The daemon may have closed an idle connection: that alone is worth a second try.
@@ -120,6 +160,21 @@ Result<HttpAnswer> HttpClient::call(const std::string& method, const std::string
       return unavailable("lost parkd on " + socket_path_ + ": " + failed.message());
     }
   }
+}
+
+Result<HttpAnswer> HttpClient::stream(const std::string& target, const std::string& last_event_id,
+                                      const std::function<void(std::string_view)>& on_piece) {
+  auto request = request_of(tenant_, "GET", target, "");
+  if (!last_event_id.empty()) request.set("Last-Event-ID", last_event_id);
+  Connection connection;
+  if (const auto failed = connection.connect(socket_path_, timeout_))
+    return not_reached(socket_path_, failed);
+  http::response_parser<http::string_body> parser;
+  parser.body_limit(boost::none);
+  if (const auto failed = connection.exchange_streamed(request, parser, timeout_, on_piece)) {
+    return unavailable("lost parkd on " + socket_path_ + ": " + failed.message());
+  }
+  return answer_of(parser);
 }
 
 Status status_of(const HttpAnswer& answer) {

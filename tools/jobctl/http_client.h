@@ -7,8 +7,10 @@
 
 #include <boost/json/value.hpp>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "lib/base/status.h"
 
@@ -33,6 +35,11 @@ class HttpClient {
   Result<HttpAnswer> post(const std::string& target, const boost::json::value& body);
   // `json` as it stands.
   Result<HttpAnswer> post_text(const std::string& target, const std::string& json);
+
+  // GET of what comes in pieces, on a connection of its own: each of a 200 goes to `on_piece`, and
+  // the answer has no text. Cut before its end it is unavailable.
+  Result<HttpAnswer> stream(const std::string& target, const std::string& last_event_id,
+                            const std::function<void(std::string_view)>& on_piece);
 
   const std::string& socket_path() const { return socket_path_; }
 

@@ -19,6 +19,7 @@
 #include "lib/job/bounds.h"
 #include "lib/job/endpoints.h"
 #include "tools/jobctl/commands.h"
+#include "tools/jobctl/follow.h"
 #include "tools/jobctl/json_fields.h"
 #include "tools/jobctl/priority_option.h"
 #include "tools/jobctl/table.h"
@@ -51,6 +52,7 @@ struct SubmitOptions {
   std::string retention;
   std::string idempotency_key;
   bool wait = false;
+  bool stream = false;
   std::string wait_timeout;
 };
 
@@ -150,7 +152,8 @@ Result<std::string> make_job(const SubmitOptions& options) {
   put("endpoint", options.endpoint);
   put("mailbox_key", options.mailbox_key);
   put("custom_id", options.custom_id);
-  put("priority", options.priority);
+  // Only of such a daemon tells the tokens.
+  put("priority", options.stream && options.priority.empty() ? "high" : options.priority);
   // Always one, so that a submit whose answer was lost can be sent again and stays one job.
   job["idempotency_key"] =
       options.idempotency_key.empty() ? "jobctl-" + random_hex(16) : options.idempotency_key;
@@ -260,6 +263,9 @@ int submit(const GlobalOptions& globals, const SubmitOptions& options) {
   }
   const auto client = connect(globals);
   if (!client.ok()) return report(client.status());
+  if (options.stream) {
+    if (const Status can = (*client)->can_stream(); !can.ok()) return report(can);
+  }
   auto answer = repeating([&] { return (*client)->submit(*job); });
   if (answer.status().code() == StatusCode::conflict) {
     answer = submit_as_first(**client, options, *job, answer.status());
@@ -267,6 +273,7 @@ int submit(const GlobalOptions& globals, const SubmitOptions& options) {
   if (!answer.ok()) return report(answer.status());
   const int64_t id = number_at(answer->json, "id");
   const std::string key = text_at(answer->json, "mailbox_key");
+  if (options.stream) return follow(**client, globals, id);
   if (options.wait) return wait_for(**client, globals, id, key, limit);
   return show(globals, answer, [&](const json::value&) {
     std::cout << "job " << id << " accepted; results: jobctl mailbox " << key << "\n";
@@ -317,7 +324,11 @@ void add_submit(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
       ->check(refuse_empty);
   command->add_option("--idempotency-key", options->idempotency_key,
                       "A submit with the same key is the same job");
-  command->add_flag("--wait", options->wait, "Wait for the answer and print it");
+  auto* wait = command->add_flag("--wait", options->wait, "Wait for the answer and print it");
+  command
+      ->add_flag("--stream", options->stream,
+                 "Print the answer as it is written (priority high where none is given)")
+      ->excludes(wait);
   command->add_option("--wait-timeout", options->wait_timeout, "Give up waiting after 30s, 5m ...")
       ->check(refuse_empty);
   command->callback(

@@ -4,6 +4,7 @@
 #include <future>
 #include <thread>
 
+#include "tests/store/postgres/store_rig.h"
 #include "tests/store/postgres/test_database.h"
 
 namespace parkd {
@@ -365,14 +366,14 @@ TEST_F(Roles, a_finish_in_flight_holds_the_horizon_until_it_ends) {
 TEST_F(Roles, a_transaction_that_has_fetched_sees_what_comes_into_a_partition_attached_since) {
   auto alice = database_.connect("alice");
   pqxx::work open(*alice);
-  const auto fetched = [&] { return open.exec("SELECT * FROM parkd.fetch('box')").size(); };
+  const auto fetched = [&] { return open.exec("SELECT * FROM parkd.fetch('late')").size(); };
   EXPECT_EQ(fetched(), 0u);
   const auto store = [](const std::string& expires_at) {
     return "INSERT INTO parkd.mailbox (sequence, job_id, run_lease, created_at, finished_at, "
            "expires_at, queue_us, run_us, units, prompt_tokens, completion_tokens, status_code, "
            "attempts, outcome, tenant, mailbox_key, model) VALUES "
            "(nextval('parkd.message_sequence'), 1, 1, now(), now(), " +
-           expires_at + ", 0, 0, 0, 0, 0, 200, 1, 'completed', 'alice', 'box', 'm'); ";
+           expires_at + ", 0, 0, 0, 0, 0, 200, 1, 'completed', 'alice', 'late', 'm'); ";
   };
   // As a late member of a batch ends, and an ordinary job behind it.
   database_.run(
@@ -385,15 +386,16 @@ TEST_F(Roles, a_transaction_that_has_fetched_sees_what_comes_into_a_partition_at
 
 // Who attaches one and stays, without results of its own, holds up nobody's.
 TEST_F(Roles, a_transaction_that_attaches_a_partition_holds_up_no_reader) {
-  insert("alice", "INSERT INTO parkd.jobs (model, body, mailbox_key) VALUES ('m', '{}', 'box')");
-  auto dora = database_.connect("dora");
-  pqxx::work open(*dora);
-  open.exec("SELECT parkd.ensure_partition_v1('mailbox', '2041-01-01Z', '2041-01-02Z')");
-  EXPECT_EQ(value("dora", "SELECT answer FROM parkd.cancel_v1((SELECT id FROM parkd.jobs), '')"),
+  insert("alice", "INSERT INTO parkd.jobs (model, body, mailbox_key) VALUES ('m', '{}', 'late')");
+  Idler open(database_,
+             "SELECT parkd.ensure_partition_v1('mailbox', '2041-01-01Z', '2041-01-02Z')");
+  EXPECT_EQ(value("dora",
+                  "SELECT answer FROM parkd.cancel_v1((SELECT id FROM parkd.jobs WHERE "
+                  "mailbox_key = 'late'), '')"),
             "cancelled");
-  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.fetch('box')"), "1");
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.fetch('late')"), "1");
   open.commit();
-  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.fetch('box')"), "1");
+  EXPECT_EQ(value("alice", "SELECT count(*) FROM parkd.fetch('late')"), "1");
 }
 
 TEST_F(Roles, a_transaction_that_ends_many_jobs_takes_one_place) {

@@ -1,0 +1,162 @@
+// Answers whose bodies come in pieces: chunks, connections that go on, clients that do not read.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <thread>
+
+#include "tests/http/http_world.h"
+#include "tests/support/event_peer.h"
+
+namespace parkd::testing {
+namespace {
+
+using Stream = std::shared_ptr<HttpStream>;
+
+const std::string kAsk = RawPeer::request("GET", "/stream");
+
+bool write(HttpWorld& world, const std::string& text) {
+  return world.with_stream([text](const Stream& stream) {
+    stream->write(text);
+    return true;
+  });
+}
+bool end(HttpWorld& world) {
+  return world.with_stream([](Stream& stream) {
+    stream->end();
+    stream.reset();
+    return true;
+  });
+}
+
+TEST(HttpStream, comes_in_chunks_and_the_connection_goes_on) {
+  HttpWorld world;
+  EventPeer peer(world.socket());
+  const RawAnswer head = peer.open(kAsk);
+  EXPECT_EQ(head.status, 200);
+  EXPECT_NE(head.head.find("Transfer-Encoding: chunked"), head.head.npos) << head.head;
+  EXPECT_EQ(head.head.find("Content-Length"), head.head.npos) << head.head;
+  write(world, "id: 1\ndata: a\n\n");
+  EXPECT_EQ(peer.next()->data, "a");
+  write(world, ": nothing\n\n");
+  write(world, "data: " + std::string(100'000, 'b') + "\n\n");
+  EXPECT_EQ(peer.next()->data.size(), 100'000u);
+  EXPECT_FALSE(peer.is_whole());
+  end(world);
+  EXPECT_FALSE(peer.next());
+  EXPECT_TRUE(peer.is_whole());
+  const RawAnswer next = peer.open(RawPeer::request("GET", "/ok"));
+  EXPECT_EQ(next.body, "ok");
+  EXPECT_FALSE(world.streamer_is_gone());
+}
+
+TEST(HttpStream, of_an_older_client_ends_with_its_connection) {
+  HttpWorld world;
+  RawPeer peer = world.peer();
+  ASSERT_TRUE(peer.send("GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"));
+  const RawAnswer head = peer.read_head();
+  EXPECT_EQ(head.head.find("chunked"), head.head.npos) << head.head;
+  write(world, "all ");
+  write(world, "of it");
+  end(world);
+  std::string body;
+  for (std::string more; !(more = peer.read_some()).empty();) body += more;
+  EXPECT_EQ(body, "all of it");
+}
+
+TEST(HttpStream, has_no_body_for_head) {
+  HttpWorld world;
+  RawPeer peer = world.peer();
+  EXPECT_EQ(peer.call("HEAD", "/stream").status, 200);
+  EXPECT_EQ(peer.call("GET", "/ok").body, "ok");
+}
+
+TEST(HttpStream, that_is_let_go_of_is_seen_to_be_cut) {
+  HttpWorld world;
+  EventPeer peer(world.socket());
+  peer.open(kAsk);
+  write(world, "data: a\n\n");
+  world.with_stream([](Stream& stream) {
+    stream.reset();
+    return true;
+  });
+  while (peer.next()) {
+  }
+  EXPECT_FALSE(peer.is_whole());
+  while (world.figures().connections.open != 0) std::this_thread::yield();
+}
+
+TEST(HttpStream, says_what_its_client_has_not_taken_and_when_it_has) {
+  HttpWorld world;
+  EventPeer peer(world.socket());
+  peer.open(kAsk);
+  write(world, "data: " + std::string(8 << 20, 'x') + "\n\n");
+  std::atomic<bool> is_sent{false};
+  const size_t unsent = world.with_stream([&](const Stream& stream) {
+    stream->when_sent([&is_sent] { is_sent = true; });
+    return stream->unsent_bytes();
+  });
+  EXPECT_GT(unsent, size_t{4} << 20);
+  EXPECT_FALSE(is_sent);
+  EXPECT_EQ(peer.next()->data.size(), size_t{8} << 20);
+  while (!is_sent) std::this_thread::yield();
+  EXPECT_EQ(world.with_stream([](const Stream& stream) { return stream->unsent_bytes(); }), 0u);
+  end(world);
+  EXPECT_FALSE(peer.next());
+  EXPECT_TRUE(peer.is_whole());
+}
+
+TEST(HttpStream, of_a_client_that_takes_nothing_is_cut_off) {
+  HttpServer::Options options;
+  options.write_max = std::chrono::milliseconds(100);
+  HttpWorld world(options);
+  EventPeer peer(world.socket());
+  peer.open(kAsk);
+  // One that waits for nothing is not.
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  write(world, "data: a\n\n");
+  EXPECT_EQ(peer.next()->data, "a");
+  write(world, std::string(8 << 20, 'x'));
+  while (!world.streamer_is_gone()) std::this_thread::yield();
+  write(world, "nobody reads this");
+  end(world);
+  while (peer.next()) {
+  }
+  EXPECT_FALSE(peer.is_whole());
+}
+
+TEST(HttpStream, whose_client_goes_away_is_told_so) {
+  HttpServer::Options options;
+  options.tcp = {{"127.0.0.1", 0}};
+  HttpWorld world(options);
+  for (const bool by_tcp : {false, true}) {
+    SCOPED_TRACE(by_tcp);
+    RawPeer peer = by_tcp ? world.tcp_peer(0) : world.peer();
+    ASSERT_TRUE(peer.send(kAsk));
+    EXPECT_EQ(peer.read_head().status, 200);
+    peer.close();
+    // Over TCP what is written finds out.
+    while (!world.streamer_is_gone()) write(world, "data: a\n\n");
+    end(world);
+    while (world.figures().connections.open != 0) std::this_thread::yield();
+    world.forget_the_stream();
+  }
+}
+
+TEST(HttpStream, of_a_tcp_client_that_only_ended_its_sending_is_whole) {
+  HttpServer::Options options;
+  options.tcp = {{"127.0.0.1", 0}};
+  HttpWorld world(options);
+  RawPeer peer = world.tcp_peer(0);
+  ASSERT_TRUE(peer.send(kAsk));
+  EXPECT_EQ(peer.read_head().status, 200);
+  ::shutdown(peer.fd(), SHUT_WR);
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  write(world, "all of it");
+  end(world);
+  std::string body;
+  for (std::string more; !(more = peer.read_some()).empty();) body += more;
+  EXPECT_EQ(body, "9\r\nall of it\r\n0\r\n\r\n");
+}
+
+}  // namespace
+}  // namespace parkd::testing
