@@ -1,8 +1,5 @@
 #include "lib/http/http_reply.h"
 
-#include <string_view>
-
-#include "lib/job/ending_codes.h"
 #include "lib/openai/errors.h"
 
 namespace parkd {
@@ -18,9 +15,7 @@ HttpReply error_reply(const Status& status) {
 HttpReply error_reply(int http_status, const Status& status) {
   HttpReply reply;
   reply.status = http_status;
-  const std::string_view code =
-      status.error_code().empty() ? failure::kInvalidRequest : status.error_code();
-  reply.body = render_error(http_status, code, status.message(), status.param());
+  reply.body = render_error(http_status, status);
   return reply;
 }
 

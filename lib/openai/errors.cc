@@ -23,6 +23,12 @@ std::string render_error(const Status& status) {
   return render_error(http_status_of(status.code()), code, status.message(), status.param());
 }
 
+std::string render_error(int32_t http_status, const Status& status) {
+  const std::string_view code =
+      status.error_code().empty() ? failure::kInvalidRequest : status.error_code();
+  return render_error(http_status, code, status.message(), status.param());
+}
+
 int32_t http_status_of(StatusCode code) {
   switch (code) {
     case StatusCode::ok:

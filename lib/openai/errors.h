@@ -17,6 +17,8 @@ std::string render_error(int32_t http_status, std::string_view code, std::string
 // The same, of a Status; the code is its error_code, else its code's word ("invalid" is written
 // invalid_request).
 std::string render_error(const Status& status);
+// The same with another HTTP status; the code of one that names none is invalid_request.
+std::string render_error(int32_t http_status, const Status& status);
 
 // 400, 403, 404, 409, 429, 503 or 500.
 int32_t http_status_of(StatusCode code);
