@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <fstream>
 #include <map>
 #include <set>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -296,6 +298,33 @@ TEST_F(Streams, go_on_after_a_kill_where_they_broke_off) {
     EXPECT_FALSE(rest.restarted);
     expect_is_its_message(rest);
   }
+}
+
+// Whose text would be another: half of each is never glued together.
+TEST_F(Streams, begin_anew_where_their_job_goes_on_by_another_arithmetic) {
+  start(long_setup());
+  json::object body = long_body();
+  body["temperature"] = 1.0;
+  StreamClient stream = open(request(kChat, body));
+  while (stream.n_content() < 300 && stream.step()) {
+  }
+  daemon_->kill();
+  std::stringstream config;
+  config << std::ifstream(daemon_->config_path()).rdbuf();
+  std::string text = config.str();
+  const std::string params = "    params:\n";
+  const size_t at = text.find(params);
+  ASSERT_NE(at, text.npos) << text;
+  text.insert(at + params.size(), "      dtype: f32\n");
+  std::ofstream(daemon_->config_path()) << text;
+  ASSERT_TRUE(daemon_->start()) << daemon_->log();
+  daemon_->wait_for_model();
+  StreamClient again = open(go_on(stream.job, stream.last_id));
+  ASSERT_EQ(again.status, 200) << again.body;
+  again.finish();
+  EXPECT_TRUE(again.restarted);
+  again.job = stream.job;
+  expect_is_its_message(again);
 }
 
 TEST_F(Streams, an_id_of_another_text_begins_anew_and_says_so) {
