@@ -8,19 +8,12 @@
 #include <optional>
 
 #include "lib/base/log.h"
+#include "lib/config/values.h"
 
 namespace parkd {
 namespace {
 
 constexpr mode_t kStateDirMode = 0711;
-
-std::string octal(mode_t mode) {
-  std::string text = "0";
-  for (int shift = 6; shift >= 0; shift -= 3) {
-    text += static_cast<char>('0' + ((mode >> shift) & 7));
-  }
-  return text;
-}
 
 // What is wrong with a place whose mode should have none of `excess`; nothing where it is missing.
 std::optional<OpenPlace> look_at(const std::string& param, const std::string& path, mode_t excess,

@@ -62,6 +62,10 @@ Result<JobId> read_job_id(std::string_view text) {
   return id;
 }
 
+Status no_such_job(JobId id) {
+  return not_found("there is no job " + std::to_string(id));
+}
+
 Api::Api(Parts parts)
     : parts_(parts),
       tenants_(parts.config.daemon),

@@ -146,5 +146,6 @@ Result<int64_t> query_number(const HttpRequest& request, const std::string& name
                              int64_t min, int64_t max);
 // Of a path. Errors: invalid (param "id").
 Result<JobId> read_job_id(std::string_view text);
+Status no_such_job(JobId id);
 
 }  // namespace parkd

@@ -120,29 +120,29 @@ void Api::stream_job(const AskedPtr& asked) {
   const auto include_usage = query_number(asked->request, "include_usage", 0, 0, 1);
   if (!include_usage.ok()) return asked->reply(error_reply(include_usage.status()));
   const StreamRequest stream{true, *include_usage == 1};
-  parts_.store.get(
-      *id, asked->who().any_or_own(), [this, asked, id = *id, stream](Result<JobRecord> record) {
-        ApiWork::guarded(asked->reply, [&] {
-          if (!record.ok()) return asked->reply(error_reply(record.status()));
-          AwaitedJob job;
-          job.job.id = id;
-          if (const auto* live = std::get_if<Job>(&*record)) {
-            job.job.mailbox_key = live->spec.mailbox_key;
-            job.tenant = live->spec.tenant;
-            job.model = live->spec.model;
-          } else if (const auto* message = std::get_if<Message>(&*record)) {
-            job.job.mailbox_key = message->mailbox_key;
-            job.tenant = message->tenant;
-          } else if (std::holds_alternative<std::monostate>(*record)) {
-            return asked->reply(error_reply(not_found("there is no job " + std::to_string(id))));
-          } else {
-            return asked->reply(answer_of(*record, id));
-          }
-          boost::asio::post(parts_.io, [this, asked, job, stream] {
-            InteractiveWait::begin(*this, asked, job, OnDisconnect{true, {}}, stream);
-          });
-        })();
-      });
+  parts_.store.get(*id, asked->who().any_or_own(),
+                   [this, asked, id = *id, stream](Result<JobRecord> record) {
+                     ApiWork::guarded(asked->reply, [&] {
+                       if (!record.ok()) return asked->reply(error_reply(record.status()));
+                       AwaitedJob job;
+                       job.job.id = id;
+                       if (const auto* live = std::get_if<Job>(&*record)) {
+                         job.job.mailbox_key = live->spec.mailbox_key;
+                         job.tenant = live->spec.tenant;
+                         job.model = live->spec.model;
+                       } else if (const auto* message = std::get_if<Message>(&*record)) {
+                         job.job.mailbox_key = message->mailbox_key;
+                         job.tenant = message->tenant;
+                       } else if (std::holds_alternative<std::monostate>(*record)) {
+                         return asked->reply(error_reply(no_such_job(id)));
+                       } else {
+                         return asked->reply(answer_of(*record, id));
+                       }
+                       boost::asio::post(parts_.io, [this, asked, job, stream] {
+                         InteractiveWait::begin(*this, asked, job, OnDisconnect{true, {}}, stream);
+                       });
+                     })();
+                   });
 }
 
 }  // namespace parkd

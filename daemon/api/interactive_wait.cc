@@ -1,6 +1,9 @@
 #include "daemon/api/interactive_wait.h"
 
 #include <boost/asio/post.hpp>
+#include <new>
+#include <optional>
+#include <string>
 #include <utility>
 #include <variant>
 
@@ -35,6 +38,16 @@ HttpReply not_yet(const SubmittedJob& job, bool stopping) {
   if (stopping) return error_of(503, "unavailable", "parkd is stopping: " + goes_on);
   return error_of(504, "timeout",
                   "there is no answer within daemon.interactive_timeout_s: " + goes_on);
+}
+
+// Nothing where there is no memory for it: the stream is cut, and its client can come again.
+std::optional<std::string> rendered_end(StreamedAnswer& stream, const HttpReply& reply) {
+  try {
+    return stream.render_end(reply);
+  } catch (const std::bad_alloc&) {
+    log_error("api.out_of_memory", {{"at", "stream"}});
+    return std::nullopt;
+  }
 }
 
 }  // namespace
@@ -132,8 +145,9 @@ void Api::InteractiveWait::answer(const Record& record, bool is_live) {
       reply = is_live ? not_yet(job, stopping) : answer_of(**record, job.id);
     }
     if (stream == nullptr) return asked->reply(with_job(std::move(reply), job));
-    boost::asio::post(io, [stream, rest = stream->render_end(reply)]() mutable {
-      stream->finish(std::move(rest));
+    boost::asio::post(io, [stream, rest = rendered_end(*stream, reply)]() mutable {
+      if (!rest) return stream->cut();
+      stream->finish(std::move(*rest));
     });
   });
   end();
@@ -158,7 +172,10 @@ void Api::InteractiveWait::try_to_follow(const Record& record) {
   }
   quick([record, model, stream = stream_, &io = api_.parts_.io] {
     auto plan = ModelEndpoint::plan_stream(model, std::get<Job>(**record));
-    if (!plan.ok()) return;  // the job's end says why
+    if (!plan.ok()) {  // it was admitted, so it was read; the answer comes whole, at its end
+      return log_warn("stream.not_followed",
+                      {{"id", std::get<Job>(**record).id}, {"error", plan.status().to_string()}});
+    }
     const auto held = std::make_shared<AnswerStreamPlan>(std::move(plan).value());
     boost::asio::post(io, [record, model, stream, held] {
       stream->follow(std::get<Job>(**record), std::move(*held),

@@ -109,32 +109,33 @@ void Api::get_job(const AskedPtr& asked) {
                      if (const auto* row = std::get_if<HistoryRow>(&*record)) {
                        return reply({.body = render_history(*row)});
                      }
-                     reply(error_reply(not_found("there is no job " + std::to_string(id))));
+                     reply(error_reply(no_such_job(id)));
                    }));
 }
 
 void Api::cancel_job(const AskedPtr& asked) {
   const auto id = read_job_id(asked->part);
   if (!id.ok()) return asked->reply(error_reply(id.status()));
-  parts_.store.cancel(
-      *id, asked->who().any_or_own(),
-      on_quick<CancelAnswer>(asked, [id = *id, asked](Result<CancelAnswer> answer) {
-        const HttpReplier& reply = asked->reply;
-        if (!answer.ok()) return reply(error_reply(answer.status()));
-        const auto say = [&](const char* word) { reply({.body = render_cancel(id, word)}); };
-        switch (*answer) {
-          case CancelAnswer::cancelled:
-            return say("cancelled");
-          case CancelAnswer::cancel_requested:
-            return say("cancel_requested");
-          case CancelAnswer::already_finished:
-            return say("already_finished");
-          case CancelAnswer::cancelling:
-            return say("cancelling");
-          case CancelAnswer::not_found:
-            return reply(error_reply(not_found("there is no job " + std::to_string(id))));
-        }
-      }));
+  parts_.store.cancel(*id, asked->who().any_or_own(),
+                      on_quick<CancelAnswer>(asked, [id = *id, asked](Result<CancelAnswer> answer) {
+                        const HttpReplier& reply = asked->reply;
+                        if (!answer.ok()) return reply(error_reply(answer.status()));
+                        const auto say = [&](const char* word) {
+                          reply({.body = render_cancel(id, word)});
+                        };
+                        switch (*answer) {
+                          case CancelAnswer::cancelled:
+                            return say("cancelled");
+                          case CancelAnswer::cancel_requested:
+                            return say("cancel_requested");
+                          case CancelAnswer::already_finished:
+                            return say("already_finished");
+                          case CancelAnswer::cancelling:
+                            return say("cancelling");
+                          case CancelAnswer::not_found:
+                            return reply(error_reply(no_such_job(id)));
+                        }
+                      }));
 }
 
 void Api::list_jobs(const AskedPtr& asked) {

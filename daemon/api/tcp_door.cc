@@ -6,7 +6,6 @@
 
 #include "lib/base/json_reader.h"
 #include "lib/base/log.h"
-#include "lib/openai/errors.h"
 
 namespace parkd {
 namespace {
@@ -39,10 +38,6 @@ bool is_json(std::string_view content_type) {
   std::string_view type = content_type.substr(0, content_type.find(';'));
   while (!type.empty() && type.back() == ' ') type.remove_suffix(1);
   return lower_case(type) == "application/json";
-}
-
-HttpReply refusal_of(int status, std::string_view code, const std::string& why) {
-  return {.status = status, .body = render_error(status, code, why, "")};
 }
 
 }  // namespace
@@ -98,11 +93,11 @@ std::optional<HttpReply> TcpDoor::take_place(const TokenEntry& token, HttpAdmiss
   if (n == nullptr) n = std::make_shared<int32_t>(0);
   if (*n >= *token.requests_max) {
     ++figures_.over_limit;
-    HttpReply refusal =
-        refusal_of(429, kRateLimitExceeded,
-                   "your token has " + std::to_string(*n) + " requests in flight, its limit is " +
-                       std::to_string(*token.requests_max) +
-                       " (requests= in daemon.tokens_file): wait until one has been answered");
+    HttpReply refusal = error_reply(
+        429, exhausted("your token has " + std::to_string(*n) +
+                       " requests in flight, its limit is " + std::to_string(*token.requests_max) +
+                       " (requests= in daemon.tokens_file): wait until one has been answered")
+                 .with_error_code(kRateLimitExceeded));
     refusal.retry_after_s = "1";
     return refusal;
   }
@@ -133,7 +128,7 @@ HttpReply TcpDoor::refuse_token(const HttpRequest& request) {
           ? "a request by TCP needs a token: send the header Authorization: Bearer TOKEN "
             "(api_key of OpenAI's client); whoever runs parkd makes one with jobctl token new"
           : "the token of this request is none of those that parkd knows (daemon.tokens_file)";
-  HttpReply reply = refusal_of(401, kInvalidApiKey, why);
+  HttpReply reply = error_reply(401, denied(why).with_error_code(kInvalidApiKey));
   reply.more.emplace_back("WWW-Authenticate", "Bearer");
   return reply;
 }

@@ -1,5 +1,6 @@
 // jobctl's commands and exit codes against a real daemon.
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <fstream>
 #include <thread>
@@ -66,9 +67,15 @@ TEST_F(Jobctl, a_streamed_job_that_does_not_complete_is_told_of) {
     if (!jobs.empty()) id = number_at(jobs[0], "id");
     return id != 0;
   }));
-  must(client->post("/v1/jobs/" + std::to_string(id) + "/cancel", json::object()));
+  // A daemon that stops does not end it.
+  daemon_->signal(SIGTERM);
+  EXPECT_TRUE(daemon_->wait_for_end(std::chrono::seconds(280)));
+  EXPECT_TRUE(daemon_->start()) << daemon_->log();
+  must(daemon_->client()->post("/v1/jobs/" + std::to_string(id) + "/cancel", json::object()));
   waits.join();
   EXPECT_EQ(streamed.exit_code, 1) << streamed.err;
+  EXPECT_NE(streamed.err.find("waiting: unavailable: parkd is stopping"), std::string::npos)
+      << streamed.err;
   EXPECT_NE(streamed.err.find("cancelled"), std::string::npos) << streamed.err;
 }
 

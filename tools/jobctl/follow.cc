@@ -6,6 +6,7 @@
 #include <iostream>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "tools/jobctl/json_fields.h"
 #include "tools/jobctl/table.h"
@@ -31,7 +32,10 @@ class Follower {
     json::error_code not_json;
     const json::value chunk = json::parse(event.data, not_json);
     if (const json::value* error = find(chunk, "error")) {
-      failure_ = text_at(*error, "code") + ": " + text_at(*error, "message");
+      const std::string code = text_at(*error, "code");
+      // The daemon stops, or its door has waited long enough: the job goes on.
+      std::string& said = code == "unavailable" || code == "timeout" ? why_waiting_ : failure_;
+      said = code + ": " + text_at(*error, "message");
       return;
     }
     if (event.name == "restarted") {
@@ -52,6 +56,8 @@ class Follower {
   const std::string& last_id() const { return last_id_; }
   bool is_done() const { return is_done_; }
   const std::string& failure() const { return failure_; }
+  // Why the last stream ended although the job goes on; empty: nothing was said.
+  std::string take_why_waiting() { return std::exchange(why_waiting_, {}); }
 
  private:
   void show(const json::value& choice) {
@@ -72,6 +78,7 @@ class Follower {
   bool is_begun_ = false;
   bool is_done_ = false;
   std::string failure_;
+  std::string why_waiting_;
   std::map<int64_t, std::string> others_;  // choices behind the first
 };
 
@@ -85,7 +92,9 @@ int follow(Client& client, const GlobalOptions& globals, int64_t id) {
     if (follower.is_done() || !follower.failure().empty()) break;
     if (status.code() != StatusCode::unavailable && !status.ok()) return report(status);
     // The job is on disk; a daemon that comes back has it.
-    if (!status.ok()) std::cerr << "\njobctl: waiting: " << status.message() << "\n";
+    std::string why = follower.take_why_waiting();
+    if (!status.ok()) why = status.message();
+    if (!why.empty()) std::cerr << "\njobctl: waiting: " << for_reader(why, STDERR_FILENO) << "\n";
     ::sleep(1);
   }
   follower.end_line();
