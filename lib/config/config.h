@@ -123,6 +123,15 @@ struct PostgresConfig {
   friend bool operator==(const PostgresConfig&, const PostgresConfig&) = default;
 };
 
+// daemon.files: what clients may upload (POST /v1/files).
+struct FilesConfig {
+  int64_t max_file_mb = 200;
+  int64_t max_total_mb = 2048;  // of a tenant
+  int64_t max_files = 1000;     // of a tenant
+  int64_t max_uploads = 8;      // of a tenant at a time
+  friend bool operator==(const FilesConfig&, const FilesConfig&) = default;
+};
+
 struct DaemonConfig {
   std::string state_dir = "/var/lib/parkd";
   std::string socket;              // path of the API's Unix socket
@@ -159,6 +168,7 @@ struct DaemonConfig {
   std::chrono::seconds interactive_timeout{600};      // it is told so long after
   std::chrono::seconds interactive_run_timeout{120};  // their job may run
   std::chrono::seconds stream_grace{60};              // it is gone: then its job is cancelled
+  FilesConfig files;
   PostgresConfig postgres;
   friend bool operator==(const DaemonConfig&, const DaemonConfig&) = default;
 };

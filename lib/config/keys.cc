@@ -113,7 +113,13 @@ constexpr ConfigKey kOtherKeys[] = {
     {"daemon", "interactive_timeout_s", KeyKind::value, ""},
     {"daemon", "interactive_run_timeout_s", KeyKind::value, ""},
     {"daemon", "stream_grace_s", KeyKind::value, ""},
+    {"daemon", "files", KeyKind::section, ""},
     {"daemon", "postgres", KeyKind::section, ""},
+
+    {"daemon.files", "max_file_mb", KeyKind::value, ""},
+    {"daemon.files", "max_total_mb", KeyKind::value, ""},
+    {"daemon.files", "max_files", KeyKind::value, ""},
+    {"daemon.files", "max_uploads", KeyKind::value, ""},
 
     {"daemon.postgres", "listen_dsn", KeyKind::value, ""},
     {"daemon.postgres", "transaction_pooling", KeyKind::value, ""},

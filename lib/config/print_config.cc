@@ -163,6 +163,14 @@ void print_postgres(YamlWriter& y, const PostgresConfig& postgres) {
   y.number(2, "statement_limit_ms", postgres.statement_limit.count());
 }
 
+void print_files(YamlWriter& y, const FilesConfig& files) {
+  y.line(1, "files:");
+  y.number(2, "max_file_mb", files.max_file_mb);
+  y.number(2, "max_total_mb", files.max_total_mb);
+  y.number(2, "max_files", files.max_files);
+  y.number(2, "max_uploads", files.max_uploads);
+}
+
 void print_daemon(YamlWriter& y, const DaemonConfig& daemon) {
   y.line(0, "daemon:");
   y.path(1, "state_dir", daemon.state_dir);
@@ -192,6 +200,7 @@ void print_daemon(YamlWriter& y, const DaemonConfig& daemon) {
   y.number(1, "interactive_timeout_s", daemon.interactive_timeout.count());
   y.number(1, "interactive_run_timeout_s", daemon.interactive_run_timeout.count());
   y.number(1, "stream_grace_s", daemon.stream_grace.count());
+  print_files(y, daemon.files);
   print_postgres(y, daemon.postgres);
 }
 

@@ -101,6 +101,15 @@ PostgresConfig read_postgres(const YamlSection& section) {
   return p;
 }
 
+FilesConfig read_files(const YamlSection& section) {
+  FilesConfig f;
+  f.max_file_mb = section.integer("max_file_mb", 1, 1024).value_or(f.max_file_mb);
+  f.max_total_mb = section.integer("max_total_mb", 1024, 1 << 24).value_or(f.max_total_mb);
+  f.max_files = section.integer("max_files", 1, 100'000).value_or(f.max_files);
+  f.max_uploads = section.integer("max_uploads", 1, 1000).value_or(f.max_uploads);
+  return f;
+}
+
 }  // namespace
 
 DaemonConfig read_daemon(const YamlSection& section) {
@@ -144,6 +153,7 @@ DaemonConfig read_daemon(const YamlSection& section) {
   d.interactive_run_timeout =
       seconds(section.integer("interactive_run_timeout_s", 1, 86400).value_or(120));
   d.stream_grace = seconds(section.integer("stream_grace_s", 0, 86400).value_or(60));
+  d.files = read_files(section.section("files", "daemon.files"));
   d.postgres = read_postgres(section.section("postgres", "daemon.postgres"));
   return d;
 }

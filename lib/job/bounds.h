@@ -51,6 +51,11 @@ inline constexpr std::chrono::hours kBatchDeadlineMax{30 * 24};
 inline constexpr size_t kBatchNameBytesMax = 512;
 inline constexpr size_t kBatchMetadataBytesMax = 64 << 10;
 
+// --- a file, as OpenAI's expires_after
+inline constexpr std::chrono::seconds kFileLifeMin{3600};
+inline constexpr std::chrono::seconds kFileLifeMax{30 * 24 * 3600};
+inline constexpr std::chrono::seconds kFileLifeDefault{30 * 24 * 3600};
+
 // --- one call
 inline constexpr size_t kSubmitJobsMax = 50'000;
 inline constexpr size_t kSubmitDepthMax = 64;  // of a submit's JSON
@@ -59,6 +64,7 @@ inline constexpr size_t kRequeueCodesMax = 16;
 inline constexpr int64_t kMessagesMax = 1000;  // of one answer
 inline constexpr int64_t kJobsListedMax = 1000;
 inline constexpr int64_t kBatchesListedMax = 1000;
+inline constexpr int64_t kFilesListedMax = 10'000;   // as OpenAI
 inline constexpr std::chrono::seconds kWaitMax{60};  // for a mailbox's next message
 
 }  // namespace parkd

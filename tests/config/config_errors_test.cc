@@ -199,12 +199,13 @@ std::string ranged(const Range& r, const std::string& value) {
   const std::string entry = "{" + r.key + ": " + value + "}";
   if (r.section == "models[0].params") return with_params(entry);
   if (r.section == "daemon") return with_daemon(entry);
+  if (r.section == "daemon.files") return with_daemon("{files: " + entry + "}");
   return with_lot(r.section.substr(std::string("parking_lot.").size()) + ": " + entry);
 }
 
 TEST(ConfigErrors, every_number_has_a_lowest_and_a_highest_value) {
   const std::string pool = "parking_lot.pool", limits = "parking_lot.limits";
-  const std::string params = "models[0].params", daemon = "daemon";
+  const std::string params = "models[0].params", daemon = "daemon", files = "daemon.files";
   const std::vector<Range> ranges = {
       {pool, "worker_threads", "0", "1", "1024", "1025", "1 .. 1024"},
       {pool, "max_blocking_threads", "0", "1", "4096", "4097", "1 .. 4096"},
@@ -245,6 +246,10 @@ TEST(ConfigErrors, every_number_has_a_lowest_and_a_highest_value) {
       {daemon, "interactive_timeout_s", "0", "1", "86400", "86401", "1 .. 86400"},
       {daemon, "interactive_run_timeout_s", "0", "1", "86400", "86401", "1 .. 86400"},
       {daemon, "stream_grace_s", "-1", "0", "86400", "86401", "0 .. 86400"},
+      {files, "max_file_mb", "0", "1", "1024", "1025", "1 .. 1024"},
+      {files, "max_total_mb", "1023", "1024", "16777216", "16777217", "1024 .. 16777216"},
+      {files, "max_files", "0", "1", "100000", "100001", "1 .. 100000"},
+      {files, "max_uploads", "0", "1", "1000", "1001", "1 .. 1000"},
   };
   for (const Range& r : ranges) {
     EXPECT_EQ(error_of(ranged(r, r.lowest)), "") << r.key;

@@ -152,6 +152,7 @@ TEST(ConfigDaemon, every_daemon_key_is_honoured) {
   interactive_timeout_s: 31
   interactive_run_timeout_s: 32
   stream_grace_s: 33
+  files: {max_file_mb: 7, max_total_mb: 1025, max_files: 9, max_uploads: 2}
 )"))
                              .daemon;
   EXPECT_EQ(d.state_dir, "/s");
@@ -182,6 +183,7 @@ TEST(ConfigDaemon, every_daemon_key_is_honoured) {
   EXPECT_EQ(d.interactive_timeout, seconds(31));
   EXPECT_EQ(d.interactive_run_timeout, seconds(32));
   EXPECT_EQ(d.stream_grace, seconds(33));
+  EXPECT_EQ(d.files, (FilesConfig{7, 1025, 9, 2}));
   EXPECT_EQ(parsed("idle_unload_secs: 3600\n" + with_daemon("memory_mb: 1")).idle_unload,
             seconds(3600));
   EXPECT_EQ(parsed(with_daemon("memory_mb: null")).daemon.memory_mb, std::nullopt);

@@ -16,13 +16,13 @@
 #include <random>
 #include <set>
 
+#include "lib/base/xxh3.h"
 #include "lib/store/rocksdb/database.h"
 #include "lib/store/rocksdb/log_check.h"
 #include "lib/store/rocksdb/raw_rows.h"
 #include "lib/store/rocksdb/rocksdb_store.h"
 #include "lib/store/rocksdb/salvage.h"
 #include "lib/store/rocksdb/salvage_facts.h"
-#include "lib/store/rocksdb/xxh3.h"
 #include "tests/store/store_on_disk.h"
 #include "tests/support/temp_dir.h"
 
@@ -401,7 +401,7 @@ TEST(Xxh3Test, it_is_the_published_hash) {
   for (const auto& [n_bytes, hash] : known) {
     std::string bytes(n_bytes, '\0');
     for (size_t i = 0; i < n_bytes; ++i) bytes[i] = static_cast<char>(i * 7 + 1);
-    EXPECT_EQ(wal::xxh3_64(bytes), hash) << n_bytes;
+    EXPECT_EQ(xxh3_64(bytes), hash) << n_bytes;
   }
 }
 

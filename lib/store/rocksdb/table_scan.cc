@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/base/xxh3.h"
 #include "lib/store/rocksdb/wal_scan.h"
-#include "lib/store/rocksdb/xxh3.h"
 
 namespace parkd::wal {
 namespace {

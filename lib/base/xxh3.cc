@@ -1,10 +1,10 @@
-#include "lib/store/rocksdb/xxh3.h"
+#include "lib/base/xxh3.h"
 
 #include <array>
 #include <cstddef>
 #include <cstring>
 
-namespace parkd::wal {
+namespace parkd {
 namespace {
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
@@ -157,4 +157,4 @@ uint64_t xxh3_64(std::string_view bytes) {
   return hash_long(in, n);
 }
 
-}  // namespace parkd::wal
+}  // namespace parkd
