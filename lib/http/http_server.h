@@ -22,6 +22,7 @@
 #include "lib/base/health.h"
 #include "lib/base/status.h"
 #include "lib/base/tcp_address.h"
+#include "lib/http/body_sink.h"
 #include "lib/http/byte_budget.h"
 #include "lib/http/connections.h"
 #include "lib/http/http_reply.h"
@@ -61,6 +62,8 @@ struct HttpRequest {
   std::string content_type;         // Content-Type
   std::string token;                // of "Authorization: Bearer"; gone once it was admitted
   std::string last_event_id;        // Last-Event-ID
+  std::string range;                // Range, as it stands
+  std::string origin;               // Origin: a browser's page asks, of there
   Principal who;                    // the connection's, then as it was admitted
   std::shared_ptr<PeerWatch> peer;  // never null once it has begun
 };
@@ -76,6 +79,8 @@ struct HttpAdmission {
   std::string_view body_limit_key;  // its key of the configuration, if any
   // Let go of when the request has been answered, or its connection has ended. Control thread.
   std::shared_ptr<void> held{};
+  // Takes the body as it comes; then the request begins with an empty one. Null: it is kept.
+  std::shared_ptr<BodySink> sink{};
   std::function<void(HttpRequest, HttpReplier)> begin{};  // called with the body
 };
 
@@ -96,7 +101,7 @@ class HttpServer {
     int connections_max = 1024;
     std::chrono::milliseconds idle_max{75'000};    // between requests
     std::chrono::milliseconds header_max{10'000};  // from a request's first byte
-    std::chrono::milliseconds body_max{60'000};
+    std::chrono::milliseconds body_max{60'000};    // of a BodySink's, each piece
     std::chrono::milliseconds write_max{60'000};
   };
 

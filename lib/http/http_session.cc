@@ -27,7 +27,7 @@ namespace http = boost::beast::http;
 namespace {
 
 constexpr uint32_t kHeaderBytesMax = 16 * 1024;
-constexpr size_t kReadBytes = 64 << 10;                 // at a time
+constexpr size_t kReadBytes = kBlockBytes;              // at a time
 constexpr auto kDiscardTime = std::chrono::seconds(5);  // in all
 constexpr auto kQuietTime = std::chrono::seconds(1);    // of a client that sends no more
 constexpr auto kLookEvery = std::chrono::seconds(1);    // for the end of one that sends ahead
@@ -176,6 +176,7 @@ void HttpSession::on_header(beast::error_code error) {
   if (is_gone(error)) return;
   if (error) return refuse(error_reply(invalid("not an HTTP request: " + error.message())));
   if (auto refusal = refused_by_header()) {
+    let_go_of_request();
     if (parser_->is_done() && refusal->status != 501) {
       set_answering(true);
       return write(std::move(*refusal));
@@ -220,14 +221,16 @@ std::optional<HttpReply> HttpSession::refused_by_header() {
   }
   parser_->body_limit(limit);  // of one that comes in chunks
   auto charge = std::make_shared<ByteBudget::Charge>(server_->budget, request_.who);
-  if (announced) {
-    if (const Status status = charge->grow(*announced); !status.ok()) return error_reply(status);
+  const size_t kept_bytes = admission_.sink ? kBlockBytes : announced.value_or(0);
+  if (kept_bytes > 0) {
+    if (const Status status = charge->grow(kept_bytes); !status.ok()) return error_reply(status);
   }
-  parser_->get().body().charge_to(std::move(charge), announced.value_or(0));
+  parser_->get().body().charge_to(std::move(charge), admission_.sink ? 0 : kept_bytes);
   return std::nullopt;
 }
 
 void HttpSession::read_body() {
+  if (admission_.sink) return pieces_.read();
   begin_time_limit(server_->options.body_max);
   http::async_read(stream_, buffer_, *parser_,
                    [self = shared_from_this()](beast::error_code error, size_t) {
@@ -245,7 +248,8 @@ void HttpSession::on_body(beast::error_code error) {
   }
   if (late && error) {
     return refuse(
-        error_reply(408, invalid("the request's body did not come within " +
+        error_reply(408, invalid("the " + std::string(admission_.sink ? "next piece of the " : "") +
+                                 "request's body did not come within " +
                                  std::to_string(server_->options.body_max.count()) + " ms")));
   }
   if (const Status& status = parser_->get().body().failure(); !status.ok()) {
@@ -256,6 +260,7 @@ void HttpSession::on_body(beast::error_code error) {
 
 void HttpSession::begin() {
   request_.body = std::make_shared<ReceivedBody>(std::move(parser_->get().body()));
+  if (admission_.sink) request_.body->charge()->shrink_to(0);
   watch_ = std::make_shared<PeerWatch>();
   request_.peer = watch_;
   set_answering(true);
@@ -268,6 +273,7 @@ void HttpSession::begin() {
     log_error("api.out_of_memory", {{"at", "request"}});
     reply(error_reply(unavailable("parkd has no memory left for this request")));
   }
+  admission_.sink.reset();
 }
 
 // A Unix socket whose peer has closed it reports an error condition; one whose peer only ended its
@@ -318,7 +324,15 @@ void HttpSession::on_peer_gone() {
   guarded([this] { watch_->gone(); });
 }
 
+// It will not begin; what came of its body goes.
+void HttpSession::let_go_of_request() {
+  parser_->get().body() = {};
+  admission_.begin = nullptr;
+  admission_.sink.reset();
+}
+
 void HttpSession::refuse(HttpReply reply) {
+  let_go_of_request();
   parser_->get().keep_alive(false);  // what follows on the connection cannot be trusted
   set_answering(true);
   write(std::move(reply));

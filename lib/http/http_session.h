@@ -19,6 +19,7 @@
 
 #include "lib/http/accept_loop.h"
 #include "lib/http/http_server.h"
+#include "lib/http/piece_reader.h"
 #include "lib/http/received_body.h"
 #include "lib/http/socket_file.h"
 
@@ -111,6 +112,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   boost::asio::io_context& io() const;
 
  private:
+  friend class PieceReader;
   friend class SessionStream;
 
   // Runs a step; where memory ends in it, the connection does too.
@@ -139,6 +141,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void on_peer_gone();
   void on_peer_silent();
   void refuse(HttpReply reply);
+  void let_go_of_request();
   bool begin_response(const HttpReply& reply);  // whether the connection is kept after it
   void end_peer_watch();
   void write_stream(HttpReply reply, bool keep);
@@ -163,6 +166,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   bool late_ = false;
   boost::beast::flat_buffer buffer_;
   std::optional<boost::beast::http::request_parser<ReceivedBodyType>> parser_;
+  PieceReader pieces_{*this};  // of a body that a sink takes
   HttpRequest request_;
   std::optional<ByteBudget::Charge> answer_charge_;
   boost::beast::http::response<boost::beast::http::string_body> response_;

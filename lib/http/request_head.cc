@@ -107,6 +107,8 @@ RequestHead read_request_head(const http::request_header<>& header) {
   take("Idempotency-Key", request.idempotency_key);
   take("X-Parkd-On-Disconnect", request.on_disconnect);
   take("Last-Event-ID", request.last_event_id);
+  take("Range", request.range);
+  take("Origin", request.origin);
   return head;
 }
 

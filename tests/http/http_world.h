@@ -1,7 +1,7 @@
 // HttpWorld: an HttpServer on a socket of its own, and on TCP where the options say so, with
 // made-up URLs: GET /ok; POST /small, which takes a body of at most 100 bytes and gives it back;
-// GET /wait, which is answered when the test says so; GET /stream, whose body the test writes.
-// The control thread is a thread of the world.
+// GET /wait, which is answered when the test says so; GET /stream, whose body the test writes; and
+// what the test admits itself. The control thread is a thread of the world.
 #pragma once
 
 #include <atomic>
@@ -23,7 +23,9 @@ namespace parkd::testing {
 
 class HttpWorld {
  public:
-  explicit HttpWorld(HttpServer::Options options = {}) {
+  // `more` admits what the world has no URL for.
+  explicit HttpWorld(HttpServer::Options options = {}, HttpServer::Admit more = {})
+      : more_(std::move(more)) {
     options.socket_path = socket();
     server_ =
         std::make_unique<HttpServer>(io_, options, bodies_, answers_,
@@ -72,7 +74,6 @@ class HttpWorld {
     return on_control([this] { return !held_.expired(); });
   }
 
- private:
   template <class Ask>
   std::invoke_result_t<Ask> on_control(Ask ask) {
     std::promise<std::invoke_result_t<Ask>> answer;
@@ -80,6 +81,7 @@ class HttpWorld {
     return answer.get_future().get();
   }
 
+ private:
   HttpAdmission admit(const HttpRequest& request) {
     HttpAdmission admission;
     admission.who = request.who;
@@ -114,6 +116,8 @@ class HttpWorld {
         };
         reply(std::move(begun));
       };
+    } else if (more_) {
+      return more_(request);
     } else {
       admission.route.clear();
       admission.refusal = error_reply(not_found("there is no " + request.path));
@@ -121,6 +125,7 @@ class HttpWorld {
     return admission;
   }
 
+  const HttpServer::Admit more_;
   TempDir directory_;
   ByteBudget bodies_{"requests that are being read", 1 << 20};
   ByteBudget answers_{"answers that nobody has read yet", 8 << 20};

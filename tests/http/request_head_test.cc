@@ -44,6 +44,16 @@ TEST(RequestHead, has_the_token_of_a_bearer_and_of_nobody_else) {
   }
 }
 
+TEST(RequestHead, has_what_is_asked_of_a_file_and_from_where_as_they_stand) {
+  boost::beast::http::request_header<> header;
+  EXPECT_EQ(read_request_head(header).request.range, "");
+  EXPECT_EQ(read_request_head(header).request.origin, "");
+  header.set("range", "bytes=0-9, -5");
+  header.set("origin", "https://example.org");
+  EXPECT_EQ(read_request_head(header).request.range, "bytes=0-9, -5");
+  EXPECT_EQ(read_request_head(header).request.origin, "https://example.org");
+}
+
 TEST(RequestHead, two_hosts_are_refused) {
   boost::beast::http::request_header<> header;
   header.insert("Host", "a");
