@@ -18,7 +18,7 @@ inline constexpr std::string_view kPurposeBatch = "batch";  // the one purpose t
 struct FileSpec {
   std::string filename;
   std::string purpose{kPurposeBatch};
-  std::optional<std::chrono::seconds> life;  // from its creation; empty: kFileLifeDefault
+  std::optional<std::chrono::seconds> life{};  // from its creation; empty: kFileLifeDefault
 };
 
 struct StoredFile {

@@ -42,10 +42,10 @@ struct FileLimits {
 };
 
 struct FileFilter {
-  std::optional<std::string> tenant;  // empty: all tenants'
-  std::string purpose;                // empty: any
-  std::string after;                  // the id of a file: those behind it; empty: from the first
-  bool oldest_first = false;          // else the newest first
+  std::optional<std::string> tenant{};  // empty: all tenants'
+  std::string purpose{};                // empty: any
+  std::string after{};                  // the id of a file: those behind it; empty: from the first
+  bool oldest_first = false;            // else the newest first
   int32_t limit = 100;
 };
 

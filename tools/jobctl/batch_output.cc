@@ -113,10 +113,6 @@ std::string describe(const Changes& changes) {
 
 }  // namespace
 
-BatchOutput::File::~File() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
 Result<BatchOutput> BatchOutput::open(const std::string& path, const BatchInput& input,
                                       const RunSettings& settings, const RetryCodes& retry) {
   BatchOutput output;
@@ -124,7 +120,7 @@ Result<BatchOutput> BatchOutput::open(const std::string& path, const BatchInput&
   output.counts_.total = static_cast<int64_t>(input.lines().size());
   if (output.is_stream()) {
     if (retry) return invalid("--retry-failed needs the file that an earlier run wrote, not -o -");
-    output.file_ = File(::dup(STDOUT_FILENO));
+    output.file_ = OwnedFd(::dup(STDOUT_FILENO));
     output.begin(input, settings);
     return output;
   }
@@ -161,7 +157,7 @@ Status BatchOutput::open_locked() {
     return invalid("-o " + path_ + " is not a regular file; -o - writes to standard output");
   }
   made_file_ = !there;
-  file_ = File(::open(path_.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666));
+  file_ = OwnedFd(::open(path_.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666));
   if (file_.get() < 0) return invalid(why_not("write", path_));
   // A process that takes failed lines out puts a new file there.
   struct stat locked {};
@@ -334,7 +330,7 @@ Status BatchOutput::take_out_failed() {
   struct stat is {};
   if (::fstat(file_.get(), &is) != 0) return invalid(why_not("read", path_));
   const std::string part = path_ + "." + random_hex(4) + ".part";
-  File fresh(
+  OwnedFd fresh(
       ::open(part.c_str(), O_CREAT | O_EXCL | O_RDWR | O_APPEND | O_CLOEXEC, is.st_mode & 0777));
   if (fresh.get() < 0) return invalid(why_not("write", part));
   std::string head;

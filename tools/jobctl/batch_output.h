@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/base/file_io.h"
 #include "lib/base/status.h"
 #include "tools/jobctl/batch_input.h"
 #include "tools/jobctl/progress.h"
@@ -57,22 +58,6 @@ class BatchOutput {
   void abandon();
 
  private:
-  class File {
-   public:
-    File() = default;
-    explicit File(int fd) : fd_(fd) {}
-    File(File&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    File& operator=(File&& other) noexcept {
-      std::swap(fd_, other.fd_);
-      return *this;
-    }
-    ~File();
-    int get() const { return fd_; }
-
-   private:
-    int fd_ = -1;
-  };
-
   BatchOutput() = default;
   Status open_locked();
   Status check_is_own(const std::optional<RunMark>& mark) const;
@@ -87,7 +72,7 @@ class BatchOutput {
   std::string path_;
   RunMark mark_;
   BatchCounts counts_;
-  File file_;
+  OwnedFd file_;
   std::set<std::string> done_;
   std::vector<std::string> notes_;
   bool made_file_ = false;   // by this process

@@ -18,6 +18,7 @@
 #include <system_error>
 
 #include "lib/base/disk_space.h"
+#include "lib/base/file_io.h"
 #include "lib/base/log.h"
 #include "lib/base/text.h"
 #include "lib/store/rocksdb/database.h"
@@ -32,11 +33,6 @@ namespace {
 constexpr std::array<const char*, 8> kFixed = {"default",     "jobs", "bodies", "history",
                                                "idempotency", "due",  "outbox", "batches"};
 
-Status from_errno(const std::string& what, int error) {
-  const std::string message = what + ": " + std::generic_category().message(error);
-  return error == ENOSPC || error == EDQUOT ? exhausted(message) : unavailable(message);
-}
-
 Status open_failed(const rocksdb::Status& status, const std::string& dir) {
   const std::string text = status.ToString();
   const bool locked = status.IsIOError() && (text.find("lock") != std::string::npos ||
@@ -50,15 +46,6 @@ Status open_failed(const rocksdb::Status& status, const std::string& dir) {
   return status.IsCorruption() ? corrupt(message) : unavailable(message);
 }
 
-Status sync_directory(const std::filesystem::path& dir) {
-  const int file = ::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const bool synced = file >= 0 && ::fsync(file) == 0;
-  const int error = errno;
-  if (file >= 0) ::close(file);
-  if (synced) return {};
-  return from_errno("cannot sync the directory " + dir.string(), error);
-}
-
 // Makes `dir` and its parents, so that they survive a power cut: RocksDB syncs what is in its
 // directory, but not the directory's own name.
 Status make_directory(const std::string& dir) {
@@ -70,9 +57,9 @@ Status make_directory(const std::string& dir) {
     parents.push_back(at.parent_path());
   }
   std::filesystem::create_directories(dir, error);
-  if (error) return from_errno("cannot make the store directory " + dir, error.value());
+  if (error) return io_failure("make the store directory " + dir, error.value());
   for (const std::filesystem::path& parent : parents) {
-    PARKD_RETURN_IF_ERROR(sync_directory(parent));
+    PARKD_RETURN_IF_ERROR(sync_directory(parent.string()));
   }
   return {};
 }
@@ -199,13 +186,12 @@ Status sync_logs(const std::string& dir) {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
     if (entry.path().extension() != ".log") continue;
-    const int file = ::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC);
-    const bool synced = file >= 0 && ::fsync(file) == 0;
-    const int why = errno;
-    if (file >= 0) ::close(file);
-    if (!synced) return from_errno("cannot sync " + entry.path().string(), why);
+    const OwnedFd file(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC));
+    if (file.get() < 0 || ::fsync(file.get()) != 0) {
+      return io_failure("sync " + entry.path().string(), errno);
+    }
   }
-  if (error) return from_errno("cannot list " + dir, error.value());
+  if (error) return io_failure("list " + dir, error.value());
   return sync_directory(dir);
 }
 

@@ -7,35 +7,22 @@
 #include <cerrno>
 #include <fstream>
 #include <iterator>
-#include <system_error>
 
+#include "lib/base/file_io.h"
 #include "lib/store/rocksdb/log_check.h"
 
 namespace parkd::wal {
 namespace {
 
-Status failed(const std::string& what) {
-  return unavailable("cannot " + what + ": " + std::generic_category().message(errno));
-}
-
-Status sync_dir(const std::string& dir) {
-  const int fd = ::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return failed("open " + dir);
-  const bool synced = ::fsync(fd) == 0;
-  const Status status = synced ? Status() : failed("sync " + dir);
-  ::close(fd);
-  return status;
-}
-
 Status fill(int fd, const std::string& dir, const std::string& path, const std::string& text) {
   struct stat owner {};
-  if (::stat(dir.c_str(), &owner) != 0) return failed("stat " + dir);
+  if (::stat(dir.c_str(), &owner) != 0) return io_failure("stat " + dir, errno);
   if (::geteuid() == 0 && ::fchown(fd, owner.st_uid, owner.st_gid) != 0) {
-    return failed("give " + path + " to the owner of " + dir);
+    return io_failure("give " + path + " to the owner of " + dir, errno);
   }
   if (::write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
       ::fsync(fd) != 0) {
-    return failed("write " + path);
+    return io_failure("write " + path, errno);
   }
   return {};
 }
@@ -45,20 +32,20 @@ Status replace(const std::string& dir, const std::string& name, const std::strin
   const std::string fresh = path + ".new";
   (void)::unlink(fresh.c_str());
   const int fd = ::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) return failed("make " + fresh);
+  if (fd < 0) return io_failure("make " + fresh, errno);
   const Status filled = fill(fd, dir, fresh, text);
   ::close(fd);
   PARKD_RETURN_IF_ERROR(filled);
-  if (::rename(fresh.c_str(), path.c_str()) != 0) return failed("rename " + fresh);
-  return sync_dir(dir);
+  if (::rename(fresh.c_str(), path.c_str()) != 0) return io_failure("rename " + fresh, errno);
+  return sync_directory(dir);
 }
 
 Status remove(const std::string& dir, const std::string& name) {
   if (::unlink((dir + "/" + name).c_str()) != 0) {
     if (errno == ENOENT) return not_found("there is no file " + name + " in " + dir);
-    return failed("remove " + dir + "/" + name);
+    return io_failure("remove " + dir + "/" + name, errno);
   }
-  return sync_dir(dir);
+  return sync_directory(dir);
 }
 
 std::string read_text(const std::string& path) {

@@ -10,6 +10,7 @@
 #include <system_error>
 #include <utility>
 
+#include "lib/base/file_io.h"
 #include "lib/base/text.h"
 #include "lib/store/rocksdb/database.h"
 #include "lib/store/rocksdb/raw_rows.h"
@@ -20,10 +21,6 @@ namespace parkd {
 namespace {
 
 namespace fs = std::filesystem;
-
-Status failed(const std::string& what) {
-  return unavailable("cannot " + what + ": " + std::generic_category().message(errno));
-}
 
 // What this makes is its owner's alone, whatever the caller's umask.
 class PrivateUmask {
@@ -38,27 +35,25 @@ class PrivateUmask {
 };
 
 Status sync_path(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-  if (fd < 0) return failed("open " + path);
-  const Status status = ::fsync(fd) == 0 ? Status() : failed("sync " + path);
-  ::close(fd);
-  return status;
+  const OwnedFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (file.get() >= 0 && ::fsync(file.get()) == 0) return {};
+  return io_failure("sync " + path, errno);
 }
 
 Status give_to_owner_of(const std::string& of, const std::string& dir) {
   struct stat owner {};
-  if (::stat(of.c_str(), &owner) != 0) return failed("stat " + of);
+  if (::stat(of.c_str(), &owner) != 0) return io_failure("stat " + of, errno);
   std::error_code error;
   for (fs::directory_iterator at(dir, error), end; !error && at != end; at.increment(error)) {
     const std::string path = at->path().string();
     if (::geteuid() == 0 && ::lchown(path.c_str(), owner.st_uid, owner.st_gid) != 0) {
-      return failed("give " + path + " to the owner of " + of);
+      return io_failure("give " + path + " to the owner of " + of, errno);
     }
     PARKD_RETURN_IF_ERROR(sync_path(path));
   }
   if (error) return unavailable("cannot list " + dir + ": " + error.message());
   if (::geteuid() == 0 && ::chown(dir.c_str(), owner.st_uid, owner.st_gid) != 0) {
-    return failed("give " + dir + " to the owner of " + of);
+    return io_failure("give " + dir + " to the owner of " + of, errno);
   }
   return sync_path(dir);
 }
@@ -230,7 +225,7 @@ Result<SalvageSummary> salvage(const OfflineStore& store, const std::string& tar
   PARKD_RETURN_IF_ERROR(check_target(store.dir(), to, work));
   PARKD_ASSIGN_OR_RETURN(Scanned scanned, scan(store.dir()));
   const PrivateUmask umask;
-  if (::mkdir(work.c_str(), 0700) != 0) return failed("make " + work);
+  if (::mkdir(work.c_str(), 0700) != 0) return io_failure("make " + work, errno);
   SalvageSummary summary;
   PARKD_RETURN_IF_ERROR(fill(scanned, work, clock, list, summary));
   summary.store = to;
@@ -251,7 +246,8 @@ Result<SalvageSummary> salvage(const OfflineStore& store, const std::string& tar
                        : "salvaged at " + to_rfc3339(clock.now()) + ": " + summary.text())));
   }
   PARKD_RETURN_IF_ERROR(give_to_owner_of(store.dir(), work));
-  if (::rename(work.c_str(), to.c_str()) != 0) return failed("rename " + work + " to " + to);
+  if (::rename(work.c_str(), to.c_str()) != 0)
+    return io_failure("rename " + work + " to " + to, errno);
   PARKD_RETURN_IF_ERROR(sync_path(parent_of(to)));
   return summary;
 }
@@ -268,13 +264,16 @@ Result<std::string> put_in_place(const std::string& store_dir, const std::string
   // Two renames would leave none under the name between them, and a daemon that starts then would
   // make an empty one.
   if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, store.c_str(), RENAME_EXCHANGE) != 0) {
-    return failed("let " + fresh + " and " + store + " change places in one step (type it: mv " +
-                  store + " " + kept + " && mv " + fresh + " " + store + ")");
+    return io_failure("let " + fresh + " and " + store +
+                          " change places in one step (type it: mv " + store + " " + kept +
+                          " && mv " + fresh + " " + store + ")",
+                      errno);
   }
   PARKD_RETURN_IF_ERROR(sync_path(parent_of(store)));
   PARKD_RETURN_IF_ERROR(sync_path(parent_of(fresh)));
   if (::rename(fresh.c_str(), kept.c_str()) != 0) {
-    return failed("rename the damaged store (the fresh one is in place) " + fresh + " to " + kept);
+    return io_failure(
+        "rename the damaged store (the fresh one is in place) " + fresh + " to " + kept, errno);
   }
   PARKD_RETURN_IF_ERROR(sync_path(parent_of(store)));
   return kept;

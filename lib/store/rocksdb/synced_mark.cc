@@ -6,8 +6,8 @@
 #include <cerrno>
 #include <fstream>
 #include <iterator>
-#include <system_error>
 
+#include "lib/base/file_io.h"
 #include "lib/store/rocksdb/wal_scan.h"
 
 namespace parkd::wal {
@@ -30,10 +30,7 @@ uint64_t take(std::string_view& bytes, size_t n_bytes) {
 }
 
 Status failed(const std::string& what) {
-  const int error = errno;
-  const std::string message = "cannot " + what + " the file " + std::string(kSyncedFile) + ": " +
-                              std::generic_category().message(error);
-  return error == ENOSPC || error == EDQUOT ? exhausted(message) : unavailable(message);
+  return io_failure(what + " the file " + std::string(kSyncedFile), errno);
 }
 
 }  // namespace
