@@ -1,8 +1,10 @@
 // HttpReply: what a request is answered with. Values, any thread.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,8 +22,10 @@ struct HttpReply {
   std::string allow{};                                      // header Allow; empty: none
   std::vector<std::pair<std::string, std::string>> more{};  // headers of a route's own
   // The body comes later, in pieces: called on the control thread once the header is under way.
-  // Not called where the client has gone.
+  // Not called where the client has gone, nor of a HEAD.
   std::function<void(std::shared_ptr<HttpStream>)> begin_stream{};
+  // Of the body that begin_stream brings, where it is known: it goes out as Content-Length.
+  std::optional<int64_t> stream_bytes{};
 };
 
 // {"error": ...} of a Status, with the HTTP status that fits.

@@ -346,8 +346,7 @@ void HttpSession::end_peer_watch() {
   stream_.socket().cancel(ignored);  // the waits for the peer's end
 }
 
-bool HttpSession::begin_response(const HttpReply& reply) {
-  const bool keep = parser_->get().keep_alive() && !server_->closing;
+void HttpSession::begin_response(const HttpReply& reply) {
   response_ = {};
   response_.version(11);
   response_.result(static_cast<unsigned>(reply.status));
@@ -357,40 +356,45 @@ bool HttpSession::begin_response(const HttpReply& reply) {
   if (!reply.retry_after_s.empty()) response_.set(http::field::retry_after, reply.retry_after_s);
   if (!reply.allow.empty()) response_.set(http::field::allow, reply.allow);
   for (const auto& [name, value] : reply.more) response_.set(name, value);
-  response_.keep_alive(keep);
-  return keep;
+  response_.keep_alive(parser_->get().keep_alive() && !server_->closing);
 }
 
 void HttpSession::write(HttpReply reply) {
   guarded([&] {
     request_.body.reset();
-    if (reply.begin_stream && !head_only_) {
-      const bool keep = begin_response(reply);
-      return write_stream(std::move(reply), keep);
-    }
+    if (reply.begin_stream && !head_only_) return write_stream(std::move(reply));
     end_peer_watch();
     if (Status status = charge_answer(reply); !status.ok()) reply = error_reply(status);
-    const bool keep = begin_response(reply);
-    response_.content_length(reply.body.size());
+    begin_response(reply);
+    const bool is_streamed = reply.begin_stream && reply.stream_bytes;  // had it not been a HEAD
+    response_.content_length(is_streamed ? static_cast<uint64_t>(*reply.stream_bytes)
+                                         : reply.body.size());
     if (!head_only_) response_.body() = std::move(reply.body);
     stream_.expires_after(server_->options.write_max);
     http::async_write(stream_, response_,
-                      [self = shared_from_this(), keep](beast::error_code error, size_t) {
-                        self->guarded([&] { self->written(error, keep); });
+                      [self = shared_from_this()](beast::error_code error, size_t) {
+                        self->guarded([&] { self->written(error); });
                       });
   });
 }
 
 // The header goes out with the first piece, or alone.
-void HttpSession::write_stream(HttpReply reply, bool keep) {
+void HttpSession::write_stream(HttpReply reply) {
+  using Framing = SessionStream::Framing;
   streams_ = true;
-  const bool is_chunked = parser_->get().version() >= 11;
-  if (is_chunked) response_.chunked(true);
-  if (!is_chunked) response_.keep_alive(false);
+  begin_response(reply);
+  const bool knows_chunks = parser_->get().version() >= 11;
+  const Framing framing = reply.stream_bytes ? Framing::length
+                          : knows_chunks     ? Framing::chunks
+                                             : Framing::connection_end;
+  const int64_t body_bytes = reply.stream_bytes.value_or(0);
+  if (framing == Framing::length) response_.content_length(static_cast<uint64_t>(body_bytes));
+  if (framing == Framing::chunks) response_.chunked(true);
+  if (framing == Framing::connection_end) response_.keep_alive(false);
   std::ostringstream header;
   header << response_.base();
-  reply.begin_stream(std::make_shared<SessionStream>(shared_from_this(), header.str(), is_chunked,
-                                                     keep && is_chunked));
+  reply.begin_stream(
+      std::make_shared<SessionStream>(shared_from_this(), header.str(), framing, body_bytes));
 }
 
 // A client that asks for much and reads nothing does not make the daemon hold it all. What was done
@@ -401,13 +405,13 @@ Status HttpSession::charge_answer(const HttpReply& reply) {
   return answer_charge_->grow(reply.body.size());
 }
 
-void HttpSession::written(beast::error_code error, bool keep) {
+void HttpSession::written(beast::error_code error) {
   response_.body() = {};
   answer_charge_.reset();
   admission_.held.reset();
   set_answering(false);
   if (error) return;
-  if (keep && !server_->closing) return wait_for_request();
+  if (response_.keep_alive() && !server_->closing) return wait_for_request();
   stream_.socket().shutdown(Socket::shutdown_send, error);
   if (!body_unread_) return;
   // A client that is still sending would be reset, and might never read why it was refused.

@@ -142,11 +142,11 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void on_peer_silent();
   void refuse(HttpReply reply);
   void let_go_of_request();
-  bool begin_response(const HttpReply& reply);  // whether the connection is kept after it
+  void begin_response(const HttpReply& reply);
   void end_peer_watch();
-  void write_stream(HttpReply reply, bool keep);
+  void write_stream(HttpReply reply);
   Status charge_answer(const HttpReply& reply);
-  void written(boost::beast::error_code error, bool keep);
+  void written(boost::beast::error_code error);
   void discard_rest();
   void set_answering(bool answering);
 

@@ -17,8 +17,9 @@ class HttpStream {
   // Without an end() before, the connection is closed, so that the client sees that it was cut.
   virtual ~HttpStream() = default;
 
+  // Requires: no more than HttpReply::stream_bytes in all, where that was given.
   virtual void write(std::string piece) = 0;
-  // The body is whole, once all of it is written.
+  // The body is whole, once all of it is written. With fewer than the stream_bytes it is cut.
   virtual void end() = 0;
   virtual size_t unsent_bytes() const = 0;
   // Calls `then` once, when nothing is unsent any more; not at all, if that never comes.

@@ -6,18 +6,21 @@
 #include <charconv>
 #include <utility>
 
+#include "lib/base/check.h"
+#include "lib/base/log.h"
+
 namespace parkd {
 
 namespace asio = boost::asio;
 namespace beast = boost::beast;
 
 struct SessionStream::State {
-  State(std::shared_ptr<HttpSession> of, bool chunked, bool keeps)
-      : session(std::move(of)), is_chunked(chunked), keep(keeps) {}
+  State(std::shared_ptr<HttpSession> of, Framing how, int64_t body_bytes)
+      : session(std::move(of)), framing(how), left_bytes(body_bytes) {}
 
   std::shared_ptr<HttpSession> session;
-  const bool is_chunked;
-  const bool keep;
+  const Framing framing;
+  int64_t left_bytes;   // of Framing::length, that nobody has written
   std::string waiting;  // framed
   std::string sending;
   bool is_sending = false;
@@ -26,7 +29,7 @@ struct SessionStream::State {
   std::function<void()> then;
 
   void frame(const std::string& piece) {
-    if (!is_chunked) {
+    if (framing != Framing::chunks) {
       waiting += piece;
       return;
     }
@@ -38,32 +41,45 @@ struct SessionStream::State {
 };
 
 SessionStream::SessionStream(std::shared_ptr<HttpSession> session, std::string header,
-                             bool is_chunked, bool keep)
-    : state_(std::make_shared<State>(std::move(session), is_chunked, keep)) {
+                             Framing framing, int64_t body_bytes)
+    : state_(std::make_shared<State>(std::move(session), framing, body_bytes)) {
   state_->waiting = std::move(header);
   send(state_);
 }
 
 SessionStream::~SessionStream() {
-  if (state_->has_ended || state_->is_closed) return;
-  state_->is_closed = true;
+  if (!state_->has_ended && !state_->is_closed) cut(state_);
+}
+
+void SessionStream::cut(const std::shared_ptr<State>& state) {
+  state->is_closed = true;
   beast::error_code ignored;
-  HttpSession& session = *state_->session;
+  HttpSession& session = *state->session;
   session.end_peer_watch();
   session.stream_.socket().close(ignored);
   session.set_answering(false);
-  state_->session.reset();
+  state->session.reset();
 }
 
 void SessionStream::write(std::string piece) {
-  if (piece.empty() || state_->has_ended || state_->is_closed) return;
+  if (piece.empty() || state_->has_ended) return;
+  if (state_->framing == Framing::length) {
+    state_->left_bytes -= static_cast<int64_t>(piece.size());
+    PARKD_CHECK(state_->left_bytes >= 0, "a body of known length has more bytes than it said");
+  }
+  if (state_->is_closed) return;
   state_->frame(piece);
   send(state_);
 }
 
 void SessionStream::end() {
   if (std::exchange(state_->has_ended, true) || state_->is_closed) return;
-  if (state_->is_chunked) state_->waiting += "0\r\n\r\n";
+  if (state_->framing == Framing::length && state_->left_bytes > 0) {
+    log_error("http.body_cut", {{"route", state_->session->admission_.route},
+                                {"missing_bytes", state_->left_bytes}});
+    return cut(state_);
+  }
+  if (state_->framing == Framing::chunks) state_->waiting += "0\r\n\r\n";
   send(state_);
 }
 
@@ -102,7 +118,7 @@ void SessionStream::sent(const std::shared_ptr<State>& state, beast::error_code 
     const auto watch = session.watch_;
     session.end_peer_watch();
     if (error && watch != nullptr) watch->gone();
-    session.written(error, state->keep);
+    session.written(error);
     state->session.reset();
     return;
   }

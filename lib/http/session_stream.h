@@ -1,9 +1,9 @@
-// SessionStream: an HttpStream over the connection of its request: chunks (RFC 9112, 7.1), or for a
-// client of HTTP/1.0 the bytes until the connection's end. It keeps the session alive. Control
-// thread.
+// SessionStream: an HttpStream over the connection of its request. It keeps the session alive.
+// Control thread.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -15,9 +15,12 @@ namespace parkd {
 
 class SessionStream : public HttpStream {
  public:
-  // `header`: what goes out first.
-  SessionStream(std::shared_ptr<HttpSession> session, std::string header, bool is_chunked,
-                bool keep);
+  // How the client knows where the body ends (RFC 9112, 6.3). One of HTTP/1.0 knows no chunks.
+  enum class Framing { length, chunks, connection_end };
+
+  // `header`: what goes out first. `body_bytes`: where the framing is the length.
+  SessionStream(std::shared_ptr<HttpSession> session, std::string header, Framing framing,
+                int64_t body_bytes);
   ~SessionStream() override;
 
   void write(std::string piece) override;
@@ -28,6 +31,7 @@ class SessionStream : public HttpStream {
  private:
   // What the writes that are under way hold on to; the stream itself may be gone by then.
   struct State;
+  static void cut(const std::shared_ptr<State>& state);
   static void send(const std::shared_ptr<State>& state);
   static void sent(const std::shared_ptr<State>& state, boost::beast::error_code error);
 

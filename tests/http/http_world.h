@@ -1,7 +1,7 @@
 // HttpWorld: an HttpServer on a socket of its own, and on TCP where the options say so, with
 // made-up URLs: GET /ok; POST /small, which takes a body of at most 100 bytes and gives it back;
-// GET /wait, which is answered when the test says so; GET /stream, whose body the test writes; and
-// what the test admits itself. The control thread is a thread of the world.
+// GET /wait, which is answered when the test says so; GET /stream?bytes=, whose body the test
+// writes; and what the test admits itself. The control thread is a thread of the world.
 #pragma once
 
 #include <atomic>
@@ -61,6 +61,7 @@ class HttpWorld {
     return on_control([this, use] { return use(stream_); });
   }
   bool streamer_is_gone() const { return streamer_gone_; }
+  bool is_streaming() const { return streaming_; }
   void forget_the_stream() {
     streaming_ = false;
     streamer_gone_ = false;
@@ -110,6 +111,9 @@ class HttpWorld {
         whole.peer->when_gone([this] { streamer_gone_ = true; });
         HttpReply begun;
         begun.content_type = "text/event-stream";
+        if (const auto bytes = whole.query.find("bytes"); bytes != whole.query.end()) {
+          begun.stream_bytes = std::stoll(bytes->second);
+        }
         begun.begin_stream = [this](std::shared_ptr<HttpStream> stream) {
           stream_ = std::move(stream);
           streaming_ = true;

@@ -28,6 +28,12 @@ bool end(HttpWorld& world) {
   });
 }
 
+std::string rest_of(RawPeer& peer) {
+  std::string rest;
+  for (std::string more; !(more = peer.read_some()).empty();) rest += more;
+  return rest;
+}
+
 TEST(HttpStream, comes_in_chunks_and_the_connection_goes_on) {
   HttpWorld world;
   EventPeer peer(world.socket());
@@ -58,9 +64,7 @@ TEST(HttpStream, of_an_older_client_ends_with_its_connection) {
   write(world, "all ");
   write(world, "of it");
   end(world);
-  std::string body;
-  for (std::string more; !(more = peer.read_some()).empty();) body += more;
-  EXPECT_EQ(body, "all of it");
+  EXPECT_EQ(rest_of(peer), "all of it");
 }
 
 TEST(HttpStream, has_no_body_for_head) {
@@ -68,6 +72,75 @@ TEST(HttpStream, has_no_body_for_head) {
   RawPeer peer = world.peer();
   EXPECT_EQ(peer.call("HEAD", "/stream").status, 200);
   EXPECT_EQ(peer.call("GET", "/ok").body, "ok");
+}
+
+TEST(HttpStream, of_known_length_says_it_and_the_connection_goes_on) {
+  HttpWorld world;
+  RawPeer peer = world.peer();
+  for (const size_t half : {0u, 1u, 100'000u}) {
+    ASSERT_TRUE(peer.send(RawPeer::request("GET", "/stream?bytes=" + std::to_string(2 * half))));
+    write(world, std::string(half, 'a'));
+    write(world, std::string(half, 'b'));
+    end(world);
+    const RawAnswer answer = peer.read();
+    EXPECT_EQ(answer.status, 200);
+    EXPECT_EQ(answer.head.find("chunked"), answer.head.npos) << answer.head;
+    EXPECT_NE(answer.head.find("Content-Length: " + std::to_string(2 * half)), answer.head.npos);
+    EXPECT_TRUE(answer.body == std::string(half, 'a') + std::string(half, 'b'));
+    world.forget_the_stream();
+  }
+  EXPECT_EQ(peer.call("GET", "/ok").body, "ok");
+}
+
+TEST(HttpStream, of_known_length_for_an_older_client_has_its_length_too) {
+  HttpWorld world;
+  RawPeer peer = world.peer();
+  ASSERT_TRUE(peer.send("GET /stream?bytes=9 HTTP/1.0\r\n\r\n"));
+  write(world, "all of it");
+  end(world);
+  const RawAnswer answer = peer.read();
+  EXPECT_EQ(answer.body, "all of it") << answer.head;
+  EXPECT_EQ(rest_of(peer), "") << "it did not ask for more";
+}
+
+TEST(HttpStream, of_known_length_is_not_begun_for_head_but_its_length_is_said) {
+  HttpWorld world;
+  RawPeer peer = world.peer();
+  const RawAnswer head = peer.call("HEAD", "/stream?bytes=12345678901");
+  EXPECT_EQ(head.status, 200);
+  EXPECT_NE(head.head.find("Content-Length: 12345678901\r\n"), head.head.npos) << head.head;
+  EXPECT_FALSE(world.is_streaming());
+  EXPECT_EQ(peer.call("GET", "/ok").body, "ok");
+}
+
+TEST(HttpStream, that_ends_before_its_length_is_seen_to_be_cut) {
+  HttpWorld world;
+  for (const bool by_end : {true, false}) {
+    RawPeer peer = world.peer();
+    ASSERT_TRUE(peer.send(RawPeer::request("GET", "/stream?bytes=10")));
+    EXPECT_EQ(peer.read_head().status, 200);
+    write(world, "123456789");
+    world.with_stream([by_end](Stream& stream) {
+      if (by_end) stream->end();
+      stream.reset();
+      return true;
+    });
+    EXPECT_LT(rest_of(peer).size(), 10u);
+    while (world.figures().connections.open != 0) std::this_thread::yield();
+    world.forget_the_stream();
+  }
+}
+
+TEST(HttpStream, of_more_bytes_than_it_said_is_a_bug) {
+  EXPECT_DEATH(
+      {
+        HttpWorld world;
+        RawPeer peer = world.peer();
+        peer.send(RawPeer::request("GET", "/stream?bytes=10"));
+        write(world, "1234567890");
+        write(world, "1");
+      },
+      "more bytes than it said");
 }
 
 TEST(HttpStream, that_is_let_go_of_is_seen_to_be_cut) {
@@ -153,9 +226,7 @@ TEST(HttpStream, of_a_tcp_client_that_only_ended_its_sending_is_whole) {
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   write(world, "all of it");
   end(world);
-  std::string body;
-  for (std::string more; !(more = peer.read_some()).empty();) body += more;
-  EXPECT_EQ(body, "9\r\nall of it\r\n0\r\n\r\n");
+  EXPECT_EQ(rest_of(peer), "9\r\nall of it\r\n0\r\n\r\n");
 }
 
 }  // namespace
