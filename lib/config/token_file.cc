@@ -11,6 +11,7 @@
 #include <cstring>
 #include <set>
 
+#include "lib/base/blanks.h"
 #include "lib/base/text.h"
 #include "lib/config/values.h"
 
@@ -23,13 +24,6 @@ constexpr int32_t kRequestsMax = 65'536;
 constexpr mode_t kModeMax = 0640;
 constexpr std::string_view kTokenPrefix = "parkd-";
 constexpr std::string_view kRequestsGrant = "requests=";
-constexpr std::string_view kBlanks = " \t\r";
-
-std::string_view trimmed(std::string_view text) {
-  const size_t first = text.find_first_not_of(kBlanks);
-  if (first == text.npos) return {};
-  return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
-}
 
 // The text up to the next `mark`, which is taken off with it.
 std::string_view next_part(std::string_view& text, char mark) {

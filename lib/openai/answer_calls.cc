@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "lib/base/blanks.h"
 #include "lib/base/json_reader.h"
 #include "lib/base/raw_json.h"
 #include "lib/base/text.h"
 #include "lib/job/bounds.h"
-#include "lib/openai/blanks.h"
 
 namespace parkd {
 namespace {

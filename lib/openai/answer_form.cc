@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
-#include "lib/openai/blanks.h"
+#include "lib/base/blanks.h"
 
 namespace parkd {
 namespace {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/base/blanks.h"
 #include "lib/base/text.h"
-#include "lib/openai/blanks.h"
 
 namespace parkd {
 namespace {

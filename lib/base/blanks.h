@@ -1,4 +1,4 @@
-// What JSON calls blank, as the marks of answers do. Pure, any thread.
+// What JSON calls blank, as lines of files and the marks of answers do. Pure, any thread.
 #pragma once
 
 #include <string_view>
