@@ -83,6 +83,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(Config config, const std::string& 
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(config), std::move(lock)));
   PARKD_ASSIGN_OR_RETURN(daemon->store_,
                          open_store(daemon->config_, daemon->clock_, daemon->callbacks()));
+  PARKD_ASSIGN_OR_RETURN(daemon->files_, open_files(daemon->config_, daemon->clock_));
   PARKD_ASSIGN_OR_RETURN(daemon->deaths_, DeathWatch::start(daemon->config_));
   PARKD_RETURN_IF_ERROR(daemon->wire());
   return daemon;
@@ -134,7 +135,7 @@ Status Daemon::wire() {
   running_dispatcher_ = dispatcher_.get();
   api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *store_, *dispatcher_, tokens_,
                                           *blocking_, blocking_threads(), clock_, health_, bodies_,
-                                          database_name(config_)});
+                                          answers_, files_, database_name(config_)});
   const int64_t budget_bytes = memory_budget_bytes(config_.daemon);
   api_->set_memory_budget(budget_bytes);
   models_ = std::make_unique<ModelKeeper>(ModelKeeper::Parts{
@@ -187,6 +188,7 @@ Daemon::End Daemon::run() {
   models_->start();
   wait_for_signal();
   purge_soon();
+  if (files_ != nullptr) look_after_files_soon();
   look_around_soon();
   look_at_queue_soon();
   if (config_.uses_postgres()) read_again_soon();
@@ -309,6 +311,7 @@ void Daemon::shut_down() {
   models_->stop_engines();
   blocking_->stop();
   api_->stop();
+  if (files_ != nullptr) files_->stop();
   store_->stop();
   models_.reset();
   dispatcher_.reset();
@@ -328,6 +331,26 @@ void Daemon::purge_soon() {
       });
     });
   });
+}
+
+void Daemon::look_after_files_soon() {
+  files_->purge_files(on_control<int64_t>(io_, [this](const Result<int64_t>& purged) {
+    const Status status = purged.status();
+    if (!status.ok() && status.message() != files_error_) {
+      log_warn("files.purge_failed", {{"error", status.to_string()}});
+    }
+    files_error_ = status.message();
+    files_->file_figures(on_control<FileFigures>(io_, [this](const Result<FileFigures>& figures) {
+      if (figures.ok()) saw_files(*figures);
+      after(io_, kPurgeEvery, [this] { look_after_files_soon(); });
+    }));
+  }));
+}
+
+void Daemon::saw_files(const FileFigures& figures) {
+  api_->set_file_figures(figures);
+  if (figures.notices.empty()) health_.clear("file_damaged");
+  for (const HealthNotice& notice : figures.notices) health_.raise(notice);
 }
 
 void Daemon::look_around_soon() {

@@ -63,6 +63,8 @@ class Daemon {
   void wait_until_drained();
   void wait_until_answered(SteadyTime not_after);
   void purge_soon();
+  void look_after_files_soon();
+  void saw_files(const FileFigures& figures);
   void read_again_soon();
   void look_around_soon();
   void look_at_queue_soon();
@@ -79,6 +81,7 @@ class Daemon {
   std::atomic<Dispatcher*> running_dispatcher_{nullptr};  // dispatcher_, for the store's threads
   TokenFeed tokens_;                                      // drained on the control thread
   std::unique_ptr<JobStore> store_;
+  std::shared_ptr<FileStore> files_;  // null: there is none. Uploads that are cut off hold it, too
   std::unique_ptr<BlockingPool> blocking_;
   std::unique_ptr<Dispatcher> dispatcher_;
   std::unique_ptr<ModelKeeper> models_;
@@ -95,6 +98,7 @@ class Daemon {
   End end_ = End::stopped;
   SteadyTime stop_not_after_{};  // set by the first signal; the second makes it sooner
   std::string purge_error_;
+  std::string files_error_;
 };
 
 }  // namespace parkd

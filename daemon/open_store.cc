@@ -5,7 +5,9 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "lib/base/disk_space.h"
 #include "lib/base/log.h"
+#include "lib/store/folder/folder_files.h"
 #include "lib/store/memory/memory_store.h"
 #include "lib/store/rocksdb/rocksdb_store.h"
 #ifdef PARKD_HAVE_POSTGRES
@@ -33,6 +35,20 @@ StoreOptions store_options(const Config& config) {
     options.limits_of_model[model.name] = limits(model.limits);
   }
   return options;
+}
+
+FileLimits file_limits(const Config& config) {
+  const FilesConfig& given = config.daemon.files;
+  FileLimits limits;
+  limits.file_bytes_max = given.max_file_mb << 20;
+  limits.tenant_bytes_max = given.max_total_mb << 20;
+  limits.tenant_files_max = given.max_files;
+  limits.tenant_uploads_max = given.max_uploads;
+  const auto disk = disk_space(config.daemon.state_dir);
+  const int64_t otherwise = disk ? default_min_free_bytes(*disk) : 0;
+  const auto given_mb = config.daemon.min_free_disk_mb;
+  limits.min_free_disk_bytes = given_mb ? *given_mb << 20 : otherwise;
+  return limits;
 }
 
 RocksDbStoreOptions rocksdb_options(const Config& config) {
@@ -162,6 +178,14 @@ std::string database_name([[maybe_unused]] const Config& config) {
   }
 #endif
   return "";
+}
+
+Result<std::shared_ptr<FileStore>> open_files(const Config& config, Clock& clock) {
+  if (config.queue.backend == StoreBackend::memory) return std::shared_ptr<FileStore>();
+  std::unique_ptr<FileStore> files;
+  PARKD_ASSIGN_OR_RETURN(
+      files, open_folder_files({config.daemon.state_dir + "/files", file_limits(config)}, clock));
+  return std::shared_ptr<FileStore>(std::move(files));
 }
 
 Result<std::unique_ptr<JobStore>> open_store(const Config& config, Clock& clock,

@@ -10,6 +10,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/status.h"
 #include "lib/config/config.h"
+#include "lib/store/file_store.h"
 #include "lib/store/job_store.h"
 
 namespace parkd {
@@ -26,6 +27,10 @@ struct SharedStoreCallbacks {
 // has no such store.
 Result<std::unique_ptr<JobStore>> open_store(const Config& config, Clock& clock,
                                              SharedStoreCallbacks callbacks);
+
+// Where clients' files are kept: beside an embedded queue, or in the database that daemons share.
+// Null where the queue is in memory. Errors: those of the store.
+Result<std::shared_ptr<FileStore>> open_files(const Config& config, Clock& clock);
 
 // Whether the queue can be opened by this build at all, and the connection string be read. What
 // --check-config adds to parsing. Errors: invalid.

@@ -92,9 +92,10 @@ void Api::drained() {
 HttpAdmission Api::admit(const HttpRequest& request) {
   HttpAdmission admission;
   admission.who = request.who;
-  if (request.who.by_tcp) admission.refusal = tcp_.refused_by_form(request);
-  if (admission.refusal) return admission;
   const RouteMatch match = match_route(request.method, request.path);
+  const RouteBody body = match.route == nullptr ? RouteBody::json : match.route->body;
+  if (request.who.by_tcp) admission.refusal = tcp_.refused_by_form(request, body);
+  if (admission.refusal) return admission;
   if (match.route == nullptr) {
     const Status none = not_found("there is no " + request.method + " " + request.path);
     admission.refusal = match.allow.empty() ? error_reply(none) : error_reply(405, none);
@@ -124,18 +125,21 @@ HttpAdmission Api::admit(const HttpRequest& request) {
   if (route.body_bytes_max >= request_bytes_max) {
     admission.body_limit_key = "daemon.max_request_bytes";
   }
-  admission.begin = [this, &route, part = std::string(match.part)](HttpRequest whole,
-                                                                   HttpReplier reply) {
-    begin(route, part, std::move(whole), std::move(reply));
+  std::shared_ptr<FileUpload> upload;
+  if (body == RouteBody::file) admit_upload(request, admission, upload);
+  admission.begin = [this, &route, upload, part = std::string(match.part)](HttpRequest whole,
+                                                                           HttpReplier reply) {
+    const auto asked = std::make_shared<Asked>();
+    asked->request = std::move(whole);
+    asked->part = part;
+    asked->reply = std::move(reply);
+    asked->upload = upload;
+    begin(route, asked);
   };
   return admission;
 }
 
-void Api::begin(const Route& route, std::string part, HttpRequest request, HttpReplier reply) {
-  const auto asked = std::make_shared<Asked>();
-  asked->request = std::move(request);
-  asked->part = std::move(part);
-  asked->reply = std::move(reply);
+void Api::begin(const Route& route, const std::shared_ptr<Asked>& asked) {
   asked->models = models_;
   asked->notices = parts_.health.notices();
   asked->may_accept = may_accept();

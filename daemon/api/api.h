@@ -30,6 +30,7 @@
 #include "lib/store/batch_store.h"
 #include "lib/store/client_store.h"
 #include "lib/store/completion.h"
+#include "lib/store/file_store.h"
 
 namespace parkd {
 
@@ -46,8 +47,10 @@ class Api {
     int blocking_threads;
     Clock& clock;
     HealthBoard& health;
-    const ByteBudget& bodies;  // what parsing is charged to
-    std::string database;      // as /readyz names it; empty: none
+    const ByteBudget& bodies;          // what parsing is charged to
+    ByteBudget& answers;               // and what is read to be sent
+    std::shared_ptr<FileStore> files;  // null: there is none
+    std::string database;              // as /readyz names it; empty: none
   };
   explicit Api(Parts parts);
 
@@ -61,6 +64,8 @@ class Api {
 
   // Who may come by TCP from now on.
   void set_tokens(TokenTable tokens) { tcp_.set_tokens(std::move(tokens)); }
+  // How many files there are, for /metrics.
+  void set_file_figures(const FileFigures& figures) { file_figures_ = figures; }
   // Of main memory, for models.
   void set_memory_budget(int64_t bytes) { memory_budget_bytes_ = bytes; }
   // A model came to another state.
@@ -84,7 +89,7 @@ class Api {
   // ok, or unavailable with the reason: stopping, or a notice that refuses work.
   Status may_accept() const;
   // Control thread: a request with its body.
-  void begin(const Route& route, std::string part, HttpRequest request, HttpReplier reply);
+  void begin(const Route& route, const std::shared_ptr<Asked>& asked);
   // A store's completion, carried on to a quick thread.
   template <class T>
   Completion<T> on_quick(const AskedPtr& asked, std::function<void(Result<T>)> then) {
@@ -115,6 +120,17 @@ class Api {
   void cancel_batch(const AskedPtr& asked);
   Completion<Batch> answer_batch(const AskedPtr& asked);
 
+  // files.cc
+  void admit_upload(const HttpRequest& request, HttpAdmission& admission,
+                    std::shared_ptr<FileUpload>& upload);
+  void upload_file(const AskedPtr& asked);  // control thread
+  void list_files(const AskedPtr& asked);
+  void get_file(const AskedPtr& asked);
+  void read_file(const AskedPtr& asked);
+  void delete_file(const AskedPtr& asked);
+  bool has_files(const AskedPtr& asked) const;
+  void send_file(const AskedPtr& asked, const StoredFile& file);
+
   // mailbox.cc
   void read_mailbox(const AskedPtr& asked);  // control thread
   void take_messages(const AskedPtr& asked);
@@ -134,6 +150,7 @@ class Api {
   MailboxWaiters waiters_;
   std::shared_ptr<const ModelTable> models_;
   const HttpServer* server_ = nullptr;
+  FileFigures file_figures_;
   int64_t memory_budget_bytes_ = 0;
   bool stopping_ = false;
   bool drained_ = false;

@@ -13,6 +13,8 @@
 
 namespace parkd {
 
+class FileUpload;
+
 struct Asked {
   HttpRequest request;
   std::string part;  // of the path: an id, a key
@@ -21,6 +23,7 @@ struct Asked {
   std::vector<HealthNotice> notices;
   Status may_accept;  // not ok: why work is refused
   bool stopping = false;
+  std::shared_ptr<FileUpload> upload;  // of a route that takes its body as it comes; else null
 
   const Principal& who() const { return request.who; }
 };

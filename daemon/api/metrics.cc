@@ -261,6 +261,11 @@ void add_api(Page& page, const ApiFigures& api) {
         "flight as it may",
         {{"why", why}}, static_cast<double>(n));
   }
+  page.gauge("parkd_files", "Files that clients have uploaded", {},
+             static_cast<double>(api.files.files));
+  page.gauge("parkd_file_bytes", "Bytes of parkd_files", {}, static_cast<double>(api.files.bytes));
+  page.gauge("parkd_uploads", "Files that are being uploaded", {},
+             static_cast<double>(api.files.uploads));
   for (const auto& [key, n] : api.http.answered) {
     const auto& [route, status] = key;
     page.counter("parkd_answers_total", "Answered requests; of no URL that there is: route \"\"",

@@ -10,6 +10,7 @@
 #include "lib/base/health.h"
 #include "lib/dispatch/dispatcher_stats.h"
 #include "lib/http/http_server.h"
+#include "lib/store/file_store.h"
 #include "lib/store/store_stats.h"
 
 namespace parkd {
@@ -19,6 +20,7 @@ struct ApiFigures {
   ByteBudget::Figures bodies;  // requests that are being read
   HttpFigures http;
   TcpFigures tcp;
+  FileFigures files;
   int64_t memory_budget_bytes = 0;  // of main memory, for models
 };
 

@@ -84,6 +84,16 @@ std::span<const Route> routes() {
        "it takes no more jobs, and is finished when the last has ended"},
       {"POST", "/v1/batches/ID/cancel", "", quick, tenant, kNoBody, &Api::cancel_batch,
        "ends its jobs that wait, stops those that run"},
+      {"POST", "/v1/files", "", control, tenant, kMaxRequestBytes, &Api::upload_file,
+       R"(OpenAI's: a form with `file` (.jsonl) and `purpose` ("batch"), also `expires_after`: the )"
+       R"(file, once it is on the disk)",
+       RouteBody::file},
+      {"GET", "/v1/files", "after limit order purpose", quick, tenant, kNoBody, &Api::list_files,
+       "files, the newest first"},
+      {"GET", "/v1/files/ID", "", quick, tenant, kNoBody, &Api::get_file, "one of them"},
+      {"GET", "/v1/files/ID/content", "", quick, tenant, kNoBody, &Api::read_file,
+       "its bytes; a `Range` of them: 206"},
+      {"DELETE", "/v1/files/ID", "", quick, tenant, kNoBody, &Api::delete_file, "deletes it"},
       {"GET", "/v1/mailbox/KEY", "cursor limit wait_s job skip_damaged", control, tenant, kNoBody,
        &Api::read_mailbox,
        "messages in the order they were stored; waits up to 60 s for the first. `job=ID`: the "

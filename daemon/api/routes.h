@@ -33,6 +33,9 @@ enum class RouteThread { control, quick, blocking };
 // Who may ask: any peer; one that may connect to the socket or has a token; one that is a tenant.
 enum class RouteAccess { anyone, known, tenant };
 
+// What a POST brings: JSON, or a form with a file, which is taken as it comes (file_upload.h).
+enum class RouteBody { json, file };
+
 inline constexpr size_t kMaxRequestBytes = static_cast<size_t>(-1);
 
 struct Route {
@@ -45,6 +48,7 @@ struct Route {
   size_t body_bytes_max;  // kMaxRequestBytes: daemon.max_request_bytes
   void (Api::*verb)(const std::shared_ptr<const Asked>&);
   std::string_view summary;  // one line of Markdown: what goes in, what comes back
+  RouteBody body = RouteBody::json;
 
   std::string name() const;  // "POST /v1/jobs/ID/cancel"
 };

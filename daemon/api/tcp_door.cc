@@ -34,10 +34,23 @@ std::string host_of(std::string_view host) {
   return lower_case(bracketed ? host.substr(1, end - 1) : host.substr(0, end));
 }
 
-bool is_json(std::string_view content_type) {
+bool is_of_type(std::string_view content_type, std::string_view wanted) {
   std::string_view type = content_type.substr(0, content_type.find(';'));
   while (!type.empty() && type.back() == ' ') type.remove_suffix(1);
-  return lower_case(type) == "application/json";
+  return lower_case(type) == wanted;
+}
+
+// A web page sends a form to whom it likes, without being asked first, but always with its own
+// Origin (Fetch, "Origin header").
+std::optional<HttpReply> refused_origin(const HttpRequest& request) {
+  const size_t host = request.origin.find("://");
+  if (request.origin.empty()) return std::nullopt;
+  if (host != request.origin.npos && request.origin.substr(host + 3) == request.host) {
+    return std::nullopt;
+  }
+  return error_reply(denied("Origin is \"" + shown_name(request.origin) + "\" and Host \"" +
+                            shown_name(request.host) +
+                            "\": by TCP parkd takes no file from a web page of another host"));
 }
 
 }  // namespace
@@ -47,7 +60,8 @@ void TcpDoor::set_tokens(TokenTable tokens) {
   std::erase_if(in_flight_, [](const auto& entry) { return *entry.second == 0; });
 }
 
-std::optional<HttpReply> TcpDoor::refused_by_form(const HttpRequest& request) const {
+std::optional<HttpReply> TcpDoor::refused_by_form(const HttpRequest& request,
+                                                  RouteBody body) const {
   if (request.host.empty()) {
     return error_reply(invalid("the header Host is missing: it names the address that is meant"));
   }
@@ -60,7 +74,8 @@ std::optional<HttpReply> TcpDoor::refused_by_form(const HttpRequest& request) co
                                     "\"; by TCP parkd answers to IP addresses, localhost and the "
                                     "names in daemon.host_names alone"));
   }
-  if (request.method == "POST" && !is_json(request.content_type)) {
+  if (body == RouteBody::file) return refused_origin(request);
+  if (request.method == "POST" && !is_of_type(request.content_type, "application/json")) {
     return error_reply(
         415, invalid((request.content_type.empty()
                           ? "Content-Type is missing"

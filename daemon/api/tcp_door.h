@@ -13,6 +13,7 @@
 #include <optional>
 #include <string_view>
 
+#include "daemon/api/routes.h"
 #include "lib/config/config.h"
 #include "lib/config/token_file.h"
 #include "lib/http/http_server.h"
@@ -32,8 +33,9 @@ class TcpDoor {
   // Who may come from now on; what is in flight ends as it began.
   void set_tokens(TokenTable tokens);
 
-  // Why its header is refused, whoever sent it: 400, 421 (Host), 415 (Content-Type).
-  std::optional<HttpReply> refused_by_form(const HttpRequest& request) const;
+  // Why its header is refused, whoever sent it: 400, 421 (Host), 415 (Content-Type), 403 (Origin).
+  // `body`: what its route takes.
+  std::optional<HttpReply> refused_by_form(const HttpRequest& request, RouteBody body) const;
   // Whose request it is: gives admission.who its tenant, account and grants, and admission.held a
   // place among the requests of its token in flight. Or why it is refused: 401, 429.
   std::optional<HttpReply> identify(const HttpRequest& request, HttpAdmission& admission);

@@ -15,7 +15,7 @@
 namespace parkd {
 namespace {
 
-constexpr std::array<std::string_view, 15> kNames = {
+constexpr std::array<std::string_view, 18> kNames = {
     "submit.before_commit",
     "submit.after_commit",
     "claim.after",
@@ -28,6 +28,9 @@ constexpr std::array<std::string_view, 15> kNames = {
     "release.after_commit",
     "purge.mid",
     "drain.before_release",
+    "upload.before_piece",
+    "upload.before_rename",
+    "upload.after_rename",
     "outbox.before_deliver",
     "outbox.after_deliver",
     "outbox.after_drop",

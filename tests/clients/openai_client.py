@@ -20,7 +20,7 @@ import time
 
 import httpx
 import openai
-from openai.types import Completion, Model
+from openai.types import Completion, FileDeleted, FileObject, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 MESSAGES = [{"role": "user", "content": "Say something."}]
@@ -247,6 +247,38 @@ def fifty_streams_and_a_kill(daemon):
     print(f"    {cut} of 50 streams were cut, {sum(bool(into['id']) for into in told)} had told something")
 
 
+def files(daemon):
+    client = daemon.client
+    lines = "".join(json.dumps({"custom_id": f"line {i}", "method": "POST", "url": "/v1/chat/completions",
+                                "body": {"model": "tiny", "messages": MESSAGES}}) + "\n" for i in range(20_000))
+    path = daemon.home / "requests.jsonl"
+    path.write_text(lines)
+    with open(path, "rb") as file:
+        large = strictly(FileObject, client.files.create(file=file, purpose="batch"))
+    assert (large.bytes, large.filename, large.status) == (len(lines), "requests.jsonl", "processed"), large
+    small = strictly(FileObject, client.files.create(
+        file=("ein Stück.jsonl", b"{}\n"), purpose="batch",
+        expires_after={"anchor": "created_at", "seconds": 3600}))
+    assert small.filename == "ein Stück.jsonl" and small.expires_at - small.created_at == 3600, small
+    daemon.stop(signal.SIGKILL)
+    daemon.start()
+    client = daemon.client
+    assert strictly(FileObject, client.files.retrieve(large.id)) == large
+    assert client.files.content(large.id).text == lines
+    with client.files.with_streaming_response.content(large.id) as response:
+        assert b"".join(response.iter_bytes()) == lines.encode()
+    # The package asks for page after page.
+    assert [file.id for file in client.files.list(limit=1, order="asc")] == [large.id, small.id]
+    assert [file.id for file in client.files.list(purpose="batch")] == [small.id, large.id]
+    for file in [small, large]:
+        assert strictly(FileDeleted, client.files.delete(file.id)).deleted
+    refused(openai.NotFoundError, lambda: client.files.retrieve(large.id))
+    refused(openai.BadRequestError, lambda: client.files.create(file=("in.txt", b"x"), purpose="batch"), param="file")
+    refused(openai.BadRequestError, lambda: client.files.create(file=("in.jsonl", b"x"), purpose="vision"),
+            param="purpose")
+    assert client.files.list().data == []
+
+
 def many_at_once(daemon):
     async def run():
         client = openai.AsyncOpenAI(**daemon.address(httpx.AsyncClient))
@@ -289,7 +321,7 @@ def main():
     daemon = Daemon(*sys.argv[1:4])
     daemon.start()
     atexit.register(lambda: daemon.process.poll() is None and daemon.stop(signal.SIGKILL))
-    for test in [models, chat, completions, errors, streams, tokens, many_at_once, a_kill_while_it_waits,
+    for test in [models, chat, completions, errors, streams, tokens, files, many_at_once, a_kill_while_it_waits,
                  fifty_streams_and_a_kill]:
         test(daemon)
         print(f"ok  {daemon.door}: {test.__name__}")

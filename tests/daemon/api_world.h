@@ -13,6 +13,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/thread.h"
 #include "lib/http/http_server.h"
+#include "lib/store/folder/folder_files.h"
 #include "lib/store/memory/memory_store.h"
 #include "tests/support/raw_peer.h"
 #include "tests/support/store_driver.h"
@@ -24,6 +25,8 @@ struct ApiWorldOptions {
   size_t parse_bytes_max = 512u << 20;
   size_t answer_bytes_max = 512u << 20;
   int64_t request_bytes_max = 64 << 20;
+  bool has_files = true;
+  FilesConfig files;
   HttpServer::Options server;
   std::function<void()> on_control_start;  // called on the control thread
 };
@@ -36,12 +39,20 @@ class ApiWorld {
     config_.daemon.max_request_bytes = options.request_bytes_max;
     config_.queue.backend = StoreBackend::memory;
     config_.default_model = "m";
+    config_.daemon.files = options.files;
+    if (options.has_files) {
+      FileLimits limits;
+      limits.file_bytes_max = options.files.max_file_mb << 20;
+      limits.tenant_uploads_max = options.files.max_uploads;
+      files_ = open_folder_files({files_dir(), limits}, clock_).value();
+    }
     DispatcherOptions dispatcher;
     dispatcher.models = {"m"};
     dispatcher_ = std::make_unique<Dispatcher>(
         dispatcher, *store_, clock_, [this](auto task) { return blocking_.run(std::move(task)); });
     api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *store_, *dispatcher_, tokens_,
-                                            blocking_, 2, clock_, health_, bodies_, ""});
+                                            blocking_, 2, clock_, health_, bodies_, answers_,
+                                            files_, ""});
     ModelTable models;
     models["m"].retention = std::chrono::hours(1);
     api_->set_models(std::make_shared<const ModelTable>(models));
@@ -64,10 +75,12 @@ class ApiWorld {
     control_.join();
     blocking_.stop();
     api_->stop();
+    if (files_ != nullptr) files_->stop();
     store_->stop();
   }
 
   std::string socket() const { return directory_.path() + "/s"; }
+  std::string files_dir() const { return directory_.path() + "/files"; }
   RawPeer peer() const { return RawPeer(socket()); }
   StoreDriver& store() { return driver_; }
   ByteBudget::Figures parsing() const { return bodies_.figures(); }
@@ -129,6 +142,7 @@ class ApiWorld {
   HealthBoard health_;
   std::unique_ptr<JobStore> store_ = make_memory_store(StoreOptions{}, clock_);
   StoreDriver driver_{*store_};
+  std::shared_ptr<FileStore> files_;
   BlockingPool blocking_{2, 0};
   std::unique_ptr<Dispatcher> dispatcher_;
   std::unique_ptr<Api> api_;

@@ -59,8 +59,10 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   models["b"].memory.kv = 7000;
   models["b"].stay.waits_since = now - std::chrono::seconds(8);
   models["b"].files_differ = true;
+  ApiFigures api;
+  api.files = {12, 3456, 2};
   const std::string page =
-      render_metrics(store, dispatcher, models, {{"clock_skew", "", false}}, {}, now);
+      render_metrics(store, dispatcher, models, {{"clock_skew", "", false}}, api, now);
 
   std::map<std::string, int> types;
   std::istringstream lines(page);
@@ -76,6 +78,9 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   EXPECT_EQ(found["parkd_units_in_use{model=\"b\"}"], "17");
   EXPECT_EQ(found["parkd_units_capacity{model=\"b\"}"], "728");
   EXPECT_EQ(found["parkd_store_fsyncs_total"], "11");
+  EXPECT_EQ(found["parkd_files"], "12");
+  EXPECT_EQ(found["parkd_file_bytes"], "3456");
+  EXPECT_EQ(found["parkd_uploads"], "2");
   EXPECT_EQ(found["parkd_store_sessions_opened_total"], "7");
   EXPECT_EQ(found["parkd_store_uncertain_finishes_total"], "2");
   EXPECT_EQ(found["parkd_store_fence_epoch"], "3");

@@ -45,19 +45,19 @@ TEST(TcpDoor, takes_a_host_that_is_an_ip_localhost_or_configured) {
   const TcpDoor door(config);
   for (const char* ours : {"127.0.0.1", "127.0.0.1:8080", "192.0.2.1:1", "[::1]", "[::1]:8080",
                            "localhost", "LocalHost:80", "gpu1.example", "GPU1.example:443"}) {
-    const auto refusal = door.refused_by_form(request_of(ours, ""));
+    const auto refusal = door.refused_by_form(request_of(ours, ""), RouteBody::json);
     EXPECT_FALSE(refusal) << ours << " " << refusal->body;
   }
   for (const char* foreign :
        {"evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example",
         "[::1].evil.example", "[::1", "::1", "localhost:80x", "127.0.0.1:80:80", "user@localhost",
         "evil.example:80@127.0.0.1", "[localhost]", "gpu1.example.", "0x7f.1", "127.1"}) {
-    const auto refusal = door.refused_by_form(request_of(foreign, ""));
+    const auto refusal = door.refused_by_form(request_of(foreign, ""), RouteBody::file);
     ASSERT_TRUE(refusal) << foreign;
     EXPECT_EQ(refusal->status, 421) << foreign;
     EXPECT_TRUE(holds(refusal->body, "daemon.host_names")) << refusal->body;
   }
-  EXPECT_EQ(door.refused_by_form(request_of("", ""))->status, 400);
+  EXPECT_EQ(door.refused_by_form(request_of("", ""), RouteBody::json)->status, 400);
 }
 
 TEST(TcpDoor, takes_a_post_of_json_alone) {
@@ -68,16 +68,36 @@ TEST(TcpDoor, takes_a_post_of_json_alone) {
   for (const char* json : {"application/json", "Application/JSON; charset=utf-8",
                            "application/json ; charset=utf-8", "application/json;"}) {
     request.content_type = json;
-    EXPECT_FALSE(door.refused_by_form(request)) << json;
+    EXPECT_FALSE(door.refused_by_form(request, RouteBody::json)) << json;
   }
   for (const char* other :
        {"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
         "application/jsonx", "text/plain; application/json", "application"}) {
     request.content_type = other;
-    const auto refusal = door.refused_by_form(request);
+    const auto refusal = door.refused_by_form(request, RouteBody::json);
     ASSERT_TRUE(refusal) << other;
     EXPECT_EQ(refusal->status, 415) << other;
     EXPECT_TRUE(holds(refusal->body, "curl -H 'Content-Type: application/json'")) << refusal->body;
+  }
+}
+
+TEST(TcpDoor, takes_a_form_with_a_file_from_no_page_of_another_host) {
+  const DaemonConfig config;
+  const TcpDoor door(config);
+  HttpRequest request = request_of("127.0.0.1:8080", "");
+  request.method = "POST";
+  request.content_type = "multipart/form-data; boundary=x";
+  for (const char* ours : {"", "http://127.0.0.1:8080", "https://127.0.0.1:8080"}) {
+    request.origin = ours;
+    EXPECT_FALSE(door.refused_by_form(request, RouteBody::file)) << ours;
+  }
+  for (const char* foreign : {"null", "http://evil.example", "http://127.0.0.1", "127.0.0.1:8080",
+                              "http://127.0.0.1:8080.evil.example", "http://localhost:8080"}) {
+    request.origin = foreign;
+    const auto refusal = door.refused_by_form(request, RouteBody::file);
+    ASSERT_TRUE(refusal) << foreign;
+    EXPECT_EQ(refusal->status, 403) << foreign;
+    EXPECT_TRUE(holds(refusal->body, "Origin")) << refusal->body;
   }
 }
 

@@ -314,6 +314,7 @@ Result<int64_t> FolderFiles::append_now(const std::string& id, const std::string
   }
   PARKD_RETURN_IF_ERROR(check_disk(static_cast<int64_t>(piece.size())));
   PARKD_RETURN_IF_ERROR(catalog_.add_bytes(id, piece.size()));
+  PARKD_KILL_POINT("upload.before_piece");
   PARKD_RETURN_IF_ERROR(write_at(upload->file, piece, upload->bytes, upload_path(id)));
   upload->sums.push_back(xxh3_64(piece));
   upload->bytes += static_cast<int64_t>(piece.size());
@@ -335,9 +336,11 @@ Result<StoredFile> FolderFiles::finish(const std::string& id, const FileSpec& sp
   FileRecord record{new_file(id, upload->tenant, spec, upload->bytes, clock_.now()), upload->sums};
   Status status = write_at(upload->file, record.encode(), upload->bytes, from);
   if (status.ok() && ::fsync(upload->file.get()) != 0) status = io_failure("sync " + from, errno);
+  PARKD_KILL_POINT("upload.before_rename");
   if (status.ok() && ::rename(from.c_str(), to.c_str()) != 0) {
     status = io_failure("rename " + from + " to " + to, errno);
   }
+  PARKD_KILL_POINT("upload.after_rename");
   if (status.ok()) status = sync_directory(dir_);
   if (!status.ok()) {
     ::unlink(from.c_str());
