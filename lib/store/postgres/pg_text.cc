@@ -1,5 +1,6 @@
 #include "lib/store/postgres/pg_text.h"
 
+#include <array>
 #include <charconv>
 #include <utility>
 
@@ -168,6 +169,38 @@ std::string unwrap_json_string(std::string_view json) {
     out += known == kFrom.npos ? json[i] : kTo[known];
   }
   return out;
+}
+
+std::string bytea_text(std::string_view bytes) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text(2 + 2 * bytes.size(), 'x');
+  text[0] = '\\';
+  size_t at = 2;
+  for (const char c : bytes) {
+    const auto byte = static_cast<uint8_t>(c);
+    text[at++] = kDigits[byte >> 4];
+    text[at++] = kDigits[byte & 15];
+  }
+  return text;
+}
+
+std::string bytes_of_hex(std::string_view digits) {
+  constexpr auto kValues = [] {
+    std::array<uint8_t, 256> values{};
+    for (uint8_t& value : values) value = 16;
+    for (uint8_t i = 0; i < 10; ++i) values['0' + size_t{i}] = i;
+    for (uint8_t i = 0; i < 6; ++i) values['a' + size_t{i}] = static_cast<uint8_t>(10 + i);
+    return values;
+  }();
+  std::string bytes(digits.size() / 2, '\0');
+  uint8_t bad = digits.size() % 2 == 0 ? 0 : 16;
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    const uint8_t high = kValues[static_cast<uint8_t>(digits[2 * i])];
+    const uint8_t low = kValues[static_cast<uint8_t>(digits[2 * i + 1])];
+    bad |= static_cast<uint8_t>((high | low) & 16);
+    bytes[i] = static_cast<char>(high << 4 | low);
+  }
+  return bad == 0 ? bytes : std::string();
 }
 
 }  // namespace parkd

@@ -46,4 +46,9 @@ std::string storable_json(std::string_view json);
 // that is not a JSON string is returned as it is.
 std::string unwrap_json_string(std::string_view json);
 
+// A bytea's text, "\x" and two digits a byte; and the bytes of such digits (encode(..., 'hex')),
+// empty where they are none.
+std::string bytea_text(std::string_view bytes);
+std::string bytes_of_hex(std::string_view digits);
+
 }  // namespace parkd

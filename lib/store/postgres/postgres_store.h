@@ -6,7 +6,7 @@
 // it is sent again; a claim whose answer was lost is given back by the next; a take whose commit
 // was not answered asks the database what became of it, and answers the messages if it was
 // committed. Connections: submit, claim, finish, read, upkeep, and one for heartbeat and LISTEN:
-// six a daemon.
+// six; a daemon's seventh is postgres_files.h's.
 #pragma once
 
 #include <chrono>

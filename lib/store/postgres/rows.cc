@@ -85,6 +85,10 @@ Batch parse_batch(const pqxx::row& row) {
   return parse_row(row, kBatchColumns);
 }
 
+StoredFile parse_file(const pqxx::row& row) {
+  return parse_row(row, kFileColumns);
+}
+
 LiveMembers parse_live_members(const pqxx::row& row) {
   return {integer(row, "scheduled"), integer(row, "queued"), integer(row, "claimed"),
           integer(row, "cancelling")};

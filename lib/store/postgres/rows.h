@@ -13,6 +13,7 @@
 
 #include "lib/job/batch.h"
 #include "lib/job/job.h"
+#include "lib/job/stored_file.h"
 #include "lib/store/postgres/columns.h"
 
 namespace parkd {
@@ -151,12 +152,26 @@ inline constexpr Column<Batch> kBatchColumns[] = {
      [](const Field& f, Batch& b) { b.finished_at = f.optional_time(); }},
 };
 
+// Of parkd.files that are whole.
+inline constexpr Column<StoredFile> kFileColumns[] = {
+    {"id", [](const Field& f, StoredFile& file) { file.id = f.text(); }},
+    {"tenant", [](const Field& f, StoredFile& file) { file.tenant = f.text(); }},
+    {"filename", [](const Field& f, StoredFile& file) { file.filename = f.text(); }},
+    {"purpose", [](const Field& f, StoredFile& file) { file.purpose = f.text(); }},
+    {"bytes", [](const Field& f, StoredFile& file) { file.bytes = f.integer(); }},
+    {"parkd.us_v1(created_at)",
+     [](const Field& f, StoredFile& file) { file.created_at = f.time(); }},
+    {"parkd.us_v1(expires_at)",
+     [](const Field& f, StoredFile& file) { file.expires_at = f.time(); }},
+};
+
 // Of a row that begins with the columns of its kind, in their order. What a statement asks for
 // besides stands behind them, and is read by name.
 Job parse_job(const pqxx::row& row);
 Message parse_message(const pqxx::row& row);
 HistoryRow parse_history(const pqxx::row& row);
 Batch parse_batch(const pqxx::row& row);
+StoredFile parse_file(const pqxx::row& row);
 LiveMembers parse_live_members(const pqxx::row& row);  // by name
 
 // By the name a statement gave the column; a name that it has not is an exception of libpqxx's.

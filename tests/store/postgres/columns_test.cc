@@ -140,6 +140,15 @@ TEST(Columns, every_member_of_a_batch_has_one) {
   EXPECT_EQ(times.size(), 5u);
 }
 
+TEST(Columns, every_member_of_a_file_has_one) {
+  const StoredFile file = numbered(kFileColumns, {});
+  const auto& [id, tenant, filename, purpose, bytes, created_at, expires_at] = file;
+  expect_all_set(id, tenant, filename, purpose, bytes, created_at, expires_at);
+  const std::set<std::string> texts{id, tenant, filename, purpose};
+  EXPECT_EQ(texts.size(), 4u);
+  EXPECT_LT(created_at, expires_at);
+}
+
 // --- the text
 
 struct Pair {

@@ -142,6 +142,31 @@ TEST(Migration, a_daemon_works_beside_a_newer_schema_that_says_it_may) {
             StatusCode::conflict);
 }
 
+// A rolling upgrade: daemons of before go on while the new ones keep files.
+TEST(Migration, programs_that_know_no_files_work_beside_them) {
+  TestDatabase database;
+  const auto before = embedded_migrations().first(14);
+  ASSERT_EQ(before.back().version, 14);
+  const Status status = Migrator(database.dsn(), before).check();
+  EXPECT_TRUE(status.ok()) << status.to_string();
+}
+
+TEST(Migration, going_down_loses_no_file) {
+  TestDatabase database;
+  database.run(
+      "INSERT INTO parkd.files (id, tenant, begun_at, created_at, expires_at) VALUES ('file-1', "
+      "'t', now(), now(), now() + interval '1 day')");
+  Migrator migrator(database.dsn());
+  const Status refused = migrator.down(14);
+  EXPECT_EQ(refused.code(), StatusCode::conflict);
+  EXPECT_NE(refused.message().find("clients have 1 files"), std::string::npos) << refused.message();
+  EXPECT_NE(refused.message().find("DELETE FROM parkd.files"), std::string::npos)
+      << refused.message();
+  EXPECT_EQ(database.number("SELECT count(*) FROM parkd.files"), 1);
+  database.run("DELETE FROM parkd.files");
+  EXPECT_TRUE(migrator.down(14).ok());
+}
+
 TEST(Migration, two_migrators_at_once_do_it_once) {
   TestDatabase database(TestDatabase::Schema::none);
   std::vector<std::future<Status>> runs;

@@ -55,5 +55,17 @@ TEST(PgText, a_wrapped_body_comes_back) {
   EXPECT_EQ(unwrap_json_string(R"({"a":1})"), R"({"a":1})");
 }
 
+TEST(PgText, bytes_are_digits_and_come_back) {
+  std::string all;
+  for (int byte = 0; byte < 256; ++byte) all += static_cast<char>(byte);
+  const std::string text = bytea_text(all);
+  EXPECT_EQ(text.substr(0, 10), "\\x00010203");
+  EXPECT_EQ(text.substr(text.size() - 4), "feff");
+  EXPECT_EQ(bytes_of_hex(std::string_view(text).substr(2)), all);
+  EXPECT_EQ(bytea_text(""), "\\x");
+  for (const char* bad : {"", "0", "0g", "0G", "A0", "00 "})
+    EXPECT_EQ(bytes_of_hex(bad), "") << bad;
+}
+
 }  // namespace
 }  // namespace parkd

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "lib/store/postgres/client_statements.h"
+#include "lib/store/postgres/file_statements.h"
 #include "lib/store/postgres/outbox_statements.h"
 #include "lib/store/postgres/statements.h"
 #include "tests/store/postgres/plan_world.h"
@@ -190,6 +191,27 @@ const std::vector<Row>& daemon_statements() {
       {outbox_sql::kTakeOrigin, kStore + "'one', 'origin8', '{origin_sequences}', {base}",
        20 * 8 + 2 * 20},
       {outbox_sql::kCountMessages, "NULL", 10'001},
+      // --- files: tenant one has ten, ten that were removed, and an upload
+      {file_sql::kTenantFiles, "'one', '', NULL", 21},
+      {file_sql::kTenantFiles, "'nobody', '', NULL", 0},
+      {file_sql::kBeginUpload, "'file-new', 'one', 3600, NULL", 0},
+      // found and updated; a new piece looks its file up; the same again finds both
+      {file_sql::kAppendPiece, "'file-begun', 1, 1, 5, 'y', NULL", 4},
+      {file_sql::kAppendPiece, "'file-begun', 0, 0, 1, 'x', NULL", 4},
+      {file_sql::kAppendPiece, "'file-none', 0, 0, 1, 'x', NULL", 0},
+      {file_sql::kFinishUpload, "'file-begun', 1, 'a.jsonl', 'batch', 3600, NULL", 4},
+      {file_sql::kAbandonUpload, "'file-begun'", 2},
+      {file_sql::kGetFile, "'file-kept', 'one', NULL", 1},
+      {file_sql::kReadPiece, "'file-kept', 'one', 1, NULL", 2},
+      {file_sql::kReadPiece, "'file-kept', '', 7, NULL", 1},
+      {file_sql::kListFiles, "'one', '', '', false, 100, NULL", 10},
+      {file_sql::kListFiles, "'two', 'batch', '', true, 100, NULL", 100},
+      {file_sql::kListFiles, "NULL, '', '', false, 100, NULL", 100},
+      {file_sql::kListFiles, "NULL, '', 'file-kept', true, 100, NULL", 102},
+      {file_sql::kRemoveFile, "'file-kept', 'one', NULL", 2},
+      // a hundred files of three pieces, or the large one's first; each found, locked, looked up
+      {file_sql::kPurgeFiles, "1000, 4000000000000000, NULL", 100 * 20},
+      {file_sql::kPurgeFiles, "64, 4000000000000000, NULL", 100 + 64 * 4},
       // --- housekeeping: nothing to do, and something
       {sql::kRescue, "NULL", 4},
       {sql::kRescue, kLater, kClaim * 6},
@@ -328,6 +350,12 @@ TEST_P(Plans, a_sample_of_the_depth_reads_each_job_once) {
   EXPECT_LE(world().cost(sql::kSampleDepth, "NULL, NULL").tuples, n_jobs + n_jobs / 10);
 }
 
+// The one statement that reads all files reads each once, and no piece.
+TEST_P(Plans, the_figures_of_files_read_each_row_once) {
+  const int64_t n_files = world().database().number("SELECT count(*) FROM parkd.files");
+  EXPECT_LE(world().cost(file_sql::kFileFigures, "NULL").tuples, n_files + kOfThePlanner);
+}
+
 // Where nobody samples, what waits is counted no further than the limits need.
 TEST_P(Plans, a_count_without_a_sample_stops_at_the_limits) {
   world().database().run("CREATE TABLE parkd.kept AS SELECT * FROM parkd.depth_samples");
@@ -393,12 +421,14 @@ TEST(PlanTable, every_statement_has_a_limit_or_a_reason) {
       "client_begin",
       "client_commit",
       "client_register_model",  // register_model, by administrators
+      "file_figures",           // the_figures_of_files_read_each_row_once
   };
   for (const auto* rows : {&daemon_statements(), &peoples_statements()}) {
     for (const Row& row : *rows) known.insert(row.statement.name);
   }
   size_t n_found = 0;
-  for (const char* header : {"statements.h", "client_statements.h", "outbox_statements.h"}) {
+  for (const char* header :
+       {"statements.h", "client_statements.h", "file_statements.h", "outbox_statements.h"}) {
     std::ifstream file(std::string(PARKD_STATEMENTS_DIR) + "/" + header);
     const std::string text{std::istreambuf_iterator<char>(file), {}};
     const std::regex declared(R"(constexpr Statement k\w+\{\s*"(\w+)\")");
@@ -407,7 +437,7 @@ TEST(PlanTable, every_statement_has_a_limit_or_a_reason) {
       EXPECT_EQ(known.count((*at)[1]), 1u) << (*at)[1] << " of " << header;
     }
   }
-  EXPECT_GT(n_found, 60u);
+  EXPECT_GT(n_found, 70u);
 }
 
 }  // namespace

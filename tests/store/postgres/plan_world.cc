@@ -20,7 +20,7 @@ int64_t tuples_read(pqxx::transaction_base& tx) {
       .exec(
           "SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0) FROM "
           "pg_stat_xact_user_tables WHERE schemaname = 'parkd' AND relname ~ "
-          "'^(jobs|mailbox|history|idempotency|batches)'")[0][0]
+          "'^(jobs|mailbox|history|idempotency|batches|files|file_pieces)'")[0][0]
       .as<int64_t>();
 }
 
@@ -47,7 +47,7 @@ int plan_rows() {
 
 PlanWorld::PlanWorld(Statistics statistics, const std::function<void(PlanWorld&)>& rehearse) {
   database_.run("SELECT parkd.register_model_v1('m', '', 8192)");
-  for (const char* table : {"jobs", "idempotency", "batches"}) {
+  for (const char* table : {"jobs", "idempotency", "batches", "files", "file_pieces"}) {
     database_.run(std::string("ALTER TABLE parkd.") + table + " SET (autovacuum_enabled = off)");
   }
   database_.run("UPDATE parkd.settings SET max_scheduled_per_tenant = 10000000");
@@ -62,6 +62,7 @@ PlanWorld::PlanWorld(Statistics statistics, const std::function<void(PlanWorld&)
   fill_batches();
   fill_jobs();
   fill_messages();
+  fill_files();
   database_.run("SELECT parkd.sample_depth_v1()");
   if (statistics == Statistics::fresh) database_.run("ANALYZE");
   remember_values();
@@ -194,6 +195,30 @@ void PlanWorld::fill_batches() {
       "INSERT INTO parkd.batches (id, tenant, retention, deadline) SELECT 'open' || i, "
       "'tenant' || i % 20, '7 days', now() + interval '20 days'" +
       numbers(plan_rows() / 20));
+}
+
+// Of tenant 'one' ten files, of 'two' all the others, twenty to expire in each second from base + 1
+// day on; half as many that were removed and have not been deleted. Each has three pieces, and
+// file-large, which was removed before all others, a hundred.
+void PlanWorld::fill_files() {
+  const auto fill = [&](const std::string& kind, const std::string& created_and_expires, int n) {
+    database_.run(with_values(
+        "INSERT INTO parkd.files (id, tenant, bytes, begun_at, created_at, expires_at, filename, "
+        "purpose) SELECT CASE i WHEN 1 THEN '" +
+        kind + "' ELSE 'file-' || md5('" + kind +
+        "' || i) END, CASE WHEN i <= 10 THEN 'one' ELSE 'two' END, 3, now(), " +
+        created_and_expires + ", 'a.jsonl', 'batch'" + numbers(n)));
+  };
+  fill("file-kept",
+       "now() + i * interval '1 us', parkd.from_us_v1({base} + 86400000000 + i * 50000)",
+       plan_rows() / 2);
+  fill("file-large", "NULL::timestamptz, '-infinity'", plan_rows() / 4);
+  database_.run(
+      "INSERT INTO parkd.file_pieces SELECT f.id, n, 0, 'x' FROM parkd.files f, generate_series(0, "
+      "CASE f.id WHEN 'file-large' THEN 99 ELSE 2 END) n");
+  database_.run(
+      "SELECT parkd.begin_upload_v1('file-begun', 'one', '1 day'), "
+      "parkd.append_piece_v1('file-begun', 0, 0, 1, 'x')");
 }
 
 void PlanWorld::remember_values() {

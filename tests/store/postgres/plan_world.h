@@ -20,7 +20,7 @@ namespace parkd {
 enum class Statistics { none, of_the_empty_tables, fresh, plans_of_the_empty_tables };
 
 // Rows of each kind: queued jobs of a tenant alone and of twenty that share, messages, history,
-// keys; half as many scheduled jobs and members of batches, a tenth as many batches.
+// keys; half as many scheduled jobs, members of batches and files, a tenth as many batches.
 int plan_rows();
 
 struct Reads {
@@ -61,6 +61,7 @@ class PlanWorld {
   void fill_jobs();
   void fill_messages();
   void fill_batches();
+  void fill_files();
   void remember_values();
   void make_user();
   void invent_values();
