@@ -40,6 +40,7 @@ void Api::admit_upload(const HttpRequest& request, HttpAdmission& admission,
     }
     upload = *std::move(begun);
     admission.sink = upload;
+    admission.sink_bytes = kFilePieceBytes + kBlockBytes;
     admission.body_bytes_max =
         static_cast<size_t>(parts_.config.daemon.files.max_file_mb << 20) + kFormBytesMax;
     admission.body_limit_key = "daemon.files.max_file_mb";

@@ -81,6 +81,7 @@ struct HttpAdmission {
   std::shared_ptr<void> held{};
   // Takes the body as it comes; then the request begins with an empty one. Null: it is kept.
   std::shared_ptr<BodySink> sink{};
+  size_t sink_bytes = 0;  // that the sink holds of it: charged until the answer, beside a block
   std::function<void(HttpRequest, HttpReplier)> begin{};  // called with the body
 };
 

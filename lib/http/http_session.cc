@@ -221,7 +221,8 @@ std::optional<HttpReply> HttpSession::refused_by_header() {
   }
   parser_->body_limit(limit);  // of one that comes in chunks
   auto charge = std::make_shared<ByteBudget::Charge>(server_->budget, request_.who);
-  const size_t kept_bytes = admission_.sink ? kBlockBytes : announced.value_or(0);
+  const size_t kept_bytes =
+      admission_.sink ? kBlockBytes + admission_.sink_bytes : announced.value_or(0);
   if (kept_bytes > 0) {
     if (const Status status = charge->grow(kept_bytes); !status.ok()) return error_reply(status);
   }
@@ -260,7 +261,7 @@ void HttpSession::on_body(beast::error_code error) {
 
 void HttpSession::begin() {
   request_.body = std::make_shared<ReceivedBody>(std::move(parser_->get().body()));
-  if (admission_.sink) request_.body->charge()->shrink_to(0);
+  if (admission_.sink) request_.body->charge()->shrink_to(admission_.sink_bytes);
   watch_ = std::make_shared<PeerWatch>();
   request_.peer = watch_;
   set_answering(true);
@@ -319,9 +320,18 @@ void HttpSession::on_peer_silent() {
 
 void HttpSession::on_peer_gone() {
   if (!answering_ || watch_ == nullptr) return;
-  pollfd look{stream_.socket().native_handle(), 0, 0};
-  if (::poll(&look, 1, 0) <= 0) return watch_peer();
+  if (!peer_has_gone()) return watch_peer();
   guarded([this] { watch_->gone(); });
+}
+
+// Whether the condition that wait_error waits for is the peer's end. Else it is a byte of urgent
+// data, which means nothing to HTTP: it is taken off, as it would end each further wait at once.
+bool HttpSession::peer_has_gone() {
+  pollfd look{stream_.socket().native_handle(), 0, 0};
+  if (::poll(&look, 1, 0) > 0) return true;
+  char urgent = 0;
+  (void)::recv(look.fd, &urgent, 1, MSG_OOB | MSG_DONTWAIT);
+  return false;
 }
 
 // It will not begin; what came of its body goes.

@@ -139,6 +139,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void watch_peer();
   void watch_for_end();
   void on_peer_gone();
+  bool peer_has_gone();
   void on_peer_silent();
   void refuse(HttpReply reply);
   void let_go_of_request();

@@ -1,7 +1,5 @@
 #include "lib/http/piece_reader.h"
 
-#include <poll.h>
-
 #include <boost/asio/post.hpp>
 #include <new>
 #include <string>
@@ -107,8 +105,7 @@ void PieceReader::hold() {
       HttpSession::Socket::wait_error,
       [this, self = session_.shared_from_this(), piece = n_handed_](beast::error_code error) {
         if (!is_handed_ || piece != n_handed_) return;
-        pollfd look{session_.stream_.socket().native_handle(), 0, 0};
-        if (!error && ::poll(&look, 1, 0) <= 0) return session_.guarded([&] { hold(); });
+        if (!error && !session_.peer_has_gone()) return session_.guarded([&] { hold(); });
         (void)take_back(piece);
         session_.let_go_of_request();
       });

@@ -70,6 +70,7 @@ class UploadWorld {
   std::vector<std::string> pieces;
   bool has_begun = false;
   size_t begun_with_bytes = 0;
+  size_t sink_bytes = 0;
   // Instead of being called by the test or at once.
   std::function<void(BodySink::Next)> takes;
 
@@ -96,10 +97,12 @@ class UploadWorld {
     admission.route = "POST /upload";
     admission.body_bytes_max = kLimit;
     admission.sink = std::make_shared<Sink>(*this);
+    admission.sink_bytes = sink_bytes;
     admission.begin = [this](const HttpRequest& whole, const HttpReplier& reply) {
       EXPECT_NE(sink_, nullptr) << "it is there until the request has begun";
       has_begun = true;
       begun_with_bytes = whole.body->size();
+      EXPECT_EQ(world_.bodies().used_bytes, sink_bytes);
       reply({.status = 201, .body = "all"});
     };
     return admission;
@@ -155,6 +158,23 @@ TEST(BodySink, takes_a_body_in_pieces_and_no_more_than_a_block_is_held) {
   EXPECT_EQ(world.http().bodies().peak_bytes, kBlockBytes);
   EXPECT_EQ(world.http().bodies().used_bytes, 0u);
   EXPECT_EQ(peer.call("GET", "/ok").body, "ok") << "the connection goes on";
+}
+
+TEST(BodySink, is_charged_with_what_it_holds_until_the_answer) {
+  UploadWorld world(false);
+  world.sink_bytes = 100'000;
+  RawPeer peer = world.http().peer();
+  ASSERT_TRUE(peer.send(RawPeer::request("POST", "/upload", "small")));
+  world.wait_for_pieces(1);
+  EXPECT_EQ(world.http().bodies().used_bytes, kBlockBytes + 100'000);
+  world.go_on();
+  EXPECT_EQ(peer.read().status, 201);
+  while (world.http().bodies().used_bytes != 0) std::this_thread::yield();
+  world.has_begun = false;
+  world.sink_bytes = 1 << 20;
+  const RawAnswer refused = peer.call("POST", "/upload", "small");
+  EXPECT_EQ(refused.status, 503) << refused.body;
+  world.wait_until_let_go();
 }
 
 TEST(BodySink, gets_full_pieces_however_small_the_chunks_are) {
@@ -299,6 +319,19 @@ TEST(BodySink, is_let_go_of_when_its_client_goes_away) {
       EXPECT_EQ(world.http().bodies().used_bytes, 0u);
     }
   }
+}
+
+TEST(BodySink, that_is_busy_is_not_disturbed_by_urgent_data) {
+  HttpServer::Options options;
+  options.tcp = {{"127.0.0.1", 0}};
+  UploadWorld world(false, options);
+  RawPeer peer = world.http().tcp_peer(0);
+  ASSERT_TRUE(peer.send(RawPeer::request("POST", "/upload", "small")));
+  world.wait_for_pieces(1);
+  ASSERT_EQ(::send(peer.fd(), "!", 1, MSG_OOB), 1);
+  EXPECT_LT(HttpWorld::idle_cpu(), 0.1);
+  world.go_on();
+  EXPECT_EQ(peer.read().status, 201);
 }
 
 TEST(BodySink, that_forgets_to_go_on_closes_the_connection) {

@@ -7,6 +7,8 @@
 #include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <chrono>
+#include <ctime>
 #include <future>
 #include <memory>
 #include <string>
@@ -65,6 +67,12 @@ class HttpWorld {
   void forget_the_stream() {
     streaming_ = false;
     streamer_gone_ = false;
+  }
+  // How much of a CPU this process takes while it waits for half a second.
+  static double idle_cpu() {
+    const std::clock_t before = std::clock();
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    return static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC / 0.5;
   }
   ByteBudget::Figures bodies() const { return bodies_.figures(); }
   HttpFigures figures() {

@@ -104,6 +104,19 @@ TEST(Tcp, a_peer_that_sent_ahead_and_closes_is_gone) {
   while (!world.waiter_is_gone()) std::this_thread::yield();
 }
 
+TEST(Tcp, urgent_data_is_passed_over_and_keeps_nobody_busy) {
+  HttpWorld world(on_tcp());
+  RawPeer peer = world.tcp_peer(0);
+  ASSERT_TRUE(peer.send(RawPeer::request("GET", "/wait")));
+  world.wait_for_a_waiter();
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(::send(peer.fd(), "!", 1, MSG_OOB), 1);
+  EXPECT_LT(HttpWorld::idle_cpu(), 0.1);
+  EXPECT_FALSE(world.waiter_is_gone());
+  world.answer_waiter();
+  EXPECT_EQ(peer.read().body, "at last");
+  EXPECT_EQ(peer.call("GET", "/ok").body, "ok");
+}
+
 TEST(Tcp, what_a_request_held_is_let_go_when_it_is_answered) {
   HttpWorld world(on_tcp());
   RawPeer peer = world.tcp_peer(0);
