@@ -13,6 +13,7 @@
 #ifdef PARKD_HAVE_POSTGRES
 #include "lib/store/outbox/outbox_store.h"
 #include "lib/store/postgres/dsn.h"
+#include "lib/store/postgres/postgres_files.h"
 #include "lib/store/postgres/postgres_store.h"
 #endif
 
@@ -183,6 +184,13 @@ std::string database_name([[maybe_unused]] const Config& config) {
 Result<std::shared_ptr<FileStore>> open_files(const Config& config, Clock& clock) {
   if (config.queue.backend == StoreBackend::memory) return std::shared_ptr<FileStore>();
   std::unique_ptr<FileStore> files;
+#ifdef PARKD_HAVE_POSTGRES
+  if (config.queue.backend == StoreBackend::postgres) {
+    PARKD_ASSIGN_OR_RETURN(files,
+                           open_postgres_files(postgres_options(config, {}), file_limits(config)));
+    return std::shared_ptr<FileStore>(std::move(files));
+  }
+#endif
   PARKD_ASSIGN_OR_RETURN(
       files, open_folder_files({config.daemon.state_dir + "/files", file_limits(config)}, clock));
   return std::shared_ptr<FileStore>(std::move(files));

@@ -81,8 +81,8 @@ void add_store(Page& page, const StoreStats& store) {
              "PostgreSQL: grows when the server is not the one it was (restart, promotion)", {},
              static_cast<double>(store.fence_epoch));
   page.counter("parkd_store_sessions_opened_total",
-               "PostgreSQL: sessions opened since the start; above six: reconnects", {},
-               static_cast<double>(store.sessions));
+               "PostgreSQL: sessions of the queue opened since the start; above six: reconnects",
+               {}, static_cast<double>(store.sessions));
   page.counter("parkd_store_uncertain_finishes_total",
                "PostgreSQL: finishes sent again because their answer was lost", {},
                static_cast<double>(store.uncertain_finishes));

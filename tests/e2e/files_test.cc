@@ -21,6 +21,7 @@
 #include "lib/base/text.h"
 #include "lib/base/thread.h"
 #include "tests/support/daemon_process.h"
+#include "tests/support/file_form.h"
 #include "tests/support/raw_peer.h"
 
 namespace parkd::testing {
@@ -30,21 +31,6 @@ namespace fs = std::filesystem;
 namespace json = boost::json;
 
 constexpr size_t kMb = 1 << 20;
-
-// The form around a file's bytes.
-std::string form_head(const std::string& filename) {
-  return "--b0und\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n"
-         "--b0und\r\nContent-Disposition: form-data; name=\"file\"; filename=\"" +
-         filename + "\"\r\n\r\n";
-}
-const std::string kFormTail = "\r\n--b0und--\r\n";
-
-std::string upload_head(const std::string& filename, size_t n_bytes) {
-  const size_t n_body = form_head(filename).size() + n_bytes + kFormTail.size();
-  return "POST /v1/files HTTP/1.1\r\nHost: p\r\nContent-Type: multipart/form-data; "
-         "boundary=b0und\r\nContent-Length: " +
-         std::to_string(n_body) + "\r\n\r\n" + form_head(filename);
-}
 
 // The one way in which a file of that name is filled, so that whoever finds it knows its bytes.
 std::string bytes_of(const std::string& filename) {
@@ -89,9 +75,9 @@ TEST(FilesOfADaemon, a_large_one_is_never_held_in_memory) {
   forget_peak(daemon.pid());
   const int64_t before_kb = peak_rss_kb(daemon.pid());
   RawPeer peer(daemon.socket());
-  ASSERT_TRUE(peer.send(upload_head("in.jsonl", kBytes)));
+  ASSERT_TRUE(peer.send(file_upload_head("in.jsonl", kBytes)));
   for (size_t sent = 0; sent < kBytes; sent += kMb) ASSERT_TRUE(peer.send(piece));
-  ASSERT_TRUE(peer.send(kFormTail));
+  ASSERT_TRUE(peer.send(kFileFormTail));
   const RawAnswer uploaded = peer.read();
   ASSERT_EQ(uploaded.status, 200) << uploaded.body;
   const int64_t upload_kb = peak_rss_kb(daemon.pid()) - before_kb;
@@ -193,7 +179,7 @@ class Uploaders {
     const std::string bytes = bytes_of(name);
     RawPeer peer(daemon_.socket());
     if (!peer.connected()) return std::this_thread::yield();
-    const bool sent = peer.send(upload_head(name, bytes.size()) + bytes + kFormTail);
+    const bool sent = peer.send(file_upload_head(name, bytes.size()) + bytes + kFileFormTail);
     const RawAnswer answer = sent ? peer.read() : RawAnswer{};
     if (answer.status == 200) {
       const std::lock_guard lock(mutex_);

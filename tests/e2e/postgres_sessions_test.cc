@@ -9,7 +9,7 @@ namespace parkd::testing {
 namespace {
 
 constexpr const char* kAllNames =
-    "parkd-beat,parkd-claim,parkd-finish,parkd-read,parkd-submit,parkd-upkeep";
+    "parkd-beat,parkd-claim,parkd-files,parkd-finish,parkd-read,parkd-submit,parkd-upkeep";
 
 void log_statements(const PostgresWorld& world) {
   world.run(
@@ -33,15 +33,15 @@ TEST(PostgresSessions, each_lane_has_its_name_and_limits) {
             "parkd-upkeep 10min 200ms 30s");
 }
 
-// The login's limit is the proof: a seventh session would be refused, however short its life.
-TEST(PostgresSessions, a_daemon_needs_six_under_load_and_opens_each_once) {
+// The login's limit is the proof: an eighth session would be refused, however short its life.
+TEST(PostgresSessions, a_daemon_needs_seven_under_load_and_opens_each_once) {
   PostgresWorld world;
-  world.run("DROP ROLE IF EXISTS parkd_six");
-  world.run("CREATE ROLE parkd_six LOGIN IN ROLE parkd_daemon CONNECTION LIMIT 6");
+  world.run("DROP ROLE IF EXISTS parkd_seven");
+  world.run("CREATE ROLE parkd_seven LOGIN IN ROLE parkd_daemon CONNECTION LIMIT 7");
   ServerLog log;
-  Access six = world.access();
-  six.url = world.dsn_as("parkd_six");
-  const DaemonProcess& daemon = world.start_daemon(eight_sequences(), six);
+  Access seven = world.access();
+  seven.url = world.dsn_as("parkd_seven");
+  const DaemonProcess& daemon = world.start_daemon(eight_sequences(), seven);
   constexpr int kClients = 4;
   constexpr int kEach = 10;
   std::vector<std::thread> clients;
@@ -51,20 +51,21 @@ TEST(PostgresSessions, a_daemon_needs_six_under_load_and_opens_each_once) {
       for (int n = 0; n < kEach; ++n) submit(*client, chat_job(key, 20));
       must(client->get("/v1/jobs"));
       must(client->post("/v1/batches", json::object()));
+      must(client->get("/v1/files"));
       EXPECT_EQ(wait_for_messages(*client, key, kEach).size(), size_t{kEach});
     });
   }
   world.insert_jobs(100, 20);
   for (std::thread& client : clients) client.join();
   world.wait_for_messages(100 + kClients * kEach);
-  const std::string ours = " FROM pg_stat_activity WHERE usename = 'parkd_six'";
+  const std::string ours = " FROM pg_stat_activity WHERE usename = 'parkd_seven'";
   const std::string refused = "too many connections for role";
   PostgresWorld::wait_until(
-      [&] { return world.number("SELECT count(*)" + ours) >= 6 || log.has(refused); });
+      [&] { return world.number("SELECT count(*)" + ours) >= 7 || log.has(refused); });
   EXPECT_EQ(
       world.value("SELECT string_agg(application_name, ',' ORDER BY application_name)" + ours),
       kAllNames);
-  EXPECT_EQ(metric(daemon, "parkd_store_sessions_opened_total"), 6);
+  EXPECT_EQ(metric(daemon, "parkd_store_sessions_opened_total"), 6) << "all but the files'";
   EXPECT_FALSE(log.has(refused)) << log.text();
 }
 

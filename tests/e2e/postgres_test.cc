@@ -14,6 +14,7 @@
 
 #include "tests/e2e/postgres_world.h"
 #include "tests/support/event_peer.h"
+#include "tests/support/file_form.h"
 
 namespace parkd::testing {
 namespace {
@@ -82,6 +83,42 @@ TEST(Postgres, a_completions_job_of_several_prompts_is_inserted_and_answered_in_
   EXPECT_EQ(world.value("SELECT body -> 'choices' -> 3 ->> 'index'" + from), "3");
   EXPECT_EQ(world.value("SELECT outcome" + from), "completed");
   EXPECT_EQ(world.value("SELECT completion_tokens <= 16 AND prompt_tokens > 3" + from), "t");
+}
+
+TEST(Postgres, a_file_that_one_daemon_took_any_daemon_serves) {
+  PostgresWorld world;
+  DaemonProcess& taker = world.start_daemon(wide());
+  DaemonProcess& other = world.start_daemon(wide());
+  const std::string bytes(2'500'000, 'x');
+  const std::string acts_for = "X-Parkd-Tenant: lab\r\n";
+  RawPeer peer(taker.socket());
+  ASSERT_TRUE(
+      peer.send(file_upload_head("in.jsonl", bytes.size(), acts_for) + bytes + kFileFormTail));
+  const RawAnswer uploaded = peer.read();
+  ASSERT_EQ(uploaded.status, 200) << uploaded.body;
+  const std::string id = text_at(json::parse(uploaded.body), "id");
+  // Another, which is not whole when its daemon dies.
+  ASSERT_TRUE(peer.send(file_upload_head("cut.jsonl", 2 * bytes.size(), acts_for) + bytes));
+  PostgresWorld::wait_until([&] {
+    return world.number(
+               "SELECT count(*) FROM parkd.file_pieces p JOIN parkd.files f "
+               "ON f.id = p.file_id WHERE f.created_at IS NULL") == 2;
+  });
+  taker.kill();
+
+  RawPeer reader(other.socket());
+  const RawAnswer content =
+      reader.call("GET", "/v1/files/" + id + "/content", "", "X-Parkd-Tenant: lab\r\n");
+  EXPECT_EQ(content.status, 200) << content.body.substr(0, 500);
+  EXPECT_TRUE(content.body == bytes);
+  EXPECT_EQ(reader.call("GET", "/v1/files/" + id, "", "X-Parkd-Tenant: other\r\n").status, 404);
+  const RawAnswer list = reader.call("GET", "/v1/files", "", acts_for);
+  EXPECT_EQ(json::parse(list.body).at("data").as_array().size(), 1u) << list.body;
+  EXPECT_EQ(world.value("SELECT filename FROM parkd.files WHERE id = '" + id + "'"), "in.jsonl");
+  EXPECT_EQ(reader.call("DELETE", "/v1/files/" + id, "", acts_for).status, 200);
+  PostgresWorld::wait_until([&] {
+    return world.number("SELECT count(*) FROM parkd.files WHERE id = '" + id + "'") == 0;
+  });
 }
 
 TEST(Postgres, the_live_view_shows_running_and_parked_jobs_with_units_and_reason) {
