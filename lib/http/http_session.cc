@@ -3,18 +3,15 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include <atomic>
-#include <boost/asio/dispatch.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
 #include <cerrno>
-#include <exception>
 #include <new>
 #include <sstream>
 #include <string_view>
 #include <utility>
 
 #include "lib/base/log.h"
+#include "lib/http/pending_answer.h"
 #include "lib/http/request_head.h"
 #include "lib/http/session_stream.h"
 
@@ -40,50 +37,6 @@ bool is_gone(beast::error_code error) {
 }
 
 }  // namespace
-
-// What a Reply holds: it may be called and let go of on any thread, the session only on the control
-// thread.
-class PendingAnswer {
- public:
-  explicit PendingAnswer(const std::shared_ptr<HttpSession>& session)
-      : io_(session->io()), session_(new std::shared_ptr<HttpSession>(session)) {}
-  ~PendingAnswer() {
-    try {
-      asio::post(io_, Later(session_));
-    } catch (const std::bad_alloc&) {
-      // As above.
-    }
-  }
-  PendingAnswer(const PendingAnswer&) = delete;
-  PendingAnswer& operator=(const PendingAnswer&) = delete;
-
-  void write(HttpReply reply) {
-    if (written_.exchange(true)) return;
-    asio::dispatch(io_, [session = *session_, reply = std::move(reply)]() mutable {
-      session->write(std::move(reply));
-    });
-  }
-
- private:
-  // Lets go of the session when it is run, or dropped with the io_context. Not where there was no
-  // memory to post it: better a connection that stays than one that ends on another thread.
-  class Later {
-   public:
-    explicit Later(std::shared_ptr<HttpSession>* session) : session_(session) {}
-    Later(Later&& other) noexcept : session_(std::exchange(other.session_, nullptr)) {}
-    ~Later() {
-      if (std::uncaught_exceptions() == 0) delete session_;
-    }
-    void operator()() const {}
-
-   private:
-    std::shared_ptr<HttpSession>* session_;
-  };
-
-  asio::io_context& io_;
-  std::shared_ptr<HttpSession>* const session_;  // deleted on the control thread
-  std::atomic<bool> written_{false};
-};
 
 HttpSession::HttpSession(std::shared_ptr<HttpServer::State> server, Socket socket, Principal peer)
     : server_(std::move(server)),
