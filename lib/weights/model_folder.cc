@@ -137,11 +137,11 @@ Status ModelFolder::read_shards(const OpenFile& open, const MappedFile& index) {
     }
     if (!opened.ok()) return opened.status();
     PARKD_ASSIGN_OR_RETURN(auto shard, SafetensorsFile::read(*std::move(opened)));
-    const auto check = [&](std::string_view tensor) -> Status {
+    const auto check = [&, &file = name](std::string_view tensor) -> Status {
       const json::value* where = map->get_object().if_contains(tensor);
-      if (where != nullptr && std::string_view(where->get_string()) == name) return {};
+      if (where != nullptr && std::string_view(where->get_string()) == file) return {};
       return corrupt(index.error_text(
-          "tensor " + json_string(shown_name(tensor)) + " of " + name + " is " +
+          "tensor " + json_string(shown_name(tensor)) + " of " + file + " is " +
           (where == nullptr ? "not in it" : "in " + shown_json(*where) + " by it")));
     };
     for (const TensorView& view : shard->tensors()) PARKD_RETURN_IF_ERROR(check(view.name));
