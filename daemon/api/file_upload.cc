@@ -149,13 +149,13 @@ void FileUpload::store_piece(bool all, std::function<void(Status)> then) {
   bytes_.resize(std::min(bytes_.size(), kFilePieceBytes));
   files_->append(id_, std::exchange(bytes_, std::move(rest)),
                  on_control<int64_t>(io_, [self = shared_from_this(), all,
-                                           then = std::move(then)](Result<int64_t> added) {
+                                           then = std::move(then)](const Result<int64_t>& added) {
                    if (!added.ok()) return then(added.status());
                    self->store_piece(all, then);
                  }));
 }
 
-void FileUpload::finish(HttpReplier reply) {
+void FileUpload::finish(const HttpReplier& reply) {
   const Status whole = reader_.finish();
   if (!whole.ok()) return reply(file_error_reply(whole));
   auto spec = this->spec();

@@ -34,7 +34,7 @@ class FileUpload final : public BodySink,
 
   void take(std::string piece, Next next) override;
   // The body is whole: makes it a file, and answers with that.
-  void finish(HttpReplier reply);
+  void finish(const HttpReplier& reply);
 
  private:
   FileUpload(boost::asio::io_context& io, std::shared_ptr<FileStore> files, std::string tenant,
