@@ -9,7 +9,7 @@ BEGIN
   END IF;
 END $$;
 DROP VIEW parkd.file_usage;
-DROP FUNCTION parkd.purge_files_v1(int, timestamptz, timestamptz),
+DROP FUNCTION parkd.purge_files_v1(int, text[], interval, timestamptz, timestamptz),
   parkd.remove_file_v1(text, text, timestamptz),
   parkd.list_files_v1(text, text, text, bool, int, timestamptz),
   parkd.read_piece_v1(text, text, bigint, timestamptz),

@@ -10,16 +10,17 @@ CREATE TABLE parkd.files (
   id         text COLLATE "C" PRIMARY KEY,
   bytes      bigint NOT NULL DEFAULT 0,   -- of the pieces that are there
   begun_at   timestamptz NOT NULL,
-  piece_at   timestamptz,                 -- when the last piece came
+  seen_at    timestamptz NOT NULL,        -- of an upload: when its process last told of it
   created_at timestamptz,                 -- when it was whole. NULL: an upload, which is no file; or removed
   expires_at timestamptz NOT NULL,        -- not there any more from then on. -infinity: removed, or given up
   tenant     text NOT NULL,
   filename   text,                        -- an upload has none yet
   purpose    text
-) WITH (fillfactor = 70);                 -- a piece changes no indexed column: HOT
+) WITH (fillfactor = 70);
 CREATE INDEX files_of_tenant ON parkd.files (tenant, created_at, id);
 CREATE INDEX files_newest    ON parkd.files (created_at, id) WHERE created_at IS NOT NULL;
 CREATE INDEX files_expiry    ON parkd.files (expires_at);
+CREATE INDEX files_unseen    ON parkd.files (seen_at) WHERE created_at IS NULL AND isfinite(expires_at);   -- of uploads
 
 -- No cascade: purge_files_v1 deletes pieces, and then their file. Whose row a hand deletes first is refused.
 CREATE TABLE parkd.file_pieces (
@@ -49,7 +50,7 @@ CREATE FUNCTION parkd.begin_upload_v1(p_id text, p_tenant text, p_life interval,
 RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, parkd, pg_temp AS $$
 DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp());
 BEGIN
-  INSERT INTO parkd.files (id, tenant, begun_at, expires_at) VALUES (p_id, p_tenant, v_now, v_now + p_life)
+  INSERT INTO parkd.files (id, tenant, begun_at, seen_at, expires_at) VALUES (p_id, p_tenant, v_now, v_now, v_now + p_life)
     ON CONFLICT (id) DO NOTHING;
 END $$;
 
@@ -61,7 +62,7 @@ RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp()); v_after bigint := p_before + octet_length(p_bytes);
 BEGIN
-  UPDATE parkd.files f SET bytes = v_after, piece_at = v_now
+  UPDATE parkd.files f SET bytes = v_after, seen_at = v_now
    WHERE f.id = p_id AND f.created_at IS NULL AND f.expires_at > v_now AND f.bytes = p_before;
   IF FOUND THEN
     INSERT INTO parkd.file_pieces VALUES (p_id, p_n, p_checksum, p_bytes);
@@ -160,25 +161,36 @@ BEGIN
 END $$;
 
 -- A step of housekeeping, as those of 0008: deletes what was removed, and what had expired by p_now and by p_before (a
--- daemon's clock that does not leap). At most p_pieces pieces and a hundred files a call. n_expired: files and uploads
--- that are gone now because their time was over; is_more: something is left. Daemons share the work: what one has
--- locked the others pass over. files_expiry, file_pieces_pkey.
-CREATE FUNCTION parkd.purge_files_v1(p_pieces int, p_before timestamptz, p_now timestamptz DEFAULT NULL,
-                                     OUT n_expired bigint, OUT is_more bool)
+-- daemon's clock that does not leap). p_mine are the uploads of the process that calls, which are seen now; one that its
+-- process has not told of for p_unseen is given up, for that process is dead. At most p_pieces pieces and a hundred files
+-- a call. n_expired: files and uploads that are gone now because their time was over; is_more: something is left. Daemons
+-- share the work: what one has locked the others pass over. files_pkey, files_unseen, files_expiry, file_pieces_pkey.
+CREATE FUNCTION parkd.purge_files_v1(p_pieces int, p_mine text[], p_unseen interval, p_before timestamptz,
+                                     p_now timestamptz DEFAULT NULL, OUT n_expired bigint, OUT is_more bool)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
   c_files CONSTANT int := 100;
-  v_by    timestamptz := least(coalesce(p_now, clock_timestamp()), p_before);
+  v_now   timestamptz := coalesce(p_now, clock_timestamp());
+  v_by    timestamptz := least(v_now, p_before);
   v_left  bigint := p_pieces;
   v_first int;
+  v_id    text;
   n_files int := 0;
   n       bigint;
   r       record;
 BEGIN
   n_expired := 0;
   is_more := false;
+  FOREACH v_id IN ARRAY p_mine LOOP      -- one by one: of many at a time no plan is sure to begin with the ids
+    UPDATE parkd.files f SET seen_at = v_now
+     WHERE f.id = v_id AND f.created_at IS NULL AND f.seen_at < v_now - p_unseen / 4;
+  END LOOP;
+  UPDATE parkd.files f SET expires_at = v_by WHERE f.id = ANY (ARRAY(
+    SELECT x.id FROM parkd.files x
+     WHERE x.created_at IS NULL AND isfinite(x.expires_at) AND x.seen_at <= v_by - p_unseen
+     ORDER BY x.seen_at LIMIT c_files FOR UPDATE SKIP LOCKED));
   FOR r IN SELECT f.id, f.expires_at FROM parkd.files f WHERE f.expires_at <= v_by
             ORDER BY f.expires_at LIMIT c_files FOR UPDATE SKIP LOCKED LOOP
     n_files := n_files + 1;
@@ -205,7 +217,7 @@ CREATE VIEW parkd.file_usage WITH (security_barrier) AS
 SELECT f.tenant, count(f.created_at) AS files, coalesce(sum(f.bytes) FILTER (WHERE f.created_at IS NOT NULL), 0)::bigint AS bytes,
        count(*) - count(f.created_at) AS uploads,
        coalesce(sum(f.bytes) FILTER (WHERE f.created_at IS NULL), 0)::bigint AS upload_bytes,
-       max(coalesce(f.piece_at, f.begun_at)) FILTER (WHERE f.created_at IS NULL) AS uploaded_last_at,
+       min(f.seen_at) FILTER (WHERE f.created_at IS NULL) AS uploads_seen_at,
        min(f.expires_at) FILTER (WHERE f.created_at IS NOT NULL) AS expires_first_at
   FROM parkd.files f
  WHERE f.expires_at > clock_timestamp()

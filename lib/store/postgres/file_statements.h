@@ -47,11 +47,11 @@ inline constexpr Statement kListFiles{
 // files_pkey
 inline constexpr Statement kRemoveFile{
     "remove_file", "SELECT parkd.remove_file_v1($1, $2, parkd.from_us_v1($3)) AS removed"};
-// files_expiry, file_pieces_pkey
+// files_pkey, files_unseen, files_expiry, file_pieces_pkey
 inline constexpr Statement kPurgeFiles{
     "purge_files",
-    "SELECT n_expired, is_more FROM parkd.purge_files_v1($1, parkd.from_us_v1($2), "
-    "parkd.from_us_v1($3))"};
+    "SELECT n_expired, is_more FROM parkd.purge_files_v1($1, $2::text[], make_interval(secs => "
+    "$3), parkd.from_us_v1($4), parkd.from_us_v1($5))"};
 // Each file's row once (of a tenant there are as many as its limit); no piece.
 inline constexpr Statement kFileFigures{
     "file_figures",

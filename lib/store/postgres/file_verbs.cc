@@ -6,6 +6,7 @@
 #include "lib/base/xxh3.h"
 #include "lib/store/postgres/file_statements.h"
 #include "lib/store/postgres/pg_text.h"
+#include "lib/store/postgres/postgres_files.h"
 #include "lib/store/postgres/rows.h"
 
 namespace parkd {
@@ -151,9 +152,16 @@ Result<bool> remove_file_row(Connection& connection, const std::string& id,
 
 // --- housekeeping
 
-Result<PurgedFiles> purge_file_rows(Connection& connection, WallTime before, Now now) {
+Result<PurgedFiles> purge_file_rows(Connection& connection, const std::vector<std::string>& mine,
+                                    WallTime before, Now now) {
+  ArrayText ids;
+  for (const std::string& id : mine) ids.add(id);
   Params params;
-  params.add(kPurgedPieces).add(to_unix_us(before)).add(now);
+  params.add(kPurgedPieces)
+      .add(ids.take())
+      .add(kUploadUnseenMax.count())
+      .add(to_unix_us(before))
+      .add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(file_sql::kPurgeFiles, params));
   if (rows.size() != 1) return internal_error("purge_files answered no row");
   return PurgedFiles{integer(rows[0], "n_expired"), flag(rows[0], "is_more")};

@@ -37,12 +37,14 @@ Result<std::vector<StoredFile>> list_file_rows(Connection& connection, const Fil
 Result<bool> remove_file_row(Connection& connection, const std::string& id,
                              const std::string& tenant, Now now);
 
-// One portion of what is to be deleted; `before`: a DropClock's.
+// One portion of what is to be deleted; `before`: a DropClock's. `mine`: this process's uploads,
+// which are not given up for being unseen.
 struct PurgedFiles {
   int64_t n_expired = 0;
   bool is_more = false;
 };
-Result<PurgedFiles> purge_file_rows(Connection& connection, WallTime before, Now now);
+Result<PurgedFiles> purge_file_rows(Connection& connection, const std::vector<std::string>& mine,
+                                    WallTime before, Now now);
 Result<FileFigures> count_files(Connection& connection, Now now);  // without notices
 
 }  // namespace parkd

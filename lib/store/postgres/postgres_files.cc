@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
@@ -274,10 +275,13 @@ Result<int64_t> PostgresFiles::purge(Connection& connection) {
   std::erase_if(uploads_, [&](const auto& entry) {
     return steady_now - entry.second.begun_at > kUploadLifeMax;
   });
+  std::vector<std::string> mine;
+  for (const auto& [id, upload] : uploads_) mine.push_back(id);
   const WallTime before = drop_clock_.now();
   int64_t n_expired = 0;
   for (int i = 0; i < kPurgePortionsMax; ++i) {
-    PARKD_ASSIGN_OR_RETURN(const PurgedFiles purged, purge_file_rows(connection, before, now()));
+    PARKD_ASSIGN_OR_RETURN(const PurgedFiles purged,
+                           purge_file_rows(connection, mine, before, now()));
     n_expired += purged.n_expired;
     if (!purged.is_more) break;
   }

@@ -154,8 +154,8 @@ TEST(Migration, programs_that_know_no_files_work_beside_them) {
 TEST(Migration, going_down_loses_no_file) {
   TestDatabase database;
   database.run(
-      "INSERT INTO parkd.files (id, tenant, begun_at, created_at, expires_at) VALUES ('file-1', "
-      "'t', now(), now(), now() + interval '1 day')");
+      "INSERT INTO parkd.files (id, tenant, begun_at, seen_at, created_at, expires_at) VALUES "
+      "('file-1', 't', now(), now(), now(), now() + interval '1 day')");
   Migrator migrator(database.dsn());
   const Status refused = migrator.down(14);
   EXPECT_EQ(refused.code(), StatusCode::conflict);

@@ -210,8 +210,8 @@ const std::vector<Row>& daemon_statements() {
       {file_sql::kListFiles, "NULL, '', 'file-kept', true, 100, NULL", 102},
       {file_sql::kRemoveFile, "'file-kept', 'one', NULL", 2},
       // a hundred files of three pieces, or the large one's first; each found, locked, looked up
-      {file_sql::kPurgeFiles, "1000, 4000000000000000, NULL", 100 * 20},
-      {file_sql::kPurgeFiles, "64, 4000000000000000, NULL", 100 + 64 * 4},
+      {file_sql::kPurgeFiles, "1000, '{}', 60, 4000000000000000, NULL", 100 * 20},
+      {file_sql::kPurgeFiles, "64, '{file-begun}', 60, 4000000000000000, NULL", 100 + 64 * 4},
       // --- housekeeping: nothing to do, and something
       {sql::kRescue, "NULL", 4},
       {sql::kRescue, kLater, kClaim * 6},

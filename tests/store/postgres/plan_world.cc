@@ -203,10 +203,10 @@ void PlanWorld::fill_batches() {
 void PlanWorld::fill_files() {
   const auto fill = [&](const std::string& kind, const std::string& created_and_expires, int n) {
     database_.run(with_values(
-        "INSERT INTO parkd.files (id, tenant, bytes, begun_at, created_at, expires_at, filename, "
-        "purpose) SELECT CASE i WHEN 1 THEN '" +
+        "INSERT INTO parkd.files (id, tenant, bytes, begun_at, seen_at, created_at, expires_at, "
+        "filename, purpose) SELECT CASE i WHEN 1 THEN '" +
         kind + "' ELSE 'file-' || md5('" + kind +
-        "' || i) END, CASE WHEN i <= 10 THEN 'one' ELSE 'two' END, 3, now(), " +
+        "' || i) END, CASE WHEN i <= 10 THEN 'one' ELSE 'two' END, 3, now(), now(), " +
         created_and_expires + ", 'a.jsonl', 'batch'" + numbers(n)));
   };
   fill("file-kept",
