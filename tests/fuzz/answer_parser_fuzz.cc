@@ -8,10 +8,10 @@
 #include <string>
 #include <string_view>
 
+#include "lib/base/blanks.h"
 #include "lib/base/json_reader.h"
 #include "lib/base/text.h"
 #include "lib/openai/answer_parser.h"
-#include "lib/openai/blanks.h"
 
 namespace {
 
