@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <boost/json.hpp>
@@ -14,7 +15,6 @@
 #include <mutex>
 #include <random>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "lib/base/kill_point.h"
@@ -156,7 +156,7 @@ class Uploaders {
   // Uploads wait, none is on its way.
   void pause() {
     is_paused_ = true;
-    while (n_under_way_ > 0) std::this_thread::yield();
+    while (n_under_way_ > 0) ::usleep(1000);
   }
   void go_on() { is_paused_ = false; }
 
@@ -166,7 +166,7 @@ class Uploaders {
       ++n_under_way_;
       if (is_paused_) {
         --n_under_way_;
-        std::this_thread::yield();
+        ::usleep(1000);
         continue;
       }
       upload(std::to_string(seed_) + "-" + std::to_string(number) + "-" + std::to_string(i) +
@@ -178,7 +178,10 @@ class Uploaders {
   void upload(const std::string& name) {
     const std::string bytes = bytes_of(name);
     RawPeer peer(daemon_.socket());
-    if (!peer.connected()) return std::this_thread::yield();
+    if (!peer.connected()) {
+      ::usleep(1000);
+      return;
+    }
     const bool sent = peer.send(file_upload_head(name, bytes.size()) + bytes + kFileFormTail);
     const RawAnswer answer = sent ? peer.read() : RawAnswer{};
     if (answer.status == 200) {
@@ -221,7 +224,7 @@ TEST(FilesOfADaemon, an_acknowledged_one_survives_its_death_at_any_point) {
       if (point == "random") {
         ASSERT_TRUE(daemon.start()) << daemon.log();
         const size_t before = uploaders.n_acknowledged();
-        while (uploaders.n_acknowledged() < before + 1 + random() % 5) std::this_thread::yield();
+        while (uploaders.n_acknowledged() < before + 1 + random() % 5) ::usleep(1000);
         daemon.kill();
       } else {
         daemon.start({{"PARKD_KILL_AT", point + ":" + std::to_string(1 + random() % 8)}});
