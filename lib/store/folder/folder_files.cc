@@ -145,6 +145,7 @@ class FolderFiles final : public FileStore {
     return dir_ + "/" + std::string(kUploads) + "/" + id;
   }
 
+  Status make_directories() const;
   Status make_directory(const std::string& path) const;
   Status clear_uploads() const;
   Status read_all();
@@ -178,12 +179,23 @@ class FolderFiles final : public FileStore {
 
 // --- opening
 
+// A full disk holds up no start: what cannot be written now is written when there is room.
 Status FolderFiles::open() {
-  PARKD_RETURN_IF_ERROR(make_directory(dir_));
-  PARKD_RETURN_IF_ERROR(make_directory(dir_ + "/" + std::string(kUploads)));
+  const Status made = make_directories();
+  if (made.code() == StatusCode::exhausted) {
+    log_warn("files.disk_full", {{"error", made.to_string()}});
+  } else {
+    PARKD_RETURN_IF_ERROR(made);
+  }
   PARKD_RETURN_IF_ERROR(clear_uploads());
   PARKD_RETURN_IF_ERROR(read_all());
-  return write_mark();
+  const Status marked = made.ok() ? write_mark() : made;
+  return marked.code() == StatusCode::exhausted ? Status() : marked;
+}
+
+Status FolderFiles::make_directories() const {
+  PARKD_RETURN_IF_ERROR(make_directory(dir_));
+  return make_directory(dir_ + "/" + std::string(kUploads));
 }
 
 // What the next process will know of the time. A torn one is as none.
@@ -218,7 +230,9 @@ Status FolderFiles::clear_uploads() const {
     fs::remove(at->path(), error);
     ++n_removed;
   }
-  if (error) return io_failure("clear " + path, error.value());
+  if (error && error != std::errc::no_such_file_or_directory) {
+    return io_failure("clear " + path, error.value());
+  }
   if (n_removed > 0) log_info("files.uploads_cut_off", {{"count", n_removed}});
   return {};
 }
@@ -237,7 +251,8 @@ Status FolderFiles::read_all() {
       return record.status();
     }
   }
-  return error ? io_failure("list " + dir_, error.value()) : Status();
+  if (!error || error == std::errc::no_such_file_or_directory) return {};
+  return io_failure("list " + dir_, error.value());
 }
 
 Result<FileRecord> FolderFiles::read_record(const std::string& id) const {
@@ -273,6 +288,7 @@ Status FolderFiles::check_disk(int64_t more_bytes) const {
 
 Result<std::string> FolderFiles::begin(const std::string& tenant) {
   PARKD_RETURN_IF_ERROR(check_disk(static_cast<int64_t>(kFilePieceBytes)));
+  PARKD_RETURN_IF_ERROR(make_directories());
   const std::string id = new_file_id();
   PARKD_RETURN_IF_ERROR(catalog_.begin_upload(id, tenant));
   const std::string path = upload_path(id);

@@ -218,6 +218,36 @@ TEST_F(FolderFilesTest, a_disk_that_fills_up_in_an_upload_costs_that_upload_alon
   store_.reset();
 }
 
+// With files and, by a program that is new there, without a directory for them.
+TEST_F(FolderFilesTest, a_full_disk_holds_up_no_opening) {
+  PARKD_NEEDS_ROOT();
+  const std::string at = temp_.path() + "/disk";
+  SmallDisk disk(at, 8, SmallDisk::Kind::ext4);
+  dir_ = at + "/files";
+  ASSERT_TRUE(open().ok());
+  const auto kept = driver_->upload("t", "kept");
+  ASSERT_TRUE(kept.ok());
+  driver_.reset();
+  store_.reset();
+  disk.fill();
+  for (const std::string& dir : {at + "/none", at + "/files"}) {
+    dir_ = dir;
+    const Status opened = open();
+    ASSERT_TRUE(opened.ok()) << opened.to_string();
+    EXPECT_EQ(driver_->figures()->files, dir == at + "/files" ? 1 : 0);
+    const auto refused = driver_->begin("t");
+    const auto written = refused.ok()
+                             ? driver_->append(*refused, std::string(kFilePieceBytes, 'x')).status()
+                             : refused.status();
+    EXPECT_EQ(written.code(), StatusCode::exhausted) << written.to_string();
+  }
+  EXPECT_EQ(driver_->read(kept->id).value(), "kept");
+  disk.make_room();
+  EXPECT_TRUE(driver_->upload("t", "x").ok());
+  driver_.reset();
+  store_.reset();
+}
+
 TEST_F(FolderFilesTest, a_directory_that_cannot_be_made_is_named) {
   spill(dir_, "a file is in the way");
   const Status refused = open();
