@@ -5,6 +5,7 @@
 
 #include "daemon/control/on_control.h"
 #include "lib/base/json_reader.h"
+#include "lib/base/log.h"
 #include "lib/openai/file_json.h"
 #include "lib/store/file_rules.h"
 
@@ -169,6 +170,8 @@ void FileUpload::finish(const HttpReplier& reply) {
         self->id_, spec, on_control<StoredFile>(self->io_, [self, reply](Result<StoredFile> file) {
           if (!file.ok()) return reply(file_error_reply(file.status()));
           self->id_.clear();
+          log_info("files.stored",
+                   {{"id", file->id}, {"tenant", file->tenant}, {"bytes", file->bytes}});
           reply({.body = render_file(*file)});
         }));
   });

@@ -5,6 +5,7 @@
 #include "daemon/api/file_download.h"
 #include "daemon/api/file_upload.h"
 #include "lib/base/json_reader.h"
+#include "lib/base/log.h"
 #include "lib/http/byte_range.h"
 #include "lib/job/bounds.h"
 #include "lib/openai/file_json.h"
@@ -123,11 +124,13 @@ void Api::send_file(const AskedPtr& asked, const StoredFile& file) {
 
 void Api::delete_file(const AskedPtr& asked) {
   if (!has_files(asked)) return;
-  parts_.files->remove_file(asked->part, asked->who().any_or_own(),
-                            on_quick<StoredFile>(asked, [asked](Result<StoredFile> file) {
-                              if (!file.ok()) return asked->reply(error_reply(file.status()));
-                              asked->reply({.body = render_deleted_file(file->id)});
-                            }));
+  parts_.files->remove_file(
+      asked->part, asked->who().any_or_own(),
+      on_quick<StoredFile>(asked, [asked](Result<StoredFile> file) {
+        if (!file.ok()) return asked->reply(error_reply(file.status()));
+        log_info("files.deleted", {{"id", file->id}, {"tenant", file->tenant}});
+        asked->reply({.body = render_deleted_file(file->id)});
+      }));
 }
 
 }  // namespace parkd
