@@ -159,10 +159,7 @@ void FileUpload::store_piece(bool all, std::function<void(Status)> then) {
 void FileUpload::finish(const HttpReplier& reply) {
   const Status whole = reader_.finish();
   if (!whole.ok()) return reply(file_error_reply(whole));
-  auto spec = this->spec();
-  if (spec.ok()) {
-    if (const Status checked = check_file(*spec); !checked.ok()) spec = checked;
-  }
+  const auto spec = this->spec();
   if (!spec.ok()) return reply(file_error_reply(spec.status()));
   store(true, [self = shared_from_this(), spec = *spec, reply](const Status& status) {
     if (!status.ok()) return reply(file_error_reply(status));

@@ -56,7 +56,8 @@ struct Upload {
   int64_t bytes = 0;
   std::vector<uint64_t> sums;
   SteadyTime begun_at{};
-  bool is_whole = false;  // a piece that is not full was the last
+  bool is_whole = false;    // a piece that is not full was the last
+  bool has_failed = false;  // a piece is not there: it can only be abandoned
 };
 
 class FolderFiles final : public FileStore {
@@ -324,14 +325,16 @@ std::shared_ptr<Upload> FolderFiles::take_upload(const std::string& id) {
 
 Result<int64_t> FolderFiles::append_now(const std::string& id, const std::string& piece) {
   const auto upload = find_upload(id);
-  if (upload == nullptr) return no_such_upload(id);
+  if (upload == nullptr || upload->has_failed) return no_such_upload(id);
   if (piece.empty() || piece.size() > kFilePieceBytes || upload->is_whole) {
     return internal_error("a piece of an upload has the wrong size");
   }
+  upload->has_failed = true;
   PARKD_RETURN_IF_ERROR(check_disk(static_cast<int64_t>(piece.size())));
   PARKD_RETURN_IF_ERROR(catalog_.add_bytes(id, piece.size()));
   PARKD_KILL_POINT("upload.before_piece");
   PARKD_RETURN_IF_ERROR(write_at(upload->file, piece, upload->bytes, upload_path(id)));
+  upload->has_failed = false;
   upload->sums.push_back(xxh3_64(piece));
   upload->bytes += static_cast<int64_t>(piece.size());
   upload->is_whole = piece.size() < kFilePieceBytes;
@@ -345,6 +348,8 @@ Result<int64_t> FolderFiles::append_now(const std::string& id, const std::string
 
 Result<StoredFile> FolderFiles::finish(const std::string& id, const FileSpec& spec) {
   PARKD_RETURN_IF_ERROR(check_file(spec));
+  const auto begun = find_upload(id);
+  if (begun == nullptr || begun->has_failed) return no_such_upload(id);
   const auto upload = take_upload(id);
   if (upload == nullptr) return no_such_upload(id);
   const std::string from = upload_path(id);

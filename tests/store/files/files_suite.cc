@@ -256,6 +256,20 @@ TEST_P(FilesSuite, one_file_may_not_be_too_large) {
   EXPECT_EQ(driver_->figures()->uploads, 0);
 }
 
+// Else a file would be there that lacks a piece.
+TEST_P(FilesSuite, an_upload_with_a_refused_piece_becomes_no_file) {
+  limits_.file_bytes_max = kPiece + 10;
+  open();
+  const auto id = driver_->begin("t");
+  ASSERT_TRUE(driver_->append(*id, std::string(kFilePieceBytes, 'x')).ok());
+  ASSERT_FALSE(driver_->append(*id, std::string(11, 'x')).ok());
+  EXPECT_EQ(driver_->append(*id, "x").status().code(), StatusCode::not_found);
+  EXPECT_EQ(driver_->finish(*id, named("a.jsonl")).status().code(), StatusCode::not_found);
+  store_->abandon_upload(*id);
+  purge();
+  EXPECT_EQ(home_->n_kept(), 0);
+}
+
 TEST_P(FilesSuite, a_tenants_files_may_not_be_too_many_or_too_large_together) {
   limits_.tenant_bytes_max = 2 * kPiece;
   limits_.tenant_files_max = 3;
