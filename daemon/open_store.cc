@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "daemon/health/disk_room.h"
 #include "lib/base/disk_space.h"
 #include "lib/base/log.h"
 #include "lib/store/folder/folder_files.h"
@@ -46,9 +47,7 @@ FileLimits file_limits(const Config& config) {
   limits.tenant_files_max = given.max_files;
   limits.tenant_uploads_max = given.max_uploads;
   const auto disk = disk_space(config.daemon.state_dir);
-  const int64_t otherwise = disk ? default_min_free_bytes(*disk) : 0;
-  const auto given_mb = config.daemon.min_free_disk_mb;
-  limits.min_free_disk_bytes = given_mb ? *given_mb << 20 : otherwise;
+  if (disk) limits.min_free_disk_bytes = min_free_disk_bytes(config, *disk);
   return limits;
 }
 

@@ -1,7 +1,5 @@
 #include "daemon/health/disk_room.h"
 
-#include "lib/base/disk_space.h"
-
 namespace parkd {
 namespace {
 
@@ -11,12 +9,16 @@ std::string mib(int64_t bytes) {
 
 }  // namespace
 
+int64_t min_free_disk_bytes(const Config& config, const DiskSpace& disk) {
+  const auto& given_mb = config.daemon.min_free_disk_mb;
+  return given_mb ? *given_mb << 20 : default_min_free_bytes(disk);
+}
+
 Status check_disk_room(const Config& config, int more_percent) {
   if (config.queue.backend != StoreBackend::rocksdb) return {};
   const auto disk = disk_space(config.queue.rocksdb_dir);
   if (!disk) return {};
-  const auto& given_mb = config.daemon.min_free_disk_mb;
-  const int64_t limit = given_mb ? *given_mb << 20 : default_min_free_bytes(*disk);
+  const int64_t limit = min_free_disk_bytes(config, *disk);
   if (disk->free_bytes >= limit + limit / 100 * more_percent) return {};
   std::string text = "the disk of the queue (" + config.queue.rocksdb_dir + ") has " +
                      mib(disk->free_bytes) + " free, the limit is " + mib(limit) +
