@@ -16,6 +16,28 @@ std::string_view to_string(BatchState state) {
   return "";
 }
 
+std::string_view to_string(FileStage stage) {
+  switch (stage) {
+    case FileStage::validating:
+      return "validating";
+    case FileStage::expanding:
+      return "expanding";
+    case FileStage::running:
+      return "running";
+    case FileStage::ended:
+      return "ended";
+    case FileStage::failed:
+      return "failed";
+  }
+  return "";
+}
+
+bool Batch::needs_daemon() const {
+  if (!spec.file) return false;
+  return progress.stage <= FileStage::expanding ||
+         (progress.stage == FileStage::running && finished_at);
+}
+
 BatchState Batch::state() const {
   if (finished_at) return BatchState::finished;
   if (cancel_at) return BatchState::cancelling;

@@ -13,6 +13,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/job/bounds.h"
+#include "lib/job/file_batch.h"
 
 namespace parkd {
 
@@ -24,6 +25,7 @@ struct BatchSpec {
   std::string idempotency_key;       // empty: none. Unique per tenant while the batch is remembered
   std::optional<WallTime> deadline;  // empty: 24 h after it is opened
   std::optional<std::chrono::seconds> retention;  // of members that bring none; empty: the store's
+  std::optional<FileBatchSpec> file{};            // whose lines its members are; empty: none
 };
 
 enum class BatchState : uint8_t { open, in_progress, cancelling, finished };
@@ -53,10 +55,19 @@ struct Batch {
   std::optional<WallTime> cancel_at;    // when it was cancelled
   std::optional<WallTime> finished_at;  // sealed and every member ended
   std::optional<LiveMembers> live;      // counted from the members' rows; get_batch alone
+  FileProgress progress{};              // where spec.file is
 
   int64_t ended() const { return completed + failed + cancelled + deadline_missed + quarantined; }
   int64_t unfinished() const { return total - ended(); }
   BatchState state() const;
+  // Whether a daemon has something to do for it: its file to read, its results to count.
+  bool needs_daemon() const;
+  // The mailbox key of the members of a file's batch. Their messages are not taken one by one, for
+  // they are the lines of its results.
+  const std::string& result_key() const { return id; }
+  bool keeps_results() const {
+    return spec.file.has_value() && !(progress.output.deleted && progress.errors.deleted);
+  }
 };
 
 struct OpenedBatch {

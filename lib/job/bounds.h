@@ -50,6 +50,7 @@ inline constexpr std::chrono::hours kBatchDeadlineDefault{24};
 inline constexpr std::chrono::hours kBatchDeadlineMax{30 * 24};
 inline constexpr size_t kBatchNameBytesMax = 512;
 inline constexpr size_t kBatchMetadataBytesMax = 64 << 10;
+inline constexpr size_t kBatchFaultsMax = 100;  // of its file, that are kept and shown
 
 // --- a file, as OpenAI's expires_after
 inline constexpr std::chrono::seconds kFileLifeMin{3600};
