@@ -60,7 +60,8 @@ void for_each_member(std::string_view object, F f) {
   size_t at = skip_space(object, skip_space(object, 0) + 1);
   while (at < object.size() && object[at] == '"') {
     const size_t key_end = skip_string(object, at);
-    const size_t begin = skip_space(object, skip_space(object, key_end) + 1);  // past the colon
+    const size_t begin =  // past the colon
+        std::min(skip_space(object, skip_space(object, key_end) + 1), object.size());
     const size_t end = skip_value(object, begin);
     if (!f(object.substr(at, key_end - at), object.substr(begin, end - begin))) return;
     at = skip_space(object, skip_space(object, end) + 1);  // past the comma

@@ -1,6 +1,6 @@
 // Pieces of JSON text as they stand, so that what is stored and passed on keeps its own bytes,
-// numbers included. Only for text that a parser has accepted (json_reader.h); where a member is
-// given twice the first is found.
+// numbers included. For text that a parser has accepted (json_reader.h): what is found in another
+// is some part of it. Where a member is given twice the first is found.
 // Pure functions and values, any thread.
 #pragma once
 

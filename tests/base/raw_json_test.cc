@@ -82,6 +82,18 @@ TEST(RawJson, a_value_ends_in_the_text_whatever_it_is) {
   EXPECT_EQ(raw_value_end(""), 0U);
 }
 
+// As where a disk lost the end of what was stored.
+TEST(RawJson, of_a_text_that_is_cut_off_nothing_is_read_behind_its_end) {
+  const std::string whole = R"({ "a\"" : [1,{}], "b" : "\u00e9" , "c":{"d":[]}} )";
+  for (size_t n = 0; n < whole.size(); ++n) {
+    const std::string text = whole.substr(0, n);  // so that a sanitizer sees who reads further
+    for (const std::string name : {"a\"", "b", "c", "e"}) {
+      EXPECT_LE(raw_member(text, name).size(), std::max<size_t>(n, 4)) << text;
+    }
+    EXPECT_EQ(RawObject(text).text(), text);
+  }
+}
+
 TEST(RawJson, a_name_written_with_escapes_is_that_name) {
   EXPECT_EQ(raw_member(R"({"\u0062ody":{"a":1},"x\"":2})", "body"), R"({"a":1})");
   EXPECT_EQ(raw_member(R"({"\u0062ody":{"a":1},"x\"":2})", "x\""), "2");
