@@ -13,17 +13,14 @@ namespace {
 
 void write_response(JsonWriter& json, const Message& message) {
   const Ending& ending = message.ending;
-  const bool refused = ending.outcome == Outcome::failed && ending.body.empty() &&
-                       ending.status_code >= 400 && ending.status_code < 500;
-  const std::string refusal = refused ? render_error(ending.status_code, ending.error_code,
-                                                     ending.error_message, ending.error_param)
-                                      : "";
+  const bool refused = is_refusal(ending);
+  const std::string refusal = refused ? render_refusal(ending) : "";
   const std::string& body = refused ? refusal : ending.body;
   if (body.empty()) {
     json.member("response", nullptr);
   } else {
     json.begin_object("response").member("status_code", ending.status_code);
-    json.member("request_id", "job-" + std::to_string(message.job_id));
+    json.member("request_id", request_id_of(message.job_id));
     json.member("body", RawJson{body}).end_object();
   }
   if (ending.outcome == Outcome::completed || refused) {
@@ -67,6 +64,20 @@ void write_messages(JsonWriter& json, const std::vector<Message>& messages) {
 }
 
 }  // namespace
+
+bool is_refusal(const Ending& ending) {
+  return ending.outcome == Outcome::failed && ending.body.empty() && ending.status_code >= 400 &&
+         ending.status_code < 500 && ending.error_code != failure::kRunTimeout;
+}
+
+std::string render_refusal(const Ending& ending) {
+  return render_error(ending.status_code, ending.error_code, ending.error_message,
+                      ending.error_param);
+}
+
+std::string request_id_of(JobId id) {
+  return "job-" + std::to_string(id);
+}
 
 std::string render_message(const Message& message) {
   JsonWriter json;

@@ -26,6 +26,14 @@ namespace parkd {
 // "damaged".
 using DamagedCursors = std::optional<std::pair<uint64_t, uint64_t>>;
 
+// Whether the job's end is an answer to its request: that it cannot be served. A run that was
+// stopped at its run_timeout is none, though its status is 4xx, too.
+bool is_refusal(const Ending& ending);
+// Its error object. Requires: is_refusal.
+std::string render_refusal(const Ending& ending);
+// By which a response names the job.
+std::string request_id_of(JobId id);
+
 std::string render_message(const Message& message);
 // {"messages":[...]}, and the same with "next_cursor".
 std::string render_messages(const std::vector<Message>& messages);
