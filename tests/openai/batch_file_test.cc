@@ -109,6 +109,8 @@ TEST(BatchFile, a_lines_fault_says_code_field_value_and_way_out) {
        "\"priority\" is no member of a line" + form},
       {line_with("[]", "\"" + std::string(kBodyBytesMax, 'x') + "\""), "line_too_long", "body",
        "body has 227 bytes; the limit is 200"},
+      {"\xEF\xBB\xBF" + line_with("[]", "\"" + std::string(kBodyBytesMax, 'x') + "\""),
+       "line_too_long", "body", "body has 227 bytes; the limit is 200"},
       {line_of("a") + std::string(16384 + kBodyBytesMax, ' '), "line_too_long", "",
        "the line has 16681 bytes; the limit is 16584, 200 of them for its body"},
   };

@@ -115,6 +115,8 @@ TEST(BatchOutput, is_one_line_for_every_reader_whatever_the_body_holds) {
   const json::value line = read_line(message);
   EXPECT_EQ(line.at("custom_id"), json::value(message.custom_id));
   EXPECT_EQ(line.at("response").at("body"), json::parse(message.ending.body));
+  EXPECT_EQ(render_batch_line(completed("{\r\n \"a\"\r:\n1}")),
+            render_batch_line(completed("{ \"a\":1}")));
   const std::string damaged = render_batch_line(completed(body + "\n\"a\n"));
   EXPECT_EQ(damaged.find('\n'), damaged.size() - 1);
 }
@@ -225,6 +227,12 @@ TEST(Wire, a_run_that_timed_out_without_a_text_is_no_response) {
   EXPECT_EQ(refused.at("response").at("status_code"), 400);
   EXPECT_EQ(refused.at("response").at("body").at("error").at("code"), "too_large");
   EXPECT_TRUE(refused.at("error").is_null());
+}
+
+TEST(Wire, a_request_refused_in_the_middle_of_its_run_is_its_text_and_an_error) {
+  const json::value shown = json::parse(render_message(ended("invalid_request", R"({"a":1})")));
+  EXPECT_EQ(shown.at("response").at("body"), json::parse(R"({"a":1})"));
+  EXPECT_EQ(shown.at("error").at("code"), "invalid_request");
 }
 
 }  // namespace
