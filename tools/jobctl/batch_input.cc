@@ -12,6 +12,7 @@
 #include <cstring>
 #include <map>
 
+#include "lib/base/blanks.h"
 #include "lib/base/json_reader.h"
 #include "lib/base/json_writer.h"
 #include "lib/base/text.h"
@@ -26,11 +27,6 @@ namespace json = boost::json;
 
 constexpr size_t kFaultsShown = 10;
 constexpr size_t kNameShown = 60;  // bytes of a custom_id in a message
-constexpr std::string_view kUtf8Mark = "\xEF\xBB\xBF";
-
-bool is_blank(std::string_view text) {
-  return text.find_first_not_of(" \t\r") == std::string_view::npos;
-}
 
 std::string why_not(const std::string& verb, const std::string& path, int error) {
   return "cannot " + verb + " " + path + ": " + std::strerror(error);
@@ -190,11 +186,11 @@ Status BatchInput::read_lines(const std::string& path) {
         std::free(buffer);
         return invalid(path + " " + other);
       }
-      if (text.compare(0, kUtf8Mark.size(), kUtf8Mark) == 0) skipped = kUtf8Mark.size();
+      skipped = text.size() - without_mark(text).size();
       text.erase(0, skipped);
     }
     fingerprint_ = fnv1a64(text, fnv1a64("\n", fingerprint_));
-    if (is_blank(text)) continue;
+    if (trimmed(text).empty()) continue;
     BatchLine line;
     line.number = number;
     line.offset = begin + static_cast<int64_t>(skipped);
