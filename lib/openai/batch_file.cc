@@ -101,7 +101,7 @@ SeenIds::Entry& SeenIds::place_of(const std::array<uint64_t, 2>& hash) {
 }
 
 int64_t SeenIds::insert(std::string_view id, int64_t line) {
-  if (4 * n_taken_ >= 3 * entries_.size()) {
+  if (4 * n_taken_ >= 3 * entries_.size()) {  // so 3/8 to 3/4 of them are taken
     std::vector<Entry> before(2 * entries_.size());
     before.swap(entries_);
     for (const Entry& entry : before) {

@@ -45,8 +45,8 @@ struct BatchFileFindings {
   std::vector<BatchFault> faults;
 };
 
-// Which line a custom_id stood in, for ids of any length in 24 bytes each (and at most as many free
-// ones again): by a 128-bit hash under a key of its own, so that nobody can make two ids collide.
+// Which line a custom_id stood in, for ids of any length in 32 to 64 bytes each: by a 128-bit hash
+// under a key of its own, so that nobody can make two ids collide.
 class SeenIds {
  public:
   SeenIds();
