@@ -106,6 +106,10 @@ class ManualClock final : public Clock {
 inline int64_t to_unix_us(WallTime time) {
   return time.time_since_epoch().count();
 }
+// Rounded down to seconds, as OpenAI's API has its times.
+inline int64_t unix_seconds(WallTime time) {
+  return to_unix_us(time) / 1'000'000;
+}
 inline WallTime from_unix_us(int64_t us) {
   return WallTime(Micros(us));
 }

@@ -15,7 +15,7 @@
 namespace parkd {
 namespace {
 
-constexpr std::array<std::string_view, 18> kNames = {
+constexpr std::array<std::string_view, 21> kNames = {
     "submit.before_commit",
     "submit.after_commit",
     "claim.after",
@@ -31,6 +31,9 @@ constexpr std::array<std::string_view, 18> kNames = {
     "upload.before_piece",
     "upload.before_rename",
     "upload.after_rename",
+    "batch.validated",
+    "batch.portion_submitted",
+    "batch.counted",
     "outbox.before_deliver",
     "outbox.after_deliver",
     "outbox.after_drop",

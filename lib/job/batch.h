@@ -70,6 +70,9 @@ struct Batch {
   }
 };
 
+// Until when a file's batch has its result files: the messages of its members live no shorter.
+std::optional<WallTime> results_expire_at(const Batch& batch);
+
 struct OpenedBatch {
   Batch batch;
   bool existed = false;  // the idempotency key named a batch opened with the same content

@@ -14,7 +14,10 @@ namespace parkd {
 // --- a job
 inline constexpr size_t kTextBytesMax = 512;     // of a key, an id, a model name
 inline constexpr size_t kMetadataPairsMax = 16;  // as OpenAI
-inline constexpr size_t kMetadataBytesMax = 16 * (64 + 512);
+inline constexpr size_t kMetadataNameMax = 64;   // characters, as OpenAI
+inline constexpr size_t kMetadataTextMax = 512;  // the same
+inline constexpr size_t kMetadataBytesMax =
+    kMetadataPairsMax * (kMetadataNameMax + kMetadataTextMax);
 inline constexpr std::chrono::seconds kRunTimeoutMin{1};
 inline constexpr std::chrono::seconds kRunTimeoutMax{30 * 24 * 3600};
 inline constexpr int32_t kAttemptsMax = 100;
@@ -50,6 +53,8 @@ inline constexpr std::chrono::hours kBatchDeadlineDefault{24};
 inline constexpr std::chrono::hours kBatchDeadlineMax{30 * 24};
 inline constexpr size_t kBatchNameBytesMax = 512;
 inline constexpr size_t kBatchMetadataBytesMax = 64 << 10;
+inline constexpr std::chrono::hours kCompletionWindowMin{1};  // of a batch of a file
+inline constexpr std::chrono::hours kCompletionWindowMax{30 * 24};
 inline constexpr size_t kBatchFaultsMax = 100;  // of its file, that are kept and shown
 
 // --- a file, as OpenAI's expires_after

@@ -56,6 +56,16 @@ struct BatchUsage {
   friend bool operator==(const BatchUsage&, const BatchUsage&) = default;
 };
 
+// The two files that its results are: of requests that were answered, and of all others.
+enum class ResultKind : uint8_t { output, errors };
+// "file-", the batch's 32 hexadecimal digits, "-output" or "-errors". Requires a batch's id.
+std::string result_file_id(std::string_view batch_id, ResultKind kind);
+struct ResultName {
+  std::string batch_id;
+  ResultKind kind = ResultKind::output;
+};
+std::optional<ResultName> parse_result_file_id(std::string_view id);  // of no such form: nothing
+
 // How far a batch of a file has come.
 struct FileProgress {
   FileStage stage = FileStage::validating;
@@ -68,6 +78,11 @@ struct FileProgress {
   ResultFile output{};
   ResultFile errors{};
   BatchUsage usage{};
+
+  ResultFile& of(ResultKind kind) { return kind == ResultKind::output ? output : errors; }
+  const ResultFile& of(ResultKind kind) const {
+    return kind == ResultKind::output ? output : errors;
+  }
   friend bool operator==(const FileProgress&, const FileProgress&) = default;
 };
 

@@ -12,7 +12,8 @@
 
 namespace parkd {
 
-inline constexpr std::string_view kPurposeBatch = "batch";  // the one purpose that there is
+inline constexpr std::string_view kPurposeBatch = "batch";  // the one that clients can give
+inline constexpr std::string_view kPurposeBatchOutput = "batch_output";  // of a batch's results
 
 // What a client says of a file beside its bytes.
 struct FileSpec {

@@ -179,7 +179,7 @@ std::string render(const CompletionResponse& response, std::string_view id, std:
   JsonWriter json;
   json.begin_object().member("id", std::string(id) + std::to_string(response.job_id));
   json.member("object", object);
-  json.member("created", to_unix_us(response.created_at) / 1'000'000);
+  json.member("created", unix_seconds(response.created_at));
   json.member("model", response.model);
   json.member("system_fingerprint", TextOrNull{response.system_fingerprint});
   json.begin_array("choices");

@@ -3,22 +3,14 @@
 #include "lib/base/json_writer.h"
 
 namespace parkd {
-namespace {
-
-int64_t unix_s(WallTime time) {
-  return to_unix_us(time) / 1'000'000;
-}
-
-}  // namespace
-
 std::string render_file(const StoredFile& file) {
   JsonWriter json;
   json.begin_object();
   json.member("id", file.id);
   json.member("object", "file");
   json.member("bytes", file.bytes);
-  json.member("created_at", unix_s(file.created_at));
-  json.member("expires_at", unix_s(file.expires_at));
+  json.member("created_at", unix_seconds(file.created_at));
+  json.member("expires_at", unix_seconds(file.expires_at));
   json.member("filename", file.filename);
   json.member("purpose", file.purpose);
   json.member("status", "processed");

@@ -10,6 +10,14 @@ int64_t bytes_of(const BatchSpec& spec) {
                                             spec.metadata.size() + spec.idempotency_key.size());
 }
 
+int64_t bytes_of(const Batch& batch) {
+  int64_t bytes = bytes_of(batch.spec);
+  for (const BatchFault& fault : batch.progress.faults) {
+    bytes += static_cast<int64_t>(sizeof fault + fault.message.size() + fault.param.size());
+  }
+  return bytes;
+}
+
 Status too_many_bytes(const std::string& whose, int64_t held, int64_t more, int64_t limit) {
   return exhausted("the batches " + whose + " that are remembered take " + std::to_string(held) +
                    " bytes and would take " + std::to_string(more) + " more, the limit is " +
@@ -29,7 +37,7 @@ Status too_many_batches(std::string_view tenant, int64_t n_unfinished, int64_t l
 }
 
 void BatchAccounts::change(const Batch& batch, int64_t sign) {
-  const int64_t bytes = sign * bytes_of(batch.spec);
+  const int64_t bytes = sign * bytes_of(batch);
   bytes_ += bytes;
   const auto account = tenants_.try_emplace(batch.spec.tenant).first;
   account->second.bytes += bytes;

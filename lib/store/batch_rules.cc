@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/base/text.h"
+#include "lib/store/batch_store.h"
 #include "lib/store/rules.h"
 #include "lib/store/store_options.h"
 
@@ -55,6 +56,9 @@ Batch new_batch(BatchSpec spec, WallTime now, const StoreOptions& options) {
 
 Status check_member(const Batch& batch, const JobSpec& spec, size_t index, int64_t n_new,
                     const StoreOptions& options, WallTime now) {
+  if (batch.spec.file && spec.mailbox_key != batch.result_key()) {
+    return batch_is_of_a_file(index, batch.id, batch.spec.file->input_file_id);
+  }
   if (batch.sealed_at) return batch_is_sealed(index, batch.id);
   if (*batch.spec.deadline <= now) return batch_is_over(index, batch.id, *batch.spec.deadline);
   if (spec.deadline && spec.deadline != batch.spec.deadline) {
@@ -107,6 +111,13 @@ Status member_never_runs(size_t index, std::string_view batch_id, WallTime run_a
                                   ": the job would never run; give an earlier run_at");
 }
 
+Status batch_is_of_a_file(size_t index, std::string_view batch_id, std::string_view file_id) {
+  const std::string field = job_field(index, "batch_id");
+  return conflict(field + ": batch " + std::string(batch_id) + " takes the lines of file " +
+                  std::string(file_id) + " and no other jobs: open a batch of your own")
+      .with_param(field);
+}
+
 Status no_such_batch(std::string_view batch_id) {
   return not_found("there is no batch " + std::string(batch_id)).with_param("batch_id");
 }
@@ -152,6 +163,56 @@ void seal(Batch& batch, WallTime now) {
   if (batch.sealed_at) return;
   batch.sealed_at = now;
   if (batch.unfinished() == 0) batch.finished_at = now;
+}
+
+void advance(Batch& batch, FileProgress to, WallTime now) {
+  FileProgress& at = batch.progress;
+  to.output.deleted |= at.output.deleted;
+  to.errors.deleted |= at.errors.deleted;
+  if (at.stage == FileStage::ended && to.stage == FileStage::ended) {
+    at.output.deleted = to.output.deleted;
+    at.errors.deleted = to.errors.deleted;
+    return;
+  }
+  if (batch.sealed_at && at.stage <= FileStage::expanding &&
+      (to.stage == FileStage::expanding || to.stage == FileStage::failed)) {
+    to.stage = FileStage::running;
+    to.faults.clear();
+  }
+  const bool is_back = to.stage < at.stage || (to.stage == at.stage && to.reached < at.reached);
+  const bool may_fail = at.stage == FileStage::validating;
+  if (is_back || (to.stage == FileStage::failed && !may_fail)) return;
+  if (to.stage == FileStage::ended && !batch.finished_at) return;
+  to.validated_at = at.validated_at;
+  to.ended_at = at.ended_at;
+  if (!to.validated_at && to.stage != FileStage::validating) to.validated_at = now;
+  if (!to.ended_at && to.stage == FileStage::ended) to.ended_at = now;
+  at = std::move(to);
+  if (at.stage >= FileStage::running) seal(batch, now);
+}
+
+Status not_of_a_file(std::string_view batch_id) {
+  return not_found("batch " + std::string(batch_id) + " is none of a file").with_param("batch_id");
+}
+
+Status results_are_kept(const Batch& batch) {
+  return conflict("the messages of mailbox key " + batch.result_key() +
+                  " are the lines of the batch's output and error file: read those files, and "
+                  "delete them when they are not wanted any more")
+      .with_param("mailbox_key");
+}
+
+bool is_wanted(const Batch& batch, const BatchWorkRequest& request) {
+  const auto has = [](const std::vector<std::string>& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  if (!batch.needs_daemon() || has(request.passed_over, batch.id)) return false;
+  return batch.progress.stage == FileStage::running ||
+         !has(request.tenants_passed_over, batch.spec.tenant);
+}
+
+bool is_older(const Batch& a, const Batch& b) {
+  return is_newer(b, a);
 }
 
 bool is_newer(const Batch& a, const Batch& b) {

@@ -15,6 +15,7 @@
 
 namespace parkd {
 
+struct BatchWorkRequest;
 struct StoreOptions;
 
 // The first thing wrong with it, with param = the field; ok when nothing is.
@@ -32,6 +33,7 @@ Status batch_is_full(size_t index, std::string_view batch_id, int64_t total, int
 Status deadline_is_its_batchs(size_t index, std::string_view batch_id);
 Status member_never_runs(size_t index, std::string_view batch_id, WallTime run_at,
                          WallTime deadline);
+Status batch_is_of_a_file(size_t index, std::string_view batch_id, std::string_view file_id);
 Status no_such_batch(std::string_view batch_id);
 Status no_batch_to_list_after(std::string_view batch_id);
 Status batch_key_has_other_content(std::string_view idempotency_key, std::string_view batch_id);
@@ -43,6 +45,20 @@ void become_member(JobSpec& spec, const Batch& batch);
 void count_end(Batch& batch, const Ending& ending, WallTime now);
 // No more members. A batch that is sealed already stays as it is.
 void seal(Batch& batch, WallTime now);
+
+// How far a batch of a file has come: by `to`, unless that is behind where it is (a daemon that
+// died, or was slow). A stage that needs no more members seals it; one that was sealed meanwhile
+// gets none, whatever its file has. It fails only while it is validated, ends only when its members
+// have, and from then on its result files can be deleted and nothing else changes. Times are the
+// store's.
+void advance(Batch& batch, FileProgress to, WallTime now);
+Status not_of_a_file(std::string_view batch_id);
+// The refusal of a take from the mailbox key of a batch's results.
+Status results_are_kept(const Batch& batch);
+// Whether next_batch_work may answer with it: it needs a daemon, and is not passed over.
+bool is_wanted(const Batch& batch, const BatchWorkRequest& request);
+// The order of next_batch_work.
+bool is_older(const Batch& a, const Batch& b);
 
 // The order of list_batches.
 bool is_newer(const Batch& a, const Batch& b);

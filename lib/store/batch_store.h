@@ -2,6 +2,7 @@
 // rules. Members come by ClientStore::submit.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -16,10 +17,23 @@ struct BatchFilter {
   std::optional<std::string> tenant;
   std::string after;  // a batch id: those opened before it; empty: from the newest
   int32_t limit = 100;
+  std::optional<bool> of_file{};  // those of files, or those of none; empty: both
+};
+
+// Who asks for a batch that a daemon has something to do for (Batch::needs_daemon).
+struct BatchWorkRequest {
+  std::string daemon;  // any name that no other process has
+  // So long no other daemon is given the batch, unless this one advances it; where one daemon has
+  // the store alone it means nothing.
+  std::chrono::seconds hold{60};
+  std::vector<std::string> passed_over{};  // batches that are not wanted now
+  // Tenants whose files are not to be read now; those of their batches that have finished come.
+  std::vector<std::string> tenants_passed_over{};
 };
 
 class BatchStore {
  public:
+  // A batch of a file is compared by its completion_window, not its deadline.
   // Errors: invalid (param = the field), conflict (idempotency key of another content), exhausted
   // (batches of the tenant; where batches are kept in RAM, their bytes).
   virtual void open_batch(BatchSpec spec, Completion<OpenedBatch> done) = 0;
@@ -33,6 +47,14 @@ class BatchStore {
   virtual void get_batch(std::string id, std::string tenant, Completion<Batch> done) = 0;
   // The newest first. Errors: invalid (param = "after": no such batch, or none of the tenant's).
   virtual void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) = 0;
+
+  // --- batches of files (lib/job/file_batch.h)
+  // The one that has waited longest; empty: there is none. What two daemons do for one batch at a
+  // time is harmless: members come under idempotency keys, and a batch never goes back.
+  virtual void next_batch_work(BatchWorkRequest request, Completion<std::optional<Batch>> done) = 0;
+  // How far it has come, as batch_rules.h's advance() has it; answers the batch as it is then,
+  // whether that changed it or not. Errors: not_found (no batch, or none of a file).
+  virtual void advance_batch(std::string id, FileProgress progress, Completion<Batch> done) = 0;
 
  protected:
   ~BatchStore() = default;

@@ -69,8 +69,16 @@ uint64_t hash_of(const BatchSpec& spec, std::string_view metadata) {
                                       metadata, std::string_view(spec.idempotency_key)}) {
     hash.add(text);
   }
-  hash.add(micros_of(spec.deadline));
+  // A batch of a file has the window that its deadline was made of, when it was first opened.
+  hash.add(spec.file ? std::nullopt : micros_of(spec.deadline));
   hash.add(seconds_of(spec.retention));
+  if (spec.file) {
+    for (const std::string& text : {spec.file->input_file_id, spec.file->endpoint,
+                                    spec.file->completion_window, spec.file->retried_from}) {
+      hash.add(text);
+    }
+    hash.add(std::optional<int64_t>(spec.file->max_tokens));
+  }
   return hash.value();
 }
 

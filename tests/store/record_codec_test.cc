@@ -97,13 +97,24 @@ record::StoredBatch full_batch() {
   record::StoredBatch stored;
   Batch& batch = stored.batch;
   batch.id = "batch_1";
-  batch.spec = {"t", "n", "{}", "k", at(1), std::chrono::seconds(2)};
+  batch.spec = {"t", "n", "{}", "k", at(1), std::chrono::seconds(2), std::nullopt};
   batch.total = 3;
   batch.truncated = 7;
   batch.created_at = at(8);
   batch.sealed_at = at(8);
   batch.cancel_at = at(9);
   stored.fingerprint = {10, ContentRule::value};
+  return stored;
+}
+
+record::StoredBatch full_file_batch() {
+  record::StoredBatch stored = full_batch();
+  stored.batch.spec.file = FileBatchSpec{"file-1", "/v1/x", "24h", "batch_0", 12};
+  FileProgress& progress = stored.batch.progress;
+  progress = {
+      FileStage::ended, "m", 3,           400, {{"c", "m", "p", 2}, {"d", "", "", 0}}, at(5), at(6),
+      {1, 70, true},    {},  {4, 3, 2, 1}};
+  progress.errors.lines = 9;
   return stored;
 }
 
@@ -143,6 +154,11 @@ TEST(RecordCodec, records_come_back_as_they_were) {
   EXPECT_EQ(batch_back->batch.truncated, 7);
   EXPECT_EQ(batch_back->batch.cancel_at, at(9));
   EXPECT_EQ(batch_back->batch.finished_at, std::nullopt);
+  EXPECT_EQ(batch_back->batch.spec.file, std::nullopt);
+  const auto file_back = record::decode_batch(record::encode(full_file_batch()));
+  ASSERT_TRUE(file_back.ok());
+  EXPECT_EQ(file_back->batch.spec.file, full_file_batch().batch.spec.file);
+  EXPECT_EQ(file_back->batch.progress, full_file_batch().batch.progress);
 
   const record::StoredKey key{1, {2, ContentRule::value}, "k", at(3)};
   const auto key_back = record::decode_key(record::encode(key));
@@ -185,6 +201,7 @@ TEST(RecordCodec, a_record_cut_short_or_too_long_is_corrupt) {
   expect_only_the_whole(record::encode(full_history()), record::decode_history);
   expect_only_the_whole(record::encode(full_request()), record::decode_request);
   expect_only_the_whole(record::encode(full_batch()), record::decode_batch);
+  expect_only_the_whole(record::encode(full_file_batch()), record::decode_batch);
   expect_only_the_whole(record::encode(record::StoredKey{1, {2, ContentRule::value}, "k", at(3)}),
                         record::decode_key);
   expect_only_the_whole(record::encode(record::StoredUndelivered{"box_h1", "key"}),
@@ -200,7 +217,7 @@ TEST(RecordCodec, another_version_is_corrupt_and_never_guessed_at) {
   }
 }
 
-TEST(RecordCodec, records_of_version_1_are_read) {
+TEST(RecordCodec, records_of_earlier_versions_are_read) {
   std::string job = record::encode(full_job());
   // The rule of the fingerprint came with version 3, poison notes and requeued_from with 2.
   job.resize(job.size() - sizeof(ContentRule));
@@ -229,7 +246,12 @@ TEST(RecordCodec, records_of_version_1_are_read) {
   key.pop_back();
   key[0] = 1;
   EXPECT_EQ(record::decode_key(key)->fingerprint, (ContentFingerprint{2, ContentRule::bytes}));
+  // What a batch has of a file came with version 3, the rule with 2.
   std::string batch = record::encode(full_batch());
+  batch.pop_back();
+  batch[0] = 2;
+  EXPECT_EQ(record::decode_batch(batch)->fingerprint, full_batch().fingerprint);
+  EXPECT_EQ(record::decode_batch(batch)->batch.spec.file, std::nullopt);
   batch.pop_back();
   batch[0] = 1;
   EXPECT_EQ(record::decode_batch(batch)->fingerprint.rule, ContentRule::bytes);
@@ -240,13 +262,19 @@ TEST(RecordCodec, flipped_bytes_never_crash_it) {
   std::cout << "seed " << seed << std::endl;
   std::mt19937_64 random(seed);
   for (int i = 0; i < 20'000; ++i) {
-    std::string bytes = i % 2 == 0 ? record::encode(full_job()) : record::encode(full_message());
+    std::string bytes = i % 3 == 0   ? record::encode(full_job())
+                        : i % 3 == 1 ? record::encode(full_message())
+                                     : record::encode(full_file_batch());
     for (uint64_t n = 1 + random() % 4; n > 0; --n) {
       bytes[random() % bytes.size()] = static_cast<char>(random());
     }
     const auto job = record::decode_job(bytes);
     if (job.ok() && bytes[0] == 3) {  // earlier versions are read and never written
       EXPECT_EQ(record::encode(*job), bytes) << "one value has one encoding";
+    }
+    const auto batch = record::decode_batch(bytes);
+    if (batch.ok() && bytes[0] == 3) {
+      EXPECT_EQ(record::encode(*batch), bytes);
     }
     const auto message = record::decode_message(bytes);
     if (message.ok()) {

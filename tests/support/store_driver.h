@@ -121,6 +121,15 @@ class StoreDriver {
     return wait<std::vector<Batch>>(
         [&](auto done) { store_.list_batches(std::move(filter), std::move(done)); });
   }
+  Result<std::optional<Batch>> next_batch_work(BatchWorkRequest request) {
+    return wait<std::optional<Batch>>(
+        [&](auto done) { store_.next_batch_work(std::move(request), std::move(done)); });
+  }
+  Result<Batch> advance_batch(std::string id, FileProgress progress) {
+    return wait<Batch>([&](auto done) {
+      store_.advance_batch(std::move(id), std::move(progress), std::move(done));
+    });
+  }
   Result<PurgeAnswer> purge() {
     return wait<PurgeAnswer>([&](auto done) { store_.purge(std::move(done)); });
   }

@@ -91,6 +91,7 @@ Result<std::vector<Batch>> MemoryState::list_batches(const BatchFilter& filter) 
   std::vector<Batch> found;
   for (const auto& [name, live] : batches_) {
     if (filter.tenant && *filter.tenant != name.first) continue;
+    if (filter.of_file && *filter.of_file != live.batch.spec.file.has_value()) continue;
     if (after == nullptr || is_newer(*after, live.batch)) found.push_back(live.batch);
   }
   std::sort(found.begin(), found.end(), is_newer);
@@ -98,6 +99,24 @@ Result<std::vector<Batch>> MemoryState::list_batches(const BatchFilter& filter) 
     found.resize(static_cast<size_t>(std::max(filter.limit, 0)));
   }
   return found;
+}
+
+Result<std::optional<Batch>> MemoryState::next_batch_work(const BatchWorkRequest& request) {
+  const Batch* oldest = nullptr;
+  for (const auto& [name, live] : batches_) {
+    if (!is_wanted(live.batch, request)) continue;
+    if (oldest == nullptr || is_older(live.batch, *oldest)) oldest = &live.batch;
+  }
+  return oldest == nullptr ? std::nullopt : std::optional(*oldest);
+}
+
+Result<Batch> MemoryState::advance_batch(const std::string& id, FileProgress progress,
+                                         WallTime now) {
+  Batch* batch = find_batch(id, "");
+  if (batch == nullptr) return no_such_batch(id);
+  if (!batch->spec.file) return not_of_a_file(id);
+  advance(*batch, std::move(progress), now);
+  return *batch;
 }
 
 // --- reading
@@ -150,6 +169,8 @@ Result<std::vector<Message>> MemoryState::take(const std::string& tenant,
                                                const std::string& mailbox_key,
                                                const std::vector<uint64_t>& sequences,
                                                WallTime now) {
+  const Batch* batch = find_batch(mailbox_key, tenant);
+  if (batch != nullptr && batch->keeps_results()) return results_are_kept(*batch);
   std::vector<Message> taken;
   for (const uint64_t sequence : sequences) {
     const auto found = messages_.find(sequence);

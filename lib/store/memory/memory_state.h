@@ -48,6 +48,8 @@ class MemoryState {
                              Wakeups& wakeups);
   Result<Batch> get_batch(const std::string& id, const std::string& tenant);
   Result<std::vector<Batch>> list_batches(const BatchFilter& filter);
+  Result<std::optional<Batch>> next_batch_work(const BatchWorkRequest& request);
+  Result<Batch> advance_batch(const std::string& id, FileProgress progress, WallTime now);
   Result<JobRecord> get(JobId id, const std::string& tenant, WallTime now) const;
   Result<ListAnswer> list(const ListFilter& filter) const;
   Result<FetchAnswer> fetch(const FetchRequest& request, WallTime now) const;

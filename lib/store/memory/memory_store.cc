@@ -78,6 +78,15 @@ class MemoryStore final : public JobStore {
   void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) override {
     run<std::vector<Batch>>([&](WallTime, Wakeups&) { return state_.list_batches(filter); }, done);
   }
+  void next_batch_work(BatchWorkRequest request, Completion<std::optional<Batch>> done) override {
+    run<std::optional<Batch>>([&](WallTime, Wakeups&) { return state_.next_batch_work(request); },
+                              done);
+  }
+  void advance_batch(std::string id, FileProgress progress, Completion<Batch> done) override {
+    run<Batch>(
+        [&](WallTime now, Wakeups&) { return state_.advance_batch(id, std::move(progress), now); },
+        done);
+  }
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override {
     run<JobRecord>([&](WallTime now, Wakeups&) { return state_.get(id, tenant, now); }, done);
   }

@@ -8,7 +8,7 @@
 #include "lib/base/kill_point.h"
 #include "lib/base/log.h"
 #include "lib/store/answer_caught.h"
-#include "lib/store/outbox/wait.h"
+#include "lib/store/wait_for.h"
 
 namespace parkd {
 namespace {

@@ -14,11 +14,12 @@
 #include "lib/base/text.h"
 #include "lib/base/thread.h"
 #include "lib/store/answer_caught.h"
+#include "lib/store/batch_rules.h"
 #include "lib/store/outbox/delivery.h"
-#include "lib/store/outbox/wait.h"
 #include "lib/store/postgres/postgres_mailbox.h"
 #include "lib/store/postgres/storable.h"
 #include "lib/store/rocksdb/rocksdb_outbox.h"
+#include "lib/store/wait_for.h"
 
 namespace parkd {
 namespace {
@@ -133,6 +134,12 @@ class OutboxStore final : public JobStore {
   void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) override {
     queue_->list_batches(std::move(filter), std::move(done));
   }
+  void next_batch_work(BatchWorkRequest request, Completion<std::optional<Batch>> done) override {
+    queue_->next_batch_work(std::move(request), std::move(done));
+  }
+  void advance_batch(std::string id, FileProgress progress, Completion<Batch> done) override {
+    queue_->advance_batch(std::move(id), std::move(progress), std::move(done));
+  }
   void list(ListFilter filter, Completion<ListAnswer> done) override {
     queue_->list(std::move(filter), std::move(done));
   }
@@ -168,10 +175,13 @@ class OutboxStore final : public JobStore {
 
   void take(std::string tenant, std::string mailbox_key, std::vector<uint64_t> sequences,
             Completion<std::vector<Message>> done) override {
-    delivery_->take(std::move(tenant), std::move(mailbox_key), std::move(sequences),
-                    [this, done](Result<std::vector<Message>> taken) {
-                      forget_requests(std::move(taken), done);
-                    });
+    queue_->get_batch(mailbox_key, tenant, [=, this](const Result<Batch>& batch) {
+      if (batch.ok() && batch->keeps_results()) return done(results_are_kept(*batch));
+      delivery_->take(tenant, mailbox_key, sequences,
+                      [this, done](Result<std::vector<Message>> taken) {
+                        forget_requests(std::move(taken), done);
+                      });
+    });
   }
 
   void purge(Completion<PurgeAnswer> done) override {

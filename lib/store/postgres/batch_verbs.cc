@@ -50,6 +50,15 @@ Result<OpenedBatch> open_batch_row(Connection& connection, const BatchSpec& spec
       .add(std::string(checked.ok() ? "f" : "t"))
       .add(now)
       .add(options.open_batches_max);
+  if (spec.file) {
+    params.add(encode_text(spec.file->input_file_id))
+        .add(encode_text(spec.file->endpoint))
+        .add(encode_text(spec.file->completion_window))
+        .add(encode_text(spec.file->retried_from))
+        .add(std::optional<int64_t>(spec.file->max_tokens));
+  } else {
+    for (int i = 0; i < 5; ++i) params.add_null();
+  }
   auto rows = connection.run(sql::kOpenBatch, params);
   if (!rows.ok()) {
     // What is left for PostgreSQL to refuse is JSON that is none.
@@ -114,6 +123,7 @@ Result<std::vector<Batch>> list_batch_rows(Connection& connection, const BatchFi
   Params params;
   filter.tenant ? params.add(encode_text(*filter.tenant)) : params.add_null();
   params.add(encode_text(filter.after)).add(int64_t{std::max(filter.limit, 0)});
+  filter.of_file ? params.add(std::string(*filter.of_file ? "t" : "f")) : params.add_null();
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kListBatches, params));
   std::vector<Batch> batches;
   for (const auto& row : rows) batches.push_back(parse_batch(row));

@@ -7,6 +7,7 @@
 #include "lib/store/postgres/batch_verbs.h"
 #include "lib/store/postgres/claim_session.h"
 #include "lib/store/postgres/depth_estimate.h"
+#include "lib/store/postgres/file_batch_verbs.h"
 #include "lib/store/postgres/finish_session.h"
 #include "lib/store/postgres/held_claims.h"
 #include "lib/store/postgres/listener.h"
@@ -166,6 +167,24 @@ class PostgresStore final : public JobStore {
     read<std::vector<Batch>>(std::move(done), [this, filter = std::move(filter)](Connection& c) {
       return list_batch_rows(c, filter, now());
     });
+  }
+
+  void next_batch_work(BatchWorkRequest request, Completion<std::optional<Batch>> done) override {
+    read<std::optional<Batch>>(std::move(done),
+                               [this, request = std::move(request)](Connection& c) {
+                                 auto next = next_batch_work_row(c, request, now());
+                                 if (next.ok() && next->has_value()) shared_.count_commit();
+                                 return next;
+                               });
+  }
+
+  void advance_batch(std::string id, FileProgress progress, Completion<Batch> done) override {
+    read<Batch>(std::move(done),
+                [this, id = std::move(id), progress = std::move(progress)](Connection& c) {
+                  auto batch = advance_batch_row(c, id, progress, now());
+                  if (batch.ok()) shared_.count_commit();
+                  return batch;
+                });
   }
 
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override {

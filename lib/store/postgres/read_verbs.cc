@@ -4,11 +4,17 @@
 #include <utility>
 
 #include "lib/store/answer_caught.h"
+#include "lib/store/batch_rules.h"
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
 #include "lib/store/postgres/statements.h"
 
 namespace parkd {
+namespace {
+
+constexpr char kIsKept[] = "55000";  // take_v1's refusal: object_not_in_prerequisite_state
+
+}  // namespace
 
 Result<JobRecord> get_record(Connection& connection, JobId id, const std::string& tenant,
                              const StoreOptions& options, Now now) {
@@ -134,7 +140,13 @@ Result<std::vector<Message>> take_messages(Connection& connection, const std::st
     for (const uint64_t sequence : sequences) wanted.add(to_bigint(sequence));
     Params params;
     params.add(encode_text(tenant)).add(encode_text(mailbox_key)).add(wanted.take()).add(now);
-    return send_take(connection, sql::kTake, params, uncertain);
+    auto taken = send_take(connection, sql::kTake, params, uncertain);
+    if (!taken.ok() && connection.sqlstate() == kIsKept) {
+      Batch batch;
+      batch.id = mailbox_key;
+      return results_are_kept(batch);
+    }
+    return taken;
   });
 }
 

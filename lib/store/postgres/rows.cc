@@ -3,6 +3,8 @@
 #include <charconv>
 #include <stdexcept>
 
+#include "lib/base/json_reader.h"
+#include "lib/base/json_writer.h"
 #include "lib/store/postgres/pg_text.h"
 
 namespace parkd {
@@ -62,6 +64,45 @@ std::vector<std::string> split_list(const pqxx::row& row, const char* column) {
     if (end == all.npos) return parts;
     first = end + 1;
   }
+}
+
+// --- batches of files
+
+FileStage file_stage_of(std::string_view word) {
+  for (const FileStage stage : {FileStage::validating, FileStage::expanding, FileStage::running,
+                                FileStage::ended, FileStage::failed}) {
+    if (to_string(stage) == word) return stage;
+  }
+  throw std::out_of_range("a batch has a stage that is none");
+}
+
+std::string faults_text(const std::vector<BatchFault>& faults) {
+  JsonWriter json;
+  json.begin_array();
+  for (const BatchFault& fault : faults) {
+    json.begin_object()
+        .member("code", fault.code)
+        .member("message", fault.message)
+        .member("param", fault.param)
+        .member("line", fault.line)
+        .end_object();
+  }
+  return storable_json(json.end_array().take());
+}
+
+std::vector<BatchFault> faults_of(std::string_view text) {
+  JsonMemory memory(text.size());
+  const auto read = read_json(text, "faults", 2, memory);
+  if (!read.ok()) throw std::runtime_error(read.status().message());
+  const auto text_of = [](const boost::json::value& fault, const char* name) {
+    return std::string(fault.at(name).as_string());
+  };
+  std::vector<BatchFault> faults;
+  for (const boost::json::value& fault : read->as_array()) {
+    faults.push_back({text_of(fault, "code"), text_of(fault, "message"), text_of(fault, "param"),
+                      fault.at("line").as_int64()});
+  }
+  return faults;
 }
 
 // --- rows

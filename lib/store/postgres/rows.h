@@ -9,6 +9,7 @@
 #include <pqxx/result>
 #include <pqxx/row>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/job/batch.h"
@@ -126,7 +127,13 @@ inline constexpr Column<HistoryRow> kHistoryColumns[] = {
     {"parkd.us_v1(finished_at)", [](const Field& f, HistoryRow& h) { h.finished_at = f.time(); }},
 };
 
-// Of parkd.batches; the other source is parkd.batch_status, which names no key.
+FileStage file_stage_of(std::string_view word);
+// parkd.file_batches.faults. What is no such list throws: a hand wrote it.
+std::string faults_text(const std::vector<BatchFault>& faults);
+std::vector<BatchFault> faults_of(std::string_view text);
+
+// Of parkd.batches and, where it is of a file, parkd.file_batches; the other source is
+// parkd.batch_status, which names no key.
 inline constexpr Column<Batch> kBatchColumns[] = {
     {"id", [](const Field& f, Batch& b) { b.id = f.text(); }},
     {"tenant", [](const Field& f, Batch& b) { b.spec.tenant = f.text(); }},
@@ -150,6 +157,52 @@ inline constexpr Column<Batch> kBatchColumns[] = {
     {"parkd.us_v1(cancel_at)", [](const Field& f, Batch& b) { b.cancel_at = f.optional_time(); }},
     {"parkd.us_v1(finished_at)",
      [](const Field& f, Batch& b) { b.finished_at = f.optional_time(); }},
+    {"input_file_id",  // before all others of the file
+     [](const Field& f, Batch& b) {
+       if (!f.is_null) b.spec.file = FileBatchSpec{f.text(), "", ""};
+     }},
+    {"endpoint",
+     [](const Field& f, Batch& b) {
+       if (b.spec.file) b.spec.file->endpoint = f.text();
+     }},
+    {"completion_window",
+     [](const Field& f, Batch& b) {
+       if (b.spec.file) b.spec.file->completion_window = f.text();
+     }},
+    {"retried_from",
+     [](const Field& f, Batch& b) {
+       if (b.spec.file) b.spec.file->retried_from = f.text();
+     }},
+    {"max_tokens",
+     [](const Field& f, Batch& b) {
+       if (b.spec.file && !f.is_null) b.spec.file->max_tokens = f.small();
+     }},
+    {"stage",
+     [](const Field& f, Batch& b) {
+       if (!f.is_null) b.progress.stage = file_stage_of(f.bytes);
+     }},
+    {"model", [](const Field& f, Batch& b) { b.progress.model = f.text(); }},
+    {"lines", [](const Field& f, Batch& b) { b.progress.lines = f.integer(); }},
+    {"reached", [](const Field& f, Batch& b) { b.progress.reached = f.integer(); }},
+    {"faults",
+     [](const Field& f, Batch& b) {
+       if (!f.is_null) b.progress.faults = faults_of(f.bytes);
+     }},
+    {"parkd.us_v1(validated_at)",
+     [](const Field& f, Batch& b) { b.progress.validated_at = f.optional_time(); }},
+    {"parkd.us_v1(ended_at)",
+     [](const Field& f, Batch& b) { b.progress.ended_at = f.optional_time(); }},
+    {"output_lines", [](const Field& f, Batch& b) { b.progress.output.lines = f.integer(); }},
+    {"output_bytes", [](const Field& f, Batch& b) { b.progress.output.bytes = f.integer(); }},
+    {"output_deleted", [](const Field& f, Batch& b) { b.progress.output.deleted = f.flag(); }},
+    {"errors_lines", [](const Field& f, Batch& b) { b.progress.errors.lines = f.integer(); }},
+    {"errors_bytes", [](const Field& f, Batch& b) { b.progress.errors.bytes = f.integer(); }},
+    {"errors_deleted", [](const Field& f, Batch& b) { b.progress.errors.deleted = f.flag(); }},
+    {"input_tokens", [](const Field& f, Batch& b) { b.progress.usage.input = f.integer(); }},
+    {"cached_tokens", [](const Field& f, Batch& b) { b.progress.usage.cached = f.integer(); }},
+    {"output_tokens", [](const Field& f, Batch& b) { b.progress.usage.output = f.integer(); }},
+    {"reasoning_tokens",
+     [](const Field& f, Batch& b) { b.progress.usage.reasoning = f.integer(); }},
 };
 
 // Of parkd.files that are whole.

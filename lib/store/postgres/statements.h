@@ -90,21 +90,47 @@ inline constexpr Statement kRequeue{
     "SELECT requeued_from, id, mailbox_key, model, existed FROM parkd.requeue_v1($1, $2::bigint[], "
     "$3::text[], $4, $5, $6, parkd.from_us_v1($7))"};
 
-// batches_key
+// What stands behind a source of batches b, so that it has all of kBatchColumns. The limit leaves
+// the planner one way to join: by file_batches_pkey, for each batch.
+inline constexpr std::string_view kWithFiles =
+    " b LEFT JOIN LATERAL (SELECT x.* FROM parkd.file_batches x WHERE x.batch_id = b.id LIMIT 1) f "
+    "ON true ";
+// batches_key, file_batches_pkey
 inline constexpr Statement kOpenBatch{
     "open_batch", joined([] {
       return "SELECT " + list(kBatchColumns) +
              ", existed, conflict, n_open, max_open FROM (SELECT o.existed, o.conflict, o.n_open, "
-             "o.max_open, (o.batch).* FROM parkd.open_batch_v1($1, $2, $3::json, $4, "
+             "o.max_open, (o.batch).*, (o.file).* FROM parkd.open_batch_v2($1, $2, $3::json, $4, "
              "parkd.from_us_v1($5), make_interval(secs => $6), make_interval(secs => $7), $8, "
-             "parkd.from_us_v1($9), $10) o) b";
+             "parkd.from_us_v1($9), $10, $11, $12, $13, $14, $15) o) b";
     })};
-// batches_pkey
+// batches_pkey, file_batches_pkey
 inline constexpr Statement kSealBatch{
     "seal_batch", joined([] {
       return "SELECT " + list(kBatchColumns) +
-             " FROM parkd.seal_batch_v1($1, $2, parkd.from_us_v1($3))";
+             " FROM parkd.seal_batch_v1($1, $2, parkd.from_us_v1($3))" + kWithFiles;
     })};
+// batches_to_work_on, file_batches_pkey, batches_pkey
+inline constexpr Statement kNextBatchWork{
+    "next_batch_work", joined([] {
+      return "SELECT " + list(kBatchColumns) +
+             " FROM (SELECT (o.batch).*, (o.file).* FROM parkd.next_batch_work_v1($1, "
+             "make_interval(secs => $2), $3::text[], $4::text[], parkd.from_us_v1($5)) o) b";
+    })};
+// batches_pkey, file_batches_pkey
+inline constexpr Statement kAdvanceBatch{
+    "advance_batch", joined([] {
+      return "SELECT " + list(kBatchColumns) +
+             " FROM (SELECT (o.batch).*, (o.file).* FROM parkd.advance_batch_v1($1, $2, $3, $4, "
+             "$5, $6::json, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, "
+             "parkd.from_us_v1($17)) o) b";
+    })};
+// batches_pkey, file_batches_pkey
+inline constexpr Statement kFilesOfBatches{
+    "files_of_batches",
+    "SELECT b.id, b.tenant, f.input_file_id FROM unnest($1::text[]) u(id) JOIN LATERAL (SELECT "
+    "x.id, x.tenant FROM parkd.batches x WHERE x.id = u.id LIMIT 1) b ON true JOIN LATERAL (SELECT "
+    "x.input_file_id FROM parkd.file_batches x WHERE x.batch_id = u.id LIMIT 1) f ON true"};
 // jobs_batch, batches_pkey
 inline constexpr Statement kCancelBatch{
     "cancel_batch",
@@ -114,11 +140,11 @@ inline constexpr Statement kEndCancelled{
     "end_cancelled",
     "SELECT job_id, tenant, mailbox_key FROM parkd.end_cancelled_v1($1, $2, "
     "parkd.from_us_v1($3))"};
-// batches_pkey; jobs_batch where members live
+// batches_pkey, file_batches_pkey; jobs_batch where members live
 inline constexpr Statement kGetBatch{
     "get_batch", joined([] {
       return "SELECT " + list(kBatchColumns) +
-             ", l.scheduled, l.queued, l.claimed, l.cancelling FROM parkd.batches b "
+             ", l.scheduled, l.queued, l.claimed, l.cancelling FROM parkd.batches" + kWithFiles +
              "CROSS JOIN LATERAL (SELECT "
              "count(*) FILTER (WHERE j.state = 'scheduled' AND j.run_at > parkd.now_v1($3)) AS "
              "scheduled, "
@@ -129,11 +155,12 @@ inline constexpr Statement kGetBatch{
              "FROM parkd.jobs j WHERE j.batch_id = b.id AND j.tenant = b.tenant) l "
              "WHERE b.id = $1 AND ($2 = '' OR b.tenant = $2)";
     })};
-// batches_newest, batches_of_tenant
+// batches_newest, batches_of_tenant; batches_with_file, batches_with_file_of_tenant;
+// file_batches_pkey
 inline constexpr Statement kListBatches{
     "list_batches", joined([] {
-      return "SELECT " + list(kBatchColumns) +
-             " FROM parkd.list_batches_v1($1, $2, $3) b ORDER BY b.created_at DESC, b.id DESC";
+      return "SELECT " + list(kBatchColumns) + " FROM parkd.list_batches_v2($1, $2, $3, $4)" +
+             kWithFiles + "ORDER BY b.created_at DESC, b.id DESC";
     })};
 
 // jobs_pkey

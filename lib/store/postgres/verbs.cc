@@ -8,6 +8,7 @@
 
 #include "lib/store/batch_rules.h"
 #include "lib/store/postgres/arguments.h"
+#include "lib/store/postgres/file_batch_verbs.h"
 #include "lib/store/postgres/pg_text.h"
 #include "lib/store/postgres/rows.h"
 #include "lib/store/postgres/statements.h"
@@ -55,11 +56,13 @@ Status submit_refusal(const std::string& word, size_t index, const JobSpec& spec
 Result<std::vector<GroupAnswer>> submit_groups(
     Connection& connection, const std::vector<const std::vector<JobSpec>*>& groups,
     const StoreOptions& options, Locked locked, Now now) {
+  PARKD_ASSIGN_OR_RETURN(const std::vector<Status> refused, refused_by_files(connection, groups));
   bool keyed = false;
   bool batched = false;
   std::vector<SubmitRow> submitted;
   std::vector<size_t> place_in_group;  // of each row
   for (size_t g = 0; g < groups.size(); ++g) {
+    if (!refused[g].ok()) continue;
     for (size_t i = 0; i < groups[g]->size(); ++i) {
       const JobSpec& spec = (*groups[g])[i];
       keyed = keyed || !spec.idempotency_key.empty();
@@ -76,15 +79,17 @@ Result<std::vector<GroupAnswer>> submit_groups(
       .add(us_of(std::optional(options.retention_default)))
       .add(options.batch_jobs_max);
   add_arrays(params, kSubmitArrays, submitted);
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kSubmit, params));
 
   std::vector<GroupAnswer> answers;
   std::vector<size_t> first_refused;  // rows come by key or batch; the first by index is named
-  for (const auto* jobs : groups) {
-    answers.emplace_back(
-        Result<std::vector<SubmittedJob>>(std::vector<SubmittedJob>(jobs->size())));
-    first_refused.push_back(jobs->size());
+  for (size_t g = 0; g < groups.size(); ++g) {
+    using Answer = Result<std::vector<SubmittedJob>>;
+    answers.emplace_back(refused[g].ok() ? Answer(std::vector<SubmittedJob>(groups[g]->size()))
+                                         : Answer(refused[g]));
+    first_refused.push_back(groups[g]->size());
   }
+  if (submitted.empty()) return answers;
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kSubmit, params));
   for (const auto& row : rows) {
     const auto at = static_cast<size_t>(integer(row, "row_index"));
     const auto g = static_cast<size_t>(submitted.at(at).group);

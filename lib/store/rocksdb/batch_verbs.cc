@@ -131,6 +131,21 @@ bool cancel_batch(State& state, const std::string& id, const std::string& tenant
   return true;
 }
 
+bool advance_batch(State& state, const std::string& id, const FileProgress& progress,
+                   const Completion<Batch>& done, Commit& commit) {
+  const record::StoredBatch* found = state.find_batch(id, "", commit);
+  if (found == nullptr || !found->batch.spec.file) {
+    done(found == nullptr ? no_such_batch(id) : not_of_a_file(id));
+    return true;
+  }
+  commit.begin(0);
+  Batch& batch = state.edit_batch(id, commit);
+  advance(batch, progress, state.clock.now());
+  commit.steps.push_back(
+      {nullptr, [done, batch](const Status& status) { succeed_with(done, batch, status); }});
+  return true;
+}
+
 void sweep_batches(State& state, WallTime now, WallTime drop_before, Commit& commit) {
   std::vector<std::string> overdue;
   for (const auto& [id, committed] : state.batches) {
@@ -174,6 +189,7 @@ Result<std::vector<Batch>> list_batches(const State& state, const BatchFilter& f
   std::vector<Batch> found;
   for (const auto& [id, stored] : state.batches) {
     if (filter.tenant && *filter.tenant != stored.batch.spec.tenant) continue;
+    if (filter.of_file && *filter.of_file != stored.batch.spec.file.has_value()) continue;
     if (filter.after.empty() || is_newer(after->second.batch, stored.batch)) {
       found.push_back(stored.batch);
     }
@@ -182,6 +198,16 @@ Result<std::vector<Batch>> list_batches(const State& state, const BatchFilter& f
   const auto limit = static_cast<size_t>(std::max(filter.limit, 0));
   if (found.size() > limit) found.resize(limit);
   return found;
+}
+
+Result<std::optional<Batch>> next_batch_work(const State& state, const BatchWorkRequest& request) {
+  if (!state.can_read()) return state.failure.status();
+  const Batch* oldest = nullptr;
+  for (const auto& [id, stored] : state.batches) {
+    if (!is_wanted(stored.batch, request)) continue;
+    if (oldest == nullptr || is_older(stored.batch, *oldest)) oldest = &stored.batch;
+  }
+  return oldest == nullptr ? std::nullopt : std::optional(*oldest);
 }
 
 }  // namespace parkd::embedded

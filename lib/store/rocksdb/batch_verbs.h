@@ -19,10 +19,14 @@ bool seal_batch(State& state, const std::string& id, const std::string& tenant,
                 const Completion<Batch>& done, Commit& commit);
 bool cancel_batch(State& state, const std::string& id, const std::string& tenant,
                   const Completion<Batch>& done, Commit& commit);
+bool advance_batch(State& state, const std::string& id, const FileProgress& progress,
+                   const Completion<Batch>& done, Commit& commit);
 // Of purge: seals those past their deadline, forgets the expired.
 void sweep_batches(State& state, WallTime now, WallTime drop_before, Commit& commit);
 
 Result<Batch> get_batch(const State& state, const std::string& id, const std::string& tenant);
 Result<std::vector<Batch>> list_batches(const State& state, const BatchFilter& filter);
+// A batch that waits for a commit may be missed, and is found by the next call.
+Result<std::optional<Batch>> next_batch_work(const State& state, const BatchWorkRequest& request);
 
 }  // namespace parkd::embedded

@@ -233,6 +233,11 @@ bool cancel(State& state, JobId id, const std::string& tenant, const Completion<
 bool take(State& state, const std::string& tenant, const std::string& mailbox_key,
           const std::vector<uint64_t>& sequences, const Completion<std::vector<Message>>& done,
           Commit& commit) {
+  if (const record::StoredBatch* found = state.find_batch(mailbox_key, tenant, commit);
+      found != nullptr && found->batch.keeps_results()) {
+    done(results_are_kept(found->batch));
+    return true;
+  }
   const WallTime now = state.clock.now();
   const std::set<uint64_t> wanted(sequences.begin(), sequences.end());
   for (const uint64_t sequence : wanted) {

@@ -122,6 +122,20 @@ void EmbeddedStore::list_batches(BatchFilter filter, Completion<std::vector<Batc
   });
 }
 
+void EmbeddedStore::next_batch_work(BatchWorkRequest request,
+                                    Completion<std::optional<Batch>> done) {
+  loop_.read(std::move(done), [request = std::move(request)](State& state) {
+    return embedded::next_batch_work(state, request);
+  });
+}
+
+void EmbeddedStore::advance_batch(std::string id, FileProgress progress, Completion<Batch> done) {
+  loop_.write(std::move(done), [id = std::move(id), progress = std::move(progress)](
+                                   State& state, const auto& completion, Commit& commit) {
+    return embedded::advance_batch(state, id, progress, completion, commit);
+  });
+}
+
 // --- DaemonStore
 
 void EmbeddedStore::register_model(ModelRegistration model, Completion<ModelRegistered> done) {

@@ -39,7 +39,7 @@ struct Format<StoredRequest> {
 };
 template <>
 struct Format<StoredBatch> {
-  static constexpr uint8_t version = 2;
+  static constexpr uint8_t version = 3;
   static constexpr std::string_view name = "batch";
 };
 template <>
@@ -56,6 +56,9 @@ constexpr Outcome last_of(Outcome) {
 }
 constexpr ContentRule last_of(ContentRule) {
   return ContentRule::value;
+}
+constexpr FileStage last_of(FileStage) {
+  return FileStage::failed;
 }
 
 // Writes fields one after the other; Reader reads them in the same order.
@@ -89,10 +92,22 @@ class Writer {
   void field(WallTime value) { field(to_unix_us(value)); }
   void field(std::chrono::seconds value) { field(int64_t{value.count()}); }
   void field(const RunLease& value) { (*this)(value.epoch, value.n); }
+  void field(const FileBatchSpec& value) {
+    (*this)(value.input_file_id, value.endpoint, value.completion_window, value.retried_from,
+            value.max_tokens);
+  }
+  void field(const BatchFault& value) {
+    (*this)(value.code, value.message, value.param, value.line);
+  }
   template <class T>
   void field(const std::optional<T>& value) {
     field(value.has_value());
     if (value) field(*value);
+  }
+  template <class T>
+  void field(const std::vector<T>& values) {
+    field(static_cast<uint32_t>(values.size()));
+    for (const T& value : values) field(value);
   }
 
   const uint8_t version_;
@@ -163,6 +178,20 @@ class Reader {
     value = std::chrono::seconds(ok_ ? count : 0);
   }
   void field(RunLease& value) { (*this)(value.epoch, value.n); }
+  void field(FileBatchSpec& value) {
+    (*this)(value.input_file_id, value.endpoint, value.completion_window, value.retried_from,
+            value.max_tokens);
+  }
+  void field(BatchFault& value) { (*this)(value.code, value.message, value.param, value.line); }
+  // Each value takes a byte at least, so that no count asks for more memory than the bytes do.
+  template <class T>
+  void field(std::vector<T>& values) {
+    uint32_t size = 0;
+    field(size);
+    values.clear();
+    for (uint32_t i = 0; i < size && ok_ && !rest_.empty(); ++i) field(values.emplace_back());
+    if (values.size() != size) ok_ = false;
+  }
   template <class T>
   void field(std::optional<T>& value) {
     bool is_there = false;
@@ -240,6 +269,13 @@ void fields(Io& io, Record& request) {
   io(request.spec.body);
 }
 
+template <class Io, Is<FileProgress> Progress>
+void progress_fields(Io& io, Progress& at) {
+  io(at.stage, at.model, at.lines, at.reached, at.faults, at.validated_at, at.ended_at,
+     at.output.lines, at.output.bytes, at.output.deleted, at.errors.lines, at.errors.bytes,
+     at.errors.deleted, at.usage.input, at.usage.cached, at.usage.output, at.usage.reasoning);
+}
+
 template <class Io, Is<StoredBatch> Record>
 void fields(Io& io, Record& stored) {
   auto& batch = stored.batch;
@@ -249,6 +285,10 @@ void fields(Io& io, Record& stored) {
      batch.deadline_missed, batch.quarantined, batch.truncated, batch.created_at, batch.sealed_at,
      batch.cancel_at, batch.finished_at, stored.fingerprint.hash);
   if (io.version() >= 2) io(stored.fingerprint.rule);
+  if (io.version() >= 3) {
+    io(spec.file);
+    if (spec.file) progress_fields(io, batch.progress);
+  }
 }
 
 template <class Io, Is<StoredUndelivered> Record>

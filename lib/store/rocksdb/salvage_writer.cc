@@ -276,6 +276,8 @@ record::StoredBatch SalvageWriter::reconciled(record::StoredBatch stored) {
     finding.tenant = batch.spec.tenant;
     finding.batch_id = batch.id;
     list_(finding);
+    // Its results are counted again.
+    if (batch.progress.stage == FileStage::ended) batch.progress.stage = FileStage::running;
   }
   return stored;
 }

@@ -4,7 +4,7 @@
 #include <thread>
 #include <utility>
 
-#include "lib/store/outbox/wait.h"
+#include "lib/store/wait_for.h"
 
 namespace parkd {
 namespace {
@@ -53,6 +53,12 @@ class SettledStore final : public JobStore {
   }
   void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) override {
     store_->list_batches(std::move(filter), std::move(done));
+  }
+  void next_batch_work(BatchWorkRequest request, Completion<std::optional<Batch>> done) override {
+    store_->next_batch_work(std::move(request), std::move(done));
+  }
+  void advance_batch(std::string id, FileProgress progress, Completion<Batch> done) override {
+    store_->advance_batch(std::move(id), std::move(progress), std::move(done));
   }
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override {
     store_->get(id, std::move(tenant), std::move(done));

@@ -122,11 +122,40 @@ TEST(Columns, every_member_of_a_history_row_has_one) {
   EXPECT_LT(created_at, finished_at);
 }
 
+void expect_file_batch(const FileBatchSpec& spec, const FileProgress& progress) {
+  const auto& [input_file_id, endpoint, completion_window, retried_from, max_tokens] = spec;
+  expect_all_set(input_file_id, endpoint, completion_window, retried_from, max_tokens);
+  const auto& [stage, model, lines, reached, faults, validated_at, ended_at, output, errors,
+               usage] = progress;
+  expect_all_set(lines, reached, validated_at, ended_at);
+  EXPECT_EQ(stage, FileStage::running);
+  EXPECT_EQ(faults, (std::vector<BatchFault>{{"c", "m", "p", 7}}));
+  EXPECT_LT(validated_at, ended_at);
+  const std::set<std::string> texts{input_file_id, endpoint, completion_window, retried_from,
+                                    model};
+  EXPECT_EQ(texts.size(), 5u);
+  std::set<int64_t> numbers{max_tokens.value(), lines, reached};
+  for (const ResultFile* result : {&output, &errors}) {
+    const auto& [n_lines, bytes, deleted] = *result;
+    EXPECT_TRUE(deleted);
+    numbers.insert({n_lines, bytes});
+  }
+  const auto& [input, cached, written, reasoning] = usage;
+  numbers.insert({input, cached, written, reasoning});
+  EXPECT_EQ(numbers.size(), 11u);
+  EXPECT_EQ(numbers.count(0), 0u);
+}
+
 TEST(Columns, every_member_of_a_batch_has_one) {
-  const Batch batch = numbered(kBatchColumns, {});
+  const Batch batch =
+      numbered(kBatchColumns, {{"stage", "running"},
+                               {"faults", R"([{"code":"c","message":"m","param":"p","line":7}])"},
+                               {"output_deleted", "t"},
+                               {"errors_deleted", "t"}});
   const auto& [id, spec, total, completed, failed, cancelled, deadline_missed, quarantined,
-               truncated, created_at, sealed_at, cancel_at, finished_at, live] = batch;
-  const auto& [tenant, name, metadata, idempotency_key, deadline, retention] = spec;
+               truncated, created_at, sealed_at, cancel_at, finished_at, live, progress] = batch;
+  const auto& [tenant, name, metadata, idempotency_key, deadline, retention, file] = spec;
+  expect_file_batch(file.value(), progress);
   expect_all_set(id, total, completed, failed, cancelled, deadline_missed, quarantined, truncated,
                  created_at, sealed_at, cancel_at, finished_at, tenant, name, metadata,
                  idempotency_key, deadline, retention);
@@ -138,6 +167,24 @@ TEST(Columns, every_member_of_a_batch_has_one) {
   EXPECT_EQ(texts.size(), 5u);
   const std::set<WallTime> times{created_at, *sealed_at, *cancel_at, *finished_at, *deadline};
   EXPECT_EQ(times.size(), 5u);
+}
+
+TEST(Columns, a_batch_of_no_file_has_nothing_of_one) {
+  Batch batch;
+  for (const auto& column : kBatchColumns) column.read(Field{"", true}, batch);
+  EXPECT_EQ(batch.spec.file, std::nullopt);
+  EXPECT_EQ(batch.progress, FileProgress());
+}
+
+TEST(Faults, are_read_as_they_were_written) {
+  const std::vector<BatchFault> faults{{"invalid_json_line", "no \"JSON\" \u00e4 \n", "", 3},
+                                       {"empty_file", "", "custom_id", 0}};
+  EXPECT_EQ(faults_of(faults_text(faults)), faults);
+  EXPECT_TRUE(faults_of("[]").empty());
+  EXPECT_EQ(faults_of(faults_text({{"c", std::string("a\0b", 3), "", 1}}))[0].message, "a\ufffdb");
+  for (const char* broken : {"", "{}", "[1]", "[{}]", R"([{"code":1}])"}) {
+    EXPECT_ANY_THROW(faults_of(broken)) << broken;
+  }
 }
 
 TEST(Columns, every_member_of_a_file_has_one) {

@@ -53,6 +53,12 @@ std::string finished(const std::string& outcome) {
          all(64, "false");
 }
 
+// of-file4, of no other.
+std::string advanced(const std::string& stage) {
+  return "'of-file4', '" + stage +
+         "', 'm', 3, 500, NULL, 0, 0, false, 0, 0, false, 0, 0, 0, 0, NULL";
+}
+
 const std::string kStore = "'00000000-0000-0000-0000-000000000001', ";
 
 // Sixteen messages of an embedded store.
@@ -84,6 +90,7 @@ const std::string kInSixHours = "{base} + 21600000064";     // 64 keys are to be
 const std::string kInTwelveHours = "{base} + 43200000000";  // the members' deadline
 const std::string kTomorrow = "{base} + 86399999999";       // before ours is lost
 const std::string kNoLimits = ", NULL, NULL, NULL, NULL";
+const std::string kOfNoFile = ", NULL, NULL, NULL, NULL, NULL";
 const std::string kAny = ", NULL";                   // no job is named
 const std::string kLater = "{base} + 172800000000";  // our daemon is lost
 
@@ -153,15 +160,30 @@ const std::vector<Row>& daemon_statements() {
       {sql::kRequeue, "'', '{}', '{run_timeout}', '', '', 10, NULL", 0},
       {sql::kRequeue, "'one', '{}', '{}', '', 'members0', 10, NULL", 0},  // none has ended
       // --- batches: members0 has a thousand
-      {sql::kOpenBatch, "'one', '', NULL, '', NULL, NULL, 3600, false, NULL, 5", 5 + 2},
-      {sql::kOpenBatch, "'one', '', NULL, 'key', NULL, NULL, 3600, false, NULL, 5", 5 + 2},
+      {sql::kOpenBatch, "'one', '', NULL, '', NULL, NULL, 3600, false, NULL, 5" + kOfNoFile, 5 + 2},
+      {sql::kOpenBatch, "'one', '', NULL, 'key', NULL, NULL, 3600, false, NULL, 5" + kOfNoFile,
+       5 + 2},
+      {sql::kOpenBatch,
+       "'one', '', NULL, 'k', NULL, NULL, 3600, false, NULL, 5, 'file', '/v1', '24h', '', 7",
+       5 + 4},
       {sql::kSealBatch, "'members0', 'one', NULL", 4},
       {sql::kCancelBatch, "'members0', 'one', NULL", 1000 * 10},
       {sql::kEndCancelled, "0, 'members0', NULL", 1000},
       {sql::kGetBatch, "'members0', 'one', NULL", 1001},
-      {sql::kListBatches, "NULL, '', 100", 100},
-      {sql::kListBatches, "'tenant7', 'open77', 100", 100},
-      {sql::kListBatches, "'nobody', '', 100", 0},
+      {sql::kGetBatch, "'of-file4', '', NULL", 2},
+      {sql::kListBatches, "NULL, '', 100, NULL", 200},  // with their files
+      {sql::kListBatches, "'tenant7', 'open77', 100, NULL", 100},
+      {sql::kListBatches, "'nobody', '', 100, NULL", 0},
+      {sql::kListBatches, "NULL, 'of-file200', 100, true", 201},
+      {sql::kListBatches, "'tenant7', '', 100, true", 20},
+      {sql::kListBatches, "'two', 'of-file200', 100, true", 201},
+      {sql::kListBatches, "'tenant7', 'open77', 100, false", 100},
+      // ... of files: three that others hold, and the one that is found, locked and updated
+      {sql::kNextBatchWork, "'d', 60, '{}', '{}', NULL", 4 * 2 + 4},
+      {sql::kNextBatchWork, "'d', 60, '{of-file4}', '{}', NULL", 4 * 2},
+      {sql::kAdvanceBatch, advanced("expanding"), 8},
+      {sql::kAdvanceBatch, advanced("running"), 12},
+      {sql::kFilesOfBatches, "'{of-file4,open7,none}'", 3},
       // --- looking
       {sql::kGetJob, "NULL, {queued}, ''", 1},
       {sql::kGetMessage, "NULL, 1000000009, 'one'", 2},

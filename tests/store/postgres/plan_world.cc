@@ -20,7 +20,7 @@ int64_t tuples_read(pqxx::transaction_base& tx) {
       .exec(
           "SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0) FROM "
           "pg_stat_xact_user_tables WHERE schemaname = 'parkd' AND relname ~ "
-          "'^(jobs|mailbox|history|idempotency|batches|files|file_pieces)'")[0][0]
+          "'^(jobs|mailbox|history|idempotency|batches|file_batches|files|file_pieces)'")[0][0]
       .as<int64_t>();
 }
 
@@ -47,7 +47,8 @@ int plan_rows() {
 
 PlanWorld::PlanWorld(Statistics statistics, const std::function<void(PlanWorld&)>& rehearse) {
   database_.run("SELECT parkd.register_model_v1('m', '', 8192)");
-  for (const char* table : {"jobs", "idempotency", "batches", "files", "file_pieces"}) {
+  for (const char* table :
+       {"jobs", "idempotency", "batches", "file_batches", "files", "file_pieces"}) {
     database_.run(std::string("ALTER TABLE parkd.") + table + " SET (autovacuum_enabled = off)");
   }
   database_.run("UPDATE parkd.settings SET max_scheduled_per_tenant = 10000000");
@@ -180,7 +181,9 @@ void PlanWorld::fill_messages() {
                   numbers(plan_rows())));
 }
 
-// Those of fill_jobs; many that finished 35 days ago and stay for 30 more; many open ones.
+// Those of fill_jobs; many that finished 35 days ago and stay for 30 more; many open ones. As many
+// of files, by age: three that a daemon works on, of-file4 that needs one, and others that run or
+// have ended; ten of 'tenant7', which has others too, the rest of 'two'.
 void PlanWorld::fill_batches() {
   database_.run(with_values(
       "INSERT INTO parkd.batches (id, tenant, retention, deadline) SELECT 'members' || i - 1, "
@@ -195,6 +198,19 @@ void PlanWorld::fill_batches() {
       "INSERT INTO parkd.batches (id, tenant, retention, deadline) SELECT 'open' || i, "
       "'tenant' || i % 20, '7 days', now() + interval '20 days'" +
       numbers(plan_rows() / 20));
+  database_.run(
+      "INSERT INTO parkd.batches (id, tenant, retention, created_at, deadline, finished_at, stage) "
+      "SELECT 'of-file' || i, CASE WHEN i <= 10 THEN 'tenant7' ELSE 'two' END, '7 days', now() + i "
+      "* "
+      "interval '1 us', now() + interval '20 days', CASE WHEN i > 4 AND i % 2 = 0 THEN now() END, "
+      "(CASE WHEN i < 4 THEN 'expanding' WHEN i = 4 THEN 'validating' WHEN i % 2 = 0 THEN 'ended' "
+      "ELSE 'running' END)::parkd.file_stage" +
+      numbers(plan_rows() / 20));
+  database_.run(
+      "INSERT INTO parkd.file_batches (batch_id, input_file_id, endpoint, completion_window, "
+      "worker, hold, worked_until) SELECT id, 'f', 'e', '24h', x.worker, '1 day', now() + x.worked "
+      "FROM parkd.batches LEFT JOIN (SELECT 'another' AS worker, interval '1 day' AS worked) x ON "
+      "stage = 'expanding' WHERE stage IS NOT NULL");
 }
 
 // Of tenant 'one' ten files, of 'two' all the others, twenty to expire in each second from base + 1

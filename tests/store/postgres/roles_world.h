@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 
 #include "tests/store/postgres/test_database.h"
 
@@ -11,7 +12,10 @@ namespace parkd {
 
 class Roles : public testing::Test {
  protected:
+  // Once a process: fixtures that are made of this one call it, too.
   static void SetUpTestSuite() {
+    static bool is_done = false;
+    if (std::exchange(is_done, true)) return;
     pqxx::connection connection("dbname=postgres");
     pqxx::nontransaction tx(connection);
     { const TestDatabase creates_the_roles; }

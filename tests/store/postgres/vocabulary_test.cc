@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "lib/job/batch.h"
 #include "lib/job/job.h"
 #include "tests/store/postgres/test_database.h"
 
@@ -50,6 +51,16 @@ TEST(Endings, sql_says_what_is_retried_in_one_place) {
               "is_retryable_v1")
         << known.code;
   }
+}
+
+TEST(FileStages, are_in_sql_in_the_same_order) {
+  TestDatabase database;
+  std::string stages;
+  for (int stage = 0; stage <= static_cast<int>(FileStage::failed); ++stage) {
+    stages += (stage == 0 ? "" : " ") + std::string(to_string(static_cast<FileStage>(stage)));
+  }
+  EXPECT_EQ(database.value("SELECT array_to_string(enum_range(NULL::parkd.file_stage), ' ')"),
+            stages);
 }
 
 TEST(Endpoints, sql_knows_the_same_paths) {
