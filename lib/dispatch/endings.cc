@@ -27,16 +27,10 @@ Ending stopped_by_run_timeout(std::chrono::seconds limit) {
                                             std::to_string(limit.count()) + " s in the engine");
 }
 
-Ending invalid_request_ending(const Status& why) {
-  Ending ending = ended_as(code_or(why, failure::kInvalidRequest), why.message());
-  ending.error_param = why.param();
-  return ending;
-}
-
 std::string_view failure_code_of(const Status& status) {
   switch (status.code()) {
     case StatusCode::invalid:
-      return failure::kInvalidRequest;
+      return code_or(status, failure::kInvalidRequest);
     case StatusCode::not_found:
       return failure::kModelUnavailable;
     case StatusCode::exhausted:

@@ -18,7 +18,6 @@ namespace parkd {
 Ending stopped_by_cancel();
 Ending stopped_by_deadline();
 Ending stopped_by_run_timeout(std::chrono::seconds limit);
-Ending invalid_request_ending(const Status& why);
 
 // The failure code of a run, or a preparation, that ended in `status`.
 std::string_view failure_code_of(const Status& status);

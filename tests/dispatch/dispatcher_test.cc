@@ -183,6 +183,19 @@ TEST(Dispatcher, prompts_that_do_not_fit_together_fail_too_large_and_say_how_man
             "sequences at a time (max_num_seqs): give a job at most 1 prompt");
 }
 
+TEST(Dispatcher, what_has_a_word_of_openais_ends_with_it) {
+  World world(10);
+  world.port.prepare = [](const Job&) -> Result<PreparedJob> {
+    return invalid_param("messages", "too long").with_error_code("context_length_exceeded");
+  };
+  world.ready();
+  const JobId id = world.submit(job_of(1));
+  world.flush();
+  EXPECT_EQ(world.message(id).ending.error_code, "context_length_exceeded");
+  EXPECT_EQ(world.message(id).ending.status_code, 400);
+  EXPECT_EQ(world.message(id).ending.error_param, "messages");
+}
+
 TEST(Dispatcher, a_bad_body_becomes_a_failed_message_and_its_neighbours_run) {
   World world(10);
   world.ready();
