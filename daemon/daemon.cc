@@ -133,14 +133,17 @@ Status Daemon::wire() {
                    false});
   }
   running_dispatcher_ = dispatcher_.get();
-  api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *store_, *dispatcher_, tokens_,
-                                          *blocking_, blocking_threads(), clock_, health_, bodies_,
-                                          answers_, files_, database_name(config_)});
+  if (files_ != nullptr) {
+    batches_ = std::make_unique<FileBatches>(config_, *store_, *files_, clock_);
+  }
+  api_ = std::make_unique<Api>(Api::Parts{
+      io_, config_, *store_, *store_, *dispatcher_, tokens_, *blocking_, blocking_threads(), clock_,
+      health_, bodies_, answers_, files_, batches_.get(), database_name(config_)});
   const int64_t budget_bytes = memory_budget_bytes(config_.daemon);
   api_->set_memory_budget(budget_bytes);
   models_ = std::make_unique<ModelKeeper>(ModelKeeper::Parts{
       io_, config_, *store_, *dispatcher_, *blocking_, tokens_, clock_, budget_bytes,
-      [this](std::shared_ptr<const ModelTable> table) { api_->set_models(std::move(table)); }});
+      [this](std::shared_ptr<const ModelTable> table) { set_models(std::move(table)); }});
   observe_store();
   server_ = std::make_unique<HttpServer>(
       io_, server_options(config_), bodies_, answers_,
@@ -153,6 +156,11 @@ Status Daemon::wire() {
   }
   warn_of_tcp(config_.daemon);
   return server_->listen();
+}
+
+void Daemon::set_models(std::shared_ptr<const ModelTable> table) {
+  if (batches_ != nullptr) batches_->set_models(table);
+  api_->set_models(std::move(table));
 }
 
 // Tokenising is what the pool mostly does: more threads than cores only help tasks that wait for
@@ -186,6 +194,7 @@ void Daemon::observe_store() {
 Daemon::End Daemon::run() {
   dispatcher_thread_ = Thread({"dispatcher", 0}, [this] { dispatcher_->run(); });
   models_->start();
+  if (batches_ != nullptr) batches_->start();
   wait_for_signal();
   purge_soon();
   if (files_ != nullptr) look_after_files_soon();
@@ -276,6 +285,7 @@ void Daemon::begin_stop() {
   sd_notify("STOPPING=1\nSTATUS=draining");
   api_->stop_accepting();
   models_->begin_stop();
+  if (batches_ != nullptr) batches_->begin_stop();
   // Results that a store cannot take (a database that is away, a full disk) must not hold the
   // daemon for ever: their jobs run again, elsewhere or at the next start.
   stop_not_after_ = clock_.steady_now() + config_.daemon.drain_timeout + kStopNowPatience;
@@ -306,6 +316,7 @@ void Daemon::wait_until_answered(SteadyTime not_after) {
 void Daemon::shut_down() {
   if (dispatcher_ == nullptr) return;
   if (server_ != nullptr) server_->close();
+  if (batches_ != nullptr) batches_->begin_stop();
   dispatcher_->close();
   dispatcher_thread_.join();
   models_->stop_engines();
@@ -313,6 +324,7 @@ void Daemon::shut_down() {
   api_->stop();
   if (files_ != nullptr) files_->stop();
   store_->stop();
+  batches_.reset();
   models_.reset();
   dispatcher_.reset();
   log_info("daemon.stopped", {{"pid", ::getpid()}});

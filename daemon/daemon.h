@@ -11,6 +11,7 @@
 #include <string>
 
 #include "daemon/api/api.h"
+#include "daemon/batches/file_batches.h"
 #include "daemon/death_watch.h"
 #include "daemon/health/health_board.h"
 #include "daemon/health/surroundings.h"
@@ -50,6 +51,7 @@ class Daemon {
 
   SharedStoreCallbacks callbacks();
   Status wire();
+  void set_models(std::shared_ptr<const ModelTable> table);
   int blocking_threads() const;
   void observe_store();
 
@@ -82,6 +84,7 @@ class Daemon {
   TokenFeed tokens_;                                      // drained on the control thread
   std::unique_ptr<JobStore> store_;
   std::shared_ptr<FileStore> files_;  // null: there is none. Uploads that are cut off hold it, too
+  std::unique_ptr<FileBatches> batches_;  // null where there are no files
   std::unique_ptr<BlockingPool> blocking_;
   std::unique_ptr<Dispatcher> dispatcher_;
   std::unique_ptr<ModelKeeper> models_;

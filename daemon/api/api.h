@@ -19,6 +19,7 @@
 #include "daemon/api/tcp_door.h"
 #include "daemon/api/tenants.h"
 #include "daemon/api/work.h"
+#include "daemon/batches/file_batches.h"
 #include "daemon/health/health_board.h"
 #include "daemon/models/model_table.h"
 #include "lib/base/blocking_pool.h"
@@ -33,6 +34,8 @@
 #include "lib/store/file_store.h"
 
 namespace parkd {
+
+class RequestFields;
 
 class Api {
  public:
@@ -50,6 +53,7 @@ class Api {
     const ByteBudget& bodies;          // what parsing is charged to
     ByteBudget& answers;               // and what is read to be sent
     std::shared_ptr<FileStore> files;  // null: there is none
+    FileBatches* file_batches;         // where there are files
     std::string database;              // as /readyz names it; empty: none
   };
   explicit Api(Parts parts);
@@ -113,7 +117,12 @@ class Api {
 
   // batches.cc
   void requeue(const AskedPtr& asked);
+  void requeue_now(const AskedPtr& asked, RequeueRequest requeue);
   void open_batch(const AskedPtr& asked);
+  // file_batches.cc
+  void open_file_batch(const AskedPtr& asked, const std::string& file_id, RequestFields& fields);
+  void retry_batch(const AskedPtr& asked);
+  void open_checked(const AskedPtr& asked, BatchSpec spec);
   void list_batches(const AskedPtr& asked);
   void get_batch(const AskedPtr& asked);
   void seal_batch(const AskedPtr& asked);
@@ -128,8 +137,21 @@ class Api {
   void get_file(const AskedPtr& asked);
   void read_file(const AskedPtr& asked);
   void delete_file(const AskedPtr& asked);
+  void remove_file(const AskedPtr& asked);
   bool has_files(const AskedPtr& asked) const;
   void send_file(const AskedPtr& asked, const StoredFile& file);
+
+  // result_files.cc
+  struct ResultSize;
+  class ResultScan;
+  class ResultBytes;
+  using OfResult = std::function<void(Batch)>;
+  void with_result(const AskedPtr& asked, const ResultName& name, OfResult then);
+  void measure(const AskedPtr& asked, const ResultName& name,
+               std::function<void(Batch, ResultSize)> then);
+  void get_result_file(const AskedPtr& asked, const ResultName& name);
+  void read_result_file(const AskedPtr& asked, const ResultName& name);
+  void delete_result_file(const AskedPtr& asked, const ResultName& name);
 
   // mailbox.cc
   void read_mailbox(const AskedPtr& asked);  // control thread

@@ -1,7 +1,7 @@
 // /v1/batches, and /v1/jobs/requeue: open, look at, seal and cancel batches; finished jobs again.
 #include "daemon/api/api.h"
 #include "daemon/api/request_fields.h"
-#include "lib/base/json_writer.h"
+#include "lib/base/json_reader.h"
 #include "lib/job/bounds.h"
 #include "lib/openai/batch_json.h"
 
@@ -30,6 +30,20 @@ void Api::requeue(const AskedPtr& asked) {
     requeue.limit = static_cast<int32_t>(*limit);
   }
   if (const Status status = fields->finish(); !status.ok()) return reply(error_reply(status));
+  if (requeue.batch_id.empty()) return requeue_now(asked, std::move(requeue));
+  parts_.batches.get_batch(
+      requeue.batch_id, requeue.tenant,
+      on_quick<Batch>(asked, [this, asked, requeue](Result<Batch> batch) {
+        if (batch.ok() && batch->spec.file) {
+          return asked->reply(error_reply(
+              409, conflict("batch " + batch->id + " is one of a file: POST /v1/batches/" +
+                            batch->id + "/retry runs what did not complete")));
+        }
+        requeue_now(asked, requeue);
+      }));
+}
+
+void Api::requeue_now(const AskedPtr& asked, RequeueRequest requeue) {
   parts_.store.requeue(
       std::move(requeue),
       on_quick<std::vector<RequeuedJob>>(asked, [asked](Result<std::vector<RequeuedJob>> jobs) {
@@ -43,6 +57,9 @@ void Api::open_batch(const AskedPtr& asked) {
   if (!asked->may_accept.ok()) return reply(error_reply(asked->may_accept));
   auto fields = RequestFields::read(*asked->request.body);
   if (!fields.ok()) return reply(error_reply(fields.status()));
+  if (const auto file = fields->optional_text("input_file_id")) {
+    return open_file_batch(asked, *file, *fields);
+  }
   BatchSpec spec;
   spec.tenant = asked->who().tenant;
   spec.name = fields->text("name");
@@ -70,6 +87,13 @@ void Api::list_batches(const AskedPtr& asked) {
   if (const auto after = request.query.find("after"); after != request.query.end()) {
     filter.after = after->second;
   }
+  const auto of = request.query.find("of");
+  const std::string which = of == request.query.end() ? "files" : of->second;
+  if (which != "files" && which != "jobs") {
+    return asked->reply(error_reply(
+        invalid_param("of", "of is \"" + shown_name(which) + "\", it must be files or jobs")));
+  }
+  filter.of_file = which == "files";
   if (const std::string own = asked->who().any_or_own(); !own.empty()) filter.tenant = own;
   parts_.batches.list_batches(
       std::move(filter),
@@ -77,11 +101,7 @@ void Api::list_batches(const AskedPtr& asked) {
         if (!batches.ok()) return asked->reply(error_reply(batches.status()));
         const bool has_more = batches->size() > n_shown;
         if (has_more) batches->pop_back();
-        JsonWriter json;
-        json.begin_object().begin_array("batches");
-        for (const Batch& batch : *batches) json.element(RawJson{render_batch(batch)});
-        json.end_array().member("next_after", batches->empty() ? "" : batches->back().id);
-        asked->reply({.body = json.member("has_more", has_more).end_object().take()});
+        asked->reply({.body = render_batches(*batches, has_more)});
       }));
 }
 
@@ -90,11 +110,23 @@ void Api::get_batch(const AskedPtr& asked) {
 }
 
 void Api::seal_batch(const AskedPtr& asked) {
-  parts_.batches.seal_batch(asked->part, asked->who().any_or_own(), answer_batch(asked));
+  parts_.batches.get_batch(
+      asked->part, asked->who().any_or_own(),
+      on_quick<Batch>(asked, [this, asked](Result<Batch> batch) {
+        if (!batch.ok()) return asked->reply(error_reply(batch.status()));
+        if (batch->spec.file) {
+          return asked->reply(
+              error_reply(conflict("batch " + batch->id +
+                                   " is one of a file and is sealed with its last line: cancel it, "
+                                   "or let it go on")));
+        }
+        parts_.batches.seal_batch(asked->part, asked->who().any_or_own(), answer_batch(asked));
+      }));
 }
 
 void Api::cancel_batch(const AskedPtr& asked) {
   parts_.batches.cancel_batch(asked->part, asked->who().any_or_own(), answer_batch(asked));
+  if (parts_.file_batches != nullptr) parts_.file_batches->look();
 }
 
 }  // namespace parkd

@@ -1,8 +1,9 @@
 // /v1/files: files that clients upload for their batches, as OpenAI's API has them.
+#include <algorithm>
 #include <utility>
 
 #include "daemon/api/api.h"
-#include "daemon/api/file_download.h"
+#include "daemon/api/download.h"
 #include "daemon/api/file_upload.h"
 #include "lib/base/json_reader.h"
 #include "lib/base/log.h"
@@ -22,6 +23,43 @@ Status no_file_store() {
       "this daemon keeps its queue in memory (parking_lot.queue.backend: memory), and so no files: "
       "choose backend rocksdb or postgres");
 }
+
+// Whether a batch still needs its input file.
+bool is_read(const Batch& batch) {
+  return batch.progress.stage <= FileStage::expanding && !batch.sealed_at;
+}
+
+// A stored file's bytes from one of them on, piece by piece.
+class StoredBytes final : public DownloadSource {
+ public:
+  StoredBytes(std::shared_ptr<FileStore> files, StoredFile file, int64_t from)
+      : files_(std::move(files)), file_(std::move(file)), position_(from) {}
+
+  void read(int64_t most, Completion<std::string> done) override {
+    constexpr auto kPiece = static_cast<int64_t>(kFilePieceBytes);
+    const int64_t skipped = position_ % kPiece;
+    const int64_t wanted = std::min(kPiece - skipped, most);
+    const int64_t n = position_ / kPiece;
+    position_ += wanted;
+    // Cut on the store's thread: the control thread copies no piece.
+    files_->read_piece(
+        file_.id, file_.tenant, n,
+        [skipped, wanted, done = std::move(done)](Result<std::string> piece) {
+          if (!piece.ok()) return done(std::move(piece));
+          const auto size = static_cast<int64_t>(piece->size());
+          if (size < skipped + wanted) {
+            return done(corrupt("a piece of " + std::to_string(size) + " bytes is too short"));
+          }
+          if (skipped == 0 && size == wanted) return done(std::move(piece));
+          done(piece->substr(static_cast<size_t>(skipped), static_cast<size_t>(wanted)));
+        });
+  }
+
+ private:
+  const std::shared_ptr<FileStore> files_;
+  const StoredFile file_;
+  int64_t position_;
+};
 
 }  // namespace
 
@@ -89,6 +127,7 @@ void Api::list_files(const AskedPtr& asked) {
 
 void Api::get_file(const AskedPtr& asked) {
   if (!has_files(asked)) return;
+  if (const auto name = parse_result_file_id(asked->part)) return get_result_file(asked, *name);
   parts_.files->get_file(asked->part, asked->who().any_or_own(),
                          on_quick<StoredFile>(asked, [asked](Result<StoredFile> file) {
                            if (!file.ok()) return asked->reply(error_reply(file.status()));
@@ -98,6 +137,7 @@ void Api::get_file(const AskedPtr& asked) {
 
 void Api::read_file(const AskedPtr& asked) {
   if (!has_files(asked)) return;
+  if (const auto name = parse_result_file_id(asked->part)) return read_result_file(asked, *name);
   parts_.files->get_file(asked->part, asked->who().any_or_own(),
                          on_quick<StoredFile>(asked, [this, asked](Result<StoredFile> file) {
                            if (!file.ok()) return asked->reply(error_reply(file.status()));
@@ -107,23 +147,41 @@ void Api::read_file(const AskedPtr& asked) {
 
 void Api::send_file(const AskedPtr& asked, const StoredFile& file) {
   const auto range = read_range(asked->request.range, file.bytes);
-  if (!range.ok()) {
-    HttpReply refusal = error_reply(416, range.status());
-    refusal.more.emplace_back("Content-Range", "bytes */" + std::to_string(file.bytes));
-    return asked->reply(std::move(refusal));
-  }
+  if (!range.ok()) return asked->reply(no_such_range(range.status(), file.bytes));
   auto charge = std::make_unique<ByteBudget::Charge>(parts_.answers, asked->who());
   if (const Status charged = charge->grow(kFilePieceBytes); !charged.ok()) {
     return asked->reply(error_reply(charged));
   }
-  const auto download = std::make_shared<FileDownload>(
-      FileDownload::Parts{parts_.io, parts_.files, std::move(charge), asked->request.peer}, file,
-      range->value_or(ByteRange{0, file.bytes}));
+  const ByteRange wanted = range->value_or(ByteRange{0, file.bytes});
+  auto bytes = std::make_shared<StoredBytes>(parts_.files, file, wanted.from);
+  const auto download = std::make_shared<Download>(
+      Download::Parts{parts_.io, std::move(bytes), std::move(charge), asked->request.peer}, file.id,
+      file.bytes, wanted);
   asked->reply(download->reply());
 }
 
 void Api::delete_file(const AskedPtr& asked) {
   if (!has_files(asked)) return;
+  if (const auto name = parse_result_file_id(asked->part)) return delete_result_file(asked, *name);
+  BatchFilter filter;
+  filter.of_file = true;
+  filter.limit = kBatchesListedMax;
+  if (const std::string own = asked->who().any_or_own(); !own.empty()) filter.tenant = own;
+  parts_.batches.list_batches(
+      std::move(filter),
+      on_quick<std::vector<Batch>>(asked, [this, asked](Result<std::vector<Batch>> batches) {
+        if (!batches.ok()) return asked->reply(error_reply(batches.status()));
+        for (const Batch& batch : *batches) {
+          if (batch.spec.file->input_file_id != asked->part || !is_read(batch)) continue;
+          return asked->reply(error_reply(
+              409, conflict("file " + asked->part + " is being read by batch " + batch.id +
+                            ": cancel that first, or wait until its requests are queued")));
+        }
+        remove_file(asked);
+      }));
+}
+
+void Api::remove_file(const AskedPtr& asked) {
   parts_.files->remove_file(
       asked->part, asked->who().any_or_own(),
       on_quick<StoredFile>(asked, [asked](Result<StoredFile> file) {

@@ -9,6 +9,7 @@
 #include "daemon/api/admission.h"
 #include "daemon/api/api.h"
 #include "daemon/api/interactive_wait.h"
+#include "daemon/models/job_check.h"
 #include "lib/base/json_memory.h"
 #include "lib/base/json_reader.h"
 #include "lib/base/text.h"

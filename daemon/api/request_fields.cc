@@ -1,5 +1,6 @@
 #include "daemon/api/request_fields.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <string_view>
 #include <utility>
@@ -7,6 +8,7 @@
 #include "lib/base/json_reader.h"
 #include "lib/base/raw_json.h"
 #include "lib/base/rfc3339.h"
+#include "lib/job/bounds.h"
 
 namespace parkd {
 
@@ -15,6 +17,13 @@ namespace json = boost::json;
 namespace {
 
 constexpr size_t kDepthMax = 32;  // of a request's JSON
+
+// Of UTF-8.
+size_t characters(std::string_view text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char byte) {
+    return (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
+  }));
+}
 
 }  // namespace
 
@@ -58,6 +67,44 @@ std::string RequestFields::object(const char* key) {
   if (value->is_object()) return std::string(raw_member(without_mark(source_->text), key));
   fail(key, "must be an object");
   return {};
+}
+
+std::string RequestFields::pairs(const char* key) {
+  const json::value* value = take(key);
+  if (value == nullptr) return {};
+  const json::object* pairs = value->if_object();
+  if (pairs == nullptr || pairs->size() > kMetadataPairsMax) {
+    fail(key, "must be an object of at most " + std::to_string(kMetadataPairsMax) + " pairs");
+    return {};
+  }
+  for (const auto& pair : *pairs) {
+    const json::string* text = pair.value().if_string();
+    if (characters({pair.key().data(), pair.key().size()}) > kMetadataNameMax || text == nullptr ||
+        characters({text->data(), text->size()}) > kMetadataTextMax) {
+      fail(key, "must have names of at most " + std::to_string(kMetadataNameMax) +
+                    " characters and texts of at most " + std::to_string(kMetadataTextMax) + ": " +
+                    shown_name({pair.key().data(), pair.key().size()}) + " is not so");
+      return {};
+    }
+  }
+  return std::string(raw_member(without_mark(source_->text), key));
+}
+
+std::optional<std::chrono::seconds> RequestFields::file_life(const char* key) {
+  const json::value* value = take(key);
+  if (value == nullptr) return std::nullopt;
+  const json::object* given = value->if_object();
+  const json::value* anchor = given == nullptr ? nullptr : given->if_contains("anchor");
+  const json::value* seconds = given == nullptr ? nullptr : given->if_contains("seconds");
+  const int64_t count = seconds == nullptr ? 0 : whole_number(*seconds).value_or(0);
+  if (anchor != nullptr && *anchor == "created_at" && given->size() == 2 &&
+      count >= kFileLifeMin.count() && count <= kFileLifeMax.count()) {
+    return std::chrono::seconds(count);
+  }
+  fail(key,
+       "must be {\"anchor\": \"created_at\", \"seconds\": " + std::to_string(kFileLifeMin.count()) +
+           " to " + std::to_string(kFileLifeMax.count()) + "}");
+  return std::nullopt;
 }
 
 std::vector<std::string> RequestFields::texts(const char* key) {

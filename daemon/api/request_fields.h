@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/json/object.hpp>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -27,7 +28,11 @@ class RequestFields {
   std::optional<std::string> optional_text(const char* key);
   std::optional<int64_t> number(const char* key, int64_t min, int64_t max);
   std::optional<WallTime> instant(const char* key);
-  std::string object(const char* key);              // its JSON, as it stands in the request
+  std::string object(const char* key);  // its JSON, as it stands in the request
+  // As OpenAI's metadata: at most 16 pairs of texts, of 64 and 512 characters.
+  std::string pairs(const char* key);
+  // {"anchor": "created_at", "seconds"}: how long a file lives.
+  std::optional<std::chrono::seconds> file_life(const char* key);
   std::vector<std::string> texts(const char* key);  // of a string, or a list of them
   std::vector<JobId> ids(const char* key, size_t ids_max);
 

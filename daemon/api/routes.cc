@@ -74,12 +74,16 @@ std::span<const Route> routes() {
       {"POST", "/v1/completions", "", blocking, tenant, kMaxRequestBytes, &Api::interactive,
        "likewise, of one prompt or several"},
       {"POST", "/v1/batches", "", quick, tenant, kOpenBatchBody, &Api::open_batch,
-       "opens a batch: name, metadata, deadline, retention_s, idempotency_key, each of them "
-       "optional"},
-      {"GET", "/v1/batches", "after limit", quick, tenant, kNoBody, &Api::list_batches,
-       "batches, the newest first"},
+       R"(OpenAI's, with `input_file_id`: a batch whose jobs are the lines of a file ("Batches of )"
+       R"(files"); without it one that takes jobs: name, metadata, deadline, retention_s, )"
+       R"(idempotency_key, each of them optional)"},
+      {"GET", "/v1/batches", "after limit of", quick, tenant, kNoBody, &Api::list_batches,
+       "batches of files, the newest first; `of=jobs`: those that take jobs"},
       {"GET", "/v1/batches/ID", "", quick, tenant, kNoBody, &Api::get_batch,
        "a batch with its counts: by outcome, and where its other jobs are"},
+      {"POST", "/v1/batches/ID/retry", "", quick, tenant, kOpenBatchBody, &Api::retry_batch,
+       "a new batch of what did not complete of a file's: max_tokens, completion_window, metadata, "
+       "idempotency_key, each of them optional; 409 while it runs, 410 when it is gone"},
       {"POST", "/v1/batches/ID/seal", "", quick, tenant, kNoBody, &Api::seal_batch,
        "it takes no more jobs, and is finished when the last has ended"},
       {"POST", "/v1/batches/ID/cancel", "", quick, tenant, kNoBody, &Api::cancel_batch,

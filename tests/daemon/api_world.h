@@ -10,6 +10,7 @@
 #include <string>
 
 #include "daemon/api/api.h"
+#include "daemon/batches/file_batches.h"
 #include "lib/base/clock.h"
 #include "lib/base/thread.h"
 #include "lib/http/http_server.h"
@@ -45,6 +46,7 @@ class ApiWorld {
       limits.file_bytes_max = options.files.max_file_mb << 20;
       limits.tenant_uploads_max = options.files.max_uploads;
       files_ = open_folder_files({files_dir(), limits}, clock_).value();
+      batches_ = std::make_unique<FileBatches>(config_, *store_, *files_, clock_);
     }
     DispatcherOptions dispatcher;
     dispatcher.models = {"m"};
@@ -52,10 +54,11 @@ class ApiWorld {
         dispatcher, *store_, clock_, [this](auto task) { return blocking_.run(std::move(task)); });
     api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *store_, *dispatcher_, tokens_,
                                             blocking_, 2, clock_, health_, bodies_, answers_,
-                                            files_, ""});
+                                            files_, batches_.get(), ""});
     ModelTable models;
     models["m"].retention = std::chrono::hours(1);
-    api_->set_models(std::make_shared<const ModelTable>(models));
+    set_models(models);
+    if (batches_ != nullptr) batches_->start();
     HttpServer::Options server = options.server;
     server.socket_path = socket();
     server_ = std::make_unique<HttpServer>(
@@ -75,8 +78,10 @@ class ApiWorld {
     control_.join();
     blocking_.stop();
     api_->stop();
+    if (batches_ != nullptr) batches_->begin_stop();
     if (files_ != nullptr) files_->stop();
     store_->stop();
+    batches_.reset();
   }
 
   std::string socket() const { return directory_.path() + "/s"; }
@@ -93,7 +98,7 @@ class ApiWorld {
       models["m"].state = ModelState::ready;
       models["m"].endpoint = std::move(endpoint);
       models["m"].retention = std::chrono::hours(1);
-      api_->set_models(std::make_shared<const ModelTable>(models));
+      set_models(models);
       done.set_value();
     });
     done.get_future().wait();
@@ -128,6 +133,11 @@ class ApiWorld {
   }
 
  private:
+  void set_models(const ModelTable& models) {
+    const auto table = std::make_shared<const ModelTable>(models);
+    if (batches_ != nullptr) batches_->set_models(table);
+    api_->set_models(table);
+  }
   std::string own_tenant() {
     return Tenants(config_.daemon).act_as(unix_peer(::getuid()), "")->tenant;
   }
@@ -143,6 +153,7 @@ class ApiWorld {
   std::unique_ptr<JobStore> store_ = make_memory_store(StoreOptions{}, clock_);
   StoreDriver driver_{*store_};
   std::shared_ptr<FileStore> files_;
+  std::unique_ptr<FileBatches> batches_;
   BlockingPool blocking_{2, 0};
   std::unique_ptr<Dispatcher> dispatcher_;
   std::unique_ptr<Api> api_;

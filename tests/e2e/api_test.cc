@@ -254,10 +254,10 @@ TEST_F(Api, a_page_of_a_list_says_whether_there_are_more) {
   EXPECT_FALSE(has_more(page_after(number_at(second.json, "next_after"))));
 
   for (int i = 0; i < 3; ++i) must(client_->post("/v1/batches", json::object()));
-  const HttpAnswer newest = must(client_->get("/v1/batches?limit=2"));
+  const HttpAnswer newest = must(client_->get("/v1/batches?of=jobs&limit=2"));
   EXPECT_TRUE(has_more(newest)) << newest.text;
-  EXPECT_EQ(find(newest.json, "batches")->get_array().size(), 2u);
-  EXPECT_FALSE(has_more(must(client_->get("/v1/batches?limit=1000"))));
+  EXPECT_EQ(find(newest.json, "data")->get_array().size(), 2u);
+  EXPECT_FALSE(has_more(must(client_->get("/v1/batches?of=jobs&limit=1000"))));
 }
 
 TEST_F(Api, a_member_that_could_start_only_after_its_batchs_deadline_is_refused) {

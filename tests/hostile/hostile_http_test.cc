@@ -268,7 +268,7 @@ TEST_F(HostileHttp, a_user_without_a_tenant_of_its_own_is_its_number_and_default
   });
   EXPECT_EQ(unnamed.wait(), 0);
   const auto batches_of = [&](const std::string& tenant) {
-    return peer().call("GET", "/v1/batches", "", "X-Parkd-Tenant: " + tenant + "\r\n").body;
+    return peer().call("GET", "/v1/batches?of=jobs", "", "X-Parkd-Tenant: " + tenant + "\r\n").body;
   };
   EXPECT_EQ(batches_of("default").find("batch_"), std::string::npos);
   EXPECT_NE(batches_of("uid-64003").find("batch_"), std::string::npos);
@@ -308,6 +308,10 @@ TEST_F(HostileHttp, what_is_anothers_answers_like_what_never_was) {
     if (differ("GET", "/v1/batches/", "", batch, no_batch, 404)) return 2;
     if (differ("POST", "/v1/batches/", "/seal", batch, no_batch, 404)) return 3;
     if (differ("POST", "/v1/batches/", "/cancel", batch, no_batch, 404)) return 4;
+    if (differ("POST", "/v1/batches/", "/retry", batch, no_batch, 404)) return 21;
+    const std::string digits = batch.substr(6), no_digits = no_batch.substr(6);
+    if (differ("GET", "/v1/files/file-", "-output", digits, no_digits, 404)) return 22;
+    if (differ("DELETE", "/v1/files/file-", "-errors", digits, no_digits, 404)) return 23;
     if (differ("GET", "/v1/jobs/", "", id, no_id, 404)) return 5;
     if (differ("POST", "/v1/jobs/", "/cancel", id, no_id, 404)) return 6;
     if (differ("GET", "/v1/mailbox/", "", "box", "never", 200)) return 7;
