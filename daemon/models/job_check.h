@@ -25,7 +25,8 @@ inline constexpr std::string_view kModelNotFound = "model_not_found";  // OpenAI
 // the field; error code kModelNotFound where there is none of that name), unavailable (its model).
 Status check_job(const SubmitCheck& check, JobSpec& spec);
 
-// The same of a body that no model takes, or that cannot be read: it is refused when its turn comes.
+// The same of a body that no model takes, or that cannot be read: it is refused when its turn
+// comes.
 void price_unread(JobSpec& spec);
 
 }  // namespace parkd

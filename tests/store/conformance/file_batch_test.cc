@@ -127,8 +127,7 @@ TEST_P(StoreConformance, of_batches_of_files_the_oldest_that_needs_a_daemon_is_n
   EXPECT_EQ(next_work(*driver_, {first}), second);
   EXPECT_EQ(next_work(*driver_, {first, second}), "");
   const auto without = [&](std::vector<std::string> tenants) {
-    const auto next =
-        must(driver_->next_batch_work({"a", seconds(60), {}, std::move(tenants)}));
+    const auto next = must(driver_->next_batch_work({"a", seconds(60), {}, std::move(tenants)}));
     return next ? next->id : "";
   };
   EXPECT_EQ(without({"alice"}), second);
