@@ -23,14 +23,6 @@ Status in_job(Status status, size_t i, bool many) {
   return std::move(status.with_param(std::move(param)));
 }
 
-// What a batch of a file has as its lines' mailbox key, and takes them by.
-Status check_mailbox(const JobSpec& job) {
-  if (job.batch_id.empty() || job.mailbox_key != job.batch_id) return {};
-  return invalid_param("mailbox_key",
-                       "mailbox_key is the id of the batch, which is kept for the lines of batches "
-                       "of files: choose another, or leave it out");
-}
-
 Result<ParsedSubmit> read_submit(const SubmitCheck& check, ReceivedBody& body) {
   const std::shared_ptr<ByteBudget::Charge> charge = body.charge();
   SubmitLimits limits;
@@ -47,9 +39,6 @@ Result<ParsedSubmit> read_submit(const SubmitCheck& check, ReceivedBody& body) {
   for (const JobSpec& job : parsed.jobs) body_bytes_max = std::max(body_bytes_max, job.body.size());
   PARKD_RETURN_IF_ERROR(limits.grow(json_memory_bytes_max(body_bytes_max)));
   for (size_t i = 0; i < parsed.jobs.size(); ++i) {
-    if (Status status = check_mailbox(parsed.jobs[i]); !status.ok()) {
-      return in_job(std::move(status), i, parsed.many);
-    }
     if (Status status = check_job(check, parsed.jobs[i]); !status.ok()) {
       return in_job(std::move(status), i, parsed.many);
     }

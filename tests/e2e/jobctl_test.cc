@@ -196,7 +196,7 @@ TEST_F(Jobctl, a_batch_is_opened_filled_sealed_and_counted) {
   EXPECT_EQ(text_at(batch, "status"), "finished") << json::serialize(batch);
   EXPECT_EQ(text_at(batch, "name"), "nightly");
   EXPECT_EQ(number_at(batch, "completed"), 2);
-  EXPECT_NE(must(daemon_->client()->get("/v1/batches")).text.find(id), std::string::npos);
+  EXPECT_NE(must(daemon_->client()->get("/v1/batches?of=jobs")).text.find(id), std::string::npos);
   const JobctlResult sealed = jobctl({"batch", "add", id, input});
   EXPECT_EQ(sealed.exit_code, 0) << "what is there already may be added again: " << sealed.err;
   EXPECT_EQ(jobctl({"batch", "status", "batch_none"}).exit_code, 4);
