@@ -91,7 +91,7 @@ void Api::open_file_batch(const AskedPtr& asked, const std::string& file_id,
   if (!has_files(asked)) return;
   parts_.files->get_file(
       file_id, spec.tenant,
-      on_quick<StoredFile>(asked, [this, asked, spec = std::move(spec)](Result<StoredFile> file) {
+      on_quick<StoredFile>(asked, [this, asked, spec](const Result<StoredFile>& file) {
         if (!file.ok()) {
           Status status = file.status();
           return asked->reply(error_reply(status.with_param("input_file_id")));
@@ -136,7 +136,7 @@ void Api::retry_batch(const AskedPtr& asked) {
     spec.deadline = parts_.clock.now() + *window;
     parts_.files->get_file(
         spec.file->input_file_id, spec.tenant,
-        on_quick<StoredFile>(asked, [this, asked, spec](Result<StoredFile> file) {
+        on_quick<StoredFile>(asked, [this, asked, spec](const Result<StoredFile>& file) {
           if (file.ok()) return open_checked(asked, spec);
           if (file.status().code() != StatusCode::not_found) {
             return asked->reply(error_reply(file.status()));

@@ -51,10 +51,10 @@ class Api::ResultScan : public std::enable_shared_from_this<Api::ResultScan> {
 
   void next() {
     api_.parts_.store.fetch(
-        walk_.request(),
-        api_.on_quick<FetchAnswer>(asked_, [self = shared_from_this()](Result<FetchAnswer> page) {
-          self->on_page(page);
-        }));
+        walk_.request(), api_.on_quick<FetchAnswer>(
+                             asked_, [self = shared_from_this()](const Result<FetchAnswer>& page) {
+                               self->on_page(page);
+                             }));
   }
 
  private:

@@ -384,6 +384,9 @@ TEST_F(FileBatches, are_no_other_tenants) {
   EXPECT_EQ(content(text(done, "output_file_id"), other).status, 404);
   EXPECT_EQ(call("POST", "/v1/batches/" + id + "/retry", "", other).status, 404);
   EXPECT_EQ(call("DELETE", "/v1/files/" + text(done, "output_file_id"), "", other).status, 404);
+  EXPECT_EQ(
+      error(call("POST", "/v1/batches", request(text(done, "input_file_id")), other), 404, "param"),
+      "input_file_id");
   EXPECT_EQ(object(call("GET", "/v1/batches", "", other)).at("data").as_array().size(), 0u);
 }
 
