@@ -14,38 +14,38 @@ template <class Record>
 struct Format;
 template <>
 struct Format<StoredJob> {
-  static constexpr uint8_t version = 3;
-  static constexpr std::string_view name = "job";
+  static constexpr uint8_t kVersion = 3;
+  static constexpr std::string_view kName = "job";
 };
 template <>
 struct Format<Message> {
-  static constexpr uint8_t version = 1;
-  static constexpr std::string_view name = "message";
+  static constexpr uint8_t kVersion = 1;
+  static constexpr std::string_view kName = "message";
 };
 template <>
 struct Format<StoredHistory> {
-  static constexpr uint8_t version = 2;
-  static constexpr std::string_view name = "history row";
+  static constexpr uint8_t kVersion = 2;
+  static constexpr std::string_view kName = "history row";
 };
 template <>
 struct Format<StoredKey> {
-  static constexpr uint8_t version = 2;
-  static constexpr std::string_view name = "idempotency key";
+  static constexpr uint8_t kVersion = 2;
+  static constexpr std::string_view kName = "idempotency key";
 };
 template <>
 struct Format<StoredRequest> {
-  static constexpr uint8_t version = 1;
-  static constexpr std::string_view name = "request";
+  static constexpr uint8_t kVersion = 1;
+  static constexpr std::string_view kName = "request";
 };
 template <>
 struct Format<StoredBatch> {
-  static constexpr uint8_t version = 3;
-  static constexpr std::string_view name = "batch";
+  static constexpr uint8_t kVersion = 3;
+  static constexpr std::string_view kName = "batch";
 };
 template <>
 struct Format<StoredUndelivered> {
-  static constexpr uint8_t version = 1;
-  static constexpr std::string_view name = "outbox row";
+  static constexpr uint8_t kVersion = 1;
+  static constexpr std::string_view kName = "outbox row";
 };
 
 constexpr Priority last_of(Priority) {
@@ -298,17 +298,17 @@ void fields(Io& io, Record& undelivered) {
 
 template <class Record>
 std::string encode_record(const Record& record) {
-  Writer out(Format<Record>::version);
+  Writer out(Format<Record>::kVersion);
   fields(out, record);
   return out.take();
 }
 
 template <class Record>
 Result<Record> decode_record(std::string_view bytes) {
-  Reader in(bytes, Format<Record>::version);
+  Reader in(bytes, Format<Record>::kVersion);
   Record record;
   fields(in, record);
-  if (!in.finished()) return damaged(Format<Record>::name);
+  if (!in.finished()) return damaged(Format<Record>::kName);
   return record;
 }
 
