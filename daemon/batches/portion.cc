@@ -6,6 +6,7 @@
 
 #include "daemon/models/job_check.h"
 #include "lib/base/log.h"
+#include "lib/store/batch_rules.h"
 #include "lib/store/wait_for.h"
 
 namespace parkd {
@@ -37,7 +38,7 @@ void Portion::add(LineRequest line, const CutLine& at) {
   if (file.max_tokens) job.body = with_max_tokens(job.body, *file.max_tokens);
   job.batch_id = batch_.id;
   job.mailbox_key = batch_.result_key();
-  job.idempotency_key = batch_.id + ":" + std::to_string(at.offset);
+  job.idempotency_key = line_key(batch_.id, at.offset);
   job.priority = Priority::low;
   job.retention = batch_.spec.retention;
   // A body that no model takes becomes a job all the same: its line of the error file says why.

@@ -24,7 +24,7 @@ struct FileBatchSpec {
   std::string input_file_id;
   std::string endpoint;                 // of every line
   std::string completion_window;        // as it was written: "24h"
-  std::string retried_from{};           // the batch whose failed lines these are; empty: none
+  std::string retried_from{};           // the batch whose unanswered lines; empty: none
   std::optional<int32_t> max_tokens{};  // in place of the lines' own
   friend bool operator==(const FileBatchSpec&, const FileBatchSpec&) = default;
 };

@@ -54,9 +54,18 @@ Batch new_batch(BatchSpec spec, WallTime now, const StoreOptions& options) {
   return batch;
 }
 
+std::string line_key(std::string_view batch_id, int64_t offset) {
+  return std::string(batch_id) + ":" + std::to_string(offset);
+}
+
+bool is_line(const JobSpec& spec) {
+  return spec.mailbox_key == spec.batch_id &&
+         spec.idempotency_key.rfind(spec.batch_id + ":", 0) == 0;
+}
+
 Status check_member(const Batch& batch, const JobSpec& spec, size_t index, int64_t n_new,
                     const StoreOptions& options, WallTime now) {
-  if (batch.spec.file && spec.mailbox_key != batch.result_key()) {
+  if (batch.spec.file && !is_line(spec)) {
     return batch_is_of_a_file(index, batch.id, batch.spec.file->input_file_id);
   }
   if (batch.sealed_at) return batch_is_sealed(index, batch.id);

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "lib/base/clock.h"
@@ -21,6 +22,12 @@ struct StoreOptions;
 // The first thing wrong with it, with param = the field; ok when nothing is.
 Status check_batch(const BatchSpec& spec, WallTime now);
 Batch new_batch(BatchSpec spec, WallTime now, const StoreOptions& options);
+
+// The idempotency key of the line that begins at a byte of the batch's file.
+std::string line_key(std::string_view batch_id, int64_t offset);
+// Whether a job of the batch that it names can be a line of that one's file; a batch of a file
+// takes no others.
+bool is_line(const JobSpec& spec);
 
 // Whether the batch takes this job, jobs[index] of a submit that brings `n_new` members in all.
 Status check_member(const Batch& batch, const JobSpec& spec, size_t index, int64_t n_new,

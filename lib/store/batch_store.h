@@ -23,8 +23,8 @@ struct BatchFilter {
 // Who asks for a batch that a daemon has something to do for (Batch::needs_daemon).
 struct BatchWorkRequest {
   std::string daemon;  // any name that no other process has
-  // So long no other daemon is given the batch, unless this one advances it; where one daemon has
-  // the store alone it means nothing.
+  // So long no other daemon is given the batch, from the last time it was advanced; where one
+  // daemon has the store alone it means nothing.
   std::chrono::seconds hold{60};
   std::vector<std::string> passed_over{};  // batches that are not wanted now
   // Tenants whose files are not to be read now; those of their batches that have finished come.

@@ -28,6 +28,7 @@ struct ApiWorldOptions {
   int64_t request_bytes_max = 64 << 20;
   bool has_files = true;
   FilesConfig files;
+  StoreOptions store;
   HttpServer::Options server;
   std::function<void()> on_control_start;  // called on the control thread
 };
@@ -36,7 +37,8 @@ class ApiWorld {
  public:
   explicit ApiWorld(const ApiWorldOptions& options = {})
       : bodies_("requests that are being read", options.parse_bytes_max),
-        answers_("answers that nobody has read yet", options.answer_bytes_max) {
+        answers_("answers that nobody has read yet", options.answer_bytes_max),
+        store_(make_memory_store(options.store, clock_)) {
     config_.daemon.max_request_bytes = options.request_bytes_max;
     config_.queue.backend = StoreBackend::memory;
     config_.default_model = "m";
@@ -150,7 +152,7 @@ class ApiWorld {
   boost::asio::io_context io_;
   TokenFeed tokens_{[this] { boost::asio::post(io_, [this] { tokens_.drain(); }); }};
   HealthBoard health_;
-  std::unique_ptr<JobStore> store_ = make_memory_store(StoreOptions{}, clock_);
+  std::unique_ptr<JobStore> store_;
   StoreDriver driver_{*store_};
   std::shared_ptr<FileStore> files_;
   std::unique_ptr<FileBatches> batches_;

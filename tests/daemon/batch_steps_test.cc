@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <map>
+#include <new>
 #include <set>
 #include <string>
 
@@ -409,6 +411,73 @@ TEST_F(BatchStepsTest, results_that_cannot_be_seen_are_waited_for_and_then_misse
   ASSERT_TRUE(ended.ok());
   EXPECT_EQ(ended->progress.faults.at(0).code, "results_damaged");
   EXPECT_EQ(ended->progress.output.lines, 2);
+}
+
+// Refuses a job by itself, as a store does whose database cannot hold its body.
+class Picky final : public ForwardingStore {
+ public:
+  using ForwardingStore::ForwardingStore;
+  void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) override {
+    for (size_t i = 0; i < jobs.size(); ++i) {
+      if (jobs[i].custom_id == "c1" && jobs[i].body != "{}") {
+        return done(invalid_param("jobs[" + std::to_string(i) + "].body", "not to be stored"));
+      }
+    }
+    ForwardingStore::submit(std::move(jobs), std::move(done));
+  }
+};
+
+TEST_F(BatchStepsTest, a_body_that_cannot_be_stored_sinks_no_other) {
+  open_store();
+  const Batch batch = open(upload(lines(3)));
+  step(batch);
+  Picky picky(store_);
+  BatchSteps steps({config_, picky, picky, *files_, clock_, stopping_});
+  ASSERT_TRUE(steps.take(now(batch), models_).ok());
+  std::map<std::string, std::string> bodies;
+  for (const Job& job : *driver_->claim("m", 5)) bodies[job.spec.custom_id] = job.spec.body;
+  EXPECT_EQ(bodies.size(), 3u);
+  EXPECT_EQ(bodies["c1"], "{}") << "it is refused when its turn comes";
+  EXPECT_EQ(bodies["c0"], R"({"model":"m","messages":[]})");
+}
+
+TEST_F(BatchStepsTest, a_full_disk_gets_no_more_jobs) {
+  open_store();
+  const Batch batch = open(upload(lines(3)));
+  step(batch);
+  config_.queue.backend = StoreBackend::rocksdb;
+  config_.queue.rocksdb_dir = directory_.path();
+  config_.daemon.min_free_disk_mb = int64_t{1} << 40;
+  EXPECT_EQ(refused_step(batch), StatusCode::exhausted);
+  EXPECT_EQ(now(batch).total, 0);
+  config_.daemon.min_free_disk_mb = 0;
+  EXPECT_EQ(step(batch).total, 3);
+}
+
+// Fails in a way that no store should.
+class Broken final : public ForwardingStore {
+ public:
+  using ForwardingStore::ForwardingStore;
+  void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) override {
+    if (jobs[0].tenant == "t") throw std::bad_alloc();
+    ForwardingStore::submit(std::move(jobs), std::move(done));
+  }
+};
+
+TEST_F(BatchStepsTest, what_a_step_throws_ends_neither_the_process_nor_other_batches) {
+  open_store();
+  open(upload(lines(3)));
+  Broken broken(store_);
+  SystemClock clock;
+  FileBatches batches(config_, broken, *files_, clock);
+  batches.set_models(models_);
+  batches.start();
+  BatchSpec spec;
+  spec.tenant = "u";
+  spec.file = FileBatchSpec{upload(lines(3), "u"), "/v1/chat/completions", "24h"};
+  const std::string others = driver_->open_batch(spec)->batch.id;
+  while (driver_->get_batch(others, "")->total < 3) ::usleep(1000);
+  batches.begin_stop();
 }
 
 // With the thread that takes the steps.

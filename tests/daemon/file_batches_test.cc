@@ -28,6 +28,8 @@ std::string line(const std::string& custom_id, const std::string& more = R"(,"me
 
 class FileBatches : public ::testing::Test {
  protected:
+  explicit FileBatches(const testing::ApiWorldOptions& options = {}) : world_(options) {}
+
   RawAnswer call(const std::string& method, const std::string& target, const std::string& body = "",
                  const std::string& headers = "") {
     RawPeer peer = world_.peer();
@@ -290,17 +292,34 @@ TEST_F(FileBatches, that_are_cancelled_keep_what_is_done) {
   EXPECT_NE(errors.find("\"batch_cancelled\""), std::string::npos);
 }
 
-TEST_F(FileBatches, keep_their_file_until_it_is_read) {
-  const std::string file = upload(line("a"));
-  const std::string id = text(object(call("POST", "/v1/batches", request(file))), "id");
-  // It is read at once, so that either may come first; then the file is free.
-  const int status = call("DELETE", "/v1/files/" + file).status;
-  EXPECT_TRUE(status == 200 || status == 409) << status;
-  if (status == 409) {
-    claim(1);
-    while (call("DELETE", "/v1/files/" + file).status != 200) ::usleep(1000);
+class FullQueue : public FileBatches {
+ protected:
+  FullQueue() : FileBatches(one_job()) {}
+
+ private:
+  static testing::ApiWorldOptions one_job() {
+    testing::ApiWorldOptions options;
+    options.store.limits = {1, 1};
+    return options;
   }
-  EXPECT_EQ(call("GET", "/v1/files/" + file).status, 404);
+};
+
+TEST_F(FullQueue, a_batch_keeps_its_file_until_it_is_read) {
+  const std::string file = upload(line("a") + line("b"));
+  const std::string id = text(object(call("POST", "/v1/batches", request(file))), "id");
+  const std::vector<Job> first = claim(1);
+  // Another takes the place that is free again.
+  while (world_.store().get_batch(id, "")->total < 2) ::usleep(1000);
+  EXPECT_EQ(text(batch_when(id, "in_progress"), "id"), id);
+  const std::string third = upload(line("c") + line("d") + line("e"));
+  const std::string waiting = text(object(call("POST", "/v1/batches", request(third))), "id");
+  batch_when(waiting, "in_progress");
+  EXPECT_EQ(call("DELETE", "/v1/files/" + third).status, 409) << "the queue has no room for it";
+  complete(first[0]);
+  for (int i = 0; i < 4; ++i) complete(claim(1)[0]);
+  batch_when(waiting, "completed");
+  EXPECT_EQ(call("DELETE", "/v1/files/" + third).status, 200);
+  EXPECT_EQ(call("GET", "/v1/files/" + third).status, 404);
 }
 
 TEST_F(FileBatches, keep_their_messages_until_both_files_are_deleted) {

@@ -15,9 +15,8 @@ std::string bool_text(bool value) {
   return value ? "t" : "f";
 }
 
-// As batch_rules.h's check_member() has it.
 bool may_be_no_line(const JobSpec& spec) {
-  return !spec.batch_id.empty() && spec.mailbox_key != spec.batch_id;
+  return !spec.batch_id.empty() && !is_line(spec);
 }
 
 }  // namespace

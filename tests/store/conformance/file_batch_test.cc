@@ -282,6 +282,9 @@ TEST_P(StoreConformance, a_batch_of_a_file_takes_no_other_jobs) {
   const Status refused = driver_->submit({member(id)}).status();
   EXPECT_EQ(refused.code(), StatusCode::conflict) << refused.to_string();
   EXPECT_EQ(refused.param(), "jobs[0].batch_id");
+  JobSpec keyed = line_of(member(id), 1);
+  keyed.idempotency_key = id + "/1";  // as jobctl batch add has it
+  EXPECT_EQ(driver_->submit({keyed}).status().code(), StatusCode::conflict);
   EXPECT_EQ(batch(id).total, 0);
 }
 
