@@ -2,6 +2,7 @@
 // and programs of before.
 #include <gtest/gtest.h>
 
+#include "lib/store/batch_rules.h"
 #include "lib/store/postgres/client.h"
 #include "lib/store/postgres/migrator.h"
 #include "tests/store/postgres/roles_world.h"
@@ -47,8 +48,9 @@ class FileBatches : public Roles {
     EXPECT_TRUE(work.ok()) << work.status().to_string();
     return work.ok() && *work ? (*work)->id : "";
   }
-  static JobSpec line_of(const std::string& batch) {
+  static JobSpec line_of(const std::string& batch, int64_t offset = 0) {
     JobSpec line = spec("alice");
+    line.idempotency_key = line_key(batch, offset);
     line.batch_id = batch;
     line.mailbox_key = batch;
     return line;
@@ -56,7 +58,8 @@ class FileBatches : public Roles {
   // A batch of alice's with one result.
   std::string with_a_result(StoreRig& daemon) {
     const std::string id = open_one(daemon);
-    EXPECT_TRUE(daemon.driver->submit({line_of(id)}).ok());
+    const auto submitted = daemon.driver->submit({line_of(id)});
+    EXPECT_TRUE(submitted.ok()) << submitted.status().to_string();
     EXPECT_TRUE(daemon.driver->advance_batch(id, at_stage(FileStage::running)).ok());
     const auto jobs = daemon.driver->claim("m", 10);
     EXPECT_EQ(jobs.value().size(), 1u);
@@ -106,7 +109,8 @@ TEST_F(FileBatches, what_has_nothing_to_do_is_held_by_nobody) {
   StoreRig one(options());
   StoreRig other(options());
   const std::string id = open_one(one);
-  ASSERT_TRUE(one.driver->submit({line_of(id)}).ok());
+  const auto submitted = one.driver->submit({line_of(id)});
+  ASSERT_TRUE(submitted.ok()) << submitted.status().to_string();
   EXPECT_EQ(next(one, "one"), id);
   ASSERT_TRUE(one.driver->advance_batch(id, at_stage(FileStage::running)).ok());
   EXPECT_EQ(next(one, "one") + next(other, "other"), "");
@@ -232,7 +236,7 @@ TEST_F(FileBatches, a_submit_that_is_refused_leaves_those_that_came_with_it_alon
   Idler idler(database_, "SELECT 1 FROM parkd.batches FOR UPDATE");  // so that some wait together
   std::vector<std::future<Result<std::vector<SubmittedJob>>>> answers;
   for (int i = 0; i < 6; ++i) {
-    JobSpec job = i % 2 == 0 ? line_of(id) : spec("alice");
+    JobSpec job = i % 2 == 0 ? line_of(id, i) : spec("alice");
     if (i % 3 == 0) job.batch_id = id, job.mailbox_key = "box";
     auto promise = std::make_shared<std::promise<Result<std::vector<SubmittedJob>>>>();
     answers.push_back(promise->get_future());
