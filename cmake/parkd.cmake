@@ -57,6 +57,8 @@ set(PARKD_HUNG_S 900)
 
 # What `tools/check.sh fast` builds. It runs the tests with the label fast, without tests/slow_cases.txt.
 add_custom_target(fast_tests)
+# What `tools/check.sh full` builds with the thread sanitizer: programs of tests without the label no_tsan.
+add_custom_target(tsan_tests)
 
 # parkd_test(NAME SOURCES a_test.cc ... DEPS ... [LABELS ...] [TIMEOUT s])
 # One GoogleTest program, run by ctest as one test. Those that start processes of ours (labels e2e, crash)
@@ -72,6 +74,9 @@ function(parkd_test name)
   if(NOT arg_LABELS MATCHES "e2e|crash")
     list(APPEND arg_LABELS fast)
     add_dependencies(fast_tests ${name})
+  endif()
+  if(NOT arg_LABELS MATCHES "no_tsan")
+    add_dependencies(tsan_tests ${name})
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
 endfunction()

@@ -4,10 +4,12 @@
 #                         sanitized programs only when they changed (tools/emulator_scope.sh)
 #   tools/check.sh fast   dev preset: every case that takes less than a second, of the programs that need
 #                         neither a PostgreSQL server nor a daemon; formatting
-#   tools/check.sh full   adds ASan+UBSan, TSan, a build in which the linker looks for two types of one
-#                         name, clang's thread-safety analysis, clang-tidy, fuzzing, the long crash
-#                         run, OpenAI's own client, the release binary's quickstarts without a GPU, the
-#                         kernels for every GPU since 8.0, and more orders of threads on the CUDA emulator
+#   tools/check.sh full [STEP...]   all of these, or only the steps named (hours in all):
+#                         asan (with UBSan), tsan, odr (the linker looks for two types of one name),
+#                         threads (clang's thread-safety analysis), tidy (clang-tidy), fuzz, dev (CI's tests,
+#                         with PARKD_LONG), clients (OpenAI's own), quickstarts (the release binary, without
+#                         a GPU), orders (more orders of threads on the CUDA emulator), gpus (the kernels for
+#                         every GPU since 8.0)
 # PARKD_CI_STRICT=1 (set by .ci/run) makes a missing tool or model a failure instead of a loud skip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,6 +17,13 @@ cd "$(dirname "$0")/.."
 . tools/emulator_scope.sh
 mode=${1:-ci}
 [[ "$mode" =~ ^(ci|fast|full)$ ]] || die "$mode: tools/check.sh has the modes ci (default), fast and full"
+all_steps="asan tsan odr threads tidy fuzz dev clients quickstarts orders gpus"
+steps=("${@:2}")
+[ "$mode" = full ] || [ ${#steps[@]} = 0 ] || die "${steps[*]}: only tools/check.sh full has steps"
+[ ${#steps[@]} -gt 0 ] || steps=($all_steps)
+for step in "${steps[@]}"; do
+  [[ " $all_steps " = *" $step "* ]] || die "$step: the steps of tools/check.sh full are $all_steps"
+done
 jobs=${PARKD_JOBS:-$(nproc)}
 # A clone in another directory still finds what an earlier one compiled.
 export CCACHE_BASEDIR=$PARKD_ROOT CCACHE_NOHASHDIR=1
@@ -61,25 +70,37 @@ else
   say "the CUDA emulator's sanitized programs are built and run: ${scope#* }"
 fi
 
-# build_and_test PRESET [ctest arguments]
-build_and_test() {
-  local preset=$1
-  shift
-  say "$preset: configure and build"
-  cmake --preset "$preset" -DPARKD_EMULATOR_SANITIZED="${scope%% *}" >/dev/null
-  cmake --build --preset "$preset" -j "$jobs"
-  say "$preset: tests"
-  ctest --preset "$preset" -j "$jobs" "$@"
+build() {  # PRESET [TARGET]
+  say "$1: configure and build"
+  cmake --preset "$1" -DPARKD_EMULATOR_SANITIZED="${scope%% *}" >/dev/null
+  cmake --build --preset "$1" -j "$jobs" ${2:+--target "$2"}
 }
 
-if [ "$mode" = full ]; then
-  build_and_test asan
-  build_and_test tsan -LE no_tsan
-  say "odr: one program, one type of a name"
-  cmake --preset odr >/dev/null
-  cmake --build --preset odr -j "$jobs"
+run_tests() {  # PRESET [ctest arguments]
+  say "$1: tests"
+  ctest --preset "$1" -j "$jobs" "${@:2}"
+}
+
+step_asan() {
+  build asan
+  run_tests asan
+}
+
+step_tsan() {
+  build tsan tsan_tests
+  run_tests tsan -LE no_tsan
+}
+
+step_odr() {
+  build odr
+}
+
+step_threads() {
   say "thread safety: what a mutex guards"
   PARKD_JOBS=$jobs tools/thread_safety.sh
+}
+
+step_tidy() {
   say "clang-tidy"
   cmake --preset dev >/dev/null
   # The commands are g++'s, of which clang does not know every warning.
@@ -89,16 +110,30 @@ if [ "$mode" = full ]; then
   git ls-files 'kernels/cuda/*.cu' |
     xargs -P "$jobs" -I{} clang-tidy-14 --quiet --header-filter='kernels/.*[.]h$' {} -- \
       -x c++ -std=c++20 -I. -Itests/cuda_emulator/include -Itests/cuda_emulator
-  say "fuzz"
-  cmake --preset fuzz >/dev/null
-  cmake --build --preset fuzz -j "$jobs" --target fuzzers
+}
+
+step_fuzz() {
+  build fuzz fuzzers
   tests/fuzz/run.sh build/fuzz "${PARKD_FUZZ_SECONDS:-60}"
-  export PARKD_LONG=1
-fi
-build_and_test dev
-if [ "$mode" = full ]; then
+}
+
+step_dev() {
+  build dev
+  if [ "$mode" = full ]; then
+    PARKD_LONG=1 run_tests dev
+  else
+    run_tests dev
+  fi
+}
+
+step_clients() {
+  build dev
   say "the clients that people have"
   tests/clients/run.sh build/dev
+}
+
+step_quickstarts() {
+  local state
   say "release: the quickstart, where no CUDA device is to be seen"
   state=$(mktemp -d)
   PARKD_STATE_DIR=$state CUDA_VISIBLE_DEVICES='' tools/quickstart.sh
@@ -110,14 +145,30 @@ if [ "$mode" = full ]; then
   rm -rf "$state"
   say "release: the quickstart of OpenAI's client"
   CUDA_VISIBLE_DEVICES='' tools/quickstart.sh --openai
+}
+
+step_orders() {
+  build dev
   say "CUDA emulator: more random orders"
   ctest --preset dev -j "$jobs" -L cuda_emulator -R '[.](random|asan)$' --repeat until-fail:5
-  if command -v nvcc >/dev/null; then
-    say "kernels for every architecture; a spilled register is an error"
-    cmake -S . -B build/all-gpus -G Ninja -DCMAKE_BUILD_TYPE=Release -DPARKD_TESTS=OFF -DPARKD_CUDA=ON \
-      -DPARKD_WERROR=ON \
-      -DPARKD_CUDA_ARCHITECTURES="80-real;86-real;89-real;90-real;100-real;120" >/dev/null
-    cmake --build build/all-gpus -j "$jobs" --target parkd_kernels_cuda 2>&1 | c++filt
+}
+
+step_gpus() {
+  if ! command -v nvcc >/dev/null; then
+    say "SKIPPED: no nvcc: the kernels are compiled for no GPU"
+    return
   fi
-fi
-say "done: $mode"
+  say "kernels for every architecture; a spilled register is an error"
+  cmake -S . -B build/all-gpus -G Ninja -DCMAKE_BUILD_TYPE=Release -DPARKD_TESTS=OFF -DPARKD_CUDA=ON \
+    -DPARKD_WERROR=ON \
+    -DPARKD_CUDA_ARCHITECTURES="80-real;86-real;89-real;90-real;100-real;120" >/dev/null
+  cmake --build build/all-gpus -j "$jobs" --target parkd_kernels_cuda 2>&1 | c++filt
+}
+
+[ "$mode" = full ] || steps=(dev)
+for step in "${steps[@]}"; do
+  started=$(date +%s)
+  "step_$step"
+  [ "$mode" = ci ] || say "$step: done after $(($(date +%s) - started)) s"
+done
+say "done: $mode${2:+ ${*:2}}"
