@@ -280,6 +280,7 @@ std::string ModelEndpoint::render(const EndedRun& run) const {
   response.model = options_.model;
   response.system_fingerprint = options_.system_fingerprint;
   response.prompt_tokens = run.result.prompt_tokens;
+  response.cached_tokens = run.result.cached_tokens;
   response.completion_tokens = completion_tokens_of(run.result);
   response.figures = run.figures;
   const EndpointPath* known = find_endpoint(run.job.spec.endpoint);

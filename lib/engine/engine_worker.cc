@@ -369,6 +369,23 @@ void EngineWorker::finish_all(const Status& status) {
   for (auto& running : std::exchange(running_, {})) finish(std::move(running), status);
 }
 
+namespace {
+
+// What of each prompt none of its choices had to compute.
+int64_t cached_tokens_of(std::span<const Sequence> sequences, int32_t n_choices) {
+  int64_t n_cached = 0;
+  for (size_t first = 0; first < sequences.size(); first += n_choices) {
+    int64_t fewest = sequences[first].n_shared();
+    for (const Sequence& sequence : sequences.subspan(first, n_choices)) {
+      fewest = std::min(fewest, sequence.n_shared());
+    }
+    n_cached += fewest;
+  }
+  return n_cached;
+}
+
+}  // namespace
+
 // Blocks, counters and load go back before the caller hears of the end: it may then give the
 // charge to the next request at once.
 void EngineWorker::finish(std::unique_ptr<RunningRequest> running, Status status) {
@@ -382,6 +399,7 @@ void EngineWorker::finish(std::unique_ptr<RunningRequest> running, Status status
     if (running->request.stream) note_event(sequence);
   }
   tell_events();
+  result.cached_tokens = cached_tokens_of(running->sequences, running->request.n_choices);
   for (Sequence& sequence : running->sequences) {
     result.shared_tokens += sequence.n_shared();
     result.choices.push_back(sequence.take_choice());

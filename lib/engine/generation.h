@@ -92,6 +92,7 @@ struct GenerationResult {
   std::vector<GeneratedChoice> choices;  // prompt by prompt: prompt * n_choices + choice of it
   int32_t prompt_tokens = 0;             // of all prompts, each counted once
   int64_t shared_tokens = 0;  // of the choices' prompts: found in the KV cache, not computed
+  int64_t cached_tokens = 0;  // of prompt_tokens: found there by each choice of its prompt
   int64_t prefill_us = 0;     // first step with a prompt token to the first sampled token
   int64_t decode_us = 0;      // first sampled token to the last
 };

@@ -1,8 +1,9 @@
 // The body a run ends in: OpenAI's chat.completion object, and the text_completion object of its
 // legacy completions.
 //
-// Pure functions, any thread. Everything outside the "parkd" member depends on the request, its
-// seed and the model alone, byte for byte (DESIGN.md, I7); times and charges stand in "parkd".
+// Pure functions, any thread. Everything outside the "parkd" member, and usage's
+// "prompt_tokens_details", depends on the request, its seed and the model alone, byte for byte
+// (DESIGN.md, I7); times and charges stand in "parkd".
 #pragma once
 
 #include <cstdint>
@@ -78,6 +79,7 @@ struct CompletionResponse {
   std::string system_fingerprint;  // empty: null
   std::vector<CompletionChoice> choices;
   int32_t prompt_tokens = 0;
+  int64_t cached_tokens = 0;      // of them: found in the KV cache
   int32_t completion_tokens = 0;  // all that were generated, what ended the choices included
   std::optional<int32_t> reasoning_tokens{};  // of them; empty: the model has no form of reasoning
   RunFigures figures;

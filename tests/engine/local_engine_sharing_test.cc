@@ -41,6 +41,7 @@ TEST(LocalEngine, prompts_that_begin_alike_are_computed_once) {
   const GenerationResult result = fake.run(second);
   expect_oracle(second, result);
   EXPECT_EQ(result.shared_tokens, 28) << "seven whole blocks of the 30 tokens";
+  EXPECT_EQ(result.cached_tokens, 28);
   const EngineStats stats = fake.engine().stats();
   EXPECT_EQ(stats.prompt_tokens, 41 + 50 - 28);
   EXPECT_EQ(stats.shared_tokens, 28);
@@ -58,10 +59,13 @@ TEST(LocalEngine, a_prompt_of_another_root_is_computed_as_if_nobody_had_asked_be
     const GenerationResult first = fake.run(request);
     expect_oracle(request, first);
     EXPECT_EQ(first.shared_tokens, 40) << "its second choice shares with its first";
+    EXPECT_EQ(first.cached_tokens, 0) << "which computed them";
     computed += 41 + 1;
     EXPECT_EQ(fake.engine().stats().prompt_tokens, computed);
     ++request.id;
-    EXPECT_EQ(fake.run(request).shared_tokens, 40 + 40) << "its own root's are found again";
+    const GenerationResult again = fake.run(request);
+    EXPECT_EQ(again.shared_tokens, 40 + 40) << "its own root's are found again";
+    EXPECT_EQ(again.cached_tokens, 40) << "of a prompt that is counted once";
     computed += 1 + 1;
     EXPECT_EQ(fake.engine().stats().prompt_tokens, computed);
   }
@@ -75,7 +79,10 @@ TEST(LocalEngine, the_choices_of_each_prompt_share_with_its_first) {
   const GenerationResult result = fake.run(request);
   expect_oracle(request, result);
   EXPECT_EQ(result.shared_tokens, 2 * 40 + 2 * 24);
+  EXPECT_EQ(result.cached_tokens, 0);
   EXPECT_EQ(fake.engine().stats().prompt_tokens, 41 + 2 * 1 + 25 + 2 * 1);
+  ++request.id;
+  EXPECT_EQ(fake.run(request).cached_tokens, 40 + 24) << "of each prompt once";
 }
 
 TEST(LocalEngine, the_last_token_of_a_prompt_is_always_computed) {

@@ -20,6 +20,7 @@ CompletionResponse sample() {
   response.model = "smollm2-135m";
   response.system_fingerprint = "fp";
   response.prompt_tokens = 11;
+  response.cached_tokens = 8;
   response.completion_tokens = 2;
   CompletionChoice choice;
   choice.content = "Pa\"ris\n";
@@ -91,6 +92,7 @@ TEST(CompletionResponse, is_openais_chat_completion_object) {
   EXPECT_TRUE(choice.at("message").at("refusal").is_null());
   EXPECT_EQ(choice.at("finish_reason"), "stop");
   EXPECT_EQ(body.at("usage").at("prompt_tokens"), 11);
+  EXPECT_EQ(body.at("usage").at("prompt_tokens_details").at("cached_tokens"), 8);
   EXPECT_EQ(body.at("usage").at("completion_tokens"), 2);
   EXPECT_EQ(body.at("usage").at("total_tokens"), 13);
 }
