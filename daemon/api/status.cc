@@ -1,9 +1,10 @@
-// /v1/models, /v1/pool, /readyz, /metrics: what the daemon says of itself.
+// /v1/models, /v1/pool, /readyz, /metrics, /openapi.json: what the daemon says of itself.
 #include <algorithm>
 #include <vector>
 
 #include "daemon/api/api.h"
 #include "daemon/api/metrics.h"
+#include "daemon/api/openapi.h"
 #include "daemon/models/pool_json.h"
 #include "lib/base/json_reader.h"
 #include "lib/base/json_writer.h"
@@ -141,6 +142,10 @@ void Api::pool(const AskedPtr& asked) {
 
 void Api::healthz(const AskedPtr& asked) {
   asked->reply({.body = R"({"status":"ok"})"});
+}
+
+void Api::openapi(const AskedPtr& asked) {
+  asked->reply({.body = openapi_document()});
 }
 
 // Ready means that jobs are accepted and kept, and that some model is there or may still come. What

@@ -61,7 +61,7 @@ void TcpDoor::set_tokens(TokenTable tokens) {
 }
 
 std::optional<HttpReply> TcpDoor::refused_by_form(const HttpRequest& request,
-                                                  RouteBody body) const {
+                                                  std::optional<RouteBody> body) const {
   if (request.host.empty()) {
     return error_reply(invalid("the header Host is missing: it names the address that is meant"));
   }
@@ -74,7 +74,8 @@ std::optional<HttpReply> TcpDoor::refused_by_form(const HttpRequest& request,
                                     "\"; by TCP parkd answers to IP addresses, localhost and the "
                                     "names in daemon.host_names alone"));
   }
-  if (body == RouteBody::file) return refused_origin(request);
+  if (!body) return std::nullopt;
+  if (*body == RouteBody::file) return refused_origin(request);
   if (request.method == "POST" && !is_of_type(request.content_type, "application/json")) {
     return error_reply(
         415, invalid((request.content_type.empty()

@@ -34,8 +34,9 @@ class TcpDoor {
   void set_tokens(TokenTable tokens);
 
   // Why its header is refused, whoever sent it: 400, 421 (Host), 415 (Content-Type), 403 (Origin).
-  // `body`: what its route takes.
-  std::optional<HttpReply> refused_by_form(const HttpRequest& request, RouteBody body) const;
+  // `body`: what its route takes; nothing: there is no such route.
+  std::optional<HttpReply> refused_by_form(const HttpRequest& request,
+                                           std::optional<RouteBody> body) const;
   // Whose request it is: gives admission.who its tenant, account and grants, and admission.held a
   // place among the requests of its token in flight. Or why it is refused: 401, 429.
   std::optional<HttpReply> identify(const HttpRequest& request, HttpAdmission& admission);

@@ -3,12 +3,21 @@
 #include "lib/openai/errors.h"
 
 namespace parkd {
+namespace {
+
+// OpenAI's clients send a request again by themselves after 409, too: here that never helps.
+void leave_alone(HttpReply& reply) {
+  if (reply.status == 409) reply.more.emplace_back("X-Should-Retry", "false");
+}
+
+}  // namespace
 
 HttpReply error_reply(const Status& status) {
   HttpReply reply;
   reply.status = http_status_of(status.code());
   reply.body = render_error(status);
   if (reply.status == 429 || reply.status == 503) reply.retry_after_s = "1";
+  leave_alone(reply);
   return reply;
 }
 
@@ -16,6 +25,7 @@ HttpReply error_reply(int http_status, const Status& status) {
   HttpReply reply;
   reply.status = http_status;
   reply.body = render_error(http_status, status);
+  leave_alone(reply);
   return reply;
 }
 

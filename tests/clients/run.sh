@@ -18,6 +18,8 @@ for door in socket tcp; do
   "$CLIENTS_PYTHON" tests/clients/openai_client.py "$parkd" "$make_tiny_model" $door
 done
 "$CLIENTS_PYTHON" tests/clients/readme_examples.py "$parkd" "$make_tiny_model" "$build/tools/jobctl/jobctl"
+say "parkd against its own /openapi.json"
+"$CLIENTS_PYTHON" tests/clients/openapi_check.py "$parkd" "$make_tiny_model"
 say "the quickstart, with the tiny model under the demo's name"
 models=$(mktemp -d)
 trap 'rm -rf "$models"' EXIT

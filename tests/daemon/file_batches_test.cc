@@ -359,7 +359,9 @@ TEST_F(FileBatches, run_again_what_did_not_complete) {
       open(line("a") + line("b", R"(,"max_tokens":4,"messages":[])") + line("c"));
   const std::string retry = "/v1/batches/" + id + "/retry";
   const std::vector<Job> jobs = claim(3);
-  EXPECT_EQ(call("POST", retry).status, 409) << "it runs";
+  const RawAnswer early = call("POST", retry);
+  EXPECT_EQ(early.status, 409) << "it runs";
+  EXPECT_NE(early.head.find("X-Should-Retry: false"), early.head.npos) << early.head;
   for (const Job& job : jobs) job.spec.custom_id == "a" ? complete(job) : fail(job);
   batch_when(id, "completed");
   const json::object opened = object(call("POST", retry, R"({"max_tokens":64})"));

@@ -121,6 +121,7 @@ TEST(Routes, another_method_is_405_with_those_there_are) {
   const Case cases[] = {{"DELETE", "/v1/jobs", "Allow: GET, HEAD, POST\r\n"},
                         {"POST", "/v1/jobs/7", "Allow: GET, HEAD\r\n"},
                         {"POST", "/metrics", "Allow: GET, HEAD\r\n"},
+                        {"GET", "/v1/jobs/requeue", "Allow: POST\r\n"},
                         {"GET", "/v1/batches/b/seal", "Allow: POST\r\n"},
                         {"PUT", "/v1/mailbox/k/take", "Allow: GET, HEAD, POST\r\n"}};
   for (const Case& each : cases) {

@@ -70,6 +70,8 @@ TEST(TcpDoor, takes_a_post_of_json_alone) {
     request.content_type = json;
     EXPECT_FALSE(door.refused_by_form(request, RouteBody::json)) << json;
   }
+  request.content_type = "";
+  EXPECT_FALSE(door.refused_by_form(request, std::nullopt)) << "404 and 405 say more";
   for (const char* other :
        {"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
         "application/jsonx", "text/plain; application/json", "application"}) {
