@@ -1,15 +1,16 @@
 // Attention of one new token a sequence over its paged KV: out = softmax(q K^T * scale) V.
 //
 // Shapes: qkv (n_rows, (n_heads + 2 n_kv_heads) * head_dim) float, of which q is read; KV as in
-// kernels.h; out (n_rows, n_heads * head_dim) of `element`. head_dim 64, 80, 96 or 128.
+// kernels.h; out (n_rows, n_heads * head_dim) of `element`. head_dim 64, 80, 96, 128 or 256.
 // Geometry: grid (n_kv_heads * ceil(group / G), decode_max, n_splits), 128 threads. A block takes
 // the G query heads that share a kv head (G = 1, 2, 4 or 8; a larger group reads KV once per 8
 // heads) over its split of the tokens, in runs of 8 that a warp loads at once: 16 bytes a lane,
 // head_dim / 8 (f32: / 4) lanes a token, rounded up to a power of two, K and V of all 8 tokens in
-// flight. A run never crosses a KV block, so a warp looks up one table entry a run, one run ahead.
-// Each lane group keeps its own softmax (maximum, sum, values); they are merged over the warp by
-// shuffles, over the block in shared memory, over splits by a second kernel. Splits shorter than
-// 128 tokens are not made, however many the launch allows.
+// flight; of head_dim 256 it is half a run, of f32 a quarter, two pieces of 16 bytes a lane. A run
+// never crosses a KV block, so a warp looks up one table entry a run, one run ahead. Each lane
+// group keeps its own softmax (maximum, sum, values); they are merged over the warp by shuffles,
+// over the block in shared memory, over splits by a second kernel. Splits shorter than 128 tokens
+// are not made, however many the launch allows.
 // A window leaves out the runs before it, and the tokens of its first run before it have no weight.
 // Bytes: 2 * head_dim * KV element bytes a token and kv head, read once, and n_splits * (head_dim +
 // 2) floats a head, written and read; 4 * G * head_dim flops a token: G flops a byte of bf16 KV,
@@ -60,12 +61,42 @@ __device__ __forceinline__ float2* part_sums(const AttentionParams& params) {
   return reinterpret_cast<float2*>(params.workspace + n_parts * params.kv.head_dim);
 }
 
+// How a token's K or V, `kPadded` elements (head_dim rounded up), lies in the lanes of a warp.
+template <class T, int kPadded>
+struct Lanes {
+  static constexpr int kWide = kPerWide<T>;
+  static constexpr int kCount = kPadded / kWide < kWarpSize ? kPadded / kWide : kWarpSize;
+  static constexpr int kPieces = kPadded / (kCount * kWide);  // of a lane, kStride apart
+  static constexpr int kStride = kCount * kWide;
+  static constexpr int kDims = kPieces * kWide;
+  static constexpr int kTokens = kWarpSize / kCount;  // that a warp's lanes hold beside each other
+  // Tokens of a lane at once: its share of a run, or as many as there are registers for.
+  static constexpr int kMost = 32 / (kDims * kPieces);
+  static constexpr int kUnroll = kRun / kTokens < kMost ? kRun / kTokens : kMost;
+  static constexpr int kAtOnce = kUnroll * kTokens;  // tokens of a warp
+
+  // A lane's pieces, as floats.
+  static __device__ __forceinline__ void unpack(const uint4 (&pieces)[kPieces],
+                                                float (&to)[kDims]) {
+#pragma unroll
+    for (int p = 0; p < kPieces; ++p) {
+      float piece[kWide];
+      unpack_wide<T>(pieces[p], piece);
+#pragma unroll
+      for (int i = 0; i < kWide; ++i) to[p * kWide + i] = piece[i];
+    }
+  }
+};
+
 // The G query heads' running softmax over the tokens that a lane group has seen.
-template <class T, int kLanes, int G>
+template <class T, int kPadded, int G>
 struct Softmax {
-  static constexpr int kDims = kPerWide<T>;  // of the head in this lane
-  static constexpr int kTokens = kWarpSize / kLanes;
-  static constexpr int kUnroll = kRun / kTokens;
+  using Layout = Lanes<T, kPadded>;
+  static constexpr int kLanes = Layout::kCount;
+  static constexpr int kDims = Layout::kDims;  // of the head in this lane
+  static constexpr int kTokens = Layout::kTokens;
+  static constexpr int kUnroll = Layout::kUnroll;
+  using Pieces = uint4[kUnroll][Layout::kPieces];
 
   float query[G][kDims];
   float values[G][kDims];
@@ -73,13 +104,13 @@ struct Softmax {
   float sum[G];
 
   // Takes in kUnroll tokens, of which those of [first_valid, n_valid) count.
-  __device__ __forceinline__ void add(const uint4 (&keys)[kUnroll], const uint4 (&vs)[kUnroll],
-                                      int32_t token, int32_t first_valid, int32_t n_valid) {
+  __device__ __forceinline__ void add(const Pieces& keys, const Pieces& vs, int32_t token,
+                                      int32_t first_valid, int32_t n_valid) {
     float score[G][kUnroll];
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
       float key[kDims];
-      unpack_wide<T>(keys[u], key);
+      Layout::unpack(keys[u], key);
       const int32_t at = token + u * kTokens;
       const bool valid = at >= first_valid && at < n_valid;
 #pragma unroll
@@ -99,7 +130,7 @@ struct Softmax {
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
       float value[kDims];
-      unpack_wide<T>(vs[u], value);
+      Layout::unpack(vs[u], value);
 #pragma unroll
       for (int g = 0; g < G; ++g) {
 #pragma unroll
@@ -178,37 +209,41 @@ __device__ __forceinline__ Place place_of_block(const AttentionParams& params) {
   return place;
 }
 
-template <class T, int kLanes, int G>
+template <class T, int kPadded, int G>
 __device__ __forceinline__ void load_queries(const AttentionParams& params, const Place& place,
                                              int32_t first_dim, bool is_active,
-                                             Softmax<T, kLanes, G>& softmax) {
+                                             Softmax<T, kPadded, G>& softmax) {
   constexpr float kLog2E = 1.44269504F;
-  constexpr int kDims = kPerWide<T>;
+  using Layout = Lanes<T, kPadded>;
   const int32_t head_dim = params.kv.head_dim;
   const int64_t stride = (int64_t{params.n_heads} + 2 * params.kv.n_kv_heads) * head_dim;
 #pragma unroll
   for (int g = 0; g < G; ++g) {
     // A head too many computes the last one again and is not written.
     const int32_t head = place.first_head + (g < place.n_heads ? g : place.n_heads - 1);
-    float query[kDims] = {};
-    if (is_active) {
-      load_floats(params.qkv + place.row * stride + int64_t{head} * head_dim + first_dim, query);
-    }
 #pragma unroll
-    for (int i = 0; i < kDims; ++i) {
-      softmax.query[g][i] = query[i] * (params.scale * kLog2E);
-      softmax.values[g][i] = 0;
+    for (int p = 0; p < Layout::kPieces; ++p) {
+      float query[Layout::kWide] = {};
+      if (is_active) {
+        const int32_t dim = first_dim + p * Layout::kStride;
+        load_floats(params.qkv + place.row * stride + int64_t{head} * head_dim + dim, query);
+      }
+#pragma unroll
+      for (int i = 0; i < Layout::kWide; ++i) {
+        softmax.query[g][p * Layout::kWide + i] = query[i] * (params.scale * kLog2E);
+        softmax.values[g][p * Layout::kWide + i] = 0;
+      }
     }
     softmax.maximum[g] = -INFINITY;
     softmax.sum[g] = 0;
   }
 }
 
-template <class T, int kLanes, int G>
+template <class T, int kPadded, int G>
 __device__ __forceinline__ void attend_runs(const AttentionParams& params, const Place& place,
                                             int32_t first_run, int32_t last_run, int32_t first_dim,
-                                            bool is_active, Softmax<T, kLanes, G>& softmax) {
-  using State = Softmax<T, kLanes, G>;
+                                            bool is_active, Softmax<T, kPadded, G>& softmax) {
+  using Layout = Lanes<T, kPadded>;
   const KvMemory& kv = params.kv;
   const int32_t n_tokens = params.step.context_tokens[place.sequence] + 1;
   const int32_t first_token = first_seen(params, n_tokens - 1);
@@ -220,45 +255,56 @@ __device__ __forceinline__ void attend_runs(const AttentionParams& params, const
   const T* layer = static_cast<const T*>(kv.base) +
                    int64_t{params.layer} * kv.n_blocks * 2 * value_offset +
                    place.kv_head * head_elements + first_dim;
-  const auto sub = static_cast<int32_t>(threadIdx.x % kWarpSize / kLanes);
+  const auto sub = static_cast<int32_t>(threadIdx.x % kWarpSize / Layout::kCount);
   int32_t run = first_run + static_cast<int32_t>(threadIdx.x / kWarpSize);
   int32_t block = run < last_run ? table[run / runs_per_block] : 0;
   for (; run < last_run; run += kWarps) {
     const T* keys_at = layer + block * 2 * value_offset;
     const int32_t first_slot = run % runs_per_block * kRun;
     const int32_t in_run = n_tokens - run * kRun;  // tokens that exist, from this run's first on
-    uint4 keys[State::kUnroll];
-    uint4 values[State::kUnroll];
+#pragma unroll 1
+    for (int32_t first = 0; first < kRun; first += Layout::kAtOnce) {
+      uint4 keys[Layout::kUnroll][Layout::kPieces];
+      uint4 values[Layout::kUnroll][Layout::kPieces];
 #pragma unroll
-    for (int u = 0; u < State::kUnroll; ++u) {
-      // A slot that holds no token is never read: it may hold anything, NaN too.
-      const int32_t token = u * State::kTokens + sub;
-      const int32_t slot = first_slot + (token < in_run ? token : in_run - 1);
-      const T* at = keys_at + int64_t{slot} * kv.head_dim;
-      keys[u] = is_active ? load_wide(at) : make_uint4(0, 0, 0, 0);
-      values[u] = is_active ? load_wide(at + value_offset) : make_uint4(0, 0, 0, 0);
+      for (int u = 0; u < Layout::kUnroll; ++u) {
+        // A slot that holds no token is never read: it may hold anything, NaN too.
+        const int32_t token = first + u * Layout::kTokens + sub;
+        const int32_t slot = first_slot + (token < in_run ? token : in_run - 1);
+        const T* at = keys_at + int64_t{slot} * kv.head_dim;
+#pragma unroll
+        for (int p = 0; p < Layout::kPieces; ++p, at += Layout::kStride) {
+          keys[u][p] = is_active ? load_wide(at) : make_uint4(0, 0, 0, 0);
+          values[u][p] = is_active ? load_wide(at + value_offset) : make_uint4(0, 0, 0, 0);
+        }
+      }
+      if (first == 0 && run + kWarps < last_run) block = table[(run + kWarps) / runs_per_block];
+      softmax.add(keys, values, first + sub, first_token - run * kRun, in_run);
     }
-    if (run + kWarps < last_run) block = table[(run + kWarps) / runs_per_block];
-    softmax.add(keys, values, sub, first_token - run * kRun, in_run);
   }
 }
 
 // Merges the warps and writes the block's result: the output, or a part for the second kernel.
-template <class T, int kLanes, int G>
+template <class T, int kPadded, int G>
 __device__ __forceinline__ void finish_block(const AttentionParams& params, const Place& place,
                                              int32_t n_used_splits,
-                                             const Softmax<T, kLanes, G>& softmax) {
-  constexpr int kPadded = kLanes * kPerWide<T>;
+                                             const Softmax<T, kPadded, G>& softmax) {
+  using Layout = Lanes<T, kPadded>;
   PARKD_SHARED(float, warp_values, [kWarps][G][kPadded]);
   PARKD_SHARED(float, warp_maximum, [kWarps][G]);
   PARKD_SHARED(float, warp_sum, [kWarps][G]);
   const auto warp = static_cast<int32_t>(threadIdx.x / kWarpSize);
   const auto lane = static_cast<int32_t>(threadIdx.x % kWarpSize);
-  if (lane < kLanes) {
+  if (lane < Layout::kCount) {
 #pragma unroll
     for (int g = 0; g < G; ++g) {
-      float* to = &warp_values[warp][g][lane * kPerWide<T>];
-      store_floats(to, softmax.values[g]);
+#pragma unroll
+      for (int p = 0; p < Layout::kPieces; ++p) {
+        float piece[Layout::kWide];
+#pragma unroll
+        for (int i = 0; i < Layout::kWide; ++i) piece[i] = softmax.values[g][p * Layout::kWide + i];
+        store_floats(&warp_values[warp][g][p * Layout::kStride + lane * Layout::kWide], piece);
+      }
       if (lane == 0) {
         warp_maximum[warp][g] = softmax.maximum[g];
         warp_sum[warp][g] = softmax.sum[g];
@@ -293,7 +339,7 @@ __device__ __forceinline__ void finish_block(const AttentionParams& params, cons
   }
 }
 
-template <class T, int kLanes, int G>
+template <class T, int kPadded, int G>
 __global__ void __launch_bounds__(kThreads) attention_decode_kernel(AttentionParams params) {
   if (static_cast<int32_t>(blockIdx.y) >= params.step.counts->n_decode) return;
   const Place place = place_of_block<G>(params);
@@ -303,20 +349,22 @@ __global__ void __launch_bounds__(kThreads) attention_decode_kernel(AttentionPar
   const int32_t end = first_run + splits.runs_per_split;
   const int32_t last_run = end < splits.n_runs ? end : splits.n_runs;
   // head_dim 80 and 96 leave some lanes of a group without dims.
-  const auto first_dim = static_cast<int32_t>(threadIdx.x % kLanes * kPerWide<T>);
+  using Layout = Lanes<T, kPadded>;
+  const auto first_dim = static_cast<int32_t>(threadIdx.x % Layout::kCount * Layout::kWide);
   const bool is_active = first_dim < params.kv.head_dim;
-  Softmax<T, kLanes, G> softmax;
+  Softmax<T, kPadded, G> softmax;
   load_queries(params, place, first_dim, is_active, softmax);
   attend_runs(params, place, first_run, last_run, first_dim, is_active, softmax);
   softmax.merge_warp();
   finish_block(params, place, splits.n_used, softmax);
 }
 
-// Merges a sequence's splits. Grid (n_heads, decode_max), 128 threads, one a dim.
+// Merges a sequence's splits. Grid (n_heads, decode_max, ceil(head_dim / 128)), 128 threads, one a
+// dim.
 __global__ void __launch_bounds__(kThreads) merge_splits_kernel(AttentionParams params) {
   const auto head = static_cast<int32_t>(blockIdx.x);
   const auto sequence = static_cast<int32_t>(blockIdx.y);
-  const auto dim = static_cast<int32_t>(threadIdx.x);
+  const auto dim = static_cast<int32_t>(blockIdx.z * kThreads + threadIdx.x);
   const int32_t head_dim = params.kv.head_dim;
   if (sequence >= params.step.counts->n_decode || dim >= head_dim) return;
   const int32_t n_used = splits_of(params, sequence).n_used;
@@ -337,28 +385,29 @@ __global__ void __launch_bounds__(kThreads) merge_splits_kernel(AttentionParams 
                 value / sum);
 }
 
-template <class T, int kLanes, int G>
+template <class T, int kPadded, int G>
 cudaError_t launch_heads(const AttentionParams& params, cudaStream_t stream) {
   const int32_t parts = ceil_div(params.n_heads / params.kv.n_kv_heads, G);
   const dim3 grid(static_cast<unsigned>(params.kv.n_kv_heads * parts),
                   static_cast<unsigned>(params.step.decode_max),
                   static_cast<unsigned>(params.n_splits));
-  return launch({grid, kThreads, 0, stream}, attention_decode_kernel<T, kLanes, G>, params);
+  return launch({grid, kThreads, 0, stream}, attention_decode_kernel<T, kPadded, G>, params);
 }
 
-template <class T, int kLanes>
-cudaError_t launch_lanes(const AttentionParams& params, cudaStream_t stream) {
+template <class T, int kPadded>
+cudaError_t launch_padded(const AttentionParams& params, cudaStream_t stream) {
   const int32_t group = params.n_heads / params.kv.n_kv_heads;
-  if (group == 1) return launch_heads<T, kLanes, 1>(params, stream);
-  if (group == 2) return launch_heads<T, kLanes, 2>(params, stream);
-  if (group <= 4) return launch_heads<T, kLanes, 4>(params, stream);
-  return launch_heads<T, kLanes, 8>(params, stream);
+  if (group == 1) return launch_heads<T, kPadded, 1>(params, stream);
+  if (group == 2) return launch_heads<T, kPadded, 2>(params, stream);
+  if (group <= 4) return launch_heads<T, kPadded, 4>(params, stream);
+  return launch_heads<T, kPadded, 8>(params, stream);
 }
 
 }  // namespace
 
 bool attention_supports(int32_t head_dim, int32_t group) {
-  const bool has_dim = head_dim == 64 || head_dim == 80 || head_dim == 96 || head_dim == 128;
+  const bool has_dim =
+      head_dim == 64 || head_dim == 80 || head_dim == 96 || head_dim == 128 || head_dim == 256;
   return has_dim && group >= 1 && group <= kAttentionGroupMax;
 }
 
@@ -386,13 +435,14 @@ cudaError_t launch_attention_decode(const AttentionParams& params, cudaStream_t 
   const AttentionParams windowed = with_window(params);
   const cudaError_t error = with_element(params.kv.element, [&](auto element) {
     using T = decltype(element);
-    constexpr int kLanesOf64 = 64 / kPerWide<T>;
-    return params.kv.head_dim == 64 ? launch_lanes<T, kLanesOf64>(windowed, stream)
-                                    : launch_lanes<T, 2 * kLanesOf64>(windowed, stream);
+    if (params.kv.head_dim == 64) return launch_padded<T, 64>(windowed, stream);
+    if (params.kv.head_dim <= 128) return launch_padded<T, 128>(windowed, stream);
+    return launch_padded<T, 256>(windowed, stream);
   });
   if (error != cudaSuccess || params.n_splits == 1) return error;
   const dim3 grid(static_cast<unsigned>(params.n_heads),
-                  static_cast<unsigned>(params.step.decode_max));
+                  static_cast<unsigned>(params.step.decode_max),
+                  static_cast<unsigned>(ceil_div(params.kv.head_dim, kThreads)));
   return launch({grid, kThreads, 0, stream}, merge_splits_kernel, windowed);
 }
 

@@ -5,8 +5,9 @@
 // head (its group) of 32 / group consecutive tokens of one sequence; there are at most rows_max /
 // (32 / group) + sequences_max of them, and a warp finds its tile's sequence by a running sum over
 // the sequences. For each 32 tokens of KV: K into shared memory (as float), scores, softmax; then V
-// into the same place, and values. A thread has 4 rows by 2 tokens of the scores and 4 rows by
-// head_dim / 16 dims of the values.
+// into the same place, and values; of head_dim 256 a quarter of the dims at a time, as more would
+// not fit. A thread has 4 rows by 2 tokens of the scores and 4 rows by head_dim / 16 dims of the
+// values.
 // Bytes: KV once for each tile, 32 * head_dim * 2 * KV element bytes a step for 4 * 32 * 32 *
 // head_dim flops: 32 flops a byte of bf16 KV. Float FMAs from shared memory: bound by arithmetic,
 // and the default until a GPU has confirmed attention_prefill_mma.cu. Sums in float. Tolerance: as
@@ -28,10 +29,14 @@ constexpr int kThreadRows = kRows / (kThreads / kColumnThreads);  // 4
 constexpr int kThreadTokens = kTokens / kColumnThreads;           // 2
 constexpr int kPadding = 4;  // floats a row: rows start in other banks
 
+// Of K or V in shared memory at a time.
+template <int kHeadDim>
+inline constexpr int kPartDims = kHeadDim <= 128 ? kHeadDim : 64;
+
 template <int kHeadDim>
 struct SharedTile {
   float q[kRows][kHeadDim + kPadding];
-  float kv[kTokens][kHeadDim + kPadding];
+  float kv[kTokens][kPartDims<kHeadDim> + kPadding];
   float probability[kRows][kTokens + kPadding];
 };
 
@@ -63,13 +68,14 @@ __device__ __forceinline__ void load_queries(const AttentionParams& params, cons
   }
 }
 
-// K (or V) of kTokens tokens from `first_token` on; tokens beyond the tile's last one are zeros, as
-// their slots may hold anything.
+// K (or V) of kTokens tokens from `first_token` on, its dims from `first_dim` on; tokens beyond the
+// tile's last one are zeros, as their slots may hold anything.
 template <class T, int kHeadDim>
 __device__ __forceinline__ void load_kv(const KvTokens<T>& kv, int32_t first_token,
-                                        int32_t last_token, SharedTile<kHeadDim>& shared) {
+                                        int32_t last_token, int32_t first_dim,
+                                        SharedTile<kHeadDim>& shared) {
   constexpr int kWide = kPerWide<T>;
-  constexpr int kPieces = kHeadDim / kWide;
+  constexpr int kPieces = kPartDims<kHeadDim> / kWide;
   constexpr int kLoads = ceil_div(kTokens * kPieces, kThreads);
 #pragma unroll
   for (int load = 0; load < kLoads; ++load) {
@@ -78,18 +84,19 @@ __device__ __forceinline__ void load_kv(const KvTokens<T>& kv, int32_t first_tok
     const int32_t token = first_token + i / kPieces;
     const int32_t dim = i % kPieces * kWide;
     float values[kWide] = {};
-    if (token <= last_token) unpack_wide<T>(load_wide(kv.at(token) + dim), values);
+    if (token <= last_token) unpack_wide<T>(load_wide(kv.at(token) + first_dim + dim), values);
     store_floats(&shared.kv[i / kPieces][dim], values);
   }
 }
 
-// Scores of this thread's rows and tokens: tokens column, column + 16.
+// Adds the part's products to the scores of this thread's rows and tokens: tokens column, column +
+// 16.
 template <int kHeadDim>
 __device__ __forceinline__ void multiply_keys(const SharedTile<kHeadDim>& shared, int32_t first_row,
-                                              int32_t column,
+                                              int32_t column, int32_t first_dim,
                                               float (&score)[kThreadRows][kThreadTokens]) {
 #pragma unroll 4
-  for (int dim = 0; dim < kHeadDim; dim += 4) {
+  for (int dim = 0; dim < kPartDims<kHeadDim>; dim += 4) {
     float k[kThreadTokens][4];
 #pragma unroll
     for (int t = 0; t < kThreadTokens; ++t) {
@@ -98,7 +105,7 @@ __device__ __forceinline__ void multiply_keys(const SharedTile<kHeadDim>& shared
 #pragma unroll
     for (int r = 0; r < kThreadRows; ++r) {
       float q[4];
-      load_floats(&shared.q[first_row + r][dim], q);
+      load_floats(&shared.q[first_row + r][first_dim + dim], q);
 #pragma unroll
       for (int t = 0; t < kThreadTokens; ++t) {
 #pragma unroll
@@ -146,10 +153,14 @@ __device__ __forceinline__ void take_scores(float (&score)[kThreadRows][kThreadT
   }
 }
 
+// Of the part's dims, of which this thread has first_dim + column, and so on 16 apart.
 template <int kHeadDim>
 __device__ __forceinline__ void add_values(const SharedTile<kHeadDim>& shared, int32_t first_row,
-                                           int32_t column, Accumulators<kHeadDim>& state) {
-#pragma unroll 2
+                                           int32_t column, int32_t first_dim,
+                                           Accumulators<kHeadDim>& state) {
+  constexpr int kDims = kPartDims<kHeadDim> / kColumnThreads;
+  // Where values are twice as many, one turn is what the registers hold.
+#pragma unroll(kHeadDim <= 128 ? 2 : 1)
   for (int token = 0; token < kTokens; token += 4) {
     float p[kThreadRows][4];
 #pragma unroll
@@ -159,10 +170,12 @@ __device__ __forceinline__ void add_values(const SharedTile<kHeadDim>& shared, i
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
 #pragma unroll
-      for (int d = 0; d < Accumulators<kHeadDim>::kDims; ++d) {
+      for (int d = 0; d < kDims; ++d) {
         const float v = shared.kv[token + j][column + d * kColumnThreads];
 #pragma unroll
-        for (int r = 0; r < kThreadRows; ++r) state.values[r][d] += p[r][j] * v;
+        for (int r = 0; r < kThreadRows; ++r) {
+          state.values[r][first_dim / kColumnThreads + d] += p[r][j] * v;
+        }
       }
     }
   }
@@ -204,16 +217,22 @@ __global__ void __launch_bounds__(kThreads, blocks_min<T, kHeadDim>())
   const int32_t last_token = tile.last_position();
   const int32_t first_tile = first_seen(params, tile.first_position) / kTokens * kTokens;
   for (int32_t first_token = first_tile; first_token <= last_token; first_token += kTokens) {
-    __syncthreads();  // the last step's values have been read
-    load_kv<T>(keys, first_token, last_token, shared[0]);
-    __syncthreads();
     float score[kThreadRows][kThreadTokens] = {};
-    multiply_keys(shared[0], first_row, column, score);
+#pragma unroll 1
+    for (int dim = 0; dim < kHeadDim; dim += kPartDims<kHeadDim>) {
+      __syncthreads();  // what was there, the last step's values at first, has been read
+      load_kv<T>(keys, first_token, last_token, dim, shared[0]);
+      __syncthreads();
+      multiply_keys(shared[0], first_row, column, dim, score);
+    }
     take_scores(score, position, params, first_token, first_row, column, shared[0], state);
-    __syncthreads();  // K has been read; the probabilities are written
-    load_kv<T>(values, first_token, last_token, shared[0]);
-    __syncthreads();
-    add_values(shared[0], first_row, column, state);
+#pragma unroll
+    for (int dim = 0; dim < kHeadDim; dim += kPartDims<kHeadDim>) {
+      __syncthreads();  // what was there has been read; the probabilities are written
+      load_kv<T>(values, first_token, last_token, dim, shared[0]);
+      __syncthreads();
+      add_values(shared[0], first_row, column, dim, state);
+    }
   }
 
 #pragma unroll
@@ -244,6 +263,8 @@ cudaError_t launch_type(const LaunchShape& shape, const AttentionParams& params)
       return launch(shape, attention_prefill_kernel<T, 96>, params);
     case 128:
       return launch(shape, attention_prefill_kernel<T, 128>, params);
+    case 256:
+      return launch(shape, attention_prefill_kernel<T, 256>, params);
     default:
       return cudaErrorInvalidValue;
   }
@@ -251,15 +272,17 @@ cudaError_t launch_type(const LaunchShape& shape, const AttentionParams& params)
 
 }  // namespace
 
+bool prefill_takes_tensor_cores(const AttentionParams& params) {
+  return params.tensor_cores && params.kv.element != Element::f32 && params.window == 0 &&
+         params.kv.head_dim <= 128;
+}
+
 cudaError_t launch_attention_prefill(const AttentionParams& params, cudaStream_t stream) {
   if (!attention_params_are_valid(params) || params.step.rows_max < 0 ||
       params.step.sequences_max < 0 || params.kv.n_kv_heads > kGridYMax) {
     return cudaErrorInvalidValue;
   }
-  // The tensor cores' kernel has no register left for a window.
-  if (params.tensor_cores && params.kv.element != Element::f32 && params.window == 0) {
-    return launch_attention_prefill_mma(params, stream);
-  }
+  if (prefill_takes_tensor_cores(params)) return launch_attention_prefill_mma(params, stream);
   const LaunchShape shape = {prefill_grid(params, kRows), kThreads, 0, stream};
   return with_element(params.kv.element, [&](auto element) {
     return launch_type<decltype(element)>(shape, with_window(params));

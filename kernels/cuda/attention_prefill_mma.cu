@@ -1,12 +1,14 @@
-// attention_prefill.cu's work on tensor cores, for f16 and bf16 KV; behind AttentionParams::
-// tensor_cores until a GPU has confirmed it.
+// attention_prefill.cu's work on tensor cores, for f16 and bf16 KV without a window; behind
+// AttentionParams::tensor_cores until a GPU has confirmed it.
 //
-// Shapes: as in attention_prefill.cu. Geometry: grid (tiles, n_kv_heads), 128 threads. A tile is 64
-// rows (the group's heads of 64 / group tokens), 16 a warp; q stays in registers, rounded to the KV
-// type; for each 64 tokens K and V are copied to shared memory as they are. Scores are C fragments;
-// two of them side by side are the A fragment of the next product, so that probabilities (rounded
-// to the KV type) never leave the registers. Rows of shared memory are 16 bytes longer than
-// head_dim: the eight rows that ldmatrix reads at once lie in different banks.
+// Shapes: as in attention_prefill.cu, but head_dim 128 at most: of 256, q and the values are 192
+// registers a thread, and even with 32 tokens at a time some of it spills. Geometry: grid (tiles,
+// n_kv_heads), 128 threads. A tile is 64 rows (the group's heads of 64 / group tokens), 16 a warp;
+// q stays in registers, rounded to the KV type; for each 64 tokens K and V are copied to shared
+// memory as they are. Scores are C fragments; two of them side by side are the A fragment of the
+// next product, so that probabilities (rounded to the KV type) never leave the registers. Rows of
+// shared memory are 16 bytes longer than head_dim: the eight rows that ldmatrix reads at once lie
+// in different banks.
 // Bytes: as the plain kernel, half of it as tiles have twice the rows; 4 * 64 * 64 * head_dim flops
 // a step of a tile. Sums in float; the sum of a row adds the probabilities as they were rounded, so
 // that weights add up to one. Tolerance: the roundings of q and of the probabilities: 2^-8 (bf16)

@@ -57,7 +57,7 @@ struct KvMemory {
   int64_t n_blocks;
   int32_t n_kv_heads;
   int32_t block_size;  // tokens; a multiple of 8
-  int32_t head_dim;    // 64, 80, 96 or 128 in attention; a multiple of 8 elsewhere
+  int32_t head_dim;    // 64, 80, 96, 128 or 256 in attention; a multiple of 8 elsewhere
 };
 
 // --- feed_tokens.cu: tokens[row] = tokens[row] < 0 ? sampled[-1 - tokens[row]] : tokens[row], so
@@ -146,10 +146,13 @@ struct AttentionParams {
   Element element;
   int32_t n_splits;   // decode; attention_splits()
   float* workspace;   // decode; attention_workspace_floats() floats
-  bool tensor_cores;  // prefill of f16 and bf16 KV: the mma.sync path, which no GPU has confirmed
+  bool tensor_cores;  // prefill by the mma.sync path, which no GPU has confirmed, where it can
 };
 // Whether there are attention kernels for this head_dim and so many query heads a kv head.
 bool attention_supports(int32_t head_dim, int32_t group);
+// Whether launch_attention_prefill does it on tensor cores: where `tensor_cores` allows it, KV of
+// f16 or bf16, without a window, head_dim at most 128. Their kernel has no registers for the rest.
+bool prefill_takes_tensor_cores(const AttentionParams& params);
 // Splits that fill a device of `n_multiprocessors` for up to this many sequences and tokens.
 int32_t attention_splits(int32_t n_sequences, int32_t n_kv_heads, int32_t tokens_max,
                          int32_t n_multiprocessors);

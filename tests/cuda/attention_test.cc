@@ -210,6 +210,7 @@ TEST(CudaAttention, splits_fill_the_device_and_stay_within_their_bounds) {
   EXPECT_EQ(attention_splits(1, 8, 100, 132), 1);
   EXPECT_EQ(attention_splits(0, 8, 100, 132), 1);
   EXPECT_TRUE(attention_supports(80, 7));
+  EXPECT_TRUE(attention_supports(256, 4));
   EXPECT_FALSE(attention_supports(72, 7));
   EXPECT_FALSE(attention_supports(64, 17));
 }

@@ -1,4 +1,4 @@
-// What every kernel asks of device memory at the shapes of two models' decode steps (and of a chunk
+// What every kernel asks of device memory at the shapes of models' decode steps (and of a chunk
 // of a prompt; the measured cases of tests/ops/op_cases.h), beside what the formula in its header
 // says: one JSON object a line, for tools/kernels/kernel_traffic.py. Runs under the emulator's race
 // build only; a seed fixes the inputs.
@@ -260,6 +260,7 @@ void measure_prefill(const Model& m, const OpCase& c, const Step& step) {
   const SequenceCase& chunk = c.sequences.front();
   measure.of({{c.name.c_str(), prefill_bytes(m, chunk, 32)}},
              [&] { return launch_attention_prefill(attention.params(false), nullptr); });
+  if (!prefill_takes_tensor_cores(attention.params(true))) return;
   const std::string name = c.name + "_mma";
   measure.of({{name.c_str(), prefill_bytes(m, chunk, 64)}},
              [&] { return launch_attention_prefill(attention.params(true), nullptr); });

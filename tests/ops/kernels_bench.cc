@@ -1,6 +1,6 @@
 // kernels_bench: speed of the CPU kernels on one thread, on the shapes of a measured model.
-//   kernels_bench [--json] [--isa scalar|avx2|avx512] [--model SmolLM2-135M|Mistral-7B]
-//                 [--type Q4_K] [--quick]
+//   kernels_bench [--json] [--isa scalar|avx2|avx512] [--type Q4_K] [--quick]
+//                 [--model SmolLM2-135M|Mistral-7B|Gemma-3-270M]
 // Prints GOP/s (best of the repeats) and percent of the dot instruction's measured peak.
 #include <cstdio>
 #include <cstring>
@@ -144,7 +144,7 @@ int main(int argc, char** argv) {
   if (!parse(argc, argv, settings)) {
     std::fprintf(stderr,
                  "usage: kernels_bench [--json] [--quick] [--isa scalar|avx2|avx512] "
-                 "[--model SmolLM2-135M|Mistral-7B] [--type Q4_K]\n");
+                 "[--model SmolLM2-135M|Mistral-7B|Gemma-3-270M] [--type Q4_K]\n");
     return 2;
   }
   const double peak = measure_dot_peak_gop_per_s(settings.isa);

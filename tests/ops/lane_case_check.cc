@@ -55,8 +55,10 @@ double LaneCase::out_absolute() const {
 bool LaneCase::rounds_factors(const SequenceCase& sequence) const {
   if (implementation_.dtype == Dtype::f32) return false;
   if (implementation_.kind == Implementation::Kind::cuda) {
-    // The kernel on tensor cores is for prompts without a window; all others keep floats.
-    return implementation_.tensor_cores && sequence.rows > 1 && case_.window == 0;
+    // The kernel on tensor cores is for prompts without a window and heads of 128 at most; all
+    // others keep floats.
+    return implementation_.tensor_cores && sequence.rows > 1 && case_.window == 0 &&
+           case_.heads.head_dim <= 128;
   }
   return implementation_.dtype == Dtype::bf16;
 }

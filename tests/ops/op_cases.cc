@@ -20,12 +20,12 @@ std::string name_of(const Heads& h) {
 }
 
 // The CPU's blocks are whole tiles of 32 tokens, its head_dim a multiple of 16; the device's heads
-// are of four sizes, 16 of them at most share a kv head.
+// are of five sizes, 16 of them at most share a kv head.
 RefusedBy refused_heads(const Heads& h) {
   if (h.block_size % 32 != 0 || h.head_dim % 16 != 0) return RefusedBy::cpu;
-  const bool device =
-      (h.head_dim == 64 || h.head_dim == 80 || h.head_dim == 96 || h.head_dim == 128) &&
-      h.group() <= 16;
+  const bool device = (h.head_dim == 64 || h.head_dim == 80 || h.head_dim == 96 ||
+                       h.head_dim == 128 || h.head_dim == 256) &&
+                      h.group() <= 16;
   return device ? RefusedBy::none : RefusedBy::cuda;
 }
 
@@ -208,8 +208,9 @@ OpCase attention(std::string name, const Heads& heads, std::vector<SequenceCase>
 
 void add_attentions(std::vector<OpCase>& cases) {
   // Lengths: context + 1. Edges of runs of 8, of tiles of 32, of blocks, of splits.
-  for (const Heads& heads : {Heads{64, 9, 3, 32}, Heads{64, 8, 8, 8}, Heads{80, 2, 1, 16},
-                             Heads{96, 12, 3, 24}, Heads{128, 5, 1, 32}, Heads{128, 14, 2, 64}}) {
+  for (const Heads& heads :
+       {Heads{64, 9, 3, 32}, Heads{64, 8, 8, 8}, Heads{80, 2, 1, 16}, Heads{96, 12, 3, 24},
+        Heads{128, 5, 1, 32}, Heads{128, 14, 2, 64}, Heads{256, 4, 1, 32}}) {
     std::vector<SequenceCase> sequences;
     for (const int32_t context : {0, 6, 7, 8, 31, 32, 127, 128, 129, 300}) {
       sequences.push_back({context, 1});
@@ -232,6 +233,8 @@ void add_attentions(std::vector<OpCase>& cases) {
                                {62, 2 * tokens},
                                {130, 33}}));
   }
+  // Gemma 3's heads, of which a device takes K and V in parts.
+  cases.push_back(attention("prefill", {256, 4, 2, 32}, {{0, 15}, {9, 1}, {31, 17}, {33, 16}}));
   // Whole prompts of the CPU's shapes: every width of a head, up to 64 query heads a kv head.
   for (const auto& [heads, n_tokens] :
        std::vector<std::pair<Heads, int32_t>>{{{64, 3, 1, 32}, 1},
@@ -249,6 +252,11 @@ void add_attentions(std::vector<OpCase>& cases) {
     cases.push_back(
         attention("beside each other", heads, {{40, 1}, {0, 35}, {150, 1}, {20, 3}, {17, 1}}));
     cases.back().every_dtype = false;
+  }
+  for (const int32_t group : {1, 2, 5, 16}) {
+    cases.push_back(
+        attention("beside each other", {256, group, 1, 32}, {{40, 1}, {0, 7}, {20, 3}, {17, 1}}));
+    cases.back().every_dtype = group == 5;
   }
   // More sequences than the lanes of a warp.
   cases.push_back(
@@ -271,6 +279,9 @@ void add_attentions(std::vector<OpCase>& cases) {
     cases.back().window = window;
     cases.back().every_dtype = false;
   }
+  cases.push_back(
+      attention("window of 33", {256, 4, 1, 32}, {{31, 1}, {33, 1}, {150, 1}, {0, 40}, {60, 9}}));
+  cases.back().window = 33;
   // More runs in the window than a split has.
   cases.push_back(
       attention("window of 500", {64, 3, 1, 32}, {{700, 1}, {1100, 1}, {499, 1}, {600, 20}}));

@@ -90,7 +90,7 @@ struct OpCase {
 const std::vector<OpCase>& op_cases();
 std::vector<OpCase> op_cases(Op op);
 
-// The shapes of two models' steps, for traffic and time: too dear to be computed in float64.
+// The shapes of some models' steps, for traffic and time: too dear to be computed in float64.
 struct MeasuredModel {
   const char* name;
   int32_t hidden;
@@ -101,7 +101,8 @@ struct MeasuredModel {
 // As in the models' own configuration files.
 inline constexpr MeasuredModel kMeasuredModels[] = {
     {"Mistral-7B", 4096, 14336, {128, 32, 8, 32}, 32000},
-    {"SmolLM2-135M", 576, 1536, {64, 9, 3, 32}, 49152}};
+    {"SmolLM2-135M", 576, 1536, {64, 9, 3, 32}, 49152},
+    {"Gemma-3-270M", 640, 2048, {256, 4, 1, 32}, 262144}};
 // `decoding`: the case's sequences decode a token at the end of their context.
 std::vector<OpCase> measured_op_cases(const MeasuredModel& model);
 
