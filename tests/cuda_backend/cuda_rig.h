@@ -29,6 +29,7 @@ struct CudaWay {
   int32_t head_dim = 64;
   bool tensor_cores = false;
   const char* architecture = "llama";
+  const char* rope_scaling = "";  // of TinyModelOptions
   friend std::ostream& operator<<(std::ostream& out, const CudaWay& way) { return out << way.name; }
 };
 
@@ -41,6 +42,8 @@ inline std::shared_ptr<const ModelCard> card_of(const CudaWay& way, uint64_t see
   options.n_heads = 2;
   options.n_kv_heads = 1;
   options.head_dim = way.head_dim;
+  options.rope_scaling = way.rope_scaling;
+  if (options.architecture == "smollm3") options.n_layers = 4;  // its fourth has no rope
   options.window = 24;        // of gemma3_text and phi3: GGUF files of others say none
   options.window_period = 2;  // its second layer sees all
   if (options.architecture == "phi3") {
