@@ -181,13 +181,14 @@ __device__ __forceinline__ void add_values(const SharedTile<kHeadDim>& shared, i
   }
 }
 
-// ptxas aims at five blocks for sm_100 and spills a register of the largest instance; three leave
-// it enough; so do four instead of five for two instances for sm_90. 0 leaves the choice to ptxas,
-// which is better everywhere else.
+// ptxas aims at five blocks for sm_100 to sm_110 and spills a register of two instances; three and
+// four leave it enough; so do four instead of five for two instances for sm_90. 0 leaves the choice
+// to ptxas, which is better everywhere else.
 template <class T, int kHeadDim>
 constexpr int blocks_min() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 1000
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000 && __CUDA_ARCH__ <= 1100
   if (sizeof(T) == 4 && kHeadDim == 128) return 3;
+  if (sizeof(T) == 4 && kHeadDim == 96) return 4;
 #endif
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
   if (sizeof(T) == 2 && kHeadDim == 80) return 4;
