@@ -65,7 +65,8 @@ SELECT b.id, b.tenant, b.name, b.total, b.completed, b.failed, b.cancelled, b.de
        b.created_at, b.sealed_at, b.cancel_at, b.finished_at, b.deadline, b.retention, b.metadata, b.deleted
   FROM parkd.batches b WHERE b.tenant = (SELECT parkd.my_tenant()) OR (SELECT parkd.acts_for_any());
 GRANT SELECT ON parkd.batch_status TO parkd_submitter, parkd_reader, parkd_daemon, parkd_admin;
-DROP FUNCTION parkd.after_insert_v2(), parkd.list_batches_v2(text, text, int, bool),
+DROP FUNCTION parkd.after_insert_v2(), parkd.list_batches_v2(text, text, int, bool, text),
+  parkd.keep_file_v1(text, text, timestamptz, timestamptz),
   parkd.advance_batch_v1(text, text, text, bigint, bigint, json, bigint, bigint, bool, bigint, bigint, bool, bigint, bigint,
                          bigint, bigint, timestamptz),
   parkd.next_batch_work_v1(text, interval, text[], text[], timestamptz),

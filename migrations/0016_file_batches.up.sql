@@ -180,15 +180,16 @@ BEGIN
   RETURN NEXT;
 END $$;
 
--- As list_batches_v1; those of files, those of none, or (NULL) all. Those of none it looks for among all.
--- batches_with_file_of_tenant, batches_with_file; batches_of_tenant, batches_newest.
-CREATE FUNCTION parkd.list_batches_v2(p_tenant text, p_after text, p_limit int, p_of_file bool)
+-- As list_batches_v1; those of files, those of none, or (NULL) all. Those of none it looks for among all. With p_reads_file
+-- those that have still to read that file: among all that a daemon has something to do for.
+-- batches_with_file_of_tenant, batches_with_file; batches_of_tenant, batches_newest; batches_to_work_on, file_batches_pkey.
+CREATE FUNCTION parkd.list_batches_v2(p_tenant text, p_after text, p_limit int, p_of_file bool, p_reads_file text DEFAULT '')
 RETURNS SETOF parkd.batches LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, parkd, pg_temp SET jit = off SET max_parallel_workers_per_gather = 0
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE v_at timestamptz := 'infinity'; v_id text := '';
 BEGIN
-  IF p_of_file IS NULL THEN
+  IF p_of_file IS NULL AND p_reads_file = '' THEN
     RETURN QUERY SELECT b.* FROM parkd.list_batches_v1(p_tenant, p_after, p_limit) b;
     RETURN;
   END IF;
@@ -196,7 +197,14 @@ BEGIN
     SELECT b.created_at, b.id INTO v_at, v_id FROM parkd.batches b WHERE b.id = p_after;
     IF NOT FOUND THEN RETURN; END IF;
   END IF;
-  IF p_of_file AND p_tenant IS NULL THEN
+  IF p_reads_file <> '' THEN    -- the tenant in a form that leads to no index of its batches
+    RETURN QUERY SELECT b.* FROM parkd.batches b JOIN parkd.file_batches f ON f.batch_id = b.id
+                  WHERE (b.stage <= 'expanding' OR b.stage = 'running' AND b.finished_at IS NOT NULL)
+                    AND b.stage <= 'expanding' AND b.sealed_at IS NULL AND f.input_file_id = p_reads_file
+                    AND coalesce(b.tenant = p_tenant, true) AND (b.created_at, b.id) < (v_at, v_id)
+                    AND p_of_file IS NOT FALSE
+                  ORDER BY b.created_at DESC, b.id DESC LIMIT p_limit;
+  ELSIF p_of_file AND p_tenant IS NULL THEN
     RETURN QUERY SELECT b.* FROM parkd.batches b WHERE b.stage IS NOT NULL AND (b.created_at, b.id) < (v_at, v_id)
                   ORDER BY b.created_at DESC, b.id DESC LIMIT p_limit;
   ELSIF p_of_file THEN
@@ -211,6 +219,19 @@ BEGIN
                   WHERE b.stage IS NULL AND b.tenant = p_tenant AND (b.created_at, b.id) < (v_at, v_id)
                   ORDER BY b.created_at DESC, b.id DESC LIMIT p_limit;
   END IF;
+END $$;
+
+-- The file (p_tenant '': any tenant's), whose time is not over before p_until: for what a batch uses. files_pkey.
+CREATE FUNCTION parkd.keep_file_v1(p_id text, p_tenant text, p_until timestamptz, p_now timestamptz DEFAULT NULL)
+RETURNS SETOF parkd.files LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, parkd, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE v_now timestamptz := coalesce(p_now, clock_timestamp());
+BEGIN
+  UPDATE parkd.files f SET expires_at = p_until
+   WHERE f.id = p_id AND (p_tenant = '' OR f.tenant = p_tenant) AND f.created_at IS NOT NULL AND f.expires_at > v_now
+     AND f.expires_at < p_until;
+  RETURN QUERY SELECT f.* FROM parkd.files f
+    WHERE f.id = p_id AND (p_tenant = '' OR f.tenant = p_tenant) AND f.created_at IS NOT NULL AND f.expires_at > v_now;
 END $$;
 
 -- --- members, and their messages ---------------------------------------------------------------------
@@ -317,7 +338,8 @@ DECLARE f record;
 BEGIN
   FOR f IN SELECT p.oid::regprocedure AS signature FROM pg_proc p
             WHERE p.pronamespace = 'parkd'::regnamespace
-              AND p.proname IN ('open_batch_v2', 'next_batch_work_v1', 'advance_batch_v1', 'list_batches_v2') LOOP
+              AND p.proname IN ('open_batch_v2', 'next_batch_work_v1', 'advance_batch_v1', 'list_batches_v2',
+                                'keep_file_v1') LOOP
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO parkd_daemon', f.signature);
   END LOOP;

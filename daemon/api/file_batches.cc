@@ -89,8 +89,8 @@ void Api::open_file_batch(const AskedPtr& asked, const std::string& file_id,
   if (!window.ok()) return reply(error_reply(window.status()));
   spec.deadline = parts_.clock.now() + *window;
   if (!has_files(asked)) return;
-  parts_.files->get_file(
-      file_id, spec.tenant,
+  parts_.files->keep_file(
+      file_id, spec.tenant, *spec.deadline,
       on_quick<StoredFile>(asked, [this, asked, spec](const Result<StoredFile>& file) {
         if (!file.ok()) {
           Status status = file.status();
@@ -134,8 +134,8 @@ void Api::retry_batch(const AskedPtr& asked) {
     const auto window = read_window(spec.file->completion_window);
     if (!window.ok()) return asked->reply(error_reply(window.status()));
     spec.deadline = parts_.clock.now() + *window;
-    parts_.files->get_file(
-        spec.file->input_file_id, spec.tenant,
+    parts_.files->keep_file(
+        spec.file->input_file_id, spec.tenant, *spec.deadline,
         on_quick<StoredFile>(asked, [this, asked, spec](const Result<StoredFile>& file) {
           if (file.ok()) return open_checked(asked, spec);
           if (file.status().code() != StatusCode::not_found) {

@@ -24,11 +24,6 @@ Status no_file_store() {
       "choose backend rocksdb or postgres");
 }
 
-// Whether a batch still needs its input file.
-bool is_read(const Batch& batch) {
-  return batch.progress.stage <= FileStage::expanding && !batch.sealed_at;
-}
-
 // A stored file's bytes from one of them on, piece by piece.
 class StoredBytes final : public DownloadSource {
  public:
@@ -164,20 +159,17 @@ void Api::delete_file(const AskedPtr& asked) {
   if (!has_files(asked)) return;
   if (const auto name = parse_result_file_id(asked->part)) return delete_result_file(asked, *name);
   BatchFilter filter;
-  filter.of_file = true;
-  filter.limit = kBatchesListedMax;
+  filter.reads_file = asked->part;
+  filter.limit = 1;
   if (const std::string own = asked->who().any_or_own(); !own.empty()) filter.tenant = own;
   parts_.batches.list_batches(
       std::move(filter),
       on_quick<std::vector<Batch>>(asked, [this, asked](Result<std::vector<Batch>> batches) {
         if (!batches.ok()) return asked->reply(error_reply(batches.status()));
-        for (const Batch& batch : *batches) {
-          if (batch.spec.file->input_file_id != asked->part || !is_read(batch)) continue;
-          return asked->reply(error_reply(
-              409, conflict("file " + asked->part + " is being read by batch " + batch.id +
-                            ": cancel that first, or wait until its requests are queued")));
-        }
-        remove_file(asked);
+        if (batches->empty()) return remove_file(asked);
+        asked->reply(error_reply(
+            409, conflict("file " + asked->part + " is being read by batch " + batches->front().id +
+                          ": cancel that first, or wait until its requests are queued")));
       }));
 }
 

@@ -62,6 +62,10 @@ struct Batch {
   BatchState state() const;
   // Whether a daemon has something to do for it: its file to read, its results to count.
   bool needs_daemon() const;
+  // Whether it has a file whose lines are not all members yet, and still takes them.
+  bool reads_file() const {
+    return spec.file.has_value() && progress.stage <= FileStage::expanding && !sealed_at;
+  }
   // The mailbox key of the members of a file's batch. Their messages are not taken one by one, for
   // they are the lines of its results.
   const std::string& result_key() const { return id; }

@@ -224,6 +224,13 @@ bool is_older(const Batch& a, const Batch& b) {
   return is_newer(b, a);
 }
 
+bool is_listed(const Batch& batch, const BatchFilter& filter) {
+  if (filter.tenant && *filter.tenant != batch.spec.tenant) return false;
+  if (filter.of_file && *filter.of_file != batch.spec.file.has_value()) return false;
+  if (filter.reads_file.empty()) return true;
+  return batch.reads_file() && batch.spec.file->input_file_id == filter.reads_file;
+}
+
 bool is_newer(const Batch& a, const Batch& b) {
   return std::pair(a.created_at, std::string_view(a.id)) >
          std::pair(b.created_at, std::string_view(b.id));

@@ -16,6 +16,7 @@
 
 namespace parkd {
 
+struct BatchFilter;
 struct BatchWorkRequest;
 struct StoreOptions;
 
@@ -67,6 +68,8 @@ bool is_wanted(const Batch& batch, const BatchWorkRequest& request);
 // The order of next_batch_work.
 bool is_older(const Batch& a, const Batch& b);
 
+// Whether list_batches shows it, but for `after` and `limit`.
+bool is_listed(const Batch& batch, const BatchFilter& filter);
 // The order of list_batches.
 bool is_newer(const Batch& a, const Batch& b);
 

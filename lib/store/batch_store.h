@@ -18,6 +18,8 @@ struct BatchFilter {
   std::string after;  // a batch id: those opened before it; empty: from the newest
   int32_t limit = 100;
   std::optional<bool> of_file{};  // those of files, or those of none; empty: both
+  // Those that have still to read this file (Batch::reads_file); empty: whatever they read.
+  std::string reads_file{};
 };
 
 // Who asks for a batch that a daemon has something to do for (Batch::needs_daemon).

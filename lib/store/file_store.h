@@ -80,6 +80,9 @@ class FileStore {
                           Completion<std::string> done) = 0;
   // By creation, then id. Errors: invalid (param = "after": no such file, or none of the tenant's).
   virtual void list_files(FileFilter filter, Completion<std::vector<StoredFile>> done) = 0;
+  // The file does not expire before `until` from now on; answers it. Errors: not_found.
+  virtual void keep_file(std::string id, std::string tenant, WallTime until,
+                         Completion<StoredFile> done) = 0;
   // Answers the file as it was. Errors: not_found.
   virtual void remove_file(std::string id, std::string tenant, Completion<StoredFile> done) = 0;
 

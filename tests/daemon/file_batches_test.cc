@@ -344,6 +344,34 @@ TEST_F(FileBatches, keep_their_messages_until_both_files_are_deleted) {
   }
 }
 
+TEST_F(FileBatches, keep_their_file_to_their_deadline) {
+  std::string form;
+  for (const auto& [name, value] :
+       {std::pair("expires_after[anchor]", "created_at"), {"expires_after[seconds]", "3600"}}) {
+    form += "--b0und\r\nContent-Disposition: form-data; name=\"" + std::string(name) +
+            "\"\r\n\r\n" + value + "\r\n";
+  }
+  form += testing::file_form_head("in.jsonl") + line("a") + testing::kFileFormTail;
+  const std::string file =
+      text(object(call("POST", "/v1/files", form,
+                       "Content-Type: multipart/form-data; boundary=b0und\r\n")),
+           "id");
+  const auto ends_at = [&] {
+    return object(call("GET", "/v1/files/" + file)).at("expires_at").as_int64();
+  };
+  const int64_t at_first = ends_at();
+  const json::object batch = object(call("POST", "/v1/batches", request(file)));
+  const int64_t deadline = batch.at("expires_at").as_int64();
+  EXPECT_GT(deadline, at_first + 22 * 3600);
+  EXPECT_EQ(ends_at(), deadline);
+  const std::string id = text(batch, "id");
+  fail(claim(1).at(0));
+  batch_when(id, "completed");
+  const json::object again =
+      object(call("POST", "/v1/batches/" + id + "/retry", R"({"completion_window":"48h"})"));
+  EXPECT_EQ(ends_at(), again.at("expires_at").as_int64()) << "a retry reads it, too";
+}
+
 TEST_F(FileBatches, have_no_lines_of_jobs_that_name_their_mailbox_key) {
   const std::string id = open(line("a"));
   const std::vector<Job> jobs = claim(1);

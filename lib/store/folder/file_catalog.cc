@@ -105,6 +105,15 @@ Result<std::vector<StoredFile>> FileCatalog::list(const FileFilter& filter, Wall
   return listed;
 }
 
+Result<StoredFile> FileCatalog::keep(const std::string& id, WallTime until) {
+  const std::lock_guard lock(mutex_);
+  const auto key = keys_.find(id);
+  if (key == keys_.end()) return no_such_file(id);
+  StoredFile& file = files_.at(key->second).file;
+  file.expires_at = std::max(file.expires_at, until);
+  return file;
+}
+
 void FileCatalog::remove(const std::string& id) {
   const std::lock_guard lock(mutex_);
   const auto key = keys_.find(id);

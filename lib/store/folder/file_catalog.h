@@ -34,6 +34,8 @@ class FileCatalog {
   // Those below see no file that has expired by `now`. Errors: not_found.
   Result<FileRecord> find(const std::string& id, const std::string& tenant, WallTime now) const;
   Result<std::vector<StoredFile>> list(const FileFilter& filter, WallTime now) const;
+  // The file, whose time is not over before `until` from now on. Errors: not_found.
+  Result<StoredFile> keep(const std::string& id, WallTime until);
   void remove(const std::string& id);
   std::vector<std::string> expired_by(WallTime time, size_t n_max) const;
   FileFigures figures() const;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -18,6 +19,7 @@
 #include "lib/base/file_io.h"
 #include "lib/base/kill_point.h"
 #include "lib/base/log.h"
+#include "lib/base/text.h"
 #include "lib/base/thread_safety.h"
 #include "lib/base/xxh3.h"
 #include "lib/store/answer_caught.h"
@@ -35,6 +37,7 @@ constexpr int kThreads = 2;
 constexpr size_t kPurgedMax = 100;                      // files a call
 constexpr int64_t kWritebackBytes = int64_t{16} << 20;  // begun before an upload's end
 constexpr std::string_view kUploads = "uploads";
+constexpr std::string_view kKept = "kept";
 constexpr std::string_view kMark = "clock";  // a ClockMark
 constexpr std::chrono::minutes kMarkEvery{1};
 
@@ -43,6 +46,22 @@ std::optional<ClockMark> read_mark(const std::string& path) {
   const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
   const auto mark = ClockMark::decode(text);
   return mark.ok() ? std::optional(*mark) : std::nullopt;
+}
+
+// What stands in DIR/kept: the time, and a checksum of it and of whose it is.
+std::string until_text(const std::string& id, WallTime until) {
+  const std::string time = std::to_string(to_unix_us(until));
+  return time + " " + to_hex(xxh3_64(id + " " + time)) + "\n";
+}
+
+// Nothing: it is damaged.
+std::optional<WallTime> read_until(const std::string& path, const std::string& id) {
+  std::ifstream in(path, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  int64_t us = 0;
+  std::from_chars(text.data(), text.data() + text.size(), us);
+  const WallTime until = from_unix_us(us);
+  return text == until_text(id, until) ? std::optional(until) : std::nullopt;
 }
 
 Status has_stopped() {
@@ -105,6 +124,12 @@ class FolderFiles final : public FileStore {
       return catalog_.list(filter, clock_.now());
     });
   }
+  void keep_file(std::string id, std::string tenant, WallTime until,
+                 Completion<StoredFile> done) override {
+    run<StoredFile>(std::move(done), [this, id = std::move(id), tenant = std::move(tenant), until] {
+      return keep_now(id, tenant, until);
+    });
+  }
   void remove_file(std::string id, std::string tenant, Completion<StoredFile> done) override {
     run<StoredFile>(std::move(done),
                     [this, id = std::move(id), tenant = std::move(tenant)]() -> Result<StoredFile> {
@@ -146,10 +171,15 @@ class FolderFiles final : public FileStore {
     return dir_ + "/" + std::string(kUploads) + "/" + id;
   }
 
+  std::string kept_path(const std::string& id) const {
+    return dir_ + "/" + std::string(kKept) + "/" + id;
+  }
+
   Status make_directories() const;
   Status make_directory(const std::string& path) const;
   Status clear_uploads() const;
   Status read_all();
+  Status read_kept();
   Result<FileRecord> read_record(const std::string& id) const;
 
   Result<std::string> begin(const std::string& tenant);
@@ -157,6 +187,7 @@ class FolderFiles final : public FileStore {
   Result<StoredFile> finish(const std::string& id, const FileSpec& spec);
   void give_up(const std::string& id);
   Result<std::string> read_now(const std::string& id, const std::string& tenant, int64_t n);
+  Result<StoredFile> keep_now(const std::string& id, const std::string& tenant, WallTime until);
   Status remove_now(const std::string& id);
   Result<int64_t> purge();
   Status write_mark();
@@ -175,7 +206,8 @@ class FolderFiles final : public FileStore {
   std::map<std::string, std::string> damaged_ PARKD_GUARDED_BY(mutex_);  // by id: how
   DropClock drop_clock_ PARKD_GUARDED_BY(mutex_);
   SteadyTime marked_at_ PARKD_GUARDED_BY(mutex_){};
-  BlockingPool pool_;  // last: its threads use the rest
+  std::mutex keep_mutex_;  // one at a time writes into DIR/kept
+  BlockingPool pool_;      // last: its threads use the rest
 };
 
 // --- opening
@@ -190,12 +222,14 @@ Status FolderFiles::open() {
   }
   PARKD_RETURN_IF_ERROR(clear_uploads());
   PARKD_RETURN_IF_ERROR(read_all());
+  PARKD_RETURN_IF_ERROR(read_kept());
   const Status marked = made.ok() ? write_mark() : made;
   return marked.code() == StatusCode::exhausted ? Status() : marked;
 }
 
 Status FolderFiles::make_directories() const {
   PARKD_RETURN_IF_ERROR(make_directory(dir_));
+  PARKD_RETURN_IF_ERROR(make_directory(dir_ + "/" + std::string(kKept)));
   return make_directory(dir_ + "/" + std::string(kUploads));
 }
 
@@ -254,6 +288,27 @@ Status FolderFiles::read_all() {
   }
   if (!error || error == std::errc::no_such_file_or_directory) return {};
   return io_failure("list " + dir_, error.value());
+}
+
+// Of files that are gone, and what a dead process had not finished, nothing stays.
+Status FolderFiles::read_kept() {
+  const std::string path = dir_ + "/" + std::string(kKept);
+  std::error_code error;
+  std::vector<std::string> useless;
+  for (fs::directory_iterator at(path, error), end; !error && at != end; at.increment(error)) {
+    const std::string id = at->path().filename().string();
+    const bool is_there = is_file_id(id) && catalog_.find(id, "", WallTime::min()).ok();
+    if (!is_there) {
+      useless.push_back(at->path().string());
+    } else if (const auto until = read_until(at->path().string(), id)) {
+      PARKD_RETURN_IF_ERROR(catalog_.keep(id, *until).status());
+    } else {
+      note_damage(id, "until when it is kept cannot be read (" + at->path().string() + ")");
+    }
+  }
+  for (const std::string& each : useless) ::unlink(each.c_str());
+  if (!error || error == std::errc::no_such_file_or_directory) return {};
+  return io_failure("list " + path, error.value());
 }
 
 Result<FileRecord> FolderFiles::read_record(const std::string& id) const {
@@ -406,11 +461,33 @@ Result<std::string> FolderFiles::read_now(const std::string& id, const std::stri
   return damaged;
 }
 
+Result<StoredFile> FolderFiles::keep_now(const std::string& id, const std::string& tenant,
+                                         WallTime until) {
+  const std::lock_guard lock(keep_mutex_);
+  PARKD_ASSIGN_OR_RETURN(const FileRecord record, catalog_.find(id, tenant, clock_.now()));
+  if (record.file.expires_at >= until) return record.file;
+  PARKD_RETURN_IF_ERROR(make_directories());
+  const std::string path = kept_path(id);
+  const std::string fresh = path + ".new";
+  {
+    const OwnedFd file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    if (file.get() < 0) return io_failure("write " + fresh, errno);
+    PARKD_RETURN_IF_ERROR(write_at(file, until_text(id, until), 0, fresh));
+    if (::fsync(file.get()) != 0) return io_failure("sync " + fresh, errno);
+  }
+  if (::rename(fresh.c_str(), path.c_str()) != 0) return io_failure("rename " + fresh, errno);
+  PARKD_RETURN_IF_ERROR(sync_directory(dir_ + "/" + std::string(kKept)));
+  auto kept = catalog_.keep(id, until);
+  if (!kept.ok()) ::unlink(path.c_str());  // removed meanwhile
+  return kept;
+}
+
 Status FolderFiles::remove_now(const std::string& id) {
   const std::string path = path_of(id);
   const bool removed = ::unlink(path.c_str()) == 0;
   if (!removed && errno != ENOENT) return io_failure("remove " + path, errno);
   catalog_.remove(id);
+  ::unlink(kept_path(id).c_str());
   {
     const std::lock_guard lock(mutex_);
     damaged_.erase(id);

@@ -2,6 +2,7 @@
 // queues.
 //
 //   DIR/file-...           a file and its record (file_record.h), read-only from its rename on
+//   DIR/kept/file-...      until when that file is kept, where that is longer than its record says
 //   DIR/uploads/file-...   one that is not whole; what lies there at the opening is removed
 //   DIR/clock              what the next process will know of the time (drop_clock.h)
 //

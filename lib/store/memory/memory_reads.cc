@@ -90,8 +90,7 @@ Result<std::vector<Batch>> MemoryState::list_batches(const BatchFilter& filter) 
   if (!filter.after.empty() && after == nullptr) return no_batch_to_list_after(filter.after);
   std::vector<Batch> found;
   for (const auto& [name, live] : batches_) {
-    if (filter.tenant && *filter.tenant != name.first) continue;
-    if (filter.of_file && *filter.of_file != live.batch.spec.file.has_value()) continue;
+    if (!is_listed(live.batch, filter)) continue;
     if (after == nullptr || is_newer(*after, live.batch)) found.push_back(live.batch);
   }
   std::sort(found.begin(), found.end(), is_newer);

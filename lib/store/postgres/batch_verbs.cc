@@ -124,6 +124,7 @@ Result<std::vector<Batch>> list_batch_rows(Connection& connection, const BatchFi
   filter.tenant ? params.add(encode_text(*filter.tenant)) : params.add_null();
   params.add(encode_text(filter.after)).add(int64_t{std::max(filter.limit, 0)});
   filter.of_file ? params.add(std::string(*filter.of_file ? "t" : "f")) : params.add_null();
+  params.add(encode_text(filter.reads_file));
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kListBatches, params));
   std::vector<Batch> batches;
   for (const auto& row : rows) batches.push_back(parse_batch(row));

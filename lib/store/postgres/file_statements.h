@@ -1,5 +1,5 @@
-// The statements of files, each with the index it lives on. The verbs are functions of migration
-// 0015.
+// The statements of files, each with the index it lives on. The verbs are functions of migrations
+// 0015 and 0016.
 #pragma once
 
 #include "lib/store/postgres/connection.h"
@@ -43,6 +43,12 @@ inline constexpr Statement kListFiles{
     "list_files", joined([] {
       return "SELECT " + list(kFileColumns) +
              " FROM parkd.list_files_v1($1, $2, $3, $4, $5, parkd.from_us_v1($6))";
+    })};
+// files_pkey
+inline constexpr Statement kKeepFile{
+    "keep_file", joined([] {
+      return "SELECT " + list(kFileColumns) +
+             " FROM parkd.keep_file_v1($1, $2, parkd.from_us_v1($3), parkd.from_us_v1($4))";
     })};
 // files_pkey
 inline constexpr Statement kRemoveFile{

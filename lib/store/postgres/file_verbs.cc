@@ -141,6 +141,16 @@ Result<std::vector<StoredFile>> list_file_rows(Connection& connection, const Fil
   return files;
 }
 
+Result<StoredFile> keep_file_row(Connection& connection, const std::string& id,
+                                 const std::string& tenant, WallTime until, Now now) {
+  if (!is_file_id(id)) return no_such_file(id);
+  Params params;
+  params.add(id).add(encode_text(tenant)).add(to_unix_us(until)).add(now);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(file_sql::kKeepFile, params));
+  if (rows.empty()) return no_such_file(id);
+  return parse_file(rows[0]);
+}
+
 Result<bool> remove_file_row(Connection& connection, const std::string& id,
                              const std::string& tenant, Now now) {
   if (!is_file_id(id)) return false;

@@ -33,6 +33,8 @@ Result<std::string> read_piece_row(Connection& connection, const std::string& id
                                    const std::string& tenant, int64_t n, Now now);
 Result<std::vector<StoredFile>> list_file_rows(Connection& connection, const FileFilter& filter,
                                                Now now);
+Result<StoredFile> keep_file_row(Connection& connection, const std::string& id,
+                                 const std::string& tenant, WallTime until, Now now);
 // Whether it was there: false also where the same was sent before.
 Result<bool> remove_file_row(Connection& connection, const std::string& id,
                              const std::string& tenant, Now now);

@@ -65,6 +65,13 @@ class PostgresFiles final : public FileStore {
                                    return list_file_rows(c, filter, now());
                                  });
   }
+  void keep_file(std::string id, std::string tenant, WallTime until,
+                 Completion<StoredFile> done) override {
+    ask<StoredFile>(std::move(done),
+                    [this, id = std::move(id), tenant = std::move(tenant), until](Connection& c) {
+                      return keep_file_row(c, id, tenant, until, now());
+                    });
+  }
   void remove_file(std::string id, std::string tenant, Completion<StoredFile> done) override;
 
   void purge_files(Completion<int64_t> done) override {

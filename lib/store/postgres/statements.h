@@ -156,10 +156,10 @@ inline constexpr Statement kGetBatch{
              "WHERE b.id = $1 AND ($2 = '' OR b.tenant = $2)";
     })};
 // batches_newest, batches_of_tenant; batches_with_file, batches_with_file_of_tenant;
-// file_batches_pkey
+// file_batches_pkey; batches_to_work_on
 inline constexpr Statement kListBatches{
     "list_batches", joined([] {
-      return "SELECT " + list(kBatchColumns) + " FROM parkd.list_batches_v2($1, $2, $3, $4)" +
+      return "SELECT " + list(kBatchColumns) + " FROM parkd.list_batches_v2($1, $2, $3, $4, $5)" +
              kWithFiles + "ORDER BY b.created_at DESC, b.id DESC";
     })};
 

@@ -188,8 +188,7 @@ Result<std::vector<Batch>> list_batches(const State& state, const BatchFilter& f
   }
   std::vector<Batch> found;
   for (const auto& [id, stored] : state.batches) {
-    if (filter.tenant && *filter.tenant != stored.batch.spec.tenant) continue;
-    if (filter.of_file && *filter.of_file != stored.batch.spec.file.has_value()) continue;
+    if (!is_listed(stored.batch, filter)) continue;
     if (filter.after.empty() || is_newer(after->second.batch, stored.batch)) {
       found.push_back(stored.batch);
     }

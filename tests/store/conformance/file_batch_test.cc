@@ -90,6 +90,35 @@ TEST_P(StoreConformance, batches_of_files_are_listed_alone_and_beside_the_others
   EXPECT_EQ(ids_of(true, of_none[0], 2), (std::vector{of_files[0], of_files[1]}));
 }
 
+TEST_P(StoreConformance, batches_that_have_still_to_read_a_file_are_listed_by_it) {
+  const auto readers = [&](const std::string& file, std::optional<std::string> tenant = {}) {
+    BatchFilter filter;
+    filter.tenant = std::move(tenant);
+    filter.reads_file = file;
+    std::vector<std::string> ids;
+    for (const Batch& batch : must(driver_->list_batches(filter))) ids.push_back(batch.id);
+    return ids;
+  };
+  const std::string file = of_a_file().file->input_file_id;
+  const std::string validating = open_one(of_a_file());
+  clock_.advance(seconds(1));
+  const std::string expanding = open_one(of_a_file());
+  advanced(*driver_, expanding, at_stage(FileStage::expanding));
+  clock_.advance(seconds(1));
+  for (const FileStage stage : {FileStage::running, FileStage::failed}) {
+    advanced(*driver_, open_one(of_a_file()), at_stage(stage));
+  }
+  must(driver_->cancel_batch(open_one(of_a_file()), ""));  // which seals it
+  BatchSpec other = of_a_file();
+  other.file->input_file_id = "file-2";
+  const std::string of_other = open_one(other);
+  open_one();
+  EXPECT_EQ(readers(file), (std::vector{expanding, validating}));
+  EXPECT_EQ(readers("file-2"), std::vector{of_other});
+  EXPECT_EQ(readers("file-2", "somebody"), std::vector<std::string>());
+  EXPECT_EQ(readers("file-3"), std::vector<std::string>());
+}
+
 TEST_P(StoreConformance, a_batch_of_a_file_is_named_by_its_key_again_and_no_other_content) {
   BatchSpec keyed = of_a_file();
   keyed.idempotency_key = "k";

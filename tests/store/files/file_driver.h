@@ -34,6 +34,9 @@ class FileDriver {
     return wait<std::vector<StoredFile>>(
         [&](auto done) { store_.list_files(std::move(filter), done); });
   }
+  Result<StoredFile> keep(const std::string& id, const std::string& tenant, WallTime until) {
+    return wait<StoredFile>([&](auto done) { store_.keep_file(id, tenant, until, done); });
+  }
   Result<StoredFile> remove(const std::string& id, const std::string& tenant = "") {
     return wait<StoredFile>([&](auto done) { store_.remove_file(id, tenant, done); });
   }

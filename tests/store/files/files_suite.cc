@@ -193,6 +193,43 @@ TEST_P(FilesSuite, a_file_ends_at_its_instant) {
   EXPECT_EQ(home_->n_kept(), 0);
 }
 
+TEST_P(FilesSuite, a_file_that_is_kept_ends_later_also_after_a_restart) {
+  const auto file = driver_->upload("t", "x", {.filename = "a.jsonl", .life = hours(2)});
+  const auto other = driver_->upload("t", "y", {.filename = "b.jsonl", .life = hours(2)});
+  ASSERT_TRUE(file.ok() && other.ok());
+  const WallTime end = clock_.now() + hours(5);
+  for (const WallTime until : {end, end - hours(1), end}) {  // never to an earlier time
+    const auto kept = driver_->keep(file->id, "t", until);
+    ASSERT_TRUE(kept.ok()) << kept.status().to_string();
+    EXPECT_EQ(kept->expires_at, end);
+    EXPECT_EQ(kept->filename, "a.jsonl");
+  }
+  EXPECT_EQ(driver_->keep(file->id, "u", end).status().code(), StatusCode::not_found);
+  EXPECT_EQ(driver_->keep(new_file_id(), "t", end).status().code(), StatusCode::not_found);
+  EXPECT_EQ(driver_->keep(other->id, "t", clock_.now() + hours(1))->expires_at, other->expires_at);
+  open();
+  clock_.advance(hours(5) - Micros(1));
+  purge();
+  EXPECT_EQ(driver_->read(file->id, "t").value(), "x");
+  EXPECT_EQ(driver_->get(file->id, "t")->expires_at, end);
+  EXPECT_EQ(driver_->keep(other->id, "t", end + hours(1)).status().code(), StatusCode::not_found)
+      << "it was over";
+  clock_.advance(Micros(1));
+  EXPECT_EQ(driver_->get(file->id, "t").status().code(), StatusCode::not_found);
+  purge();
+  EXPECT_EQ(home_->n_kept(), 0);
+}
+
+TEST_P(FilesSuite, a_file_that_is_kept_can_be_removed) {
+  const auto file = driver_->upload("t", "x", {.filename = "a.jsonl", .life = hours(2)});
+  ASSERT_TRUE(driver_->keep(file->id, "t", clock_.now() + hours(5)).ok());
+  ASSERT_TRUE(driver_->remove(file->id, "t").ok());
+  open();
+  EXPECT_EQ(driver_->get(file->id, "t").status().code(), StatusCode::not_found);
+  purge();
+  EXPECT_EQ(home_->n_kept(), 0);
+}
+
 TEST_P(FilesSuite, a_file_that_is_removed_is_gone_for_good) {
   const auto file = driver_->upload("t", file_bytes(2 * kFilePieceBytes, 1));
   ASSERT_TRUE(file.ok());

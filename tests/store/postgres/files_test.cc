@@ -406,6 +406,18 @@ TEST_P(CutFiles, every_step_of_an_upload_is_done_once) {
   EXPECT_EQ(driver.figures()->uploads, 0);
 }
 
+TEST_P(CutFiles, a_file_is_kept_though_the_answer_is_lost) {
+  FileDriver& driver = *daemon_->driver;
+  const auto file = driver.upload("t", "x");
+  ASSERT_TRUE(file.ok());
+  const WallTime until = file->expires_at + std::chrono::hours(1);
+  cut("keep_file");
+  const auto kept = driver.keep(file->id, "t", until);
+  expect_cut();
+  ASSERT_TRUE(kept.ok()) << kept.status().to_string();
+  EXPECT_EQ(kept->expires_at, until);
+}
+
 TEST_P(CutFiles, a_removal_answers_the_file_once) {
   FileDriver& driver = *daemon_->driver;
   const auto file = driver.upload("t", "x");
@@ -507,7 +519,7 @@ TEST_F(FileRoles, a_daemon_needs_no_more_than_its_role_and_others_see_their_own_
         "append_piece_v1('x', 0, 0, 0, '')", "finish_upload_v1('x', 0, 'x', 'batch', '1 h')",
         "abandon_upload_v1('x')", "read_piece_v1('x', '', 0)",
         "list_files_v1('ben', '', '', true, 1)", "remove_file_v1('x', '')",
-        "purge_files_v1(1, '{}', '1 minute', now())"}) {
+        "keep_file_v1('x', '', now())", "purge_files_v1(1, '{}', '1 minute', now())"}) {
     EXPECT_TRUE(is_denied("ann", std::string("SELECT parkd.") + call)) << call;
   }
 }

@@ -171,13 +171,14 @@ const std::vector<Row>& daemon_statements() {
       {sql::kEndCancelled, "0, 'members0', NULL", 1000},
       {sql::kGetBatch, "'members0', 'one', NULL", 1001},
       {sql::kGetBatch, "'of-file4', '', NULL", 2},
-      {sql::kListBatches, "NULL, '', 100, NULL", 200},  // with their files
-      {sql::kListBatches, "'tenant7', 'open77', 100, NULL", 100},
-      {sql::kListBatches, "'nobody', '', 100, NULL", 0},
-      {sql::kListBatches, "NULL, 'of-file200', 100, true", 201},
-      {sql::kListBatches, "'tenant7', '', 100, true", 20},
-      {sql::kListBatches, "'two', 'of-file200', 100, true", 201},
-      {sql::kListBatches, "'tenant7', 'open77', 100, false", 100},
+      {sql::kListBatches, "NULL, '', 100, NULL, ''", 200},  // with their files
+      {sql::kListBatches, "'tenant7', 'open77', 100, NULL, ''", 100},
+      {sql::kListBatches, "'nobody', '', 100, NULL, ''", 0},
+      {sql::kListBatches, "NULL, 'of-file200', 100, true, ''", 201},
+      {sql::kListBatches, "'tenant7', '', 100, true, ''", 20},
+      {sql::kListBatches, "'two', 'of-file200', 100, true, ''", 201},
+      {sql::kListBatches, "'tenant7', 'open77', 100, false, ''", 100},
+      {sql::kListBatches, "'two', '', 1, NULL, 'nobodys'", 4 * 2},  // all that need a daemon
       // ... of files: three that others hold, and the one that is found, locked and updated
       {sql::kNextBatchWork, "'d', 60, '{}', '{}', NULL", 4 * 2 + 4},
       {sql::kNextBatchWork, "'d', 60, '{of-file4}', '{}', NULL", 4 * 2},
@@ -230,6 +231,7 @@ const std::vector<Row>& daemon_statements() {
       {file_sql::kListFiles, "'two', 'batch', '', true, 100, NULL", 100},
       {file_sql::kListFiles, "NULL, '', '', false, 100, NULL", 100},
       {file_sql::kListFiles, "NULL, '', 'file-kept', true, 100, NULL", 102},
+      {file_sql::kKeepFile, "'file-kept', 'one', 4000000000000000, NULL", 4},
       {file_sql::kRemoveFile, "'file-kept', 'one', NULL", 2},
       // a hundred files of three pieces, or the large one's first; each found, locked, looked up
       {file_sql::kPurgeFiles, "1000, '{}', 60, 4000000000000000, NULL", 100 * 20},
