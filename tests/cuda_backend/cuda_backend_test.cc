@@ -203,6 +203,19 @@ INSTANTIATE_TEST_SUITE_P(Ways, RoundedCudaBackend,
                                            of_family("phi3", 96)),
                          name_of);
 
+void expect_self_check_to_pass(const ModelCard& card, const SelfCheckOptions& how) {
+  const auto report = check_against_cpu(card, how, [&how](const ModelShape& shape) {
+    CudaBackendOptions cuda;
+    cuda.shape = shape;
+    cuda.dtype = how.dtype;
+    return make_cuda_backend(cuda);
+  });
+  ASSERT_TRUE(report.ok()) << report.status().to_string();
+  EXPECT_EQ(report->refusal, "");
+  std::cout << "worst " << report->worst << ", limit " << report->limit << ", rounding "
+            << report->rounding << ", contrast " << report->contrast << "\n";
+}
+
 // Two layers of SmolLM2's shape, and what each type rounds. A block size that is not the least, and
 // what products read from matrices that are not quantised.
 TEST(CudaSelfCheck, smollm2s_shape_passes_with_every_type) {
@@ -215,23 +228,26 @@ TEST(CudaSelfCheck, smollm2s_shape_passes_with_every_type) {
   options.tied = true;
   const auto check = [&options](TensorType type, const SelfCheckOptions& how) {
     options.type = type;
-    const auto card = testing::tiny_model_card(options);
-    const auto report = check_against_cpu(*card, how, [&how](const ModelShape& shape) {
-      CudaBackendOptions cuda;
-      cuda.shape = shape;
-      cuda.dtype = how.dtype;
-      return make_cuda_backend(cuda);
-    });
-    ASSERT_TRUE(report.ok()) << report.status().to_string();
-    EXPECT_EQ(report->refusal, "");
-    std::cout << "worst " << report->worst << ", limit " << report->limit << ", rounding "
-              << report->rounding << ", contrast " << report->contrast << "\n";
+    expect_self_check_to_pass(*testing::tiny_model_card(options), how);
   };
   check(TensorType::f32, {Dtype::bf16, 32});
   if (testing::is_sanitized()) return;
   check(TensorType::q4_1, {Dtype::f32, 32});
   check(TensorType::q4_1, {Dtype::f16, 64});
   check(TensorType::q4_1, {Dtype::bf16, 32});
+}
+
+// The heads of Gemma 3 270M and 1B, in a narrow layer with a window and one without.
+TEST(CudaSelfCheck, gemma3s_heads_pass) {
+  if (testing::is_sanitized()) GTEST_SKIP() << "in the plain build";
+  testing::TinyModelOptions options;
+  options.architecture = "gemma3_text";
+  options.n_kv_heads = 1;
+  options.head_dim = 256;
+  options.window = 24;
+  options.window_period = 2;
+  options.tied = true;
+  expect_self_check_to_pass(*testing::tiny_model_card(options), {Dtype::bf16, 32});
 }
 
 TEST(CudaDevices, are_found_with_their_memory) {
