@@ -1,4 +1,5 @@
 """A real daemon with the tiny model and OpenAI's client of it, and what every test here says of an answer."""
+import atexit
 import hashlib
 import json
 import pathlib
@@ -45,6 +46,7 @@ class Daemon:
     def start(self):
         log = open(self.home / "log", "a")
         self.process = subprocess.Popen([self.parkd, "--config", self.home / "parkd.yaml"], stderr=log)
+        atexit.register(self.process.kill)  # where a test fails
         if self.door == "tcp" and self.port == 0:
             self.configure(self.port_that_it_chose())  # the same one after a restart
         self.client = openai.OpenAI(**self.address(httpx.Client))

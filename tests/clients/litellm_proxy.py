@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """LiteLLM's proxy in front of parkd: chat, streams, files and batches pass through unchanged.
     litellm_proxy.py PARKD MAKE_TINY_MODEL LITELLM"""
+import atexit
 import json
 import secrets
 import socket
@@ -29,6 +30,7 @@ config.write_text(json.dumps({
 log = open(daemon.home / "litellm.log", "w")
 proxy = subprocess.Popen([litellm, "--config", config, "--host", "127.0.0.1", "--port", str(port)],
                          stdout=log, stderr=subprocess.STDOUT)
+atexit.register(proxy.kill)  # where something fails
 
 
 def answers():

@@ -296,9 +296,10 @@ Status FolderFiles::read_kept() {
   std::error_code error;
   std::vector<std::string> useless;
   for (fs::directory_iterator at(path, error), end; !error && at != end; at.increment(error)) {
-    const std::string id = at->path().filename().string();
-    const bool is_there = is_file_id(id) && catalog_.find(id, "", WallTime::min()).ok();
-    if (!is_there) {
+    const std::string name = at->path().filename().string();
+    const std::string id = name.substr(0, name.find('.'));
+    if (!is_file_id(id)) continue;
+    if (name != id || !catalog_.find(id, "", WallTime::min()).ok()) {
       useless.push_back(at->path().string());
     } else if (const auto until = read_until(at->path().string(), id)) {
       PARKD_RETURN_IF_ERROR(catalog_.keep(id, *until).status());

@@ -110,6 +110,41 @@ TEST_F(FolderFilesTest, files_are_their_owners_alone) {
   EXPECT_EQ(is.st_mode & 0777, 0700u);
 }
 
+TEST_F(FolderFilesTest, until_when_a_file_is_kept_is_a_file_of_its_own_whose_damage_is_noticed) {
+  ASSERT_TRUE(open().ok());
+  const auto file = driver_->upload("t", "x");
+  ASSERT_TRUE(file.ok());
+  const std::string kept = dir_ + "/kept/" + file->id;
+  EXPECT_FALSE(fs::exists(kept));
+  const WallTime until = file->expires_at + std::chrono::hours(1);
+  ASSERT_TRUE(driver_->keep(file->id, "t", until).ok());
+  const std::string good = slurp(kept);
+  // Of a file that is gone, of a process that died while it wrote, and somebody's.
+  spill(dir_ + "/kept/" + new_file_id(), good);
+  spill(kept + ".new", "17900");
+  spill(dir_ + "/kept/somebody's.txt", "not parkd's");
+  ASSERT_TRUE(open().ok());
+  EXPECT_EQ(driver_->get(file->id)->expires_at, until);
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir_ + "/kept"), fs::directory_iterator()), 2);
+  EXPECT_TRUE(driver_->figures()->notices.empty());
+  const auto expect_noticed = [&](const std::string& bytes) {
+    spill(kept, bytes);
+    ASSERT_TRUE(open().ok());
+    EXPECT_EQ(driver_->get(file->id)->expires_at, file->expires_at) << bytes;
+    EXPECT_EQ(driver_->figures()->notices.size(), 1u) << bytes;
+    EXPECT_EQ(driver_->read(file->id).value(), "x") << bytes;
+  };
+  for (size_t i = 0; i < good.size(); ++i) {
+    std::string bytes = good;
+    bytes[i] = static_cast<char>(bytes[i] ^ 1);
+    expect_noticed(bytes);
+    expect_noticed(good.substr(0, i));
+  }
+  expect_noticed(std::string(100, '9'));
+  ASSERT_TRUE(driver_->keep(file->id, "t", until).ok());
+  EXPECT_EQ(slurp(kept), good) << "said again, it is whole";
+}
+
 // Any byte of the file on the disk, and any length: the file's own bytes are told when they are
 // read, the record at the opening. Nothing is ever another file.
 TEST_F(FolderFilesTest, any_damaged_byte_is_noticed) {
