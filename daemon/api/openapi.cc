@@ -120,7 +120,7 @@ std::string render() {
       {"openapi", "3.1.0"},
       {"info", {{"title", "parkd"}, {"version", PARKD_VERSION}, {"description", kAbout}}},
       {"servers", json::array{json::object{{"url", "/"}}}},
-      // By TCP a token; on the socket nothing, or one of the peers of daemon.operators a tenant.
+      // By TCP a token; on the socket nothing: the peer's uid says who asks.
       {"security", json::array{json::object{{"token", json::array()}}, json::object()}},
       {"paths", std::move(paths)},
       {"components",
