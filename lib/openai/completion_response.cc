@@ -187,12 +187,12 @@ std::string render(const CompletionResponse& response, std::string_view id, std:
   json.end_array().begin_object("usage").member("prompt_tokens", response.prompt_tokens);
   json.member("completion_tokens", response.completion_tokens);
   json.member("total_tokens", int64_t{response.prompt_tokens} + response.completion_tokens);
-  json.begin_object("prompt_tokens_details");
-  json.member("cached_tokens", response.cached_tokens).end_object();
   if (response.reasoning_tokens) {
     json.begin_object("completion_tokens_details");
     json.member("reasoning_tokens", *response.reasoning_tokens).end_object();
   }
+  json.begin_object("prompt_tokens_details");  // last: what is before is promised (I7)
+  json.member("cached_tokens", response.cached_tokens).end_object();
   json.end_object();
   write_figures(json, response.figures);
   return json.end_object().take();

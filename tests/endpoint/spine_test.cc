@@ -148,11 +148,11 @@ std::vector<std::string> varied_bodies() {
   return bodies;
 }
 
-// What I7 promises: all of a body from its choices to its own figures.
+// What I7 promises: all of a body from its choices to what was shared and its own figures.
 std::string promised_part(const std::string& body) {
   const size_t first = body.find("\"choices\"");
-  const size_t last = body.rfind(",\"parkd\"");
-  EXPECT_NE(first, std::string::npos) << body;
+  const size_t last = body.rfind(",\"prompt_tokens_details\"");
+  EXPECT_TRUE(first != std::string::npos && last != std::string::npos) << body;
   return body.substr(first, last - first);
 }
 
