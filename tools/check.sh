@@ -7,8 +7,8 @@
 #   tools/check.sh full [STEP...]   all of these, or only the steps named (hours in all):
 #                         asan (with UBSan), tsan, odr (the linker looks for two types of one name),
 #                         threads (clang's thread-safety analysis), tidy (clang-tidy), fuzz, dev (CI's tests,
-#                         with PARKD_LONG), clients (OpenAI's own), quickstarts (the release binary, without
-#                         a GPU), orders (more orders of threads on the CUDA emulator), gpus (the kernels for
+#                         with PARKD_LONG), clients (OpenAI's, schemathesis, LiteLLM), quickstarts (the release
+#                         binary, without a GPU), orders (more orders of threads on the CUDA emulator), gpus (the kernels for
 #                         every GPU since 8.0)
 # PARKD_CI_STRICT=1 (set by .ci/run) makes a missing tool or model a failure instead of a loud skip.
 set -euo pipefail

@@ -5,7 +5,8 @@
 namespace parkd {
 namespace {
 
-// OpenAI's clients send a request again by themselves after 409, too: here that never helps.
+// OpenAI's clients send a request again within seconds after 409, too: what is in the way here
+// stays for longer than that.
 void leave_alone(HttpReply& reply) {
   if (reply.status == 409) reply.more.emplace_back("X-Should-Retry", "false");
 }
