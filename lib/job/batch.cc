@@ -65,6 +65,18 @@ std::string_view to_string(FileStage stage) {
   return "";
 }
 
+std::string_view to_string(WebhookStatus status) {
+  switch (status) {
+    case WebhookStatus::pending:
+      return "pending";
+    case WebhookStatus::delivered:
+      return "delivered";
+    case WebhookStatus::given_up:
+      return "given_up";
+  }
+  return "";
+}
+
 bool Batch::needs_daemon() const {
   if (!spec.file) return false;
   return progress.stage <= FileStage::expanding ||

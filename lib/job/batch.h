@@ -14,6 +14,7 @@
 #include "lib/base/clock.h"
 #include "lib/job/bounds.h"
 #include "lib/job/file_batch.h"
+#include "lib/job/webhook.h"
 
 namespace parkd {
 
@@ -56,6 +57,7 @@ struct Batch {
   std::optional<WallTime> finished_at;  // sealed and every member ended
   std::optional<LiveMembers> live;      // counted from the members' rows; get_batch alone
   FileProgress progress{};              // where spec.file is
+  WebhookState webhook{};               // where spec.file has a webhook_url
 
   int64_t ended() const { return completed + failed + cancelled + deadline_missed + quarantined; }
   int64_t unfinished() const { return total - ended(); }

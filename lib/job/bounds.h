@@ -56,6 +56,8 @@ inline constexpr size_t kBatchMetadataBytesMax = 64 << 10;
 inline constexpr std::chrono::hours kCompletionWindowMin{1};  // of a batch of a file
 inline constexpr std::chrono::hours kCompletionWindowMax{30 * 24};
 inline constexpr size_t kBatchFaultsMax = 100;  // of its file, that are kept and shown
+inline constexpr size_t kWebhookUrlBytesMax = 2048;
+inline constexpr size_t kWebhookErrorBytesMax = 512;  // of its last failure, that are kept
 
 // --- a file, as OpenAI's expires_after
 inline constexpr std::chrono::seconds kFileLifeMin{3600};

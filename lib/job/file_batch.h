@@ -26,6 +26,7 @@ struct FileBatchSpec {
   std::string completion_window;        // as it was written: "24h"
   std::string retried_from{};           // the batch whose unanswered lines; empty: none
   std::optional<int32_t> max_tokens{};  // in place of the lines' own
+  std::string webhook_url{};            // that is told of its end; empty: none
   friend bool operator==(const FileBatchSpec&, const FileBatchSpec&) = default;
 };
 

@@ -6,12 +6,14 @@ namespace {
 constexpr int64_t kBytesOfOne = 1024;  // a batch without its texts, and what finds it
 
 int64_t bytes_of(const BatchSpec& spec) {
-  return kBytesOfOne + static_cast<int64_t>(spec.tenant.size() + spec.name.size() +
-                                            spec.metadata.size() + spec.idempotency_key.size());
+  const size_t webhook = spec.file ? spec.file->webhook_url.size() : 0;
+  return kBytesOfOne +
+         static_cast<int64_t>(spec.tenant.size() + spec.name.size() + spec.metadata.size() +
+                              spec.idempotency_key.size() + webhook);
 }
 
 int64_t bytes_of(const Batch& batch) {
-  int64_t bytes = bytes_of(batch.spec);
+  int64_t bytes = bytes_of(batch.spec) + static_cast<int64_t>(batch.webhook.last_error.size());
   for (const BatchFault& fault : batch.progress.faults) {
     bytes += static_cast<int64_t>(sizeof fault + fault.message.size() + fault.param.size());
   }

@@ -1,6 +1,7 @@
 #include "lib/store/batch_rules.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "lib/base/text.h"
@@ -13,6 +14,10 @@ namespace {
 
 std::string job_field(size_t index, std::string_view field) {
   return "jobs[" + std::to_string(index) + "]." + std::string(field);
+}
+
+bool has(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
 }
 
 }  // namespace
@@ -32,6 +37,11 @@ Status check_batch(const BatchSpec& spec, WallTime now) {
     return invalid_param("idempotency_key",
                          "idempotency_key has " + std::to_string(spec.idempotency_key.size()) +
                              " bytes, the limit is " + std::to_string(kTextBytesMax));
+  }
+  if (spec.file && spec.file->webhook_url.size() > kWebhookUrlBytesMax) {
+    return invalid_param("webhook_url",
+                         "webhook_url has " + std::to_string(spec.file->webhook_url.size()) +
+                             " bytes, the limit is " + std::to_string(kWebhookUrlBytesMax));
   }
   if (spec.deadline && *spec.deadline <= now) {
     return invalid_param("deadline", "deadline " + to_rfc3339(*spec.deadline) +
@@ -196,8 +206,10 @@ void advance(Batch& batch, FileProgress to, WallTime now) {
   to.ended_at = at.ended_at;
   if (!to.validated_at && to.stage != FileStage::validating) to.validated_at = now;
   if (!to.ended_at && to.stage == FileStage::ended) to.ended_at = now;
+  const bool is_over = to.stage >= FileStage::ended && at.stage < FileStage::ended;
   at = std::move(to);
   if (at.stage >= FileStage::running) seal(batch, now);
+  if (is_over && !batch.spec.file->webhook_url.empty()) batch.webhook.next_attempt_at = now;
 }
 
 Status not_of_a_file(std::string_view batch_id) {
@@ -212,9 +224,6 @@ Status results_are_kept(const Batch& batch) {
 }
 
 bool is_wanted(const Batch& batch, const BatchWorkRequest& request) {
-  const auto has = [](const std::vector<std::string>& names, const std::string& name) {
-    return std::find(names.begin(), names.end(), name) != names.end();
-  };
   if (!batch.needs_daemon() || has(request.passed_over, batch.id)) return false;
   return batch.progress.stage == FileStage::running ||
          !has(request.tenants_passed_over, batch.spec.tenant);
@@ -222,6 +231,33 @@ bool is_wanted(const Batch& batch, const BatchWorkRequest& request) {
 
 bool is_older(const Batch& a, const Batch& b) {
   return is_newer(b, a);
+}
+
+bool is_due(const Batch& batch, const WebhookRequest& request, WallTime now) {
+  const auto& at = batch.webhook.next_attempt_at;
+  return at && *at <= now && !has(request.passed_over, batch.id) &&
+         !has(request.tenants_passed_over, batch.spec.tenant);
+}
+
+bool is_due_before(const Batch& a, const Batch& b) {
+  return std::tie(*a.webhook.next_attempt_at, a.id) < std::tie(*b.webhook.next_attempt_at, b.id);
+}
+
+void note_attempt(Batch& batch, const WebhookAttempt& attempt, WallTime now) {
+  WebhookState& at = batch.webhook;
+  if (!at.next_attempt_at) return;
+  const bool is_delivered = attempt.status == WebhookStatus::delivered;
+  if (!is_delivered && attempt.number != at.attempts + 1) return;
+  at.status = attempt.status;
+  at.attempts = std::max(at.attempts, attempt.number);
+  at.next_attempt_at.reset();
+  if (attempt.status == WebhookStatus::pending) at.next_attempt_at = now + attempt.pause;
+  if (is_delivered) at.delivered_at = now;
+  if (!attempt.error.empty()) at.last_error = kept_error(attempt);
+}
+
+std::string_view kept_error(const WebhookAttempt& attempt) {
+  return std::string_view(attempt.error).substr(0, kWebhookErrorBytesMax);
 }
 
 bool is_listed(const Batch& batch, const BatchFilter& filter) {

@@ -19,6 +19,8 @@ namespace parkd {
 struct BatchFilter;
 struct BatchWorkRequest;
 struct StoreOptions;
+struct WebhookAttempt;
+struct WebhookRequest;
 
 // The first thing wrong with it, with param = the field; ok when nothing is.
 Status check_batch(const BatchSpec& spec, WallTime now);
@@ -57,8 +59,8 @@ void seal(Batch& batch, WallTime now);
 // How far a batch of a file has come: by `to`, unless that is behind where it is (a daemon that
 // died, or was slow). A stage that needs no more members seals it; one that was sealed meanwhile
 // gets none, whatever its file has. It fails only while it is validated, ends only when its members
-// have, and from then on its result files can be deleted and nothing else changes. Times are the
-// store's.
+// have, and from then on its result files can be deleted and nothing else changes. When it has
+// ended or failed its webhook, if it has one, is due. Times are the store's.
 void advance(Batch& batch, FileProgress to, WallTime now);
 Status not_of_a_file(std::string_view batch_id);
 // The refusal of a take from the mailbox key of a batch's results.
@@ -67,6 +69,17 @@ Status results_are_kept(const Batch& batch);
 bool is_wanted(const Batch& batch, const BatchWorkRequest& request);
 // The order of next_batch_work.
 bool is_older(const Batch& a, const Batch& b);
+
+// Whether next_webhook may answer with it.
+bool is_due(const Batch& batch, const WebhookRequest& request, WallTime now);
+// The order of next_webhook. Requires that both are due.
+bool is_due_before(const Batch& a, const Batch& b);
+// What became of an attempt to tell its end; nothing where that has come to an end. One that failed
+// counts as the next alone, for a daemon that was slow may have sent one that another has sent
+// again. One that was delivered was, whichever it is.
+void note_attempt(Batch& batch, const WebhookAttempt& attempt, WallTime now);
+// What is kept of why one failed.
+std::string_view kept_error(const WebhookAttempt& attempt);
 
 // Whether list_batches shows it, but for `after` and `limit`.
 bool is_listed(const Batch& batch, const BatchFilter& filter);

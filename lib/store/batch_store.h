@@ -33,6 +33,23 @@ struct BatchWorkRequest {
   std::vector<std::string> tenants_passed_over{};
 };
 
+// Who asks for a batch whose end is to be told to its webhook now (Batch::webhook).
+struct WebhookRequest {
+  std::string daemon;  // any name that no other process has
+  // So long no other daemon is given it; where one daemon has the store alone it means nothing.
+  std::chrono::seconds hold{60};
+  std::vector<std::string> passed_over{};          // batches that are not wanted now
+  std::vector<std::string> tenants_passed_over{};  // whose batches are not
+};
+
+// How an attempt to tell a batch's end came out.
+struct WebhookAttempt {
+  int32_t number = 1;  // webhook.attempts, as next_webhook answered it, and one more
+  WebhookStatus status = WebhookStatus::delivered;  // pending: it failed, and is tried again
+  std::chrono::milliseconds pause{0};               // until then
+  std::string error{};  // why it failed; at most kWebhookErrorBytesMax are kept
+};
+
 class BatchStore {
  public:
   // A batch of a file is compared by its completion_window, not its deadline.
@@ -56,7 +73,15 @@ class BatchStore {
   virtual void next_batch_work(BatchWorkRequest request, Completion<std::optional<Batch>> done) = 0;
   // How far it has come, as batch_rules.h's advance() has it; answers the batch as it is then,
   // whether that changed it or not. Errors: not_found (no batch, or none of a file).
+  // The commit in which it ends, or its file is refused, makes its webhook due.
   virtual void advance_batch(std::string id, FileProgress progress, Completion<Batch> done) = 0;
+
+  // --- their webhooks
+  // The one that has been due for longest; empty: none is.
+  virtual void next_webhook(WebhookRequest request, Completion<std::optional<Batch>> done) = 0;
+  // What became of an attempt, as batch_rules.h's note_attempt() has it; answers the batch as it is
+  // then, whether that changed it or not. Errors: not_found (no batch, or none of a file).
+  virtual void note_webhook(std::string id, WebhookAttempt attempt, Completion<Batch> done) = 0;
 
  protected:
   ~BatchStore() = default;

@@ -36,6 +36,7 @@ struct StoreStats {
   // and why they are not; the queue itself is none the worse for it.
   int64_t undelivered_messages = 0;
   std::string mailbox_error;
+  int64_t webhooks_pending = 0;  // ends of batches that are to be told; of many, 1000
   // What an operator should know of the store, beside its health: accepted losses, damage, turns
   // that do not come.
   std::vector<HealthNotice> notices;

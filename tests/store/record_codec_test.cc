@@ -115,6 +115,8 @@ record::StoredBatch full_file_batch() {
       FileStage::ended, "m", 3,           400, {{"c", "m", "p", 2}, {"d", "", "", 0}}, at(5), at(6),
       {1, 70, true},    {},  {4, 3, 2, 1}};
   progress.errors.lines = 9;
+  stored.batch.spec.file->webhook_url = "https://h/p";
+  stored.batch.webhook = {WebhookStatus::pending, 3, at(7), at(8), "e"};
   return stored;
 }
 
@@ -246,7 +248,19 @@ TEST(RecordCodec, records_of_earlier_versions_are_read) {
   key.pop_back();
   key[0] = 1;
   EXPECT_EQ(record::decode_key(key)->fingerprint, (ContentFingerprint{2, ContentRule::bytes}));
-  // What a batch has of a file came with version 3, the rule with 2.
+  // A webhook came with version 4, what a batch has of a file with 3, the rule with 2.
+  record::StoredBatch of_a_file = full_file_batch();
+  of_a_file.batch.spec.file->webhook_url.clear();
+  of_a_file.batch.webhook = {};
+  std::string file_batch = record::encode(of_a_file);
+  file_batch.resize(file_batch.size() - sizeof(uint32_t) - 1 - sizeof(int32_t) - 2 -
+                    sizeof(uint32_t));
+  file_batch[0] = 3;
+  const auto file_back = record::decode_batch(file_batch);
+  ASSERT_TRUE(file_back.ok());
+  EXPECT_EQ(file_back->batch.spec.file, of_a_file.batch.spec.file);
+  EXPECT_EQ(file_back->batch.progress, of_a_file.batch.progress);
+  EXPECT_EQ(file_back->batch.webhook, WebhookState());
   std::string batch = record::encode(full_batch());
   batch.pop_back();
   batch[0] = 2;
@@ -273,7 +287,7 @@ TEST(RecordCodec, flipped_bytes_never_crash_it) {
       EXPECT_EQ(record::encode(*job), bytes) << "one value has one encoding";
     }
     const auto batch = record::decode_batch(bytes);
-    if (batch.ok() && bytes[0] == 3) {
+    if (batch.ok() && bytes[0] == 4) {
       EXPECT_EQ(record::encode(*batch), bytes);
     }
     const auto message = record::decode_message(bytes);

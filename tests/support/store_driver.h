@@ -125,6 +125,15 @@ class StoreDriver {
     return wait<std::optional<Batch>>(
         [&](auto done) { store_.next_batch_work(std::move(request), std::move(done)); });
   }
+  Result<std::optional<Batch>> next_webhook(WebhookRequest request) {
+    return wait<std::optional<Batch>>(
+        [&](auto done) { store_.next_webhook(std::move(request), std::move(done)); });
+  }
+  Result<Batch> note_webhook(std::string id, WebhookAttempt attempt) {
+    return wait<Batch>([&](auto done) {
+      store_.note_webhook(std::move(id), std::move(attempt), std::move(done));
+    });
+  }
   Result<Batch> advance_batch(std::string id, FileProgress progress) {
     return wait<Batch>([&](auto done) {
       store_.advance_batch(std::move(id), std::move(progress), std::move(done));

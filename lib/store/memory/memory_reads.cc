@@ -118,6 +118,25 @@ Result<Batch> MemoryState::advance_batch(const std::string& id, FileProgress pro
   return *batch;
 }
 
+Result<std::optional<Batch>> MemoryState::next_webhook(const WebhookRequest& request,
+                                                       WallTime now) {
+  const Batch* first = nullptr;
+  for (const auto& [name, live] : batches_) {
+    if (!is_due(live.batch, request, now)) continue;
+    if (first == nullptr || is_due_before(live.batch, *first)) first = &live.batch;
+  }
+  return first == nullptr ? std::nullopt : std::optional(*first);
+}
+
+Result<Batch> MemoryState::note_webhook(const std::string& id, const WebhookAttempt& attempt,
+                                        WallTime now) {
+  Batch* batch = find_batch(id, "");
+  if (batch == nullptr) return no_such_batch(id);
+  if (!batch->spec.file) return not_of_a_file(id);
+  note_attempt(*batch, attempt, now);
+  return *batch;
+}
+
 // --- reading
 
 Result<JobRecord> MemoryState::get(JobId id, const std::string& tenant, WallTime now) const {
@@ -186,6 +205,9 @@ Result<std::vector<Message>> MemoryState::take(const std::string& tenant,
 Result<StoreStats> MemoryState::stats(WallTime now) const {
   StoreStats stats;
   stats.open_epoch = 1;
+  stats.webhooks_pending = std::count_if(batches_.begin(), batches_.end(), [](const auto& entry) {
+    return entry.second.batch.webhook.next_attempt_at.has_value();
+  });
   stats.messages = std::count_if(messages_.begin(), messages_.end(), [now](const auto& entry) {
     return entry.second.expires_at > now;
   });

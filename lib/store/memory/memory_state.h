@@ -50,6 +50,8 @@ class MemoryState {
   Result<std::vector<Batch>> list_batches(const BatchFilter& filter);
   Result<std::optional<Batch>> next_batch_work(const BatchWorkRequest& request);
   Result<Batch> advance_batch(const std::string& id, FileProgress progress, WallTime now);
+  Result<std::optional<Batch>> next_webhook(const WebhookRequest& request, WallTime now);
+  Result<Batch> note_webhook(const std::string& id, const WebhookAttempt& attempt, WallTime now);
   Result<JobRecord> get(JobId id, const std::string& tenant, WallTime now) const;
   Result<ListAnswer> list(const ListFilter& filter) const;
   Result<FetchAnswer> fetch(const FetchRequest& request, WallTime now) const;

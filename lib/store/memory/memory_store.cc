@@ -87,6 +87,13 @@ class MemoryStore final : public JobStore {
         [&](WallTime now, Wakeups&) { return state_.advance_batch(id, std::move(progress), now); },
         done);
   }
+  void next_webhook(WebhookRequest request, Completion<std::optional<Batch>> done) override {
+    run<std::optional<Batch>>(
+        [&](WallTime now, Wakeups&) { return state_.next_webhook(request, now); }, done);
+  }
+  void note_webhook(std::string id, WebhookAttempt attempt, Completion<Batch> done) override {
+    run<Batch>([&](WallTime now, Wakeups&) { return state_.note_webhook(id, attempt, now); }, done);
+  }
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override {
     run<JobRecord>([&](WallTime now, Wakeups&) { return state_.get(id, tenant, now); }, done);
   }

@@ -140,6 +140,12 @@ class OutboxStore final : public JobStore {
   void advance_batch(std::string id, FileProgress progress, Completion<Batch> done) override {
     queue_->advance_batch(std::move(id), std::move(progress), std::move(done));
   }
+  void next_webhook(WebhookRequest request, Completion<std::optional<Batch>> done) override {
+    queue_->next_webhook(std::move(request), std::move(done));
+  }
+  void note_webhook(std::string id, WebhookAttempt attempt, Completion<Batch> done) override {
+    queue_->note_webhook(std::move(id), std::move(attempt), std::move(done));
+  }
   void list(ListFilter filter, Completion<ListAnswer> done) override {
     queue_->list(std::move(filter), std::move(done));
   }

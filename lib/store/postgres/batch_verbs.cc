@@ -56,8 +56,10 @@ Result<OpenedBatch> open_batch_row(Connection& connection, const BatchSpec& spec
         .add(encode_text(spec.file->completion_window))
         .add(encode_text(spec.file->retried_from))
         .add(std::optional<int64_t>(spec.file->max_tokens));
+    const std::string& webhook = spec.file->webhook_url;
+    webhook.empty() ? params.add_null() : params.add(encode_text(webhook));
   } else {
-    for (int i = 0; i < 5; ++i) params.add_null();
+    for (int i = 0; i < 6; ++i) params.add_null();
   }
   auto rows = connection.run(sql::kOpenBatch, params);
   if (!rows.ok()) {

@@ -15,14 +15,10 @@ std::string bool_text(bool value) {
   return value ? "t" : "f";
 }
 
-bool may_be_no_line(const JobSpec& spec) {
-  return !spec.batch_id.empty() && !is_line(spec);
-}
-
-}  // namespace
-
-Result<std::optional<Batch>> next_batch_work_row(Connection& connection,
-                                                 const BatchWorkRequest& request, Now now) {
+// The batch that a daemon is given for `hold`, if there is one.
+template <class Request>
+Result<std::optional<Batch>> next_held(Connection& connection, const Statement& statement,
+                                       const Request& request, Now now) {
   ArrayText passed_over;
   for (const std::string& id : request.passed_over) passed_over.add(encode_text(id));
   ArrayText tenants;
@@ -33,8 +29,27 @@ Result<std::optional<Batch>> next_batch_work_row(Connection& connection,
       .add(passed_over.take())
       .add(tenants.take())
       .add(now);
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kNextBatchWork, params));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(statement, params));
   return rows.empty() ? std::nullopt : std::optional(parse_batch(rows[0]));
+}
+
+// The one row of a verb that changes a batch of a file.
+Result<Batch> file_batch_of(const pqxx::result& rows, const std::string& id) {
+  if (rows.empty()) return no_such_batch(id);
+  Batch batch = parse_batch(rows[0]);
+  if (!batch.spec.file) return not_of_a_file(id);
+  return batch;
+}
+
+bool may_be_no_line(const JobSpec& spec) {
+  return !spec.batch_id.empty() && !is_line(spec);
+}
+
+}  // namespace
+
+Result<std::optional<Batch>> next_batch_work_row(Connection& connection,
+                                                 const BatchWorkRequest& request, Now now) {
+  return next_held(connection, sql::kNextBatchWork, request, now);
 }
 
 Result<Batch> advance_batch_row(Connection& connection, const std::string& id,
@@ -55,10 +70,25 @@ Result<Batch> advance_batch_row(Connection& connection, const std::string& id,
       .add(progress.usage.reasoning)
       .add(now);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kAdvanceBatch, params));
-  if (rows.empty()) return no_such_batch(id);
-  Batch batch = parse_batch(rows[0]);
-  if (!batch.spec.file) return not_of_a_file(id);
-  return batch;
+  return file_batch_of(rows, id);
+}
+
+Result<std::optional<Batch>> next_webhook_row(Connection& connection, const WebhookRequest& request,
+                                              Now now) {
+  return next_held(connection, sql::kNextWebhook, request, now);
+}
+
+Result<Batch> note_webhook_row(Connection& connection, const std::string& id,
+                               const WebhookAttempt& attempt, Now now) {
+  Params params;
+  params.add(encode_text(id))
+      .add(int64_t{attempt.number})
+      .add(std::string(to_string(attempt.status)))
+      .add(int64_t{attempt.pause.count()})
+      .add(encode_text(kept_error(attempt)))
+      .add(now);
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kNoteWebhook, params));
+  return file_batch_of(rows, id);
 }
 
 Result<std::vector<Status>> refused_by_files(

@@ -187,6 +187,24 @@ class PostgresStore final : public JobStore {
                 });
   }
 
+  void next_webhook(WebhookRequest request, Completion<std::optional<Batch>> done) override {
+    read<std::optional<Batch>>(std::move(done),
+                               [this, request = std::move(request)](Connection& c) {
+                                 auto next = next_webhook_row(c, request, now());
+                                 if (next.ok() && next->has_value()) shared_.count_commit();
+                                 return next;
+                               });
+  }
+
+  void note_webhook(std::string id, WebhookAttempt attempt, Completion<Batch> done) override {
+    read<Batch>(std::move(done),
+                [this, id = std::move(id), attempt = std::move(attempt)](Connection& c) {
+                  auto batch = note_webhook_row(c, id, attempt, now());
+                  if (batch.ok()) shared_.count_commit();
+                  return batch;
+                });
+  }
+
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override {
     read<JobRecord>(std::move(done), [this, id, tenant = std::move(tenant)](Connection& c) {
       return get_record(c, id, tenant, shared_.store(), now());

@@ -76,6 +76,14 @@ FileStage file_stage_of(std::string_view word) {
   throw std::out_of_range("a batch has a stage that is none");
 }
 
+WebhookStatus webhook_status_of(std::string_view word) {
+  for (const WebhookStatus status :
+       {WebhookStatus::pending, WebhookStatus::delivered, WebhookStatus::given_up}) {
+    if (to_string(status) == word) return status;
+  }
+  throw std::out_of_range("a webhook has a status that is none");
+}
+
 std::string faults_text(const std::vector<BatchFault>& faults) {
   JsonWriter json;
   json.begin_array();

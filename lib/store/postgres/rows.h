@@ -128,6 +128,7 @@ inline constexpr Column<HistoryRow> kHistoryColumns[] = {
 };
 
 FileStage file_stage_of(std::string_view word);
+WebhookStatus webhook_status_of(std::string_view word);
 // parkd.file_batches.faults. What is no such list throws: a hand wrote it.
 std::string faults_text(const std::vector<BatchFault>& faults);
 std::vector<BatchFault> faults_of(std::string_view text);
@@ -177,6 +178,20 @@ inline constexpr Column<Batch> kBatchColumns[] = {
      [](const Field& f, Batch& b) {
        if (b.spec.file && !f.is_null) b.spec.file->max_tokens = f.small();
      }},
+    {"webhook_url",
+     [](const Field& f, Batch& b) {
+       if (b.spec.file) b.spec.file->webhook_url = f.text();
+     }},
+    {"webhook_status",
+     [](const Field& f, Batch& b) {
+       if (!f.is_null) b.webhook.status = webhook_status_of(f.bytes);
+     }},
+    {"webhook_attempts", [](const Field& f, Batch& b) { b.webhook.attempts = f.small(); }},
+    {"parkd.us_v1(webhook_at)",
+     [](const Field& f, Batch& b) { b.webhook.next_attempt_at = f.optional_time(); }},
+    {"parkd.us_v1(webhook_delivered_at)",
+     [](const Field& f, Batch& b) { b.webhook.delivered_at = f.optional_time(); }},
+    {"webhook_error", [](const Field& f, Batch& b) { b.webhook.last_error = f.text(); }},
     {"stage",
      [](const Field& f, Batch& b) {
        if (!f.is_null) b.progress.stage = file_stage_of(f.bytes);

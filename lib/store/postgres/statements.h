@@ -100,9 +100,9 @@ inline constexpr Statement kOpenBatch{
     "open_batch", joined([] {
       return "SELECT " + list(kBatchColumns) +
              ", existed, conflict, n_open, max_open FROM (SELECT o.existed, o.conflict, o.n_open, "
-             "o.max_open, (o.batch).*, (o.file).* FROM parkd.open_batch_v2($1, $2, $3::json, $4, "
+             "o.max_open, (o.batch).*, (o.file).* FROM parkd.open_batch_v3($1, $2, $3::json, $4, "
              "parkd.from_us_v1($5), make_interval(secs => $6), make_interval(secs => $7), $8, "
-             "parkd.from_us_v1($9), $10, $11, $12, $13, $14, $15) o) b";
+             "parkd.from_us_v1($9), $10, $11, $12, $13, $14, $15, $16) o) b";
     })};
 // batches_pkey, file_batches_pkey
 inline constexpr Statement kSealBatch{
@@ -125,6 +125,25 @@ inline constexpr Statement kAdvanceBatch{
              "$5, $6::json, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, "
              "parkd.from_us_v1($17)) o) b";
     })};
+// file_batches_webhook, batches_pkey, file_batches_pkey
+inline constexpr Statement kNextWebhook{
+    "next_webhook", joined([] {
+      return "SELECT " + list(kBatchColumns) +
+             " FROM (SELECT (o.batch).*, (o.file).* FROM parkd.next_webhook_v1($1, "
+             "make_interval(secs => $2), $3::text[], $4::text[], parkd.from_us_v1($5)) o) b";
+    })};
+// batches_pkey, file_batches_pkey
+inline constexpr Statement kNoteWebhook{
+    "note_webhook", joined([] {
+      return "SELECT " + list(kBatchColumns) +
+             " FROM (SELECT (o.batch).*, (o.file).* FROM parkd.note_webhook_v1($1, $2, $3, "
+             "make_interval(secs => $4::bigint / 1e3), $5, parkd.from_us_v1($6)) o) b";
+    })};
+// file_batches_webhook
+inline constexpr Statement kWebhooksPending{
+    "webhooks_pending",
+    "SELECT count(*) FROM (SELECT FROM parkd.file_batches WHERE webhook_at IS NOT NULL LIMIT 1000) "
+    "x"};
 // batches_pkey, file_batches_pkey
 inline constexpr Statement kFilesOfBatches{
     "files_of_batches",

@@ -169,6 +169,8 @@ Status read_depths(Connection& connection, Now now, StoreStats& stats) {
     depth.oldest_created_at = field(row, "oldest_us").optional_time();
     stats.models.push_back(std::move(depth));
   }
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result webhooks, connection.run(sql::kWebhooksPending, {}));
+  stats.webhooks_pending = only_field(webhooks).integer();
   return {};
 }
 

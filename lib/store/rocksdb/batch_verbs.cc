@@ -1,6 +1,7 @@
 #include "lib/store/rocksdb/batch_verbs.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "lib/store/batch_rules.h"
@@ -24,6 +25,21 @@ const record::StoredBatch* find_batch_by_key(const State& state, const BatchSpec
   if (fresh != commit.batches.end()) return &fresh->second;
   const auto known = std::find_if(state.batches.begin(), state.batches.end(), is_it);
   return known != state.batches.end() ? &known->second : nullptr;
+}
+
+bool change_file_batch(State& state, const std::string& id, const Completion<Batch>& done,
+                       Commit& commit, const std::function<void(Batch&)>& change) {
+  const record::StoredBatch* found = state.find_batch(id, "", commit);
+  if (found == nullptr || !found->batch.spec.file) {
+    done(found == nullptr ? no_such_batch(id) : not_of_a_file(id));
+    return true;
+  }
+  commit.begin(0);
+  Batch& batch = state.edit_batch(id, commit);
+  change(batch);
+  commit.steps.push_back(
+      {nullptr, [done, batch](const Status& status) { succeed_with(done, batch, status); }});
+  return true;
 }
 
 }  // namespace
@@ -133,17 +149,14 @@ bool cancel_batch(State& state, const std::string& id, const std::string& tenant
 
 bool advance_batch(State& state, const std::string& id, const FileProgress& progress,
                    const Completion<Batch>& done, Commit& commit) {
-  const record::StoredBatch* found = state.find_batch(id, "", commit);
-  if (found == nullptr || !found->batch.spec.file) {
-    done(found == nullptr ? no_such_batch(id) : not_of_a_file(id));
-    return true;
-  }
-  commit.begin(0);
-  Batch& batch = state.edit_batch(id, commit);
-  advance(batch, progress, state.clock.now());
-  commit.steps.push_back(
-      {nullptr, [done, batch](const Status& status) { succeed_with(done, batch, status); }});
-  return true;
+  return change_file_batch(state, id, done, commit,
+                           [&](Batch& batch) { advance(batch, progress, state.clock.now()); });
+}
+
+bool note_webhook(State& state, const std::string& id, const WebhookAttempt& attempt,
+                  const Completion<Batch>& done, Commit& commit) {
+  return change_file_batch(state, id, done, commit,
+                           [&](Batch& batch) { note_attempt(batch, attempt, state.clock.now()); });
 }
 
 void sweep_batches(State& state, WallTime now, WallTime drop_before, Commit& commit) {
@@ -207,6 +220,17 @@ Result<std::optional<Batch>> next_batch_work(const State& state, const BatchWork
     if (oldest == nullptr || is_older(stored.batch, *oldest)) oldest = &stored.batch;
   }
   return oldest == nullptr ? std::nullopt : std::optional(*oldest);
+}
+
+Result<std::optional<Batch>> next_webhook(const State& state, const WebhookRequest& request) {
+  if (!state.can_read()) return state.failure.status();
+  const WallTime now = state.clock.now();
+  const Batch* first = nullptr;
+  for (const auto& [id, stored] : state.batches) {
+    if (!is_due(stored.batch, request, now)) continue;
+    if (first == nullptr || is_due_before(stored.batch, *first)) first = &stored.batch;
+  }
+  return first == nullptr ? std::nullopt : std::optional(*first);
 }
 
 }  // namespace parkd::embedded

@@ -21,6 +21,8 @@ bool cancel_batch(State& state, const std::string& id, const std::string& tenant
                   const Completion<Batch>& done, Commit& commit);
 bool advance_batch(State& state, const std::string& id, const FileProgress& progress,
                    const Completion<Batch>& done, Commit& commit);
+bool note_webhook(State& state, const std::string& id, const WebhookAttempt& attempt,
+                  const Completion<Batch>& done, Commit& commit);
 // Of purge: seals those past their deadline, forgets the expired.
 void sweep_batches(State& state, WallTime now, WallTime drop_before, Commit& commit);
 
@@ -28,5 +30,6 @@ Result<Batch> get_batch(const State& state, const std::string& id, const std::st
 Result<std::vector<Batch>> list_batches(const State& state, const BatchFilter& filter);
 // A batch that waits for a commit may be missed, and is found by the next call.
 Result<std::optional<Batch>> next_batch_work(const State& state, const BatchWorkRequest& request);
+Result<std::optional<Batch>> next_webhook(const State& state, const WebhookRequest& request);
 
 }  // namespace parkd::embedded

@@ -136,6 +136,19 @@ void EmbeddedStore::advance_batch(std::string id, FileProgress progress, Complet
   });
 }
 
+void EmbeddedStore::next_webhook(WebhookRequest request, Completion<std::optional<Batch>> done) {
+  loop_.read(std::move(done), [request = std::move(request)](State& state) {
+    return embedded::next_webhook(state, request);
+  });
+}
+
+void EmbeddedStore::note_webhook(std::string id, WebhookAttempt attempt, Completion<Batch> done) {
+  loop_.write(std::move(done), [id = std::move(id), attempt = std::move(attempt)](
+                                   State& state, const auto& completion, Commit& commit) {
+    return embedded::note_webhook(state, id, attempt, completion, commit);
+  });
+}
+
 // --- DaemonStore
 
 void EmbeddedStore::register_model(ModelRegistration model, Completion<ModelRegistered> done) {

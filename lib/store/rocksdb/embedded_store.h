@@ -53,6 +53,8 @@ class EmbeddedStore final : public JobStore {
   void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) override;
   void next_batch_work(BatchWorkRequest request, Completion<std::optional<Batch>> done) override;
   void advance_batch(std::string id, FileProgress progress, Completion<Batch> done) override;
+  void next_webhook(WebhookRequest request, Completion<std::optional<Batch>> done) override;
+  void note_webhook(std::string id, WebhookAttempt attempt, Completion<Batch> done) override;
 
   // --- DaemonStore
   void register_model(ModelRegistration model, Completion<ModelRegistered> done) override;

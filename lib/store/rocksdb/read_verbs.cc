@@ -218,6 +218,9 @@ Result<StoreStats> stats(State& state) {
   for (const auto& [name, period] : state.database->periods()) {
     if (period.end > now) stats.messages += period.n_messages;
   }
+  stats.webhooks_pending = std::count_if(
+      state.batches.begin(), state.batches.end(),
+      [](const auto& entry) { return entry.second.batch.webhook.next_attempt_at.has_value(); });
   for (const QueueIndex::ModelCounts& counts : state.index.counts()) {
     ModelDepth depth;
     depth.model = counts.model;

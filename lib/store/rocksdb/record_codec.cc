@@ -39,7 +39,7 @@ struct Format<StoredRequest> {
 };
 template <>
 struct Format<StoredBatch> {
-  static constexpr uint8_t kVersion = 3;
+  static constexpr uint8_t kVersion = 4;
   static constexpr std::string_view kName = "batch";
 };
 template <>
@@ -59,6 +59,9 @@ constexpr ContentRule last_of(ContentRule) {
 }
 constexpr FileStage last_of(FileStage) {
   return FileStage::failed;
+}
+constexpr WebhookStatus last_of(WebhookStatus) {
+  return WebhookStatus::given_up;
 }
 
 // Writes fields one after the other; Reader reads them in the same order.
@@ -276,6 +279,11 @@ void progress_fields(Io& io, Progress& at) {
      at.errors.deleted, at.usage.input, at.usage.cached, at.usage.output, at.usage.reasoning);
 }
 
+template <class Io, Is<WebhookState> State>
+void webhook_fields(Io& io, State& at) {
+  io(at.status, at.attempts, at.next_attempt_at, at.delivered_at, at.last_error);
+}
+
 template <class Io, Is<StoredBatch> Record>
 void fields(Io& io, Record& stored) {
   auto& batch = stored.batch;
@@ -288,6 +296,10 @@ void fields(Io& io, Record& stored) {
   if (io.version() >= 3) {
     io(spec.file);
     if (spec.file) progress_fields(io, batch.progress);
+  }
+  if (io.version() >= 4 && spec.file) {
+    io(spec.file->webhook_url);
+    webhook_fields(io, batch.webhook);
   }
 }
 

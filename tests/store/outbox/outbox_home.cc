@@ -60,6 +60,12 @@ class SettledStore final : public JobStore {
   void advance_batch(std::string id, FileProgress progress, Completion<Batch> done) override {
     store_->advance_batch(std::move(id), std::move(progress), std::move(done));
   }
+  void next_webhook(WebhookRequest request, Completion<std::optional<Batch>> done) override {
+    store_->next_webhook(std::move(request), std::move(done));
+  }
+  void note_webhook(std::string id, WebhookAttempt attempt, Completion<Batch> done) override {
+    store_->note_webhook(std::move(id), std::move(attempt), std::move(done));
+  }
   void get(JobId id, std::string tenant, Completion<JobRecord> done) override {
     store_->get(id, std::move(tenant), std::move(done));
   }

@@ -123,17 +123,18 @@ TEST(Columns, every_member_of_a_history_row_has_one) {
 }
 
 void expect_file_batch(const FileBatchSpec& spec, const FileProgress& progress) {
-  const auto& [input_file_id, endpoint, completion_window, retried_from, max_tokens] = spec;
-  expect_all_set(input_file_id, endpoint, completion_window, retried_from, max_tokens);
+  const auto& [input_file_id, endpoint, completion_window, retried_from, max_tokens, webhook_url] =
+      spec;
+  expect_all_set(input_file_id, endpoint, completion_window, retried_from, max_tokens, webhook_url);
   const auto& [stage, model, lines, reached, faults, validated_at, ended_at, output, errors,
                usage] = progress;
   expect_all_set(lines, reached, validated_at, ended_at);
   EXPECT_EQ(stage, FileStage::running);
   EXPECT_EQ(faults, (std::vector<BatchFault>{{"c", "m", "p", 7}}));
   EXPECT_LT(validated_at, ended_at);
-  const std::set<std::string> texts{input_file_id, endpoint, completion_window, retried_from,
-                                    model};
-  EXPECT_EQ(texts.size(), 5u);
+  const std::set<std::string> texts{input_file_id, endpoint,    completion_window,
+                                    retried_from,  webhook_url, model};
+  EXPECT_EQ(texts.size(), 6u);
   std::set<int64_t> numbers{max_tokens.value(), lines, reached};
   for (const ResultFile* result : {&output, &errors}) {
     const auto& [n_lines, bytes, deleted] = *result;
@@ -150,16 +151,22 @@ TEST(Columns, every_member_of_a_batch_has_one) {
   const Batch batch =
       numbered(kBatchColumns, {{"stage", "running"},
                                {"faults", R"([{"code":"c","message":"m","param":"p","line":7}])"},
+                               {"webhook_status", "given_up"},
                                {"output_deleted", "t"},
                                {"errors_deleted", "t"}});
   const auto& [id, spec, total, completed, failed, cancelled, deadline_missed, quarantined,
-               truncated, created_at, sealed_at, cancel_at, finished_at, live, progress] = batch;
+               truncated, created_at, sealed_at, cancel_at, finished_at, live, progress, webhook] =
+      batch;
   const auto& [tenant, name, metadata, idempotency_key, deadline, retention, file] = spec;
   expect_file_batch(file.value(), progress);
   expect_all_set(id, total, completed, failed, cancelled, deadline_missed, quarantined, truncated,
                  created_at, sealed_at, cancel_at, finished_at, tenant, name, metadata,
                  idempotency_key, deadline, retention);
   EXPECT_FALSE(live) << "counted, not a column";
+  const auto& [status, attempts, next_attempt_at, delivered_at, last_error] = webhook;
+  expect_all_set(attempts, next_attempt_at, delivered_at, last_error);
+  EXPECT_EQ(status, WebhookStatus::given_up);
+  EXPECT_NE(next_attempt_at, delivered_at);
   const std::set<int64_t> counts{total,           completed,   failed,   cancelled,
                                  deadline_missed, quarantined, truncated};
   EXPECT_EQ(counts.size(), 7u);

@@ -160,6 +160,57 @@ TEST_F(FileBatches, are_listed_alone_for_all_tenants_as_for_one) {
   EXPECT_EQ(listed(false), of_none);
 }
 
+// --- webhooks
+
+TEST_F(FileBatches, a_webhook_that_a_daemon_sends_another_gets_when_the_hold_is_over) {
+  StoreRig one(options());
+  StoreRig other(options());
+  BatchSpec told = of_a_file("alice");
+  told.file->webhook_url = "https://h/1";
+  std::vector<std::string> ids;
+  for (int i = 0; i < 2; ++i) {
+    ids.push_back(one.driver->open_batch(told)->batch.id);
+    ASSERT_TRUE(one.driver->advance_batch(ids.back(), at_stage(FileStage::failed)).ok());
+    clock_.advance(seconds(1));
+  }
+  const auto next = [&](StoreRig& daemon, const char* name) {
+    const auto due = daemon.driver->next_webhook({name, seconds(60)});
+    EXPECT_TRUE(due.ok()) << due.status().to_string();
+    return due.ok() && *due ? (*due)->id : "";
+  };
+  EXPECT_EQ(next(one, "one"), ids[0]);
+  EXPECT_EQ(next(other, "other"), ids[1]);
+  EXPECT_EQ(next(one, "one"), ids[0]) << "its own again";
+  clock_.advance(seconds(59));
+  EXPECT_EQ(next(other, "other"), ids[1]) << "its own again";
+  clock_.advance(seconds(1));
+  EXPECT_EQ(next(other, "other"), ids[0]) << "the one died";
+  EXPECT_EQ(next(one, "one"), "") << "they are the other's now";
+  WebhookAttempt failed{1, WebhookStatus::pending, seconds(5), "HTTP 500"};
+  ASSERT_TRUE(other.driver->note_webhook(ids[0], failed).ok());
+  clock_.advance(seconds(5));
+  EXPECT_EQ(next(one, "one"), ids[0]) << "nobody holds one whose attempt is over";
+  {
+    Idler idler(database_, "SELECT 1 FROM parkd.file_batches FOR UPDATE");
+    EXPECT_EQ(next(one, "one"), "") << "in another session's hands";
+  }
+}
+
+// By a program that knows no webhooks, too.
+TEST_F(FileBatches, whoever_ends_a_batch_makes_its_webhook_due) {
+  StoreRig daemon(options());
+  BatchSpec told = of_a_file("alice");
+  told.file->webhook_url = "https://h/1";
+  const std::string id = daemon.driver->open_batch(told)->batch.id;
+  database_.run("SELECT parkd.advance_batch_v1('" + id +
+                "', 'failed', '', 0, 0, NULL, 0, 0, false, 0, 0, false, 0, 0, 0, 0)");
+  EXPECT_TRUE(daemon.driver->get_batch(id, "")->webhook.next_attempt_at);
+  EXPECT_EQ(value("dora",
+                  "SELECT existed FROM parkd.open_batch_v2('alice', '', NULL, '', NULL, NULL, '1 "
+                  "day', false, NULL, 5, 'file-1', '/v1', '24h')"),
+            "f");
+}
+
 // --- doors
 
 TEST_F(FileBatches, results_that_are_lines_of_files_go_through_no_door) {
@@ -254,21 +305,26 @@ TEST_F(FileBatches, a_submit_that_is_refused_leaves_those_that_came_with_it_alon
 
 TEST_F(FileBatches, are_seen_by_their_tenant) {
   StoreRig daemon(options());
-  const std::string id = open_one(daemon);
+  BatchSpec told = of_a_file("alice");
+  told.file->webhook_url = "https://h/1";
+  const std::string id = daemon.driver->open_batch(told)->batch.id;
   FileProgress bad = at_stage(FileStage::failed);
   bad.faults = {{"invalid_json_line", "is no JSON", "", 3}};
   ASSERT_TRUE(daemon.driver->advance_batch(id, bad).ok());
   const std::string look =
-      "SELECT concat_ws(' ', stage, input_file_id, lines, model, faults #>> '{0,line}') FROM "
-      "parkd.batch_status";
+      "SELECT concat_ws(' ', stage, input_file_id, lines, model, faults #>> '{0,line}', "
+      "webhook_url, webhook_status, webhook_attempts) FROM parkd.batch_status";
   for (const char* login : {"alice", "rita", "anna", "dora"}) {
-    EXPECT_EQ(value(login, look), "failed file-1 1 m 3") << login;
+    EXPECT_EQ(value(login, look), "failed file-1 1 m 3 https://h/1 pending 0") << login;
   }
   EXPECT_EQ(value("bob", look), "");
   for (const char* login : {"alice", "rita", "mona"}) {
     for (const char* sql : {"SELECT * FROM parkd.file_batches",
                             "SELECT * FROM parkd.next_batch_work_v1('x', '1 min', '{}', '{}')",
                             "SELECT * FROM parkd.list_batches_v2(NULL, '', 1, true)",
+                            "SELECT * FROM parkd.next_webhook_v1('x', '1 min', '{}', '{}')",
+                            "SELECT * FROM parkd.note_webhook_v1('x', 1, 'delivered', '0', '')",
+                            "SELECT parkd.open_batch_v3('bob', '', NULL, '', NULL, NULL, '1 d')",
                             "SELECT parkd.open_batch_v2('bob', '', NULL, '', NULL, NULL, '1 d')"}) {
       EXPECT_TRUE(has(refused(login, sql), "permission denied")) << login << " " << sql;
     }
@@ -281,7 +337,8 @@ TEST_F(FileBatches, are_seen_by_their_tenant) {
   PostgresClient client(database_.dsn_as("alice"), "");
   const auto seen = client.batch(id);
   ASSERT_TRUE(seen.ok()) << seen.status().to_string();
-  EXPECT_EQ(seen->spec.file, of_a_file("alice").file);
+  EXPECT_EQ(seen->spec.file, told.file);
+  EXPECT_EQ(seen->webhook, daemon.driver->get_batch(id, "alice")->webhook);
   EXPECT_EQ(seen->progress, daemon.driver->get_batch(id, "alice")->progress);
 }
 
@@ -338,6 +395,23 @@ TEST(FileBatchMigration, keeps_the_contents_behind_keys) {
   const auto again = daemon.driver->open_batch(spec);
   ASSERT_TRUE(again.ok()) << again.status().to_string();
   EXPECT_TRUE(again->existed);
+}
+
+TEST(FileBatchMigration, going_down_loses_no_webhook) {
+  TestDatabase database;
+  Migrator migrator(database.dsn());
+  {
+    BatchSpec told = of_a_file("default");
+    told.file->webhook_url = "https://h/1";
+    StoreRig daemon(quiet_options(database.dsn()));
+    ASSERT_TRUE(daemon.driver->open_batch(told).ok());
+  }
+  const Status refused = migrator.down(16);
+  EXPECT_EQ(refused.code(), StatusCode::conflict);
+  EXPECT_NE(refused.message().find("1 batches have webhooks"), std::string::npos)
+      << refused.message();
+  database.run("UPDATE parkd.file_batches SET webhook_status = 'given_up'");
+  EXPECT_TRUE(migrator.down(16).ok());
 }
 
 TEST(FileBatchMigration, going_down_loses_no_progress) {

@@ -90,7 +90,7 @@ const std::string kInSixHours = "{base} + 21600000064";     // 64 keys are to be
 const std::string kInTwelveHours = "{base} + 43200000000";  // the members' deadline
 const std::string kTomorrow = "{base} + 86399999999";       // before ours is lost
 const std::string kNoLimits = ", NULL, NULL, NULL, NULL";
-const std::string kOfNoFile = ", NULL, NULL, NULL, NULL, NULL";
+const std::string kOfNoFile = ", NULL, NULL, NULL, NULL, NULL, NULL";
 const std::string kAny = ", NULL";                   // no job is named
 const std::string kLater = "{base} + 172800000000";  // our daemon is lost
 
@@ -164,7 +164,8 @@ const std::vector<Row>& daemon_statements() {
       {sql::kOpenBatch, "'one', '', NULL, 'key', NULL, NULL, 3600, false, NULL, 5" + kOfNoFile,
        5 + 2},
       {sql::kOpenBatch,
-       "'one', '', NULL, 'k', NULL, NULL, 3600, false, NULL, 5, 'file', '/v1', '24h', '', 7",
+       "'one', '', NULL, 'k', NULL, NULL, 3600, false, NULL, 5, 'file', '/v1', '24h', '', 7, "
+       "'https://h'",
        5 + 4},
       {sql::kSealBatch, "'members0', 'one', NULL", 4},
       {sql::kCancelBatch, "'members0', 'one', NULL", 1000 * 10},
@@ -184,6 +185,12 @@ const std::vector<Row>& daemon_statements() {
       {sql::kNextBatchWork, "'d', 60, '{of-file4}', '{}', NULL", 4 * 2},
       {sql::kAdvanceBatch, advanced("expanding"), 8},
       {sql::kAdvanceBatch, advanced("running"), 12},
+      // ... their webhooks: three that others hold, and the one that is found, locked and updated
+      {sql::kNextWebhook, "'d', 60, '{}', '{}', NULL", 4 + 6},
+      {sql::kNextWebhook, "'d', 60, '{of-file12}', '{}', NULL", 5 + 6},
+      {sql::kNoteWebhook, "'of-file12', 1, 'pending', 5000, 'HTTP 500', NULL", 6},
+      {sql::kNoteWebhook, "'of-file4', 1, 'delivered', 0, '', NULL", 4},
+      {sql::kWebhooksPending, "", 1000},
       {sql::kFilesOfBatches, "'{of-file4,open7,none}'", 3},
       // --- looking
       {sql::kGetJob, "NULL, {queued}, ''", 1},

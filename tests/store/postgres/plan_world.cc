@@ -211,6 +211,13 @@ void PlanWorld::fill_batches() {
       "worker, hold, worked_until) SELECT id, 'f', 'e', '24h', x.worker, '1 day', now() + x.worked "
       "FROM parkd.batches LEFT JOIN (SELECT 'another' AS worker, interval '1 day' AS worked) x ON "
       "stage = 'expanding' WHERE stage IS NOT NULL");
+  // The webhooks of all that ended are due; the first three are another daemon's for now.
+  database_.run(
+      "UPDATE parkd.file_batches f SET webhook_url = 'https://h', webhook_status = 'pending', "
+      "webhook_at = b.created_at - interval '1 day', webhook_worker = x.worker, "
+      "webhook_held_until = now() + x.held FROM parkd.batches b LEFT JOIN (SELECT 'another' AS "
+      "worker, interval '1 day' AS held) x ON b.id IN ('of-file6', 'of-file8', 'of-file10') WHERE "
+      "b.id = f.batch_id AND b.stage = 'ended'");
 }
 
 // Of tenant 'one' ten files, of 'two' all the others, twenty to expire in each second from base + 1
