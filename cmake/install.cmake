@@ -3,7 +3,7 @@
 # /usr/local; another prefix takes its place (the unit, the paths in its text).
 set(parkd_doc share/doc/parkd)
 install(TARGETS parkd jobctl RUNTIME DESTINATION bin)
-install(FILES README.md DESIGN.md CHANGELOG.md LICENSE config/parkd.yaml systemd/tcp.conf DESTINATION ${parkd_doc})
+install(FILES README.md DESIGN.md CHANGELOG.md LICENSE config/parkd.yaml systemd/tcp.conf systemd/webhook.conf DESTINATION ${parkd_doc})
 install(FILES systemd/parkd.sysusers.conf DESTINATION lib/sysusers.d RENAME parkd.conf)
 install(CODE "set(unit [[${PROJECT_SOURCE_DIR}/systemd/parkd.service]])
   set(made [[${PROJECT_BINARY_DIR}/install]])")

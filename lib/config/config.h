@@ -20,6 +20,7 @@
 #include "lib/base/log.h"
 #include "lib/base/status.h"
 #include "lib/base/tcp_address.h"
+#include "lib/config/webhooks.h"
 
 namespace parkd {
 
@@ -169,6 +170,7 @@ struct DaemonConfig {
   std::chrono::seconds interactive_run_timeout{120};  // their job may run
   std::chrono::seconds stream_grace{60};              // it is gone: then its job is cancelled
   FilesConfig files;
+  std::vector<WebhookConfig> webhooks;  // whom ends of batches are told; empty: nobody
   PostgresConfig postgres;
   friend bool operator==(const DaemonConfig&, const DaemonConfig&) = default;
 };

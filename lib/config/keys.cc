@@ -113,6 +113,7 @@ constexpr ConfigKey kOtherKeys[] = {
     {"daemon", "interactive_timeout_s", KeyKind::value, ""},
     {"daemon", "interactive_run_timeout_s", KeyKind::value, ""},
     {"daemon", "stream_grace_s", KeyKind::value, ""},
+    {"daemon", "webhooks", KeyKind::value, ""},
     {"daemon", "files", KeyKind::section, ""},
     {"daemon", "postgres", KeyKind::section, ""},
 
@@ -120,6 +121,12 @@ constexpr ConfigKey kOtherKeys[] = {
     {"daemon.files", "max_total_mb", KeyKind::value, ""},
     {"daemon.files", "max_files", KeyKind::value, ""},
     {"daemon.files", "max_uploads", KeyKind::value, ""},
+
+    {"daemon.webhooks[]", "tenant", KeyKind::value, ""},
+    {"daemon.webhooks[]", "url_prefix", KeyKind::value, ""},
+    {"daemon.webhooks[]", "secret_file", KeyKind::value, ""},
+    {"daemon.webhooks[]", "allow_private", KeyKind::value, ""},
+    {"daemon.webhooks[]", "ca_file", KeyKind::value, ""},
 
     {"daemon.postgres", "listen_dsn", KeyKind::value, ""},
     {"daemon.postgres", "transaction_pooling", KeyKind::value, ""},

@@ -171,6 +171,17 @@ void print_files(YamlWriter& y, const FilesConfig& files) {
   y.number(2, "max_uploads", files.max_uploads);
 }
 
+void print_webhooks(YamlWriter& y, const std::vector<WebhookConfig>& webhooks) {
+  y.line(1, webhooks.empty() ? "webhooks: []" : "webhooks:");
+  for (const WebhookConfig& webhook : webhooks) {
+    y.line(2, "- tenant: " + json_string(webhook.tenant));
+    y.text(3, "url_prefix", webhook.url_prefix.text);
+    y.path(3, "secret_file", webhook.secret_file);
+    y.raw(3, "allow_private", webhook.allow_private ? "true" : "false");
+    y.path(3, "ca_file", webhook.ca_file);
+  }
+}
+
 void print_daemon(YamlWriter& y, const DaemonConfig& daemon) {
   y.line(0, "daemon:");
   y.path(1, "state_dir", daemon.state_dir);
@@ -200,6 +211,7 @@ void print_daemon(YamlWriter& y, const DaemonConfig& daemon) {
   y.number(1, "interactive_timeout_s", daemon.interactive_timeout.count());
   y.number(1, "interactive_run_timeout_s", daemon.interactive_run_timeout.count());
   y.number(1, "stream_grace_s", daemon.stream_grace.count());
+  print_webhooks(y, daemon.webhooks);
   print_files(y, daemon.files);
   print_postgres(y, daemon.postgres);
 }

@@ -1,6 +1,7 @@
 #include "lib/config/read_daemon.h"
 
 #include "lib/config/read_tcp.h"
+#include "lib/config/read_webhooks.h"
 #include "lib/config/values.h"
 #include "lib/config/words.h"
 
@@ -153,6 +154,7 @@ DaemonConfig read_daemon(const YamlSection& section) {
   d.interactive_run_timeout =
       seconds(section.integer("interactive_run_timeout_s", 1, 86400).value_or(120));
   d.stream_grace = seconds(section.integer("stream_grace_s", 0, 86400).value_or(60));
+  read_webhooks(section, d);
   d.files = read_files(section.section("files", "daemon.files"));
   d.postgres = read_postgres(section.section("postgres", "daemon.postgres"));
   return d;

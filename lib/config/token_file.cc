@@ -1,18 +1,14 @@
 #include "lib/config/token_file.h"
 
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <set>
 
 #include "lib/base/blanks.h"
 #include "lib/base/text.h"
+#include "lib/config/private_file.h"
 #include "lib/config/values.h"
 
 namespace parkd {
@@ -21,7 +17,6 @@ namespace {
 constexpr size_t kFileBytesMax = 1 << 20;
 constexpr size_t kTokensMax = 10'000;
 constexpr int32_t kRequestsMax = 65'536;
-constexpr mode_t kModeMax = 0640;
 constexpr std::string_view kTokenPrefix = "parkd-";
 constexpr std::string_view kRequestsGrant = "requests=";
 
@@ -78,43 +73,6 @@ Result<TokenEntry> read_entry(std::string_view line) {
     PARKD_RETURN_IF_ERROR(read_grant(trimmed(next_part(grants, ',')), entry));
   }
   return entry;
-}
-
-struct File {
-  int fd;
-  ~File() {
-    if (fd >= 0) ::close(fd);
-  }
-};
-
-Result<std::string> read_private_file(const std::string& path) {
-  const auto fail = [&path](const std::string& why) {
-    return invalid_param("daemon.tokens_file", path + " " + why);
-  };
-  // A pipe is opened without waiting for its writer.
-  const File file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
-  struct stat now {};
-  if (file.fd < 0 || ::fstat(file.fd, &now) != 0) {
-    return fail("cannot be read: " + std::string(std::strerror(errno)) +
-                (errno == ENOENT ? "; jobctl token new TENANT --file " + path + " makes it" : ""));
-  }
-  if (!S_ISREG(now.st_mode)) return fail("is not a file");
-  if ((now.st_mode & 0777 & ~kModeMax) != 0) {
-    return fail("has the mode " + octal(now.st_mode & 0777) +
-                ", by which others could read it or change who may come; it must be 0600 or 0640. "
-                "Type: chmod 0600 " +
-                path);
-  }
-  std::string text(kFileBytesMax + 1, '\0');
-  size_t size = 0;
-  while (size < text.size()) {
-    const ssize_t n = ::read(file.fd, text.data() + size, text.size() - size);
-    if (n < 0) return fail("cannot be read: " + std::string(std::strerror(errno)));
-    if (n == 0) break;
-    size += static_cast<size_t>(n);
-  }
-  text.resize(size);
-  return text;
 }
 
 }  // namespace
@@ -179,7 +137,10 @@ Result<TokenTable> parse_tokens(std::string_view text, const std::string& file_n
 }
 
 Result<TokenTable> load_tokens(const std::string& path) {
-  PARKD_ASSIGN_OR_RETURN(const std::string text, read_private_file(path));
+  PARKD_ASSIGN_OR_RETURN(
+      const std::string text,
+      read_private_file({"daemon.tokens_file", path, "others could read it or change who may come",
+                         "jobctl token new TENANT --file " + path + " makes it", kFileBytesMax}));
   auto table = parse_tokens(text, path);
   if (!table.ok()) return table.status().with_param("daemon.tokens_file");
   return table;

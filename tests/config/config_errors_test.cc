@@ -470,6 +470,48 @@ TEST(ConfigErrors, tcp_says_where_and_who) {
   });
 }
 
+TEST(ConfigErrors, webhooks_say_who_where_and_how_they_are_signed) {
+  const auto webhook = [](const std::string& fields) {
+    return with_daemon("{webhooks: [{" + fields + "}]}");
+  };
+  const std::string at = "daemon.webhooks[0]";
+  const std::string rest = ", tenant: t, secret_file: /s";
+  const auto error = [&](const std::string& url) {
+    return error_of(webhook("url_prefix: '" + url + "'" + rest));
+  };
+  EXPECT_EQ(error("https://a.org/"), "");
+  EXPECT_EQ(
+      error("http://a.org/"),
+      "t.yaml:3:28: key 'daemon.webhooks[0].url_prefix': value \"http://a.org/\" is of http, "
+      "which anybody on the way reads and changes: use https (http is for this machine alone: "
+      "127.0.0.1, [::1], localhost)");
+  for (const auto& [fields, why] : std::vector<std::pair<std::string, std::string>>{
+           {"url_prefix: 'https://a.org', secret_file: /s", "missing tenant"},
+           {"tenant: a b, url_prefix: 'https://a.org', secret_file: /s", "is not a tenant"},
+           {"tenant: t, secret_file: /s", "missing url_prefix"},
+           {"tenant: t, url_prefix: 'https://a.org'", "missing secret_file"},
+           {"tenant: t, url_prefix: 'https://a.org/?x', secret_file: /s", "has a query"},
+           {"tenant: t, url_prefix: 'https://a.org/?', secret_file: /s", "is read as"},
+           {"tenant: t, url_prefix: 'https://10.0.0.1', secret_file: /s",
+            "is at a private address: give allow_private: true"},
+           {"tenant: t, url_prefix: 'https://[fe80::1]', secret_file: /s",
+            "is at a private address: give allow_private: true"},
+           {"tenant: t, url_prefix: 'https://224.0.0.1', secret_file: /s, allow_private: true",
+            "is at an unusable address"},
+           {"tenant: t, url_prefix: 'https://a.org', secret_file: /s, secret: x", "secret"},
+       }) {
+    const std::string said = error_of(webhook(fields));
+    EXPECT_NE(said.find(at), std::string::npos) << said;
+    EXPECT_NE(said.find(why), std::string::npos) << said;
+  }
+  EXPECT_NE(
+      error_of(with_daemon("{webhooks: [{tenant: t, url_prefix: 'https://a.org', secret_file: "
+                           "/s}, {tenant: t, url_prefix: 'https://a.org/', secret_file: /s}]}"))
+          .find("is there twice for tenant t"),
+      std::string::npos);
+  EXPECT_NE(error_of(with_daemon("webhooks: {}")).find("is not a list"), std::string::npos);
+}
+
 TEST(ConfigErrors, words_of_the_daemon) {
   expect_refused({
       {with_daemon("log_level: loud"),

@@ -152,9 +152,18 @@ TEST(ConfigDaemon, every_daemon_key_is_honoured) {
   interactive_timeout_s: 31
   interactive_run_timeout_s: 32
   stream_grace_s: 33
+  webhooks:
+    - {tenant: lab, url_prefix: 'https://10.0.0.1:8443/x', secret_file: /s, allow_private: true}
+    - {tenant: lab, url_prefix: 'https://a.org', secret_file: '${ROOT}/s', ca_file: /ca}
   files: {max_file_mb: 7, max_total_mb: 1025, max_files: 9, max_uploads: 2}
 )"))
                              .daemon;
+  ASSERT_EQ(d.webhooks.size(), 2u);
+  EXPECT_EQ(
+      d.webhooks[0],
+      (WebhookConfig{"lab", read_webhook_url("https://10.0.0.1:8443/x").value(), "/s", true, ""}));
+  EXPECT_EQ(d.webhooks[1], (WebhookConfig{"lab", read_webhook_url("https://a.org/").value(),
+                                          "/root-of-test/s", false, "/ca"}));
   EXPECT_EQ(d.state_dir, "/s");
   EXPECT_EQ(d.socket, "/s/x.sock");
   EXPECT_EQ(d.socket_mode, 0660u);
@@ -394,7 +403,10 @@ TEST(ConfigPrint, names_that_look_like_something_else_survive) {
       "{state_dir: '/a \"b\" # c: $${X} $$ \\ ${ROOT}', log_level: error, log_format: json, "
       "socket_mode: 0777, socket_group: '0', socket: /s, lot_jobs: 4, cpu_isa: scalar, "
       "listen: '[::1]:1', tokens_file: '/a$${b}', host_names: ['1', 'null'], "
-      "tenants: {0: '1', 'null': 'true'}, critical_tenants: ['1', 'yes', 'null']}")));
+      "tenants: {0: '1', 'null': 'true'}, critical_tenants: ['1', 'yes', 'null'], "
+      "webhooks: [{tenant: '1', url_prefix: 'https://A.org/%20', secret_file: '/a$${b}'}, "
+      "{tenant: 'null', url_prefix: 'http://[::1]:80', secret_file: /s, allow_private: true, "
+      "ca_file: '/c \"'}]}")));
   expect_round_trip(parsed("idle_unload_secs: 60\nmodels:\n  - {name: m, hf_id: a/b}\n"));
   expect_round_trip(parsed("default_model: '12'\nmodels:\n  - {name: 12, hf_id: 'null'}\n"));
 }
@@ -409,7 +421,10 @@ TEST(ConfigDaemon, one_address_needs_no_list_and_loopback_may_be_one_tenants) {
 }
 
 TEST(ConfigPrint, every_honoured_key_is_printed) {
-  const std::string printed = print_config(parsed(kMerge));
+  const std::string printed =
+      print_config(parsed(kMerge)) +
+      print_config(parsed(
+          with_daemon("webhooks: [{tenant: t, url_prefix: 'https://a.org/', secret_file: /s}]")));
   for (const std::string& key : known_config_keys()) {
     const std::string last = key.substr(key.rfind('.') + 1);
     EXPECT_NE(printed.find(last + ":"), std::string::npos) << key;

@@ -40,12 +40,14 @@ said=$(systemd-analyze verify --man=no "$work/parkd.service" 2>&1) || fail "veri
 ours=$(grep -F parkd.service <<<"$said" || true)
 [ -z "$ours" ] || fail "verify: $ours"
 
-# And with the drop-in that opens TCP.
+# And with the drop-ins that open TCP and let webhooks out.
 mkdir "$work/parkd.service.d"
-cp "$1/systemd/tcp.conf" "$work/parkd.service.d/"
-said=$(systemd-analyze verify --man=no "$work/parkd.service" 2>&1) || fail "verify with tcp.conf: $said"
-ours=$(grep -E 'parkd.service|tcp.conf' <<<"$said" || true)
-[ -z "$ours" ] || fail "verify with tcp.conf: $ours"
+for drop_in in tcp.conf webhook.conf; do
+  cp "$1/systemd/$drop_in" "$work/parkd.service.d/"
+  said=$(systemd-analyze verify --man=no "$work/parkd.service" 2>&1) || fail "verify with $drop_in: $said"
+  ours=$(grep -E "parkd.service|$drop_in" <<<"$said" || true)
+  [ -z "$ours" ] || fail "verify with $drop_in: $ours"
+done
 
 # The check itself must be able to fail.
 sed 's/^KillMode=mixed/KillMod=mixed/' "$work/parkd.service" >"$work/parkd-wrong.service"
