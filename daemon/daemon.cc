@@ -136,6 +136,13 @@ Status Daemon::wire() {
   if (files_ != nullptr) {
     batches_ = std::make_unique<FileBatches>(config_, *store_, *files_, clock_);
   }
+  if (files_ != nullptr && !config_.daemon.webhooks.empty()) {
+    PARKD_ASSIGN_OR_RETURN(WebhookSecrets secrets, load_webhook_secrets(config_.daemon.webhooks));
+    webhooks_ =
+        std::make_unique<Webhooks>(config_.daemon.webhooks, std::move(secrets), *store_, clock_);
+    batches_->on_end([this] { webhooks_->look(); });
+    signals_.add(SIGHUP);
+  }
   api_ = std::make_unique<Api>(Api::Parts{
       io_, config_, *store_, *store_, *dispatcher_, tokens_, *blocking_, blocking_threads(), clock_,
       health_, bodies_, answers_, files_, batches_.get(), database_name(config_)});
@@ -149,6 +156,7 @@ Status Daemon::wire() {
       io_, server_options(config_), bodies_, answers_,
       [this](const HttpRequest& request) { return api_->admit(request); });
   api_->set_server(*server_);
+  if (webhooks_ != nullptr) api_->set_webhooks(*webhooks_);
   if (!config_.daemon.tokens_file.empty()) {
     PARKD_ASSIGN_OR_RETURN(TokenTable tokens, load_tokens(config_.daemon.tokens_file));
     take_tokens(std::move(tokens));
@@ -195,6 +203,7 @@ Daemon::End Daemon::run() {
   dispatcher_thread_ = Thread({"dispatcher", 0}, [this] { dispatcher_->run(); });
   models_->start();
   if (batches_ != nullptr) batches_->start();
+  if (webhooks_ != nullptr) webhooks_->start();
   wait_for_signal();
   purge_soon();
   if (files_ != nullptr) look_after_files_soon();
@@ -237,7 +246,11 @@ void Daemon::wait_for_signal() {
 
 void Daemon::on_signal(int signal) {
   if (signal == SIGUSR1) return dump_state(*dispatcher_->stats());
-  if (signal == SIGHUP) return read_tokens_again();
+  if (signal == SIGHUP) {
+    if (!config_.daemon.tokens_file.empty()) read_tokens_again();
+    if (webhooks_ != nullptr) read_secrets_again();
+    return;
+  }
   ++stop_signals_;
   log_info("daemon.signal", {{"signal", signal}, {"count", stop_signals_}});
   if (stop_signals_ == 1) return begin_stop();
@@ -271,6 +284,32 @@ void Daemon::take_tokens(Result<TokenTable> tokens) {
   health_.clear("tokens_not_read");
 }
 
+// The last that was begun counts.
+void Daemon::read_secrets_again() {
+  blocking_->run([this, n = ++secret_reads_] {
+    const auto read =
+        std::make_shared<Result<WebhookSecrets>>(load_webhook_secrets(config_.daemon.webhooks));
+    boost::asio::post(io_, [this, n, read] {
+      if (n == secret_reads_) take_secrets(std::move(*read));
+    });
+  });
+}
+
+void Daemon::take_secrets(Result<WebhookSecrets> secrets) {
+  if (!secrets.ok()) {
+    log_error("webhooks.secrets_not_read", {{"error", secrets.status().to_string()}});
+    health_.raise({"webhook_secrets_not_read",
+                   secrets.status().param() + ": " + secrets.status().message() +
+                       ". Until then webhooks are signed with what was read before: mend the file, "
+                       "then systemctl reload parkd (SIGHUP)",
+                   false});
+    return;
+  }
+  log_info("webhooks.secrets_read", {{"files", secrets->size()}});
+  webhooks_->set_secrets(*std::move(secrets));
+  health_.clear("webhook_secrets_not_read");
+}
+
 // A process that lost a device cannot have it back: it gives its jobs back and ends, to be started
 // again. What the store does not take in time, the next start reports (running_ids).
 void Daemon::on_device_lost() {
@@ -286,6 +325,7 @@ void Daemon::begin_stop() {
   api_->stop_accepting();
   models_->begin_stop();
   if (batches_ != nullptr) batches_->begin_stop();
+  if (webhooks_ != nullptr) webhooks_->begin_stop();
   // Results that a store cannot take (a database that is away, a full disk) must not hold the
   // daemon for ever: their jobs run again, elsewhere or at the next start.
   stop_not_after_ = clock_.steady_now() + config_.daemon.drain_timeout + kStopNowPatience;
@@ -317,6 +357,7 @@ void Daemon::shut_down() {
   if (dispatcher_ == nullptr) return;
   if (server_ != nullptr) server_->close();
   if (batches_ != nullptr) batches_->begin_stop();
+  if (webhooks_ != nullptr) webhooks_->begin_stop();
   dispatcher_->close();
   dispatcher_thread_.join();
   models_->stop_engines();
@@ -325,6 +366,7 @@ void Daemon::shut_down() {
   if (files_ != nullptr) files_->stop();
   store_->stop();
   batches_.reset();
+  if (webhooks_ != nullptr) webhooks_->join();
   models_.reset();
   dispatcher_.reset();
   log_info("daemon.stopped", {{"pid", ::getpid()}});

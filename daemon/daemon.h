@@ -18,6 +18,7 @@
 #include "daemon/models/model_keeper.h"
 #include "daemon/open_store.h"
 #include "daemon/progress_watch.h"
+#include "daemon/webhooks/webhooks.h"
 #include "lib/base/blocking_pool.h"
 #include "lib/base/clock.h"
 #include "lib/base/thread.h"
@@ -60,6 +61,8 @@ class Daemon {
   void on_signal(int signal);
   void read_tokens_again();
   void take_tokens(Result<TokenTable> tokens);
+  void read_secrets_again();
+  void take_secrets(Result<WebhookSecrets> secrets);
   void on_device_lost();
   void begin_stop();
   void wait_until_drained();
@@ -84,6 +87,7 @@ class Daemon {
   TokenFeed tokens_;                                      // drained on the control thread
   std::unique_ptr<JobStore> store_;
   std::shared_ptr<FileStore> files_;  // null: there is none. Uploads that are cut off hold it, too
+  std::unique_ptr<Webhooks> webhooks_;    // null where nobody is told
   std::unique_ptr<FileBatches> batches_;  // null where there are no files
   std::unique_ptr<BlockingPool> blocking_;
   std::unique_ptr<Dispatcher> dispatcher_;
@@ -97,6 +101,7 @@ class Daemon {
   Thread dispatcher_thread_;
 
   int64_t token_reads_ = 0;  // begun since the start
+  int64_t secret_reads_ = 0;
   int stop_signals_ = 0;
   End end_ = End::stopped;
   SteadyTime stop_not_after_{};  // set by the first signal; the second makes it sooner

@@ -16,6 +16,7 @@
 #include "lib/config/config.h"
 #include "lib/config/token_file.h"
 #include "lib/config/unit_files.h"
+#include "lib/config/webhook_secret.h"
 
 namespace {
 
@@ -65,6 +66,14 @@ int check_config(const parkd::Config& config, const std::string& path) {
                 << config.daemon.tokens_file << "\n";
     } else {
       fault("key 'daemon.tokens_file': " + tokens.status().message());
+    }
+  }
+  if (!config.daemon.webhooks.empty()) {
+    const std::string kept_in = parkd::unit_keeps_webhooks_in("");
+    if (!kept_in.empty()) std::cerr << "note: " << kept_in << "\n";
+    const auto secrets = parkd::load_webhook_secrets(config.daemon.webhooks);
+    if (!secrets.ok()) {
+      fault("key '" + secrets.status().param() + "': " + secrets.status().message());
     }
   }
   const parkd::ModelsOutlook found = parkd::look_at_models(config);

@@ -80,6 +80,10 @@ std::vector<OpenPlace> open_places(const Config& config, const std::string& conf
     add(look_at("daemon.tokens_file", config.daemon.tokens_file, 0137, "read or change it",
                 "chmod 0600"));
   }
+  for (const WebhookConfig& webhook : config.daemon.webhooks) {
+    add(look_at("daemon.webhooks[].secret_file", webhook.secret_file, 0137, "read or change it",
+                "chmod 0600"));
+  }
   add(look_at("--config", config_path, 0022, "change what parkd does", "chmod go-w"));
   return places;
 }

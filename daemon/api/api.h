@@ -22,6 +22,7 @@
 #include "daemon/batches/file_batches.h"
 #include "daemon/health/health_board.h"
 #include "daemon/models/model_table.h"
+#include "daemon/webhooks/webhooks.h"
 #include "lib/base/blocking_pool.h"
 #include "lib/base/clock.h"
 #include "lib/config/config.h"
@@ -65,6 +66,7 @@ class Api {
   void stop() { work_.stop(); }
   // For /metrics.
   void set_server(const HttpServer& server) { server_ = &server; }
+  void set_webhooks(const Webhooks& webhooks) { webhooks_ = &webhooks; }
 
   // Who may come by TCP from now on.
   void set_tokens(TokenTable tokens) { tcp_.set_tokens(std::move(tokens)); }
@@ -173,6 +175,7 @@ class Api {
   MailboxWaiters waiters_;
   std::shared_ptr<const ModelTable> models_;
   const HttpServer* server_ = nullptr;
+  const Webhooks* webhooks_ = nullptr;
   FileFigures file_figures_;
   int64_t memory_budget_bytes_ = 0;
   bool stopping_ = false;

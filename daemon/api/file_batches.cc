@@ -39,6 +39,13 @@ Status check_endpoint(const std::string& endpoint) {
                        "endpoint is \"" + shown_name(endpoint) + "\", it must be one of " + known);
 }
 
+// Whether its tenant may have its end told there. Errors: invalid (param webhook_url).
+Status check_webhook(const BatchSpec& spec, const DaemonConfig& config) {
+  static_assert(kUrlBytesMax == kWebhookUrlBytesMax);
+  if (spec.file->webhook_url.empty()) return {};
+  return webhook_of(config.webhooks, spec.tenant, spec.file->webhook_url).status();
+}
+
 // Whether a batch can be run again now, in part. Errors: with the status of the HTTP answer.
 std::optional<HttpReply> why_no_retry(const Batch& batch, WallTime now) {
   if (!batch.spec.file) {
@@ -81,12 +88,16 @@ void Api::open_file_batch(const AskedPtr& asked, const std::string& file_id,
   spec.file->input_file_id = file_id;
   spec.file->endpoint = fields.text("endpoint");
   spec.file->completion_window = fields.text("completion_window");
+  spec.file->webhook_url = fields.text("webhook_url");
   if (const Status status = fields.finish(); !status.ok()) return reply(error_reply(status));
   if (const Status status = check_endpoint(spec.file->endpoint); !status.ok()) {
     return reply(error_reply(status));
   }
   const auto window = read_window(spec.file->completion_window);
   if (!window.ok()) return reply(error_reply(window.status()));
+  if (const Status status = check_webhook(spec, parts_.config.daemon); !status.ok()) {
+    return reply(error_reply(status));
+  }
   spec.deadline = parts_.clock.now() + *window;
   if (!has_files(asked)) return;
   parts_.files->keep_file(
@@ -117,6 +128,7 @@ void Api::retry_batch(const AskedPtr& asked) {
   const auto max_tokens = fields->number("max_tokens", 1, INT32_MAX);
   const auto metadata = fields->pairs("metadata");
   const auto window_text = fields->optional_text("completion_window");
+  const auto webhook_url = fields->optional_text("webhook_url");  // "": none
   const auto key = fields->optional_text("idempotency_key");
   if (const Status status = fields->finish(); !status.ok()) return reply(error_reply(status));
   if (!has_files(asked)) return;
@@ -130,6 +142,10 @@ void Api::retry_batch(const AskedPtr& asked) {
     spec.idempotency_key = key.value_or(asked->request.idempotency_key);
     spec.file->retried_from = before->id;
     if (max_tokens) spec.file->max_tokens = static_cast<int32_t>(*max_tokens);
+    if (webhook_url) spec.file->webhook_url = *webhook_url;
+    if (Status status = check_webhook(spec, parts_.config.daemon); !status.ok()) {
+      return asked->reply(error_reply(status));
+    }
     if (window_text) spec.file->completion_window = *window_text;
     const auto window = read_window(spec.file->completion_window);
     if (!window.ok()) return asked->reply(error_reply(window.status()));

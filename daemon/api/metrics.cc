@@ -88,6 +88,9 @@ void add_store(Page& page, const StoreStats& store) {
                static_cast<double>(store.uncertain_finishes));
   page.gauge("parkd_store_undelivered_messages", "Messages that wait for the mailbox's database",
              {}, static_cast<double>(store.undelivered_messages));
+  page.gauge("parkd_webhooks_pending",
+             "Ends of batches that are to be told to webhooks; of many, 1000", {},
+             static_cast<double>(store.webhooks_pending));
   page.gauge("parkd_store_healthy", "1 while the store takes commits", {}, store.healthy ? 1 : 0);
 }
 
@@ -266,6 +269,14 @@ void add_api(Page& page, const ApiFigures& api) {
   page.gauge("parkd_file_bytes", "Bytes of parkd_files", {}, static_cast<double>(api.files.bytes));
   page.gauge("parkd_uploads", "Files that are being uploaded", {},
              static_cast<double>(api.files.uploads));
+  const auto webhooks = [&](const char* result, int64_t n) {
+    page.counter("parkd_webhook_deliveries_total",
+                 "Attempts to tell a webhook of a batch's end (failed: made again)",
+                 {{"result", result}}, static_cast<double>(n));
+  };
+  webhooks("delivered", api.webhooks.delivered);
+  webhooks("failed", api.webhooks.failed);
+  webhooks("given_up", api.webhooks.given_up);
   for (const auto& [key, n] : api.http.answered) {
     const auto& [route, status] = key;
     page.counter("parkd_answers_total", "Answered requests; of no URL that there is: route \"\"",

@@ -6,6 +6,7 @@
 
 #include "daemon/api/tcp_door.h"
 #include "daemon/models/model_table.h"
+#include "daemon/webhooks/webhooks.h"
 #include "lib/base/clock.h"
 #include "lib/base/health.h"
 #include "lib/dispatch/dispatcher_stats.h"
@@ -21,6 +22,7 @@ struct ApiFigures {
   HttpFigures http;
   TcpFigures tcp;
   FileFigures files;
+  WebhookFigures webhooks;
   int64_t memory_budget_bytes = 0;  // of main memory, for models
 };
 

@@ -409,6 +409,12 @@ Schema file_batch() {
                                {"output_tokens", whole(0)},
                                {"output_tokens_details", answer({{"reasoning_tokens", whole(0)}})},
                                {"total_tokens", whole(0)}});
+  const Schema webhook = answer({{"url", text()},
+                                 {"status", one_of_words({"pending", "delivered", "given_up"})},
+                                 {"attempts", whole(0)},
+                                 {"next_attempt_at", at()},
+                                 {"delivered_at", at()},
+                                 {"last_error", or_null(text())}});
   return answer(
       {{"id", text()},
        {"object", one_of_words({"batch"})},
@@ -435,7 +441,8 @@ Schema file_batch() {
        {"usage", or_null(usage)},
        {"metadata", or_null(any_object())},
        {"tenant", text()},
-       {"retried_from", or_null(text())}});
+       {"retried_from", or_null(text())},
+       {"webhook", or_null(webhook)}});
 }
 
 Schema job_batch() {
@@ -474,6 +481,7 @@ void add_batches(Schema& all) {
       {{"input_file_id", text()}, {"endpoint", endpoint_path()}, {"completion_window", window()}},
       {{"metadata", pairs()},
        {"output_expires_after", file_life()},
+       {"webhook_url", text_of_at_most(kWebhookUrlBytesMax)},
        {"idempotency_key", key_text()}});
   const Schema of_jobs =
       request({}, {{"name", text_of_at_most(kBatchNameBytesMax)},
@@ -484,6 +492,7 @@ void add_batches(Schema& all) {
   all["BatchRequest"] = any_of({of_a_file, of_jobs});
   all["RetryRequest"] = request({}, {{"max_tokens", whole(1, INT32_MAX)},
                                      {"completion_window", window()},
+                                     {"webhook_url", text_of_at_most(kWebhookUrlBytesMax)},
                                      {"metadata", pairs()},
                                      {"idempotency_key", key_text()}});
   all["FileBatch"] = file_batch();

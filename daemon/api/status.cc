@@ -197,6 +197,7 @@ void Api::metrics(const AskedPtr& asked) {
   figures.memory_budget_bytes = memory_budget_bytes_;
   figures.tcp = tcp_.figures();
   figures.files = file_figures_;
+  if (webhooks_ != nullptr) figures.webhooks = webhooks_->figures();
   if (server_ != nullptr) figures.http = server_->figures();
   work_.quick(asked->who(), asked->reply, [this, asked, figures = std::move(figures)] {
     parts_.store.stats(

@@ -123,6 +123,7 @@ void FileBatches::take_step(const Batch& batch) {
     waiting_batches_.erase(batch.id);
     full_tenants_.erase(tenant);
     tell(batch, *after);
+    if (after->progress.stage >= FileStage::ended) ended_();
   } else if (after.status().code() == StatusCode::exhausted) {
     Wait& full = full_tenants_[tenant];
     wait(full, batch, after.status());

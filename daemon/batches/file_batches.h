@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -35,6 +36,8 @@ class FileBatches {
 
   void set_models(std::shared_ptr<const ModelTable> models);
   void start();
+  // Called on the thread when a batch has ended, or its file was refused. Before start().
+  void on_end(std::function<void()> ended) { ended_ = std::move(ended); }
   // There may be something to do.
   void look() { (void)inbox_.push({}); }
   // Both result files are deleted: so are their lines. If this process dies meanwhile they stay
@@ -68,6 +71,7 @@ class FileBatches {
   const std::string name_;  // of this process, for the store
   std::atomic<bool> stopping_{false};
   BatchSteps steps_;
+  std::function<void()> ended_ = [] {};
   Inbox<std::optional<Batch>> inbox_;  // a batch whose results are to be dropped, or a look
   std::map<std::string, Wait> waiting_batches_;
   std::map<std::string, Wait> full_tenants_;  // whose jobs the queue has no room for

@@ -15,7 +15,7 @@
 namespace parkd {
 namespace {
 
-constexpr std::array<std::string_view, 21> kNames = {
+constexpr std::array<std::string_view, 22> kNames = {
     "submit.before_commit",
     "submit.after_commit",
     "claim.after",
@@ -34,6 +34,7 @@ constexpr std::array<std::string_view, 21> kNames = {
     "batch.validated",
     "batch.portion_submitted",
     "batch.counted",
+    "webhook.sent",
     "outbox.before_deliver",
     "outbox.after_deliver",
     "outbox.after_drop",

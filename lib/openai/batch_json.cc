@@ -13,25 +13,13 @@ void time(JsonWriter& json, const char* key, const std::optional<WallTime>& valu
   json.member(key, TextOrNull{value ? to_rfc3339(*value) : ""});
 }
 
-// The word of OpenAI's API for how far a batch of a file is.
-std::string_view status_of(const Batch& batch) {
-  const FileProgress& at = batch.progress;
-  if (at.stage == FileStage::failed) return "failed";
-  if (at.stage != FileStage::ended) {
-    if (batch.cancel_at) return "cancelling";
-    if (batch.finished_at) return "finalizing";
-    return at.stage == FileStage::validating ? "validating" : "in_progress";
-  }
-  if (batch.cancel_at) return "cancelled";
-  if (!at.faults.empty()) return "failed";
-  const bool is_whole = batch.deadline_missed == 0 && at.lines > 0 && batch.total >= at.lines;
-  return is_whole ? "completed" : "expired";
-}
-
 class FileBatchJson {
  public:
   explicit FileBatchJson(const Batch& batch)
-      : batch_(batch), file_(*batch.spec.file), at_(batch.progress), status_(status_of(batch)) {}
+      : batch_(batch),
+        file_(*batch.spec.file),
+        at_(batch.progress),
+        status_(file_batch_status(batch)) {}
 
   std::string render() {
     json_.begin_object();
@@ -53,6 +41,7 @@ class FileBatchJson {
     json_.member("metadata", RawJson{batch_.spec.metadata});
     json_.member("tenant", batch_.spec.tenant);
     json_.member("retried_from", TextOrNull{file_.retried_from});
+    add_webhook();
     return json_.end_object().take();
   }
 
@@ -118,6 +107,19 @@ class FileBatchJson {
     json_.member("total_tokens", at_.usage.input + at_.usage.output).end_object();
   }
 
+  void add_webhook() {
+    if (file_.webhook_url.empty()) {
+      json_.member("webhook", TextOrNull{""});
+      return;
+    }
+    const WebhookState& at = batch_.webhook;
+    json_.begin_object("webhook").member("url", file_.webhook_url);
+    json_.member("status", to_string(at.status)).member("attempts", at.attempts);
+    add_time("next_attempt_at", at.next_attempt_at);
+    add_time("delivered_at", at.delivered_at);
+    json_.member("last_error", TextOrNull{at.last_error}).end_object();
+  }
+
   const Batch& batch_;
   const FileBatchSpec& file_;
   const FileProgress& at_;
@@ -126,6 +128,21 @@ class FileBatchJson {
 };
 
 }  // namespace
+
+// The words of OpenAI's API for how far it is.
+std::string_view file_batch_status(const Batch& batch) {
+  const FileProgress& at = batch.progress;
+  if (at.stage == FileStage::failed) return "failed";
+  if (at.stage != FileStage::ended) {
+    if (batch.cancel_at) return "cancelling";
+    if (batch.finished_at) return "finalizing";
+    return at.stage == FileStage::validating ? "validating" : "in_progress";
+  }
+  if (batch.cancel_at) return "cancelled";
+  if (!at.faults.empty()) return "failed";
+  const bool is_whole = batch.deadline_missed == 0 && at.lines > 0 && batch.total >= at.lines;
+  return is_whole ? "completed" : "expired";
+}
 
 std::string render_batch(const Batch& batch) {
   if (batch.spec.file) return FileBatchJson(batch).render();

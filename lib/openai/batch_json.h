@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/job/batch.h"
@@ -19,8 +20,11 @@ struct RequeuedJob;
 //   "endpoint", "model", "errors", "input_file_id", "completion_window", "status": validating |
 //   failed | in_progress | finalizing | completed | expired | cancelling | cancelled,
 //   "output_file_id", "error_file_id", ten times, "request_counts", "usage", "metadata"} and of
-//   ours "tenant", "retried_from" and "output_expires_at".
+//   ours "tenant", "retried_from", "output_expires_at" and "webhook": null, or {"url", "status":
+//   pending | delivered | given_up, "attempts", "next_attempt_at", "delivered_at", "last_error"}.
 std::string render_batch(const Batch& batch);
+// The status of one of a file, as it is shown.
+std::string_view file_batch_status(const Batch& batch);
 // {"object": "list", "data": [...], "first_id", "last_id", "has_more"}
 std::string render_batches(const std::vector<Batch>& batches, bool has_more);
 

@@ -28,6 +28,7 @@ struct ApiWorldOptions {
   int64_t request_bytes_max = 64 << 20;
   bool has_files = true;
   FilesConfig files;
+  std::vector<WebhookConfig> webhooks;  // of whoever runs the test
   StoreOptions store;
   HttpServer::Options server;
   std::function<void()> on_control_start;  // called on the control thread
@@ -43,6 +44,8 @@ class ApiWorld {
     config_.queue.backend = StoreBackend::memory;
     config_.default_model = "m";
     config_.daemon.files = options.files;
+    config_.daemon.webhooks = options.webhooks;
+    for (WebhookConfig& webhook : config_.daemon.webhooks) webhook.tenant = own_tenant();
     if (options.has_files) {
       FileLimits limits;
       limits.file_bytes_max = options.files.max_file_mb << 20;

@@ -412,6 +412,64 @@ TEST_F(FileBatches, run_again_what_did_not_complete) {
   EXPECT_EQ(call("POST", retry).status, 410) << "its file is gone";
 }
 
+class ToldBatches : public FileBatches {
+ protected:
+  ToldBatches() : FileBatches(with_webhooks()) {}
+
+ private:
+  static testing::ApiWorldOptions with_webhooks() {
+    testing::ApiWorldOptions options;
+    options.webhooks.emplace_back().url_prefix = read_webhook_url("https://a.org/hooks/").value();
+    return options;
+  }
+};
+
+TEST_F(ToldBatches, show_who_is_told_of_their_end_and_how_far_that_is) {
+  const std::string id = open("", R"(,"webhook_url":"https://a.org/hooks/1?x=y")");
+  const json::object failed = batch_when(id, "failed");
+  const json::object& webhook = failed.at("webhook").as_object();
+  EXPECT_EQ(webhook.at("url").as_string(), "https://a.org/hooks/1?x=y");
+  EXPECT_EQ(webhook.at("status").as_string(), "pending");
+  EXPECT_EQ(webhook.at("attempts").as_int64(), 0);
+  EXPECT_EQ(webhook.at("next_attempt_at"), failed.at("failed_at"));
+  EXPECT_TRUE(webhook.at("delivered_at").is_null());
+  EXPECT_TRUE(webhook.at("last_error").is_null());
+  EXPECT_TRUE(batch(open(line("a"))).at("webhook").is_null());
+}
+
+TEST_F(ToldBatches, are_refused_where_their_webhook_is_none_of_their_tenants) {
+  const std::string file = upload(line("a"));
+  for (const char* url : {"https://a.org/other", "https://b.org/hooks/", "http://a.org/hooks/",
+                          "https://a.org/hooks/../x", "no url"}) {
+    EXPECT_EQ(error(call("POST", "/v1/batches",
+                         request(file, std::string(R"(,"webhook_url":")") + url + "\"")),
+                    400, "param"),
+              "webhook_url")
+        << url;
+  }
+  EXPECT_EQ(
+      error(call("POST", "/v1/batches", R"({"webhook_url":"https://a.org/hooks/"})"), 400, "param"),
+      "webhook_url")
+      << "of jobs";
+}
+
+TEST_F(ToldBatches, keep_their_webhook_when_they_run_again_or_have_another_or_none) {
+  const std::string id = open(line("a"), R"(,"webhook_url":"https://a.org/hooks/1")");
+  fail(claim(1)[0]);
+  batch_when(id, "completed");
+  const auto again = [&](const std::string& body) {
+    return object(call("POST", "/v1/batches/" + id + "/retry", body)).at("webhook");
+  };
+  EXPECT_EQ(again("").at("url").as_string(), "https://a.org/hooks/1");
+  EXPECT_EQ(again(R"({"webhook_url":"https://a.org/hooks/2"})").at("url").as_string(),
+            "https://a.org/hooks/2");
+  EXPECT_TRUE(again(R"({"webhook_url":""})").is_null());
+  EXPECT_EQ(
+      error(call("POST", "/v1/batches/" + id + "/retry", R"({"webhook_url":"https://b.org"})"), 400,
+            "param"),
+      "webhook_url");
+}
+
 TEST_F(FileBatches, are_not_sealed_or_filled_or_requeued_by_others) {
   const std::string id = open(line("a"));
   claim(1);

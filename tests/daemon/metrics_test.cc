@@ -47,6 +47,7 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   store.sessions = 7;
   store.uncertain_finishes = 2;
   store.fence_epoch = 3;
+  store.webhooks_pending = 8;
   DispatcherStats dispatcher;
   dispatcher.models = {some_model("a"), some_model("b")};
   ModelTable models;
@@ -61,6 +62,7 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   models["b"].files_differ = true;
   ApiFigures api;
   api.files = {12, 3456, 2};
+  api.webhooks = {4, 5, 6};
   const std::string page =
       render_metrics(store, dispatcher, models, {{"clock_skew", "", false}}, api, now);
 
@@ -81,6 +83,10 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   EXPECT_EQ(found["parkd_files"], "12");
   EXPECT_EQ(found["parkd_file_bytes"], "3456");
   EXPECT_EQ(found["parkd_uploads"], "2");
+  EXPECT_EQ(found["parkd_webhooks_pending"], "8");
+  EXPECT_EQ(found["parkd_webhook_deliveries_total{result=\"delivered\"}"], "4");
+  EXPECT_EQ(found["parkd_webhook_deliveries_total{result=\"failed\"}"], "5");
+  EXPECT_EQ(found["parkd_webhook_deliveries_total{result=\"given_up\"}"], "6");
   EXPECT_EQ(found["parkd_store_sessions_opened_total"], "7");
   EXPECT_EQ(found["parkd_store_uncertain_finishes_total"], "2");
   EXPECT_EQ(found["parkd_store_fence_epoch"], "3");

@@ -74,6 +74,10 @@ void look_at_config(const std::string& path, Report& report) {
     const std::string kept_out = unit_keeps_tcp_out("");
     if (!kept_out.empty()) report.note("tcp", kept_out);
   }
+  if (!config->daemon.webhooks.empty()) {
+    const std::string kept_in = unit_keeps_webhooks_in("");
+    if (!kept_in.empty()) report.note("webhooks", kept_in);
+  }
   const ModelsOutlook found = look_at_models(*config);
   for (const ConfiguredModel& model : found.models) {
     const std::string name = "model " + model.config->name;
