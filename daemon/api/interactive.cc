@@ -94,24 +94,33 @@ void Api::interactive(const AskedPtr& asked) {
   const std::string model = read->job.model;
   const OnDisconnect on_disconnect = read->on_disconnect;
   const StreamRequest stream = read->stream;
-  std::vector<JobSpec> jobs;
-  jobs.push_back(std::move(read->job));
-  parts_.store.submit(std::move(jobs), [this, asked, model, on_disconnect,
-                                        stream](Result<std::vector<SubmittedJob>> submitted) {
+  Completion<SubmittedJob> submitted = [this, asked, model, on_disconnect,
+                                        stream](Result<SubmittedJob> job) {
     ApiWork::guarded(asked->reply, [&] {
-      if (!submitted.ok()) {
-        HttpReply refused = error_reply(without_index(submitted.status()));
+      if (!job.ok()) {
+        HttpReply refused = error_reply(without_index(job.status()));
         // The key stands for another request.
         if (refused.status == 409) refused.status = 422;
         return asked->reply(std::move(refused));
       }
-      boost::asio::post(parts_.io, [this, asked, model, on_disconnect, stream,
-                                    job = std::move(submitted->front())] {
-        InteractiveWait::begin(*this, asked, {job, asked->who().tenant, model}, on_disconnect,
-                               stream);
-      });
+      boost::asio::post(parts_.io,
+                        [this, asked, model, on_disconnect, stream, job = std::move(job).value()] {
+                          InteractiveWait::begin(*this, asked, {job, asked->who().tenant, model},
+                                                 on_disconnect, stream);
+                        });
     })();
-  });
+  };
+  parts_.dispatcher.submit_here(
+      std::move(read->job), submitted, [this, asked, submitted](JobSpec job) {
+        ApiWork::guarded(asked->reply, [&] {
+          std::vector<JobSpec> jobs;
+          jobs.push_back(std::move(job));
+          parts_.store.submit(std::move(jobs), [submitted](Result<std::vector<SubmittedJob>> all) {
+            if (!all.ok()) return submitted(all.status());
+            submitted(std::move(all->front()));
+          });
+        })();
+      });
 }
 
 // A caller that comes back to a job does not make it one that is cancelled when it goes.

@@ -28,7 +28,7 @@ bool Departures::let_go() {
   bool acted = false;
   for (auto next = leaving_.begin(); next != leaving_.end();) {
     ServedModel& served = table_.served_model(next->first);
-    if (served.jobs_in_flight() > 0 || served.claiming > 0) {
+    if (served.jobs_in_flight() > 0 || served.asks_for_jobs()) {
       ++next;
       continue;
     }

@@ -62,7 +62,9 @@ class Dispatcher::State {
   void handle(const KeepModel& message) { departures_.handle(message); }
   void handle(const WorkAvailable& message) { intake_.handle(message); }
   void handle(const CallerWaits& message) { intake_.handle(message); }
+  void handle(std::shared_ptr<SubmitHere> message) { intake_.handle(std::move(*message)); }
   void handle(Claimed message) { intake_.handle(std::move(message)); }
+  void handle(ClaimedHere message) { intake_.handle(std::move(message)); }
   void handle(Prepared message) { intake_.handle(std::move(message)); }
   void handle(Generated message) { runs_.handle(std::move(message)); }
   void handle(Rendered message) { finisher_.handle(std::move(message)); }
@@ -341,6 +343,12 @@ void Dispatcher::work_available(std::string model) {
 }
 void Dispatcher::caller_waits(std::string model, JobId id, bool waits) {
   state_->inbox->push(CallerWaits{std::move(model), id, waits});
+}
+void Dispatcher::submit_here(JobSpec job, Completion<SubmittedJob> done,
+                             std::function<void(JobSpec)> no_place) {
+  const auto message =
+      std::make_shared<SubmitHere>(std::move(job), std::move(done), std::move(no_place));
+  if (!state_->inbox->push(message)) message->no_place(std::move(message->job));
 }
 void Dispatcher::cancel_requested(JobId id, RunLease lease) {
   state_->inbox->push(CancelRequested{id, lease});

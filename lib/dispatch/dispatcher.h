@@ -21,6 +21,7 @@
 #include "lib/dispatch/dispatcher_options.h"
 #include "lib/dispatch/dispatcher_stats.h"
 #include "lib/dispatch/model_port.h"
+#include "lib/store/completion.h"
 #include "lib/store/daemon_store.h"
 
 namespace parkd {
@@ -56,6 +57,14 @@ class Dispatcher {
   // A caller at this daemon's door waits for the result of a live job from now on, or does no more:
   // once each for every caller. Meanwhile the job may use what is kept for such (ModelPort).
   void caller_waits(std::string model, JobId id, bool waits);
+
+  // A job whose caller waits at this daemon's door. Where it would start here at once it is
+  // submitted and claimed in one commit, so that no other daemon runs it, whose tokens would not be
+  // seen here; then `done` is called, as a completion of the store's. Otherwise `no_place` gets it
+  // back, on the dispatcher's thread or in this call, to be submitted as any other; it must not
+  // block.
+  void submit_here(JobSpec job, Completion<SubmittedJob> done,
+                   std::function<void(JobSpec)> no_place);
 
   // The store has given up this daemon's claims (its heartbeat was lost, the database is another):
   // nothing that was claimed before this call is ours any more. Its runs are stopped, what waits is

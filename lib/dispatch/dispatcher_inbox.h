@@ -5,16 +5,21 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "lib/base/inbox.h"
 #include "lib/base/status.h"
+#include "lib/dispatch/in_flight.h"
 #include "lib/dispatch/model_port.h"
 #include "lib/dispatch/store_writer.h"
 #include "lib/engine/generation.h"
 #include "lib/job/job.h"
+#include "lib/store/completion.h"
+#include "lib/store/daemon_store.h"
 
 namespace parkd {
 
@@ -49,6 +54,11 @@ struct CallerWaits {
   JobId id;
   bool waits;  // false: no more
 };
+struct SubmitHere {
+  JobSpec job;
+  Completion<SubmittedJob> done;
+  std::function<void(JobSpec)> no_place;
+};
 struct OwnershipLost {};
 struct LeftBehind {
   DeathReport report;
@@ -71,6 +81,13 @@ struct Claimed {
   uint64_t ownership;  // Intake's when it was asked for
   Result<std::vector<Job>> jobs;
 };
+struct ClaimedHere {  // SubmitHere's
+  std::string model;
+  std::string tenant;
+  LotPlace place;
+  uint64_t ownership;
+  std::optional<Job> job;
+};
 struct Prepared {
   uint64_t ticket;
   Result<PreparedJob> prepared;
@@ -86,8 +103,9 @@ struct DeathsNoted {
 
 using DispatcherMessage =
     std::variant<ModelReady, ModelFailed, ModelLoading, UnloadModel, KeepModel, WorkAvailable,
-                 CancelRequested, CallerWaits, OwnershipLost, LeftBehind, DeviceLost, DeathsNoted,
-                 Claimed, Prepared, Generated, Rendered, FinishDone, ReleaseDone, Drain>;
+                 CancelRequested, CallerWaits, std::shared_ptr<SubmitHere>, OwnershipLost,
+                 LeftBehind, DeviceLost, DeathsNoted, Claimed, ClaimedHere, Prepared, Generated,
+                 Rendered, FinishDone, ReleaseDone, Drain>;
 using DispatcherInbox = Inbox<DispatcherMessage>;
 
 }  // namespace parkd

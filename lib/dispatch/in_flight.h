@@ -48,6 +48,7 @@ struct ServedModel {
   bool work_hint = false;  // there may be something to claim
   int32_t claiming = 0;    // jobs asked for by the claim under way; 0 = none is
   ClaimRequest claim;      // the one under way, or the last
+  int32_t submitting = 0;  // jobs that are being submitted and claimed at once
   // The queue has no job that needs at most so many tokens; empty: it may.
   std::optional<int64_t> none_this_small;
   SteadyTime claim_not_before{};
@@ -61,6 +62,8 @@ struct ServedModel {
     const auto found = suspects.find(group);
     return found == suspects.end() ? nullptr : &found->second;
   }
+  // The store has still to answer whether it gives some.
+  bool asks_for_jobs() const { return claiming > 0 || submitting > 0; }
   bool is_open() const { return state == ModelState::ready && !leaving; }
   int32_t waiting_in(LotPlace place) const { return waiting[static_cast<size_t>(place)]; }
   int32_t jobs_in(LivePhase phase) const { return jobs[static_cast<size_t>(phase)]; }

@@ -15,14 +15,18 @@ ServedModel& InFlightTable::served_model(const std::string& model) {
 
 // A place in the lot is taken from the claim to the start.
 void InFlightTable::count(const InFlight& job, LivePhase phase, int32_t change) {
-  ServedModel& served = *job.served;
-  served.jobs[static_cast<size_t>(phase)] += change;
+  job.served->jobs[static_cast<size_t>(phase)] += change;
   if (phase != LivePhase::preparing && phase != LivePhase::parked) return;
-  served.waiting[static_cast<size_t>(job.place)] += change;
-  if (job.place != LotPlace::lot) return;
-  const auto place = served.places.jobs.try_emplace(job.job->spec.tenant, 0).first;
-  place->second += change;
-  if (place->second == 0) served.places.jobs.erase(place);
+  count_place(*job.served, job.place, job.job->spec.tenant, change);
+}
+
+void InFlightTable::count_place(ServedModel& served, LotPlace place, const std::string& tenant,
+                                int32_t change) {
+  served.waiting[static_cast<size_t>(place)] += change;
+  if (place != LotPlace::lot) return;
+  const auto places = served.places.jobs.try_emplace(tenant, 0).first;
+  places->second += change;
+  if (places->second == 0) served.places.jobs.erase(places);
 }
 
 InFlight& InFlightTable::add(ServedModel& served, Job claimed, LotPlace place) {

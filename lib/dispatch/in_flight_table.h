@@ -30,6 +30,9 @@ class InFlightTable {
   // A job that was just claimed, in the phase preparing.
   InFlight& add(ServedModel& served, Job claimed, LotPlace place);
   void move_to(InFlight& job, LivePhase phase);
+  // Takes places for jobs that may come, or (negative) lets go of them.
+  static void count_place(ServedModel& served, LotPlace place, const std::string& tenant,
+                          int32_t change);
   // Takes a parked job out of its lot; its phase is the caller's to change.
   void leave_lot(InFlight& job);
   // Requires the phase ending and no charge.

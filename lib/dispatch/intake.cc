@@ -162,7 +162,7 @@ bool Intake::claim_more() {
 
 bool Intake::claim_is_out() const {
   return std::any_of(table_.served_models().begin(), table_.served_models().end(),
-                     [](const auto& entry) { return entry.second.claiming > 0; });
+                     [](const auto& entry) { return entry.second.asks_for_jobs(); });
 }
 
 void Intake::handle(Claimed message) {
@@ -177,7 +177,7 @@ void Intake::handle(Claimed message) {
     Came came;
     for (Job& job : *message.jobs) {
       ++came[job.spec.tenant];
-      take_in(served, std::move(job), message.ownership == ownership_);
+      take_in(served, std::move(job), place_of(served.claim), message.ownership == ownership_);
     }
     note_answer(served, came);
   }
@@ -234,10 +234,74 @@ bool Intake::cancelled_before_it_came(const Job& job) const {
   });
 }
 
+// --- jobs whose callers wait at this daemon's door
+
+// As far as sequences go; of those that wait, jobs with callers are before it.
+bool Intake::would_start(const ServedModel& served, int32_t n_sequences) const {
+  int64_t ahead = served.submitting;
+  for (const auto& [ticket, job] : table_.jobs()) {
+    if (job.served != &served) continue;
+    if (job.phase != LivePhase::preparing && job.phase != LivePhase::parked) continue;
+    if (job.place != LotPlace::awaited && !awaited_.contains(job.job->id)) continue;
+    ahead += job.job->spec.n_choices;
+  }
+  const int64_t in_use = served.pool->sequences().in_use().sum();
+  return in_use + ahead + n_sequences <= served.port->max_num_seqs;
+}
+
+// A place of the lot, in the tenant's share; or one of those that are kept for such jobs. None for
+// what would only wait here, as another daemon may have room for it.
+std::optional<LotPlace> Intake::place_for_caller(const ServedModel& served,
+                                                 const JobSpec& job) const {
+  if (!is_open() || !served.is_open() || claimable(served) <= served.claiming) return std::nullopt;
+  if (!would_start(served, job.n_choices)) return std::nullopt;
+  const auto asked_for = [&](LotPlace place) {
+    return place_of(served.claim) == place ? served.claiming : 0;
+  };
+  const int32_t places = free_places(served) - asked_for(LotPlace::lot);
+  if (places > 0 && plan_claim(served.name, served.places, places).room_of(job.tenant) > 0) {
+    return LotPlace::lot;
+  }
+  const int32_t kept =
+      kAwaitedPlaces - served.waiting_in(LotPlace::awaited) - asked_for(LotPlace::awaited);
+  if (kept > 0 && served.pool->sequences().reserve() > 0) return LotPlace::awaited;
+  return std::nullopt;
+}
+
+// The place is taken until the store has answered.
+void Intake::handle(SubmitHere message) {
+  const auto found = table_.served_models().find(message.job.model);
+  if (found == table_.served_models().end()) return message.no_place(std::move(message.job));
+  ServedModel& served = found->second;
+  const auto place = place_for_caller(served, message.job);
+  if (!place) return message.no_place(std::move(message.job));
+  ++served.submitting;
+  ClaimedHere claimed{served.name, message.job.tenant, *place, ownership_, std::nullopt};
+  table_.count_place(served, *place, claimed.tenant, 1);
+  store_.submit_and_claim(std::move(message.job),
+                          [in = inbox_, claimed, done = std::move(message.done)](
+                              Result<SubmittedAndClaimed> answer) mutable {
+                            if (answer.ok()) claimed.job = std::move(answer->claimed);
+                            // First: whoever says next that it waits for the job, finds it.
+                            in->push(std::move(claimed));
+                            if (!answer.ok()) return done(answer.status());
+                            done(std::move(answer->submitted));
+                          });
+}
+
+void Intake::handle(ClaimedHere message) {
+  ServedModel& served = table_.served_models().at(message.model);
+  --served.submitting;
+  table_.count_place(served, message.place, message.tenant, -1);
+  if (message.job) {
+    take_in(served, std::move(*message.job), message.place, message.ownership == ownership_);
+  }
+  if (!claim_is_out()) early_cancels_.clear();
+}
+
 // A claim that was under way when ownership was lost may be of the old ownership or of the new: its
 // jobs are given back, which does the right thing for either.
-void Intake::take_in(ServedModel& served, Job claimed, bool still_ours) {
-  const LotPlace place = place_of(served.claim);
+void Intake::take_in(ServedModel& served, Job claimed, LotPlace place, bool still_ours) {
   ++served.counters.claimed;
   if (place == LotPlace::small) ++served.counters.claimed_small;
   if (place == LotPlace::awaited) ++served.counters.claimed_awaited;

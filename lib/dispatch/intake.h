@@ -51,7 +51,9 @@ class Intake {
 
   void handle(const WorkAvailable& message);
   void handle(const CallerWaits& message);
+  void handle(SubmitHere message);
   void handle(Claimed message);
+  void handle(ClaimedHere message);
   void handle(Prepared message);
   // A cancel of a job that is not here: its claim may be answered, and not yet read.
   void note_cancel(const CancelRequested& cancel);
@@ -66,7 +68,9 @@ class Intake {
   std::optional<ClaimRequest> small_claim(const ServedModel& served) const;
   void note_answer(ServedModel& served, const Came& came);
   void claim_failed(ServedModel& served, const Status& why);
-  void take_in(ServedModel& served, Job claimed, bool still_ours);
+  bool would_start(const ServedModel& served, int32_t n_sequences) const;
+  std::optional<LotPlace> place_for_caller(const ServedModel& served, const JobSpec& job) const;
+  void take_in(ServedModel& served, Job claimed, LotPlace place, bool still_ours);
   bool cancelled_before_it_came(const Job& job) const;
   void prepare(InFlight& job);
   void park(InFlight& job, PreparedJob prepared);

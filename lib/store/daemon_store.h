@@ -11,6 +11,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/job/job.h"
+#include "lib/store/client_store.h"
 #include "lib/store/completion.h"
 
 namespace parkd {
@@ -64,6 +65,12 @@ struct ClaimRequest {
   bool fits(int64_t need_tokens) const {
     return !need_tokens_max || need_tokens <= *need_tokens_max;
   }
+};
+
+// A job that was submitted, and claimed in the same commit if it could be.
+struct SubmittedAndClaimed {
+  SubmittedJob submitted;
+  std::optional<Job> claimed;  // empty: it is where submit() would have left it
 };
 
 // -------------------------------------------------------------------------------------------------
@@ -142,6 +149,12 @@ class DaemonStore {
   // not charged. Each gets a new lease. Jobs whose deadline has passed are not handed out;
   // purge() ends them.
   virtual void claim(ClaimRequest request, Completion<std::vector<Job>> done) = 0;
+
+  // submit() of a job that this daemon would start at once, and its claim by name
+  // (ClaimRequest::only) in one commit: where daemons share the store no other comes between.
+  // Whatever stands against the claim, the job is submitted; a store of one daemon leaves it in the
+  // queue. Errors: submit's.
+  virtual void submit_and_claim(JobSpec job, Completion<SubmittedAndClaimed> done) = 0;
 
   // Ends claimed jobs: each leaves the queue and its message and history row enter, in one commit;
   // answers in the order of `items`. A bad item never fails its neighbours.

@@ -18,6 +18,9 @@
 // them. The table of verbs: lib/store/README.md.
 #pragma once
 
+#include <utility>
+#include <vector>
+
 #include "lib/store/batch_store.h"
 #include "lib/store/client_store.h"
 #include "lib/store/daemon_store.h"
@@ -31,6 +34,16 @@ class JobStore : public ClientStore, public BatchStore, public DaemonStore {
 
   // Before any verb; at most once.
   virtual void set_observer(StoreObserver observer) = 0;
+
+  // As a store of one daemon does it, in whose queue the job is nobody else's to claim.
+  void submit_and_claim(JobSpec job, Completion<SubmittedAndClaimed> done) override {
+    std::vector<JobSpec> jobs;
+    jobs.push_back(std::move(job));
+    submit(std::move(jobs), [done = std::move(done)](Result<std::vector<SubmittedJob>> submitted) {
+      if (!submitted.ok()) return done(submitted.status());
+      done(SubmittedAndClaimed{std::move(submitted->front()), std::nullopt});
+    });
+  }
 
   // Completes what was accepted, syncs, closes. Blocks; idempotent.
   virtual void stop() = 0;

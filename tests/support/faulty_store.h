@@ -28,6 +28,8 @@ class FaultyStore final : public ForwardingStore {
       answers;                       // what a fault says; unavailable where nothing stands here
   std::map<std::string, int> calls;  // by verb
   bool hold_claims = false;          // claims are done, but their answers stay on the way
+  bool hold_submits = false;         // likewise, of submit_and_claim()
+  bool claims_at_once = true;        // what submit_and_claim() has submitted
   bool hold_finishes = false;        // likewise
   std::vector<size_t> finish_sizes;  // items of each finish
 
@@ -59,6 +61,27 @@ class FaultyStore final : public ForwardingStore {
     through<std::vector<Job>>("claim", std::move(done), [&](Completion<std::vector<Job>> answer) {
       store_->claim(request, note(std::move(answer)));
     });
+  }
+  // As a store that others share.
+  void submit_and_claim(JobSpec job, Completion<SubmittedAndClaimed> done) override {
+    through<SubmittedAndClaimed>(
+        "submit_and_claim", std::move(done), [&](Completion<SubmittedAndClaimed> answer) {
+          Result<SubmittedAndClaimed> said = internal_error("no answer");
+          const std::string model = job.model;
+          store_->submit_and_claim(std::move(job), [&](auto submitted) { said = submitted; });
+          if (said.ok() && claims_at_once) {
+            ClaimRequest request{model, 1};
+            request.only = {said->submitted.id};
+            store_->claim(std::move(request), [&](Result<std::vector<Job>> jobs) {
+              if (jobs.ok() && !jobs->empty()) said->claimed = jobs->front();
+            });
+          }
+          if (said.ok() && said->claimed) {
+            claimed_.push_back({said->claimed->id, said->claimed->lease, false, std::nullopt});
+          }
+          if (!hold_submits) return answer(said);
+          held_.push_back([answer, said] { answer(said); });
+        });
   }
   void finish(std::vector<FinishItem> items, Completion<std::vector<FinishAnswer>> done) override {
     finish_sizes.push_back(items.size());

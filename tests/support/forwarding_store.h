@@ -24,6 +24,9 @@ class ForwardingStore : public JobStore {
   void claim(ClaimRequest request, Completion<std::vector<Job>> done) override {
     store_->claim(std::move(request), std::move(done));
   }
+  void submit_and_claim(JobSpec job, Completion<SubmittedAndClaimed> done) override {
+    store_->submit_and_claim(std::move(job), std::move(done));
+  }
   void finish(std::vector<FinishItem> items, Completion<std::vector<FinishAnswer>> done) override {
     store_->finish(std::move(items), std::move(done));
   }

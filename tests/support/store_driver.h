@@ -44,6 +44,10 @@ class StoreDriver {
     return wait<std::vector<SubmittedJob>>(
         [&](auto done) { store_.submit(std::move(jobs), std::move(done)); });
   }
+  Result<SubmittedAndClaimed> submit_and_claim(JobSpec job) {
+    return wait<SubmittedAndClaimed>(
+        [&](auto done) { store_.submit_and_claim(std::move(job), std::move(done)); });
+  }
   Result<ModelRegistered> register_model(ModelRegistration model) {
     return wait<ModelRegistered>(
         [&](auto done) { store_.register_model(std::move(model), std::move(done)); });

@@ -1,6 +1,7 @@
 #include "lib/store/postgres/claim_session.h"
 
 #include <chrono>
+#include <mutex>
 #include <utility>
 
 #include "lib/base/kill_point.h"
@@ -11,40 +12,6 @@
 #include "lib/store/postgres/verbs.h"
 
 namespace parkd {
-
-namespace {
-
-// Until known() nobody has the claims that this is about: the database is asked for them before the
-// next claim.
-class Unknown {
- public:
-  explicit Unknown(HeldClaims& held) : held_(held) {}
-  ~Unknown() {
-    if (is_known_) return;
-    for (const JobId id : ids_) held_.ended(id);
-    held_.mark_uncertain();
-  }
-  Unknown(const Unknown&) = delete;
-  Unknown& operator=(const Unknown&) = delete;
-
-  void name(const std::vector<Job>& jobs) {
-    try {
-      ids_.reserve(jobs.size());
-    } catch (...) {
-      for (const Job& job : jobs) held_.ended(job.id);
-      throw;
-    }
-    for (const Job& job : jobs) ids_.push_back(job.id);
-  }
-  void known() { is_known_ = true; }
-
- private:
-  HeldClaims& held_;
-  std::vector<JobId> ids_;
-  bool is_known_ = false;
-};
-
-}  // namespace
 
 ClaimSession::ClaimSession(SharedState& shared, HeldClaims& held, DepthEstimate& depth,
                            Listener& listener)
@@ -57,7 +24,7 @@ ClaimSession::ClaimSession(SharedState& shared, HeldClaims& held, DepthEstimate&
 
 void ClaimSession::claim(ClaimRequest request, Completion<std::vector<Job>> done) {
   const auto give = [this, done = std::move(done)](Result<std::vector<Job>> jobs) {
-    Unknown unknown(held_);
+    UnknownClaims unknown(held_);
     if (!jobs.ok()) unknown.known();
     if (jobs.ok()) unknown.name(*jobs);
     done(std::move(jobs));
@@ -77,7 +44,7 @@ Result<std::vector<Job>> ClaimSession::claim_now(Connection& connection,
   if (held_.uncertain() || std::chrono::steady_clock::now() >= next_look_) {
     PARKD_RETURN_IF_ERROR(give_back_unknown(connection, daemon_id));
   }
-  Unknown unknown(held_);
+  UnknownClaims unknown(held_);
   auto jobs = claim_jobs(connection, daemon_id, request, shared_.options().listen, shared_.now());
   shared_.note(jobs.status());
   if (!jobs.ok()) {
@@ -104,11 +71,12 @@ Result<std::vector<Job>> ClaimSession::claim_now(Connection& connection,
 
 // What the database believes to be claimed and we do not know of, no process runs.
 Status ClaimSession::give_back_unknown(Connection& connection, int64_t daemon_id) {
+  const std::lock_guard lock(held_.claiming());
   ArrayText known;
   for (const JobId id : held_.ids()) known.add(static_cast<int64_t>(id));
   Params params;
   params.add(daemon_id).add(known.take()).add(shared_.now());
-  Unknown unknown(held_);
+  UnknownClaims unknown(held_);
   held_.begin_clearing();
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
                          connection.run(sql::kReturnUnknownClaims, params));

@@ -91,12 +91,12 @@ Result<Batch> note_webhook_row(Connection& connection, const std::string& id,
   return file_batch_of(rows, id);
 }
 
-Result<std::vector<Status>> refused_by_files(
-    Connection& connection, const std::vector<const std::vector<JobSpec>*>& groups) {
+Result<std::vector<Status>> refused_by_files(Connection& connection,
+                                             const std::vector<SubmitGroup>& groups) {
   std::vector<Status> refusals(groups.size());
   std::set<std::string> asked;
-  for (const auto* jobs : groups) {
-    for (const JobSpec& spec : *jobs) {
+  for (const SubmitGroup& group : groups) {
+    for (const JobSpec& spec : *group.jobs) {
       if (may_be_no_line(spec)) asked.insert(spec.batch_id);
     }
   }
@@ -110,8 +110,8 @@ Result<std::vector<Status>> refused_by_files(
     files[{text(row, "tenant"), text(row, "id")}] = text(row, "input_file_id");
   }
   for (size_t g = 0; g < groups.size(); ++g) {
-    for (size_t i = 0; i < groups[g]->size() && refusals[g].ok(); ++i) {
-      const JobSpec& spec = (*groups[g])[i];
+    for (size_t i = 0; i < groups[g].jobs->size() && refusals[g].ok(); ++i) {
+      const JobSpec& spec = (*groups[g].jobs)[i];
       if (!may_be_no_line(spec)) continue;
       const auto found = files.find({spec.tenant, spec.batch_id});
       if (found != files.end()) refusals[g] = batch_is_of_a_file(i, spec.batch_id, found->second);

@@ -24,7 +24,7 @@ Result<Batch> note_webhook_row(Connection& connection, const std::string& id,
 
 // Of each of these submits why none of it becomes jobs: it gives a batch of a file a job that is
 // no line of it. Asks the database only where a member has another mailbox key than such a line.
-Result<std::vector<Status>> refused_by_files(
-    Connection& connection, const std::vector<const std::vector<JobSpec>*>& groups);
+Result<std::vector<Status>> refused_by_files(Connection& connection,
+                                             const std::vector<SubmitGroup>& groups);
 
 }  // namespace parkd

@@ -38,4 +38,20 @@ std::set<std::string> HeldClaims::waiting_models() const {
   return waiting_;
 }
 
+UnknownClaims::~UnknownClaims() {
+  if (is_known_) return;
+  for (const JobId id : ids_) held_.ended(id);
+  held_.mark_uncertain();
+}
+
+void UnknownClaims::name(const std::vector<Job>& jobs) {
+  try {
+    ids_.reserve(jobs.size());
+  } catch (...) {
+    for (const Job& job : jobs) held_.ended(job.id);
+    throw;
+  }
+  for (const Job& job : jobs) ids_.push_back(job.id);
+}
+
 }  // namespace parkd

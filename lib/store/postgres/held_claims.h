@@ -26,6 +26,10 @@ class HeldClaims {
   void lost();           // all of them: others may run them now
   std::vector<JobId> ids() const;
 
+  // Held from a statement that claims to claimed(), by whoever is not the claim session; and by
+  // that one while the database takes back what is not held here, so that no new claim is among it.
+  std::mutex& claiming() { return claiming_; }
+
   // Models whose last claim, of any jobs, found less than it asked for.
   void note_waiting(const std::string& model, bool waiting);
   std::set<std::string> waiting_models() const;
@@ -38,10 +42,29 @@ class HeldClaims {
   void begin_clearing() { uncertain_ = false; }
 
  private:
+  std::mutex claiming_;
   std::atomic<bool> uncertain_{false};
   mutable std::mutex mutex_;
   std::set<JobId> ids_ PARKD_GUARDED_BY(mutex_);
   std::set<std::string> waiting_ PARKD_GUARDED_BY(mutex_);
+};
+
+// Claims that may be the database's and nobody's here: until known(), it is asked for them before
+// the next claim.
+class UnknownClaims {
+ public:
+  explicit UnknownClaims(HeldClaims& held) : held_(held) {}
+  ~UnknownClaims();
+  UnknownClaims(const UnknownClaims&) = delete;
+  UnknownClaims& operator=(const UnknownClaims&) = delete;
+
+  void name(const std::vector<Job>& jobs);
+  void known() { is_known_ = true; }
+
+ private:
+  HeldClaims& held_;
+  std::vector<JobId> ids_;
+  bool is_known_ = false;
 };
 
 }  // namespace parkd

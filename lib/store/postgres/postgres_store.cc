@@ -29,7 +29,7 @@ class PostgresStore final : public JobStore {
   PostgresStore(PostgresOptions options, StoreOptions store)
       : shared_(std::move(options), std::move(store)),
         listener_(shared_.options(), events()),
-        submit_(shared_, depth_, listener_),
+        submit_(shared_, held_, depth_, listener_),
         claim_(shared_, held_, depth_, listener_),
         finish_(shared_, held_),
         read_(shared_, "pg-read", shared_.connection_options("parkd-read")),
@@ -70,6 +70,9 @@ class PostgresStore final : public JobStore {
 
   void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) override {
     submit_.submit(std::move(jobs), std::move(done));
+  }
+  void submit_and_claim(JobSpec job, Completion<SubmittedAndClaimed> done) override {
+    submit_.submit_and_claim(std::move(job), std::move(done));
   }
   void claim(ClaimRequest request, Completion<std::vector<Job>> done) override {
     claim_.claim(std::move(request), std::move(done));

@@ -3,6 +3,8 @@
 // migrations 0002 to 0008 and 0012.
 #pragma once
 
+#include <iterator>
+
 #include "lib/store/postgres/arguments.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/rows.h"
@@ -38,10 +40,27 @@ inline constexpr Statement kEnsurePartitionsFor{
 // idempotency_pkey, batches_pkey
 inline constexpr Statement kSubmit{
     "submit", joined([] {
-      return "SELECT row_index, job_id, mailbox_key, existed, finished, refusal, n1, n2, n3 FROM "
-             "parkd.submit_v1(p_now => parkd.from_us_v1($1), p_skip => $2, p_keyed => $3, "
-             "p_batched => $4, p_retention_default_us => $5, p_batch_jobs_max => $6, " +
+      return "SELECT row_index, job_id, mailbox_key AS submitted_key, existed, finished, refusal, "
+             "n1, n2, n3 FROM parkd.submit_v1(p_now => parkd.from_us_v1($1), p_skip => $2, "
+             "p_keyed => $3, p_batched => $4, p_retention_default_us => $5, p_batch_jobs_max => "
+             "$6, " +
              arrays(kSubmitArrays, 7) + ")";
+    })};
+// The same, and a claim of each row for the daemon $28 if its element of $30 says so; the array of
+// models is $8. idempotency_pkey, batches_pkey, jobs_pkey
+static_assert(std::size(kSubmitArrays) == 21, "its last is $27");
+inline constexpr Statement kSubmitAndClaim{
+    "submit_and_claim", joined([] {
+      return "SELECT " + other_list(kJobColumns) +
+             ", weight, ord, row_index, job_id, submitted_key, existed, finished, refusal, n1, n2, "
+             "n3 FROM (SELECT row_index, job_id, mailbox_key AS submitted_key, existed, finished, "
+             "refusal, n1, n2, n3 FROM parkd.submit_v1(p_now => parkd.from_us_v1($1), p_skip => "
+             "$2, p_keyed => $3, p_batched => $4, p_retention_default_us => $5, p_batch_jobs_max "
+             "=> $6, " +
+             arrays(kSubmitArrays, 7) +
+             ")) s LEFT JOIN LATERAL parkd.claim_submitted_v1($28, ($8::text[])[row_index + 1], "
+             "CASE WHEN refusal IS NULL AND NOT finished AND ($30::bool[])[row_index + 1] THEN "
+             "job_id END, parkd.from_us_v1($1), $29) c ON true";
     })};
 // models_pkey
 inline constexpr Statement kRegisterModel{"register_model",

@@ -1,6 +1,7 @@
 #include "lib/store/postgres/submit_session.h"
 
 #include <algorithm>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <utility>
@@ -27,8 +28,10 @@ bool all_keyed(const std::vector<JobSpec>& jobs) {
 
 }  // namespace
 
-SubmitSession::SubmitSession(SharedState& shared, DepthEstimate& depth, const Listener& listener)
+SubmitSession::SubmitSession(SharedState& shared, HeldClaims& held, DepthEstimate& depth,
+                             const Listener& listener)
     : shared_(shared),
+      held_(held),
       depth_(depth),
       listener_(listener),
       connection_(shared.connection_options("parkd-submit")) {}
@@ -38,7 +41,31 @@ void SubmitSession::start() {
 }
 
 void SubmitSession::submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done) {
-  if (!calls_.push({std::move(jobs), done, shared_.give_up_at()})) done(store_has_stopped());
+  Completion<SubmittedGroup> answered = [done = std::move(done)](Result<SubmittedGroup> group) {
+    if (!group.ok()) return done(group.status());
+    done(std::move(group->jobs));
+  };
+  if (!calls_.push({std::move(jobs), false, answered, shared_.give_up_at()})) {
+    answered(store_has_stopped());
+  }
+}
+
+void SubmitSession::submit_and_claim(JobSpec job, Completion<SubmittedAndClaimed> done) {
+  Completion<SubmittedGroup> answered = [this,
+                                         done = std::move(done)](Result<SubmittedGroup> group) {
+    if (!group.ok()) return done(group.status());
+    UnknownClaims unknown(held_);
+    unknown.name(group->claimed);
+    SubmittedAndClaimed answer{std::move(group->jobs.front()), std::nullopt};
+    if (!group->claimed.empty()) answer.claimed = std::move(group->claimed.front());
+    done(std::move(answer));
+    unknown.known();
+  };
+  std::vector<JobSpec> jobs;
+  jobs.push_back(std::move(job));
+  if (!calls_.push({std::move(jobs), true, answered, shared_.give_up_at()})) {
+    answered(store_has_stopped());
+  }
 }
 
 void SubmitSession::close() {
@@ -187,28 +214,52 @@ Status SubmitSession::check_depths(const DepthAccounts& n_new, Pending& pending)
 
 // --- one statement for many calls
 
-void SubmitSession::send(std::vector<Call>& calls, Locked locked, std::vector<Call>& held) {
-  std::vector<const std::vector<JobSpec>*> groups;
+// `unknown`: what is claimed, until all calls are answered.
+Result<std::vector<GroupAnswer>> SubmitSession::submit_now(const std::vector<Call>& calls,
+                                                           Locked locked, UnknownClaims& unknown) {
+  std::vector<SubmitGroup> groups;
   bool repeatable = true;
+  bool claims = false;
   for (const Call& call : calls) {
-    groups.push_back(&call.jobs);
+    groups.push_back({&call.jobs, call.claims});
     repeatable = repeatable && all_keyed(call.jobs);
+    claims = claims || call.claims;
   }
+  std::unique_lock claiming(held_.claiming(), std::defer_lock);
+  if (claims) claiming.lock();
   using Answers = std::vector<GroupAnswer>;
-  const auto submit = [&] {
-    return shared_.with_retries<Answers>(
-        connection_, repeatable, shared_.give_up_at(), [&](Connection& connection) {
-          return submit_groups(connection, groups, shared_.store(), locked, shared_.now());
-        });
+  const auto submit = [&](Connection& connection) -> Result<Answers> {
+    Claimant claimant;
+    if (claims && !held_.uncertain()) {
+      claimant = {listener_.daemon_id(), shared_.options().listen};
+    }
+    auto answers =
+        submit_groups(connection, groups, claimant, shared_.store(), locked, shared_.now());
+    if (!answers.ok() && claimant.daemon_id != 0 && connection.uncertain()) held_.mark_uncertain();
+    return answers;
   };
+  auto answers =
+      shared_.with_retries<Answers>(connection_, repeatable, shared_.give_up_at(), submit);
+  if (!answers.ok() || !claims) return answers;
+  for (const GroupAnswer& group : *answers) {
+    if (!group || !group->ok()) continue;
+    unknown.name((*group)->claimed);
+    held_.claimed((*group)->claimed);
+  }
+  return answers;
+}
+
+void SubmitSession::send(std::vector<Call>& calls, Locked locked, std::vector<Call>& held) {
+  UnknownClaims unknown(held_);
   PARKD_KILL_POINT("submit.before_commit");
-  auto answers = submit();
+  auto answers = submit_now(calls, locked, unknown);
   if (!answers.ok() && locked == Locked::wait && connection_.sqlstate() == kLockNotAvailable) {
     locked = Locked::skip;
-    answers = submit();
+    answers = submit_now(calls, locked, unknown);
   }
   PARKD_KILL_POINT("submit.after_commit");
   if (!answers.ok() && answers.status().code() == StatusCode::invalid && calls.size() > 1) {
+    unknown.known();
     for (Call& call : calls) {  // one of them is bad: each alone
       std::vector<Call> one;
       one.push_back(std::move(call));
@@ -236,15 +287,17 @@ void SubmitSession::send(std::vector<Call>& calls, Locked locked, std::vector<Ca
     tell_submitted(calls[i].jobs, *group);
     answer_once(calls[i].done, *group);
   }
+  unknown.known();
 }
 
 void SubmitSession::tell_submitted(const std::vector<JobSpec>& jobs,
-                                   const Result<std::vector<SubmittedJob>>& answer) {
+                                   const Result<SubmittedGroup>& answer) {
   if (!answer.ok()) return;
   std::set<std::string> models;
   const WallTime now = listener_.about_now();
+  const bool is_claimed = !answer->claimed.empty();  // then it is one job
   for (size_t i = 0; i < jobs.size(); ++i) {
-    if (answer->at(i).existed) continue;
+    if (answer->jobs.at(i).existed || is_claimed) continue;
     const bool is_scheduled = jobs[i].run_at && *jobs[i].run_at > now;
     depth_.add(jobs[i].model, jobs[i].tenant, is_scheduled, 1);
     if (!is_scheduled) models.insert(jobs[i].model);

@@ -16,8 +16,10 @@
 #include "lib/base/thread.h"
 #include "lib/store/client_store.h"
 #include "lib/store/completion.h"
+#include "lib/store/daemon_store.h"
 #include "lib/store/postgres/connection.h"
 #include "lib/store/postgres/depth_estimate.h"
+#include "lib/store/postgres/held_claims.h"
 #include "lib/store/postgres/listener.h"
 #include "lib/store/postgres/shared_state.h"
 #include "lib/store/postgres/verbs.h"
@@ -26,7 +28,8 @@ namespace parkd {
 
 class SubmitSession {
  public:
-  SubmitSession(SharedState& shared, DepthEstimate& depth, const Listener& listener);
+  SubmitSession(SharedState& shared, HeldClaims& held, DepthEstimate& depth,
+                const Listener& listener);
 
   void start();
   Connection& connection() { return connection_; }
@@ -35,6 +38,8 @@ class SubmitSession {
   // Tried again while the database is away, for verb_limit; once it may have been committed only if
   // all its jobs (and those that go with them) have idempotency keys.
   void submit(std::vector<JobSpec> jobs, Completion<std::vector<SubmittedJob>> done);
+  // Claims nothing while it is not certain what this process holds.
+  void submit_and_claim(JobSpec job, Completion<SubmittedAndClaimed> done);
 
   void close();  // refuses what comes; what is there is still sent
   void join();   // after close()
@@ -42,7 +47,8 @@ class SubmitSession {
  private:
   struct Call {
     std::vector<JobSpec> jobs;
-    Completion<std::vector<SubmittedJob>> done;
+    bool claims = false;
+    Completion<SubmittedGroup> done;
     SharedState::TimePoint give_up_at{};
   };
   using Pending = DepthAccounts;  // not yet in the estimate
@@ -61,10 +67,12 @@ class SubmitSession {
   // Answers the calls; those that another session's open transaction holds up are moved into
   // `held`.
   void send(std::vector<Call>& calls, Locked locked, std::vector<Call>& held);
-  void tell_submitted(const std::vector<JobSpec>& jobs,
-                      const Result<std::vector<SubmittedJob>>& answer);
+  Result<std::vector<GroupAnswer>> submit_now(const std::vector<Call>& calls, Locked locked,
+                                              UnknownClaims& unknown);
+  void tell_submitted(const std::vector<JobSpec>& jobs, const Result<SubmittedGroup>& answer);
 
   SharedState& shared_;
+  HeldClaims& held_;
   DepthEstimate& depth_;
   const Listener& listener_;
   Inbox<Call> calls_;

@@ -28,6 +28,13 @@ std::string bool_text(bool value) {
 
 namespace {
 
+// A row of parkd.claimed_job.
+Job parse_claimed(const pqxx::row& row) {
+  Job job = parse_job(row);
+  job.weight = row["weight"].as<double>();
+  return job;
+}
+
 // The refusal a row of submit_v1 speaks of, of jobs[index].
 Status submit_refusal(const std::string& word, size_t index, const JobSpec& spec, JobId id,
                       const std::array<int64_t, 3>& n) {
@@ -53,23 +60,29 @@ Status submit_refusal(const std::string& word, size_t index, const JobSpec& spec
 
 }  // namespace
 
-Result<std::vector<GroupAnswer>> submit_groups(
-    Connection& connection, const std::vector<const std::vector<JobSpec>*>& groups,
-    const StoreOptions& options, Locked locked, Now now) {
+Result<std::vector<GroupAnswer>> submit_groups(Connection& connection,
+                                               const std::vector<SubmitGroup>& groups,
+                                               const Claimant& claimant,
+                                               const StoreOptions& options, Locked locked,
+                                               Now now) {
   PARKD_ASSIGN_OR_RETURN(const std::vector<Status> refused, refused_by_files(connection, groups));
   bool keyed = false;
   bool batched = false;
+  bool any_claims = false;
   std::vector<SubmitRow> submitted;
   std::vector<size_t> place_in_group;  // of each row
+  ArrayText claims;
   for (size_t g = 0; g < groups.size(); ++g) {
     if (!refused[g].ok()) continue;
-    for (size_t i = 0; i < groups[g]->size(); ++i) {
-      const JobSpec& spec = (*groups[g])[i];
-      keyed = keyed || !spec.idempotency_key.empty();
-      batched = batched || !spec.batch_id.empty();
-      submitted.push_back({static_cast<int64_t>(g), &spec});
+    const std::vector<JobSpec>& jobs = *groups[g].jobs;
+    for (size_t i = 0; i < jobs.size(); ++i) {
+      keyed = keyed || !jobs[i].idempotency_key.empty();
+      batched = batched || !jobs[i].batch_id.empty();
+      submitted.push_back({static_cast<int64_t>(g), &jobs[i]});
       place_in_group.push_back(i);
+      claims.add(groups[g].claims);
     }
+    any_claims = any_claims || (groups[g].claims && claimant.daemon_id != 0);
   }
   Params params;
   params.add(now)
@@ -79,17 +92,22 @@ Result<std::vector<GroupAnswer>> submit_groups(
       .add(us_of(std::optional(options.retention_default)))
       .add(options.batch_jobs_max);
   add_arrays(params, kSubmitArrays, submitted);
+  if (any_claims) {
+    params.add(claimant.daemon_id).add(bool_text(claimant.listens)).add(claims.take());
+  }
 
   std::vector<GroupAnswer> answers;
   std::vector<size_t> first_refused;  // rows come by key or batch; the first by index is named
   for (size_t g = 0; g < groups.size(); ++g) {
-    using Answer = Result<std::vector<SubmittedJob>>;
-    answers.emplace_back(refused[g].ok() ? Answer(std::vector<SubmittedJob>(groups[g]->size()))
-                                         : Answer(refused[g]));
-    first_refused.push_back(groups[g]->size());
+    const size_t n_jobs = groups[g].jobs->size();
+    answers.emplace_back(refused[g].ok()
+                             ? Result(SubmittedGroup{std::vector<SubmittedJob>(n_jobs), {}})
+                             : Result<SubmittedGroup>(refused[g]));
+    first_refused.push_back(n_jobs);
   }
   if (submitted.empty()) return answers;
-  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kSubmit, params));
+  PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
+                         connection.run(any_claims ? sql::kSubmitAndClaim : sql::kSubmit, params));
   for (const auto& row : rows) {
     const auto at = static_cast<size_t>(integer(row, "row_index"));
     const auto g = static_cast<size_t>(submitted.at(at).group);
@@ -101,14 +119,15 @@ Result<std::vector<GroupAnswer>> submit_groups(
         answers[g].reset();
       } else if (i < first_refused[g]) {
         first_refused[g] = i;
-        answers[g] = submit_refusal(refusal.raw(), i, (*groups[g])[i], id,
+        answers[g] = submit_refusal(refusal.raw(), i, *submitted[at].spec, id,
                                     {integer(row, "n1"), integer(row, "n2"), integer(row, "n3")});
       }
       continue;
     }
     if (!answers[g]->ok()) continue;
-    answers[g]->value()[i] = {id, text(row, "mailbox_key"), flag(row, "existed"),
-                              flag(row, "finished")};
+    SubmittedGroup& group = answers[g]->value();
+    group.jobs[i] = {id, text(row, "submitted_key"), flag(row, "existed"), flag(row, "finished")};
+    if (any_claims && !is_null(row, "ord")) group.claimed.push_back(parse_claimed(row));
   }
   return answers;
 }
@@ -141,8 +160,7 @@ Result<std::vector<Job>> claim_jobs(Connection& connection, int64_t daemon_id,
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kClaim, params));
   std::vector<std::pair<int64_t, Job>> ordered;
   for (const auto& row : rows) {
-    ordered.emplace_back(integer(row, "ord"), parse_job(row));
-    ordered.back().second.weight = row["weight"].as<double>();
+    ordered.emplace_back(integer(row, "ord"), parse_claimed(row));
   }
   // UPDATE ... RETURNING promises no order.
   std::sort(ordered.begin(), ordered.end(),

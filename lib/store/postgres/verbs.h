@@ -26,12 +26,27 @@ enum class Locked {
   skip,  // not at all: what they stand in the way of stays undone, alone
 };
 
+// Jobs that are accepted whole or not at all.
+struct SubmitGroup {
+  const std::vector<JobSpec>* jobs = nullptr;
+  bool claims = false;  // and each is claimed at once, if it can be
+};
+struct SubmittedGroup {
+  std::vector<SubmittedJob> jobs;
+  std::vector<Job> claimed;  // of them
+};
+// Whose the claims are; none's where the id is 0.
+struct Claimant {
+  int64_t daemon_id = 0;
+  bool listens = false;
+};
 // One answer per group; nothing: held by an open transaction, to be sent again. A failure of the
 // whole statement is the Status.
-using GroupAnswer = std::optional<Result<std::vector<SubmittedJob>>>;
-Result<std::vector<GroupAnswer>> submit_groups(
-    Connection& connection, const std::vector<const std::vector<JobSpec>*>& groups,
-    const StoreOptions& options, Locked locked, Now now);
+using GroupAnswer = std::optional<Result<SubmittedGroup>>;
+Result<std::vector<GroupAnswer>> submit_groups(Connection& connection,
+                                               const std::vector<SubmitGroup>& groups,
+                                               const Claimant& claimant,
+                                               const StoreOptions& options, Locked locked, Now now);
 
 Result<std::vector<Job>> claim_jobs(Connection& connection, int64_t daemon_id,
                                     const ClaimRequest& request, bool listens, Now now);

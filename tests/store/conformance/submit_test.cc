@@ -58,6 +58,56 @@ TEST_P(StoreConformance, seeds_and_mailbox_keys_left_out_are_drawn_and_stored) {
   EXPECT_EQ(keys.size(), 2u);
 }
 
+// Stores that daemons share claim it in the commit that accepts it; the others leave it to be
+// claimed.
+TEST_P(StoreConformance, a_job_that_is_submitted_to_be_claimed_can_be_run_once) {
+  JobSpec given = spec();
+  given.custom_id = "now";
+  const auto answer = must(driver_->submit_and_claim(given));
+  EXPECT_FALSE(answer.submitted.existed);
+  EXPECT_EQ(answer.submitted.mailbox_key, "box");
+  const Job job = answer.claimed ? *answer.claimed : claim_one();
+  EXPECT_EQ(job.id, answer.submitted.id);
+  EXPECT_EQ(job.state, JobState::claimed);
+  EXPECT_EQ(job.spec.custom_id, "now");
+  EXPECT_EQ(job.spec.body, given.body);
+  EXPECT_EQ(job.weight, 1);
+  EXPECT_TRUE(must(driver_->claim("m", 10)).empty());
+  EXPECT_EQ(finish_one(job, R"({"a":1})"), FinishAnswer::finished_now);
+  ASSERT_EQ(messages("box").size(), 1u);
+  EXPECT_EQ(messages("box")[0].job_id, job.id);
+}
+
+TEST_P(StoreConformance, what_submit_refuses_is_not_claimed_either) {
+  JobSpec bad = spec();
+  bad.n_choices = 0;
+  const auto refused = driver_->submit_and_claim(bad);
+  EXPECT_EQ(refused.status().code(), StatusCode::invalid);
+  EXPECT_EQ(refused.status().to_string(), driver_->submit({bad}).status().to_string());
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  must(driver_->submit_and_claim(keyed));
+  keyed.body = R"({"messages":[],"n":2})";
+  EXPECT_EQ(driver_->submit_and_claim(keyed).status().code(), StatusCode::conflict);
+  EXPECT_EQ(must(driver_->list({})).size(), 1u);
+}
+
+TEST_P(StoreConformance, a_key_of_a_job_that_was_accepted_before_makes_no_second_run) {
+  JobSpec keyed = spec();
+  keyed.idempotency_key = "k";
+  const JobId id = submit_one(keyed);
+  const auto waiting = must(driver_->submit_and_claim(keyed));
+  EXPECT_TRUE(waiting.submitted.existed);
+  EXPECT_EQ(waiting.submitted.id, id);
+  const Job job = waiting.claimed ? *waiting.claimed : claim_one();
+  EXPECT_FALSE(must(driver_->submit_and_claim(keyed)).claimed) << "it is claimed";
+  EXPECT_EQ(finish_one(job), FinishAnswer::finished_now);
+  const auto finished = must(driver_->submit_and_claim(keyed));
+  EXPECT_TRUE(finished.submitted.finished);
+  EXPECT_FALSE(finished.claimed);
+  EXPECT_EQ(messages("box").size(), 1u);
+}
+
 TEST_P(StoreConformance, job_ids_increase_in_the_order_of_submission) {
   const auto first = driver_->submit({spec(), spec(), spec()});
   const auto second = driver_->submit({spec()});

@@ -260,6 +260,9 @@ const std::vector<Row>& daemon_statements() {
       {sql::kDropPastPartition, "'history', 2592000, NULL, 4000000000000000", 0},
       {sql::kDeadRows, "", 0},
       {sql::kFinishingNow, "", 0},
+      // Last: of what it is rolled back, the others would pass the remains.
+      {sql::kSubmitAndClaim, submitted(64, "", "") + ", {daemon}, false, " + all(64, "true"),
+       64 * 8},
   };
   return rows;
 }

@@ -1,0 +1,1 @@
+DROP FUNCTION parkd.claim_submitted_v1(bigint, text, bigint, timestamptz, bool);
