@@ -16,16 +16,12 @@ MailboxWaiters::Handle MailboxWaiters::add(const std::string& tenant,
         const Handle alive = weak.lock();
         if (!error && alive != nullptr) alive->call(Call::give_up);
       });
-  waiters_.emplace(Key(tenant, mailbox_key), waiter);
+  waiter->place = waiters_.emplace(Key(tenant, mailbox_key), waiter);
   return waiter;
 }
 
 void MailboxWaiters::remove(const Handle& waiter) {
-  for (auto at = waiters_.begin(); at != waiters_.end(); ++at) {
-    if (at->second != waiter) continue;
-    waiters_.erase(at);
-    return;
-  }
+  waiters_.erase(waiter->place);
 }
 
 void MailboxWaiters::wake(const std::string& tenant, const std::string& mailbox_key) {

@@ -20,10 +20,7 @@ class MailboxWaiters {
   // What a waiter is told: try again (a message may be there), or answer with what there is.
   enum class Call { try_again, give_up };
 
-  struct Waiter {
-    std::function<void(Call)> call;
-    std::unique_ptr<boost::asio::steady_timer> timer;
-  };
+  struct Waiter;
   using Handle = std::shared_ptr<Waiter>;
 
   explicit MailboxWaiters(boost::asio::io_context& io) : io_(io) {}
@@ -32,6 +29,7 @@ class MailboxWaiters {
   // over.
   Handle add(const std::string& tenant, const std::string& mailbox_key, std::chrono::seconds wait,
              std::function<void(Call)> call);
+  // Once.
   void remove(const Handle& waiter);
 
   void wake(const std::string& tenant, const std::string& mailbox_key);
@@ -41,11 +39,18 @@ class MailboxWaiters {
 
  private:
   using Key = std::pair<std::string, std::string>;
+  using Waiters = std::multimap<Key, Handle>;
 
   void call_all(Call call);
 
   boost::asio::io_context& io_;
-  std::multimap<Key, Handle> waiters_;
+  Waiters waiters_;
+};
+
+struct MailboxWaiters::Waiter {
+  std::function<void(Call)> call;
+  std::unique_ptr<boost::asio::steady_timer> timer;
+  Waiters::iterator place;  // thousands may wait: none is searched for
 };
 
 }  // namespace parkd

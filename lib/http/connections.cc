@@ -7,6 +7,11 @@
 #include "lib/base/log.h"
 
 namespace parkd {
+namespace {
+
+constexpr int64_t kOtherFiles = 2048;
+
+}  // namespace
 
 Status Connections::enter(const Principal& peer) {
   const bool is_privileged = peer.is_privileged;
@@ -38,20 +43,24 @@ void Connections::leave(const Principal& peer) {
   if (--own->second == 0) of_account_.erase(own);
 }
 
+int64_t connections_of_files(int64_t n_files) {
+  return n_files - std::min(n_files / 2, kOtherFiles);
+}
+
 int connections_possible(int wanted) {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
-  const rlim_t needed = 2 * static_cast<rlim_t>(wanted);
+  const auto needed = static_cast<rlim_t>(wanted + std::min<int64_t>(wanted, kOtherFiles));
   if (limit.rlim_cur < needed && limit.rlim_cur < limit.rlim_max) {
     rlimit raised = limit;
     raised.rlim_cur = std::min(needed, limit.rlim_max);
     if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
   }
   if (limit.rlim_cur >= needed) return wanted;
-  const int possible = std::max(1, static_cast<int>(limit.rlim_cur / 2));
-  log_warn("api.connections_lowered", {{"wanted", wanted},
-                                       {"possible", possible},
-                                       {"open_files_limit", static_cast<int64_t>(limit.rlim_cur)}});
+  const auto n_files = static_cast<int64_t>(limit.rlim_cur);
+  const int possible = std::max(1, static_cast<int>(connections_of_files(n_files)));
+  log_warn("api.connections_lowered",
+           {{"wanted", wanted}, {"possible", possible}, {"open_files_limit", n_files}});
   return possible;
 }
 

@@ -38,8 +38,11 @@ class Connections {
   std::map<std::string, int> of_account_;  // that have some
 };
 
-// daemon.connections_max, or half of the descriptors this process may have where that is less; the
-// soft limit is raised first, as far as the hard one allows.
+// Of so many files that the process may open: all but 2,048, which are RocksDB's tables, uploads,
+// models; half of fewer than 4,096.
+int64_t connections_of_files(int64_t n_files);
+// daemon.connections_max, or as many as this process's files allow where those are fewer; the soft
+// limit is raised first, as far as the hard one allows.
 int connections_possible(int wanted);
 
 }  // namespace parkd

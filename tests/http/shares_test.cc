@@ -1,5 +1,7 @@
 // How much of connections and memory a peer may have.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <list>
@@ -35,6 +37,34 @@ TEST(Connections, one_user_has_half_and_the_last_are_kept_for_root_and_the_daemo
   EXPECT_TRUE(connections.enter(unix_peer(::geteuid())).ok());
   EXPECT_EQ(connections.figures().open, 64);
   EXPECT_EQ(connections.figures().refused, 3);
+}
+
+// A child: who has lowered the hard limit never gets it back.
+int possible_with_files(rlim_t n_files, int wanted) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const rlimit limit{n_files / 2, n_files};
+    if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) ::_exit(1);
+    rlimit now{};
+    const bool as_wanted = connections_possible(wanted) == wanted;
+    (void)::getrlimit(RLIMIT_NOFILE, &now);
+    ::_exit(now.rlim_cur != n_files ? 2 : as_wanted ? 3 : 4);
+  }
+  int end = 0;
+  ::waitpid(child, &end, 0);
+  return WIFEXITED(end) ? WEXITSTATUS(end) : -1;
+}
+
+TEST(Connections, files_that_are_no_connections_are_kept_from_them) {
+  EXPECT_EQ(connections_of_files(100), 50);
+  EXPECT_EQ(connections_of_files(4096), 2048);
+  EXPECT_EQ(connections_of_files(65'536), 63'488);
+  constexpr int kAsWanted = 3;
+  constexpr int kLowered = 4;
+  EXPECT_EQ(possible_with_files(512, 256), kAsWanted);
+  EXPECT_EQ(possible_with_files(512, 257), kLowered);
+  EXPECT_EQ(possible_with_files(6000, 3952), kAsWanted);
+  EXPECT_EQ(possible_with_files(6000, 3953), kLowered);
 }
 
 TEST(Connections, one_too_many_reads_a_503_with_the_reason) {

@@ -1,19 +1,14 @@
 // e2e.*: what a user gets: a forked parkd on a fresh queue, jobs by HTTP, results by long poll.
 #include "tools/bench/e2e_bench.h"
 
-#include <fcntl.h>
-#include <signal.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <boost/json.hpp>
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 
 #include "lib/base/check.h"
 #include "lib/base/text.h"
+#include "tools/bench/bench_daemon.h"
 #include "tools/jobctl/http_client.h"
 #include "tools/jobctl/json_fields.h"
 
@@ -25,52 +20,6 @@ namespace json = boost::json;
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
-
-// The daemon under test, killed when it goes.
-class Daemon {
- public:
-  explicit Daemon(const Settings& settings) : directory_(settings.work_dir + "/e2e") {
-    std::filesystem::create_directories(directory_);
-    std::string pool;
-    if (settings.threads > 0) {
-      pool = "  pool:\n    worker_threads: " + std::to_string(settings.threads) + "\n";
-    }
-    std::ofstream(directory_ + "/parkd.yaml")
-        << "daemon:\n  state_dir: " << directory_ << "\n  cpu_isa: " << settings.isa
-        << "\n  min_free_disk_mb: 1\nparking_lot:\n"
-        << pool << "  limits:\n    interactive_reserve: 0\n  queue:\n    backend: rocksdb\n"
-        << "models:\n  - name: bench\n    local_path: " << settings.model
-        << "\n    params:\n      max_num_seqs: 64\n      kvcache_mem_cpu: 512\n";
-    pid_ = ::fork();
-    PARKD_CHECK(pid_ >= 0, "fork");
-    if (pid_ == 0) {
-      const int log = ::open((directory_ + "/log").c_str(), O_CREAT | O_WRONLY, 0600);
-      ::dup2(log, STDERR_FILENO);
-      const std::string config = directory_ + "/parkd.yaml";
-      ::execl(settings.parkd.c_str(), "parkd", "--config", config.c_str(), nullptr);
-      ::_exit(127);
-    }
-    jobctl::HttpClient client(directory_ + "/parkd.sock", "", std::chrono::seconds(5));
-    for (;;) {
-      const auto models = client.get("/v1/models");
-      if (models.ok() && models->text.find("\"state\":\"ready\"") != std::string::npos) return;
-      PARKD_CHECK(::waitpid(pid_, nullptr, WNOHANG) == 0, "parkd ended; see --parkd");
-      ::usleep(20'000);
-    }
-  }
-  ~Daemon() {
-    ::kill(pid_, SIGTERM);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  Daemon(const Daemon&) = delete;
-  Daemon& operator=(const Daemon&) = delete;
-
-  std::string socket() const { return directory_ + "/parkd.sock"; }
-
- private:
-  std::string directory_;
-  pid_t pid_ = -1;
-};
 
 json::object chat_job(const std::string& name, int64_t max_tokens) {
   std::string text = "Write item " + name + " of a list.";
@@ -133,7 +82,7 @@ double children_peak_rss_bytes() {
 void run_e2e_benchmarks(const Settings& settings) {
   std::vector<BenchResult> runs;
   {
-    const Daemon daemon(settings);
+    const BenchDaemon daemon(settings, {.name = "e2e"});
     jobctl::HttpClient client(daemon.socket(), "", std::chrono::seconds(600));
     for (int run = 0; run < settings.runs; ++run) {
       runs.push_back(settings.smoke ? run_once(client, 2, 4) : run_once(client, 64, 128));

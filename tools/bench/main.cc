@@ -11,6 +11,7 @@
 #include "tools/bench/engine_bench.h"
 #include "tools/bench/report.h"
 #include "tools/bench/store_bench.h"
+#include "tools/bench/stream_bench.h"
 #include "tools/bench/tokenizer_bench.h"
 
 namespace {
@@ -27,17 +28,19 @@ const std::map<std::string, Benchmark> kBenchmarks = {
     {"tokenizer", {parkd::bench::run_tokenizer_benchmarks, true}},
     {"engine", {parkd::bench::run_engine_benchmarks, true}},
     {"e2e", {parkd::bench::run_e2e_benchmarks, true}},
+    {"stream", {parkd::bench::run_stream_benchmarks, true}},
 };
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Measures parkd's parts: store, tokenizer, engine, e2e (all when none is named).");
+  CLI::App app(
+      "Measures parkd's parts: store, tokenizer, engine, e2e, stream (all when none is named).");
   Settings settings;
   std::vector<std::string> names;
   std::string scratch = std::filesystem::temp_directory_path().string();
-  app.add_option("benchmarks", names, "store, tokenizer, engine, e2e")
-      ->check(CLI::IsMember({"store", "tokenizer", "engine", "e2e"}));
+  app.add_option("benchmarks", names, "store, tokenizer, engine, e2e, stream")
+      ->check(CLI::IsMember(kBenchmarks));
   app.add_flag("--json", settings.json, "One JSON object a result");
   app.add_flag("--smoke", settings.smoke, "Smallest sizes: shows that it runs, not how fast");
   app.add_option("--runs", settings.runs, "Runs of each; the median is printed")
@@ -50,7 +53,13 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0, 1024));
   app.add_option("--dir", scratch, "Where to make the scratch directory: the disk to measure");
   settings.parkd = (std::filesystem::path(argv[0]).parent_path() / "../../daemon/parkd").string();
-  app.add_option("--parkd", settings.parkd, "The daemon's binary, for e2e");
+  app.add_option("--parkd", settings.parkd, "The daemon's binary, for e2e and stream");
+  app.add_option("--streams", settings.streams, "Streams at a time, for stream")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--stream-tokens", settings.stream_tokens, "Tokens of each stream, for stream")
+      ->check(CLI::Range(1, 100'000));
+  app.add_option("--polls", settings.polls, "Waiting polls at a time, for stream")
+      ->check(CLI::Range(1, 60'000));
   CLI11_PARSE(app, argc, argv);
   if (settings.smoke) settings.runs = 1;
   settings.work_dir = scratch + "/parkd-bench-" + parkd::random_hex(6);
@@ -59,6 +68,7 @@ int main(int argc, char** argv) {
     for (const auto& [name, benchmark] : kBenchmarks) names.push_back(name);
   }
   std::filesystem::create_directories(settings.work_dir);
+  std::cout << parkd::bench::machine_line(settings) << std::flush;
   int failed = 0;
   for (const std::string& name : names) {
     const Benchmark& benchmark = kBenchmarks.at(name);

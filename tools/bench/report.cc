@@ -3,11 +3,13 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <fstream>
 
 #include "lib/base/check.h"
 #include "lib/base/json_writer.h"
+#include "lib/base/thread.h"
 
 namespace parkd::bench {
 namespace {
@@ -29,7 +31,22 @@ std::string build_name() {
 #endif
 }
 
+std::string commit() {
+  FILE* git = ::popen("git -C '" PARKD_SOURCE_DIR "' describe --always --dirty 2>/dev/null", "r");
+  std::array<char, 64> line{};
+  const bool is_known = git != nullptr && std::fgets(line.data(), line.size(), git) != nullptr;
+  if (git != nullptr) ::pclose(git);
+  const std::string text = is_known ? line.data() : "unknown";
+  return text.substr(0, text.find('\n'));
+}
+
 }  // namespace
+
+std::string machine_line(const Settings& settings) {
+  if (settings.json) return {};
+  return cpu_model() + ", " + std::to_string(usable_cores()) + " cores; " + build_name() +
+         " build; " + commit() + "; medians of " + std::to_string(settings.runs) + "\n";
+}
 
 BenchResult& BenchResult::figure(std::string key, double value) {
   figures.emplace_back(std::move(key), value);
@@ -85,6 +102,8 @@ void print(const Settings& settings, const BenchResult& result) {
     auto labels = result.labels;
     labels.emplace_back("cpu", cpu_model());
     labels.emplace_back("build", build_name());
+    static const std::string kCommit = commit();
+    labels.emplace_back("commit", kCommit);
     for (const auto& [key, value] : labels) json.member(key, value);
     line = json.end_object().take();
   } else {

@@ -17,7 +17,10 @@ struct Settings {
   std::string device = "cpu";  // or cuda: the engine's benchmarks
   int threads = 0;             // engine workers; 0 = the cores this process may use
   std::string work_dir;        // scratch directory on the disk to be measured
-  std::string parkd;           // path of the daemon's binary, for e2e
+  std::string parkd;           // path of the daemon's binary, for e2e and stream
+  int streams = 0;             // of stream: how many at a time; 0: a few
+  int polls = 0;               // likewise
+  int stream_tokens = 0;       // of each stream; likewise
 };
 
 struct BenchResult {
@@ -33,6 +36,9 @@ struct BenchResult {
 // Figure by figure the median of `runs` results of one benchmark.
 BenchResult median(std::vector<BenchResult> runs);
 
+// What figures are of: CPU, cores, build, and the commit of the sources as they are now. Empty
+// where each JSON line says it.
+std::string machine_line(const Settings& settings);
 void print(const Settings& settings, const BenchResult& result);
 
 double median_of(std::vector<double> values);
