@@ -16,6 +16,7 @@ namespace parkd {
 namespace {
 
 constexpr auto kModelLookEvery = std::chrono::milliseconds(200);
+constexpr auto kStoreLookEvery = std::chrono::seconds(1);
 
 // A client of OpenAI's sends a request again by itself after 408, 409, 429 and 5xx. Where its job
 // was accepted that would be another one.
@@ -125,6 +126,10 @@ void Api::InteractiveWait::on_call(MailboxWaiters::Call call) {
 void Api::InteractiveWait::on_record(const Record& record) {
   looking_ = false;
   if (asked_ == nullptr) return;
+  // A database that restarts, say, knows nothing now, and everything later: the job goes on.
+  if (!record->ok() && record->status().code() == StatusCode::unavailable && !gives_up_) {
+    return look_later();
+  }
   const bool is_live = record->ok() && std::holds_alternative<Job>(**record);
   if (!is_live || gives_up_) return answer(record, is_live);
   if (!std::exchange(is_awaited_, true)) {
@@ -132,6 +137,13 @@ void Api::InteractiveWait::on_record(const Record& record) {
   }
   follow(record);
   if (look_again_) look();
+}
+
+void Api::InteractiveWait::look_later() {
+  after(api_.parts_.io, kStoreLookEvery, [weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (self != nullptr && self->asked_ != nullptr && !self->looking_) self->look();
+  });
 }
 
 void Api::InteractiveWait::answer(const Record& record, bool is_live) {

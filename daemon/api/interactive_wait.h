@@ -1,6 +1,7 @@
 // InteractiveWait: one caller of one job: looks where the job is at each message of its key, and
 // answers when it has ended; exactly once, or not at all when the caller has gone. One that streams
-// is answered at once, and what would have been the answer ends its stream.
+// is answered at once, and what would have been the answer ends its stream. Where the store is away
+// it waits on.
 //
 // Control thread; the store is called, and answers are rendered, on quick threads.
 #pragma once
@@ -45,6 +46,7 @@ class Api::InteractiveWait : public std::enable_shared_from_this<Api::Interactiv
 
   void start();
   void look();
+  void look_later();
   void on_call(MailboxWaiters::Call call);
   void on_record(const Record& record);
   void follow(const Record& record);
