@@ -40,6 +40,7 @@ constexpr std::string_view kUploads = "uploads";
 constexpr std::string_view kKept = "kept";
 constexpr std::string_view kMark = "clock";  // a ClockMark
 constexpr std::chrono::minutes kMarkEvery{1};
+constexpr std::chrono::seconds kNotWrittenEvery{10};  // a line in the log
 
 std::optional<ClockMark> read_mark(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -62,6 +63,13 @@ std::optional<WallTime> read_until(const std::string& path, const std::string& i
   std::from_chars(text.data(), text.data() + text.size(), us);
   const WallTime until = from_unix_us(us);
   return text == until_text(id, until) ? std::optional(until) : std::nullopt;
+}
+
+Status write_until(const std::string& path, const std::string& text) {
+  const OwnedFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (file.get() < 0) return io_failure("write " + path, errno);
+  PARKD_RETURN_IF_ERROR(write_at(file, text, 0, path));
+  return ::fsync(file.get()) == 0 ? Status() : io_failure("sync " + path, errno);
 }
 
 Status has_stopped() {
@@ -191,7 +199,8 @@ class FolderFiles final : public FileStore {
   Status remove_now(const std::string& id);
   Result<int64_t> purge();
   Status write_mark();
-  Status check_disk(int64_t more_bytes) const;
+  Status check_disk(int64_t more_bytes);
+  Status not_written(Status why);
   std::shared_ptr<Upload> find_upload(const std::string& id);
   std::shared_ptr<Upload> take_upload(const std::string& id);
   void note_damage(const std::string& id, const std::string& what);
@@ -206,6 +215,7 @@ class FolderFiles final : public FileStore {
   std::map<std::string, std::string> damaged_ PARKD_GUARDED_BY(mutex_);  // by id: how
   DropClock drop_clock_ PARKD_GUARDED_BY(mutex_);
   SteadyTime marked_at_ PARKD_GUARDED_BY(mutex_){};
+  std::optional<SteadyTime> not_written_logged_ PARKD_GUARDED_BY(mutex_);
   std::mutex keep_mutex_;  // one at a time writes into DIR/kept
   BlockingPool pool_;      // last: its threads use the rest
 };
@@ -334,13 +344,32 @@ Result<FileRecord> FolderFiles::read_record(const std::string& id) const {
 // --- uploads
 
 // Below what shall stay free nothing is written: the queue is on the same disk.
-Status FolderFiles::check_disk(int64_t more_bytes) const {
+Status FolderFiles::check_disk(int64_t more_bytes) {
   const auto disk = disk_space(dir_);
   if (!disk || disk->free_bytes - more_bytes >= limits_.min_free_disk_bytes) return {};
   constexpr int64_t kMb = 1 << 20;
-  return exhausted("the disk of " + dir_ + " has " + std::to_string(disk->free_bytes / kMb) +
-                   " MiB free, " + std::to_string(limits_.min_free_disk_bytes / kMb) +
-                   " MiB must stay free (daemon.min_free_disk_mb): make room");
+  if (limits_.min_free_disk_bytes == 0) {
+    return not_written(exhausted("the disk of " + dir_ + " has " +
+                                 std::to_string(disk->free_bytes) +
+                                 " bytes free, the next piece of the file takes " +
+                                 std::to_string(more_bytes) + ": make room"));
+  }
+  return not_written(exhausted("the disk of " + dir_ + " has " +
+                               std::to_string(disk->free_bytes / kMb) + " MiB free, " +
+                               std::to_string(limits_.min_free_disk_bytes / kMb) +
+                               " MiB must stay free (daemon.min_free_disk_mb): make room"));
+}
+
+// Its client is told; so is the operator, once for as many as come in a while.
+Status FolderFiles::not_written(Status why) {
+  {
+    const std::lock_guard lock(mutex_);
+    const SteadyTime now = clock_.steady_now();
+    if (not_written_logged_ && now - *not_written_logged_ < kNotWrittenEvery) return why;
+    not_written_logged_ = now;
+  }
+  log_warn("files.not_written", {{"error", why.message()}});
+  return why;
 }
 
 Result<std::string> FolderFiles::begin(const std::string& tenant) {
@@ -355,7 +384,7 @@ Result<std::string> FolderFiles::begin(const std::string& tenant) {
   if (upload->file.get() < 0) {
     const int error = errno;
     catalog_.end_upload(id);
-    return io_failure("make " + path, error);
+    return not_written(io_failure("make " + path, error));
   }
   upload->tenant = tenant;
   upload->begun_at = clock_.steady_now();
@@ -389,7 +418,8 @@ Result<int64_t> FolderFiles::append_now(const std::string& id, const std::string
   PARKD_RETURN_IF_ERROR(check_disk(static_cast<int64_t>(piece.size())));
   PARKD_RETURN_IF_ERROR(catalog_.add_bytes(id, piece.size()));
   PARKD_KILL_POINT("upload.before_piece");
-  PARKD_RETURN_IF_ERROR(write_at(upload->file, piece, upload->bytes, upload_path(id)));
+  const Status written = write_at(upload->file, piece, upload->bytes, upload_path(id));
+  if (!written.ok()) return not_written(written);
   upload->has_failed = false;
   upload->sums.push_back(xxh3_64(piece));
   upload->bytes += static_cast<int64_t>(piece.size());
@@ -423,7 +453,7 @@ Result<StoredFile> FolderFiles::finish(const std::string& id, const FileSpec& sp
     ::unlink(from.c_str());
     ::unlink(to.c_str());
     catalog_.end_upload(id);
-    return status;
+    return not_written(status);
   }
   StoredFile file = record.file;
   catalog_.add_file(std::move(record));
@@ -470,11 +500,9 @@ Result<StoredFile> FolderFiles::keep_now(const std::string& id, const std::strin
   PARKD_RETURN_IF_ERROR(make_directories());
   const std::string path = kept_path(id);
   const std::string fresh = path + ".new";
-  {
-    const OwnedFd file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (file.get() < 0) return io_failure("write " + fresh, errno);
-    PARKD_RETURN_IF_ERROR(write_at(file, until_text(id, until), 0, fresh));
-    if (::fsync(file.get()) != 0) return io_failure("sync " + fresh, errno);
+  if (Status written = write_until(fresh, until_text(id, until)); !written.ok()) {
+    ::unlink(fresh.c_str());
+    return written;
   }
   if (::rename(fresh.c_str(), path.c_str()) != 0) return io_failure("rename " + fresh, errno);
   PARKD_RETURN_IF_ERROR(sync_directory(dir_ + "/" + std::string(kKept)));
