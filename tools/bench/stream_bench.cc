@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <chrono>
+#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
@@ -117,20 +118,23 @@ Run run_heard(const BenchDaemon& daemon, const Sizes& sizes) {
 // Sent one by one as the others are, but of a priority of which nothing is told while it runs. One
 // reader waits for the results.
 Run run_unheard(const BenchDaemon& daemon, const Sizes& sizes, const std::string& mailbox_key) {
-  Peers submitters(daemon.socket());
-  submitters.connect(sizes.streams);
+  auto submitters = std::make_unique<Peers>(daemon.socket());
+  submitters->connect(sizes.streams);
   const CpuTime before = daemon.cpu_time();
   for (size_t i = 0; i < sizes.streams; ++i) {
     const json::object job{{"body", body_of(i, sizes.max_tokens)}, {"mailbox_key", mailbox_key}};
-    submitters.send(i, http_post("/v1/jobs", json::serialize(job)));
+    submitters->send(i, http_post("/v1/jobs", json::serialize(job)));
   }
-  submitters.read_all();
+  submitters->read_all();
+  submitters.reset();  // an idle connection is closed after a while
+  Peers reader(daemon.socket());
+  reader.connect(1);
   Run run;
   std::string cursor;
   for (size_t n_messages = 0; n_messages < sizes.streams;) {
-    submitters.send(0, http_get("/v1/mailbox/" + mailbox_key + "?limit=1000&wait_s=60" + cursor));
-    submitters.read_all();
-    const std::string& text = submitters.answer(0).text;
+    reader.send(0, http_get("/v1/mailbox/" + mailbox_key + "?limit=1000&wait_s=60" + cursor));
+    reader.read_all();
+    const std::string& text = reader.answer(0).text;
     const json::value page = json::parse(text.substr(text.find("\r\n\r\n") + 4));
     for (const json::value& message : page.at("messages").as_array()) {
       PARKD_CHECK(message.at("outcome") == "completed", "a job failed: " + text);
