@@ -1,6 +1,6 @@
-// POST /v1/chat/completions and /v1/completions: a job whose caller waits here for its answer,
-// which comes as a whole or as it is written. GET /v1/jobs/ID/stream: the latter, of a job that is
-// there.
+// POST /v1/chat/completions, /v1/completions and /v1/responses: a job whose caller waits here for
+// its answer, which comes as a whole or (but for the last) as it is written. GET
+// /v1/jobs/ID/stream: the latter, of a job that is there.
 #include <boost/asio/post.hpp>
 #include <memory>
 #include <string>
@@ -13,8 +13,10 @@
 #include "lib/base/json_memory.h"
 #include "lib/base/json_reader.h"
 #include "lib/base/text.h"
+#include "lib/job/endpoints.h"
 #include "lib/openai/errors.h"
 #include "lib/openai/request_options.h"
+#include "lib/openai/stored_answer.h"
 #include "lib/openai/stream_request.h"
 
 namespace parkd {
@@ -44,6 +46,11 @@ struct InteractiveRequest {
   StreamRequest stream;
 };
 
+bool streams(const std::string& path) {
+  const EndpointPath* endpoint = find_endpoint(path);
+  return endpoint != nullptr && endpoint->streams;
+}
+
 // The job of the body; keeps nothing charged.
 Result<InteractiveRequest> read_request(const SubmitCheck& check, const HttpRequest& request) {
   const DaemonConfig& daemon = check.config.daemon;
@@ -57,7 +64,9 @@ Result<InteractiveRequest> read_request(const SubmitCheck& check, const HttpRequ
                    " bytes, the limit is daemon.max_body_bytes, " +
                    std::to_string(daemon.max_body_bytes));
   }
-  PARKD_ASSIGN_OR_RETURN(read.stream, take_stream_request(job.body, charged_to(charge)));
+  if (streams(job.endpoint)) {
+    PARKD_ASSIGN_OR_RETURN(read.stream, take_stream_request(job.body, charged_to(charge)));
+  }
   PARKD_RETURN_IF_ERROR(charged_to(charge)(json_memory_bytes_max(job.body.size())));
   PARKD_ASSIGN_OR_RETURN(const RequestOptions options,
                          read_request_options(job.endpoint, job.body));
@@ -75,6 +84,15 @@ Result<InteractiveRequest> read_request(const SubmitCheck& check, const HttpRequ
   PARKD_RETURN_IF_ERROR(check_job(check, job));
   charge->shrink_to(0);
   return read;
+}
+
+// Why there is no stream of that job; ok: there is one.
+Status has_stream(const JobRecord& record) {
+  const auto* live = std::get_if<Job>(&record);
+  const auto* message = std::get_if<Message>(&record);
+  const bool has = (live == nullptr || streams(live->spec.endpoint)) &&
+                   (message == nullptr || is_streamed_answer(message->ending.body));
+  return has ? Status() : invalid_param("id", unstreamed_endpoint(path_of(Endpoint::responses)));
 }
 
 // As OpenAI's: a model is a thing that is not found.
@@ -134,6 +152,9 @@ void Api::stream_job(const AskedPtr& asked) {
                    [this, asked, id = *id, stream](Result<JobRecord> record) {
                      ApiWork::guarded(asked->reply, [&] {
                        if (!record.ok()) return asked->reply(error_reply(record.status()));
+                       if (const Status has = has_stream(*record); !has.ok()) {
+                         return asked->reply(error_reply(has));
+                       }
                        AwaitedJob job;
                        job.job.id = id;
                        if (const auto* live = std::get_if<Job>(&*record)) {

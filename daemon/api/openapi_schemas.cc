@@ -222,6 +222,63 @@ Schema completion_body() {
       body_options());
 }
 
+// Whatever a field is of, none of it.
+Schema nothing() {
+  return {{"type", json::array{"array", "object", "null"}}, {"maxItems", 0}, {"maxProperties", 0}};
+}
+Schema only_null() {
+  return {{"enum", json::array{nullptr}}};
+}
+
+// Messages, and with them the output of an earlier answer as it was.
+Schema response_input() {
+  const Schema part =
+      request({{"type", one_of_words({"input_text", "output_text"})}, {"text", text()}},
+              {{"annotations", nothing()}, {"logprobs", nothing()}});
+  const Schema message = request(
+      {{"role", one_of_words({"system", "user", "assistant", "developer"})},
+       {"content", any_of({text(), list_of(part, 1, 1'000'000)})}},
+      {{"type", one_of_words({"message"})}, {"id", text()}, {"status", text()}, {"phase", text()}});
+  const Schema thought =
+      request({{"type", one_of_words({"reasoning_text"})}, {"text", text()}}, {});
+  const Schema reasoning = request({{"type", one_of_words({"reasoning"})}},
+                                   {{"id", text()},
+                                    {"status", text()},
+                                    {"summary", nothing()},
+                                    {"encrypted_content", nothing()},
+                                    {"content", any_of({text(), nothing(), list_of(thought)})}});
+  return any_of({text(), list_of(any_of({message, reasoning}), 1, 1'000'000)});
+}
+
+Schema response_body() {
+  Schema options = body_options();
+  for (const char* name :
+       {"max_tokens", "n", "response_format", "stream", "stream_options", "metadata"}) {
+    options.erase(name);
+  }
+  const Schema off = {{"const", false}};
+  const Schema format = request({{"type", one_of_words({"text"})}}, {});
+  return request({{"model", text_of_at_most(kTextBytesMax, 1)}, {"input", response_input()}},
+                 {{"instructions", text()},
+                  {"max_output_tokens", whole(1, INT32_MAX)},
+                  {"metadata", pairs()},
+                  {"text", request({}, {{"format", format}, {"verbosity", only_null()}})},
+                  {"reasoning", request({}, {{"effort", only_null()}, {"summary", only_null()}})},
+                  {"tools", list_of(any_object(), 0, 0)},
+                  {"tool_choice", one_of_words({"none", "auto"})},
+                  {"parallel_tool_calls", boolean()},
+                  {"include", list_of(any_object(), 0, 0)},
+                  {"truncation", one_of_words({"disabled"})},
+                  {"top_logprobs", {{"const", 0}}},
+                  {"stream", off},
+                  {"background", off},
+                  {"previous_response_id", only_null()},
+                  {"conversation", only_null()},
+                  {"prompt", only_null()},
+                  {"max_tool_calls", only_null()}},
+                 std::move(options));
+}
+
 // --- jobs
 
 Schema endpoint_path() {
@@ -231,7 +288,7 @@ Schema endpoint_path() {
 }
 
 Schema job_request() {
-  return request({{"body", any_of({ref("ChatBody"), ref("CompletionBody")})}},
+  return request({{"body", any_of({ref("ChatBody"), ref("CompletionBody"), ref("ResponseBody")})}},
                  {{"model", key_text()},
                   {"tenant", key_text()},
                   {"mailbox_key", key_text()},
@@ -365,6 +422,7 @@ void add_completions(Schema& all) {
   all["ChatMessage"] = chat_message();
   all["ChatBody"] = chat_body();
   all["CompletionBody"] = completion_body();
+  all["ResponseBody"] = response_body();
   all["Usage"] = answer({{"prompt_tokens", whole(0)},
                          {"completion_tokens", whole(0)},
                          {"total_tokens", whole(0)},
@@ -392,6 +450,49 @@ void add_completions(Schema& all) {
                                                             {"text", text()},
                                                             {"logprobs", or_null(any_object())},
                                                             {"finish_reason", finish}}));
+}
+
+void add_response(Schema& all) {
+  const Schema status = one_of_words({"completed", "incomplete", "cancelled"});
+  const auto item = [](std::string_view type, std::string_view part, Schema item_status) {
+    return answer(
+        {{"type", one_of_words({type})},
+         {"id", text()},
+         {"status", std::move(item_status)},
+         {"content", list_of(answer({{"type", one_of_words({part})}, {"text", text()}}))}});
+  };
+  const Schema item_status = one_of_words({"completed", "incomplete"});
+  all["Response"] = answer(
+      {{"id", text()},
+       {"object", one_of_words({"response"})},
+       {"created_at", unix_time()},
+       {"status", status},
+       {"background", {{"const", false}}},
+       {"error", of_type("null")},
+       {"incomplete_details", or_null(answer({{"reason", one_of_words({"max_output_tokens"})}}))},
+       {"model", text()},
+       {"system_fingerprint", or_null(text())},
+       {"instructions", or_null(text())},
+       {"max_output_tokens", or_null(whole(1))},
+       {"metadata", pairs()},
+       {"previous_response_id", of_type("null")},
+       {"parallel_tool_calls", boolean()},
+       {"tool_choice", one_of_words({"none", "auto"})},
+       {"tools", list_of(any_object(), 0, 0)},
+       {"reasoning", any_object()},
+       {"temperature", of_type("number")},
+       {"top_p", of_type("number")},
+       {"text", any_object()},
+       {"truncation", one_of_words({"disabled"})},
+       {"output", list_of(any_of({item("message", "output_text", item_status),
+                                  item("reasoning", "reasoning_text", item_status)}))},
+       {"usage", answer({{"input_tokens", whole(0)},
+                         {"output_tokens", whole(0)},
+                         {"output_tokens_details", answer({{"reasoning_tokens", whole(0)}})},
+                         {"total_tokens", whole(0)},
+                         {"input_tokens_details", answer({{"cached_tokens", whole(0)},
+                                                          {"cache_write_tokens", whole(0)}})}})},
+       {"parkd", any_object()}});
 }
 
 // --- batches and files
@@ -569,6 +670,7 @@ json::object api_schemas() {
   Schema all;
   add_jobs(all);
   add_completions(all);
+  add_response(all);
   add_batches(all);
   add_status(all);
   return all;

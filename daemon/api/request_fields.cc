@@ -1,6 +1,5 @@
 #include "daemon/api/request_fields.h"
 
-#include <algorithm>
 #include <boost/json.hpp>
 #include <string_view>
 #include <utility>
@@ -9,6 +8,7 @@
 #include "lib/base/raw_json.h"
 #include "lib/base/rfc3339.h"
 #include "lib/job/bounds.h"
+#include "lib/openai/body_values.h"
 
 namespace parkd {
 
@@ -17,13 +17,6 @@ namespace json = boost::json;
 namespace {
 
 constexpr size_t kDepthMax = 32;  // of a request's JSON
-
-// Of UTF-8.
-size_t characters(std::string_view text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char byte) {
-    return (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
-  }));
-}
 
 }  // namespace
 
@@ -72,20 +65,9 @@ std::string RequestFields::object(const char* key) {
 std::string RequestFields::pairs(const char* key) {
   const json::value* value = take(key);
   if (value == nullptr) return {};
-  const json::object* pairs = value->if_object();
-  if (pairs == nullptr || pairs->size() > kMetadataPairsMax) {
-    fail(key, "must be an object of at most " + std::to_string(kMetadataPairsMax) + " pairs");
+  if (const std::string why = why_no_pairs(*value); !why.empty()) {
+    fail(key, why);
     return {};
-  }
-  for (const auto& pair : *pairs) {
-    const json::string* text = pair.value().if_string();
-    if (characters({pair.key().data(), pair.key().size()}) > kMetadataNameMax || text == nullptr ||
-        characters({text->data(), text->size()}) > kMetadataTextMax) {
-      fail(key, "must have names of at most " + std::to_string(kMetadataNameMax) +
-                    " characters and texts of at most " + std::to_string(kMetadataTextMax) + ": " +
-                    shown_name({pair.key().data(), pair.key().size()}) + " is not so");
-      return {};
-    }
   }
   return std::string(raw_member(without_mark(source_->text), key));
 }

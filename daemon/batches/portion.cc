@@ -6,6 +6,7 @@
 
 #include "daemon/models/job_check.h"
 #include "lib/base/log.h"
+#include "lib/job/endpoints.h"
 #include "lib/store/batch_rules.h"
 #include "lib/store/wait_for.h"
 
@@ -35,7 +36,10 @@ void Portion::add(LineRequest line, const CutLine& at) {
   job.model = std::move(line.model);
   job.custom_id = std::move(line.custom_id);
   job.body = std::move(line.body);
-  if (file.max_tokens) job.body = with_max_tokens(job.body, *file.max_tokens);
+  const EndpointPath* endpoint = find_endpoint(file.endpoint);
+  if (file.max_tokens && endpoint != nullptr) {
+    job.body = with_max_tokens(job.body, endpoint->max_tokens_field, *file.max_tokens);
+  }
   job.batch_id = batch_.id;
   job.mailbox_key = batch_.result_key();
   job.idempotency_key = line_key(batch_.id, at.offset);

@@ -17,6 +17,9 @@ inline bool is_valid_utf8(std::string_view text) {
   return valid_utf8_prefix(text) == text.size();
 }
 
+// Characters that begin in these bytes of a UTF-8 text.
+size_t characters_in(std::string_view bytes);
+
 // `text` with U+FFFD for what is not UTF-8: one for each maximal subpart of a broken sequence
 // (Unicode 15, section 3.9, as WHATWG's, Python's and Rust's decoders have it).
 std::string repair_utf8(std::string_view text);

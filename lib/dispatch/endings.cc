@@ -65,6 +65,7 @@ Status prompt_fits(const RunShape& shape, const PromptNeed& prompt) {
                           " prompt + " + text(prompt.max_new_tokens) + " new tokens in blocks of " +
                           text(shape.block_size) + "); model " + shape.model + " has " +
                           text(shape.capacity.count) + " in all";
+  const std::string& limit = shape.max_tokens_field;
   const int64_t n_fitting = shape.capacity.count / cost_of(1).count;
   const auto new_tokens_fitting = [&](int64_t n_choices) {
     return shape.capacity.count / n_choices * shape.block_size - prompt.prompt_tokens;
@@ -73,14 +74,13 @@ Status prompt_fits(const RunShape& shape, const PromptNeed& prompt) {
     const int64_t n_tokens = new_tokens_fitting(shape.n_choices);
     return invalid_param("n", "n is " + text(shape.n_choices) + " and " + why + ": lower n to " +
                                   text(n_fitting) +
-                                  (n_tokens > 0 ? " or max_tokens to " + text(n_tokens) : ""));
+                                  (n_tokens > 0 ? " or " + limit + " to " + text(n_tokens) : ""));
   }
   const int64_t n_tokens = new_tokens_fitting(1);
   if (n_tokens > 0) {
-    return invalid_param("max_tokens", "max_tokens is " + text(prompt.max_new_tokens) + " and " +
-                                           why + ": lower " +
-                                           (shape.n_choices > 1 ? "n to 1 and " : "") +
-                                           "max_tokens to " + text(n_tokens))
+    return invalid_param(limit, limit + " is " + text(prompt.max_new_tokens) + " and " + why +
+                                    ": lower " + (shape.n_choices > 1 ? "n to 1 and " : "") +
+                                    limit + " to " + text(n_tokens))
         .with_error_code(failure::kContextLengthExceeded);
   }
   return invalid_param(shape.prompt_field,

@@ -31,13 +31,14 @@ struct RunShape {
   int32_t block_size = 0;
   Blocks capacity;
   int32_t max_num_seqs = 0;
-  std::string prompt_field;  // of its endpoint's bodies
+  std::string prompt_field;  // of its endpoint's bodies (endpoints.h)
+  std::string max_tokens_field = "max_tokens";
 };
 std::vector<PromptNeed> needs_of(const std::vector<GenerationPrompt>& prompts);
 // Ok, or invalid: need and limit, and the value that fits. The param is the field to lower: n where
-// fewer choices would fit, else max_tokens where less would, else the prompt's; of several prompts
-// that fit one by one it is the prompts' field. Where one prompt is too long even alone, or with
-// its max_tokens, the error code is context_length_exceeded.
+// fewer choices would fit, else that of max_tokens where less would, else the prompt's; of several
+// prompts that fit one by one it is the prompts' field. Where one prompt is too long even alone, or
+// with its max_tokens, the error code is context_length_exceeded.
 Status fits_at_all(const RunShape& shape);
 Ending too_large_ending(const Status& why);
 

@@ -362,9 +362,10 @@ void Intake::park(InFlight& job, PreparedJob prepared) {
   job.sampling = request.sampling;
   job.sampling.logit_bias.clear();
   job.cost = job_cost(request.n_choices, needs, served.port->block_size);
-  const Status fits = fits_at_all({served.name, request.n_choices, std::move(needs),
-                                   served.port->block_size, served.pool->capacity_of_largest(),
-                                   served.port->max_num_seqs, prepared.prompt_field});
+  const Status fits =
+      fits_at_all({served.name, request.n_choices, std::move(needs), served.port->block_size,
+                   served.pool->capacity_of_largest(), served.port->max_num_seqs,
+                   prepared.prompt_field, prepared.max_tokens_field});
   if (!fits.ok()) return finisher_.end(job, too_large_ending(fits));
   const int64_t need_tokens = request.n_choices * tokens_of_all;
   job.request = std::move(request);

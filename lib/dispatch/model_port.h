@@ -20,7 +20,8 @@ struct Job;
 // A job ready to be priced. The dispatcher fills in request.id.
 struct PreparedJob {
   GenerationRequest request;
-  std::string prompt_field;  // of the body: what a prompt that is too long is in
+  std::string prompt_field;  // of the body: what a prompt that is too long is in,
+  std::string max_tokens_field = "max_tokens";  // and the limit on generated tokens
 };
 
 // What the body of an ending is made of. References into the caller's frame.

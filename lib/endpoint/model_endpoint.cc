@@ -14,13 +14,16 @@
 #include "lib/job/endpoints.h"
 #include "lib/model/model_card.h"
 #include "lib/openai/chat_request.h"
+#include "lib/openai/responses_request.h"
 #include "lib/pool/price.h"
 
 namespace parkd {
+
 struct ModelEndpoint::Read {
   RequestOptions request;
   std::vector<GenerationPrompt> prompts;
-  std::string prompt_field;  // of the body
+  std::string prompt_field;  // of the body, as is the next
+  std::string max_tokens_field;
   bool prompt_is_list = false;
   bool drops_first_space = false;  // of the answer
 };
@@ -38,6 +41,12 @@ Status in_prompt(const Status& why, const std::string& field, bool is_of_list) {
   return Status(why)
       .with_message((is_of_list ? field + ": " : "") + why.message())
       .with_param(field);
+}
+
+// Of a job that was read.
+Endpoint endpoint_of(const JobSpec& spec) {
+  const EndpointPath* known = find_endpoint(spec.endpoint);
+  return known == nullptr ? Endpoint::chat : known->endpoint;
 }
 
 }  // namespace
@@ -71,8 +80,8 @@ Result<ModelEndpoint::Read> ModelEndpoint::read(const std::string& path, std::st
                                                 std::chrono::sys_seconds created_at) const {
   const EndpointPath* known = find_endpoint(path);
   if (known == nullptr) return invalid_param("endpoint", unsupported_endpoint(path));
-  auto tried =
-      known->endpoint == Endpoint::chat ? read_chat(body, created_at) : read_completions(body);
+  auto tried = known->endpoint == Endpoint::completions ? read_completions(body)
+                                                        : read_chat(*known, body, created_at);
   if (!tried.ok()) {
     Status why = tried.status();
     if (why.param().empty()) why.with_param(std::string(known->prompt_field));
@@ -80,6 +89,7 @@ Result<ModelEndpoint::Read> ModelEndpoint::read(const std::string& path, std::st
   }
   Read read = std::move(tried).value();
   read.prompt_field = std::string(known->prompt_field);
+  read.max_tokens_field = std::string(known->max_tokens_field);
   for (size_t i = 0; i < read.prompts.size(); ++i) {
     GenerationPrompt& prompt = read.prompts[i];
     const std::string field =
@@ -100,15 +110,23 @@ Result<int32_t> ModelEndpoint::new_tokens_of(const GenerationPrompt& prompt,
                                 options_.context_tokens);
 }
 
-Result<ModelEndpoint::Read> ModelEndpoint::read_chat(std::string_view body,
+Result<ChatRequest> ModelEndpoint::parse_chat(Endpoint endpoint, std::string_view body) const {
+  if (endpoint != Endpoint::responses) return parse_chat_request(body, options_.defaults);
+  PARKD_ASSIGN_OR_RETURN(ResponsesRequest request,
+                         parse_responses_request(body, options_.defaults));
+  return ChatRequest(std::move(request));
+}
+
+Result<ModelEndpoint::Read> ModelEndpoint::read_chat(const EndpointPath& endpoint,
+                                                     std::string_view body,
                                                      std::chrono::sys_seconds created_at) const {
-  PARKD_ASSIGN_OR_RETURN(ChatRequest request, parse_chat_request(body, options_.defaults));
+  PARKD_ASSIGN_OR_RETURN(ChatRequest request, parse_chat(endpoint.endpoint, body));
   PARKD_RETURN_IF_ERROR(check(request));
   if (!card_->chat_template) {
-    return invalid_param("messages", "model " + options_.model +
-                                         " is a base model: it has no chat template, so it cannot "
-                                         "take messages; a job of endpoint " +
-                                         path_of(Endpoint::completions) + " takes a prompt");
+    return invalid("model " + options_.model +
+                   " is a base model: it has no chat template, so it cannot take " +
+                   std::string(endpoint.prompt_field) + "; a job of endpoint " +
+                   path_of(Endpoint::completions) + " takes a prompt");
   }
   PARKD_ASSIGN_OR_RETURN(const std::vector<PromptSegment> prompt, render_chat(request, created_at));
   if (!request.tool_names.empty() && answer_form_.calls == CallForm::none) {
@@ -188,9 +206,9 @@ Status ModelEndpoint::admit(JobSpec& spec) const {
     prompt_tokens += need.prompt_tokens;
     max_new_tokens += need.max_new_tokens;
   }
-  PARKD_RETURN_IF_ERROR(
-      fits_at_all({options_.model, read.request.n, std::move(needs), options_.block_size,
-                   options_.capacity, options_.max_num_seqs, read.prompt_field}));
+  PARKD_RETURN_IF_ERROR(fits_at_all({options_.model, read.request.n, std::move(needs),
+                                     options_.block_size, options_.capacity, options_.max_num_seqs,
+                                     read.prompt_field, read.max_tokens_field}));
   spec.n_choices = static_cast<int32_t>(n_prompts) * read.request.n;
   spec.prompt_tokens = static_cast<int32_t>(ceil_div(prompt_tokens, n_prompts));
   spec.max_new_tokens = static_cast<int32_t>(ceil_div(max_new_tokens, n_prompts));
@@ -213,6 +231,7 @@ Result<PreparedJob> ModelEndpoint::prepare(const Job& job) const {
   const RequestOptions& asked = read.request;
   PreparedJob prepared;
   prepared.prompt_field = std::move(read.prompt_field);
+  prepared.max_tokens_field = std::move(read.max_tokens_field);
   GenerationRequest& request = prepared.request;
   request.prefix_root = prefix_root(job.spec);
   request.prompts = std::move(read.prompts);
@@ -231,7 +250,7 @@ Status ModelEndpoint::read_view(const Job& job, ChoiceView& view) const {
       !card_->tokenizer->drops_first_space()) {
     return {};
   }
-  PARKD_ASSIGN_OR_RETURN(ChatRequest request, parse_chat_request(job.spec.body, options_.defaults));
+  PARKD_ASSIGN_OR_RETURN(ChatRequest request, parse_chat(endpoint_of(job.spec), job.spec.body));
   view.drops_first_space = drops_first_space(request);
   if (!answer_form_.reasons() && request.tool_names.empty()) return {};
   AnswerPlan plan;
@@ -264,6 +283,7 @@ Result<AnswerStreamPlan> ModelEndpoint::plan_stream(
   AnswerStreamPlan plan{.model = model};
   const EndpointPath* known = find_endpoint(job.spec.endpoint);
   if (known == nullptr) return invalid_param("endpoint", unsupported_endpoint(job.spec.endpoint));
+  if (!known->streams) return invalid_param("endpoint", unstreamed_endpoint(known->path));
   plan.endpoint = known->endpoint;
   if (plan.endpoint != Endpoint::chat) return plan;
   ChoiceView view{model->tokenizer(), model->answer_form_};
@@ -283,8 +303,8 @@ std::string ModelEndpoint::render(const EndedRun& run) const {
   response.cached_tokens = run.result.cached_tokens;
   response.completion_tokens = completion_tokens_of(run.result);
   response.figures = run.figures;
-  const EndpointPath* known = find_endpoint(run.job.spec.endpoint);
-  const bool is_chat = known == nullptr || known->endpoint == Endpoint::chat;
+  const Endpoint endpoint = endpoint_of(run.job.spec);
+  const bool is_chat = endpoint != Endpoint::completions;
   ChoiceView view{*card_->tokenizer, answer_form_};
   view.logprobs = run.logprobs;
   view.body = run.job.spec.body;
@@ -298,7 +318,22 @@ std::string ModelEndpoint::render(const EndedRun& run) const {
     reasoning_tokens += response.choices.back().reasoning_tokens;
   }
   if (is_chat && answer_form_.reasons()) response.reasoning_tokens = reasoning_tokens;
-  return is_chat ? render_chat_completion(response) : render_text_completion(response);
+  switch (endpoint) {
+    case Endpoint::chat:
+      return render_chat_completion(response);
+    case Endpoint::completions:
+      return render_text_completion(response);
+    case Endpoint::responses:
+      return render_response(response, echo_of(run.job));
+  }
+  return {};
+}
+
+ResponseEcho ModelEndpoint::echo_of(const Job& job) const {
+  auto request = parse_responses_request(job.spec.body, options_.defaults);
+  if (request.ok()) return std::move(request->echo);
+  log_error("answer.body_not_read", {{"id", job.id}, {"error", request.status().to_string()}});
+  return {};
 }
 
 }  // namespace parkd

@@ -28,7 +28,9 @@ namespace parkd {
 struct ChatRequest;
 struct AnswerStreamPlan;
 struct ChoiceView;
+struct EndpointPath;
 struct ModelCard;
+struct ResponseEcho;
 
 struct EndpointOptions {
   std::string model;  // its name in the config
@@ -53,7 +55,8 @@ class ModelEndpoint {
   // ModelPort's two functions.
   Result<PreparedJob> prepare(const Job& job) const;
   std::string render(const EndedRun& run) const;
-  // How a live job's answer is shown while it comes. Errors: those of prepare(). Reads the body,
+  // How a live job's answer is shown while it comes. Errors: those of prepare(), and invalid where
+  // its endpoint does not stream. Reads the body,
   // and may render its template: a blocking or a quick thread.
   static Result<AnswerStreamPlan> plan_stream(const std::shared_ptr<const ModelEndpoint>& model,
                                               const Job& job);
@@ -68,9 +71,10 @@ class ModelEndpoint {
   // By the endpoint's path. `created_at`: the job's, which a template may tell as the date.
   Result<Read> read(const std::string& path, std::string_view body,
                     std::chrono::sys_seconds created_at) const;
-  Result<Read> read_chat(std::string_view body, std::chrono::sys_seconds created_at) const;
+  // Errors without a param are of the prompt, as are those of the next two.
+  Result<Read> read_chat(const EndpointPath& endpoint, std::string_view body,
+                         std::chrono::sys_seconds created_at) const;
   Result<Read> read_completions(std::string_view body) const;
-  // Errors without a param are of the prompt.
   Result<std::vector<TokenId>> tokens_of(CompletionPrompt prompt, const std::string& field) const;
   Result<int32_t> new_tokens_of(const GenerationPrompt& prompt,
                                 const RequestOptions& request) const;
@@ -78,10 +82,13 @@ class ModelEndpoint {
   bool drops_first_space(const ChatRequest& request) const;
   Result<std::vector<PromptSegment>> render_chat(const ChatRequest& request,
                                                  std::chrono::sys_seconds created_at) const;
-  // How a chat's answer is to be read, into `view`.
+  // The body of an endpoint whose prompt is a conversation.
+  Result<ChatRequest> parse_chat(Endpoint endpoint, std::string_view body) const;
+  // How the answer to such a one is to be read, into `view`.
   Status read_view(const Job& job, ChoiceView& view) const;
   // Whether the chat's prompt ends inside of what is to be reasoned.
   Result<bool> opens_reasoning_of(const ChatRequest& request, WallTime created_at) const;
+  ResponseEcho echo_of(const Job& job) const;
   PrefixRoot prefix_root(const JobSpec& spec) const;
 
   std::shared_ptr<const ModelCard> card_;

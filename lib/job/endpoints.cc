@@ -26,4 +26,15 @@ std::string unsupported_endpoint(std::string_view path) {
   return why;
 }
 
+std::string unstreamed_endpoint(std::string_view path) {
+  std::string why = "an answer of " + std::string(path) + " comes as a whole; those of ";
+  bool is_first = true;
+  for (const EndpointPath& endpoint : kEndpoints) {
+    if (!endpoint.streams) continue;
+    why.append(is_first ? "" : " and ").append(endpoint.path);
+    is_first = false;
+  }
+  return why + " can be streamed";
+}
+
 }  // namespace parkd

@@ -271,13 +271,13 @@ Result<LineRequest> read_line_request(std::string_view text, const JsonMemory::G
                      .body = std::string(raw_member(without_mark(text), "body"))};
 }
 
-std::string with_max_tokens(std::string_view body, int32_t max_tokens) {
+std::string with_max_tokens(std::string_view body, std::string_view field, int32_t max_tokens) {
   constexpr std::string_view kNewName = "max_completion_tokens";
   RawObject members(body);
   const std::string number = std::to_string(max_tokens);
   const bool has_new_name = members.contains(kNewName);
   if (has_new_name) members.set(kNewName, number);
-  if (!has_new_name || members.contains("max_tokens")) members.set("max_tokens", number);
+  if (!has_new_name || members.contains(field)) members.set(field, number);
   return members.text();
 }
 

@@ -106,7 +106,8 @@ struct LineRequest {
 Result<LineRequest> read_line_request(std::string_view text, const JsonMemory::Grow& grow);
 
 // The body, a JSON object, with this limit on generated tokens in place of its own, under the name
-// or names that it has there. All other members keep their bytes.
-std::string with_max_tokens(std::string_view body, int32_t max_tokens);
+// or names that it has there, else as `field` of its endpoint (endpoints.h). All other members keep
+// their bytes.
+std::string with_max_tokens(std::string_view body, std::string_view field, int32_t max_tokens);
 
 }  // namespace parkd

@@ -100,14 +100,19 @@ BatchUsage usage_of(const Message& message) {
   JsonMemory memory(text.size());
   const auto usage = read_json(text, "usage", kChatJsonDepthMax, memory);
   if (!usage.ok()) return {};
-  const auto count = [&usage](std::string_view name) { return count_of(member_of(&*usage, name)); };
-  const auto detail = [&usage](std::string_view of, std::string_view name) {
-    return count_of(member_of(member_of(&*usage, of), name));
+  const auto count = [&usage](const std::string& name) {
+    return count_of(member_of(&*usage, name));
   };
-  return {.input = count("prompt_tokens"),
-          .cached = detail("prompt_tokens_details", "cached_tokens"),
-          .output = count("completion_tokens"),
-          .reasoning = detail("completion_tokens_details", "reasoning_tokens")};
+  const auto detail = [&usage](const std::string& of, std::string_view name) {
+    return count_of(member_of(member_of(&*usage, of + "_details"), name));
+  };
+  const bool is_response = member_of(&*usage, "input_tokens") != nullptr;
+  const std::string input = is_response ? "input_tokens" : "prompt_tokens";
+  const std::string output = is_response ? "output_tokens" : "completion_tokens";
+  return {.input = count(input),
+          .cached = detail(input, "cached_tokens"),
+          .output = count(output),
+          .reasoning = detail(output, "reasoning_tokens")};
 }
 
 }  // namespace parkd

@@ -23,7 +23,8 @@ bool is_output_line(const Message& message);
 // and U+0085, U+2028 and U+2029, which end a line for some readers, are written as escapes.
 std::string render_batch_line(const Message& message);
 
-// What a completed body says under "usage"; of all others, and where it says nothing, 0.
+// What a completed body says under "usage", in the words of its endpoint; of all others, and where
+// it says nothing, 0.
 BatchUsage usage_of(const Message& message);
 
 }  // namespace parkd

@@ -151,6 +151,10 @@ Status read_max_tokens(const std::string& field, const json::value& value, Readi
   return {};
 }
 
+bool is_one_of(std::span<const std::string_view> names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
 // Cannot change the output.
 bool is_accepted(std::string_view field) {
   static constexpr std::array<std::string_view, 6> kAccepted = {"user",
@@ -159,7 +163,7 @@ bool is_accepted(std::string_view field) {
                                                                 "safety_identifier",
                                                                 "prompt_cache_key",
                                                                 "prompt_cache_retention"};
-  return std::find(kAccepted.begin(), kAccepted.end(), field) != kAccepted.end();
+  return is_one_of(kAccepted, field);
 }
 
 // Known to others, not served yet.
@@ -184,9 +188,7 @@ std::optional<Status> read_unsupported(const std::string& field, const json::val
   if (field == "skip_special_tokens") {
     return off_or_unsupported(field, value.is_bool() && value.get_bool());
   }
-  if (std::find(kUnsupported.begin(), kUnsupported.end(), field) == kUnsupported.end()) {
-    return std::nullopt;
-  }
+  if (!is_one_of(kUnsupported, field)) return std::nullopt;
   return off_or_unsupported(field, is_empty_or_null(value));
 }
 
@@ -215,7 +217,6 @@ struct OptionField {
 // What is read besides kSamplingFields.
 constexpr OptionField kOptionFields[] = {
     {"model", read_model},
-    {"max_tokens", read_max_tokens},
     {"n", [](const std::string& field, const json::value& value,
              Reading& out) { return read_int(field, value, 1, kChoicesMax, out.options.n); }},
     {"logit_bias",
@@ -235,7 +236,8 @@ constexpr OptionField kOptionFields[] = {
 std::optional<Status> read_option(const std::string& field, const json::value& value,
                                   const EndpointFields& endpoint, Reading& out) {
   const bool is_left_out = value.is_null();
-  if (field == "max_completion_tokens" && endpoint.takes_max_completion_tokens) {
+  if (is_one_of(endpoint.without, field)) return std::nullopt;
+  if (is_one_of(endpoint.max_tokens_names, field)) {
     return is_left_out ? Status() : read_max_tokens(field, value, out);
   }
   for (const OptionField& known : kOptionFields) {

@@ -9,6 +9,7 @@
 #include <boost/json/fwd.hpp>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -22,10 +23,14 @@ namespace parkd {
 using ReadOwnField =
     std::function<std::optional<Status>(const std::string& field, const boost::json::value& value)>;
 
+inline constexpr std::string_view kMaxTokens[] = {"max_tokens"};
+
 struct EndpointFields {
   ReadOwnField read;
   // The names under which it takes a limit on generated tokens; two may be given, as one number.
-  bool takes_max_completion_tokens = false;
+  std::span<const std::string_view> max_tokens_names = kMaxTokens;
+  // What the other endpoints share and this one does not know.
+  std::span<const std::string_view> without{};
   // What a field that another API has is called here ("; it is stop here"); empty: not known.
   std::string (*word_here)(std::string_view name) = nullptr;
 };

@@ -4,6 +4,7 @@
 
 #include "lib/base/json_reader.h"
 #include "lib/base/text.h"
+#include "lib/job/bounds.h"
 
 namespace parkd {
 
@@ -53,6 +54,25 @@ Status read_int(const std::string& field, const json::value& value, int32_t min,
 Status read_bool(const std::string& field, const json::value& value, bool& out) {
   if (!value.is_bool()) return wrong_value(field, value, "true or false");
   out = value.get_bool();
+  return {};
+}
+
+std::string why_no_pairs(const json::value& value) {
+  const json::object* pairs = value.if_object();
+  if (pairs == nullptr || pairs->size() > kMetadataPairsMax) {
+    return "must be an object of at most " + std::to_string(kMetadataPairsMax) + " pairs";
+  }
+  for (const auto& pair : *pairs) {
+    const std::string_view name(pair.key().data(), pair.key().size());
+    const json::string* text = pair.value().if_string();
+    if (text != nullptr && characters_in(name) <= kMetadataNameMax &&
+        characters_in({text->data(), text->size()}) <= kMetadataTextMax) {
+      continue;
+    }
+    return "must have names of at most " + std::to_string(kMetadataNameMax) +
+           " characters and texts of at most " + std::to_string(kMetadataTextMax) + ": " +
+           shown_name(name) + " is not so";
+  }
   return {};
 }
 

@@ -29,5 +29,8 @@ bool is_empty_or_null(const boost::json::value& value);
 Status read_int(const std::string& field, const boost::json::value& value, int32_t min, int32_t max,
                 int32_t& out);
 Status read_bool(const std::string& field, const boost::json::value& value, bool& out);
+// What the value is not that OpenAI's metadata must be, at most 16 pairs of texts of 64 and 512
+// characters; empty: it is.
+std::string why_no_pairs(const boost::json::value& value);
 
 }  // namespace parkd

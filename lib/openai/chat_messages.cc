@@ -15,23 +15,39 @@ namespace json = boost::json;
 
 namespace {
 
-constexpr size_t kShortestMessageBytes = std::string_view(R"({"role":"user","content":""})").size();
+constexpr std::string_view kPartTypes[] = {"text"};
 
-Status read_content_part(const std::string& field, const json::value& value, std::string& out) {
+bool is_one_of(std::span<const std::string_view> names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// "\"a\" or \"b\""
+std::string quoted(std::span<const std::string_view> types) {
+  std::string text;
+  for (const std::string_view type : types) {
+    text.append(text.empty() ? "\"" : " or \"").append(type).append("\"");
+  }
+  return text;
+}
+
+Status read_content_part(const std::string& field, const json::value& value,
+                         const TextPartForm& form, std::string& out) {
   if (!value.is_object()) return wrong_value(field, value, "an object with type and text");
   const json::object& part = value.get_object();
   const json::value* type = part.if_contains("type");
   if (type == nullptr || !type->is_string()) {
-    return invalid_param(field + ".type", field + ".type is missing; it must be \"text\"");
+    return invalid_param(field + ".type",
+                         field + ".type is missing; it must be " + quoted(form.types));
   }
-  if (type->get_string() != "text") {
+  if (!is_one_of(form.types, {type->get_string().data(), type->get_string().size()})) {
     return invalid_param(field + ".type", field + ".type " + shown_value(*type) +
-                                              " is not supported yet; only \"text\"");
+                                              " is not supported yet; only " + quoted(form.types));
   }
   for (const auto& member : part) {
-    if (member.key() != "type" && member.key() != "text") {
-      return unknown_member(field + ".", {member.key().data(), member.key().size()});
-    }
+    const std::string_view key(member.key().data(), member.key().size());
+    if (key == "type" || key == "text") continue;
+    if (!is_one_of(form.empty_members, key)) return unknown_member(field + ".", key);
+    if (!is_empty_or_null(member.value())) return unsupported_field(field + "." + std::string(key));
   }
   const json::value* text = part.if_contains("text");
   if (text == nullptr || !text->is_string()) {
@@ -41,7 +57,10 @@ Status read_content_part(const std::string& field, const json::value& value, std
   return {};
 }
 
-Status read_content(const std::string& field, const json::value& value, ChatMessage& out) {
+}  // namespace
+
+Status read_content(const std::string& field, const json::value& value, const TextPartForm& form,
+                    ChatMessage& out) {
   if (value.is_string()) {
     out.content = std::string(value.get_string());
     return {};
@@ -52,13 +71,16 @@ Status read_content(const std::string& field, const json::value& value, ChatMess
   const json::array& parts = value.get_array();
   for (size_t i = 0; i < parts.size(); ++i) {
     std::string text;
-    PARKD_RETURN_IF_ERROR(read_content_part(field + "[" + std::to_string(i) + "]", parts[i], text));
+    PARKD_RETURN_IF_ERROR(
+        read_content_part(field + "[" + std::to_string(i) + "]", parts[i], form, text));
     if (i > 0) out.content += '\n';
     out.content += text;
     out.parts.push_back(std::move(text));
   }
   return {};
 }
+
+namespace {
 
 Status read_role(const std::string& field, const json::value& value, std::string& out) {
   const std::string must = "system, user, assistant, tool or developer";
@@ -176,7 +198,7 @@ Status read_message(const std::string& field, const json::value& value, std::str
   const json::value* content = reading.content;
   const bool has_calls = out.tool_calls.is_sequence();
   out.has_content = content != nullptr && !(has_calls && content->is_null());
-  if (out.has_content) return read_content(field + ".content", *content, out);
+  if (out.has_content) return read_content(field + ".content", *content, {kPartTypes}, out);
   return has_calls ? Status() : invalid_param(field + ".content", field + ".content is missing");
 }
 

@@ -28,7 +28,7 @@ std::string word_here(std::string_view name) {
       {"system", "a system prompt is a message of role system"},
       {"stop_sequences", "it is stop here"},
       {"prompt", "a prompt is a message of role user in messages"},
-      {"input", "a prompt is a message of role user in messages"},
+      {"input", "a prompt is a message of role user in messages; input is for endpoint "},
       {"instructions", "instructions are a message of role system"},
       {"max_output_tokens", "it is max_tokens here"},
       {"max_new_tokens", "it is max_tokens here"},
@@ -38,8 +38,10 @@ std::string word_here(std::string_view name) {
       {"options", "its fields stand in the body itself here"}};
   for (const auto& [word, here] : kWords) {
     if (word != name) continue;
-    const std::string other = ", or a body of endpoint " + path_of(Endpoint::completions);
-    return "; " + std::string(here) + (name == "prompt" ? other : "");
+    std::string other;
+    if (name == "prompt") other = ", or a body of endpoint " + path_of(Endpoint::completions);
+    if (name == "input") other = path_of(Endpoint::responses);
+    return "; " + std::string(here) + other;
   }
   return {};
 }
@@ -199,7 +201,8 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const RequestDefau
   fields.read = [&reading](const std::string& field, const json::value& value) {
     return read_own(field, value, reading);
   };
-  fields.takes_max_completion_tokens = true;
+  static constexpr std::string_view kMaxTokensNames[] = {"max_tokens", "max_completion_tokens"};
+  fields.max_tokens_names = kMaxTokensNames;
   fields.word_here = word_here;
   PARKD_RETURN_IF_ERROR(read_body(body, fields, request));
   if (request.messages.empty()) {

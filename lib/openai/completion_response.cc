@@ -104,6 +104,10 @@ void write_figures(JsonWriter& json, const RunFigures& figures) {
   json.member("top_k", figures.sampling.top_k).end_object().end_object();
 }
 
+int64_t total_tokens_of(const CompletionResponse& response) {
+  return int64_t{response.prompt_tokens} + response.completion_tokens;
+}
+
 // --- of a text_completion
 
 std::string text_of(const ShownToken& token) {
@@ -118,12 +122,6 @@ std::string text_of(const ShownToken& token) {
     text += kDigits[byte & 15];
   }
   return text;
-}
-
-// Characters that begin in these bytes.
-int64_t characters_in(std::string_view bytes) {
-  return std::count_if(bytes.begin(), bytes.end(),
-                       [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; });
 }
 
 // The likeliest tokens as members; of two that are written alike the likelier stays.
@@ -158,7 +156,7 @@ void write_text_logprobs(JsonWriter& json, const std::vector<ShownLogprob>& logp
   int64_t offset = 0;
   for (const ShownLogprob& shown : logprobs) {
     json.element(offset);
-    offset += characters_in(shown.chosen.bytes);
+    offset += static_cast<int64_t>(characters_in(shown.chosen.bytes));
   }
   json.end_array().end_object();
 }
@@ -173,6 +171,56 @@ void write_text_choice(JsonWriter& json, size_t index, const CompletionChoice& c
   json.member("finish_reason", choice.finish_reason).end_object();
 }
 
+// --- of a response
+
+// What ended the answer, in the words of a response and of its items.
+struct ResponseEnd {
+  std::string_view status;
+  std::string_view item_status;
+  std::string_view why_incomplete{};
+};
+
+ResponseEnd end_of(const CompletionChoice& choice) {
+  if (choice.finish_reason == "length") return {"incomplete", "incomplete", "max_output_tokens"};
+  if (choice.finish_reason == "cancelled") return {"cancelled", "incomplete"};
+  return {"completed", "completed"};
+}
+
+void write_item_content(JsonWriter& json, std::string_view type, std::string_view text) {
+  json.begin_array("content").begin_object().member("type", type).member("text", text);
+  if (type == "output_text") json.begin_array("annotations").end_array();
+  json.end_object().end_array();
+}
+
+void write_output(JsonWriter& json, const std::string& job, const CompletionChoice& choice) {
+  const std::string_view status = end_of(choice).item_status;
+  json.begin_array("output");
+  if (choice.reasoning) {
+    json.begin_object().member("type", "reasoning").member("id", "rs_" + job);
+    json.member("status", status).begin_array("summary").end_array();
+    write_item_content(json, "reasoning_text", *choice.reasoning);
+    json.end_object();
+  }
+  json.begin_object().member("type", "message").member("id", "msg_" + job);
+  json.member("status", status).member("role", "assistant");
+  write_item_content(json, "output_text", choice.content);
+  json.end_object().end_array();
+}
+
+void write_response_usage(JsonWriter& json, const CompletionResponse& response) {
+  json.begin_object("usage").member("input_tokens", response.prompt_tokens);
+  json.member("output_tokens", response.completion_tokens);
+  json.begin_object("output_tokens_details");
+  json.member("reasoning_tokens", response.reasoning_tokens.value_or(0)).end_object();
+  json.member("total_tokens", total_tokens_of(response));
+  json.begin_object("input_tokens_details");  // last: what is before is promised (I7)
+  json.member("cached_tokens", response.cached_tokens);
+  json.member("cache_write_tokens", response.prompt_tokens - response.cached_tokens);
+  json.end_object().end_object();
+}
+
+// --- of chats and completions
+
 // The object around the choices.
 std::string render(const CompletionResponse& response, std::string_view id, std::string_view object,
                    void (*write_choice)(JsonWriter&, size_t, const CompletionChoice&)) {
@@ -186,7 +234,7 @@ std::string render(const CompletionResponse& response, std::string_view id, std:
   for (size_t i = 0; i < response.choices.size(); ++i) write_choice(json, i, response.choices[i]);
   json.end_array().begin_object("usage").member("prompt_tokens", response.prompt_tokens);
   json.member("completion_tokens", response.completion_tokens);
-  json.member("total_tokens", int64_t{response.prompt_tokens} + response.completion_tokens);
+  json.member("total_tokens", total_tokens_of(response));
   if (response.reasoning_tokens) {
     json.begin_object("completion_tokens_details");
     json.member("reasoning_tokens", *response.reasoning_tokens).end_object();
@@ -215,7 +263,7 @@ LogprobJson text_logprob_json(const ShownLogprob& shown, int64_t& offset) {
     write_top(top, shown.top);
     texts.top = top.take();
   }
-  offset += characters_in(shown.chosen.bytes);
+  offset += static_cast<int64_t>(characters_in(shown.chosen.bytes));
   return texts;
 }
 
@@ -225,6 +273,40 @@ std::string render_chat_completion(const CompletionResponse& response) {
 
 std::string render_text_completion(const CompletionResponse& response) {
   return render(response, "cmpl-", "text_completion", write_text_choice);
+}
+
+std::string render_response(const CompletionResponse& response, const ResponseEcho& echo) {
+  const std::string job = std::to_string(response.job_id);
+  CompletionChoice choice;
+  choice.finish_reason = "cancelled";
+  if (!response.choices.empty()) choice = response.choices.front();
+  const ResponseEnd end = end_of(choice);
+  const SamplingParams& sampling = response.figures.sampling;
+  JsonWriter json;
+  json.begin_object().member("id", "resp_" + job).member("object", "response");
+  json.member("created_at", unix_seconds(response.created_at)).member("status", end.status);
+  json.member("background", false).member("error", nullptr);
+  if (end.why_incomplete.empty()) {
+    json.member("incomplete_details", nullptr);
+  } else {
+    json.begin_object("incomplete_details").member("reason", end.why_incomplete).end_object();
+  }
+  json.member("model", response.model);
+  json.member("system_fingerprint", TextOrNull{response.system_fingerprint});
+  json.member("instructions", RawJson{echo.instructions});
+  const auto& limit = echo.max_output_tokens;
+  json.member("max_output_tokens", RawJson{limit ? std::to_string(*limit) : "null"});
+  json.member("metadata", RawJson{echo.metadata}).member("previous_response_id", nullptr);
+  json.member("parallel_tool_calls", echo.parallel_tool_calls);
+  json.member("tool_choice", echo.tool_choice).begin_array("tools").end_array();
+  json.begin_object("reasoning").member("effort", nullptr).member("summary", nullptr).end_object();
+  json.member("temperature", sampling.temperature).member("top_p", sampling.top_p);
+  json.begin_object("text").begin_object("format").member("type", "text").end_object().end_object();
+  json.member("truncation", "disabled");
+  write_output(json, job, choice);
+  write_response_usage(json, response);
+  write_figures(json, response.figures);
+  return json.end_object().take();
 }
 
 }  // namespace parkd

@@ -1,9 +1,9 @@
-// The body a run ends in: OpenAI's chat.completion object, and the text_completion object of its
-// legacy completions.
+// The body a run ends in: OpenAI's chat.completion object, the text_completion object of its legacy
+// completions, and its response object.
 //
 // Pure functions, any thread. Everything outside the "parkd" member, and usage's
-// "prompt_tokens_details", depends on the request, its seed and the model alone, byte for byte
-// (DESIGN.md, I7); times and charges stand in "parkd".
+// "prompt_tokens_details" ("input_tokens_details"), depends on the request, its seed and the model
+// alone, byte for byte (DESIGN.md, I7); ids name the job, times and charges stand in "parkd".
 #pragma once
 
 #include <cstdint>
@@ -92,5 +92,20 @@ std::string render_chat_completion(const CompletionResponse& response);
 // tokens, token_logprobs, top_logprobs and text_offset, which counts characters of the text. A
 // token that is not UTF-8 alone is written as OpenAI does there: "bytes:\\xe2\\x80".
 std::string render_text_completion(const CompletionResponse& response);
+
+// What a response says again of its request.
+struct ResponseEcho {
+  std::string instructions{};  // JSON, as it stands in the body; empty: null
+  std::optional<int32_t> max_output_tokens{};
+  std::string metadata = "{}";  // JSON
+  bool parallel_tool_calls = true;
+  std::string tool_choice = "auto";
+};
+
+// {"id":"resp_<job id>","object":"response",...}: `output` has the message, and before it, where
+// the model has reasoned, that. An answer that ended at its token limit is `incomplete`, of a run
+// that was stopped `cancelled`. What of the prompt was not found in the KV cache was written there:
+// cache_write_tokens. Of a run that was stopped before it began, there is no choice: an empty text.
+std::string render_response(const CompletionResponse& response, const ResponseEcho& echo);
 
 }  // namespace parkd

@@ -21,9 +21,10 @@ constexpr const char* kPrompts = "a text, an array of token ids, or an array of 
 std::string word_here(std::string_view name) {
   static constexpr std::pair<std::string_view, std::string_view> kWords[] = {
       {"messages", "it is prompt here; messages are for endpoint "},
-      {"input", "it is prompt here"},
+      {"input", "it is prompt here; input is for endpoint "},
       {"max_completion_tokens", "it is max_tokens here"},
       {"max_new_tokens", "it is max_tokens here"},
+      {"max_output_tokens", "it is max_tokens here"},
       {"n_predict", "it is max_tokens here"},
       {"stop_sequences", "it is stop here"},
       {"top_logprobs", "it is logprobs here, a number"},
@@ -31,7 +32,10 @@ std::string word_here(std::string_view name) {
       {"repeat_penalty", "it is repetition_penalty here"}};
   for (const auto& [word, here] : kWords) {
     if (word != name) continue;
-    return "; " + std::string(here) + (name == "messages" ? path_of(Endpoint::chat) : "");
+    std::string other;
+    if (name == "messages") other = path_of(Endpoint::chat);
+    if (name == "input") other = path_of(Endpoint::responses);
+    return "; " + std::string(here) + other;
   }
   return {};
 }

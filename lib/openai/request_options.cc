@@ -6,6 +6,7 @@
 #include "lib/job/endpoints.h"
 #include "lib/openai/chat_request.h"
 #include "lib/openai/completions_request.h"
+#include "lib/openai/responses_request.h"
 
 namespace parkd {
 
@@ -35,6 +36,11 @@ Result<RequestOptions> read_request_options(const std::string& path, const std::
     case Endpoint::completions: {
       PARKD_ASSIGN_OR_RETURN(const CompletionsRequest request,
                              parse_completions_request(body, defaults));
+      return RequestOptions(request);
+    }
+    case Endpoint::responses: {
+      PARKD_ASSIGN_OR_RETURN(const ResponsesRequest request,
+                             parse_responses_request(body, defaults));
       return RequestOptions(request);
     }
   }

@@ -71,6 +71,10 @@ StoredChoice read_choice(Endpoint endpoint, const json::object& object, std::str
 
 }  // namespace
 
+bool is_streamed_answer(std::string_view body) {
+  return raw_member(body, "object") != "\"response\"";
+}
+
 Result<StoredAnswer> read_stored_answer(std::string_view body) {
   JsonMemory memory(body.size());
   auto value = read_json(body, "the stored answer", kChatJsonDepthMax, memory, JsonNul::taken);

@@ -30,7 +30,11 @@ struct StoredAnswer {
   std::vector<StoredChoice> choices;
 };
 
-// Of a body that completion_response.h has written. Errors: corrupt, where it is none.
+// Whether a completed body is one whose endpoint streams (endpoints.h).
+bool is_streamed_answer(std::string_view body);
+
+// Of a body that completion_response.h has written and whose endpoint streams. Errors: corrupt,
+// where it is none.
 Result<StoredAnswer> read_stored_answer(std::string_view body);
 
 }  // namespace parkd

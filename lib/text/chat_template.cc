@@ -124,7 +124,7 @@ Result<std::vector<PromptSegment>> ChatTemplate::render(std::span<const ChatMess
                                                                  !options.continue_final_message));
   auto text = made.jinja.render(variables, options.created_at);
   if (text.ok() && options.continue_final_message) text = cut_at_tag(*text);
-  if (!text.ok()) return invalid_param("messages", "chat template: " + text.status().message());
+  if (!text.ok()) return invalid("chat template: " + text.status().message());
   return segments_of(*text);
 }
 

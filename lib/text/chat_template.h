@@ -47,8 +47,9 @@ class ChatTemplate {
   static Result<ChatTemplate> from_jinja(std::string_view source, Specials specials);
 
   // Roles that OpenAI has are the template's own text, all else of a message and of tools is
-  // content. Errors: invalid (param: messages, or tools), where the template refuses or cannot work
-  // with what it is given, and where it would leave out tools or calls.
+  // content. Errors: invalid, where the template refuses or cannot work with what it is given
+  // (without a param: it is the messages, whatever they are called), and where it would leave out
+  // tools or calls (param: which).
   Result<std::vector<PromptSegment>> render(std::span<const ChatMessage> messages,
                                             const ChatTemplateOptions& options) const;
 

@@ -8,6 +8,7 @@ import httpx
 import openai
 from openai.types import Batch, Completion, FileDeleted, FileObject
 from openai.types.chat import ChatCompletion
+from openai.types.responses import Response
 
 from daemon import MESSAGES, refused, strictly, strictly_listed
 
@@ -116,6 +117,38 @@ def one_batch(daemon):
     assert len(answers) == 3 and all(len(answer.choices) == 2 for answer in answers), answers
     assert batch.error_file_id is None, batch
     expect_usage(batch, answers)
+
+
+def responses(daemon):
+    """Lines for /v1/responses, their usage by its own names, and a retry with another limit by its own name."""
+    client = daemon.client
+    endpoint = "/v1/responses"
+    bodies = [{"model": "tiny", "input": f"Say {i}.", "max_output_tokens": 8, "seed": i} for i in range(5)]
+    lines = [request(f"r{i}", body, endpoint) for i, body in enumerate(bodies)]
+    batch = opened(client, lines + [request("bad", {**bodies[0], "stream": True}, endpoint)], endpoint)
+    batch = ended(client, batch.id)
+    assert (batch.request_counts.completed, batch.request_counts.failed) == (5, 1), batch
+    output = results(client, batch.output_file_id)
+    answers = [answered(line, Response) for line in output.values()]
+    usage = batch.usage
+    for name in ["input_tokens", "output_tokens", "total_tokens"]:
+        assert getattr(usage, name) == sum(getattr(answer.usage, name) for answer in answers) > 0, (name, usage)
+    assert usage.input_tokens_details.cached_tokens == sum(
+        answer.usage.input_tokens_details.cached_tokens for answer in answers), usage
+    told = client.responses.create(model="tiny", input="Say 3.", max_output_tokens=8, extra_body={"seed": 3})
+    assert answered(output["r3"], Response).output_text == told.output_text, (output["r3"], told)
+    bad = results(client, batch.error_file_id)["bad"]["response"]
+    assert (bad["status_code"], bad["body"]["error"]["param"]) == (400, "stream"), bad
+    long = [request(f"long{i}", {**bodies[0], "max_output_tokens": 8000}, endpoint) for i in range(20)]
+    batch = opened(client, long, endpoint)
+    until(client, batch.id, lambda batch: batch.status == "in_progress")
+    client.batches.cancel(batch.id)
+    batch = ended(client, batch.id, "cancelled")
+    n_left = 20 - batch.request_counts.completed
+    again = ended(client, retry(client, batch.id, max_tokens=3).id)
+    retried = results(client, again.output_file_id)
+    assert len(retried) == n_left > 0, (batch, again)
+    assert all(answered(line, Response).usage.output_tokens <= 3 for line in retried.values()), retried
 
 
 def paging(daemon):
@@ -245,4 +278,4 @@ def a_thousand_lines_and_three_kills(daemon):
     print(f"    {len(output)} answers, {len(errors)} errors, {batch.usage.total_tokens} tokens")
 
 
-ALL = [one_batch, paging, what_is_refused, a_cancelled_batch_and_its_retry, a_thousand_lines_and_three_kills]
+ALL = [one_batch, responses, paging, what_is_refused, a_cancelled_batch_and_its_retry, a_thousand_lines_and_three_kills]

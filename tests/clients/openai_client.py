@@ -17,6 +17,7 @@ import httpx
 import openai
 from openai.types import Completion, FileDeleted, FileObject, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.responses import Response
 
 import batches
 from daemon import MESSAGES, Daemon, refused, strictly, strictly_listed
@@ -46,6 +47,55 @@ def completions(daemon):
     answer = strictly(Completion, daemon.client.completions.with_raw_response.create(model="tiny", prompt="abc",
                                                                                      max_tokens=3))
     assert answer.usage.completion_tokens == 3, answer
+
+
+def responses(daemon):
+    create = daemon.client.responses.create
+    raw = daemon.client.responses.with_raw_response.create
+    biased = {"logit_bias": {"100": 100}}  # so that it goes on until its limit
+    whole = raw(model="tiny", input="Say something.", instructions="Be short.", max_output_tokens=5, temperature=0.5,
+                top_p=0.5, metadata={"für": "München"}, text={"format": {"type": "text"}}, tools=[], tool_choice="none",
+                parallel_tool_calls=False, truncation="disabled", store=False, user="me", safety_identifier="id",
+                prompt_cache_key="key", service_tier="auto", include=[], extra_body={"seed": 1, "top_k": 40, **biased})
+    answer = strictly(Response, whole)
+    assert answer.id == f"resp_{whole.headers['x-parkd-job-id']}" and answer.object == "response", answer
+    assert (answer.status, answer.incomplete_details.reason) == ("incomplete", "max_output_tokens"), answer
+    assert (answer.error, answer.model, answer.instructions) == (None, "tiny", "Be short."), answer
+    assert (answer.temperature, answer.top_p, answer.max_output_tokens) == (0.5, 0.5, 5), answer
+    assert (answer.tools, answer.tool_choice, answer.parallel_tool_calls) == ([], "none", False), answer
+    assert answer.metadata == {"für": "München"} and answer.text.format.type == "text", answer
+    assert [item.type for item in answer.output] == ["message"] and answer.output_text, answer
+    usage = answer.usage
+    assert (usage.output_tokens, usage.total_tokens) == (5, usage.input_tokens + 5), usage
+    details = usage.input_tokens_details
+    assert details.cached_tokens + details.cache_write_tokens == usage.input_tokens, usage
+    again = create(model="tiny", input="Say something.", instructions="Be short.", max_output_tokens=5, temperature=0.5,
+                   top_p=0.5, extra_body={"seed": 1, "top_k": 40, **biased})
+    assert again.output_text == answer.output_text and again.usage.input_tokens_details.cached_tokens > 0, again
+    # As a chat's, and what was answered goes on as it was answered.
+    chat = daemon.client.chat.completions.create(
+        model="tiny", messages=[{"role": "system", "content": "Be short."}, *MESSAGES], max_tokens=5, temperature=0.5,
+        top_p=0.5, seed=1, extra_body={"top_k": 40, **biased})
+    assert chat.choices[0].message.content == answer.output_text, (chat, answer)
+    turns = [{"role": "user", "content": [{"type": "input_text", "text": "Say something."}]},
+             *[item.to_dict() for item in answer.output], {"role": "user", "content": "And more."}]
+    more = strictly(Response, raw(model="tiny", input=turns, extra_body={"seed": 2}, max_output_tokens=3))
+    assert more.usage.input_tokens > usage.input_tokens, (more, usage)
+    assert (more.instructions, more.metadata, more.tool_choice) == (None, {}, "auto"), more
+    bad = openai.BadRequestError
+    good = dict(model="tiny", input="Hi")
+    for field, value in [("max_output_tokens", 0), ("temperature", 9), ("stream", True), ("background", True),
+                         ("previous_response_id", answer.id), ("conversation", "conv_1"), ("prompt", {"id": "p"}),
+                         ("include", ["reasoning.encrypted_content"]), ("truncation", "auto"), ("max_tool_calls", 1),
+                         ("tools", [{"type": "web_search"}]), ("tool_choice", "required"), ("top_logprobs", 2)]:
+        refused(bad, lambda: create(**{**good, field: value}), param=field, code="invalid_request")
+    refused(bad, lambda: create(**good, reasoning={"effort": "low"}), param="reasoning.effort")
+    refused(bad, lambda: create(**good, text={"format": {"type": "json_object"}}), param="text.format")
+    refused(bad, lambda: create(**good, extra_body={"max_tokens": 5}), param="max_tokens")
+    refused(bad, lambda: create(model="tiny", input=[{"role": "user", "content": [
+        {"type": "input_image", "image_url": "x", "detail": "auto"}]}]), param="input[0].content[0].type")
+    refused(bad, lambda: create(model="tiny", input="x" * 20000), param="input", code="context_length_exceeded")
+    refused(openai.NotFoundError, lambda: create(model="none-such", input="Hi"), param="model", code="model_not_found")
 
 
 def errors(daemon):
@@ -235,7 +285,7 @@ def main():
     daemon = Daemon(*sys.argv[1:4])
     daemon.start()
     atexit.register(lambda: daemon.process.poll() is None and daemon.stop(signal.SIGKILL))
-    for test in [models, chat, completions, errors, streams, tokens, files, many_at_once, a_kill_while_it_waits,
+    for test in [models, chat, completions, responses, errors, streams, tokens, files, many_at_once, a_kill_while_it_waits,
                  fifty_streams_and_a_kill, *batches.ALL]:
         test(daemon)
         print(f"ok  {daemon.door}: {test.__name__}")

@@ -382,6 +382,44 @@ TEST_F(FileBatches, have_no_lines_of_jobs_that_name_their_mailbox_key) {
   EXPECT_EQ(done.at("usage").at("total_tokens").as_int64(), 5);
 }
 
+TEST_F(FileBatches, of_responses_run_and_run_again_by_the_names_of_their_fields) {
+  const auto response_line = [](const std::string& custom_id, const std::string& more) {
+    return R"({"custom_id":")" + custom_id +
+           R"(","method":"POST","url":"/v1/responses","body":{"model":"m","input":"x")" + more +
+           "}}\n";
+  };
+  std::string request = FileBatches::request(
+      upload(response_line("a", "") + response_line("b", R"(,"max_output_tokens":4)")));
+  const std::string chat = "/v1/chat/completions";
+  request.replace(request.find(chat), chat.size(), "/v1/responses");
+  const std::string id = text(object(call("POST", "/v1/batches", request)), "id");
+  for (const Job& job : claim(2)) {
+    EXPECT_EQ(job.spec.endpoint, "/v1/responses");
+    fail(job);
+  }
+  batch_when(id, "completed");
+  const std::string again =
+      text(object(call("POST", "/v1/batches/" + id + "/retry", R"({"max_tokens":64})")), "id");
+  std::map<std::string, std::string> bodies;
+  for (const Job& job : claim(2)) {
+    bodies[job.spec.custom_id] = job.spec.body;
+    FinishItem item;
+    item.id = job.id;
+    item.lease = job.lease;
+    item.ending.body =
+        R"({"object":"response","usage":{"input_tokens":3,"output_tokens":2,"total_tokens":5,)"
+        R"("input_tokens_details":{"cached_tokens":1}}})";
+    ASSERT_TRUE(world_.store().finish({item}).ok());
+  }
+  EXPECT_EQ(bodies.at("a"), R"({"model":"m","input":"x","max_output_tokens":64})");
+  EXPECT_EQ(bodies.at("b"), R"({"model":"m","input":"x","max_output_tokens":64})");
+  const json::object done = batch_when(again, "completed");
+  EXPECT_EQ(text(done, "endpoint"), "/v1/responses");
+  EXPECT_EQ(done.at("usage").at("input_tokens").as_int64(), 6);
+  EXPECT_EQ(done.at("usage").at("input_tokens_details").at("cached_tokens").as_int64(), 2);
+  EXPECT_EQ(done.at("usage").at("output_tokens").as_int64(), 4);
+}
+
 TEST_F(FileBatches, run_again_what_did_not_complete) {
   const std::string id =
       open(line("a") + line("b", R"(,"max_tokens":4,"messages":[])") + line("c"));

@@ -10,6 +10,7 @@
 #include "daemon/api/openapi_schemas.h"
 #include "lib/openai/chat_request.h"
 #include "lib/openai/completions_request.h"
+#include "lib/openai/responses_request.h"
 #include "lib/openai/submit.h"
 #include "tests/daemon/api_world.h"
 
@@ -106,6 +107,9 @@ TEST(OpenApi, says_of_requests_what_their_readers_know) {
   });
   expect_known("CompletionBody", [&](const std::string& name) {
     return parse_completions_request(body_with(name), {}).status().to_string();
+  });
+  expect_known("ResponseBody", [&](const std::string& name) {
+    return parse_responses_request("{\"" + name + "\":[7]}", {}).status().to_string();
   });
   expect_known("JobRequest", [&](const std::string& name) {
     if (name == "body") return std::string();

@@ -51,14 +51,22 @@ TEST_F(BatchRun, each_line_gets_an_openai_result_line) {
   EXPECT_NE(again.err.find("4 completed, 1 failed, 4 truncated"), std::string::npos) << again.err;
 }
 
-TEST_F(BatchRun, lines_for_both_endpoints_stand_in_one_batch) {
+TEST_F(BatchRun, lines_for_all_endpoints_stand_in_one_batch) {
   json::object text = json::parse(batch_line("text", 3)).as_object();
   text["url"] = "/v1/completions";
-  text["body"] = json::object{{"model", "tiny"}, {"prompt", "Once"}, {"max_tokens", 3}};
+  const json::object bias = {{tiny_token('a'), 100}};  // none ends before its limit
+  text["body"] =
+      json::object{{"model", "tiny"}, {"prompt", "Once"}, {"max_tokens", 3}, {"logit_bias", bias}};
   json::object texts = text;
   texts["custom_id"] = "texts";
   texts["body"].as_object()["prompt"] = json::array{"Once", "Twice"};
-  write_input(batch_line("chat", 3) + json::serialize(text) + "\n" + json::serialize(texts) + "\n");
+  json::object response = text;
+  response["custom_id"] = "response";
+  response["url"] = "/v1/responses";
+  response["body"] = json::object{
+      {"model", "tiny"}, {"input", "Once"}, {"max_output_tokens", 3}, {"logit_bias", bias}};
+  write_input(batch_line("chat", 3) + json::serialize(text) + "\n" + json::serialize(texts) + "\n" +
+              json::serialize(response) + "\n");
   ASSERT_TRUE(daemon_.start());
   const JobctlResult result = run();
   EXPECT_EQ(result.exit_code, 0) << result.err;
@@ -66,6 +74,9 @@ TEST_F(BatchRun, lines_for_both_endpoints_stand_in_one_batch) {
   EXPECT_EQ(text_at(lines.at("chat"), "response.body.object"), "chat.completion");
   EXPECT_EQ(text_at(lines.at("text"), "response.body.object"), "text_completion");
   EXPECT_EQ(find(lines.at("texts"), "response.body.choices")->as_array().size(), 2u);
+  EXPECT_EQ(text_at(lines.at("response"), "response.body.object"), "response");
+  EXPECT_EQ(jobctl::answer_text(lines.at("response")), "aaa");
+  EXPECT_NE(result.err.find(", 4 truncated"), std::string::npos) << result.err;
 }
 
 TEST_F(BatchRun, a_result_line_holds_the_daemons_own_bytes_numbers_included) {

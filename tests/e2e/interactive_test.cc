@@ -1,4 +1,5 @@
-// Requests whose caller waits for the answer: OpenAI's chat and completions on a real daemon.
+// Requests whose caller waits for the answer: OpenAI's chat, completions and responses on a real
+// daemon.
 #include <gtest/gtest.h>
 #include <signal.h>
 
@@ -110,6 +111,51 @@ TEST_F(Interactive, a_prompt_is_completed) {
       call("/v1/completions", json::object{{"prompt", "abc"}, {"max_tokens", 3}});
   ASSERT_EQ(answer.status, 200) << json::serialize(answer.body);
   EXPECT_EQ(text_at(answer.body, "object"), "text_completion");
+}
+
+TEST_F(Interactive, a_response_is_answered_as_a_whole_with_what_its_message_holds) {
+  start({});
+  json::object body = {{"input", "Say something."},
+                       {"max_output_tokens", 4},
+                       {"instructions", "Be short."},
+                       {"metadata", {{"a", "b"}}},
+                       {"logit_bias", {{tiny_token('a'), 100}}}};
+  const Answered answer = call("/v1/responses", body);
+  ASSERT_EQ(answer.status, 200) << json::serialize(answer.body);
+  EXPECT_EQ(text_at(answer.body, "object"), "response");
+  EXPECT_EQ(text_at(answer.body, "id"), "resp_" + std::to_string(answer.job()));
+  EXPECT_EQ(text_at(answer.body, "status"), "incomplete");
+  EXPECT_EQ(text_at(answer.body, "incomplete_details.reason"), "max_output_tokens");
+  EXPECT_EQ(text_at(answer.body, "instructions"), "Be short.");
+  EXPECT_EQ(text_at(answer.body, "metadata.a"), "b");
+  EXPECT_EQ(number_at(answer.body, "usage.output_tokens"), 4);
+  const HttpAnswer job = must(client_->get("/v1/jobs/" + std::to_string(answer.job())));
+  EXPECT_EQ(text_at(job.json, "outcome"), "completed");
+  EXPECT_EQ(*find(job.json, "response.body"), answer.body);
+  EXPECT_EQ(jobctl::answer_text(job.json), "aaaa");
+
+  const Answered limit =
+      call("/v1/responses", {{"input", std::string(5000, 'x')}, {"max_output_tokens", 1}});
+  EXPECT_EQ(limit.status, 400);
+  EXPECT_EQ(text_at(limit.body, "error.param"), "input");
+  EXPECT_EQ(text_at(limit.body, "error.code"), "context_length_exceeded");
+  body["stream"] = true;
+  const Answered streamed = call("/v1/responses", body);
+  EXPECT_EQ(streamed.status, 400) << json::serialize(streamed.body);
+  EXPECT_EQ(text_at(streamed.body, "error.param"), "stream");
+  body["stream"] = false;
+  EXPECT_EQ(call("/v1/responses", body).status, 200);
+
+  // Nor do its jobs stream, live or ended.
+  body.erase("stream");
+  const int64_t waits =
+      submit(*client_, far_future({{"endpoint", "/v1/responses"}, {"body", body}}));
+  for (const int64_t id : {waits, answer.job()}) {
+    const HttpAnswer none = must(client_->get("/v1/jobs/" + std::to_string(id) + "/stream"));
+    EXPECT_EQ(none.status, 400) << none.text;
+    EXPECT_NE(text_at(none.json, "error.message").find("comes as a whole"), std::string::npos)
+        << none.text;
+  }
 }
 
 TEST_F(Interactive, what_is_refused_names_the_field_as_its_caller_wrote_it) {

@@ -107,6 +107,27 @@ TEST_F(Jobctl, submit_goes_on_from_a_text_where_the_endpoint_is_completions) {
       << chat.err;
 }
 
+TEST_F(Jobctl, submit_asks_for_a_response_by_its_own_fields) {
+  const std::vector<std::string> command = {
+      "submit",        "--model",  "tiny",      "--prompt",     "Hello", "--endpoint",
+      "/v1/responses", "--system", "Be short.", "--max-tokens", "3",     "--wait"};
+  std::vector<std::string> as_json = command;
+  as_json.insert(as_json.begin(), "--json");
+  const JobctlResult result = jobctl(as_json);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json::value message = json::parse(result.out);
+  EXPECT_EQ(text_at(message, "response.body.object"), "response");
+  EXPECT_EQ(text_at(message, "response.body.instructions"), "Be short.");
+  EXPECT_EQ(number_at(message, "response.body.max_output_tokens"), 3);
+  EXPECT_EQ(jobctl(command).out, jobctl::answer_text(message) + "\n") << "its text alone";
+  const JobctlResult streamed =
+      jobctl({"submit", "--endpoint", "/v1/responses", "--prompt", "x", "--stream"});
+  EXPECT_EQ(streamed.exit_code, 2);
+  EXPECT_NE(streamed.err.find("--stream: an answer of /v1/responses comes as a whole"),
+            std::string::npos)
+      << streamed.err;
+}
+
 TEST_F(Jobctl, submit_prints_the_answers_to_all_prompts_of_a_body) {
   const JobctlResult result = jobctl(
       {"submit", "--model", "tiny", "--endpoint", "/v1/completions", "--file", "-", "--wait"},

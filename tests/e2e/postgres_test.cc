@@ -71,6 +71,26 @@ TEST(Postgres, a_completions_job_is_inserted_with_its_endpoint) {
   EXPECT_EQ(world.value("SELECT body ->> 'object'" + row), "text_completion");
 }
 
+TEST(Postgres, a_response_is_inserted_with_its_endpoint_and_shown_by_its_text) {
+  PostgresWorld world;
+  world.start_daemon(wide());
+  const std::string key = world.value(
+      "INSERT INTO parkd.jobs (model, endpoint, body) VALUES ('tiny', '/v1/responses', "
+      R"('{"input":"Once","max_output_tokens":4,"logit_bias":{")" +
+      tiny_token('a') + R"(":100}}') RETURNING mailbox_key)");
+  const std::string submitted = world.value(
+      R"(SELECT mailbox_key FROM parkd.submit('{"model":"tiny","endpoint":"/v1/responses","body":)"
+      R"({"input":"Once","max_output_tokens":1,"colour":"red"}}'))");
+  world.wait_for_messages(2);
+  const std::string row = " FROM parkd.results WHERE mailbox_key = '" + key + "'";
+  EXPECT_EQ(world.value("SELECT text" + row), "aaaa");
+  EXPECT_EQ(world.value("SELECT finish_reason" + row), "length");
+  EXPECT_EQ(world.value("SELECT body ->> 'object'" + row), "response");
+  EXPECT_EQ(world.value("SELECT error_message FROM parkd.results WHERE mailbox_key = '" +
+                        submitted + "'"),
+            "colour is not a known field");
+}
+
 TEST(Postgres, a_completions_job_of_several_prompts_is_inserted_and_answered_in_their_order) {
   PostgresWorld world;
   world.start_daemon(wide());

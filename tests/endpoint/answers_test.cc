@@ -263,6 +263,24 @@ TEST(Answers, a_completion_is_its_text) {
   EXPECT_EQ(answer.at("choices").at(0).at("text"), "<think>b</think>c");
 }
 
+TEST(Answers, what_a_response_reasoned_is_an_item_before_its_message) {
+  const Model model(card_of(kHermes));
+  const json::value answer =
+      model.answer(R"({"input":"a"})", {model.choice_of("<think>b</think>c" + kCall)},
+                   path_of(Endpoint::responses));
+  const json::array& output = answer.at("output").as_array();
+  ASSERT_EQ(output.size(), 2u) << answer;
+  EXPECT_EQ(output[0].at("type"), "reasoning");
+  EXPECT_EQ(output[0].at("content").at(0).at("text"), "b");
+  EXPECT_EQ(output[1].at("type"), "message");
+  EXPECT_EQ(output[1].at("content").at(0).at("text").as_string(), "c" + kCall)
+      << "calls are only text, as there are no tools";
+  EXPECT_GT(answer.at("usage").at("output_tokens_details").at("reasoning_tokens").as_int64(), 0);
+  const json::value plain =
+      model.answer(R"({"input":"a"})", {model.choice_of("c")}, path_of(Endpoint::responses));
+  EXPECT_EQ(plain.at("output").as_array().size(), 1u) << plain;
+}
+
 // --- the space that SentencePiece puts before a text
 
 TEST(Answers, an_answer_is_a_text_of_its_own_and_begins_without_the_vocabularys_space) {

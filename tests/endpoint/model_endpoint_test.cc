@@ -11,6 +11,7 @@
 
 #include "lib/base/text.h"
 #include "lib/dispatch/endings.h"
+#include "lib/endpoint/answer_stream.h"
 #include "lib/job/endpoints.h"
 #include "lib/model/model_card.h"
 #include "lib/pool/price.h"
@@ -417,6 +418,99 @@ TEST_F(ModelEndpointTest, a_completions_prompt_that_does_not_fit_is_refused_as_p
   JobSpec chat;
   chat.body = R"({"prompt":"Hello"})";
   EXPECT_EQ(endpoint.admit(chat).param(), "prompt") << "of a chat's body";
+}
+
+// --- /v1/responses
+
+Job responses_job(const std::string& body) {
+  Job job = job_with(body);
+  job.spec.endpoint = path_of(Endpoint::responses);
+  return job;
+}
+
+Status refused_response(const ModelEndpoint& endpoint, const std::string& body) {
+  JobSpec spec = responses_job(body).spec;
+  return endpoint.admit(spec);
+}
+
+TEST_F(ModelEndpointTest, a_response_is_asked_for_as_the_chat_that_it_stands_for) {
+  const auto chat = endpoint.prepare(
+      job_with(R"({"messages":[{"role":"system","content":"Be short."},)"
+               R"({"role":"user","content":"Hello"}],"max_tokens":9,"seed":5,"temperature":0})"));
+  const auto response = endpoint.prepare(
+      responses_job(R"({"instructions":"Be short.","input":"Hello","max_output_tokens":9,)"
+                    R"("seed":5,"temperature":0})"));
+  ASSERT_TRUE(chat.ok() && response.ok()) << response.status().to_string();
+  EXPECT_EQ(response->request.prompts[0].tokens, chat->request.prompts[0].tokens);
+  EXPECT_EQ(response->request.prompts[0].max_new_tokens, 9);
+  EXPECT_EQ(response->request.sampling.seed, 5u);
+  EXPECT_EQ(response->request.stop_tokens, chat->request.stop_tokens);
+  EXPECT_EQ(response->prompt_field, "input");
+  EXPECT_EQ(response->max_tokens_field, "max_output_tokens");
+  JobSpec plain = responses_job(R"({"input":"Hello"})").spec;
+  ASSERT_TRUE(endpoint.admit(plain).ok());
+  EXPECT_EQ(plain.max_new_tokens, price("")->max_new_tokens) << "a chat's default";
+  EXPECT_EQ(plain.n_choices, 1);
+}
+
+TEST_F(ModelEndpointTest, what_does_not_fit_of_a_response_is_refused_by_its_own_fields) {
+  const auto refused = [&](const std::string& body) { return refused_response(endpoint, body); };
+  EXPECT_EQ(refused(R"({"input":")" + std::string(5000, 'z') + R"("})").param(), "input");
+  EXPECT_EQ(refused(R"({"input":"a","model":"huge"})").param(), "model");
+  EndpointOptions options = endpoint_options();
+  options.capacity = Blocks{8};
+  const ModelEndpoint small(card, options);
+  const Status limit = refused_response(small, R"({"input":"a","max_output_tokens":200})");
+  EXPECT_EQ(limit.param(), "max_output_tokens") << limit.message();
+  EXPECT_EQ(limit.message().find("max_output_tokens is 200 and the job needs"), 0u)
+      << limit.message();
+  EXPECT_NE(limit.message().find(": lower max_output_tokens to "), std::string::npos)
+      << limit.message();
+  ModelCard base = *card;
+  base.chat_template.reset();
+  const Status no_template =
+      refused_response(ModelEndpoint(std::make_shared<const ModelCard>(base), endpoint_options()),
+                       R"({"input":"a"})");
+  EXPECT_EQ(no_template.param(), "input");
+  EXPECT_NE(no_template.message().find("cannot take input"), std::string::npos);
+  base.chat_template = ChatTemplate::from_jinja("{{ raise_exception('not so') }}", {}).value();
+  const Status by_template =
+      refused_response(ModelEndpoint(std::make_shared<const ModelCard>(base), endpoint_options()),
+                       R"({"input":"a"})");
+  EXPECT_EQ(by_template.param(), "input");
+  EXPECT_NE(by_template.message().find("not so"), std::string::npos) << by_template.message();
+}
+
+TEST_F(ModelEndpointTest, a_response_says_again_what_was_asked) {
+  const Job job = responses_job(
+      R"({"input":"Hello","instructions":"Be short.","max_output_tokens":7,"metadata":{"a":"b"}})");
+  GenerationResult result;
+  result.prompt_tokens = 12;
+  GeneratedChoice choice;
+  choice.tokens = {65, 66};
+  choice.n_generated = 3;
+  choice.text = "ab";
+  choice.finish_reason = FinishReason::stop;
+  result.choices = {choice};
+  RunFigures figures;
+  figures.sampling.temperature = 0.25F;
+  const json::value body = json::parse(endpoint.render(EndedRun{job, result, false, figures}));
+  EXPECT_EQ(body.at("id"), "resp_9");
+  EXPECT_EQ(body.at("model"), "tiny");
+  EXPECT_EQ(body.at("status"), "completed");
+  EXPECT_EQ(body.at("instructions"), "Be short.");
+  EXPECT_EQ(body.at("max_output_tokens"), 7);
+  EXPECT_EQ(body.at("metadata"), (json::object{{"a", "b"}}));
+  EXPECT_EQ(body.at("temperature"), 0.25) << "as it was sampled";
+  EXPECT_EQ(body.at("output").at(0).at("content").at(0).at("text"), "ab");
+  EXPECT_EQ(body.at("usage").at("output_tokens"), 3);
+}
+
+TEST_F(ModelEndpointTest, a_response_has_no_stream) {
+  const auto shared = std::make_shared<const ModelEndpoint>(card, endpoint_options());
+  const auto plan = ModelEndpoint::plan_stream(shared, responses_job(R"({"input":"Hello"})"));
+  ASSERT_FALSE(plan.ok());
+  EXPECT_EQ(plan.status().message(), unstreamed_endpoint("/v1/responses"));
 }
 
 // Each prompt is what it would be alone; the door and the dispatcher count all of them.

@@ -16,6 +16,7 @@
 #include "lib/base/log.h"
 #include "lib/dispatch/dispatcher.h"
 #include "lib/endpoint/model_endpoint.h"
+#include "lib/job/endpoints.h"
 #include "lib/model/model_card.h"
 #include "lib/store/memory/memory_store.h"
 #include "tests/support/tiny_model.h"
@@ -70,6 +71,7 @@ class Spine {
       spec.tenant = tenant;
       spec.body = body;
       spec.seed = 77;
+      if (body.starts_with("{\"input\"")) spec.endpoint = path_of(Endpoint::responses);
       EXPECT_TRUE(endpoint_->admit(spec).ok());
       spec.mailbox_key = "box";
       store_->submit({spec}, [&](Result<std::vector<SubmittedJob>> answer) {
@@ -144,14 +146,22 @@ std::vector<std::string> varied_bodies() {
     if (i % 4 == 1) body += R"(,"n":2,"seed":5)";
     if (i % 5 == 2) body += R"(,"logprobs":true,"top_logprobs":3)";
     bodies.push_back(body + "}");
+    if (i % 6 == 0) {  // the same question
+      bodies.push_back(R"({"input":"Question )" + std::to_string(i) +
+                       std::string(static_cast<size_t>(i) * 7, 'x') + R"(","max_output_tokens":)" +
+                       std::to_string(3 + i) + "}");
+    }
   }
   return bodies;
 }
 
-// What I7 promises: all of a body from its choices to what was shared and its own figures.
+// What I7 promises: all of a body from its choices (a response's output) to what was shared and its
+// own figures.
 std::string promised_part(const std::string& body) {
-  const size_t first = body.find("\"choices\"");
-  const size_t last = body.rfind(",\"prompt_tokens_details\"");
+  const bool is_response = body.starts_with("{\"id\":\"resp_");
+  const size_t first = body.find(is_response ? "\"output\"" : "\"choices\"");
+  const size_t last =
+      body.rfind(is_response ? ",\"input_tokens_details\"" : ",\"prompt_tokens_details\"");
   EXPECT_TRUE(first != std::string::npos && last != std::string::npos) << body;
   return body.substr(first, last - first);
 }

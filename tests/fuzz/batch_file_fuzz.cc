@@ -88,7 +88,7 @@ void check_faults(const parkd::BatchFileFindings& found) {
 
 void check_request(const parkd::LineRequest& request, const std::string& model) {
   require(!request.custom_id.empty() && request.model == model && is_json(request.body));
-  const std::string limited = parkd::with_max_tokens(request.body, 17);
+  const std::string limited = parkd::with_max_tokens(request.body, "max_tokens", 17);
   const parkd::RawObject before(request.body);
   const parkd::RawObject after(limited);
   const bool has_new_name = before.contains("max_completion_tokens");

@@ -1,6 +1,6 @@
-// Any bytes are a ChatRequest and a CompletionsRequest within their limits, or a refusal that is
-// the sender's fault; what they say of streaming is taken out of them; and as the id of an event
-// they are a place in an answer, or none.
+// Any bytes are a ChatRequest, a CompletionsRequest and a ResponsesRequest within their limits, or
+// a refusal that is the sender's fault; what they say of streaming is taken out of them; and as the
+// id of an event they are a place in an answer, or none.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -15,6 +15,7 @@
 #include "lib/job/bounds.h"
 #include "lib/openai/chat_request.h"
 #include "lib/openai/completions_request.h"
+#include "lib/openai/responses_request.h"
 #include "lib/openai/stream_cursor.h"
 #include "lib/openai/stream_request.h"
 
@@ -43,14 +44,31 @@ bool is_sound(const parkd::RequestOptions& request) {
   return sound;
 }
 
+bool is_sound_chat(const parkd::ChatRequest& request) {
+  bool sound = is_sound(request) && !request.messages.empty();
+  for (const parkd::ChatMessage& message : request.messages) {
+    sound &= parkd::is_valid_utf8(message.content) && !message.role.empty();
+  }
+  return sound;
+}
+
 void check_chat(std::string_view body) {
   const auto request = parkd::parse_chat_request(body, parkd::RequestDefaults{});
   if (!request.ok()) return check_refusal(request.status());
-  bool sound = is_sound(*request) && !request->messages.empty();
-  for (const parkd::ChatMessage& message : request->messages) {
-    sound &= parkd::is_valid_utf8(message.content) && !message.role.empty();
+  if (!is_sound_chat(*request)) std::abort();
+}
+
+// What it says again of itself is JSON in its answer.
+void check_responses(std::string_view body) {
+  const auto request = parkd::parse_responses_request(body, parkd::RequestDefaults{});
+  if (!request.ok()) return check_refusal(request.status());
+  if (!is_sound_chat(*request) || request->n != 1 || request->n_prompts != 1 ||
+      !request->tool_names.empty()) {
+    std::abort();
   }
-  if (!sound) std::abort();
+  const std::string answer = parkd::render_response({}, request->echo);
+  parkd::JsonMemory memory(answer.size());
+  if (!parkd::read_json(answer, "", parkd::kChatJsonDepthMax, memory).ok()) std::abort();
 }
 
 void check_completions(std::string_view body) {
@@ -98,6 +116,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view body(reinterpret_cast<const char*>(data), size);
   check_chat(body);
   check_completions(body);
+  check_responses(body);
   check_stream_request(body);
   check_event_id(body);
   return 0;

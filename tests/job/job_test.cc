@@ -89,7 +89,10 @@ TEST(Job, a_job_is_for_the_first_endpoint_where_it_names_none) {
   EXPECT_EQ(find_endpoint(""), nullptr);
   EXPECT_EQ(unsupported_endpoint("/v1/embeddings"),
             "endpoint /v1/embeddings is not supported yet; there are /v1/chat/completions, "
-            "/v1/completions");
+            "/v1/completions, /v1/responses");
+  EXPECT_EQ(unstreamed_endpoint("/v1/responses"),
+            "an answer of /v1/responses comes as a whole; those of /v1/chat/completions and "
+            "/v1/completions can be streamed");
 }
 
 }  // namespace

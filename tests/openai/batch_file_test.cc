@@ -254,14 +254,19 @@ TEST(BatchFile, a_line_that_did_not_pass_is_damage) {
 }
 
 TEST(BatchFile, a_limit_on_tokens_takes_the_place_of_the_bodys_own) {
-  EXPECT_EQ(with_max_tokens(R"({"model":"m","max_tokens":5,"seed":1.0e0})", 7),
+  EXPECT_EQ(with_max_tokens(R"({"model":"m","max_tokens":5,"seed":1.0e0})", "max_tokens", 7),
             R"({"model":"m","max_tokens":7,"seed":1.0e0})");
-  EXPECT_EQ(with_max_tokens(R"({"max_completion_tokens":5,"u":"\u00e9"})", 7),
+  EXPECT_EQ(with_max_tokens(R"({"max_completion_tokens":5,"u":"\u00e9"})", "max_tokens", 7),
             R"({"max_completion_tokens":7,"u":"\u00e9"})");
-  EXPECT_EQ(with_max_tokens(R"({"max_tokens":null,"max_completion_tokens":5})", 7),
+  EXPECT_EQ(with_max_tokens(R"({"max_tokens":null,"max_completion_tokens":5})", "max_tokens", 7),
             R"({"max_tokens":7,"max_completion_tokens":7})");
-  EXPECT_EQ(with_max_tokens(R"({"model":"m"})", 7), R"({"model":"m","max_tokens":7})");
-  EXPECT_EQ(with_max_tokens("{}", 7), R"({"max_tokens":7})");
+  EXPECT_EQ(with_max_tokens(R"({"model":"m"})", "max_tokens", 7),
+            R"({"model":"m","max_tokens":7})");
+  EXPECT_EQ(with_max_tokens("{}", "max_tokens", 7), R"({"max_tokens":7})");
+  EXPECT_EQ(with_max_tokens(R"({"input":"a","max_output_tokens":5})", "max_output_tokens", 7),
+            R"({"input":"a","max_output_tokens":7})");
+  EXPECT_EQ(with_max_tokens(R"({"input":"a"})", "max_output_tokens", 7),
+            R"({"input":"a","max_output_tokens":7})");
 }
 
 }  // namespace

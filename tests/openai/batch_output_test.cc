@@ -206,6 +206,10 @@ TEST(BatchOutput, usage_is_what_the_body_says) {
   const std::string body = render_chat_completion(response);
   EXPECT_EQ(usage_of(completed(body)), (BatchUsage{.input = 11, .output = 7, .reasoning = 3}));
   EXPECT_EQ(usage_of(ended("run_timeout", body)), BatchUsage{});
+  response.reasoning_tokens = 3;
+  response.cached_tokens = 5;
+  EXPECT_EQ(usage_of(completed(render_response(response, {}))),
+            (BatchUsage{.input = 11, .cached = 5, .output = 7, .reasoning = 3}));
   EXPECT_EQ(usage_of(completed(R"({"usage":{"prompt_tokens":11,"completion_tokens":7.0,)"
                                R"("prompt_tokens_details":{"cached_tokens":4}}})")),
             (BatchUsage{.input = 11, .cached = 4, .output = 7}));

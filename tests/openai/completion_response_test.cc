@@ -78,6 +78,63 @@ TEST(TextCompletion, logprobs_are_null_where_nobody_asked) {
   EXPECT_TRUE(none.at("choices").at(0).at("logprobs").is_null());
 }
 
+TEST(Response, is_openais_object_byte_for_byte) {
+  CompletionResponse response = sample();
+  response.choices[0].reasoning = "Hm.";
+  response.reasoning_tokens = 1;
+  ResponseEcho echo;
+  echo.instructions = R"("Be \u0073hort.")";
+  echo.max_output_tokens = 2;
+  echo.metadata = R"({"a": "b"})";
+  echo.parallel_tool_calls = false;
+  echo.tool_choice = "none";
+  response.choices[0].finish_reason = "length";
+  const std::string body = render_response(response, echo);
+  EXPECT_EQ(
+      body.substr(0, body.find(",\"parkd\"")),
+      R"({"id":"resp_42","object":"response","created_at":1800000000,"status":"incomplete",)"
+      R"("background":false,"error":null,"incomplete_details":{"reason":"max_output_tokens"},)"
+      R"("model":"smollm2-135m","system_fingerprint":"fp","instructions":"Be \u0073hort.",)"
+      R"("max_output_tokens":2,"metadata":{"a": "b"},"previous_response_id":null,)"
+      R"("parallel_tool_calls":false,"tool_choice":"none","tools":[],)"
+      R"("reasoning":{"effort":null,"summary":null},"temperature":0.5,"top_p":1,)"
+      R"("text":{"format":{"type":"text"}},"truncation":"disabled",)"
+      R"("output":[{"type":"reasoning","id":"rs_42","status":"incomplete","summary":[],)"
+      R"("content":[{"type":"reasoning_text","text":"Hm."}]},)"
+      R"({"type":"message","id":"msg_42","status":"incomplete","role":"assistant",)"
+      R"("content":[{"type":"output_text","text":"Pa\"ris\n","annotations":[]}]}],)"
+      R"("usage":{"input_tokens":11,"output_tokens":2,)"
+      R"("output_tokens_details":{"reasoning_tokens":1},"total_tokens":13,)"
+      R"("input_tokens_details":{"cached_tokens":8,"cache_write_tokens":3}})");
+  EXPECT_EQ(json::parse(body).at("parkd"),
+            json::parse(render_chat_completion(response)).at("parkd"));
+}
+
+TEST(Response, says_how_it_ended_and_what_was_left_out) {
+  CompletionResponse response = sample();
+  const json::value done = json::parse(render_response(response, {}));
+  EXPECT_EQ(done.at("status"), "completed");
+  EXPECT_TRUE(done.at("incomplete_details").is_null());
+  for (const char* name : {"instructions", "max_output_tokens", "error"}) {
+    EXPECT_TRUE(done.at(name).is_null()) << name;
+  }
+  EXPECT_EQ(done.at("metadata"), json::object());
+  EXPECT_EQ(done.at("tool_choice"), "auto");
+  EXPECT_EQ(done.at("parallel_tool_calls"), true);
+  ASSERT_EQ(done.at("output").as_array().size(), 1u) << "nothing was reasoned";
+  EXPECT_EQ(done.at("output").at(0).at("status"), "completed");
+  EXPECT_EQ(done.at("usage").at("output_tokens_details").at("reasoning_tokens"), 0);
+  response.choices[0].finish_reason = "cancelled";
+  const json::value stopped = json::parse(render_response(response, {}));
+  EXPECT_EQ(stopped.at("status"), "cancelled");
+  EXPECT_TRUE(stopped.at("incomplete_details").is_null());
+  EXPECT_EQ(stopped.at("output").at(0).at("status"), "incomplete");
+  response.choices.clear();
+  const json::value not_begun = json::parse(render_response(response, {}));
+  EXPECT_EQ(not_begun.at("status"), "cancelled");
+  EXPECT_EQ(not_begun.at("output").at(0).at("content").at(0).at("text"), "");
+}
+
 TEST(CompletionResponse, is_openais_chat_completion_object) {
   const json::value body = json::parse(render_chat_completion(sample()));
   EXPECT_EQ(body.at("id"), "chatcmpl-42");

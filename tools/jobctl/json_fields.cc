@@ -51,6 +51,16 @@ std::string choice_text(const boost::json::value& choice) {
   return content.empty() && calls != nullptr ? boost::json::serialize(*calls) : content;
 }
 
+// The message of a response: what it reasoned is left out, as of a chat.
+std::string response_text(const std::vector<boost::json::value>& output) {
+  std::string text;
+  for (const boost::json::value& item : output) {
+    if (text_at(item, "type") != "message") continue;
+    for (const boost::json::value& part : list_at(item, "content")) text += text_at(part, "text");
+  }
+  return text;
+}
+
 // Where a result line has its error, or null.
 const boost::json::value* error_of(const boost::json::value& line) {
   const auto* error = find(line, "error");
@@ -62,6 +72,8 @@ const boost::json::value* error_of(const boost::json::value& line) {
 }  // namespace
 
 std::string answer_text(const boost::json::value& message) {
+  const auto output = list_at(message, "response.body.output");
+  if (!output.empty()) return response_text(output);
   const auto choices = list_at(message, "response.body.choices");
   if (choices.size() == 1) return choice_text(choices.front());
   std::string text;

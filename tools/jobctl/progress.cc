@@ -63,8 +63,10 @@ std::string ending_text(const BatchCounts& counts, const BatchCounts& before, do
 
 void BatchCounts::count(const boost::json::value& line) {
   ++done;
-  prompt_tokens += number_at(line, "response.body.usage.prompt_tokens");
-  output_tokens += number_at(line, "response.body.usage.completion_tokens");
+  prompt_tokens += number_at(line, "response.body.usage.prompt_tokens") +
+                   number_at(line, "response.body.usage.input_tokens");
+  output_tokens += number_at(line, "response.body.usage.completion_tokens") +
+                   number_at(line, "response.body.usage.output_tokens");
   if (const auto code = failure_code(line)) {
     ++failed;
     FailureReason& reason = reasons[*code];
@@ -74,6 +76,7 @@ void BatchCounts::count(const boost::json::value& line) {
     }
     return;
   }
+  truncated += text_at(line, "response.body.status") == "incomplete" ? 1 : 0;
   const auto* choices = find(line, "response.body.choices");
   if (choices == nullptr || !choices->is_array()) return;
   const auto& list = choices->get_array();

@@ -88,26 +88,31 @@ Result<std::string> make_body(const SubmitOptions& options) {
   const auto put = [&body](std::string_view key, const json::value& value) {
     body.set(key, json::serialize(value));
   };
-  const bool is_chat = options.endpoint == path_of(Endpoint::chat);
-  if (options.prompt && !is_chat) {
-    if (!options.system.empty()) {
-      return invalid("--system is for endpoint " + path_of(Endpoint::chat) + ": " +
-                     options.endpoint + " has a prompt alone");
-    }
-    put("prompt", json::string(*options.prompt));
-  } else if (options.prompt) {
+  const EndpointPath* known = find_endpoint(options.endpoint);  // what is none, the door refuses
+  const Endpoint endpoint = known == nullptr ? Endpoint::completions : known->endpoint;
+  const bool is_chat = endpoint == Endpoint::chat;
+  if (options.prompt && is_chat) {
     json::array messages;
     if (!options.system.empty()) {
       messages.push_back({{"role", "system"}, {"content", options.system}});
     }
     messages.push_back({{"role", "user"}, {"content", *options.prompt}});
     put("messages", messages);
+  } else if (options.prompt) {
+    if (!options.system.empty() && endpoint == Endpoint::completions) {
+      return invalid("--system is for endpoint " + path_of(Endpoint::chat) + ": " +
+                     options.endpoint + " has a prompt alone");
+    }
+    if (!options.system.empty()) put("instructions", json::string(options.system));
+    put(known == nullptr ? "prompt" : known->prompt_field, json::string(*options.prompt));
   }
   for (const auto& [name, value] : options.sampling) {
     if (value) put(name, *value);
   }
   if (options.top_k) put("top_k", *options.top_k);
-  if (options.max_tokens) put("max_tokens", *options.max_tokens);
+  if (options.max_tokens) {
+    put(known == nullptr ? "max_tokens" : known->max_tokens_field, *options.max_tokens);
+  }
   if (options.seed) put("seed", *options.seed);
   if (is_chat) {
     if (options.logprobs || options.top_logprobs) put("logprobs", true);
@@ -253,6 +258,10 @@ Result<Answer> submit_as_first(Client& client, const SubmitOptions& options,
 }
 
 int submit(const GlobalOptions& globals, const SubmitOptions& options) {
+  const EndpointPath* endpoint = find_endpoint(options.endpoint);
+  if (options.stream && endpoint != nullptr && !endpoint->streams) {
+    return report(invalid("--stream: " + unstreamed_endpoint(options.endpoint)));
+  }
   const auto job = make_job(options);
   if (!job.ok()) return report(job.status());
   std::optional<std::chrono::seconds> limit;
@@ -288,8 +297,8 @@ void add_submit(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   command->add_option("--model", options->model, "Model (default: the config's default_model)");
   command
       ->add_option("--endpoint", options->endpoint,
-                   "What the body is for: " + std::string(kEndpoints[0].path) + " or " +
-                       path_of(Endpoint::completions))
+                   "What the body is for: " + std::string(kEndpoints[0].path) + ", " +
+                       path_of(Endpoint::completions) + " or " + path_of(Endpoint::responses))
       ->capture_default_str();
   auto* prompt = command->add_option("--prompt", options->prompt,
                                      "The user's message, or the text to go on from");

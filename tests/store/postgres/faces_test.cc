@@ -131,6 +131,41 @@ TEST_F(Faces, the_price_of_a_completions_job_counts_all_its_prompts) {
   }
 }
 
+// As of a chat, but for the name of its limit.
+TEST_F(Faces, the_price_of_a_response_has_its_own_limit) {
+  const auto insert = [](const std::string& body) {
+    return "INSERT INTO parkd.jobs (model, endpoint, body) VALUES ('m', '/v1/responses', '" + body +
+           "') RETURNING id";
+  };
+  const auto limit = [&](const std::string& body) {
+    return job(static_cast<JobId>(database_.number(insert(body)))).spec.max_new_tokens;
+  };
+  EXPECT_EQ(limit(R"({"input":"a","max_output_tokens":9})"), 9);
+  EXPECT_EQ(limit(R"({"input":"a","max_output_tokens":9.0})"), 9);
+  for (const char* none : {R"({"input":"a"})", R"({"input":"a","max_output_tokens":null})"}) {
+    EXPECT_EQ(limit(none), 0) << none;
+  }
+  for (const char* bad : {"0", "2147483648", "1.5", "\"9\"", "[9]", "true"}) {
+    const std::string why =
+        refused(insert(R"({"input":"a","max_output_tokens":)" + std::string(bad) + "}"));
+    EXPECT_NE(why.find("body.max_output_tokens is " + std::string(bad) +
+                       "; it must be a whole number from 1 to 2147483647"),
+              std::string::npos)
+        << why;
+  }
+  // What a daemon has counted stays, and a chat's row is left alone.
+  JobSpec counted = spec();
+  counted.endpoint = "/v1/responses";
+  counted.body = R"({"input":"a","max_output_tokens":9})";
+  counted.max_new_tokens = 5;
+  EXPECT_EQ(job(driver_->submit({counted}).value().at(0).id).spec.max_new_tokens, 5);
+  EXPECT_EQ(job(static_cast<JobId>(
+                    database_.number("INSERT INTO parkd.jobs (model, body) VALUES ('m', "
+                                     R"('{"messages":[],"max_output_tokens":9}') RETURNING id)")))
+                .spec.max_new_tokens,
+            0);
+}
+
 // --- idempotency keys
 
 TEST_F(Faces, the_same_key_and_content_by_sql_and_by_a_daemon_is_one_job) {

@@ -144,11 +144,24 @@ TEST(Migration, a_daemon_works_beside_a_newer_schema_that_says_it_may) {
 
 // A rolling upgrade: daemons of before go on while the new ones keep files.
 TEST(Migration, programs_that_know_no_files_work_beside_them) {
-  TestDatabase database;
+  TestDatabase database(TestDatabase::Schema::none);
+  const auto with_files = embedded_migrations().first(18);
+  ASSERT_EQ(with_files.back().version, 18);
+  ASSERT_TRUE(Migrator(database.dsn(), with_files).up(0).ok());
   const auto before = embedded_migrations().first(14);
   ASSERT_EQ(before.back().version, 14);
   const Status status = Migrator(database.dsn(), before).check();
   EXPECT_TRUE(status.ok()) << status.to_string();
+}
+
+// They would end jobs for it as invalid.
+TEST(Migration, programs_that_know_no_responses_are_refused) {
+  TestDatabase database;
+  const Status refused = Migrator(database.dsn(), embedded_migrations().first(18)).check();
+  EXPECT_EQ(refused.code(), StatusCode::conflict);
+  EXPECT_NE(refused.message().find("which needs parkd of schema 19; this one knows 18"),
+            std::string::npos)
+      << refused.message();
 }
 
 TEST(Migration, going_down_loses_no_file) {
