@@ -194,7 +194,8 @@ void Webhooks::store(const std::string& id, const WebhookAttempt& attempt) {
         return;
       }
       const auto open = open_.extract(id);
-      if (after.ok()) stored(open.mapped(), attempt, *after);
+      // Not there where done() has let go of it for want of memory.
+      if (after.ok() && !open.empty()) stored(open.mapped(), attempt, *after);
       look_at_ = {};  // there is a place again
     });
   });
