@@ -57,7 +57,12 @@ void Webhooks::start() {
 }
 
 void Webhooks::look() {
-  post([this] { look_at_ = {}; });
+  post([this] { look_now(); });
+}
+
+void Webhooks::look_now() {
+  look_at_ = {};
+  looks_again_ = is_asking_;
 }
 
 WebhookFigures Webhooks::figures() const {
@@ -117,6 +122,7 @@ void Webhooks::ask() {
       }
       error_ = status.message();
       look_at_ = clock_.steady_now() + kLookEvery;
+      if (std::exchange(looks_again_, false)) look_at_ = {};
       if (!next.ok() || !*next) return;
       if (done((*next)->id, [&] { send(**next); })) look_at_ = {};
     });
@@ -196,7 +202,7 @@ void Webhooks::store(const std::string& id, const WebhookAttempt& attempt) {
       const auto open = open_.extract(id);
       // Not there where done() has let go of it for want of memory.
       if (after.ok() && !open.empty()) stored(open.mapped(), attempt, *after);
-      look_at_ = {};  // there is a place again
+      look_now();  // there is a place again
     });
   });
 }

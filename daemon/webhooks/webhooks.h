@@ -65,6 +65,7 @@ class Webhooks {
   };
 
   void run();
+  void look_now();
   void ask();
   bool done(const std::string& id, const std::function<void()>& step);
   void send(const Batch& batch);
@@ -90,6 +91,7 @@ class Webhooks {
   std::map<std::string, Open> open_;                // by batch
   std::map<std::string, WebhookAttempt> unstored_;  // what the store has not taken yet
   bool is_asking_ = false;
+  bool looks_again_ = false;  // what is being asked may have been answered before there was one
   SteadyTime look_at_{};
   SteadyTime store_at_{};  // what is unstored, again
   std::string error_;      // of the last look

@@ -36,15 +36,24 @@ bool holds(const std::string& text, const std::string& part) {
   return text.find(part) != text.npos;
 }
 
-// Says of note_webhook that the store is away, as often as it is told.
+// Says of note_webhook that the store is away, as often as it is told, and does something between
+// the next look at what is due and its answer.
 class AwayStore final : public ForwardingStore {
  public:
   using ForwardingStore::ForwardingStore;
+  void next_webhook(WebhookRequest request, Completion<std::optional<Batch>> done) override {
+    ForwardingStore::next_webhook(
+        std::move(request), [this, done = std::move(done)](Result<std::optional<Batch>> next) {
+          if (const auto now = std::exchange(between, nullptr)) now();
+          done(std::move(next));
+        });
+  }
   void note_webhook(std::string id, WebhookAttempt attempt, Completion<Batch> done) override {
     if (n_away.fetch_sub(1) > 0) return done(unavailable("the disk is full"));
     ForwardingStore::note_webhook(std::move(id), std::move(attempt), std::move(done));
   }
   std::atomic<int> n_away{0};
+  std::function<void()> between;  // of the thread, once that runs
 };
 
 class WebhooksTest : public ::testing::Test {
@@ -266,6 +275,14 @@ TEST_F(WebhooksTest, what_the_store_could_not_take_is_stored_later_and_not_sent_
   });
   EXPECT_EQ(at.status, WebhookStatus::delivered);
   EXPECT_EQ(receiver.n_requests(), 1u);
+}
+
+TEST_F(WebhooksTest, what_comes_while_the_store_answers_that_nothing_is_due_is_told_at_once) {
+  WebhookReceiver receiver;
+  allow("alice", receiver.url("127.0.0.1", "/"));
+  store_->between = [&] { ended(receiver.url("127.0.0.1", "/")); };
+  start();
+  EXPECT_EQ(receiver.wait_for(1).size(), 1u) << "the clock stands still";
 }
 
 TEST_F(WebhooksTest, secrets_that_are_read_again_sign_what_is_sent_from_then_on) {
