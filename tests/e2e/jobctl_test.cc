@@ -109,8 +109,9 @@ TEST_F(Jobctl, submit_goes_on_from_a_text_where_the_endpoint_is_completions) {
 
 TEST_F(Jobctl, submit_asks_for_a_response_by_its_own_fields) {
   const std::vector<std::string> command = {
-      "submit",        "--model",  "tiny",      "--prompt",     "Hello", "--endpoint",
-      "/v1/responses", "--system", "Be short.", "--max-tokens", "3",     "--wait"};
+      "submit",     "--model",       "tiny",     "--prompt",  "Hello",
+      "--endpoint", "/v1/responses", "--system", "Be short.", "--max-tokens",
+      "3",          "--temperature", "0",        "--wait"};
   std::vector<std::string> as_json = command;
   as_json.insert(as_json.begin(), "--json");
   const JobctlResult result = jobctl(as_json);
