@@ -143,6 +143,7 @@ Schema body_options() {
   const auto add = [&options](std::string_view name, Schema schema) {
     options.emplace(name, or_null(std::move(schema)));
   };
+  add("model", text_of_at_most(kTextBytesMax, 1));  // left out: default_model
   add("max_tokens", whole(1, INT32_MAX));
   add("n", whole(1, kChoicesMax));
   add("seed", {{"type", "integer"}, {"minimum", INT64_MIN}, {"maximum", UINT64_MAX}});
@@ -193,8 +194,7 @@ Schema chat_body() {
       {{"name", tool_name()}},
       {{"description", text()}, {"parameters", any_object()}, {"strict", {{"const", false}}}});
   const Schema tool = request({{"type", one_of_words({"function"})}, {"function", function}}, {});
-  return request({{"model", text_of_at_most(kTextBytesMax, 1)},
-                  {"messages", list_of(ref("ChatMessage"), 1, 1'000'000)}},
+  return request({{"messages", list_of(ref("ChatMessage"), 1, 1'000'000)}},
                  {{"max_completion_tokens", whole(1, INT32_MAX)},
                   {"logprobs", boolean()},
                   {"top_logprobs", whole(0, kTopLogprobsMax)},
@@ -213,8 +213,7 @@ Schema completion_body() {
   const Schema prompt = text_of_at_most(kChatBodyBytesMax, 1);
   const Schema ids = list_of(whole(0, INT32_MAX), 1, kChatBodyBytesMax);
   return request(
-      {{"model", text_of_at_most(kTextBytesMax, 1)},
-       {"prompt", any_of({prompt, ids, list_of(any_of({prompt, ids}), 1, kAnswerChoicesMax)})}},
+      {{"prompt", any_of({prompt, ids, list_of(any_of({prompt, ids}), 1, kAnswerChoicesMax)})}},
       {{"logprobs", whole(0, kTopLogprobsMax)},
        {"best_of", whole(1, kChoicesMax)},
        {"echo", {{"const", false}}},
@@ -258,7 +257,7 @@ Schema response_body() {
   }
   const Schema off = {{"const", false}};
   const Schema format = request({{"type", one_of_words({"text"})}}, {});
-  return request({{"model", text_of_at_most(kTextBytesMax, 1)}, {"input", response_input()}},
+  return request({{"input", response_input()}},
                  {{"instructions", text()},
                   {"max_output_tokens", whole(1, INT32_MAX)},
                   {"metadata", pairs()},

@@ -2,24 +2,17 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 
+#include "lib/base/file_io.h"
 #include "lib/config/values.h"
 
 namespace parkd {
 namespace {
 
 constexpr mode_t kModeMax = 0640;
-
-struct Descriptor {
-  int fd;
-  ~Descriptor() {
-    if (fd >= 0) ::close(fd);
-  }
-};
 
 }  // namespace
 
@@ -28,9 +21,9 @@ Result<std::string> read_private_file(const PrivateFile& file) {
     return invalid_param(file.key, file.path + " " + why);
   };
   // A pipe is opened without waiting for its writer.
-  const Descriptor opened{::open(file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
+  const OwnedFd opened(::open(file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat now {};
-  if (opened.fd < 0 || ::fstat(opened.fd, &now) != 0) {
+  if (opened.get() < 0 || ::fstat(opened.get(), &now) != 0) {
     const bool is_missing = errno == ENOENT && !file.where_from.empty();
     return fail("cannot be read: " + std::string(std::strerror(errno)) +
                 (is_missing ? "; " + file.where_from : ""));
@@ -40,15 +33,8 @@ Result<std::string> read_private_file(const PrivateFile& file) {
     return fail("has the mode " + octal(now.st_mode & 0777) + ", by which " + file.why_private +
                 "; it must be 0600 or 0640. Type: chmod 0600 " + file.path);
   }
-  std::string text(file.bytes_max + 1, '\0');
-  size_t size = 0;
-  while (size < text.size()) {
-    const ssize_t n = ::read(opened.fd, text.data() + size, text.size() - size);
-    if (n < 0) return fail("cannot be read: " + std::string(std::strerror(errno)));
-    if (n == 0) break;
-    size += static_cast<size_t>(n);
-  }
-  text.resize(size);
+  auto text = read_at(opened, file.bytes_max + 1, 0, file.path);
+  if (!text.ok()) return invalid_param(file.key, text.status().message());
   return text;
 }
 
