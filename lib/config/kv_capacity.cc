@@ -1,5 +1,7 @@
 #include "lib/config/kv_capacity.h"
 
+#include <algorithm>
+
 #include "lib/base/check.h"
 
 namespace parkd {
@@ -23,6 +25,14 @@ UnitCapacity unit_capacity(Blocks physical, std::optional<int64_t> max_units) {
   return {physical, "limits.max_units " + std::to_string(*max_units) + " is above the " +
                         std::to_string(physical.count) + " blocks the KV memory holds; using " +
                         std::to_string(physical.count)};
+}
+
+int32_t sequences_held(Blocks capacity, int32_t block_size, int32_t context_tokens) {
+  PARKD_CHECK(capacity.count > 0 && block_size > 0 && context_tokens > 0,
+              "a device holds blocks, and a sequence tokens");
+  const int64_t blocks_each = ceil_div(std::min(kTypicalTokens, context_tokens), block_size);
+  const int64_t held = capacity.count / blocks_each;
+  return static_cast<int32_t>(std::clamp<int64_t>(held, 1, kSequencesOfDeviceMax));
 }
 
 }  // namespace parkd

@@ -61,5 +61,19 @@ TEST(UnitCapacity, max_units_equal_to_the_memory_is_no_warning) {
   EXPECT_EQ(c.warning, "");
 }
 
+// Blocks of 32: a sequence of 1,024 tokens takes 32 of them.
+TEST(SequencesHeld, is_as_many_of_a_typical_length_as_the_blocks_hold) {
+  EXPECT_EQ(sequences_held(Blocks{32 * 55}, 32, 32768), 55);
+  EXPECT_EQ(sequences_held(Blocks{32 * 55 + 31}, 32, 32768), 55);
+  EXPECT_EQ(sequences_held(Blocks{32 * 256}, 32, 32768), 256);
+  EXPECT_EQ(sequences_held(Blocks{32 * 10'000}, 32, 32768), 256) << "the most of a device";
+  EXPECT_EQ(sequences_held(Blocks{1}, 32, 32768), 1) << "one job may run, whatever it needs";
+}
+
+TEST(SequencesHeld, takes_a_shorter_context_for_the_typical_length) {
+  EXPECT_EQ(sequences_held(Blocks{40}, 32, 256), 5);
+  EXPECT_EQ(sequences_held(Blocks{40}, 64, 200), 10) << "4 blocks each, rounded up";
+}
+
 }  // namespace
 }  // namespace parkd
