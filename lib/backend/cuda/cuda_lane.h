@@ -12,6 +12,9 @@
 // Failures of an op are kept and answered by collect(), once the stream is empty: the device is
 // lost, or memory was short. prepare() allocates everything but what CUDA itself wants for graphs
 // (where it wants more than there is, steps run without) and what edits ask for.
+//
+// In three files: cuda_lane.cc (memory, a step's beginning and end), cuda_lane_ops.cc,
+// cuda_lane_sampling.cc.
 #pragma once
 
 #include <array>

@@ -73,6 +73,23 @@ class EditLayout {
   size_t bytes_ = 0;
 };
 
+inline constexpr int32_t kTopLogprobsMax = 20;
+
+// What log-probabilities come back as, behind each other.
+struct LogprobLayout {
+  int64_t rows_max;
+  size_t chosen_bytes() const { return static_cast<size_t>(rows_max) * sizeof(float); }
+  size_t top_bytes() const { return chosen_bytes() * kTopLogprobsMax; }
+  size_t bytes() const { return chosen_bytes() + 2 * top_bytes(); }
+  float* chosen(uint8_t* base) const { return reinterpret_cast<float*>(base); }
+  int32_t* top_tokens(uint8_t* base) const {
+    return reinterpret_cast<int32_t*>(base + chosen_bytes());
+  }
+  float* top_logprobs(uint8_t* base) const {
+    return reinterpret_cast<float*>(base + chosen_bytes() + top_bytes());
+  }
+};
+
 // The rows that a step of `n_sequences` decodes is computed as, one graph for each number: half as
 // many more at most, and never more than `most` where that is enough.
 int32_t decode_bucket(int64_t n_sequences, int64_t most);
