@@ -34,6 +34,7 @@ bool Departures::let_go() {
     }
     // Nothing of the engine is named any more once this is told.
     served.leaving = false;
+    served.counters = served.counted();
     served.port.reset();
     served.pool.reset();
     served.lot.reset();

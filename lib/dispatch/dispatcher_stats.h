@@ -78,6 +78,8 @@ struct ModelStats {
   int64_t prompt_tokens = 0;
   int64_t shared_tokens = 0;  // of the choices' prompts: found in the KV cache, not computed
   int64_t output_tokens = 0;
+  int64_t steps_repeated = 0;  // of the engines: as EngineStats
+  int64_t steps_failed = 0;
   std::array<int64_t, kFinishLatencyBoundsSeconds.size() + 1> finish_latency{};
   double finish_latency_sum_s = 0;
 };

@@ -54,7 +54,10 @@ struct ServedModel {
   SteadyTime claim_not_before{};
   Micros claim_retry_delay{0};  // 0 = the last claim was answered
 
-  ModelStats counters;  // only what counts since the start
+  // Only what counts since the start, of engines those that are gone; counted() has the present
+  // one's too.
+  ModelStats counters;
+  ModelStats counted() const;
 
   // The lot of a suspect group; 0: of jobs that are not suspects. nullptr: none of it is parked.
   ParkingLot* lot_of(uint64_t group) {

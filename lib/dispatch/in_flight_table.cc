@@ -94,8 +94,17 @@ void InFlightTable::check_idle() const {
   }
 }
 
+ModelStats ServedModel::counted() const {
+  ModelStats all = counters;
+  if (port == nullptr) return all;
+  const EngineStats of_engine = port->engine->stats();
+  all.steps_repeated += of_engine.steps_repeated;
+  all.steps_failed += of_engine.steps_failed;
+  return all;
+}
+
 ModelStats InFlightTable::model_stats(const ServedModel& served) const {
-  ModelStats model = served.counters;
+  ModelStats model = served.counted();
   model.model = served.name;
   model.state = served.leaving ? ModelState::unloading : served.state;
   model.failure = served.failure;

@@ -36,6 +36,8 @@ struct EngineStats {
   int64_t shared_tokens = 0;     // of prompts: found in the KV cache instead, since start
   int64_t blocks_cached = 0;     // not referenced, kept for what they hold
   int64_t output_tokens = 0;     // sampled since start
+  int64_t steps_repeated = 0;    // since start: failed on a device that was well, and ran again
+  int64_t steps_failed = 0;      // since start: failed again, so that their requests ended
   int64_t last_step_us_ago = 0;  // of the worker that is busy and quiet the longest; 0 when idle
 };
 

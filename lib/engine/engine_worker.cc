@@ -12,6 +12,10 @@ namespace {
 
 using std::chrono::steady_clock;
 
+// No device that is well fails so often in a row: what else would end there may do better in the
+// process that comes next. Above the attempts of a job that fails wherever it runs.
+constexpr int32_t kFailedInARowMax = 8;
+
 int64_t steady_us() {
   const auto now = steady_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
@@ -89,6 +93,8 @@ WorkerStats EngineWorker::stats() const {
   stats.prompt_tokens = prompt_tokens_.load(std::memory_order_relaxed);
   stats.shared_tokens = shared_tokens_.load(std::memory_order_relaxed);
   stats.output_tokens = output_tokens_.load(std::memory_order_relaxed);
+  stats.steps_repeated = steps_repeated_.load(std::memory_order_relaxed);
+  stats.steps_failed = steps_failed_.load(std::memory_order_relaxed);
   const int64_t last = last_progress_us_.load(std::memory_order_relaxed);
   if (last != 0) stats.quiet_us = std::max<int64_t>(0, steady_us() - last);
   return stats;
@@ -183,7 +189,8 @@ void EngineWorker::cancel_running(RequestId id) {
 
 void EngineWorker::step() {
   const bool begun = begin_step();
-  if (steps_under_way_ > (begun ? lane_->steps_ahead() : 0)) collect_step();
+  const int32_t steps_ahead = begun && !repeating_ ? lane_->steps_ahead() : 0;
+  if (steps_under_way_ > steps_ahead) collect_step();
   finish_ended();
 }
 
@@ -288,29 +295,58 @@ void EngineWorker::collect_step() {
   for (const StepMember& member : step.members) {
     const GenerationRequest& request = member.running->request;
     if (PARKD_POISON_POINT(request.sampling.seed, member.sequence->n_generated())) {
-      status = internal_error("a poison prompt of a test");
+      status = unavailable("a poison prompt of a test");
     }
   }
-  if (!status.ok()) return fail_steps(status);
+  if (!status.ok()) return fail_steps(step, status);
   apply(step);
 }
 
-void EngineWorker::fail_steps(const Status& status) {
+// `step` is the oldest of those that will never be collected.
+void EngineWorker::fail_steps(const Step& step, const Status& status) {
   steps_under_way_ = 0;
+  if (status.code() == StatusCode::internal) return repeat_steps(step, status);
   if (status.code() == StatusCode::exhausted) {
     log_error(
         "engine.out_of_memory",
         {{"worker", options_.name}, {"requests", running_.size()}, {"error", status.message()}});
+    repeating_ = false;
     return finish_all(status);
   }
-  device_lost_ = unavailable("the device was lost: " + status.message());
+  lose_device(status);
+}
+
+// From the last step that was applied. Until one is, no step is begun ahead of another, so that who
+// ends by a second failure had a part in it.
+void EngineWorker::repeat_steps(const Step& step, const Status& why) {
+  for (const auto& running : running_) {
+    for (Sequence& sequence : running->sequences) sequence.forget_steps();
+  }
+  repeating_ = !repeating_;
+  if (repeating_) {
+    steps_repeated_.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  steps_failed_.fetch_add(1, std::memory_order_relaxed);
   log_error(
-      "engine.device_lost",
-      {{"worker", options_.name}, {"requests", running_.size()}, {"error", status.message()}});
+      "engine.step_failed",
+      {{"worker", options_.name}, {"sequences", step.members.size()}, {"error", why.message()}});
+  const Status failure = internal_error("a step failed twice: " + why.message());
+  for (const StepMember& member : step.members) member.running->failure = failure;
+  if (++n_failed_in_a_row_ < kFailedInARowMax) return;
+  lose_device(why);
+}
+
+void EngineWorker::lose_device(const Status& why) {
+  device_lost_ = unavailable("the device was lost: " + why.message());
+  log_error("engine.device_lost",
+            {{"worker", options_.name}, {"requests", running_.size()}, {"error", why.message()}});
   finish_all(*device_lost_);
 }
 
 void EngineWorker::apply(const Step& step) {
+  repeating_ = false;
+  n_failed_in_a_row_ = 0;
   size_t next_sampled = 0;
   for (const StepMember& member : step.members) {
     if (!member.decoding) prompt_tokens_.fetch_add(member.n_tokens, std::memory_order_relaxed);

@@ -7,9 +7,12 @@
 // and blocks stay until no step that knows them is under way.
 //
 // Owned by LocalEngine. start(), cancel(), load_tokens() and stats() may be called from any thread.
-// A request that fails ends alone, with a Status, and the worker goes on. A lane that fails has
-// lost its device: every request of the worker, and every later one, ends as unavailable. One that
-// was short of memory ends what the worker runs, as exhausted, and goes on.
+// A request that fails ends alone, with a Status, and the worker goes on. Steps that fail on a
+// device that is well are forgotten and computed again, one at a time; if one fails again its
+// requests end as internal, and the worker goes on. A lane that has lost its device, or on which
+// many steps in a row failed so, is used no more: every request of the worker, and every later one,
+// ends as unavailable. One that was short of memory ends what the worker runs, as exhausted, and
+// goes on.
 #pragma once
 
 #include <array>
@@ -57,7 +60,9 @@ struct WorkerStats {
   int64_t prompt_tokens = 0;
   int64_t shared_tokens = 0;
   int64_t output_tokens = 0;
-  int64_t quiet_us = 0;  // since the last step ended, or since work came; 0 when idle
+  int64_t steps_repeated = 0;  // failed, and were computed again
+  int64_t steps_failed = 0;    // failed again: their requests ended
+  int64_t quiet_us = 0;        // since the last step ended, or since work came; 0 when idle
 };
 
 class EngineWorker {
@@ -127,7 +132,9 @@ class EngineWorker {
   void collect_step();
   void apply(const Step& step);
   void append_sampled(RunningRequest& running, Sequence& sequence, SampledToken sampled);
-  void fail_steps(const Status& status);
+  void fail_steps(const Step& step, const Status& status);
+  void repeat_steps(const Step& step, const Status& why);
+  void lose_device(const Status& why);
   void note_event(Sequence& sequence);
   void tell_events();
 
@@ -152,6 +159,8 @@ class EngineWorker {
   std::atomic<int64_t> prompt_tokens_{0};
   std::atomic<int64_t> shared_tokens_{0};
   std::atomic<int64_t> output_tokens_{0};
+  std::atomic<int64_t> steps_repeated_{0};
+  std::atomic<int64_t> steps_failed_{0};
   std::atomic<int64_t> last_progress_us_{0};  // steady clock; 0 = idle
 
   // The worker's thread only.
@@ -159,6 +168,8 @@ class EngineWorker {
   const ModelBuffers buffers_;
   std::vector<std::unique_ptr<RunningRequest>> running_;  // in order of arrival
   std::optional<Status> device_lost_;
+  bool repeating_ = false;         // from a failure until a step is applied or fails again
+  int32_t n_failed_in_a_row_ = 0;  // steps, none applied between them
 
   // Steps begun and not collected are the last `steps_under_way_` up to next_step_; the array only
   // reuses their memory.

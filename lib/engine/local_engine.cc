@@ -94,6 +94,8 @@ EngineStats LocalEngine::stats() const {
     stats.prompt_tokens += of_worker.prompt_tokens;
     stats.shared_tokens += of_worker.shared_tokens;
     stats.output_tokens += of_worker.output_tokens;
+    stats.steps_repeated += of_worker.steps_repeated;
+    stats.steps_failed += of_worker.steps_failed;
     stats.last_step_us_ago = std::max(stats.last_step_us_ago, of_worker.quiet_us);
   });
   return stats;

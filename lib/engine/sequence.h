@@ -107,6 +107,15 @@ class Sequence {
     }
   }
 
+  // No step that is under way will end: what they had of it is to be computed again.
+  void forget_steps() {
+    if (steps_under_way_ == 0) return;
+    steps_under_way_ = 0;
+    n_unseen_ = 0;
+    n_computed_ = n_done_;
+    if (finished()) table_.release();
+  }
+
   // The token that the step chose is not wanted.
   void drop_sampled() { --n_unseen_; }
 

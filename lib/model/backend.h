@@ -29,7 +29,7 @@ class Backend {
   // KV memory for `n_blocks` blocks of `block_size` tokens, all layers. Once, before any lane.
   virtual Status allocate_kv(int64_t n_blocks, int32_t block_size) = 0;
 
-  // Errors: exhausted or unavailable where a lane needs memory of its device.
+  // Errors: exhausted, internal or unavailable where a lane needs something of its device.
   virtual Result<std::unique_ptr<Lane>> make_lane() = 0;
 
   virtual std::string describe() const = 0;  // "cpu avx512 bf16", for logs and results

@@ -84,7 +84,7 @@ class Lane {
 
   // Allocates all that the lane will need, before its first job; `forward` computes a step up to
   // the logits, as begin_step() and the ops of the model. Once, after make_buffer(). Errors:
-  // exhausted, unavailable. A lane that was not prepared allocates as it goes.
+  // exhausted, internal, unavailable. A lane that was not prepared allocates as it goes.
   virtual Status prepare(const std::function<void(const StepBatch&)>& forward, Buffer logits) = 0;
 
   // How many steps may be begun after one that is not collected: 0 computes at once, 1 keeps the
@@ -122,8 +122,10 @@ class Lane {
   // Waits for the oldest ended step and gives what it chose; out: its (n_logit_rows), empty for one
   // that sampled nothing. Once for each step, in order. A row that holds NaN or +inf, or nothing
   // finite, gets token -1 and harms no other. After an error no step of the lane runs any more
-  // and steps not collected never will be. exhausted: memory was short, and the lane may begin new
-  // steps; any other: the device is lost, and nothing more can run on this backend.
+  // and steps not collected never will be. exhausted: memory was short; internal: a step failed on
+  // a device that is well; after both the lane may begin new steps, the same ones too, which after
+  // internal it computes by its plainest way. Any other: the device is lost, and nothing more can
+  // run on this backend.
   virtual Status collect(std::span<SampledToken> out) = 0;
 
   // Row `row` of `buffer` as floats, before the step is ended; for tests and teacher forcing.

@@ -1,6 +1,7 @@
 // CudaLane alone: which steps are captured and replayed, and that they compute the same.
 #include "lib/backend/cuda/cuda_lane.h"
 
+#include <cublas_v2.h>
 #include <gtest/gtest.h>
 
 #include <random>
@@ -38,6 +39,13 @@ class DecodingLane {
 
   // One token for each of the first `tokens.size()` sequences, at `position`; what is sampled.
   std::vector<TokenId> decode(const std::vector<TokenId>& tokens, int32_t position) {
+    std::vector<TokenId> out;
+    const Status status = try_decode(tokens, position, out);
+    EXPECT_TRUE(status.ok()) << status.to_string();
+    return out;
+  }
+  Status try_decode(const std::vector<TokenId>& tokens, int32_t position,
+                    std::vector<TokenId>& out) {
     std::vector<StepSequence> sequences;
     std::vector<int32_t> rows;
     for (int32_t i = 0; i < static_cast<int32_t>(tokens.size()); ++i) {
@@ -48,10 +56,9 @@ class DecodingLane {
     const std::vector<SampleRow> samples(tokens.size(), SampleRow{&params_, 0, position + 1});
     lane_->sample(buffers_.logits, samples);
     std::vector<SampledToken> sampled(tokens.size());
-    EXPECT_TRUE(lane_->collect(sampled).ok());
-    std::vector<TokenId> out;
+    const Status status = lane_->collect(sampled);
     for (const SampledToken& token : sampled) out.push_back(token.token);
-    return out;
+    return status;
   }
 
   int64_t graphs() const { return dynamic_cast<cuda::CudaLane&>(*lane_).graphs_captured(); }
@@ -100,6 +107,56 @@ TEST(CudaLane, each_bucket_runs_once_is_captured_once_and_then_replayed_to_the_s
   EXPECT_GE(testing::n_products_captured(), n_graphs);
   EXPECT_EQ(testing::n_products_captured_cold(), cold)
       << "a product was captured that never ran with its shape";
+}
+
+// What failed was no graph's, so the bucket keeps its own: only the step that comes next does
+// without.
+TEST(CudaLane, after_a_failure_one_step_runs_without_graphs_and_the_next_with_them) {
+  const auto card = tiny_card(TensorType::q4_1);
+  std::mt19937_64 random(printed_seed());
+  DecodingLane with_graphs(*card, true);
+  DecodingLane without(*card, false);
+  const auto tokens = testing::random_prompt(random, *card, 3);
+  const auto launches_of = [&](int32_t position) {
+    const int64_t before = cuda_emulator::n_calls_by_name()["cudaGraphLaunch"];
+    EXPECT_EQ(with_graphs.decode(tokens, position), without.decode(tokens, position));
+    return cuda_emulator::n_calls_by_name()["cudaGraphLaunch"] - before;
+  };
+  for (int32_t position = 0; position < 3; ++position) (void)launches_of(position);
+  EXPECT_EQ(launches_of(3), 1);
+  for (const char* behind_the_graph : {"cudaEventRecord", "cudaEventSynchronize"}) {
+    cuda_emulator::inject({behind_the_graph, 1, cudaErrorInvalidResourceHandle});
+    std::vector<TokenId> out;
+    EXPECT_EQ(with_graphs.try_decode(tokens, 4, out).code(), StatusCode::internal);
+    EXPECT_EQ(launches_of(4), 0) << behind_the_graph;
+    EXPECT_EQ(launches_of(5), 1) << behind_the_graph;
+  }
+  EXPECT_EQ(with_graphs.graphs(), 1);
+}
+
+// The capture is open when it happens, whether it is still good or not.
+TEST(CudaLane, what_fails_inside_a_capture_leaves_a_lane_that_computes_without) {
+  const auto card = tiny_card(TensorType::q4_1);
+  std::mt19937_64 random(printed_seed());
+  DecodingLane without(*card, false);
+  const auto tokens = testing::random_prompt(random, *card, 3);
+  for (const cuda_emulator::Fault& fault :
+       {cuda_emulator::Fault{"cublasGemmEx", 2, CUBLAS_STATUS_NOT_SUPPORTED},
+        cuda_emulator::Fault{"cudaLaunchKernelEx", 1, cudaErrorLaunchOutOfResources},
+        cuda_emulator::Fault{"cudaLaunchKernelEx", 5, cudaErrorStreamCaptureInvalidated},
+        cuda_emulator::Fault{"cudaLaunchKernelEx", 7, cudaErrorMemoryAllocation}}) {
+    SCOPED_TRACE(fault.call + " " + std::to_string(fault.code));
+    DecodingLane lane(*card, true);
+    EXPECT_EQ(lane.decode(tokens, 0), without.decode(tokens, 0));
+    cuda_emulator::inject(fault);
+    std::vector<TokenId> out;
+    EXPECT_EQ(lane.try_decode(tokens, 1, out).code(), StatusCode::internal);
+    cuda_emulator::inject_nothing();
+    for (int32_t position = 1; position < 5; ++position) {
+      EXPECT_EQ(lane.decode(tokens, position), without.decode(tokens, position));
+    }
+    EXPECT_EQ(lane.graphs(), 0);
+  }
 }
 
 TEST(CudaLane, a_bucket_holds_its_batch_and_half_more_at_most) {

@@ -23,10 +23,15 @@ cublasStatus_t status_of(cudaError_t error) {
   }
 }
 
+cublasStatus_t enter(const char* name = __builtin_FUNCTION()) {
+  const auto answer = cuda_emulator::Machine::get().library_call(name);
+  return answer.status != 0 ? static_cast<cublasStatus_t>(answer.status) : status_of(answer.error);
+}
+
 }  // namespace
 
 cublasStatus_t cublasCreate_v2(cublasHandle_t* handle) {
-  const cublasStatus_t status = status_of(cuda_emulator::Machine::get().counted_call());
+  const cublasStatus_t status = enter();
   if (status == CUBLAS_STATUS_SUCCESS) *handle = new cublasContext;
   return status;
 }
@@ -37,19 +42,20 @@ cublasStatus_t cublasDestroy_v2(cublasHandle_t handle) {
 }
 
 cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, cudaStream_t stream) {
-  handle->stream = stream;
-  return CUBLAS_STATUS_SUCCESS;
+  const cublasStatus_t status = enter();
+  if (status == CUBLAS_STATUS_SUCCESS) handle->stream = stream;
+  return status;
 }
 
 cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void* workspace, size_t bytes) {
   if (handle == nullptr) return CUBLAS_STATUS_NOT_INITIALIZED;
   // cuBLAS asks for 256-byte alignment.
   const bool is_aligned = reinterpret_cast<uintptr_t>(workspace) % 256 == 0;
-  return is_aligned || bytes == 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+  return is_aligned || bytes == 0 ? enter() : CUBLAS_STATUS_INVALID_VALUE;
 }
 
 cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t /*mode*/) {
-  return handle == nullptr ? CUBLAS_STATUS_NOT_INITIALIZED : CUBLAS_STATUS_SUCCESS;
+  return handle == nullptr ? CUBLAS_STATUS_NOT_INITIALIZED : enter();
 }
 
 const char* cublasGetStatusString(cublasStatus_t status) {
@@ -64,8 +70,8 @@ cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t transpose_a
                             cublasGemmAlgo_t /*algorithm*/) {
   if (handle == nullptr) return CUBLAS_STATUS_NOT_INITIALIZED;
   if (compute_type == CUBLAS_COMPUTE_16F) return CUBLAS_STATUS_NOT_SUPPORTED;
-  const cudaError_t refused = cuda_emulator::Machine::get().counted_call();
-  if (refused != cudaSuccess) return status_of(refused);
+  const cublasStatus_t status = enter();
+  if (status != CUBLAS_STATUS_SUCCESS) return status;
   cuda_emulator::Gemm gemm;
   gemm.m = m;
   gemm.n = n;

@@ -55,7 +55,7 @@ cuda_emulator::Gemm shape_of(const Product& product) {
 }  // namespace
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
-  if (cuda_emulator::Machine::get().counted_call() != cudaSuccess) {
+  if (cuda_emulator::Machine::get().library_call().error != cudaSuccess) {
     return CUBLAS_STATUS_NOT_INITIALIZED;
   }
   *handle = new cublasLtContext;
@@ -143,9 +143,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
                               const cublasLtMatmulAlgo_t* /*algorithm*/, void* /*workspace*/,
                               size_t /*workspace_bytes*/, cudaStream_t stream) {
   if (handle == nullptr) return CUBLAS_STATUS_NOT_INITIALIZED;
-  if (cuda_emulator::Machine::get().counted_call() != cudaSuccess) {
-    return CUBLAS_STATUS_EXECUTION_FAILED;
-  }
+  const auto answer = cuda_emulator::Machine::get().library_call();
+  if (answer.status != 0) return static_cast<cublasStatus_t>(answer.status);
+  if (answer.error != cudaSuccess) return CUBLAS_STATUS_EXECUTION_FAILED;
   cuda_emulator::Gemm gemm = shape_of({*description, *layout_a, *layout_b, *layout_c, *layout_d});
   gemm.alpha = *static_cast<const float*>(alpha);  // host pointer mode: read now
   gemm.beta = *static_cast<const float*>(beta);

@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <string_view>
+#include <utility>
 
 #include "machine.h"
 
@@ -33,7 +34,8 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   *graph = nullptr;
-  return machine().call([&](Lock&) {
+  // Whatever it answers, the capture is over.
+  const cudaError_t error = machine().freeing_call([&](Lock&) {
     if (stream == nullptr || machine().find_stream(stream) == nullptr) {
       return cudaErrorInvalidResourceHandle;
     }
@@ -47,6 +49,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     *graph = new CUgraph_st(*captured);
     return cudaSuccess;
   });
+  if (error != cudaSuccess) delete std::exchange(*graph, nullptr);
+  return error;
 }
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {

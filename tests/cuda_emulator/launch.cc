@@ -84,7 +84,7 @@ cudaError_t check_launch(const void* kernel, const cudaLaunchConfig_t& config) {
 }  // namespace
 
 cudaError_t launch(const LaunchSite& site, const void* kernel, std::function<void()> body) {
-  return Machine::get().call([&](Lock&) {
+  const auto body_of_call = [&](Lock&) {
     const cudaError_t error = check_launch(kernel, site.config);
     if (error != cudaSuccess) return error;
     CUstream_st* stream = Machine::get().find_stream(site.config.stream);
@@ -97,7 +97,8 @@ cudaError_t launch(const LaunchSite& site, const void* kernel, std::function<voi
     return Machine::get().enqueue(*stream, "kernel", [grid, body = std::move(body)] {
       return BlockRunner::current().run(grid, body, Machine::get().next_schedule());
     });
-  });
+  };
+  return Machine::get().call(body_of_call, "cudaLaunchKernelEx");
 }
 
 }  // namespace cuda_emulator

@@ -13,10 +13,20 @@ namespace {
 bool is_device_error(cudaError_t error) {
   switch (error) {
     case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorContained:
     case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
     case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
     case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
     case cudaErrorLaunchFailure:
+    case cudaErrorTensorMemoryLeak:
+    case cudaErrorMpsClientTerminated:
+    case cudaErrorExternalDevice:
       return true;
     default:
       return false;
@@ -76,16 +86,29 @@ Machine::Machine() {
 
 // --- calls
 
-cudaError_t Machine::enter() {
+cudaError_t Machine::enter(const char* name) {
   ++n_calls_;
+  ++n_calls_by_name_[name];
   if (in_host_function()) return cudaErrorNotPermitted;
   if (device_count_ == 0) return cudaErrorNoDevice;
   if (device_error_ != cudaSuccess) return device_error_;
-  if (n_calls_ != fail_at_call_) return cudaSuccess;
-  fail_at_call_ = 0;
+  if (!fails(name)) return cudaSuccess;
   last_failure_ = "injected";
-  if (is_device_error(injected_)) lose_device(injected_, "injected");
-  return injected_;
+  const auto error = static_cast<cudaError_t>(fault_->code);
+  if (is_device_error(error)) lose_device(error, "injected");
+  const bool of_capture =
+      error == cudaErrorStreamCaptureUnsupported || error == cudaErrorStreamCaptureInvalidated;
+  if (of_capture) (void)refuse_while_capturing();
+  return error;
+}
+
+// Whether the fault that a test asked for comes now.
+bool Machine::fails(const char* name) {
+  if (!fault_ || fault_->times == 0) return false;
+  if (!fault_->call.empty() && fault_->call != name) return false;
+  if (--fault_->n > 0) return false;
+  --fault_->times;
+  return true;
 }
 
 cudaError_t Machine::leave(cudaError_t error) {
@@ -93,9 +116,12 @@ cudaError_t Machine::leave(cudaError_t error) {
   return error;
 }
 
-cudaError_t Machine::counted_call() {
+Machine::LibraryAnswer Machine::library_call(const char* name) {
   Lock lock(mutex_);
-  return enter();
+  const int64_t n_faults = fault_ ? fault_->times : 0;
+  const cudaError_t error = enter(name);
+  const bool own = fault_ && fault_->call == name && !fault_->beneath && fault_->times != n_faults;
+  return own ? LibraryAnswer{cudaSuccess, fault_->code} : LibraryAnswer{error, 0};
 }
 
 void Machine::lose_device(cudaError_t error, const std::string& why) {
@@ -256,15 +282,19 @@ void Machine::set_schedule(const Schedule& schedule) {
   random_.seed(schedule.seed);
 }
 
-void Machine::inject_error(int64_t n, cudaError_t error) {
+void Machine::inject(std::optional<Fault> fault) {
   Lock lock(mutex_);
-  fail_at_call_ = n_calls_ + n;
-  injected_ = error;
+  fault_ = std::move(fault);
 }
 
 int64_t Machine::n_calls() {
   Lock lock(mutex_);
   return n_calls_;
+}
+
+std::map<std::string, int64_t> Machine::n_calls_by_name() {
+  Lock lock(mutex_);
+  return n_calls_by_name_;
 }
 
 void Machine::set_device_count(int n) {
@@ -293,18 +323,27 @@ void Machine::reset() {
   device_error_ = cudaSuccess;
   thread_error = cudaSuccess;
   last_failure_.clear();
-  fail_at_call_ = 0;
+  fault_.reset();
   current_device() = 0;
 }
 
 void set_schedule(const Schedule& schedule) {
   Machine::get().set_schedule(schedule);
 }
+void inject(const Fault& fault) {
+  Machine::get().inject(fault);
+}
+void inject_nothing() {
+  Machine::get().inject(std::nullopt);
+}
 void inject_error(int64_t n, cudaError_t error) {
-  Machine::get().inject_error(n, error);
+  inject({"", n, error});
 }
 int64_t n_calls() {
   return Machine::get().n_calls();
+}
+std::map<std::string, int64_t> n_calls_by_name() {
+  return Machine::get().n_calls_by_name();
 }
 void set_device_count(int n) {
   Machine::get().set_device_count(n);

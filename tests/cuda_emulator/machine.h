@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <set>
 #include <string>
@@ -79,24 +80,29 @@ class Machine {
  public:
   static Machine& get();
 
-  // Runs `body(lock)` as one call of the runtime's interface: counted, failed when a test said so,
-  // refused after a device error. The last error of this OS thread is kept.
+  // Runs `body(lock)` as one call of the runtime's interface: counted by the name of the function
+  // that calls this, failed when a test said so, refused after a device error. The last error of
+  // this OS thread is kept.
   template <class Body>
-  cudaError_t call(Body body) {
+  cudaError_t call(Body body, const char* name = __builtin_FUNCTION()) {
     Lock lock(mutex_);
-    const cudaError_t refused = enter();
+    const cudaError_t refused = enter(name);
     return leave(refused == cudaSuccess ? body(lock) : refused);
   }
   // The same for calls that free something: `body` runs in any case.
   template <class Body>
-  cudaError_t freeing_call(Body body) {
+  cudaError_t freeing_call(Body body, const char* name = __builtin_FUNCTION()) {
     Lock lock(mutex_);
-    const cudaError_t refused = enter();
+    const cudaError_t refused = enter(name);
     const cudaError_t answer = body(lock);
     return leave(refused != cudaSuccess ? refused : answer);
   }
-  // enter() alone, for what is not the runtime (cuBLAS).
-  cudaError_t counted_call();
+  // The same for what is not the runtime (cuBLAS), without a body.
+  struct LibraryAnswer {
+    cudaError_t error = cudaSuccess;  // of the runtime beneath it
+    int status = 0;                   // the library's own, that a test asked for
+  };
+  LibraryAnswer library_call(const char* name = __builtin_FUNCTION());
 
   // --- under the mutex
   // nullptr is the device's own stream; nullptr again: it does not exist, or is on another device.
@@ -135,8 +141,9 @@ class Machine {
 
   // --- testing.h
   void set_schedule(const Schedule& schedule);
-  void inject_error(int64_t n, cudaError_t error);
+  void inject(std::optional<Fault> fault);
   int64_t n_calls();
+  std::map<std::string, int64_t> n_calls_by_name();
   void set_device_count(int n);
   void set_capability(int device, Capability capability);
   void reset();
@@ -144,7 +151,8 @@ class Machine {
 
  private:
   Machine();
-  cudaError_t enter();
+  cudaError_t enter(const char* name);
+  bool fails(const char* name);
   cudaError_t leave(cudaError_t error);
   void lose_device(cudaError_t error, const std::string& why);
   void drop_queued_work();
@@ -165,8 +173,8 @@ class Machine {
   cudaError_t device_error_ = cudaSuccess;
   std::string last_failure_;
   int64_t n_calls_ = 0;
-  int64_t fail_at_call_ = 0;  // 0: none
-  cudaError_t injected_ = cudaSuccess;
+  std::map<std::string, int64_t> n_calls_by_name_;
+  std::optional<Fault> fault_;  // n: how many of its calls are left until it comes
 };
 
 // The calling OS thread's device (cudaSetDevice).

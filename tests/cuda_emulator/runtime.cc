@@ -66,6 +66,16 @@ const char* cudaGetErrorName(cudaError_t error) {
     CUDA_EMULATOR_NAME(cudaErrorStreamCaptureIsolation)
     CUDA_EMULATOR_NAME(cudaErrorStreamCaptureWrongThread)
     CUDA_EMULATOR_NAME(cudaErrorGraphExecUpdateFailure)
+    CUDA_EMULATOR_NAME(cudaErrorNvlinkUncorrectable)
+    CUDA_EMULATOR_NAME(cudaErrorContained)
+    CUDA_EMULATOR_NAME(cudaErrorLaunchTimeout)
+    CUDA_EMULATOR_NAME(cudaErrorHardwareStackError)
+    CUDA_EMULATOR_NAME(cudaErrorIllegalInstruction)
+    CUDA_EMULATOR_NAME(cudaErrorInvalidAddressSpace)
+    CUDA_EMULATOR_NAME(cudaErrorInvalidPc)
+    CUDA_EMULATOR_NAME(cudaErrorTensorMemoryLeak)
+    CUDA_EMULATOR_NAME(cudaErrorMpsClientTerminated)
+    CUDA_EMULATOR_NAME(cudaErrorExternalDevice)
     CUDA_EMULATOR_NAME(cudaErrorUnknown)
 #undef CUDA_EMULATOR_NAME
   }
@@ -213,15 +223,17 @@ cudaError_t allocate(Lock& lock, Kind kind, void** memory, size_t bytes, CUstrea
   });
 }
 
-cudaError_t allocate_now(Kind kind, void** memory, size_t bytes) {
-  return machine().call([&](Lock& lock) {
+cudaError_t allocate_now(Kind kind, void** memory, size_t bytes,
+                         const char* name = __builtin_FUNCTION()) {
+  const auto body = [&](Lock& lock) {
     const cudaError_t error = machine().refuse_while_capturing();
     return error != cudaSuccess ? error : allocate(lock, kind, memory, bytes, nullptr);
-  });
+  };
+  return machine().call(body, name);
 }
 
-cudaError_t free_now(Kind kind, void* memory) {
-  return machine().freeing_call([&](Lock& lock) {
+cudaError_t free_now(Kind kind, void* memory, const char* name = __builtin_FUNCTION()) {
+  const auto body = [&](Lock& lock) {
     if (memory == nullptr) return cudaSuccess;
     const cudaError_t error = machine().refuse_while_capturing();
     if (error != cudaSuccess) return error;
@@ -230,7 +242,8 @@ cudaError_t free_now(Kind kind, void* memory) {
     }
     const std::string failure = machine().memory().free(kind, memory);
     return failure.empty() ? cudaSuccess : machine().refuse(cudaErrorInvalidValue, failure);
-  });
+  };
+  return machine().freeing_call(body, name);
 }
 
 std::string check_copy(const void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
@@ -269,22 +282,24 @@ cudaError_t set_on(CUstream_st& stream, void* memory, int value, size_t bytes) {
 
 // The stream that a call names, or what is wrong with it.
 template <class Body>
-cudaError_t call_on(cudaStream_t stream, Body body) {
-  return machine().call([&](Lock& lock) {
+cudaError_t call_on(cudaStream_t stream, Body body, const char* name = __builtin_FUNCTION()) {
+  const auto on_stream = [&](Lock& lock) {
     CUstream_st* found = machine().find_stream(stream);
     return found == nullptr ? cudaErrorInvalidResourceHandle : body(lock, *found);
-  });
+  };
+  return machine().call(on_stream, name);
 }
 
 // A call on the device's own stream that returns when it is done.
 template <class Body>
-cudaError_t call_and_wait(Body body) {
-  return call_on(nullptr, [&](Lock& lock, CUstream_st& stream) {
+cudaError_t call_and_wait(Body body, const char* name = __builtin_FUNCTION()) {
+  const auto waiting = [&](Lock& lock, CUstream_st& stream) {
     cudaError_t error = machine().refuse_while_capturing();
     if (error == cudaSuccess) error = body(stream);
     if (error != cudaSuccess) return error;
     return machine().run_until(lock, [&stream] { return stream.idle(); });
-  });
+  };
+  return call_on(nullptr, waiting, name);
 }
 
 }  // namespace

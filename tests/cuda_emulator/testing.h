@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -21,12 +22,24 @@ struct Schedule {
 // fresh one), printed once. The seed also decides which stream goes on when somebody waits.
 void set_schedule(const Schedule& schedule);
 
-// Makes the n-th runtime or cuBLAS call from now, counted over all threads, answer `error`; n = 1
-// is the next one. A device error (cudaErrorLaunchFailure, cudaErrorECCUncorrectable ...) sticks,
-// and what the streams still hold is dropped.
+// Calls that fail: the n-th of those named `call` from now on, counted over all threads, and the
+// `times` - 1 that follow it; n = 1 is the next one. They do nothing but free what they are to
+// free. A device error (cudaErrorLaunchFailure, cudaErrorECCUncorrectable ...) sticks, and what the
+// streams still hold is dropped; a capture error makes the thread's captures invalid.
+struct Fault {
+  std::string call;  // "cudaGraphLaunch", "cublasGemmEx"; empty: any
+  int64_t n = 1;
+  int code = 0;  // of a named cuBLAS call a cublasStatus_t, else a cudaError_t
+  int64_t times = 1;
+  bool beneath = false;  // of a named cuBLAS call: it is the runtime that fails, with `code`
+};
+void inject(const Fault& fault);  // in the place of the one before
+void inject_nothing();
+// A fault of any call.
 void inject_error(int64_t n, cudaError_t error);
-// Calls since the process started: how many there are to fail.
+// Calls since the process started, in all and by name: what there is to fail.
 int64_t n_calls();
+std::map<std::string, int64_t> n_calls_by_name();
 
 // 0: every call answers cudaErrorNoDevice, as on a machine without a GPU. Default 1.
 void set_device_count(int n);

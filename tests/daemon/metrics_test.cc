@@ -15,6 +15,8 @@ ModelStats some_model(const std::string& name) {
   model.capacity = Blocks{728};
   model.in_use = Blocks{17};
   model.outcomes = {{"completed", 5}, {"failed:run_timeout", 2}};
+  model.steps_repeated = 4;
+  model.steps_failed = 1;
   model.finish_latency[0] = 3;
   model.finish_latency[2] = 1;
   model.finish_latency.back() = 1;
@@ -79,6 +81,8 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   EXPECT_EQ(found["parkd_queue_oldest_age_seconds{model=\"a\"}"], "90");
   EXPECT_EQ(found["parkd_units_in_use{model=\"b\"}"], "17");
   EXPECT_EQ(found["parkd_units_capacity{model=\"b\"}"], "728");
+  EXPECT_EQ(found["parkd_steps_repeated_total{model=\"b\"}"], "4");
+  EXPECT_EQ(found["parkd_steps_failed_total{model=\"b\"}"], "1");
   EXPECT_EQ(found["parkd_store_fsyncs_total"], "11");
   EXPECT_EQ(found["parkd_files"], "12");
   EXPECT_EQ(found["parkd_file_bytes"], "3456");

@@ -57,6 +57,29 @@ TEST(DispatcherUnload, what_waits_goes_back_what_runs_ends_and_then_it_is_gone) 
   world.dispatcher.check_idle();
 }
 
+// A counter that fell would look like a restart of the daemon.
+TEST(DispatcherUnload, what_its_engine_counted_stays_counted) {
+  World world(10);
+  world.ready();
+  world.engine.steps_repeated = 5;
+  world.engine.steps_failed = 2;
+  world.submit(job_of(1));
+  EXPECT_EQ(world.model().steps_repeated, 5);
+  EXPECT_EQ(world.model().steps_failed, 2);
+  world.complete_all();
+  const Unload unload(world);
+  world.flush();
+  ASSERT_EQ(unload.gone, 1);
+  EXPECT_EQ(world.model().steps_repeated, 5);
+  world.engine.steps_repeated = 1;  // of a new one
+  world.engine.steps_failed = 0;
+  world.submit(job_of(1));
+  world.ready();
+  world.complete_all();
+  EXPECT_EQ(world.model().steps_repeated, 6);
+  EXPECT_EQ(world.model().steps_failed, 2);
+}
+
 TEST(DispatcherUnload, a_model_that_is_kept_after_all_goes_on) {
   World world(10);
   world.ready();

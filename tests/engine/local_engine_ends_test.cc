@@ -24,6 +24,7 @@ namespace {
 using testing::add_prompt;
 using testing::expect_oracle;
 using testing::expected_tokens;
+using testing::fail_after;
 using testing::FakeBackend;
 using testing::FakeEngine;
 using testing::ids_of;
@@ -37,7 +38,8 @@ TEST(LocalEngine, short_memory_ends_what_runs_as_exhausted_and_nothing_later) {
   for (const int32_t steps_ahead : {0, 1}) {
     Options options;
     options.steps_ahead = steps_ahead;
-    FakeEngine fake(options, nullptr, 3, exhausted("scripted"));
+    options.on_collect = fail_after(3, exhausted("scripted"));
+    FakeEngine fake(options);
     const GenerationResult result = fake.run(request_of(1, 5, 20));
     EXPECT_EQ(result.status.code(), StatusCode::exhausted) << result.status.to_string();
     const GenerationRequest later = request_of(2, 11, 20);
@@ -106,7 +108,9 @@ TEST(LocalEngine, failure_and_device_loss_are_the_same_one_step_ahead) {
     EXPECT_EQ(results.at(1).status.code(), StatusCode::internal);
     expect_oracle(good, results.at(2));
   }
-  FakeEngine fake(one_step_ahead(), nullptr, 3);
+  Options losing = one_step_ahead();
+  losing.on_collect = fail_after(3);
+  FakeEngine fake(losing);
   fake.engine().start(request_of(1, 8, 100));
   EXPECT_EQ(fake.wait(1).at(1).status.code(), StatusCode::unavailable);
   EXPECT_EQ(fake.engine().stats().blocks_in_use, 0);
@@ -276,7 +280,9 @@ TEST(LocalEngine, cancelled_request_keeps_its_tokens_and_frees_its_blocks) {
 }
 
 TEST(LocalEngine, lost_device_ends_every_request_as_unavailable_and_later_ones_too) {
-  FakeEngine fake({}, nullptr, 3);
+  Options options;
+  options.on_collect = fail_after(3);
+  FakeEngine fake(options);
   fake.engine().start(request_of(1, 8, 100));
   fake.engine().start(request_of(2, 8, 100));
   for (const auto& [id, result] : fake.wait(2)) {

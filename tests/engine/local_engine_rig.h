@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -38,22 +39,31 @@ struct Options {
   bool share_prefixes = true;
   TokenBytes token_bytes;  // empty: a letter each
   std::function<void(std::span<const TokenEvent>)> on_tokens;
-  std::function<void(RequestId)> on_end;  // before its result can be waited for
+  std::function<void(RequestId)> on_end;               // before its result can be waited for
+  std::function<Status(const StepBatch&)> on_collect;  // of FakeBackend
 };
+
+// Of FakeBackend::on_collect: the steps after the first `n` fail, `times` of them.
+inline std::function<Status(const StepBatch&)> fail_after(
+    int64_t n, Status why = unavailable("the test pulled the plug"), int64_t times = 1) {
+  return [step = std::make_shared<std::atomic<int64_t>>(0), n, why = std::move(why),
+          times](const StepBatch&) {
+    const int64_t i = step->fetch_add(1);
+    return i >= n && i < n + times ? why : Status();
+  };
+}
 
 // An engine on a fake backend, and I8 when it goes: no block is referenced, nothing runs.
 class FakeEngine {
  public:
-  explicit FakeEngine(Options options = {}, std::function<void(const StepBatch&)> on_step = nullptr,
-                      int64_t steps_until_lost = -1,
-                      Status lost_status = unavailable("the test pulled the plug")) {
+  explicit FakeEngine(Options options = {},
+                      std::function<void(const StepBatch&)> on_step = nullptr) {
     EngineParts parts;
     parts.shape = fake_shape();
     for (int32_t i = 0; i < options.n_devices; ++i) {
       auto backend = std::make_unique<FakeBackend>();
       backend->on_step = on_step;
-      backend->steps_until_lost = steps_until_lost;
-      backend->lost_status = lost_status;
+      backend->on_collect = options.on_collect;
       backend->steps_ahead = options.steps_ahead;
       EXPECT_TRUE(backend->allocate_kv(options.kv_blocks, options.block_size).ok());
       LoadedDevice device;

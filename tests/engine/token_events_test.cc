@@ -237,7 +237,8 @@ TEST(TokenEvents, a_request_that_fails_is_told_once_up_to_where_it_failed) {
       options.steps_ahead = steps_ahead;
       Listener listener;
       listener.attach(options);
-      FakeEngine fake(options, nullptr, 6, why);
+      options.on_collect = testing::fail_after(6, why);
+      FakeEngine fake(options);
       GenerationRequest request = request_of(1, 5, 20);
       request.n_choices = 2;
       request.stream = true;

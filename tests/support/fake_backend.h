@@ -8,7 +8,6 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
 #include <deque>
 #include <functional>
@@ -136,10 +135,9 @@ class FakeBackend final : public Backend {
  public:
   // Runs at the start of every step, on the lane's thread. Set before lanes are made.
   std::function<void(const StepBatch&)> on_step;
-  // One step fails after so many, as when a device is lost.
-  std::atomic<int64_t> steps_until_lost{-1};
-  // What it fails with then.
-  Status lost_status = unavailable("the test pulled the plug");
+  // What a step that was computed is collected as, on the lane's thread; an error leaves the K and
+  // V of the steps under way spoilt. Set before lanes are made.
+  std::function<Status(const StepBatch&)> on_collect;
   // What its lanes answer before the first job.
   Status prepare_status;
   // 1: a step's ops run when it is collected, as late as a device may: whatever the engine gave
@@ -290,13 +288,12 @@ class FakeLane final : public Lane {
   Status collect(std::span<SampledToken> out) override {
     PARKD_CHECK(!steps_.empty() && !(in_step_ && steps_.size() == 1), "a step is ended first");
     for (const auto& op : steps_.front().ops) op();
-    steps_.pop_front();
     PARKD_CHECK(out.size() == sampled_.size(), "one choice a logit row");
     std::copy(sampled_.begin(), sampled_.end(), out.begin());
-    if (backend_.steps_until_lost.load() >= 0 && backend_.steps_until_lost.fetch_sub(1) <= 0) {
-      steps_.clear();
-      return backend_.lost_status;
-    }
+    const Status status =
+        backend_.on_collect ? backend_.on_collect(steps_.front().batch()) : Status();
+    if (!status.ok()) return give_up_steps(status);
+    steps_.pop_front();
     return {};
   }
   void read_row(Buffer buffer, int64_t row, std::span<float> out) override {
@@ -326,6 +323,18 @@ class FakeLane final : public Lane {
     std::vector<std::function<void()>> ops;
   };
 
+  Status give_up_steps(const Status& why) {
+    for (const Step& step : steps_) {
+      batch_ = step.batch();
+      for_each_row([&](const StepSequence& sequence, size_t, int64_t position) {
+        for (size_t layer = 0; layer < backend_.kv_.size(); ++layer) {
+          cell(static_cast<int32_t>(layer), sequence, position) = 0xDEAD;
+        }
+      });
+    }
+    steps_.clear();
+    return why;
+  }
   void now_or_later(std::function<void()> op) {
     if (backend_.steps_ahead > 0) {
       steps_.back().ops.push_back(std::move(op));

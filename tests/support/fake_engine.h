@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -25,6 +26,8 @@ class FakeEngine final : public Engine {
       : block_size_(block_size), on_result_(std::move(on_result)) {}
 
   bool answer_cancels = true;
+  std::atomic<int64_t> steps_repeated = 0;  // as stats() has them
+  std::atomic<int64_t> steps_failed = 0;
 
   void start(GenerationRequest request) override {
     const std::lock_guard lock(mutex_);
@@ -48,6 +51,8 @@ class FakeEngine final : public Engine {
     EngineStats stats;
     stats.running_sequences = static_cast<int64_t>(running_.size());
     stats.blocks_in_use = blocks_;
+    stats.steps_repeated = steps_repeated;
+    stats.steps_failed = steps_failed;
     return stats;
   }
 

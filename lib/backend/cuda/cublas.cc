@@ -1,6 +1,6 @@
 #include "lib/backend/cuda/cublas.h"
 
-#include <string>
+#include "lib/backend/cuda/cuda_errors.h"
 
 namespace parkd::cuda {
 namespace {
@@ -8,10 +8,7 @@ namespace {
 constexpr auto kWorkspaceBytes = static_cast<size_t>(kCublasWorkspaceBytes);
 
 Status to_status(cublasStatus_t status, const char* what) {
-  if (status == CUBLAS_STATUS_SUCCESS) return {};
-  const std::string message =
-      std::string(what) + ": cuBLAS status " + std::to_string(static_cast<int>(status));
-  return status == CUBLAS_STATUS_ALLOC_FAILED ? exhausted(message) : unavailable(message);
+  return status == CUBLAS_STATUS_SUCCESS ? Status() : cublas_failure(status, what);
 }
 
 cudaDataType data_type(Element element) {

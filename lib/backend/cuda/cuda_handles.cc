@@ -1,11 +1,14 @@
 #include "lib/backend/cuda/cuda_handles.h"
 
+#include <string>
+
+#include "lib/backend/cuda/cuda_errors.h"
+
 namespace parkd::cuda {
 
-Status to_status(cudaError_t error, const std::string& what) {
+Status to_status(cudaError_t error, std::string_view what) {
   if (error == cudaSuccess) return {};
-  const std::string message = what + ": " + cudaGetErrorString(error);
-  return error == cudaErrorMemoryAllocation ? exhausted(message) : unavailable(message);
+  return cuda_failure(error, what, cudaGetErrorString(error));
 }
 
 Result<Stream> Stream::make() {
@@ -84,6 +87,15 @@ Result<Graph> Graph::end(const Stream& stream) {
   (void)cudaGraphDestroy(captured);
   PARKD_RETURN_IF_ERROR(to_status(error, "cudaGraphInstantiate"));
   return graph;
+}
+
+void Graph::abandon(const Stream& stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusActive;
+  (void)cudaStreamIsCapturing(stream.get(), &status);
+  if (status == cudaStreamCaptureStatusNone) return;
+  cudaGraph_t captured = nullptr;
+  (void)cudaStreamEndCapture(stream.get(), &captured);
+  if (captured != nullptr) (void)cudaGraphDestroy(captured);
 }
 
 Graph::~Graph() {

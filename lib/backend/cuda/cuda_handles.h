@@ -9,15 +9,16 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
+#include <string_view>
 #include <utility>
 
 #include "lib/base/status.h"
 
 namespace parkd::cuda {
 
-// ok, exhausted for a lack of memory, or unavailable: "cudaMallocAsync of 12 bytes: out of memory".
-Status to_status(cudaError_t error, const std::string& what);
+// ok, or what the table of cuda_errors.h says: exhausted for a lack of memory, internal where the
+// device can go on, unavailable where it is lost.
+Status to_status(cudaError_t error, std::string_view what);
 
 class Stream {
  public:
@@ -118,6 +119,8 @@ class Graph {
  public:
   static Status begin(const Stream& stream);
   static Result<Graph> end(const Stream& stream);
+  // Ends a capture if one is open, whatever came of it.
+  static void abandon(const Stream& stream);
   Graph() = default;
   ~Graph();
   Graph(Graph&& other) noexcept : exec_(std::exchange(other.exec_, nullptr)) {}

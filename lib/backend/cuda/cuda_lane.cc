@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/base/check.h"
+#include "lib/base/log.h"
 #include "lib/base/units.h"
 
 namespace parkd::cuda {
@@ -23,7 +24,9 @@ CudaLane::~CudaLane() {
 }
 
 void CudaLane::note(const Status& status) {
-  if (failure_.ok() && !status.ok()) failure_ = status;
+  if (!failure_.ok() || status.ok()) return;
+  failure_ = status;
+  failed_bucket_ = mode_ == Mode::eager ? 0 : bucket_;
 }
 
 void CudaLane::note(cudaError_t error, const char* what) {
@@ -130,9 +133,7 @@ Status CudaLane::start(const StepBatch& batch) {
   if (decodes_) {
     n_rows_ = bucket_;
     step_.rows_max = step_.sequences_max = step_.logit_rows_max = step_.decode_max = bucket_;
-    const auto known = graphs_.find(bucket_);
-    if (known != graphs_.end() && known->second) mode_ = Mode::replaying;
-    if (known != graphs_.end() && !known->second && captures_) mode_ = Mode::capturing;
+    mode_ = mode_of_bucket();
   }
   if (mode_ == Mode::replaying) return {};
   if (mode_ == Mode::capturing) PARKD_RETURN_IF_ERROR(Graph::begin(stream_));
@@ -146,6 +147,13 @@ Status CudaLane::start(const StepBatch& batch) {
     PARKD_RETURN_IF_ERROR(to_status(launch_rope_table(table, stream_.get()), "rotation table"));
   }
   return {};
+}
+
+CudaLane::Mode CudaLane::mode_of_bucket() const {
+  const auto known = graphs_.find(bucket_);
+  if (known == graphs_.end() || known->second.refused || recovering_) return Mode::eager;
+  if (known->second.graph) return Mode::replaying;
+  return captures_ ? Mode::capturing : Mode::eager;
 }
 
 float* CudaLane::cos_sin_of(int32_t rope) const {
@@ -178,7 +186,7 @@ Status CudaLane::copy_to_device(std::span<const uint8_t> bytes, const HostStep& 
 
 int64_t CudaLane::graphs_captured() const {
   return std::count_if(graphs_.begin(), graphs_.end(),
-                       [](const auto& known) { return known.second.has_value(); });
+                       [](const auto& known) { return known.second.graph.has_value(); });
 }
 
 // --- a step's end (cuda_lane_sampling.cc has what it chooses)
@@ -204,26 +212,59 @@ Status CudaLane::collect(std::span<SampledToken> out) {
     out[i].token = tokens[i];
   }
   if (step.top >= 0) read_logprobs(step, out);
+  recovering_ = false;
   return {};
 }
 
+// --- failures
+
+// The caller gives the blocks of failed steps to others, or has them written again, at once: when
+// this returns, nothing writes them any more.
 Status CudaLane::give_up_steps() {
-  stop_stream();
-  if (failure_.code() != StatusCode::exhausted) return failure_;
-  // The device is well, and so is what was allocated.
-  if (mode_ == Mode::capturing) captures_ = false;
+  const Status rest = come_to_rest();
   mode_ = Mode::eager;
   next_host_step_ = oldest_host_step_ = 0;
-  (void)cudaGetLastError();  // or the next launch would answer it
-  return std::exchange(failure_, Status());
+  if (!rest.ok()) {
+    failure_ = unavailable(failure_.message() + "; then " + rest.message());
+  }
+  if (failure_.code() == StatusCode::unavailable) return failure_;
+  Status failure = std::exchange(failure_, Status());
+  if (failed_bucket_ != 0) failure = give_up_graph(std::move(failure));
+  recovering_ = failure.code() == StatusCode::internal;
+  if (recovering_) log_once(failure);
+  return failure;
 }
 
-// The caller gives the blocks of a failed lane to others at once: nothing may still write them.
-void CudaLane::stop_stream() {
-  // While a capture is open no thread may wait. Whether there is one is not known after a failure,
-  // so the answers do not matter.
-  if (mode_ == Mode::capturing) (void)Graph::end(stream_);
-  (void)stream_.synchronize();
+// Ends what was captured, waits for what was launched, and asks what is left of the context: a call
+// that failed, of cuBLAS above all, need not know that the device is lost. Errors: it is, or cannot
+// be waited for.
+Status CudaLane::come_to_rest() {
+  Graph::abandon(stream_);  // while a capture is open no thread may wait
+  Status rest = stream_.synchronize();
+  if (rest.code() == StatusCode::internal) rest = stream_.synchronize();
+  if (!rest.ok()) return rest;
+  // Cleared, or the next launch would answer it.
+  const Status left = to_status(cudaGetLastError(), "cudaGetLastError");
+  return left.code() == StatusCode::unavailable ? left : Status();
+}
+
+// A bucket can do without its graph, so its failure, even a lack of memory, ends nobody's request.
+Status CudaLane::give_up_graph(Status failure) {
+  if (failure.code() == StatusCode::exhausted) captures_ = false;
+  BucketGraph& bucket = graphs_[failed_bucket_];
+  bucket.graph.reset();
+  bucket.refused = true;
+  return internal_error(failure.message());
+}
+
+void CudaLane::log_once(const Status& failure) {
+  if (!logged_.emplace(failed_bucket_, failure.message()).second) return;
+  log_warn("cuda.step_failed", {{"device", options_.device},
+                                {"graph_rows", failed_bucket_},
+                                {"error", failure.message()},
+                                {"action", failed_bucket_ == 0 ? "it is computed again"
+                                                               : "it is computed again, without a "
+                                                                 "graph from now on"}});
 }
 
 }  // namespace parkd::cuda

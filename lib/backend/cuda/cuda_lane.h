@@ -9,9 +9,12 @@
 // penalties and biases where a row has some: their memory grows with what requests ask for, which a
 // graph could not follow.
 //
-// Failures of an op are kept and answered by collect(), once the stream is empty: the device is
-// lost, or memory was short. prepare() allocates everything but what CUDA itself wants for graphs
-// (where it wants more than there is, steps run without) and what edits ask for.
+// Failures of an op are kept and answered by collect(), once the stream is empty: cuda_errors.h
+// says whether the device is lost, memory was short, or the steps can be computed again. What
+// follows the latter runs without graphs until a step is collected, and a bucket whose graph could
+// not be captured or launched has none from then on. prepare() allocates everything but what CUDA
+// itself wants for graphs (where it wants more than there is, steps run without) and what edits ask
+// for.
 //
 // In three files: cuda_lane.cc (memory, a step's beginning and end), cuda_lane_ops.cc,
 // cuda_lane_sampling.cc.
@@ -23,7 +26,10 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/kernels.h"
@@ -45,7 +51,7 @@ struct LaneOptions {
 class CudaLane final : public Lane {
  public:
   // `weights` and `shape` are shared with the other lanes and outlive this one. Errors: exhausted,
-  // unavailable.
+  // internal, unavailable.
   static Result<std::unique_ptr<CudaLane>> make(const CudaWeights& weights, const ModelShape& shape,
                                                 const float* inv_freq, const LaneOptions& options);
   ~CudaLane() override;
@@ -95,7 +101,14 @@ class CudaLane final : public Lane {
     int32_t top = 0;
   };
 
+  // What becomes of the ops that are called now.
   enum class Mode { eager, capturing, replaying };
+
+  // What is known of one bucket, which has run eagerly once.
+  struct BucketGraph {
+    std::optional<Graph> graph;
+    bool refused = false;  // it failed: never again
+  };
 
   CudaLane(const CudaWeights& weights, const ModelShape& shape, const float* inv_freq,
            const LaneOptions& options)
@@ -111,6 +124,7 @@ class CudaLane final : public Lane {
                                    const Rows& out) const;
   float* cos_sin_of(int32_t rope) const;
 
+  Mode mode_of_bucket() const;
   bool skips() const { return mode_ == Mode::replaying || !failure_.ok(); }
   void note(const Status& status);
   void note(cudaError_t error, const char* what);
@@ -130,8 +144,11 @@ class CudaLane final : public Lane {
   LogitProcessorParams edit_params(Buffer logits, const EditLayout& layout);
   Status copy_logprobs(HostStep& step, Buffer logits);
   Status finish_sampling(HostStep& step, Buffer logits, std::span<const SampleRow> rows);
-  void stop_stream();
+  Status launch_graph();
   Status give_up_steps();
+  Status come_to_rest();
+  Status give_up_graph(Status failure);
+  void log_once(const Status& failure);
   void read_logprobs(const HostStep& step, std::span<SampledToken> out) const;
   HostStep& host_step() { return host_steps_[next_host_step_]; }
 
@@ -169,10 +186,13 @@ class CudaLane final : public Lane {
   bool decodes_ = false;  // and does nothing else
   bool has_decode_ = false;
   bool has_prefill_ = false;
-  Status failure_;
-  bool captures_ = true;  // until memory is short for it
+  Status failure_;             // the first
+  int32_t failed_bucket_ = 0;  // whose graph it was; 0: of no graph
 
-  std::map<int32_t, std::optional<Graph>> graphs_;  // by bucket; empty: it ran once, eagerly
+  bool captures_ = true;     // until memory is short for it
+  bool recovering_ = false;  // from a failure until a step is collected
+  std::map<int32_t, BucketGraph> graphs_;
+  std::set<std::pair<int32_t, std::string>> logged_;  // failures, by failed_bucket_
 };
 
 }  // namespace parkd::cuda

@@ -37,16 +37,24 @@ void CudaLane::sample(Buffer logits, std::span<const SampleRow> rows) {
   next_host_step_ = (next_host_step_ + 1) % host_steps_.size();
 }
 
-Status CudaLane::finish_sampling(HostStep& step, Buffer logits, std::span<const SampleRow> rows) {
+// What comes behind the graph is launched as it is called.
+Status CudaLane::launch_graph() {
+  std::optional<Graph>& graph = graphs_.at(bucket_).graph;
   if (mode_ == Mode::capturing) {
-    PARKD_ASSIGN_OR_RETURN(graphs_[bucket_], Graph::end(stream_));
+    PARKD_ASSIGN_OR_RETURN(graph, Graph::end(stream_));
+  }
+  PARKD_RETURN_IF_ERROR(graph->launch(stream_));
+  mode_ = Mode::eager;
+  return {};
+}
+
+Status CudaLane::finish_sampling(HostStep& step, Buffer logits, std::span<const SampleRow> rows) {
+  if (mode_ != Mode::eager) {
+    PARKD_RETURN_IF_ERROR(launch_graph());
+  } else if (options_.graphs && decodes_) {
+    graphs_.try_emplace(bucket_);
   }
   PARKD_RETURN_IF_ERROR(copy_to_device(layout_->pack_samples(rows, step.packed.data()), step));
-  if (mode_ == Mode::eager) {
-    if (options_.graphs && decodes_) graphs_.try_emplace(bucket_);
-  } else {
-    PARKD_RETURN_IF_ERROR(graphs_.at(bucket_)->launch(stream_));
-  }
   const EditLayout edits(rows);
   if (!edits.empty()) PARKD_RETURN_IF_ERROR(edit_logits(step, logits, edits, rows));
   PARKD_RETURN_IF_ERROR(run_sampling(logits));
