@@ -213,6 +213,15 @@ void add_devices(Page& page, const ModelTable& models) {
   }
 }
 
+void add_degraded(Page& page, const ModelTable& models) {
+  for (const auto& [name, model] : models) {
+    page.gauge("parkd_model_degraded",
+               "1 when a CUDA device that is there is used less well than configured, or not at "
+               "all; /v1/models says why",
+               {{"model", name}}, model.degraded.empty() ? 0 : 1);
+  }
+}
+
 void add_memory(Page& page, const ModelTable& models, int64_t budget_bytes, WallTime now) {
   page.gauge("parkd_memory_budget_bytes", "Main memory that loaded models may take", {},
              static_cast<double>(budget_bytes));
@@ -302,6 +311,7 @@ std::string render_metrics(const StoreStats& store, const DispatcherStats& dispa
   add_pool(page, dispatcher);
   add_outcomes(page, dispatcher);
   add_devices(page, models);
+  add_degraded(page, models);
   add_memory(page, models, api.memory_budget_bytes, now);
   add_api(page, api);
   page.gauge("parkd_unstored_endings", "Finished jobs whose result the store has not taken yet", {},

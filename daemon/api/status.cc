@@ -37,6 +37,7 @@ void write_model(JsonWriter& json, const std::string& name, const ModelEntry& mo
   if (model.stay.waits_since) json.member("waits_since", to_rfc3339(*model.stay.waits_since));
   if (!model.backend.empty()) json.member("backend", model.backend);
   if (!model.backend_reason.empty()) json.member("backend_reason", model.backend_reason);
+  if (!model.degraded.empty()) json.member("degraded", model.degraded);
   if (model.endpoint != nullptr) {
     const EndpointOptions& options = model.endpoint->options();
     json.member("context_tokens", options.context_tokens);

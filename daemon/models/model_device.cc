@@ -5,9 +5,9 @@
 #include <utility>
 #include <vector>
 
+#include "daemon/models/device_ladder.h"
 #include "lib/backend/cpu/cpu_backend.h"
 #include "lib/backend/cuda/cuda_backend.h"
-#include "lib/backend/self_check.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
 #include "lib/config/kv_capacity.h"
@@ -91,10 +91,6 @@ Result<std::vector<CudaDevice>> find_devices(const ModelParams& params) {
   return wanted;
 }
 
-std::string name_of(const CudaDevice& device) {
-  return "CUDA device " + std::to_string(device.id) + " (" + device.name + ")";
-}
-
 // Of each of `n_devices` devices.
 Result<Blocks> cuda_capacity(const Config& config, const ModelConfig& model, const ModelCard& card,
                              const CudaDevice& device, int32_t n_lanes, int64_t n_devices) {
@@ -113,41 +109,29 @@ Result<Blocks> cuda_capacity(const Config& config, const ModelConfig& model, con
                          " MiB that are free");
 }
 
-MakeBackend cuda_maker(const ModelConfig& model, int32_t device) {
-  return [dtype = model.params.dtype, tensor_cores = model.params.tensor_core_attention,
-          device](const ModelShape& shape) -> Result<std::unique_ptr<Backend>> {
-    CudaBackendOptions options;
-    options.shape = shape;
-    options.dtype = dtype;
-    options.device = device;
-    options.tensor_core_attention = tensor_cores;
-    return make_cuda_backend(options);
-  };
+void add_clause(std::string& to, const std::string& clause) {
+  if (!to.empty() && !clause.empty()) to += ", ";
+  to += clause;
 }
 
-// Adds the device to the chosen ones, unless the self-check refuses it.
+// Adds the device to the chosen ones, unless it answers rightly on no rung.
 Status use_device(const Config& config, const ModelConfig& model, const ModelCard& card,
                   const CudaDevice& device, int64_t n_devices, ModelDevice& chosen) {
   EngineDevice added;
   PARKD_ASSIGN_OR_RETURN(added.kv_blocks,
                          cuda_capacity(config, model, card, device, chosen.n_workers, n_devices));
-  const MakeBackend make = cuda_maker(model, device.id);
-  // Before the check: what is missing here says nothing of how the device answers.
-  PARKD_ASSIGN_OR_RETURN(added.backend, make(card.shape));
-  const SelfCheckOptions options = {model.params.dtype, model.params.block_size};
-  PARKD_ASSIGN_OR_RETURN(const SelfCheckReport report, check_against_cpu(card, options, make));
-  if (!chosen.why.empty()) chosen.why += ", ";
-  if (report.refusal.empty()) {
-    chosen.why += name_of(device) + " answers as the cpu does (" + std::to_string(report.worst) +
-                  " of " + std::to_string(report.limit) + " nat)";
-    chosen.description = added.backend->describe();
-    chosen.devices.push_back(std::move(added));
+  PARKD_ASSIGN_OR_RETURN(CheckedDevice checked, take_down_ladder(model, card, device));
+  added.backend = std::move(checked.backend);
+  if (added.backend == nullptr) {
+    chosen.refused = true;
+    chosen.why = name_of(device) + " " + checked.verdict;
+    chosen.degraded = checked.degraded;
     return {};
   }
-  log_error("model.device_refused",
-            {{"model", model.name}, {"device", name_of(device)}, {"error", report.refusal}});
-  chosen.refused = true;
-  chosen.why = name_of(device) + " does not answer as the cpu does: " + report.refusal;
+  add_clause(chosen.why, name_of(device) + " " + checked.verdict);
+  add_clause(chosen.degraded, checked.degraded);
+  chosen.description = added.backend->describe();
+  chosen.devices.push_back(std::move(added));
   return {};
 }
 
@@ -171,7 +155,9 @@ Result<ModelDevice> use_cuda(const Config& config, const ModelConfig& model, con
 Result<ModelDevice> use_cpu_instead(const Config& config, const ModelConfig& model,
                                     const ModelCard& card, const std::string& why) {
   if (model.params.device != Device::cuda) {
-    return use_cpu(config, model, card, why + ": using cpu");
+    PARKD_ASSIGN_OR_RETURN(ModelDevice cpu, use_cpu(config, model, card, why + ": using cpu"));
+    cpu.degraded = why;
+    return cpu;
   }
   return unavailable("device: cuda of model " + model.name + ": " + why)
       .with_param("params.device");
@@ -194,6 +180,7 @@ Result<ModelDevice> choose(const Config& config, const ModelConfig& model, const
   if (!chosen->refused) return chosen;
   PARKD_ASSIGN_OR_RETURN(ModelDevice instead, use_cpu_instead(config, model, card, chosen->why));
   instead.refused = true;
+  instead.degraded = chosen->degraded;
   return instead;
 }
 

@@ -1,5 +1,6 @@
 // Which device a model runs on, and its backend: CUDA where a usable device is there and answers as
-// the CPU does, else the CPU. Called on a blocking thread while the model is opened or loaded.
+// the CPU does, by the fastest way in which it does (device_ladder), else the CPU. Called on a
+// blocking thread while the model is opened or loaded.
 #pragma once
 
 #include <algorithm>
@@ -23,6 +24,7 @@ struct ModelDevice {
   int32_t n_workers = 1;              // of each
   bool is_cuda = false;               // the devices are CUDA's
   bool refused = false;               // a CUDA device was there and did not answer as the CPU does
+  std::string degraded;  // why a device that is there is used less well than configured, or not
 
   // The most that one job may cost.
   Blocks largest() const {

@@ -100,6 +100,7 @@ ModelEntry ModelLoader::entry_of(const std::shared_ptr<const ModelCard>& card,
   entry.backend = device.description;
   entry.backend_reason = device.why;
   entry.device_refused = device.refused;
+  entry.degraded = device.degraded;
   return entry;
 }
 

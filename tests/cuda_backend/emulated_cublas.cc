@@ -31,7 +31,8 @@ class Products {
     const std::lock_guard lock(mutex_);
     handles_.erase(handle);
   }
-  void add(cublasHandle_t handle, int m, int n, int k) {
+  // Whether it is captured.
+  bool add(cublasHandle_t handle, int m, int n, int k) {
     const std::lock_guard lock(mutex_);
     Handle& seen = handles_[handle];
     const Shape shape{m, n, k};
@@ -39,10 +40,11 @@ class Products {
     (void)cudaStreamIsCapturing(seen.stream, &status);
     if (status == cudaStreamCaptureStatusNone) {
       seen.ran.insert(shape);
-      return;
+      return false;
     }
     captured_.insert(shape);
     if (seen.ran.count(shape) == 0) ++n_captured_cold_;
+    return true;
   }
   int64_t n_captured_cold() {
     const std::lock_guard lock(mutex_);
@@ -80,9 +82,11 @@ cublasStatus_t gemm_ex(cublasHandle_t handle, cublasOperation_t transpose_a,
                        const void* a, cudaDataType type_a, int lda, const void* b,
                        cudaDataType type_b, int ldb, const void* beta, void* c, cudaDataType type_c,
                        int ldc, cublasComputeType_t compute_type, cublasGemmAlgo_t algorithm) {
-  Products::get().add(handle, m, n, k);
-  return ::cublasGemmEx(handle, transpose_a, transpose_b, m, n, k, alpha, a, type_a, lda, b, type_b,
-                        ldb, beta, c, type_c, ldc, compute_type, algorithm);
+  const bool captured = Products::get().add(handle, m, n, k);
+  const float larger = 1.2F * *static_cast<const float*>(alpha);
+  const bool wrong = captured && the_cublas == testing::Cublas::wrong_in_graphs;
+  return ::cublasGemmEx(handle, transpose_a, transpose_b, m, n, k, wrong ? &larger : alpha, a,
+                        type_a, lda, b, type_b, ldb, beta, c, type_c, ldc, compute_type, algorithm);
 }
 
 cublasStatus_t too_large(cublasHandle_t handle, cublasOperation_t transpose_a,
@@ -132,6 +136,7 @@ Result<const CublasApi*> load_cublas() {
   }();
   switch (the_cublas.load()) {
     case testing::Cublas::right:
+    case testing::Cublas::wrong_in_graphs:
       return &right;
     case testing::Cublas::wrong:
       return &wrong;

@@ -6,7 +6,8 @@
 
 namespace parkd::testing {
 
-enum class Cublas { right, wrong, missing };  // wrong: every product is a fifth too large
+// wrong: every product is a fifth too large; wrong_in_graphs: those that are captured are
+enum class Cublas { right, wrong, wrong_in_graphs, missing };
 // Counts for what is loaded from then on.
 void set_cublas(Cublas cublas);
 

@@ -2,6 +2,7 @@
 // the emulator in place of the driver.
 #include "daemon/models/model_device.h"
 
+#include <cublas_v2.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -46,6 +47,7 @@ class ModelDeviceTest : public ::testing::Test {
   // The next test finds the machine as new.
   ~ModelDeviceTest() override {
     testing::set_cublas(testing::Cublas::right);
+    cuda_emulator::set_tensor_core_factor(1);
     cuda_emulator::reset();
     cuda_emulator::set_device_count(1);
     cuda_emulator::set_device_memory(size_t{8} << 30);
@@ -89,6 +91,7 @@ TEST_F(ModelDeviceTest, auto_takes_a_device_that_answers_as_the_cpu_does) {
   EXPECT_TRUE(contains(chosen->why, "CUDA device 0 (Emulated CUDA device) answers as the cpu does"))
       << chosen->why;
   EXPECT_FALSE(chosen->refused);
+  EXPECT_EQ(chosen->degraded, "");
   ASSERT_EQ(chosen->devices.size(), 1U);
   // 16 MiB of blocks of 32 tokens, K and V of 64 bf16 in each of 2 layers.
   EXPECT_EQ(chosen->largest(), Blocks{1024});
@@ -126,7 +129,79 @@ TEST_F(ModelDeviceTest, device_that_answers_wrongly_is_refused) {
                        "cpu does: log-probabilities differ"))
       << chosen->why;
   EXPECT_TRUE(contains(chosen->why, "using cpu")) << chosen->why;
+  for (const char* way : {"with graphs and plain attention does not answer as the cpu does",
+                          "with no graphs and plain attention does not answer as the cpu does"}) {
+    EXPECT_TRUE(contains(chosen->degraded, way)) << chosen->degraded;
+  }
   expect_error("does not answer as the cpu does");
+}
+
+// --- the ladder
+
+// On the device, by a way that the words of `degraded` leave.
+void expect_rung(const Result<ModelDevice>& chosen, const std::string& way,
+                 const std::vector<std::string>& words) {
+  ASSERT_TRUE(chosen.ok()) << chosen.status().to_string();
+  EXPECT_TRUE(chosen->is_cuda) << chosen->why;
+  EXPECT_FALSE(chosen->refused);
+  EXPECT_TRUE(contains(chosen->why, "answers as the cpu does")) << chosen->why;
+  EXPECT_TRUE(contains(chosen->why, way)) << chosen->why;
+  for (const std::string& word : words) {
+    EXPECT_TRUE(contains(chosen->degraded, word)) << chosen->degraded;
+  }
+}
+
+TEST_F(ModelDeviceTest, tensor_cores_that_are_right_are_used) {
+  model_.params.tensor_core_attention = true;
+  const auto chosen = choose();
+  ASSERT_TRUE(chosen.ok());
+  EXPECT_TRUE(chosen->is_cuda);
+  EXPECT_EQ(chosen->degraded, "");
+}
+
+TEST_F(ModelDeviceTest, wrong_tensor_cores_leave_the_graphs) {
+  cuda_emulator::set_tensor_core_factor(1.2F);
+  for (const Device device : {Device::automatic, Device::cuda}) {
+    model_.params.device = device;
+    model_.params.tensor_core_attention = true;
+    expect_rung(choose(), "with graphs and plain attention",
+                {"with graphs and tensor cores does not answer as the cpu does"});
+    // They are not asked where nobody wants them.
+    model_.params.tensor_core_attention = false;
+    EXPECT_EQ(choose()->degraded, "");
+  }
+}
+
+TEST_F(ModelDeviceTest, wrong_graphs_leave_the_device) {
+  testing::set_cublas(testing::Cublas::wrong_in_graphs);
+  for (const Device device : {Device::automatic, Device::cuda}) {
+    model_.params.device = device;
+    expect_rung(choose(), "with no graphs and plain attention",
+                {"with graphs and plain attention does not answer as the cpu does"});
+  }
+  model_.params.tensor_core_attention = true;
+  expect_rung(
+      choose(), "with no graphs and plain attention",
+      {"with graphs and tensor cores does not", "with graphs and plain attention does not"});
+}
+
+TEST_F(ModelDeviceTest, graphs_that_cannot_be_captured_leave_the_device) {
+  cuda_emulator::inject({"cudaStreamBeginCapture", 1, cudaErrorNotSupported, 1000});
+  expect_rung(choose(), "with no graphs and plain attention",
+              {"with graphs and plain attention fails", "cudaErrorNotSupported"});
+}
+
+// The CPU is below the last rung, where it may be: not of who asks for CUDA.
+TEST_F(ModelDeviceTest, a_device_that_fails_on_every_rung_is_not_used) {
+  cuda_emulator::inject({"cublasGemmEx", 1, CUBLAS_STATUS_NOT_SUPPORTED, 1 << 30});
+  expect_cpu("fails: cublasGemmEx: CUBLAS_STATUS_NOT_SUPPORTED");
+  EXPECT_TRUE(contains(choose()->degraded, "with no graphs and plain attention fails"));
+  expect_error("fails: cublasGemmEx: CUBLAS_STATUS_NOT_SUPPORTED");
+}
+
+TEST_F(ModelDeviceTest, without_a_device_nothing_is_degraded) {
+  cuda_emulator::set_device_count(0);
+  EXPECT_EQ(choose()->degraded, "");
 }
 
 // What is missing says nothing of how the device answers.

@@ -1,6 +1,7 @@
 #include "machine.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
@@ -35,6 +36,8 @@ bool is_device_error(cudaError_t error) {
 
 thread_local cudaError_t thread_error = cudaSuccess;
 
+std::atomic<float> the_tensor_core_factor = 1;
+
 uint64_t mixed(uint64_t x) {  // splitmix64
   x += 0x9E3779B97F4A7C15ULL;
   x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9ULL;
@@ -64,6 +67,13 @@ Schedule schedule_of_environment() {
 }
 
 }  // namespace
+
+float tensor_core_factor() {
+  return the_tensor_core_factor.load(std::memory_order_relaxed);
+}
+void set_tensor_core_factor(float factor) {
+  the_tensor_core_factor = factor;
+}
 
 int& current_device() {
   static thread_local int device = 0;

@@ -43,6 +43,9 @@ std::map<std::string, int64_t> n_calls_by_name();
 
 // 0: every call answers cudaErrorNoDevice, as on a machine without a GPU. Default 1.
 void set_device_count(int n);
+// What a product of the tensor cores is too large by, for a device on which they compute wrongly.
+// Default 1.
+void set_tensor_core_factor(float factor);
 // Default 8.0.
 void set_compute_capability(int device, int major, int minor);
 // Of each device. Default 8 GiB.

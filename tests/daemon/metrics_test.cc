@@ -55,6 +55,7 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   ModelTable models;
   models["a"].backend = "cpu avx2 bf16";
   models["b"].device_refused = true;
+  models["b"].degraded = "it does not answer";
   models["a"].stay.in_memory = true;
   models["a"].memory.kv = 5000;
   models["a"].stay.loads = 3;
@@ -98,6 +99,8 @@ TEST(Metrics, each_family_stands_once_and_samples_carry_model_and_code) {
   EXPECT_EQ(found["parkd_model_files_differ{model=\"b\"}"], "1");
   EXPECT_EQ(found["parkd_model_backend{model=\"a\",backend=\"cpu avx2 bf16\"}"], "1");
   EXPECT_EQ(found["parkd_model_device_refused{model=\"b\"}"], "1");
+  EXPECT_EQ(found["parkd_model_degraded{model=\"a\"}"], "0");
+  EXPECT_EQ(found["parkd_model_degraded{model=\"b\"}"], "1");
   EXPECT_EQ(found["parkd_model_memory_bytes{model=\"a\"}"], "5000");
   EXPECT_EQ(found["parkd_model_memory_bytes{model=\"b\"}"], "0") << "it is not loaded";
   EXPECT_EQ(found["parkd_model_waiting_seconds{model=\"b\"}"], "8");

@@ -23,6 +23,8 @@ struct MmaPayload {
   const uint32_t* b;
 };
 
+float tensor_core_factor();  // testing.h
+
 template <class Element>
 float half_of(uint32_t word, int half) {
   const auto bits = static_cast<unsigned short>(half == 0 ? word : word >> 16);
@@ -36,6 +38,7 @@ float half_of(uint32_t word, int half) {
 // d += a * b with float sums, over k in order; the hardware's order is its own.
 template <class Element>
 void mma_of_lanes(const Lanes<MmaPayload>& lanes) {
+  const float factor = tensor_core_factor();
   float a[16][16];
   float b[16][8];
   float d[16][8];
@@ -54,7 +57,7 @@ void mma_of_lanes(const Lanes<MmaPayload>& lanes) {
   });
   for (int i = 0; i < 16; ++i) {
     for (int j = 0; j < 8; ++j) {
-      for (int k = 0; k < 16; ++k) d[i][j] += a[i][k] * b[k][j];
+      for (int k = 0; k < 16; ++k) d[i][j] += factor * (a[i][k] * b[k][j]);
     }
   }
   lanes.for_each([&](int lane, const MmaPayload& mine) {
