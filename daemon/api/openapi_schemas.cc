@@ -8,6 +8,7 @@
 #include "lib/base/sampling_fields.h"
 #include "lib/job/bounds.h"
 #include "lib/job/endpoints.h"
+#include "lib/openai/completion_response.h"
 
 namespace parkd {
 namespace {
@@ -431,7 +432,7 @@ void add_completions(Schema& all) {
       answer({{"role", one_of_words({"assistant"})}, {"content", or_null(text())}},
              {{"reasoning", text()}, {"tool_calls", list_of(ref("ToolCall"))}});
   const Schema finish = one_of_words({"stop", "length", "tool_calls", "cancelled"});
-  const auto completion = [](std::string_view object, Schema choice) {
+  const auto completion = [](std::string_view object, Schema choice, Members also = {}) {
     return answer({{"id", text()},
                    {"object", one_of_words({object})},
                    {"created", unix_time()},
@@ -439,12 +440,15 @@ void add_completions(Schema& all) {
                    {"system_fingerprint", or_null(text())},
                    {"choices", list_of(std::move(choice))},
                    {"usage", ref("Usage")},
-                   {"parkd", any_object()}});
+                   {"parkd", any_object()}},
+                  std::move(also));
   };
-  all["ChatCompletion"] = completion("chat.completion", answer({{"index", whole(0)},
-                                                                {"message", chat_answer},
-                                                                {"logprobs", or_null(any_object())},
-                                                                {"finish_reason", finish}}));
+  all["ChatCompletion"] = completion("chat.completion",
+                                     answer({{"index", whole(0)},
+                                             {"message", chat_answer},
+                                             {"logprobs", or_null(any_object())},
+                                             {"finish_reason", finish}}),
+                                     {{"service_tier", one_of_words({kServiceTier})}});
   all["Completion"] = completion("text_completion", answer({{"index", whole(0)},
                                                             {"text", text()},
                                                             {"logprobs", or_null(any_object())},
@@ -471,6 +475,7 @@ void add_response(Schema& all) {
        {"incomplete_details", or_null(answer({{"reason", one_of_words({"max_output_tokens"})}}))},
        {"model", text()},
        {"system_fingerprint", or_null(text())},
+       {"service_tier", one_of_words({kServiceTier})},
        {"instructions", or_null(text())},
        {"max_output_tokens", or_null(whole(1))},
        {"metadata", pairs()},

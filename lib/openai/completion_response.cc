@@ -221,6 +221,8 @@ void write_response_usage(JsonWriter& json, const CompletionResponse& response) 
 
 // --- of chats and completions
 
+constexpr std::string_view kChatObject = "chat.completion";
+
 // The object around the choices.
 std::string render(const CompletionResponse& response, std::string_view id, std::string_view object,
                    void (*write_choice)(JsonWriter&, size_t, const CompletionChoice&)) {
@@ -230,6 +232,7 @@ std::string render(const CompletionResponse& response, std::string_view id, std:
   json.member("created", unix_seconds(response.created_at));
   json.member("model", response.model);
   json.member("system_fingerprint", TextOrNull{response.system_fingerprint});
+  if (object == kChatObject) json.member("service_tier", kServiceTier);
   json.begin_array("choices");
   for (size_t i = 0; i < response.choices.size(); ++i) write_choice(json, i, response.choices[i]);
   json.end_array().begin_object("usage").member("prompt_tokens", response.prompt_tokens);
@@ -268,7 +271,7 @@ LogprobJson text_logprob_json(const ShownLogprob& shown, int64_t& offset) {
 }
 
 std::string render_chat_completion(const CompletionResponse& response) {
-  return render(response, "chatcmpl-", "chat.completion", write_chat_choice);
+  return render(response, "chatcmpl-", kChatObject, write_chat_choice);
 }
 
 std::string render_text_completion(const CompletionResponse& response) {
@@ -293,6 +296,7 @@ std::string render_response(const CompletionResponse& response, const ResponseEc
   }
   json.member("model", response.model);
   json.member("system_fingerprint", TextOrNull{response.system_fingerprint});
+  json.member("service_tier", kServiceTier);
   json.member("instructions", RawJson{echo.instructions});
   const auto& limit = echo.max_output_tokens;
   json.member("max_output_tokens", RawJson{limit ? std::to_string(*limit) : "null"});

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/base/clock.h"
@@ -71,6 +72,9 @@ struct RunFigures {
   int32_t attempts = 0;       // executions that failed before this one
   SamplingParams sampling{};  // that chose the tokens, whoever said so
 };
+
+// What OpenAI's answers but text completions name: there is one, whatever the request asked for.
+inline constexpr std::string_view kServiceTier = "default";
 
 struct CompletionResponse {
   JobId job_id = 0;

@@ -15,6 +15,7 @@ JsonWriter begin_chunk(const ChunkHead& head) {
   json.member("object", is_chat ? "chat.completion.chunk" : "text_completion");
   json.member("created", head.created_s).member("model", head.model);
   json.member("system_fingerprint", TextOrNull{head.system_fingerprint});
+  if (is_chat) json.member("service_tier", kServiceTier);
   return json;
 }
 

@@ -94,7 +94,8 @@ TEST(Response, is_openais_object_byte_for_byte) {
       body.substr(0, body.find(",\"parkd\"")),
       R"({"id":"resp_42","object":"response","created_at":1800000000,"status":"incomplete",)"
       R"("background":false,"error":null,"incomplete_details":{"reason":"max_output_tokens"},)"
-      R"("model":"smollm2-135m","system_fingerprint":"fp","instructions":"Be \u0073hort.",)"
+      R"("model":"smollm2-135m","system_fingerprint":"fp","service_tier":"default",)"
+      R"("instructions":"Be \u0073hort.",)"
       R"("max_output_tokens":2,"metadata":{"a": "b"},"previous_response_id":null,)"
       R"("parallel_tool_calls":false,"tool_choice":"none","tools":[],)"
       R"("reasoning":{"effort":null,"summary":null},"temperature":0.5,"top_p":1,)"
@@ -142,6 +143,7 @@ TEST(CompletionResponse, is_openais_chat_completion_object) {
   EXPECT_EQ(body.at("created"), 1'800'000'000);
   EXPECT_EQ(body.at("model"), "smollm2-135m");
   EXPECT_EQ(body.at("system_fingerprint"), "fp");
+  EXPECT_EQ(body.at("service_tier"), "default");
   const json::value& choice = body.at("choices").at(0);
   EXPECT_EQ(choice.at("index"), 0);
   EXPECT_EQ(choice.at("message").at("role"), "assistant");

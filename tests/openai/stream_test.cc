@@ -179,7 +179,7 @@ TEST(StreamChunks, are_openais) {
   EXPECT_EQ(
       render_chunk(head, {.choice = 1, .is_first = true, .content = "a\nb"}),
       R"({"id":"chatcmpl-42","object":"chat.completion.chunk","created":1800000000,"model":"m",)"
-      R"("system_fingerprint":"fp","choices":[{"index":1,"delta":{"role":"assistant",)"
+      R"("system_fingerprint":"fp","service_tier":"default","choices":[{"index":1,"delta":{"role":"assistant",)"
       R"("content":"a\nb"},"logprobs":null,"finish_reason":null}]})");
   head.include_usage = true;
   const json::value last = json::parse(render_chunk(head, {.finish_reason = "stop"}));
