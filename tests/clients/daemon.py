@@ -2,6 +2,7 @@
 import atexit
 import hashlib
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import time
 import httpx
 import openai
 
+import webhook_receiver
+
 MESSAGES = [{"role": "user", "content": "Say something."}]
 CONFIG = """
 daemon:
@@ -18,6 +21,11 @@ daemon:
   socket: {home}/parkd.sock
   listen: 127.0.0.1:{port}
   tokens_file: {home}/tokens
+  tenants: {{"{uid}": clients}}
+  webhooks:
+    - tenant: clients
+      url_prefix: {webhooks}
+      secret_file: {home}/secret
 models:
   - name: {model}
     local_path: {home}/tiny.gguf
@@ -34,14 +42,17 @@ class Daemon:
         self.directory = tempfile.TemporaryDirectory()
         self.home = pathlib.Path(self.directory.name)
         subprocess.run([make_tiny_model, self.home / "tiny.gguf", "--context", "8192"], check=True)
-        tokens = self.home / "tokens"
-        tokens.touch(mode=0o600)
-        tokens.write_text(f"clients:{hashlib.sha256(self.token.encode()).hexdigest()}\n")
+        self.receiver = webhook_receiver.Receiver()
+        for name, text in [("tokens", f"clients:{hashlib.sha256(self.token.encode()).hexdigest()}"),
+                           ("secret", webhook_receiver.SECRET)]:
+            (self.home / name).touch(mode=0o600)
+            (self.home / name).write_text(text + "\n")
         self.configure(port=0)
 
     def configure(self, port):
         self.port = port
-        (self.home / "parkd.yaml").write_text(CONFIG.format(home=self.home, port=port, model=self.model))
+        (self.home / "parkd.yaml").write_text(CONFIG.format(
+            home=self.home, port=port, model=self.model, uid=os.getuid(), webhooks=self.receiver.prefix))
 
     def start(self):
         log = open(self.home / "log", "a")

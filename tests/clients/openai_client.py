@@ -20,6 +20,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response
 
 import batches
+import webhooks
 from daemon import MESSAGES, Daemon, refused, strictly, strictly_listed
 
 
@@ -286,7 +287,7 @@ def main():
     daemon.start()
     atexit.register(lambda: daemon.process.poll() is None and daemon.stop(signal.SIGKILL))
     for test in [models, chat, completions, responses, errors, streams, tokens, files, many_at_once, a_kill_while_it_waits,
-                 fifty_streams_and_a_kill, *batches.ALL]:
+                 fifty_streams_and_a_kill, *batches.ALL, *webhooks.ALL]:
         test(daemon)
         print(f"ok  {daemon.door}: {test.__name__}")
     daemon.stop(signal.SIGTERM)
