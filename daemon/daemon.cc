@@ -143,9 +143,10 @@ Status Daemon::wire() {
     batches_->on_end([this] { webhooks_->look(); });
     signals_.add(SIGHUP);
   }
-  api_ = std::make_unique<Api>(Api::Parts{
-      io_, config_, *store_, *store_, *dispatcher_, tokens_, *blocking_, blocking_threads(), clock_,
-      health_, bodies_, answers_, files_, batches_.get(), database_name(config_)});
+  api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *store_, *store_, *dispatcher_,
+                                          tokens_, *blocking_, blocking_threads(), clock_, health_,
+                                          bodies_, answers_, files_, batches_.get(),
+                                          database_name(config_)});
   const int64_t budget_bytes = memory_budget_bytes(config_.daemon);
   api_->set_memory_budget(budget_bytes);
   models_ = std::make_unique<ModelKeeper>(ModelKeeper::Parts{
@@ -204,6 +205,7 @@ Daemon::End Daemon::run() {
   models_->start();
   if (batches_ != nullptr) batches_->start();
   if (webhooks_ != nullptr) webhooks_->start();
+  api_->start();
   wait_for_signal();
   purge_soon();
   if (files_ != nullptr) look_after_files_soon();

@@ -60,6 +60,7 @@ Api::Api(Parts parts)
       tenants_(parts.config.daemon),
       tcp_(parts.config.daemon),
       waiters_(parts.io),
+      callers_(parts.io, parts.callers),
       models_(std::make_shared<const ModelTable>()),
       work_(parts.blocking, parts.blocking_threads) {}
 

@@ -7,13 +7,13 @@
 
 #include <boost/asio/io_context.hpp>
 #include <functional>
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "daemon/api/asked.h"
+#include "daemon/api/callers.h"
 #include "daemon/api/mailbox_waiters.h"
 #include "daemon/api/routes.h"
 #include "daemon/api/tcp_door.h"
@@ -30,6 +30,7 @@
 #include "lib/dispatch/token_feed.h"
 #include "lib/http/http_server.h"
 #include "lib/store/batch_store.h"
+#include "lib/store/caller_store.h"
 #include "lib/store/client_store.h"
 #include "lib/store/completion.h"
 #include "lib/store/file_store.h"
@@ -45,6 +46,7 @@ class Api {
     const Config& config;
     ClientStore& store;
     BatchStore& batches;
+    CallerStore& callers;
     Dispatcher& dispatcher;
     TokenFeed& tokens;
     BlockingPool& blocking;
@@ -64,6 +66,8 @@ class Api {
   HttpAdmission admit(const HttpRequest& request);
   // Nothing is begun any more; what was begun ends. The store must still be there.
   void stop() { work_.stop(); }
+  // Jobs whose callers' daemon is gone are looked after from now on. Once.
+  void start() { callers_.start(); }
   // For /metrics.
   void set_server(const HttpServer& server) { server_ = &server; }
   void set_webhooks(const Webhooks& webhooks) { webhooks_ = &webhooks; }
@@ -173,6 +177,7 @@ class Api {
   Tenants tenants_;
   TcpDoor tcp_;
   MailboxWaiters waiters_;
+  Callers callers_;
   std::shared_ptr<const ModelTable> models_;
   const HttpServer* server_ = nullptr;
   const Webhooks* webhooks_ = nullptr;
@@ -180,7 +185,6 @@ class Api {
   int64_t memory_budget_bytes_ = 0;
   bool stopping_ = false;
   bool drained_ = false;
-  std::map<JobId, int> callers_;  // who waits here for the end of a job
   ApiWork work_;
 };
 

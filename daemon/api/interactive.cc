@@ -3,12 +3,14 @@
 // /v1/jobs/ID/stream: the latter, of a job that is there.
 #include <boost/asio/post.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "daemon/api/admission.h"
 #include "daemon/api/api.h"
 #include "daemon/api/interactive_wait.h"
+#include "daemon/control/on_control.h"
 #include "daemon/models/job_check.h"
 #include "lib/base/json_memory.h"
 #include "lib/base/json_reader.h"
@@ -22,13 +24,13 @@
 namespace parkd {
 namespace {
 
-Result<OnDisconnect> read_on_disconnect(const HttpRequest& request, bool is_stored,
-                                        std::chrono::seconds grace) {
+Result<CallerGrace> read_on_disconnect(const HttpRequest& request, bool is_stored,
+                                       std::chrono::seconds grace) {
   const std::string& word = request.on_disconnect;
   const bool is_named = !request.idempotency_key.empty();
-  if (word == "keep") return OnDisconnect{true, {}};
+  if (word == "keep") return CallerGrace();
   if (word == "cancel") {
-    if (!is_named) return OnDisconnect{false, {}};
+    if (!is_named) return CallerGrace(0);
     return invalid(
         "X-Parkd-On-Disconnect is cancel, and there is an Idempotency-Key, by which others may "
         "wait for the same job: give one of them");
@@ -37,12 +39,12 @@ Result<OnDisconnect> read_on_disconnect(const HttpRequest& request, bool is_stor
     return invalid("X-Parkd-On-Disconnect is \"" + shown_name(word) +
                    "\", it must be keep or cancel");
   }
-  return OnDisconnect{is_named || is_stored, grace};
+  return is_named || is_stored ? CallerGrace() : CallerGrace(grace);
 }
 
 struct InteractiveRequest {
   JobSpec job;
-  OnDisconnect on_disconnect;
+  CallerGrace grace;
   StreamRequest stream;
 };
 
@@ -70,7 +72,7 @@ Result<InteractiveRequest> read_request(const SubmitCheck& check, const HttpRequ
   PARKD_RETURN_IF_ERROR(charged_to(charge)(json_memory_bytes_max(job.body.size())));
   PARKD_ASSIGN_OR_RETURN(const RequestOptions options,
                          read_request_options(job.endpoint, job.body));
-  PARKD_ASSIGN_OR_RETURN(read.on_disconnect,
+  PARKD_ASSIGN_OR_RETURN(read.grace,
                          read_on_disconnect(request, options.store, daemon.stream_grace));
   if (request.idempotency_key.size() > kTextBytesMax) {
     return invalid("Idempotency-Key has " + std::to_string(request.idempotency_key.size()) +
@@ -95,6 +97,28 @@ Status has_stream(const JobRecord& record) {
   return has ? Status() : invalid_param("id", unstreamed_endpoint(path_of(Endpoint::responses)));
 }
 
+// Nothing: it is no job that can be waited for, nor its message.
+std::optional<AwaitedJob> awaited_job(const JobRecord& record, JobId id) {
+  AwaitedJob job;
+  job.job.id = id;
+  if (const auto* live = std::get_if<Job>(&record)) {
+    job.job.mailbox_key = live->spec.mailbox_key;
+    job.tenant = live->spec.tenant;
+    job.model = live->spec.model;
+  } else if (const auto* message = std::get_if<Message>(&record)) {
+    job.job.mailbox_key = message->mailbox_key;
+    job.tenant = message->tenant;
+  } else {
+    return std::nullopt;
+  }
+  return job;
+}
+
+HttpReply not_awaited(const JobRecord& record, JobId id) {
+  return std::holds_alternative<std::monostate>(record) ? error_reply(no_such_job(id))
+                                                        : answer_of(record, id);
+}
+
 // As OpenAI's: a model is a thing that is not found.
 HttpReply refusal_of(const Status& why) {
   return why.error_code() == kModelNotFound ? error_reply(404, why) : error_reply(why);
@@ -110,9 +134,9 @@ void Api::interactive(const AskedPtr& asked) {
   auto read = read_request({parts_.config, asked->models, asked->who()}, asked->request);
   if (!read.ok()) return reply(refusal_of(read.status()));
   const std::string model = read->job.model;
-  const OnDisconnect on_disconnect = read->on_disconnect;
+  const CallerGrace grace = read->grace;
   const StreamRequest stream = read->stream;
-  Completion<SubmittedJob> submitted = [this, asked, model, on_disconnect,
+  Completion<SubmittedJob> submitted = [this, asked, model, grace,
                                         stream](Result<SubmittedJob> job) {
     ApiWork::guarded(asked->reply, [&] {
       if (!job.ok()) {
@@ -121,11 +145,10 @@ void Api::interactive(const AskedPtr& asked) {
         if (refused.status == 409) refused.status = 422;
         return asked->reply(std::move(refused));
       }
-      boost::asio::post(parts_.io,
-                        [this, asked, model, on_disconnect, stream, job = std::move(job).value()] {
-                          InteractiveWait::begin(*this, asked, {job, asked->who().tenant, model},
-                                                 on_disconnect, stream);
-                        });
+      boost::asio::post(
+          parts_.io, [this, asked, model, grace, stream, job = std::move(job).value()] {
+            InteractiveWait::begin(*this, asked, {job, asked->who().tenant, model}, grace, stream);
+          });
     })();
   };
   parts_.dispatcher.submit_here(
@@ -141,39 +164,30 @@ void Api::interactive(const AskedPtr& asked) {
       });
 }
 
-// A caller that comes back to a job does not make it one that is cancelled when it goes.
+// Who comes to a job by its id is one of its callers as the first was.
 void Api::stream_job(const AskedPtr& asked) {
   const auto id = read_job_id(asked->part);
   if (!id.ok()) return asked->reply(error_reply(id.status()));
   const auto include_usage = query_number(asked->request, "include_usage", 0, 0, 1);
   if (!include_usage.ok()) return asked->reply(error_reply(include_usage.status()));
   const StreamRequest stream{true, *include_usage == 1};
-  parts_.store.get(*id, asked->who().any_or_own(),
-                   [this, asked, id = *id, stream](Result<JobRecord> record) {
-                     ApiWork::guarded(asked->reply, [&] {
-                       if (!record.ok()) return asked->reply(error_reply(record.status()));
-                       if (const Status has = has_stream(*record); !has.ok()) {
-                         return asked->reply(error_reply(has));
-                       }
-                       AwaitedJob job;
-                       job.job.id = id;
-                       if (const auto* live = std::get_if<Job>(&*record)) {
-                         job.job.mailbox_key = live->spec.mailbox_key;
-                         job.tenant = live->spec.tenant;
-                         job.model = live->spec.model;
-                       } else if (const auto* message = std::get_if<Message>(&*record)) {
-                         job.job.mailbox_key = message->mailbox_key;
-                         job.tenant = message->tenant;
-                       } else if (std::holds_alternative<std::monostate>(*record)) {
-                         return asked->reply(error_reply(no_such_job(id)));
-                       } else {
-                         return asked->reply(answer_of(*record, id));
-                       }
-                       boost::asio::post(parts_.io, [this, asked, job, stream] {
-                         InteractiveWait::begin(*this, asked, job, OnDisconnect{true, {}}, stream);
-                       });
-                     })();
-                   });
+  parts_.store.get(
+      *id, asked->who().any_or_own(),
+      on_quick<JobRecord>(asked, [this, asked, id = *id, stream](const Result<JobRecord>& record) {
+        if (!record.ok()) return asked->reply(error_reply(record.status()));
+        if (const Status has = has_stream(*record); !has.ok()) {
+          return asked->reply(error_reply(has));
+        }
+        const auto job = awaited_job(*record, id);
+        if (!job) return asked->reply(not_awaited(*record, id));
+        parts_.callers.attach(
+            id, std::nullopt,
+            on_control<CallerGrace>(
+                parts_.io, [this, asked, job = *job, stream](const Result<CallerGrace>& grace) {
+                  if (!grace.ok()) return asked->reply(error_reply(grace.status()));
+                  InteractiveWait::begin(*this, asked, job, *grace, stream);
+                }));
+      }));
 }
 
 }  // namespace parkd

@@ -66,15 +66,14 @@ HttpReply answer_of(const JobRecord& record, JobId id) {
                   ending.error_message, ending.error_param);
 }
 
-void Api::InteractiveWait::begin(Api& api, AskedPtr asked, AwaitedJob job,
-                                 OnDisconnect on_disconnect, const StreamRequest& stream) {
-  std::make_shared<InteractiveWait>(api, std::move(asked), std::move(job), on_disconnect, stream)
-      ->start();
+void Api::InteractiveWait::begin(Api& api, AskedPtr asked, AwaitedJob job, CallerGrace grace,
+                                 const StreamRequest& stream) {
+  std::make_shared<InteractiveWait>(api, std::move(asked), std::move(job), grace, stream)->start();
 }
 
-Api::InteractiveWait::InteractiveWait(Api& api, AskedPtr asked, AwaitedJob job,
-                                      OnDisconnect on_disconnect, const StreamRequest& stream)
-    : api_(api), asked_(std::move(asked)), job_(std::move(job)), on_disconnect_(on_disconnect) {
+Api::InteractiveWait::InteractiveWait(Api& api, AskedPtr asked, AwaitedJob job, CallerGrace grace,
+                                      const StreamRequest& stream)
+    : api_(api), asked_(std::move(asked)), job_(std::move(job)), grace_(grace) {
   if (!stream.stream) return;
   stream_ = std::make_shared<StreamedAnswer>(
       api_.parts_.io, api_.parts_.tokens,
@@ -82,7 +81,7 @@ Api::InteractiveWait::InteractiveWait(Api& api, AskedPtr asked, AwaitedJob job,
 }
 
 void Api::InteractiveWait::start() {
-  ++api_.callers_[job_.job.id];
+  api_.callers_.came(job_.job.id, grace_, stream_ != nullptr);
   waiter_ = api_.waiters_.add(
       job_.tenant, job_.job.mailbox_key, api_.parts_.config.daemon.interactive_timeout,
       [self = shared_from_this()](MailboxWaiters::Call call) { self->on_call(call); });
@@ -125,7 +124,7 @@ void Api::InteractiveWait::on_call(MailboxWaiters::Call call) {
 
 void Api::InteractiveWait::on_record(const Record& record) {
   looking_ = false;
-  if (asked_ == nullptr) return;
+  if (asked_ == nullptr || is_answered_) return;
   // A database that restarts, say, knows nothing now, and everything later: the job goes on.
   if (!record->ok() && record->status().code() == StatusCode::unavailable && !gives_up_) {
     return look_later();
@@ -146,7 +145,16 @@ void Api::InteractiveWait::look_later() {
   });
 }
 
+// Of a live job: that it goes on.
 void Api::InteractiveWait::answer(const Record& record, bool is_live) {
+  is_answered_ = true;
+  if (!is_live) return send(record, false);
+  api_.callers_.keep(job_.job.id, grace_,
+                     [self = shared_from_this(), record] { self->send(record, true); });
+}
+
+void Api::InteractiveWait::send(const Record& record, bool is_live) {
+  if (asked_ == nullptr) return;  // gone meanwhile
   if (stream_ != nullptr) stream_->begin_end();
   quick([record, asked = asked_, stream = stream_, job = job_.job, is_live,
          stopping = api_.stopping_, &io = api_.parts_.io] {
@@ -162,6 +170,7 @@ void Api::InteractiveWait::answer(const Record& record, bool is_live) {
       stream->finish(std::move(*rest));
     });
   });
+  api_.callers_.answered(job_.job.id, stream_ != nullptr);
   end();
 }
 
@@ -198,17 +207,7 @@ void Api::InteractiveWait::try_to_follow(const Record& record) {
 
 void Api::InteractiveWait::on_gone() {
   if (asked_ == nullptr) return;
-  if (!on_disconnect_.keeps) {
-    after(api_.parts_.io, on_disconnect_.grace,
-          [api = &api_, id = job_.job.id, tenant = job_.tenant] {
-            if (api->callers_.contains(id)) return;
-            api->parts_.store.cancel(id, tenant, [id](const Result<CancelAnswer>& answer) {
-              if (!answer.ok()) {
-                log_warn("job.not_cancelled", {{"id", id}, {"error", answer.status().to_string()}});
-              }
-            });
-          });
-  }
+  api_.callers_.gone(job_.job.id, job_.tenant, grace_, stream_ != nullptr);
   if (stream_ != nullptr) stream_->cut();
   end();
 }
@@ -220,8 +219,6 @@ void Api::InteractiveWait::quick(std::function<void()> task) {
 // Lets go of the request.
 void Api::InteractiveWait::end() {
   if (is_awaited_) api_.parts_.dispatcher.caller_waits(job_.model, job_.job.id, false);
-  const auto callers = api_.callers_.find(job_.job.id);
-  if (--callers->second == 0) api_.callers_.erase(callers);
   api_.waiters_.remove(waiter_);
   waiter_.reset();
   asked_.reset();

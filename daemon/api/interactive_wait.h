@@ -6,26 +6,19 @@
 // Control thread; the store is called, and answers are rendered, on quick threads.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
 
 #include "daemon/api/api.h"
 #include "daemon/api/asked.h"
+#include "daemon/api/callers.h"
 #include "daemon/api/mailbox_waiters.h"
 #include "daemon/api/streamed_answer.h"
 #include "lib/openai/stream_request.h"
 #include "lib/store/client_store.h"
 
 namespace parkd {
-
-// What becomes of a job whose caller goes away.
-struct OnDisconnect {
-  bool keeps = false;
-  std::chrono::seconds grace{
-      0};  // else it is cancelled after so long, unless another waits by then
-};
 
 struct AwaitedJob {
   SubmittedJob job;
@@ -35,10 +28,10 @@ struct AwaitedJob {
 
 class Api::InteractiveWait : public std::enable_shared_from_this<Api::InteractiveWait> {
  public:
-  static void begin(Api& api, AskedPtr asked, AwaitedJob job, OnDisconnect on_disconnect,
+  static void begin(Api& api, AskedPtr asked, AwaitedJob job, CallerGrace grace,
                     const StreamRequest& stream);
 
-  InteractiveWait(Api& api, AskedPtr asked, AwaitedJob job, OnDisconnect on_disconnect,
+  InteractiveWait(Api& api, AskedPtr asked, AwaitedJob job, CallerGrace grace,
                   const StreamRequest& stream);
 
  private:
@@ -52,6 +45,7 @@ class Api::InteractiveWait : public std::enable_shared_from_this<Api::Interactiv
   void follow(const Record& record);
   void try_to_follow(const Record& record);
   void answer(const Record& record, bool is_live);
+  void send(const Record& record, bool is_live);
   void on_gone();
   void end();
   void quick(std::function<void()> task);
@@ -59,7 +53,7 @@ class Api::InteractiveWait : public std::enable_shared_from_this<Api::Interactiv
   Api& api_;
   AskedPtr asked_;  // null once it ended
   const AwaitedJob job_;
-  const OnDisconnect on_disconnect_;
+  const CallerGrace grace_;
   std::shared_ptr<StreamedAnswer> stream_;  // null: the answer comes as a whole
   MailboxWaiters::Handle waiter_;
   bool is_awaited_ = false;    // the dispatcher was told so: the job was live
@@ -67,6 +61,7 @@ class Api::InteractiveWait : public std::enable_shared_from_this<Api::Interactiv
   bool looking_ = false;
   bool look_again_ = false;
   bool gives_up_ = false;
+  bool is_answered_ = false;  // what it is told is known
 };
 
 // What the caller of a job that is not live is answered with.

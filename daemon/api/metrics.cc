@@ -279,6 +279,17 @@ void add_api(Page& page, const ApiFigures& api) {
         "flight as it may",
         {{"why", why}}, static_cast<double>(n));
   }
+  const auto callers = [&](const char* streams, int64_t n) {
+    page.gauge("parkd_callers", "Clients that wait here for the end of a job",
+               {{"streams", streams}}, static_cast<double>(n));
+  };
+  callers("false", api.callers.waiting - api.callers.streaming);
+  callers("true", api.callers.streaming);
+  page.gauge("parkd_jobs_with_callers",
+             "Jobs that are cancelled when their callers have gone, as the store knows", {},
+             static_cast<double>(api.callers.attached));
+  page.gauge("parkd_jobs_in_grace", "Jobs that are cancelled if no caller comes back", {},
+             static_cast<double>(api.callers.in_grace));
   page.gauge("parkd_files", "Files that clients have uploaded", {},
              static_cast<double>(api.files.files));
   page.gauge("parkd_file_bytes", "Bytes of parkd_files", {}, static_cast<double>(api.files.bytes));

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/api/callers.h"
 #include "daemon/api/tcp_door.h"
 #include "daemon/models/model_table.h"
 #include "daemon/webhooks/webhooks.h"
@@ -21,6 +22,7 @@ struct ApiFigures {
   ByteBudget::Figures bodies;  // requests that are being read
   HttpFigures http;
   TcpFigures tcp;
+  Callers::Figures callers;
   FileFigures files;
   WebhookFigures webhooks;
   int64_t memory_budget_bytes = 0;  // of main memory, for models

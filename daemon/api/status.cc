@@ -197,6 +197,7 @@ void Api::metrics(const AskedPtr& asked) {
   figures.bodies = parts_.bodies.figures();
   figures.memory_budget_bytes = memory_budget_bytes_;
   figures.tcp = tcp_.figures();
+  figures.callers = callers_.figures();
   figures.files = file_figures_;
   if (webhooks_ != nullptr) figures.webhooks = webhooks_->figures();
   if (server_ != nullptr) figures.http = server_->figures();

@@ -57,9 +57,9 @@ class ApiWorld {
     dispatcher.models = {"m"};
     dispatcher_ = std::make_unique<Dispatcher>(
         dispatcher, *store_, clock_, [this](auto task) { return blocking_.run(std::move(task)); });
-    api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *store_, *dispatcher_, tokens_,
-                                            blocking_, 2, clock_, health_, bodies_, answers_,
-                                            files_, batches_.get(), ""});
+    api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *store_, *store_, *dispatcher_,
+                                            tokens_, blocking_, 2, clock_, health_, bodies_,
+                                            answers_, files_, batches_.get(), ""});
     ModelTable models;
     models["m"].retention = std::chrono::hours(1);
     set_models(models);

@@ -253,6 +253,27 @@ TEST_F(Interactive, a_caller_is_told_when_it_takes_too_long_and_the_job_goes_on)
   EXPECT_TRUE(daemon_->wait_until([&] { return outcome(answer.job()) == "completed"; }));
 }
 
+// It was told so.
+TEST_F(Interactive, a_job_that_goes_on_does_so_after_a_kill) {
+  DaemonSetup setup = long_setup();
+  setup.more_daemon = "  interactive_timeout_s: 2\n  stream_grace_s: 0\n";
+  start(setup);
+  std::vector<int64_t> before;
+  for (int i = 0; i < 4; ++i) {
+    before.push_back(submit(*client_, json::object{{"body", long_body()}, {"priority", "high"}}));
+  }
+  ASSERT_TRUE(daemon_->wait_until([&] { return running() > 0; }));
+  const Answered answer = call(kChat, chat_body("Say something.", 5));
+  ASSERT_EQ(answer.status, 504) << json::serialize(answer.body);
+  daemon_->kill();
+  ASSERT_TRUE(daemon_->start()) << daemon_->log();
+  for (const int64_t id : before) {
+    must(client_->post("/v1/jobs/" + std::to_string(id) + "/cancel", json::object()));
+  }
+  EXPECT_TRUE(daemon_->wait_until([&] { return !outcome(answer.job()).empty(); }));
+  EXPECT_EQ(outcome(answer.job()), "completed");
+}
+
 TEST_F(Interactive, a_stop_answers_what_runs_and_tells_the_others_where_their_job_is) {
   DaemonSetup setup = long_setup();
   setup.drain_timeout_s = 1000;

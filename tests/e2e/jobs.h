@@ -6,6 +6,7 @@
 #include <boost/json.hpp>
 #include <chrono>
 #include <string>
+#include <utility>
 
 #include "lib/base/clock.h"
 #include "tests/support/daemon_process.h"
@@ -52,6 +53,14 @@ inline std::string tiny_token(char letter) {
   return std::to_string(3 + static_cast<int>(letter));
 }
 
+// Whatever the seed: no control token, which would end it. Nor U+0000, which PostgreSQL cannot
+// store.
+inline void go_on_to_the_limit(json::object& body) {
+  json::object bias{{tiny_token('\0'), -100}};
+  for (const char* control : {"0", "1", "2"}) bias[control] = -100;
+  body["logit_bias"] = std::move(bias);
+}
+
 // The answer; a failed call is a test failure and an answer of status 0.
 inline HttpAnswer must(Result<HttpAnswer> answer) {
   if (!answer.ok()) {
@@ -89,6 +98,15 @@ inline json::array wait_for_messages(HttpClient& client, const std::string& key,
     cursor = text_at(page.json, "next_cursor");
   }
   return all;
+}
+
+// The value of a sample of /metrics; 0 when it is not there.
+inline double metric(const DaemonProcess& daemon, const std::string& sample) {
+  std::istringstream lines(must(daemon.client()->get("/metrics")).text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.rfind(sample + " ", 0) == 0) return std::stod(line.substr(sample.size() + 1));
+  }
+  return 0;
 }
 
 }  // namespace parkd::testing

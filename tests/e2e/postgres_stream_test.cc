@@ -139,5 +139,50 @@ TEST_F(PostgresStreams, end_as_their_messages_when_the_database_is_away_for_long
   world_.expect_each_job_answered_once(kStreams + 1);
 }
 
+// Its callers' grace is counted by the other, from when that sees it gone; who comes to the other
+// by then is its caller.
+TEST_F(PostgresStreams, of_a_daemon_that_died_are_cancelled_or_gone_on_with_by_another) {
+  DaemonSetup setup;
+  setup.max_num_seqs = 4;
+  setup.context_tokens = 32768;
+  setup.more_daemon = "  stream_grace_s: 1\n";
+  daemon_ = &world_.start_daemon(setup);
+  seed_ = fresh_seed();
+  SCOPED_TRACE("seed " + std::to_string(seed_));
+  std::deque<StreamClient> streams;
+  for (uint64_t i = 0; i < 2; ++i) {
+    json::object body = long_body(seed_ + i, true);
+    body["max_tokens"] = 30000;  // longer than until the store knows of their callers
+    go_on_to_the_limit(body);
+    streams.emplace_back(daemon_->socket())
+        .open(RawPeer::request("POST", kChat, json::serialize(body)));
+    ASSERT_TRUE(streams.back().step());
+  }
+  StreamClient& lost = streams[0];
+  StreamClient& back = streams[1];
+  PostgresWorld::wait_until(
+      [&] { return world_.number("SELECT count(*) FROM parkd.callers") == 2; });
+  // Nothing is claimed any more, so that no job ends before its grace does.
+  world_.run("UPDATE parkd.models SET paused_at = now()");
+  daemon_->kill();
+  DaemonProcess& other = world_.start_daemon(setup);
+  StreamClient rest(other.socket());
+  rest.open(RawPeer::request("GET", "/v1/jobs/" + std::to_string(back.job) + "/stream", "",
+                             "Last-Event-ID: " + back.last_id + "\r\n"));
+  ASSERT_EQ(rest.status, 200) << rest.body;
+  daemon_ = &other;
+  EXPECT_EQ(text_at(message_of(lost.job), "outcome"), "cancelled");
+  PostgresWorld::wait_until(
+      [&] { return world_.number("SELECT count(*) FROM parkd.callers") == 1; });
+  EXPECT_EQ(world_.number("SELECT job_id FROM parkd.callers"), back.job);
+  world_.run("UPDATE parkd.models SET paused_at = NULL");
+  rest.job = back.job;
+  rest.choices = back.choices;
+  rest.created = back.created;
+  rest.finish();
+  EXPECT_FALSE(rest.restarted);
+  expect_is_its_message(rest, message_of(back.job));
+}
+
 }  // namespace
 }  // namespace parkd::testing

@@ -135,14 +135,6 @@ void PostgresWorld::server(const std::string& verb) {
   if (std::system(command.c_str()) != 0) throw std::runtime_error("pg_ctl " + verb);
 }
 
-double metric(const DaemonProcess& daemon, const std::string& sample) {
-  std::istringstream lines(must(daemon.client()->get("/metrics")).text);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.rfind(sample + " ", 0) == 0) return std::stod(line.substr(sample.size() + 1));
-  }
-  return 0;
-}
-
 double completed_by(const DaemonProcess& daemon) {
   return metric(daemon,
                 "parkd_jobs_finished_total{model=\"tiny\",outcome=\"completed\",code=\"\"}");

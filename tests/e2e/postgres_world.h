@@ -83,8 +83,6 @@ class ServerLog {
   std::string read_;
 };
 
-// The value of a sample of /metrics; 0 when it is not there.
-double metric(const DaemonProcess& daemon, const std::string& sample);
 // Jobs this daemon has completed.
 double completed_by(const DaemonProcess& daemon);
 HttpAnswer ready_of(const DaemonProcess& daemon);

@@ -61,6 +61,18 @@ class Streams : public ::testing::Test {
     return body;
   }
 
+  // Takes longer than a caller has to wait until the store knows of it.
+  static json::object endless_body() {
+    json::object body = long_body();
+    body["max_tokens"] = 30000;
+    body["logprobs"] = true;
+    body["top_logprobs"] = 20;
+    go_on_to_the_limit(body);
+    return body;
+  }
+  static constexpr const char* kStreaming = "parkd_callers{streams=\"true\"}";
+  double gauge(const std::string& sample) { return metric(*daemon_, sample); }
+
   std::unique_ptr<DaemonProcess> daemon_;
   std::unique_ptr<HttpClient> client_;
 };
@@ -258,6 +270,49 @@ TEST_F(Streams, whose_client_comes_back_before_its_grace_is_over_go_on) {
   rest.created = stream.created;
   rest.finish();
   expect_is_its_message(rest);
+}
+
+// Whoever is the last to go.
+TEST_F(Streams, whose_second_client_goes_away_too_is_cancelled) {
+  DaemonSetup setup;
+  setup.context_tokens = 32768;
+  setup.more_daemon = "  stream_grace_s: 0\n";
+  start(setup);
+  StreamClient first = open(request(kChat, endless_body()));
+  ASSERT_TRUE(first.step());
+  ASSERT_TRUE(daemon_->wait_until([&] { return gauge("parkd_jobs_with_callers") == 1; }));
+  StreamClient second = open(go_on(first.job));
+  ASSERT_EQ(second.status, 200) << second.body;
+  ASSERT_TRUE(daemon_->wait_until([&] { return gauge(kStreaming) == 2; }));
+  first.close();
+  ASSERT_TRUE(daemon_->wait_until([&] { return gauge(kStreaming) == 1; }));
+  EXPECT_EQ(outcome(first.job), "") << "there is another";
+  second.close();
+  EXPECT_TRUE(daemon_->wait_until([&] { return !outcome(first.job).empty(); }));
+  EXPECT_EQ(outcome(first.job), "cancelled");
+  EXPECT_EQ(gauge(kStreaming), 0);
+}
+
+// The daemon that would have counted the grace is gone.
+TEST_F(Streams, that_a_kill_cut_and_nobody_comes_back_to_are_cancelled) {
+  DaemonSetup setup;
+  setup.context_tokens = 32768;
+  setup.more_daemon = "  stream_grace_s: 0\n";
+  start(setup);
+  json::object body = endless_body();
+  body["n"] = 1;
+  StreamClient lost = open(request(kChat, body));
+  StreamClient kept =
+      open(request(kChat, chat_body("Say it all.", 3000), "X-Parkd-On-Disconnect: keep\r\n"));
+  ASSERT_TRUE(lost.step() && kept.step());
+  ASSERT_TRUE(daemon_->wait_until([&] { return gauge("parkd_jobs_with_callers") == 1; }));
+  daemon_->kill();
+  ASSERT_TRUE(daemon_->start()) << daemon_->log();
+  EXPECT_TRUE(daemon_->wait_until([&] { return !outcome(lost.job).empty(); }));
+  EXPECT_EQ(outcome(lost.job), "cancelled");
+  daemon_->wait_for_model();
+  EXPECT_TRUE(daemon_->wait_until([&] { return !outcome(kept.job).empty(); }));
+  EXPECT_EQ(outcome(kept.job), "completed");
 }
 
 TEST_F(Streams, a_job_that_does_not_complete_ends_its_stream_with_its_error) {

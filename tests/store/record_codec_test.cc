@@ -43,6 +43,7 @@ record::StoredJob full_job() {
   job.noted_lease = {20, 21};
   stored.fingerprint = {17, ContentRule::value};
   stored.cancel_requested = true;
+  stored.caller_grace = std::chrono::seconds(22);
   return stored;
 }
 
@@ -129,6 +130,7 @@ TEST(RecordCodec, records_come_back_as_they_were) {
   EXPECT_EQ(job_back->job.spec.deadline, at(6));
   EXPECT_EQ(job_back->job.spec.seed, ~uint64_t{0});
   EXPECT_TRUE(job_back->cancel_requested);
+  EXPECT_EQ(job_back->caller_grace, std::chrono::seconds(22));
 
   const std::string message = record::encode(full_message());
   const auto message_back = record::decode_message(message);
@@ -212,7 +214,7 @@ TEST(RecordCodec, a_record_cut_short_or_too_long_is_corrupt) {
 }
 
 TEST(RecordCodec, another_version_is_corrupt_and_never_guessed_at) {
-  for (const char version : {'\0', '\4', '\x7f'}) {
+  for (const char version : {'\0', '\5', '\x7f'}) {
     std::string bytes = record::encode(full_job());
     bytes[0] = version;
     EXPECT_EQ(record::decode_job(bytes).status().code(), StatusCode::corrupt) << int{version};
@@ -221,7 +223,14 @@ TEST(RecordCodec, another_version_is_corrupt_and_never_guessed_at) {
 
 TEST(RecordCodec, records_of_earlier_versions_are_read) {
   std::string job = record::encode(full_job());
-  // The rule of the fingerprint came with version 3, poison notes and requeued_from with 2.
+  // The grace of callers came with version 4, the rule of the fingerprint with 3, poison notes and
+  // requeued_from with 2.
+  job.resize(job.size() - sizeof(bool) - sizeof(int64_t));
+  job[0] = 3;
+  const auto of_version_3 = record::decode_job(job);
+  ASSERT_TRUE(of_version_3.ok());
+  EXPECT_EQ(of_version_3->fingerprint, full_job().fingerprint);
+  EXPECT_EQ(of_version_3->caller_grace, std::nullopt);
   job.resize(job.size() - sizeof(ContentRule));
   job[0] = 2;
   const auto of_version_2 = record::decode_job(job);
@@ -283,7 +292,7 @@ TEST(RecordCodec, flipped_bytes_never_crash_it) {
       bytes[random() % bytes.size()] = static_cast<char>(random());
     }
     const auto job = record::decode_job(bytes);
-    if (job.ok() && bytes[0] == 3) {  // earlier versions are read and never written
+    if (job.ok() && bytes[0] == 4) {  // earlier versions are read and never written
       EXPECT_EQ(record::encode(*job), bytes) << "one value has one encoding";
     }
     const auto batch = record::decode_batch(bytes);

@@ -1,7 +1,9 @@
 // ForwardingStore: every verb goes to the store behind it; tests override those they play with.
 #pragma once
 
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -43,6 +45,15 @@ class ForwardingStore : public JobStore {
   void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) override {
     store_->requeue(std::move(request), std::move(done));
   }
+  void attach(JobId id, std::optional<std::chrono::seconds> grace,
+              Completion<std::optional<std::chrono::seconds>> done) override {
+    store_->attach(id, grace, std::move(done));
+  }
+  void detach(JobId id, std::string tenant, Completion<std::optional<CancelAnswer>> done) override {
+    store_->detach(id, std::move(tenant), std::move(done));
+  }
+  void keep(JobId id, Completion<bool> done) override { store_->keep(id, std::move(done)); }
+  void adopt(Completion<std::vector<AttachedJob>> done) override { store_->adopt(std::move(done)); }
   void open_batch(BatchSpec spec, Completion<OpenedBatch> done) override {
     store_->open_batch(std::move(spec), std::move(done));
   }

@@ -75,6 +75,21 @@ class StoreDriver {
     return wait<CancelAnswer>(
         [&](auto done) { store_.cancel(id, std::move(tenant), std::move(done)); });
   }
+  Result<std::optional<std::chrono::seconds>> attach(
+      JobId id, std::optional<std::chrono::seconds> grace = {}) {
+    return wait<std::optional<std::chrono::seconds>>(
+        [&](auto done) { store_.attach(id, grace, std::move(done)); });
+  }
+  Result<std::optional<CancelAnswer>> detach(JobId id, std::string tenant = "") {
+    return wait<std::optional<CancelAnswer>>(
+        [&](auto done) { store_.detach(id, std::move(tenant), std::move(done)); });
+  }
+  Result<bool> keep(JobId id) {
+    return wait<bool>([&](auto done) { store_.keep(id, std::move(done)); });
+  }
+  Result<std::vector<AttachedJob>> adopt() {
+    return wait<std::vector<AttachedJob>>([&](auto done) { store_.adopt(std::move(done)); });
+  }
   Result<JobRecord> get(JobId id, std::string tenant) {
     return wait<JobRecord>([&](auto done) { store_.get(id, std::move(tenant), std::move(done)); });
   }

@@ -348,6 +348,26 @@ Result<CancelAnswer> MemoryState::cancel(JobId id, const std::string& tenant, Wa
   return CancelAnswer::cancelled;
 }
 
+// --- callers
+
+Result<std::optional<std::chrono::seconds>> MemoryState::attach(
+    JobId id, std::optional<std::chrono::seconds> grace) {
+  const auto live = jobs_.find(id);
+  if (live == jobs_.end()) return std::optional<std::chrono::seconds>();
+  if (grace) live->second.caller_grace = grace;
+  return live->second.caller_grace;
+}
+
+Result<bool> MemoryState::keep(JobId id) {
+  const auto live = jobs_.find(id);
+  return live != jobs_.end() && std::exchange(live->second.caller_grace, std::nullopt).has_value();
+}
+
+// There is one daemon, and when it is gone nothing of this is left.
+Result<std::vector<AttachedJob>> MemoryState::adopt() {
+  return std::vector<AttachedJob>();
+}
+
 // --- requeue
 
 bool MemoryState::matches(const RequeueRequest& request, const Past& past) {

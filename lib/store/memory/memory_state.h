@@ -4,6 +4,7 @@
 // no trace. Small and obvious before fast: verbs scan what they need.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "lib/job/batch.h"
 #include "lib/job/job.h"
 #include "lib/store/batch_store.h"
+#include "lib/store/caller_store.h"
 #include "lib/store/client_store.h"
 #include "lib/store/content.h"
 #include "lib/store/daemon_store.h"
@@ -40,6 +42,10 @@ class MemoryState {
                                              Wakeups& wakeups);
   Result<DeathsAnswer> note_deaths(const DeathReport& report, WallTime now, Wakeups& wakeups);
   Result<CancelAnswer> cancel(JobId id, const std::string& tenant, WallTime now, Wakeups& wakeups);
+  Result<std::optional<std::chrono::seconds>> attach(JobId id,
+                                                     std::optional<std::chrono::seconds> grace);
+  Result<bool> keep(JobId id);
+  Result<std::vector<AttachedJob>> adopt();
   Result<std::vector<RequeuedJob>> requeue(const RequeueRequest& request, WallTime now,
                                            Wakeups& wakeups);
   Result<OpenedBatch> open_batch(BatchSpec spec, WallTime now);
@@ -65,6 +71,7 @@ class MemoryState {
   struct Live {
     Job job;
     bool cancel_requested = false;
+    std::optional<std::chrono::seconds> caller_grace{};  // attached
   };
 
   // The fence of a finished job, and its history.

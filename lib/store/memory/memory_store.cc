@@ -55,6 +55,17 @@ class MemoryStore final : public JobStore {
         [&](WallTime now, Wakeups& wakeups) { return state_.cancel(id, tenant, now, wakeups); },
         done);
   }
+  void attach(JobId id, std::optional<std::chrono::seconds> grace,
+              Completion<std::optional<std::chrono::seconds>> done) override {
+    run<std::optional<std::chrono::seconds>>(
+        [&](WallTime, Wakeups&) { return state_.attach(id, grace); }, done);
+  }
+  void keep(JobId id, Completion<bool> done) override {
+    run<bool>([&](WallTime, Wakeups&) { return state_.keep(id); }, done);
+  }
+  void adopt(Completion<std::vector<AttachedJob>> done) override {
+    run<std::vector<AttachedJob>>([&](WallTime, Wakeups&) { return state_.adopt(); }, done);
+  }
   void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) override {
     run<std::vector<RequeuedJob>>(
         [&](WallTime now, Wakeups& wakeups) { return state_.requeue(request, now, wakeups); },

@@ -116,6 +116,12 @@ class OutboxStore final : public JobStore {
   void cancel(JobId id, std::string tenant, Completion<CancelAnswer> done) override {
     queue_->cancel(id, std::move(tenant), std::move(done));
   }
+  void attach(JobId id, std::optional<std::chrono::seconds> grace,
+              Completion<std::optional<std::chrono::seconds>> done) override {
+    queue_->attach(id, grace, std::move(done));
+  }
+  void keep(JobId id, Completion<bool> done) override { queue_->keep(id, std::move(done)); }
+  void adopt(Completion<std::vector<AttachedJob>> done) override { queue_->adopt(std::move(done)); }
   void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) override {
     queue_->requeue(std::move(request), std::move(done));
   }

@@ -5,6 +5,7 @@
 #include "lib/base/kill_point.h"
 #include "lib/store/postgres/awaited_keys.h"
 #include "lib/store/postgres/batch_verbs.h"
+#include "lib/store/postgres/caller_verbs.h"
 #include "lib/store/postgres/claim_session.h"
 #include "lib/store/postgres/depth_estimate.h"
 #include "lib/store/postgres/file_batch_verbs.h"
@@ -119,6 +120,33 @@ class PostgresStore final : public JobStore {
     read<CancelAnswer>(std::move(done), [this, id, tenant = std::move(tenant)](Connection& c) {
       return cancel_now(c, id, tenant);
     });
+  }
+
+  void attach(JobId id, std::optional<std::chrono::seconds> grace,
+              Completion<std::optional<std::chrono::seconds>> done) override {
+    read<std::optional<std::chrono::seconds>>(std::move(done), [this, id, grace](Connection& c) {
+      return attach_job(c, listener_.daemon_id(), id, grace);
+    });
+  }
+
+  void detach(JobId id, std::string tenant, Completion<std::optional<CancelAnswer>> done) override {
+    using Answer = std::optional<CancelAnswer>;
+    read<Answer>(
+        std::move(done), [this, id, tenant = std::move(tenant)](Connection& c) -> Result<Answer> {
+          PARKD_ASSIGN_OR_RETURN(const bool is_alone, detach_job(c, listener_.daemon_id(), id));
+          if (!is_alone) return Answer();
+          PARKD_ASSIGN_OR_RETURN(const CancelAnswer answer, cancel_now(c, id, tenant));
+          return Answer(answer);
+        });
+  }
+
+  void keep(JobId id, Completion<bool> done) override {
+    read<bool>(std::move(done), [id](Connection& c) { return keep_job(c, id); });
+  }
+
+  void adopt(Completion<std::vector<AttachedJob>> done) override {
+    read<std::vector<AttachedJob>>(
+        std::move(done), [this](Connection& c) { return adopt_jobs(c, listener_.daemon_id()); });
   }
 
   void requeue(RequeueRequest request, Completion<std::vector<RequeuedJob>> done) override {

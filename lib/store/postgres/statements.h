@@ -1,6 +1,6 @@
 // Every statement the store sends, each with the index it lives on
 // (tests/store/postgres/plan_test.cc looks at the plans). The verbs themselves are functions of
-// migrations 0002 to 0008 and 0012.
+// migrations 0002 to 0008, 0012 and later ones.
 #pragma once
 
 #include <iterator>
@@ -102,6 +102,16 @@ inline constexpr Statement kCancel{
     "cancel",
     "SELECT answer, run_lease, mine, tenant, mailbox_key FROM parkd.cancel_v1($1, $2, "
     "make_interval(secs => $3), parkd.from_us_v1($4))"};
+
+// callers_pkey, jobs_pkey, daemons_pkey
+inline constexpr Statement kAttach{"attach", "SELECT parkd.attach_v1($1, $2, $3::int) AS grace_s"};
+// callers_pkey
+inline constexpr Statement kDetach{"detach", "SELECT parkd.detach_v1($1, $2) AS is_alone"};
+// callers_pkey
+inline constexpr Statement kKeep{"keep", "SELECT parkd.keep_v1($1) AS was_attached"};
+// A scan of parkd.callers, which are few; jobs_pkey, daemons_pkey
+inline constexpr Statement kAdopt{"adopt",
+                                  "SELECT job_id, tenant, grace_s FROM parkd.adopt_v1($1)"};
 
 // history_job, mailbox_key; mailbox_batch; mailbox_failed, mailbox_failed_of_tenant
 inline constexpr Statement kRequeue{

@@ -168,6 +168,7 @@ Status State::load_jobs() {
   index = QueueIndex();
   flagged.clear();
   must_end_flagged = false;
+  orphans.clear();
   due_low.clear();
   outbox_low.clear();
   std::unordered_map<JobId, Claim> live;  // of `claims`
@@ -182,6 +183,9 @@ Status State::load_jobs() {
     const JobId id = stored->job.id;
     index.add(stored->job, now, is_member(stored->job.spec));
     next_id = std::max(next_id, id + 1);
+    if (stored->caller_grace) {
+      orphans.push_back({id, stored->job.spec.tenant, *stored->caller_grace});
+    }
     const auto claim = claims.find(id);
     if (claim != claims.end()) {
       index.mark_claimed(id);

@@ -25,6 +25,7 @@
 #include "lib/job/batch.h"
 #include "lib/job/job.h"
 #include "lib/store/batch_accounts.h"
+#include "lib/store/caller_store.h"
 #include "lib/store/client_store.h"
 #include "lib/store/drop_clock.h"
 #include "lib/store/rocksdb/commit.h"
@@ -103,8 +104,9 @@ struct State {
   std::unordered_map<JobId, Claim> claims;
   std::map<std::string, record::StoredBatch> batches;  // by id
   BatchAccounts batch_accounts;                        // of them
-  std::vector<JobId> flagged;     // held: their cancel was asked for and no worker runs them
-  bool must_end_flagged = false;  // ... and no commit ends them yet (end_flagged)
+  std::vector<JobId> flagged;        // held: their cancel was asked for and no worker runs them
+  bool must_end_flagged = false;     // ... and no commit ends them yet (end_flagged)
+  std::vector<AttachedJob> orphans;  // attached when the rows were read; adopt() takes them
 
   JobId next_id = 1;
   uint64_t last_sequence = 0;

@@ -6,6 +6,7 @@
 #include "lib/base/check.h"
 #include "lib/base/log.h"
 #include "lib/store/rocksdb/batch_verbs.h"
+#include "lib/store/rocksdb/caller_verbs.h"
 #include "lib/store/rocksdb/client_verbs.h"
 #include "lib/store/rocksdb/daemon_verbs.h"
 #include "lib/store/rocksdb/outbox_verbs.h"
@@ -147,6 +148,25 @@ void EmbeddedStore::note_webhook(std::string id, WebhookAttempt attempt, Complet
                                    State& state, const auto& completion, Commit& commit) {
     return embedded::note_webhook(state, id, attempt, completion, commit);
   });
+}
+
+// --- CallerStore
+
+void EmbeddedStore::attach(JobId id, std::optional<std::chrono::seconds> grace,
+                           Completion<std::optional<std::chrono::seconds>> done) {
+  loop_.write(std::move(done), [id, grace](State& state, const auto& completion, Commit& commit) {
+    return embedded::attach(state, id, grace, completion, commit);
+  });
+}
+
+void EmbeddedStore::keep(JobId id, Completion<bool> done) {
+  loop_.write(std::move(done), [id](State& state, const auto& completion, Commit& commit) {
+    return embedded::keep(state, id, completion, commit);
+  });
+}
+
+void EmbeddedStore::adopt(Completion<std::vector<AttachedJob>> done) {
+  loop_.read(std::move(done), [](State& state) { return embedded::adopt(state); });
 }
 
 // --- DaemonStore

@@ -6,6 +6,7 @@
 // which heals.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -55,6 +56,12 @@ class EmbeddedStore final : public JobStore {
   void advance_batch(std::string id, FileProgress progress, Completion<Batch> done) override;
   void next_webhook(WebhookRequest request, Completion<std::optional<Batch>> done) override;
   void note_webhook(std::string id, WebhookAttempt attempt, Completion<Batch> done) override;
+
+  // --- CallerStore
+  void attach(JobId id, std::optional<std::chrono::seconds> grace,
+              Completion<std::optional<std::chrono::seconds>> done) override;
+  void keep(JobId id, Completion<bool> done) override;
+  void adopt(Completion<std::vector<AttachedJob>> done) override;
 
   // --- DaemonStore
   void register_model(ModelRegistration model, Completion<ModelRegistered> done) override;

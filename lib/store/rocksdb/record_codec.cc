@@ -14,7 +14,7 @@ template <class Record>
 struct Format;
 template <>
 struct Format<StoredJob> {
-  static constexpr uint8_t kVersion = 3;
+  static constexpr uint8_t kVersion = 4;
   static constexpr std::string_view kName = "job";
 };
 template <>
@@ -237,6 +237,7 @@ void fields(Io& io, Record& stored) {
     io(job.deaths_alone, job.suspect_group, job.noted_lease, job.requeued_from);
   }
   if (io.version() >= 3) io(stored.fingerprint.rule);
+  if (io.version() >= 4) io(stored.caller_grace);
 }
 
 template <class Io, Is<Message> Record>

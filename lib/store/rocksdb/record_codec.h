@@ -9,7 +9,9 @@
 // with its version byte; a version this program does not know is corrupt, never guessed at.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -72,6 +74,7 @@ struct StoredJob {
   Job job;
   ContentFingerprint fingerprint;  // of the spec as it came, where it has an idempotency key
   bool cancel_requested = false;   // asked for while it was claimed: it must not run again
+  std::optional<std::chrono::seconds> caller_grace{};  // it is attached (lib/store/caller_store.h)
 };
 std::string encode(const StoredJob& stored);
 Result<StoredJob> decode_job(std::string_view bytes);

@@ -54,6 +54,12 @@ class SettledStore final : public JobStore {
   void list_batches(BatchFilter filter, Completion<std::vector<Batch>> done) override {
     store_->list_batches(std::move(filter), std::move(done));
   }
+  void attach(JobId id, std::optional<std::chrono::seconds> grace,
+              Completion<std::optional<std::chrono::seconds>> done) override {
+    store_->attach(id, grace, std::move(done));
+  }
+  void keep(JobId id, Completion<bool> done) override { store_->keep(id, std::move(done)); }
+  void adopt(Completion<std::vector<AttachedJob>> done) override { store_->adopt(std::move(done)); }
   void next_batch_work(BatchWorkRequest request, Completion<std::optional<Batch>> done) override {
     store_->next_batch_work(std::move(request), std::move(done));
   }

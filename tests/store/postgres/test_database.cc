@@ -63,6 +63,7 @@ void TestDatabase::empty() {
   connection_.reset();  // a test before may have stopped the server
   run("DELETE FROM parkd.jobs; DELETE FROM parkd.mailbox; DELETE FROM parkd.history; "
       "DELETE FROM parkd.idempotency; DELETE FROM parkd.shares; DELETE FROM parkd.waiters; "
+      "DELETE FROM parkd.callers; "
       "DELETE FROM parkd.depth_samples; DELETE FROM parkd.batches; DELETE FROM parkd.daemons; "
       "DELETE FROM parkd.past_partitions; DELETE FROM parkd.tenants; DELETE FROM "
       "parkd.file_pieces; "

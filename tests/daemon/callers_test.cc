@@ -1,0 +1,202 @@
+// Callers: when the store is told of a job's callers, and when their job is cancelled.
+#include "daemon/api/callers.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace parkd {
+namespace {
+
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+
+// Notes what it is asked; adopt() hands out what the test lays down.
+class NotingStore final : public CallerStore {
+ public:
+  void attach(JobId id, CallerGrace grace, Completion<CallerGrace> done) override {
+    said.push_back("attach " + std::to_string(id) + " " + std::to_string(grace->count()));
+    if (fails) return done(unavailable("away"));
+    done(grace);
+  }
+  void detach(JobId id, std::string tenant, Completion<std::optional<CancelAnswer>> done) override {
+    said.push_back("detach " + std::to_string(id) + " " + tenant);
+    if (!detach_fails.ok()) return done(std::exchange(detach_fails, Status()));
+    done(std::optional(CancelAnswer::cancelled));
+  }
+  void keep(JobId id, Completion<bool> done) override {
+    said.push_back("keep " + std::to_string(id));
+    kept = std::move(done);
+  }
+  void adopt(Completion<std::vector<AttachedJob>> done) override {
+    ++n_adopts;
+    if (fails) return done(unavailable("away"));
+    done(std::exchange(orphans, {}));
+  }
+
+  std::vector<std::string> said;
+  std::vector<AttachedJob> orphans;
+  Completion<bool> kept;
+  int n_adopts = 0;
+  bool fails = false;
+  Status detach_fails;  // once
+};
+
+class CallersTest : public ::testing::Test {
+ protected:
+  void run_until(const std::function<bool()>& holds) {
+    while (!holds()) {
+      ASSERT_GT(io_.run_one_for(std::chrono::minutes(2)), 0u) << "nothing more happens";
+    }
+  }
+  void run_until_said(const std::string& what) {
+    run_until([&] { return !store_.said.empty() && store_.said.back() == what; });
+  }
+  void run_what_is_due() { io_.poll(); }
+
+  using Said = std::vector<std::string>;
+  boost::asio::io_context io_;
+  NotingStore store_;
+  Callers callers_{io_, store_, std::chrono::milliseconds(20)};
+};
+
+TEST_F(CallersTest, who_is_answered_soon_costs_nothing) {
+  callers_.came(1, seconds(60), true);
+  EXPECT_EQ(callers_.figures().streaming, 1);
+  callers_.answered(1, true);
+  io_.run();  // until nothing is left to come
+  EXPECT_EQ(store_.said, Said());
+  EXPECT_EQ(callers_.figures().waiting, 0);
+  EXPECT_EQ(callers_.figures().streaming, 0);
+}
+
+TEST_F(CallersTest, who_waits_for_a_second_is_stored) {
+  const auto began = steady_clock::now();
+  callers_.came(1, seconds(60), false);
+  run_until_said("attach 1 60");
+  EXPECT_GE(steady_clock::now() - began, Callers::kAttachAfter);
+  run_what_is_due();
+  EXPECT_EQ(callers_.figures().attached, 1);
+  callers_.answered(1, false);
+  EXPECT_EQ(callers_.figures().attached, 0);
+  EXPECT_EQ(callers_.figures().in_grace, 0);
+}
+
+TEST_F(CallersTest, whose_going_ends_nothing_is_never_stored) {
+  callers_.came(1, std::nullopt, false);
+  callers_.gone(1, "t", std::nullopt, false);
+  io_.run();
+  EXPECT_EQ(store_.said, Said());
+}
+
+TEST_F(CallersTest, the_last_one_that_goes_begins_the_grace) {
+  callers_.came(1, seconds(1), true);
+  callers_.came(1, seconds(1), false);
+  callers_.gone(1, "t", seconds(1), true);
+  EXPECT_EQ(callers_.figures().in_grace, 0);
+  const auto last = steady_clock::now();
+  callers_.gone(1, "t", seconds(1), false);
+  EXPECT_EQ(callers_.figures().in_grace, 1);
+  EXPECT_EQ(store_.said, (Said{"attach 1 1", "attach 1 1"})) << "another daemon may be come to";
+  run_until_said("detach 1 t");
+  EXPECT_GE(steady_clock::now() - last, seconds(1));
+  EXPECT_EQ(callers_.figures().in_grace, 0);
+  io_.run();
+  EXPECT_EQ(store_.said.size(), 3u) << "once";
+}
+
+TEST_F(CallersTest, who_comes_back_and_goes_again_has_the_whole_grace_again) {
+  callers_.came(1, seconds(1), true);
+  callers_.gone(1, "t", seconds(1), true);
+  bool is_half_over = false;
+  boost::asio::steady_timer half(io_, std::chrono::milliseconds(500));
+  half.async_wait([&](boost::system::error_code) { is_half_over = true; });
+  run_until([&] { return is_half_over; });
+  callers_.came(1, seconds(1), true);
+  EXPECT_EQ(callers_.figures().in_grace, 0);
+  callers_.gone(1, "t", seconds(1), true);
+  const auto second = steady_clock::now();
+  run_until_said("detach 1 t");
+  EXPECT_GE(steady_clock::now() - second, seconds(1));
+}
+
+TEST_F(CallersTest, a_grace_of_nothing_cancels_at_once_and_is_not_stored_before) {
+  callers_.came(1, seconds(0), false);
+  callers_.gone(1, "t", seconds(0), false);
+  run_until_said("detach 1 t");
+  EXPECT_EQ(store_.said, Said{"detach 1 t"});
+}
+
+TEST_F(CallersTest, what_others_left_is_cancelled_unless_callers_wait_here) {
+  store_.orphans = {{1, "a", seconds(0)}, {2, "b", seconds(0)}};
+  callers_.came(2, std::nullopt, true);
+  callers_.start();
+  run_until_said("detach 1 a");
+  EXPECT_EQ(store_.said, Said{"detach 1 a"});
+  EXPECT_EQ(callers_.figures().in_grace, 0);
+}
+
+// It is told again after a store has mended itself.
+TEST_F(CallersTest, a_grace_that_runs_is_not_begun_anew_by_being_told_again) {
+  callers_.came(1, seconds(60), true);
+  callers_.gone(1, "t", seconds(60), true);
+  store_.orphans = {{1, "t", seconds(0)}};
+  callers_.start();
+  run_until([&] { return store_.n_adopts == 3; });
+  EXPECT_EQ(store_.said, Said{"attach 1 60"});
+  EXPECT_EQ(callers_.figures().in_grace, 1);
+}
+
+TEST_F(CallersTest, a_store_that_is_away_is_asked_again) {
+  store_.fails = true;
+  callers_.came(1, seconds(1), true);
+  callers_.gone(1, "t", seconds(1), true);
+  callers_.start();
+  run_until_said("detach 1 t");
+  store_.fails = false;
+  store_.orphans = {{2, "t", seconds(0)}};
+  run_until_said("detach 2 t");
+  EXPECT_GT(store_.n_adopts, 1);
+}
+
+TEST_F(CallersTest, a_job_that_could_not_be_cancelled_is_cancelled_later) {
+  for (const Status& why : {unavailable("away"), exhausted("the disk is full")}) {
+    store_.said.clear();
+    store_.detach_fails = why;
+    callers_.came(1, seconds(0), true);
+    callers_.gone(1, "t", seconds(0), true);
+    io_.restart();
+    io_.run();
+    EXPECT_EQ(store_.said, (Said{"detach 1 t", "detach 1 t"})) << why.to_string();
+  }
+  store_.said.clear();
+  store_.detach_fails = corrupt("its record is damaged");
+  callers_.came(1, seconds(0), true);
+  callers_.gone(1, "t", seconds(0), true);
+  io_.restart();
+  io_.run();
+  EXPECT_EQ(store_.said, Said{"detach 1 t"}) << "that would not pass";
+}
+
+TEST_F(CallersTest, that_a_job_goes_on_is_said_once_it_is_stored) {
+  bool said = false;
+  callers_.came(1, seconds(60), true);
+  callers_.keep(1, seconds(60), [&] { said = true; });
+  run_what_is_due();
+  EXPECT_FALSE(said);
+  store_.kept(unavailable("away"));
+  run_what_is_due();
+  EXPECT_TRUE(said) << "or cannot be";
+  said = false;
+  callers_.keep(1, std::nullopt, [&] { said = true; });
+  EXPECT_TRUE(said) << "it always was";
+  EXPECT_EQ(store_.said, Said{"keep 1"});
+}
+
+}  // namespace
+}  // namespace parkd
