@@ -116,6 +116,7 @@ SharedStoreCallbacks Daemon::callbacks() {
 
 Status Daemon::wire() {
   blocking_ = std::make_unique<BlockingPool>(blocking_threads(), 0);
+  reloads_ = std::make_unique<Reloads>(io_, *blocking_, health_);
   const RunBlocking run_blocking = [this](std::function<void()> task) {
     return blocking_->run(std::move(task));
   };
@@ -141,7 +142,14 @@ Status Daemon::wire() {
     webhooks_ =
         std::make_unique<Webhooks>(config_.daemon.webhooks, std::move(secrets), *store_, clock_);
     batches_->on_end([this] { webhooks_->look(); });
-    signals_.add(SIGHUP);
+    reloads_->add<WebhookSecrets>(
+        {"webhooks.secrets_not_read", "webhook_secrets_not_read",
+         "webhooks are signed with what was read before"},
+        [this] { return load_webhook_secrets(config_.daemon.webhooks); },
+        [this](WebhookSecrets read) {
+          log_info("webhooks.secrets_read", {{"files", read.size()}});
+          webhooks_->set_secrets(std::move(read));
+        });
   }
   api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *store_, *store_, *dispatcher_,
                                           tokens_, *blocking_, blocking_threads(), clock_, health_,
@@ -158,13 +166,25 @@ Status Daemon::wire() {
       [this](const HttpRequest& request) { return api_->admit(request); });
   api_->set_server(*server_);
   if (webhooks_ != nullptr) api_->set_webhooks(*webhooks_);
-  if (!config_.daemon.tokens_file.empty()) {
-    PARKD_ASSIGN_OR_RETURN(TokenTable tokens, load_tokens(config_.daemon.tokens_file));
-    take_tokens(std::move(tokens));
-    signals_.add(SIGHUP);
-  }
+  if (!config_.daemon.tokens_file.empty()) PARKD_RETURN_IF_ERROR(read_tokens());
+  if (!reloads_->is_empty()) signals_.add(SIGHUP);
   warn_of_tcp(config_.daemon);
   return server_->listen();
+}
+
+Status Daemon::read_tokens() {
+  const auto load = [this] { return load_tokens(config_.daemon.tokens_file); };
+  const auto take = [this](TokenTable read) {
+    log_info("api.tokens_read",
+             {{"file", config_.daemon.tokens_file}, {"tokens", read.entries().size()}});
+    api_->set_tokens(std::move(read));
+  };
+  PARKD_ASSIGN_OR_RETURN(TokenTable tokens, load());
+  take(std::move(tokens));
+  reloads_->add<TokenTable>(
+      {"api.tokens_not_read", "tokens_not_read", "the tokens that were read before count"}, load,
+      take);
+  return {};
 }
 
 void Daemon::set_models(std::shared_ptr<const ModelTable> table) {
@@ -248,68 +268,12 @@ void Daemon::wait_for_signal() {
 
 void Daemon::on_signal(int signal) {
   if (signal == SIGUSR1) return dump_state(*dispatcher_->stats());
-  if (signal == SIGHUP) {
-    if (!config_.daemon.tokens_file.empty()) read_tokens_again();
-    if (webhooks_ != nullptr) read_secrets_again();
-    return;
-  }
+  if (signal == SIGHUP) return reloads_->read_again();
   ++stop_signals_;
   log_info("daemon.signal", {{"signal", signal}, {"count", stop_signals_}});
   if (stop_signals_ == 1) return begin_stop();
   stop_not_after_ = clock_.steady_now() + kStopNowPatience;
   dispatcher_->stop_now();
-}
-
-// The last that was begun counts.
-void Daemon::read_tokens_again() {
-  blocking_->run([this, n = ++token_reads_] {
-    const auto read = std::make_shared<Result<TokenTable>>(load_tokens(config_.daemon.tokens_file));
-    boost::asio::post(io_, [this, n, read] {
-      if (n == token_reads_) take_tokens(std::move(*read));
-    });
-  });
-}
-
-void Daemon::take_tokens(Result<TokenTable> tokens) {
-  if (!tokens.ok()) {
-    log_error("api.tokens_not_read", {{"error", tokens.status().to_string()}});
-    health_.raise({"tokens_not_read",
-                   tokens.status().message() +
-                       ". Until then the tokens that were read before count: mend the file, then "
-                       "systemctl reload parkd (SIGHUP)",
-                   false});
-    return;
-  }
-  log_info("api.tokens_read",
-           {{"file", config_.daemon.tokens_file}, {"tokens", tokens->entries().size()}});
-  api_->set_tokens(*std::move(tokens));
-  health_.clear("tokens_not_read");
-}
-
-// The last that was begun counts.
-void Daemon::read_secrets_again() {
-  blocking_->run([this, n = ++secret_reads_] {
-    const auto read =
-        std::make_shared<Result<WebhookSecrets>>(load_webhook_secrets(config_.daemon.webhooks));
-    boost::asio::post(io_, [this, n, read] {
-      if (n == secret_reads_) take_secrets(std::move(*read));
-    });
-  });
-}
-
-void Daemon::take_secrets(Result<WebhookSecrets> secrets) {
-  if (!secrets.ok()) {
-    log_error("webhooks.secrets_not_read", {{"error", secrets.status().to_string()}});
-    health_.raise({"webhook_secrets_not_read",
-                   secrets.status().param() + ": " + secrets.status().message() +
-                       ". Until then webhooks are signed with what was read before: mend the file, "
-                       "then systemctl reload parkd (SIGHUP)",
-                   false});
-    return;
-  }
-  log_info("webhooks.secrets_read", {{"files", secrets->size()}});
-  webhooks_->set_secrets(*std::move(secrets));
-  health_.clear("webhook_secrets_not_read");
 }
 
 // A process that lost a device cannot have it back: it gives its jobs back and ends, to be started

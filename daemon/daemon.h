@@ -18,6 +18,7 @@
 #include "daemon/models/model_keeper.h"
 #include "daemon/open_store.h"
 #include "daemon/progress_watch.h"
+#include "daemon/reloads.h"
 #include "daemon/webhooks/webhooks.h"
 #include "lib/base/blocking_pool.h"
 #include "lib/base/clock.h"
@@ -59,10 +60,7 @@ class Daemon {
   void serve();
   void wait_for_signal();
   void on_signal(int signal);
-  void read_tokens_again();
-  void take_tokens(Result<TokenTable> tokens);
-  void read_secrets_again();
-  void take_secrets(Result<WebhookSecrets> secrets);
+  Status read_tokens();
   void on_device_lost();
   void begin_stop();
   void wait_until_drained();
@@ -93,6 +91,7 @@ class Daemon {
   std::unique_ptr<Dispatcher> dispatcher_;
   std::unique_ptr<ModelKeeper> models_;
   HealthBoard health_;  // control thread
+  std::unique_ptr<Reloads> reloads_;
   ProgressWatch progress_{clock_, config_.daemon.watchdog_stall};
   Surroundings surroundings_{config_, clock_, lock_, health_};
   std::unique_ptr<Api> api_;
@@ -100,8 +99,6 @@ class Daemon {
   boost::asio::signal_set signals_;
   Thread dispatcher_thread_;
 
-  int64_t token_reads_ = 0;  // begun since the start
-  int64_t secret_reads_ = 0;
   int stop_signals_ = 0;
   End end_ = End::stopped;
   SteadyTime stop_not_after_{};  // set by the first signal; the second makes it sooner
