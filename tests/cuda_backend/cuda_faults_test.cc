@@ -13,6 +13,7 @@
 #include "lib/backend/cuda/cuda_errors.h"
 #include "testing.h"
 #include "tests/cuda_backend/cuda_rig.h"
+#include "tests/cuda_backend/emulated_cublas.h"
 
 namespace parkd {
 namespace {
@@ -30,8 +31,14 @@ using testing::tokens_of;
 
 using Calls = std::map<std::string, int64_t>;
 
-constexpr CudaWay kOne{"one"};
+constexpr CudaWay warm(const char* name, int32_t n_workers) {
+  CudaWay way{name, n_workers};
+  way.warms_up = true;
+  return way;
+}
+constexpr CudaWay kOne = warm("one", 1);
 constexpr int64_t kForEver = int64_t{1} << 40;
+constexpr int64_t kBuckets = 6;  // of the eight sequences that engine_options() allows
 
 // Recoverable all: what captures, launches, handles and shapes give.
 constexpr cudaError_t kRuntimeErrors[] = {cudaErrorStreamCaptureInvalidated,
@@ -112,7 +119,7 @@ class CudaFaults : public ::testing::Test {
 };
 
 // The table: call, which of its calls, code. Some of the codes, others each time, at the first call
-// of a name, and one at any; on an engine that has met all before, or has its graphs still to make.
+// of a name, and one at any; on an engine that has met all before, or has all its graphs.
 TEST_F(CudaFaults, every_call_may_fail_with_every_error_that_leaves_the_device) {
   const Calls calls = calls_of_a_run();
   const auto used = load();
@@ -132,9 +139,7 @@ TEST_F(CudaFaults, every_call_may_fail_with_every_error_that_leaves_the_device) 
     std::vector<int> codes = recoverable_errors(call);
     std::shuffle(codes.begin(), codes.end(), random_);
     codes.resize(is_sanitized() ? 1 : 3);
-    const bool is_made_once = call.find("Graph") != std::string::npos ||
-                              call.find("Capture") != std::string::npos ||
-                              call.find("Malloc") != std::string::npos;
+    const bool is_made_once = call == "cudaGraphLaunch";
     for (const int code : codes) {
       const auto fresh = is_made_once ? load() : nullptr;
       const int64_t n_repeated = expect_harmless(is_made_once ? *fresh : *used, {call, 1, code});
@@ -146,7 +151,6 @@ TEST_F(CudaFaults, every_call_may_fail_with_every_error_that_leaves_the_device) 
   EXPECT_EQ(tokens_of(used->run(requests_)), expected_);
   std::cout << n_faults << " faults of " << calls.size() << " calls\n";
   for (const char* call : {"cudaSetDevice", "cudaMemcpyAsync", "cudaLaunchKernelEx", "cublasGemmEx",
-                           "cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate",
                            "cudaGraphLaunch", "cudaEventRecord", "cudaEventSynchronize"}) {
     EXPECT_EQ(calls.count(call), 1U) << call;
   }
@@ -154,7 +158,7 @@ TEST_F(CudaFaults, every_call_may_fail_with_every_error_that_leaves_the_device) 
 
 // As above by the number of the call alone, on two streams.
 TEST_F(CudaFaults, whichever_call_fails_two_workers_give_the_tokens_of_the_cpu) {
-  const CudaWay two{"two_workers", 2};
+  constexpr CudaWay two = warm("two_workers", 2);
   const int64_t before = cuda_emulator::n_calls();
   int64_t n_calls = 0;
   {
@@ -174,20 +178,50 @@ TEST_F(CudaFaults, whichever_call_fails_two_workers_give_the_tokens_of_the_cpu) 
   EXPECT_EQ(runner->engine().stats().steps_failed, 0);
 }
 
+// All that CUDA and its libraries do when something is used the first time has been done.
+TEST_F(CudaFaults, nothing_is_cold_on_the_job_path) {
+  const int64_t cold = testing::n_products_captured_cold();
+  const Calls calls = calls_of_a_run();
+  for (const char* call : {"cudaMalloc", "cudaMallocAsync", "cudaMallocHost", "cudaHostAlloc",
+                           "cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate",
+                           "cudaStreamCreate", "cudaEventCreateWithFlags", "cudaFuncSetAttribute",
+                           "cublasCreate_v2"}) {
+    EXPECT_EQ(calls.count(call), 0U) << call;
+  }
+  EXPECT_GT(calls.at("cudaGraphLaunch"), 0);
+  EXPECT_EQ(testing::n_products_captured_cold(), cold);
+}
+
+// What fails while a bucket is prepared leaves it without a graph, and the others with theirs.
+TEST_F(CudaFaults, a_capture_that_fails_while_loading_costs_its_bucket_the_graph) {
+  for (const char* call : {"cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate",
+                           "cudaGraphLaunch"}) {
+    std::vector<int> codes = recoverable_errors(call);
+    std::shuffle(codes.begin(), codes.end(), random_);
+    codes.resize(is_sanitized() ? 1 : 2);
+    for (const int code : codes) {
+      SCOPED_TRACE(std::string(call) + " answers " + std::to_string(code));
+      cuda_emulator::inject({call, 1 + static_cast<int64_t>(random_() % kBuckets), code});
+      const auto runner = load();
+      cuda_emulator::inject_nothing();
+      EXPECT_EQ(tokens_of(runner->run(requests_)), expected_);
+      EXPECT_EQ(runner->engine().stats().steps_repeated, 0) << "a job met it";
+    }
+  }
+}
+
 // The bucket is remembered: it is not tried a second time.
 TEST_F(CudaFaults, a_device_that_cannot_capture_is_asked_once_a_bucket_and_runs_without_graphs) {
   for (const char* call : {"cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate",
                            "cudaGraphLaunch"}) {
     SCOPED_TRACE(call);
-    const auto runner = load();
-    cuda_emulator::inject({call, 1, cudaErrorNotSupported, kForEver});
     const int64_t before = cuda_emulator::n_calls_by_name()[call];
-    for (int again = 0; again < 3; ++again) EXPECT_EQ(tokens_of(runner->run(requests_)), expected_);
-    const int64_t n_tried = cuda_emulator::n_calls_by_name()[call] - before;
+    cuda_emulator::inject({call, 1, cudaErrorNotSupported, kForEver});
+    const auto runner = load();
+    for (int again = 0; again < 2; ++again) EXPECT_EQ(tokens_of(runner->run(requests_)), expected_);
+    EXPECT_EQ(cuda_emulator::n_calls_by_name()[call] - before, kBuckets);
     cuda_emulator::inject_nothing();
-    EXPECT_GE(n_tried, 1);
-    EXPECT_LE(n_tried, 3) << "buckets of 1, 2 and 3 rows";
-    EXPECT_EQ(runner->engine().stats().steps_repeated, n_tried);
+    EXPECT_EQ(runner->engine().stats().steps_repeated, 0);
     EXPECT_EQ(runner->engine().stats().steps_failed, 0);
   }
 }
@@ -196,10 +230,10 @@ TEST_F(CudaFaults, a_device_that_cannot_capture_is_asked_once_a_bucket_and_runs_
 TEST_F(CudaFaults, memory_that_is_short_for_a_graph_ends_no_job) {
   for (const char* call : {"cudaGraphInstantiate", "cudaGraphLaunch"}) {
     SCOPED_TRACE(call);
-    const auto runner = load();
-    cuda_emulator::inject({call, 1, cudaErrorMemoryAllocation, kForEver});
     const int64_t before = cuda_emulator::n_calls_by_name()[call];
-    for (int again = 0; again < 3; ++again) EXPECT_EQ(tokens_of(runner->run(requests_)), expected_);
+    cuda_emulator::inject({call, 1, cudaErrorMemoryAllocation, kForEver});
+    const auto runner = load();
+    for (int again = 0; again < 2; ++again) EXPECT_EQ(tokens_of(runner->run(requests_)), expected_);
     EXPECT_EQ(cuda_emulator::n_calls_by_name()[call] - before, 1) << "there is none for the next";
     cuda_emulator::inject_nothing();
   }
@@ -231,7 +265,7 @@ TEST_F(CudaFaults, a_step_that_fails_again_ends_its_requests_as_internal_and_the
 
 // A stream that cannot be waited for may still write into blocks that others would get.
 TEST_F(CudaFaults, a_stream_that_nothing_can_wait_for_is_a_lost_device) {
-  for (const int64_t n : {1, 100}) {
+  for (const int64_t n : {1, 20}) {
     const auto runner = load();
     for (const GenerationResult& result :
          run_with(*runner, {"", n, cudaErrorInvalidValue, kForEver})) {
@@ -245,9 +279,8 @@ TEST_F(CudaFaults, a_stream_that_nothing_can_wait_for_is_a_lost_device) {
 // not, nothing is tried again.
 TEST_F(CudaFaults, sticky_errors_are_a_lost_device) {
   const Calls calls = calls_of_a_run();
-  const std::vector<std::string> names = {"cudaLaunchKernelEx",     "cudaMemcpyAsync",
-                                          "cudaEventSynchronize",   "cudaGraphLaunch",
-                                          "cudaStreamBeginCapture", "cudaStreamEndCapture"};
+  const std::vector<std::string> names = {"cudaLaunchKernelEx", "cudaMemcpyAsync",
+                                          "cudaEventSynchronize", "cudaGraphLaunch"};
   int n_codes = 0;
   for (const cuda::SortedError& error : cuda::cuda_errors()) {
     if (error.kind != cuda::ErrorKind::sticky || error.code > 1000) continue;

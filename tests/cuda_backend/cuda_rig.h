@@ -30,6 +30,7 @@ struct CudaWay {
   bool tensor_cores = false;
   const char* architecture = "llama";
   const char* rope_scaling = "";  // of TinyModelOptions
+  bool warms_up = false;          // as the daemon's do; costs the emulator as much as a short run
   friend std::ostream& operator<<(std::ostream& out, const CudaWay& way) { return out << way.name; }
 };
 
@@ -75,6 +76,7 @@ inline CudaBackendOptions backend_options(const ModelCard& card, Dtype dtype, co
   options.dtype = dtype;
   options.graphs = way.graphs;
   options.tensor_core_attention = way.tensor_cores;
+  options.warms_up = way.warms_up;
   return options;
 }
 

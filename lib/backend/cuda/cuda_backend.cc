@@ -15,6 +15,8 @@ using cuda::to_status;
 
 constexpr int32_t kComputeMajorMin = 8;               // bf16 products and cp.async
 constexpr int64_t kStagingBytes = int64_t{32} << 20;  // while weights are loaded
+constexpr int64_t kHeldBackBytes = int64_t{512} << 20;
+constexpr int64_t kHeldBackPart = 50;  // one in so many
 
 std::string device_name(const CudaDevice& device) {
   return "device " + std::to_string(device.id) + " (" + device.name + ")";
@@ -149,6 +151,7 @@ class DeviceBackend final : public Backend {
     options.n_multiprocessors = device_.n_multiprocessors;
     options.graphs = options_.graphs;
     options.tensor_core_attention = options_.tensor_core_attention;
+    options.warms_up = options_.warms_up;
     PARKD_ASSIGN_OR_RETURN(
         auto lane, cuda::CudaLane::make(weights_, options_.shape, inv_freq_.as<float>(), options));
     return std::unique_ptr<Lane>(std::move(lane));
@@ -215,7 +218,8 @@ Result<std::unique_ptr<Backend>> make_cuda_backend(const CudaBackendOptions& opt
 int64_t cuda_kv_bytes(const CudaDevice& device, const CudaFootprint& footprint) {
   const int64_t needed =
       weight_bytes(footprint) + footprint.n_lanes * lane_bytes(footprint) + kStagingBytes;
-  return (device.free_bytes - needed) / 10 * 9;
+  const int64_t held_back = std::max(kHeldBackBytes, device.memory_bytes / kHeldBackPart);
+  return device.free_bytes - needed - held_back;
 }
 
 }  // namespace parkd

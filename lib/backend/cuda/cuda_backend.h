@@ -43,6 +43,9 @@ struct CudaBackendOptions {
   int32_t device = 0;
   bool graphs = true;
   bool tensor_core_attention = false;
+  // A lane is prepared for every step, graphs included, before its first; false, for tests: for the
+  // smallest, others are cold when they come.
+  bool warms_up = true;
 };
 
 // Errors: unavailable (device, cuBLAS), invalid (a shape that the kernels cannot do).
@@ -57,8 +60,9 @@ struct CudaFootprint {
   int32_t step_tokens = 512;
   int32_t max_num_seqs = 16;
 };
-// Bytes of `device` that are left for KV blocks: nine tenths of what is free now without the
-// footprint. 0 or less: it does not fit.
+// Bytes of `device` that are left for KV blocks: what is free now without the footprint and what is
+// held back for what nobody can foresee (graphs, modules, fragments): 512 MiB, or 2 % of the device
+// where that is more. 0 or less: it does not fit.
 int64_t cuda_kv_bytes(const CudaDevice& device, const CudaFootprint& footprint);
 
 }  // namespace parkd

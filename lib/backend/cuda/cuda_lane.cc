@@ -8,6 +8,11 @@
 #include "lib/base/units.h"
 
 namespace parkd::cuda {
+namespace {
+
+constexpr size_t kEditsOfRow = 256;  // different tokens, on average; what needs more grows
+
+}  // namespace
 
 Result<std::unique_ptr<CudaLane>> CudaLane::make(const CudaWeights& weights,
                                                  const ModelShape& shape, const float* inv_freq,
@@ -75,40 +80,74 @@ Status CudaLane::allocate_step_memory() {
       sampling_workspace_,
       DeviceBuffer::make(static_cast<size_t>(std::max<int64_t>(sampling, 1)), stream_));
   PARKD_ASSIGN_OR_RETURN(sampled_, floats(logit_rows_max_));
+  const size_t edits = static_cast<size_t>(logit_rows_max_) *
+                       (sizeof(LogitProcessorRow) + kEditsOfRow * sizeof(LogitEdit));
+  PARKD_ASSIGN_OR_RETURN(edits_, DeviceBuffer::make(edits, stream_));
   for (HostStep& step : host_steps_) {
     PARKD_ASSIGN_OR_RETURN(step.packed, PinnedBuffer::make(layout.bytes()));
     PARKD_ASSIGN_OR_RETURN(
         step.tokens, PinnedBuffer::make(static_cast<size_t>(logit_rows_max_) * sizeof(int32_t)));
     PARKD_ASSIGN_OR_RETURN(step.logprobs, PinnedBuffer::make(logprobs.bytes()));
+    PARKD_ASSIGN_OR_RETURN(step.edits, PinnedBuffer::make(edits));
     PARKD_ASSIGN_OR_RETURN(step.done, Event::make());
   }
   layout_.emplace(limits);
   return {};
 }
 
+// Block 0 is enough: its sequences write the same into it.
 Status CudaLane::prepare(const std::function<void(const StepBatch&)>& forward, Buffer logits) {
-  const int64_t n_prompt = std::min<int64_t>(
-      {rows_max_, weights_.kv().block_size - 1, shape_.context_tokens - int64_t{1}});
-  PARKD_RETURN_IF_ERROR(rehearse(forward, logits, 0, static_cast<int32_t>(n_prompt)));
-  return rehearse(forward, logits, static_cast<int32_t>(n_prompt), 1);
+  const auto n_prompt = static_cast<int32_t>(std::min<int64_t>(
+      {rows_max_, weights_.kv().block_size - 1, shape_.context_tokens - int64_t{1}}));
+  // The most that a step can be: what memory does not hold it does not hold here.
+  const int64_t n_rows = options_.warms_up ? rows_max_ : n_prompt;
+  std::vector<int32_t> rows(static_cast<size_t>(n_rows / n_prompt), n_prompt);
+  if (n_rows % n_prompt > 0) rows.push_back(static_cast<int32_t>(n_rows % n_prompt));
+  PARKD_RETURN_IF_ERROR(rehearse(forward, logits, rows, 0));
+  const int64_t n_decodes_max = options_.warms_up ? logit_rows_max_ : 1;
+  for (int64_t n = 1; n <= n_decodes_max; ++n) {
+    if (decode_bucket(n, logit_rows_max_) != n) continue;
+    rows.assign(static_cast<size_t>(n), 1);
+    PARKD_RETURN_IF_ERROR(rehearse(forward, logits, rows, n_prompt));
+    if (!options_.graphs || !options_.warms_up) continue;
+    Status captured = rehearse(forward, logits, rows, n_prompt);
+    if (captured.code() == StatusCode::internal) {  // it does without a graph then
+      captured = rehearse(forward, logits, rows, n_prompt);
+    }
+    PARKD_RETURN_IF_ERROR(captured);
+  }
+  return {};
 }
 
-// A step of one sequence, which asks for all there is.
+// A step of sequences of so many rows; one of prompts asks for all that sampling has.
 Status CudaLane::rehearse(const std::function<void(const StepBatch&)>& forward, Buffer logits,
-                          int32_t context_tokens, int32_t n_rows) {
-  const std::vector<TokenId> tokens(static_cast<size_t>(n_rows), 0);
+                          std::span<const int32_t> rows, int32_t context_tokens) {
   const int32_t block = 0;
-  const StepSequence sequence{0, n_rows, context_tokens, {&block, 1}};
-  const int32_t logit_row = n_rows - 1;
+  const bool decodes = context_tokens > 0;
   parkd::SamplingParams params;
-  params.logprobs = true;
-  params.top_logprobs = kTopLogprobsMax;
-  const SampleRow row{&params, 0, context_tokens + n_rows};
-  forward({tokens, {&sequence, 1}, {&logit_row, 1}});
-  sample(logits, {&row, 1});
-  SampledToken sampled;
-  return collect({&sampled, 1});
+  params.temperature = 0;
+  params.logprobs = !decodes;
+  params.top_logprobs = decodes ? 0 : kTopLogprobsMax;
+  const parkd::LogitEdit edit = {0, 1, 0};
+  const size_t n_edits = decodes ? 0 : 1;
+  std::vector<StepSequence> sequences;
+  std::vector<int32_t> logit_rows;
+  std::vector<SampleRow> samples;
+  int32_t n_rows = 0;
+  for (const int32_t n : rows) {
+    sequences.push_back({n_rows, n, context_tokens, {&block, 1}});
+    n_rows += n;
+    if (static_cast<int64_t>(logit_rows.size()) == logit_rows_max_) continue;
+    logit_rows.push_back(n_rows - 1);
+    samples.push_back({&params, 0, context_tokens + n, {&edit, n_edits}});
+  }
+  const std::vector<TokenId> tokens(static_cast<size_t>(n_rows), 0);
+  forward({tokens, sequences, logit_rows});
+  sample(logits, samples);
+  std::vector<SampledToken> sampled(samples.size());
+  return collect(sampled);
 }
+
 // --- a step's beginning
 
 int32_t CudaLane::splits_of(int64_t n_sequences) const {

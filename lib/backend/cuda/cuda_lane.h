@@ -4,17 +4,16 @@
 // ahead: it packs the next step into the other pinned buffer while the device computes this one,
 // and tokens not seen yet are fed back on the device. Steps that only decode compute as many rows
 // as their bucket of batch sizes has: eagerly when a bucket comes the first time, captured into a
-// CUDA graph the second time, and then replayed as one launch, whose ops do nothing. So a capture
-// holds no product that did not run before. Sampling is launched behind the graph, after
-// penalties and biases where a row has some: their memory grows with what requests ask for, which a
-// graph could not follow.
+// CUDA graph the second time (both of every bucket while the lane is prepared), and then replayed
+// as one launch, whose ops do nothing. So a capture holds no product that did not run before.
+// Sampling is launched behind the graph, after penalties and biases where a row has some: their
+// memory grows with what requests ask for, which a graph could not follow.
 //
 // Failures of an op are kept and answered by collect(), once the stream is empty: cuda_errors.h
 // says whether the device is lost, memory was short, or the steps can be computed again. What
 // follows the latter runs without graphs until a step is collected, and a bucket whose graph could
-// not be captured or launched has none from then on. prepare() allocates everything but what CUDA
-// itself wants for graphs (where it wants more than there is, steps run without) and what edits ask
-// for.
+// not be captured or launched has none from then on. prepare() allocates everything (graphs for
+// which memory is short are left out) but what more edits ask for than it foresees.
 //
 // In three files: cuda_lane.cc (memory, a step's beginning and end), cuda_lane_ops.cc,
 // cuda_lane_sampling.cc.
@@ -46,6 +45,7 @@ struct LaneOptions {
   int32_t n_multiprocessors = 1;
   bool graphs = true;
   bool tensor_core_attention = false;  // the mma.sync path
+  bool warms_up = true;                // prepare() runs and captures all that there is
 };
 
 class CudaLane final : public Lane {
@@ -57,7 +57,8 @@ class CudaLane final : public Lane {
   ~CudaLane() override;
 
   Buffer make_buffer(int64_t rows_max, int64_t columns) override;
-  // Runs a prompt and a decode in block 0, so that CUDA's libraries have loaded what they need too.
+  // Runs the largest step, and of every bucket of decodes one as it is and one that is captured, so
+  // that CUDA and its libraries have loaded, allocated and captured what they need for any.
   Status prepare(const std::function<void(const StepBatch&)>& forward, Buffer logits) override;
   int32_t steps_ahead() const override { return 1; }
   void begin_step(const StepBatch& batch) override;
@@ -95,7 +96,7 @@ class CudaLane final : public Lane {
     PinnedBuffer packed;  // StepLayout
     PinnedBuffer tokens;  // (logit_rows_max)
     PinnedBuffer logprobs;
-    PinnedBuffer edits;  // EditLayout; as large as a step has needed
+    PinnedBuffer edits;  // EditLayout; it grows
     Event done;
     std::vector<const parkd::SamplingParams*> params;
     int32_t top = 0;
@@ -116,7 +117,7 @@ class CudaLane final : public Lane {
 
   Status allocate_step_memory();
   Status rehearse(const std::function<void(const StepBatch&)>& forward, Buffer logits,
-                  int32_t context_tokens, int32_t n_rows);
+                  std::span<const int32_t> rows, int32_t context_tokens);
   Status start(const StepBatch& batch);
   void set_maxima(const StepBatch& batch);
   int32_t splits_of(int64_t n_sequences) const;
@@ -172,7 +173,7 @@ class CudaLane final : public Lane {
   DeviceBuffer sampling_workspace_;
   DeviceBuffer sampled_;  // (logit_rows_max): the last step's tokens
   DeviceBuffer logprobs_;
-  DeviceBuffer edits_;  // EditLayout; as large as a step has needed
+  DeviceBuffer edits_;  // EditLayout; it grows
   std::array<HostStep, 2> host_steps_;
   size_t next_host_step_ = 0;
   size_t oldest_host_step_ = 0;
