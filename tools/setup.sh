@@ -114,6 +114,10 @@ LITELLM_PYTHON="$PARKD_CACHE/litellm/bin/python3"
 fetch_clients() { fetch_into "$CLIENTS_PYTHON" openai==3.57.0 httpx; }
 fetch_schemathesis() { fetch_into "$CLIENTS_PYTHON" schemathesis==4.32.5; }
 fetch_litellm() { fetch_into "$LITELLM_PYTHON" 'litellm[proxy]==1.108.7'; }  # 750 MB
+# NVIDIA's readers of machine code, which tools/kernels/issue_roof.py looks for there. False: PyPI cannot be had.
+fetch_sass_tools() {
+  fetch_into "$PARKD_CACHE/sass/bin/python3" nvidia-cuda-cuobjdump==13.5.37 nvidia-cuda-nvdisasm==13.5.37
+}
 fetch_into() {  # PYTHON PACKAGE...
   local python=$1
   if [ ! -x "$python" ]; then

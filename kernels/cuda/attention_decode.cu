@@ -13,10 +13,11 @@
 // are not made, however many the launch allows.
 // A window leaves out the runs before it, and the tokens of its first run before it have no weight.
 // Bytes: 2 * head_dim * KV element bytes a token and kv head, read once, and n_splits * (head_dim +
-// 2) floats a head, written and read; 4 * G * head_dim flops a token: G flops a byte of bf16 KV,
-// bound by memory up to G = 8. Sums in float. Tolerance: 4e-6 of the largest value of V and the
-// output's rounding, against float64 on the rounded KV. Source: Dao et al., "Flash-Decoding", 2023.
-// CPU twin: CpuKernels::attention. Never run on a GPU.
+// 2) floats a head, written and read; 4 * G * head_dim flops a token: G flops a byte of bf16 KV.
+// Bound by memory at G = 1, by issue slots at G = 4 and more (README, "Issue roofs"). Sums in
+// float. Tolerance: 4e-6 of the largest value of V and the output's rounding, against float64 on
+// the rounded KV. Source: Dao et al., "Flash-Decoding", 2023. CPU twin: CpuKernels::attention.
+// Never run on a GPU.
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"

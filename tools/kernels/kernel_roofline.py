@@ -14,13 +14,23 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TRAFFIC = ROOT / "kernels" / "cuda" / "traffic.json"
 
-# Data sheets: dense bf16 with float sums, and memory bandwidth.
+# Data sheets: dense bf16 with float sums, memory bandwidth, float FMAs, multiprocessors and boost clock
+# (as tools/simulate/sheets.cc), and whose machine code a device runs.
+#   A100 SXM: NVIDIA A100 80GB data sheet
 #   H100 SXM: NVIDIA H100 data sheet (1,979 TFLOPS with sparsity = 989 dense; 3.35 TB/s)
+#   H200 SXM: NVIDIA H200 data sheet (4.8 TB/s)
 #   RTX 4090: NVIDIA Ada architecture white paper, appendix A (165.2 TFLOPS dense; 1,008 GB/s)
 DEVICES = {
-    "H100 SXM": {"flops": 989e12, "bytes_per_s": 3.35e12},
-    "RTX 4090": {"flops": 165.2e12, "bytes_per_s": 1.008e12},
+    "A100 SXM": {"flops": 312e12, "bytes_per_s": 2.039e12, "float_flops": 19.5e12,
+                 "multiprocessors": 108, "clock_hz": 1.410e9, "code": "sm_80"},
+    "H100 SXM": {"flops": 989e12, "bytes_per_s": 3.35e12, "float_flops": 67e12,
+                 "multiprocessors": 132, "clock_hz": 1.755e9, "code": "sm_90"},
+    "H200 SXM": {"flops": 989e12, "bytes_per_s": 4.8e12, "float_flops": 67e12,
+                 "multiprocessors": 132, "clock_hz": 1.755e9, "code": "sm_90"},
+    "RTX 4090": {"flops": 165.2e12, "bytes_per_s": 1.008e12, "float_flops": 82.6e12,
+                 "multiprocessors": 128, "clock_hz": 2.520e9, "code": "sm_80"},
 }
+DECODE_DEVICES = ["H100 SXM", "RTX 4090"]  # of the table of decode steps
 # The models' own configuration files.
 MODELS = {
     "Mistral-7B": {"layers": 32, "hidden": 4096, "ffn": 14336, "heads": 32, "kv_heads": 8,
@@ -87,9 +97,9 @@ def table():
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for model_name, model in MODELS.items():
-        for device_name, device in DEVICES.items():
+        for device_name in DECODE_DEVICES:
             for batch in BATCHES:
-                seconds = step(model_name, model, device, batch, CONTEXT_TOKENS)
+                seconds = step(model_name, model, DEVICES[device_name], batch, CONTEXT_TOKENS)
                 total = sum(seconds.values())
                 roofs = total - seconds["gaps between kernels"]
                 order = sorted(seconds, key=seconds.get, reverse=True)[:3]
