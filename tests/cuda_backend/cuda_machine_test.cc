@@ -37,6 +37,7 @@ class EmulatedMachine : public ::testing::Test {
   ~EmulatedMachine() override {
     cuda_emulator::reset();
     cuda_emulator::set_device_count(1);
+    cuda_emulator::set_driver_version(CUDART_VERSION);
     cuda_emulator::set_device_memory(size_t{8} << 30);
   }
 };
@@ -47,6 +48,18 @@ TEST_F(EmulatedMachine, without_a_device_says_so) {
   ASSERT_FALSE(devices.ok());
   EXPECT_EQ(devices.status().message().rfind("no CUDA device", 0), 0U)
       << devices.status().message();
+}
+
+TEST_F(EmulatedMachine, a_driver_that_is_too_old_says_which_is_needed_and_which_was_found) {
+  cuda_emulator::set_driver_version(12040);
+  EXPECT_EQ(
+      find_cuda_devices().status().message(),
+      "no CUDA device: this parkd needs a driver for CUDA 13 (R580 or newer), and the one found "
+      "is for CUDA 12.4");
+  cuda_emulator::set_driver_version(0);
+  EXPECT_EQ(find_cuda_devices().status().message(),
+            "no CUDA device: this parkd needs a driver for CUDA 13 (R580 or newer), and none was "
+            "found");
 }
 
 TEST_F(EmulatedMachine, a_device_that_fails_hides_no_other) {

@@ -37,6 +37,7 @@ bool is_device_error(cudaError_t error) {
 thread_local cudaError_t thread_error = cudaSuccess;
 
 std::atomic<float> the_tensor_core_factor = 1;
+std::atomic<int> the_driver_version = CUDART_VERSION;
 
 uint64_t mixed(uint64_t x) {  // splitmix64
   x += 0x9E3779B97F4A7C15ULL;
@@ -67,6 +68,13 @@ Schedule schedule_of_environment() {
 }
 
 }  // namespace
+
+int driver_version() {
+  return the_driver_version.load(std::memory_order_relaxed);
+}
+void set_driver_version(int version) {
+  the_driver_version = version;
+}
 
 float tensor_core_factor() {
   return the_tensor_core_factor.load(std::memory_order_relaxed);

@@ -177,6 +177,9 @@ class Machine {
   std::optional<Fault> fault_;  // n: how many of its calls are left until it comes
 };
 
+// testing.h
+int driver_version();
+
 // The calling OS thread's device (cudaSetDevice).
 int& current_device();
 // Whether the calling OS thread runs a function of cudaLaunchHostFunc, which may not call CUDA.

@@ -98,6 +98,7 @@ const char* cudaGetErrorString(cudaError_t error) {
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = 0;
   return machine().call([&](Lock&) {
+    if (cuda_emulator::driver_version() < CUDART_VERSION) return cudaErrorInsufficientDriver;
     *count = machine().device_count();
     return cudaSuccess;
   });
@@ -189,7 +190,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = CUDART_VERSION;
+  *version = cuda_emulator::driver_version();
   return cudaSuccess;
 }
 

@@ -46,6 +46,9 @@ void set_device_count(int n);
 // What a product of the tensor cores is too large by, for a device on which they compute wrongly.
 // Default 1.
 void set_tensor_core_factor(float factor);
+// 12040: a driver for CUDA 12.4; 0: none. One that is older than the runtime is refused by
+// cudaGetDeviceCount. Default: the runtime's version.
+void set_driver_version(int version);
 // Default 8.0.
 void set_compute_capability(int device, int major, int minor);
 // Of each device. Default 8 GiB.

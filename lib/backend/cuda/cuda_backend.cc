@@ -18,6 +18,23 @@ constexpr int64_t kStagingBytes = int64_t{32} << 20;  // while weights are loade
 constexpr int64_t kHeldBackBytes = int64_t{512} << 20;
 constexpr int64_t kHeldBackPart = 50;  // one in so many
 
+// "13.0" of 13000.
+std::string version_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+// A driver of branch 580 or newer has CUDA 13, one of 525 or newer any CUDA 12 (NVIDIA, "CUDA
+// Compatibility", minor version compatibility).
+Status driver_too_old() {
+  int found = 0;
+  (void)cudaDriverGetVersion(&found);  // 0: there is none
+  const int major = CUDART_VERSION / 1000;
+  return unavailable(
+      "no CUDA device: this parkd needs a driver for CUDA " + std::to_string(major) + " (" +
+      (major >= 13 ? "R580" : "R525") + " or newer), and " +
+      (found == 0 ? "none was found" : "the one found is for CUDA " + version_text(found)));
+}
+
 std::string device_name(const CudaDevice& device) {
   return "device " + std::to_string(device.id) + " (" + device.name + ")";
 }
@@ -190,6 +207,7 @@ class DeviceBackend final : public Backend {
 Result<std::vector<CudaDevice>> find_cuda_devices() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaErrorInsufficientDriver) return driver_too_old();
   if (error != cudaSuccess) {
     return unavailable(std::string("no CUDA device: ") + cudaGetErrorString(error));
   }
