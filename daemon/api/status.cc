@@ -43,7 +43,7 @@ void write_model(JsonWriter& json, const std::string& name, const ModelEntry& mo
     json.member("context_tokens", options.context_tokens);
     json.member("block_size", options.block_size);
     json.member("capacity_units", options.capacity.count);
-    json.member("max_num_seqs", options.max_num_seqs);
+    json.member("max_num_seqs", model.max_num_seqs);
     json.member("system_fingerprint", options.system_fingerprint);
     const AnswerForm& form = model.endpoint->answer_form();
     json.member("reasoning", TextOrNull{form.reasoning});

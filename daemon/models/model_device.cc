@@ -63,6 +63,7 @@ Result<ModelDevice> use_cpu(const Config& config, const ModelConfig& model, cons
   options.shape = card.shape;
   options.dtype = model.params.dtype;
   options.isa = isa_choice(config.daemon.cpu_isa);
+  device.max_num_seqs = model.params.max_num_seqs;
   // More than one thread a lane only where workers leave cores unused.
   options.team_size = std::max(1, usable_cores() / chosen.n_workers);
   PARKD_ASSIGN_OR_RETURN(device.backend, make_cpu_backend(options));
@@ -148,6 +149,10 @@ Result<ModelDevice> use_cuda(const Config& config, const ModelConfig& model, con
     }
     if (chosen.refused) return chosen;
   }
+  std::vector<Blocks> blocks;
+  for (const EngineDevice& device : chosen.devices) blocks.push_back(device.kv_blocks);
+  const std::vector<int32_t> dealt = deal_sequences(model.params.max_num_seqs, blocks);
+  for (size_t i = 0; i < dealt.size(); ++i) chosen.devices[i].max_num_seqs = dealt[i];
   if (n_devices > 1) chosen.description += " x" + std::to_string(n_devices);
   return chosen;
 }

@@ -3,7 +3,6 @@
 // blocking thread while the model is opened or loaded.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "lib/engine/engine.h"
 #include "lib/model/backend.h"
 #include "lib/model/model_card.h"
+#include "lib/pool/resource_pool.h"
 
 namespace parkd {
 
@@ -26,11 +26,13 @@ struct ModelDevice {
   bool refused = false;               // a CUDA device was there and did not answer as the CPU does
   std::string degraded;  // why a device that is there is used less well than configured, or not
 
-  // The most that one job may cost.
-  Blocks largest() const {
-    Blocks most;
-    for (const EngineDevice& device : devices) most = std::max(most, device.kv_blocks);
-    return most;
+  // What the devices have, each of its own.
+  std::vector<PoolPart> parts() const {
+    std::vector<PoolPart> parts;
+    for (const EngineDevice& device : devices) {
+      parts.push_back({device.kv_blocks, device.max_num_seqs});
+    }
+    return parts;
   }
 };
 

@@ -15,14 +15,16 @@ namespace {
 
 constexpr std::chrono::seconds kProgressEvery{2};
 
-EndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& card, Blocks capacity) {
+EndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& card,
+                                 const ModelDevice& device) {
   EndpointOptions options;
   options.model = model.name;
   options.defaults.sampling = default_sampling(model.params, card.defaults);
   options.context_tokens = card.shape.context_tokens;
   options.block_size = model.params.block_size;
-  options.capacity = capacity;
-  options.max_num_seqs = model.params.max_num_seqs;
+  const PoolPart largest = largest_of(device.parts());
+  options.capacity = largest.blocks;
+  options.max_num_seqs = largest.sequences;
   options.tenants_share_prefixes = model.params.prefix_sharing == PrefixSharing::all;
   options.system_fingerprint = model_content_hash(card, model.params.dtype);
   return options;
@@ -79,8 +81,8 @@ Result<LoadedModel> ModelLoader::load(const OpenedModel& opened, int64_t room_by
       "parking lot pool initialized with " + std::to_string(device.n_workers) + " worker threads",
       {{"model", model_.name},
        {"backend", device.description},
-       {"devices", loaded->port.capacity.size()},
-       {"units_each", loaded->port.capacity.front().count},
+       {"devices", loaded->port.parts.size()},
+       {"units_each", loaded->port.parts.front().blocks.count},
        {"block_size", model_.params.block_size},
        {"max_num_seqs", model_.params.max_num_seqs},
        {"load_ms", std::chrono::duration_cast<std::chrono::milliseconds>(took).count()}});
@@ -90,8 +92,8 @@ Result<LoadedModel> ModelLoader::load(const OpenedModel& opened, int64_t room_by
 ModelEntry ModelLoader::entry_of(const std::shared_ptr<const ModelCard>& card,
                                  const ModelDevice& device) const {
   ModelEntry entry;
-  entry.endpoint = std::make_shared<const ModelEndpoint>(
-      card, endpoint_options(model_, *card, device.largest()));
+  entry.endpoint =
+      std::make_shared<const ModelEndpoint>(card, endpoint_options(model_, *card, device));
   entry.retention = model_.retention;
   entry.description = card->weight_types;
   entry.family = card->architecture;
@@ -101,6 +103,7 @@ ModelEntry ModelLoader::entry_of(const std::shared_ptr<const ModelCard>& card,
   entry.backend_reason = device.why;
   entry.device_refused = device.refused;
   entry.degraded = device.degraded;
+  entry.max_num_seqs = all_sequences(device.parts());
   return entry;
 }
 
@@ -118,7 +121,6 @@ Result<LoadedModel> ModelLoader::load_on(const OpenedModel& opened, ModelDevice&
   EngineOptions options;
   options.block_size = model_.params.block_size;
   options.n_workers = device.n_workers;
-  options.max_num_seqs = model_.params.max_num_seqs;
   options.step_tokens = std::max(config_.daemon.step_tokens, model_.params.max_num_seqs);
   options.prefill_chunk_tokens = model_.params.prefill_chunk_size.value_or(0);
   options.share_prefixes = model_.params.prefix_caching;
@@ -140,7 +142,7 @@ Result<LoadedModel> ModelLoader::load_on(const OpenedModel& opened, ModelDevice&
   };
   LoadedModel loaded;
   loaded.main_memory_bytes = entry.memory.total();
-  for (const EngineDevice& each : device.devices) loaded.port.capacity.push_back(each.kv_blocks);
+  loaded.port.parts = device.parts();
   PARKD_ASSIGN_OR_RETURN(loaded.engine,
                          make_engine(card, std::move(device.devices), std::move(options)));
 
@@ -148,7 +150,6 @@ Result<LoadedModel> ModelLoader::load_on(const OpenedModel& opened, ModelDevice&
                          endpoint->options().context_tokens};
   loaded.port.engine = loaded.engine.get();
   loaded.port.block_size = model_.params.block_size;
-  loaded.port.max_num_seqs = model_.params.max_num_seqs;
   loaded.port.lot_places = model_.lot_jobs;
   loaded.port.interactive_reserve = model_.limits.interactive_reserve;
   if (model_.limits.timeout) loaded.port.run_timeout_default = *model_.limits.timeout;

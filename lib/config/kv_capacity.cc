@@ -35,4 +35,20 @@ int32_t sequences_held(Blocks capacity, int32_t block_size, int32_t context_toke
   return static_cast<int32_t>(std::clamp<int64_t>(held, 1, kSequencesOfDeviceMax));
 }
 
+std::vector<int32_t> deal_sequences(int32_t total, std::span<const Blocks> capacities) {
+  PARKD_CHECK(total >= static_cast<int64_t>(capacities.size()), "every device runs a sequence");
+  std::vector<int32_t> dealt(capacities.size(), 1);
+  const auto blocks_each = [&](size_t i) {
+    return static_cast<double>(capacities[i].count) / (dealt[i] + 1);
+  };
+  for (int64_t left = total - static_cast<int64_t>(dealt.size()); left > 0; --left) {
+    size_t most = 0;
+    for (size_t i = 1; i < dealt.size(); ++i) {
+      if (blocks_each(i) > blocks_each(most)) most = i;
+    }
+    ++dealt[most];
+  }
+  return dealt;
+}
+
 }  // namespace parkd

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "lib/base/dtype.h"
 #include "lib/base/status.h"
@@ -44,5 +46,10 @@ inline constexpr int32_t kSequencesOfDeviceMax = 256;
 // context, where that is less) as its blocks hold, one at least and kSequencesOfDeviceMax at most.
 // Jobs are charged for what they need all the same. Requires positive numbers.
 int32_t sequences_held(Blocks capacity, int32_t block_size, int32_t context_tokens);
+
+// `total` sequences dealt to devices with so many blocks: one each, the rest one by one to whoever
+// then has most blocks for each of its own (D'Hondt's method), the first of equals. Requires total
+// >= the number of devices, and blocks on each.
+std::vector<int32_t> deal_sequences(int32_t total, std::span<const Blocks> capacities);
 
 }  // namespace parkd

@@ -58,6 +58,12 @@ ModelParams read_params(const YamlSection& section) {
   take_nullable(section, "kvcache_mem_gpu", 1, kMemoryMbMax, params.kvcache_mem_gpu_mb);
   take_nullable(section, "kvcache_mem_cpu", 1, kMemoryMbMax, params.kvcache_mem_cpu_mb);
   params.max_num_seqs = section.integer32("max_num_seqs", 1, 4096).value_or(params.max_num_seqs);
+  if (params.max_num_seqs < static_cast<int32_t>(params.device_ids.size())) {
+    section.fail_value("max_num_seqs",
+                       "is less than the " + std::to_string(params.device_ids.size()) +
+                           " device_ids, each of which runs one at least: raise it, "
+                           "or name fewer devices");
+  }
   params.block_size = section.integer32("block_size", 32, 256).value_or(params.block_size);
   if (params.block_size % 32 != 0) {
     section.fail_value("block_size", "is not a multiple of 32 (32 .. 256)");

@@ -106,10 +106,8 @@ void Dispatcher::State::handle(ModelReady message) {
   ModelPort& port = message.port;
   PARKD_CHECK(served.state != ModelState::ready, "a model became ready twice");
   PARKD_CHECK(port.engine != nullptr && port.prepare && port.render, "a port without its parts");
-  PARKD_CHECK(port.block_size > 0 && port.max_num_seqs > 0 && port.lot_places > 0,
-              "a port that can run nothing");
-  served.pool = std::make_unique<ResourcePool>(
-      PoolSize{port.capacity, port.max_num_seqs, port.interactive_reserve});
+  PARKD_CHECK(port.block_size > 0 && port.lot_places > 0, "a port that can run nothing");
+  served.pool = std::make_unique<ResourcePool>(PoolSize{port.parts, port.interactive_reserve});
   served.places.places = port.lot_places;
   served.lot = std::make_unique<ParkingLot>(
       LotLimits{.places = port.lot_places + 1 + kSmallPlaces + kAwaitedPlaces,
@@ -121,9 +119,9 @@ void Dispatcher::State::handle(ModelReady message) {
   served.work_hint = true;
   log_info("model.ready", {{"model", served.name},
                            {"units", served.pool->capacity().count},
-                           {"devices", served.port->capacity.size()},
+                           {"devices", served.port->parts.size()},
                            {"block_size", served.port->block_size},
-                           {"sequences", served.port->max_num_seqs},
+                           {"sequences", all_sequences(served.port->parts)},
                            {"units_kept", served.pool->reserve().count},
                            {"sequences_kept", served.pool->sequences().reserve()},
                            {"lot_places", served.port->lot_places}});

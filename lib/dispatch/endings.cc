@@ -95,7 +95,7 @@ Status sequences_fit(const RunShape& shape) {
   const int64_t n_sequences = n_prompts * shape.n_choices;
   if (n_sequences <= shape.max_num_seqs) return {};
   const std::string limit = "; model " + shape.model + " runs at most " + text(shape.max_num_seqs) +
-                            " sequences at a time (max_num_seqs): ";
+                            " sequences of a job at a time (max_num_seqs): ";
   if (n_prompts == 1) {
     return invalid_param("n", "n is " + text(shape.n_choices) + limit + "lower n");
   }

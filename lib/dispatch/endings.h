@@ -29,8 +29,8 @@ struct RunShape {
   int32_t n_choices = 1;  // of each prompt
   std::vector<PromptNeed> prompts;
   int32_t block_size = 0;
-  Blocks capacity;
-  int32_t max_num_seqs = 0;
+  Blocks capacity;           // of the largest device: a job is all on one,
+  int32_t max_num_seqs = 0;  // and what that runs at once
   std::string prompt_field;  // of its endpoint's bodies (endpoints.h)
   std::string max_tokens_field = "max_tokens";
 };

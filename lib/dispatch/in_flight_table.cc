@@ -113,7 +113,7 @@ ModelStats InFlightTable::model_stats(const ServedModel& served) const {
   model.running = served.jobs_in(LivePhase::running);
   model.ending = served.jobs_in(LivePhase::ending);
   if (served.port != nullptr) {
-    const ReservedAmount& sequences = served.pool->sequences();
+    const ReservedAmount sequences = served.pool->sequences();
     model.running_sequences = static_cast<int32_t>(sequences.in_use().sum());
     model.reserve = {served.pool->reserve(), served.pool->reserve_in_use(), sequences.reserve(),
                      sequences.in_use().reserved};
@@ -122,7 +122,7 @@ ModelStats InFlightTable::model_stats(const ServedModel& served) const {
     model.peak = served.pool->peak();
     model.block_size = served.port->block_size;
     model.lot_places = served.port->lot_places;
-    model.max_num_seqs = served.port->max_num_seqs;
+    model.max_num_seqs = static_cast<int32_t>(sequences.capacity());
   }
   return model;
 }

@@ -84,7 +84,8 @@ LotPlace Intake::place_of(const ClaimRequest& claim) {
 
 // Endings the store does not take must not pile up without bound while it still gives out jobs.
 int32_t Intake::claimable(const ServedModel& served) {
-  return 4 * (served.port->lot_places + served.port->max_num_seqs) - served.jobs_in_flight();
+  return 4 * (served.port->lot_places + all_sequences(served.port->parts)) -
+         served.jobs_in_flight();
 }
 
 int32_t Intake::free_places(const ServedModel& served) {
@@ -245,8 +246,8 @@ bool Intake::would_start(const ServedModel& served, int32_t n_sequences) const {
     if (job.place != LotPlace::awaited && !awaited_.contains(job.job->id)) continue;
     ahead += job.job->spec.n_choices;
   }
-  const int64_t in_use = served.pool->sequences().in_use().sum();
-  return in_use + ahead + n_sequences <= served.port->max_num_seqs;
+  const ReservedAmount slots = served.pool->sequences();
+  return slots.in_use().sum() + ahead + n_sequences <= slots.capacity();
 }
 
 // A place of the lot, in the tenant's share; or one of those that are kept for such jobs. None for
@@ -362,10 +363,10 @@ void Intake::park(InFlight& job, PreparedJob prepared) {
   job.sampling = request.sampling;
   job.sampling.logit_bias.clear();
   job.cost = job_cost(request.n_choices, needs, served.port->block_size);
-  const Status fits =
-      fits_at_all({served.name, request.n_choices, std::move(needs), served.port->block_size,
-                   served.pool->capacity_of_largest(), served.port->max_num_seqs,
-                   prepared.prompt_field, prepared.max_tokens_field});
+  const PoolPart largest = largest_of(served.port->parts);
+  const Status fits = fits_at_all({served.name, request.n_choices, std::move(needs),
+                                   served.port->block_size, largest.blocks, largest.sequences,
+                                   prepared.prompt_field, prepared.max_tokens_field});
   if (!fits.ok()) return finisher_.end(job, too_large_ending(fits));
   const int64_t need_tokens = request.n_choices * tokens_of_all;
   job.request = std::move(request);

@@ -12,6 +12,7 @@
 #include "lib/engine/engine.h"
 #include "lib/engine/generation.h"
 #include "lib/openai/completion_response.h"
+#include "lib/pool/resource_pool.h"
 
 namespace parkd {
 
@@ -33,12 +34,11 @@ struct EndedRun {
 };
 
 struct ModelPort {
-  Engine* engine = nullptr;      // not owned; stopped only when it was let go
-                                 // (Dispatcher::unload_model), or the dispatcher's loop has ended
-  std::vector<Blocks> capacity;  // KV blocks of each of the engine's devices
-  int32_t block_size = 0;        // tokens
-  int32_t max_num_seqs = 0;
-  int32_t lot_places = 0;                          // daemon.lot_jobs
+  Engine* engine = nullptr;     // not owned; stopped only when it was let go
+                                // (Dispatcher::unload_model), or the dispatcher's loop has ended
+  std::vector<PoolPart> parts;  // KV blocks and sequences at once of each of the engine's devices
+  int32_t block_size = 0;       // tokens
+  int32_t lot_places = 0;       // daemon.lot_jobs
   double interactive_reserve = 0;                  // limits.interactive_reserve, 0 .. 0.5
   std::chrono::seconds run_timeout_default{3600};  // limits.timeout_secs, where the job has none
 

@@ -36,9 +36,9 @@ struct EndpointOptions {
   std::string model;  // its name in the config
   RequestDefaults defaults;
   int32_t context_tokens = 0;
-  int32_t block_size = 0;  // tokens
-  Blocks capacity;
-  int32_t max_num_seqs = 0;
+  int32_t block_size = 0;               // tokens
+  Blocks capacity;                      // of the largest device: a job is all on one,
+  int32_t max_num_seqs = 0;             // and what that runs at once
   bool tenants_share_prefixes = false;  // of prompts in the KV cache; false: each its own
   std::string system_fingerprint;       // names the weights and the arithmetic; empty: null
 };

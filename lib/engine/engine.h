@@ -63,7 +63,7 @@ class Engine {
 struct EngineOptions {
   int32_t block_size = 32;
   int32_t n_workers = 1;             // of each device
-  int32_t max_num_seqs = 16;         // of all workers together; the caller keeps to it
+  int32_t max_num_seqs = 16;         // of each device's workers together; the caller keeps to it
   int32_t step_tokens = 512;         // token budget of one worker's step
   int32_t prefill_chunk_tokens = 0;  // longest piece of a prompt in one step; 0 = step_tokens
   bool share_prefixes = true;        // sequences of one root that begin alike share KV blocks
@@ -84,6 +84,7 @@ struct EngineOptions {
 struct EngineDevice {
   std::unique_ptr<Backend> backend;
   Blocks kv_blocks;
+  int32_t max_num_seqs = 0;  // of its workers together; 0: as EngineOptions has it
 };
 
 // Loads the card's weights into every device, allocates its KV memory and starts the workers. Takes

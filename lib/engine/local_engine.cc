@@ -28,6 +28,10 @@ Status check_options(const EngineOptions& options) {
   return {};
 }
 
+int32_t sequences_of(int32_t of_device, const EngineOptions& options) {
+  return of_device > 0 ? of_device : options.max_num_seqs;
+}
+
 }  // namespace
 
 LocalEngine::Device::Device(LoadedDevice loaded, const ModelShape& shape,
@@ -40,19 +44,19 @@ Result<std::unique_ptr<LocalEngine>> LocalEngine::make(EngineParts parts,
                                                        const EngineOptions& options) {
   std::unique_ptr<LocalEngine> engine(new LocalEngine);
   for (LoadedDevice& loaded : parts.devices) {
+    const int32_t max_num_seqs = sequences_of(loaded.max_num_seqs, options);
     auto device = std::make_unique<Device>(std::move(loaded), parts.shape, options);
     const std::string prefix = "engine-" + std::to_string(engine->devices_.size()) + "-";
     for (int32_t i = 0; i < options.n_workers; ++i) {
       PARKD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, device->backend->make_lane());
-      PARKD_ASSIGN_OR_RETURN(
-          const ModelBuffers buffers,
-          device->model.prepare(*lane, options.step_tokens,
-                                std::min(options.step_tokens, options.max_num_seqs)));
+      PARKD_ASSIGN_OR_RETURN(const ModelBuffers buffers,
+                             device->model.prepare(*lane, options.step_tokens,
+                                                   std::min(options.step_tokens, max_num_seqs)));
       WorkerOptions worker;
       worker.name = prefix + std::to_string(i);
       worker.step_tokens = options.step_tokens;
       worker.prefill_chunk_tokens = options.prefill_chunk_tokens;
-      worker.max_num_seqs = options.max_num_seqs;
+      worker.max_num_seqs = max_num_seqs;
       worker.thread_stack_bytes = options.thread_stack_bytes;
       worker.token_bytes = parts.token_bytes;
       worker.on_result = options.on_result;
@@ -116,6 +120,7 @@ Result<std::unique_ptr<Engine>> make_engine(const std::shared_ptr<const ModelCar
     if (device.kv_blocks.count < 1) return out_of_range("kv_blocks", device.kv_blocks.count, 1);
     LoadedDevice loaded;
     loaded.kv_blocks = device.kv_blocks;
+    loaded.max_num_seqs = device.max_num_seqs;
     PARKD_ASSIGN_OR_RETURN(loaded.weights,
                            load_weights(*card, *device.backend, options.on_loading));
     PARKD_RETURN_IF_ERROR(device.backend->allocate_kv(device.kv_blocks.count, options.block_size));
@@ -125,6 +130,7 @@ Result<std::unique_ptr<Engine>> make_engine(const std::shared_ptr<const ModelCar
                                {"fingerprint", card->fingerprint},
                                {"workers", options.n_workers},
                                {"kv_blocks", device.kv_blocks.count},
+                               {"max_num_seqs", sequences_of(device.max_num_seqs, options)},
                                {"block_size", options.block_size},
                                {"weights_mb", device.backend->weight_bytes() >> 20},
                                {"kv_mb", device.backend->kv_bytes() >> 20}});

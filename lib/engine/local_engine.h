@@ -19,6 +19,7 @@ struct LoadedDevice {
   std::unique_ptr<Backend> backend;
   ModelWeights weights;
   Blocks kv_blocks;
+  int32_t max_num_seqs = 0;  // as EngineDevice has it
 };
 
 struct EngineParts {

@@ -202,8 +202,8 @@ std::optional<Charge> ParkingLot::charge_of_reserve(const ParkedJob& job,
 Blocks ParkingLot::room_past_held(const ResourcePool& pool, SteadyTime now) const {
   if (!held_) return {};
   const Room room = room_left(pool, now);
-  if (room.sequences <= 0 || pool.free_sequences() <= 0) return {};
-  return {std::min(room.units, pool.free().count)};
+  if (room.sequences <= 0) return {};
+  return {std::min(room.units, pool.free(Purse::common, 1).count)};
 }
 
 std::optional<uint64_t> ParkingLot::last_of(const std::string& tenant) const {
@@ -260,6 +260,10 @@ std::string ParkingLot::why_waiting(uint64_t ticket, const ResourcePool& pool) c
   if (const int32_t n = pool.free_sequences(purse); job.sequences > n) {
     return "needs " + std::to_string(job.sequences) + " sequences, " + std::to_string(n) +
            " are free" + kept(pool.free_sequences(Purse::all) - n);
+  }
+  if (job.cost > pool.free(purse, job.sequences)) {
+    return "needs " + std::to_string(job.cost.count) + " units and " +
+           std::to_string(job.sequences) + " sequences, no device has both free";
   }
   if (held_ && blocks_) {
     return "room is held for job " + std::to_string(job_of(*held_).id) + ", whose turn it is";

@@ -36,4 +36,12 @@ void ReservedAmount::give_back(Taken taken) {
   in_use_.reserved -= taken.reserved;
 }
 
+ReservedAmount& ReservedAmount::operator+=(const ReservedAmount& other) {
+  capacity_ += other.capacity_;
+  reserve_ += other.reserve_;
+  in_use_.common += other.in_use_.common;
+  in_use_.reserved += other.in_use_.reserved;
+  return *this;
+}
+
 }  // namespace parkd

@@ -29,6 +29,8 @@ class ReservedAmount {
   [[nodiscard]] std::optional<Taken> take(int64_t n, Purse purse);
   // Requires: that much was taken.
   void give_back(Taken taken);
+  // Both as one.
+  ReservedAmount& operator+=(const ReservedAmount& other);
 
   int64_t capacity() const { return capacity_; }
   int64_t reserve() const { return reserve_; }

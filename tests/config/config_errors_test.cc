@@ -170,6 +170,9 @@ TEST(ConfigErrors, a_value_of_the_wrong_type_is_refused) {
        "t.yaml:4:25: key 'models[0].params.device_ids': value \"x\" is not an integer"},
       {with_params("{device_ids: 0}"),
        "t.yaml:4:24: key 'models[0].params.device_ids': value 0 is not a list"},
+      {with_params("{device_ids: [0, 1, 2], max_num_seqs: 2}"),
+       "t.yaml:4:49: key 'models[0].params.max_num_seqs': value 2 is less than the 3 device_ids, "
+       "each of which runs one at least: raise it, or name fewer devices"},
       {with_daemon("tenants: [a]"),
        "t.yaml:3:12: key 'daemon.tenants': value [list] is not a mapping of keys"},
       {with_daemon("tenants: {a: [b]}"),

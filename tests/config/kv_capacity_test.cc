@@ -75,5 +75,18 @@ TEST(SequencesHeld, takes_a_shorter_context_for_the_typical_length) {
   EXPECT_EQ(sequences_held(Blocks{40}, 64, 200), 10) << "4 blocks each, rounded up";
 }
 
+TEST(DealSequences, are_dealt_by_what_each_device_holds_and_none_is_lost) {
+  const auto dealt = [](int32_t total, std::vector<Blocks> capacities) {
+    return deal_sequences(total, capacities);
+  };
+  EXPECT_EQ(dealt(16, {Blocks{100}}), std::vector<int32_t>{16});
+  EXPECT_EQ(dealt(16, {Blocks{100}, Blocks{100}}), (std::vector<int32_t>{8, 8}));
+  EXPECT_EQ(dealt(16, {Blocks{300}, Blocks{100}}), (std::vector<int32_t>{12, 4}));
+  EXPECT_EQ(dealt(5, {Blocks{100}, Blocks{100}}), (std::vector<int32_t>{3, 2}));
+  EXPECT_EQ(dealt(3, {Blocks{1000}, Blocks{1}, Blocks{1}}), (std::vector<int32_t>{1, 1, 1}))
+      << "one each";
+  EXPECT_EQ(dealt(4096, {Blocks{1}, Blocks{1000000}}), (std::vector<int32_t>{1, 4095}));
+}
+
 }  // namespace
 }  // namespace parkd

@@ -94,7 +94,7 @@ TEST_F(ModelDeviceTest, auto_takes_a_device_that_answers_as_the_cpu_does) {
   EXPECT_EQ(chosen->degraded, "");
   ASSERT_EQ(chosen->devices.size(), 1U);
   // 16 MiB of blocks of 32 tokens, K and V of 64 bf16 in each of 2 layers.
-  EXPECT_EQ(chosen->largest(), Blocks{1024});
+  EXPECT_EQ(chosen->parts(), (std::vector<PoolPart>{{Blocks{1024}, 16}}));
 }
 
 TEST_F(ModelDeviceTest, device_cpu_looks_at_no_device) {
@@ -235,7 +235,8 @@ TEST_F(ModelDeviceTest, device_ids_name_the_devices) {
   const auto both = choose();
   ASSERT_TRUE(both.ok()) << both.status().to_string();
   EXPECT_EQ(both->description, "cuda Emulated CUDA device bf16 x2");
-  EXPECT_EQ(both->devices.size(), 2U);
+  EXPECT_EQ(both->parts(), (std::vector<PoolPart>{{Blocks{1024}, 8}, {Blocks{1024}, 8}}))
+      << "the model's sequences are dealt";
   model_.params.device_ids = {2};
   expect_error("no CUDA device 2 that can be used");
 }
@@ -283,7 +284,7 @@ TEST_F(ModelLoaderTest, model_whose_kv_does_not_fit_goes_to_the_cpu) {
   EXPECT_EQ(loaded.entries.back().backend.rfind("cpu ", 0), 0U) << loaded.entries.back().backend;
   EXPECT_FALSE(loaded.entries.back().device_refused);
   EXPECT_EQ(loaded.entries.back().endpoint->options().capacity, Blocks{1024});
-  EXPECT_EQ(loaded.model->port.capacity, std::vector<Blocks>{Blocks{1024}});
+  EXPECT_EQ(loaded.model->port.parts, (std::vector<PoolPart>{{Blocks{1024}, 16}}));
 }
 
 TEST_F(ModelLoaderTest, model_that_would_go_to_the_cpu_waits_for_room_there) {
@@ -330,8 +331,8 @@ TEST_F(ModelLoaderTest, two_models_share_a_device) {
     ASSERT_EQ(loaded->entries.size(), 1U) << loaded->entries.back().backend;
     EXPECT_EQ(loaded->entries.front().backend, "cuda Emulated CUDA device bf16");
   }
-  const Blocks a = first.model->port.capacity.front();
-  const Blocks b = second.model->port.capacity.front();
+  const Blocks a = first.model->port.parts.front().blocks;
+  const Blocks b = second.model->port.parts.front().blocks;
   std::cout << "blocks: " << a.count << " and " << b.count << "\n";
   EXPECT_EQ(b, Blocks{1024});
   EXPECT_GT(a, b);

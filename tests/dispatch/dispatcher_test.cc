@@ -180,7 +180,7 @@ TEST(Dispatcher, prompts_that_do_not_fit_together_fail_too_large_and_say_how_man
   EXPECT_EQ(sequences.message(other).ending.error_code, "too_large");
   EXPECT_EQ(sequences.message(other).ending.error_message,
             "prompt has 2 prompts and n is 2, so the job has 4 sequences; model m runs at most 3 "
-            "sequences at a time (max_num_seqs): give a job at most 1 prompt");
+            "sequences of a job at a time (max_num_seqs): give a job at most 1 prompt");
 }
 
 TEST(Dispatcher, what_has_a_word_of_openais_ends_with_it) {

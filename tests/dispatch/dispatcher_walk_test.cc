@@ -251,9 +251,8 @@ TEST(DispatcherThreads, jobs_from_many_threads_all_end_once_and_a_drain_ends_the
   store->set_observer(observer);
   ModelPort port;
   port.engine = &engine;
-  port.capacity = {Blocks{20}};
+  port.parts = {{Blocks{20}, 8}};
   port.block_size = kBlockSize;
-  port.max_num_seqs = 8;
   port.lot_places = 8;
   port.prepare = World::prepare;
   port.render = [](const EndedRun&) { return std::string("text"); };

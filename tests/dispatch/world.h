@@ -61,9 +61,8 @@ class World {
     };
     store.set_observer(std::move(observer));
     port.engine = &engine;
-    port.capacity = {Blocks{capacity}};
+    port.parts = {{Blocks{capacity}, max_num_seqs}};
     port.block_size = kBlockSize;
-    port.max_num_seqs = max_num_seqs;
     port.lot_places = lot_places;
     port.prepare = prepare;
     port.render = [](const EndedRun& run) {

@@ -151,7 +151,7 @@ TEST_F(Api, prompts_that_do_not_fit_into_a_job_are_refused_by_their_place) {
   };
   EXPECT_EQ(refusal(R"({"prompt":["a","b","c"],"n":2})"),
             "prompt: prompt has 3 prompts and n is 2, so the job has 6 sequences; model tiny runs "
-            "at most 4 sequences at a time (max_num_seqs): give a job at most 2 prompts");
+            "at most 4 sequences of a job at a time (max_num_seqs): give a job at most 2 prompts");
   EXPECT_EQ(refusal(R"({"prompt":["a",[1,999999]]})").substr(0, 28),
             "prompt[1][1]: prompt[1][1] i");
 }

@@ -569,7 +569,7 @@ TEST_F(ModelEndpointTest, a_prompt_of_a_list_that_does_not_fit_is_named) {
       {R"({"prompt":[[)" + beyond + "]]}", "prompt[0][0]", "prompt[0][0] is"},
       {R"({"prompt":["a","b","c"],"n":2})", "prompt",
        "prompt has 3 prompts and n is 2, so the job has 6 sequences; model tiny runs at most 4 "
-       "sequences at a time (max_num_seqs): give a job at most 2 prompts"},
+       "sequences of a job at a time (max_num_seqs): give a job at most 2 prompts"},
       {R"({"prompt":["a","b"],"n":5})", "prompt", "so the job has 10 sequences"},
   };
   for (const Case& each : cases) {

@@ -115,9 +115,8 @@ class Spine {
     engine_ = make_engine(card_, std::move(devices), engine).value();
     ModelPort port;
     port.engine = engine_.get();
-    port.capacity = {options.capacity};
+    port.parts = {{options.capacity, shape.max_num_seqs}};
     port.block_size = kBlockSize;
-    port.max_num_seqs = shape.max_num_seqs;
     port.lot_places = 2 * shape.max_num_seqs;
     port.prepare = [e = endpoint_](const Job& job) { return e->prepare(job); };
     port.render = [e = endpoint_](const EndedRun& run) { return e->render(run); };

@@ -32,6 +32,7 @@ struct Options {
   int32_t block_size = 4;
   int32_t n_workers = 1;
   int32_t max_num_seqs = 16;
+  int32_t max_num_seqs_of_device = 0;  // of each; 0: as max_num_seqs says
   int32_t step_tokens = 32;
   int32_t prefill_chunk_tokens = 0;
   int32_t steps_ahead = 0;
@@ -69,6 +70,7 @@ class FakeEngine {
       LoadedDevice device;
       device.weights = load_fake_weights(*backend);
       device.kv_blocks = {options.kv_blocks};
+      device.max_num_seqs = options.max_num_seqs_of_device;
       device.backend = std::move(backend);
       parts.devices.push_back(std::move(device));
     }

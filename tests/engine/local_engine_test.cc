@@ -194,6 +194,24 @@ TEST(LocalEngine, request_goes_to_the_worker_with_the_fewest_expected_tokens) {
   }
 }
 
+TEST(LocalEngine, a_step_has_as_many_sequences_as_its_device_may_run) {
+  for (const int32_t of_device : {0, 3}) {
+    std::mutex mutex;
+    size_t most = 0;
+    Options options;
+    options.max_num_seqs = 5;
+    options.max_num_seqs_of_device = of_device;
+    FakeEngine fake(options, [&](const StepBatch& batch) {
+      const std::lock_guard lock(mutex);
+      most = std::max(most, batch.sequences.size());
+    });
+    for (RequestId id = 0; id < 8; ++id) fake.engine().start(request_of(id, 2, 20));
+    fake.wait(8);
+    const std::lock_guard lock(mutex);
+    EXPECT_EQ(most, of_device == 0 ? 5U : 3U);
+  }
+}
+
 TEST(LocalEngine, steps_carry_all_decodes_and_keep_the_budget) {
   std::mutex mutex;
   std::vector<StepSequence> shapes;

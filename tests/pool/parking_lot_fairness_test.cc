@@ -37,7 +37,7 @@ class Contest {
   Contest(std::vector<Tenant> tenants, uint32_t seed, double reserve = 0)
       : tenants_(std::move(tenants)),
         random_(seed),
-        pool_({{Blocks{kCapacity}}, kSequences, reserve}),
+        pool_({{{Blocks{kCapacity}, kSequences}}, reserve}),
         lot_({.places = static_cast<int32_t>(3 * tenants_.size()),
               .overtake_max = std::chrono::seconds(5),
               .block_size = kBlockSize}) {

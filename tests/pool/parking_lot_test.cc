@@ -22,7 +22,7 @@ LotLimits lot_of(int32_t places) {
 }
 
 PoolSize pool_of(int64_t blocks, int32_t sequences = 1000, double reserve = 0) {
-  return {{Blocks{blocks}}, sequences, reserve};
+  return {{{Blocks{blocks}, sequences}}, reserve};
 }
 
 ParkedJob job(JobId id, int64_t cost, int64_t order_s = 0) {
@@ -222,6 +222,21 @@ TEST(ParkingLot, a_job_waits_for_its_sequence_slots_as_for_units) {
   EXPECT_TRUE(admit_all(lot, pool, charges, at(0)).empty());
   EXPECT_EQ(lot.why_waiting(1001, pool), "needs 4 sequences, 3 are free");
   one->release();
+  EXPECT_EQ(admit_all(lot, pool, charges, at(0)), (std::vector<JobId>{1}));
+}
+
+TEST(ParkingLot, a_job_waits_for_units_and_slots_of_one_device) {
+  ResourcePool pool({{{Blocks{10}, 2}, {Blocks{4}, 2}}, 0});
+  ParkingLot lot(lot_of(10));
+  auto slots = pool.try_charge(Blocks{2}, 2);
+  ASSERT_TRUE(slots);
+  ASSERT_EQ(slots->part(), 0);
+  lot.park(job(1, 6));
+  std::vector<Charge> charges;
+  EXPECT_TRUE(admit_all(lot, pool, charges, at(0)).empty()) << "8 units here, 2 slots there";
+  EXPECT_EQ(lot.why_waiting(1001, pool), "needs 6 units and 1 sequences, no device has both free");
+  EXPECT_EQ(lot.room_past_held(pool, at(0)), Blocks{4}) << "beside a slot";
+  slots->release();
   EXPECT_EQ(admit_all(lot, pool, charges, at(0)), (std::vector<JobId>{1}));
 }
 

@@ -12,7 +12,7 @@ namespace parkd {
 namespace {
 
 PoolSize pool_of(int64_t blocks, int32_t sequences = 100, double reserve = 0) {
-  return {{Blocks{blocks}}, sequences, reserve};
+  return {{{Blocks{blocks}, sequences}}, reserve};
 }
 
 TEST(Price, is_n_times_the_blocks_of_prompt_and_answer) {
@@ -96,7 +96,7 @@ TEST(ResourcePoolDeathTest, going_away_before_its_charges_is_a_bug) {
 }
 
 TEST(ResourcePool, charge_is_of_one_part_and_of_the_emptiest) {
-  ResourcePool pool({{Blocks{10}, Blocks{10}, Blocks{4}}, 100, 0});
+  ResourcePool pool({{{Blocks{10}, 40}, {Blocks{10}, 40}, {Blocks{4}, 20}}, 0});
   EXPECT_EQ(pool.capacity(), Blocks{24});
   EXPECT_EQ(pool.capacity_of_largest(), Blocks{10});
   EXPECT_EQ(pool.free(), Blocks{10});
@@ -140,8 +140,9 @@ TEST(ResourcePool, what_is_kept_is_a_fraction_and_one_slot_at_least_but_never_th
   EXPECT_EQ(kept(2, 0.01), (std::pair<int64_t, int64_t>(1, 1)));
   EXPECT_EQ(kept(1, 0.5), (std::pair<int64_t, int64_t>(50, 0)));
   EXPECT_EQ(kept(16, 0), (std::pair<int64_t, int64_t>(0, 0)));
-  const ResourcePool parts({{Blocks{100}, Blocks{9}}, 8, 0.25});
+  const ResourcePool parts({{{Blocks{100}, 5}, {Blocks{9}, 3}}, 0.25});
   EXPECT_EQ(parts.reserve(), Blocks{27}) << "of each part";
+  EXPECT_EQ(parts.sequences().reserve(), 2) << "1 of 5, and 1 of 3 at least";
 }
 
 TEST(ResourcePool, what_is_kept_is_for_those_who_ask_for_it_and_comes_back_to_it) {
@@ -168,7 +169,7 @@ TEST(ResourcePool, what_is_kept_is_for_those_who_ask_for_it_and_comes_back_to_it
 }
 
 TEST(ResourcePool, a_job_that_needs_what_is_kept_starts_where_nothing_runs) {
-  ResourcePool pool({{Blocks{16}, Blocks{8}}, 8, 0.25});
+  ResourcePool pool({{{Blocks{16}, 8}, {Blocks{8}, 4}}, 0.25});
   EXPECT_FALSE(pool.is_wide(Blocks{12}, 6));
   EXPECT_TRUE(pool.is_wide(Blocks{13}, 1));
   EXPECT_TRUE(pool.is_wide(Blocks{1}, 7));
@@ -181,9 +182,54 @@ TEST(ResourcePool, a_job_that_needs_what_is_kept_starts_where_nothing_runs) {
   EXPECT_EQ(in_the_other->part(), 1);
   EXPECT_TRUE(in_the_other->uses_reserve());
   small->release();
+  auto one = pool.try_charge(Blocks{1}, 1);
   EXPECT_FALSE(pool.try_charge(Blocks{1}, 8)) << "one slot is in use";
+  one->release();
+  EXPECT_TRUE(pool.try_charge(Blocks{1}, 8)) << "what runs in the other part takes none of this";
   in_the_other->release();
   EXPECT_TRUE(pool.try_charge(Blocks{16}, 8)) << "whatever can ever fit can run";
+}
+
+TEST(ResourcePool, what_a_charge_takes_is_of_one_part_slots_too) {
+  ResourcePool pool({{{Blocks{10}, 2}, {Blocks{6}, 3}}, 0});
+  EXPECT_EQ(pool.sequences().capacity(), 5);
+  EXPECT_EQ(pool.free_sequences(), 3) << "of one part";
+  EXPECT_FALSE(pool.try_charge(Blocks{1}, 4)) << "5 are free, no part has 4";
+  auto three = pool.try_charge(Blocks{1}, 3);
+  ASSERT_TRUE(three);
+  EXPECT_EQ(three->part(), 1) << "the other has more blocks, and 2 slots";
+  auto two = pool.try_charge(Blocks{2}, 2);
+  ASSERT_TRUE(two);
+  EXPECT_EQ(two->part(), 0);
+  EXPECT_FALSE(pool.try_charge(Blocks{1}, 1)) << "blocks are free, but no slot";
+  EXPECT_EQ(pool.free(), Blocks{8});
+  EXPECT_EQ(pool.free(Purse::common, 1), Blocks{0});
+  two->release();
+  EXPECT_EQ(pool.free(Purse::common, 1), Blocks{10});
+  EXPECT_EQ(pool.free(Purse::common, 3), Blocks{0}) << "its slots are taken";
+  three->release();
+  EXPECT_EQ(pool.sequences().in_use().sum(), 0);
+}
+
+TEST(ResourcePool, twice_the_parts_run_twice_the_sequences) {
+  for (const size_t n_parts : {1, 2}) {
+    ResourcePool pool({std::vector<PoolPart>(n_parts, {Blocks{100}, 8}), 0});
+    std::vector<Charge> charges;
+    std::vector<int> of_part(n_parts);
+    while (auto charge = pool.try_charge(Blocks{5}, 1)) {
+      ++of_part[static_cast<size_t>(charge->part())];
+      charges.push_back(std::move(*charge));
+    }
+    EXPECT_EQ(charges.size(), 8 * n_parts);
+    EXPECT_EQ(of_part, std::vector<int>(n_parts, 8));
+    charges.clear();
+  }
+}
+
+TEST(ResourcePool, the_largest_part_says_what_can_run) {
+  const std::vector<PoolPart> parts = {{Blocks{8}, 9}, {Blocks{20}, 4}, {Blocks{20}, 5}};
+  EXPECT_EQ(largest_of(parts), (PoolPart{Blocks{20}, 5}));
+  EXPECT_EQ(all_sequences(parts), 18);
 }
 
 }  // namespace

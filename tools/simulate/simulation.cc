@@ -80,7 +80,7 @@ class Simulation {
         jobs_(jobs),
         scheduler_({setup.step_tokens, 0}),
         kv_cache_(setup.kv_blocks, setup.block_size, false),
-        pool_({{setup.kv_blocks}, setup.max_num_seqs, setup.reserve}),
+        pool_({{{setup.kv_blocks, setup.max_num_seqs}}, setup.reserve}),
         lanes_(make_lanes(setup.lanes)),
         device_(setup.overlap, static_cast<int32_t>(lanes_.size())) {}
 
