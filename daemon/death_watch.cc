@@ -16,9 +16,10 @@ std::string queue_name(const Config& config) {
   return name;
 }
 
+// Before any device was looked at.
 int32_t sequences_of_all_models(const Config& config) {
   int32_t n = 0;
-  for (const ModelConfig& model : config.models) n += model.params.max_num_seqs;
+  for (const ModelConfig& model : config.models) n += model.params.sequences_at_most();
   return n;
 }
 

@@ -85,8 +85,7 @@ int check_config(const parkd::Config& config, const std::string& path) {
       fault("key '" + key + "." + why.param() + "': " + why.message());
       continue;
     }
-    std::cerr << "note: model " << model.config->name << ": " << describe(*model.outlook) << "; "
-              << describe(model.memory) << "\n";
+    std::cerr << "note: model " << model.config->name << ": " << describe(model, config) << "\n";
     if (!model.fits.ok()) fault("key '" + key + "': " + model.fits.message());
   }
   if (!found.turns.empty()) std::cerr << "note: " << found.turns << "\n";

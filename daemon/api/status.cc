@@ -44,6 +44,10 @@ void write_model(JsonWriter& json, const std::string& name, const ModelEntry& mo
     json.member("block_size", options.block_size);
     json.member("capacity_units", options.capacity.count);
     json.member("max_num_seqs", model.max_num_seqs);
+    json.member("max_num_seqs_derived", model.max_num_seqs_derived);
+    json.member("devices", model.n_devices);
+    json.member("lanes", model.n_lanes);
+    json.member("step_tokens", model.step_tokens);
     json.member("system_fingerprint", options.system_fingerprint);
     const AnswerForm& form = model.endpoint->answer_form();
     json.member("reasoning", TextOrNull{form.reasoning});

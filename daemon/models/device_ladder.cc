@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "lib/backend/cuda_plan.h"
 #include "lib/backend/self_check.h"
 #include "lib/base/log.h"
 
@@ -62,10 +63,6 @@ Result<Trial> try_rung(const ModelConfig& model, const ModelCard& card, const Ma
 }
 
 }  // namespace
-
-std::string name_of(const CudaDevice& device) {
-  return "CUDA device " + std::to_string(device.id) + " (" + device.name + ")";
-}
 
 Result<CheckedDevice> take_down_ladder(const ModelConfig& model, const ModelCard& card,
                                        const CudaDevice& device) {

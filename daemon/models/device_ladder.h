@@ -26,7 +26,4 @@ struct CheckedDevice {
 Result<CheckedDevice> take_down_ladder(const ModelConfig& model, const ModelCard& card,
                                        const CudaDevice& device);
 
-// "CUDA device 0 (NVIDIA H100)".
-std::string name_of(const CudaDevice& device);
-
 }  // namespace parkd

@@ -22,6 +22,8 @@ struct ModelDevice {
   std::string description;            // "cpu avx512 bf16"
   std::string why;                    // "no CUDA device: using cpu (...)"
   int32_t n_workers = 1;              // of each
+  int32_t step_tokens = 0;            // of a worker's step
+  bool derived = false;               // what the devices run at once was not configured
   bool is_cuda = false;               // the devices are CUDA's
   bool refused = false;               // a CUDA device was there and did not answer as the CPU does
   std::string degraded;  // why a device that is there is used less well than configured, or not

@@ -48,7 +48,8 @@ Result<OpenedModel> ModelLoader::open() const {
   const KvShape kv = kv_shape_of(model_.params, opened.card->shape);
   const UnitCapacity units =
       unit_capacity(kv_capacity_blocks(model_.params.kv_memory_mb(), kv), model_.limits.max_units);
-  opened.memory = cpu_memory_of(model_, *opened.card, units.blocks, config_.daemon.step_tokens);
+  opened.memory =
+      cpu_memory_of(model_, *opened.card, units.blocks, config_.daemon.step_tokens_on_cpu());
   if (opened.surely_on_cpu) {
     PARKD_ASSIGN_OR_RETURN(const ModelDevice device, choose_device(config_, model_, *opened.card));
     opened.entry = entry_of(opened.card, device);
@@ -84,7 +85,9 @@ Result<LoadedModel> ModelLoader::load(const OpenedModel& opened, int64_t room_by
        {"devices", loaded->port.parts.size()},
        {"units_each", loaded->port.parts.front().blocks.count},
        {"block_size", model_.params.block_size},
-       {"max_num_seqs", model_.params.max_num_seqs},
+       {"max_num_seqs", all_sequences(loaded->port.parts)},
+       {"max_num_seqs_derived", device.derived},
+       {"step_tokens", device.step_tokens},
        {"load_ms", std::chrono::duration_cast<std::chrono::milliseconds>(took).count()}});
   return loaded;
 }
@@ -103,7 +106,11 @@ ModelEntry ModelLoader::entry_of(const std::shared_ptr<const ModelCard>& card,
   entry.backend_reason = device.why;
   entry.device_refused = device.refused;
   entry.degraded = device.degraded;
+  entry.n_devices = static_cast<int32_t>(device.devices.size());
+  entry.n_lanes = device.n_workers;
+  entry.step_tokens = device.step_tokens;
   entry.max_num_seqs = all_sequences(device.parts());
+  entry.max_num_seqs_derived = device.derived;
   return entry;
 }
 
@@ -121,7 +128,7 @@ Result<LoadedModel> ModelLoader::load_on(const OpenedModel& opened, ModelDevice&
   EngineOptions options;
   options.block_size = model_.params.block_size;
   options.n_workers = device.n_workers;
-  options.step_tokens = std::max(config_.daemon.step_tokens, model_.params.max_num_seqs);
+  options.step_tokens = device.step_tokens;
   options.prefill_chunk_tokens = model_.params.prefill_chunk_size.value_or(0);
   options.share_prefixes = model_.params.prefix_caching;
   options.thread_stack_bytes = static_cast<size_t>(model_.pool.thread_stack_size_bytes);
@@ -150,7 +157,7 @@ Result<LoadedModel> ModelLoader::load_on(const OpenedModel& opened, ModelDevice&
                          endpoint->options().context_tokens};
   loaded.port.engine = loaded.engine.get();
   loaded.port.block_size = model_.params.block_size;
-  loaded.port.lot_places = model_.lot_jobs;
+  loaded.port.lot_places = model_.lot_places(all_sequences(loaded.port.parts));
   loaded.port.interactive_reserve = model_.limits.interactive_reserve;
   if (model_.limits.timeout) loaded.port.run_timeout_default = *model_.limits.timeout;
   loaded.port.prepare = [endpoint](const Job& job) { return endpoint->prepare(job); };

@@ -38,7 +38,12 @@ struct ModelEntry {
   std::string backend_reason;                     // "no CUDA device: using cpu (...)"
   bool device_refused = false;                    // a CUDA device does not answer as the CPU does
   std::string degraded;  // why a device that is there is used less well than configured, or not
-  int32_t max_num_seqs = 0;                       // of all its devices; 0 before they are chosen
+  // Once a device was chosen; zero before.
+  int32_t n_devices = 0;
+  int32_t n_lanes = 0;  // of each device
+  int32_t step_tokens = 0;
+  int32_t max_num_seqs = 0;           // of all devices
+  bool max_num_seqs_derived = false;  // it was not configured
   std::chrono::seconds retention{0};
 
   CpuMemory memory;  // that it takes of main memory when it is loaded; zero on a device

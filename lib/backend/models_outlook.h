@@ -39,7 +39,12 @@ struct ConfiguredModel {
   // Where there is an outlook:
   CpuMemory memory;  // on the CPU
   Status fits;       // check_fits_alone() of one that is surely on the CPU
+  std::string
+      on_cuda;  // describe() of the CudaPlan, or why there is none; "" where it is surely not
 };
+// One line for a person. Requires an outlook.
+std::string describe(const ConfiguredModel& model, const Config& config);
+
 struct ModelsOutlook {
   std::vector<ConfiguredModel> models;  // in the configuration's order
   std::string turns;                    // describe_turns() of those surely on the CPU

@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "lib/config/keys.h"
+#include "lib/config/kv_capacity.h"
 #include "lib/config/read_daemon.h"
 #include "lib/config/read_models.h"
 #include "lib/config/read_parking_lot.h"
@@ -81,6 +82,12 @@ Result<Config> parse_config(std::string_view text, const std::string& file_name,
     if (reader.ok()) reader.fail_syntax(text, error);
     return reader.status();
   }
+}
+
+int32_t ModelParams::sequences_at_most() const {
+  if (max_num_seqs || device == Device::cpu) return sequences_on_cpu();
+  const auto n_devices = std::max<int32_t>(1, static_cast<int32_t>(device_ids.size()));
+  return std::max(kCpuSequences, n_devices * kSequencesOfDeviceMax);
 }
 
 std::vector<std::string> config_notes(const Config& config) {

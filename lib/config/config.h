@@ -7,6 +7,7 @@
 // its exceptions stay behind config.cc. Never looks at weights, disks, GPUs or the user database.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -37,10 +38,18 @@ std::string_view to_string(Admission admission);
 std::string_view to_string(PrefixSharing sharing);
 std::string_view to_string(Dtype dtype);
 
+// What holds where nobody says otherwise. On CUDA these, and kv_capacity.h's sequences_held(), were
+// chosen by a model of the devices (tools/simulate): no GPU has confirmed them.
+inline constexpr int32_t kCpuSequences = 16;
+inline constexpr int32_t kCpuStepTokens = 512;
+inline constexpr int32_t kCudaLanes = 1;  // of each device
+inline constexpr int32_t kCudaStepTokens = 2048;
+
 // parking_lot.pool, merged for one model.
 struct PoolConfig {
-  std::optional<int32_t> worker_threads;  // empty: 2 streams on CUDA, this process's cores on CPU
-  int32_t max_blocking_threads = 512;     // bound of the blocking-work pool
+  // Of each device. Empty: kCudaLanes on CUDA, this process's cores on the CPU.
+  std::optional<int32_t> worker_threads;
+  int32_t max_blocking_threads = 512;  // bound of the blocking-work pool
   int64_t thread_stack_size_bytes = 2097152;
   friend bool operator==(const PoolConfig&, const PoolConfig&) = default;
 };
@@ -81,8 +90,8 @@ struct ModelParams {
   std::vector<int32_t> device_ids;  // CUDA devices; empty: the one with the most free memory
   std::optional<int64_t> kvcache_mem_gpu_mb;  // as written
   std::optional<int64_t> kvcache_mem_cpu_mb;  // as written
-  int32_t max_num_seqs = 16;
-  int32_t block_size = 32;                               // tokens
+  std::optional<int32_t> max_num_seqs;  // of all devices. Empty: kCpuSequences, or derived on CUDA
+  int32_t block_size = 32;              // tokens
   std::optional<int32_t> prefill_chunk_size;             // tokens; empty: daemon.step_tokens
   bool prefix_caching = true;                            // prompts that begin alike share KV blocks
   PrefixSharing prefix_sharing = PrefixSharing::tenant;  // and whose
@@ -97,6 +106,9 @@ struct ModelParams {
   int64_t kv_memory_mb() const {
     return kvcache_mem_cpu_mb.value_or(kvcache_mem_gpu_mb.value_or(1024));
   }
+  int32_t sequences_on_cpu() const { return max_num_seqs.value_or(kCpuSequences); }
+  // Whatever device it gets, and however much memory that has.
+  int32_t sequences_at_most() const;
 };
 
 struct ModelConfig {
@@ -107,8 +119,14 @@ struct ModelConfig {
   PoolConfig pool;
   LimitsConfig limits;
   std::chrono::seconds retention{604800};
-  int32_t lot_jobs = 32;  // daemon.lot_jobs, else 2 * max_num_seqs
+  std::optional<int32_t> lot_jobs;  // daemon.lot_jobs
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
+
+  // Jobs that may be parked where so many sequences run: lot_jobs, else as many as wait for two
+  // rounds of them, but no more than 64 beyond one: others may have room for those sooner.
+  int32_t lot_places(int32_t max_num_seqs) const {
+    return lot_jobs.value_or(std::min(2 * max_num_seqs, max_num_seqs + 64));
+  }
 };
 
 // daemon.postgres: how this daemon talks to its database.
@@ -146,14 +164,15 @@ struct DaemonConfig {
   LogLevel log_level = LogLevel::info;
   LogFormat log_format = LogFormat::text;
   std::chrono::seconds drain_timeout{30};
-  std::optional<int32_t> lot_jobs;       // empty: 2 * max_num_seqs of each model
+  std::optional<int32_t> lot_jobs;       // empty: ModelConfig::lot_places()
   int64_t max_body_bytes = 1048576;      // largest body of one job
   int64_t max_request_bytes = 67108864;  // largest HTTP request, which may hold many jobs
   int64_t max_batch_jobs = 50000;
   int64_t max_open_batches = 1000;       // of a tenant
   int64_t max_batches_bytes = 67108864;  // all that an embedded or memory queue remembers
   int32_t connections_max = 1024;        // of the API; at most half of the open files allowed
-  int32_t step_tokens = 512;             // token budget of one worker's step
+  // Token budget of one worker's step. Empty: kCpuStepTokens, kCudaStepTokens.
+  std::optional<int32_t> step_tokens;
   CpuIsa cpu_isa = CpuIsa::automatic;
   std::map<std::string, std::string> tenants;  // uid in digits, or user name -> tenant
   std::vector<std::string> critical_tenants;   // may submit priority critical
@@ -173,6 +192,8 @@ struct DaemonConfig {
   std::vector<WebhookConfig> webhooks;  // whom ends of batches are told; empty: nobody
   PostgresConfig postgres;
   friend bool operator==(const DaemonConfig&, const DaemonConfig&) = default;
+
+  int32_t step_tokens_on_cpu() const { return step_tokens.value_or(kCpuStepTokens); }
 };
 
 struct Config {

@@ -4,6 +4,7 @@
 #include "lib/base/json_writer.h"
 #include "lib/base/sampling_fields.h"
 #include "lib/config/config.h"
+#include "lib/config/kv_capacity.h"
 #include "lib/config/values.h"
 #include "lib/config/words.h"
 
@@ -90,7 +91,13 @@ void print_params(YamlWriter& y, int depth, const ModelParams& params) {
   y.optional_number(depth, "kvcache_mem_gpu", params.kvcache_mem_gpu_mb);
   y.optional_number(depth, "kvcache_mem_cpu", params.kvcache_mem_cpu_mb);
   y.line(depth, "# KV memory on the CPU: " + std::to_string(params.kv_memory_mb()) + " MiB");
-  y.number(depth, "max_num_seqs", params.max_num_seqs);
+  y.optional_number(depth, "max_num_seqs", params.max_num_seqs);
+  if (!params.max_num_seqs) {
+    y.line(depth, "# sequences at once: " + std::to_string(kCpuSequences) +
+                      " on the CPU; on CUDA what the KV memory of each device holds of " +
+                      std::to_string(kTypicalTokens) + " tokens each, at most " +
+                      std::to_string(kSequencesOfDeviceMax));
+  }
   y.number(depth, "block_size", params.block_size);
   y.optional_number(depth, "prefill_chunk_size", params.prefill_chunk_size);
   y.raw(depth, "tensor_core_attention", params.tensor_core_attention ? "true" : "false");
@@ -130,7 +137,13 @@ void print_model(YamlWriter& y, const ModelConfig& model) {
   print_limits(y, 3, model.limits);
   y.line(3, "mailbox:");
   y.number(4, "retention_secs", model.retention.count());
-  y.line(2, "# parked jobs at most: " + std::to_string(model.lot_jobs));
+  const std::optional<int32_t> sequences = model.params.device == Device::cpu
+                                               ? model.params.sequences_on_cpu()
+                                               : model.params.max_num_seqs;
+  const bool is_known = model.lot_jobs || sequences;
+  y.line(2, "# parked jobs at most: " +
+                (is_known ? std::to_string(model.lot_places(sequences.value_or(0)))
+                          : "2 * max_num_seqs, and max_num_seqs + 64"));
 }
 
 void print_tenants(YamlWriter& y, const DaemonConfig& daemon) {
@@ -199,7 +212,7 @@ void print_daemon(YamlWriter& y, const DaemonConfig& daemon) {
   y.number(1, "max_open_batches", daemon.max_open_batches);
   y.number(1, "max_batches_bytes", daemon.max_batches_bytes);
   y.number(1, "connections_max", daemon.connections_max);
-  y.number(1, "step_tokens", daemon.step_tokens);
+  y.optional_number(1, "step_tokens", daemon.step_tokens);
   y.raw(1, "cpu_isa", to_string(daemon.cpu_isa));
   print_tenants(y, daemon);
   y.number(1, "finish_batch_ms", daemon.finish_batch.count());

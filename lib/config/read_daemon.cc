@@ -138,7 +138,7 @@ DaemonConfig read_daemon(const YamlSection& section) {
   d.max_batches_bytes =
       section.integer("max_batches_bytes", 1 << 20, int64_t{1} << 36).value_or(d.max_batches_bytes);
   d.connections_max = section.integer32("connections_max", 32, 65536).value_or(d.connections_max);
-  d.step_tokens = section.integer32("step_tokens", 1, 65536).value_or(d.step_tokens);
+  take_nullable(section, "step_tokens", 1, 65536, d.step_tokens);
   d.cpu_isa = section.word<CpuIsa>("cpu_isa", words::kCpuIsa).value_or(d.cpu_isa);
   read_tenants(section, d);
   d.finish_batch =

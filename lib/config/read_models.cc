@@ -57,8 +57,10 @@ ModelParams read_params(const YamlSection& section) {
   read_device_ids(section, params);
   take_nullable(section, "kvcache_mem_gpu", 1, kMemoryMbMax, params.kvcache_mem_gpu_mb);
   take_nullable(section, "kvcache_mem_cpu", 1, kMemoryMbMax, params.kvcache_mem_cpu_mb);
-  params.max_num_seqs = section.integer32("max_num_seqs", 1, 4096).value_or(params.max_num_seqs);
-  if (params.max_num_seqs < static_cast<int32_t>(params.device_ids.size())) {
+  take_nullable(section, "max_num_seqs", 0, 4096, params.max_num_seqs);
+  if (params.max_num_seqs == 0) params.max_num_seqs.reset();
+  if (params.max_num_seqs &&
+      *params.max_num_seqs < static_cast<int32_t>(params.device_ids.size())) {
     section.fail_value("max_num_seqs",
                        "is less than the " + std::to_string(params.device_ids.size()) +
                            " device_ids, each of which runs one at least: raise it, "
@@ -112,7 +114,7 @@ ModelConfig read_model(const YamlSection& section, const Config& config,
   model.pool = resolve(keys.pool);
   model.limits = resolve(keys.limits, config.queue.backend);
   model.retention = resolve_retention(keys, config.queue.backend);
-  model.lot_jobs = config.daemon.lot_jobs.value_or(2 * model.params.max_num_seqs);
+  model.lot_jobs = config.daemon.lot_jobs;
   return model;
 }
 

@@ -1,5 +1,7 @@
 #include "lib/model/model_outlook.h"
 
+#include <optional>
+
 #include "lib/base/main_memory.h"
 
 namespace parkd {
@@ -45,6 +47,19 @@ KvShape kv_shape_of(const ModelParams& params, const ModelShape& shape) {
   kv.head_dim = shape.head_dim;
   kv.n_layers = shape.n_layers;
   return kv;
+}
+
+Result<UnitCapacity> device_capacity(const ModelConfig& model, const ModelShape& shape,
+                                     int64_t memory_mb, int64_t n_devices,
+                                     const std::string& memory) {
+  std::optional<int64_t> max_units = model.limits.max_units;
+  if (max_units) *max_units = ceil_div(*max_units, n_devices);
+  const Blocks physical =
+      memory_mb > 0 ? kv_capacity_blocks(memory_mb, kv_shape_of(model.params, shape)) : Blocks{0};
+  UnitCapacity capacity = unit_capacity(physical, max_units);
+  if (capacity.blocks.count >= 1) return capacity;
+  return invalid("model " + model.name + ": no KV block fits into " + memory + " (" +
+                 std::to_string(memory_mb) + " MiB)");
 }
 
 Status check_main_memory(const ModelConfig& model) {

@@ -33,6 +33,12 @@ std::string describe(const ModelOutlook& outlook);
 // The KV cache of a model of this shape.
 KvShape kv_shape_of(const ModelParams& params, const ModelShape& shape);
 
+// Units of one of `n_devices` devices that has `memory_mb` for them; `memory` says in words where
+// that comes from. Errors: invalid, where no block fits.
+Result<UnitCapacity> device_capacity(const ModelConfig& model, const ModelShape& shape,
+                                     int64_t memory_mb, int64_t n_devices,
+                                     const std::string& memory);
+
 // invalid with the param params.kvcache_mem_cpu (or _gpu, where that is what was given) when the
 // model's KV memory on the CPU is more than all main memory that this process may have: mapped it
 // can be, but a process that fills it is killed.

@@ -63,6 +63,9 @@ TEST(ModelsOutlook, each_configured_model_is_looked_at_and_those_together) {
     ASSERT_TRUE(found.models[i].outlook.ok()) << found.models[i].outlook.status().to_string();
     EXPECT_EQ(found.models[i].memory.kv, int64_t{2} << 20);
     EXPECT_TRUE(found.models[i].fits.ok()) << found.models[i].fits.to_string();
+    const std::string line = describe(found.models[i], config);
+    EXPECT_NE(line.find(", 1 sequences at once, steps of 512 tokens; "), std::string::npos) << line;
+    EXPECT_EQ(found.models[i].on_cuda, "") << "it is not asked for";
   }
   EXPECT_EQ(found.models[2].fits.code(), StatusCode::exhausted);
   EXPECT_EQ(found.models[3].outlook.status().param(), "local_path");

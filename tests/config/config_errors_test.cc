@@ -223,7 +223,7 @@ TEST(ConfigErrors, every_number_has_a_lowest_and_a_highest_value) {
       {"parking_lot.mailbox", "retention_secs", "59", "60", "2592000", "2592001", "60 .. 2592000"},
       {params, "kvcache_mem_gpu", "0", "1", "16777216", "16777217", "1 .. 16777216"},
       {params, "kvcache_mem_cpu", "0", "1", "16777216", "16777217", "1 .. 16777216"},
-      {params, "max_num_seqs", "0", "1", "4096", "4097", "1 .. 4096"},
+      {params, "max_num_seqs", "-1", "0", "4096", "4097", "0 .. 4096"},
       {params, "block_size", "31", "32", "256", "257", "32 .. 256"},
       {params, "prefill_chunk_size", "0", "1", "65536", "65537", "1 .. 65536"},
       {params, "temperature", "-0.1", "0", "2", "2.1", "0 .. 2"},

@@ -31,7 +31,8 @@ TEST(ConfigDefaults, a_model_alone_is_a_whole_configuration) {
   ASSERT_EQ(c.models.size(), 1u);
   const ModelConfig& m = c.models[0];
   EXPECT_EQ(m.params.dtype, Dtype::bf16);
-  EXPECT_EQ(m.params.max_num_seqs, 16);
+  EXPECT_EQ(m.params.max_num_seqs, std::nullopt) << "left out: the device decides";
+  EXPECT_EQ(m.params.sequences_on_cpu(), 16);
   EXPECT_EQ(m.params.block_size, 32);
   EXPECT_EQ(m.params.kv_memory_mb(), 1024);
   EXPECT_EQ(m.params.prefill_chunk_size, std::nullopt);
@@ -48,7 +49,48 @@ TEST(ConfigDefaults, a_model_alone_is_a_whole_configuration) {
   EXPECT_EQ(c.daemon.max_batches_bytes, 64 << 20);
   EXPECT_EQ(m.limits.timeout, std::nullopt) << "120 or 3600, by whether somebody waits";
   EXPECT_EQ(m.limits.admission, Admission::reserve);
-  EXPECT_EQ(m.lot_jobs, 32);
+  EXPECT_EQ(m.lot_jobs, std::nullopt);
+  EXPECT_EQ(c.daemon.step_tokens, std::nullopt);
+  EXPECT_EQ(c.daemon.step_tokens_on_cpu(), 512);
+}
+
+TEST(ConfigDefaults, sequences_of_0_are_left_out_and_bounded_by_the_devices_that_may_come) {
+  const auto params = [](const std::string& of) {
+    return parsed(with_params(of)).models[0].params;
+  };
+  EXPECT_EQ(params("{max_num_seqs: 0}").max_num_seqs, std::nullopt);
+  EXPECT_EQ(params("{max_num_seqs: null}").max_num_seqs, std::nullopt);
+  EXPECT_EQ(params("{max_num_seqs: 40}").sequences_on_cpu(), 40);
+  EXPECT_EQ(params("{device: cpu}").sequences_at_most(), 16);
+  EXPECT_EQ(params("{device: auto}").sequences_at_most(), 256);
+  EXPECT_EQ(params("{device: cuda, device_ids: [0, 1, 2]}").sequences_at_most(), 3 * 256);
+  EXPECT_EQ(params("{device_ids: [0, 1, 2], max_num_seqs: 12}").sequences_at_most(), 12);
+}
+
+TEST(ConfigDefaults, the_lot_has_a_second_round_of_sequences_and_64_more_than_run_at_most) {
+  const ModelConfig model = parsed(with_params("{}")).models[0];
+  EXPECT_EQ(model.lot_places(1), 2);
+  EXPECT_EQ(model.lot_places(16), 32);
+  EXPECT_EQ(model.lot_places(64), 128);
+  EXPECT_EQ(model.lot_places(65), 129);
+  EXPECT_EQ(model.lot_places(512), 576);
+  EXPECT_EQ(parsed(with_daemon("lot_jobs: 9")).models[0].lot_places(512), 9);
+}
+
+// What is known is said; what only the device decides, in words.
+TEST(ConfigPrint, says_how_many_jobs_may_be_parked) {
+  const auto printed = [](const std::string& params) {
+    return print_config(parsed(with_params(params)));
+  };
+  const auto says = [](const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  };
+  EXPECT_TRUE(says(printed("{max_num_seqs: 4}"), "# parked jobs at most: 8\n"));
+  EXPECT_TRUE(says(printed("{device: cpu}"), "# parked jobs at most: 32\n"));
+  const std::string left_out = printed("{}");
+  EXPECT_TRUE(says(left_out, "# parked jobs at most: 2 * max_num_seqs, and max_num_seqs + 64\n"));
+  EXPECT_TRUE(says(left_out, "max_num_seqs: null\n")) << left_out;
+  EXPECT_TRUE(says(left_out, "# sequences at once: 16 on the CPU; on CUDA")) << left_out;
 }
 
 TEST(ConfigDefaults, the_memory_back_end_bounds_its_queue_and_forgets_in_an_hour) {

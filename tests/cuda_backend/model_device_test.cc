@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "daemon/models/model_loader.h"
+#include "lib/backend/cuda_plan.h"
+#include "lib/backend/models_outlook.h"
 #include "testing.h"
 #include "tests/cuda_backend/emulated_cublas.h"
 #include "tests/support/temp_dir.h"
@@ -94,7 +96,11 @@ TEST_F(ModelDeviceTest, auto_takes_a_device_that_answers_as_the_cpu_does) {
   EXPECT_EQ(chosen->degraded, "");
   ASSERT_EQ(chosen->devices.size(), 1U);
   // 16 MiB of blocks of 32 tokens, K and V of 64 bf16 in each of 2 layers.
-  EXPECT_EQ(chosen->parts(), (std::vector<PoolPart>{{Blocks{1024}, 16}}));
+  // 32 blocks each for sequences of 1,024 tokens.
+  EXPECT_EQ(chosen->parts(), (std::vector<PoolPart>{{Blocks{1024}, 32}}));
+  EXPECT_TRUE(chosen->derived);
+  EXPECT_EQ(chosen->n_workers, 1);
+  EXPECT_EQ(chosen->step_tokens, 2048);
 }
 
 TEST_F(ModelDeviceTest, device_cpu_looks_at_no_device) {
@@ -235,10 +241,73 @@ TEST_F(ModelDeviceTest, device_ids_name_the_devices) {
   const auto both = choose();
   ASSERT_TRUE(both.ok()) << both.status().to_string();
   EXPECT_EQ(both->description, "cuda Emulated CUDA device bf16 x2");
-  EXPECT_EQ(both->parts(), (std::vector<PoolPart>{{Blocks{1024}, 8}, {Blocks{1024}, 8}}))
-      << "the model's sequences are dealt";
+  EXPECT_EQ(both->parts(), (std::vector<PoolPart>{{Blocks{1024}, 32}, {Blocks{1024}, 32}}))
+      << "two devices run twice the sequences";
   model_.params.device_ids = {2};
   expect_error("no CUDA device 2 that can be used");
+}
+
+TEST_F(ModelDeviceTest, sequences_and_steps_that_are_configured_are_the_models_on_all_devices) {
+  cuda_emulator::set_device_count(2);
+  model_.params.device_ids = {0, 1};
+  model_.params.max_num_seqs = 5;
+  model_.pool.worker_threads = 2;
+  config_.daemon.step_tokens = 4;
+  const auto both = choose();
+  ASSERT_TRUE(both.ok()) << both.status().to_string();
+  EXPECT_EQ(both->parts(), (std::vector<PoolPart>{{Blocks{1024}, 3}, {Blocks{1024}, 2}}))
+      << "dealt, and no more than were given";
+  EXPECT_FALSE(both->derived);
+  EXPECT_EQ(both->n_workers, 2) << "of each";
+  EXPECT_EQ(both->step_tokens, 4);
+  config_.daemon.step_tokens = 2;
+  EXPECT_EQ(choose()->step_tokens, 3) << "all that run on a device decode in one step";
+}
+
+TEST_F(ModelDeviceTest, sequences_follow_from_the_kv_memory_up_to_256) {
+  model_.params.kvcache_mem_gpu_mb = 1;  // 64 blocks
+  EXPECT_EQ(choose()->parts(), (std::vector<PoolPart>{{Blocks{64}, 2}}));
+  model_.limits.max_units = 20;
+  EXPECT_EQ(choose()->parts(), (std::vector<PoolPart>{{Blocks{20}, 1}})) << "not one of 1,024";
+  model_.limits.max_units.reset();
+  model_.params.kvcache_mem_gpu_mb = 200;  // 12,800 blocks: 400 such
+  EXPECT_EQ(choose()->parts(), (std::vector<PoolPart>{{Blocks{12800}, 256}}));
+}
+
+// Buffers for 256 sequences are held against the KV memory only until fewer are found to fit.
+TEST_F(ModelDeviceTest, fewer_sequences_leave_more_room_for_kv) {
+  model_.params.kvcache_mem_gpu_mb.reset();
+  cuda_emulator::set_device_memory((512 + 96) * kMib);  // 512 MiB are held back
+  const auto derived = plan_on(*find_devices(model_.params), config_, model_, *card_);
+  ASSERT_TRUE(derived.ok()) << derived.status().to_string();
+  const CudaShare& share = derived->devices.front();
+  EXPECT_LT(share.max_num_seqs, 256);
+  EXPECT_GE(share.kv_blocks.count / 32, share.max_num_seqs);
+  model_.params.max_num_seqs = 256;
+  const auto given = plan_on(*find_devices(model_.params), config_, model_, *card_);
+  ASSERT_TRUE(given.ok()) << given.status().to_string();
+  EXPECT_LT(given->devices.front().kv_blocks, share.kv_blocks);
+}
+
+TEST_F(ModelDeviceTest, a_plan_is_told_in_a_line) {
+  cuda_emulator::set_device_count(2);
+  model_.params.device_ids = {0, 1};
+  const auto plan = plan_on(*find_devices(model_.params), config_, model_, *card_);
+  ASSERT_TRUE(plan.ok()) << plan.status().to_string();
+  EXPECT_EQ(describe(*plan),
+            "on CUDA device 0 (Emulated CUDA device) 1024 units and 32 sequences at once, on CUDA "
+            "device 1 (Emulated CUDA device) 1024 units and 32 sequences at once, 1 lane a device, "
+            "steps of 2048 tokens; max_num_seqs is left out, 64 follow from the KV memory (not "
+            "measured)");
+}
+
+TEST_F(ModelDeviceTest, the_cpu_keeps_its_own_defaults) {
+  model_.params.device = Device::cpu;
+  const auto chosen = choose();
+  ASSERT_TRUE(chosen.ok());
+  EXPECT_EQ(chosen->parts(), (std::vector<PoolPart>{{Blocks{1024}, 16}}));
+  EXPECT_EQ(chosen->step_tokens, 512);
+  EXPECT_FALSE(chosen->derived);
 }
 
 // --- loading
@@ -285,6 +354,29 @@ TEST_F(ModelLoaderTest, model_whose_kv_does_not_fit_goes_to_the_cpu) {
   EXPECT_FALSE(loaded.entries.back().device_refused);
   EXPECT_EQ(loaded.entries.back().endpoint->options().capacity, Blocks{1024});
   EXPECT_EQ(loaded.model->port.parts, (std::vector<PoolPart>{{Blocks{1024}, 16}}));
+}
+
+TEST_F(ModelLoaderTest, two_devices_are_loaded_with_what_was_derived_and_every_door_tells_it) {
+  cuda_emulator::set_device_count(2);
+  model_.params.device_ids = {0, 1};
+  Loaded loaded;
+  load(loaded);
+  ASSERT_TRUE(loaded.model.ok()) << loaded.model.status().to_string();
+  EXPECT_EQ(loaded.model->port.parts,
+            (std::vector<PoolPart>{{Blocks{1024}, 32}, {Blocks{1024}, 32}}));
+  EXPECT_EQ(loaded.model->port.lot_places, 128) << "min(2 * 64, 64 + 64)";
+  const ModelEntry& entry = loaded.entries.back();
+  EXPECT_EQ(entry.max_num_seqs, 64);
+  EXPECT_TRUE(entry.max_num_seqs_derived);
+  EXPECT_EQ(entry.n_devices, 2);
+  EXPECT_EQ(entry.n_lanes, 1);
+  EXPECT_EQ(entry.step_tokens, 64);
+  EXPECT_EQ(entry.endpoint->options().max_num_seqs, 32) << "a job is all on one device";
+  config_.models = {model_};
+  const ModelsOutlook found = look_at_models(config_);
+  const std::string line = describe(found.models[0], config_);
+  EXPECT_TRUE(contains(line, "16 sequences at once, steps of 64 tokens")) << line;
+  EXPECT_TRUE(contains(line, "max_num_seqs is left out, 64 follow from the KV memory")) << line;
 }
 
 TEST_F(ModelLoaderTest, model_that_would_go_to_the_cpu_waits_for_room_there) {

@@ -85,7 +85,7 @@ void look_at_config(const std::string& path, Report& report) {
       report.fail(name, model.outlook.status());
       continue;
     }
-    report.ok(name, describe(*model.outlook) + "; " + describe(model.memory));
+    report.ok(name, describe(model, *config));
     if (!model.fits.ok()) report.fail("memory", model.fits);
   }
   if (!found.turns.empty()) report.note("memory", found.turns);

@@ -18,7 +18,7 @@ struct CheckOptions {
   std::string dtype = "bf16";
   int64_t kvcache_mem_cpu = 1024;
   int32_t block_size = 32;
-  int32_t max_num_seqs = 16;
+  int32_t max_num_seqs = kCpuSequences;
   int32_t context = 0;  // 0: the model's own
   int64_t memory_mb = 0;
 };
@@ -68,7 +68,7 @@ Result<Found> look(const CheckOptions& options) {
   found.job_units = ceil_div(found.context, found.block_size);
   DaemonConfig daemon;
   if (options.memory_mb > 0) daemon.memory_mb = options.memory_mb;
-  found.memory = cpu_memory_of(model, *found.card, found.units.blocks, daemon.step_tokens);
+  found.memory = cpu_memory_of(model, *found.card, found.units.blocks, daemon.step_tokens_on_cpu());
   found.budget_bytes = memory_budget_bytes(daemon);
   found.fits = check_fits_alone(options.model, found.memory, found.budget_bytes);
   if (found.units.blocks.count < 1) {

@@ -23,8 +23,9 @@ struct Choice {
 Choice whole_choice();
 Choice smoke_choice();
 
-// A device's setup as parkd would make it: KV memory is nine tenths of what is left, and
-// max_num_seqs as many sequences as it holds (sequences_held).
+// A device's setup much as parkd would make it: KV memory is nine tenths of what is left (parkd
+// holds back less of a large device), and max_num_seqs as many sequences as it holds
+// (sequences_held).
 EngineSetup derived_setup(const ModelSheet& model, const DeviceSheet& device, Lanes lanes,
                           Overlap overlap, int32_t step_tokens);
 

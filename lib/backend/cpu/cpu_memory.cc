@@ -37,8 +37,9 @@ CpuMemory cpu_memory_of(const ModelConfig& model, const ModelCard& card, Blocks 
   CpuMemory memory;
   memory.weights = weights_of(card.tensors, model.params.dtype);
   memory.kv = kv_blocks.count * kv_block_bytes(kv_shape_of(model.params, card.shape));
-  const int64_t rows = std::max(step_tokens, model.params.max_num_seqs);
-  for (const BufferSize& size : buffer_sizes(card.shape, rows, model.params.max_num_seqs)) {
+  const int32_t sequences = model.params.sequences_on_cpu();
+  for (const BufferSize& size :
+       buffer_sizes(card.shape, std::max(step_tokens, sequences), sequences)) {
     memory.buffers += CpuLane::buffer_bytes(size.rows, size.columns);
   }
   memory.buffers *= model.pool.worker_threads.value_or(usable_cores());
