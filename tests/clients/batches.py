@@ -190,7 +190,9 @@ def what_is_refused(daemon):
             ([good, other, good], [("duplicate_custom_id", 3, "custom_id")]),
             ([good, request("b", {"model": "tiny", "prompt": "x"}, "/v1/completions")], [("url_mismatch", 2, "url")]),
             ([good, request("b", chat_body(1, model="other"))], [("model_mismatch", 2, "body.model")]),
-            ([request("a", chat_body(0, model="other"))], [("model_not_found", None, "body.model")]),
+            # Of daemons that share a database another may have the model: there it waits for one.
+            *[([request("a", chat_body(0, model="other"))], [("model_not_found", None, "body.model")])
+              for _ in range(daemon.door != "postgres")],
             (["\n"], [("empty_file", None, None)]),
             (["[]\n"] * 3, [("invalid_json_line", i, None) for i in (1, 2, 3)])]:
         batch = ended(client, opened(client, lines).id, "failed")
@@ -248,8 +250,10 @@ def a_thousand_lines_and_three_kills(daemon):
         bodies[i].update(BAD[i // BAD_EVERY % len(BAD)])
     batch = opened(daemon.client, [request(f"c{i}", body) for i, body in enumerate(bodies)])
     # In the middle of whatever is done then; the daemon is gone long before the last line is.
-    for done in sorted(random.Random(seed).sample(range(N_LINES // 2), 3)):
+    for i, done in enumerate(sorted(random.Random(seed).sample(range(N_LINES // 2), 3))):
         batch = until(daemon.client, batch.id, lambda batch: batch.request_counts.completed >= done)
+        if daemon.door == "postgres" and i > 0 and batch.status in OVER:
+            break  # the other daemon was quick
         assert batch.status not in OVER, batch
         daemon.stop(signal.SIGKILL)
         daemon.start()

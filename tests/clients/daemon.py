@@ -17,8 +17,8 @@ import webhook_receiver
 MESSAGES = [{"role": "user", "content": "Say something."}]
 CONFIG = """
 daemon:
-  state_dir: {home}/state
-  socket: {home}/parkd.sock
+  state_dir: {state}
+  socket: {socket}
   listen: 127.0.0.1:{port}
   tokens_file: {home}/tokens
   tenants: {{"{uid}": clients}}
@@ -26,14 +26,33 @@ daemon:
     - tenant: clients
       url_prefix: {webhooks}
       secret_file: {home}/secret
-models:
+{queue}models:
   - name: {model}
     local_path: {home}/tiny.gguf
     params: {{kvcache_mem_cpu: 64, max_num_seqs: 4}}
 """
+QUEUE = """  postgres: {{beat_ms: 300, ttl_ms: 2000, poll_ms: 300}}
+parking_lot:
+  queue:
+    backend: postgres
+    postgres_url: {url}
+"""
+
+
+def database(jobctl):
+    """The URL of a new one in the sandbox (tools/pg_sandbox.sh), for a daemon's login."""
+    name = f"clients_{os.getpid()}"
+    subprocess.run(["psql", "-q", "-c", f"CREATE DATABASE {name}"], check=True)
+    url = f"postgresql:///{name}?host={os.environ['PGHOST']}"
+    subprocess.run([jobctl, "migrate", "up", "--dsn", url], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["psql", "-q", "-c", "CREATE ROLE parkd_worker LOGIN IN ROLE parkd_daemon"], check=True)
+    return f"{url}&user=parkd_worker"
 
 
 class Daemon:
+    """One of its own queue, by its socket or by TCP; "postgres": by its socket, and a second daemon on its database, which
+    goes on where this one is killed."""
+
     def __init__(self, parkd, make_tiny_model, door, model="tiny"):
         self.model = model
         self.door = door
@@ -47,17 +66,33 @@ class Daemon:
                            ("secret", webhook_receiver.SECRET)]:
             (self.home / name).touch(mode=0o600)
             (self.home / name).write_text(text + "\n")
+        self.queue = self.neighbour = ""
+        if door == "postgres":
+            self.queue = QUEUE.format(url=database(pathlib.Path(parkd).parents[1] / "tools/jobctl/jobctl"))
+            self.neighbour = self.write_config("neighbour", port=0)
         self.configure(port=0)
 
     def configure(self, port):
         self.port = port
-        (self.home / "parkd.yaml").write_text(CONFIG.format(
-            home=self.home, port=port, model=self.model, uid=os.getuid(), webhooks=self.receiver.prefix))
+        self.config = self.write_config("parkd", port)
+
+    def write_config(self, name, port):
+        path = self.home / f"{name}.yaml"
+        path.write_text(CONFIG.format(
+            home=self.home, state=self.home / f"{name}.state", socket=self.home / f"{name}.sock", port=port,
+            model=self.model, uid=os.getuid(), webhooks=self.receiver.prefix, queue=self.queue))
+        return path
+
+    def launch(self, config):
+        process = subprocess.Popen([self.parkd, "--config", config], stderr=open(self.home / "log", "a"))
+        atexit.register(process.kill)  # where a test fails
+        return process
 
     def start(self):
-        log = open(self.home / "log", "a")
-        self.process = subprocess.Popen([self.parkd, "--config", self.home / "parkd.yaml"], stderr=log)
-        atexit.register(self.process.kill)  # where a test fails
+        self.process = self.launch(self.config)
+        if self.neighbour:
+            self.launch(self.neighbour)
+            self.neighbour = ""
         if self.door == "tcp" and self.port == 0:
             self.configure(self.port_that_it_chose())  # the same one after a restart
         self.client = openai.OpenAI(**self.address(httpx.Client))
@@ -82,7 +117,7 @@ class Daemon:
     def http(self):
         """The same door without OpenAI's package."""
         address = self.address(httpx.Client)
-        if self.door == "socket":
+        if self.door != "tcp":
             address["http_client"].base_url = address["base_url"]
             return address["http_client"]
         return httpx.Client(base_url=address["base_url"], timeout=600,

@@ -2,6 +2,7 @@
 """The unmodified `openai` package against a real daemon (tests/clients/run.sh installs it).
 
     openai_client.py PARKD MAKE_TINY_MODEL socket|tcp
+    tools/pg_sandbox.sh openai_client.py PARKD MAKE_TINY_MODEL postgres
 
 Every answer is read into the package's own types, strictly: a field of another type is an error.
 """
@@ -184,7 +185,8 @@ def fifty_streams_and_a_kill(daemon):
 
     def begin(i, into):
         body = dict(model="tiny", messages=[{"role": "user", "content": f"Say {i}."}], max_tokens=3000, seed=i,
-                    temperature=1.0, stream=True)
+                    temperature=1.0, stream=True,
+                    logit_bias={"3": -100})  # U+0000, in whose place PostgreSQL stores another character
         with http.stream("POST", "chat/completions", json=body) as response:
             into["job"] = response.headers["x-parkd-job-id"]
             read(response, into)
@@ -276,7 +278,7 @@ def a_kill_while_it_waits(daemon):
 def tokens(daemon):
     """By TCP a wrong key is OpenAI's own error; on the socket a key means nothing."""
     stranger = daemon.client.with_options(api_key="of nobody")
-    if daemon.door == "socket":
+    if daemon.door != "tcp":
         return stranger.models.list()
     refused(openai.AuthenticationError, stranger.models.list, status_code=401, code="invalid_api_key",
             type="invalid_request_error")

@@ -20,6 +20,7 @@ make_tiny_model=$build/tools/parkd_make_tiny_model
 for door in socket tcp; do
   "$CLIENTS_PYTHON" tests/clients/openai_client.py "$parkd" "$make_tiny_model" $door
 done
+tools/pg_sandbox.sh "$CLIENTS_PYTHON" tests/clients/openai_client.py "$parkd" "$make_tiny_model" postgres
 "$CLIENTS_PYTHON" tests/clients/readme_examples.py "$parkd" "$make_tiny_model" "$build/tools/jobctl/jobctl"
 if have schemathesis; then
   say "parkd against its own /openapi.json"
