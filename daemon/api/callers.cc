@@ -14,7 +14,8 @@ void Callers::came(JobId id, CallerGrace grace, bool streams) {
   in_grace_.erase(id);
   if (!grace) return;
   after(io_, kAttachAfter, [this, id, grace = *grace] {
-    if (waiting_.contains(id)) attach(id, grace);
+    const auto waiting = waiting_.find(id);
+    if (waiting != waiting_.end() && !waiting->second.is_kept) attach(id, grace);
   });
 }
 
@@ -25,6 +26,7 @@ void Callers::answered(JobId id, bool streams) {
 }
 
 void Callers::gone(JobId id, const std::string& tenant, CallerGrace grace, bool streams) {
+  if (waiting_.at(id).is_kept) grace.reset();
   // Who comes to another daemon's door has to find it there.
   if (grace && *grace > std::chrono::seconds(0)) attach(id, *grace);
   answered(id, streams);
@@ -48,6 +50,7 @@ void Callers::on_attached(JobId id, const Result<CallerGrace>& answer) {
 
 void Callers::keep(JobId id, CallerGrace grace, std::function<void()> then) {
   if (!grace) return then();
+  waiting_.at(id).is_kept = true;
   store_.keep(id, on_control<bool>(io_, [id, then = std::move(then)](const Result<bool>& answer) {
                 if (!answer.ok()) {
                   log_warn("job.not_kept", {{"id", id}, {"error", answer.status().to_string()}});

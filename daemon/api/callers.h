@@ -63,6 +63,7 @@ class Callers {
   struct Waiting {
     int64_t callers = 0;
     bool is_attached = false;  // the store has it
+    bool is_kept = false;      // one of them was told that it goes on
   };
 
   void attach(JobId id, std::chrono::seconds grace);

@@ -46,7 +46,8 @@ Result<std::vector<CudaDevice>> find_devices(const ModelParams& params);
 Result<CudaPlan> plan_on(const std::vector<CudaDevice>& devices, const Config& config,
                          const ModelConfig& model, const ModelCard& card);
 
-// For a person: "2 CUDA devices, ...".
+// For a person: "on CUDA device 0 (NAME) 4096 units and 256 sequences at once, 1 lane a device,
+// ...".
 std::string describe(const CudaPlan& plan);
 
 }  // namespace parkd

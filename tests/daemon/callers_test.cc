@@ -198,5 +198,17 @@ TEST_F(CallersTest, that_a_job_goes_on_is_said_once_it_is_stored) {
   EXPECT_EQ(store_.said, Said{"keep 1"});
 }
 
+TEST_F(CallersTest, a_job_that_goes_on_is_not_cancelled_by_another_caller_that_goes) {
+  callers_.came(1, seconds(0), true);
+  callers_.came(1, seconds(0), true);
+  callers_.keep(1, seconds(0), [] {});
+  callers_.answered(1, true);
+  io_.run();  // past the second after which it would be attached
+  EXPECT_EQ(callers_.figures().waiting, 1);
+  callers_.gone(1, "t", seconds(0), true);
+  EXPECT_EQ(callers_.figures().in_grace, 0);
+  EXPECT_EQ(store_.said, Said{"keep 1"});
+}
+
 }  // namespace
 }  // namespace parkd
