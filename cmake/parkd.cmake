@@ -65,6 +65,18 @@ add_custom_target(fast_tests)
 # What `tools/check.sh full` builds with the thread sanitizer: programs of tests without the label no_tsan.
 add_custom_target(tsan_tests)
 
+# A test's own sources, which are most of the code, compile in a third of the time (mailbox_test.cc: 32 s of g++
+# 12, 11 s) without the two checks that a load through a bad pointer fails anyway and unoptimised; our libraries
+# keep all checks. PARKD_TESTS_COMPUTE, set by a folder, keeps the optimiser for references in loops.
+function(parkd_sanitize_less name)
+  if(PARKD_SANITIZE MATCHES undefined)
+    target_compile_options(${name} PRIVATE -fno-sanitize=null,alignment)
+  endif()
+  if(NOT PARKD_TESTS_COMPUTE)
+    target_compile_options(${name} PRIVATE -O0)
+  endif()
+endfunction()
+
 # parkd_test(NAME SOURCES a_test.cc ... DEPS ... [LABELS ...] [TIMEOUT s])
 # One GoogleTest program, run by ctest as one test. Those that start processes of ours (labels e2e, crash)
 # are not in the fast tier, all others are.
@@ -72,6 +84,9 @@ function(parkd_test name)
   cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE parkd_options ${arg_DEPS} GTest::gtest_main)
+  if(PARKD_SANITIZE)
+    parkd_sanitize_less(${name})
+  endif()
   add_test(NAME ${name} COMMAND ${name})
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT ${PARKD_HUNG_S})
