@@ -44,9 +44,9 @@ inline bool attention_params_are_valid(const AttentionParams& params) {
   const KvMemory& kv = params.kv;
   return kv.n_kv_heads > 0 && params.n_heads > 0 && params.n_heads % kv.n_kv_heads == 0 &&
          attention_supports(kv.head_dim, params.n_heads / kv.n_kv_heads) && kv.block_size > 0 &&
-         kv.block_size % 8 == 0 && params.window >= 0 && params.layer >= 0 &&
-         params.layer < kv.n_layers && is_aligned(kv.base) && is_aligned(params.qkv) &&
-         is_aligned(params.out);
+         kv.block_size % 8 == 0 && kv.block_size <= 1024 && params.window >= 0 &&
+         params.layer >= 0 && params.layer < kv.n_layers && is_aligned(kv.base) &&
+         is_aligned(params.qkv) && is_aligned(params.out);
 }
 
 }  // namespace parkd::cuda

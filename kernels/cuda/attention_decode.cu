@@ -18,6 +18,8 @@
 // float. Tolerance: 4e-6 of the largest value of V and the output's rounding, against float64 on
 // the rounded KV. Source: Dao et al., "Flash-Decoding", 2023. CPU twin: CpuKernels::attention.
 // Never run on a GPU.
+#include <type_traits>
+
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
@@ -30,7 +32,7 @@ constexpr int kWarps = kThreads / kWarpSize;
 constexpr int kRun = 8;            // tokens; a KV block holds whole runs
 constexpr int kRunsPerSplit = 16;  // at least
 constexpr int kSplitsMax = 64;
-constexpr int kBlocksPerMultiprocessor = 4;
+constexpr int kHeadsMax = 8;  // of a block
 
 // How a sequence's tokens are cut into splits; the same in both kernels.
 struct Splits {
@@ -395,13 +397,20 @@ cudaError_t launch_heads(const AttentionParams& params, cudaStream_t stream) {
   return launch({grid, kThreads, 0, stream}, attention_decode_kernel<T, kPadded, G>, params);
 }
 
-template <class T, int kPadded>
-cudaError_t launch_padded(const AttentionParams& params, cudaStream_t stream) {
-  const int32_t group = params.n_heads / params.kv.n_kv_heads;
-  if (group == 1) return launch_heads<T, kPadded, 1>(params, stream);
-  if (group == 2) return launch_heads<T, kPadded, 2>(params, stream);
-  if (group <= 4) return launch_heads<T, kPadded, 4>(params, stream);
-  return launch_heads<T, kPadded, 8>(params, stream);
+// with(T{}, padded head_dim, heads of a block) of the instance for this kind of KV.
+template <class With>
+cudaError_t with_instance(Element kv, int32_t head_dim, int32_t group, const With& with) {
+  return with_element(kv, [&](auto element) {
+    const auto with_padded = [&](auto padded) {
+      if (group == 1) return with(element, padded, std::integral_constant<int, 1>{});
+      if (group == 2) return with(element, padded, std::integral_constant<int, 2>{});
+      if (group <= 4) return with(element, padded, std::integral_constant<int, 4>{});
+      return with(element, padded, std::integral_constant<int, kHeadsMax>{});
+    };
+    if (head_dim == 64) return with_padded(std::integral_constant<int, 64>{});
+    if (head_dim <= 128) return with_padded(std::integral_constant<int, 128>{});
+    return with_padded(std::integral_constant<int, 256>{});
+  });
 }
 
 }  // namespace
@@ -412,11 +421,23 @@ bool attention_supports(int32_t head_dim, int32_t group) {
   return has_dim && group >= 1 && group <= kAttentionGroupMax;
 }
 
-int32_t attention_splits(int32_t n_sequences, int32_t n_kv_heads, int32_t tokens_max,
-                         int32_t n_multiprocessors) {
-  const int32_t one_split_blocks = n_sequences * n_kv_heads;
+cudaError_t attention_resident_blocks(Element kv, int32_t head_dim, int32_t group,
+                                      int32_t* n_blocks) {
+  if (!attention_supports(head_dim, group)) return cudaErrorInvalidValue;
+  return with_instance(kv, head_dim, group, [&](auto element, auto padded, auto heads) {
+    using T = decltype(element);
+    return cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+        n_blocks, attention_decode_kernel<T, decltype(padded)::value, decltype(heads)::value>,
+        kThreads, 0);
+  });
+}
+
+int32_t attention_splits(int32_t n_sequences, int32_t n_heads, int32_t n_kv_heads,
+                         int32_t tokens_max, int32_t n_resident) {
+  const int32_t parts = ceil_div(n_heads / n_kv_heads, kHeadsMax);  // blocks of a kv head
+  const int32_t one_split_blocks = n_sequences * n_kv_heads * parts;
   if (one_split_blocks <= 0) return 1;
-  const int32_t filling = ceil_div(n_multiprocessors * kBlocksPerMultiprocessor, one_split_blocks);
+  const int32_t filling = n_resident / one_split_blocks;
   const int32_t useful = ceil_div(tokens_max, kRun * kRunsPerSplit);
   const int32_t splits = filling < useful ? filling : useful;
   return splits < 1 ? 1 : splits < kSplitsMax ? splits : kSplitsMax;
@@ -434,12 +455,12 @@ cudaError_t launch_attention_decode(const AttentionParams& params, cudaStream_t 
     return cudaErrorInvalidValue;
   }
   const AttentionParams windowed = with_window(params);
-  const cudaError_t error = with_element(params.kv.element, [&](auto element) {
-    using T = decltype(element);
-    if (params.kv.head_dim == 64) return launch_padded<T, 64>(windowed, stream);
-    if (params.kv.head_dim <= 128) return launch_padded<T, 128>(windowed, stream);
-    return launch_padded<T, 256>(windowed, stream);
-  });
+  const cudaError_t error = with_instance(
+      params.kv.element, params.kv.head_dim, params.n_heads / params.kv.n_kv_heads,
+      [&](auto element, auto padded, auto heads) {
+        using T = decltype(element);
+        return launch_heads<T, decltype(padded)::value, decltype(heads)::value>(windowed, stream);
+      });
   if (error != cudaSuccess || params.n_splits == 1) return error;
   const dim3 grid(static_cast<unsigned>(params.n_heads),
                   static_cast<unsigned>(params.step.decode_max),

@@ -71,12 +71,13 @@ __device__ __forceinline__ void load_queries(const AttentionParams& params, cons
 // K (or V) of kTokens tokens from `first_token` on, its dims from `first_dim` on; tokens beyond the
 // tile's last one are zeros, as their slots may hold anything.
 template <class T, int kHeadDim>
-__device__ __forceinline__ void load_kv(const KvTokens<T>& kv, int32_t first_token,
+__device__ __forceinline__ void load_kv(const KvTokens<T>& kv, bool is_value, int32_t first_token,
                                         int32_t last_token, int32_t first_dim,
                                         SharedTile<kHeadDim>& shared) {
   constexpr int kWide = kPerWide<T>;
   constexpr int kPieces = kPartDims<kHeadDim> / kWide;
   constexpr int kLoads = ceil_div(kTokens * kPieces, kThreads);
+  const int32_t from = first_dim + (is_value ? kv.value_elements() : 0);
 #pragma unroll
   for (int load = 0; load < kLoads; ++load) {
     const int32_t i = load * kThreads + static_cast<int32_t>(threadIdx.x);
@@ -84,7 +85,7 @@ __device__ __forceinline__ void load_kv(const KvTokens<T>& kv, int32_t first_tok
     const int32_t token = first_token + i / kPieces;
     const int32_t dim = i % kPieces * kWide;
     float values[kWide] = {};
-    if (token <= last_token) unpack_wide<T>(load_wide(kv.at(token) + first_dim + dim), values);
+    if (token <= last_token) unpack_wide<T>(load_wide(kv.at(token) + from + dim), values);
     store_floats(&shared.kv[i / kPieces][dim], values);
   }
 }
@@ -213,8 +214,7 @@ __global__ void __launch_bounds__(kThreads, blocks_min<T, kHeadDim>())
     state.maximum[r] = -INFINITY;
     position[r] = tile.position(first_row + r);
   }
-  const KvTokens<T> keys(params, tile, false);
-  const KvTokens<T> values(params, tile, true);
+  const KvTokens<T> kv(params, tile);
   const int32_t last_token = tile.last_position();
   const int32_t first_tile = first_seen(params, tile.first_position) / kTokens * kTokens;
   for (int32_t first_token = first_tile; first_token <= last_token; first_token += kTokens) {
@@ -222,7 +222,7 @@ __global__ void __launch_bounds__(kThreads, blocks_min<T, kHeadDim>())
 #pragma unroll 1
     for (int dim = 0; dim < kHeadDim; dim += kPartDims<kHeadDim>) {
       __syncthreads();  // what was there, the last step's values at first, has been read
-      load_kv<T>(keys, first_token, last_token, dim, shared[0]);
+      load_kv<T>(kv, false, first_token, last_token, dim, shared[0]);
       __syncthreads();
       multiply_keys(shared[0], first_row, column, dim, score);
     }
@@ -230,7 +230,7 @@ __global__ void __launch_bounds__(kThreads, blocks_min<T, kHeadDim>())
 #pragma unroll
     for (int dim = 0; dim < kHeadDim; dim += kPartDims<kHeadDim>) {
       __syncthreads();  // what was there has been read; the probabilities are written
-      load_kv<T>(values, first_token, last_token, dim, shared[0]);
+      load_kv<T>(kv, true, first_token, last_token, dim, shared[0]);
       __syncthreads();
       add_values(shared[0], first_row, column, dim, state);
     }

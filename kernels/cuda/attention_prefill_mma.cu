@@ -6,14 +6,15 @@
 // n_kv_heads), 128 threads. A tile is 64 rows (the group's heads of 64 / group tokens), 16 a warp;
 // q stays in registers, rounded to the KV type; for each 64 tokens K and V are copied to shared
 // memory as they are. Scores are C fragments; two of them side by side are the A fragment of the
-// next product, so that probabilities (rounded to the KV type) never leave the registers. Rows of
+// next product, so that probabilities (rounded to the KV type) never leave the registers. Steps in
+// which every row sees every token, all but a tile's last one or two, ask for no limits. Rows of
 // shared memory are 16 bytes longer than head_dim: the eight rows that ldmatrix reads at once lie
 // in different banks.
 // Bytes: as the plain kernel, half of it as tiles have twice the rows; 4 * 64 * 64 * head_dim flops
 // a step of a tile. Sums in float; the sum of a row adds the probabilities as they were rounded, so
 // that weights add up to one. Tolerance: the roundings of q and of the probabilities: 2^-8 (bf16)
-// or 2^-11 (f16) of the largest value of V, twice. Source: Dao, "FlashAttention-2", 2023. CPU twin:
-// CpuKernels::attention. Never run on a GPU.
+// or 2^-11 (f16) of the largest value of V, twice; e^x to 2^-22. Source: Dao, "FlashAttention-2",
+// 2023. CPU twin: CpuKernels::attention. Never run on a GPU.
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
@@ -68,19 +69,26 @@ __device__ __forceinline__ void load_queries(const AttentionParams& params, cons
   }
 }
 
-// Zeros for tokens beyond the last one, whose slots may hold anything.
-template <class T, int kHeadDim>
+// Zeros for tokens beyond the last one, whose slots may hold anything; none is beyond in a whole
+// step.
+template <bool kWhole, class T, int kHeadDim>
 __device__ __forceinline__ void load_kv(const KvTokens<T>& kv, int32_t first_token,
-                                        int32_t last_token, T (&to)[kTokens][kHeadDim + kPadding]) {
+                                        int32_t last_token, SharedKv<T, kHeadDim>& to) {
   constexpr int kPieces = kHeadDim / kPerWide<T>;
 #pragma unroll
   for (int load = 0; load < kTokens * kPieces / kThreads; ++load) {
     const int32_t i = load * kThreads + static_cast<int32_t>(threadIdx.x);
     const int32_t token = first_token + i / kPieces;
     const int32_t dim = i % kPieces * kPerWide<T>;
-    uint4 wide = make_uint4(0, 0, 0, 0);
-    if (token <= last_token) wide = load_wide(kv.at(token) + dim);
-    *reinterpret_cast<uint4*>(&to[i / kPieces][dim]) = wide;
+    uint4 key = make_uint4(0, 0, 0, 0);
+    uint4 value = make_uint4(0, 0, 0, 0);
+    if (kWhole || token <= last_token) {
+      const T* from = kv.at(token) + dim;
+      key = load_wide(from);
+      value = load_wide(from + kv.value_elements());
+    }
+    *reinterpret_cast<uint4*>(&to.keys[i / kPieces][dim]) = key;
+    *reinterpret_cast<uint4*>(&to.values[i / kPieces][dim]) = value;
   }
 }
 
@@ -107,12 +115,15 @@ __device__ __forceinline__ void multiply_keys(const T (&keys)[kTokens][kHeadDim 
   }
 }
 
-// Scores become probabilities relative to the rows' new maxima, rounded to T. A row is in four
-// lanes.
-template <class T, int kHeadDim>
+// Scores become probabilities relative to the rows' new maxima, rounded to T, as the words of the
+// next product's A fragments: [tile of tokens][row]. A row is in four lanes. `scale` is above 0, so
+// that the greatest score has the greatest product with it. Each row sees a token in its first
+// step.
+template <bool kWhole, class T, int kHeadDim>
 __device__ __forceinline__ void take_scores(float scale, int32_t first_token,
                                             float (&score)[kTokenTiles][4],
-                                            WarpRows<kHeadDim>& rows) {
+                                            WarpRows<kHeadDim>& rows,
+                                            uint32_t (&probability)[kTokenTiles][2]) {
   const auto column = static_cast<int32_t>(threadIdx.x % 4 * 2);
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -122,24 +133,27 @@ __device__ __forceinline__ void take_scores(float scale, int32_t first_token,
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         float& s = score[n][r * 2 + c];
-        s = first_token + n * 8 + column + c > rows.position[r] ? -INFINITY : s * scale;
+        if (!kWhole && first_token + n * 8 + column + c > rows.position[r]) s = -INFINITY;
         now = fmaxf(now, s);
       }
     }
     now = fmaxf(now, __shfl_xor_sync(kFullWarp, now, 1));
     now = fmaxf(now, __shfl_xor_sync(kFullWarp, now, 2));
-    const float correction = rescale(rows.maximum[r], now);
+    const float subtracted = now * scale;
+    const float correction = exp2_approximate(fmaf(rows.maximum[r], scale, -subtracted));
     rows.maximum[r] = now;
-    rows.sum[r] *= correction;
+    float sum = rows.sum[r] * correction;
 #pragma unroll
     for (int n = 0; n < kTokenTiles; ++n) {
-#pragma unroll
-      for (int c = 0; c < 2; ++c) {
-        float& s = score[n][r * 2 + c];
-        s = to_float(from_float<T>(rescale(s, now)));
-        rows.sum[r] += s;
-      }
+      const float first = exp2_approximate(fmaf(score[n][r * 2], scale, -subtracted));
+      const float second = exp2_approximate(fmaf(score[n][r * 2 + 1], scale, -subtracted));
+      probability[n][r] = pack_word<T>(first, second);
+      float first_rounded;
+      float second_rounded;
+      unpack_word<T>(probability[n][r], first_rounded, second_rounded);
+      sum += first_rounded + second_rounded;
     }
+    rows.sum[r] = sum;
 #pragma unroll
     for (int d = 0; d < kHeadDim / 8; ++d) {
       rows.values[d][r * 2] *= correction;
@@ -152,7 +166,7 @@ __device__ __forceinline__ void take_scores(float scale, int32_t first_token,
 // as tokens are the rows in memory.
 template <class T, int kHeadDim>
 __device__ __forceinline__ void add_values(const T (&values)[kTokens][kHeadDim + kPadding],
-                                           const float (&probability)[kTokenTiles][4],
+                                           const uint32_t (&probability)[kTokenTiles][2],
                                            WarpRows<kHeadDim>& rows) {
   const auto lane = static_cast<int32_t>(threadIdx.x % kWarpSize);
   // Matrices 0 and 1: the low and high 8 tokens of 8 dims; 2 and 3: of the next 8 dims.
@@ -160,10 +174,8 @@ __device__ __forceinline__ void add_values(const T (&values)[kTokens][kHeadDim +
   const int32_t dim = lane / 16 * 8;
 #pragma unroll
   for (int k = 0; k < kTokens / 16; ++k) {
-    const float(&low)[4] = probability[2 * k];
-    const float(&high)[4] = probability[2 * k + 1];
-    const uint32_t a[4] = {pack_word<T>(low[0], low[1]), pack_word<T>(low[2], low[3]),
-                           pack_word<T>(high[0], high[1]), pack_word<T>(high[2], high[3])};
+    const uint32_t a[4] = {probability[2 * k][0], probability[2 * k][1], probability[2 * k + 1][0],
+                           probability[2 * k + 1][1]};
 #pragma unroll
     for (int d = 0; d < kHeadDim / 8; d += 2) {
       uint32_t loaded[4];
@@ -174,6 +186,34 @@ __device__ __forceinline__ void add_values(const T (&values)[kTokens][kHeadDim +
       mma_m16n8k16<T>(rows.values[d + 1], a, second);
     }
   }
+}
+
+// Two elements side by side, at an even index.
+__device__ __forceinline__ void store_pair(void* out, Element element, int64_t index, float first,
+                                           float second) {
+  if (element == Element::f32) {
+    *reinterpret_cast<float2*>(static_cast<float*>(out) + index) = make_float2(first, second);
+  } else {
+    const uint32_t word = element == Element::f16 ? pack_word<__half>(first, second)
+                                                  : pack_word<__nv_bfloat16>(first, second);
+    *reinterpret_cast<uint32_t*>(static_cast<uint16_t*>(out) + index) = word;
+  }
+}
+
+// The tokens from `first_token` on, kTokens of them or up to the last one.
+template <bool kWhole, class T, int kHeadDim>
+__device__ __forceinline__ void add_tokens(const KvTokens<T>& kv, int32_t first_token,
+                                           int32_t last_token, float scale,
+                                           SharedKv<T, kHeadDim>& shared,
+                                           WarpRows<kHeadDim>& rows) {
+  __syncthreads();  // the last step's K and V have been read
+  load_kv<kWhole>(kv, first_token, last_token, shared);
+  __syncthreads();
+  float score[kTokenTiles][4] = {};
+  uint32_t probability[kTokenTiles][2];
+  multiply_keys<T, kHeadDim>(shared.keys, rows, score);
+  take_scores<kWhole, T>(scale, first_token, score, rows, probability);
+  add_values<T, kHeadDim>(shared.values, probability, rows);
 }
 
 template <class T, int kHeadDim>
@@ -188,18 +228,17 @@ __global__ void __launch_bounds__(kThreads) attention_prefill_mma_kernel(Attenti
   WarpRows<kHeadDim> rows;
   load_queries<T>(params, tile, first_row, rows);
 
-  const KvTokens<T> keys(params, tile, false);
-  const KvTokens<T> values(params, tile, true);
+  const KvTokens<T> kv(params, tile);
+  const float scale = params.scale * kLog2E;
   const int32_t last_token = tile.last_position();
-  for (int32_t first_token = 0; first_token <= last_token; first_token += kTokens) {
-    __syncthreads();  // the last step's K and V have been read
-    load_kv<T, kHeadDim>(keys, first_token, last_token, shared[0].keys);
-    load_kv<T, kHeadDim>(values, first_token, last_token, shared[0].values);
-    __syncthreads();
-    float score[kTokenTiles][4] = {};
-    multiply_keys<T, kHeadDim>(shared[0].keys, rows, score);
-    take_scores<T>(params.scale * kLog2E, first_token, score, rows);
-    add_values<T, kHeadDim>(shared[0].values, score, rows);
+  // Up to here the tile's first row, and so every row, sees all tokens of a step.
+  const int32_t whole = (tile.first_position + 1) / kTokens * kTokens;
+  int32_t first_token = 0;
+  for (; first_token < whole; first_token += kTokens) {
+    add_tokens<true>(kv, first_token, last_token, scale, shared[0], rows);
+  }
+  for (; first_token <= last_token; first_token += kTokens) {
+    add_tokens<false>(kv, first_token, last_token, scale, shared[0], rows);
   }
 
 #pragma unroll
@@ -213,8 +252,8 @@ __global__ void __launch_bounds__(kThreads) attention_prefill_mma_kernel(Attenti
         (tile.token_row(row) * params.n_heads + tile.head(row)) * kHeadDim + lane % 4 * 2;
 #pragma unroll
     for (int d = 0; d < kHeadDim / 8; ++d) {
-      store_element(params.out, params.element, at + d * 8, rows.values[d][r * 2] / sum);
-      store_element(params.out, params.element, at + d * 8 + 1, rows.values[d][r * 2 + 1] / sum);
+      store_pair(params.out, params.element, at + d * 8, rows.values[d][r * 2] / sum,
+                 rows.values[d][r * 2 + 1] / sum);
     }
   }
 }
@@ -239,6 +278,7 @@ cudaError_t launch_type(const AttentionParams& params, cudaStream_t stream) {
 }  // namespace
 
 cudaError_t launch_attention_prefill_mma(const AttentionParams& params, cudaStream_t stream) {
+  if (!(params.scale > 0)) return cudaErrorInvalidValue;
   return params.kv.element == Element::f16 ? launch_type<__half>(params, stream)
                                            : launch_type<__nv_bfloat16>(params, stream);
 }

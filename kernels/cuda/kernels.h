@@ -56,7 +56,7 @@ struct KvMemory {
   int32_t n_layers;
   int64_t n_blocks;
   int32_t n_kv_heads;
-  int32_t block_size;  // tokens; a multiple of 8
+  int32_t block_size;  // tokens; a multiple of 8, in attention at most 1024
   int32_t head_dim;    // 64, 80, 96, 128 or 256 in attention; a multiple of 8 elsewhere
 };
 
@@ -153,9 +153,14 @@ bool attention_supports(int32_t head_dim, int32_t group);
 // Whether launch_attention_prefill does it on tensor cores: where `tensor_cores` allows it, KV of
 // f16 or bf16, without a window, head_dim at most 128. Their kernel has no registers for the rest.
 bool prefill_takes_tensor_cores(const AttentionParams& params);
-// Splits that fill a device of `n_multiprocessors` for up to this many sequences and tokens.
-int32_t attention_splits(int32_t n_sequences, int32_t n_kv_heads, int32_t tokens_max,
-                         int32_t n_multiprocessors);
+// Blocks of the decode kernel that a multiprocessor of the current device holds at a time, for KV
+// of this kind (cudaOccupancyMaxActiveBlocksPerMultiprocessor).
+cudaError_t attention_resident_blocks(Element kv, int32_t head_dim, int32_t group,
+                                      int32_t* n_blocks);
+// Splits with which up to this many sequences and tokens fill a device that holds `n_resident`
+// blocks, all at once: what begins when others have ended would take as long again.
+int32_t attention_splits(int32_t n_sequences, int32_t n_heads, int32_t n_kv_heads,
+                         int32_t tokens_max, int32_t n_resident);
 int64_t attention_workspace_floats(int32_t n_sequences, int32_t n_heads, int32_t head_dim,
                                    int32_t n_splits);
 cudaError_t launch_attention_decode(const AttentionParams& params, cudaStream_t stream);

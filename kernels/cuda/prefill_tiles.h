@@ -69,34 +69,39 @@ __device__ __forceinline__ bool find_prefill_tile(const AttentionParams& params,
   return false;
 }
 
-// K or V of the tile's sequence and kv head, token by token.
+// K and V of the tile's sequence and kv head, token by token. A token's block is its position times
+// 1 / block_size in fixed point: exact for positions below 2^32 / block_size
+// (attention_params_are_valid).
 template <class T>
 class KvTokens {
  public:
-  __device__ __forceinline__ KvTokens(const AttentionParams& params, const PrefillTile& tile,
-                                      bool is_value)
+  __device__ __forceinline__ KvTokens(const AttentionParams& params, const PrefillTile& tile)
       : table_(params.step.block_tables +
                int64_t{tile.sequence} * params.step.counts->block_table_stride),
         block_size_(params.kv.block_size),
+        inverse_(0xFFFFFFFFU / static_cast<uint32_t>(params.kv.block_size) + 1),
         head_dim_(params.kv.head_dim) {
     const KvMemory& kv = params.kv;
-    const int64_t tile_elements = int64_t{kv.n_kv_heads} * kv.block_size * kv.head_dim;
-    block_elements_ = 2 * tile_elements;
+    value_elements_ = kv.n_kv_heads * kv.block_size * kv.head_dim;
     base_ = static_cast<const T*>(kv.base) +
-            (int64_t{params.layer} * kv.n_blocks * 2 + (is_value ? 1 : 0)) * tile_elements +
-            int64_t{tile.kv_head} * kv.block_size * kv.head_dim;
+            int64_t{params.layer} * kv.n_blocks * 2 * value_elements_ +
+            tile.kv_head * kv.block_size * kv.head_dim;
   }
+  // Its K; V lies value_elements() behind it.
   __device__ __forceinline__ const T* at(int32_t token) const {
-    const int64_t block = table_[token / block_size_];
-    return base_ + block * block_elements_ + int64_t{token % block_size_} * head_dim_;
+    const auto index = static_cast<int32_t>(__umulhi(static_cast<uint32_t>(token), inverse_));
+    const int32_t in_block = token - index * block_size_;
+    return base_ + int64_t{table_[index]} * (2 * value_elements_) + in_block * head_dim_;
   }
+  __device__ __forceinline__ int32_t value_elements() const { return value_elements_; }
 
  private:
   const T* base_;
   const int32_t* table_;
-  int64_t block_elements_;
   int32_t block_size_;
+  uint32_t inverse_;
   int32_t head_dim_;
+  int32_t value_elements_;  // of all K of a block
 };
 
 // Of attention_prefill_mma.cu; params have been checked, KV is f16 or bf16.

@@ -1,4 +1,5 @@
-// The only file with inline assembly: tensor-core products and the loads that feed them. Under the
+// The only file with inline assembly: tensor-core products, the loads that feed them, and an
+// exponential. Under the
 // emulator each is its host twin of tests/cuda_emulator, written from the PTX ISA's tables by
 // another hand than the kernel that uses it, and held to CuTe's layouts by tests/cuda/ptx_test.cc.
 // No GPU has confirmed these readings.
@@ -55,6 +56,18 @@ __device__ __forceinline__ void load_matrices(uint32_t (&to)[4], const void* row
                  : "r"(address)
                  : "memory");
   }
+#endif
+}
+
+// 2^x by the special function unit alone: a relative error of 2^-22, and 0 for what is below 2^-126
+// (PTX ISA, ex2.approx.ftz.f32).
+__device__ __forceinline__ float exp2_approximate(float x) {
+#ifdef CUDA_EMULATOR
+  return ::cuda_emulator::ex2_approx_ftz(x);
+#else
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 #endif
 }
 

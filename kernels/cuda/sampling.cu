@@ -179,7 +179,7 @@ __device__ __forceinline__ void for_each_block(const Row& row, const Visit& visi
   }
 }
 
-// Calls take(id) for this thread's ids of those blocks.
+// Calls take(id) for this thread's ids of those blocks, with whole warps: ids beyond the row's too.
 template <class Take>
 __device__ __forceinline__ void for_each_id(const Row& row, const Take& take) {
   const auto lane = static_cast<int32_t>(threadIdx.x % kWarpSize);
@@ -188,8 +188,7 @@ __device__ __forceinline__ void for_each_id(const Row& row, const Take& take) {
       [&](int32_t block) {
 #pragma unroll
         for (int i = 0; i < kScanBlock; i += kWarpSize) {
-          const int32_t id = block * kScanBlock + i + lane;
-          if (id < row.vocab) take(id);
+          take(block * kScanBlock + i + lane);
         }
       },
       [](int32_t) {});
@@ -223,9 +222,11 @@ __device__ __forceinline__ void keep_top_k(Row& row, int32_t top_k, ChooseMemory
   // The k-th greatest block maximum is not above the k-th greatest logit.
   const uint64_t least_block = select_greatest<kThreads>(
       [&](const auto& take) {
-        for (auto block = static_cast<int32_t>(threadIdx.x); block < row.workspace.n_blocks;
-             block += kThreads) {
-          take(ranked(row.workspace.maxima[block], block), uint64_t{1});
+        const int32_t n_blocks = row.workspace.n_blocks;
+        for (int32_t first = 0; first < n_blocks; first += kThreads) {
+          const int32_t block = first + static_cast<int32_t>(threadIdx.x);
+          const bool is_one = block < n_blocks;
+          take(is_one ? ranked(row.workspace.maxima[block], block) : 0, is_one ? 1U : 0U);
         }
       },
       target, narrow, shared.select);
@@ -233,8 +234,8 @@ __device__ __forceinline__ void keep_top_k(Row& row, int32_t top_k, ChooseMemory
   row.least_ranked = select_greatest<kThreads>(
       [&](const auto& take) {
         for_each_id(row, [&](int32_t id) {
-          const uint32_t key = key_of_logit(row.logits[id]);
-          if (key > kKeyOfMinusInfinity) take(ranked(key, id), uint64_t{1});
+          const uint32_t key = id < row.vocab ? key_of_logit(row.logits[id]) : 0;
+          take(ranked(key, id), key > kKeyOfMinusInfinity ? 1U : 0U);
         });
       },
       target, narrow, shared.select);
@@ -244,8 +245,8 @@ __device__ __forceinline__ void keep_top_p(Row& row, float top_p, ChooseMemory& 
   row.least_heavy = select_greatest<kThreads>(
       [&](const auto& take) {
         for_each_id(row, [&](int32_t id) {
-          const uint32_t weight = row.kept_weight(id);
-          if (weight != 0) take(ranked_weight(weight, id), uint64_t{weight});
+          const uint32_t weight = id < row.vocab ? row.kept_weight(id) : 0;
+          take(ranked_weight(weight, id), weight);
         });
       },
       [top_p](uint64_t total) {
@@ -269,9 +270,8 @@ __device__ __forceinline__ void sum_blocks(const Row& row) {
           const int32_t id = block * kScanBlock + i + lane;
           if (id < row.vocab) weight += row.kept_weight(id);
         }
-        const uint64_t low = __reduce_add_sync(kFullWarp, weight & 0xFFFFU);
-        const uint64_t high = __reduce_add_sync(kFullWarp, weight >> 16);
-        if (lane == block % kWarpSize) mine = (high << 16) + low;
+        const uint64_t sum = warp_mass(weight);
+        if (lane == block % kWarpSize) mine = sum;
       },
       [&](int32_t first) {
         if (first + lane < row.workspace.n_blocks) row.workspace.sums[first + lane] = mine;

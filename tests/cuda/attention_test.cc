@@ -204,11 +204,23 @@ TEST(CudaAttentionPrefill, leaves_rows_that_are_not_its_own_alone) {
 }
 
 TEST(CudaAttention, splits_fill_the_device_and_stay_within_their_bounds) {
-  EXPECT_EQ(attention_splits(256, 8, 4096, 132), 1);
-  EXPECT_EQ(attention_splits(1, 8, 8192, 132), 64);
-  EXPECT_EQ(attention_splits(8, 8, 8192, 132), 9);
-  EXPECT_EQ(attention_splits(1, 8, 100, 132), 1);
-  EXPECT_EQ(attention_splits(0, 8, 100, 132), 1);
+  constexpr int32_t kResident = 132 * 3;
+  EXPECT_EQ(attention_splits(256, 32, 8, 4096, kResident), 1);
+  EXPECT_EQ(attention_splits(1, 32, 8, 8192, kResident), 49);
+  EXPECT_EQ(attention_splits(1, 8, 8, 1 << 20, 132 * 8), 64);
+  EXPECT_EQ(attention_splits(8, 32, 8, 8192, kResident), 6) << "7 would begin 52 blocks later";
+  EXPECT_EQ(attention_splits(1, 128, 8, 8192, kResident), 24) << "two blocks have a kv head's";
+  EXPECT_EQ(attention_splits(1, 32, 8, 100, kResident), 1);
+  EXPECT_EQ(attention_splits(0, 32, 8, 100, kResident), 1);
+  for (const Element element : testing::kElements) {
+    for (const int32_t group : {1, 2, 4, 7, 16}) {
+      int32_t n_blocks = 0;
+      ASSERT_EQ(attention_resident_blocks(element, 128, group, &n_blocks), cudaSuccess);
+      EXPECT_GE(n_blocks, 1) << testing::to_string(element) << " group " << group;
+    }
+  }
+  int32_t n_blocks = 0;
+  EXPECT_EQ(attention_resident_blocks(Element::bf16, 72, 4, &n_blocks), cudaErrorInvalidValue);
   EXPECT_TRUE(attention_supports(80, 7));
   EXPECT_TRUE(attention_supports(256, 4));
   EXPECT_FALSE(attention_supports(72, 7));

@@ -37,7 +37,15 @@ __global__ void __launch_bounds__(kWarpSize) load_matrices_probe_kernel(LoadMatr
   for (int i = 0; i < 4; ++i) probe.to[lane * 4 + i] = to[i];
 }
 
+__global__ void __launch_bounds__(kWarpSize) exp2_probe_kernel(Exp2Probe probe) {
+  probe.y[threadIdx.x] = exp2_approximate(probe.x[threadIdx.x]);
+}
+
 }  // namespace
+
+cudaError_t launch_probe(const Exp2Probe& probe) {
+  return launch({dim3(1), kWarpSize, 0, nullptr}, exp2_probe_kernel, probe);
+}
 
 cudaError_t launch_probe(const MmaProbe& probe) {
   return launch({dim3(1), kWarpSize, 0, nullptr}, mma_probe_kernel, probe);

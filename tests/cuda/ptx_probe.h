@@ -22,4 +22,10 @@ struct LoadMatricesProbe {
 };
 cudaError_t launch_probe(const LoadMatricesProbe& probe);
 
+struct Exp2Probe {
+  const float* x;  // (32)
+  float* y;        // (32)
+};
+cudaError_t launch_probe(const Exp2Probe& probe);
+
 }  // namespace parkd::cuda

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cmath>
 #include <vector>
 
 #include "tests/cuda/kernel_data.h"
@@ -96,6 +97,24 @@ TEST(PtxTwins, loads_give_the_fragments_that_products_take) {
         const int column = transposed ? in_quarter % 16 : in_quarter / 16;
         EXPECT_EQ(value, matrix * 64 + row * 8 + column) << "lane " << lane << " element " << i;
       }
+    }
+  }
+}
+
+TEST(PtxTwins, exponentials_are_right_to_22_bits_and_0_below_the_normal_numbers) {
+  std::mt19937_64 random(testing::fresh_seed());
+  std::uniform_real_distribution<float> exponent(-125.9F, 0);
+  for (int round = 0; round < 50; ++round) {
+    std::vector<float> x = {-INFINITY, -127, -149, -1000, 0, -0.0F, -1e-40F, 127};
+    while (x.size() < 32) x.push_back(exponent(random));
+    const DeviceArray<float> from(x);
+    const DeviceArray<float> to(x.size());
+    finish(launch_probe(Exp2Probe{from.get(), to.get()}));
+    const std::vector<float> y = to.read();
+    for (size_t i = 0; i < 4; ++i) EXPECT_EQ(y[i], 0.0F) << x[i];
+    for (size_t i = 4; i < x.size(); ++i) {
+      const double exact = std::exp2(double{x[i]});
+      EXPECT_LE(std::abs(double{y[i]} - exact), 0x1p-21 * exact) << x[i];
     }
   }
 }

@@ -24,7 +24,7 @@ using testing::Step;
 constexpr Element kElement = Element::bf16;
 constexpr int64_t kElementBytes = 2;
 constexpr int64_t kFloat = 4;
-constexpr int32_t kMultiprocessors = 132;
+constexpr int32_t kResident = 132 * 3;  // blocks of decode attention
 constexpr uint64_t kSeed = 20240229;
 
 constexpr int32_t kSequencesOfSlow = 2;
@@ -226,8 +226,8 @@ class Attention {
 void measure_decode(const Model& m, const OpCase& c, const Step& step) {
   const int32_t context_tokens = c.sequences.front().context + 1;
   const int64_t rows = step.n_rows();
-  const int32_t n_splits =
-      attention_splits(step.n_rows(), m.heads.n_kv_heads, context_tokens, kMultiprocessors);
+  const int32_t n_splits = attention_splits(step.n_rows(), m.heads.n_heads, m.heads.n_kv_heads,
+                                            context_tokens, kResident);
   const int64_t seen = c.window > 0 ? std::min(c.window, context_tokens) : context_tokens;
   const int64_t kv_bytes = rows * seen * 2 * kv_columns(m) * kElementBytes;
   const int64_t parts_bytes = rows * m.heads.n_heads * n_splits * (m.heads.head_dim + 2) * kFloat;
@@ -332,8 +332,7 @@ void measure_logprobs(const Model& m, const DeviceArray<float>& logits) {
   const DeviceArray<int32_t> top_tokens(static_cast<size_t>(rows * kTop));
   const DeviceArray<float> top_logprobs = floats(rows * kTop);
   for (const int32_t top : {0, kTop}) {
-    // One pass for the maximum, one for the sum; six at most choose the best, one takes them.
-    const int64_t passes = top == 0 ? 2 : 9;
+    constexpr int64_t passes = 2;  // one for the maximum, one for the sum, which lists the best
     Measurement(m, kSequencesOfSlow)
         .of({{top == 0 ? "logprobs" : "logprobs, top 5", rows * passes * m.vocab * kFloat}}, [&] {
           return launch_logprobs(

@@ -43,10 +43,10 @@ TEST(StepCost, a_part_takes_the_longer_of_its_memory_and_its_arithmetic) {
   work.prompt_context_tokens = 10'000 * 10'001 / 2;
   const StepCost cost = cost_of(work, round_model(), round_device(), all_of_the_peaks());
   // products: 2 * 61,440 * 10,000 flops = 1.23 us against 44.9 us of activations; attention: 4 * 64
-  // flops for each pair on float FMAs = 1.28 ms
+  // flops for each pair on tensor cores = 12.8 us
   const double products_s = (122'880 + 10'000 * (896 + 3'584.0)) * 1e-12;
   const double rows_s = 10'000 * (768 + 960 + 2'560 + 384 + 384.0) * 1e-12;
-  const double attention_s = 256 * 50'005'000.0 * 1e-13;
+  const double attention_s = 256 * 50'005'000.0 * 1e-15;
   EXPECT_NEAR(cost.kernels_s, products_s + rows_s + attention_s, 1e-9);
   EXPECT_NEAR(cost.arithmetic_s, 122'880 * 10'000.0 * 1e-15 + attention_s, 1e-9);
 }
@@ -70,8 +70,8 @@ TEST(StepCost, decode_attention_is_bound_by_issue_slots_where_a_kv_head_serves_m
 
   // Mistral on an H100, 64 sequences of 1,024: 32 layers * 65,536 tokens * 8 heads / 8 a run * 880
   // instructions, of which 132 multiprocessors issue 2.4 a clock at 1.755 GHz = 3.319 ms; memory
-  // would have it in 8.590 GB of KV + 0.050 of q and out + 0.136 of two splits / (0.8 * 3.35 TB/s)
-  // = 3.275 ms.
+  // would have it in 8.590 GB of KV + 0.050 of q and out / (0.8 * 3.35 TB/s) = 3.224 ms: 512 blocks
+  // are more than the device holds, so there is one split.
   StepWork work;
   work.decode_rows = work.logit_rows = 64;
   work.decode_context_tokens = 64 * 1024;
@@ -81,7 +81,23 @@ TEST(StepCost, decode_attention_is_bound_by_issue_slots_where_a_kv_head_serves_m
   const DeviceSheet& h100 = *find_device("H100");
   const double bound = cost_of(work, mistral, h100, Reached()).kernels_s;
   const double unbound = cost_of(work, mistral, h100, plenty).kernels_s;
-  EXPECT_NEAR(bound - unbound, 3.319e-3 - 3.275e-3, 0.002e-3);
+  EXPECT_NEAR(bound - unbound, 3.319e-3 - 3.224e-3, 0.002e-3);
+}
+
+TEST(StepCost, prompts_attention_is_bound_by_issue_slots_on_a_device_of_fast_tensor_cores) {
+  // Mistral on an H100, 2,048 rows that each see 2,048 tokens: 4 * 32 * 4,096 * 2,048^2 = 2.199e12
+  // flops; 676 instructions for 524,288 of them, of which 132 multiprocessors issue 2.4 a clock
+  // at 1.755 GHz: 5.100 ms; tensor cores would have it in 2.199e12 / (0.35 * 989e12) = 6.353 ms.
+  StepWork work;
+  work.prompt_rows = 2048;
+  work.prompt_context_tokens = 2048 * 2048;
+  const ModelSheet& mistral = *find_model("Mistral-7B");
+  const DeviceSheet& h100 = *find_device("H100");
+  Reached all_flops;
+  all_flops.prompt_flops = 1;
+  const double by_flops = cost_of(work, mistral, h100, Reached()).kernels_s;
+  const double by_issue = cost_of(work, mistral, h100, all_flops).kernels_s;
+  EXPECT_NEAR(by_flops - by_issue, 6.353e-3 - 5.100e-3, 0.005e-3);
 }
 
 TEST(StepCost, memory_is_counted_as_the_files_have_it) {

@@ -18,7 +18,6 @@ constexpr int32_t kCopiesOfStep = 3;
 constexpr double kIssuesPerClock = 4;  // of a multiprocessor
 constexpr int32_t kRunTokens = 8;      // attention_decode.cu
 constexpr int32_t kSplitTokensMin = 128;
-constexpr int32_t kBlocksPerMultiprocessor = 4;
 
 struct Numbers {
   explicit Numbers(const ModelSheet& model)
@@ -43,10 +42,21 @@ class Sum {
   StepCost cost;
 };
 
+// Warp instructions of the whole device.
+double issues_per_s(const DeviceSheet& device, const Reached& reached) {
+  return kIssuesPerClock * reached.issue_slots * device.n_multiprocessors * device.clock_hz;
+}
+
+// Of head_dim 128 in bf16, by the registers that kernels/cuda/budgets.json has for sm_90.
+int32_t blocks_per_multiprocessor(int32_t group) {
+  return group == 1 ? 6 : group == 2 ? 4 : group <= 4 ? 3 : 2;
+}
+
 // As attention_splits() of attention_decode.cu.
 double splits_of(const StepWork& work, const ModelSheet& model, const DeviceSheet& device) {
   const int64_t blocks = work.decode_rows * model.n_kv_heads;
-  const int64_t filling = ceil_div(device.n_multiprocessors * kBlocksPerMultiprocessor, blocks);
+  const int64_t filling = device.n_multiprocessors *
+                          blocks_per_multiprocessor(model.n_heads / model.n_kv_heads) / blocks;
   const int64_t useful = ceil_div(work.decode_context_tokens, work.decode_rows * kSplitTokensMin);
   return static_cast<double>(std::max<int64_t>(1, std::min(filling, useful)));
 }
@@ -81,18 +91,19 @@ void add_decode_attention(const StepWork& work, const ModelSheet& model, const N
   const double runs = context * model.n_kv_heads / kRunTokens;
   const int32_t group = std::max(1, model.n_heads / model.n_kv_heads);
   const double issue_s =
-      runs * decode_run_instructions(group, model.head_dim) /
-      (kIssuesPerClock * reached.issue_slots * device.n_multiprocessors * device.clock_hz);
+      runs * decode_run_instructions(group, model.head_dim) / issues_per_s(device, reached);
   sum.add(n.layers * bytes / (device.bytes_per_s * reached.attention_bytes), n.layers * issue_s);
 }
 
 // A tile's K and V come from L2: what it reads of device memory is in no proportion to its
 // arithmetic and is left out.
-void add_prompt_attention(const StepWork& work, const Numbers& n, const DeviceSheet& device,
-                          const Reached& reached, Sum& sum) {
+void add_prompt_attention(const StepWork& work, const ModelSheet& model, const Numbers& n,
+                          const DeviceSheet& device, const Reached& reached, Sum& sum) {
   if (work.prompt_rows == 0) return;
   const double flops = 4 * n.layers * n.q * static_cast<double>(work.prompt_context_tokens);
-  sum.add(0, flops / (device.float_flops * reached.float_flops));
+  const double issue_s =
+      flops * prompt_flop_instructions(model.head_dim) / issues_per_s(device, reached);
+  sum.add(0, std::max(flops / (device.tensor_flops * reached.prompt_flops), issue_s));
 }
 
 // Norms, rope and store, gate_mul; of the step feed, embed, gather and sampling.
@@ -119,6 +130,10 @@ double decode_run_instructions(int32_t group, int32_t head_dim) {
   return (216.0 + 166.0 * std::min(group, 8)) * passes * head_dim / 128;
 }
 
+double prompt_flop_instructions(int32_t head_dim) {
+  return head_dim >= 128 ? 676.0 / 524'288 : 443.0 / 262'144;
+}
+
 StepCost cost_of(const StepWork& work, const ModelSheet& model, const DeviceSheet& device,
                  const Reached& reached) {
   PARKD_CHECK(work.decode_rows + work.prompt_rows > 0, "a step has rows");
@@ -126,7 +141,7 @@ StepCost cost_of(const StepWork& work, const ModelSheet& model, const DeviceShee
   Sum sum;
   add_products(work, n, device, reached, sum);
   add_decode_attention(work, model, n, device, reached, sum);
-  add_prompt_attention(work, n, device, reached, sum);
+  add_prompt_attention(work, model, n, device, reached, sum);
   add_row_kernels(work, n, device, reached, sum);
 
   const bool both = work.decode_rows > 0 && !work.decodes_only();

@@ -21,7 +21,8 @@ struct Reached {
   double attention_bytes = 0.80;
   double issue_slots = 0.60;  // of four instructions a clock and multiprocessor
   double row_bytes = 0.70;    // norms, rope, gates, sampling: small kernels
-  double float_flops = 0.50;  // prompts' attention by float FMAs from shared memory, the default
+  double prompt_flops =
+      0.35;  // prompts' attention on tensor cores, without loads ahead of products
 };
 // All of the peaks, and no issue slots counted: the roofs of kernels/cuda/README.md.
 Reached all_of_the_peaks();
@@ -59,6 +60,10 @@ StepCost cost_of(const StepWork& work, const ModelSheet& model, const DeviceShee
 // KV head serves `group` query heads: counted in the SASS of sm_90 (381, 547, 882 and 1,542 for 1,
 // 2, 4 and 8), other head_dims in proportion.
 double decode_run_instructions(int32_t group, int32_t head_dim);
+
+// Warp instructions of attention_prefill_mma's loop for a tensor flop: 676 for 524,288 at head_dim
+// 128, 443 for 262,144 at 64 (sm_90).
+double prompt_flop_instructions(int32_t head_dim);
 
 // Bytes of the weights in bf16, embedding and head included; of a token's K and V; of a lane's
 // buffers for steps of `step_tokens` and so many logit rows.

@@ -20,6 +20,12 @@ Result<std::unique_ptr<CudaLane>> CudaLane::make(const CudaWeights& weights,
   std::unique_ptr<CudaLane> lane(new CudaLane(weights, shape, inv_freq, options));
   PARKD_ASSIGN_OR_RETURN(lane->stream_, Stream::make());
   PARKD_ASSIGN_OR_RETURN(lane->cublas_, Cublas::make(lane->stream_));
+  int32_t n_blocks = 0;
+  PARKD_RETURN_IF_ERROR(
+      to_status(attention_resident_blocks(weights.element(), shape.head_dim,
+                                          shape.n_heads / shape.n_kv_heads, &n_blocks),
+                "cudaOccupancyMaxActiveBlocksPerMultiprocessor"));
+  lane->n_resident_ = n_blocks * options.n_multiprocessors;
   return lane;
 }
 
@@ -151,8 +157,8 @@ Status CudaLane::rehearse(const std::function<void(const StepBatch&)>& forward, 
 // --- a step's beginning
 
 int32_t CudaLane::splits_of(int64_t n_sequences) const {
-  return attention_splits(decode_bucket(n_sequences, logit_rows_max_), shape_.n_kv_heads,
-                          shape_.context_tokens, options_.n_multiprocessors);
+  return attention_splits(decode_bucket(n_sequences, logit_rows_max_), shape_.n_heads,
+                          shape_.n_kv_heads, shape_.context_tokens, n_resident_);
 }
 
 void CudaLane::begin_step(const StepBatch& batch) {

@@ -164,6 +164,7 @@ class CudaLane final : public Lane {
   std::vector<Rows> buffers_;
   int64_t rows_max_ = 0;        // of the largest buffer
   int64_t logit_rows_max_ = 0;  // of the smallest
+  int32_t n_resident_ = 0;      // blocks of decode attention that the device holds at a time
 
   // Allocated by prepare(), or the first step.
   std::optional<StepLayout> layout_;

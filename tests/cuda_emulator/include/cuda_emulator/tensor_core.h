@@ -1,4 +1,4 @@
-// Host twins of the warp-wide PTX instructions that kernels/cuda/ptx.h wraps. They are written from
+// Host twins of the PTX instructions that kernels/cuda/ptx.h wraps. They are written from
 // the tables of the PTX ISA (8.5, "Warp level matrix instructions": mma.m16n8k16, ldmatrix), by
 // another hand than the kernels that use them. No GPU has confirmed either reading.
 #pragma once
@@ -6,6 +6,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <cmath>
 #include <cstdint>
 
 #include "cuda_emulator/execution.h"
@@ -112,6 +113,13 @@ void ldmatrix(uint32_t (&to)[n], const void* row, const Location& where = Locati
         });
       },
       MemoryOrder::none, where);
+}
+
+// ex2.approx.ftz.f32: exact here but for its rounding; what is subnormal, in or out, is 0.
+inline float ex2_approx_ftz(float x) {
+  const float in = std::fpclassify(x) == FP_SUBNORMAL ? 0.0F : x;
+  const float out = std::exp2(in);
+  return std::fpclassify(out) == FP_SUBNORMAL ? 0.0F : out;
 }
 
 }  // namespace cuda_emulator
