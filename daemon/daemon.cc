@@ -14,6 +14,7 @@
 #include "daemon/open_store.h"
 #include "daemon/private_files.h"
 #include "daemon/sd_notify.h"
+#include "lib/backend/cuda/cuda_backend.h"
 #include "lib/backend/models_outlook.h"
 #include "lib/base/log.h"
 
@@ -115,6 +116,7 @@ SharedStoreCallbacks Daemon::callbacks() {
 }
 
 Status Daemon::wire() {
+  set_cuda_libraries(config_.daemon.cuda_libraries);
   blocking_ = std::make_unique<BlockingPool>(blocking_threads(), 0);
   reloads_ = std::make_unique<Reloads>(io_, *blocking_, health_);
   const RunBlocking run_blocking = [this](std::function<void()> task) {

@@ -56,22 +56,22 @@ std::string name_of(const CudaDevice& device) {
 }
 
 Result<std::vector<CudaDevice>> find_devices(const ModelParams& params) {
-  PARKD_ASSIGN_OR_RETURN(const std::vector<CudaDevice> all, find_cuda_devices());
+  PARKD_ASSIGN_OR_RETURN(std::vector<CudaDevice> found, find_cuda_devices(params.device_ids));
   if (params.device_ids.empty()) {
-    return std::vector<CudaDevice>{*std::max_element(
-        all.begin(), all.end(),
-        [](const auto& a, const auto& b) { return a.free_bytes < b.free_bytes; })};
-  }
-  std::vector<CudaDevice> wanted;
-  for (const int32_t id : params.device_ids) {
-    const auto found = std::find_if(all.begin(), all.end(),
-                                    [id](const CudaDevice& device) { return device.id == id; });
-    if (found == all.end()) {
-      return unavailable("no CUDA device " + std::to_string(id) + " that can be used");
+    const CudaDevice chosen =
+        *std::max_element(found.begin(), found.end(),
+                          [](const auto& a, const auto& b) { return a.free_bytes < b.free_bytes; });
+    for (const CudaDevice& device : found) {
+      if (device.id != chosen.id) leave_cuda_device(device.id);
     }
-    wanted.push_back(*found);
+    return std::vector<CudaDevice>{chosen};
   }
-  return wanted;
+  for (const int32_t id : params.device_ids) {
+    const auto is_it = [id](const CudaDevice& device) { return device.id == id; };
+    if (std::any_of(found.begin(), found.end(), is_it)) continue;
+    return unavailable("no CUDA device " + std::to_string(id) + " that can be used");
+  }
+  return found;
 }
 
 Result<CudaPlan> plan_on(const std::vector<CudaDevice>& devices, const Config& config,

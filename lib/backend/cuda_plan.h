@@ -38,7 +38,8 @@ struct CudaPlan {
 // "CUDA device 0 (NVIDIA H100 80GB HBM3)"
 std::string name_of(const CudaDevice& device);
 
-// Those of device_ids, or the one with the most free memory. Errors: unavailable.
+// Those of device_ids, or the one with the most free memory; no other keeps a context of this
+// process. Errors: unavailable.
 Result<std::vector<CudaDevice>> find_devices(const ModelParams& params);
 
 // KV memory that the configuration does not say is a part of what `devices` said to be free.

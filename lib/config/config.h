@@ -95,7 +95,7 @@ struct ModelParams {
   std::optional<int32_t> prefill_chunk_size;             // tokens; empty: daemon.step_tokens
   bool prefix_caching = true;                            // prompts that begin alike share KV blocks
   PrefixSharing prefix_sharing = PrefixSharing::tenant;  // and whose
-  bool tensor_core_attention = false;                    // CUDA: prompts' attention by mma.sync
+  bool tensor_core_attention = true;                     // CUDA: prompts' attention by mma.sync
   // Sampling defaults of this model's jobs; empty: the model's own, else OpenAI's.
   // Of kSamplingFields, by name; what is not given is not there.
   std::map<std::string_view, double> sampling;
@@ -174,6 +174,7 @@ struct DaemonConfig {
   // Token budget of one worker's step. Empty: kCpuStepTokens, kCudaStepTokens.
   std::optional<int32_t> step_tokens;
   CpuIsa cpu_isa = CpuIsa::automatic;
+  std::string cuda_libraries;  // the folder of cuBLAS; empty: cuda_libraries.h of lib/backend/cuda
   std::map<std::string, std::string> tenants;  // uid in digits, or user name -> tenant
   std::vector<std::string> critical_tenants;   // may submit priority critical
   std::chrono::milliseconds finish_batch{5};   // how long results wait to share a commit

@@ -102,6 +102,7 @@ constexpr ConfigKey kOtherKeys[] = {
     {"daemon", "connections_max", KeyKind::value, ""},
     {"daemon", "step_tokens", KeyKind::value, ""},
     {"daemon", "cpu_isa", KeyKind::value, ""},
+    {"daemon", "cuda_libraries", KeyKind::value, ""},
     {"daemon", "tenants", KeyKind::value, ""},
     {"daemon", "critical_tenants", KeyKind::value, ""},
     {"daemon", "finish_batch_ms", KeyKind::value, ""},

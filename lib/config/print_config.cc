@@ -214,6 +214,7 @@ void print_daemon(YamlWriter& y, const DaemonConfig& daemon) {
   y.number(1, "connections_max", daemon.connections_max);
   y.optional_number(1, "step_tokens", daemon.step_tokens);
   y.raw(1, "cpu_isa", to_string(daemon.cpu_isa));
+  y.path(1, "cuda_libraries", daemon.cuda_libraries);
   print_tenants(y, daemon);
   y.number(1, "finish_batch_ms", daemon.finish_batch.count());
   y.number(1, "watchdog_stall_s", daemon.watchdog_stall.count());

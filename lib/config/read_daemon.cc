@@ -140,6 +140,7 @@ DaemonConfig read_daemon(const YamlSection& section) {
   d.connections_max = section.integer32("connections_max", 32, 65536).value_or(d.connections_max);
   take_nullable(section, "step_tokens", 1, 65536, d.step_tokens);
   d.cpu_isa = section.word<CpuIsa>("cpu_isa", words::kCpuIsa).value_or(d.cpu_isa);
+  d.cuda_libraries = nullable_path(section, "cuda_libraries").value_or("");
   read_tenants(section, d);
   d.finish_batch =
       std::chrono::milliseconds(section.integer("finish_batch_ms", 0, 1000).value_or(5));

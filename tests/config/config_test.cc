@@ -36,6 +36,7 @@ TEST(ConfigDefaults, a_model_alone_is_a_whole_configuration) {
   EXPECT_EQ(m.params.block_size, 32);
   EXPECT_EQ(m.params.kv_memory_mb(), 1024);
   EXPECT_EQ(m.params.prefill_chunk_size, std::nullopt);
+  EXPECT_TRUE(m.params.tensor_core_attention);
   EXPECT_TRUE(m.params.sampling.empty());
   EXPECT_EQ(m.pool.worker_threads, std::nullopt) << "left out: the device decides";
   EXPECT_EQ(m.pool.max_blocking_threads, 512);
@@ -140,14 +141,14 @@ TEST(ConfigDefaults, an_explicit_block_size_and_chunk_are_honoured) {
       parsed(with_params("{block_size: 64, prefill_chunk_size: 512, dtype: f32, top_k: -1, "
                          "temperature: 0, top_p: 0.9, min_p: 0.05, device_ids: [0], "
                          "frequency_penalty: 0.5, presence_penalty: -1, prefix_caching: false, "
-                         "tensor_core_attention: true}"))
+                         "tensor_core_attention: false}"))
           .models[0]
           .params;
   EXPECT_EQ(p.block_size, 64);
   EXPECT_EQ(p.prefill_chunk_size, 512);
   EXPECT_FALSE(p.prefix_caching);
   EXPECT_EQ(p.prefix_sharing, PrefixSharing::tenant);
-  EXPECT_TRUE(p.tensor_core_attention);
+  EXPECT_FALSE(p.tensor_core_attention);
   EXPECT_EQ(p.dtype, Dtype::f32);
   EXPECT_EQ(p.top_k, 0) << "-1 is off";
   EXPECT_EQ(p.sampling.at("temperature"), 0.0);
@@ -183,6 +184,7 @@ TEST(ConfigDaemon, every_daemon_key_is_honoured) {
   connections_max: 64
   step_tokens: 64
   cpu_isa: avx2
+  cuda_libraries: /opt/nvidia/lib
   tenants: {1000: alice, ci-bot: ci}
   critical_tenants: [ci]
   finish_batch_ms: 0
@@ -223,6 +225,7 @@ TEST(ConfigDaemon, every_daemon_key_is_honoured) {
   EXPECT_EQ(d.connections_max, 64);
   EXPECT_EQ(d.step_tokens, 64);
   EXPECT_EQ(d.cpu_isa, CpuIsa::avx2);
+  EXPECT_EQ(d.cuda_libraries, "/opt/nvidia/lib");
   EXPECT_EQ(d.tenants, (std::map<std::string, std::string>{{"1000", "alice"}, {"ci-bot", "ci"}}));
   EXPECT_EQ(d.critical_tenants, std::vector<std::string>{"ci"});
   EXPECT_EQ(d.finish_batch.count(), 0);
@@ -444,6 +447,7 @@ TEST(ConfigPrint, names_that_look_like_something_else_survive) {
   expect_round_trip(parsed(with_daemon(
       "{state_dir: '/a \"b\" # c: $${X} $$ \\ ${ROOT}', log_level: error, log_format: json, "
       "socket_mode: 0777, socket_group: '0', socket: /s, lot_jobs: 4, cpu_isa: scalar, "
+      "cuda_libraries: '/a$${b}', "
       "listen: '[::1]:1', tokens_file: '/a$${b}', host_names: ['1', 'null'], "
       "tenants: {0: '1', 'null': 'true'}, critical_tenants: ['1', 'yes', 'null'], "
       "webhooks: [{tenant: '1', url_prefix: 'https://A.org/%20', secret_file: '/a$${b}'}, "

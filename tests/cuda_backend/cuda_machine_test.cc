@@ -39,6 +39,7 @@ class EmulatedMachine : public ::testing::Test {
     cuda_emulator::set_device_count(1);
     cuda_emulator::set_driver_version(CUDART_VERSION);
     cuda_emulator::set_device_memory(size_t{8} << 30);
+    cuda_emulator::set_memory_pools(true);
   }
 };
 
@@ -72,6 +73,55 @@ TEST_F(EmulatedMachine, a_device_that_fails_hides_no_other) {
     EXPECT_EQ(devices->front().id, 1);
   }
   EXPECT_EQ(find_cuda_devices()->size(), 2U);
+}
+
+TEST_F(EmulatedMachine, only_devices_that_are_asked_for_get_a_context) {
+  cuda_emulator::set_device_count(3);
+  const auto of_two = find_cuda_devices({2, 1});
+  ASSERT_TRUE(of_two.ok()) << of_two.status().to_string();
+  ASSERT_EQ(of_two->size(), 2U);
+  EXPECT_EQ((*of_two)[0].id, 2);
+  EXPECT_EQ((*of_two)[1].id, 1);
+  EXPECT_EQ(cuda_emulator::devices_with_context(), (std::set<int>{1, 2}));
+
+  EXPECT_EQ(find_cuda_devices({7}).status().message(), "no CUDA device 7: the driver knows 3");
+}
+
+TEST_F(EmulatedMachine, a_device_that_is_left_has_no_context_but_where_a_backend_is_on_it) {
+  cuda_emulator::set_device_count(2);
+  ASSERT_EQ(find_cuda_devices()->size(), 2U);
+  CudaBackendOptions options;
+  options.shape = tiny_card(TensorType::f32)->shape;
+  options.device = 1;
+  auto backend = make_cuda_backend(options);
+  ASSERT_TRUE(backend.ok()) << backend.status().to_string();
+  leave_cuda_device(0);
+  leave_cuda_device(1);
+  EXPECT_EQ(cuda_emulator::devices_with_context(), std::set<int>{1});
+  backend.value().reset();
+  leave_cuda_device(1);
+  EXPECT_TRUE(cuda_emulator::devices_with_context().empty());
+}
+
+TEST_F(EmulatedMachine, a_device_without_memory_pools_gives_the_same_tokens) {
+  const auto card = tiny_card(TensorType::q4_1);
+  std::mt19937_64 random(printed_seed());
+  const auto requests = short_requests_for(*card, random());
+  const auto tokens = [&] {
+    std::vector<std::vector<TokenId>> of_requests;
+    const auto runner = on_cuda(card, Dtype::bf16, {"one_worker", 1});
+    for (const GenerationResult& result : runner->run(requests)) {
+      EXPECT_TRUE(result.status.ok()) << result.status.to_string();
+      for (const auto& choice : result.choices) of_requests.push_back(choice.tokens);
+    }
+    return of_requests;
+  };
+  const auto with_pools = tokens();
+  cuda_emulator::set_memory_pools(false);
+  const int64_t before = cuda_emulator::n_calls_by_name()["cudaMallocAsync"];
+  EXPECT_EQ(tokens(), with_pools);
+  EXPECT_EQ(cuda_emulator::n_calls_by_name()["cudaMallocAsync"], before);
+  EXPECT_EQ(cuda_emulator::device_memory_used(), 0U);
 }
 
 // Calls that `run` makes, so that one of them can fail.

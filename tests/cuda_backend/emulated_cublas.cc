@@ -121,6 +121,7 @@ namespace cuda {
 Result<const CublasApi*> load_cublas() {
   static const CublasApi right = [] {
     CublasApi table;
+    table.path = "the emulator";
     table.create = &::cublasCreate_v2;
     table.destroy = &destroy;
     table.set_stream = &set_stream;

@@ -158,7 +158,7 @@ void expect_rung(const Result<ModelDevice>& chosen, const std::string& way,
 }
 
 TEST_F(ModelDeviceTest, tensor_cores_that_are_right_are_used) {
-  model_.params.tensor_core_attention = true;
+  ASSERT_TRUE(model_.params.tensor_core_attention);
   const auto chosen = choose();
   ASSERT_TRUE(chosen.ok());
   EXPECT_TRUE(chosen->is_cuda);
@@ -244,6 +244,8 @@ TEST_F(ModelDeviceTest, device_ids_name_the_devices) {
   EXPECT_EQ(both->parts(), (std::vector<PoolPart>{{Blocks{1024}, 32}, {Blocks{1024}, 32}}))
       << "two devices run twice the sequences";
   model_.params.device_ids = {2};
+  expect_error("no CUDA device 2: the driver knows 2");
+  model_.params.device_ids = {0, 2};
   expect_error("no CUDA device 2 that can be used");
 }
 

@@ -338,6 +338,7 @@ void Machine::reset() {
     stream->capture_is_invalid = false;
   }
   memory_.free_all();
+  contexts_.clear();
   device_error_ = cudaSuccess;
   thread_error = cudaSuccess;
   last_failure_.clear();
@@ -368,6 +369,14 @@ void set_device_count(int n) {
 }
 void set_compute_capability(int device, int major, int minor) {
   Machine::get().set_capability(device, {major, minor});
+}
+void set_memory_pools(bool has) {
+  const Lock lock = Machine::get().lock();
+  Machine::get().set_memory_pools(has);
+}
+std::set<int> devices_with_context() {
+  const Lock lock = Machine::get().lock();
+  return Machine::get().contexts();
 }
 void set_device_memory(size_t bytes) {
   const Lock lock = Machine::get().lock();

@@ -128,6 +128,9 @@ class Machine {
 
   DeviceMemory& memory() { return memory_; }
   int device_count() const { return device_count_; }
+  // Devices on which this process has something: a context.
+  std::set<int>& contexts() { return contexts_; }
+  bool has_memory_pools() const { return has_memory_pools_; }
   Capability capability(int device) const;
 
   // --- without it
@@ -146,6 +149,7 @@ class Machine {
   std::map<std::string, int64_t> n_calls_by_name();
   void set_device_count(int n);
   void set_capability(int device, Capability capability);
+  void set_memory_pools(bool has) { has_memory_pools_ = has; }
   void reset();
   Lock lock() { return Lock(mutex_); }
 
@@ -164,6 +168,8 @@ class Machine {
   std::set<CUevent_st*> events_;
   DeviceMemory memory_;
   int device_count_ = 1;
+  std::set<int> contexts_;
+  bool has_memory_pools_ = true;
   std::map<int, Capability> capabilities_;  // that are not the default
 
   Schedule schedule_;

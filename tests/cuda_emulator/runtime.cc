@@ -113,6 +113,18 @@ cudaError_t cudaSetDevice(int device) {
   return machine().call([&](Lock&) {
     if (device < 0 || device >= machine().device_count()) return cudaErrorInvalidDevice;
     cuda_emulator::current_device() = device;
+    machine().contexts().insert(device);
+    return cudaSuccess;
+  });
+}
+
+cudaError_t cudaDeviceReset() {
+  return machine().call([](Lock&) {
+    const int device = cuda_emulator::current_device();
+    if (machine().memory().used(device) > 0) {
+      return machine().refuse(cudaErrorInvalidValue, "cudaDeviceReset of a device with memory");
+    }
+    machine().contexts().erase(device);
     return cudaSuccess;
   });
 }
@@ -135,7 +147,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     properties->regsPerMultiprocessor = 65536;
     properties->sharedMemPerBlockOptin = kSharedBytesOptin;
     properties->maxBlocksPerMultiProcessor = kBlocksMultiprocessor;
-    properties->memoryPoolsSupported = 1;
+    properties->memoryPoolsSupported = machine().has_memory_pools() ? 1 : 0;
     return cudaSuccess;
   });
 }
@@ -170,7 +182,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       *value = static_cast<int>(properties.sharedMemPerBlockOptin);
       break;
     case cudaDevAttrMemoryPoolsSupported:
-      *value = 1;
+      *value = properties.memoryPoolsSupported;
       break;
   }
   return cudaSuccess;
@@ -327,8 +339,9 @@ cudaError_t cudaFreeHost(void* memory) {
 
 cudaError_t cudaMallocAsync(void** memory, size_t bytes, cudaStream_t stream) {
   return call_on(stream, [&](Lock& lock, CUstream_st& found) {
-    if (found.capture != nullptr)
+    if (found.capture != nullptr || !machine().has_memory_pools()) {
       return cudaErrorNotSupported;  // allocation nodes are not emulated
+    }
     return allocate(lock, Kind::device, memory, bytes, &found);
   });
 }
@@ -350,6 +363,7 @@ cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream) {
 
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device) {
   return machine().call([&](Lock&) {
+    if (!machine().has_memory_pools()) return cudaErrorNotSupported;
     if (device < 0 || device >= machine().device_count()) return cudaErrorInvalidDevice;
     *pool = reinterpret_cast<cudaMemPool_t>(static_cast<uintptr_t>(device) + 1);
     return cudaSuccess;

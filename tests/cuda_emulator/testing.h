@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,10 @@ void set_tensor_core_factor(float factor);
 void set_driver_version(int version);
 // Default 8.0.
 void set_compute_capability(int device, int major, int minor);
+// Whether devices have cudaMallocAsync. Default true.
+void set_memory_pools(bool has);
+// Those that cudaSetDevice() chose since, without cudaDeviceReset().
+std::set<int> devices_with_context();
 // Of each device. Default 8 GiB.
 void set_device_memory(size_t bytes);
 size_t device_memory_used();

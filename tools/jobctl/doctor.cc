@@ -45,7 +45,8 @@ class Report {
   bool failed_ = false;
 };
 
-void look_at_devices(Report& report) {
+// Whether there is a CUDA device.
+bool look_at_devices(Report& report) {
   report.ok("cpu", std::string(cpu::to_string(cpu::detect_isa())) + ", " +
                        std::to_string(usable_cores()) + " cores");
   const auto devices = find_cuda_devices();
@@ -63,12 +64,21 @@ void look_at_devices(Report& report) {
   report.note("cuda",
               "parkd's CUDA code has never run on a GPU; a model is checked against the CPU "
               "before its first job, and a device that disagrees is not used");
+  return devices.ok();
+}
+
+// After the configuration, which may say where it is.
+void look_at_cublas(Report& report) {
+  const auto found = find_cublas();
+  if (found.ok()) return report.ok("cublas", *found);
+  report.note("cublas", found.status().message());
 }
 
 void look_at_config(const std::string& path, Report& report) {
   const auto config = load_config(path);
   if (!config.ok()) return report.fail("config", config.status());
   report.ok("config", path);
+  set_cuda_libraries(config->daemon.cuda_libraries);
   for (const std::string& note : config_notes(*config)) report.note("config", note);
   if (!config->daemon.listen.empty()) {
     const std::string kept_out = unit_keeps_tcp_out("");
@@ -157,8 +167,9 @@ void add_doctor(CLI::App& app, const GlobalOptions& globals, Chosen& chosen) {
   doctor->callback([&globals, &chosen, config, offline] {
     chosen = [&globals, config, offline] {
       Report report;
-      look_at_devices(report);
+      const bool has_device = look_at_devices(report);
       if (!config->empty()) look_at_config(*config, report);
+      if (has_device) look_at_cublas(report);
       if (*offline) return report.exit_code();
 #ifdef PARKD_HAVE_POSTGRES
       const auto dsn = chosen_dsn(globals);

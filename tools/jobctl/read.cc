@@ -215,6 +215,11 @@ int models(const GlobalOptions& globals) {
                       failure.empty() ? text_at(model, "description") : failure});
     }
     print_table(rows);
+    for (const json::value& model : list_at(answer, "data")) {
+      const auto degraded = text_at(model, "degraded");
+      if (!degraded.empty())
+        std::cout << text_at(model, "id") << " is degraded: " << degraded << "\n";
+    }
   });
 }
 

@@ -7,6 +7,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <string>
 
 #include "kernels/cuda/kernels.h"
 #include "lib/backend/cuda/cuda_handles.h"
@@ -16,6 +17,7 @@ namespace parkd::cuda {
 
 // Typed by cuBLAS's own header, so that a change of a signature is a compile error.
 struct CublasApi {
+  std::string path;  // of the library
   decltype(&::cublasCreate_v2) create = nullptr;
   decltype(&::cublasDestroy_v2) destroy = nullptr;
   decltype(&::cublasSetStream_v2) set_stream = nullptr;
@@ -27,11 +29,13 @@ struct CublasApi {
                             cublasGemmAlgo_t) = nullptr;
 };
 
-// Opens libcublas.so of the toolkit's major version, where the loader looks and then in the
-// toolkit's usual folder; the same table every time. Takes up to a
-// second once. Errors: unavailable, with the names tried and the loader's words. Any thread.
-// (cublas_dlopen.cc; the emulator's tests link their own.)
+// Opens libcublas.so of the toolkit's major version, where cuda_libraries.h says; the same table
+// every time. Takes up to a second once. Errors: unavailable, with the names tried and the
+// loader's words. Any thread. (cublas_dlopen.cc; the emulator's tests link their own.)
 Result<const CublasApi*> load_cublas();
+
+// What set_cuda_libraries() of cuda_backend.h was told.
+std::string cuda_libraries();
 
 // NVIDIA's recommendation for Hopper (cuBLAS guide, cublasSetWorkspace); 4 MiB do elsewhere.
 inline constexpr int64_t kCublasWorkspaceBytes = int64_t{32} << 20;

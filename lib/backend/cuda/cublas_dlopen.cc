@@ -1,9 +1,9 @@
 #include <dlfcn.h>
 
 #include <string>
-#include <vector>
 
 #include "lib/backend/cuda/cublas.h"
+#include "lib/backend/cuda/cuda_libraries.h"
 
 namespace parkd::cuda {
 namespace {
@@ -15,24 +15,39 @@ Status find(void* library, const char* name, F& function) {
   return unavailable(std::string("cuBLAS has no ") + name);
 }
 
-// Where NVIDIA's installers put the toolkit, which the loader need not know.
-constexpr char kToolkitFolder[] = "/usr/local/cuda/lib64/";
+struct Opened {
+  void* library = nullptr;
+  std::string path;
+};
 
-Result<void*> open_first(const std::vector<std::string>& names) {
+// cuBLAS wants its lt library, which may lie where the loader does not look: what is open already
+// is taken by its name.
+Result<Opened> open_cublas_library(const std::string& configured) {
+  const std::string version = std::to_string(CUBLAS_VER_MAJOR);
+  const std::string name = "libcublas.so." + version;
   std::string reasons;
-  for (const std::string& name : names) {
-    if (void* library = ::dlopen(name.c_str(), RTLD_LAZY | RTLD_LOCAL)) return library;
+  for (const std::string& folder : library_folders(configured, python_places())) {
+    if (!folder.empty()) {
+      (void)::dlopen((folder + "libcublasLt.so." + version).c_str(), RTLD_LAZY | RTLD_LOCAL);
+    }
+    if (void* library = ::dlopen((folder + name).c_str(), RTLD_LAZY | RTLD_LOCAL)) {
+      return Opened{library, folder + name};
+    }
     const char* why = ::dlerror();
     if (!reasons.empty()) reasons += "; ";
-    reasons += "cannot open " + name + ": " + (why != nullptr ? why : "no reason given");
+    reasons += "cannot open " + folder + name + ": " + (why != nullptr ? why : "no reason given");
   }
-  return unavailable(reasons);
+  return unavailable("cuBLAS " + version + " was not found: install the CUDA " + version +
+                     " toolkit or `pip install nvidia-cublas`, or say its folder in "
+                     "daemon.cuda_libraries (" +
+                     reasons + ")");
 }
 
 Result<CublasApi> open_cublas() {
-  const std::string name = "libcublas.so." + std::to_string(CUBLAS_VER_MAJOR);
-  PARKD_ASSIGN_OR_RETURN(void* const library, open_first({name, kToolkitFolder + name}));
+  PARKD_ASSIGN_OR_RETURN(const Opened opened, open_cublas_library(cuda_libraries()));
+  void* const library = opened.library;
   CublasApi api;
+  api.path = opened.path;
   PARKD_RETURN_IF_ERROR(find(library, "cublasCreate_v2", api.create));
   PARKD_RETURN_IF_ERROR(find(library, "cublasDestroy_v2", api.destroy));
   PARKD_RETURN_IF_ERROR(find(library, "cublasSetStream_v2", api.set_stream));

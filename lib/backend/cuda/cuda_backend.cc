@@ -1,6 +1,9 @@
 #include "lib/backend/cuda/cuda_backend.h"
 
 #include <algorithm>
+#include <map>
+#include <mutex>
+#include <string>
 #include <utility>
 
 #include "lib/backend/cuda/cuda_lane.h"
@@ -17,6 +20,12 @@ constexpr int32_t kComputeMajorMin = 8;               // bf16 products and cp.as
 constexpr int64_t kStagingBytes = int64_t{32} << 20;  // while weights are loaded
 constexpr int64_t kHeldBackBytes = int64_t{512} << 20;
 constexpr int64_t kHeldBackPart = 50;  // one in so many
+
+std::mutex libraries_mutex;  // libraries()
+std::string& libraries() {
+  static std::string folder;
+  return folder;
+}
 
 // "13.0" of 13000.
 std::string version_text(int version) {
@@ -119,13 +128,38 @@ int64_t lane_bytes(const CudaFootprint& footprint) {
          cuda::kCublasWorkspaceBytes;
 }
 
+// How many backends of this process there are on each device.
+class DevicesInUse {
+ public:
+  static DevicesInUse& get() {
+    static DevicesInUse all;
+    return all;
+  }
+  void add(int32_t id, int n) {
+    const std::lock_guard lock(mutex_);
+    n_backends_[id] += n;
+  }
+  void leave(int32_t id) {
+    const std::lock_guard lock(mutex_);
+    if (n_backends_[id] > 0 || cudaSetDevice(id) != cudaSuccess) return;
+    (void)cudaDeviceReset();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<int32_t, int> n_backends_;
+};
+
 class DeviceBackend final : public Backend {
  public:
   DeviceBackend(const CudaBackendOptions& options, CudaDevice device)
-      : options_(options), device_(std::move(device)) {}
+      : options_(options), device_(std::move(device)) {
+    DevicesInUse::get().add(device_.id, 1);
+  }
   ~DeviceBackend() override {
     (void)cudaSetDevice(device_.id);
     (void)stream_.synchronize();  // pinned memory is freed at once, even while the device reads it
+    DevicesInUse::get().add(device_.id, -1);
   }
 
   Status start() {
@@ -187,6 +221,8 @@ class DeviceBackend final : public Backend {
 
   // The pool keeps what is freed instead of giving it back to the driver at each synchronisation.
   Status keep_freed_memory() const {
+    PARKD_ASSIGN_OR_RETURN(const bool has_pool, cuda::has_memory_pool());
+    if (!has_pool) return {};
     cudaMemPool_t pool = nullptr;
     PARKD_RETURN_IF_ERROR(
         to_status(cudaDeviceGetDefaultMemPool(&pool, device_.id), "cudaDeviceGetDefaultMemPool"));
@@ -204,7 +240,7 @@ class DeviceBackend final : public Backend {
 
 }  // namespace
 
-Result<std::vector<CudaDevice>> find_cuda_devices() {
+Result<std::vector<CudaDevice>> find_cuda_devices(const std::vector<int32_t>& ids) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error == cudaErrorInsufficientDriver) return driver_too_old();
@@ -213,7 +249,14 @@ Result<std::vector<CudaDevice>> find_cuda_devices() {
   }
   std::vector<CudaDevice> devices;
   Status why_not = unavailable("no CUDA device: the driver knows none");
-  for (int32_t id = 0; id < count; ++id) {
+  std::vector<int32_t> wanted = ids;
+  for (int32_t id = 0; ids.empty() && id < count; ++id) wanted.push_back(id);
+  for (const int32_t id : wanted) {
+    if (id >= count) {
+      why_not = unavailable("no CUDA device " + std::to_string(id) + ": the driver knows " +
+                            std::to_string(count));
+      continue;
+    }
     auto device = describe_device(id);
     if (device.ok()) {
       devices.push_back(std::move(*device));
@@ -223,6 +266,25 @@ Result<std::vector<CudaDevice>> find_cuda_devices() {
   }
   if (devices.empty()) return why_not;
   return devices;
+}
+
+void leave_cuda_device(int32_t id) {
+  DevicesInUse::get().leave(id);
+}
+
+void set_cuda_libraries(std::string folder) {
+  const std::lock_guard lock(libraries_mutex);
+  libraries() = std::move(folder);
+}
+
+std::string cuda::cuda_libraries() {
+  const std::lock_guard lock(libraries_mutex);
+  return libraries();
+}
+
+Result<std::string> find_cublas() {
+  PARKD_ASSIGN_OR_RETURN(const cuda::CublasApi* const api, cuda::load_cublas());
+  return api->path;
 }
 
 Result<std::unique_ptr<Backend>> make_cuda_backend(const CudaBackendOptions& options) {

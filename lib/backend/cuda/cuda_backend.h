@@ -31,11 +31,23 @@ struct CudaDevice {
   int64_t free_bytes = 0;  // now
 };
 
-// The devices that this parkd can use; one that fails hides no other. Errors, of the last one when
-// there are none: unavailable,
+// The devices that this parkd can use, or those of `ids` among them, in the order of ids; one that
+// fails hides no other. Only devices that are asked for get a context of this process, which takes
+// some of their memory. Errors, of the last one when there are none: unavailable,
 // "no CUDA device: ...", "built without CUDA", "device 0 (Tesla T4) has compute capability 7.5, the
 // least is 8.0". Any thread; the first call may take a second.
-Result<std::vector<CudaDevice>> find_cuda_devices();
+Result<std::vector<CudaDevice>> find_cuda_devices(const std::vector<int32_t>& ids = {});
+
+// Gives back the context of a device that was asked for and is not used after all. Does nothing
+// where a backend of this process is on it. No other thread is between find_cuda_devices() and its
+// backend meanwhile.
+void leave_cuda_device(int32_t id);
+
+// The folder with cuBLAS's libraries (daemon.cuda_libraries), before the first backend; empty, the
+// default: the places of cuda_libraries.h. Any thread.
+void set_cuda_libraries(std::string folder);
+// The path of cuBLAS, opened if it is not yet. Errors: unavailable, with all places tried.
+Result<std::string> find_cublas();
 
 struct CudaBackendOptions {
   ModelShape shape;

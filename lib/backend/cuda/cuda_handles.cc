@@ -47,17 +47,38 @@ Status Event::synchronize() const {
   return to_status(cudaEventSynchronize(event_), "cudaEventSynchronize");
 }
 
+Result<bool> has_memory_pool() {
+  int device = 0;
+  int supported = 0;
+  PARKD_RETURN_IF_ERROR(to_status(cudaGetDevice(&device), "cudaGetDevice"));
+  PARKD_RETURN_IF_ERROR(
+      to_status(cudaDeviceGetAttribute(&supported, cudaDevAttrMemoryPoolsSupported, device),
+                "cudaDeviceGetAttribute"));
+  return supported != 0;
+}
+
 Result<DeviceBuffer> DeviceBuffer::make(size_t bytes, const Stream& stream) {
   DeviceBuffer buffer;
-  PARKD_RETURN_IF_ERROR(to_status(cudaMallocAsync(&buffer.data_, bytes, stream.get()),
-                                  "cudaMallocAsync of " + std::to_string(bytes) + " bytes"));
+  PARKD_ASSIGN_OR_RETURN(buffer.is_pooled_, has_memory_pool());
+  const std::string size = " of " + std::to_string(bytes) + " bytes";
+  if (buffer.is_pooled_) {
+    PARKD_RETURN_IF_ERROR(
+        to_status(cudaMallocAsync(&buffer.data_, bytes, stream.get()), "cudaMallocAsync" + size));
+  } else {
+    PARKD_RETURN_IF_ERROR(to_status(cudaMalloc(&buffer.data_, bytes), "cudaMalloc" + size));
+  }
   buffer.bytes_ = bytes;
   buffer.stream_ = stream.get();
   return buffer;
 }
 
 DeviceBuffer::~DeviceBuffer() {
-  if (data_ != nullptr) (void)cudaFreeAsync(data_, stream_);
+  if (data_ == nullptr) return;
+  if (is_pooled_) {
+    (void)cudaFreeAsync(data_, stream_);
+  } else {
+    (void)cudaFree(data_);  // waits for the device's work
+  }
 }
 
 Result<PinnedBuffer> PinnedBuffer::make(size_t bytes) {

@@ -2,7 +2,8 @@
 //
 // Each is owned by one thread at a time and is movable; making one may fail and answers a Status,
 // destroying one never does. Device memory comes from the stream-ordered allocator
-// (cudaMallocAsync), whose pool keeps what is freed.
+// (cudaMallocAsync), whose pool keeps what is freed; on a device without one, as some virtual GPUs
+// are, from cudaMalloc.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -56,6 +57,9 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
+// Whether the current device has the stream-ordered allocator.
+Result<bool> has_memory_pool();
+
 class DeviceBuffer {
  public:
   // The memory is there for work on `stream` from now on, for other streams after a synchronize().
@@ -80,10 +84,12 @@ class DeviceBuffer {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
     std::swap(stream_, other.stream_);
+    std::swap(is_pooled_, other.is_pooled_);
   }
   void* data_ = nullptr;
   size_t bytes_ = 0;
   cudaStream_t stream_ = nullptr;
+  bool is_pooled_ = true;
 };
 
 // Host memory that the device copies from and to while the host goes on.

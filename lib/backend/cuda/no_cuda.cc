@@ -10,7 +10,15 @@ Status built_without() {
 
 }  // namespace
 
-Result<std::vector<CudaDevice>> find_cuda_devices() {
+Result<std::vector<CudaDevice>> find_cuda_devices(const std::vector<int32_t>&) {
+  return built_without();
+}
+
+void leave_cuda_device(int32_t) {}
+
+void set_cuda_libraries(std::string) {}
+
+Result<std::string> find_cublas() {
   return built_without();
 }
 
