@@ -131,7 +131,48 @@ function(parkd_emulated_kernel kernel build out)
   endif()
 endfunction()
 
-# parkd_cuda_emulator_test(NAME SOURCES a_test.cc ... KERNELS rms_norm ... DEPS ... [LABELS ...]
+# lib/backend/cuda whole, compiled against the emulator's headers, and the emulator's cuBLAS in place of the
+# library's: the daemon's sources. Once a build (plain, asan, race), as parkd_emulated_kernel.
+function(parkd_emulated_backend build out)
+  set(name emulated_backend_${build})
+  set(${out} ${name} PARENT_SCOPE)
+  if(TARGET ${name})
+    return()
+  endif()
+  get_directory_property(sources DIRECTORY ${PROJECT_SOURCE_DIR}/lib/backend/cuda
+                         DEFINITION PARKD_CUDA_BACKEND_SOURCES)
+  list(REMOVE_ITEM sources cublas_dlopen.cc cuda_libraries.cc)
+  list(TRANSFORM sources PREPEND ${PROJECT_SOURCE_DIR}/lib/backend/cuda/)
+  add_library(${name} OBJECT ${sources} ${PROJECT_SOURCE_DIR}/tests/cuda_backend/emulated_cublas.cc)
+  target_link_libraries(${name} PRIVATE parkd_options cuda_emulator_${build})
+  target_compile_options(${name} PRIVATE -O1)
+  if(build STREQUAL asan)
+    target_compile_options(${name} PRIVATE ${PARKD_EMULATOR_ASAN_OPTIONS})
+  endif()
+endfunction()
+
+# All of kernels/cuda and lib/backend/cuda in one build of the emulator.
+function(parkd_emulated_device build out)
+  get_directory_property(kernels DIRECTORY ${PROJECT_SOURCE_DIR}/kernels/cuda
+                         DEFINITION PARKD_CUDA_SOURCES)
+  parkd_emulated_backend(${build} all)
+  foreach(kernel ${kernels})
+    parkd_emulated_kernel(${kernel} ${build} library)
+    list(APPEND all ${library})
+  endforeach()
+  set(${out} ${all} PARENT_SCOPE)
+endfunction()
+
+# parkd_emulated_program(NAME SOURCES main.cc ... DEPS ...): a program of ours whose CUDA device is the
+# emulator's, whatever backend its DEPS bring.
+function(parkd_emulated_program name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
+  parkd_emulated_device(plain device)
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE parkd_options ${device} cuda_emulator_plain ${arg_DEPS})
+endfunction()
+
+# parkd_cuda_emulator_test(NAME SOURCES a_test.cc ... KERNELS rms_norm ... DEPS ... [BACKEND] [LABELS ...]
 #                          [TIMEOUT s] [ON_GPU [GPU_DEPS ...]])
 # A GoogleTest program that runs kernels/cuda on the CPU, in three builds and five tests: NAME.forward,
 # NAME.reverse, NAME.random (the order of threads), NAME.asan (with UBSan) and NAME.race. SOURCES may
@@ -142,17 +183,12 @@ endfunction()
 # KERNELS that are not in kernels/cuda.
 # The sanitizer presets leave these tests out: they have a sanitized build of their own.
 function(parkd_cuda_emulator_test name)
-  cmake_parse_arguments(arg "ON_GPU" "TIMEOUT" "SOURCES;KERNELS;DEPS;LABELS;GPU_DEPS" ${ARGN})
+  cmake_parse_arguments(arg "ON_GPU;BACKEND" "TIMEOUT" "SOURCES;KERNELS;DEPS;LABELS;GPU_DEPS" ${ARGN})
   if(PARKD_SANITIZE)
     return()
   endif()
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT ${PARKD_HUNG_S})
-  endif()
-  if(arg_KERNELS STREQUAL ALL)
-    get_directory_property(arg_KERNELS DIRECTORY ${PROJECT_SOURCE_DIR}/kernels/cuda
-                           DEFINITION PARKD_CUDA_SOURCES)
-    list(TRANSFORM arg_KERNELS REPLACE "\\.cu$" "")
   endif()
   list(APPEND arg_SOURCES ${PROJECT_SOURCE_DIR}/tests/cuda/device_main.cc)
   set(builds plain)
@@ -161,6 +197,9 @@ function(parkd_cuda_emulator_test name)
   endif()
   foreach(build ${builds})
     set(kernels)
+    if(arg_BACKEND)
+      parkd_emulated_device(${build} kernels)
+    endif()
     foreach(kernel ${arg_KERNELS})
       parkd_emulated_kernel(${kernel} ${build} library)
       list(APPEND kernels ${library})

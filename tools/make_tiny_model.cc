@@ -2,25 +2,18 @@
 // writes the tests' tiny model (tests/support/tiny_model.h), for end-to-end tests, for the
 // references of tools/golden and for trying the daemon without a download.
 #include <CLI/CLI.hpp>
-#include <cctype>
 #include <cstdio>
-#include <map>
 #include <string>
 
 #include "lib/weights/formats.h"
 #include "tests/support/tiny_model.h"
+#include "tests/support/type_words.h"
 
 int main(int argc, char** argv) {
-  using parkd::TensorType;
   parkd::testing::TinyModelOptions options;
   std::string path;
   std::string type = "f32";
-  std::map<std::string, TensorType> types;
-  for (const parkd::TensorFormat& format : parkd::kTensorFormats) {
-    std::string word;
-    for (const char c : format.name) word += static_cast<char>(std::tolower(c));
-    types[word] = format.type;
-  }
+  const auto types = parkd::testing::types_by_word();
 
   CLI::App app("Writes a GGUF model with random weights, for tests.");
   app.add_option("path", path, "the file to write, or the directory")->required();

@@ -13,8 +13,14 @@ namespace {
 
 namespace json = boost::json;
 
+// In the sources, or where a kit carries them (tools/gpu_pack.sh).
+std::string golden_folder() {
+  const char* carried = std::getenv("PARKD_GOLDEN_DIR");
+  return carried != nullptr ? carried : std::string(PARKD_SOURCE_DIR) + "/tests/golden";
+}
+
 json::value read_json(const std::string& name) {
-  const std::string path = std::string(PARKD_SOURCE_DIR) + "/tests/golden/" + name;
+  const std::string path = golden_folder() + "/" + name;
   std::ifstream file(path, std::ios::binary);
   PARKD_CHECK(file.good(), path + " cannot be read");
   const std::string text{std::istreambuf_iterator<char>(file), {}};

@@ -56,7 +56,7 @@ const std::map<std::string, std::vector<std::string>> kFences = {
     {"pcre2", {"lib/text"}},
     {"utf8proc", {"lib/text"}},
     {"prometheus/", {"daemon"}},
-    {"CLI/", {"daemon", "tools"}},
+    {"CLI/", {"daemon", "tools", "tests/gpu"}},
     {"cuda", {"lib/backend/cuda", "kernels/cuda", "tests"}},
 };
 

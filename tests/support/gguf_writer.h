@@ -15,6 +15,8 @@ namespace parkd::testing {
 
 class GgufWriter {
  public:
+  static constexpr size_t kAlignment = 32;  // of a tensor's data
+
   void add_u32(std::string_view key, uint32_t value) { add_scalar(key, 4, value); }
   void add_u64(std::string_view key, uint64_t value) { add_scalar(key, 10, value); }
   void add_i32(std::string_view key, int32_t value) { add_scalar(key, 5, value); }
@@ -101,8 +103,6 @@ class GgufWriter {
   }
 
  private:
-  static constexpr size_t kAlignment = 32;
-
   void begin_key(std::string_view key, uint32_t type) {
     ++n_keys_;
     put_string(keys_, key);

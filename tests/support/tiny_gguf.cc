@@ -1,3 +1,5 @@
+#include "tests/support/tiny_gguf.h"
+
 #include "lib/model/rope_frequencies.h"
 #include "tests/support/encode_tensor.h"
 #include "tests/support/gguf_writer.h"
@@ -66,15 +68,14 @@ void add_long_rope(GgufWriter& writer, const TinyModelOptions& options) {
                     encode(TensorType::f32, rope.of_short));
 }
 
-std::string gguf_name(const std::string& name) {
-  return is_bias(name) ? name : name + ".weight";
-}
-
 }  // namespace
 
-std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options) {
-  const TinyVocabulary vocabulary = tiny_vocabulary();
-  GgufWriter writer;
+std::string gguf_name(const std::string& weight) {
+  return is_bias(weight) ? weight : weight + ".weight";
+}
+
+void add_tiny_head(GgufWriter& writer, const TinyModelOptions& options,
+                   const TinyVocabulary& vocabulary) {
   add_shape(writer, options, vocabulary.texts.size());
   if (tiny_rope_scaling(options) == "yarn") add_yarn(writer, options);
   if (tiny_rope_scaling(options) == "longrope") add_long_rope(writer, options);
@@ -90,6 +91,12 @@ std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options) {
     writer.add_tensor("rope_freqs.weight", TensorType::f32, 1, options.head_dim / 2,
                       encode(TensorType::f32, divisors));
   }
+}
+
+std::vector<uint8_t> make_tiny_model(const TinyModelOptions& options) {
+  const TinyVocabulary vocabulary = tiny_vocabulary();
+  GgufWriter writer;
+  add_tiny_head(writer, options, vocabulary);
   for (const TinyWeight& weight :
        tiny_weights(options, static_cast<int64_t>(vocabulary.texts.size()))) {
     writer.add_tensor(gguf_name(weight.name), weight.type, weight.rows, weight.columns,

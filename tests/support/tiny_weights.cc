@@ -31,47 +31,21 @@ class Draw {
   uint64_t state_;
 };
 
-class WeightMaker {
+class WeightPlanner {
  public:
-  explicit WeightMaker(const TinyModelOptions& options)
-      : type_(options.type),
-        draw_(options.seed),
-        rounds_norms_(tiny_family(options).hub_norm_offset != 0) {}
-
   void norm(const std::string& name, int64_t columns) { norm(name, columns, 1.0F, 0.1F); }
   void norm(const std::string& name, int64_t columns, float mean, float deviation) {
-    std::vector<float> values(static_cast<size_t>(columns));
-    for (float& value : values) {
-      value = mean + deviation * draw_.normal();
-      if (rounds_norms_) value = std::nearbyint(value / kTinyNormStep) * kTinyNormStep;
-    }
-    weights.push_back({name, TensorType::f32, 1, columns, encode(TensorType::f32, values)});
+    plans.push_back({name, 1, columns, mean, deviation, false, false});
   }
-
   // Deviation 1/sqrt(columns), so that a row of deviation 1 stays one.
   void matrix(const std::string& name, int64_t rows, int64_t columns) {
-    table(name, rows, columns, 1.0F / std::sqrt(static_cast<float>(columns)),
-          [](int64_t) { return 1.0F; });
+    table(name, rows, columns, 1.0F / std::sqrt(static_cast<float>(columns)), false);
+  }
+  void table(const std::string& name, int64_t rows, int64_t columns, float deviation, bool head) {
+    plans.push_back({name, rows, columns, 0, deviation, true, head});
   }
 
-  template <class RowScale>
-  void table(const std::string& name, int64_t rows, int64_t columns, float deviation,
-             RowScale row_scale) {
-    std::vector<float> values;
-    values.reserve(static_cast<size_t>(rows * columns));
-    for (int64_t row = 0; row < rows; ++row) {
-      const float scale = deviation * row_scale(row);
-      for (int64_t i = 0; i < columns; ++i) values.push_back(scale * draw_.normal());
-    }
-    weights.push_back({name, type_, rows, columns, encode(type_, values)});
-  }
-
-  std::vector<TinyWeight> weights;
-
- private:
-  const TensorType type_;
-  Draw draw_;
-  const bool rounds_norms_;
+  std::vector<TinyWeightPlan> plans;
 };
 
 // Control tokens get no weight in the head, so that a turn does not end by chance; bytes that are
@@ -85,16 +59,13 @@ float head_scale(int64_t token, int64_t n_control) {
 
 }  // namespace
 
-std::vector<TinyWeight> tiny_weights(const TinyModelOptions& options, int64_t vocab) {
-  WeightMaker weights(options);
+std::vector<TinyWeightPlan> plan_tiny_weights(const TinyModelOptions& options, int64_t vocab) {
+  WeightPlanner weights;
   const int64_t hidden = options.hidden;
-  const int64_t n_control = options.n_control > 0 ? options.n_control : 3;
-  const auto head_scale_of = [n_control](int64_t row) { return head_scale(row, n_control); };
   const int64_t q_rows = int64_t{options.n_heads} * options.head_dim;
   const int64_t kv_rows = int64_t{options.n_kv_heads} * options.head_dim;
   // A head of deviation 0.5 on normed rows gives logits of deviation sqrt(hidden) / 2: few ties.
-  weights.table("token_embd", vocab, hidden, 0.5F,
-                [&](int64_t row) { return options.tied ? head_scale_of(row) : 1.0F; });
+  weights.table("token_embd", vocab, hidden, 0.5F, options.tied);
   for (int32_t i = 0; i < options.n_layers; ++i) {
     const std::string prefix = "blk." + std::to_string(i) + ".";
     weights.norm(prefix + "attn_norm", hidden);
@@ -130,8 +101,33 @@ std::vector<TinyWeight> tiny_weights(const TinyModelOptions& options, int64_t vo
     }
   }
   weights.norm("output_norm", hidden);
-  if (!options.tied) weights.table("output", vocab, hidden, 0.5F, head_scale_of);
-  return std::move(weights.weights);
+  if (!options.tied) weights.table("output", vocab, hidden, 0.5F, true);
+  return std::move(weights.plans);
+}
+
+std::vector<TinyWeight> tiny_weights(const TinyModelOptions& options, int64_t vocab) {
+  Draw draw(options.seed);
+  const bool rounds_norms = tiny_family(options).hub_norm_offset != 0;
+  const int64_t n_control = options.n_control > 0 ? options.n_control : 3;
+  std::vector<TinyWeight> weights;
+  for (const TinyWeightPlan& plan : plan_tiny_weights(options, vocab)) {
+    std::vector<float> values;
+    values.reserve(static_cast<size_t>(plan.rows * plan.columns));
+    for (int64_t row = 0; row < plan.rows; ++row) {
+      const float deviation = plan.deviation * (plan.head ? head_scale(row, n_control) : 1.0F);
+      for (int64_t i = 0; i < plan.columns; ++i) {
+        float value = deviation * draw.normal();
+        if (!plan.is_matrix) value += plan.mean;  // not of matrices, whose zeros have signs
+        if (!plan.is_matrix && rounds_norms) {
+          value = std::nearbyint(value / kTinyNormStep) * kTinyNormStep;
+        }
+        values.push_back(value);
+      }
+    }
+    const TensorType type = plan.is_matrix ? options.type : TensorType::f32;
+    weights.push_back({plan.name, type, plan.rows, plan.columns, encode(type, values)});
+  }
+  return weights;
 }
 
 }  // namespace parkd::testing

@@ -22,6 +22,20 @@ inline constexpr float kTinyNormStep = 0x1p-12F;
 
 std::vector<TinyWeight> tiny_weights(const TinyModelOptions& options, int64_t vocab);
 
+// A weight that is not drawn yet: a norm of one row, or a matrix. `head`: rows of tokens that a
+// model should not say, or seldom, are smaller (head_scale).
+struct TinyWeightPlan {
+  std::string name;
+  int64_t rows = 1;
+  int64_t columns = 0;
+  float mean = 0;
+  float deviation = 1;
+  bool is_matrix = false;
+  bool head = false;
+};
+// In the order of tiny_weights().
+std::vector<TinyWeightPlan> plan_tiny_weights(const TinyModelOptions& options, int64_t vocab);
+
 inline bool is_bias(const std::string& name) {
   return name.ends_with(".bias");
 }

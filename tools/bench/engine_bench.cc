@@ -25,6 +25,13 @@ constexpr int32_t kStepTokens = 512;
 constexpr int32_t kSequencesMax = 64;
 constexpr int32_t kTokensMax = 576;  // of a job
 
+// What the engine has to hold at a time.
+struct Room {
+  int32_t sequences = kSequencesMax;
+  int32_t tokens = kTokensMax;  // of each
+  int32_t step_tokens = kStepTokens;
+};
+
 struct Load {
   int jobs;
   int32_t prompt_tokens;
@@ -43,6 +50,7 @@ Result<std::unique_ptr<Backend>> make_backend(const Settings& settings, const Mo
   if (settings.device == "cuda") {
     CudaBackendOptions options;
     options.shape = shape;
+    options.tensor_core_attention = settings.tensor_cores;
     return make_cuda_backend(options);
   }
   CpuBackendOptions options;
@@ -56,7 +64,7 @@ Result<std::unique_ptr<Backend>> make_backend(const Settings& settings, const Mo
 class EngineUnderTest {
  public:
   EngineUnderTest(const Settings& settings, std::shared_ptr<const ModelCard> card, int n_workers,
-                  bool share_prefixes)
+                  bool share_prefixes, const Room& room = {})
       : card_(std::move(card)) {
     auto backend = make_backend(settings, card_->shape);
     PARKD_CHECK(backend.ok(), backend.status().to_string());
@@ -65,13 +73,13 @@ class EngineUnderTest {
     EngineOptions options;
     options.block_size = kBlockSize;
     options.n_workers = n_workers;
-    options.max_num_seqs = kSequencesMax;
-    options.step_tokens = kStepTokens;
+    options.max_num_seqs = room.sequences;
+    options.step_tokens = room.step_tokens;
     options.share_prefixes = share_prefixes;
     options.on_result = [this](GenerationResult result) { on_result(std::move(result)); };
     std::vector<EngineDevice> devices;
-    devices.push_back(
-        {std::move(backend).value(), Blocks{int64_t{kSequencesMax} * (kTokensMax / kBlockSize)}});
+    const int64_t blocks = ceil_div(room.tokens, kBlockSize);
+    devices.push_back({std::move(backend).value(), Blocks{room.sequences * blocks}});
     auto engine = make_engine(card_, std::move(devices), std::move(options));
     PARKD_CHECK(engine.ok(), engine.status().to_string());
     engine_ = std::move(engine).value();
@@ -220,6 +228,25 @@ void measure_tenants(const Settings& settings, const std::shared_ptr<const Model
                       .label("workers", std::to_string(n_workers)));
 }
 
+// The jobs that the settings name, beside nothing else.
+std::vector<Load> chosen_loads(const Settings& settings) {
+  std::vector<Load> loads;
+  for (const int jobs : settings.sequences) {
+    loads.push_back({jobs, settings.prompt_tokens, settings.output_tokens});
+  }
+  return loads;
+}
+
+Room room_for(const Settings& settings) {
+  Room room;
+  if (settings.step_tokens > 0) room.step_tokens = settings.step_tokens;
+  if (settings.sequences.empty()) return room;
+  room.sequences = *std::max_element(settings.sequences.begin(), settings.sequences.end());
+  room.tokens = settings.prompt_tokens + settings.output_tokens;
+  room.step_tokens = std::max(room.step_tokens, room.sequences);
+  return room;
+}
+
 }  // namespace
 
 void run_engine_benchmarks(const Settings& settings) {
@@ -231,10 +258,12 @@ void run_engine_benchmarks(const Settings& settings) {
     const cpu::Isa isa = cpu_isa_from_string(settings.isa)->value_or(cpu::detect_isa());
     peak_gop_per_s = cpu::measure_dot_peak_gop_per_s(isa) * std::min(n_workers, usable_cores());
   }
-  EngineUnderTest engine(settings, *card, n_workers, true);
-  const std::vector<Load> loads =
-      settings.smoke ? std::vector<Load>{{2, 8, 4}}
-                     : std::vector<Load>{{1, 128, 128}, {8, 128, 128}, {64, 128, 128}};
+  EngineUnderTest engine(settings, *card, n_workers, true, room_for(settings));
+  std::vector<Load> loads = chosen_loads(settings);
+  if (loads.empty()) {
+    loads = settings.smoke ? std::vector<Load>{{2, 8, 4}}
+                           : std::vector<Load>{{1, 128, 128}, {8, 128, 128}, {64, 128, 128}};
+  }
   for (const Load& load : loads) {
     std::vector<BenchResult> runs;
     for (int run = 0; run < settings.runs; ++run) {
@@ -244,6 +273,7 @@ void run_engine_benchmarks(const Settings& settings) {
                         .label("backend", engine.description())
                         .label("workers", std::to_string(n_workers)));
   }
+  if (!settings.sequences.empty()) return;
   measure_shared_prefix(settings, *card, n_workers);
   measure_tenants(settings, *card, n_workers);
 }

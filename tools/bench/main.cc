@@ -51,6 +51,18 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_option("--threads", settings.threads, "Engine workers (0 = usable cores)")
       ->check(CLI::Range(0, 1024));
+  app.add_option("--sequences", settings.sequences,
+                 "Jobs at a time, for engine: these alone, without its other benchmarks")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--prompt-tokens", settings.prompt_tokens, "Of each of them (default: 128)")
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--output-tokens", settings.output_tokens, "Of each of them (default: 128)")
+      ->check(CLI::Range(2, 1 << 20));
+  app.add_option("--step-tokens", settings.step_tokens, "Of an engine worker's step")
+      ->check(CLI::Range(0, 65536));
+  bool plain_attention = false;
+  app.add_flag("--plain-attention", plain_attention,
+               "Attention of prompts without tensor cores, for --device cuda");
   app.add_option("--dir", scratch, "Where to make the scratch directory: the disk to measure");
   settings.parkd = (std::filesystem::path(argv[0]).parent_path() / "../../daemon/parkd").string();
   app.add_option("--parkd", settings.parkd, "The daemon's binary, for e2e and stream");
@@ -61,6 +73,7 @@ int main(int argc, char** argv) {
   app.add_option("--polls", settings.polls, "Waiting polls at a time, for stream")
       ->check(CLI::Range(1, 60'000));
   CLI11_PARSE(app, argc, argv);
+  settings.tensor_cores = !plain_attention;
   if (settings.smoke) settings.runs = 1;
   settings.work_dir = scratch + "/parkd-bench-" + parkd::random_hex(6);
 

@@ -16,11 +16,16 @@ struct Settings {
   std::string isa = "auto";
   std::string device = "cpu";  // or cuda: the engine's benchmarks
   int threads = 0;             // engine workers; 0 = the cores this process may use
-  std::string work_dir;        // scratch directory on the disk to be measured
-  std::string parkd;           // path of the daemon's binary, for e2e and stream
-  int streams = 0;             // of stream: how many at a time; 0: a few
-  int polls = 0;               // likewise
-  int stream_tokens = 0;       // of each stream; likewise
+  std::vector<int> sequences;  // jobs at a time of the engine's; empty: 1, 8 and 64, and prefixes
+  int prompt_tokens = 128;     // of each of them
+  int output_tokens = 128;
+  int step_tokens = 0;       // of an engine worker's step; 0: 512, or as many as sequences
+  bool tensor_cores = true;  // attention of prompts on them, on CUDA
+  std::string work_dir;      // scratch directory on the disk to be measured
+  std::string parkd;         // path of the daemon's binary, for e2e and stream
+  int streams = 0;           // of stream: how many at a time; 0: a few
+  int polls = 0;             // likewise
+  int stream_tokens = 0;     // of each stream; likewise
 };
 
 struct BenchResult {
