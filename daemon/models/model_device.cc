@@ -89,8 +89,8 @@ Status use_device(const CudaShare& share, const ModelConfig& model, const ModelC
 }
 
 Result<ModelDevice> use_cuda(const Config& config, const ModelConfig& model, const ModelCard& card,
-                             const std::vector<CudaDevice>& found) {
-  PARKD_ASSIGN_OR_RETURN(const CudaPlan plan, plan_on(found, config, model, card));
+                             const std::vector<CudaDevice>& found, int64_t withheld_bytes) {
+  PARKD_ASSIGN_OR_RETURN(const CudaPlan plan, plan_on(found, config, model, card, withheld_bytes));
   ModelDevice chosen;
   chosen.is_cuda = true;
   chosen.n_workers = plan.n_lanes;
@@ -119,7 +119,10 @@ Result<ModelDevice> use_cpu_instead(const Config& config, const ModelConfig& mod
       .with_param("params.device");
 }
 
-Result<ModelDevice> choose(const Config& config, const ModelConfig& model, const ModelCard& card) {
+}  // namespace
+
+Result<ModelDevice> choose_device(const Config& config, const ModelConfig& model,
+                                  const ModelCard& card, int64_t withheld_bytes) {
   const Device wanted = model.params.device;
   if (wanted == Device::cpu) return use_cpu(config, model, card, "device: cpu");
   const auto found = find_devices(model.params);
@@ -131,20 +134,13 @@ Result<ModelDevice> choose(const Config& config, const ModelConfig& model, const
     return use_cpu(config, model, card,
                    "no CUDA device: using cpu (" + found.status().message() + ")");
   }
-  auto chosen = use_cuda(config, model, card, *found);
+  auto chosen = use_cuda(config, model, card, *found, withheld_bytes);
   if (!chosen.ok()) return use_cpu_instead(config, model, card, chosen.status().message());
   if (!chosen->refused) return chosen;
   PARKD_ASSIGN_OR_RETURN(ModelDevice instead, use_cpu_instead(config, model, card, chosen->why));
   instead.refused = true;
   instead.degraded = chosen->degraded;
   return instead;
-}
-
-}  // namespace
-
-Result<ModelDevice> choose_device(const Config& config, const ModelConfig& model,
-                                  const ModelCard& card) {
-  return choose(config, model, card);
 }
 
 Result<ModelDevice> choose_cpu_instead(const Config& config, const ModelConfig& model,

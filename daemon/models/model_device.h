@@ -41,9 +41,10 @@ struct ModelDevice {
 // KV memory that the configuration does not say is a part of what is free on the device: the caller
 // sees to it that no other model is between this and taking its memory.
 // Errors: invalid or unavailable when `device: cuda` cannot be honoured (param params.device), or
-// when the KV memory holds no block.
+// when the KV memory holds no block. `withheld_bytes`: of each CUDA device, which that KV leaves
+// free beside what it always does.
 Result<ModelDevice> choose_device(const Config& config, const ModelConfig& model,
-                                  const ModelCard& card);
+                                  const ModelCard& card, int64_t withheld_bytes = 0);
 
 // The CPU after all: the weights or the KV memory could not be put on the `failed` device. Errors:
 // unavailable when `device: cuda` asks for it.

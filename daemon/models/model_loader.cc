@@ -14,6 +14,10 @@ namespace parkd {
 namespace {
 
 constexpr std::chrono::seconds kProgressEvery{2};
+// Loads on a CUDA device whose memory was not enough after all, each with less KV.
+constexpr int kKvAttempts = 3;
+constexpr int64_t kKvShrinksBytes = int64_t{256} << 20;  // by so much, or
+constexpr int64_t kKvShrinksPart = 8;                    // by one part in so many, if that is more
 
 EndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& card,
                                  const ModelDevice& device) {
@@ -66,10 +70,26 @@ Result<LoadedModel> ModelLoader::load(const OpenedModel& opened, int64_t room_by
         "the files of model " + model_.name +
         " were written over since parkd read them: restart it to serve what is there now");
   }
-  PARKD_ASSIGN_OR_RETURN(ModelDevice device, choose_device(config_, model_, card));
+  ModelDevice device;
   const auto has_room = [&] { return device.is_cuda || opened.memory.total() <= room_bytes; };
-  if (!has_room()) return LoadedModel();
-  auto loaded = load_on(opened, device);
+  Result<LoadedModel> loaded = LoadedModel();
+  int64_t withheld_bytes = 0;
+  for (int attempt = 0; attempt < kKvAttempts; ++attempt) {
+    PARKD_ASSIGN_OR_RETURN(device, choose_device(config_, model_, card, withheld_bytes));
+    if (!has_room()) return LoadedModel();
+    const int64_t kv_bytes = largest_of(device.parts()).blocks.count *
+                             kv_block_bytes(kv_shape_of(model_.params, card.shape));
+    loaded = load_on(opened, device);
+    // KV that was derived took all that seemed to be free; of what is configured nobody takes less.
+    const bool shrinks = !loaded.ok() && loaded.status().code() == StatusCode::exhausted &&
+                         device.is_cuda && !model_.params.kvcache_mem_gpu_mb;
+    if (!shrinks || attempt + 1 == kKvAttempts) break;
+    withheld_bytes += std::max(kKvShrinksBytes, kv_bytes / kKvShrinksPart);
+    log_warn("model.kv_shrinks", {{"model", model_.name},
+                                  {"kv_mb", kv_bytes >> 20},
+                                  {"withheld_mb", withheld_bytes >> 20},
+                                  {"why", loaded.status().message()}});
+  }
   if (!loaded.ok() && device.is_cuda) {
     PARKD_ASSIGN_OR_RETURN(device,
                            choose_cpu_instead(config_, model_, card, device, loaded.status()));

@@ -410,6 +410,58 @@ TEST_F(ModelLoaderTest, a_load_that_nobody_wants_any_more_ends) {
       << loaded.model.status().message();
 }
 
+// Its last allocation fails once: somebody else has taken memory since it was looked at.
+TEST_F(ModelLoaderTest, kv_that_nobody_configured_shrinks_where_memory_is_not_enough_after_all) {
+  cuda_emulator::set_device_memory(1024 * kMib);
+  model_.params.kvcache_mem_gpu_mb.reset();
+  model_.params.max_num_seqs = 2;  // each number of them is captured
+  model_.params.device = Device::cuda;
+  const auto calls = [] { return cuda_emulator::n_calls_by_name()["cudaMallocAsync"]; };
+  const int64_t before = calls();
+  Blocks whole;
+  {
+    Loaded loaded;
+    load(loaded);
+    ASSERT_TRUE(loaded.model.ok()) << loaded.model.status().to_string();
+    whole = loaded.model->port.parts.front().blocks;
+  }
+  const int64_t n_allocations = calls() - before;
+  cuda_emulator::inject({"cudaMallocAsync", n_allocations, cudaErrorMemoryAllocation});
+  Loaded loaded;
+  load(loaded);
+  ASSERT_TRUE(loaded.model.ok()) << loaded.model.status().to_string();
+  const Blocks shrunk = loaded.model->port.parts.front().blocks;
+  std::cout << "blocks: " << whole.count << ", then " << shrunk.count << "\n";
+  EXPECT_LT(shrunk, whole);
+  EXPECT_GE(shrunk.count, whole.count / 4);
+  ASSERT_EQ(loaded.entries.size(), 2U);
+  EXPECT_EQ(loaded.entries.back().endpoint->options().capacity, shrunk) << "the price list follows";
+
+  // What was configured is not given less.
+  model_.params.kvcache_mem_gpu_mb = 16;
+  cuda_emulator::inject({"cudaMallocAsync", n_allocations, cudaErrorMemoryAllocation});
+  Loaded configured;
+  load(configured);
+  cuda_emulator::inject_nothing();
+  EXPECT_FALSE(configured.model.ok());
+}
+
+// The pool keeps what is freed: a model that comes after another has to find it free.
+TEST_F(ModelLoaderTest, what_a_model_leaves_is_free_for_the_next) {
+  cuda_emulator::set_device_memory(1024 * kMib);
+  model_.params.kvcache_mem_gpu_mb.reset();
+  model_.params.max_num_seqs = 2;
+  model_.params.device = Device::cuda;
+  Blocks blocks[2];
+  for (Blocks& of_load : blocks) {
+    Loaded loaded;
+    load(loaded);
+    ASSERT_TRUE(loaded.model.ok()) << loaded.model.status().to_string();
+    of_load = loaded.model->port.parts.front().blocks;
+  }
+  EXPECT_EQ(blocks[0], blocks[1]);
+}
+
 // The first takes all but what is held back, which has room for a second one that says how much it
 // wants.
 TEST_F(ModelLoaderTest, two_models_share_a_device) {

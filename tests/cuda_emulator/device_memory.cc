@@ -16,11 +16,17 @@ constexpr unsigned char kGuard = 0xA5;
 }  // namespace
 
 void* DeviceMemory::allocate(Kind kind, int device, size_t bytes, bool is_ready) {
-  if (kind == Kind::device && used(device) + bytes > limit_) return nullptr;
+  // Memory in stream order comes from the pool, of what that keeps first.
+  const bool is_pooled = !is_ready;
+  const size_t from_kept = is_pooled ? std::min(kept(device), bytes) : 0;
+  if (kind == Kind::device && used(device) + kept(device) - from_kept + bytes > limit_) {
+    return nullptr;
+  }
   void* memory = nullptr;
   if (::posix_memalign(&memory, kAlignment, bytes + kGuardBytes) != 0) return nullptr;
   auto* first = static_cast<char*>(memory);
   if (kGuardBytes > 0) std::memset(first + bytes, kGuard, kGuardBytes);
+  kept_[device] -= from_kept;
   allocations_[first] = {kind, device, bytes, false};
   asan::poison(first, bytes);
   if (is_ready) set_ready(memory);
@@ -59,7 +65,18 @@ std::string DeviceMemory::free(Kind kind, void* memory) {
   return "an allocation of " + std::to_string(bytes) + " bytes was written behind its end";
 }
 
+size_t DeviceMemory::kept(int device) const {
+  const auto found = kept_.find(device);
+  return found == kept_.end() ? 0 : found->second;
+}
+
+size_t DeviceMemory::bytes_of(const void* memory) const {
+  const auto found = allocations_.find(static_cast<const char*>(memory));
+  return found == allocations_.end() ? 0 : found->second.bytes;
+}
+
 void DeviceMemory::free_all() {
+  kept_.clear();
   for (auto& [memory, allocation] : allocations_) {
     asan::unpoison(memory, allocation.bytes);
     std::free(const_cast<char*>(memory));

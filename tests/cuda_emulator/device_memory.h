@@ -15,7 +15,8 @@ class DeviceMemory {
 
   ~DeviceMemory() { free_all(); }
 
-  // nullptr: more than there is. `is_ready` false: until set_ready() nobody may touch it.
+  // nullptr: more than there is. `is_ready` false: from the device's pool, and until set_ready()
+  // nobody may touch it.
   void* allocate(Kind kind, int device, size_t bytes, bool is_ready);
   void set_ready(void* memory);
   // What is wrong with freeing it, or nothing.
@@ -35,6 +36,12 @@ class DeviceMemory {
     }
   }
   size_t used(int device) const;
+  // What a device's pool has of freed memory: not free for others, the first to be given out again
+  // by the pool.
+  size_t kept(int device) const;
+  void keep(int device, size_t bytes) { kept_[device] += bytes; }
+  void trim(int device) { kept_[device] = 0; }
+  size_t bytes_of(const void* memory) const;  // 0: not allocated
   size_t limit() const { return limit_; }
   void set_limit(size_t bytes) { limit_ = bytes; }
 
@@ -50,6 +57,7 @@ class DeviceMemory {
   Allocations::const_iterator containing(const void* memory) const;
 
   Allocations allocations_;
+  std::map<int, size_t> kept_;
   size_t limit_ = size_t{8} << 30;
 };
 

@@ -124,6 +124,7 @@ cudaError_t cudaDeviceReset() {
     if (machine().memory().used(device) > 0) {
       return machine().refuse(cudaErrorInvalidValue, "cudaDeviceReset of a device with memory");
     }
+    machine().memory().trim(device);
     machine().contexts().erase(device);
     return cudaSuccess;
   });
@@ -209,7 +210,8 @@ cudaError_t cudaDriverGetVersion(int* version) {
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
   return machine().call([&](Lock&) {
     *total_bytes = machine().memory().limit();
-    *free_bytes = *total_bytes - machine().memory().used(cuda_emulator::current_device());
+    const int device = cuda_emulator::current_device();
+    *free_bytes = *total_bytes - machine().memory().used(device) - machine().memory().kept(device);
     return cudaSuccess;
   });
 }
@@ -354,9 +356,13 @@ cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream) {
     if (!machine().memory().has(Kind::device, memory)) {
       return machine().refuse(cudaErrorInvalidValue, "cudaFreeAsync of what was not allocated");
     }
-    return machine().enqueue(*found, "free", [memory] {
+    // The pool keeps it, as one whose release threshold is without limit does.
+    return machine().enqueue(*found, "free", [memory, device = found->device] {
       const Lock inner = machine().lock();
-      return machine().memory().free(Kind::device, memory);
+      const size_t bytes = machine().memory().bytes_of(memory);
+      std::string failure = machine().memory().free(Kind::device, memory);
+      if (failure.empty()) machine().memory().keep(device, bytes);
+      return failure;
     });
   });
 }
@@ -387,9 +393,13 @@ cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribut
   });
 }
 
-cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, size_t /*bytes_to_keep*/) {
-  return machine().call(
-      [&](Lock&) { return pool == nullptr ? cudaErrorInvalidValue : cudaSuccess; });
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, size_t bytes_to_keep) {
+  return machine().call([&](Lock&) {
+    if (pool == nullptr) return cudaErrorInvalidValue;
+    if (bytes_to_keep > 0) return cudaErrorNotSupported;  // by the emulator
+    machine().memory().trim(static_cast<int>(reinterpret_cast<uintptr_t>(pool)) - 1);
+    return cudaSuccess;
+  });
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {

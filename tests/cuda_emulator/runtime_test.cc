@@ -273,6 +273,14 @@ TEST_F(Runtime, memory_is_counted_and_runs_out) {
   EXPECT_EQ(cudaFreeAsync(more, stream()), cudaSuccess);
   finish();
   EXPECT_EQ(cuda_emulator::device_memory_used(), before);
+  ASSERT_EQ(cudaMemGetInfo(&free_bytes, &total_bytes), cudaSuccess);
+  EXPECT_EQ(free_bytes, total_bytes - before - (600 << 10)) << "the pool keeps what was freed";
+  EXPECT_EQ(cudaMalloc(&more, 600 << 10), cudaErrorMemoryAllocation);
+  cudaMemPool_t pool = nullptr;
+  ASSERT_EQ(cudaDeviceGetDefaultMemPool(&pool, 0), cudaSuccess);
+  ASSERT_EQ(cudaMemPoolTrimTo(pool, 0), cudaSuccess);
+  ASSERT_EQ(cudaMemGetInfo(&free_bytes, &total_bytes), cudaSuccess);
+  EXPECT_EQ(free_bytes, total_bytes - before);
   cuda_emulator::set_device_memory(size_t{8} << 30);
 }
 

@@ -71,6 +71,14 @@ Result<CudaDevice> describe_device(int32_t id) {
   PARKD_RETURN_IF_ERROR(check_device(device));
   // From here on the device has a context of this process, which takes some of its memory.
   PARKD_RETURN_IF_ERROR(to_status(cudaSetDevice(id), name + ": cudaSetDevice"));
+  // What a model before this one has left is the pool's until the pool is told.
+  PARKD_ASSIGN_OR_RETURN(const bool has_pool, cuda::has_memory_pool());
+  if (has_pool) {
+    cudaMemPool_t pool = nullptr;
+    PARKD_RETURN_IF_ERROR(
+        to_status(cudaDeviceGetDefaultMemPool(&pool, id), name + ": cudaDeviceGetDefaultMemPool"));
+    PARKD_RETURN_IF_ERROR(to_status(cudaMemPoolTrimTo(pool, 0), name + ": cudaMemPoolTrimTo"));
+  }
   size_t free_bytes = 0;
   size_t total_bytes = 0;
   PARKD_RETURN_IF_ERROR(

@@ -19,7 +19,9 @@ Result<Stream> Stream::make() {
 }
 
 Stream::~Stream() {
-  if (stream_ != nullptr) (void)cudaStreamDestroy(stream_);
+  if (stream_ == nullptr) return;
+  (void)cudaStreamSynchronize(stream_);  // what was freed on it is the pool's from now on
+  (void)cudaStreamDestroy(stream_);
 }
 
 Status Stream::synchronize() const {
