@@ -10,7 +10,8 @@
 #   --budget SECONDS    begin no step whose limit does not fit any more; call again for the rest
 #   --only STEP,...     these alone; done ones again
 #   --list              the steps with their limits
-# PARKD_TEST_MODEL: SmolLM2-135M-Instruct.Q4_1.gguf, for the golden prompts; without it that step is skipped.
+# PARKD_TEST_MODEL: SmolLM2-135M-Instruct.Q4_1.gguf, for the golden prompts (default: where the quickstart has put
+# it); without it that step is skipped.
 # PARKD_KIT_LIMIT_S: the limit of every step, in place of its own.
 # PARKD_KIT_MODELS: where models with random weights are made (default: the state directory; 15 GB).
 # Exit status: 0 all done and passed, 1 something failed, 2 not all done: call again, 77 there is no GPU.
@@ -99,6 +100,8 @@ tiny=
 export LD_LIBRARY_PATH=$kit/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export PARKD_GOLDEN_DIR=$kit/golden
 models=${PARKD_KIT_MODELS:-$state}
+demo_model=${PARKD_MODEL_DIR:-${PARKD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/parkd}/models}/SmolLM2-135M-Instruct.Q4_1.gguf
+if [ -z "${PARKD_TEST_MODEL:-}" ] && [ -e "$demo_model" ]; then export PARKD_TEST_MODEL=$demo_model; fi
 work=$state/work  # what a step leaves while it runs
 like=mistral-7b
 [ -n "$tiny" ] && like=mini
@@ -137,13 +140,17 @@ run_tests() {
     echo "the test saw no device, and gpu_probe did"
     return 1
   fi
+  if [ $status = 0 ] && ! grep -q '^\[  PASSED  \] [1-9]' "$log"; then
+    echo "no test ran"
+    return 1
+  fi
   return $status
 }
-step_kernels_rows() { run_tests cuda_rows_test '*gather*:*gate*'; }
-step_kernels_attention() { run_tests cuda_attention_test '*refuse*:*splits*'; }
-step_kernels_sampling() { run_tests cuda_sampling_test '*greedy*'; }
+step_kernels_rows() { run_tests cuda_rows_test '*Gather*:*FeedTokens*'; }
+step_kernels_attention() { run_tests cuda_attention_test '*splits_fill*'; }
+step_kernels_sampling() { run_tests cuda_sampling_test '*minus_one*'; }
 step_kernels_ptx() { run_tests cuda_ptx_test; }
-step_ops() { run_tests cuda_ops_test '*gather*'; }
+step_ops() { run_tests cuda_ops_test '*equal_float64/bf16'; }
 step_backend() { run_tests cuda_backend_test '*gives_the_tokens_of_the_cpu_on_the_float_path/whole'; }
 
 step_golden() {
@@ -169,11 +176,13 @@ daemon_answers() (
   set -e
   rm -rf "$work/daemon" && mkdir -p "$work/daemon"
   daemon=
-  trap '[ -z "$daemon" ] || kill "$daemon" 2>/dev/null || true' EXIT
-  export PARKD_SOCKET=$work/daemon/parkd.sock
+  socket=$(mktemp -d)  # its path may have 107 bytes
+  trap '[ -z "$daemon" ] || kill "$daemon" 2>/dev/null || true; rm -rf "$socket"' EXIT
+  export PARKD_SOCKET=$socket/parkd.sock
   cat >"$work/daemon/parkd.yaml" <<YAML
 daemon:
   state_dir: $work/daemon
+  socket: $PARKD_SOCKET
 parking_lot:
   queue:
     backend: rocksdb

@@ -109,7 +109,7 @@ if [ -n "$directory" ]; then
   exit 0
 fi
 mkdir -p "$(dirname "$archive")"
-tar -C "$scratch" -cJf "$archive" gpu-kit
+tar -C "$scratch" -c gpu-kit | xz -T0 >"$archive"
 size_mb=$((($(stat -c %s "$archive") + 999999) / 1000000))
 say "$archive: $size_mb MB"
 [ "$size_mb" -le "$limit_mb" ] || die "$archive has $size_mb MB; $limit_mb can be carried"
