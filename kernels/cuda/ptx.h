@@ -1,8 +1,7 @@
 // The only file with inline assembly: tensor-core products, the loads that feed them, and an
-// exponential. Under the
-// emulator each is its host twin of tests/cuda_emulator, written from the PTX ISA's tables by
-// another hand than the kernel that uses it, and held to CuTe's layouts by tests/cuda/ptx_test.cc.
-// No GPU has confirmed these readings.
+// exponential. Under the emulator each is its host twin of tests/cuda_emulator, written from the
+// PTX ISA's tables by another hand than the kernel that uses it, and held to CuTe's layouts by
+// tests/cuda/ptx_test.cc. No GPU has confirmed these readings.
 #pragma once
 
 #include "kernels/cuda/device.h"

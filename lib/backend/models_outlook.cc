@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "lib/backend/cuda/cuda_backend.h"
 #include "lib/backend/cuda_plan.h"
 #include "lib/base/main_memory.h"
 #include "lib/base/text.h"
@@ -15,7 +16,7 @@ int64_t memory_budget_bytes(const DaemonConfig& daemon) {
 
 bool is_surely_on_cpu(const ModelParams& params) {
   return params.device == Device::cpu ||
-         (params.device == Device::automatic && !find_devices(params).ok());
+         (params.device == Device::automatic && !has_cuda_device(params.device_ids));
 }
 
 Status check_fits_alone(const std::string& model, const CpuMemory& memory, int64_t budget_bytes) {

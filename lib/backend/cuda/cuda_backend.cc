@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -56,8 +57,8 @@ Status check_device(const CudaDevice& device) {
                      std::to_string(kComputeMajorMin) + ".0");
 }
 
-// A device that can be used, or why it cannot.
-Result<CudaDevice> describe_device(int32_t id) {
+// What it is, or why it cannot be used; its memory is not known yet, and it has no context.
+Result<CudaDevice> identify_device(int32_t id) {
   const std::string name = "device " + std::to_string(id);
   cudaDeviceProp properties = {};
   PARKD_RETURN_IF_ERROR(
@@ -69,6 +70,13 @@ Result<CudaDevice> describe_device(int32_t id) {
   device.compute_minor = properties.minor;
   device.n_multiprocessors = properties.multiProcessorCount;
   PARKD_RETURN_IF_ERROR(check_device(device));
+  return device;
+}
+
+// A device that can be used, or why it cannot.
+Result<CudaDevice> describe_device(int32_t id) {
+  const std::string name = "device " + std::to_string(id);
+  PARKD_ASSIGN_OR_RETURN(CudaDevice device, identify_device(id));
   // From here on the device has a context of this process, which takes some of its memory.
   PARKD_RETURN_IF_ERROR(to_status(cudaSetDevice(id), name + ": cudaSetDevice"));
   // What a model before this one has left is the pool's until the pool is told.
@@ -86,6 +94,12 @@ Result<CudaDevice> describe_device(int32_t id) {
   device.memory_bytes = static_cast<int64_t>(total_bytes);
   device.free_bytes = static_cast<int64_t>(free_bytes);
   return device;
+}
+
+std::vector<int32_t> all_of(int32_t count) {
+  std::vector<int32_t> ids(static_cast<size_t>(count));
+  std::iota(ids.begin(), ids.end(), 0);
+  return ids;
 }
 
 Status check_multiple(const char* what, int64_t value, int64_t multiple) {
@@ -257,9 +271,7 @@ Result<std::vector<CudaDevice>> find_cuda_devices(const std::vector<int32_t>& id
   }
   std::vector<CudaDevice> devices;
   Status why_not = unavailable("no CUDA device: the driver knows none");
-  std::vector<int32_t> wanted = ids;
-  for (int32_t id = 0; ids.empty() && id < count; ++id) wanted.push_back(id);
-  for (const int32_t id : wanted) {
+  for (const int32_t id : ids.empty() ? all_of(count) : ids) {
     if (id >= count) {
       why_not = unavailable("no CUDA device " + std::to_string(id) + ": the driver knows " +
                             std::to_string(count));
@@ -274,6 +286,14 @@ Result<std::vector<CudaDevice>> find_cuda_devices(const std::vector<int32_t>& id
   }
   if (devices.empty()) return why_not;
   return devices;
+}
+
+bool has_cuda_device(const std::vector<int32_t>& ids) {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) return false;
+  const std::vector<int32_t> wanted = ids.empty() ? all_of(count) : ids;
+  return std::any_of(wanted.begin(), wanted.end(),
+                     [count](int32_t id) { return id < count && identify_device(id).ok(); });
 }
 
 void leave_cuda_device(int32_t id) {

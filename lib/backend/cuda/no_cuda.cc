@@ -14,6 +14,10 @@ Result<std::vector<CudaDevice>> find_cuda_devices(const std::vector<int32_t>&) {
   return built_without();
 }
 
+bool has_cuda_device(const std::vector<int32_t>&) {
+  return false;
+}
+
 void leave_cuda_device(int32_t) {}
 
 void set_cuda_libraries(std::string) {}
