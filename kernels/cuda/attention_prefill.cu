@@ -71,8 +71,8 @@ __device__ __forceinline__ void load_queries(const AttentionParams& params, cons
 // K (or V) of kTokens tokens from `first_token` on, its dims from `first_dim` on; tokens beyond the
 // tile's last one are zeros, as their slots may hold anything.
 template <class T, int kHeadDim>
-__device__ __forceinline__ void load_kv(const KvTokens<T>& kv, bool is_value, int32_t first_token,
-                                        int32_t last_token, int32_t first_dim,
+__device__ __forceinline__ void load_kv(const KvTokens<T, kHeadDim>& kv, bool is_value,
+                                        int32_t first_token, int32_t last_token, int32_t first_dim,
                                         SharedTile<kHeadDim>& shared) {
   constexpr int kWide = kPerWide<T>;
   constexpr int kPieces = kPartDims<kHeadDim> / kWide;
@@ -182,13 +182,13 @@ __device__ __forceinline__ void add_values(const SharedTile<kHeadDim>& shared, i
   }
 }
 
-// ptxas aims at five blocks for sm_100 to sm_110 and spills a register of two instances; three and
-// four leave it enough; so do four instead of five for two instances for sm_90. 0 leaves the choice
-// to ptxas, which is better everywhere else.
+// ptxas aims at more blocks than these for sm_100 to sm_110, and for two instances for sm_90, and
+// spills a few registers; one block less leaves it enough. 0 leaves the choice to ptxas, which is
+// better everywhere else.
 template <class T, int kHeadDim>
 constexpr int blocks_min() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000 && __CUDA_ARCH__ <= 1100
-  if (sizeof(T) == 4 && kHeadDim == 128) return 3;
+  if (kHeadDim == 256 || (sizeof(T) == 4 && kHeadDim == 128)) return 3;
   if (sizeof(T) == 4 && kHeadDim == 96) return 4;
 #endif
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
@@ -214,7 +214,7 @@ __global__ void __launch_bounds__(kThreads, blocks_min<T, kHeadDim>())
     state.maximum[r] = -INFINITY;
     position[r] = tile.position(first_row + r);
   }
-  const KvTokens<T> kv(params, tile);
+  const KvTokens<T, kHeadDim> kv(params, tile);
   const int32_t last_token = tile.last_position();
   const int32_t first_tile = first_seen(params, tile.first_position) / kTokens * kTokens;
   for (int32_t first_token = first_tile; first_token <= last_token; first_token += kTokens) {
@@ -222,7 +222,7 @@ __global__ void __launch_bounds__(kThreads, blocks_min<T, kHeadDim>())
 #pragma unroll 1
     for (int dim = 0; dim < kHeadDim; dim += kPartDims<kHeadDim>) {
       __syncthreads();  // what was there, the last step's values at first, has been read
-      load_kv<T>(kv, false, first_token, last_token, dim, shared[0]);
+      load_kv(kv, false, first_token, last_token, dim, shared[0]);
       __syncthreads();
       multiply_keys(shared[0], first_row, column, dim, score);
     }
@@ -230,7 +230,7 @@ __global__ void __launch_bounds__(kThreads, blocks_min<T, kHeadDim>())
 #pragma unroll
     for (int dim = 0; dim < kHeadDim; dim += kPartDims<kHeadDim>) {
       __syncthreads();  // what was there has been read; the probabilities are written
-      load_kv<T>(kv, true, first_token, last_token, dim, shared[0]);
+      load_kv(kv, true, first_token, last_token, dim, shared[0]);
       __syncthreads();
       add_values(shared[0], first_row, column, dim, state);
     }

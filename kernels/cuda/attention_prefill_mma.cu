@@ -72,7 +72,7 @@ __device__ __forceinline__ void load_queries(const AttentionParams& params, cons
 // Zeros for tokens beyond the last one, whose slots may hold anything; none is beyond in a whole
 // step.
 template <bool kWhole, class T, int kHeadDim>
-__device__ __forceinline__ void load_kv(const KvTokens<T>& kv, int32_t first_token,
+__device__ __forceinline__ void load_kv(const KvTokens<T, kHeadDim>& kv, int32_t first_token,
                                         int32_t last_token, SharedKv<T, kHeadDim>& to) {
   constexpr int kPieces = kHeadDim / kPerWide<T>;
 #pragma unroll
@@ -202,7 +202,7 @@ __device__ __forceinline__ void store_pair(void* out, Element element, int64_t i
 
 // The tokens from `first_token` on, kTokens of them or up to the last one.
 template <bool kWhole, class T, int kHeadDim>
-__device__ __forceinline__ void add_tokens(const KvTokens<T>& kv, int32_t first_token,
+__device__ __forceinline__ void add_tokens(const KvTokens<T, kHeadDim>& kv, int32_t first_token,
                                            int32_t last_token, float scale,
                                            SharedKv<T, kHeadDim>& shared,
                                            WarpRows<kHeadDim>& rows) {
@@ -228,7 +228,7 @@ __global__ void __launch_bounds__(kThreads) attention_prefill_mma_kernel(Attenti
   WarpRows<kHeadDim> rows;
   load_queries<T>(params, tile, first_row, rows);
 
-  const KvTokens<T> kv(params, tile);
+  const KvTokens<T, kHeadDim> kv(params, tile);
   const float scale = params.scale * kLog2E;
   const int32_t last_token = tile.last_position();
   // Up to here the tile's first row, and so every row, sees all tokens of a step.

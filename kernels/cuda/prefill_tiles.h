@@ -72,26 +72,25 @@ __device__ __forceinline__ bool find_prefill_tile(const AttentionParams& params,
 // K and V of the tile's sequence and kv head, token by token. A token's block is its position times
 // 1 / block_size in fixed point: exact for positions below 2^32 / block_size
 // (attention_params_are_valid).
-template <class T>
+template <class T, int kHeadDim>
 class KvTokens {
  public:
   __device__ __forceinline__ KvTokens(const AttentionParams& params, const PrefillTile& tile)
       : table_(params.step.block_tables +
                int64_t{tile.sequence} * params.step.counts->block_table_stride),
         block_size_(params.kv.block_size),
-        inverse_(0xFFFFFFFFU / static_cast<uint32_t>(params.kv.block_size) + 1),
-        head_dim_(params.kv.head_dim) {
+        inverse_(0xFFFFFFFFU / static_cast<uint32_t>(params.kv.block_size) + 1) {
     const KvMemory& kv = params.kv;
-    value_elements_ = kv.n_kv_heads * kv.block_size * kv.head_dim;
+    value_elements_ = kv.n_kv_heads * kv.block_size * kHeadDim;
     base_ = static_cast<const T*>(kv.base) +
             int64_t{params.layer} * kv.n_blocks * 2 * value_elements_ +
-            tile.kv_head * kv.block_size * kv.head_dim;
+            tile.kv_head * kv.block_size * kHeadDim;
   }
   // Its K; V lies value_elements() behind it.
   __device__ __forceinline__ const T* at(int32_t token) const {
     const auto index = static_cast<int32_t>(__umulhi(static_cast<uint32_t>(token), inverse_));
     const int32_t in_block = token - index * block_size_;
-    return base_ + int64_t{table_[index]} * (2 * value_elements_) + in_block * head_dim_;
+    return base_ + int64_t{table_[index]} * (2 * value_elements_) + in_block * kHeadDim;
   }
   __device__ __forceinline__ int32_t value_elements() const { return value_elements_; }
 
@@ -100,7 +99,6 @@ class KvTokens {
   const int32_t* table_;
   int32_t block_size_;
   uint32_t inverse_;
-  int32_t head_dim_;
   int32_t value_elements_;  // of all K of a block
 };
 

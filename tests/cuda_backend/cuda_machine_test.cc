@@ -204,7 +204,8 @@ TEST_F(EmulatedMachine, a_failed_lane_has_stopped_when_its_failure_is_known) {
         EXPECT_TRUE(!failed || cuda_emulator::is_idle());
         n_failed += failed ? 1 : 0;
       });
-  EXPECT_GE(n_failed, 10) << "some calls' answers are nobody's, most are the lane's";
+  // About six calls in ten are the lane's to lose; cuBLAS' are computed again, some ask for nothing.
+  EXPECT_GE(n_failed, 4);
 }
 
 // Memory that an engine needs at all is taken while it loads: it is refused then, or has enough.

@@ -2,6 +2,7 @@
 // job ends in exactly one message, and idle means that everything is back.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <iostream>
 #include <map>
@@ -77,9 +78,7 @@ class Walk {
       case 6:
         return end_one();
       case 7:
-        if (!jobs_.empty() && pick(4) == 0)
-          world_.cancel(jobs_[pick(static_cast<unsigned>(jobs_.size()))]);
-        return;
+        return cancel_one();
       case 8:
         return toggle_fault();
       case 9:
@@ -120,6 +119,13 @@ class Walk {
       world_.engine.complete(id);
     }
     world_.settle();
+  }
+
+  // One of the latest: most of the others have ended.
+  void cancel_one() {
+    if (jobs_.empty() || pick(2) != 0) return;
+    const size_t latest = std::min<size_t>(jobs_.size(), 20);
+    world_.cancel(jobs_[jobs_.size() - 1 - pick(static_cast<unsigned>(latest))]);
   }
 
   void toggle_fault() {
