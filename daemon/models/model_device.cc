@@ -57,7 +57,7 @@ Result<ModelDevice> use_cpu(const Config& config, const ModelConfig& model, cons
   options.team_size = std::max(1, usable_cores() / chosen.n_workers);
   PARKD_ASSIGN_OR_RETURN(device.backend, make_cpu_backend(options));
   chosen.description = device.backend->describe();
-  chosen.devices.push_back(std::move(device));
+  chosen.add(std::move(device));
   return chosen;
 }
 
@@ -71,6 +71,7 @@ Status use_device(const CudaShare& share, const ModelConfig& model, const ModelC
                   ModelDevice& chosen) {
   EngineDevice added;
   added.kv_blocks = share.kv_blocks;
+  added.kv_blocks_max = share.kv_blocks_max;
   added.max_num_seqs = share.max_num_seqs;
   const std::string name = name_of(share.device);
   PARKD_ASSIGN_OR_RETURN(CheckedDevice checked, take_down_ladder(model, card, share.device));
@@ -84,13 +85,13 @@ Status use_device(const CudaShare& share, const ModelConfig& model, const ModelC
   add_clause(chosen.why, name + " " + checked.verdict);
   add_clause(chosen.degraded, checked.degraded);
   chosen.description = added.backend->describe();
-  chosen.devices.push_back(std::move(added));
+  chosen.add(std::move(added));
   return {};
 }
 
 Result<ModelDevice> use_cuda(const Config& config, const ModelConfig& model, const ModelCard& card,
-                             const std::vector<CudaDevice>& found, int64_t withheld_bytes) {
-  PARKD_ASSIGN_OR_RETURN(const CudaPlan plan, plan_on(found, config, model, card, withheld_bytes));
+                             const std::vector<CudaDevice>& found) {
+  PARKD_ASSIGN_OR_RETURN(const CudaPlan plan, plan_on(found, config, model, card));
   ModelDevice chosen;
   chosen.is_cuda = true;
   chosen.n_workers = plan.n_lanes;
@@ -122,7 +123,7 @@ Result<ModelDevice> use_cpu_instead(const Config& config, const ModelConfig& mod
 }  // namespace
 
 Result<ModelDevice> choose_device(const Config& config, const ModelConfig& model,
-                                  const ModelCard& card, int64_t withheld_bytes) {
+                                  const ModelCard& card) {
   const Device wanted = model.params.device;
   if (wanted == Device::cpu) return use_cpu(config, model, card, "device: cpu");
   const auto found = find_devices(model.params);
@@ -134,7 +135,7 @@ Result<ModelDevice> choose_device(const Config& config, const ModelConfig& model
     return use_cpu(config, model, card,
                    "no CUDA device: using cpu (" + found.status().message() + ")");
   }
-  auto chosen = use_cuda(config, model, card, *found, withheld_bytes);
+  auto chosen = use_cuda(config, model, card, *found);
   if (!chosen.ok()) return use_cpu_instead(config, model, card, chosen.status().message());
   if (!chosen->refused) return chosen;
   PARKD_ASSIGN_OR_RETURN(ModelDevice instead, use_cpu_instead(config, model, card, chosen->why));

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/base/status.h"
@@ -19,6 +20,7 @@ namespace parkd {
 
 struct ModelDevice {
   std::vector<EngineDevice> devices;  // weights are not loaded yet
+  std::vector<PoolPart> parts;        // what the devices have, as planned and then as loaded
   std::string description;            // "cpu avx512 bf16"
   std::string why;                    // "no CUDA device: using cpu (...)"
   int32_t n_workers = 1;              // of each
@@ -28,23 +30,18 @@ struct ModelDevice {
   bool refused = false;               // a CUDA device was there and did not answer as the CPU does
   std::string degraded;  // why a device that is there is used less well than configured, or not
 
-  // What the devices have, each of its own.
-  std::vector<PoolPart> parts() const {
-    std::vector<PoolPart> parts;
-    for (const EngineDevice& device : devices) {
-      parts.push_back({device.kv_blocks, device.max_num_seqs});
-    }
-    return parts;
+  void add(EngineDevice device) {
+    parts.push_back({device.kv_blocks, device.max_num_seqs});
+    devices.push_back(std::move(device));
   }
 };
 
 // KV memory that the configuration does not say is a part of what is free on the device: the caller
 // sees to it that no other model is between this and taking its memory.
 // Errors: invalid or unavailable when `device: cuda` cannot be honoured (param params.device), or
-// when the KV memory holds no block. `withheld_bytes`: of each CUDA device, which that KV leaves
-// free beside what it always does.
+// when the KV memory holds no block.
 Result<ModelDevice> choose_device(const Config& config, const ModelConfig& model,
-                                  const ModelCard& card, int64_t withheld_bytes = 0);
+                                  const ModelCard& card);
 
 // The CPU after all: the weights or the KV memory could not be put on the `failed` device. Errors:
 // unavailable when `device: cuda` asks for it.

@@ -14,10 +14,6 @@ namespace parkd {
 namespace {
 
 constexpr std::chrono::seconds kProgressEvery{2};
-// Loads on a CUDA device whose memory was not enough after all, each with less KV.
-constexpr int kKvAttempts = 3;
-constexpr int64_t kKvShrinksBytes = int64_t{256} << 20;  // by so much, or
-constexpr int64_t kKvShrinksPart = 8;                    // by one part in so many, if that is more
 
 EndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& card,
                                  const ModelDevice& device) {
@@ -26,7 +22,7 @@ EndpointOptions endpoint_options(const ModelConfig& model, const ModelCard& card
   options.defaults.sampling = default_sampling(model.params, card.defaults);
   options.context_tokens = card.shape.context_tokens;
   options.block_size = model.params.block_size;
-  const PoolPart largest = largest_of(device.parts());
+  const PoolPart largest = largest_of(device.parts);
   options.capacity = largest.blocks;
   options.max_num_seqs = largest.sequences;
   options.tenants_share_prefixes = model.params.prefix_sharing == PrefixSharing::all;
@@ -70,26 +66,10 @@ Result<LoadedModel> ModelLoader::load(const OpenedModel& opened, int64_t room_by
         "the files of model " + model_.name +
         " were written over since parkd read them: restart it to serve what is there now");
   }
-  ModelDevice device;
+  PARKD_ASSIGN_OR_RETURN(ModelDevice device, choose_device(config_, model_, card));
   const auto has_room = [&] { return device.is_cuda || opened.memory.total() <= room_bytes; };
-  Result<LoadedModel> loaded = LoadedModel();
-  int64_t withheld_bytes = 0;
-  for (int attempt = 0; attempt < kKvAttempts; ++attempt) {
-    PARKD_ASSIGN_OR_RETURN(device, choose_device(config_, model_, card, withheld_bytes));
-    if (!has_room()) return LoadedModel();
-    const int64_t kv_bytes = largest_of(device.parts()).blocks.count *
-                             kv_block_bytes(kv_shape_of(model_.params, card.shape));
-    loaded = load_on(opened, device);
-    // KV that was derived took all that seemed to be free; of what is configured nobody takes less.
-    const bool shrinks = !loaded.ok() && loaded.status().code() == StatusCode::exhausted &&
-                         device.is_cuda && !model_.params.kvcache_mem_gpu_mb;
-    if (!shrinks || attempt + 1 == kKvAttempts) break;
-    withheld_bytes += std::max(kKvShrinksBytes, kv_bytes / kKvShrinksPart);
-    log_warn("model.kv_shrinks", {{"model", model_.name},
-                                  {"kv_mb", kv_bytes >> 20},
-                                  {"withheld_mb", withheld_bytes >> 20},
-                                  {"why", loaded.status().message()}});
-  }
+  if (!has_room()) return LoadedModel();
+  Result<LoadedModel> loaded = load_on(opened, device);
   if (!loaded.ok() && device.is_cuda) {
     PARKD_ASSIGN_OR_RETURN(device,
                            choose_cpu_instead(config_, model_, card, device, loaded.status()));
@@ -126,10 +106,10 @@ ModelEntry ModelLoader::entry_of(const std::shared_ptr<const ModelCard>& card,
   entry.backend_reason = device.why;
   entry.device_refused = device.refused;
   entry.degraded = device.degraded;
-  entry.n_devices = static_cast<int32_t>(device.devices.size());
+  entry.n_devices = static_cast<int32_t>(device.parts.size());
   entry.n_lanes = device.n_workers;
   entry.step_tokens = device.step_tokens;
-  entry.max_num_seqs = all_sequences(device.parts());
+  entry.max_num_seqs = all_sequences(device.parts);
   entry.max_num_seqs_derived = device.derived;
   return entry;
 }
@@ -140,9 +120,12 @@ Result<LoadedModel> ModelLoader::load_on(const OpenedModel& opened, ModelDevice&
                             {"backend", device.description},
                             {"workers", device.n_workers},
                             {"why", device.why}});
-  ModelEntry entry = entry_of(card, device);
-  if (!device.is_cuda) entry.memory = opened.memory;
-  const auto endpoint = entry.endpoint;
+  const auto entry_now = [&] {
+    ModelEntry now = entry_of(card, device);
+    if (!device.is_cuda) now.memory = opened.memory;
+    return now;
+  };
+  ModelEntry entry = entry_now();
   reports_.loading(entry);
 
   EngineOptions options;
@@ -169,10 +152,20 @@ Result<LoadedModel> ModelLoader::load_on(const OpenedModel& opened, ModelDevice&
   };
   LoadedModel loaded;
   loaded.main_memory_bytes = entry.memory.total();
-  loaded.port.parts = device.parts();
   PARKD_ASSIGN_OR_RETURN(loaded.engine,
                          make_engine(card, std::move(device.devices), std::move(options)));
+  // KV memory that was planned has been measured meanwhile.
+  const std::vector<PoolPart> planned = device.parts;
+  const std::vector<Blocks> kv_blocks = loaded.engine->kv_blocks();
+  for (size_t i = 0; i < kv_blocks.size(); ++i) device.parts[i].blocks = kv_blocks[i];
+  if (device.parts != planned) {
+    entry = entry_now();
+    entry.loaded_bytes = entry.weight_bytes;
+    reports_.loading(entry);
+  }
 
+  loaded.port.parts = device.parts;
+  const auto endpoint = entry.endpoint;
   loaded.registration = {model_.name, endpoint->options().system_fingerprint,
                          endpoint->options().context_tokens};
   loaded.port.engine = loaded.engine.get();

@@ -10,6 +10,7 @@ namespace parkd::cuda {
 
 inline constexpr int32_t kAttentionGroupMax = 16;  // query heads a kv head
 inline constexpr int32_t kGridYMax = 65535;
+inline constexpr int32_t kSplitsMax = 64;  // of a sequence or a tile
 
 // What kernels get: a window is always a number of tokens, which they read where it lies.
 inline AttentionParams with_window(AttentionParams params) {

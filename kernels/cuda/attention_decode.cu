@@ -31,8 +31,7 @@ constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarpSize;
 constexpr int kRun = 8;            // tokens; a KV block holds whole runs
 constexpr int kRunsPerSplit = 16;  // at least
-constexpr int kSplitsMax = 64;
-constexpr int kHeadsMax = 8;  // of a block
+constexpr int kHeadsMax = 8;       // of a block
 
 // How a sequence's tokens are cut into splits; the same in both kernels.
 struct Splits {

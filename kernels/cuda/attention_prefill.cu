@@ -1,18 +1,19 @@
 // Causal attention of chunks of a prompt over the paged KV, which already holds the chunk itself.
 //
 // Shapes: as in attention_decode.cu, for the sequences from counts.n_decode on, each with its rows.
-// Geometry: grid (tiles, n_kv_heads), 128 threads. A tile is 32 rows: the query heads of one kv
-// head (its group) of 32 / group consecutive tokens of one sequence; there are at most rows_max /
-// (32 / group) + sequences_max of them, and a warp finds its tile's sequence by a running sum over
-// the sequences. For each 32 tokens of KV: K into shared memory (as float), scores, softmax; then V
+// Geometry: grid (tiles, n_kv_heads, splits), 128 threads. A tile is 32 rows: the query heads of
+// one kv head (its group) of 32 / group consecutive tokens of one sequence, and a warp finds its
+// tile's sequence by a running sum over the sequences. Few rows behind a long cached prefix are few
+// tiles: then a tile's tokens are split among blocks, 256 for each at least, whose parts a second
+// kernel merges. For each 32 tokens of KV: K into shared memory (as float), scores, softmax; then V
 // into the same place, and values; of head_dim 256 a quarter of the dims at a time, as more would
 // not fit. A thread has 4 rows by 2 tokens of the scores and 4 rows by head_dim / 16 dims of the
 // values.
 // Bytes: KV once for each tile, 32 * head_dim * 2 * KV element bytes a step for 4 * 32 * 32 *
-// head_dim flops: 32 flops a byte of bf16 KV. Float FMAs from shared memory: bound by arithmetic,
-// and the default until a GPU has confirmed attention_prefill_mma.cu. Sums in float. Tolerance: as
-// attention_decode.cu. Source: Dao, "FlashAttention-2", 2023. CPU twin: CpuKernels::attention.
-// Never run on a GPU.
+// head_dim flops: 32 flops a byte of bf16 KV; a split adds rows * (head_dim + 2) floats, written
+// and read. Float FMAs from shared memory: bound by arithmetic, and the default until a GPU has
+// confirmed attention_prefill_mma.cu. Sums in float. Tolerance: as attention_decode.cu. Source:
+// Dao, "FlashAttention-2", 2023. CPU twin: CpuKernels::attention. Never run on a GPU.
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
@@ -22,8 +23,9 @@ namespace parkd::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kRows = 32;    // of a tile
-constexpr int kTokens = 32;  // of KV at a time
+constexpr int kRows = kPrefillRows;
+constexpr int kTokens = 32;         // of KV at a time
+constexpr int kMergeThreads = 128;  // of merge_prefill_kernel
 constexpr int kColumnThreads = 16;
 constexpr int kThreadRows = kRows / (kThreads / kColumnThreads);  // 4
 constexpr int kThreadTokens = kTokens / kColumnThreads;           // 2
@@ -182,26 +184,15 @@ __device__ __forceinline__ void add_values(const SharedTile<kHeadDim>& shared, i
   }
 }
 
-// ptxas aims at more blocks than these for sm_100 to sm_110, and for two instances for sm_90, and
-// spills a few registers; one block less leaves it enough. 0 leaves the choice to ptxas, which is
-// better everywhere else.
 template <class T, int kHeadDim>
-constexpr int blocks_min() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000 && __CUDA_ARCH__ <= 1100
-  if (kHeadDim == 256 || (sizeof(T) == 4 && kHeadDim == 128)) return 3;
-  if (sizeof(T) == 4 && kHeadDim == 96) return 4;
-#endif
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
-  if (sizeof(T) == 2 && kHeadDim == 80) return 4;
-#endif
-  return 0;
-}
-
-template <class T, int kHeadDim>
-__global__ void __launch_bounds__(kThreads, blocks_min<T, kHeadDim>())
-    attention_prefill_kernel(AttentionParams params) {
+__global__ void __launch_bounds__(kThreads) attention_prefill_kernel(AttentionParams params) {
   PrefillTile tile;
+  PrefillSplit split;
   if (!find_prefill_tile(params, kRows, &tile)) return;
+  const auto n_split = static_cast<int32_t>(blockIdx.z);
+  if (!find_prefill_split(params, tile, kTokens, n_split, &split)) return;
+  PARKD_SHARED(PrefillPlace, kept, [1]);
+  if (threadIdx.x == 0) kept[0] = {tile, split.n_used};
   PARKD_SHARED(SharedTile<kHeadDim>, shared, [1]);
   const auto column = static_cast<int32_t>(threadIdx.x % kColumnThreads);
   const auto first_row = static_cast<int32_t>(threadIdx.x / kColumnThreads * kThreadRows);
@@ -215,9 +206,8 @@ __global__ void __launch_bounds__(kThreads, blocks_min<T, kHeadDim>())
     position[r] = tile.position(first_row + r);
   }
   const KvTokens<T, kHeadDim> kv(params, tile);
-  const int32_t last_token = tile.last_position();
-  const int32_t first_tile = first_seen(params, tile.first_position) / kTokens * kTokens;
-  for (int32_t first_token = first_tile; first_token <= last_token; first_token += kTokens) {
+  const int32_t last_token = split.last_token;
+  for (int32_t first_token = split.first_token; first_token <= last_token; first_token += kTokens) {
     float score[kThreadRows][kThreadTokens] = {};
 #pragma unroll 1
     for (int dim = 0; dim < kHeadDim; dim += kPartDims<kHeadDim>) {
@@ -236,6 +226,7 @@ __global__ void __launch_bounds__(kThreads, blocks_min<T, kHeadDim>())
     }
   }
 
+  const PrefillPlace place = kept[0];  // written before the loop's barriers
 #pragma unroll
   for (int r = 0; r < kThreadRows; ++r) {
     float sum = state.sum[r];
@@ -244,8 +235,19 @@ __global__ void __launch_bounds__(kThreads, blocks_min<T, kHeadDim>())
       sum += __shfl_xor_sync(kFullWarp, sum, offset);
     }
     const int32_t row = first_row + r;
-    if (row >= tile.n_rows) continue;
-    const int64_t at = (tile.token_row(row) * params.n_heads + tile.head(row)) * kHeadDim + column;
+    if (row >= place.tile.n_rows) continue;
+    if (place.n_splits > 1) {
+      const int64_t part = prefill_part(params, kRows, n_split, row);
+      float* values = params.workspace + part * kHeadDim + column;
+#pragma unroll
+      for (int d = 0; d < Accumulators<kHeadDim>::kDims; ++d) {
+        values[d * kColumnThreads] = state.values[r][d];
+      }
+      if (column == 0) prefill_part_sums(params, kRows)[part] = make_float2(state.maximum[r], sum);
+      continue;
+    }
+    const int64_t at =
+        (place.tile.token_row(row) * params.n_heads + place.tile.head(row)) * kHeadDim + column;
 #pragma unroll
     for (int d = 0; d < Accumulators<kHeadDim>::kDims; ++d) {
       store_element(params.out, params.element, at + d * kColumnThreads, state.values[r][d] / sum);
@@ -253,19 +255,60 @@ __global__ void __launch_bounds__(kThreads, blocks_min<T, kHeadDim>())
   }
 }
 
-template <class T>
-cudaError_t launch_type(const LaunchShape& shape, const AttentionParams& params) {
-  switch (params.kv.head_dim) {
+// Merges the splits of the tiles that have some; `step_tokens` of their kernel. Grid (tiles,
+// n_kv_heads, rows / 4), 128 threads, a warp a row.
+template <int kTileRows, int kStepTokens>
+__global__ void __launch_bounds__(kMergeThreads) merge_prefill_kernel(AttentionParams params) {
+  PrefillTile tile;
+  PrefillSplit split;
+  if (!find_prefill_tile(params, kTileRows, &tile)) return;
+  (void)find_prefill_split(params, tile, kStepTokens, 0, &split);
+  const auto row =
+      static_cast<int32_t>(blockIdx.z * (kMergeThreads / kWarpSize) + threadIdx.x / kWarpSize);
+  if (split.n_used == 1 || row >= tile.n_rows) return;
+  const int32_t head_dim = params.kv.head_dim;
+  const float2* sums = prefill_part_sums(params, kTileRows);
+  float maximum = -INFINITY;
+  for (int32_t i = 0; i < split.n_used; ++i) {
+    maximum = fmaxf(maximum, sums[prefill_part(params, kTileRows, i, row)].x);
+  }
+  const int64_t at = (tile.token_row(row) * params.n_heads + tile.head(row)) * head_dim;
+  for (auto dim = static_cast<int32_t>(threadIdx.x % kWarpSize); dim < head_dim; dim += kWarpSize) {
+    float sum = 0;
+    float value = 0;
+    for (int32_t i = 0; i < split.n_used; ++i) {
+      const int64_t part = prefill_part(params, kTileRows, i, row);
+      const float correction = rescale(sums[part].x, maximum);
+      sum += correction * sums[part].y;
+      value += correction * params.workspace[part * head_dim + dim];
+    }
+    store_element(params.out, params.element, at + dim, value / sum);
+  }
+}
+
+template <int kTileRows, int kStepTokens>
+cudaError_t launch_merge(const AttentionParams& params, cudaStream_t stream) {
+  if (params.prefill_splits == 1) return cudaSuccess;
+  dim3 grid = prefill_grid(params, kTileRows);
+  grid.z = kTileRows / (kMergeThreads / kWarpSize);
+  return launch({grid, kMergeThreads, 0, stream}, merge_prefill_kernel<kTileRows, kStepTokens>,
+                params);
+}
+
+// with(the kernel) of the instance for this head_dim.
+template <class T, class With>
+cudaError_t with_instance(int32_t head_dim, const With& with) {
+  switch (head_dim) {
     case 64:
-      return launch(shape, attention_prefill_kernel<T, 64>, params);
+      return with(attention_prefill_kernel<T, 64>);
     case 80:
-      return launch(shape, attention_prefill_kernel<T, 80>, params);
+      return with(attention_prefill_kernel<T, 80>);
     case 96:
-      return launch(shape, attention_prefill_kernel<T, 96>, params);
+      return with(attention_prefill_kernel<T, 96>);
     case 128:
-      return launch(shape, attention_prefill_kernel<T, 128>, params);
+      return with(attention_prefill_kernel<T, 128>);
     case 256:
-      return launch(shape, attention_prefill_kernel<T, 256>, params);
+      return with(attention_prefill_kernel<T, 256>);
     default:
       return cudaErrorInvalidValue;
   }
@@ -278,16 +321,54 @@ bool prefill_takes_tensor_cores(const AttentionParams& params) {
          params.kv.head_dim <= 128;
 }
 
+cudaError_t prefill_resident_blocks(Element kv, int32_t head_dim, bool tensor_cores,
+                                    int32_t* n_blocks) {
+  if (tensor_cores) return prefill_mma_resident_blocks(kv, head_dim, n_blocks);
+  return with_element(kv, [&](auto element) {
+    return with_instance<decltype(element)>(head_dim, [&](auto kernel) {
+      return cudaOccupancyMaxActiveBlocksPerMultiprocessor(n_blocks, kernel, kThreads, 0);
+    });
+  });
+}
+
+int32_t prefill_splits(const AttentionParams& params, int32_t tokens_max, int32_t n_resident) {
+  const bool mma = prefill_takes_tensor_cores(params);
+  AttentionParams whole = params;
+  whole.prefill_splits = 1;
+  const dim3 grid = prefill_grid(whole, mma ? kPrefillMmaRows : kPrefillRows);
+  const int64_t one_split_blocks = int64_t{grid.x} * grid.y;
+  if (one_split_blocks <= 0) return 1;
+  const int32_t seen = params.window > 0 && params.window < tokens_max ? params.window : tokens_max;
+  const int64_t filling = n_resident / one_split_blocks;
+  const int64_t useful = ceil_div(seen, kPrefillSplitTokens);
+  const int64_t splits = filling < useful ? filling : useful;
+  return static_cast<int32_t>(splits < 1 ? 1 : splits < kSplitsMax ? splits : kSplitsMax);
+}
+
+int64_t prefill_workspace_floats(int32_t n_blocks, int32_t head_dim, bool tensor_cores) {
+  return int64_t{n_blocks} * (tensor_cores ? kPrefillMmaRows : kPrefillRows) * (head_dim + 2);
+}
+
 cudaError_t launch_attention_prefill(const AttentionParams& params, cudaStream_t stream) {
   if (!attention_params_are_valid(params) || params.step.rows_max < 0 ||
-      params.step.sequences_max < 0 || params.kv.n_kv_heads > kGridYMax) {
+      params.step.sequences_max < 0 || params.kv.n_kv_heads > kGridYMax ||
+      params.prefill_splits < 1 || params.prefill_splits > kSplitsMax ||
+      (params.prefill_splits > 1 && !is_aligned(params.workspace))) {
     return cudaErrorInvalidValue;
   }
-  if (prefill_takes_tensor_cores(params)) return launch_attention_prefill_mma(params, stream);
+  const AttentionParams windowed = with_window(params);
+  if (prefill_takes_tensor_cores(params)) {
+    const cudaError_t error = launch_attention_prefill_mma(windowed, stream);
+    if (error != cudaSuccess) return error;
+    return launch_merge<kPrefillMmaRows, kPrefillMmaTokens>(windowed, stream);
+  }
   const LaunchShape shape = {prefill_grid(params, kRows), kThreads, 0, stream};
-  return with_element(params.kv.element, [&](auto element) {
-    return launch_type<decltype(element)>(shape, with_window(params));
+  const cudaError_t error = with_element(params.kv.element, [&](auto element) {
+    return with_instance<decltype(element)>(
+        params.kv.head_dim, [&](auto kernel) { return launch(shape, kernel, windowed); });
   });
+  if (error != cudaSuccess) return error;
+  return launch_merge<kRows, kTokens>(windowed, stream);
 }
 
 }  // namespace parkd::cuda

@@ -3,11 +3,11 @@
 //
 // Shapes: as in attention_prefill.cu, but head_dim 128 at most: of 256, q and the values are 192
 // registers a thread, and even with 32 tokens at a time some of it spills. Geometry: grid (tiles,
-// n_kv_heads), 128 threads. A tile is 64 rows (the group's heads of 64 / group tokens), 16 a warp;
-// q stays in registers, rounded to the KV type; for each 64 tokens K and V are copied to shared
-// memory as they are. Scores are C fragments; two of them side by side are the A fragment of the
-// next product, so that probabilities (rounded to the KV type) never leave the registers. Steps in
-// which every row sees every token, all but a tile's last one or two, ask for no limits. Rows of
+// n_kv_heads, splits), 128 threads. A tile is 64 rows (the group's heads of 64 / group tokens), 16
+// a warp; q stays in registers, rounded to the KV type; for each 64 tokens K and V are copied to
+// shared memory as they are. Scores are C fragments; two of them side by side are the A fragment of
+// the next product, so that probabilities (rounded to the KV type) never leave the registers. Steps
+// in which every row sees every token, all but a tile's last one or two, ask for no limits. Rows of
 // shared memory are 16 bytes longer than head_dim: the eight rows that ldmatrix reads at once lie
 // in different banks.
 // Bytes: as the plain kernel, half of it as tiles have twice the rows; 4 * 64 * 64 * head_dim flops
@@ -26,9 +26,10 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarpRows = 16;
-constexpr int kRows = kThreads / kWarpSize * kWarpRows;  // of a tile
-constexpr int kTokens = 64;                              // of KV at a time
-constexpr int kTokenTiles = kTokens / 8;                 // C fragments of a warp's scores
+constexpr int kRows = kPrefillMmaRows;
+static_assert(kRows == kThreads / kWarpSize * kWarpRows);
+constexpr int kTokens = kPrefillMmaTokens;  // of KV at a time
+constexpr int kTokenTiles = kTokens / 8;    // C fragments of a warp's scores
 constexpr int kPadding = 8;
 
 template <class T, int kHeadDim>
@@ -216,11 +217,27 @@ __device__ __forceinline__ void add_tokens(const KvTokens<T, kHeadDim>& kv, int3
   add_values<T, kHeadDim>(shared.values, probability, rows);
 }
 
+// ptxas aims at four blocks of head_dim 64 for sm_120 and spills some registers; three leave it
+// enough. 0 leaves the choice to ptxas.
+template <int kHeadDim>
+constexpr int blocks_min() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 1200
+  if (kHeadDim == 64) return 3;
+#endif
+  return 0;
+}
+
 template <class T, int kHeadDim>
-__global__ void __launch_bounds__(kThreads) attention_prefill_mma_kernel(AttentionParams params) {
+__global__ void __launch_bounds__(kThreads, blocks_min<kHeadDim>())
+    attention_prefill_mma_kernel(AttentionParams params) {
   constexpr float kLog2E = 1.44269504F;
   PrefillTile tile;
+  PrefillSplit split;
   if (!find_prefill_tile(params, kRows, &tile)) return;
+  const auto n_split = static_cast<int32_t>(blockIdx.z);
+  if (!find_prefill_split(params, tile, kTokens, n_split, &split)) return;
+  PARKD_SHARED(PrefillPlace, kept, [1]);
+  if (threadIdx.x == 0) kept[0] = {tile, split.n_used};
   using Shared = SharedKv<T, kHeadDim>;
   PARKD_SHARED(Shared, shared, [1]);
   const auto lane = static_cast<int32_t>(threadIdx.x % kWarpSize);
@@ -230,10 +247,11 @@ __global__ void __launch_bounds__(kThreads) attention_prefill_mma_kernel(Attenti
 
   const KvTokens<T, kHeadDim> kv(params, tile);
   const float scale = params.scale * kLog2E;
-  const int32_t last_token = tile.last_position();
+  const int32_t last_token = split.last_token;
   // Up to here the tile's first row, and so every row, sees all tokens of a step.
-  const int32_t whole = (tile.first_position + 1) / kTokens * kTokens;
-  int32_t first_token = 0;
+  const int32_t seen = (tile.first_position + 1) / kTokens * kTokens;
+  const int32_t whole = seen < last_token + 1 ? seen : last_token + 1;
+  int32_t first_token = split.first_token;
   for (; first_token < whole; first_token += kTokens) {
     add_tokens<true>(kv, first_token, last_token, scale, shared[0], rows);
   }
@@ -241,15 +259,30 @@ __global__ void __launch_bounds__(kThreads) attention_prefill_mma_kernel(Attenti
     add_tokens<false>(kv, first_token, last_token, scale, shared[0], rows);
   }
 
+  const PrefillPlace place = kept[0];  // written before the loop's barriers
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     float sum = rows.sum[r];
     sum += __shfl_xor_sync(kFullWarp, sum, 1);
     sum += __shfl_xor_sync(kFullWarp, sum, 2);
     const int32_t row = first_row + r * 8;
-    if (row >= tile.n_rows) continue;
+    if (row >= place.tile.n_rows) continue;
+    if (place.n_splits > 1) {
+      const int64_t part = prefill_part(params, kRows, n_split, row);
+      float* values = params.workspace + part * kHeadDim + lane % 4 * 2;
+#pragma unroll
+      for (int d = 0; d < kHeadDim / 8; ++d) {
+        *reinterpret_cast<float2*>(values + d * 8) =
+            make_float2(rows.values[d][r * 2], rows.values[d][r * 2 + 1]);
+      }
+      if (lane % 4 == 0) {
+        prefill_part_sums(params, kRows)[part] = make_float2(rows.maximum[r] * scale, sum);
+      }
+      continue;
+    }
     const int64_t at =
-        (tile.token_row(row) * params.n_heads + tile.head(row)) * kHeadDim + lane % 4 * 2;
+        (place.tile.token_row(row) * params.n_heads + place.tile.head(row)) * kHeadDim +
+        lane % 4 * 2;
 #pragma unroll
     for (int d = 0; d < kHeadDim / 8; ++d) {
       store_pair(params.out, params.element, at + d * 8, rows.values[d][r * 2] / sum,
@@ -258,29 +291,43 @@ __global__ void __launch_bounds__(kThreads) attention_prefill_mma_kernel(Attenti
   }
 }
 
-template <class T>
-cudaError_t launch_type(const AttentionParams& params, cudaStream_t stream) {
-  const LaunchShape shape = {prefill_grid(params, kRows), kThreads, 0, stream};
-  switch (params.kv.head_dim) {
+template <class T, class With>
+cudaError_t with_instance(int32_t head_dim, const With& with) {
+  switch (head_dim) {
     case 64:
-      return launch(shape, attention_prefill_mma_kernel<T, 64>, params);
+      return with(attention_prefill_mma_kernel<T, 64>);
     case 80:
-      return launch(shape, attention_prefill_mma_kernel<T, 80>, params);
+      return with(attention_prefill_mma_kernel<T, 80>);
     case 96:
-      return launch(shape, attention_prefill_mma_kernel<T, 96>, params);
+      return with(attention_prefill_mma_kernel<T, 96>);
     case 128:
-      return launch(shape, attention_prefill_mma_kernel<T, 128>, params);
+      return with(attention_prefill_mma_kernel<T, 128>);
     default:
       return cudaErrorInvalidValue;
   }
 }
 
+// with(the kernel) of the instance for this kind of KV.
+template <class With>
+cudaError_t with_kernel(Element kv, int32_t head_dim, const With& with) {
+  if (kv == Element::f16) return with_instance<__half>(head_dim, with);
+  if (kv == Element::bf16) return with_instance<__nv_bfloat16>(head_dim, with);
+  return cudaErrorInvalidValue;
+}
+
 }  // namespace
+
+cudaError_t prefill_mma_resident_blocks(Element kv, int32_t head_dim, int32_t* n_blocks) {
+  return with_kernel(kv, head_dim, [&](auto kernel) {
+    return cudaOccupancyMaxActiveBlocksPerMultiprocessor(n_blocks, kernel, kThreads, 0);
+  });
+}
 
 cudaError_t launch_attention_prefill_mma(const AttentionParams& params, cudaStream_t stream) {
   if (!(params.scale > 0)) return cudaErrorInvalidValue;
-  return params.kv.element == Element::f16 ? launch_type<__half>(params, stream)
-                                           : launch_type<__nv_bfloat16>(params, stream);
+  const LaunchShape shape = {prefill_grid(params, kRows), kThreads, 0, stream};
+  return with_kernel(params.kv.element, params.kv.head_dim,
+                     [&](auto kernel) { return launch(shape, kernel, params); });
 }
 
 }  // namespace parkd::cuda

@@ -144,9 +144,10 @@ struct AttentionParams {
   const float* qkv;
   void* out;
   Element element;
-  int32_t n_splits;   // decode; attention_splits()
-  float* workspace;   // decode; attention_workspace_floats() floats
-  bool tensor_cores;  // prefill by the mma.sync path, which no GPU has confirmed, where it can
+  int32_t n_splits;        // decode; attention_splits()
+  int32_t prefill_splits;  // prefill; prefill_splits()
+  float* workspace;        // attention_workspace_floats() and prefill_workspace_floats() floats
+  bool tensor_cores;       // prefill by the mma.sync path, which no GPU has confirmed, where it can
 };
 // Whether there are attention kernels for this head_dim and so many query heads a kv head.
 bool attention_supports(int32_t head_dim, int32_t group);
@@ -163,6 +164,16 @@ int32_t attention_splits(int32_t n_sequences, int32_t n_heads, int32_t n_kv_head
                          int32_t tokens_max, int32_t n_resident);
 int64_t attention_workspace_floats(int32_t n_sequences, int32_t n_heads, int32_t head_dim,
                                    int32_t n_splits);
+// The same of launch_attention_prefill: of the kernel on tensor cores or of the plain one.
+cudaError_t prefill_resident_blocks(Element kv, int32_t head_dim, bool tensor_cores,
+                                    int32_t* n_blocks);
+inline constexpr int32_t kPrefillSplitTokens = 256;  // of a split, at least
+// Splits of each tile for a launch of these params, whose prefill_splits and workspace are not
+// read; `tokens_max`: the most that lie before a sequence's rows. More than one fill the device at
+// most, so that the workspace is never more than prefill_workspace_floats(n_resident, ...).
+int32_t prefill_splits(const AttentionParams& params, int32_t tokens_max, int32_t n_resident);
+// Of so many blocks: tiles times kv heads times splits; none are needed without splits.
+int64_t prefill_workspace_floats(int32_t n_blocks, int32_t head_dim, bool tensor_cores);
 cudaError_t launch_attention_decode(const AttentionParams& params, cudaStream_t stream);
 cudaError_t launch_attention_prefill(const AttentionParams& params, cudaStream_t stream);
 

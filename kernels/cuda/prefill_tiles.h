@@ -1,11 +1,18 @@
-// How prefill attention is cut into tiles, for its plain and its tensor-core kernel: a tile is the
-// query heads of one kv head of a few consecutive tokens of one sequence.
+// How prefill attention is cut, for its plain and its tensor-core kernel: a tile is the query heads
+// of one kv head of a few consecutive tokens of one sequence; where a launch has few tiles and they
+// see many tokens, several blocks share a tile's tokens, and merge_prefill_kernel puts their parts
+// together.
 #pragma once
 
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 
 namespace parkd::cuda {
+
+inline constexpr int32_t kPrefillRows = 32;       // of a tile of attention_prefill.cu
+inline constexpr int32_t kPrefillMmaRows = 64;    // of attention_prefill_mma.cu
+inline constexpr int32_t kPrefillMmaTokens = 64;  // that it takes at a time
 
 struct PrefillTile {
   int32_t sequence;
@@ -69,6 +76,50 @@ __device__ __forceinline__ bool find_prefill_tile(const AttentionParams& params,
   return false;
 }
 
+// The tokens of a tile that are this block's: blockIdx.z is its split.
+struct PrefillSplit {
+  int32_t first_token;  // a multiple of the step's tokens
+  int32_t last_token;
+  int32_t n_used;  // splits of the tile
+};
+
+// What a block needs again after its loop: in shared memory meanwhile, where it takes no register.
+struct PrefillPlace {
+  PrefillTile tile;
+  int32_t n_splits;  // that the tile has
+};
+
+// Split `split` of a tile whose kernel takes `step_tokens` tokens at a time; false: there is none.
+// A split begins at a token that the tile's first row may see, and its other rows too: without a
+// window each row sees a token of every split's first step.
+__device__ __forceinline__ bool find_prefill_split(const AttentionParams& params,
+                                                   const PrefillTile& tile, int32_t step_tokens,
+                                                   int32_t split, PrefillSplit* found) {
+  const int32_t first_step = first_seen(params, tile.first_position) / step_tokens;
+  const int32_t n_steps = tile.first_position / step_tokens + 1 - first_step;
+  const int32_t even = ceil_div(n_steps, params.prefill_splits);
+  const int32_t least = kPrefillSplitTokens / step_tokens;
+  const int32_t steps = even > least ? even : least;
+  found->n_used = ceil_div(n_steps, steps);
+  found->first_token = (first_step + split * steps) * step_tokens;
+  const int32_t end = found->first_token + steps * step_tokens;
+  found->last_token = split + 1 == found->n_used ? tile.last_position() : end - 1;
+  return split < found->n_used;
+}
+
+// Where a row of this block's tile lies in the workspace: values (part, head_dim), then (maximum of
+// its scores in base 2, sum) of each part; the grid's first two sides and `rows` are the tiles'.
+__device__ __forceinline__ int64_t prefill_part(const AttentionParams& params, int32_t rows,
+                                                int32_t split, int32_t row) {
+  const int64_t tile = int64_t{blockIdx.x} * gridDim.y + blockIdx.y;
+  return (tile * params.prefill_splits + split) * rows + row;
+}
+
+__device__ __forceinline__ float2* prefill_part_sums(const AttentionParams& params, int32_t rows) {
+  const int64_t n_parts = int64_t{gridDim.x} * gridDim.y * params.prefill_splits * rows;
+  return reinterpret_cast<float2*>(params.workspace + n_parts * params.kv.head_dim);
+}
+
 // K and V of the tile's sequence and kv head, token by token. A token's block is its position times
 // 1 / block_size in fixed point: exact for positions below 2^32 / block_size
 // (attention_params_are_valid).
@@ -102,16 +153,20 @@ class KvTokens {
   int32_t value_elements_;  // of all K of a block
 };
 
-// Of attention_prefill_mma.cu; params have been checked, KV is f16 or bf16.
+// Of attention_prefill_mma.cu; params have been checked and are windowed, KV is f16 or bf16.
 cudaError_t launch_attention_prefill_mma(const AttentionParams& params, cudaStream_t stream);
+
+cudaError_t prefill_mma_resident_blocks(Element kv, int32_t head_dim, int32_t* n_blocks);
 
 // Enough tiles for however the launch's rows fall into sequences.
 inline dim3 prefill_grid(const AttentionParams& params, int32_t rows) {
   const int32_t tokens = rows / (params.n_heads / params.kv.n_kv_heads);
-  const int64_t tiles = params.step.rows_max / tokens + int64_t{params.step.sequences_max};
+  const int64_t tiles =
+      (params.step.rows_max + int64_t{params.step.sequences_max} * (tokens - 1)) / tokens;
   const int64_t most = params.step.rows_max;  // a tile has a row at least
   return dim3(static_cast<unsigned>(tiles < most ? tiles : most),
-              static_cast<unsigned>(params.kv.n_kv_heads));
+              static_cast<unsigned>(params.kv.n_kv_heads),
+              static_cast<unsigned>(params.prefill_splits));
 }
 
 }  // namespace parkd::cuda

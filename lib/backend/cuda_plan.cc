@@ -14,7 +14,7 @@ constexpr int64_t kMib = int64_t{1} << 20;
 // Of one of `n_devices` devices whose lanes have room for so many sequences.
 Result<UnitCapacity> capacity_of(const CudaDevice& device, const CudaPlan& plan,
                                  int32_t max_num_seqs, int64_t n_devices, const ModelConfig& model,
-                                 const ModelCard& card, int64_t withheld_bytes) {
+                                 const ModelCard& card) {
   const std::optional<int64_t> wanted_mb = model.params.kvcache_mem_gpu_mb;
   if (wanted_mb) {
     return device_capacity(model, card.shape, *wanted_mb, n_devices, "kvcache_mem_gpu");
@@ -26,8 +26,7 @@ Result<UnitCapacity> capacity_of(const CudaDevice& device, const CudaPlan& plan,
   footprint.n_lanes = plan.n_lanes;
   footprint.step_tokens = std::max(plan.step_tokens, max_num_seqs);
   footprint.max_num_seqs = max_num_seqs;
-  const int64_t left_mb =
-      std::max<int64_t>(0, (cuda_kv_bytes(device, footprint) - withheld_bytes) / kMib);
+  const int64_t left_mb = std::max<int64_t>(0, cuda_kv_bytes(device, footprint) / kMib);
   return device_capacity(model, card.shape, left_mb, n_devices,
                          "what the weights leave of " + std::to_string(device.free_bytes / kMib) +
                              " MiB that are free");
@@ -76,7 +75,7 @@ Result<std::vector<CudaDevice>> find_devices(const ModelParams& params) {
 }
 
 Result<CudaPlan> plan_on(const std::vector<CudaDevice>& devices, const Config& config,
-                         const ModelConfig& model, const ModelCard& card, int64_t withheld_bytes) {
+                         const ModelConfig& model, const ModelCard& card) {
   CudaPlan plan;
   plan.n_lanes = model.pool.worker_threads.value_or(kCudaLanes);
   plan.step_tokens = config.daemon.step_tokens.value_or(kCudaStepTokens);
@@ -84,7 +83,7 @@ Result<CudaPlan> plan_on(const std::vector<CudaDevice>& devices, const Config& c
   const auto n_devices = static_cast<int64_t>(devices.size());
   const auto blocks_beside = [&](const CudaDevice& device,
                                  int32_t max_num_seqs) -> Result<UnitCapacity> {
-    auto capacity = capacity_of(device, plan, max_num_seqs, n_devices, model, card, withheld_bytes);
+    auto capacity = capacity_of(device, plan, max_num_seqs, n_devices, model, card);
     if (capacity.ok()) return capacity;
     return Status(capacity.status().code(),
                   name_of(device) + " cannot be used: " + capacity.status().message());
@@ -102,8 +101,10 @@ Result<CudaPlan> plan_on(const std::vector<CudaDevice>& devices, const Config& c
   for (const int32_t n : sequences) plan.step_tokens = std::max(plan.step_tokens, n);
   for (size_t i = 0; i < devices.size(); ++i) {
     PARKD_ASSIGN_OR_RETURN(UnitCapacity capacity, blocks_beside(devices[i], sequences[i]));
+    const Blocks most =
+        model.params.kvcache_mem_gpu_mb ? Blocks{0} : units_max(model.limits.max_units, n_devices);
     plan.devices.push_back(
-        {devices[i], capacity.blocks, sequences[i], std::move(capacity.warning)});
+        {devices[i], capacity.blocks, most, sequences[i], std::move(capacity.warning)});
   }
   return plan;
 }

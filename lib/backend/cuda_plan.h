@@ -22,6 +22,9 @@ namespace parkd {
 struct CudaShare {
   CudaDevice device;
   Blocks kv_blocks;
+  // Not configured: what the device gets is measured when it is loaded, and at most so many.
+  // Configured: 0.
+  Blocks kv_blocks_max = {};
   int32_t max_num_seqs = 0;  // of its lanes together
   std::string warning;       // empty, or why limits.max_units was not honoured
 };
@@ -42,11 +45,10 @@ std::string name_of(const CudaDevice& device);
 // process. Errors: unavailable.
 Result<std::vector<CudaDevice>> find_devices(const ModelParams& params);
 
-// KV memory that the configuration does not say is a part of what `devices` said to be free, less
-// `withheld_bytes` of each. Errors: invalid, where a device holds no block.
+// KV memory that the configuration does not say is reckoned as a part of what `devices` said to be
+// free. Errors: invalid, where a device holds no block.
 Result<CudaPlan> plan_on(const std::vector<CudaDevice>& devices, const Config& config,
-                         const ModelConfig& model, const ModelCard& card,
-                         int64_t withheld_bytes = 0);
+                         const ModelConfig& model, const ModelCard& card);
 
 // For a person: "on CUDA device 0 (NAME) 4096 units and 256 sequences at once, 1 lane a device,
 // ...".

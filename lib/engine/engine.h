@@ -56,6 +56,9 @@ class Engine {
 
   virtual EngineStats stats() const = 0;
 
+  // KV blocks of each device.
+  virtual std::vector<Blocks> kv_blocks() const = 0;
+
   // Cancels everything and joins the workers. Idempotent.
   virtual void stop() = 0;
 };
@@ -84,11 +87,15 @@ struct EngineOptions {
 struct EngineDevice {
   std::unique_ptr<Backend> backend;
   Blocks kv_blocks;
+  // Above 0: kv_blocks is what was planned; the device gets as many as there is room for once its
+  // workers' largest steps have run, and no more than these.
+  Blocks kv_blocks_max = {};
   int32_t max_num_seqs = 0;  // of its workers together; 0: as EngineOptions has it
 };
 
-// Loads the card's weights into every device, allocates its KV memory and starts the workers. Takes
-// seconds for a large model: call it off the control and dispatcher threads.
+// For each device: loads the card's weights, runs the largest step of each worker, allocates KV
+// memory and has what runs later compiled and captured; then starts the workers. Takes seconds for
+// a large model: call it off the control and dispatcher threads.
 Result<std::unique_ptr<Engine>> make_engine(const std::shared_ptr<const ModelCard>& card,
                                             std::vector<EngineDevice> devices,
                                             EngineOptions options);

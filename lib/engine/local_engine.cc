@@ -34,36 +34,72 @@ int32_t sequences_of(int32_t of_device, const EngineOptions& options) {
 
 }  // namespace
 
-LocalEngine::Device::Device(LoadedDevice loaded, const ModelShape& shape,
-                            const EngineOptions& options)
-    : backend(std::move(loaded.backend)),
-      kv_cache(loaded.kv_blocks, options.block_size, options.share_prefixes),
-      model(shape, std::move(loaded.weights)) {}
+// In the order of what memory they may have: weights are there, then what steps need, and KV memory
+// may be all that is left.
+Result<std::unique_ptr<LocalEngine::Device>> LocalEngine::make_device(
+    LoadedDevice loaded, std::string name, const EngineParts& parts, const EngineOptions& options) {
+  const Blocks planned = loaded.device.kv_blocks;
+  const Blocks most = loaded.device.kv_blocks_max;
+  const int32_t max_num_seqs = sequences_of(loaded.device.max_num_seqs, options);
+  auto device = std::make_unique<Device>(parts.shape, std::move(loaded));
+  Backend& backend = *device->backend;
+  const Model& model = device->model;
+  PARKD_RETURN_IF_ERROR(backend.allocate_kv(1, options.block_size));
+  struct PreparedLane {
+    std::unique_ptr<Lane> lane;
+    ModelBuffers buffers;
+  };
+  std::vector<PreparedLane> lanes;
+  for (int32_t i = 0; i < options.n_workers; ++i) {
+    PARKD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, backend.make_lane());
+    PARKD_ASSIGN_OR_RETURN(
+        const ModelBuffers buffers,
+        model.allocate(*lane, options.step_tokens, std::min(options.step_tokens, max_num_seqs)));
+    lanes.push_back({std::move(lane), buffers});
+  }
+  Blocks kv_blocks = planned;
+  if (most.count > 0) {
+    PARKD_ASSIGN_OR_RETURN(kv_blocks.count, backend.fit_kv(most.count, options.block_size));
+  } else {
+    PARKD_RETURN_IF_ERROR(backend.allocate_kv(planned.count, options.block_size));
+  }
+  log_info("engine.memory", {{"worker", name},
+                             {"backend", backend.describe()},
+                             {"workers", options.n_workers},
+                             {"max_num_seqs", max_num_seqs},
+                             {"step_tokens", options.step_tokens},
+                             {"block_size", options.block_size},
+                             {"kv_blocks", kv_blocks.count},
+                             {"kv_blocks_planned", planned.count},
+                             {"kv_mb", backend.kv_bytes() >> 20}});
+  for (PreparedLane& lane : lanes) {
+    PARKD_RETURN_IF_ERROR(model.prepare(*lane.lane, lane.buffers));
+  }
+  device->kv_cache.emplace(kv_blocks, options.block_size, options.share_prefixes);
+  for (PreparedLane& lane : lanes) {
+    WorkerOptions worker;
+    worker.name = name + "-" + std::to_string(device->workers.size());
+    worker.step_tokens = options.step_tokens;
+    worker.prefill_chunk_tokens = options.prefill_chunk_tokens;
+    worker.max_num_seqs = max_num_seqs;
+    worker.thread_stack_bytes = options.thread_stack_bytes;
+    worker.token_bytes = parts.token_bytes;
+    worker.on_result = options.on_result;
+    worker.on_tokens = options.on_tokens;
+    device->workers.push_back(std::make_unique<EngineWorker>(
+        std::move(worker), model, *device->kv_cache, std::move(lane.lane), lane.buffers));
+  }
+  return device;
+}
 
 Result<std::unique_ptr<LocalEngine>> LocalEngine::make(EngineParts parts,
                                                        const EngineOptions& options) {
   std::unique_ptr<LocalEngine> engine(new LocalEngine);
   for (LoadedDevice& loaded : parts.devices) {
-    const int32_t max_num_seqs = sequences_of(loaded.max_num_seqs, options);
-    auto device = std::make_unique<Device>(std::move(loaded), parts.shape, options);
-    const std::string prefix = "engine-" + std::to_string(engine->devices_.size()) + "-";
-    for (int32_t i = 0; i < options.n_workers; ++i) {
-      PARKD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, device->backend->make_lane());
-      PARKD_ASSIGN_OR_RETURN(const ModelBuffers buffers,
-                             device->model.prepare(*lane, options.step_tokens,
-                                                   std::min(options.step_tokens, max_num_seqs)));
-      WorkerOptions worker;
-      worker.name = prefix + std::to_string(i);
-      worker.step_tokens = options.step_tokens;
-      worker.prefill_chunk_tokens = options.prefill_chunk_tokens;
-      worker.max_num_seqs = max_num_seqs;
-      worker.thread_stack_bytes = options.thread_stack_bytes;
-      worker.token_bytes = parts.token_bytes;
-      worker.on_result = options.on_result;
-      worker.on_tokens = options.on_tokens;
-      device->workers.push_back(std::make_unique<EngineWorker>(
-          std::move(worker), device->model, device->kv_cache, std::move(lane), buffers));
-    }
+    PARKD_ASSIGN_OR_RETURN(
+        std::unique_ptr<Device> device,
+        make_device(std::move(loaded), "engine-" + std::to_string(engine->devices_.size()), parts,
+                    options));
     engine->devices_.push_back(std::move(device));
   }
   return engine;
@@ -88,8 +124,8 @@ void LocalEngine::cancel(RequestId id) {
 EngineStats LocalEngine::stats() const {
   EngineStats stats;
   for (const auto& device : devices_) {
-    stats.blocks_in_use += device->kv_cache.in_use().count;
-    stats.blocks_cached += device->kv_cache.cached().count;
+    stats.blocks_in_use += device->kv_cache->in_use().count;
+    stats.blocks_cached += device->kv_cache->cached().count;
   }
   for_each_worker([&stats](const EngineWorker& worker) {
     const WorkerStats of_worker = worker.stats();
@@ -103,6 +139,12 @@ EngineStats LocalEngine::stats() const {
     stats.last_step_us_ago = std::max(stats.last_step_us_ago, of_worker.quiet_us);
   });
   return stats;
+}
+
+std::vector<Blocks> LocalEngine::kv_blocks() const {
+  std::vector<Blocks> blocks;
+  for (const auto& device : devices_) blocks.push_back(device->kv_cache->capacity());
+  return blocks;
 }
 
 void LocalEngine::stop() {
@@ -119,22 +161,14 @@ Result<std::unique_ptr<Engine>> make_engine(const std::shared_ptr<const ModelCar
   for (EngineDevice& device : devices) {
     if (device.kv_blocks.count < 1) return out_of_range("kv_blocks", device.kv_blocks.count, 1);
     LoadedDevice loaded;
-    loaded.kv_blocks = device.kv_blocks;
-    loaded.max_num_seqs = device.max_num_seqs;
     PARKD_ASSIGN_OR_RETURN(loaded.weights,
                            load_weights(*card, *device.backend, options.on_loading));
-    PARKD_RETURN_IF_ERROR(device.backend->allocate_kv(device.kv_blocks.count, options.block_size));
     log_info("engine.loaded", {{"model", card->name},
                                {"backend", device.backend->describe()},
                                {"weights", card->weight_types},
                                {"fingerprint", card->fingerprint},
-                               {"workers", options.n_workers},
-                               {"kv_blocks", device.kv_blocks.count},
-                               {"max_num_seqs", sequences_of(device.max_num_seqs, options)},
-                               {"block_size", options.block_size},
-                               {"weights_mb", device.backend->weight_bytes() >> 20},
-                               {"kv_mb", device.backend->kv_bytes() >> 20}});
-    loaded.backend = std::move(device.backend);
+                               {"weights_mb", device.backend->weight_bytes() >> 20}});
+    loaded.device = std::move(device);
     parts.devices.push_back(std::move(loaded));
   }
   parts.token_bytes = [tokenizer = card->tokenizer](TokenId token) {

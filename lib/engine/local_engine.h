@@ -4,6 +4,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/engine/engine.h"
@@ -14,12 +17,9 @@
 
 namespace parkd {
 
-// The weights lie in `backend`, which has KV memory of so many blocks too.
 struct LoadedDevice {
-  std::unique_ptr<Backend> backend;
-  ModelWeights weights;
-  Blocks kv_blocks;
-  int32_t max_num_seqs = 0;  // as EngineDevice has it
+  EngineDevice device;
+  ModelWeights weights;  // in its backend
 };
 
 struct EngineParts {
@@ -30,8 +30,8 @@ struct EngineParts {
 
 class LocalEngine final : public Engine {
  public:
-  // Starts the workers. Requires checked options. Errors: those of Backend::make_lane
-  // and Lane::prepare.
+  // Allocates KV memory and starts the workers. Requires checked options. Errors: those of Backend
+  // and Lane.
   static Result<std::unique_ptr<LocalEngine>> make(EngineParts parts, const EngineOptions& options);
   ~LocalEngine() override { stop(); }
 
@@ -39,19 +39,24 @@ class LocalEngine final : public Engine {
   void start(GenerationRequest request) override;
   void cancel(RequestId id) override;
   EngineStats stats() const override;
+  std::vector<Blocks> kv_blocks() const override;
   void stop() override;
 
  private:
   // Destroyed from below: workers, then what they use.
   struct Device {
-    Device(LoadedDevice loaded, const ModelShape& shape, const EngineOptions& options);
+    Device(const ModelShape& shape, LoadedDevice loaded)
+        : backend(std::move(loaded.device.backend)), model(shape, std::move(loaded.weights)) {}
     const std::unique_ptr<Backend> backend;
-    KvCache kv_cache;
     const Model model;
+    std::optional<KvCache> kv_cache;  // since the KV memory is there
     std::vector<std::unique_ptr<EngineWorker>> workers;
   };
 
   LocalEngine() = default;
+  static Result<std::unique_ptr<Device>> make_device(LoadedDevice loaded, std::string name,
+                                                     const EngineParts& parts,
+                                                     const EngineOptions& options);
   template <class F>
   void for_each_worker(F f) const {
     for (const auto& device : devices_) {

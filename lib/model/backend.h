@@ -26,8 +26,12 @@ class Backend {
   virtual Result<MatrixId> load_matrix(std::span<const TensorView> parts) = 0;
   virtual Result<VectorId> load_vector(const TensorView& vector) = 0;
 
-  // KV memory for `n_blocks` blocks of `block_size` tokens, all layers. Once, before any lane.
+  // KV memory for `n_blocks` blocks of `block_size` tokens, all layers, before any step. Again, in
+  // the place of what there was, as long as no lane is prepared.
   virtual Status allocate_kv(int64_t n_blocks, int32_t block_size) = 0;
+  // The same, for as many blocks as the device has room for beside all that is there now and what
+  // it holds back, `n_blocks_max` at most; their number. Errors: exhausted, if that is none.
+  virtual Result<int64_t> fit_kv(int64_t n_blocks_max, int32_t block_size) = 0;
 
   // Errors: exhausted, internal or unavailable where a lane needs something of its device.
   virtual Result<std::unique_ptr<Lane>> make_lane() = 0;

@@ -82,9 +82,14 @@ class Lane {
   // A float buffer of up to `rows_max` rows of `columns`. Only while the model is being built.
   virtual Buffer make_buffer(int64_t rows_max, int64_t columns) = 0;
 
-  // Allocates all that the lane will need, before its first job; `forward` computes a step up to
-  // the logits, as begin_step() and the ops of the model. Once, after make_buffer(). Errors:
-  // exhausted, internal, unavailable. A lane that was not prepared allocates as it goes.
+  // Two things before the lane's first job, each once, after make_buffer(); `forward` computes a
+  // step up to the logits, as begin_step() and the ops of the model. A lane for which they were not
+  // done allocates as it goes. Errors: exhausted, internal, unavailable.
+  // The first runs the largest step that there can be, so that all is allocated that steps need:
+  // what is free then is free for KV memory. A KV block is enough for it.
+  virtual Status run_largest_step(const std::function<void(const StepBatch&)>& forward,
+                                  Buffer logits) = 0;
+  // The second, with the KV memory of the jobs: what is compiled or captured once is.
   virtual Status prepare(const std::function<void(const StepBatch&)>& forward, Buffer logits) = 0;
 
   // How many steps may be begun after one that is not collected: 0 computes at once, 1 keeps the

@@ -161,11 +161,16 @@ ModelBuffers Model::make_buffers(Lane& lane, int64_t rows_max, int64_t logit_row
   return buffers;
 }
 
-Result<ModelBuffers> Model::prepare(Lane& lane, int64_t rows_max, int64_t logit_rows_max) const {
+Result<ModelBuffers> Model::allocate(Lane& lane, int64_t rows_max, int64_t logit_rows_max) const {
   const ModelBuffers buffers = make_buffers(lane, rows_max, logit_rows_max);
-  PARKD_RETURN_IF_ERROR(
-      lane.prepare([&](const StepBatch& batch) { forward(lane, buffers, batch); }, buffers.logits));
+  PARKD_RETURN_IF_ERROR(lane.run_largest_step(
+      [&](const StepBatch& batch) { forward(lane, buffers, batch); }, buffers.logits));
   return buffers;
+}
+
+Status Model::prepare(Lane& lane, const ModelBuffers& buffers) const {
+  return lane.prepare([&](const StepBatch& batch) { forward(lane, buffers, batch); },
+                      buffers.logits);
 }
 
 void Model::forward(Lane& lane, const ModelBuffers& buffers, const StepBatch& batch) const {

@@ -78,8 +78,10 @@ class Model {
   // Working memory for steps of at most `rows_max` tokens and `logit_rows_max` sampled rows.
   ModelBuffers make_buffers(Lane& lane, int64_t rows_max, int64_t logit_rows_max) const;
 
-  // The same, with all that the lane will need allocated.
-  Result<ModelBuffers> prepare(Lane& lane, int64_t rows_max, int64_t logit_rows_max) const;
+  // The same, with all that its steps need allocated (Lane::run_largest_step).
+  Result<ModelBuffers> allocate(Lane& lane, int64_t rows_max, int64_t logit_rows_max) const;
+  // The last before the lane's first job (Lane::prepare).
+  Status prepare(Lane& lane, const ModelBuffers& buffers) const;
 
   // Starts a step and computes it up to the logits of batch.logit_rows, which are then in
   // buffers.logits. The caller ends the step with sample() or end_step(), and collects it.

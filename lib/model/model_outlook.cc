@@ -1,5 +1,7 @@
 #include "lib/model/model_outlook.h"
 
+#include <algorithm>
+#include <limits>
 #include <optional>
 
 #include "lib/base/main_memory.h"
@@ -49,11 +51,16 @@ KvShape kv_shape_of(const ModelParams& params, const ModelShape& shape) {
   return kv;
 }
 
+Blocks units_max(std::optional<int64_t> max_units, int64_t n_devices) {
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // ids of blocks
+  return {max_units ? std::min(kMost, ceil_div(*max_units, n_devices)) : kMost};
+}
+
 Result<UnitCapacity> device_capacity(const ModelConfig& model, const ModelShape& shape,
                                      int64_t memory_mb, int64_t n_devices,
                                      const std::string& memory) {
   std::optional<int64_t> max_units = model.limits.max_units;
-  if (max_units) *max_units = ceil_div(*max_units, n_devices);
+  if (max_units) max_units = units_max(max_units, n_devices).count;
   const Blocks physical =
       memory_mb > 0 ? kv_capacity_blocks(memory_mb, kv_shape_of(model.params, shape)) : Blocks{0};
   UnitCapacity capacity = unit_capacity(physical, max_units);

@@ -33,6 +33,9 @@ std::string describe(const ModelOutlook& outlook);
 // The KV cache of a model of this shape.
 KvShape kv_shape_of(const ModelParams& params, const ModelShape& shape);
 
+// limits.max_units of one of `n_devices` devices; without a limit as many as there can be.
+Blocks units_max(std::optional<int64_t> max_units, int64_t n_devices);
+
 // Units of one of `n_devices` devices that has `memory_mb` for them; `memory` says in words where
 // that comes from. Errors: invalid, where no block fits.
 Result<UnitCapacity> device_capacity(const ModelConfig& model, const ModelShape& shape,

@@ -43,6 +43,10 @@ class StandInLane final : public Lane {
   Buffer make_buffer(int64_t rows_max, int64_t columns) override {
     return cpu_->make_buffer(rows_max, columns);
   }
+  Status run_largest_step(const std::function<void(const StepBatch&)>& forward,
+                          Buffer logits) override {
+    return cpu_->run_largest_step(forward, logits);
+  }
   Status prepare(const std::function<void(const StepBatch&)>& forward, Buffer logits) override {
     return cpu_->prepare(forward, logits);
   }
@@ -158,6 +162,9 @@ class StandIn final : public Backend {
   // One more than there are, for a bend to point at.
   Status allocate_kv(int64_t n_blocks, int32_t block_size) override {
     return cpu_->allocate_kv(n_blocks + 1, block_size);
+  }
+  Result<int64_t> fit_kv(int64_t n_blocks_max, int32_t block_size) override {
+    return cpu_->fit_kv(n_blocks_max, block_size);
   }
   Result<std::unique_ptr<Lane>> make_lane() override {
     PARKD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, cpu_->make_lane());

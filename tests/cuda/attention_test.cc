@@ -64,10 +64,13 @@ class Problem {
                        static_cast<size_t>(heads.n_heads * heads.head_dim);
     const DeviceArray<uint8_t> out(
         testing::to_elements(element_, std::vector<float>(n_out, -9.0F)));
+    // Tiles of prefill have a row at least.
+    const int64_t floats = std::max(
+        attention_workspace_floats(step.device.decode_max, heads.n_heads, heads.head_dim, n_splits),
+        prefill_workspace_floats(step.device.rows_max * heads.n_kv_heads * n_splits, heads.head_dim,
+                                 true));
     const DeviceArray<float> workspace(
-        std::vector<float>(static_cast<size_t>(attention_workspace_floats(
-                               step.device.decode_max, heads.n_heads, heads.head_dim, n_splits)),
-                           testing::kNan));
+        std::vector<float>(static_cast<size_t>(floats), testing::kNan));
     AttentionParams params = {};
     params.step = step.device;
     params.kv = {kv.get(),         element_,         kLayers,       step.n_blocks,
@@ -79,7 +82,7 @@ class Problem {
     params.qkv = qkv.get();
     params.out = out.get();
     params.element = element_;
-    params.n_splits = n_splits;
+    params.n_splits = params.prefill_splits = n_splits;
     params.workspace = workspace.get();
     params.tensor_cores = tensor_cores;
     finish(launched(params, nullptr));
@@ -201,6 +204,80 @@ TEST(CudaAttentionPrefill, leaves_rows_that_are_not_its_own_alone) {
   problem.check(problem.run(launch_attention_prefill, 1, false), false, errors);
   problem.round_queries();
   problem.check(problem.run(launch_attention_prefill, 1, true), false, errors_mma);
+}
+
+// Few rows behind long prefixes, one of them a whole number of steps long, beside a prompt that is
+// not split and a row that decodes.
+TEST(CudaAttentionPrefill, equals_float64_in_any_number_of_splits) {
+  std::mt19937_64 random(testing::fresh_seed());
+  const std::vector<SequenceCase> sequences = {{40, 1}, {0, 3}, {767, 3}, {320, 4}};
+  struct Case {
+    Heads heads;
+    int32_t window = 0;
+    bool every_dtype = false;
+  };
+  const std::vector<Case> cases = {
+      {{64, 4, 1, 32}, 0, true}, {{128, 3, 1, 16}}, {{80, 2, 2, 32}},
+      {{256, 2, 1, 32}},         {{96, 5, 1, 8}},   {{64, 4, 1, 32}, 300},
+  };
+  for (const Element element : testing::kElements) {
+    Errors errors = errors_of("split attention_prefill", element);
+    Errors errors_mma(std::string("split attention_prefill_mma ") + testing::to_string(element),
+                      testing::rounding(element), double{kValueMax} * testing::rounding(element));
+    for (const Case& c : cases) {
+      if (!c.every_dtype && element != Element::bf16) continue;
+      const Step step(random, sequences, c.heads.block_size, 2);
+      Problem problem(random, c.heads, element, step, c.window);
+      for (const int32_t n_splits : {2, 3}) {
+        problem.check(problem.run(launch_attention_prefill, n_splits, false), false, errors);
+      }
+      if (element == Element::f32 || c.window > 0 || c.heads.head_dim > 128) continue;
+      problem.round_queries();
+      for (const int32_t n_splits : {2, 3}) {
+        problem.check(problem.run(launch_attention_prefill, n_splits, true), false, errors_mma);
+      }
+    }
+  }
+}
+
+TEST(CudaAttention, splits_of_prefill_fill_the_device_and_stay_within_their_bounds) {
+  constexpr int32_t kResident = 132 * 2;
+  AttentionParams params = {};
+  params.n_heads = 32;
+  params.kv.n_kv_heads = 8;
+  params.kv.head_dim = 128;
+  params.kv.element = Element::bf16;
+  params.tensor_cores = true;
+  const auto splits = [&](int32_t rows, int32_t sequences, int32_t prefix) {
+    params.step.rows_max = rows;
+    params.step.sequences_max = sequences;
+    const int32_t n = prefill_splits(params, prefix, kResident);
+    const int32_t tiles = (rows + sequences * 15) / 16;
+    EXPECT_TRUE(n == 1 || tiles * 8 * n <= kResident) << "more than the workspace holds";
+    return n;
+  };
+  EXPECT_EQ(splits(16, 1, 32'768), 33) << "8 blocks without";
+  EXPECT_EQ(splits(17, 1, 32'768), 16);
+  EXPECT_EQ(splits(16, 1, 1024), 4) << "256 tokens each at least";
+  EXPECT_EQ(splits(16, 1, 0), 1);
+  EXPECT_EQ(splits(2048, 1, 32'768), 1);
+  EXPECT_EQ(splits(0, 0, 0), 1);
+  params.window = 512;  // the plain kernel, tiles of 8 tokens
+  params.step.rows_max = 8;
+  params.step.sequences_max = 1;
+  EXPECT_EQ(prefill_splits(params, 32'768, kResident), 2)
+      << "what is before the window is not read";
+  for (const bool tensor_cores : {false, true}) {
+    for (const Element element : testing::kElements) {
+      if (tensor_cores && element == Element::f32) continue;
+      int32_t n_blocks = 0;
+      ASSERT_EQ(prefill_resident_blocks(element, 128, tensor_cores, &n_blocks), cudaSuccess);
+      EXPECT_GE(n_blocks, 1);
+    }
+  }
+  int32_t n_blocks = 0;
+  EXPECT_EQ(prefill_resident_blocks(Element::f32, 128, true, &n_blocks), cudaErrorInvalidValue);
+  EXPECT_EQ(prefill_resident_blocks(Element::bf16, 256, true, &n_blocks), cudaErrorInvalidValue);
 }
 
 TEST(CudaAttention, splits_fill_the_device_and_stay_within_their_bounds) {

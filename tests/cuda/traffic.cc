@@ -206,6 +206,7 @@ class Attention {
     params_.out = out_.get();
     params_.element = kElement;
     params_.n_splits = n_splits;
+    params_.prefill_splits = 1;
     params_.workspace = workspace_.get();
   }
 

@@ -3,8 +3,10 @@
 #include <cuda_runtime.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "lib/base/inbox.h"
@@ -204,8 +206,55 @@ TEST_F(EmulatedMachine, a_failed_lane_has_stopped_when_its_failure_is_known) {
         EXPECT_TRUE(!failed || cuda_emulator::is_idle());
         n_failed += failed ? 1 : 0;
       });
-  // About six calls in ten are the lane's to lose; cuBLAS' are computed again, some ask for nothing.
+  // About six calls in ten are the lane's to lose; cuBLAS' are computed again, some ask for
+  // nothing.
   EXPECT_GE(n_failed, 4);
+}
+
+// Weights, the largest step of each lane, what is free is looked at, KV memory, graphs; then jobs,
+// for which nothing is allocated, captured or loaded.
+TEST_F(EmulatedMachine, kv_memory_is_measured_after_the_largest_step_and_graphs_come_last) {
+  const auto card = tiny_card(TensorType::q4_1);
+  CudaWay way{"two_workers", 2};
+  way.warms_up = true;
+  way.step_tokens = 32;
+  cuda_emulator::set_device_memory(size_t{1} << 30);
+  std::vector<EngineDevice> devices;
+  devices.push_back(
+      {make_cuda_backend(backend_options(*card, Dtype::bf16, way)).value(), Blocks{1}, Blocks{64}});
+  cuda_emulator::record_calls();
+  EngineRunner runner(card, std::move(devices), testing::engine_options(way));
+  const std::vector<std::string> calls = cuda_emulator::recorded_calls();
+  EXPECT_EQ(runner.engine().kv_blocks(), std::vector<Blocks>{Blocks{64}}) << "not what was planned";
+
+  const auto count = [&](const char* name, auto from, auto to) {
+    return std::count(from, to, name);
+  };
+  const auto measured = std::find(calls.begin(), calls.end(), "cudaMemGetInfo");
+  ASSERT_NE(measured, calls.end());
+  EXPECT_EQ(count("cudaMemGetInfo", calls.begin(), calls.end()), 1);
+  const auto before = [&](const char* name) { return count(name, calls.begin(), measured); };
+  const auto after = [&](const char* name) { return count(name, measured, calls.end()); };
+  EXPECT_GT(before("cublasGemmEx"), 0) << "no step has run";
+  EXPECT_EQ(before("cublasCreate_v2"), 2) << "of each lane";
+  EXPECT_EQ(before("cudaStreamBeginCapture"), 0);
+  EXPECT_EQ(after("cudaMallocAsync"), 1) << "KV memory";
+  EXPECT_EQ(after("cudaMallocHost") + after("cudaHostAlloc") + after("cudaMalloc"), 0);
+  const auto kv = std::find(measured, calls.end(), "cudaMallocAsync");
+  EXPECT_EQ(count("cudaStreamBeginCapture", measured, kv), 0);
+  EXPECT_GT(count("cudaStreamBeginCapture", kv, calls.end()), 0);
+
+  cuda_emulator::record_calls();
+  std::mt19937_64 random(printed_seed());
+  auto requests = short_requests_for(*card, random());
+  for (GenerationRequest& request : requests) request.sampling.logit_bias.clear();
+  (void)tokens_of(runner.run(requests));
+  const std::vector<std::string> served = cuda_emulator::recorded_calls();
+  for (const char* cold : {"cudaMallocAsync", "cudaMalloc", "cudaMallocHost", "cudaHostAlloc",
+                           "cudaStreamBeginCapture", "cudaGraphInstantiate", "cublasCreate_v2"}) {
+    EXPECT_EQ(count(cold, served.begin(), served.end()), 0) << cold;
+  }
+  EXPECT_GT(count("cudaGraphLaunch", served.begin(), served.end()), 0);
 }
 
 // Memory that an engine needs at all is taken while it loads: it is refused then, or has enough.
@@ -402,10 +451,9 @@ TEST_F(EmulatedMachine, two_devices_hold_a_model_each) {
     CudaBackendOptions options = backend_options(*card, Dtype::f32, way);
     options.device = id;
     LoadedDevice device;
-    device.backend = make_cuda_backend(options).value();
-    device.weights = load_weights(*card, *device.backend, nullptr).value();
-    device.kv_blocks = Blocks{64};
-    ASSERT_TRUE(device.backend->allocate_kv(64, kBlockSize).ok());
+    device.device.backend = make_cuda_backend(options).value();
+    device.weights = load_weights(*card, *device.device.backend, nullptr).value();
+    device.device.kv_blocks = Blocks{64};
     parts.shape = card->shape;
     parts.devices.push_back(std::move(device));
     // What a token spells decides whether a text that is cut keeps it.

@@ -107,6 +107,7 @@ Machine::Machine() {
 cudaError_t Machine::enter(const char* name) {
   ++n_calls_;
   ++n_calls_by_name_[name];
+  if (recorded_) recorded_->emplace_back(name);
   if (in_host_function()) return cudaErrorNotPermitted;
   if (device_count_ == 0) return cudaErrorNoDevice;
   if (device_error_ != cudaSuccess) return device_error_;
@@ -315,6 +316,16 @@ std::map<std::string, int64_t> Machine::n_calls_by_name() {
   return n_calls_by_name_;
 }
 
+void Machine::record_calls() {
+  const Lock lock(mutex_);
+  recorded_.emplace();
+}
+
+std::vector<std::string> Machine::recorded_calls() {
+  const Lock lock(mutex_);
+  return std::exchange(recorded_, std::nullopt).value_or(std::vector<std::string>());
+}
+
 void Machine::set_device_count(int n) {
   Lock lock(mutex_);
   device_count_ = n;
@@ -363,6 +374,12 @@ int64_t n_calls() {
 }
 std::map<std::string, int64_t> n_calls_by_name() {
   return Machine::get().n_calls_by_name();
+}
+void record_calls() {
+  Machine::get().record_calls();
+}
+std::vector<std::string> recorded_calls() {
+  return Machine::get().recorded_calls();
 }
 void set_device_count(int n) {
   Machine::get().set_device_count(n);

@@ -147,6 +147,8 @@ class Machine {
   void inject(std::optional<Fault> fault);
   int64_t n_calls();
   std::map<std::string, int64_t> n_calls_by_name();
+  void record_calls();
+  std::vector<std::string> recorded_calls();
   void set_device_count(int n);
   void set_capability(int device, Capability capability);
   void set_memory_pools(bool has) { has_memory_pools_ = has; }
@@ -180,6 +182,7 @@ class Machine {
   std::string last_failure_;
   int64_t n_calls_ = 0;
   std::map<std::string, int64_t> n_calls_by_name_;
+  std::optional<std::vector<std::string>> recorded_;
   std::optional<Fault> fault_;  // n: how many of its calls are left until it comes
 };
 

@@ -42,6 +42,10 @@ void inject_error(int64_t n, cudaError_t error);
 int64_t n_calls();
 std::map<std::string, int64_t> n_calls_by_name();
 
+// Names of the calls from here on, in their order; recorded_calls() ends it.
+void record_calls();
+std::vector<std::string> recorded_calls();
+
 // 0: every call answers cudaErrorNoDevice, as on a machine without a GPU. Default 1.
 void set_device_count(int n);
 // What a product of the tensor cores is too large by, for a device on which they compute wrongly.

@@ -39,6 +39,7 @@ class TimedEngine final : public Engine {
   }
   void cancel(RequestId) override {}
   EngineStats stats() const override { return {}; }
+  std::vector<Blocks> kv_blocks() const override { return {}; }
   void stop() override {}
 
   bool idle() const { return ends_.empty(); }

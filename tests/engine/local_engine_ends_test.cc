@@ -54,8 +54,8 @@ TEST(LocalEngine, memory_that_a_lane_lacks_is_an_error_of_loading) {
   backend->prepare_status = exhausted("scripted");
   LoadedDevice device;
   device.weights = testing::load_fake_weights(*backend);
-  device.kv_blocks = {8};
-  device.backend = std::move(backend);
+  device.device.kv_blocks = {8};
+  device.device.backend = std::move(backend);
   parts.devices.push_back(std::move(device));
   EngineOptions options;
   options.on_result = [](GenerationResult) {};

@@ -66,12 +66,11 @@ class FakeEngine {
       backend->on_step = on_step;
       backend->on_collect = options.on_collect;
       backend->steps_ahead = options.steps_ahead;
-      EXPECT_TRUE(backend->allocate_kv(options.kv_blocks, options.block_size).ok());
       LoadedDevice device;
       device.weights = load_fake_weights(*backend);
-      device.kv_blocks = {options.kv_blocks};
-      device.max_num_seqs = options.max_num_seqs_of_device;
-      device.backend = std::move(backend);
+      device.device.kv_blocks = {options.kv_blocks};
+      device.device.max_num_seqs = options.max_num_seqs_of_device;
+      device.device.backend = std::move(backend);
       parts.devices.push_back(std::move(device));
     }
     parts.token_bytes = options.token_bytes;

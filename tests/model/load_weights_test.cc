@@ -30,6 +30,7 @@ class KeepingBackend final : public Backend {
     return VectorId{0};
   }
   Status allocate_kv(int64_t, int32_t) override { return {}; }
+  Result<int64_t> fit_kv(int64_t n_blocks_max, int32_t) override { return n_blocks_max; }
   Result<std::unique_ptr<Lane>> make_lane() override { return unavailable("it has no lanes"); }
   std::string describe() const override { return "keeping"; }
   int64_t weight_bytes() const override { return 0; }

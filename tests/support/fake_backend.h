@@ -155,6 +155,10 @@ class FakeBackend final : public Backend {
     for (auto& layer : kv_) layer.assign(static_cast<size_t>(n_blocks * block_size), 0);
     return {};
   }
+  Result<int64_t> fit_kv(int64_t n_blocks_max, int32_t block_size) override {
+    PARKD_RETURN_IF_ERROR(allocate_kv(n_blocks_max, block_size));
+    return n_blocks_max;
+  }
   Result<std::unique_ptr<Lane>> make_lane() override;
   std::string describe() const override { return "fake"; }
   int64_t weight_bytes() const override { return 0; }
@@ -187,6 +191,9 @@ class FakeLane final : public Lane {
     return {static_cast<int32_t>(buffers_.size()) - 1};
   }
 
+  Status run_largest_step(const std::function<void(const StepBatch&)>&, Buffer) override {
+    return {};
+  }
   Status prepare(const std::function<void(const StepBatch&)>&, Buffer) override {
     return backend_.prepare_status;
   }

@@ -46,6 +46,7 @@ class FakeEngine final : public Engine {
     if (answer_cancels) end_if_running(id, FinishReason::cancelled, Status());
   }
 
+  std::vector<Blocks> kv_blocks() const override { return {}; }
   EngineStats stats() const override {
     const std::lock_guard lock(mutex_);
     EngineStats stats;

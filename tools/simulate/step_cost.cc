@@ -131,7 +131,7 @@ double decode_run_instructions(int32_t group, int32_t head_dim) {
 }
 
 double prompt_flop_instructions(int32_t head_dim) {
-  return head_dim >= 128 ? 676.0 / 524'288 : 443.0 / 262'144;
+  return head_dim >= 128 ? 677.0 / 524'288 : 417.0 / 262'144;
 }
 
 StepCost cost_of(const StepWork& work, const ModelSheet& model, const DeviceSheet& device,

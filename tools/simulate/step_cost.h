@@ -61,8 +61,8 @@ StepCost cost_of(const StepWork& work, const ModelSheet& model, const DeviceShee
 // 2, 4 and 8), other head_dims in proportion.
 double decode_run_instructions(int32_t group, int32_t head_dim);
 
-// Warp instructions of attention_prefill_mma's loop for a tensor flop: 676 for 524,288 at head_dim
-// 128, 443 for 262,144 at 64 (sm_90).
+// Warp instructions of attention_prefill_mma's loop for a tensor flop: 677 for 524,288 at head_dim
+// 128, 417 for 262,144 at 64 (sm_90).
 double prompt_flop_instructions(int32_t head_dim);
 
 // Bytes of the weights in bf16, embedding and head included; of a token's K and V; of a lane's

@@ -23,6 +23,11 @@ class KernelBackend final : public Backend {
   Status allocate_kv(int64_t n_blocks, int32_t block_size) override {
     return weights_.allocate_kv(options_.shape, n_blocks, block_size);
   }
+  // Main memory is no device's: what it may take is configured.
+  Result<int64_t> fit_kv(int64_t n_blocks_max, int32_t block_size) override {
+    PARKD_RETURN_IF_ERROR(allocate_kv(n_blocks_max, block_size));
+    return n_blocks_max;
+  }
   Result<std::unique_ptr<Lane>> make_lane() override {
     return std::unique_ptr<Lane>(
         std::make_unique<CpuLane>(weights_, options_.shape, kernels_, options_.team_size));

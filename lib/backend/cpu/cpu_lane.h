@@ -25,6 +25,9 @@ class CpuLane final : public Lane {
   static int64_t buffer_bytes(int64_t rows_max, int64_t columns);
   Buffer make_buffer(int64_t rows_max, int64_t columns) override;
   // Pages come as they are written.
+  Status run_largest_step(const std::function<void(const StepBatch&)>&, Buffer) override {
+    return {};
+  }
   Status prepare(const std::function<void(const StepBatch&)>&, Buffer) override { return {}; }
   int32_t steps_ahead() const override { return 0; }
   void begin_step(const StepBatch& batch) override;

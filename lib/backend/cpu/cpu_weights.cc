@@ -69,7 +69,6 @@ Status CpuWeights::allocate_kv(const ModelShape& shape, int64_t n_blocks, int32_
   if (n_blocks <= 0 || n_blocks > std::numeric_limits<int32_t>::max()) {
     return invalid("KV memory of " + std::to_string(n_blocks) + " blocks");
   }
-  PARKD_CHECK(kv_.bytes() == 0, "KV memory is allocated once");
   block_size_ = block_size;
   head_dim_ = shape.head_dim;
   head_block_bytes_ = int64_t{block_size} * shape.head_dim * dtype_bytes(dtype_);

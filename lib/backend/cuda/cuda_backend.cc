@@ -10,6 +10,8 @@
 #include "lib/backend/cuda/cuda_lane.h"
 #include "lib/backend/cuda/cuda_weights.h"
 #include "lib/base/check.h"
+#include "lib/base/log.h"
+#include "lib/config/kv_capacity.h"
 #include "lib/model/model.h"
 
 namespace parkd {
@@ -21,6 +23,11 @@ constexpr int32_t kComputeMajorMin = 8;               // bf16 products and cp.as
 constexpr int64_t kStagingBytes = int64_t{32} << 20;  // while weights are loaded
 constexpr int64_t kHeldBackBytes = int64_t{512} << 20;
 constexpr int64_t kHeldBackPart = 50;  // one in so many
+// KV memory that there seemed to be room for and was not shrinks by so much, or by one part in so
+// many if that is more, so many times.
+constexpr int kKvAttempts = 3;
+constexpr int64_t kKvShrinksBytes = int64_t{256} << 20;
+constexpr int64_t kKvShrinksPart = 8;
 
 std::mutex libraries_mutex;  // libraries()
 std::string& libraries() {
@@ -73,13 +80,13 @@ Result<CudaDevice> identify_device(int32_t id) {
   return device;
 }
 
-// A device that can be used, or why it cannot.
-Result<CudaDevice> describe_device(int32_t id) {
-  const std::string name = "device " + std::to_string(id);
-  PARKD_ASSIGN_OR_RETURN(CudaDevice device, identify_device(id));
-  // From here on the device has a context of this process, which takes some of its memory.
-  PARKD_RETURN_IF_ERROR(to_status(cudaSetDevice(id), name + ": cudaSetDevice"));
-  // What a model before this one has left is the pool's until the pool is told.
+struct DeviceMemory {
+  int64_t total_bytes = 0;
+  int64_t free_bytes = 0;
+};
+
+// Of the current device, `id`; what its pool keeps though nobody has it is free.
+Result<DeviceMemory> memory_of(int32_t id, const std::string& name) {
   PARKD_ASSIGN_OR_RETURN(const bool has_pool, cuda::has_memory_pool());
   if (has_pool) {
     cudaMemPool_t pool = nullptr;
@@ -91,8 +98,23 @@ Result<CudaDevice> describe_device(int32_t id) {
   size_t total_bytes = 0;
   PARKD_RETURN_IF_ERROR(
       to_status(cudaMemGetInfo(&free_bytes, &total_bytes), name + ": cudaMemGetInfo"));
-  device.memory_bytes = static_cast<int64_t>(total_bytes);
-  device.free_bytes = static_cast<int64_t>(free_bytes);
+  return DeviceMemory{static_cast<int64_t>(total_bytes), static_cast<int64_t>(free_bytes)};
+}
+
+// Of a device for what nobody can foresee.
+int64_t held_back_bytes(int64_t memory_bytes) {
+  return std::max(kHeldBackBytes, memory_bytes / kHeldBackPart);
+}
+
+// A device that can be used, or why it cannot.
+Result<CudaDevice> describe_device(int32_t id) {
+  const std::string name = "device " + std::to_string(id);
+  PARKD_ASSIGN_OR_RETURN(CudaDevice device, identify_device(id));
+  // From here on the device has a context of this process, which takes some of its memory.
+  PARKD_RETURN_IF_ERROR(to_status(cudaSetDevice(id), name + ": cudaSetDevice"));
+  PARKD_ASSIGN_OR_RETURN(const DeviceMemory memory, memory_of(id, name));
+  device.memory_bytes = memory.total_bytes;
+  device.free_bytes = memory.free_bytes;
   return device;
 }
 
@@ -217,6 +239,39 @@ class DeviceBackend final : public Backend {
     PARKD_RETURN_IF_ERROR(weights_.finish_loading());
     return weights_.allocate_kv(options_.shape, n_blocks, block_size);
   }
+  // What is free may lie in pieces, or another process may take some of it meanwhile.
+  Result<int64_t> fit_kv(int64_t n_blocks_max, int32_t block_size) override {
+    PARKD_RETURN_IF_ERROR(select());
+    PARKD_RETURN_IF_ERROR(weights_.finish_loading());
+    weights_.free_kv();
+    PARKD_RETURN_IF_ERROR(stream_.synchronize());
+    PARKD_ASSIGN_OR_RETURN(const DeviceMemory memory, memory_of(device_.id, device_name(device_)));
+    const int64_t held_back = held_back_bytes(memory.total_bytes);
+    const ModelShape& shape = options_.shape;
+    const int64_t block_bytes = kv_block_bytes(
+        {options_.dtype, block_size, shape.n_kv_heads, shape.head_dim, shape.n_layers});
+    const int64_t room = std::max<int64_t>(0, memory.free_bytes - held_back) / block_bytes;
+    int64_t n_blocks = std::min(n_blocks_max, room);
+    Status status = exhausted("no KV block of " + std::to_string(block_bytes) +
+                              " bytes fits: " + std::to_string(memory.free_bytes >> 20) +
+                              " MiB of " + device_name(device_) +
+                              " are free once the model's largest step "
+                              "has run, and " +
+                              std::to_string(held_back >> 20) + " MiB are held back");
+    for (int attempt = 0; attempt < kKvAttempts && n_blocks > 0; ++attempt) {
+      status = weights_.allocate_kv(shape, n_blocks, block_size);
+      if (status.code() != StatusCode::exhausted) break;
+      const int64_t fewer =
+          n_blocks - std::max(kKvShrinksBytes / block_bytes, n_blocks / kKvShrinksPart);
+      log_warn("cuda.kv_shrinks", {{"device", device_.id},
+                                   {"kv_blocks", n_blocks},
+                                   {"fewer", fewer},
+                                   {"why", status.message()}});
+      n_blocks = fewer;
+    }
+    if (!status.ok()) return status;
+    return n_blocks;
+  }
   Result<std::unique_ptr<Lane>> make_lane() override {
     PARKD_RETURN_IF_ERROR(select());
     cuda::LaneOptions options;
@@ -326,8 +381,7 @@ Result<std::unique_ptr<Backend>> make_cuda_backend(const CudaBackendOptions& opt
 int64_t cuda_kv_bytes(const CudaDevice& device, const CudaFootprint& footprint) {
   const int64_t needed =
       weight_bytes(footprint) + footprint.n_lanes * lane_bytes(footprint) + kStagingBytes;
-  const int64_t held_back = std::max(kHeldBackBytes, device.memory_bytes / kHeldBackPart);
-  return device.free_bytes - needed - held_back;
+  return device.free_bytes - needed - held_back_bytes(device.memory_bytes);
 }
 
 }  // namespace parkd

@@ -20,13 +20,30 @@ Result<std::unique_ptr<CudaLane>> CudaLane::make(const CudaWeights& weights,
   std::unique_ptr<CudaLane> lane(new CudaLane(weights, shape, inv_freq, options));
   PARKD_ASSIGN_OR_RETURN(lane->stream_, Stream::make());
   PARKD_ASSIGN_OR_RETURN(lane->cublas_, Cublas::make(lane->stream_));
-  int32_t n_blocks = 0;
-  PARKD_RETURN_IF_ERROR(
-      to_status(attention_resident_blocks(weights.element(), shape.head_dim,
-                                          shape.n_heads / shape.n_kv_heads, &n_blocks),
-                "cudaOccupancyMaxActiveBlocksPerMultiprocessor"));
-  lane->n_resident_ = n_blocks * options.n_multiprocessors;
+  PARKD_RETURN_IF_ERROR(lane->find_resident_blocks());
   return lane;
+}
+
+Status CudaLane::find_resident_blocks() {
+  constexpr const char* kCall = "cudaOccupancyMaxActiveBlocksPerMultiprocessor";
+  const Element kv = weights_.element();
+  int32_t n_blocks = 0;
+  PARKD_RETURN_IF_ERROR(to_status(
+      attention_resident_blocks(kv, shape_.head_dim, shape_.n_heads / shape_.n_kv_heads, &n_blocks),
+      kCall));
+  n_resident_ = n_blocks * options_.n_multiprocessors;
+  AttentionParams without_window = {};
+  without_window.kv.element = kv;
+  without_window.kv.head_dim = shape_.head_dim;
+  without_window.tensor_cores = options_.tensor_core_attention;
+  const bool has_tensor_cores = prefill_takes_tensor_cores(without_window);
+  for (const bool tensor_cores : {false, true}) {
+    if (tensor_cores && !has_tensor_cores) continue;
+    PARKD_RETURN_IF_ERROR(
+        to_status(prefill_resident_blocks(kv, shape_.head_dim, tensor_cores, &n_blocks), kCall));
+    prefill_resident_[tensor_cores ? 1 : 0] = n_blocks * options_.n_multiprocessors;
+  }
+  return {};
 }
 
 CudaLane::~CudaLane() {
@@ -80,6 +97,11 @@ Status CudaLane::allocate_step_memory() {
         std::max(workspace, attention_workspace_floats(static_cast<int32_t>(n), shape_.n_heads,
                                                        shape_.head_dim, splits_of(n)));
   }
+  for (const bool tensor_cores : {false, true}) {
+    workspace =
+        std::max(workspace, prefill_workspace_floats(prefill_resident_[tensor_cores ? 1 : 0],
+                                                     shape_.head_dim, tensor_cores));
+  }
   PARKD_ASSIGN_OR_RETURN(attention_workspace_, floats(workspace));
   const int64_t sampling = sampling_workspace_bytes(limits.logit_rows_max, shape_.vocab);
   PARKD_ASSIGN_OR_RETURN(
@@ -101,15 +123,29 @@ Status CudaLane::allocate_step_memory() {
   return {};
 }
 
-// Block 0 is enough: its sequences write the same into it.
-Status CudaLane::prepare(const std::function<void(const StepBatch&)>& forward, Buffer logits) {
-  const auto n_prompt = static_cast<int32_t>(std::min<int64_t>(
-      {rows_max_, weights_.kv().block_size - 1, shape_.context_tokens - int64_t{1}}));
-  // The most that a step can be: what memory does not hold it does not hold here.
+int32_t CudaLane::rehearsed_tokens() const {
+  return static_cast<int32_t>(
+      std::min<int64_t>({rows_max_, weights_.kv().block_size, shape_.context_tokens - int64_t{1}}));
+}
+
+Status CudaLane::run_largest_step(const std::function<void(const StepBatch&)>& forward,
+                                  Buffer logits) {
+  const int32_t n_prompt = rehearsed_tokens();
   const int64_t n_rows = options_.warms_up ? rows_max_ : n_prompt;
   std::vector<int32_t> rows(static_cast<size_t>(n_rows / n_prompt), n_prompt);
   if (n_rows % n_prompt > 0) rows.push_back(static_cast<int32_t>(n_rows % n_prompt));
   PARKD_RETURN_IF_ERROR(rehearse(forward, logits, rows, 0));
+  // The shortest prefix whose attention is split.
+  const int64_t prefix = 2 * kPrefillSplitTokens;
+  if (!options_.warms_up || rows_max_ < 2 || prefix + 2 > shape_.context_tokens) return {};
+  rows.assign(1, 2);
+  return rehearse(forward, logits, rows, static_cast<int32_t>(prefix));
+}
+
+Status CudaLane::prepare(const std::function<void(const StepBatch&)>& forward, Buffer logits) {
+  const int32_t n_prompt = rehearsed_tokens();
+  std::vector<int32_t> rows(1, n_prompt);
+  PARKD_RETURN_IF_ERROR(rehearse(forward, logits, rows, 0));  // what the decodes read
   const int64_t n_decodes_max = options_.warms_up ? logit_rows_max_ : 1;
   for (int64_t n = 1; n <= n_decodes_max; ++n) {
     if (decode_bucket(n, logit_rows_max_) != n) continue;
@@ -125,11 +161,13 @@ Status CudaLane::prepare(const std::function<void(const StepBatch&)>& forward, B
   return {};
 }
 
-// A step of sequences of so many rows; one of prompts asks for all that sampling has.
+// A step of sequences of so many rows, all in block 0, where they may write over each other; one of
+// prompts asks for all that sampling has.
 Status CudaLane::rehearse(const std::function<void(const StepBatch&)>& forward, Buffer logits,
                           std::span<const int32_t> rows, int32_t context_tokens) {
-  const int32_t block = 0;
-  const bool decodes = context_tokens > 0;
+  const bool decodes = context_tokens > 0 && rows.front() == 1;
+  const std::vector<int32_t> table(
+      static_cast<size_t>(ceil_div(context_tokens + rows.front(), weights_.kv().block_size)), 0);
   parkd::SamplingParams params;
   params.temperature = 0;
   params.logprobs = !decodes;
@@ -141,7 +179,7 @@ Status CudaLane::rehearse(const std::function<void(const StepBatch&)>& forward, 
   std::vector<SampleRow> samples;
   int32_t n_rows = 0;
   for (const int32_t n : rows) {
-    sequences.push_back({n_rows, n, context_tokens, {&block, 1}});
+    sequences.push_back({n_rows, n, context_tokens, table});
     n_rows += n;
     if (static_cast<int64_t>(logit_rows.size()) == logit_rows_max_) continue;
     logit_rows.push_back(n_rows - 1);
@@ -208,7 +246,14 @@ float* CudaLane::cos_sin_of(int32_t rope) const {
 // The step's own sizes; one that only decodes takes its bucket's instead.
 void CudaLane::set_maxima(const StepBatch& batch) {
   int64_t n_decode = 0;
-  for (const StepSequence& sequence : batch.sequences) n_decode += sequence.n_rows == 1 ? 1 : 0;
+  prefix_max_ = 0;
+  for (const StepSequence& sequence : batch.sequences) {
+    if (sequence.n_rows == 1) {
+      ++n_decode;
+    } else {
+      prefix_max_ = std::max(prefix_max_, sequence.context_tokens);
+    }
+  }
   const auto n_sequences = static_cast<int64_t>(batch.sequences.size());
   n_rows_ = static_cast<int64_t>(batch.tokens.size());
   has_decode_ = n_decode > 0;

@@ -12,8 +12,9 @@
 // Failures of an op are kept and answered by collect(), once the stream is empty: cuda_errors.h
 // says whether the device is lost, memory was short, or the steps can be computed again. What
 // follows the latter runs without graphs until a step is collected, and a bucket whose graph could
-// not be captured or launched has none from then on. prepare() allocates everything (graphs for
-// which memory is short are left out) but what more edits ask for than it foresees.
+// not be captured or launched has none from then on. run_largest_step() allocates everything but
+// graphs (those for which memory is short are left out) and what more edits ask for than it
+// foresees.
 //
 // In three files: cuda_lane.cc (memory, a step's beginning and end), cuda_lane_ops.cc,
 // cuda_lane_sampling.cc.
@@ -45,7 +46,7 @@ struct LaneOptions {
   int32_t n_multiprocessors = 1;
   bool graphs = true;
   bool tensor_core_attention = false;  // the mma.sync path
-  bool warms_up = true;                // prepare() runs and captures all that there is
+  bool warms_up = true;                // before the first job all that there is runs
 };
 
 class CudaLane final : public Lane {
@@ -57,8 +58,11 @@ class CudaLane final : public Lane {
   ~CudaLane() override;
 
   Buffer make_buffer(int64_t rows_max, int64_t columns) override;
-  // Runs the largest step, and of every bucket of decodes one as it is and one that is captured, so
-  // that CUDA and its libraries have loaded, allocated and captured what they need for any.
+  // The largest step of prompts, and a few rows behind a prefix: CUDA and its libraries have then
+  // loaded and allocated what they need for any step.
+  Status run_largest_step(const std::function<void(const StepBatch&)>& forward,
+                          Buffer logits) override;
+  // Runs of every bucket of decodes one step as it is and one that is captured.
   Status prepare(const std::function<void(const StepBatch&)>& forward, Buffer logits) override;
   int32_t steps_ahead() const override { return 1; }
   void begin_step(const StepBatch& batch) override;
@@ -116,8 +120,11 @@ class CudaLane final : public Lane {
       : weights_(weights), shape_(shape), inv_freq_(inv_freq), options_(options) {}
 
   Status allocate_step_memory();
+  Status find_resident_blocks();
   Status rehearse(const std::function<void(const StepBatch&)>& forward, Buffer logits,
                   std::span<const int32_t> rows, int32_t context_tokens);
+  // Of a prompt in rehearsals: within a block.
+  int32_t rehearsed_tokens() const;
   Status start(const StepBatch& batch);
   void set_maxima(const StepBatch& batch);
   int32_t splits_of(int64_t n_sequences) const;
@@ -165,8 +172,9 @@ class CudaLane final : public Lane {
   int64_t rows_max_ = 0;        // of the largest buffer
   int64_t logit_rows_max_ = 0;  // of the smallest
   int32_t n_resident_ = 0;      // blocks of decode attention that the device holds at a time
+  std::array<int32_t, 2> prefill_resident_ = {};  // of prefill's, plain and on tensor cores
 
-  // Allocated by prepare(), or the first step.
+  // Allocated by the first step.
   std::optional<StepLayout> layout_;
   DeviceBuffer step_memory_;  // StepLayout
   DeviceBuffer cos_sin_;      // (ropes, rows_max, head_dim)
@@ -188,6 +196,7 @@ class CudaLane final : public Lane {
   bool decodes_ = false;  // and does nothing else
   bool has_decode_ = false;
   bool has_prefill_ = false;
+  int32_t prefix_max_ = 0;     // tokens before a prefilled sequence's rows
   Status failure_;             // the first
   int32_t failed_bucket_ = 0;  // whose graph it was; 0: of no graph
 

@@ -170,6 +170,8 @@ AttentionParams CudaLane::attention_params(int32_t layer, const AttentionOptions
   params.n_splits = splits_of(std::max(step_.decode_max, 1));
   params.workspace = attention_workspace_.as<float>();
   params.tensor_cores = options_.tensor_core_attention;
+  const int32_t resident = prefill_resident_[prefill_takes_tensor_cores(params) ? 1 : 0];
+  params.prefill_splits = prefill_splits(params, prefix_max_, resident);
   return params;
 }
 

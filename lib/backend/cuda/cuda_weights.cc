@@ -126,7 +126,7 @@ Status CudaWeights::allocate_kv(const ModelShape& shape, int64_t n_blocks, int32
   if (n_blocks <= 0 || n_blocks > std::numeric_limits<int32_t>::max()) {
     return invalid("KV memory of " + std::to_string(n_blocks) + " blocks");
   }
-  PARKD_CHECK(kv_.base == nullptr, "KV memory is allocated once");
+  free_kv();
   const int64_t bytes = int64_t{shape.n_layers} * n_blocks * 2 * shape.n_kv_heads * block_size *
                         shape.head_dim * element_bytes(element_);
   PARKD_ASSIGN_OR_RETURN(kv_memory_, DeviceBuffer::make(static_cast<size_t>(bytes), *stream_));
@@ -138,6 +138,11 @@ Status CudaWeights::allocate_kv(const ModelShape& shape, int64_t n_blocks, int32
   kv_.block_size = block_size;
   kv_.head_dim = shape.head_dim;
   return stream_->synchronize();
+}
+
+void CudaWeights::free_kv() {
+  kv_ = {};
+  kv_memory_ = {};
 }
 
 }  // namespace parkd::cuda

@@ -36,7 +36,9 @@ class CudaWeights {
   // invalid (the tensor), exhausted (device memory), unavailable, of an earlier tensor perhaps.
   Result<MatrixId> load_matrix(std::span<const TensorView> parts);
   Result<VectorId> load_vector(const TensorView& vector);
+  // In the place of what there was; nothing on the device uses that.
   Status allocate_kv(const ModelShape& shape, int64_t n_blocks, int32_t block_size);
+  void free_kv();
   // Waits until the device has every tensor, and frees what only loading needs.
   Status finish_loading();
 
