@@ -63,8 +63,7 @@ Result<std::unique_ptr<LocalEngine::Device>> LocalEngine::make_device(
   } else {
     PARKD_RETURN_IF_ERROR(backend.allocate_kv(planned.count, options.block_size));
   }
-  log_info("engine.memory", {{"worker", name},
-                             {"backend", backend.describe()},
+  log_info("engine.memory", {{"backend", backend.describe()},
                              {"workers", options.n_workers},
                              {"max_num_seqs", max_num_seqs},
                              {"step_tokens", options.step_tokens},

@@ -123,57 +123,51 @@ Status CudaLane::allocate_step_memory() {
   return {};
 }
 
-int32_t CudaLane::rehearsed_tokens() const {
-  return static_cast<int32_t>(
-      std::min<int64_t>({rows_max_, weights_.kv().block_size, shape_.context_tokens - int64_t{1}}));
-}
-
 Status CudaLane::run_largest_step(const std::function<void(const StepBatch&)>& forward,
                                   Buffer logits) {
-  const int32_t n_prompt = rehearsed_tokens();
+  const auto n_prompt = static_cast<int32_t>(
+      std::min<int64_t>({rows_max_, weights_.kv().block_size, shape_.context_tokens - int64_t{1}}));
   const int64_t n_rows = options_.warms_up ? rows_max_ : n_prompt;
   std::vector<int32_t> rows(static_cast<size_t>(n_rows / n_prompt), n_prompt);
   if (n_rows % n_prompt > 0) rows.push_back(static_cast<int32_t>(n_rows % n_prompt));
-  PARKD_RETURN_IF_ERROR(rehearse(forward, logits, rows, 0));
+  PARKD_RETURN_IF_ERROR(rehearse(forward, logits, rows, 0, true));
   // The shortest prefix whose attention is split.
   const int64_t prefix = 2 * kPrefillSplitTokens;
   if (!options_.warms_up || rows_max_ < 2 || prefix + 2 > shape_.context_tokens) return {};
   rows.assign(1, 2);
-  return rehearse(forward, logits, rows, static_cast<int32_t>(prefix));
+  return rehearse(forward, logits, rows, static_cast<int32_t>(prefix), false);
 }
 
 Status CudaLane::prepare(const std::function<void(const StepBatch&)>& forward, Buffer logits) {
-  const int32_t n_prompt = rehearsed_tokens();
-  std::vector<int32_t> rows(1, n_prompt);
-  PARKD_RETURN_IF_ERROR(rehearse(forward, logits, rows, 0));  // what the decodes read
+  std::vector<int32_t> rows;
   const int64_t n_decodes_max = options_.warms_up ? logit_rows_max_ : 1;
   for (int64_t n = 1; n <= n_decodes_max; ++n) {
     if (decode_bucket(n, logit_rows_max_) != n) continue;
     rows.assign(static_cast<size_t>(n), 1);
-    PARKD_RETURN_IF_ERROR(rehearse(forward, logits, rows, n_prompt));
+    PARKD_RETURN_IF_ERROR(rehearse(forward, logits, rows, 0, false));
     if (!options_.graphs || !options_.warms_up) continue;
-    Status captured = rehearse(forward, logits, rows, n_prompt);
+    Status captured = rehearse(forward, logits, rows, 0, false);
     if (captured.code() == StatusCode::internal) {  // it does without a graph then
-      captured = rehearse(forward, logits, rows, n_prompt);
+      captured = rehearse(forward, logits, rows, 0, false);
     }
     PARKD_RETURN_IF_ERROR(captured);
   }
   return {};
 }
 
-// A step of sequences of so many rows, all in block 0, where they may write over each other; one of
-// prompts asks for all that sampling has.
+// A step of sequences of so many rows, all in block 0, where they may write over each other. What
+// lies in it before their rows may be anything: nobody sees what they choose.
 Status CudaLane::rehearse(const std::function<void(const StepBatch&)>& forward, Buffer logits,
-                          std::span<const int32_t> rows, int32_t context_tokens) {
-  const bool decodes = context_tokens > 0 && rows.front() == 1;
+                          std::span<const int32_t> rows, int32_t context_tokens,
+                          bool asks_for_all) {
   const std::vector<int32_t> table(
       static_cast<size_t>(ceil_div(context_tokens + rows.front(), weights_.kv().block_size)), 0);
   parkd::SamplingParams params;
   params.temperature = 0;
-  params.logprobs = !decodes;
-  params.top_logprobs = decodes ? 0 : kTopLogprobsMax;
+  params.logprobs = asks_for_all;
+  params.top_logprobs = asks_for_all ? kTopLogprobsMax : 0;
   const parkd::LogitEdit edit = {0, 1, 0};
-  const size_t n_edits = decodes ? 0 : 1;
+  const size_t n_edits = asks_for_all ? 1 : 0;
   std::vector<StepSequence> sequences;
   std::vector<int32_t> logit_rows;
   std::vector<SampleRow> samples;

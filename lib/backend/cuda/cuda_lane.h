@@ -122,9 +122,7 @@ class CudaLane final : public Lane {
   Status allocate_step_memory();
   Status find_resident_blocks();
   Status rehearse(const std::function<void(const StepBatch&)>& forward, Buffer logits,
-                  std::span<const int32_t> rows, int32_t context_tokens);
-  // Of a prompt in rehearsals: within a block.
-  int32_t rehearsed_tokens() const;
+                  std::span<const int32_t> rows, int32_t context_tokens, bool asks_for_all);
   Status start(const StepBatch& batch);
   void set_maxima(const StepBatch& batch);
   int32_t splits_of(int64_t n_sequences) const;

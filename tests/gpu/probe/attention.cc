@@ -55,6 +55,7 @@ class Attention {
     params.out = out.get();
     params.element = cuda::Element::bf16;
     params.n_splits = n_splits;
+    params.prefill_splits = 1;
     params.workspace = workspace.get();
     params.tensor_cores = tensor_cores;
     return timer_.seconds(runs_, [&] { require(launch(params, timer_.stream()), "attention"); });
