@@ -41,6 +41,15 @@ __device__ __forceinline__ void store_element(void* out, Element element, int64_
   }
 }
 
+// Splits of what makes so many blocks without: as many as fill a device that holds `n_resident` of
+// them, and no more than `useful`.
+inline int32_t filling_splits(int64_t one_split_blocks, int64_t useful, int32_t n_resident) {
+  if (one_split_blocks <= 0) return 1;
+  const int64_t filling = n_resident / one_split_blocks;
+  const int64_t splits = filling < useful ? filling : useful;
+  return static_cast<int32_t>(splits < 1 ? 1 : splits < kSplitsMax ? splits : kSplitsMax);
+}
+
 inline bool attention_params_are_valid(const AttentionParams& params) {
   const KvMemory& kv = params.kv;
   return kv.n_kv_heads > 0 && params.n_heads > 0 && params.n_heads % kv.n_kv_heads == 0 &&

@@ -434,12 +434,8 @@ cudaError_t attention_resident_blocks(Element kv, int32_t head_dim, int32_t grou
 int32_t attention_splits(int32_t n_sequences, int32_t n_heads, int32_t n_kv_heads,
                          int32_t tokens_max, int32_t n_resident) {
   const int32_t parts = ceil_div(n_heads / n_kv_heads, kHeadsMax);  // blocks of a kv head
-  const int32_t one_split_blocks = n_sequences * n_kv_heads * parts;
-  if (one_split_blocks <= 0) return 1;
-  const int32_t filling = n_resident / one_split_blocks;
-  const int32_t useful = ceil_div(tokens_max, kRun * kRunsPerSplit);
-  const int32_t splits = filling < useful ? filling : useful;
-  return splits < 1 ? 1 : splits < kSplitsMax ? splits : kSplitsMax;
+  return filling_splits(int64_t{n_sequences} * n_kv_heads * parts,
+                        ceil_div(tokens_max, kRun * kRunsPerSplit), n_resident);
 }
 
 int64_t attention_workspace_floats(int32_t n_sequences, int32_t n_heads, int32_t head_dim,

@@ -11,9 +11,10 @@
 // values.
 // Bytes: KV once for each tile, 32 * head_dim * 2 * KV element bytes a step for 4 * 32 * 32 *
 // head_dim flops: 32 flops a byte of bf16 KV; a split adds rows * (head_dim + 2) floats, written
-// and read. Float FMAs from shared memory: bound by arithmetic, and the default until a GPU has
-// confirmed attention_prefill_mma.cu. Sums in float. Tolerance: as attention_decode.cu. Source:
-// Dao, "FlashAttention-2", 2023. CPU twin: CpuKernels::attention. Never run on a GPU.
+// and read. Float FMAs from shared memory: bound by arithmetic; for what
+// attention_prefill_mma.cu cannot do, and where that is not wanted. Sums in float. Tolerance: as
+// attention_decode.cu. Source: Dao, "FlashAttention-2", 2023. CPU twin: CpuKernels::attention.
+// Never run on a GPU.
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
@@ -24,8 +25,7 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kRows = kPrefillRows;
-constexpr int kTokens = 32;         // of KV at a time
-constexpr int kMergeThreads = 128;  // of merge_prefill_kernel
+constexpr int kTokens = 32;  // of KV at a time
 constexpr int kColumnThreads = 16;
 constexpr int kThreadRows = kRows / (kThreads / kColumnThreads);  // 4
 constexpr int kThreadTokens = kTokens / kColumnThreads;           // 2
@@ -258,13 +258,13 @@ __global__ void __launch_bounds__(kThreads) attention_prefill_kernel(AttentionPa
 // Merges the splits of the tiles that have some; `step_tokens` of their kernel. Grid (tiles,
 // n_kv_heads, rows / 4), 128 threads, a warp a row.
 template <int kTileRows, int kStepTokens>
-__global__ void __launch_bounds__(kMergeThreads) merge_prefill_kernel(AttentionParams params) {
+__global__ void __launch_bounds__(kThreads) merge_prefill_kernel(AttentionParams params) {
   PrefillTile tile;
   PrefillSplit split;
   if (!find_prefill_tile(params, kTileRows, &tile)) return;
   (void)find_prefill_split(params, tile, kStepTokens, 0, &split);
   const auto row =
-      static_cast<int32_t>(blockIdx.z * (kMergeThreads / kWarpSize) + threadIdx.x / kWarpSize);
+      static_cast<int32_t>(blockIdx.z * (kThreads / kWarpSize) + threadIdx.x / kWarpSize);
   if (split.n_used == 1 || row >= tile.n_rows) return;
   const int32_t head_dim = params.kv.head_dim;
   const float2* sums = prefill_part_sums(params, kTileRows);
@@ -290,9 +290,8 @@ template <int kTileRows, int kStepTokens>
 cudaError_t launch_merge(const AttentionParams& params, cudaStream_t stream) {
   if (params.prefill_splits == 1) return cudaSuccess;
   dim3 grid = prefill_grid(params, kTileRows);
-  grid.z = kTileRows / (kMergeThreads / kWarpSize);
-  return launch({grid, kMergeThreads, 0, stream}, merge_prefill_kernel<kTileRows, kStepTokens>,
-                params);
+  grid.z = kTileRows / (kThreads / kWarpSize);
+  return launch({grid, kThreads, 0, stream}, merge_prefill_kernel<kTileRows, kStepTokens>, params);
 }
 
 // with(the kernel) of the instance for this head_dim.
@@ -336,13 +335,8 @@ int32_t prefill_splits(const AttentionParams& params, int32_t tokens_max, int32_
   AttentionParams whole = params;
   whole.prefill_splits = 1;
   const dim3 grid = prefill_grid(whole, mma ? kPrefillMmaRows : kPrefillRows);
-  const int64_t one_split_blocks = int64_t{grid.x} * grid.y;
-  if (one_split_blocks <= 0) return 1;
   const int32_t seen = params.window > 0 && params.window < tokens_max ? params.window : tokens_max;
-  const int64_t filling = n_resident / one_split_blocks;
-  const int64_t useful = ceil_div(seen, kPrefillSplitTokens);
-  const int64_t splits = filling < useful ? filling : useful;
-  return static_cast<int32_t>(splits < 1 ? 1 : splits < kSplitsMax ? splits : kSplitsMax);
+  return filling_splits(int64_t{grid.x} * grid.y, ceil_div(seen, kPrefillSplitTokens), n_resident);
 }
 
 int64_t prefill_workspace_floats(int32_t n_blocks, int32_t head_dim, bool tensor_cores) {

@@ -1,5 +1,5 @@
-// attention_prefill.cu's work on tensor cores, for f16 and bf16 KV without a window; behind
-// AttentionParams::tensor_cores until a GPU has confirmed it.
+// attention_prefill.cu's work on tensor cores, for f16 and bf16 KV without a window, where
+// AttentionParams::tensor_cores allows it (the default; config, tensor_core_attention).
 //
 // Shapes: as in attention_prefill.cu, but head_dim 128 at most: of 256, q and the values are 192
 // registers a thread, and even with 32 tokens at a time some of it spills. Geometry: grid (tiles,

@@ -241,10 +241,12 @@ TEST_F(EmulatedMachine, kv_memory_is_measured_after_the_largest_step_and_graphs_
   EXPECT_EQ(before("cublasCreate_v2"), 2) << "of each lane";
   EXPECT_EQ(before("cudaStreamBeginCapture"), 0);
   EXPECT_EQ(after("cudaMallocAsync"), 1) << "KV memory";
-  EXPECT_EQ(after("cudaMallocHost") + after("cudaHostAlloc") + after("cudaMalloc"), 0);
+  EXPECT_GT(before("cudaMallocHost"), 0);
+  EXPECT_EQ(after("cudaMallocHost") + after("cudaMalloc"), 0);
   const auto kv = std::find(measured, calls.end(), "cudaMallocAsync");
   EXPECT_EQ(count("cudaStreamBeginCapture", measured, kv), 0);
   EXPECT_GT(count("cudaStreamBeginCapture", kv, calls.end()), 0);
+  EXPECT_GT(count("cudaGraphInstantiate", kv, calls.end()), 0);
 
   cuda_emulator::record_calls();
   std::mt19937_64 random(printed_seed());
@@ -252,7 +254,7 @@ TEST_F(EmulatedMachine, kv_memory_is_measured_after_the_largest_step_and_graphs_
   for (GenerationRequest& request : requests) request.sampling.logit_bias.clear();
   (void)tokens_of(runner.run(requests));
   const std::vector<std::string> served = cuda_emulator::recorded_calls();
-  for (const char* cold : {"cudaMallocAsync", "cudaMalloc", "cudaMallocHost", "cudaHostAlloc",
+  for (const char* cold : {"cudaMallocAsync", "cudaMalloc", "cudaMallocHost",
                            "cudaStreamBeginCapture", "cudaGraphInstantiate", "cublasCreate_v2"}) {
     EXPECT_EQ(count(cold, served.begin(), served.end()), 0) << cold;
   }

@@ -41,6 +41,7 @@ for step in golden two_devices profile memcheck racecheck synccheck initcheck; d
 done
 report=$scratch/state/report.md
 for figure in copy.device_memory launch.kernel_of_a_graph product.gate_and_up.8_rows attention.decode_2_of_40 \
+  attention.prefill_4_after_600.tensor_cores \
   sampling.2_of_300.top_p engine.3_sequences.1_lanes engine.3_sequences.2_lanes.plain; do
   grep -q "^| $figure | [0-9]" "$report" || fail "the report has no figure $figure"
 done

@@ -23,11 +23,9 @@ constexpr int32_t kComputeMajorMin = 8;               // bf16 products and cp.as
 constexpr int64_t kStagingBytes = int64_t{32} << 20;  // while weights are loaded
 constexpr int64_t kHeldBackBytes = int64_t{512} << 20;
 constexpr int64_t kHeldBackPart = 50;  // one in so many
-// KV memory that there seemed to be room for and was not shrinks by so much, or by one part in so
-// many if that is more, so many times.
+// KV memory that there seemed to be room for and was not is a quarter smaller the next time.
 constexpr int kKvAttempts = 3;
-constexpr int64_t kKvShrinksBytes = int64_t{256} << 20;
-constexpr int64_t kKvShrinksPart = 8;
+constexpr int64_t kKvShrinksPart = 4;
 
 std::mutex libraries_mutex;  // libraries()
 std::string& libraries() {
@@ -260,17 +258,14 @@ class DeviceBackend final : public Backend {
                               std::to_string(held_back >> 20) + " MiB are held back");
     for (int attempt = 0; attempt < kKvAttempts && n_blocks > 0; ++attempt) {
       status = weights_.allocate_kv(shape, n_blocks, block_size);
+      if (status.ok()) return n_blocks;
       if (status.code() != StatusCode::exhausted) break;
-      const int64_t fewer =
-          n_blocks - std::max(kKvShrinksBytes / block_bytes, n_blocks / kKvShrinksPart);
-      log_warn("cuda.kv_shrinks", {{"device", device_.id},
-                                   {"kv_blocks", n_blocks},
-                                   {"fewer", fewer},
-                                   {"why", status.message()}});
-      n_blocks = fewer;
+      log_warn(
+          "cuda.kv_shrinks",
+          {{"device", device_.id}, {"kv_blocks_refused", n_blocks}, {"why", status.message()}});
+      n_blocks -= ceil_div(n_blocks, kKvShrinksPart);
     }
-    if (!status.ok()) return status;
-    return n_blocks;
+    return status;
   }
   Result<std::unique_ptr<Lane>> make_lane() override {
     PARKD_RETURN_IF_ERROR(select());

@@ -30,6 +30,12 @@ class Attention {
                                             &n_blocks),
             "attention_resident_blocks");
     n_resident_ = n_multiprocessors * n_blocks;
+    for (const bool tensor_cores : {false, true}) {
+      require(cuda::prefill_resident_blocks(cuda::Element::bf16, kHeads.head_dim, tensor_cores,
+                                            &n_blocks),
+              "prefill_resident_blocks");
+      prefill_resident_[tensor_cores ? 1 : 0] = n_multiprocessors * n_blocks;
+    }
   }
 
   template <class Launch>
@@ -43,8 +49,11 @@ class Attention {
         std::vector<uint8_t>(static_cast<size_t>(step_.n_blocks) * 2 * n_kv *
                              static_cast<size_t>(kHeads.block_size) * 2));
     const DeviceArray<uint8_t> out(rows * static_cast<size_t>(kHeads.n_heads) * head_dim * 2);
-    const DeviceArray<float> workspace(static_cast<size_t>(cuda::attention_workspace_floats(
-        step_.device.decode_max, kHeads.n_heads, kHeads.head_dim, n_splits)));
+    const int32_t prefill_resident = prefill_resident_[tensor_cores ? 1 : 0];
+    const DeviceArray<float> workspace(static_cast<size_t>(
+        std::max(cuda::attention_workspace_floats(step_.device.decode_max, kHeads.n_heads,
+                                                  kHeads.head_dim, n_splits),
+                 cuda::prefill_workspace_floats(prefill_resident, kHeads.head_dim, tensor_cores))));
     cuda::AttentionParams params = {};
     params.step = step_.device;
     params.kv = {kv.get(),          cuda::Element::bf16, 1, step_.n_blocks, kHeads.n_kv_heads,
@@ -55,9 +64,10 @@ class Attention {
     params.out = out.get();
     params.element = cuda::Element::bf16;
     params.n_splits = n_splits;
-    params.prefill_splits = 1;
     params.workspace = workspace.get();
     params.tensor_cores = tensor_cores;
+    params.prefill_splits =
+        cuda::prefill_splits(params, step_.sequences.front().context, prefill_resident);
     return timer_.seconds(runs_, [&] { require(launch(params, timer_.stream()), "attention"); });
   }
   int32_t splits(int32_t tokens) const {
@@ -70,23 +80,34 @@ class Attention {
   std::mt19937_64 random_{1};
   const Step step_;
   int32_t n_resident_ = 0;
+  int32_t prefill_resident_[2] = {};  // plain, and on tensor cores
   Timer timer_;
 };
 
+// A prompt's first chunk, a later one, and the few tokens behind a long cached prefix, whose tiles
+// are split.
 void probe_prefill(const Figures& figures, bool tiny) {
-  const int32_t rows = tiny ? 20 : 512;
-  for (const int32_t context : {0, tiny ? 32 : 3584}) {
-    Attention attention(tiny, {{context, rows}});
-    const double flops = 4.0 * kHeads.n_heads * kHeads.head_dim *
-                         (double{1} * rows * context + 0.5 * rows * (rows + 1.0));
-    const std::string name =
-        "attention.prefill_" + std::to_string(rows) + "_after_" + std::to_string(context) + ".";
-    const double plain_s = attention.seconds(1, false, cuda::launch_attention_prefill);
-    figures.print(name + "plain", 1e-12 * flops / plain_s, "TFLOP/s",
-                  [](const simulate::DeviceSheet& sheet) { return 1e-12 * sheet.float_flops; });
-    const double mma_s = attention.seconds(1, true, cuda::launch_attention_prefill);
-    figures.print(name + "tensor_cores", 1e-12 * flops / mma_s, "TFLOP/s",
-                  [](const simulate::DeviceSheet& sheet) { return 1e-12 * sheet.tensor_flops; });
+  const std::vector<SequenceCase> chunks =
+      tiny ? std::vector<SequenceCase>{{0, 20}, {32, 20}, {600, 4}}
+           : std::vector<SequenceCase>{{0, 512}, {3584, 512}, {32'768, 16}};
+  for (const SequenceCase& chunk : chunks) {
+    Attention attention(tiny, {chunk});
+    const double rows = chunk.rows;
+    const double flops =
+        4.0 * kHeads.n_heads * kHeads.head_dim * (rows * chunk.context + 0.5 * rows * (rows + 1.0));
+    const double kv_bytes =
+        (chunk.context + rows) * 2 * kHeads.n_kv_heads * kHeads.head_dim * 2;  // once, in bf16
+    const auto print = [&](const char* kernel, bool tensor_cores) {
+      const double seconds = attention.seconds(1, tensor_cores, cuda::launch_attention_prefill);
+      figures.print("attention.prefill_" + std::to_string(chunk.rows) + "_after_" +
+                        std::to_string(chunk.context) + "." + kernel,
+                    1e-12 * flops / seconds, "TFLOP/s", [&](const simulate::DeviceSheet& sheet) {
+                      const double peak = tensor_cores ? sheet.tensor_flops : sheet.float_flops;
+                      return 1e-12 * flops / std::max(flops / peak, kv_bytes / sheet.bytes_per_s);
+                    });
+    };
+    print("plain", false);
+    print("tensor_cores", true);
   }
 }
 
