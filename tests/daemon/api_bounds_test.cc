@@ -40,10 +40,10 @@ void raise_to(std::atomic<size_t>& most, size_t value) {
   }
 }
 
-void* allocate(size_t bytes, size_t alignment) {
+void* allocate_or_null(size_t bytes, size_t alignment) noexcept {
   if (bytes >= counts.fail_from && !is_test && is_control == counts.fail_on_control) {
     ++counts.failed;
-    throw std::bad_alloc();
+    return nullptr;
   }
   if (is_control) {
     raise_to(counts.control_largest, bytes);
@@ -53,8 +53,14 @@ void* allocate(size_t bytes, size_t alignment) {
       alignment > alignof(std::max_align_t)
           ? std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment)
           : std::malloc(bytes);
+  if (memory != nullptr)
+    raise_to(counts.peak_bytes, counts.live_bytes += ::malloc_usable_size(memory));
+  return memory;
+}
+
+void* allocate(size_t bytes, size_t alignment) {
+  void* const memory = allocate_or_null(bytes, alignment);
   if (memory == nullptr) throw std::bad_alloc();
-  raise_to(counts.peak_bytes, counts.live_bytes += ::malloc_usable_size(memory));
   return memory;
 }
 
@@ -77,6 +83,12 @@ void* operator new(size_t bytes, std::align_val_t alignment) {
 }
 void* operator new[](size_t bytes, std::align_val_t alignment) {
   return allocate(bytes, static_cast<size_t>(alignment));
+}
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  return allocate_or_null(bytes, 0);
+}
+void* operator new[](size_t bytes, const std::nothrow_t&) noexcept {
+  return allocate_or_null(bytes, 0);
 }
 void operator delete(void* memory) noexcept {
   release(memory);

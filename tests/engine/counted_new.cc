@@ -14,9 +14,12 @@ int64_t allocations_of_this_thread() {
 }
 }  // namespace parkd::testing
 
-void* operator new(size_t size) {
+void* operator new(size_t size, const std::nothrow_t&) noexcept {
   ++n_allocations;
-  void* memory = std::malloc(size);
+  return std::malloc(size);
+}
+void* operator new(size_t size) {
+  void* memory = operator new(size, std::nothrow);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }

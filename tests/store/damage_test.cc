@@ -144,7 +144,8 @@ TEST_F(DamageTest, a_flipped_bit_in_the_log_refuses_the_start_and_names_the_plac
   const Status status = open(copy_dir());
   ASSERT_FALSE(status.ok());
   EXPECT_EQ(status.code(), StatusCode::corrupt);
-  for (const char* part : {log.filename().c_str(), "offset", "at most", "whole commits behind it",
+  const std::string name = log.filename();
+  for (const char* part : {name.c_str(), "offset", "at most", "whole commits behind it",
                            "jobctl store verify", "jobctl store open-anyway"}) {
     EXPECT_NE(status.message().find(part), std::string::npos) << part << ": " << status.message();
   }

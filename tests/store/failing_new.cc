@@ -73,8 +73,12 @@ bool fails(size_t bytes) {
   return true;
 }
 
+void* allocate_or_null(size_t bytes) noexcept {
+  return fails(bytes) ? nullptr : std::malloc(bytes);
+}
+
 void* allocate(size_t bytes) {
-  void* const memory = fails(bytes) ? nullptr : std::malloc(bytes);
+  void* const memory = allocate_or_null(bytes);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
@@ -86,6 +90,13 @@ void* allocate(size_t bytes) {
 }
 [[gnu::noinline]] void* operator new[](size_t bytes) {
   return allocate(bytes);
+}
+// std::stable_sort asks by these; a sanitizer's own would not go with our delete.
+[[gnu::noinline]] void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  return allocate_or_null(bytes);
+}
+[[gnu::noinline]] void* operator new[](size_t bytes, const std::nothrow_t&) noexcept {
+  return allocate_or_null(bytes);
 }
 [[gnu::noinline]] void operator delete(void* memory) noexcept {
   std::free(memory);
