@@ -161,6 +161,10 @@ HttpServer::HttpServer(asio::io_context& io, Options options, ByteBudget& bodies
     : state_(std::make_shared<State>(io, std::move(options), bodies, answers, std::move(admit))) {}
 HttpServer::~HttpServer() {
   close();
+  // A stream that is under way holds its session, which holds who writes to the stream.
+  std::vector<std::shared_ptr<HttpSession>> left;
+  for (HttpSession* session : state_->sessions) left.push_back(session->shared_from_this());
+  for (const auto& session : left) session->drop();
 }
 Status HttpServer::listen() {
   return state_->listen();

@@ -34,7 +34,8 @@ namespace parkd {
 // Whether the client of a request that is being answered is still there. Control thread.
 class PeerWatch {
  public:
-  // Calls `then` once if the client goes away before its answer is written; at once, if it has.
+  // Calls `then` once if the client goes away before its answer is written; at once, if it has. It
+  // is kept until then, or until the answer is written or the server gone.
   void when_gone(std::function<void()> then) {
     if (is_gone_) return then();
     then_ = std::move(then);
@@ -43,6 +44,7 @@ class PeerWatch {
     is_gone_ = true;
     if (then_) std::exchange(then_, nullptr)();
   }
+  void forget() { std::exchange(then_, nullptr); }
 
  private:
   bool is_gone_ = false;
@@ -103,7 +105,7 @@ class HttpServer {
     std::chrono::milliseconds idle_max{75'000};    // between requests
     std::chrono::milliseconds header_max{10'000};  // from a request's first byte
     std::chrono::milliseconds body_max{60'000};    // of a BodySink's, each piece
-    std::chrono::milliseconds write_max{60'000};
+    std::chrono::milliseconds write_max{60'000};   // in which the client takes nothing of an answer
   };
 
   // `bodies` is charged with bodies for as long as somebody keeps them, `answers` with what GETs

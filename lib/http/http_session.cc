@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <boost/asio/write.hpp>
 #include <cerrno>
 #include <new>
@@ -30,6 +31,12 @@ constexpr auto kQuietTime = std::chrono::seconds(1);    // of a client that send
 constexpr auto kLookEvery = std::chrono::seconds(1);    // for the end of one that sends ahead
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
+std::string text_of_head(const http::response<http::empty_body>& response) {
+  std::ostringstream text;
+  text << response.base();
+  return std::move(text).str();
+}
+
 // The client ended the connection, or has done so in the midst of a request.
 bool is_gone(beast::error_code error) {
   return error == http::error::end_of_stream || error == asio::error::operation_aborted ||
@@ -43,9 +50,12 @@ HttpSession::HttpSession(std::shared_ptr<HttpServer::State> server, Socket socke
       peer_(std::move(peer)),
       stream_(std::move(socket)),
       time_limit_(server_->io),
-      buffer_(kReadBytes) {}
+      buffer_(kReadBytes) {
+  server_->sessions.insert(this);
+}
 
 HttpSession::~HttpSession() {
+  server_->sessions.erase(this);
   set_answering(false);
   server_->connections.leave(peer_);
 }
@@ -139,11 +149,10 @@ void HttpSession::on_header(beast::error_code error) {
   }
   if (parser_->is_done()) return begin();
   if (!body_expected_) return read_body();
-  stream_.expires_after(server_->options.write_max);
-  asio::async_write(stream_, asio::buffer(kContinue.data(), kContinue.size()),
-                    [self = shared_from_this()](beast::error_code failed, size_t) {
-                      if (!failed) self->guarded([&] { self->read_body(); });
-                    });
+  write_all(asio::buffer(kContinue.data(), kContinue.size()),
+            [self = shared_from_this()](beast::error_code failed, size_t) {
+              if (!failed) self->guarded([&] { self->read_body(); });
+            });
 }
 
 std::string HttpSession::body_over_limit(const std::string& bytes) const {
@@ -303,10 +312,16 @@ void HttpSession::refuse(HttpReply reply) {
 
 void HttpSession::end_peer_watch() {
   if (watch_ == nullptr) return;
-  watch_.reset();
   (void)end_time_limit();
   beast::error_code ignored;
   stream_.socket().cancel(ignored);  // the waits for the peer's end
+  std::exchange(watch_, nullptr)->forget();
+}
+
+void HttpSession::drop() {
+  end_peer_watch();
+  beast::error_code ignored;
+  stream_.socket().close(ignored);
 }
 
 void HttpSession::begin_response(const HttpReply& reply) {
@@ -332,12 +347,13 @@ void HttpSession::write(HttpReply reply) {
     const bool is_streamed = reply.begin_stream && reply.stream_bytes;  // had it not been a HEAD
     response_.content_length(is_streamed ? static_cast<uint64_t>(*reply.stream_bytes)
                                          : reply.body.size());
-    if (!head_only_) response_.body() = std::move(reply.body);
-    stream_.expires_after(server_->options.write_max);
-    http::async_write(stream_, response_,
-                      [self = shared_from_this()](beast::error_code error, size_t) {
-                        self->guarded([&] { self->written(error); });
-                      });
+    response_head_ = text_of_head(response_);
+    if (!head_only_) response_body_ = std::move(reply.body);
+    write_all(std::array{asio::buffer(std::as_const(response_head_)),
+                         asio::buffer(std::as_const(response_body_))},
+              [self = shared_from_this()](beast::error_code error, size_t) {
+                self->guarded([&] { self->written(error); });
+              });
   });
 }
 
@@ -354,10 +370,8 @@ void HttpSession::write_stream(HttpReply reply) {
   if (framing == Framing::length) response_.content_length(static_cast<uint64_t>(body_bytes));
   if (framing == Framing::chunks) response_.chunked(true);
   if (framing == Framing::connection_end) response_.keep_alive(false);
-  std::ostringstream header;
-  header << response_.base();
-  reply.begin_stream(
-      std::make_shared<SessionStream>(shared_from_this(), header.str(), framing, body_bytes));
+  reply.begin_stream(std::make_shared<SessionStream>(shared_from_this(), text_of_head(response_),
+                                                     framing, body_bytes));
 }
 
 // A client that asks for much and reads nothing does not make the daemon hold it all. What was done
@@ -369,7 +383,7 @@ Status HttpSession::charge_answer(const HttpReply& reply) {
 }
 
 void HttpSession::written(beast::error_code error) {
-  response_.body() = {};
+  response_body_ = {};
   answer_charge_.reset();
   admission_.held.reset();
   set_answering(false);

@@ -14,6 +14,7 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,10 @@
 #include "lib/http/socket_file.h"
 
 namespace parkd {
+
+class HttpSession;
+
+constexpr size_t kWriteBytes = 64 << 10;  // at a time
 
 // What the connections of a server share.
 class HttpServer::State : public std::enable_shared_from_this<HttpServer::State> {
@@ -48,6 +53,7 @@ class HttpServer::State : public std::enable_shared_from_this<HttpServer::State>
   Connections connections;
   bool closing = false;
   int unanswered = 0;
+  std::set<HttpSession*> sessions;                          // all that there are
   std::map<std::pair<std::string, int>, int64_t> answered;  // HttpFigures
 
  private:
@@ -109,6 +115,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
 
   void start();
   void write(HttpReply reply);
+  // The server goes: the connection is closed, and who waits for the peer's end is let go of.
+  void drop();
   boost::asio::io_context& io() const;
 
  private:
@@ -148,6 +156,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void write_stream(HttpReply reply);
   Status charge_answer(const HttpReply& reply);
   void written(boost::beast::error_code error);
+  template <class Buffers, class Done>
+  void write_all(const Buffers& buffers, Done done);
   void discard_rest();
   void set_answering(bool answering);
 
@@ -170,7 +180,20 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   PieceReader pieces_{*this};  // of a body that a sink takes
   HttpRequest request_;
   std::optional<ByteBudget::Charge> answer_charge_;
-  boost::beast::http::response<boost::beast::http::string_body> response_;
+  boost::beast::http::response<boost::beast::http::empty_body> response_;
+  std::string response_head_;  // of response_, as it is written
+  std::string response_body_;
 };
+
+// Writes all of it, however long that takes, while the peer takes something in each write_max.
+template <class Buffers, class Done>
+void HttpSession::write_all(const Buffers& buffers, Done done) {
+  const auto write_more = [this](boost::beast::error_code error, size_t) {
+    if (error) return size_t{0};
+    stream_.expires_after(server_->options.write_max);
+    return kWriteBytes;
+  };
+  boost::asio::async_write(stream_, buffers, write_more, std::move(done));
+}
 
 }  // namespace parkd

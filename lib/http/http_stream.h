@@ -2,8 +2,9 @@
 //
 // Control thread. Who writes bounds what waits: unsent_bytes() says how much its client has not
 // taken, and when_sent() when that is all gone. A client that takes nothing for
-// HttpServer::Options::write_max is cut off; then, as when it goes away, nothing more is written,
-// and PeerWatch says so.
+// HttpServer::Options::write_max is cut off, and so is one whose answers that it has not taken are
+// more than its share of the budget (which whoever gives stream_bytes charges itself); then, as
+// when it goes away, nothing more is written, and PeerWatch says so.
 #pragma once
 
 #include <cstddef>

@@ -2,8 +2,9 @@
 
 #include <array>
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/write.hpp>
+#include <boost/asio/post.hpp>
 #include <charconv>
+#include <optional>
 #include <utility>
 
 #include "lib/base/check.h"
@@ -27,6 +28,18 @@ struct SessionStream::State {
   bool has_ended = false;  // end() was called
   bool is_closed = false;  // nothing can be written any more
   std::function<void()> then;
+  std::optional<ByteBudget::Charge> charge;  // of what is unsent
+
+  size_t unsent_bytes() const { return waiting.size() + sending.size(); }
+
+  // More than a little that the client has not taken is charged, but for bodies of known length:
+  // who sends a file charges what it has read of it.
+  Status charge_unsent() {
+    const size_t bytes = unsent_bytes();
+    if (framing == Framing::length || bytes <= kWriteBytes) return {};
+    if (!charge) charge.emplace(session->server_->answers, session->request_.who);
+    return bytes > charge->held_bytes() ? charge->grow(bytes - charge->held_bytes()) : Status();
+  }
 
   void frame(const std::string& piece) {
     if (framing != Framing::chunks) {
@@ -69,7 +82,23 @@ void SessionStream::write(std::string piece) {
   }
   if (state_->is_closed) return;
   state_->frame(piece);
+  if (const Status status = state_->charge_unsent(); !status.ok())
+    return end_for_want_of_room(state_, status);
   send(state_);
+}
+
+// As if the peer had gone: whoever writes is told by its watch, and not within write().
+void SessionStream::end_for_want_of_room(const std::shared_ptr<State>& state, const Status& why) {
+  HttpSession& session = *state->session;
+  log_warn("http.stream_cut", {{"route", session.admission_.route},
+                               {"unsent_bytes", state->unsent_bytes()},
+                               {"reason", why.message()}});
+  state->waiting = {};
+  beast::error_code ignored;
+  session.stream_.socket().close(ignored);
+  if (state->is_sending) return;  // that write fails
+  state->is_sending = true;
+  asio::post(session.io(), [state] { sent_guarded(state, asio::error::operation_aborted); });
 }
 
 void SessionStream::end() {
@@ -84,7 +113,7 @@ void SessionStream::end() {
 }
 
 size_t SessionStream::unsent_bytes() const {
-  return state_->waiting.size() + state_->sending.size();
+  return state_->unsent_bytes();
 }
 
 void SessionStream::when_sent(std::function<void()> then) {
@@ -98,26 +127,26 @@ void SessionStream::send(const std::shared_ptr<State>& state) {
   if (state->has_ended) session.end_peer_watch();
   state->is_sending = true;
   std::swap(state->sending, state->waiting);
-  session.stream_.expires_after(session.server_->options.write_max);
-  asio::async_write(session.stream_, asio::buffer(state->sending),
-                    [state](beast::error_code error, size_t) {
-                      // The session may go with the state's hold on it.
-                      const auto held = state->session;
-                      if (held != nullptr) held->guarded([&] { sent(state, error); });
-                    });
+  session.write_all(asio::buffer(std::as_const(state->sending)),
+                    [state](beast::error_code error, size_t) { sent_guarded(state, error); });
+}
+
+void SessionStream::sent_guarded(const std::shared_ptr<State>& state, beast::error_code error) {
+  const auto held = state->session;  // it may go with the state's hold on it
+  if (held != nullptr) held->guarded([&] { sent(state, error); });
 }
 
 void SessionStream::sent(const std::shared_ptr<State>& state, beast::error_code error) {
   state->is_sending = false;
   state->sending.clear();
+  if (state->charge) state->charge->shrink_to(state->unsent_bytes());
   if (state->is_closed) return;
   HttpSession& session = *state->session;
   if (error || (state->has_ended && state->waiting.empty())) {
     state->is_closed = true;
     state->then = nullptr;
-    const auto watch = session.watch_;
+    if (error && session.watch_ != nullptr) session.watch_->gone();
     session.end_peer_watch();
-    if (error && watch != nullptr) watch->gone();
     session.written(error);
     state->session.reset();
     return;

@@ -34,6 +34,8 @@ class SessionStream : public HttpStream {
   static void cut(const std::shared_ptr<State>& state);
   static void send(const std::shared_ptr<State>& state);
   static void sent(const std::shared_ptr<State>& state, boost::beast::error_code error);
+  static void sent_guarded(const std::shared_ptr<State>& state, boost::beast::error_code error);
+  static void end_for_want_of_room(const std::shared_ptr<State>& state, const Status& why);
 
   const std::shared_ptr<State> state_;
 };

@@ -75,6 +75,7 @@ class HttpWorld {
     return static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC / 0.5;
   }
   ByteBudget::Figures bodies() const { return bodies_.figures(); }
+  ByteBudget::Figures answers() const { return answers_.figures(); }
   HttpFigures figures() {
     return on_control([this] { return server_->figures(); });
   }
@@ -140,7 +141,7 @@ class HttpWorld {
   const HttpServer::Admit more_;
   TempDir directory_;
   ByteBudget bodies_{"requests that are being read", 1 << 20};
-  ByteBudget answers_{"answers that nobody has read yet", 8 << 20};
+  ByteBudget answers_{"answers that nobody has read yet", 32 << 20};
   boost::asio::io_context io_;
   std::unique_ptr<HttpServer> server_;
   HttpReplier waiter_;                  // control thread

@@ -28,10 +28,43 @@ bool end(HttpWorld& world) {
   });
 }
 
+// Whoever writes to a stream and is kept by the watch of the peer alone, as a download is.
+struct Writer {
+  std::shared_ptr<HttpStream> stream;
+};
+HttpServer::Admit streams_by(std::weak_ptr<Writer>& seen) {
+  return [&seen](const HttpRequest&) {
+    HttpAdmission admission;
+    admission.begin = [&seen](const HttpRequest& whole, const HttpReplier& reply) {
+      const auto writer = std::make_shared<Writer>();
+      seen = writer;
+      whole.peer->when_gone([writer] { writer->stream.reset(); });
+      HttpReply begun;
+      begun.begin_stream = [writer](std::shared_ptr<HttpStream> stream) {
+        stream->write("begun");
+        writer->stream = std::move(stream);
+      };
+      reply(std::move(begun));
+    };
+    return admission;
+  };
+}
+
 std::string rest_of(RawPeer& peer) {
   std::string rest;
   for (std::string more; !(more = peer.read_some()).empty();) rest += more;
   return rest;
+}
+
+// Until so many bytes have come, or the connection ends.
+size_t rest_of_whole(RawPeer& peer, size_t bytes) {
+  size_t taken = 0;
+  while (taken < bytes) {
+    const size_t more = peer.read_some().size();
+    if (more == 0) break;
+    taken += more;
+  }
+  return taken;
 }
 
 TEST(HttpStream, comes_in_chunks_and_the_connection_goes_on) {
@@ -53,6 +86,34 @@ TEST(HttpStream, comes_in_chunks_and_the_connection_goes_on) {
   const RawAnswer next = peer.open(RawPeer::request("GET", "/ok"));
   EXPECT_EQ(next.body, "ok");
   EXPECT_FALSE(world.streamer_is_gone());
+}
+
+TEST(HttpStream, that_is_under_way_goes_with_the_server_and_its_writer_too) {
+  std::weak_ptr<Writer> writer;
+  {
+    HttpWorld world({}, streams_by(writer));
+    RawPeer peer = world.peer();
+    ASSERT_TRUE(peer.send(RawPeer::request("GET", "/written")));
+    EXPECT_EQ(peer.read_head().status, 200);
+    EXPECT_FALSE(writer.expired());
+  }
+  EXPECT_TRUE(writer.expired());
+}
+
+TEST(HttpStream, that_has_ended_lets_go_of_its_writer_while_the_connection_stays) {
+  std::weak_ptr<Writer> writer;
+  HttpWorld world({}, streams_by(writer));
+  RawPeer peer = world.peer();
+  ASSERT_TRUE(peer.send(RawPeer::request("GET", "/written")));
+  EXPECT_EQ(peer.read_head().status, 200);
+  world.on_control([&writer] {
+    const auto held = writer.lock();
+    held->stream->end();
+    held->stream.reset();
+    return true;
+  });
+  EXPECT_TRUE(world.on_control([&writer] { return writer.expired(); }));
+  EXPECT_EQ(world.figures().connections.open, 1);
 }
 
 TEST(HttpStream, of_an_older_client_ends_with_its_connection) {
@@ -195,6 +256,57 @@ TEST(HttpStream, of_a_client_that_takes_nothing_is_cut_off) {
   while (peer.next()) {
   }
   EXPECT_FALSE(peer.is_whole());
+}
+
+TEST(HttpStream, of_a_client_that_takes_it_slowly_goes_on_past_the_limit) {
+  using Clock = std::chrono::steady_clock;
+  HttpServer::Options options;
+  options.write_max = std::chrono::milliseconds(600);
+  const std::string all(16 << 20, 'x');
+  for (const bool is_stream : {true, false}) {
+    bool was_late = true;  // the client, by this machine's load: then it proves nothing
+    for (int tries = 0; was_late && tries < 20; ++tries) {
+      was_late = false;
+      HttpWorld world(options, [&all](const HttpRequest&) {
+        HttpAdmission admission;
+        admission.begin = [&all](const HttpRequest&, const HttpReplier& reply) {
+          reply({.body = all});
+        };
+        return admission;
+      });
+      RawPeer peer = world.peer();
+      ASSERT_TRUE(peer.send(RawPeer::request("GET", is_stream ? "/stream" : "/whole")));
+      if (is_stream) {
+        write(world, all);
+        end(world);
+      }
+      const auto began = Clock::now();
+      size_t taken = peer.read_some().size();
+      for (auto last = began; last - began < 3 * options.write_max;) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        taken += peer.read_some().size();
+        was_late |= Clock::now() - last > options.write_max / 3;
+        last = Clock::now();
+      }
+      ASSERT_LT(taken, all.size());
+      taken += rest_of_whole(peer, all.size() - taken);
+      EXPECT_TRUE(taken >= all.size() || was_late) << taken;
+    }
+    EXPECT_FALSE(was_late) << "this machine is too busy for this test";
+  }
+}
+
+TEST(HttpStream, of_more_than_the_budget_that_its_client_has_not_taken_is_cut) {
+  HttpWorld world;
+  RawPeer peer = world.peer();
+  ASSERT_TRUE(peer.send(kAsk));
+  for (int mib = 0; mib < 40; ++mib) write(world, std::string(1 << 20, 'x'));
+  while (!world.streamer_is_gone()) std::this_thread::yield();
+  EXPECT_LT(rest_of(peer).size(), size_t{40} << 20);
+  EXPECT_EQ(world.answers().refused, 1);
+  end(world);
+  while (world.answers().used_bytes != 0) std::this_thread::yield();
+  EXPECT_EQ(world.peer().call("GET", "/ok").body, "ok");
 }
 
 TEST(HttpStream, whose_client_goes_away_is_told_so) {
