@@ -96,7 +96,9 @@ Daemon::Daemon(Config config, InstanceLock lock)
       bodies_("requests that are being read", kParseBytesMax),
       answers_("answers that nobody has read yet", kAnswerBytesMax),
       tokens_([this] { boost::asio::post(io_, [this] { tokens_.drain(); }); }),
-      signals_(io_, SIGTERM, SIGINT, SIGUSR1) {}
+      signals_(io_, SIGTERM, SIGINT, SIGUSR1) {
+  signals_.add(SIGHUP);
+}
 
 // Before there is a dispatcher nothing is claimed: nothing to show, nothing to lose.
 SharedStoreCallbacks Daemon::callbacks() {
@@ -169,7 +171,6 @@ Status Daemon::wire() {
   api_->set_server(*server_);
   if (webhooks_ != nullptr) api_->set_webhooks(*webhooks_);
   if (!config_.daemon.tokens_file.empty()) PARKD_RETURN_IF_ERROR(read_tokens());
-  if (!reloads_->is_empty()) signals_.add(SIGHUP);
   warn_of_tcp(config_.daemon);
   return server_->listen();
 }
@@ -270,12 +271,22 @@ void Daemon::wait_for_signal() {
 
 void Daemon::on_signal(int signal) {
   if (signal == SIGUSR1) return dump_state(*dispatcher_->stats());
-  if (signal == SIGHUP) return reloads_->read_again();
+  if (signal == SIGHUP) return reload();
   ++stop_signals_;
   log_info("daemon.signal", {{"signal", signal}, {"count", stop_signals_}});
   if (stop_signals_ == 1) return begin_stop();
   stop_not_after_ = clock_.steady_now() + kStopNowPatience;
   dispatcher_->stop_now();
+}
+
+void Daemon::reload() {
+  if (reloads_->is_empty()) {
+    return log_info("daemon.nothing_to_read_again",
+                    {{"why",
+                      "there is no daemon.tokens_file and no daemon.webhooks; what else is "
+                      "configured is read at a start"}});
+  }
+  reloads_->read_again();
 }
 
 // A process that lost a device cannot have it back: it gives its jobs back and ends, to be started

@@ -68,6 +68,7 @@ class Daemon {
   void purge_soon();
   void look_after_files_soon();
   void saw_files(const FileFigures& figures);
+  void reload();
   void read_again_soon();
   void look_around_soon();
   void look_at_queue_soon();

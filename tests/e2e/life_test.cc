@@ -74,6 +74,16 @@ bool ended_with(DaemonProcess& daemon, int exit_code) {
   return end && WIFEXITED(*end) && WEXITSTATUS(*end) == exit_code;
 }
 
+TEST(Life, a_hangup_ends_no_daemon_that_has_nothing_to_read_again) {
+  DaemonProcess daemon(DaemonSetup{});
+  ASSERT_TRUE(daemon.start()) << daemon.log();
+  daemon.signal(SIGHUP);
+  EXPECT_TRUE(daemon.wait_until([&] {
+    return daemon.log().find("daemon.nothing_to_read_again") != std::string::npos;
+  })) << daemon.log();
+  EXPECT_EQ(must(daemon.client()->get("/healthz")).status, 200);
+}
+
 TEST(Life, a_state_directory_that_is_gone_is_noticed_and_nothing_more_is_accepted) {
   DaemonProcess daemon(DaemonSetup{});
   ASSERT_TRUE(daemon.start()) << daemon.log();
