@@ -17,6 +17,7 @@
 #include "lib/backend/cuda/cuda_backend.h"
 #include "lib/backend/models_outlook.h"
 #include "lib/base/log.h"
+#include "lib/store/job_store.h"
 
 namespace parkd {
 namespace {

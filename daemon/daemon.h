@@ -29,9 +29,10 @@
 #include "lib/http/byte_budget.h"
 #include "lib/http/http_server.h"
 #include "lib/ipc/instance_lock.h"
-#include "lib/store/job_store.h"
 
 namespace parkd {
+
+class JobStore;
 
 class Daemon {
  public:

@@ -4,6 +4,7 @@
 
 #include "lib/base/log.h"
 #include "lib/ipc/crash_handler.h"
+#include "lib/store/daemon_store.h"
 
 namespace parkd {
 namespace {

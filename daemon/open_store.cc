@@ -9,6 +9,7 @@
 #include "lib/base/disk_space.h"
 #include "lib/base/log.h"
 #include "lib/store/folder/folder_files.h"
+#include "lib/store/job_store.h"
 #include "lib/store/memory/memory_store.h"
 #include "lib/store/rocksdb/rocksdb_store.h"
 #ifdef PARKD_HAVE_POSTGRES

@@ -11,9 +11,10 @@
 #include "lib/base/status.h"
 #include "lib/config/config.h"
 #include "lib/store/file_store.h"
-#include "lib/store/job_store.h"
 
 namespace parkd {
+
+class JobStore;
 
 // What a shared store wants of its daemon; called on store threads.
 struct SharedStoreCallbacks {

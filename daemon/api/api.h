@@ -31,13 +31,14 @@
 #include "lib/http/http_server.h"
 #include "lib/store/batch_store.h"
 #include "lib/store/caller_store.h"
-#include "lib/store/client_store.h"
 #include "lib/store/completion.h"
 #include "lib/store/file_store.h"
 
 namespace parkd {
 
+class ClientStore;
 class RequestFields;
+struct RequeueRequest;
 
 class Api {
  public:

@@ -4,6 +4,7 @@
 #include "lib/base/json_reader.h"
 #include "lib/job/bounds.h"
 #include "lib/openai/batch_json.h"
+#include "lib/store/client_store.h"
 
 namespace parkd {
 

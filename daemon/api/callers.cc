@@ -5,6 +5,7 @@
 #include "daemon/control/after.h"
 #include "daemon/control/on_control.h"
 #include "lib/base/log.h"
+#include "lib/store/client_store.h"
 
 namespace parkd {
 

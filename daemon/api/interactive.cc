@@ -20,6 +20,7 @@
 #include "lib/openai/request_options.h"
 #include "lib/openai/stored_answer.h"
 #include "lib/openai/stream_request.h"
+#include "lib/store/client_store.h"
 
 namespace parkd {
 namespace {

@@ -12,6 +12,7 @@
 #include "lib/openai/request_options.h"
 #include "lib/openai/submit.h"
 #include "lib/openai/wire.h"
+#include "lib/store/client_store.h"
 
 namespace parkd {
 namespace {

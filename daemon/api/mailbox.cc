@@ -9,6 +9,7 @@
 #include "lib/base/json_reader.h"
 #include "lib/base/text.h"
 #include "lib/openai/wire.h"
+#include "lib/store/client_store.h"
 
 namespace parkd {
 namespace {

@@ -9,6 +9,7 @@
 #include "lib/base/log.h"
 #include "lib/http/byte_range.h"
 #include "lib/openai/file_json.h"
+#include "lib/store/client_store.h"
 #include "lib/store/file_rules.h"
 
 namespace parkd {

@@ -8,6 +8,7 @@
 #include "daemon/models/pool_json.h"
 #include "lib/base/json_reader.h"
 #include "lib/base/json_writer.h"
+#include "lib/store/client_store.h"
 
 namespace parkd {
 namespace {

@@ -8,6 +8,7 @@
 #include "daemon/control/after.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/job/job.h"
 #include "lib/openai/errors.h"
 
 namespace parkd {

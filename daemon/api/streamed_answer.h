@@ -14,12 +14,14 @@
 #include "lib/dispatch/token_feed.h"
 #include "lib/endpoint/answer_stream.h"
 #include "lib/http/http_reply.h"
-#include "lib/job/job.h"
+#include "lib/job/job_id.h"
 #include "lib/openai/stored_answer.h"
 #include "lib/openai/stream_chunks.h"
 #include "lib/openai/stream_cursor.h"
 
 namespace parkd {
+
+struct Job;
 
 class StreamedAnswer : public std::enable_shared_from_this<StreamedAnswer> {
  public:

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "daemon/batches/batch_results.h"
 #include "daemon/batches/portion.h"
 #include "daemon/health/disk_room.h"
 #include "daemon/models/job_check.h"
@@ -13,6 +14,7 @@
 #include "lib/openai/batch_file.h"
 #include "lib/openai/batch_output.h"
 #include "lib/store/batch_rules.h"
+#include "lib/store/client_store.h"
 #include "lib/store/wait_for.h"
 
 namespace parkd {

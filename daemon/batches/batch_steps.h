@@ -11,7 +11,6 @@
 #include <set>
 #include <string>
 
-#include "daemon/batches/batch_results.h"
 #include "daemon/models/model_table.h"
 #include "lib/base/clock.h"
 #include "lib/base/status.h"
@@ -19,10 +18,13 @@
 #include "lib/job/batch.h"
 #include "lib/openai/line_cutter.h"
 #include "lib/store/batch_store.h"
-#include "lib/store/client_store.h"
 #include "lib/store/file_store.h"
 
 namespace parkd {
+
+class ClientStore;
+class ResultWalk;
+struct FetchAnswer;
 
 class BatchSteps {
  public:

@@ -6,6 +6,7 @@
 #include "lib/base/guarded.h"
 #include "lib/base/log.h"
 #include "lib/base/text.h"
+#include "lib/store/job_store.h"
 #include "lib/store/wait_for.h"
 
 namespace parkd {

@@ -23,9 +23,10 @@
 #include "lib/config/config.h"
 #include "lib/job/batch.h"
 #include "lib/store/file_store.h"
-#include "lib/store/job_store.h"
 
 namespace parkd {
+
+class JobStore;
 
 class FileBatches {
  public:

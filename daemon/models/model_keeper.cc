@@ -12,6 +12,7 @@
 #include "lib/base/guarded.h"
 #include "lib/base/log.h"
 #include "lib/dispatch/token_feed.h"
+#include "lib/store/daemon_store.h"
 
 namespace parkd {
 namespace {

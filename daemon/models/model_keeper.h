@@ -26,10 +26,12 @@
 #include "lib/config/config.h"
 #include "lib/dispatch/dispatcher.h"
 #include "lib/engine/engine.h"
-#include "lib/store/daemon_store.h"
+#include "lib/store/model_registration.h"
 #include "lib/store/store_stats.h"
 
 namespace parkd {
+
+class DaemonStore;
 
 class ModelKeeper {
  public:

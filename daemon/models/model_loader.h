@@ -18,7 +18,7 @@
 #include "lib/config/config.h"
 #include "lib/dispatch/model_port.h"
 #include "lib/engine/engine.h"
-#include "lib/store/daemon_store.h"
+#include "lib/store/model_registration.h"
 
 namespace parkd {
 

@@ -21,10 +21,15 @@
 #include "lib/dispatch/dispatcher_options.h"
 #include "lib/dispatch/dispatcher_stats.h"
 #include "lib/dispatch/model_port.h"
+#include "lib/job/job_id.h"
 #include "lib/store/completion.h"
-#include "lib/store/daemon_store.h"
 
 namespace parkd {
+
+class DaemonStore;
+struct DeathReport;
+struct JobSpec;
+struct SubmittedJob;
 
 class Dispatcher {
  public:

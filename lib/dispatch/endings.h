@@ -9,10 +9,11 @@
 #include "lib/base/status.h"
 #include "lib/base/units.h"
 #include "lib/engine/generation.h"
-#include "lib/job/job.h"
 #include "lib/pool/price.h"
 
 namespace parkd {
+
+struct Ending;
 
 // Of jobs this daemon had claimed; what ends in the queue is the store's (lib/store/rules.h).
 Ending stopped_by_cancel();

@@ -12,6 +12,7 @@
 #include "lib/endpoint/answer_choices.h"
 #include "lib/endpoint/answer_stream.h"
 #include "lib/job/endpoints.h"
+#include "lib/job/job.h"
 #include "lib/model/model_card.h"
 #include "lib/openai/chat_request.h"
 #include "lib/openai/responses_request.h"

@@ -17,7 +17,7 @@
 #include "lib/base/status.h"
 #include "lib/base/units.h"
 #include "lib/dispatch/model_port.h"
-#include "lib/job/job.h"
+#include "lib/job/endpoints.h"
 #include "lib/openai/answer_form.h"
 #include "lib/openai/completions_request.h"
 #include "lib/openai/request_options.h"
@@ -28,7 +28,8 @@ namespace parkd {
 struct ChatRequest;
 struct AnswerStreamPlan;
 struct ChoiceView;
-struct EndpointPath;
+struct Job;
+struct JobSpec;
 struct ModelCard;
 struct ResponseEcho;
 

@@ -13,10 +13,11 @@
 #include <vector>
 
 #include "lib/job/job_id.h"
-#include "lib/store/client_store.h"
 #include "lib/store/completion.h"
 
 namespace parkd {
+
+enum class CancelAnswer;
 
 struct AttachedJob {
   JobId id = 0;

@@ -5,6 +5,8 @@
 
 #include "lib/base/json_value_text.h"
 #include "lib/base/text.h"
+#include "lib/job/batch.h"
+#include "lib/job/job.h"
 
 namespace parkd {
 namespace {

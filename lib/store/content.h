@@ -8,10 +8,10 @@
 
 #include <cstdint>
 
-#include "lib/job/batch.h"
-#include "lib/job/job.h"
-
 namespace parkd {
+
+struct BatchSpec;
+struct JobSpec;
 
 // By which rule a fingerprint was made; a store keeps it with the fingerprint.
 enum class ContentRule : uint8_t {

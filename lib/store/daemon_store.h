@@ -13,23 +13,9 @@
 #include "lib/job/job.h"
 #include "lib/store/client_store.h"
 #include "lib/store/completion.h"
+#include "lib/store/model_registration.h"
 
 namespace parkd {
-
-// -------------------------------------------------------------------------------------------------
-// models
-
-// A model a daemon serves, and which files it serves it from.
-struct ModelRegistration {
-  std::string name;
-  std::string content_hash;  // lib/model/content_hash.h
-  int32_t context_tokens = 0;
-};
-
-struct ModelRegistered {
-  bool same = true;          // false: others answer under this name from other files
-  std::string content_hash;  // the name's
-};
 
 // -------------------------------------------------------------------------------------------------
 // claim

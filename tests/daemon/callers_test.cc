@@ -1,5 +1,6 @@
 // Callers: when the store is told of a job's callers, and when their job is cancelled.
 #include "daemon/api/callers.h"
+#include "lib/store/client_store.h"
 
 #include <gtest/gtest.h>
 

@@ -22,6 +22,7 @@
 #include "lib/base/thread.h"
 #include "tests/support/daemon_process.h"
 #include "tests/support/file_form.h"
+#include "tests/support/needs_plain_memory.h"
 #include "tests/support/raw_peer.h"
 
 namespace parkd::testing {
@@ -66,6 +67,7 @@ json::value call(const std::string& socket, const std::string& method, const std
 }
 
 TEST(FilesOfADaemon, a_large_one_is_never_held_in_memory) {
+  PARKD_NEEDS_PLAIN_MEMORY();
   DaemonProcess daemon({});
   ASSERT_TRUE(daemon.start()) << daemon.log();
   daemon.wait_for_model();

@@ -9,6 +9,7 @@
 
 #include "tests/e2e/child_process.h"
 #include "tests/e2e/jobs.h"
+#include "tests/support/needs_plain_memory.h"
 #include "tests/support/tiny_model.h"
 
 namespace parkd::testing {
@@ -280,6 +281,7 @@ int64_t anonymous_bytes(pid_t pid) {
 }
 
 TEST(ModelTurns, what_is_computed_is_about_what_the_process_takes) {
+  PARKD_NEEDS_PLAIN_MEMORY();
   TwoModels models;
   TinyModelOptions large;
   large.type = TensorType::q8_0;

@@ -9,6 +9,7 @@
 #include "lib/endpoint/answer_stream.h"
 #include "lib/endpoint/model_endpoint.h"
 #include "lib/job/endpoints.h"
+#include "lib/job/job.h"
 #include "lib/model/model_card.h"
 #include "lib/openai/stored_answer.h"
 #include "lib/text/output_text.h"

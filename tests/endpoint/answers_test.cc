@@ -9,6 +9,7 @@
 
 #include "lib/endpoint/model_endpoint.h"
 #include "lib/job/endpoints.h"
+#include "lib/job/job.h"
 #include "lib/model/model_card.h"
 #include "tests/endpoint/answer_models.h"
 #include "tests/support/tiny_model.h"

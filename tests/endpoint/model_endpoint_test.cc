@@ -13,6 +13,7 @@
 #include "lib/dispatch/endings.h"
 #include "lib/endpoint/answer_stream.h"
 #include "lib/job/endpoints.h"
+#include "lib/job/job.h"
 #include "lib/model/model_card.h"
 #include "lib/pool/price.h"
 #include "tests/support/tiny_model.h"

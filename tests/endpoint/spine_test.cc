@@ -18,6 +18,7 @@
 #include "lib/endpoint/model_endpoint.h"
 #include "lib/job/endpoints.h"
 #include "lib/model/model_card.h"
+#include "lib/store/job_store.h"
 #include "lib/store/memory/memory_store.h"
 #include "tests/support/tiny_model.h"
 

@@ -15,12 +15,19 @@
 namespace parkd::testing {
 namespace {
 
-constexpr std::chrono::minutes kHungAfter{5};  // before ctest ends the test, and says nothing
+// Before ctest ends the test, and says nothing. A sanitized daemon has an hour.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr std::chrono::minutes kHungAfter{20};
+#else
+constexpr std::chrono::minutes kHungAfter{5};
+#endif
 
 std::string config_text(const DaemonSetup& setup, const std::string& directory) {
-  std::string text = "daemon:\n  state_dir: " + directory + "/state\n  socket: " + directory +
-                     "/parkd.sock\n  drain_timeout_s: " + std::to_string(setup.drain_timeout_s) +
-                     "\n  min_free_disk_mb: " + setup.min_free_disk_mb + "\n" + setup.more_daemon;
+  std::string text =
+      "daemon:\n  state_dir: " + directory + "/state\n  socket: " + directory +
+      "/parkd.sock\n  drain_timeout_s: " + std::to_string(setup.drain_timeout_s) +
+      "\n  interactive_run_timeout_s: 1200\n  min_free_disk_mb: " + setup.min_free_disk_mb + "\n" +
+      setup.more_daemon;
   text +=
       "parking_lot:\n  pool:\n    worker_threads: " + std::to_string(setup.worker_threads) + "\n";
   if (setup.kv_units > 0) {

@@ -16,6 +16,7 @@
 #include "lib/base/check.h"
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
+#include "lib/store/job_store.h"
 #include "lib/store/rocksdb/rocksdb_store.h"
 
 namespace parkd::bench {

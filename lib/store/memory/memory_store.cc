@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/store/drop_clock.h"
+#include "lib/store/job_store.h"
 #include "lib/store/memory/memory_state.h"
 
 namespace parkd {

@@ -7,10 +7,11 @@
 #include <memory>
 
 #include "lib/base/clock.h"
-#include "lib/store/job_store.h"
 #include "lib/store/store_options.h"
 
 namespace parkd {
+
+class JobStore;
 
 // `clock` must outlive the store.
 std::unique_ptr<JobStore> make_memory_store(StoreOptions options, Clock& clock);

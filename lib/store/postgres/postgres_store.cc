@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lib/base/kill_point.h"
+#include "lib/store/job_store.h"
 #include "lib/store/postgres/awaited_keys.h"
 #include "lib/store/postgres/batch_verbs.h"
 #include "lib/store/postgres/caller_verbs.h"

@@ -15,10 +15,12 @@
 #include <string>
 
 #include "lib/base/clock.h"
-#include "lib/store/job_store.h"
+#include "lib/base/status.h"
 #include "lib/store/store_options.h"
 
 namespace parkd {
+
+class JobStore;
 
 struct PostgresOptions {
   std::string dsn;         // libpq keywords; a password belongs into PGPASSFILE or a credential

@@ -11,10 +11,11 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/status.h"
-#include "lib/store/job_store.h"
 #include "lib/store/store_options.h"
 
 namespace parkd {
+
+class JobStore;
 
 struct RocksDbStoreOptions {
   StoreOptions store;

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "lib/base/text.h"
+#include "lib/store/job_store.h"
 #include "lib/store/postgres/postgres_store.h"
 #include "tests/store/postgres/fault_clock.h"
 #include "tests/store/postgres/fault_oracle.h"

@@ -6,6 +6,7 @@
 
 #include <iterator>
 
+#include "lib/store/job_store.h"
 #include "tests/store/postgres/fault_world.h"
 
 namespace parkd {
