@@ -181,6 +181,7 @@ void Api::stream_job(const AskedPtr& asked) {
         }
         const auto job = awaited_job(*record, id);
         if (!job) return asked->reply(not_awaited(*record, id));
+        if (asked->request.is_head) return asked->reply(stream_head(job->job));
         parts_.callers.attach(
             id, std::nullopt,
             on_control<CallerGrace>(

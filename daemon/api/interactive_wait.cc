@@ -53,6 +53,10 @@ std::optional<std::string> rendered_end(StreamedAnswer& stream, const HttpReply&
 
 }  // namespace
 
+HttpReply stream_head(const SubmittedJob& job) {
+  return with_job(StreamedAnswer::head(), job);
+}
+
 HttpReply answer_of(const JobRecord& record, JobId id) {
   const auto* message = std::get_if<Message>(&record);
   if (message == nullptr) {

@@ -64,6 +64,9 @@ class Api::InteractiveWait : public std::enable_shared_from_this<Api::Interactiv
   bool is_answered_ = false;  // what it is told is known
 };
 
+// What begins the stream of that job: all that a HEAD is told, which waits for nothing.
+HttpReply stream_head(const SubmittedJob& job);
+
 // What the caller of a job that is not live is answered with.
 HttpReply answer_of(const JobRecord& record, JobId id);
 

@@ -20,11 +20,16 @@ constexpr auto kKeepAliveEvery = std::chrono::seconds(15);
 
 }  // namespace
 
-HttpReply StreamedAnswer::reply() {
+HttpReply StreamedAnswer::head() {
   HttpReply reply;
   reply.content_type = "text/event-stream; charset=utf-8";
   // For proxies: neither kept nor held back (the latter is nginx's word for it).
   reply.more = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
+  return reply;
+}
+
+HttpReply StreamedAnswer::reply() {
+  HttpReply reply = head();
   reply.begin_stream = [self = shared_from_this()](std::shared_ptr<HttpStream> stream) {
     self->opened(std::move(stream));
   };

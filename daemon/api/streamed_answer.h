@@ -35,6 +35,8 @@ class StreamedAnswer : public std::enable_shared_from_this<StreamedAnswer> {
     head_.job_id = options_.job_id;
   }
 
+  // The header alone.
+  static HttpReply head();
   // Opens the stream.
   HttpReply reply();
   // The job is live: its tokens are sent as they come.

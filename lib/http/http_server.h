@@ -53,6 +53,7 @@ class PeerWatch {
 
 struct HttpRequest {
   std::string method;                        // "GET"; of a HEAD too
+  bool is_head = false;                      // only the answer's header is sent
   std::string path;                          // decoded, without the query
   std::map<std::string, std::string> query;  // decoded; the last of equal names
   std::shared_ptr<ReceivedBody> body;        // never null

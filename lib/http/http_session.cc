@@ -167,7 +167,7 @@ std::string HttpSession::body_over_limit(const std::string& bytes) const {
 // is read.
 std::optional<HttpReply> HttpSession::refused_by_header() {
   RequestHead head = read_request_head(parser_->get());
-  head_only_ = head.is_head;
+  head_only_ = head.request.is_head;
   body_expected_ = head.expects_continue;
   request_ = std::move(head.request);
   request_.who = peer_;

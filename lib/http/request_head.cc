@@ -75,8 +75,8 @@ RequestHead read_request_head(const http::request_header<>& header) {
   RequestHead head;
   HttpRequest& request = head.request;
   request.method = text_of(header.method_string());
-  head.is_head = request.method == "HEAD";
-  if (head.is_head) request.method = "GET";
+  request.is_head = request.method == "HEAD";
+  if (request.is_head) request.method = "GET";
   if (!read_target({header.target().data(), header.target().size()}, request)) {
     head.refusal = error_reply(invalid("broken %-escape in the URL"));
     return head;

@@ -13,7 +13,6 @@ namespace parkd {
 
 struct RequestHead {
   HttpRequest request;               // no body yet, and nobody who asks
-  bool is_head = false;              // HEAD: the answer has no body
   bool expects_continue = false;     // "Expect: 100-continue"
   std::optional<HttpReply> refusal;  // a header that parkd does not go along with
 };

@@ -121,14 +121,19 @@ class ApiWorld {
     boost::asio::post(io_, [this, key] { api_->message_stored(own_tenant(), key); });
   }
 
-  // Ends one job of `key` as completed with this body.
-  void complete_a_job(const std::string& key, const std::string& body) {
+  JobId submit_a_job(const std::string& key) {
     JobSpec spec;
     spec.model = "m";
     spec.tenant = own_tenant();
     spec.mailbox_key = key;
     spec.body = "{}";
-    PARKD_CHECK(driver_.submit({spec}).ok(), "submit");
+    const auto jobs = driver_.submit({spec});
+    PARKD_CHECK(jobs.ok(), "submit");
+    return jobs->front().id;
+  }
+  // Ends one job of `key` as completed with this body.
+  void complete_a_job(const std::string& key, const std::string& body) {
+    submit_a_job(key);
     const auto jobs = driver_.claim("m", 1);
     FinishItem item;
     item.id = jobs->at(0).id;

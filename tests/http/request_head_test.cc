@@ -23,7 +23,7 @@ TEST(RequestHead, path_and_query_are_decoded_and_the_last_of_equal_names_counts)
   header.set("X-Parkd-Tenant", "lab");
   const RequestHead head = read_request_head(header);
   ASSERT_FALSE(head.refusal.has_value());
-  EXPECT_TRUE(head.is_head);
+  EXPECT_TRUE(head.request.is_head);
   EXPECT_EQ(head.request.method, "GET");
   EXPECT_EQ(head.request.path, "/v1/mailbox/a/b");
   const std::map<std::string, std::string> expected = {{"limit", "2"}, {"x", "A"}, {"empty", ""}};
