@@ -182,13 +182,13 @@ void Api::stream_job(const AskedPtr& asked) {
         const auto job = awaited_job(*record, id);
         if (!job) return asked->reply(not_awaited(*record, id));
         if (asked->request.is_head) return asked->reply(stream_head(job->job));
-        parts_.callers.attach(
-            id, std::nullopt,
-            on_control<CallerGrace>(
-                parts_.io, [this, asked, job = *job, stream](const Result<CallerGrace>& grace) {
-                  if (!grace.ok()) return asked->reply(error_reply(grace.status()));
-                  InteractiveWait::begin(*this, asked, job, *grace, stream);
-                }));
+        const bool is_live = std::holds_alternative<Job>(*record);
+        const auto begin = [this, asked, job = *job, stream](const Result<CallerGrace>& grace) {
+          // A store that cannot write can be read: then its going ends nothing.
+          InteractiveWait::begin(*this, asked, job, grace.ok() ? *grace : std::nullopt, stream);
+        };
+        if (!is_live) return boost::asio::post(parts_.io, [begin] { begin(CallerGrace()); });
+        parts_.callers.attach(id, std::nullopt, on_control<CallerGrace>(parts_.io, begin));
       }));
 }
 

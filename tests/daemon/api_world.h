@@ -30,6 +30,7 @@ struct ApiWorldOptions {
   FilesConfig files;
   std::vector<WebhookConfig> webhooks;  // of whoever runs the test
   StoreOptions store;
+  CallerStore* callers = nullptr;  // instead of the store; outlives the world
   HttpServer::Options server;
   std::function<void()> on_control_start;  // called on the control thread
 };
@@ -57,7 +58,8 @@ class ApiWorld {
     dispatcher.models = {"m"};
     dispatcher_ = std::make_unique<Dispatcher>(
         dispatcher, *store_, clock_, [this](auto task) { return blocking_.run(std::move(task)); });
-    api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *store_, *store_, *dispatcher_,
+    CallerStore& callers = options.callers == nullptr ? *store_ : *options.callers;
+    api_ = std::make_unique<Api>(Api::Parts{io_, config_, *store_, *store_, callers, *dispatcher_,
                                             tokens_, blocking_, 2, clock_, health_, bodies_,
                                             answers_, files_, batches_.get(), ""});
     ModelTable models;

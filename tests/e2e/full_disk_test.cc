@@ -39,6 +39,7 @@ TEST_F(FullDisk, a_full_disk_holds_up_no_stop_and_no_start) {
   PARKD_NEEDS_ROOT();
   start(32, "0");
   for (int i = 0; i < 10; ++i) ASSERT_EQ(submit_one().status, 202);
+  const std::string ended = std::to_string(number_at(submit_one().json, "id"));
   expect_all_once();
   disk_->fill(300'000);
   EXPECT_EQ(submit_until_refused().status, 503);
@@ -57,6 +58,7 @@ TEST_F(FullDisk, a_full_disk_holds_up_no_stop_and_no_start) {
     EXPECT_TRUE(has_notice("store_cannot_write"));
     EXPECT_GE(messages().size(), 10u);
     EXPECT_EQ(get("/v1/jobs?limit=1").status, 200);
+    EXPECT_EQ(get("/v1/jobs/" + ended + "/stream").status, 200);
     EXPECT_EQ(submit_one().status, 503);
     if (i == 0) daemon_->kill();
   }
