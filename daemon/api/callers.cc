@@ -8,50 +8,68 @@
 #include "lib/store/client_store.h"
 
 namespace parkd {
+namespace {
 
-void Callers::came(JobId id, CallerGrace grace, bool streams) {
-  ++waiting_[id].callers;
-  if (streams) ++n_streaming_;
-  in_grace_.erase(id);
-  if (!grace) return;
-  after(io_, kAttachAfter, [this, id, grace = *grace] {
-    const auto waiting = waiting_.find(id);
-    if (waiting != waiting_.end() && !waiting->second.is_kept) attach(id, grace);
-  });
+bool may_pass(const Status& why) {
+  return why.code() == StatusCode::unavailable || why.code() == StatusCode::exhausted;
+}
+
+}  // namespace
+
+void Callers::came(JobId id, const Caller& caller) {
+  Job& job = jobs_[id];
+  ++job.callers;
+  if (caller.streams) ++n_streaming_;
+  job.grace_run = 0;
+  if (job.is_kept) return;
+  if (caller.by_id && !job.grace) {
+    job.is_stored = true;
+    attach(id);
+  }
+  if (!caller.grace) return;
+  job.grace = caller.grace;
+  job.is_stored = false;
+  after(io_, kAttachAfter, [this, id] { attach_if_waiting(id); });
+}
+
+void Callers::attach_if_waiting(JobId id) {
+  const auto job = jobs_.find(id);
+  if (job == jobs_.end() || job->second.callers == 0 || !job->second.grace) return;
+  if (!job->second.is_attached) attach(id);
 }
 
 void Callers::answered(JobId id, bool streams) {
   if (streams) --n_streaming_;
-  const auto waiting = waiting_.find(id);
-  if (--waiting->second.callers == 0) waiting_.erase(waiting);
+  const auto job = jobs_.find(id);
+  if (--job->second.callers == 0) jobs_.erase(job);
 }
 
-void Callers::gone(JobId id, const std::string& tenant, CallerGrace grace, bool streams) {
-  if (waiting_.at(id).is_kept) grace.reset();
-  // Who comes to another daemon's door has to find it there.
-  if (grace && *grace > std::chrono::seconds(0)) attach(id, *grace);
-  answered(id, streams);
-  if (grace && !waiting_.contains(id)) begin_grace(id, tenant, *grace);
-}
-
-void Callers::attach(JobId id, std::chrono::seconds grace) {
-  store_.attach(id, grace,
-                on_control<CallerGrace>(io_, [this, id](const Result<CallerGrace>& answer) {
-                  on_attached(id, answer);
-                }));
-}
-
-void Callers::on_attached(JobId id, const Result<CallerGrace>& answer) {
-  if (!answer.ok()) {  // then this daemon alone knows of its callers
-    return log_warn("job.callers_not_stored", {{"id", id}, {"error", answer.status().to_string()}});
+void Callers::gone(JobId id, const std::string& tenant, bool streams) {
+  if (streams) --n_streaming_;
+  Job& job = jobs_.at(id);
+  --job.callers;
+  job.tenant = tenant;
+  if (job.grace) {
+    // Who comes to another daemon's door has to find it there.
+    if (job.is_stored || *job.grace > std::chrono::seconds(0)) attach(id);
+    if (job.callers == 0) begin_grace(id, *job.grace);
   }
-  const auto waiting = waiting_.find(id);
-  if (waiting != waiting_.end()) waiting->second.is_attached = answer->has_value();
+  forget_if_idle(id);
 }
 
-void Callers::keep(JobId id, CallerGrace grace, std::function<void()> then) {
-  if (!grace) return then();
-  waiting_.at(id).is_kept = true;
+void Callers::forget_if_idle(JobId id) {
+  const auto job = jobs_.find(id);
+  if (job->second.callers == 0 && job->second.grace_run == 0 && !job->second.is_due) {
+    jobs_.erase(job);
+  }
+}
+
+void Callers::keep(JobId id, std::function<void()> then) {
+  Job& job = jobs_.at(id);
+  if (!job.grace && !job.is_due && !job.is_kept) return then();
+  job.is_kept = true;
+  job.grace.reset();
+  job.is_attached = job.is_due = false;
   store_.keep(id, on_control<bool>(io_, [id, then = std::move(then)](const Result<bool>& answer) {
                 if (!answer.ok()) {
                   log_warn("job.not_kept", {{"id", id}, {"error", answer.status().to_string()}});
@@ -60,33 +78,120 @@ void Callers::keep(JobId id, CallerGrace grace, std::function<void()> then) {
               }));
 }
 
-void Callers::begin_grace(JobId id, const std::string& tenant, std::chrono::seconds grace) {
-  const uint64_t count = ++n_graces_;
-  in_grace_[id] = count;
-  after(io_, grace, [this, id, tenant, count] {
-    const auto present = in_grace_.find(id);
-    if (present != in_grace_.end() && present->second == count) end_grace(id, tenant);
+// --- attaching
+
+// Tells the store of the job's callers; asks it for the grace where that is the store's.
+void Callers::attach(JobId id) {
+  Job& job = jobs_.at(id);
+  job.is_due = true;
+  if (std::exchange(job.is_asked, true)) return;
+  const CallerGrace grace = job.is_stored ? std::nullopt : job.grace;
+  store_.attach(id, grace,
+                on_control<CallerGrace>(io_, [this, id](const Result<CallerGrace>& answer) {
+                  on_attached(id, answer);
+                }));
+}
+
+void Callers::on_attached(JobId id, const Result<CallerGrace>& answer) {
+  const auto found = jobs_.find(id);
+  if (found == jobs_.end()) return;
+  Job& job = found->second;
+  job.is_asked = false;
+  if (job.is_kept) return;
+  if (answer.ok()) attaching_fails_ = false;
+  if (!answer.ok()) {
+    not_attached(id, job, answer.status());
+  } else {
+    take_grace(id, job, *answer);
+  }
+  forget_if_idle(id);
+}
+
+// Until then this daemon alone knows of its callers.
+void Callers::not_attached(JobId id, Job& job, const Status& why) {
+  if (!std::exchange(attaching_fails_, true)) {
+    log_warn("job.callers_not_stored", {{"id", id}, {"error", why.to_string()}});
+  }
+  job.is_due = may_pass(why);
+  if (job.is_due) attach_later();
+}
+
+void Callers::take_grace(JobId id, Job& job, CallerGrace grace) {
+  job.is_due = false;
+  job.is_attached = grace.has_value();
+  if (!grace && !job.is_stored) return;  // it has ended
+  job.is_stored = true;
+  job.grace = grace;
+  if (!grace) {
+    job.grace_run = 0;
+  } else if (job.callers == 0 && job.grace_run == 0) {
+    begin_grace(id, *grace);
+  }
+}
+
+void Callers::attach_later() {
+  if (std::exchange(attaches_later_, true)) return;
+  after(io_, kAttachAgain, [this] {
+    attaches_later_ = false;
+    attach_due();
   });
 }
 
-void Callers::end_grace(JobId id, const std::string& tenant) {
-  in_grace_.erase(id);
-  using Answer = Result<std::optional<CancelAnswer>>;
-  store_.detach(
-      id, tenant,
-      on_control<std::optional<CancelAnswer>>(io_, [this, id, tenant](const Answer& answer) {
-        if (!answer.ok()) not_cancelled(id, tenant, answer.status());
-      }));
-}
-
-void Callers::not_cancelled(JobId id, const std::string& tenant, const Status& why) {
-  log_warn("job.not_cancelled", {{"id", id}, {"error", why.to_string()}});
-  const bool may_pass =
-      why.code() == StatusCode::unavailable || why.code() == StatusCode::exhausted;
-  if (may_pass && !waiting_.contains(id) && !in_grace_.contains(id)) {
-    begin_grace(id, tenant, kCancelRetry);
+void Callers::attach_due() {
+  int n = 0;
+  for (const auto& [id, job] : jobs_) {
+    if (!job.is_due || job.is_asked) continue;
+    if (++n > kAttachAtOnce) return attach_later();
+    attach(id);
   }
 }
+
+// --- the grace
+
+void Callers::begin_grace(JobId id, std::chrono::seconds grace) {
+  const uint64_t run = ++n_graces_;
+  jobs_.at(id).grace_run = run;
+  after(io_, grace, [this, id, run] {
+    if (runs(id, run)) end_grace(id, run);
+  });
+}
+
+bool Callers::runs(JobId id, uint64_t run) const {
+  const auto job = jobs_.find(id);
+  return job != jobs_.end() && job->second.grace_run == run;
+}
+
+// The store may have been told meanwhile that the job goes on.
+void Callers::end_grace(JobId id, uint64_t run) {
+  if (!jobs_.at(id).is_stored) return detach(id);
+  store_.attach(id, std::nullopt,
+                on_control<CallerGrace>(io_, [this, id, run](const Result<CallerGrace>& answer) {
+                  if (!runs(id, run)) return;
+                  if (answer.ok() && *answer) return detach(id);
+                  const Job job = jobs_.extract(id).mapped();
+                  if (!answer.ok()) not_cancelled(id, job, answer.status());
+                }));
+}
+
+void Callers::detach(JobId id) {
+  const Job job = jobs_.extract(id).mapped();
+  using Answer = Result<std::optional<CancelAnswer>>;
+  store_.detach(id, job.tenant,
+                on_control<std::optional<CancelAnswer>>(io_, [this, id, job](const Answer& answer) {
+                  if (!answer.ok()) not_cancelled(id, job, answer.status());
+                }));
+}
+
+void Callers::not_cancelled(JobId id, const Job& job, const Status& why) {
+  log_warn("job.not_cancelled", {{"id", id}, {"error", why.to_string()}});
+  if (!may_pass(why)) return;
+  const auto [again, is_new] = jobs_.emplace(id, job);
+  if (!is_new) return;
+  again->second.is_asked = false;
+  begin_grace(id, kCancelRetry);
+}
+
+// --- of daemons that are gone
 
 void Callers::adopt() {
   store_.adopt(on_control<std::vector<AttachedJob>>(
@@ -104,20 +209,27 @@ void Callers::on_adopted(const Result<std::vector<AttachedJob>>& jobs) {
     return;
   }
   adopting_fails_ = false;
-  for (const AttachedJob& job : *jobs) {
-    if (waiting_.contains(job.id) || in_grace_.contains(job.id)) continue;
-    log_info("job.callers_adopted", {{"id", job.id}, {"grace_s", job.grace.count()}});
-    begin_grace(job.id, job.tenant, job.grace);
+  for (const AttachedJob& adopted : *jobs) {
+    Job& job = jobs_[adopted.id];
+    if (job.is_kept) continue;
+    job.tenant = adopted.tenant;
+    job.grace = adopted.grace;
+    job.is_stored = true;
+    job.is_attached = true;
+    job.is_due = false;
+    if (job.callers > 0 || job.grace_run != 0) continue;
+    log_info("job.callers_adopted", {{"id", adopted.id}, {"grace_s", adopted.grace.count()}});
+    begin_grace(adopted.id, adopted.grace);
   }
 }
 
 Callers::Figures Callers::figures() const {
   Figures figures;
   figures.streaming = n_streaming_;
-  figures.in_grace = static_cast<int64_t>(in_grace_.size());
-  for (const auto& [id, waiting] : waiting_) {
-    figures.waiting += waiting.callers;
-    figures.attached += waiting.is_attached ? 1 : 0;
+  for (const auto& [id, job] : jobs_) {
+    figures.waiting += job.callers;
+    figures.attached += job.callers > 0 && job.is_attached ? 1 : 0;
+    figures.in_grace += job.grace_run != 0 ? 1 : 0;
   }
   return figures;
 }

@@ -10,7 +10,6 @@
 #include "daemon/api/admission.h"
 #include "daemon/api/api.h"
 #include "daemon/api/interactive_wait.h"
-#include "daemon/control/on_control.h"
 #include "daemon/models/job_check.h"
 #include "lib/base/json_memory.h"
 #include "lib/base/json_reader.h"
@@ -146,10 +145,11 @@ void Api::interactive(const AskedPtr& asked) {
         if (refused.status == 409) refused.status = 422;
         return asked->reply(std::move(refused));
       }
-      boost::asio::post(
-          parts_.io, [this, asked, model, grace, stream, job = std::move(job).value()] {
-            InteractiveWait::begin(*this, asked, {job, asked->who().tenant, model}, grace, stream);
-          });
+      boost::asio::post(parts_.io,
+                        [this, asked, model, grace, stream, job = std::move(job).value()] {
+                          InteractiveWait::begin(*this, asked, {job, asked->who().tenant, model},
+                                                 Caller{.grace = grace}, stream);
+                        });
     })();
   };
   parts_.dispatcher.submit_here(
@@ -182,13 +182,10 @@ void Api::stream_job(const AskedPtr& asked) {
         const auto job = awaited_job(*record, id);
         if (!job) return asked->reply(not_awaited(*record, id));
         if (asked->request.is_head) return asked->reply(stream_head(job->job));
-        const bool is_live = std::holds_alternative<Job>(*record);
-        const auto begin = [this, asked, job = *job, stream](const Result<CallerGrace>& grace) {
-          // A store that cannot write can be read: then its going ends nothing.
-          InteractiveWait::begin(*this, asked, job, grace.ok() ? *grace : std::nullopt, stream);
-        };
-        if (!is_live) return boost::asio::post(parts_.io, [begin] { begin(CallerGrace()); });
-        parts_.callers.attach(id, std::nullopt, on_control<CallerGrace>(parts_.io, begin));
+        const Caller caller{.grace = {}, .by_id = std::holds_alternative<Job>(*record)};
+        boost::asio::post(parts_.io, [this, asked, job = *job, caller, stream] {
+          InteractiveWait::begin(*this, asked, job, caller, stream);
+        });
       }));
 }
 

@@ -70,14 +70,15 @@ HttpReply answer_of(const JobRecord& record, JobId id) {
                   ending.error_message, ending.error_param);
 }
 
-void Api::InteractiveWait::begin(Api& api, AskedPtr asked, AwaitedJob job, CallerGrace grace,
+void Api::InteractiveWait::begin(Api& api, AskedPtr asked, AwaitedJob job, Caller caller,
                                  const StreamRequest& stream) {
-  std::make_shared<InteractiveWait>(api, std::move(asked), std::move(job), grace, stream)->start();
+  caller.streams = stream.stream;
+  std::make_shared<InteractiveWait>(api, std::move(asked), std::move(job), caller, stream)->start();
 }
 
-Api::InteractiveWait::InteractiveWait(Api& api, AskedPtr asked, AwaitedJob job, CallerGrace grace,
+Api::InteractiveWait::InteractiveWait(Api& api, AskedPtr asked, AwaitedJob job, Caller caller,
                                       const StreamRequest& stream)
-    : api_(api), asked_(std::move(asked)), job_(std::move(job)), grace_(grace) {
+    : api_(api), asked_(std::move(asked)), job_(std::move(job)), caller_(caller) {
   if (!stream.stream) return;
   stream_ = std::make_shared<StreamedAnswer>(
       api_.parts_.io, api_.parts_.tokens,
@@ -85,7 +86,7 @@ Api::InteractiveWait::InteractiveWait(Api& api, AskedPtr asked, AwaitedJob job, 
 }
 
 void Api::InteractiveWait::start() {
-  api_.callers_.came(job_.job.id, grace_, stream_ != nullptr);
+  api_.callers_.came(job_.job.id, caller_);
   waiter_ = api_.waiters_.add(
       job_.tenant, job_.job.mailbox_key, api_.parts_.config.daemon.interactive_timeout,
       [self = shared_from_this()](MailboxWaiters::Call call) { self->on_call(call); });
@@ -153,7 +154,7 @@ void Api::InteractiveWait::look_later() {
 void Api::InteractiveWait::answer(const Record& record, bool is_live) {
   is_answered_ = true;
   if (!is_live) return send(record, false);
-  api_.callers_.keep(job_.job.id, grace_,
+  api_.callers_.keep(job_.job.id,
                      [self = shared_from_this(), record] { self->send(record, true); });
 }
 
@@ -174,7 +175,7 @@ void Api::InteractiveWait::send(const Record& record, bool is_live) {
       stream->finish(std::move(*rest));
     });
   });
-  api_.callers_.answered(job_.job.id, stream_ != nullptr);
+  api_.callers_.answered(job_.job.id, caller_.streams);
   end();
 }
 
@@ -211,7 +212,7 @@ void Api::InteractiveWait::try_to_follow(const Record& record) {
 
 void Api::InteractiveWait::on_gone() {
   if (asked_ == nullptr) return;
-  api_.callers_.gone(job_.job.id, job_.tenant, grace_, stream_ != nullptr);
+  api_.callers_.gone(job_.job.id, job_.tenant, caller_.streams);
   if (stream_ != nullptr) stream_->cut();
   end();
 }

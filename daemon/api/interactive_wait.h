@@ -28,10 +28,10 @@ struct AwaitedJob {
 
 class Api::InteractiveWait : public std::enable_shared_from_this<Api::InteractiveWait> {
  public:
-  static void begin(Api& api, AskedPtr asked, AwaitedJob job, CallerGrace grace,
+  static void begin(Api& api, AskedPtr asked, AwaitedJob job, Caller caller,
                     const StreamRequest& stream);
 
-  InteractiveWait(Api& api, AskedPtr asked, AwaitedJob job, CallerGrace grace,
+  InteractiveWait(Api& api, AskedPtr asked, AwaitedJob job, Caller caller,
                   const StreamRequest& stream);
 
  private:
@@ -53,7 +53,7 @@ class Api::InteractiveWait : public std::enable_shared_from_this<Api::Interactiv
   Api& api_;
   AskedPtr asked_;  // null once it ended
   const AwaitedJob job_;
-  const CallerGrace grace_;
+  const Caller caller_;
   std::shared_ptr<StreamedAnswer> stream_;  // null: the answer comes as a whole
   MailboxWaiters::Handle waiter_;
   bool is_awaited_ = false;    // the dispatcher was told so: the job was live
