@@ -113,7 +113,10 @@ SharedStoreCallbacks Daemon::callbacks() {
     return dispatcher != nullptr && dispatcher->stats()->draining;
   };
   callbacks.ownership_lost = [this] {
-    if (Dispatcher* dispatcher = running_dispatcher_) dispatcher->ownership_lost();
+    Dispatcher* dispatcher = running_dispatcher_;
+    if (dispatcher == nullptr) return;
+    dispatcher->ownership_lost();
+    boost::asio::post(io_, [this] { api_->ownership_lost(); });
   };
   return callbacks;
 }

@@ -69,6 +69,8 @@ class Api {
   void stop() { work_.stop(); }
   // Jobs whose callers' daemon is gone are looked after from now on. Once.
   void start() { callers_.start(); }
+  // Those who share the store took this daemon for gone; it goes on.
+  void ownership_lost() { callers_.lost(); }
   // For /metrics.
   void set_server(const HttpServer& server) { server_ = &server; }
   void set_webhooks(const Webhooks& webhooks) { webhooks_ = &webhooks; }

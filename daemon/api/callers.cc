@@ -87,12 +87,13 @@ void Callers::attach(JobId id) {
   if (std::exchange(job.is_asked, true)) return;
   const CallerGrace grace = job.is_stored ? std::nullopt : job.grace;
   store_.attach(id, grace,
-                on_control<CallerGrace>(io_, [this, id](const Result<CallerGrace>& answer) {
-                  on_attached(id, answer);
+                on_control<CallerGrace>(io_, [this, id, registration = registration_](
+                                                 const Result<CallerGrace>& answer) {
+                  on_attached(id, registration, answer);
                 }));
 }
 
-void Callers::on_attached(JobId id, const Result<CallerGrace>& answer) {
+void Callers::on_attached(JobId id, uint64_t registration, const Result<CallerGrace>& answer) {
   const auto found = jobs_.find(id);
   if (found == jobs_.end()) return;
   Job& job = found->second;
@@ -101,6 +102,8 @@ void Callers::on_attached(JobId id, const Result<CallerGrace>& answer) {
   if (answer.ok()) attaching_fails_ = false;
   if (!answer.ok()) {
     not_attached(id, job, answer.status());
+  } else if (registration != registration_) {
+    attach_later();
   } else {
     take_grace(id, job, *answer);
   }
@@ -127,6 +130,14 @@ void Callers::take_grace(JobId id, Job& job, CallerGrace grace) {
   } else if (job.callers == 0 && job.grace_run == 0) {
     begin_grace(id, *grace);
   }
+}
+
+void Callers::lost() {
+  ++registration_;
+  for (auto& [id, job] : jobs_) {
+    if (std::exchange(job.is_attached, false)) job.is_due = true;
+  }
+  attach_later();
 }
 
 void Callers::attach_later() {
@@ -195,13 +206,13 @@ void Callers::not_cancelled(JobId id, const Job& job, const Status& why) {
 
 void Callers::adopt() {
   store_.adopt(on_control<std::vector<AttachedJob>>(
-      io_, [this](const Result<std::vector<AttachedJob>>& jobs) {
-        on_adopted(jobs);
+      io_, [this, registration = registration_](const Result<std::vector<AttachedJob>>& jobs) {
+        on_adopted(registration, jobs);
         after(io_, adopt_every_, [this] { adopt(); });
       }));
 }
 
-void Callers::on_adopted(const Result<std::vector<AttachedJob>>& jobs) {
+void Callers::on_adopted(uint64_t registration, const Result<std::vector<AttachedJob>>& jobs) {
   if (!jobs.ok()) {
     if (!std::exchange(adopting_fails_, true)) {
       log_warn("callers.not_adopted", {{"error", jobs.status().to_string()}});
@@ -215,12 +226,13 @@ void Callers::on_adopted(const Result<std::vector<AttachedJob>>& jobs) {
     job.tenant = adopted.tenant;
     job.grace = adopted.grace;
     job.is_stored = true;
-    job.is_attached = true;
-    job.is_due = false;
+    job.is_attached = registration == registration_;
+    job.is_due = !job.is_attached;
     if (job.callers > 0 || job.grace_run != 0) continue;
     log_info("job.callers_adopted", {{"id", adopted.id}, {"grace_s", adopted.grace.count()}});
     begin_grace(adopted.id, adopted.grace);
   }
+  if (registration != registration_) attach_later();
 }
 
 Callers::Figures Callers::figures() const {

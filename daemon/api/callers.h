@@ -68,6 +68,10 @@ class Callers {
   // that, or cannot take it.
   void keep(JobId id, std::function<void()> then);
 
+  // The daemons that share the store took this one for gone: what it had attached is theirs to
+  // adopt. It is attached again.
+  void lost();
+
   Figures figures() const;
 
  private:
@@ -86,7 +90,7 @@ class Callers {
 
   void attach_if_waiting(JobId id);
   void attach(JobId id);
-  void on_attached(JobId id, const Result<CallerGrace>& answer);
+  void on_attached(JobId id, uint64_t registration, const Result<CallerGrace>& answer);
   void not_attached(JobId id, Job& job, const Status& why);
   void take_grace(JobId id, Job& job, CallerGrace grace);
   void attach_later();
@@ -98,13 +102,14 @@ class Callers {
   void not_cancelled(JobId id, const Job& job, const Status& why);
   void forget_if_idle(JobId id);
   void adopt();
-  void on_adopted(const Result<std::vector<AttachedJob>>& jobs);
+  void on_adopted(uint64_t registration, const Result<std::vector<AttachedJob>>& jobs);
 
   boost::asio::io_context& io_;
   CallerStore& store_;
   const std::chrono::milliseconds adopt_every_;
   Jobs jobs_;  // that have callers, or a grace that runs, or are due
   uint64_t n_graces_ = 0;
+  uint64_t registration_ = 0;  // changes when it is lost: what was asked before counts no more
   int64_t n_streaming_ = 0;
   bool attaches_later_ = false;   // a timer runs
   bool attaching_fails_ = false;  // it was logged

@@ -305,5 +305,54 @@ TEST_F(CallersTest, a_job_that_is_kept_elsewhere_in_its_grace_is_not_cancelled) 
   EXPECT_EQ(callers_.figures().in_grace, 0);
 }
 
+// --- another daemon took this one for gone
+
+TEST_F(CallersTest, what_was_attached_is_attached_again_when_this_daemon_was_taken_for_gone) {
+  came(1, seconds(60), true);
+  came(2, seconds(60), true);
+  came(3, std::nullopt, true);
+  run_until([&] { return callers_.figures().attached == 2; });
+  callers_.gone(2, "t", true);
+  run_what_is_due();
+  store_.said.clear();
+  callers_.lost();
+  EXPECT_EQ(callers_.figures().attached, 0);
+  store_.fails = true;  // it is not registered yet
+  run_until_said("attach 2");
+  EXPECT_EQ(callers_.figures().attached, 0);
+  store_.fails = false;
+  run_until([&] { return callers_.figures().attached == 1; });
+  EXPECT_EQ(callers_.figures().in_grace, 1);
+  EXPECT_EQ(store_.said, (Said{"attach 1", "attach 2", "attach 1", "attach 2"}));
+}
+
+// What was written down as the daemon that is gone.
+TEST_F(CallersTest, an_answer_from_before_counts_no_more) {
+  store_.holds = true;
+  came(1, seconds(60), true);
+  run_until_said("attach 1 60");
+  callers_.lost();
+  store_.holds = false;
+  store_.held.front()();
+  run_what_is_due();
+  EXPECT_EQ(callers_.figures().attached, 0);
+  run_until([&] { return callers_.figures().attached == 1; });
+  EXPECT_EQ(store_.said.size(), 2u);
+}
+
+TEST_F(CallersTest, many_are_attached_again_a_portion_at_a_time) {
+  const int n = 2 * Callers::kAttachAtOnce + 1;
+  for (int id = 1; id <= n; ++id) store_.graces[static_cast<JobId>(id)] = seconds(60);
+  for (int id = 1; id <= n; ++id) came_by_id(static_cast<JobId>(id));
+  run_what_is_due();
+  EXPECT_EQ(callers_.figures().attached, n);
+  store_.said.clear();
+  callers_.lost();
+  run_until([&] { return !store_.said.empty(); });
+  EXPECT_EQ(store_.said.size(), static_cast<size_t>(Callers::kAttachAtOnce));
+  run_until([&] { return callers_.figures().attached == n; });
+  EXPECT_EQ(store_.said.size(), static_cast<size_t>(n)) << "each once";
+}
+
 }  // namespace
 }  // namespace parkd

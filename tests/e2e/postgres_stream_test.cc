@@ -184,5 +184,34 @@ TEST_F(PostgresStreams, of_a_daemon_that_died_are_cancelled_or_gone_on_with_by_a
   expect_is_its_message(rest, message_of(back.job));
 }
 
+// Taken for gone while its client waits on, it has another id from then on, and its rows are
+// another's. Nothing of that may end the job.
+TEST_F(PostgresStreams, of_a_daemon_that_was_taken_for_gone_have_their_callers_there_again) {
+  DaemonSetup setup;
+  setup.context_tokens = 32768;
+  daemon_ = &world_.start_daemon(setup);
+  json::object body = long_body(1, true);
+  body["max_tokens"] = 30000;
+  go_on_to_the_limit(body);
+  StreamClient stream(daemon_->socket());
+  stream.open(RawPeer::request("POST", kChat, json::serialize(body)));
+  ASSERT_TRUE(stream.step());
+  PostgresWorld::wait_until(
+      [&] { return world_.number("SELECT count(*) FROM parkd.callers") == 1; });
+  const int64_t lost = world_.number("SELECT daemon_id FROM parkd.callers");
+  world_.start_daemon(setup);
+  world_.run("UPDATE parkd.models SET paused_at = now()");  // it does not end meanwhile
+  // What the other one's next look would do.
+  world_.run("UPDATE parkd.daemons SET lost_at = now() WHERE id = " + std::to_string(lost) +
+             "; UPDATE parkd.callers SET daemon_id = (SELECT max(id) FROM parkd.daemons)");
+  const std::string again =
+      "SELECT count(*) FROM parkd.callers c JOIN parkd.daemons d "
+      "ON d.id = c.daemon_id WHERE d.lost_at IS NULL";
+  PostgresWorld::wait_until([&] { return world_.number(again) == 2; });
+  EXPECT_EQ(
+      number_at(must(daemon_->client()->get("/v1/jobs/" + std::to_string(stream.job))).json, "id"),
+      stream.job);
+}
+
 }  // namespace
 }  // namespace parkd::testing

@@ -9,6 +9,7 @@ namespace parkd {
 Result<std::optional<std::chrono::seconds>> attach_job(Connection& connection, int64_t daemon_id,
                                                        JobId id,
                                                        std::optional<std::chrono::seconds> grace) {
+  if (daemon_id == 0) return unavailable("this daemon is not registered with the database now");
   Params params;
   params.add(daemon_id).add(to_bigint(id));
   grace ? params.add(int64_t{grace->count()}) : params.add_null();

@@ -1,5 +1,5 @@
 // The verbs of callers (lib/store/caller_store.h): by verbs.h's rules. `daemon_id` 0: this daemon
-// is not registered, and nothing is written down.
+// is not registered, and nothing is written down: attach_job() answers unavailable.
 #pragma once
 
 #include <chrono>

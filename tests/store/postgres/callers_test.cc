@@ -82,6 +82,26 @@ TEST_F(Callers, a_daemon_that_is_declared_gone_writes_nothing_down_and_adopts_no
   EXPECT_EQ(n_rows(), 1);
 }
 
+// It is told, so that its callers are attached again; whoever adopts them meanwhile finds it there.
+TEST_F(Callers, a_daemon_without_an_id_attaches_nothing_and_says_so_until_it_has_another) {
+  PostgresOptions options = quiet_options(database_.dsn());
+  options.ttl = std::chrono::milliseconds(1500);
+  options.beat = std::chrono::milliseconds(250);
+  StoreRig a(options);
+  const JobId id = submit(a);
+  ASSERT_TRUE(a.driver->attach(id, seconds(60)).ok());
+  Idler silence(database_, "LOCK TABLE parkd.daemons IN EXCLUSIVE MODE");
+  ASSERT_TRUE(eventually([&] { return a.n_lost > 0; }));
+  EXPECT_EQ(a.driver->attach(id).status().code(), StatusCode::unavailable);
+  silence.commit();
+  ASSERT_TRUE(eventually([&] { return a.driver->attach(id).ok(); }));
+  EXPECT_EQ(n_rows(), 2);
+  StoreRig b(quiet_options(database_.dsn()));
+  EXPECT_EQ(b.driver->adopt()->size(), 1u);
+  EXPECT_EQ(*b.driver->detach(id, ""), std::nullopt);
+  EXPECT_EQ(n_rows(), 1);
+}
+
 // The row of a job that ended is of no use, and nobody else takes it away.
 TEST_F(Callers, rows_of_jobs_that_ended_are_forgotten) {
   StoreRig a(quiet_options(database_.dsn()));
