@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Whether classes touch what a mutex of theirs guards without it (lib/base/thread_safety.h): clang's
 # analysis, with libc++, whose std::mutex it understands. Nothing is linked. Guarded members are private, so
-# what is looked at is the .cc of each header that has some.
+# what is looked at is each .cc that has some, or whose header has.
 #   tools/thread_safety.sh [FILE.cc ...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,7 +22,8 @@ if said=$($CHECK -x c++ - <<<"$planted" 2>&1) || ! grep -q thread-safety <<<"$sa
 fi
 
 if [ $# = 0 ]; then
-  set -- $(git grep -l PARKD_GUARDED_BY -- 'lib/*.h' 'daemon/*.h' ':!lib/base/thread_safety.h' | sed 's/[.]h$/.cc/')
+  set -- $(git grep -l PARKD_GUARDED_BY -- 'lib/*.h' 'lib/*.cc' 'daemon/*.h' 'daemon/*.cc' \
+    ':!lib/base/thread_safety.h' | sed 's/[.]h$/.cc/' | sort -u)
 fi
 printf '%s\n' "$@" |
   xargs -P "${PARKD_JOBS:-$(nproc)}" -n 1 sh -c '$CHECK "$0"'

@@ -85,11 +85,11 @@ std::span<const Route> routes() {
        gives("ChatCompletion text/event-stream", "ChatBody",
              "Idempotency-Key X-Parkd-On-Disconnect")},
       {"POST", "/v1/completions", "", blocking, tenant, kMaxRequestBytes, &Api::interactive,
-       "likewise, of one prompt or several",
+       "the same, of one prompt or several",
        gives("Completion text/event-stream", "CompletionBody",
              "Idempotency-Key X-Parkd-On-Disconnect")},
       {"POST", "/v1/responses", "", blocking, tenant, kMaxRequestBytes, &Api::interactive,
-       "likewise, of OpenAI's Responses what is one text answer; without `stream`",
+       "the same, of what in OpenAI's Responses is one text answer; without `stream`",
        gives("Response", "ResponseBody", "Idempotency-Key X-Parkd-On-Disconnect")},
       {"POST", "/v1/batches", "", quick, tenant, kOpenBatchBody, &Api::open_batch,
        R"(OpenAI's, with `input_file_id`: a batch whose jobs are the lines of a file ("Batches of )"

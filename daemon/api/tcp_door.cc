@@ -12,7 +12,7 @@ namespace {
 
 constexpr auto kRefusalLogEvery = std::chrono::seconds(10);
 constexpr std::string_view kInvalidApiKey = "invalid_api_key";          // OpenAI's error.code
-constexpr std::string_view kRateLimitExceeded = "rate_limit_exceeded";  // likewise
+constexpr std::string_view kRateLimitExceeded = "rate_limit_exceeded";  // the same
 
 std::string lower_case(std::string_view text) {
   std::string lower(text);

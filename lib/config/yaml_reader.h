@@ -108,8 +108,6 @@ class YamlSection {
   void fail(std::string_view key, const std::string& why) const;
   void fail_value(std::string_view key, const std::string& why) const;
 
-  const std::string& path_name() const { return path_; }
-
  private:
   struct Entry {
     YAML::Mark key_mark;

@@ -2,7 +2,8 @@
 // (check_submission, check_batch), jobctl. PostgreSQL says them again in out_of_bounds_v1 (0001),
 // before_insert_v2 (0013), bounds_v1 (0009; price_response_v1, 0019) and open_batch (0007, 0010),
 // where a query for each is dearer than the row: Extremes.sql_and_http_have_the_same_limits holds
-// it to them. Limits of one sampling parameter stand in lib/base/sampling.h. Constants, any thread.
+// it to them. Limits of one sampling parameter stand in lib/base/sampling_fields.h. Constants, any
+// thread.
 #pragma once
 
 #include <chrono>

@@ -133,7 +133,8 @@ class Lane {
   // run on this backend.
   virtual Status collect(std::span<SampledToken> out) = 0;
 
-  // Row `row` of `buffer` as floats, before the step is ended; for tests and teacher forcing.
+  // Row `row` of `buffer` as floats, before the step is ended; for the self-check, tests and
+  // teacher forcing.
   virtual void read_row(Buffer buffer, int64_t row, std::span<float> out) = 0;
 };
 

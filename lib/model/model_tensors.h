@@ -53,7 +53,7 @@ struct ModelTensors {
   std::optional<TensorView> head;  // (vocab, hidden); empty: the embedding serves as head too
   // Of a head of q and k the first so many rows lie in halves, where the layers turn pairs beside
   // each other: load_weights() puts row i and i + rows_in_halves / 2 of the file at 2i and 2i + 1,
-  // and what is added to a head or norms it likewise. 0: none do.
+  // and so the rows of what is added to a head or norms it. 0: none do.
   int32_t rows_in_halves = 0;
   // What the norms' weights have added when they are loaded: the files hold them less so much.
   float norm_offset = 0;

@@ -51,15 +51,6 @@ Charge& Charge::operator=(Charge&& other) noexcept {
   return *this;
 }
 
-bool Charge::try_extend(Blocks more) {
-  PARKD_CHECK(pool_ != nullptr, "an empty charge cannot grow");
-  const auto taken = pool_->take(part_, more, Purse::common);
-  if (!taken) return false;
-  blocks_.common += taken->common;
-  blocks_.reserved += taken->reserved;
-  return true;
-}
-
 void Charge::release() {
   if (pool_ == nullptr) return;
   std::exchange(pool_, nullptr)->give_back(*this);
@@ -120,12 +111,6 @@ ReservedAmount ResourcePool::sequences() const {
   ReservedAmount all(0, 0);
   for (const Part& part : parts_) all += part.sequences;
   return all;
-}
-
-Blocks ResourcePool::capacity_of_largest() const {
-  int64_t largest = 0;
-  for (const Part& part : parts_) largest = std::max(largest, part.blocks.capacity());
-  return {largest};
 }
 
 Blocks ResourcePool::reserve() const {

@@ -36,10 +36,6 @@ class Charge {
   int32_t part() const { return part_; }
   bool uses_reserve() const { return blocks_.reserved > 0 || sequences_.reserved > 0; }
 
-  // Takes `more` blocks from the same part, out of what is not kept, all or nothing. Requires: not
-  // empty, more >= 0.
-  [[nodiscard]] bool try_extend(Blocks more);
-
   // Gives everything back. Idempotent.
   void release();
 
@@ -87,7 +83,6 @@ class ResourcePool {
 
   Blocks capacity() const { return capacity_; }
   Blocks in_use() const { return in_use_; }
-  Blocks capacity_of_largest() const;    // the most blocks that one charge can ever have
   Blocks peak() const { return peak_; }  // the most that was ever in use
   ReservedAmount sequences() const;      // of all parts
   Blocks reserve() const;                // kept, of all parts

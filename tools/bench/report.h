@@ -24,8 +24,8 @@ struct Settings {
   std::string work_dir;      // scratch directory on the disk to be measured
   std::string parkd;         // path of the daemon's binary, for e2e and stream
   int streams = 0;           // of stream: how many at a time; 0: a few
-  int polls = 0;             // likewise
-  int stream_tokens = 0;     // of each stream; likewise
+  int polls = 0;             // the same of polls
+  int stream_tokens = 0;     // of each stream; 0: a few
 };
 
 struct BenchResult {
