@@ -79,6 +79,7 @@ TEST_F(Callers, a_daemon_that_is_declared_gone_writes_nothing_down_and_adopts_no
   database_.run("UPDATE parkd.daemons SET lost_at = now()");
   EXPECT_TRUE(gone.driver->adopt()->empty());
   EXPECT_EQ(*gone.driver->attach(id), seconds(60));
+  EXPECT_EQ(gone.driver->attach(submit(a), seconds(60)).status().code(), StatusCode::unavailable);
   EXPECT_EQ(n_rows(), 1);
 }
 
