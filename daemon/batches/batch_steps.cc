@@ -29,6 +29,11 @@ bool is_lost(const Status& status) {
   return status.code() == StatusCode::not_found || status.code() == StatusCode::corrupt;
 }
 
+// Whether no waiting helps: the batch is sealed, over, full, or a key of its lines is another's.
+bool is_refusal(const Status& status) {
+  return status.code() == StatusCode::conflict || status.code() == StatusCode::invalid;
+}
+
 // A failure of another kind than a lost file's, whatever its code.
 Status later(const Status& status) {
   return is_lost(status) ? unavailable(status.to_string()) : status;
@@ -205,7 +210,7 @@ Result<Batch> BatchSteps::expanded(const Batch& batch, std::shared_ptr<const Mod
   const bool is_rest = !read.ok() || !portion.is_full();
   if (!portion.is_empty()) {
     const auto reached = portion.submit(parts_.store);
-    if (reached.status().code() == StatusCode::conflict) return refused(batch, reached.status());
+    if (is_refusal(reached.status())) return refused(batch, reached.status());
     if (!reached.ok()) return later(reached.status());
     PARKD_KILL_POINT("batch.portion_submitted");
     progress.reached = *reached;

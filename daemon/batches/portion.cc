@@ -77,7 +77,7 @@ int64_t Portion::drop_first(size_t n) {
 // Whether there was such a one.
 bool Portion::give_up_body(const Status& status) {
   size_t i = 0;
-  if (status.code() != StatusCode::invalid ||
+  if (status.code() != StatusCode::invalid || !status.param().ends_with(".body") ||
       std::sscanf(status.param().c_str(), "jobs[%zu]", &i) != 1 || i >= jobs_.size() ||
       jobs_[i].body == kNoBody) {
     return false;

@@ -38,7 +38,7 @@ std::optional<milliseconds> pause_after(int32_t n, double jitter, seconds retry_
   if (n < 1 || n > static_cast<int32_t>(std::size(kPauses))) return std::nullopt;
   const milliseconds pause = kPauses[n - 1];
   const milliseconds more(static_cast<int64_t>(jitter * static_cast<double>(pause.count()) / 5));
-  return std::max<milliseconds>(pause + more, std::min<milliseconds>(retry_after, hours(12)));
+  return std::max<milliseconds>(pause + more, std::min<seconds>(retry_after, hours(12)));
 }
 
 }  // namespace parkd

@@ -93,8 +93,9 @@ class Webhooks {
   bool is_asking_ = false;
   bool looks_again_ = false;  // what is being asked may have been answered before there was one
   SteadyTime look_at_{};
-  SteadyTime store_at_{};  // what is unstored, again
-  std::string error_;      // of the last look
+  SteadyTime store_at_{};    // what is unstored, again
+  std::string error_;        // of the last look
+  std::string store_error_;  // why unstored_ is not empty
   std::mt19937_64 random_;
 
   mutable std::mutex mutex_;

@@ -344,9 +344,9 @@ void HttpSession::write(HttpReply reply) {
     end_peer_watch();
     if (Status status = charge_answer(reply); !status.ok()) reply = error_reply(status);
     begin_response(reply);
-    const bool is_streamed = reply.begin_stream && reply.stream_bytes;  // had it not been a HEAD
-    response_.content_length(is_streamed ? static_cast<uint64_t>(*reply.stream_bytes)
-                                         : reply.body.size());
+    // Of a HEAD's stream its length is said where a GET says it.
+    if (!reply.begin_stream) response_.content_length(reply.body.size());
+    if (reply.stream_bytes) response_.content_length(static_cast<uint64_t>(*reply.stream_bytes));
     response_head_ = text_of_head(response_);
     if (!head_only_) response_body_ = std::move(reply.body);
     write_all(std::array{asio::buffer(std::as_const(response_head_)),

@@ -47,7 +47,9 @@ Status check_batch(const BatchSpec& spec, WallTime now) {
     return invalid_param("deadline", "deadline " + to_rfc3339(*spec.deadline) +
                                          " has passed: it is " + to_rfc3339(now));
   }
-  if (spec.deadline && *spec.deadline > now + kBatchDeadlineMax) {
+  // Of a batch of a file it comes of the completion_window, which was checked, and of the daemon's
+  // clock, which need not be the store's.
+  if (!spec.file && spec.deadline && *spec.deadline > now + kBatchDeadlineMax) {
     return invalid_param("deadline", "deadline " + to_rfc3339(*spec.deadline) +
                                          " is more than 30 days ahead, the limit of a batch");
   }

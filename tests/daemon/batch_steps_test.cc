@@ -381,6 +381,25 @@ TEST_F(BatchStepsTest, a_line_whose_key_somebody_took_ends_the_expansion_aloud) 
   EXPECT_EQ(running.progress.faults.at(0).code, "line_not_queued");
 }
 
+TEST_F(BatchStepsTest, a_batch_that_the_store_calls_full_ends_its_expansion_aloud) {
+  StoreOptions options;
+  options.batch_jobs_max = 2;  // less than daemon.max_batch_jobs, as parkd.settings may have it
+  open_store(options);
+  const Batch batch = open(upload(lines(2)));
+  step(batch);
+  JobSpec other;
+  other.tenant = "t";
+  other.model = "m";
+  other.body = "{}";
+  other.batch_id = other.mailbox_key = batch.id;
+  ASSERT_TRUE(driver_->submit({other}).ok());
+  const Batch running = step(batch);
+  EXPECT_EQ(running.progress.stage, FileStage::running);
+  const BatchFault& fault = running.progress.faults.at(0);
+  EXPECT_EQ(fault.code, "line_not_queued");
+  EXPECT_NE(fault.message.find("the limit is 2 a batch"), std::string::npos) << fault.message;
+}
+
 TEST_F(BatchStepsTest, a_retry_of_results_that_are_gone_fails) {
   open_store();
   const std::string file = upload(lines(2));

@@ -401,6 +401,7 @@ TEST(WebhookPause, grows_over_hours_and_ends) {
   EXPECT_EQ(pause_after(9, 0, seconds(0)), std::nullopt);
   EXPECT_EQ(pause_after(1, 0, seconds(100)), seconds(100));
   EXPECT_EQ(pause_after(1, 0, hours(1000)), hours(12));
+  EXPECT_EQ(pause_after(1, 0, seconds::max()), hours(12)) << "a receiver may say any number";
   EXPECT_EQ(pause_after(3, 0, seconds(7)), minutes(2));
 }
 

@@ -131,7 +131,9 @@ TEST(HttpStream, of_an_older_client_ends_with_its_connection) {
 TEST(HttpStream, has_no_body_for_head) {
   HttpWorld world;
   RawPeer peer = world.peer();
-  EXPECT_EQ(peer.call("HEAD", "/stream").status, 200);
+  const RawAnswer head = peer.call("HEAD", "/stream");
+  EXPECT_EQ(head.status, 200);
+  EXPECT_EQ(head.head.find("Content-Length"), head.head.npos) << head.head;
   EXPECT_EQ(peer.call("GET", "/ok").body, "ok");
 }
 

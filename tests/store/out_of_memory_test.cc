@@ -428,6 +428,22 @@ TEST_F(OutOfMemory, requeue) {
             }});
 }
 
+TEST_F(OutOfMemory, requeue_of_many_small_jobs_asks_for_little) {
+  constexpr int32_t kJobs = 9;
+  std::vector<FinishItem> failed;
+  for (int32_t i = 0; i < kJobs; ++i) submit_one(fresh_name());
+  for (const Job& job : claim(kJobs + 1)) failed.push_back(ending_of(job, Outcome::failed));
+  ASSERT_TRUE(driver_->finish(failed).ok());
+  RequeueRequest request;
+  request.tenant = "default";
+  request.error_codes = {"run_timeout"};
+  FailingNew::arm(0, FailingNew::kEndless, size_t{2} << 20);
+  const auto answer = driver_->requeue(request);
+  EXPECT_EQ(FailingNew::disarm(), 0u);
+  ASSERT_TRUE(answer.ok()) << answer.status().to_string();
+  EXPECT_EQ(answer->size(), failed.size());
+}
+
 TEST_F(OutOfMemory, batches) {
   std::string id;
   BatchSpec batch;

@@ -140,10 +140,10 @@ bool submit(State& state, std::vector<JobSpec>& specs,
     return true;
   }
 
-  constexpr size_t kRecordBytes = size_t{2} << 10;  // of a job, beside what it brings
   size_t n_bytes = 0;
   for (const record::StoredJob& stored : accepted) {
-    n_bytes += kRecordBytes + stored.job.spec.body.size() + stored.job.spec.metadata.size();
+    n_bytes +=
+        Commit::kJobRowsBytes + stored.job.spec.body.size() + stored.job.spec.metadata.size();
   }
   commit.begin(n_bytes);
   state.next_id = next_id;

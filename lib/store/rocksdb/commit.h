@@ -67,7 +67,8 @@ struct Commit {
     ::operator delete(::operator new(2 * (batch.GetDataSize() + n_bytes) + kRowsBytes));
     ++n_begun;
   }
-  static constexpr size_t kRowsBytes = size_t{256} << 10;  // of a verb, beside bodies
+  static constexpr size_t kRowsBytes = size_t{256} << 10;   // of a verb, beside bodies
+  static constexpr size_t kJobRowsBytes = size_t{2} << 10;  // of a job, beside what it brings
 };
 
 // The end of a step that answers a verb: its answer, or why it is not on disk.

@@ -159,7 +159,8 @@ bool requeue(State& state, const RequeueRequest& request,
   }
   size_t n_bytes = 0;
   for (const Requeueable& old : *found) {
-    n_bytes += Commit::kRowsBytes + old.request.spec.body.size();
+    const JobSpec& spec = old.request.spec;
+    n_bytes += Commit::kJobRowsBytes + spec.body.size() + spec.metadata.size();
   }
   commit.begin(n_bytes);
   for (const auto& [key, n] : n_new) commit.n_new[key].queued += n.queued;

@@ -68,6 +68,14 @@ TEST_P(StoreConformance, a_batch_of_a_file_is_there_as_it_was_opened) {
   EXPECT_EQ(listed, expected);
 }
 
+TEST_P(StoreConformance, a_batch_of_a_file_may_be_opened_by_a_clock_that_is_ahead) {
+  BatchSpec spec = of_a_file("alice");
+  spec.deadline = clock_.now() + kBatchDeadlineMax + seconds(5);
+  must(driver_->open_batch(spec));
+  spec.file.reset();
+  EXPECT_EQ(driver_->open_batch(spec).status().param(), "deadline");
+}
+
 TEST_P(StoreConformance, batches_of_files_are_listed_alone_and_beside_the_others) {
   std::vector<std::string> of_files;
   std::vector<std::string> of_none;
