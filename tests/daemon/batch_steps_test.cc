@@ -392,6 +392,7 @@ TEST_F(BatchStepsTest, a_batch_that_the_store_calls_full_ends_its_expansion_alou
   other.model = "m";
   other.body = "{}";
   other.batch_id = other.mailbox_key = batch.id;
+  other.idempotency_key = batch.id + ":7";
   ASSERT_TRUE(driver_->submit({other}).ok());
   const Batch running = step(batch);
   EXPECT_EQ(running.progress.stage, FileStage::running);

@@ -437,7 +437,8 @@ TEST_F(OutOfMemory, requeue_of_many_small_jobs_asks_for_little) {
   RequeueRequest request;
   request.tenant = "default";
   request.error_codes = {"run_timeout"};
-  FailingNew::arm(0, FailingNew::kEndless, size_t{2} << 20);
+  // Every write wants 4 MiB to be there; these jobs want little beside.
+  FailingNew::arm(0, FailingNew::kEndless, size_t{5} << 20);
   const auto answer = driver_->requeue(request);
   EXPECT_EQ(FailingNew::disarm(), 0u);
   ASSERT_TRUE(answer.ok()) << answer.status().to_string();
