@@ -9,6 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/setup.sh
+unset PARKD_DSN PARKD_SOCKET  # of a user's own database or parkd: not of this script
 keep=no
 postgres=no
 openai=no
