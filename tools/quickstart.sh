@@ -25,7 +25,7 @@ while [ $# -gt 0 ]; do
       shift
       model=$1
       ;;
-    -h | --help) sed -n '2,8s/^# //p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,9s/^# //p' tools/quickstart.sh; exit 0 ;;
     *) die "unknown option $1 (there are --keep, --postgres, --openai and --model)" ;;
   esac
   shift

@@ -78,7 +78,8 @@ std::span<const Route> routes() {
        "`Last-Event-ID`",
        gives("text/event-stream", "", "Last-Event-ID")},
       {"POST", "/v1/jobs/ID/cancel", "", quick, tenant, kNoBody, &Api::cancel_job,
-       "cancelled, cancel_requested or already_finished", gives("Cancelled", "Empty")},
+       "cancelled, cancel_requested, cancelling (a daemon ends it) or already_finished",
+       gives("Cancelled", "Empty")},
       {"POST", "/v1/chat/completions", "", blocking, tenant, kMaxRequestBytes, &Api::interactive,
        R"(OpenAI's: a job whose caller waits here for its answer, which may `stream` ("From )"
        R"(OpenAI's client"))",

@@ -192,14 +192,14 @@ void Webhooks::store(const std::string& id, const WebhookAttempt& attempt) {
       const Status status = after.status();
       if (!status.ok() && status.code() != StatusCode::not_found) {
         // Not sent again meanwhile: nobody else has it before the hold is over.
-        if (status.message() != std::exchange(store_error_, status.message())) {
+        const auto open = open_.find(id);
+        if (open != open_.end() && !std::exchange(open->second.is_told_unstored, true)) {
           log_warn("webhooks.not_stored", {{"batch", id}, {"error", status.to_string()}});
         }
         unstored_[id] = attempt;
         store_at_ = clock_.steady_now() + kStoreAgainEvery;
         return;
       }
-      store_error_.clear();
       const auto open = open_.extract(id);
       // Not there where done() has let go of it for want of memory.
       if (after.ok() && !open.empty()) stored(open.mapped(), attempt, *after);

@@ -62,6 +62,7 @@ class Webhooks {
   struct Open {
     Batch batch;
     SteadyTime begun{};
+    bool is_told_unstored = false;  // it was logged
   };
 
   void run();
@@ -93,9 +94,8 @@ class Webhooks {
   bool is_asking_ = false;
   bool looks_again_ = false;  // what is being asked may have been answered before there was one
   SteadyTime look_at_{};
-  SteadyTime store_at_{};    // what is unstored, again
-  std::string error_;        // of the last look
-  std::string store_error_;  // why unstored_ is not empty
+  SteadyTime store_at_{};  // what is unstored, again
+  std::string error_;      // of the last look
   std::mt19937_64 random_;
 
   mutable std::mutex mutex_;

@@ -93,6 +93,16 @@ class BatchStepsTest : public ::testing::Test {
     while (at.progress.stage == FileStage::expanding && !HasFailure()) at = step(batch);
     return at;
   }
+  // A job that is none of the file's, under the key of one of its lines, or another.
+  void submit_member(const Batch& batch, const std::string& line) {
+    JobSpec job;
+    job.tenant = "t";
+    job.model = "m";
+    job.body = "{}";
+    job.batch_id = job.mailbox_key = batch.id;
+    job.idempotency_key = batch.id + ":" + line;
+    ASSERT_TRUE(driver_->submit({job}).ok());
+  }
   // Submits what there is room for.
   void fill_queue(const Batch& batch) {
     for (;;) {
@@ -369,13 +379,7 @@ TEST_F(BatchStepsTest, a_line_whose_key_somebody_took_ends_the_expansion_aloud) 
   open_store();
   const Batch batch = open(upload(lines(3)));
   step(batch);
-  JobSpec thief;
-  thief.tenant = "t";
-  thief.model = "m";
-  thief.body = "{}";
-  thief.batch_id = thief.mailbox_key = batch.id;
-  thief.idempotency_key = batch.id + ":0";
-  ASSERT_TRUE(driver_->submit({thief}).ok());
+  submit_member(batch, "0");
   const Batch running = step(batch);
   EXPECT_EQ(running.progress.stage, FileStage::running);
   EXPECT_EQ(running.progress.faults.at(0).code, "line_not_queued");
@@ -387,13 +391,7 @@ TEST_F(BatchStepsTest, a_batch_that_the_store_calls_full_ends_its_expansion_alou
   open_store(options);
   const Batch batch = open(upload(lines(2)));
   step(batch);
-  JobSpec other;
-  other.tenant = "t";
-  other.model = "m";
-  other.body = "{}";
-  other.batch_id = other.mailbox_key = batch.id;
-  other.idempotency_key = batch.id + ":7";
-  ASSERT_TRUE(driver_->submit({other}).ok());
+  submit_member(batch, "another");
   const Batch running = step(batch);
   EXPECT_EQ(running.progress.stage, FileStage::running);
   const BatchFault& fault = running.progress.faults.at(0);

@@ -264,7 +264,8 @@ TEST_F(WebhooksTest, a_receiver_that_hangs_keeps_no_other_tenants_from_being_tol
 TEST_F(WebhooksTest, what_the_store_could_not_take_is_stored_later_and_not_sent_again) {
   WebhookReceiver receiver;
   allow("alice", receiver.url("127.0.0.1", "/"));
-  store_->n_away = 2;
+  store_->n_away = 4;
+  ::testing::internal::CaptureStderr();
   start();
   const std::string id = ended(receiver.url("127.0.0.1", "/"));
   receiver.wait_for(1);
@@ -275,6 +276,10 @@ TEST_F(WebhooksTest, what_the_store_could_not_take_is_stored_later_and_not_sent_
   });
   EXPECT_EQ(at.status, WebhookStatus::delivered);
   EXPECT_EQ(receiver.n_requests(), 1u);
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  const size_t first = log.find("webhooks.not_stored");
+  ASSERT_NE(first, log.npos) << log;
+  EXPECT_EQ(log.find("webhooks.not_stored", first + 1), log.npos) << "once: " << log;
 }
 
 TEST_F(WebhooksTest, what_comes_while_the_store_answers_that_nothing_is_due_is_told_at_once) {

@@ -49,7 +49,7 @@ class World:
         models = home / ".cache/parkd/models"
         bin.mkdir()
         models.mkdir(parents=True)
-        subprocess.run([make_tiny_model, models / "tiny.gguf", "--type", "q4_1"], check=True)
+        subprocess.run([make_tiny_model, models / "SmolLM2-135M-Instruct.Q4_1.gguf", "--type", "q4_1"], check=True)
         (bin / "sudo").write_text(SUDO)
         (bin / "sudo").chmod(0o755)
         (bin / "parkd").symlink_to(parkd)

@@ -50,6 +50,13 @@ HttpServer::Admit streams_by(std::weak_ptr<Writer>& seen) {
   };
 }
 
+RawPeer reader_of(const HttpWorld& world) {
+  RawPeer peer = world.peer();
+  EXPECT_TRUE(peer.send(RawPeer::request("GET", "/written")));
+  EXPECT_EQ(peer.read_head().status, 200);
+  return peer;
+}
+
 std::string rest_of(RawPeer& peer) {
   std::string rest;
   for (std::string more; !(more = peer.read_some()).empty();) rest += more;
@@ -57,7 +64,7 @@ std::string rest_of(RawPeer& peer) {
 }
 
 // Until so many bytes have come, or the connection ends.
-size_t rest_of_whole(RawPeer& peer, size_t bytes) {
+size_t take_up_to(RawPeer& peer, size_t bytes) {
   size_t taken = 0;
   while (taken < bytes) {
     const size_t more = peer.read_some().size();
@@ -92,9 +99,7 @@ TEST(HttpStream, that_is_under_way_goes_with_the_server_and_its_writer_too) {
   std::weak_ptr<Writer> writer;
   {
     HttpWorld world({}, streams_by(writer));
-    RawPeer peer = world.peer();
-    ASSERT_TRUE(peer.send(RawPeer::request("GET", "/written")));
-    EXPECT_EQ(peer.read_head().status, 200);
+    const RawPeer peer = reader_of(world);
     EXPECT_FALSE(writer.expired());
   }
   EXPECT_TRUE(writer.expired());
@@ -103,9 +108,7 @@ TEST(HttpStream, that_is_under_way_goes_with_the_server_and_its_writer_too) {
 TEST(HttpStream, that_has_ended_lets_go_of_its_writer_while_the_connection_stays) {
   std::weak_ptr<Writer> writer;
   HttpWorld world({}, streams_by(writer));
-  RawPeer peer = world.peer();
-  ASSERT_TRUE(peer.send(RawPeer::request("GET", "/written")));
-  EXPECT_EQ(peer.read_head().status, 200);
+  const RawPeer peer = reader_of(world);
   world.on_control([&writer] {
     const auto held = writer.lock();
     held->stream->end();
@@ -291,7 +294,7 @@ TEST(HttpStream, of_a_client_that_takes_it_slowly_goes_on_past_the_limit) {
         last = Clock::now();
       }
       ASSERT_LT(taken, all.size());
-      taken += rest_of_whole(peer, all.size() - taken);
+      taken += take_up_to(peer, all.size() - taken);
       EXPECT_TRUE(taken >= all.size() || was_late) << taken;
     }
     EXPECT_FALSE(was_late) << "this machine is too busy for this test";

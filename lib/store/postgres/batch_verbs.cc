@@ -37,7 +37,7 @@ Result<std::vector<RequeuedJob>> requeue_jobs(Connection& connection, const Requ
 
 Result<OpenedBatch> open_batch_row(Connection& connection, const BatchSpec& spec,
                                    const StoreOptions& options, WallTime about_now, Now now) {
-  if (about_now == WallTime() && spec.idempotency_key.empty()) {
+  if (about_now == WallTime()) {
     return unavailable("this daemon has not been registered with the database yet: try again");
   }
   // The batch a repeated key names is found all the same: its deadline may have passed meanwhile.
