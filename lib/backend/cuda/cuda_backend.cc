@@ -231,7 +231,7 @@ class DeviceBackend final : public Backend {
     PARKD_RETURN_IF_ERROR(select());
     return weights_.load_vector(vector);
   }
-  // The last of loading.
+  // Ends loading, and what only that needs goes.
   Status allocate_kv(int64_t n_blocks, int32_t block_size) override {
     PARKD_RETURN_IF_ERROR(select());
     PARKD_RETURN_IF_ERROR(weights_.finish_loading());
@@ -259,11 +259,13 @@ class DeviceBackend final : public Backend {
     for (int attempt = 0; attempt < kKvAttempts && n_blocks > 0; ++attempt) {
       status = weights_.allocate_kv(shape, n_blocks, block_size);
       if (status.ok()) return n_blocks;
-      if (status.code() != StatusCode::exhausted) break;
-      log_warn(
-          "cuda.kv_shrinks",
-          {{"device", device_.id}, {"kv_blocks_refused", n_blocks}, {"why", status.message()}});
+      if (status.code() != StatusCode::exhausted || attempt + 1 == kKvAttempts) break;
+      const int64_t refused = n_blocks;
       n_blocks -= ceil_div(n_blocks, kKvShrinksPart);
+      log_warn("cuda.kv_shrinks", {{"device", device_.id},
+                                   {"kv_blocks_refused", refused},
+                                   {"kv_blocks", n_blocks},
+                                   {"why", status.message()}});
     }
     return status;
   }
@@ -341,9 +343,10 @@ Result<std::vector<CudaDevice>> find_cuda_devices(const std::vector<int32_t>& id
 bool has_cuda_device(const std::vector<int32_t>& ids) {
   int count = 0;
   if (cudaGetDeviceCount(&count) != cudaSuccess) return false;
-  const std::vector<int32_t> wanted = ids.empty() ? all_of(count) : ids;
-  return std::any_of(wanted.begin(), wanted.end(),
-                     [count](int32_t id) { return id < count && identify_device(id).ok(); });
+  const auto is_usable = [count](int32_t id) { return id < count && identify_device(id).ok(); };
+  if (!ids.empty()) return std::all_of(ids.begin(), ids.end(), is_usable);
+  const std::vector<int32_t> there = all_of(count);
+  return std::any_of(there.begin(), there.end(), is_usable);
 }
 
 void leave_cuda_device(int32_t id) {

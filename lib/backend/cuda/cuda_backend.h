@@ -38,8 +38,9 @@ struct CudaDevice {
 // least is 8.0". Any thread; the first call may take a second.
 Result<std::vector<CudaDevice>> find_cuda_devices(const std::vector<int32_t>& ids = {});
 
-// Whether find_cuda_devices() of the same `ids` would have one to look at; asks none of them for a
-// context. Any thread, also while another is between find_cuda_devices() and its backend.
+// Whether find_cuda_devices() of the same `ids` would have all of them, or any where none is named;
+// asks none of them for a context. Any thread, also while another is between find_cuda_devices()
+// and its backend.
 bool has_cuda_device(const std::vector<int32_t>& ids = {});
 
 // Gives back the context of a device that was asked for and is not used after all. Does nothing
