@@ -9,6 +9,7 @@
 #include "lib/base/raw_json.h"
 #include "lib/base/rfc3339.h"
 #include "lib/base/text.h"
+#include "lib/job/job_texts.h"
 
 namespace parkd {
 namespace {
@@ -24,12 +25,9 @@ class JobReader {
 
   Result<JobSpec> read(const SubmitLimits& limits) {
     read_body(limits);
-    text("model", spec_.model);
-    text("tenant", spec_.tenant);
-    text("mailbox_key", spec_.mailbox_key);
-    text("custom_id", spec_.custom_id);
-    text("batch_id", spec_.batch_id);
-    text("idempotency_key", spec_.idempotency_key);
+    for (const auto& [name, field] : kJobTexts) {
+      if (field != &JobSpec::endpoint) text(name, spec_.*field);
+    }
     read_endpoint();
     read_priority();
     read_metadata();

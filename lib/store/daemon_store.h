@@ -159,7 +159,8 @@ class DaemonStore {
 
   // Housekeeping, called every few seconds: wakes scheduled jobs that are due, ends waiting jobs
   // past their deadline (the earliest first), seals batches past theirs, drops expired messages,
-  // history rows, idempotency keys and batches. Bounded work a call.
+  // history rows, idempotency keys and batches. Bounded work a call, but for the overdue jobs of an
+  // embedded store: all end, in commits of bounded size between those of other verbs.
   virtual void purge(Completion<PurgeAnswer> done) = 0;
 
  protected:

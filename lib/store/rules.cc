@@ -8,6 +8,7 @@
 #include "lib/base/text.h"
 #include "lib/base/units.h"
 #include "lib/job/ending_codes.h"
+#include "lib/job/job_texts.h"
 
 namespace parkd {
 namespace {
@@ -44,18 +45,10 @@ Status check_times(const JobSpec& spec, size_t index) {
 }
 
 Status check_texts(const JobSpec& spec, size_t index) {
-  const std::pair<std::string_view, const std::string*> texts[] = {
-      {"model", &spec.model},
-      {"tenant", &spec.tenant},
-      {"mailbox_key", &spec.mailbox_key},
-      {"endpoint", &spec.endpoint},
-      {"custom_id", &spec.custom_id},
-      {"batch_id", &spec.batch_id},
-      {"idempotency_key", &spec.idempotency_key}};
-  for (const auto& [field, text] : texts) {
-    if (text->size() > kTextBytesMax) {
+  for (const auto& [field, text] : kJobTexts) {
+    if ((spec.*text).size() > kTextBytesMax) {
       return refuse(index, field,
-                    "has " + std::to_string(text->size()) + " bytes; the limit is " +
+                    "has " + std::to_string((spec.*text).size()) + " bytes; the limit is " +
                         std::to_string(kTextBytesMax));
     }
   }

@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "lib/store/rocksdb/record_codec.h"
@@ -41,8 +43,9 @@ class RocksDbStoreTest : public testing::Test {
     EXPECT_TRUE(rocksdb::DB::ListColumnFamilies({}, options().dir, &names).ok());
     return names;
   }
-  // Changes one value behind the store's back.
-  void tamper(const std::string& family, const std::string& key, const std::string& value) {
+  // Changes one value behind the store's back; nullopt: it is gone.
+  void tamper(const std::string& family, const std::string& key,
+              const std::optional<std::string>& value) {
     std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
     for (const std::string& name : families())
       descriptors.emplace_back(name, rocksdb::ColumnFamilyOptions());
@@ -52,7 +55,7 @@ class RocksDbStoreTest : public testing::Test {
     const std::unique_ptr<rocksdb::DB> db(raw);
     for (rocksdb::ColumnFamilyHandle* handle : handles) {
       if (handle->GetName() == family) {
-        ASSERT_TRUE(db->Put({}, handle, key, value).ok());
+        ASSERT_TRUE((value ? db->Put({}, handle, key, *value) : db->Delete({}, handle, key)).ok());
       }
       ASSERT_TRUE(db->DestroyColumnFamilyHandle(handle).ok());
     }
@@ -139,6 +142,67 @@ TEST_F(RocksDbStoreTest, a_damaged_job_is_named_and_not_dropped_in_silence) {
   EXPECT_EQ(opened.status().code(), StatusCode::corrupt);
   EXPECT_NE(opened.status().message().find("job 1"), std::string::npos)
       << opened.status().message();
+}
+
+class LargeBatchTest : public RocksDbStoreTest {
+ protected:
+  static constexpr int kMembers = 600;
+  void submit_all() {
+    open();
+    BatchSpec batch;
+    batch.deadline = clock_.now() + hours(1);
+    id_ = driver_->open_batch(batch)->batch.id;
+    JobSpec member = spec();
+    member.batch_id = id_;
+    member.body = std::string(1000, 'b');
+    ASSERT_TRUE(driver_->submit(std::vector<JobSpec>(kMembers, member)).ok());
+  }
+  std::string id_;
+};
+
+TEST_F(LargeBatchTest, is_cancelled_in_commits_of_bounded_size) {
+  submit_all();
+  const int64_t before = driver_->stats()->commits;
+  const auto cancelled = driver_->cancel_batch(id_, "");
+  ASSERT_TRUE(cancelled.ok()) << cancelled.status().to_string();
+  EXPECT_EQ(cancelled->state(), BatchState::finished);
+  EXPECT_EQ(cancelled->cancelled, kMembers);
+  EXPECT_GE(driver_->stats()->commits - before, 3);
+}
+
+// The store as a death leaves it between two of these commits.
+TEST_F(LargeBatchTest, whose_cancelling_a_death_interrupted_is_cancelled_by_the_next_opening) {
+  submit_all();
+  const std::string copy = dir_.path() + "/copy";
+  bool is_copied = false;
+  StoreObserver observer;
+  observer.message_stored = [&](const std::string&, const std::string&) {
+    if (std::exchange(is_copied, true)) return;
+    std::filesystem::copy(options().dir, copy, std::filesystem::copy_options::recursive);
+  };
+  store_->set_observer(std::move(observer));
+  ASSERT_TRUE(driver_->cancel_batch(id_, "").ok());
+  ASSERT_TRUE(is_copied);
+
+  RocksDbStoreOptions interrupted = options();
+  interrupted.dir = copy;
+  auto opened = open_rocksdb_store(interrupted, clock_);
+  ASSERT_TRUE(opened.ok()) << opened.status().to_string();
+  StoreDriver driver(**opened);
+  EXPECT_TRUE(driver.claim("m", 1)->empty());
+  ASSERT_TRUE(driver.purge().ok());  // behind what the opening began
+  EXPECT_EQ(driver.get_batch(id_, "")->state(), BatchState::finished);
+  EXPECT_EQ(driver.get_batch(id_, "")->cancelled, kMembers);
+}
+
+TEST_F(LargeBatchTest, a_member_that_is_damaged_does_not_keep_the_others) {
+  submit_all();
+  close();
+  tamper("bodies", record::id_key(7), std::nullopt);
+  open();
+  const auto cancelled = driver_->cancel_batch(id_, "");
+  EXPECT_EQ(driver_->get_batch(id_, "")->cancelled, kMembers - 1);
+  EXPECT_EQ(cancelled.status().code(), StatusCode::corrupt) << cancelled.status().to_string();
 }
 
 TEST_F(RocksDbStoreTest, periods_are_few_and_dropped_whole) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "lib/base/json_writer.h"
+#include "lib/job/job_texts.h"
 #include "lib/store/batch_rules.h"
 #include "lib/store/postgres/client_statements.h"
 #include "lib/store/postgres/dsn.h"
@@ -35,7 +36,7 @@ Connection::Options session(const std::string& dsn) {
 
 // A job as parkd.submit reads it: the client's columns of parkd.jobs. What is empty is left out.
 void write_submit(JsonWriter& json, const JobSpec& spec) {
-  const auto text = [&](const char* key, std::string_view value) {
+  const auto text = [&](std::string_view key, std::string_view value) {
     if (!value.empty()) json.member(key, value);
   };
   const auto raw = [&](const char* key, std::string_view value) {
@@ -44,14 +45,9 @@ void write_submit(JsonWriter& json, const JobSpec& spec) {
   const auto seconds = [&](const char* key, const std::optional<std::chrono::seconds>& value) {
     if (value) json.member(key, std::to_string(value->count()) + " seconds");
   };
-  json.begin_object().member("endpoint", spec.endpoint);
-  text("model", spec.model);
-  text("tenant", spec.tenant);
+  json.begin_object();
+  for (const auto& [name, field] : kJobTexts) text(name, spec.*field);
   text("priority", to_string(spec.priority));
-  text("mailbox_key", spec.mailbox_key);
-  text("custom_id", spec.custom_id);
-  text("batch_id", spec.batch_id);
-  text("idempotency_key", spec.idempotency_key);
   raw("metadata", spec.metadata);
   raw("body", spec.body);
   if (spec.run_at) text("run_at", to_rfc3339(*spec.run_at));

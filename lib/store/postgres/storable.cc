@@ -4,6 +4,7 @@
 
 #include "lib/base/json_writer.h"
 #include "lib/base/text.h"
+#include "lib/job/job_texts.h"
 #include "lib/store/postgres/pg_text.h"
 
 namespace parkd {
@@ -17,25 +18,19 @@ constexpr size_t kBodyBytesMax = size_t{64} << 20;
 Status check_storable(const std::vector<JobSpec>& jobs) {
   for (size_t i = 0; i < jobs.size(); ++i) {
     const JobSpec& spec = jobs[i];
-    const std::pair<const char*, const std::string*> fields[] = {
-        {"model", &spec.model},
-        {"tenant", &spec.tenant},
-        {"mailbox_key", &spec.mailbox_key},
-        {"custom_id", &spec.custom_id},
-        {"batch_id", &spec.batch_id},
-        {"idempotency_key", &spec.idempotency_key},
-        {"metadata", &spec.metadata},
-        {"endpoint", &spec.endpoint},
-        {"body", &spec.body}};
-    for (const auto& [name, value] : fields) {
-      const std::string field = "jobs[" + std::to_string(i) + "]." + name;
-      if (!is_valid_utf8(*value)) return invalid_param(field, field + " is not UTF-8");
-      const bool is_json =
-          value == &spec.body || value == &spec.metadata || value == &spec.endpoint;
-      if (is_json && value->find('\0') != value->npos) {
+    const auto check = [i](std::string_view name, const std::string& value, bool is_raw) {
+      const std::string field = "jobs[" + std::to_string(i) + "]." + std::string(name);
+      if (!is_valid_utf8(value)) return invalid_param(field, field + " is not UTF-8");
+      if (is_raw && value.find('\0') != value.npos) {
         return invalid_param(field, field + " contains U+0000");
       }
+      return Status();
+    };
+    for (const auto& [name, text] : kJobTexts) {
+      PARKD_RETURN_IF_ERROR(check(name, spec.*text, text == &JobSpec::endpoint));
     }
+    PARKD_RETURN_IF_ERROR(check("metadata", spec.metadata, true));
+    PARKD_RETURN_IF_ERROR(check("body", spec.body, true));
   }
   return {};
 }

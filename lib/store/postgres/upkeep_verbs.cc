@@ -40,6 +40,8 @@ Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
   const Now now = times.now;
   constexpr int kPartitionsMax = 4;  // of a table, a round
   constexpr int kCancelledPortionsMax = 20;
+  constexpr int kOverduePortionsMax = 20;
+  constexpr int kOverduePortion = 1000;  // end_overdue_v1()'s
   Upkeep upkeep;
   Status failed;
   const auto tell_failure = [&](const Statement& statement, const Status& status) {
@@ -62,11 +64,14 @@ Result<Upkeep> maintain(Connection& connection, const StoreOptions& options,
     const std::vector<std::string> models = split_list((*rows)[0], "models");
     wakeups.models.insert(models.begin(), models.end());
   }
-  if (const auto rows = step(sql::kEndOverdue, at())) {
+  for (int i = 0; i < kOverduePortionsMax; ++i) {
+    const auto rows = step(sql::kEndOverdue, at());
+    if (!rows) break;
     for (const auto& row : *rows) {
       wakeups.messages.emplace_back(text(row, "tenant"), text(row, "mailbox_key"));
     }
-    upkeep.answer.deadlines_missed = static_cast<int64_t>(rows->size());
+    upkeep.answer.deadlines_missed += static_cast<int64_t>(rows->size());
+    if (rows->size() < kOverduePortion) break;
   }
   // The net below the notification of a cancel (UpkeepSession::end_cancelled).
   int64_t after = 0;

@@ -100,17 +100,21 @@ bool cancel_batch(State& state, const std::string& id, const std::string& tenant
   // Members whose submit is still in this commit are not in the index yet: they come with the next.
   if (found->batch.total > 0 && commit.batches.contains(id)) return false;
   const std::vector<JobId> members = state.index.members(id, found->batch.spec.tenant);
-  std::vector<Ended> all_ended;
+  std::vector<JobId> waiting;
+  std::vector<record::StoredJob> asked;  // claimed ones, whose workers are told
   for (const JobId member : members) {
     if (commit.touched_jobs.contains(member)) return false;
-  }
-  for (const JobId member : members) {
-    Result<Ended> ended = prepare_end(state, member, {}, cancelled_ending(), now);
-    if (!ended.ok()) {
-      done(ended.status());
-      return true;
+    const auto claim = state.claims.find(member);
+    if (claim == state.claims.end()) {
+      waiting.push_back(member);
+    } else if (!claim->second.cancel_requested) {
+      Result<record::StoredJob> stored = state.read_job(member);
+      if (!stored.ok()) {
+        done(stored.status());
+        return true;
+      }
+      asked.push_back(std::move(stored).value());
     }
-    all_ended.push_back(std::move(ended).value());
   }
 
   commit.begin(0);
@@ -119,32 +123,36 @@ bool cancel_batch(State& state, const std::string& id, const std::string& tenant
     if (!batch.cancel_at) batch.cancel_at = now;
     seal(batch, now);
   }
-  std::vector<JobId> ended_ids;
   std::vector<JobId> asked_ids;
-  for (Ended& ended : all_ended) {
-    const JobId member = ended.stored.job.id;
-    const auto claim = state.claims.find(member);
-    if (claim != state.claims.end()) {
-      ended.stored.cancel_requested = true;
-      put_job(state, ended.stored, commit);
-      commit.touched_jobs.insert(member);
-      commit.wakeups.cancels.emplace_back(member, claim->second.lease);
-      asked_ids.push_back(member);
-    } else {
-      state.index.hold(member);
-      write_end(state, ended, now, commit);
-      ended_ids.push_back(member);
-    }
+  for (record::StoredJob& stored : asked) {
+    const JobId member = stored.job.id;
+    stored.cancel_requested = true;
+    put_job(state, stored, commit);
+    commit.touched_jobs.insert(member);
+    commit.wakeups.cancels.emplace_back(member, state.claims.at(member).lease);
+    asked_ids.push_back(member);
   }
+  // From its first commit on the batch is cancelled: none of it is claimed any more, and whoever
+  // opens the store again ends what this process did not (load_jobs).
+  for (const JobId member : waiting) state.index.hold(member);
+  const Portion portion = end_portion(state, waiting, cancelled_ending, now, commit);
+  const bool is_whole = portion.n_looked_at == waiting.size();
   commit.has_cancel = true;
-  const Batch batch = state.find_batch(id, "", commit)->batch;
-  commit.steps.push_back(
-      {[&state, ended_ids = std::move(ended_ids), asked_ids = std::move(asked_ids)] {
-         for (const JobId member : ended_ids) apply_end(state, member);
-         for (const JobId member : asked_ids) state.claims.at(member).cancel_requested = true;
-       },
-       [done, batch](const Status& status) { succeed_with(done, batch, status); }});
-  return true;
+  std::function<void(const Status&)> answer;
+  if (is_whole) {
+    answer = [done, failed = portion.failed,
+              batch = state.find_batch(id, "", commit)->batch](const Status& status) {
+      succeed_with(done, batch, status.ok() ? failed : status);
+    };
+  }
+  commit.steps.push_back({[&state, ended = portion.ended, asked_ids = std::move(asked_ids)] {
+                            for (const JobId member : ended) apply_end(state, member);
+                            for (const JobId member : asked_ids) {
+                              state.claims.at(member).cancel_requested = true;
+                            }
+                          },
+                          std::move(answer)});
+  return is_whole;
 }
 
 bool advance_batch(State& state, const std::string& id, const FileProgress& progress,

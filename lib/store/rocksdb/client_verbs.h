@@ -4,9 +4,9 @@
 // Free functions for the state thread. A verb that writes decides on committed state, adds its rows
 // to the commit's WriteBatch and leaves what must happen in RAM, and its answer, as a step for
 // after the sync; where nothing is to be written it completes at once. It returns false when it
-// must wait for the next commit, and has added nothing then. Before Commit::begin() it has changed
-// nothing and may throw; behind it an exception gives up the commit and tears the state
-// (commit_loop.h).
+// wants to be called again for the next commit: it has added nothing then, or (cancel_batch, purge)
+// one portion of its work and no answer. Before Commit::begin() it has changed nothing and may
+// throw; behind it an exception gives up the commit and tears the state (commit_loop.h).
 #pragma once
 
 #include <cstdint>

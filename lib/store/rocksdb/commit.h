@@ -59,6 +59,8 @@ struct Commit {
   std::vector<std::string> dropped;
 
   bool is_empty() const { return batch.Count() == 0 && expired.empty(); }
+  // Closed: what is left makes the next one. A verb that ends many jobs stops there, too.
+  bool is_full() const { return batch.GetDataSize() >= kBytesMax; }
 
   // A verb calls it before it changes the commit or the state in RAM: up to here it can be left
   // out. Throws where there is no memory for about `n_bytes` more in the batch, for RocksDB's
@@ -67,6 +69,7 @@ struct Commit {
     ::operator delete(::operator new(2 * (batch.GetDataSize() + n_bytes) + kRowsBytes));
     ++n_begun;
   }
+  static constexpr size_t kBytesMax = size_t{8} << 20;
   static constexpr size_t kRowsBytes = size_t{256} << 10;   // of a verb, beside bodies
   static constexpr size_t kJobRowsBytes = size_t{2} << 10;  // of a job, beside what it brings
 };

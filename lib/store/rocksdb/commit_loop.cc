@@ -15,9 +15,7 @@
 namespace parkd::embedded {
 namespace {
 
-// A commit is closed when it holds this much; what is left makes the next one.
 constexpr size_t kCommitVerbsMax = 1024;
-constexpr size_t kCommitBytesMax = size_t{8} << 20;
 constexpr size_t kWriteOverheadBytes = size_t{4} << 20;  // a block of a memtable's arena, and more
 constexpr std::chrono::milliseconds kMemoryPause{10};
 constexpr int kAnswerTries = 5;
@@ -41,7 +39,7 @@ Status insist(const char* where, int tries_max, Act&& act) noexcept {
 // What became of a verb that was to be added to a commit.
 enum class Added {
   whole,
-  must_wait,  // for the next commit
+  must_wait,  // for the next commit, or go on in it
   left_out,   // it threw before it changed anything
   half_way,   // it threw behind that: the commit is lost
 };
@@ -222,7 +220,7 @@ bool CommitLoop::add_verbs(Commit& commit) {
   }
   size_t n_deferred = 0;
   for (size_t n = 0; n_deferred < waiting_.size() && n < kCommitVerbsMax; ++n) {
-    if (commit.batch.GetDataSize() >= kCommitBytesMax) break;
+    if (commit.is_full()) break;
     const auto request = waiting_.begin() + static_cast<std::ptrdiff_t>(n_deferred);
     const Added added = add_verb(commit, failed, [&] { return request->write(commit); });
     if (added == Added::must_wait) {

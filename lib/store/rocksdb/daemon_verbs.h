@@ -21,6 +21,8 @@ bool release(State& state, const std::vector<ReleaseItem>& items,
              const Completion<std::vector<ReleaseAnswer>>& done, Commit& commit);
 bool note_deaths(State& state, const DeathReport& report, const Completion<DeathsAnswer>& done,
                  Commit& commit);
-bool purge(State& state, const Completion<PurgeAnswer>& done, Commit& commit);
+// In as many commits as there are portions of overdue jobs; `deadlines_missed` counts on.
+bool purge(State& state, int64_t& deadlines_missed, const Completion<PurgeAnswer>& done,
+           Commit& commit);
 
 }  // namespace parkd::embedded

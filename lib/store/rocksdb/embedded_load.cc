@@ -191,7 +191,7 @@ Status State::load_jobs() {
       index.mark_claimed(id);
       live[id] = claim->second;
       live[id].cancel_requested = stored->cancel_requested;
-    } else if (stored->cancel_requested) {
+    } else if (stored->cancel_requested || is_of_cancelled_batch(stored->job.spec)) {
       index.hold(id);
       flagged.push_back(id);
     }

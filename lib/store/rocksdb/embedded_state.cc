@@ -102,6 +102,10 @@ bool State::is_member(const JobSpec& spec) const {
   return batch != batches.end() && batch->second.batch.spec.tenant == spec.tenant;
 }
 
+bool State::is_of_cancelled_batch(const JobSpec& spec) const {
+  return is_member(spec) && batches.at(spec.batch_id).batch.cancel_at.has_value();
+}
+
 void State::write_batches(Commit& commit) const {
   for (const auto& [id, stored] : commit.batches) {
     (void)commit.batch.Put(database->batches(), id, record::encode(stored));

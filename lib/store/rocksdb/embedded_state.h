@@ -84,6 +84,7 @@ struct State {
                                         const Commit& commit) const;
   Batch& edit_batch(const std::string& id, Commit& commit) const;  // requires that it is there
   bool is_member(const JobSpec& spec) const;  // of a batch that is committed; else it has a label
+  bool is_of_cancelled_batch(const JobSpec& spec) const;
   void write_batches(Commit& commit) const;
   void apply_batches(const Commit& commit);
 
@@ -104,7 +105,8 @@ struct State {
   std::unordered_map<JobId, Claim> claims;
   std::map<std::string, record::StoredBatch> batches;  // by id
   BatchAccounts batch_accounts;                        // of them
-  std::vector<JobId> flagged;        // held: their cancel was asked for and no worker runs them
+  std::vector<JobId>
+      flagged;  // held: their cancel, or their batch's, was asked for; no run has them
   bool must_end_flagged = false;     // ... and no commit ends them yet (end_flagged)
   std::vector<AttachedJob> orphans;  // attached when the rows were read; adopt() takes them
 

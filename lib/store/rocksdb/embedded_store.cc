@@ -207,9 +207,11 @@ void EmbeddedStore::note_deaths(DeathReport report, Completion<DeathsAnswer> don
 }
 
 void EmbeddedStore::purge(Completion<PurgeAnswer> done) {
-  loop_.write(std::move(done), [](State& state, const auto& completion, Commit& commit) {
-    return embedded::purge(state, completion, commit);
-  });
+  auto deadlines_missed = std::make_shared<int64_t>(0);
+  loop_.write(std::move(done),
+              [deadlines_missed](State& state, const auto& completion, Commit& commit) {
+                return embedded::purge(state, *deadlines_missed, completion, commit);
+              });
 }
 
 // --- RocksDbOutbox

@@ -9,14 +9,24 @@
 
 namespace parkd::embedded {
 
+namespace {
+
+// What a live job's row must give; said where operators look.
+template <class T>
+Status unreadable(const State& state, JobId id, const char* what, const Result<T>& read) {
+  const Status why = is_not_found(read.status())
+                         ? corrupt("job " + std::to_string(id) + " has lost its " + what)
+                         : read.status();
+  log_error("store.job_unreadable", {{"id", id}, {"error", why.to_string()}});
+  state.database->note_damage("job " + std::to_string(id) + ": " + why.message());
+  return why;
+}
+
+}  // namespace
+
 Result<Ended> prepare_end(State& state, JobId id, RunLease lease, Ending ending, WallTime now) {
   Result<record::StoredJob> stored = state.read_job(id);
-  if (!stored.ok()) {
-    log_error("store.job_unreadable", {{"id", id}, {"error", stored.status().to_string()}});
-    return is_not_found(stored.status())
-               ? corrupt("job " + std::to_string(id) + " has lost its record")
-               : stored.status();
-  }
+  if (!stored.ok()) return unreadable(state, id, "record", stored);
   Ended ended;
   ended.stored = std::move(stored).value();
   const Job& job = ended.stored.job;
@@ -29,8 +39,10 @@ Result<Ended> prepare_end(State& state, JobId id, RunLease lease, Ending ending,
   }
   ended.period = *period;
   if (ended.message.ending.outcome != Outcome::completed) {
-    PARKD_ASSIGN_OR_RETURN(ended.body,
-                           state.database->get_large(state.database->bodies(), record::id_key(id)));
+    Result<std::string> body =
+        state.database->get_large(state.database->bodies(), record::id_key(id));
+    if (!body.ok()) return unreadable(state, id, "request", body);
+    ended.body = std::move(body).value();
   }
   return ended;
 }
@@ -112,20 +124,34 @@ void put_job(const State& state, const record::StoredJob& stored, Commit& commit
                          record::encode(stored));
 }
 
+Portion end_portion(State& state, const std::vector<JobId>& ids,
+                    const std::function<Ending()>& ending, WallTime now, Commit& commit) {
+  Portion portion;
+  for (const JobId id : ids) {
+    if (portion.ended.size() >= kEndingsMax || commit.is_full()) break;
+    ++portion.n_looked_at;
+    Result<Ended> ended = prepare_end(state, id, {}, ending(), now);
+    if (!ended.ok()) {  // logged
+      if (ended.status().code() == StatusCode::corrupt) state.index.hold(id);
+      if (portion.failed.ok()) portion.failed = ended.status();
+      continue;
+    }
+    state.index.hold(id);
+    write_end(state, *ended, now, commit);
+    portion.ended.push_back(id);
+  }
+  return portion;
+}
+
 void end_flagged(State& state, Commit& commit) {
   commit.begin(0);
-  const WallTime now = state.clock.now();
-  std::vector<JobId> ended_ids;
-  for (const JobId id : state.flagged) {
-    Result<Ended> ended = prepare_end(state, id, {}, cancelled_ending(), now);
-    if (!ended.ok()) continue;  // logged; stays held until the store is opened again
-    write_end(state, *ended, now, commit);
-    ended_ids.push_back(id);
-  }
+  Portion portion = end_portion(state, state.flagged, cancelled_ending, state.clock.now(), commit);
+  const auto first = state.flagged.begin();
+  state.flagged.erase(first, first + static_cast<std::ptrdiff_t>(portion.n_looked_at));
+  state.must_end_flagged = !state.flagged.empty();
   commit.has_cancel = true;
-  commit.steps.push_back({[&state, ended_ids] {
-                            for (const JobId id : ended_ids) apply_end(state, id);
-                            state.flagged.clear();
+  commit.steps.push_back({[&state, ended = std::move(portion.ended)] {
+                            for (const JobId id : ended) apply_end(state, id);
                           },
                           nullptr});
 }

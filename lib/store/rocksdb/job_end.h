@@ -4,7 +4,10 @@
 // By client_verbs.h's rules.
 #pragma once
 
+#include <cstddef>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "lib/base/clock.h"
 #include "lib/base/status.h"
@@ -32,7 +35,21 @@ void apply_end(State& state, JobId id);
 // The row of a live job.
 void put_job(const State& state, const record::StoredJob& stored, Commit& commit);
 
-// Ends the jobs whose cancel was asked for before the store was opened. First of a commit.
+// A commit ends no more jobs than these at once, and none beyond Commit::is_full().
+inline constexpr size_t kEndingsMax = 256;
+
+struct Portion {
+  std::vector<JobId> ended;  // held, and written; apply_end() follows
+  size_t n_looked_at = 0;    // of the ids: all of them, or there is more to do
+  Status failed;             // of the first that could not be read; damaged ones are held
+};
+// Ends the first of `ids`, which wait, in this commit: as many as one portion has. One body is in
+// memory at a time. Behind Commit::begin().
+Portion end_portion(State& state, const std::vector<JobId>& ids,
+                    const std::function<Ending()>& ending, WallTime now, Commit& commit);
+
+// Ends a portion of the jobs whose cancel was asked for before the store was opened. First of a
+// commit.
 void end_flagged(State& state, Commit& commit);
 
 }  // namespace parkd::embedded

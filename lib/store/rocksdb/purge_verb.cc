@@ -10,8 +10,7 @@
 namespace parkd::embedded {
 namespace {
 
-constexpr size_t kPurgeEndingsMax = 256;  // jobs ended by one purge()
-constexpr int kPurgeRowsMax = 1000;       // rows dropped by one purge()
+constexpr int kPurgeRowsMax = 1000;  // rows dropped by one purge()
 
 Status sweep_one(const State& state, const record::Due& due, PurgeAnswer& answer, Commit& commit) {
   if (due.kind == record::DueKind::history) {
@@ -55,24 +54,29 @@ Status sweep_due(State& state, WallTime now, PurgeAnswer& answer, Commit& commit
 
 }  // namespace
 
-bool purge(State& state, const Completion<PurgeAnswer>& done, Commit& commit) {
-  commit.begin(0);
+bool purge(State& state, int64_t& deadlines_missed, const Completion<PurgeAnswer>& done,
+           Commit& commit) {
   const WallTime now = state.clock.now();
+  std::vector<JobId> overdue = state.index.overdue(now, kEndingsMax);
+  const bool is_last = overdue.size() < kEndingsMax;
+  std::erase_if(overdue, [&](JobId id) { return commit.touched_jobs.contains(id); });
+  commit.begin(0);
+  Portion portion = end_portion(state, overdue, deadline_missed_ending, now, commit);
+  deadlines_missed += static_cast<int64_t>(portion.ended.size());
+  const bool goes_on = !portion.ended.empty() && (!is_last || portion.n_looked_at < overdue.size());
+  commit.has_purge = true;
+  PARKD_KILL_POINT("purge.mid");  // and once more on the sync thread, between write and drop
+  auto apply = [&state, ended = std::move(portion.ended)] {
+    for (const JobId id : ended) apply_end(state, id);
+  };
+  if (goes_on) {
+    commit.steps.push_back({std::move(apply), nullptr});
+    return false;
+  }
+
   const WallTime drop_before = state.drop_clock->now();  // what is deleted cannot be had back
   PurgeAnswer answer;
-  std::vector<JobId> ended_ids;
-  for (const JobId id : state.index.overdue(now, kPurgeEndingsMax)) {
-    if (commit.touched_jobs.contains(id)) continue;
-    Result<Ended> ended = prepare_end(state, id, {}, deadline_missed_ending(), now);
-    // One job that cannot be read does not keep the others past their deadlines.
-    if (!ended.ok()) continue;  // logged
-    state.index.hold(id);
-    write_end(state, *ended, now, commit);
-    ended_ids.push_back(id);
-  }
-  answer.deadlines_missed = static_cast<int64_t>(ended_ids.size());
-  PARKD_KILL_POINT("purge.mid");  // and once more on the sync thread, between write and drop
-
+  answer.deadlines_missed = deadlines_missed;
   sweep_batches(state, now, drop_before, commit);
   const Status swept = sweep_due(state, drop_before, answer, commit);
   if (!swept.ok()) log_error("store.sweep_failed", {{"error", swept.to_string()}});
@@ -84,12 +88,9 @@ bool purge(State& state, const Completion<PurgeAnswer>& done, Commit& commit) {
     answer.messages += period.n_messages;
   }
   if (state.clock.boot_now() >= state.mark_due) state.put_time_mark(commit.batch);
-  commit.has_purge = true;
-  commit.steps.push_back(
-      {[&state, ended_ids = std::move(ended_ids)] {
-         for (const JobId id : ended_ids) apply_end(state, id);
-       },
-       [done, answer](const Status& status) { succeed_with(done, answer, status); }});
+  commit.steps.push_back({std::move(apply), [done, answer](const Status& status) {
+                            succeed_with(done, answer, status);
+                          }});
   return true;
 }
 

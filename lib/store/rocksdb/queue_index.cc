@@ -137,7 +137,8 @@ std::vector<JobId> QueueIndex::members(const std::string& batch_id,
 
 void QueueIndex::hold(JobId id) {
   Entry& entry = entries_.at(id);
-  PARKD_CHECK(entry.state != JobState::claimed && !entry.held, "only a waiting job is held");
+  PARKD_CHECK(entry.state != JobState::claimed, "only a waiting job is held");
+  if (entry.held) return;
   leave(id, entry);
   entry.held = true;
   count(entry, 1);

@@ -50,7 +50,8 @@ class QueueIndex {
   // A job that ended.
   void remove(JobId id);
 
-  // Takes a waiting job out of the order while its end is being committed; remove() follows.
+  // Takes a waiting job out of the order while its end is being committed; remove() follows. Again:
+  // nothing.
   void hold(JobId id);
 
   // Queued jobs of the model in claim order, within the limits; they become claimed. Overdue ones

@@ -271,6 +271,20 @@ TEST_P(StoreConformance, a_members_message_lives_to_the_deadline_of_its_batch_an
   EXPECT_EQ(box[0].expires_at, *given.deadline + hours(1));
 }
 
+TEST_P(StoreConformance, cancelling_a_large_batch_ends_all_of_it) {
+  const std::string id = open_one();
+  must(driver_->submit(std::vector<JobSpec>(600, member(id))));
+  const std::vector<Job> claimed = must(driver_->claim("m", 1));
+  driver_->told();
+  const Batch cancelling = must(driver_->cancel_batch(id, ""));
+  EXPECT_EQ(cancelling.state(), BatchState::cancelling);
+  EXPECT_EQ(cancelling.cancelled, 599);
+  EXPECT_EQ(driver_->told().cancels.size(), 1u) << "it is asked once";
+  EXPECT_TRUE(must(driver_->claim("m", 600)).empty());
+  finish_as(claimed.at(0), Outcome::cancelled, "cancelled");
+  EXPECT_EQ(batch(id).state(), BatchState::finished);
+}
+
 TEST_P(StoreConformance, cancelling_ends_those_that_wait_and_asks_those_that_run) {
   const std::string id = open_one();
   JobSpec later = member(id);

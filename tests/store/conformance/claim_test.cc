@@ -212,6 +212,15 @@ TEST_P(StoreConformance, an_overdue_job_is_not_handed_out_and_purge_ends_it) {
   EXPECT_EQ(driver_->purge()->deadlines_missed, 0);
 }
 
+TEST_P(StoreConformance, one_purge_ends_a_crowd_that_is_overdue) {
+  JobSpec urgent = spec();
+  urgent.deadline = clock_.now() + minutes(1);
+  must(driver_->submit(std::vector<JobSpec>(600, urgent)));
+  clock_.advance(minutes(1));
+  EXPECT_EQ(driver_->purge()->deadlines_missed, 600);
+  EXPECT_EQ(driver_->purge()->deadlines_missed, 0);
+}
+
 TEST_P(StoreConformance, an_overdue_scheduled_job_is_ended_too) {
   JobSpec job = spec();
   job.deadline = clock_.now() + hours(1);

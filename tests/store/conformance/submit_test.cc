@@ -1,12 +1,31 @@
 #include <set>
 
 #include "tests/store/conformance/store_conformance.h"
+#include "tests/support/whole_job.h"
 
 namespace parkd {
 namespace {
 
 using std::chrono::hours;
 using std::chrono::seconds;
+
+TEST_P(StoreConformance, every_field_of_a_job_is_kept_and_comes_back) {
+  JobSpec given = whole_spec(clock_.now());
+  const JobId id = submit_one(given);
+  expect_same(std::get<Job>(get(id, "alice")).spec, given);
+  EXPECT_TRUE(must(driver_->submit({given})).at(0).existed);
+
+  clock_.advance(std::chrono::minutes(1));
+  const Job claimed = claim_one();
+  expect_same(claimed.spec, given);
+  finish_as(claimed, Outcome::failed, "run_timeout");
+  const auto requeued = must(driver_->requeue({"alice", {id}, {}, "", 10}));
+  given.batch_id.clear();
+  given.idempotency_key.clear();
+  given.run_at.reset();
+  given.deadline.reset();
+  expect_same(std::get<Job>(get(requeued.at(0).id, "alice")).spec, given);
+}
 
 TEST_P(StoreConformance, a_submitted_job_is_there_as_it_was_given) {
   JobSpec given = spec();

@@ -7,9 +7,11 @@
 #include <map>
 #include <set>
 #include <string>
+#include <tuple>
 
 #include "lib/store/postgres/arguments.h"
 #include "lib/store/postgres/rows.h"
+#include "tests/support/whole_job.h"
 
 namespace parkd {
 namespace {
@@ -44,17 +46,14 @@ void expect_all_set(const T&... members) {
 }
 
 void expect_spec(const JobSpec& spec) {
-  const auto& [endpoint, model, tenant, priority, mailbox_key, custom_id, batch_id, metadata,
-               idempotency_key, body, seed, run_at, deadline, run_timeout, retention, max_attempts,
-               n_choices, prompt_tokens, max_new_tokens, tokens_are_exact] = spec;
-  expect_all_set(endpoint, model, tenant, mailbox_key, custom_id, batch_id, metadata,
-                 idempotency_key, body, seed, run_at, deadline, run_timeout, retention,
-                 max_attempts, n_choices, prompt_tokens, max_new_tokens, tokens_are_exact);
-  EXPECT_EQ(priority, Priority::low);
-  const std::set<std::string> texts{endpoint, model,    tenant,          mailbox_key, custom_id,
-                                    batch_id, metadata, idempotency_key, body};
+  std::apply([](const auto&... members) { expect_all_set(members...); }, members_of(spec));
+  EXPECT_EQ(spec.priority, Priority::low);
+  const std::set<std::string> texts{spec.endpoint,    spec.model,           spec.tenant,
+                                    spec.mailbox_key, spec.custom_id,       spec.batch_id,
+                                    spec.metadata,    spec.idempotency_key, spec.body};
   EXPECT_EQ(texts.size(), 9u);
-  const std::set<int32_t> numbers{max_attempts, n_choices, prompt_tokens, max_new_tokens};
+  const std::set<int32_t> numbers{spec.max_attempts, spec.n_choices, spec.prompt_tokens,
+                                  spec.max_new_tokens};
   EXPECT_EQ(numbers.size(), 4u);
 }
 

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "lib/base/json_reader.h"
+#include "lib/job/job_texts.h"
 #include "lib/openai/chat_request.h"
 #include "lib/store/rules.h"
 #include "tests/store/postgres/test_database.h"
@@ -17,7 +18,7 @@ namespace parkd {
 namespace {
 
 struct Extreme {
-  const char* column;
+  std::string column;
   std::string value;  // an SQL expression
 };
 
@@ -48,8 +49,8 @@ std::vector<Extreme> extremes() {
       all.push_back({column, "'" + std::string(value) + "'"});
     }
   }
-  for (const char* column :
-       {"model", "tenant", "mailbox_key", "endpoint", "custom_id", "batch_id", "idempotency_key"}) {
+  for (const JobText& text : kJobTexts) {
+    const std::string column(text.name);
     all.push_back({column, "''"});
     all.push_back({column, noise_of(kTextBytesMax)});
     all.push_back({column, noise_of(kTextBytesMax + 1)});

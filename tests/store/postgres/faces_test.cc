@@ -4,9 +4,11 @@
 
 #include <future>
 
+#include "lib/store/postgres/client.h"
 #include "lib/store/postgres/depth_estimate.h"
 #include "tests/store/postgres/test_database.h"
 #include "tests/support/store_driver.h"
+#include "tests/support/whole_job.h"
 
 namespace parkd {
 namespace {
@@ -54,6 +56,22 @@ class Faces : public testing::Test {
   std::unique_ptr<JobStore> store_;
   std::unique_ptr<StoreDriver> driver_;
 };
+
+// As jobctl does it with --dsn. Tokens are the database's to count.
+TEST_F(Faces, every_field_of_a_job_reaches_the_daemon_by_a_client_of_the_database) {
+  JobSpec given = whole_spec(SystemClock().now());
+  BatchSpec batch;
+  batch.tenant = given.tenant;
+  batch.deadline = given.deadline;
+  given.batch_id = driver_->open_batch(batch)->batch.id;
+  PostgresClient client(database_.dsn(), "");
+  const auto submitted = client.submit({given});
+  ASSERT_TRUE(submitted.ok()) << submitted.status().to_string();
+  const JobSpec there = job(submitted->at(0).id).spec;
+  given.prompt_tokens = there.prompt_tokens;
+  given.tokens_are_exact = false;
+  expect_same(there, given);
+}
 
 TEST_F(Faces, every_column_of_a_client_reaches_the_daemon) {
   const auto id = static_cast<JobId>(database_.number(
