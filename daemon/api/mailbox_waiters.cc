@@ -4,6 +4,10 @@
 
 namespace parkd {
 
+MailboxWaiters::~MailboxWaiters() {
+  for (const auto& [key, waiter] : std::exchange(waiters_, {})) waiter->call = nullptr;
+}
+
 MailboxWaiters::Handle MailboxWaiters::add(const std::string& tenant,
                                            const std::string& mailbox_key,
                                            std::chrono::seconds wait,

@@ -24,6 +24,10 @@ class MailboxWaiters {
   using Handle = std::shared_ptr<Waiter>;
 
   explicit MailboxWaiters(boost::asio::io_context& io) : io_(io) {}
+  // A waiter holds its handle, and its call the waiter: here they let go of each other.
+  ~MailboxWaiters();
+  MailboxWaiters(const MailboxWaiters&) = delete;
+  MailboxWaiters& operator=(const MailboxWaiters&) = delete;
 
   // Calls `call(try_again)` at each message of the key, and `call(give_up)` once when `wait` is
   // over.
