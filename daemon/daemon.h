@@ -87,7 +87,7 @@ class Daemon {
   TokenFeed tokens_;                                      // drained on the control thread
   std::unique_ptr<JobStore> store_;
   std::shared_ptr<FileStore> files_;  // null: there is none. Uploads that are cut off hold it, too
-  std::unique_ptr<Webhooks> webhooks_;    // null where nobody is told
+  std::unique_ptr<Webhooks> webhooks_;    // null where none are configured
   std::unique_ptr<FileBatches> batches_;  // null where there are no files
   std::unique_ptr<BlockingPool> blocking_;
   std::unique_ptr<Dispatcher> dispatcher_;

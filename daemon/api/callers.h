@@ -77,7 +77,7 @@ class Callers {
  private:
   struct Job {
     int64_t callers = 0;
-    CallerGrace grace;         // nullopt: nobody's going ends it, as far as is known
+    CallerGrace grace;         // nullopt: no caller's going ends it, as far as is known
     bool is_stored = false;    // that is the store's word, or was told it
     bool is_kept = false;      // one of them was told that it goes on
     bool is_attached = false;  // the store has this daemon's callers of it

@@ -55,7 +55,7 @@ Status FileUpload::begin_part(const MultipartPart& part) {
   }
   if (is_file && !part.has_filename) {
     return invalid_param("file",
-                         "the form field file is no file: send it with a filename (curl "
+                         "the form field file is not a file: send it with a filename (curl "
                          "-F file=@requests.jsonl)");
   }
   part_ = part.name;

@@ -25,7 +25,7 @@ class FileUpload final : public BodySink,
                          public std::enable_shared_from_this<FileUpload>,
                          private MultipartReader::Sink {
  public:
-  // Errors: invalid, when the body is no form.
+  // Errors: invalid, when the body is not a form.
   static Result<std::shared_ptr<FileUpload>> begin(boost::asio::io_context& io,
                                                    std::shared_ptr<FileStore> files,
                                                    std::string tenant,

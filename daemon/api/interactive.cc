@@ -97,7 +97,7 @@ Status has_stream(const JobRecord& record) {
   return has ? Status() : invalid_param("id", unstreamed_endpoint(path_of(Endpoint::responses)));
 }
 
-// Nothing: it is no job that can be waited for, nor its message.
+// Nothing: it is not a job that can be waited for, nor its message.
 std::optional<AwaitedJob> awaited_job(const JobRecord& record, JobId id) {
   AwaitedJob job;
   job.job.id = id;

@@ -174,7 +174,7 @@ std::vector<std::string_view> words_of(std::string_view text) {
 RouteMatch match_route(std::string_view method, std::string_view path) {
   RouteMatch match;
   std::set<std::string_view> others;
-  bool is_one_of_its_own = false;  // and so nobody's ID
+  bool is_one_of_its_own = false;  // and so no ID
   const std::string_view wanted = method == "HEAD" ? "GET" : method;
   for (const Route& route : routes()) {
     std::string_view part;

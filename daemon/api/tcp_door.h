@@ -1,6 +1,6 @@
 // TcpDoor: what a request that came by TCP has to show before anything of it is looked at. Its Host
 // is this machine's (a web page that has a name of its own point here has another), a POST has a
-// body that no web page may send unasked (no answer has CORS headers), and somebody's token is with
+// body that no web page may send unasked (no answer has CORS headers), and a token is with
 // it; or nothing, where all who come are one tenant's (daemon.listen_tenant).
 //
 // Control thread. What it hands out as `held` may outlive it. Never keeps, shows or logs a token.

@@ -24,7 +24,7 @@ namespace {
 constexpr std::chrono::minutes kShownWithin{2};
 constexpr auto kPiece = static_cast<int64_t>(kFilePieceBytes);
 
-// Whether a file is no more what it was, so that nobody need try again.
+// Whether a file is not what it was any more, so that trying again is of no use.
 bool is_lost(const Status& status) {
   return status.code() == StatusCode::not_found || status.code() == StatusCode::corrupt;
 }
@@ -59,7 +59,7 @@ BatchFault unreadable(const Batch& batch, const Status& status) {
           "input_file_id", 0};
 }
 
-// A model that nobody has here. Where daemons share the queue another may have it.
+// A model that is not served here. Where daemons share the queue another may have it.
 std::optional<BatchFault> unknown_model(const std::string& model, const ModelTable& models,
                                         const Config& config) {
   if (models.contains(model) || config.queue.backend == StoreBackend::postgres) return {};
@@ -226,7 +226,7 @@ Result<Batch> BatchSteps::expanded(const Batch& batch, std::shared_ptr<const Mod
   return store(batch, std::move(progress));
 }
 
-// The batch takes no more, or somebody else used the key of one of its lines.
+// The batch takes no more, or another job has the key of one of its lines.
 Result<Batch> BatchSteps::refused(const Batch& batch, const Status& conflict) {
   PARKD_ASSIGN_OR_RETURN(const Batch now, find(batch.id, batch.spec.tenant));
   FileProgress progress = now.progress;

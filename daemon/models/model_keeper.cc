@@ -302,7 +302,7 @@ void ModelKeeper::keep(const std::string& name) {
   parts_.dispatcher.keep_model(name);
 }
 
-// Nobody uses the engine any more. Its memory is given back on a blocking thread: that of a large
+// The engine is not used any more. Its memory is given back on a blocking thread: that of a large
 // model takes a while.
 void ModelKeeper::let_go(const std::string& name, uint64_t asked) {
   Kept& kept = kept_.at(name);

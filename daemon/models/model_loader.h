@@ -43,7 +43,7 @@ class ModelLoader {
     // The device was chosen: submits can be priced. Again as the weights are loaded, and with
     // another backend and price list when the device had no room and the CPU is taken. Any thread.
     std::function<void(const ModelEntry&)> loading;
-    std::function<bool()> stopping;  // nobody wants it any more: the load ends soon. Any thread
+    std::function<bool()> stopping;  // it is not wanted any more: the load ends soon. Any thread
     std::function<void(GenerationResult)> on_result;  // the engine's results; a worker thread
     std::function<void(std::span<const TokenEvent>)> on_tokens;  // EngineOptions'
   };

@@ -149,7 +149,7 @@ std::optional<std::string> Residency::next_load(SteadyTime now) {
 }
 
 Residency::Plan Residency::plan(SteadyTime now) {
-  // Room is made for as long as somebody wants it.
+  // Room is made for as long as it is wanted.
   if (!next_.empty()) {
     const auto next = models_.find(next_);
     if (next == models_.end() || !next->second.has_work) {

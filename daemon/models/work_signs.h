@@ -38,7 +38,7 @@ class WorkSigns {
   bool claims_ = false;         // since the look before
   int64_t held_ = 0;
   // It was loaded for so many jobs and could claim none of them (they are held back, or another
-  // daemon's by now): for as long as there are so many, they are no work. 0: none.
+  // daemon's by now): for as long as there are so many, they are not work. 0: none.
   int64_t in_vain_ = 0;
 };
 

@@ -103,7 +103,7 @@ struct WebhookSender::Transfer {
     set(handle, CURLOPT_POSTFIELDSIZE, static_cast<long>(post.body.size()));
     set(handle, CURLOPT_HTTPHEADER, headers);
     set(handle, CURLOPT_USERAGENT, "parkd/" PARKD_VERSION);
-    // Nothing of the environment, and nobody else's.
+    // Nothing of the environment, and no other's.
     set(handle, CURLOPT_FOLLOWLOCATION, 0L);
     set(handle, CURLOPT_PROXY, "");
     set(handle, CURLOPT_NETRC, long{CURL_NETRC_IGNORED});

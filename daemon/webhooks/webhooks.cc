@@ -191,7 +191,7 @@ void Webhooks::store(const std::string& id, const WebhookAttempt& attempt) {
     post([this, id, attempt, after] {
       const Status status = after.status();
       if (!status.ok() && status.code() != StatusCode::not_found) {
-        // Not sent again meanwhile: nobody else has it before the hold is over.
+        // Not sent again meanwhile: no other daemon has it before the hold is over.
         const auto open = open_.find(id);
         if (open != open_.end() && !std::exchange(open->second.is_told_unstored, true)) {
           log_warn("webhooks.not_stored", {{"batch", id}, {"error", status.to_string()}});

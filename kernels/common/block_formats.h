@@ -302,7 +302,7 @@ PARKD_HOST_DEVICE inline void read_values(const uint8_t* block, int first, float
 }
 
 // Whether all values of a block are finite, whatever its codes. MXFP4: 12 * 2^(e - 128) is up to
-// 252; 255 is no number by the OCP's document, 253 and 254 overflow with the greatest codes.
+// 252; 255 is not a number by the OCP's document, 253 and 254 overflow with the greatest codes.
 template <class Format>
 PARKD_HOST_DEVICE inline bool is_finite(const uint8_t* block) {
   if constexpr (Format::kScale == ScaleKind::power) return block[0] <= 252;

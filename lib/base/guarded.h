@@ -1,4 +1,4 @@
-// guarded(): for work on a thread of somebody else's (BlockingPool), whose answer must come
+// guarded(): for work on a thread of another owner (BlockingPool), whose answer must come
 // whatever happens: what it throws (bad_alloc, a library's) becomes its answer. Any thread.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What an IP address is good for: whether it may be somebody's on the Internet, or leads back to
+// What an IP address is good for: whether it may be a host's on the Internet, or leads back to
 // this machine or into its own network, whatever name stood for it. By IANA's special-purpose
 // registries (RFC 6890, and what it has of later ones). Pure, any thread.
 #pragma once

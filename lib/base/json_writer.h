@@ -37,7 +37,7 @@ struct SixDigits {
 class JsonWriter {
  public:
   JsonWriter() = default;
-  // Writes behind what stands in `begun`, which is no JSON.
+  // Writes behind what stands in `begun`, which is not JSON.
   explicit JsonWriter(std::string begun) : out_(std::move(begun)), first_(out_.size()) {}
 
   // An object or array: as the whole text or an element, or under a key.

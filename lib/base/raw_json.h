@@ -18,8 +18,8 @@ std::string_view raw_member(std::string_view object, std::string_view key);
 
 std::vector<std::string_view> raw_elements(std::string_view array);
 
-// Walks over the elements of an array and keeps none; the text must outlive it. Of what is no array
-// there are none.
+// Walks over the elements of an array and keeps none; the text must outlive it. Of what is not an
+// array there are none.
 class RawElements {
  public:
   explicit RawElements(std::string_view array);

@@ -46,7 +46,7 @@ Result<TcpAddress> read_tcp_address(std::string_view text) {
   address.ip = *ip;
   const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), address.port);
   if (error != std::errc() || end != port.data() + port.size()) {
-    return invalid("has a port that is no whole number from 0 (whichever is free) to 65535");
+    return invalid("has a port that is not a whole number from 0 (whichever is free) to 65535");
   }
   return address;
 }

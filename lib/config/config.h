@@ -38,7 +38,7 @@ std::string_view to_string(Admission admission);
 std::string_view to_string(PrefixSharing sharing);
 std::string_view to_string(Dtype dtype);
 
-// What holds where nobody says otherwise. On CUDA these, and kv_capacity.h's sequences_held(), were
+// Defaults. On CUDA these, and kv_capacity.h's sequences_held(), were
 // chosen by a model of the devices (tools/simulate): no GPU has confirmed them.
 inline constexpr int32_t kCpuSequences = 16;
 inline constexpr int32_t kCpuStepTokens = 512;
@@ -190,7 +190,7 @@ struct DaemonConfig {
   std::chrono::seconds interactive_run_timeout{120};  // their job may run
   std::chrono::seconds stream_grace{60};              // it is gone: then its job is cancelled
   FilesConfig files;
-  std::vector<WebhookConfig> webhooks;  // whom ends of batches are told; empty: nobody
+  std::vector<WebhookConfig> webhooks;  // receivers of the ends of batches
   PostgresConfig postgres;
   friend bool operator==(const DaemonConfig&, const DaemonConfig&) = default;
 

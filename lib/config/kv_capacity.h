@@ -38,13 +38,14 @@ struct UnitCapacity {
 // Lowers `physical` to limits.max_units; a max_units above it is clamped with a warning.
 UnitCapacity unit_capacity(Blocks physical, std::optional<int64_t> max_units);
 
-// What a sequence is taken for where nobody says how many run at once, and the most of a device.
+// What a sequence is taken for where max_num_seqs is left out, and the most of a device.
 inline constexpr int32_t kTypicalTokens = 1024;
 inline constexpr int32_t kSequencesOfDeviceMax = 256;
 
-// Sequences that a device runs at once where nobody says: as many of kTypicalTokens (or of the
-// context, where that is less) as its blocks hold, one at least and kSequencesOfDeviceMax at most.
-// Jobs are charged for what they need all the same. Requires positive numbers.
+// Sequences that a device runs at once where max_num_seqs is left out: as many of kTypicalTokens
+// (or of the context, where that is less) as its blocks hold, one at least and
+// kSequencesOfDeviceMax at most. Jobs are charged for what they need all the same. Requires
+// positive numbers.
 int32_t sequences_held(Blocks capacity, int32_t block_size, int32_t context_tokens);
 
 // `total` sequences dealt to devices with so many blocks: one each, the rest one by one to whoever

@@ -31,9 +31,9 @@ struct TokenEntry {
 
 class TokenTable {
  public:
-  TokenTable() = default;  // nobody's
+  TokenTable() = default;  // of no tokens
 
-  // nullptr: nobody's. Takes as long for whatever token of that size.
+  // nullptr: a token that is not here. Takes as long for whatever token of that size.
   const TokenEntry* find(std::string_view token) const;
   const std::vector<TokenEntry>& entries() const { return entries_; }
 

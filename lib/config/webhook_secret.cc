@@ -49,7 +49,7 @@ std::optional<std::string> read_base64(std::string_view text) {
 
 Result<std::string> read_key(std::string_view line) {
   if (!line.starts_with(kPrefix)) {
-    return invalid("what stands here is no key: it must be \"whsec_\" and base64 (" +
+    return invalid("this is not a key: it must be \"whsec_\" and base64 (" +
                    std::string(kHowToMake) + ")");
   }
   const auto bytes = read_base64(line.substr(kPrefix.size()));

@@ -92,7 +92,8 @@ bool is_host(std::string_view host) {
 std::string WebhookUrl::ip() const {
   if (host.empty()) return "";
   const std::string bare = host.front() == '[' ? host.substr(1, host.size() - 2) : host;
-  // A name that is all digits and dots is no name: libcurl has made an address of it, or refused.
+  // A name that is all digits and dots is not a name: libcurl has made an address of it, or
+  // refused.
   const bool is_v4 = bare.find_first_not_of("0123456789.") == bare.npos;
   return is_v4 || host.front() == '[' ? bare : "";
 }
@@ -112,7 +113,7 @@ Result<WebhookUrl> read_webhook_url(std::string_view text) {
     return invalid("has a user (before an @): the signature is what a receiver knows parkd by");
   }
   if (code != CURLUE_OK) {
-    return invalid("is no absolute URL, as https://example.org/hooks (" +
+    return invalid("is not an absolute URL, as https://example.org/hooks (" +
                    std::string(curl_url_strerror(code)) + ")");
   }
   WebhookUrl url;

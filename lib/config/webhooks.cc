@@ -9,7 +9,7 @@ Result<const WebhookConfig*> webhook_of(const std::vector<WebhookConfig>& webhoo
   if (!url.ok()) return refuse("webhook_url " + url.status().message());
   if (webhooks.empty()) {
     return refuse(
-        "webhook_url: this parkd tells nobody: daemon.webhooks of its configuration is "
+        "webhook_url: this parkd sends no webhooks: daemon.webhooks of its configuration is "
         "empty, and its administrator would have to list it there");
   }
   const WebhookConfig* found = nullptr;

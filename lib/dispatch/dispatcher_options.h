@@ -34,7 +34,7 @@ struct DispatcherOptions {
 
   RunningIds* running_ids =
       nullptr;  // kept true to the engines; not owned; null: they are not kept
-  // Is told which job a run is of that somebody may listen to; not owned; null: no run streams.
+  // Is told which job a run is of, for who listens to its tokens; not owned; null: no run streams.
   TokenFeed* token_feed = nullptr;
   // Called once, on the dispatcher's thread, when a device was lost: the process should drain at
   // once and be started again.

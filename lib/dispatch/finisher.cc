@@ -174,7 +174,7 @@ void Finisher::count(InFlight& job, FinishAnswer answer) {
 void Finisher::handle(ReleaseDone message) {
   for (const auto& settled : writer_.on_released(std::move(message), clock_.steady_now())) {
     InFlight* job = table_.find(settled.ticket);
-    PARKD_CHECK(job != nullptr && job->releasing, "a release was stored that nobody asked for");
+    PARKD_CHECK(job != nullptr && job->releasing, "a release was stored that was not asked for");
     if (settled.answer == ReleaseAnswer::lease_lost) ++job->served->counters.leases_lost;
     log_info("job.released", {{"id", job->job->id}, {"model", job->served->name}});
     table_.erase(*job);

@@ -77,7 +77,7 @@ void Runs::handle(Generated message) {
   feed_no_more_of(job);
   ServedModel& served = *job.served;
   PARKD_DCHECK(Blocks{served.port->engine->stats().blocks_in_use} <= served.pool->in_use(),
-               "I2: the engine holds blocks nobody was charged for");
+               "I2: the engine holds blocks that were not charged");
   job.charge->release();  // before anything that may take time
   job.charge.reset();
   GenerationResult& result = message.result;

@@ -19,7 +19,8 @@ void TokenFeed::push(std::span<const TokenEvent> events) {
     const std::lock_guard lock(mutex_);
     was_empty = pushed_.items.empty();
     for (const TokenEvent& event : events) {
-      // What a cancelled choice had held back is no part of the answer of a run that is repeated.
+      // What a cancelled choice had held back is not a part of the answer of a run that is
+      // repeated.
       if (event.finish_reason == FinishReason::cancelled) continue;
       pushed_.items.push_back({Pushed::Kind::tokens,
                                event.id,
@@ -132,9 +133,9 @@ const RunTokens* TokenFeed::find(JobId job) const {
   return found == runs_.end() ? nullptr : &found->second;
 }
 
-TokenFeed::Listener TokenFeed::listen(JobId job, std::function<void()> news) {
+TokenFeed::Listener TokenFeed::listen(JobId job, std::function<void()> on_tokens) {
   sweep_listeners();
-  auto listener = std::make_shared<std::function<void()>>(std::move(news));
+  auto listener = std::make_shared<std::function<void()>>(std::move(on_tokens));
   listeners_[job].push_back(listener);
   return listener;
 }

@@ -3,7 +3,7 @@
 // Workers push what a step released, the dispatcher says which job a run is; both only append to a
 // buffer under a lock that is held for the copy. The owner's thread takes it from there (drain) and
 // keeps each run's answer from its beginning, so that one who comes late, or reads slowly, misses
-// nothing and holds up nobody. The dispatcher's thread does not see the tokens.
+// nothing and delays no one. The dispatcher's thread does not see the tokens.
 //
 // It holds as much as what runs has written. When a run has ended its answer is gone from here: the
 // stored message is what tells how it ended.
@@ -60,10 +60,10 @@ class TokenFeed {
   // The run of a job that is under way; nullptr: none. Valid until the next drain().
   const RunTokens* find(JobId job) const;
 
-  // `news` is called by drain() after it has taken something of the job's run, until the handle
-  // goes. It may listen and let go of handles.
+  // `on_tokens` is called by drain() after it has taken something of the job's run, until the
+  // handle goes. It may listen and let go of handles.
   using Listener = std::shared_ptr<std::function<void()>>;
-  [[nodiscard]] Listener listen(JobId job, std::function<void()> news);
+  [[nodiscard]] Listener listen(JobId job, std::function<void()> on_tokens);
 
  private:
   struct Began {

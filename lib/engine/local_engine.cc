@@ -17,7 +17,7 @@ Status out_of_range(std::string name, int64_t value, int64_t least) {
 }
 
 Status check_options(const EngineOptions& options) {
-  PARKD_CHECK(options.on_result != nullptr, "somebody wants the results");
+  PARKD_CHECK(options.on_result != nullptr, "on_result is set");
   if (options.block_size < 1) return out_of_range("block_size", options.block_size, 1);
   if (options.n_workers < 1) return out_of_range("worker_threads", options.n_workers, 1);
   if (options.max_num_seqs < 1) return out_of_range("max_num_seqs", options.max_num_seqs, 1);

@@ -16,7 +16,7 @@ struct ByteRange {
 };
 
 // What of `bytes` is asked for. Nothing, and that means all of it: no header, another unit, several
-// ranges, or what is no range (a server may pass these over). Errors: invalid, when none of the
+// ranges, or what is not a range (a server may pass these over). Errors: invalid, when none of the
 // bytes is in the range (416).
 Result<std::optional<ByteRange>> read_range(std::string_view header, int64_t bytes);
 

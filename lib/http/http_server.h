@@ -109,7 +109,7 @@ class HttpServer {
     std::chrono::milliseconds write_max{60'000};   // in which the client takes nothing of an answer
   };
 
-  // `bodies` is charged with bodies for as long as somebody keeps them, `answers` with what GETs
+  // `bodies` is charged with bodies for as long as they are kept, `answers` with what GETs
   // are answered until their clients have read it.
   HttpServer(boost::asio::io_context& io, Options options, ByteBudget& bodies, ByteBudget& answers,
              Admit admit);

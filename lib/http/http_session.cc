@@ -270,8 +270,8 @@ void HttpSession::watch_for_end() {
 
 // The end of what a TCP peer sends: it has closed the connection, or it reads on and may have its
 // answer. To learn which it is sent something that every HTTP/1.1 client passes over (RFC 9110,
-// 15.2), before the first byte of the answer: where nobody reads any more a reset comes back, which
-// is the error condition that watch_peer() waits for.
+// 15.2), before the first byte of the answer: where the peer reads no more a reset comes back,
+// which is the error condition that watch_peer() waits for.
 void HttpSession::on_peer_silent() {
   if (streams_) return;  // the pieces that are written find out
   if (parser_->get().version() < 11) return guarded([this] { watch_->gone(); });

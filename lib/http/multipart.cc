@@ -10,7 +10,7 @@ namespace {
 constexpr size_t kBoundaryBytesMax = 70;
 constexpr std::string_view kCrlf = "\r\n";
 
-// bchars of RFC 2046, 5.1.1; the last is no blank.
+// bchars of RFC 2046, 5.1.1; the last is not a blank.
 bool is_boundary(std::string_view text) {
   return consists_of(text, "'()+_,-./:=? ") && text.size() <= kBoundaryBytesMax &&
          text.back() != ' ';

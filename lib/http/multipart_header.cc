@@ -122,7 +122,7 @@ Status read_line(std::string_view line, HeaderValues& values) {
   }
   const size_t colon = std::min(line.find(':'), line.size());
   if (colon == line.size() || !is_token(line.substr(0, colon))) {
-    return invalid(quoted(line) + " is no header: send name: value");
+    return invalid(quoted(line) + " is not a header: send name: value");
   }
   const auto known = std::find(kHeaders.begin(), kHeaders.end(), lower_case(line.substr(0, colon)));
   if (known == kHeaders.end()) return {};
@@ -160,7 +160,7 @@ Result<HeaderValue> read_header_value(std::string_view text) {
     const size_t equals = std::min(rest.find('='), rest.size());
     const std::string name = lower_case(rest.substr(0, equals));
     if (equals == rest.size() || !is_token(name)) {
-      return invalid(quoted(rest) + " is no parameter: send name=value");
+      return invalid(quoted(rest) + " is not a parameter: send name=value");
     }
     if (value.find(name)) return invalid("there are two parameters " + quoted(name));
     rest.remove_prefix(equals + 1);

@@ -12,7 +12,7 @@
 namespace parkd {
 
 struct RequestHead {
-  HttpRequest request;               // no body yet, and nobody who asks
+  HttpRequest request;               // no body yet, and no principal
   bool expects_continue = false;     // "Expect: 100-continue"
   std::optional<HttpReply> refusal;  // a header that parkd does not go along with
 };

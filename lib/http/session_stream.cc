@@ -21,7 +21,7 @@ struct SessionStream::State {
 
   std::shared_ptr<HttpSession> session;
   const Framing framing;
-  int64_t left_bytes;   // of Framing::length, that nobody has written
+  int64_t left_bytes;   // of Framing::length, not yet written
   std::string waiting;  // framed
   std::string sending;
   bool is_sending = false;

@@ -130,9 +130,9 @@ Result<int> SocketFile::listen(std::chrono::milliseconds patience) {
                                               "give daemon.socket another path");
   }
   if (place == Place::anothers) {
-    return Status(StatusCode::conflict,
-                  "another process listens on daemon.socket " + path_ +
-                      ", or lets nobody ask: stop it, or give this daemon a socket of its own")
+    return Status(StatusCode::conflict, "another process listens on daemon.socket " + path_ +
+                                            ", or does not let itself be asked: stop it, or give "
+                                            "this daemon a socket of its own")
         .with_param("daemon.socket");
   }
   return make();

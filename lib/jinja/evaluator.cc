@@ -147,7 +147,7 @@ void Evaluator::assign(const Expression& target, const Value& value) {
   }
   if (target.kind == Expression::Kind::space_attribute) {
     const Value space = evaluate_name(target);
-    if (!space.is(Type::space)) fail("cannot assign an attribute of what is no namespace");
+    if (!space.is(Type::space)) fail("cannot assign an attribute of what is not a namespace");
     if (target.text[0] == '_') fail("a namespace has no attributes that begin with _");
     auto& attributes = space.as_space().attributes;
     const auto known = std::find_if(attributes.begin(), attributes.end(),

@@ -282,7 +282,7 @@ class Lexer {
     const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
     if (digits.size() < n_digits || read.ec != std::errc() ||
         read.ptr != digits.data() + digits.size() || !is_code_point(value)) {
-      fail_here("a string has an escape that is no character");
+      fail_here("a string has an escape that is not a character");
     }
     return value;
   }

@@ -36,7 +36,7 @@ Rope rope_of(const RopeNumbers& rope, RopeLayout layout, int32_t head_dim) {
 
 Status check_numbers(const DecoderNumbers& numbers) {
   if (numbers.n_heads % numbers.n_kv_heads != 0) {
-    return corrupt(std::to_string(numbers.n_heads) + " heads are no multiple of " +
+    return corrupt(std::to_string(numbers.n_heads) + " heads are not a multiple of " +
                    std::to_string(numbers.n_kv_heads) + " heads of keys and values");
   }
   if (numbers.head_dim < 2 || numbers.head_dim % 2 != 0 ||

@@ -25,7 +25,7 @@ Result<AnswerCall> read_named(std::string_view name, std::string_view arguments,
   JsonMemory memory(arguments.size());
   PARKD_ASSIGN_OR_RETURN(const json::value read,
                          read_json(arguments, "what the call is given", kChatJsonDepthMax, memory));
-  if (!read.is_object()) return invalid("what the call is given is no JSON object");
+  if (!read.is_object()) return invalid("what the call is given is not a JSON object");
   return AnswerCall{std::string(name), std::string(arguments)};
 }
 
@@ -40,7 +40,7 @@ Result<AnswerCall> read_object(const json::value& value, std::string_view writte
   for (const char* member : {"arguments", "parameters"}) {
     const json::value* arguments = object->if_contains(member);
     if (arguments == nullptr) continue;
-    if (!arguments->is_object()) return invalid(std::string(member) + " is no JSON object");
+    if (!arguments->is_object()) return invalid(std::string(member) + " is not a JSON object");
     return AnswerCall{std::string(name->get_string()), std::string(raw_member(written, member))};
   }
   return invalid("the call has no arguments");

@@ -74,7 +74,7 @@ std::optional<BatchFault> check_names(const json::object& members) {
     const std::string_view name(member.key().data(), member.key().size());
     if (std::find(std::begin(kMembers), std::end(kMembers), name) != std::end(kMembers)) continue;
     return fault_of("unknown_parameter", shown_name(name),
-                    quoted(name) + " is no member of a line" + std::string(kLineForm));
+                    quoted(name) + " is not a member of a line" + std::string(kLineForm));
   }
   return std::nullopt;
 }

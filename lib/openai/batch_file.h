@@ -46,7 +46,7 @@ struct BatchFileFindings {
 };
 
 // Which line a custom_id stood in, for ids of any length in 32 to 64 bytes each: by a 128-bit hash
-// under a key of its own, so that nobody can make two ids collide.
+// under a key of its own, so that two ids cannot be made to collide.
 class SeenIds {
  public:
   SeenIds();

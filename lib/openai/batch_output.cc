@@ -61,7 +61,7 @@ std::string on_one_line(std::string json) {
   return line;
 }
 
-// nullptr: `value` is no object, or has no such member.
+// nullptr: `value` is not an object, or has no such member.
 const json::value* member_of(const json::value* value, std::string_view name) {
   const json::object* members = value == nullptr ? nullptr : value->if_object();
   return members == nullptr ? nullptr : members->if_contains(name);

@@ -23,7 +23,7 @@ struct RequestOptions {
   int32_t n = 1;                      // 1..kChoicesMax, of each prompt
   int32_t n_prompts = 1;              // n * n_prompts <= kAnswerChoicesMax
   // Within kSamplingFields' ranges; up to kBiasesMax biases, whose tokens are >= 0 and may be
-  // beyond the model's vocabulary; top_logprobs only with logprobs. Its seed is nobody's.
+  // beyond the model's vocabulary; top_logprobs only with logprobs. Its seed is not used.
   SamplingParams sampling;
   std::optional<uint64_t> seed;   // negative seeds keep their 64 bits
   std::vector<std::string> stop;  // up to kStopStringsMax, none empty

@@ -95,7 +95,8 @@ Result<StoredAnswer> read_stored_answer(std::string_view body) {
   RawElements walk(raw_member(body, "choices"));
   for (const json::value& choice : choices->get_array()) {
     const auto raw = walk.next();
-    if (!raw || !choice.is_object()) return corrupt("a choice of the stored answer is no object");
+    if (!raw || !choice.is_object())
+      return corrupt("a choice of the stored answer is not an object");
     answer.choices.push_back(read_choice(answer.endpoint, choice.get_object(), *raw));
   }
   return answer;

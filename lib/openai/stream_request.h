@@ -15,7 +15,7 @@ struct StreamRequest {
   bool include_usage = false;  // a last chunk with the usage; null in the others
 };
 
-// Takes both members out of the body; of one that is no JSON object, nothing: who reads it says
+// Takes both members out of the body; of one that is not a JSON object, nothing: who reads it says
 // what is the matter. `grow` is asked for the memory that reading takes. Errors: invalid (param),
 // and those of `grow`.
 Result<StreamRequest> take_stream_request(std::string& body,

@@ -29,7 +29,7 @@ class CallerStore {
  public:
   // Callers of that live job wait at this daemon, and it is cancelled so long after the last of
   // them. Without `grace`: callers come to a job that may be attached. Answers its grace; nothing
-  // where the job is not attached: nobody's going ends it, or it has ended. Idempotent.
+  // where the job is not attached: no caller's going ends it, or it has ended. Idempotent.
   virtual void attach(JobId id, std::optional<std::chrono::seconds> grace,
                       Completion<std::optional<std::chrono::seconds>> done) = 0;
 
@@ -38,7 +38,7 @@ class CallerStore {
   virtual void detach(JobId id, std::string tenant,
                       Completion<std::optional<CancelAnswer>> done) = 0;
 
-  // The job is not attached any more: nobody's going ends it. Answers whether it was.
+  // The job is not attached any more: no caller's going ends it. Answers whether it was.
   virtual void keep(JobId id, Completion<bool> done) = 0;
 
   // The attached jobs whose daemon is gone: they are attached to this one now, which counts their

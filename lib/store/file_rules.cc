@@ -114,7 +114,7 @@ Status no_such_upload(std::string_view id) {
 }
 
 Status no_file_to_list_after(std::string_view id) {
-  return invalid_param("after", "after is \"" + shown_name(id) + "\", which is no file");
+  return invalid_param("after", "after is \"" + shown_name(id) + "\", which is not a file");
 }
 
 Status piece_is_damaged(std::string_view id, int64_t n) {

@@ -184,7 +184,7 @@ class Translator {
     if (inside.empty() || inside.front() == ',' || inside.size() > 8 ||
         inside.find_first_not_of("0123456789,") != std::string_view::npos ||
         std::count(inside.begin(), inside.end(), ',') > 1) {
-      return refuse("braces that are no count");
+      return refuse("braces that are not a count");
     }
     quantifier(inside.size() + 2);
   }

@@ -304,7 +304,7 @@ class GgufReader {
     const auto elements = static_cast<uint64_t>(format.block_elements);
     if (columns % elements != 0) {
       return damaged(where + ": its rows of " + std::to_string(columns) +
-                     " elements are no whole blocks of " + std::string(format.name) + " (" +
+                     " elements are not whole blocks of " + std::string(format.name) + " (" +
                      std::to_string(elements) + ")");
     }
     uint64_t row_bytes = 0;

@@ -135,7 +135,7 @@ Status GgufFile::add_part(std::shared_ptr<const GgufFile> file, int64_t number) 
   PARKD_ASSIGN_OR_RETURN(const Part first, part_of(*this));
   PARKD_ASSIGN_OR_RETURN(const Part part, part_of(*file));
   const auto foreign = [&](const std::string& what) {
-    return corrupt(file->error_text(what + ": it is no part of " + name()));
+    return corrupt(file->error_text(what + ": it is not a part of " + name()));
   };
   if (part.number != number || part.count != first.count) {
     return foreign("is " + text_of(part.number, part.count) + " where " +

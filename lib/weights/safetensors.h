@@ -28,7 +28,7 @@ inline constexpr size_t kSafetensorsDimensionsMax = 8;
 class SafetensorsFile {
  public:
   // Errors: corrupt when the bytes contradict themselves or the file's size, invalid when the
-  // header is no JSON.
+  // header is not JSON.
   static Result<std::shared_ptr<const SafetensorsFile>> read(
       std::shared_ptr<const MappedFile> file);
   SafetensorsFile(const SafetensorsFile&) = delete;

@@ -450,7 +450,7 @@ TEST(ConfigErrors, tcp_says_where_and_who) {
       {with_daemon("listen: localhost:8080"), at + "value \"localhost:8080\"" + form},
       {with_daemon("listen: [127.0.0.1:8080, '::1:80']"), at + "value \"::1:80\"" + form},
       {with_daemon("listen: 127.0.0.1:99999"),
-       at + "value \"127.0.0.1:99999\" has a port that is no whole number from 0 (whichever is "
+       at + "value \"127.0.0.1:99999\" has a port that is not a whole number from 0 (whichever is "
             "free) to 65535"},
       {with_daemon("listen: 127.0.0.1:8080"), at + nobody},
       {with_daemon("{listen: [127.0.0.1:80, 127.0.0.1:80], listen_tenant: me}"),

@@ -296,7 +296,7 @@ TEST(HubModel, numbers_that_cannot_be_are_refused_with_their_limits) {
   refused(R"("num_hidden_layers":2,)", "", "num_hidden_layers is missing");
   refused(R"("hidden_size":64)", R"("hidden_size":"64")", "hidden_size is \"64\"");
   refused(R"("num_key_value_heads":2)", R"("num_key_value_heads":3)",
-          "4 heads are no multiple of 3");
+          "4 heads are not a multiple of 3");
   refused(R"("head_dim":16)", R"("head_dim":15)", "a head of 15");
   refused(R"("rope_theta":10000)", R"("rope_theta":0)", "rope_theta is 0");
   expect_refusal(with_config(R"("vocab_size":297)", R"("vocab_size":296)"), StatusCode::corrupt,

@@ -106,7 +106,7 @@ TEST(BatchFile, a_lines_fault_says_code_field_value_and_way_out) {
       {line_with(R"("m")", "4"), "invalid_value", "body.model", "body.model is 4; it must be"},
       {line_with(R"("m")", R"("")"), "invalid_value", "body.model", "body.model is empty"},
       {line_with("POST\"", "POST\",\"priority\":null"), "unknown_parameter", "priority",
-       "\"priority\" is no member of a line" + form},
+       "\"priority\" is not a member of a line" + form},
       {line_with("[]", "\"" + std::string(kBodyBytesMax, 'x') + "\""), "line_too_long", "body",
        "body has 227 bytes; the limit is 200"},
       {"\xEF\xBB\xBF" + line_with("[]", "\"" + std::string(kBodyBytesMax, 'x') + "\""),

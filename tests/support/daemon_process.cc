@@ -10,17 +10,14 @@
 #include <vector>
 
 #include "lib/base/check.h"
+#include "tests/support/sanitized.h"
 #include "tests/support/tiny_model.h"
 
 namespace parkd::testing {
 namespace {
 
 // Before ctest ends the test, and says nothing. A sanitized daemon has an hour.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::chrono::minutes kHungAfter{20};
-#else
-constexpr std::chrono::minutes kHungAfter{5};
-#endif
+constexpr std::chrono::minutes kHungAfter{kIsSanitized ? 20 : 5};
 
 std::string config_text(const DaemonSetup& setup, const std::string& directory) {
   std::string text =

@@ -121,7 +121,7 @@ TEST_F(GgufSplit, parts_of_other_models_are_refused) {
     write_all();
     write("m-00002-of-00003.gguf", part);
     expect_refusal(StatusCode::corrupt, text);
-    expect_refusal(StatusCode::corrupt, "it is no part of " + path("m-00001-of-00003.gguf"));
+    expect_refusal(StatusCode::corrupt, "it is not a part of " + path("m-00001-of-00003.gguf"));
   }
   // One that says nothing of parts.
   write_all();

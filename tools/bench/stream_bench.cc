@@ -2,7 +2,7 @@
 // CPU time and memory alone, which a busy machine changes little.
 //
 //   stream.tokens       the same jobs with a listener each and with none, in turn: CPU time of the
-//                       threads that are no workers for each token that is streamed, and the
+//                       threads that are not workers for each token that is streamed, and the
 //                       workers' tokens a CPU second
 //   stream.together     the same while all polls wait
 //   stream.polls        a waiting GET of an empty mailbox key: CPU time from its request to its

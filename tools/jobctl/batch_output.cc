@@ -277,7 +277,7 @@ Status BatchOutput::begin_again(const BatchInput& input, const RunSettings& sett
   if (changes.n_removed > 0) {
     return invalid("the input has changed since the run into " + path_ +
                    " began: " + describe(changes) +
-                   ". What is there of removed lines would be nobody's: put them "
+                   ". Results of removed lines would belong to no line: put them "
                    "back, or use another -o");
   }
   int64_t n_failed = 0;

@@ -79,7 +79,7 @@ Result<Answer> DaemonClient::requeue(const Requeue& what) {
 
 Status DaemonClient::stream(int64_t id, const std::string& last_event_id,
                             const std::function<void(const StreamEvent&)>& on_event) {
-  std::string text;  // that is no whole event yet
+  std::string text;  // that is not a whole event yet
   const auto on_piece = [&](std::string_view piece) {
     text += piece;
     size_t begin = 0;

@@ -49,7 +49,7 @@ struct StepCost {
 
 // Assumed, as in kernel_roofline.py: from the end of a small kernel to the start of the next.
 inline constexpr double kGapS = 1.5e-6;
-// Assumed: host time of one launch, where a step is no graph. Steps with prompt rows are none.
+// Assumed: host time of one launch, where a step is not a graph. Steps with prompt rows are none.
 inline constexpr double kLaunchS = 2.5e-6;
 
 // Requires: rows in the work.

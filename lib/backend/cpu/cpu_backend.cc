@@ -23,7 +23,7 @@ class KernelBackend final : public Backend {
   Status allocate_kv(int64_t n_blocks, int32_t block_size) override {
     return weights_.allocate_kv(options_.shape, n_blocks, block_size);
   }
-  // Main memory is no device's: what it may take is configured.
+  // Main memory is not a device's: what it may take is configured.
   Result<int64_t> fit_kv(int64_t n_blocks_max, int32_t block_size) override {
     PARKD_RETURN_IF_ERROR(allocate_kv(n_blocks_max, block_size));
     return n_blocks_max;

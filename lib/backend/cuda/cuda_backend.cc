@@ -83,7 +83,7 @@ struct DeviceMemory {
   int64_t free_bytes = 0;
 };
 
-// Of the current device, `id`; what its pool keeps though nobody has it is free.
+// Of the current device, `id`; what its pool keeps and no allocation has is free.
 Result<DeviceMemory> memory_of(int32_t id, const std::string& name) {
   PARKD_ASSIGN_OR_RETURN(const bool has_pool, cuda::has_memory_pool());
   if (has_pool) {
@@ -99,7 +99,7 @@ Result<DeviceMemory> memory_of(int32_t id, const std::string& name) {
   return DeviceMemory{static_cast<int64_t>(total_bytes), static_cast<int64_t>(free_bytes)};
 }
 
-// Of a device for what nobody can foresee.
+// Of a device for what cannot be foreseen.
 int64_t held_back_bytes(int64_t memory_bytes) {
   return std::max(kHeldBackBytes, memory_bytes / kHeldBackPart);
 }

@@ -78,7 +78,7 @@ struct CudaFootprint {
   int32_t max_num_seqs = 16;
 };
 // Bytes of `device` that are left for KV blocks: what is free now without the footprint and what is
-// held back for what nobody can foresee (graphs, modules, fragments): 512 MiB, or 2 % of the device
+// held back for what cannot be foreseen (graphs, modules, fragments): 512 MiB, or 2 % of the device
 // where that is more. 0 or less: it does not fit.
 int64_t cuda_kv_bytes(const CudaDevice& device, const CudaFootprint& footprint);
 

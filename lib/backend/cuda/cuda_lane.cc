@@ -156,7 +156,7 @@ Status CudaLane::prepare(const std::function<void(const StepBatch&)>& forward, B
 }
 
 // A step of sequences of so many rows, all in block 0, where they may write over each other. What
-// lies in it before their rows may be anything: nobody sees what they choose.
+// lies in it before their rows may be anything: what they choose is not read.
 Status CudaLane::rehearse(const std::function<void(const StepBatch&)>& forward, Buffer logits,
                           std::span<const int32_t> rows, int32_t context_tokens,
                           bool asks_for_all) {
@@ -332,7 +332,7 @@ Status CudaLane::come_to_rest() {
   return left.code() == StatusCode::unavailable ? left : Status();
 }
 
-// A bucket can do without its graph, so its failure, even a lack of memory, ends nobody's request.
+// A bucket can do without its graph, so its failure, even a lack of memory, ends no request.
 Status CudaLane::give_up_graph(Status failure) {
   if (failure.code() == StatusCode::exhausted) captures_ = false;
   BucketGraph& bucket = graphs_[failed_bucket_];

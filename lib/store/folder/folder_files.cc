@@ -562,7 +562,7 @@ void FolderFiles::note_damage(const std::string& id, const std::string& what) {
   log_error("files.damaged", {{"path", path_of(id)}, {"what", what}});
 }
 
-// What an operator has removed is no damage any more.
+// What an operator has removed is not damage any more.
 std::optional<HealthNotice> FolderFiles::damage_notice() {
   const std::lock_guard lock(mutex_);
   std::erase_if(damaged_, [&](const auto& entry) {

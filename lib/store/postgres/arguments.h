@@ -91,7 +91,7 @@ struct FinishRow {
   JobId id = 0;
   RunLease lease;
   Ending ending;      // as storable_ending() has it
-  bool wrap = false;  // its body is no JSON
+  bool wrap = false;  // its body is not JSON
 };
 inline constexpr Argument<FinishRow> kFinishArrays[] = {
     {"p_ids", "bigint[]", [](const FinishRow& r, ArrayText& a) { a.add(to_bigint(r.id)); }},
@@ -124,7 +124,7 @@ struct DeliverRow {
   const Message* message = nullptr;
   Ending ending;         // as storable_ending() has it
   std::string metadata;  // as PostgreSQL can read it
-  bool wrap = false;     // the body is no JSON
+  bool wrap = false;     // the body is not JSON
 };
 inline constexpr Argument<DeliverRow> kDeliverArrays[] = {
     {"p_sequences", "bigint[]",

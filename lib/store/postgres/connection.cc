@@ -207,14 +207,14 @@ void Connection::interrupt() {
 // Without memory for the words nothing is known of what failed.
 Status Connection::failed() noexcept {
   try {
-    return told_failure();
+    return logged_failure();
   } catch (...) {
     uncertain_ = true;
     return caught_status("postgres");
   }
 }
 
-Status Connection::told_failure() {
+Status Connection::logged_failure() {
   const Status raw = raw_failure();
   if (!options_.own_words) return raw;
   if (raw.message() != last_raw_) {

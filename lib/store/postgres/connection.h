@@ -116,7 +116,7 @@ class Connection {
  private:
   class Session;
   Status failed() noexcept;  // from inside a catch block, as the two that it is made of
-  Status told_failure();
+  Status logged_failure();
   Status raw_failure();
   std::string target() const;
   pqxx::result execute(pqxx::transaction_base& tx, const Statement& statement,

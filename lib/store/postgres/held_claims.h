@@ -49,7 +49,7 @@ class HeldClaims {
   std::set<std::string> waiting_ PARKD_GUARDED_BY(mutex_);
 };
 
-// Claims that may be the database's and nobody's here: until known(), it is asked for them before
+// Claims that the database may have and no run here has: until known(), it is asked for them before
 // the next claim.
 class UnknownClaims {
  public:

@@ -129,7 +129,7 @@ inline constexpr Column<HistoryRow> kHistoryColumns[] = {
 
 FileStage file_stage_of(std::string_view word);
 WebhookStatus webhook_status_of(std::string_view word);
-// parkd.file_batches.faults. What is no such list throws: a hand wrote it.
+// parkd.file_batches.faults. What is not such a list throws: a hand wrote it.
 std::string faults_text(const std::vector<BatchFault>& faults);
 std::vector<BatchFault> faults_of(std::string_view text);
 

@@ -61,7 +61,7 @@ std::string_view why_lost(const std::string& sqlstate) {
 
 std::string_view why_not_now(const std::string& sqlstate) {
   if (sqlstate == "57014") return "a statement took too long and was ended";
-  if (sqlstate == "55P03") return "somebody's open transaction holds what it needs";
+  if (sqlstate == "55P03") return "another session's open transaction holds what it needs";
   if (sqlstate == "53100") return "its disk is full";
   if (sqlstate == "53200") return "it is out of memory";
   if (sqlstate.rfind("40", 0) == 0) return "it stood in another's way and was ended";

@@ -74,7 +74,7 @@ class SharedState {
   // Says for how long it was tried.
   Status given_up(const Status& status) const;
   // Runs `verb` until it is done or answers something other than "the database is away". With
-  // repeatable = false it is not tried again once it may have been committed. What somebody's open
+  // repeatable = false it is not tried again once it may have been committed. What another's open
   // transaction holds (kLockNotAvailable) is answered too: waiting here would keep the whole
   // session.
   template <class T, class Verb>

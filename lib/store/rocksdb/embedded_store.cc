@@ -256,7 +256,7 @@ void RocksDbOutbox::forget_requests(std::vector<RequestPlace> places, Completion
 // --- opening
 
 Result<OpenedOutbox> open_rocksdb_store_with_outbox(RocksDbStoreOptions options, Clock& clock) {
-  PARKD_CHECK(options.outbox_filled != nullptr, "an outbox without anybody to tell");
+  PARKD_CHECK(options.outbox_filled != nullptr, "an outbox without outbox_filled");
   auto store = std::make_unique<EmbeddedStore>(std::move(options), RocksDbTesting{}, clock);
   PARKD_RETURN_IF_ERROR(store->start());
   RocksDbOutbox outbox(*store, store->outbox_identity());

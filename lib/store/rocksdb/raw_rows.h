@@ -51,7 +51,7 @@ class RawRows {
 
   // Rows in any order; the same ones each time. Errors: unavailable (a file cannot be opened).
   Status visit(const std::function<void(const RawRow&)>& row);
-  // The newest version of a row that is no tombstone. Reads the tables of its family alone.
+  // The newest version of a row that is not a tombstone. Reads the tables of its family alone.
   Result<std::optional<std::string>> find(std::string_view family, std::string_view key);
   // Whole after the first visit.
   const std::vector<RawDamage>& damage() const { return damage_; }
