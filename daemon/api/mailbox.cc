@@ -14,21 +14,8 @@
 namespace parkd {
 namespace {
 
-constexpr size_t kPageBytesMax = 32 << 20;  // of the messages of one answer
-constexpr size_t kDepthMax = 8;             // of a request's JSON
-
-// Cuts a page to what one answer may hold, but for one message at least. Whether it cut.
-bool shorten(std::vector<Message>& messages) {
-  size_t bytes = 0;
-  size_t n = 0;
-  for (; n < messages.size(); ++n) {
-    bytes += messages[n].ending.body.size() + messages[n].metadata.size();
-    if (n > 0 && bytes > kPageBytesMax) break;
-  }
-  const bool cut = n < messages.size();
-  messages.resize(n);
-  return cut;
-}
+constexpr int64_t kPageBytesMax = 32 << 20;  // of the messages of one answer
+constexpr size_t kDepthMax = 8;              // of a request's JSON
 
 DamagedCursors cursors_of(const std::optional<DamagedRange>& damaged) {
   if (!damaged) return std::nullopt;
@@ -140,10 +127,6 @@ class Api::MailboxRead : public std::enable_shared_from_this<Api::MailboxRead> {
 
   static void answer_page(const Asked& asked, Result<FetchAnswer>& page) {
     if (!page.ok()) return asked.reply(error_reply(page.status()));
-    if (shorten(page->messages)) {
-      page->next_sequence = page->messages.back().sequence;
-      page->damaged.reset();  // the reader has not come to it, or meets it again
-    }
     asked.reply(
         {.body = render_page(page->messages, page->next_sequence, cursors_of(page->damaged))});
   }
@@ -202,6 +185,7 @@ void Api::read_mailbox(const AskedPtr& asked) {
   FetchRequest fetch;
   fetch.tenant = asked->who().tenant;
   fetch.mailbox_key = asked->part;
+  fetch.bytes_max = kPageBytesMax;
   const auto limit = query_number(request, "limit", 100, 1, kMessagesMax);
   if (!limit.ok()) return reply(error_reply(limit.status()));
   fetch.limit = static_cast<int32_t>(*limit);
@@ -229,10 +213,9 @@ void Api::take_messages(const AskedPtr& asked) {
   auto take = parse_take(asked->request.body->take());
   if (!take.ok()) return asked->reply(error_reply(take.status()));
   if (!take->sequences.empty()) return take_named(asked, std::move(take->sequences));
-  const FetchRequest oldest{asked->who().tenant, asked->part, 0, take->limit};
+  const FetchRequest oldest{asked->who().tenant, asked->part, 0, take->limit, false, kPageBytesMax};
   parts_.store.fetch(oldest, on_quick<FetchAnswer>(asked, [this, asked](Result<FetchAnswer> page) {
                        if (!page.ok()) return asked->reply(error_reply(page.status()));
-                       shorten(page->messages);
                        // A take never steps over damage: a reader passes it with skip_damaged.
                        if (page->messages.empty() && page->damaged) {
                          return asked->reply({.body = render_page({}, page->next_sequence,

@@ -13,9 +13,9 @@
 
 namespace parkd {
 
-// A walk over the messages of a batch. A page is held whole, so each has as many messages as come
-// to about kResultPageBytes, judged by the page before. Its owner's thread.
-inline constexpr size_t kResultPageBytes = 2 << 20;
+// A walk over the messages of a batch. A page is held whole, so it is bounded by its bytes. Its
+// owner's thread.
+inline constexpr int64_t kResultPageBytes = 2 << 20;
 
 class ResultWalk {
  public:

@@ -1,7 +1,9 @@
 #include "lib/config/config.h"
 
+#include <cerrno>
 #include <cstdlib>
 #include <fstream>
+#include <system_error>
 
 #include "lib/config/keys.h"
 #include "lib/config/kv_capacity.h"
@@ -54,7 +56,11 @@ ConfigInputs process_inputs() {
 
 Result<Config> load_config(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) return not_found(path + ": cannot be opened");
+  if (!file) {
+    const std::error_code why(errno, std::generic_category());
+    return not_found(path + ": cannot be opened: " + why.message() +
+                     " (--config FILE names the configuration)");
+  }
   // One byte more than allowed is enough to see that it is too long.
   std::string text(kFileBytesMax + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));

@@ -80,6 +80,8 @@ struct FetchRequest {
   uint64_t after_sequence = 0;  // the cursor: messages later than this
   int32_t limit = 100;
   bool skip_damaged = false;  // go on behind messages whose bytes are damaged
+  // Of bodies and metadata: a page has no more of them, but one message at least.
+  int64_t bytes_max = INT64_MAX;
 };
 
 // Messages later than `after`, up to `through`, that cannot all be read: their bytes are damaged.
@@ -94,6 +96,7 @@ struct FetchAnswer {
   // message behind it is in the page, unless the request says skip_damaged.
   uint64_t next_sequence = 0;
   std::optional<DamagedRange> damaged{};
+  bool is_full = false;  // it came to its limit, or to bytes_max: there may be more behind it
 };
 
 // -------------------------------------------------------------------------------------------------

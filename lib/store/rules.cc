@@ -84,6 +84,23 @@ bool may_act(std::string_view asked_by, std::string_view tenant) {
   return asked_by.empty() || asked_by == tenant;
 }
 
+int64_t page_bytes(const Message& message) {
+  return static_cast<int64_t>(message.ending.body.size() + message.metadata.size());
+}
+
+bool cut_page(std::vector<Message>& messages, const FetchRequest& request) {
+  const auto limit = static_cast<size_t>(std::max(request.limit, 0));
+  size_t n = 0;
+  int64_t bytes = 0;
+  for (; n < messages.size() && n < limit && bytes <= request.bytes_max; ++n) {
+    bytes += page_bytes(messages[n]);
+  }
+  const bool is_beyond = bytes > request.bytes_max;
+  if (is_beyond && n > 1) --n;
+  messages.erase(messages.begin() + static_cast<std::ptrdiff_t>(n), messages.end());
+  return is_beyond || n >= limit;
+}
+
 Status check_submission(const std::vector<JobSpec>& jobs, const StoreOptions& options) {
   if (jobs.empty()) return invalid_param("jobs", "jobs is empty");
   const auto n_jobs = static_cast<int64_t>(jobs.size());

@@ -24,6 +24,12 @@ namespace parkd {
 // administrator, who may act on all.
 bool may_act(std::string_view asked_by, std::string_view tenant);
 
+// What a message counts of a page's bytes_max.
+int64_t page_bytes(const Message& message);
+// Cuts the first messages behind a cursor, in order, to a page. Whether it is full. Requires: all
+// messages that fit into a page, and one more where they are more than bytes_max.
+bool cut_page(std::vector<Message>& messages, const FetchRequest& request);
+
 // The first thing wrong with a submission, with param = "jobs[i].field"; ok when nothing is. Only
 // what is wrong at any time: a submission that is sent again must find the jobs it became.
 Status check_submission(const std::vector<JobSpec>& jobs, const StoreOptions& options);

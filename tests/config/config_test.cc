@@ -484,7 +484,9 @@ TEST(ConfigFile, a_file_that_is_not_there_says_so) {
   const auto c = load_config("/nonexistent/parkd.yaml");
   ASSERT_FALSE(c.ok());
   EXPECT_EQ(c.status().code(), StatusCode::not_found);
-  EXPECT_EQ(c.status().message(), "/nonexistent/parkd.yaml: cannot be opened");
+  EXPECT_EQ(c.status().message(),
+            "/nonexistent/parkd.yaml: cannot be opened: No such file or directory (--config FILE "
+            "names the configuration)");
 }
 
 TEST(ConfigFile, a_folder_is_refused) {

@@ -111,9 +111,20 @@ HttpAnswer answer_of(http::response_parser<http::string_body>& parser) {
   return answer;
 }
 
+std::string way_out(beast::error_code why) {
+  constexpr char kWhere[] = "--socket or PARKD_SOCKET say where it is";
+  if (why == asio::error::no_permission) {
+    return "its group may connect (ls -l shows which): have your user added to it, and log in anew";
+  }
+  if (why == asio::error::connection_refused) {
+    return std::string("parkd does not run there any more: start it, or ") + kWhere;
+  }
+  return std::string("is parkd running? ") + kWhere;
+}
+
 Status not_reached(const std::string& socket_path, beast::error_code why) {
-  return unavailable("cannot reach parkd on " + socket_path + ": " + why.message() +
-                     " (--socket or PARKD_SOCKET say where it is)");
+  return unavailable("cannot reach parkd on " + socket_path + ": " + why.message() + " (" +
+                     way_out(why) + ")");
 }
 
 http::request<http::string_body> request_of(const std::string& tenant, const std::string& method,

@@ -171,15 +171,19 @@ Result<ListAnswer> MemoryState::list(const ListFilter& filter) const {
 
 Result<FetchAnswer> MemoryState::fetch(const FetchRequest& request, WallTime now) const {
   FetchAnswer answer;
-  answer.next_sequence = request.after_sequence;
+  int64_t bytes = 0;
   for (auto it = messages_.upper_bound(request.after_sequence); it != messages_.end(); ++it) {
     if (static_cast<int64_t>(answer.messages.size()) >= request.limit) break;
+    if (bytes > request.bytes_max) break;
     const Message& message = it->second;
     if (message.tenant != request.tenant || message.mailbox_key != request.mailbox_key) continue;
     if (message.expires_at <= now) continue;
     answer.messages.push_back(message);
-    answer.next_sequence = message.sequence;
+    bytes += page_bytes(message);
   }
+  answer.is_full = cut_page(answer.messages, request);
+  answer.next_sequence =
+      answer.messages.empty() ? request.after_sequence : answer.messages.back().sequence;
   return answer;
 }
 

@@ -19,6 +19,7 @@
 #include "lib/store/postgres/postgres_mailbox.h"
 #include "lib/store/postgres/storable.h"
 #include "lib/store/rocksdb/rocksdb_outbox.h"
+#include "lib/store/rules.h"
 #include "lib/store/wait_for.h"
 
 namespace parkd {
@@ -36,14 +37,21 @@ bool by_sequence(const Message& a, const Message& b) {
 }
 
 // Both parts ascending; a message that was delivered between the two reads is in both.
-FetchAnswer merge(const FetchRequest& request, FetchAnswer queue, std::vector<Message> delivered) {
-  std::vector<Message>& waiting = queue.messages;
+FetchAnswer merge(const FetchRequest& request, FetchAnswer queue, FetchAnswer delivered) {
   FetchAnswer answer;
   answer.next_sequence = request.after_sequence;
   std::vector<Message>& all = answer.messages;
-  std::merge(std::make_move_iterator(waiting.begin()), std::make_move_iterator(waiting.end()),
-             std::make_move_iterator(delivered.begin()), std::make_move_iterator(delivered.end()),
-             std::back_inserter(all), by_sequence);
+  // Behind a part that is full there is more of it, which comes before what the other has there.
+  uint64_t through = UINT64_MAX;
+  for (const FetchAnswer* part : {&queue, &delivered}) {
+    if (part->is_full) through = std::min(through, part->next_sequence);
+  }
+  std::merge(std::make_move_iterator(queue.messages.begin()),
+             std::make_move_iterator(queue.messages.end()),
+             std::make_move_iterator(delivered.messages.begin()),
+             std::make_move_iterator(delivered.messages.end()), std::back_inserter(all),
+             by_sequence);
+  std::erase_if(all, [&](const Message& message) { return message.sequence > through; });
   const auto twin = [](const Message& a, const Message& b) { return a.sequence == b.sequence; };
   all.erase(std::unique(all.begin(), all.end(), twin), all.end());
   // Behind damage in the queue's own part there may be messages that should have come first.
@@ -51,12 +59,13 @@ FetchAnswer merge(const FetchRequest& request, FetchAnswer queue, std::vector<Me
     std::erase_if(all,
                   [&](const Message& message) { return message.sequence > queue.damaged->after; });
   }
-  const bool is_full = all.size() >= static_cast<size_t>(request.limit);
-  if (is_full) all.resize(static_cast<size_t>(request.limit));
+  answer.is_full = cut_page(all, request) || through != UINT64_MAX;
   if (!all.empty()) answer.next_sequence = all.back().sequence;
-  if (!queue.damaged || (is_full && answer.next_sequence <= queue.damaged->after)) return answer;
+  if (!queue.damaged || (answer.is_full && answer.next_sequence <= queue.damaged->after)) {
+    return answer;
+  }
   answer.damaged = queue.damaged;
-  if (request.skip_damaged && !is_full) {
+  if (request.skip_damaged && !answer.is_full) {
     answer.next_sequence = std::max(answer.next_sequence, queue.damaged->through);
   }
   return answer;
@@ -298,9 +307,9 @@ class OutboxStore final : public JobStore {
 
   Result<FetchAnswer> fetch_delivered(const FetchRequest& request, const FetchAnswer& waiting,
                                       Deadline deadline) {
-    PARKD_ASSIGN_OR_RETURN(std::vector<Message> delivered,
-                           with_retries<std::vector<Message>>(
-                               deadline, [&] { return reader_->fetch(request, clock_.now()); }));
+    PARKD_ASSIGN_OR_RETURN(FetchAnswer delivered, with_retries<FetchAnswer>(deadline, [&] {
+                             return reader_->fetch(request, clock_.now());
+                           }));
     return merge(request, waiting, std::move(delivered));
   }
 

@@ -27,9 +27,10 @@ inline constexpr Statement kEnsureDeliveryPartitions{
 // mailbox_origin
 inline constexpr Statement kFetchOrigin{
     "fetch_origin", joined([] {
-      return "SELECT " + other_list(kMessageColumns) +
-             " FROM parkd.fetch_origin_v1($1::uuid, $2, $3, $4, $5, parkd.from_us_v1($6)) ORDER BY "
-             "origin_sequence";
+      return "SELECT " + other_list(kMessageColumns) + ", n_there FROM " +
+             page_of("parkd.fetch_origin_v1($1::uuid, $2, $3, $4, $5, parkd.from_us_v1($6))",
+                     "origin_sequence", "$7") +
+             " ORDER BY origin_sequence";
     })};
 // mailbox_origin
 inline constexpr Statement kTakeOrigin{

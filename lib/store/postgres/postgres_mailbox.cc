@@ -36,12 +36,6 @@ std::string storable_metadata(const std::string& metadata, bool wrap) {
   return json_string(readable_text(metadata));
 }
 
-std::vector<Message> parse_messages(const pqxx::result& rows) {
-  std::vector<Message> messages;
-  for (const auto& row : rows) messages.push_back(parse_message(row));
-  return messages;
-}
-
 }  // namespace
 
 PostgresMailbox::PostgresMailbox(const PostgresOptions& options, Origin origin,
@@ -147,26 +141,28 @@ Status PostgresMailbox::deliver_range(const std::vector<Message>& messages, size
 
 // --- reading
 
-Result<std::vector<Message>> PostgresMailbox::fetch(const FetchRequest& request, WallTime now) {
+Result<FetchAnswer> PostgresMailbox::fetch(const FetchRequest& request, WallTime now) {
   Params params;
   params.add(origin_.store)
       .add(encode_text(request.tenant))
       .add(encode_text(request.mailbox_key))
       .add(to_bigint(request.after_sequence))
       .add(int64_t{std::max(request.limit, 0)})
-      .add(to_unix_us(now));
+      .add(to_unix_us(now))
+      .add(request.bytes_max);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows,
                          connection_->run(outbox_sql::kFetchOrigin, params));
-  return parse_messages(rows);
+  return page_from(rows, request);
 }
 
 Result<std::optional<Message>> PostgresMailbox::find(const std::string& tenant,
                                                      const std::string& mailbox_key,
                                                      uint64_t sequence, WallTime now) {
-  PARKD_ASSIGN_OR_RETURN(std::vector<Message> found,
-                         fetch({tenant, mailbox_key, sequence - 1, 1}, now));
-  if (found.empty() || found[0].sequence != sequence) return std::optional<Message>();
-  return std::optional(std::move(found[0]));
+  PARKD_ASSIGN_OR_RETURN(FetchAnswer found, fetch({tenant, mailbox_key, sequence - 1, 1}, now));
+  if (found.messages.empty() || found.messages[0].sequence != sequence) {
+    return std::optional<Message>();
+  }
+  return std::optional(std::move(found.messages[0]));
 }
 
 Result<std::vector<Message>> PostgresMailbox::take(const std::string& tenant,

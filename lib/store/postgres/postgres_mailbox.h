@@ -52,7 +52,7 @@ class PostgresMailbox {
   Status deliver(const std::vector<Message>& messages);
 
   // This store's messages under a key, ascending by sequence.
-  Result<std::vector<Message>> fetch(const FetchRequest& request, WallTime now);
+  Result<FetchAnswer> fetch(const FetchRequest& request, WallTime now);
   // The message of one place, if it is still there.
   Result<std::optional<Message>> find(const std::string& tenant, const std::string& mailbox_key,
                                       uint64_t sequence, WallTime now);

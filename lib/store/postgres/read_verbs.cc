@@ -84,21 +84,28 @@ Result<std::optional<std::string>> results_payload(Connection& connection,
   return payload.is_null ? std::nullopt : std::optional(payload.text());
 }
 
+FetchAnswer page_from(const pqxx::result& rows, const FetchRequest& request) {
+  FetchAnswer answer;
+  answer.next_sequence = request.after_sequence;
+  for (const auto& row : rows) answer.messages.push_back(parse_message(row));
+  if (!rows.empty()) {
+    const int64_t n_there = integer(rows[0], "n_there");
+    answer.is_full = n_there >= request.limit || n_there > static_cast<int64_t>(rows.size());
+    answer.next_sequence = answer.messages.back().sequence;
+  }
+  return answer;
+}
+
 Result<FetchAnswer> fetch_messages(Connection& connection, const FetchRequest& request, Now now) {
   Params params;
   params.add(encode_text(request.tenant))
       .add(encode_text(request.mailbox_key))
       .add(to_bigint(request.after_sequence))
       .add(int64_t{std::max(request.limit, 0)})
-      .add(now);
+      .add(now)
+      .add(request.bytes_max);
   PARKD_ASSIGN_OR_RETURN(const pqxx::result rows, connection.run(sql::kFetch, params));
-  FetchAnswer answer;
-  answer.next_sequence = request.after_sequence;
-  for (const auto& row : rows) {
-    answer.messages.push_back(parse_message(row));
-    answer.next_sequence = answer.messages.back().sequence;
-  }
-  return answer;
+  return page_from(rows, request);
 }
 
 Result<std::optional<std::vector<Message>>> settle_take(Connection& connection,

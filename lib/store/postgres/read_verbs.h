@@ -48,6 +48,8 @@ Result<ListAnswer> list_jobs(Connection& connection, const ListFilter& filter, N
 Result<std::optional<std::string>> results_payload(Connection& connection,
                                                    const std::string& tenant,
                                                    const std::string& mailbox_key);
+// Of rows of page_of().
+FetchAnswer page_from(const pqxx::result& rows, const FetchRequest& request);
 Result<FetchAnswer> fetch_messages(Connection& connection, const FetchRequest& request, Now now);
 // A take whose commit was not answered: what it returns if it was committed.
 struct UncertainTake {

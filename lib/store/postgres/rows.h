@@ -78,6 +78,17 @@ inline constexpr Column<Job> kJobColumns[] = {
     {"noted_lease", [](const Field& f, Job& job) { job.noted_lease = f.lease(); }},
 };
 
+// SQL of FetchRequest's page of the messages in `source`, by `sequence`: no more bytes than
+// `bytes_max` but one row at least, with n_there of the source.
+constexpr std::string page_of(const std::string& source, const std::string& sequence,
+                              const std::string& bytes_max) {
+  return "(SELECT f.*, row_number() OVER w AS nth, sum(octet_length(coalesce(f.body::text, '')) + "
+         "octet_length(coalesce(f.metadata::text, ''))) OVER w AS n_bytes, count(*) OVER () AS "
+         "n_there FROM " +
+         source + " f WINDOW w AS (ORDER BY f." + sequence +
+         ")) page WHERE nth = 1 OR n_bytes <= " + bytes_max + "::bigint";
+}
+
 // Of parkd.mailbox; the other source is a mailbox under the names that an embedded store gave.
 inline constexpr Column<Message> kMessageColumns[] = {
     {"sequence", [](const Field& f, Message& m) { m.sequence = f.id(); }, "origin_sequence"},

@@ -242,8 +242,9 @@ inline constexpr Statement kListUntil{"list_until", "SELECT parkd.list_until_v1(
 // mailbox_key
 inline constexpr Statement kFetch{
     "fetch", joined([] {
-      return "SELECT " + list(kMessageColumns) +
-             " FROM parkd.fetch_v1($1, $2, $3, $4, parkd.from_us_v1($5)) ORDER BY sequence";
+      return "SELECT " + list(kMessageColumns) + ", n_there FROM " +
+             page_of("parkd.fetch_v1($1, $2, $3, $4, parkd.from_us_v1($5))", "sequence", "$6") +
+             " ORDER BY sequence";
     })};
 // NULL where the database announces no results.
 inline constexpr Statement kResultsPayload{

@@ -34,7 +34,7 @@ uint64_t find_end_of_damage(uint64_t last_read, uint64_t end,
   return good;
 }
 
-// The first `limit` messages of one period, and what in it cannot be read.
+// The first messages of one period, as many as a page may need, and what in it cannot be read.
 Status fetch_period(const State& state, const FetchRequest& request, const PeriodView& view,
                     std::vector<Message>& found, std::optional<DamagedRange>& damaged) {
   constexpr uint64_t kLast = std::numeric_limits<uint64_t>::max();
@@ -57,12 +57,14 @@ Status fetch_period(const State& state, const FetchRequest& request, const Perio
   };
   (void)read_behind(request.after_sequence);
   uint64_t last_read = request.after_sequence;
+  int64_t bytes = 0;
   for (int32_t n = 0;;) {
-    for (; iterator->Valid() && n < request.limit; iterator->Next()) {
+    for (; iterator->Valid() && n < request.limit && bytes <= request.bytes_max; iterator->Next()) {
       PARKD_ASSIGN_OR_RETURN(Message message,
                              record::decode_message(iterator->value().ToStringView()));
       last_read = message.sequence;
       if (message.expires_at <= view.now) continue;
+      bytes += page_bytes(message);
       found.push_back(std::move(message));
       ++n;
     }
@@ -158,7 +160,7 @@ Result<FetchAnswer> fetch(const State& state, const FetchRequest& request) {
   constexpr uint64_t kLast = std::numeric_limits<uint64_t>::max();
   if (request.limit <= 0 || request.after_sequence >= kLast - 1) return answer;
   const WallTime now = state.clock.now();
-  // Each period gives its first `limit`; the smallest of all of them are the answer. One view of
+  // Each period gives its first; the smallest of all of them are the answer. One view of
   // all periods: a commit that spans two of them would else be seen in the second one alone, and
   // the cursor pass what it put into the first.
   const auto snapshot = state.database->snapshot();
@@ -174,14 +176,12 @@ Result<FetchAnswer> fetch(const State& state, const FetchRequest& request) {
     std::erase_if(found,
                   [&](const Message& message) { return message.sequence > answer.damaged->after; });
   }
-  const bool is_cut = found.size() > static_cast<size_t>(request.limit);
-  if (is_cut) found.resize(static_cast<size_t>(request.limit));
+  answer.is_full = cut_page(found, request);
   if (!found.empty()) answer.next_sequence = found.back().sequence;
-  const bool is_full = found.size() == static_cast<size_t>(request.limit);
-  if (answer.damaged && is_full && answer.next_sequence <= answer.damaged->after) {
+  if (answer.damaged && answer.is_full && answer.next_sequence <= answer.damaged->after) {
     answer.damaged.reset();  // the reader has not come to it
   }
-  if (answer.damaged && request.skip_damaged && !is_full) {
+  if (answer.damaged && request.skip_damaged && !answer.is_full) {
     answer.next_sequence = std::max(answer.next_sequence, answer.damaged->through);
   }
   answer.messages = std::move(found);

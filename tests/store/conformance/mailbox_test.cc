@@ -6,6 +6,29 @@ namespace {
 using std::chrono::hours;
 using std::chrono::seconds;
 
+TEST_P(StoreConformance, a_page_is_bounded_by_its_bytes) {
+  const auto of_size = [](size_t n) { return R"({"x":")" + std::string(n - 8, 'x') + R"("})"; };
+  for (const size_t size : {100, 100, 100, 900, 100}) {
+    JobSpec job = spec();
+    job.retention = hours(size / 10);  // of several periods
+    submit_one(job);
+    ASSERT_EQ(finish_one(claim_one(), of_size(size)), FinishAnswer::finished_now);
+  }
+  FetchRequest request{"default", "box", 0, 10, false, 250};
+  std::vector<std::pair<size_t, bool>> pages;
+  for (int i = 0; i < 9; ++i) {
+    const FetchAnswer page = must(driver_->fetch(request));
+    pages.emplace_back(page.messages.size(), page.is_full);
+    request.after_sequence = page.next_sequence;
+    if (!page.is_full) break;
+  }
+  EXPECT_EQ(pages,
+            (std::vector<std::pair<size_t, bool>>{{2, true}, {1, true}, {1, true}, {1, false}}));
+  request = {"default", "box", 0, 5, false, 1300};
+  EXPECT_TRUE(must(driver_->fetch(request)).is_full) << "by its limit";
+  EXPECT_EQ(must(driver_->fetch(request)).messages.size(), 5u);
+}
+
 TEST_P(StoreConformance, a_cursor_pages_through_a_key_in_order) {
   std::vector<JobId> ids;
   for (int i = 0; i < 10; ++i) {
