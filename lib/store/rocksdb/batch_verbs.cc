@@ -102,6 +102,7 @@ bool cancel_batch(State& state, const std::string& id, const std::string& tenant
   const std::vector<JobId> members = state.index.members(id, found->batch.spec.tenant);
   std::vector<JobId> waiting;
   std::vector<record::StoredJob> asked;  // claimed ones, whose workers are told
+  Status failed;                         // of the first that could not be read
   for (const JobId member : members) {
     if (commit.touched_jobs.contains(member)) return false;
     const auto claim = state.claims.find(member);
@@ -109,11 +110,11 @@ bool cancel_batch(State& state, const std::string& id, const std::string& tenant
       waiting.push_back(member);
     } else if (!claim->second.cancel_requested) {
       Result<record::StoredJob> stored = state.read_job(member);
-      if (!stored.ok()) {
-        done(stored.status());
-        return true;
+      if (stored.ok()) {
+        asked.push_back(std::move(stored).value());
+      } else if (failed.ok()) {
+        failed = stored.status();  // claim() has said so, and no worker has it
       }
-      asked.push_back(std::move(stored).value());
     }
   }
 
@@ -136,12 +137,12 @@ bool cancel_batch(State& state, const std::string& id, const std::string& tenant
   // opens the store again ends what this process did not (load_jobs).
   for (const JobId member : waiting) state.index.hold(member);
   const Portion portion = end_portion(state, waiting, cancelled_ending, now, commit);
+  if (failed.ok()) failed = portion.failed;
   const bool is_whole = portion.n_looked_at == waiting.size();
   commit.has_cancel = true;
   std::function<void(const Status&)> answer;
   if (is_whole) {
-    answer = [done, failed = portion.failed,
-              batch = state.find_batch(id, "", commit)->batch](const Status& status) {
+    answer = [done, failed, batch = state.find_batch(id, "", commit)->batch](const Status& status) {
       succeed_with(done, batch, status.ok() ? failed : status);
     };
   }

@@ -130,6 +130,7 @@ Portion end_portion(State& state, const std::vector<JobId>& ids,
   for (const JobId id : ids) {
     if (portion.ended.size() >= kEndingsMax || commit.is_full()) break;
     ++portion.n_looked_at;
+    if (!state.index.contains(id)) continue;  // another verb has ended it meanwhile
     Result<Ended> ended = prepare_end(state, id, {}, ending(), now);
     if (!ended.ok()) {  // logged
       if (ended.status().code() == StatusCode::corrupt) state.index.hold(id);

@@ -431,7 +431,7 @@ TEST_F(PostgresMailboxTest, a_batch_that_comes_again_is_stored_once) {
   ASSERT_TRUE(one.deliver(batch).ok());
   batch.push_back(message(11, now, now + hours(1)));
   ASSERT_TRUE(one.deliver(batch).ok()) << "part of it is new";
-  EXPECT_EQ(one.fetch({"default", kBox, 0, 100}, now)->size(), 6u);
+  EXPECT_EQ(one.fetch({"default", kBox, 0, 100}, now)->messages.size(), 6u);
   EXPECT_EQ(database_.number("SELECT count(*) FROM parkd.history"), 6);
 
   PostgresMailbox next = mailbox(2, second_process_);
@@ -456,7 +456,7 @@ TEST_F(PostgresMailboxTest, messages_of_long_ago_and_of_far_expiry_find_their_pa
   ASSERT_TRUE(one.deliver({message(1, now - hours(24 * 20), now + hours(24 * 5)),
                            message(2, now, now + hours(24 * 59))})
                   .ok());
-  EXPECT_EQ(one.fetch({"default", kBox, 0, 100}, now)->size(), 2u);
+  EXPECT_EQ(one.fetch({"default", kBox, 0, 100}, now)->messages.size(), 2u);
 }
 
 TEST_F(PostgresMailboxTest, a_page_reads_its_own_messages_alone) {
@@ -481,7 +481,7 @@ TEST_F(PostgresMailboxTest, a_page_reads_its_own_messages_alone) {
   ASSERT_TRUE(one.fetch({"default", kBox, 0, 1}, clock_.now()).ok());
   one.close();  // its counters are flushed
   const int64_t before = reads();
-  ASSERT_EQ(one.fetch({"default", kBox, 10'000, 20}, clock_.now())->size(), 20u);
+  ASSERT_EQ(one.fetch({"default", kBox, 10'000, 20}, clock_.now())->messages.size(), 20u);
   ASSERT_TRUE(one.find("default", kBox, 12'000, clock_.now())->has_value());
   UncertainTake uncertain;
   ASSERT_EQ(one.take("default", kBox, {40, 42, 44}, clock_.now(), uncertain)->size(), 3u);
