@@ -306,7 +306,7 @@ TEST(ModelCard, numbers_out_of_range_are_refused_with_their_limits) {
   expect_refusal(with_number("llama.block_count", 0), StatusCode::corrupt,
                  "key \"llama.block_count\" is 0, the limits are 1 and 4096");
   expect_refusal(with_number("llama.attention.head_count_kv", 3), StatusCode::corrupt,
-                 "no multiple");
+                 "not a multiple");
   expect_refusal(with_number("llama.attention.head_count_kv", 5), StatusCode::corrupt,
                  "the limits are 1 and 4");
   expect_refusal(with_number("llama.attention.layer_norm_rms_epsilon", 0), StatusCode::corrupt,

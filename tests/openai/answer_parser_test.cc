@@ -160,7 +160,7 @@ TEST(AnswerParser, an_invalid_call_stays_text_and_says_why) {
   hermes("{\"name\":\"drop\",\"arguments\":{}}", "\"drop\" is none of the tools");
   hermes("{\"arguments\":{}}", "has no name");
   hermes("{\"name\":\"get\"}", "has no arguments");
-  hermes("{\"name\":\"get\",\"arguments\":\"{}\"}", "no JSON object");
+  hermes("{\"name\":\"get\",\"arguments\":\"{}\"}", "not a JSON object");
   hermes("[]", "empty");
   expect_text(CallForm::mistral, "[TOOL_CALLS]get[ARGS]{", "is not JSON");
   expect_text(CallForm::mistral, "[TOOL_CALLS]get", "has no arguments");

@@ -290,7 +290,7 @@ TEST(PreTokenizer, every_rule_of_the_table_is_one_that_pcre2_takes) {
 TEST(PreTokenizer, an_expression_that_may_mean_something_else_is_refused_by_its_part) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"a|(?<=b)c", "(?<="},       {"\\bword", "\\\\b"},      {"[a&&b]", "intersection"},
-      {"[[:alpha:]]+", "bracket"}, {"a{,3}", "no count"},     {"a{2}+", "two meanings"},
+      {"[[:alpha:]]+", "bracket"}, {"a{,3}", "not a count"},  {"a{2}+", "two meanings"},
       {"\\p{Han}+", "\\p{Han}"},   {".+", "\".\""},           {"(?i:stra\u00dfe)", "fold"},
       {"(?i:miss)", "fold"},       {"(a", "not closed"},      {"[a", "not closed"},
       {"a)", "closes nothing"},    {"\\s*", "match nothing"}, {"a\\", "backslash"}};

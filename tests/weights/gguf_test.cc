@@ -237,7 +237,7 @@ TEST(Gguf, dimensions_that_cannot_be_are_refused) {
   expect_refusal(with({0}), StatusCode::corrupt, "dimension 0");
   expect_refusal(with({1ull << 41}), StatusCode::corrupt, "the limits are 1 and 2^40");
   expect_refusal(with({1ull << 40, 1ull << 40}), StatusCode::corrupt, "larger than 2^64");
-  expect_refusal(with({33, 1}, 2), StatusCode::corrupt, "no whole blocks of Q4_0");
+  expect_refusal(with({33, 1}, 2), StatusCode::corrupt, "not whole blocks of Q4_0");
   expect_refusal(with({8, 8, 2}), StatusCode::invalid, "more than 2 dimensions");
 }
 
