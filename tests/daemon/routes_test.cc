@@ -7,7 +7,9 @@
 #include <list>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <vector>
 
 #include "tests/daemon/api_world.h"
 
@@ -55,6 +57,19 @@ TEST(Routes, each_is_found_by_a_path_of_its_own) {
   }
   EXPECT_EQ(match_route("GET", "/v1/mailbox/a/b").part, "a/b") << "a key may hold slashes";
   EXPECT_EQ(match_route("GET", "/v1/jobs/a/b").route, nullptr);
+}
+
+// The paths of jobs stand in lib/job/endpoints.h; the table repeats them.
+TEST(Routes, each_endpoint_of_jobs_has_one_that_waits_for_its_answer_and_no_other_does) {
+  const Route* first = match_route("POST", kEndpoints[0].path).route;
+  ASSERT_NE(first, nullptr);
+  std::vector<std::string_view> wait;
+  for (const Route& route : routes()) {
+    if (route.verb == first->verb) wait.push_back(route.path);
+  }
+  std::vector<std::string_view> paths;
+  for (const EndpointPath& endpoint : kEndpoints) paths.push_back(endpoint.path);
+  EXPECT_EQ(wait, paths);
 }
 
 TEST(Routes, a_query_parameter_that_the_url_does_not_know_is_refused_by_name) {
