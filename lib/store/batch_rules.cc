@@ -104,7 +104,7 @@ Status batch_is_sealed(size_t index, std::string_view batch_id) {
 Status batch_is_over(size_t index, std::string_view batch_id, WallTime deadline) {
   const std::string field = job_field(index, "batch_id");
   return conflict(field + ": the deadline of batch " + std::string(batch_id) + ", " +
-                  to_rfc3339(deadline) + ", has passed")
+                  to_rfc3339(deadline) + ", has passed: open a new one")
       .with_param(field);
 }
 
@@ -114,7 +114,7 @@ Status batch_is_full(size_t index, std::string_view batch_id, int64_t total, int
   return invalid_param(field, field + ": batch " + std::string(batch_id) + " has " +
                                   std::to_string(total) + " jobs and would get " +
                                   std::to_string(n_new) + " more; the limit is " +
-                                  std::to_string(limit) + " a batch");
+                                  std::to_string(limit) + " a batch: open another for the rest");
 }
 
 Status deadline_is_its_batchs(size_t index, std::string_view batch_id) {
